@@ -1,0 +1,271 @@
+//! What the operator tells jobsender and workers: one document, validated, in a ConfigMap.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ignore::{IgnoreError, IgnoreList};
+use crate::pair::BucketPair;
+use crate::part::{MAX_PART, PartSize};
+use crate::size::ByteSize;
+
+/// The version of [`JobConfig`] that this program writes and the only one it reads.
+pub const CONFIG_VERSION: u32 = 1;
+
+/// All that the programs of one job need to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobConfig {
+    /// [`CONFIG_VERSION`].
+    pub version: u32,
+    /// Which job this is.
+    pub job: JobIdentity,
+    /// What is moved where; at least one.
+    pub buckets: Vec<BucketPair>,
+    /// The side that is read.
+    pub source: S3Side,
+    /// The side that is written.
+    pub destination: S3Side,
+    /// Storage class of every object written; none keeps the source's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+    /// Patterns of [`IgnoreList`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+    /// How objects are moved.
+    pub transfer: TransferSettings,
+    /// The queue.
+    pub queue: QueueConfig,
+    /// The ledger's table.
+    pub ledger: LedgerConfig,
+}
+
+/// Names a job for ledger keys and logs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobIdentity {
+    /// Namespace of the resource.
+    pub namespace: String,
+    /// Name of the resource.
+    pub name: String,
+    /// UID of the resource: a job deleted and made again under its name is another job.
+    pub uid: String,
+}
+
+/// How to reach one S3 service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct S3Side {
+    /// Where and as whom.
+    #[serde(flatten)]
+    pub service: ServiceAccess,
+    /// `https://host/bucket/key` in place of `https://bucket.host/key`.
+    #[serde(default)]
+    pub path_style: bool,
+}
+
+/// Where a service is and as whom it is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccess {
+    /// Region for signatures and endpoint names.
+    pub region: String,
+    /// URL in place of the region's own endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// As whom.
+    #[serde(default)]
+    pub credentials: Credentials,
+}
+
+/// As whom a service is called. Never holds a secret itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "type")]
+pub enum Credentials {
+    /// The pod's own: IRSA, Pod Identity, the node's role, environment.
+    #[default]
+    Pod,
+    /// Requests are not signed.
+    Anonymous,
+    /// Files named as [`ACCESS_KEY_FILE`] and friends, read again when they change.
+    Directory {
+        /// The directory of the files.
+        path: PathBuf,
+    },
+}
+
+/// Name of the file, and key of the Secret, with the access key's id.
+pub const ACCESS_KEY_FILE: &str = "AWS_ACCESS_KEY_ID";
+/// Name of the file, and key of the Secret, with the access key's secret.
+pub const SECRET_KEY_FILE: &str = "AWS_SECRET_ACCESS_KEY";
+/// Name of the file, and key of the Secret, with the session token of temporary credentials; may be absent.
+pub const SESSION_TOKEN_FILE: &str = "AWS_SESSION_TOKEN";
+
+/// How objects are moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TransferSettings {
+    /// Size of the parts of large objects.
+    pub part_size: PartSize,
+    /// Objects over this are moved in parts.
+    pub multipart_threshold: ByteSize,
+    /// Objects moved at once by one worker.
+    pub files_per_worker: u32,
+    /// Parts of one object moved at once.
+    pub parts_per_file: u32,
+    /// Bound on the bytes of objects and parts held at once by one worker.
+    pub memory_limit: ByteSize,
+    /// Tries of an object, over all deliveries, before it is a failure.
+    pub max_attempts: u32,
+}
+
+/// The queue of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct QueueConfig {
+    /// Where and as whom.
+    #[serde(flatten)]
+    pub service: ServiceAccess,
+    /// URL of the queue.
+    pub url: String,
+    /// URL of the queue for messages that can't be processed.
+    pub dead_letter_url: String,
+}
+
+/// The ledger of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LedgerConfig {
+    /// Where and as whom.
+    #[serde(flatten)]
+    pub service: ServiceAccess,
+    /// Name of the table.
+    pub table: String,
+}
+
+/// Why a configuration can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Written by another version of the operator.
+    #[error(
+        "failed to read job config: it has version {0} and this program reads {CONFIG_VERSION}; use images of the operator's own version"
+    )]
+    Version(u32),
+    /// There is nothing to move.
+    #[error("failed to read job config: buckets is empty; name at least one pair")]
+    NoBuckets,
+    /// A number outside its bounds.
+    #[error("failed to read job config: {field} is {value} and must be {bounds}")]
+    Bounds {
+        /// The setting's name in the resource.
+        field: &'static str,
+        /// What it is.
+        value: String,
+        /// What it may be.
+        bounds: String,
+    },
+    /// A pattern that is not valid.
+    #[error(transparent)]
+    Ignore(#[from] IgnoreError),
+}
+
+impl JobConfig {
+    /// Checks what the schema of the resource can't, and gives the compiled ignore list.
+    pub fn validate(&self) -> Result<IgnoreList, ConfigError> {
+        if self.version != CONFIG_VERSION {
+            return Err(ConfigError::Version(self.version));
+        }
+        if self.buckets.is_empty() {
+            return Err(ConfigError::NoBuckets);
+        }
+        self.transfer.validate()?;
+        Ok(IgnoreList::new(&self.ignore)?)
+    }
+}
+
+impl TransferSettings {
+    /// Checks the bounds: at least one object and part at a time, and memory for the largest thing that is held whole.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let bounds =
+            |field, value: String, bounds: &str| Err(ConfigError::Bounds { field, value, bounds: bounds.to_owned() });
+        if self.files_per_worker == 0 {
+            return bounds("transfer.filesPerWorker", "0".into(), "at least 1");
+        }
+        if self.parts_per_file == 0 {
+            return bounds("transfer.partsPerFile", "0".into(), "at least 1");
+        }
+        if self.max_attempts == 0 {
+            return bounds("transfer.maxAttempts", "0".into(), "at least 1");
+        }
+        if self.multipart_threshold.bytes() > MAX_PART {
+            return bounds("transfer.multipartThreshold", self.multipart_threshold.to_string(), "at most 5Gi");
+        }
+        let held = match self.part_size {
+            PartSize::Fixed(size) => size.max(self.multipart_threshold),
+            PartSize::Auto => self.multipart_threshold.max(ByteSize::mib(16)),
+        };
+        if self.memory_limit < held {
+            return Err(ConfigError::Bounds {
+                field: "transfer.memoryLimit",
+                value: self.memory_limit.to_string(),
+                bounds: format!("at least {held}, the larger of partSize and multipartThreshold"),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> JobConfig {
+        serde_yaml::from_str(
+            r"
+version: 1
+job: {namespace: default, name: photos, uid: u-1}
+buckets: [{sourceBucket: a, destinationBucket: b}]
+source: {region: cn-north-1, credentials: {type: directory, path: /c/source}}
+destination: {region: us-east-1, endpoint: 'http://s3', pathStyle: true}
+ignore: ['a/*.tmp']
+transfer: {partSize: Auto, multipartThreshold: 16Mi, filesPerWorker: 4, partsPerFile: 4, memoryLimit: 256Mi, maxAttempts: 5}
+queue: {region: us-east-1, url: 'http://q/1', deadLetterUrl: 'http://q/2', credentials: {type: anonymous}}
+ledger: {region: us-east-1, table: t}
+",
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn reads_yaml_and_writes_the_same_back() {
+        let config = config();
+        assert!(config.validate().is_ok());
+        assert_eq!(config.destination.service.credentials, Credentials::Pod);
+        let text = serde_yaml::to_string(&config).unwrap();
+        assert_eq!(serde_yaml::from_str::<JobConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn says_what_is_out_of_bounds() {
+        let broken: [(&str, fn(&mut JobConfig)); 6] = [
+            ("version 9", |c| c.version = 9),
+            ("buckets is empty", |c| c.buckets.clear()),
+            ("filesPerWorker", |c| c.transfer.files_per_worker = 0),
+            ("memoryLimit is 1Mi and must be at least 16Mi", |c| c.transfer.memory_limit = ByteSize::mib(1)),
+            ("multipartThreshold", |c| c.transfer.multipart_threshold = ByteSize::mib(6 << 10)),
+            ("b/[z-a]", |c| c.ignore = vec!["b/[z-a]".into()]),
+        ];
+        for (expected, change) in broken {
+            let mut config = config();
+            change(&mut config);
+            let message = config.validate().unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused() {
+        let text = serde_yaml::to_string(&config()).unwrap().replace("ignore:", "ignroe:");
+        assert!(serde_yaml::from_str::<JobConfig>(&text).is_err());
+    }
+}

@@ -1,0 +1,30 @@
+//! The rules of moving objects between S3 buckets, as functions of values.
+//!
+//! Nothing here does IO, reads a clock or knows Kubernetes or an SDK: the time is passed in, and what touches the
+//! world is named by the traits in [`ports`]. The data flow, in the order of the modules:
+//!
+//! ```text
+//! config ─► pair (key mapping) ─► ignore ─► compare ─► batch ─► message ─► part, resume, etag ─► outcome
+//!                                                        │                                        │
+//!                                                        └────────► records, progress ◄───────────┘
+//! ```
+
+pub mod batch;
+pub mod compare;
+pub mod config;
+pub mod error;
+pub mod etag;
+pub mod ignore;
+pub mod lease;
+pub mod message;
+pub mod outcome;
+pub mod pair;
+pub mod part;
+pub mod ports;
+pub mod progress;
+pub mod records;
+pub mod resume;
+pub mod retry;
+pub mod scaling;
+pub mod size;
+pub mod view;

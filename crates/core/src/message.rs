@@ -1,0 +1,283 @@
+//! What stands in the queue. Writing is strict, reading lenient: unknown members are ignored, unknown messages are
+//! named and go to the dead letters.
+
+use serde::{Deserialize, Serialize};
+
+use crate::etag::ETag;
+use crate::pair::BucketPair;
+
+/// The version that is written. A reader takes this and lower ones.
+pub const MESSAGE_VERSION: u32 = 1;
+
+/// Most bytes of a message's body that we write. SQS takes 1 MiB from 2025 on and took 256 KiB before; other services
+/// of its protocol still do.
+pub const MAX_BODY_BYTES: usize = 240 * 1024;
+
+/// One unit of work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Batch {
+    /// [`MESSAGE_VERSION`] of the writer.
+    #[serde(rename = "v")]
+    pub version: u32,
+    /// UID of the job.
+    pub job: String,
+    /// The run.
+    pub run: String,
+    /// Names this batch within the run.
+    pub id: BatchId,
+    /// When the scan saw these objects, in milliseconds since 1970.
+    pub scanned: i64,
+    /// Where the objects come from and go to; one of the pairs recorded for the run.
+    pub pair: BucketPair,
+    /// Tries that the objects have behind them in earlier batches.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempts: u32,
+    /// Small objects, or one large one.
+    pub objects: Vec<Entry>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// An object to transfer, as the scan saw both sides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// Source key.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+    /// The source's ETag; each GET asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<ETag>,
+    /// The source's version, where it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<String>,
+    /// What the destination has under the mapped key; each write asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<DestinationState>,
+}
+
+/// What the scan saw at the destination. Left out where the object was absent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationState {
+    /// The ETag; a few services leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<ETag>,
+}
+
+/// Names a batch within its run: `range/epoch/index`, and `/attempt` for each remainder of a remainder.
+///
+/// The epoch is the number of the sender that made it: a range that a killed sender left open is sent again under a
+/// new epoch, and only the last epoch of a range counts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BatchId(String);
+
+impl BatchId {
+    /// The id of a batch that a sender makes.
+    pub fn new(range: u32, epoch: u32, index: u64) -> Self {
+        Self(format!("{range:06}/{epoch:04}/{index:010}"))
+    }
+
+    /// The id of the batch that carries on what this one left over.
+    #[must_use]
+    pub fn remainder(&self) -> Self {
+        Self(format!("{}/r", self.0))
+    }
+
+    /// What the ids of all batches of one range and epoch, and of their remainders, start with.
+    pub fn prefix(range: u32, epoch: u32) -> String {
+        format!("{range:06}/{epoch:04}/")
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A message as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Our own.
+    Batch(Batch),
+}
+
+/// Why a message can't be processed. Goes to the dead letters with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// Not JSON.
+    #[error("failed to read message: not JSON: {0}")]
+    NotJson(String),
+    /// JSON, but nothing that we know.
+    #[error("failed to read message: neither a batch of this project nor another known form: {0}")]
+    Unknown(String),
+    /// A newer writer's.
+    #[error(
+        "failed to read message: it has version {0} and this program reads up to {MESSAGE_VERSION}; update the worker's image"
+    )]
+    Version(u32),
+    /// Another job's.
+    #[error("failed to take message: it belongs to job {found} and this worker serves {expected}")]
+    OtherJob {
+        /// The UID in the message.
+        found: String,
+        /// The worker's own.
+        expected: String,
+    },
+    /// Its bucket pair is none of its run's.
+    #[error("failed to take message: its run {run} has no pair {bucket} to {destination} with these prefixes")]
+    OtherPair {
+        /// The run.
+        run: String,
+        /// Source bucket.
+        bucket: String,
+        /// Destination bucket.
+        destination: String,
+    },
+    /// Its run is not in the ledger.
+    #[error("failed to take message: the ledger has no run {0}")]
+    UnknownRun(String),
+}
+
+impl Message {
+    /// Reads a body.
+    pub fn parse(body: &str) -> Result<Self, MessageError> {
+        let value: serde_json::Value = serde_json::from_str(body).map_err(|e| MessageError::NotJson(e.to_string()))?;
+        match value.get("v").and_then(serde_json::Value::as_u64) {
+            Some(version) if version > u64::from(MESSAGE_VERSION) => {
+                Err(MessageError::Version(u32::try_from(version).unwrap_or(u32::MAX)))
+            }
+            Some(_) => serde_json::from_value(value).map(Self::Batch).map_err(|e| MessageError::Unknown(e.to_string())),
+            None => Err(MessageError::Unknown("member v is missing".to_owned())),
+        }
+    }
+}
+
+impl Batch {
+    /// The body to send.
+    pub fn body(&self) -> String {
+        // Strings, numbers and lists only: this can't fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Bytes of all objects.
+    pub fn bytes(&self) -> u64 {
+        self.objects.iter().map(|entry| entry.size).sum()
+    }
+
+    /// Refuses a batch of another job, or of a pair that its run does not have.
+    pub fn check(&self, job: &str, pairs: &[BucketPair]) -> Result<(), MessageError> {
+        if self.job != job {
+            return Err(MessageError::OtherJob { found: self.job.clone(), expected: job.to_owned() });
+        }
+        if pairs.contains(&self.pair) {
+            return Ok(());
+        }
+        Err(MessageError::OtherPair {
+            run: self.run.clone(),
+            bucket: self.pair.source_bucket.clone(),
+            destination: self.pair.destination_bucket.clone(),
+        })
+    }
+
+    /// The batch that carries on with some entries of this one, by their places in it.
+    #[must_use]
+    pub fn remainder(&self, entries: &[u32]) -> Self {
+        let objects = entries.iter().filter_map(|i| self.objects.get(*i as usize)).cloned().collect();
+        Self { id: self.id.remainder(), attempts: self.attempts + 1, objects, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(crate) fn pair() -> BucketPair {
+        BucketPair {
+            source_bucket: "a".into(),
+            source_prefix: String::new(),
+            destination_bucket: "b".into(),
+            destination_prefix: "p/".into(),
+            prefix_mode: crate::pair::PrefixMode::Append,
+        }
+    }
+
+    pub(crate) fn batch(objects: Vec<Entry>) -> Batch {
+        Batch {
+            version: MESSAGE_VERSION,
+            job: "u-1".into(),
+            run: "r-1".into(),
+            id: BatchId::new(0, 1, 2),
+            scanned: 5,
+            pair: pair(),
+            attempts: 0,
+            objects,
+        }
+    }
+
+    pub(crate) fn entry(key: &str, size: u64) -> Entry {
+        Entry { key: key.into(), size, etag: Some(ETag::new("e")), version_id: None, destination: None }
+    }
+
+    #[test]
+    fn the_form_on_the_wire_is_fixed() {
+        let body = r#"{"v":1,"job":"u-1","run":"r-1","id":"000000/0001/0000000002","scanned":5,"pair":{"sourceBucket":"a","destinationBucket":"b","destinationPrefix":"p/","prefixMode":"Append"},"objects":[{"key":"k \"","size":7,"etag":"e"}]}"#;
+        let batch = batch(vec![entry("k \"", 7)]);
+        assert_eq!(batch.body(), body);
+        assert_eq!(Message::parse(body), Ok(Message::Batch(batch)));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_named() {
+        for (body, expected) in [
+            ("nonsense", "not JSON"),
+            ("{}", "member v is missing"),
+            (r#"{"v":2}"#, "version 2"),
+            (r#"{"v":1}"#, "missing field"),
+            (r#"{"Records":[]}"#, "member v is missing"),
+        ] {
+            let error = Message::parse(body).unwrap_err().to_string();
+            assert!(error.contains(expected), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_member_is_ignored() {
+        let mut value = serde_json::to_value(batch(vec![])).unwrap();
+        value["later"] = true.into();
+        assert!(Message::parse(&value.to_string()).is_ok());
+    }
+
+    #[test]
+    fn a_batch_outside_its_run_is_refused() {
+        let batch = batch(vec![]);
+        assert_eq!(batch.check("u-1", &[pair()]), Ok(()));
+        assert!(matches!(batch.check("u-2", &[pair()]), Err(MessageError::OtherJob { .. })));
+        assert!(matches!(batch.check("u-1", &[]), Err(MessageError::OtherPair { .. })));
+    }
+
+    #[test]
+    fn a_remainder_has_an_id_of_its_own_under_its_range_and_epoch() {
+        let whole = batch(vec![entry("a", 1), entry("b", 2), entry("c", 4)]);
+        let rest = whole.remainder(&[0, 2]);
+        assert_eq!((rest.bytes(), rest.attempts), (5, 1));
+        assert!(rest.id.as_str().starts_with(&BatchId::prefix(0, 1)));
+        assert_ne!(rest.id, whole.id);
+        assert_ne!(rest.remainder(&[0]).id, rest.id);
+    }
+
+    proptest! {
+        #[test]
+        fn any_key_survives_the_wire(key in any::<String>(), size in any::<u32>()) {
+            let batch = batch(vec![entry(&key, size.into())]);
+            prop_assert_eq!(Message::parse(&batch.body()), Ok(Message::Batch(batch)));
+        }
+    }
+}

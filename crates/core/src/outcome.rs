@@ -1,0 +1,139 @@
+//! What became of an object, and what follows from it for its message.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ErrorClass, ServiceError};
+
+/// What became of one entry of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryOutcome {
+    /// At the destination and verified: copied now, or found there with this content.
+    Done {
+        /// Bytes of the object.
+        bytes: u64,
+    },
+    /// No longer at the source.
+    Gone,
+    /// Failed for good.
+    Failed(Failure),
+    /// Failed for now.
+    Retry(Failure),
+    /// Not finished because the worker is ending, or lost its lease.
+    Interrupted,
+}
+
+/// Why an object is not at the destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The kind.
+    pub class: FailureClass,
+    /// What happened.
+    pub message: String,
+    /// Identifier of the request that failed.
+    pub request_id: Option<String>,
+}
+
+/// Kinds of failures, as reports and the status name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FailureClass {
+    /// The destination key would be empty or too long.
+    KeyNotMappable,
+    /// This object is denied while others are not.
+    AccessDenied,
+    /// In an archive class and not restored.
+    Archived,
+    /// The service refuses the object whatever the number of tries.
+    Refused,
+    /// It changed at the source at every try.
+    SourceChanging,
+    /// It was changed at the destination by someone else at every try.
+    DestinationChanging,
+    /// What arrived is not what was sent, at every try.
+    ChecksumMismatch,
+    /// The service did not do it within all tries.
+    Exhausted,
+    /// The batch was given up by the queue: its workers died or stalled at every delivery.
+    DeadLetter,
+}
+
+impl Failure {
+    /// The failure that an error of a service is to an object.
+    pub fn of(error: &ServiceError) -> Self {
+        let class = match error.class {
+            ErrorClass::AccessDenied => FailureClass::AccessDenied,
+            ErrorClass::Archived => FailureClass::Archived,
+            ErrorClass::Refused => FailureClass::Refused,
+            _ => FailureClass::Exhausted,
+        };
+        Self { class, message: error.to_string(), request_id: error.request_id.clone() }
+    }
+
+    /// One that is not a service's error.
+    pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), request_id: None }
+    }
+}
+
+/// What an error of a service means for the object at hand, after all quick retries.
+///
+/// | class | outcome |
+/// |---|---|
+/// | transient, throttled, conflict, no such upload, precondition, a side's fault | retry |
+/// | no such key | gone |
+/// | denied (this object only), archived, refused | failed |
+pub fn of_error(error: &ServiceError) -> EntryOutcome {
+    match error.class {
+        ErrorClass::NoSuchKey => EntryOutcome::Gone,
+        ErrorClass::AccessDenied | ErrorClass::Archived | ErrorClass::Refused => {
+            EntryOutcome::Failed(Failure::of(error))
+        }
+        ErrorClass::Transient
+        | ErrorClass::Throttled
+        | ErrorClass::Conflict
+        | ErrorClass::NoSuchUpload
+        | ErrorClass::PreconditionFailed
+        | ErrorClass::Side(_) => EntryOutcome::Retry(Failure::of(error)),
+    }
+}
+
+/// A retry that has no tries left is a failure. `attempts` counts this try.
+#[must_use]
+pub fn after_attempts(outcome: EntryOutcome, attempts: u32, max_attempts: u32) -> EntryOutcome {
+    match outcome {
+        EntryOutcome::Retry(failure) if attempts >= max_attempts => EntryOutcome::Failed(failure),
+        outcome => outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::SideFault;
+
+    #[test]
+    fn errors_lead_where_the_table_says() {
+        let outcome = |class| of_error(&ServiceError::new(class, "get object", "X", "y"));
+        for class in [
+            ErrorClass::Transient,
+            ErrorClass::Throttled,
+            ErrorClass::Conflict,
+            ErrorClass::NoSuchUpload,
+            ErrorClass::PreconditionFailed,
+            ErrorClass::Side(SideFault::NotFound),
+        ] {
+            assert!(matches!(outcome(class), EntryOutcome::Retry(_)), "{class:?}");
+        }
+        for class in [ErrorClass::AccessDenied, ErrorClass::Archived, ErrorClass::Refused] {
+            assert!(matches!(outcome(class), EntryOutcome::Failed(_)), "{class:?}");
+        }
+        assert_eq!(outcome(ErrorClass::NoSuchKey), EntryOutcome::Gone);
+    }
+
+    #[test]
+    fn tries_are_bounded() {
+        let retry = EntryOutcome::Retry(Failure::new(FailureClass::Exhausted, "x"));
+        assert_eq!(after_attempts(retry.clone(), 2, 3), retry);
+        assert!(matches!(after_attempts(retry, 3, 3), EntryOutcome::Failed(_)));
+        assert_eq!(after_attempts(EntryOutcome::Gone, 9, 3), EntryOutcome::Gone);
+    }
+}

@@ -1,0 +1,133 @@
+//! A pair of buckets and the mapping of keys between them.
+
+use serde::{Deserialize, Serialize};
+
+/// Longest key in bytes of UTF-8 that S3 takes.
+/// Source: "Naming Amazon S3 objects" in the S3 user guide.
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// What becomes of the source prefix in the destination key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PrefixMode {
+    /// Destination key = destination prefix + the whole source key, as the predecessor does.
+    #[default]
+    Append,
+    /// Destination key = destination prefix + what follows the source prefix.
+    Replace,
+}
+
+/// One source bucket and prefix, and where its objects go. Both prefixes are plain strings, as S3 knows them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BucketPair {
+    /// The bucket that is read.
+    pub source_bucket: String,
+    /// Only keys that start with this are moved; empty means all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source_prefix: String,
+    /// The bucket that is written.
+    pub destination_bucket: String,
+    /// Put in front of each key at the destination.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub destination_prefix: String,
+    /// What becomes of the source prefix.
+    #[serde(default)]
+    pub prefix_mode: PrefixMode,
+}
+
+/// Why a source key has no place at the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MapKeyError {
+    /// The key is not under the pair's source prefix.
+    #[error("failed to map key: it does not start with the pair's source prefix")]
+    OutsidePrefix,
+    /// Nothing is left of the key: it equals the source prefix, in mode Replace with an empty destination prefix.
+    #[error("failed to map key: the destination key would be empty; set a destinationPrefix or prefixMode Append")]
+    Empty,
+    /// The destination key would be longer than S3 takes.
+    #[error(
+        "failed to map key: the destination key would have {0} bytes and S3 takes {MAX_KEY_BYTES}; shorten destinationPrefix"
+    )]
+    TooLong(usize),
+}
+
+impl BucketPair {
+    /// The destination key of a source key. Keys are opaque: nothing is normalised, joined with `/` or decoded.
+    pub fn map_key(&self, source_key: &str) -> Result<String, MapKeyError> {
+        let rest = source_key.strip_prefix(self.source_prefix.as_str()).ok_or(MapKeyError::OutsidePrefix)?;
+        let tail = match self.prefix_mode {
+            PrefixMode::Append => source_key,
+            PrefixMode::Replace => rest,
+        };
+        match self.destination_prefix.len() + tail.len() {
+            0 => Err(MapKeyError::Empty),
+            n if n > MAX_KEY_BYTES => Err(MapKeyError::TooLong(n)),
+            n => {
+                let mut key = String::with_capacity(n);
+                key.push_str(&self.destination_prefix);
+                key.push_str(tail);
+                Ok(key)
+            }
+        }
+    }
+
+    /// The prefix under which every mapped key lies: what has to be listed at the destination.
+    pub fn destination_range(&self) -> String {
+        match self.prefix_mode {
+            PrefixMode::Append => format!("{}{}", self.destination_prefix, self.source_prefix),
+            PrefixMode::Replace => self.destination_prefix.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pair(source_prefix: &str, destination_prefix: &str, prefix_mode: PrefixMode) -> BucketPair {
+        BucketPair {
+            source_bucket: "from".into(),
+            source_prefix: source_prefix.into(),
+            destination_bucket: "to".into(),
+            destination_prefix: destination_prefix.into(),
+            prefix_mode,
+        }
+    }
+
+    #[test]
+    fn maps_keys_as_plain_strings() {
+        use PrefixMode::{Append, Replace};
+        for (source, destination, mode, key, expected) in [
+            ("", "", Append, "a//b", Ok("a//b")),
+            ("", "p/", Append, "/a", Ok("p//a")),
+            ("logs/", "copy/", Append, "logs/1", Ok("copy/logs/1")),
+            ("logs/", "copy/", Replace, "logs/1", Ok("copy/1")),
+            ("logs/", "copy", Replace, "logs/", Ok("copy")),
+            ("logs/", "", Replace, "logs/", Err(MapKeyError::Empty)),
+            ("logs/", "", Append, "log", Err(MapKeyError::OutsidePrefix)),
+            ("", "", Append, "a/./../b%41+ ", Ok("a/./../b%41+ ")),
+        ] {
+            assert_eq!(pair(source, destination, mode).map_key(key).as_deref(), expected.as_ref().map(|k| *k), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_1024_bytes_fits_under_an_empty_prefix_only() {
+        let key = "é".repeat(512);
+        assert_eq!(pair("", "", PrefixMode::Append).map_key(&key).as_deref(), Ok(key.as_str()));
+        assert_eq!(pair("", "x", PrefixMode::Append).map_key(&key), Err(MapKeyError::TooLong(1025)));
+    }
+
+    proptest! {
+        #[test]
+        fn mapping_keeps_byte_order(a in "[a-c/%é]{0,6}", b in "[a-c/%é]{0,6}", d in "[a/]{0,2}", replace in any::<bool>()) {
+            let pair = pair("s/", &d, if replace { PrefixMode::Replace } else { PrefixMode::Append });
+            let (a, b) = (format!("s/{a}"), format!("s/{b}"));
+            if let (Ok(x), Ok(y)) = (pair.map_key(&a), pair.map_key(&b)) {
+                prop_assert_eq!(a.as_bytes().cmp(b.as_bytes()), x.as_bytes().cmp(y.as_bytes()));
+                prop_assert!(x.starts_with(&pair.destination_range()));
+            }
+        }
+    }
+}

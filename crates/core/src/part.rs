@@ -1,0 +1,156 @@
+//! How an object is cut into parts of a multipart upload.
+
+use serde::{Deserialize, Serialize};
+
+use crate::size::ByteSize;
+
+/// Smallest part, other than the last. Source: "Amazon S3 multipart upload limits".
+pub const MIN_PART: u64 = 5 << 20;
+/// Largest part.
+pub const MAX_PART: u64 = 5 << 30;
+/// Most parts of an upload.
+pub const MAX_PARTS: u64 = 10_000;
+/// One MiB: part sizes that we compute are whole multiples of it.
+const MIB: u64 = 1 << 20;
+/// Part size where the user leaves it to us and the object needs no more: half the requests of the usual 8 MiB.
+const AUTO_PART: u64 = 16 * MIB;
+
+/// How the part size is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum PartSize {
+    /// 16 MiB, and more where the object would have over 10,000 parts.
+    #[default]
+    Auto,
+    /// This many bytes, and more where the object would have over 10,000 parts.
+    Fixed(ByteSize),
+}
+
+impl TryFrom<String> for PartSize {
+    type Error = crate::size::SizeError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text == "Auto" { Ok(Self::Auto) } else { text.parse().map(Self::Fixed) }
+    }
+}
+
+impl From<PartSize> for String {
+    fn from(size: PartSize) -> Self {
+        match size {
+            PartSize::Auto => "Auto".to_owned(),
+            PartSize::Fixed(size) => size.to_string(),
+        }
+    }
+}
+
+/// The cut of one object: equal parts, the last one shorter. Covers every byte once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartLayout {
+    /// Bytes of the object; at least 1.
+    pub size: u64,
+    /// Bytes of each part but the last.
+    pub part_size: u64,
+}
+
+/// One part of a layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// From 1, as S3 counts.
+    pub number: u32,
+    /// First byte.
+    pub offset: u64,
+    /// Bytes; at least 1.
+    pub len: u64,
+}
+
+/// Why an object can't be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    /// An empty object has no parts.
+    #[error("failed to cut object: it is empty")]
+    Empty,
+    /// More than 10,000 parts of 5 GiB.
+    #[error("failed to cut object: {0} bytes do not fit into 10,000 parts of 5 GiB")]
+    TooLarge(u64),
+}
+
+impl PartLayout {
+    /// The layout of an object of `size` bytes.
+    ///
+    /// | size | wanted | part size |
+    /// |---|---|---|
+    /// | fits 10,000 parts | any | as wanted, within 5 MiB … 5 GiB |
+    /// | does not | any | size ÷ 10,000, rounded up to whole MiB |
+    /// | over 48.8 TiB | any | error |
+    pub fn new(size: u64, wanted: PartSize) -> Result<Self, LayoutError> {
+        if size == 0 {
+            return Err(LayoutError::Empty);
+        }
+        let wanted = match wanted {
+            PartSize::Auto => AUTO_PART,
+            PartSize::Fixed(size) => size.bytes().clamp(MIN_PART, MAX_PART),
+        };
+        let needed = size.div_ceil(MAX_PARTS).div_ceil(MIB) * MIB;
+        let part_size = if size.div_ceil(wanted) <= MAX_PARTS { wanted } else { needed };
+        if part_size > MAX_PART { Err(LayoutError::TooLarge(size)) } else { Ok(Self { size, part_size }) }
+    }
+
+    /// Number of parts: 1 … 10,000.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.size.div_ceil(self.part_size)).unwrap_or(u32::MAX)
+    }
+
+    /// The part with this number (from 1), if there is one.
+    pub fn part(&self, number: u32) -> Option<Part> {
+        let offset = u64::from(number.checked_sub(1)?).checked_mul(self.part_size)?;
+        (offset < self.size).then(|| Part { number, offset, len: self.part_size.min(self.size - offset) })
+    }
+
+    /// All parts, in order.
+    pub fn parts(&self) -> impl Iterator<Item = Part> + use<'_> {
+        (1..=self.count()).filter_map(|number| self.part(number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn cuts_as_the_table_says() {
+        let mib = |n: u64| n << 20;
+        for (size, wanted, part_size, count) in [
+            (1, PartSize::Auto, mib(16), 1),
+            (mib(16) + 1, PartSize::Auto, mib(16), 2),
+            (mib(16) * 10_000, PartSize::Auto, mib(16), 10_000),
+            (mib(16) * 10_000 + 1, PartSize::Auto, mib(17), 9412),
+            (mib(50_000), PartSize::Fixed(ByteSize::mib(5)), mib(5), 10_000),
+            (mib(20), PartSize::Fixed(ByteSize(1)), mib(5), 4),
+            (5 << 40, PartSize::Auto, mib(525), 9987),
+        ] {
+            let layout = PartLayout::new(size, wanted).unwrap();
+            assert_eq!((layout.part_size, layout.count()), (part_size, count), "{size}");
+        }
+        assert_eq!(PartLayout::new(0, PartSize::Auto), Err(LayoutError::Empty));
+        assert!(PartLayout::new(u64::MAX / 2, PartSize::Auto).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn parts_cover_every_byte_once_and_keep_the_limits(size in 1_u64..(5 << 40), wanted in 0_u64..(1 << 33)) {
+            let layout = PartLayout::new(size, PartSize::Fixed(ByteSize(wanted))).unwrap();
+            let mut next = 0;
+            for (part, number) in layout.parts().zip(1..) {
+                prop_assert_eq!((part.number, part.offset), (number, next));
+                prop_assert!(part.len <= MAX_PART && part.len > 0);
+                next += part.len;
+                prop_assert!(part.len >= MIN_PART || next == size);
+            }
+            prop_assert_eq!(next, size);
+            prop_assert!(u64::from(layout.count()) <= MAX_PARTS);
+            prop_assert_eq!(layout.part(layout.count() + 1), None);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Who may take a run, how far it is, and when it is over.
+
+use crate::pair::BucketPair;
+use crate::records::{Counters, RunEnd, RunRecord, RunResult, ScanProgress, StaleRange};
+
+/// How long a jobsender has a run to itself after each renewal, in milliseconds.
+pub const RUN_LEASE_MS: i64 = 60_000;
+
+/// A sender that wants a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakeRequest {
+    /// The id that a new run gets.
+    pub run: String,
+    /// The Kubernetes Job, or another name that stays the same when the sender is started again.
+    pub started_by: String,
+    /// The sender's own name.
+    pub owner: String,
+    /// The pairs that a new run gets.
+    pub pairs: Vec<BucketPair>,
+    /// Milliseconds since 1970.
+    pub now: i64,
+}
+
+/// What a sender that wants a run does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TakeDecision {
+    /// Write this new run.
+    Start(RunRecord),
+    /// Write this and go on with the scan that its sender left.
+    Resume(RunRecord),
+    /// Another sender of the same Kubernetes Job may still be alive: ask again at this time.
+    WaitUntil(i64),
+    /// This Kubernetes Job's scan is already closed: there is nothing left to do.
+    AlreadySent,
+    /// Another run is live: end well, saying so.
+    Busy,
+}
+
+/// Decides whether a sender gets a run.
+///
+/// | last run | its scan | its lease | started by | decision |
+/// |---|---|---|---|---|
+/// | none, or ended | | | | start |
+/// | live | closed | | the same | already sent |
+/// | live | closed | | another | busy |
+/// | live | open | expired, or the sender's own | any | resume: scans are not lost with their sender |
+/// | live | open | valid | the same | wait until it expires |
+/// | live | open | valid | another | busy |
+pub fn take(last: Option<&RunRecord>, request: &TakeRequest) -> TakeDecision {
+    let Some(last) = last.filter(|run| run.end.is_none()) else { return TakeDecision::Start(first(request)) };
+    let same = last.started_by == request.started_by;
+    if last.scan.closed {
+        return if same { TakeDecision::AlreadySent } else { TakeDecision::Busy };
+    }
+    if last.lease_until > request.now && last.owner != request.owner {
+        return if same { TakeDecision::WaitUntil(last.lease_until) } else { TakeDecision::Busy };
+    }
+    TakeDecision::Resume(RunRecord {
+        revision: last.revision + 1,
+        owner: request.owner.clone(),
+        epoch: last.epoch + 1,
+        lease_until: request.now + RUN_LEASE_MS,
+        ..last.clone()
+    })
+}
+
+fn first(request: &TakeRequest) -> RunRecord {
+    RunRecord {
+        run: request.run.clone(),
+        revision: 1,
+        started_by: request.started_by.clone(),
+        owner: request.owner.clone(),
+        epoch: 1,
+        lease_until: request.now + RUN_LEASE_MS,
+        started: request.now,
+        pairs: request.pairs.clone(),
+        scan: ScanProgress::default(),
+        stale: Vec::new(),
+        end: None,
+    }
+}
+
+/// What the ledger says of a run's batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Sum of all workers' counters. Read before `stale`.
+    pub ended: Counters,
+    /// Sum of the ends of batches that do not count: those of the run's stale ranges.
+    pub stale: Counters,
+}
+
+impl Tally {
+    /// What counts.
+    pub fn counted(&self) -> Counters {
+        let mut counted = self.ended;
+        counted.subtract(&self.stale);
+        counted
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunProgress {
+    /// Objects to transfer, as far as the scan knows.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Objects at the destination and verified.
+    pub done: u64,
+    /// Their bytes.
+    pub done_bytes: u64,
+    /// Objects found in place by the scan, hidden by the ignore list, or gone from the source since.
+    pub skipped: u64,
+    /// Bytes of those found in place or gone.
+    pub skipped_bytes: u64,
+    /// Objects with a failure record.
+    pub failed: u64,
+    /// Their bytes.
+    pub failed_bytes: u64,
+    /// Batches that have not ended.
+    pub open_batches: u64,
+}
+
+/// Sums up a run.
+pub fn progress(run: &RunRecord, tally: &Tally) -> RunProgress {
+    let (scan, counted) = (&run.scan.counts, tally.counted());
+    RunProgress {
+        objects: scan.objects + scan.failed,
+        bytes: scan.bytes + scan.failed_bytes,
+        done: counted.counts.done,
+        done_bytes: counted.counts.done_bytes,
+        skipped: scan.in_place + scan.ignored + counted.counts.gone,
+        skipped_bytes: scan.in_place_bytes + counted.counts.gone_bytes,
+        failed: scan.failed + counted.counts.failed,
+        failed_bytes: scan.failed_bytes + counted.counts.failed_bytes,
+        open_batches: (scan.batches + counted.remainders).saturating_sub(counted.batches),
+    }
+}
+
+/// Whether a run is over, and how: the scan is closed, and every batch that counts has its end in the ledger, as have
+/// the remainders that they left. Queue counts are no proof and not asked.
+pub fn end_of_run(run: &RunRecord, tally: &Tally, now: i64) -> Option<RunEnd> {
+    let progress = progress(run, tally);
+    if run.end.is_some() || !run.scan.closed || progress.open_batches > 0 {
+        return None;
+    }
+    let result = if progress.failed > 0 { RunResult::PartiallyFailed } else { RunResult::Complete };
+    Some(RunEnd { at: now, result, message: None })
+}
+
+/// The stale ranges of a run after a new sender took it: every range that is not closed was left open by the sender
+/// before, under each epoch below the new one.
+pub fn stale_after_resume(run: &RunRecord, open: &[u32]) -> Vec<StaleRange> {
+    let mut stale = run.stale.clone();
+    for &range in open {
+        for epoch in 1..run.epoch {
+            let entry = StaleRange { range, epoch };
+            if !stale.contains(&entry) {
+                stale.push(entry);
+            }
+        }
+    }
+    stale
+}
+
+/// Seconds until the rest is moved at this rate; none where nothing moves.
+pub fn eta_seconds(progress: &RunProgress, rate: u64) -> Option<u64> {
+    let gone = progress.done_bytes + progress.failed_bytes;
+    (rate > 0).then(|| progress.bytes.saturating_sub(gone) / rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::{EndCounts, ScanCounts};
+    use proptest::prelude::*;
+
+    fn request(owner: &str, started_by: &str, now: i64) -> TakeRequest {
+        TakeRequest { run: "r2".into(), started_by: started_by.into(), owner: owner.into(), pairs: vec![], now }
+    }
+
+    fn live(closed: bool) -> RunRecord {
+        let mut run = first(&request("pod-1", "job-1", 0));
+        run.scan.closed = closed;
+        run
+    }
+
+    #[test]
+    fn a_run_is_taken_as_the_table_says() {
+        assert!(matches!(take(None, &request("p", "j", 0)), TakeDecision::Start(run) if run.epoch == 1));
+        let mut ended = live(true);
+        ended.end = Some(RunEnd { at: 1, result: RunResult::Complete, message: None });
+        assert!(matches!(take(Some(&ended), &request("p", "job-1", 0)), TakeDecision::Start(_)));
+        let kind = |run: &RunRecord, owner, by, now| match take(Some(run), &request(owner, by, now)) {
+            TakeDecision::Start(_) => "start",
+            TakeDecision::Resume(run) => {
+                assert_eq!((run.epoch, run.revision, run.owner.as_str()), (2, 2, owner));
+                "resume"
+            }
+            TakeDecision::WaitUntil(at) => {
+                assert_eq!(at, RUN_LEASE_MS);
+                "wait"
+            }
+            TakeDecision::AlreadySent => "already sent",
+            TakeDecision::Busy => "busy",
+        };
+        for (closed, owner, by, now, expected) in [
+            (true, "pod-2", "job-1", 0, "already sent"),
+            (true, "pod-2", "job-2", 0, "busy"),
+            (false, "pod-2", "job-2", RUN_LEASE_MS, "resume"),
+            (false, "pod-1", "job-1", 0, "resume"),
+            (false, "pod-2", "job-1", 0, "wait"),
+            (false, "pod-2", "job-2", 0, "busy"),
+        ] {
+            assert_eq!(kind(&live(closed), owner, by, now), expected, "{closed} {owner} {by} {now}");
+        }
+    }
+
+    fn counters(batches: u64, remainders: u64, done: u64, failed: u64) -> Counters {
+        Counters { batches, remainders, counts: EndCounts { done, failed, ..EndCounts::default() } }
+    }
+
+    #[test]
+    fn a_run_ends_when_every_batch_that_counts_has_ended() {
+        let mut run = live(true);
+        run.scan.counts = ScanCounts { batches: 2, objects: 3, ..ScanCounts::default() };
+        let ended = |run: &RunRecord, ended, stale| end_of_run(run, &Tally { ended, stale }, 9).map(|e| e.result);
+        let none = Counters::default();
+        assert_eq!(ended(&run, counters(1, 0, 2, 0), none), None);
+        assert_eq!(ended(&run, counters(2, 0, 3, 0), none), Some(RunResult::Complete));
+        assert_eq!(ended(&run, counters(2, 1, 2, 0), none), None, "a remainder is on its way");
+        assert_eq!(ended(&run, counters(3, 1, 2, 1), none), Some(RunResult::PartiallyFailed));
+        assert_eq!(ended(&run, counters(2, 0, 3, 0), counters(1, 0, 1, 0)), None, "one of them does not count");
+        run.scan.counts.failed = 1;
+        assert_eq!(ended(&run, counters(2, 0, 3, 0), none), Some(RunResult::PartiallyFailed));
+        run.scan.closed = false;
+        assert_eq!(ended(&run, counters(2, 0, 3, 0), none), None);
+    }
+
+    #[test]
+    fn an_empty_run_ends_at_once() {
+        assert_eq!(end_of_run(&live(true), &Tally::default(), 9).map(|e| e.result), Some(RunResult::Complete));
+    }
+
+    #[test]
+    fn open_ranges_go_stale_under_every_epoch_before() {
+        let mut run = live(false);
+        run.epoch = 3;
+        run.stale = vec![StaleRange { range: 1, epoch: 1 }];
+        let stale = stale_after_resume(&run, &[1]);
+        assert_eq!(stale, [StaleRange { range: 1, epoch: 1 }, StaleRange { range: 1, epoch: 2 }]);
+    }
+
+    proptest! {
+        /// Ranges sent by killed senders, batches in any order, remainders: the run ends exactly with the last one.
+        #[test]
+        fn the_end_is_seen_exactly_when_the_last_counted_batch_ends(
+            batches in prop::collection::vec((0_u32..3, any::<bool>()), 1..20),
+        ) {
+            // Each batch: its epoch 0 … 1 means a killed sender's; every batch may leave one remainder.
+            let mut run = live(true);
+            let counted = batches.iter().filter(|(epoch, _)| *epoch == 2).count() as u64;
+            run.scan.counts.batches = counted;
+            let mut tally = Tally::default();
+            let mut open: i64 = i64::try_from(counted).unwrap();
+            let mut queue: std::collections::VecDeque<(u32, bool)> = batches.into_iter().collect();
+            while let Some((epoch, remainder)) = queue.pop_front() {
+                prop_assert_eq!(end_of_run(&run, &tally, 0).is_some(), open == 0);
+                let one = counters(1, u64::from(remainder), 1, 0);
+                tally.ended.add(&one);
+                if epoch < 2 { tally.stale.add(&one); } else { open += i64::from(remainder) - 1; }
+                if remainder { queue.push_back((epoch, false)); }
+            }
+            prop_assert_eq!(open, 0);
+            prop_assert!(end_of_run(&run, &tally, 0).is_some());
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Reading a job's state from the ledger: the same for operator, jobsender and command line.
+
+use crate::error::ServiceError;
+use crate::ports::{Item, Ledger};
+use crate::progress::Tally;
+use crate::records::{
+    self, BATCH_PREFIX, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, FailureRecord, HEARTBEAT_LOST_MS,
+    HEARTBEAT_PREFIX, Heartbeat, RANGE_PREFIX, RangeRecord, RecordError, RunRecord, UPLOAD_SHARDS, UploadRecord,
+};
+
+/// Why the state can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ViewError {
+    /// The ledger's service.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// What stands there is not ours.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// The last run that was taken; none where no run ever was. One read for the pointer, one for the run.
+pub async fn last_run<L: Ledger>(ledger: &L, job: &str) -> Result<Option<RunRecord>, ViewError> {
+    let Some(current) = ledger.get(&records::current_key(job)).await? else { return Ok(None) };
+    run(ledger, job, &current.read::<CurrentRun>()?.run).await
+}
+
+/// One run by its id.
+pub async fn run<L: Ledger>(ledger: &L, job: &str, run: &str) -> Result<Option<RunRecord>, ViewError> {
+    Ok(ledger.get(&records::run_key(job, run)).await?.map(|item| item.read()).transpose()?)
+}
+
+/// What the ledger says of a run's batches: one query of a page per 1 MB of worker counters, and one more for each
+/// stale range, of which there are some only after a sender was killed.
+pub async fn tally<L: Ledger>(ledger: &L, job: &str, run: &RunRecord) -> Result<Tally, ViewError> {
+    let partition = records::run_partition(job, &run.run);
+    let mut tally = Tally::default();
+    // The order matters: a stale batch that ends between the two reads is then taken away without having been added,
+    // which delays the end of the run by one look and never hastens it.
+    for item in all(ledger, &partition, COUNTER_PREFIX).await? {
+        tally.ended.add(&item.read::<Counters>()?);
+    }
+    for stale in &run.stale {
+        let prefix = format!("{BATCH_PREFIX}{}", crate::message::BatchId::prefix(stale.range, stale.epoch));
+        for item in all(ledger, &partition, &prefix).await? {
+            tally.stale.add(&Counters::of(&item.read::<BatchEnd>()?));
+        }
+    }
+    Ok(tally)
+}
+
+/// The ranges of a run.
+pub async fn ranges<L: Ledger>(ledger: &L, job: &str, run: &str) -> Result<Vec<RangeRecord>, ViewError> {
+    read_all(&all(ledger, &records::run_partition(job, run), RANGE_PREFIX).await?)
+}
+
+/// The heartbeats that are not too old to mean something.
+pub async fn heartbeats<L: Ledger>(ledger: &L, job: &str, now: i64) -> Result<Vec<Heartbeat>, ViewError> {
+    let mut beats: Vec<Heartbeat> = read_all(&all(ledger, &records::job_partition(job), HEARTBEAT_PREFIX).await?)?;
+    beats.retain(|beat| beat.at + HEARTBEAT_LOST_MS > now);
+    Ok(beats)
+}
+
+/// The first failures of a run, at most `limit`, in order of pair and key.
+pub async fn failures<L: Ledger>(
+    ledger: &L,
+    job: &str,
+    run: &RunRecord,
+    limit: u32,
+) -> Result<Vec<FailureRecord>, ViewError> {
+    let mut found = Vec::new();
+    for pair in 0..u32::try_from(run.pairs.len()).unwrap_or(u32::MAX) {
+        let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+        if left == 0 {
+            break;
+        }
+        let page = ledger.query(&records::failure_partition(job, &run.run, pair), "", None, left).await?;
+        found.extend(read_all(&page.items)?);
+    }
+    Ok(found)
+}
+
+/// Every multipart upload of the job that may be open.
+pub async fn uploads<L: Ledger>(ledger: &L, job: &str) -> Result<Vec<UploadRecord>, ViewError> {
+    let mut found = Vec::new();
+    for shard in 0..UPLOAD_SHARDS {
+        found.extend(read_all(&all(ledger, &records::upload_partition(job, shard), "").await?)?);
+    }
+    Ok(found)
+}
+
+/// All items of a partition under a prefix, page by page.
+async fn all<L: Ledger>(ledger: &L, partition: &str, prefix: &str) -> Result<Vec<Item>, ServiceError> {
+    let mut items = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = ledger.query(partition, prefix, after.as_deref(), 1_000).await?;
+        items.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            return Ok(items);
+        }
+    }
+}
+
+fn read_all<T: serde::de::DeserializeOwned>(items: &[Item]) -> Result<Vec<T>, ViewError> {
+    items.iter().map(|item| Ok(item.read()?)).collect()
+}
