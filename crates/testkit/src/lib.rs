@@ -1,1 +1,31 @@
-//! x
+//! What tests of the engine and of the adapters stand on; never part of a program that is shipped.
+//!
+//! - [`MemoryStore`], [`MemoryQueue`] and [`MemoryLedger`] are faithful stand-ins of S3, SQS and `DynamoDB`: they refuse
+//!   what the services refuse, in the error classes that the adapters give.
+//! - [`Faulty`] wraps any port; a [`FaultPlan`] shared by the wrappers counts every call and breaks chosen ones.
+//! - [`conformance`] is one suite for each port. The stand-ins and the adapters pass the same suites, which is what
+//!   makes a test against a stand-in say something about the service.
+
+mod clock;
+pub mod conformance;
+mod denial;
+mod faulty;
+mod ledger;
+mod operation;
+mod queue;
+mod store;
+
+pub use clock::TestClock;
+pub use denial::Denials;
+pub use faulty::{Call, Fault, FaultPlan, Faulty};
+pub use ledger::MemoryLedger;
+pub use operation::Operation;
+pub use queue::{DeadLetter, MemoryQueue, QueueSettings, QueueStats, QueuedMessage};
+pub use store::{BucketSettings, MemoryStore, StoreSettings, StoredObject, WriteLogEntry};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks; a test that panicked while it held the lock has failed already.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

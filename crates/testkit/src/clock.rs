@@ -1,0 +1,80 @@
+//! A clock that goes when it is told to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use migration_core::ports::Clock;
+use tokio::time::Instant;
+
+/// Where a clock without a time given starts: 2026-01-01T00:00:00Z, in milliseconds since 1970.
+const START: i64 = 1_767_225_600_000;
+
+/// A clock for tests; clones show the same time.
+#[derive(Clone, Debug)]
+pub struct TestClock {
+    millis: Arc<AtomicI64>,
+    started: Option<Instant>,
+}
+
+impl TestClock {
+    /// A clock that stands at a time in milliseconds since 1970 until it is moved.
+    pub fn at(millis: i64) -> Self {
+        Self { millis: Arc::new(AtomicI64::new(millis)), started: None }
+    }
+
+    /// A clock that starts at a time in milliseconds since 1970 and goes with tokio's time, which tests can pause.
+    pub fn following_tokio(millis: i64) -> Self {
+        Self { millis: Arc::new(AtomicI64::new(millis)), started: Some(Instant::now()) }
+    }
+
+    /// Moves the clock on. A clock that follows tokio's time is moved beside it: deadlines of queues stay.
+    pub fn advance(&self, by: Duration) {
+        self.millis.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
+
+    /// Sets the clock, also back, to a time in milliseconds since 1970.
+    pub fn set(&self, millis: i64) {
+        self.millis.store(millis - self.elapsed(), Ordering::SeqCst);
+    }
+
+    fn elapsed(&self) -> i64 {
+        self.started.map_or(0, |started| i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self::at(START)
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> i64 {
+        self.millis.load(Ordering::SeqCst) + self.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_show_the_time_that_one_of_them_was_set_to() {
+        let clock = TestClock::at(1_000);
+        let other = clock.clone();
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(other.now(), 3_000);
+        other.set(500);
+        assert_eq!(clock.now(), 500);
+    }
+
+    #[tokio::test]
+    async fn one_that_follows_tokio_goes_by_itself_and_can_be_set() {
+        let clock = TestClock::following_tokio(1_000);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(clock.now() >= 1_020);
+        clock.set(0);
+        assert!((0..1_000).contains(&clock.now()));
+    }
+}

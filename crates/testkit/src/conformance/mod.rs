@@ -1,0 +1,1 @@
+//! The rules that every implementation of a port keeps.

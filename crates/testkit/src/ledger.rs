@@ -1,0 +1,214 @@
+//! A `DynamoDB` table in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex};
+
+use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::ports::{Condition, Item, Ledger, LedgerKey, QueryPage, Write, WriteError};
+use serde_json::{Map, Value};
+
+use crate::denial::Denials;
+use crate::lock;
+use crate::operation::Operation;
+
+/// Writes of one transaction. Source: "Quotas in Amazon DynamoDB".
+const MAX_WRITES: usize = 100;
+/// Bytes of a partition key.
+const MAX_PARTITION: usize = 2_048;
+/// Bytes of a sort key.
+const MAX_SORT: usize = 1_024;
+/// Bytes of an item, names and values.
+const MAX_ITEM: usize = 400 << 10;
+
+type Items = BTreeMap<LedgerKey, Item>;
+
+/// A table in memory; clones are the same table.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryLedger {
+    items: Arc<Mutex<Items>>,
+    page: Option<usize>,
+    denials: Denials,
+}
+
+impl MemoryLedger {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty table whose pages have at most so many items (at least 1), whatever is asked for, as pages of real
+    /// tables end at 1 MiB.
+    pub fn with_page(page: usize) -> Self {
+        Self { page: Some(page), ..Self::default() }
+    }
+
+    /// The same table for another caller, with switches of its own.
+    #[must_use]
+    pub fn with_own_denials(&self) -> Self {
+        Self { denials: Denials::default(), ..self.clone() }
+    }
+
+    /// The switches that refuse this caller's requests.
+    pub fn denials(&self) -> &Denials {
+        &self.denials
+    }
+
+    /// All items, in order of their keys.
+    pub fn items(&self) -> Vec<Item> {
+        lock(&self.items).values().cloned().collect()
+    }
+
+    /// Removes an item past all conditions, as its expiry does.
+    pub fn remove(&self, key: &LedgerKey) {
+        lock(&self.items).remove(key);
+    }
+}
+
+fn refused(operation: Operation, message: &str) -> ServiceError {
+    ServiceError::new(ErrorClass::Refused, operation.as_str(), "ValidationException", message)
+}
+
+fn check_key(operation: Operation, key: &LedgerKey) -> Result<(), ServiceError> {
+    if !(1..=MAX_PARTITION).contains(&key.partition.len()) {
+        return Err(refused(operation, "the partition key must have 1 to 2048 bytes"));
+    }
+    if !(1..=MAX_SORT).contains(&key.sort.len()) {
+        return Err(refused(operation, "the sort key must have 1 to 1024 bytes"));
+    }
+    Ok(())
+}
+
+/// Bytes of a value. Source: "DynamoDB item sizes and formats" in the developer guide.
+fn size_of(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 1,
+        Value::Number(number) => number.to_string().len() / 2 + 2,
+        Value::String(text) => text.len(),
+        Value::Array(values) => 3 + values.iter().map(|value| 1 + size_of(value)).sum::<usize>(),
+        Value::Object(map) => 3 + map.iter().map(|(name, value)| 1 + name.len() + size_of(value)).sum::<usize>(),
+    }
+}
+
+fn key_of(write: &Write) -> &LedgerKey {
+    match write {
+        Write::Put { item, .. } => &item.key,
+        Write::Add { key, .. } | Write::Delete { key, .. } => key,
+    }
+}
+
+fn check(writes: &[Write]) -> Result<(), ServiceError> {
+    const WRITE: Operation = Operation::WriteItems;
+    if !(1..=MAX_WRITES).contains(&writes.len()) {
+        return Err(refused(WRITE, "a transaction must have 1 to 100 writes"));
+    }
+    let mut keys = BTreeSet::new();
+    for write in writes {
+        check_key(WRITE, key_of(write))?;
+        if !keys.insert(key_of(write)) {
+            return Err(refused(WRITE, "a transaction cannot contain multiple writes to one item"));
+        }
+        if let Write::Add { deltas, .. } = write {
+            let names: BTreeSet<&String> = deltas.iter().map(|(name, _)| name).collect();
+            if names.len() < deltas.len() {
+                return Err(refused(WRITE, "two document paths overlap with each other"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn holds(items: &Items, key: &LedgerKey, condition: &Condition) -> bool {
+    let found = items.get(key);
+    match condition {
+        Condition::Always => true,
+        Condition::Absent => found.is_none(),
+        Condition::Revision(revision) => {
+            found.and_then(|item| item.attributes.get("revision")).and_then(Value::as_u64) == Some(*revision)
+        }
+    }
+}
+
+/// The item that a write leaves behind; none where it removes it.
+fn result_of(items: &Items, write: &Write) -> Result<Option<Item>, WriteError> {
+    match write {
+        Write::Put { item, condition } if holds(items, &item.key, condition) => Ok(Some(item.clone())),
+        Write::Delete { key, condition } if holds(items, key, condition) => Ok(None),
+        Write::Put { .. } | Write::Delete { .. } => Err(WriteError::Condition),
+        Write::Add { key, deltas, expires_at } => {
+            let empty = || Item { key: key.clone(), attributes: Map::new(), expires_at: None };
+            let mut item = items.get(key).cloned().unwrap_or_else(empty);
+            for (name, delta) in deltas {
+                let sum = match item.attributes.get(name) {
+                    None => Some(*delta),
+                    Some(value) => value.as_i64().and_then(|number| number.checked_add(*delta)),
+                };
+                let sum = sum.ok_or_else(|| {
+                    refused(Operation::WriteItems, "an operand in the update expression has an incorrect data type")
+                })?;
+                item.attributes.insert(name.clone(), sum.into());
+            }
+            item.expires_at = expires_at.or(item.expires_at);
+            Ok(Some(item))
+        }
+    }
+}
+
+impl Ledger for MemoryLedger {
+    async fn get(&self, key: &LedgerKey) -> Result<Option<Item>, ServiceError> {
+        self.denials.check(Operation::GetItem)?;
+        check_key(Operation::GetItem, key)?;
+        Ok(lock(&self.items).get(key).cloned())
+    }
+
+    /// A page that is full names a next one, even where nothing follows, as `DynamoDB` does.
+    async fn query(
+        &self,
+        partition: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<QueryPage, ServiceError> {
+        const QUERY: Operation = Operation::QueryItems;
+        self.denials.check(QUERY)?;
+        if limit == 0 {
+            return Err(refused(QUERY, "the limit must be at least 1"));
+        }
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(self.page.unwrap_or(usize::MAX)).max(1);
+        let start = LedgerKey::new(partition, after.unwrap_or(prefix));
+        let start = if after.is_some() { Bound::Excluded(start) } else { Bound::Included(start) };
+        let items = lock(&self.items);
+        let found: Vec<Item> = items
+            .range((start, Bound::Unbounded))
+            .take_while(|(key, _)| key.partition == partition)
+            .skip_while(|(key, _)| key.sort.as_str() < prefix)
+            .take_while(|(key, _)| key.sort.starts_with(prefix))
+            .take(limit)
+            .map(|(_, item)| item.clone())
+            .collect();
+        let next = found.last().filter(|_| found.len() == limit).map(|item| item.key.sort.clone());
+        Ok(QueryPage { items: found, next })
+    }
+
+    async fn write(&self, writes: &[Write]) -> Result<(), WriteError> {
+        self.denials.check(Operation::WriteItems)?;
+        check(writes)?;
+        let mut items = lock(&self.items);
+        // All is worked out before anything is changed: all or nothing.
+        let mut results = Vec::with_capacity(writes.len());
+        for write in writes {
+            let result = result_of(&items, write)?;
+            if result.as_ref().is_some_and(|item| size_of(&Value::Object(item.attributes.clone())) > MAX_ITEM) {
+                return Err(refused(Operation::WriteItems, "item size has exceeded the maximum allowed size").into());
+            }
+            results.push((key_of(write).clone(), result));
+        }
+        for (key, result) in results {
+            match result {
+                Some(item) => items.insert(key, item),
+                None => items.remove(&key),
+            };
+        }
+        Ok(())
+    }
+}

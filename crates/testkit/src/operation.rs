@@ -1,0 +1,94 @@
+//! Names of the requests that ports make.
+
+use std::fmt;
+
+/// A request of one of the ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operation {
+    /// `ObjectStore::list`.
+    ListObjects,
+    /// `ObjectStore::get`.
+    GetObject,
+    /// `ObjectStore::head`.
+    HeadObject,
+    /// `ObjectStore::tags`.
+    GetTags,
+    /// `ObjectStore::put`.
+    PutObject,
+    /// `ObjectStore::create_upload`.
+    CreateUpload,
+    /// `ObjectStore::put_part`.
+    PutPart,
+    /// `ObjectStore::list_parts`.
+    ListParts,
+    /// `ObjectStore::complete_upload`.
+    CompleteUpload,
+    /// `ObjectStore::abort_upload`.
+    AbortUpload,
+    /// `ObjectStore::list_uploads`.
+    ListUploads,
+    /// `Queue::send`.
+    SendMessages,
+    /// `Queue::receive`.
+    ReceiveMessages,
+    /// `Queue::set_visibility`.
+    SetVisibility,
+    /// `Queue::delete`.
+    DeleteMessage,
+    /// `Queue::send_dead_letter`.
+    SendDeadLetter,
+    /// `Ledger::get`.
+    GetItem,
+    /// `Ledger::query`.
+    QueryItems,
+    /// `Ledger::write`.
+    WriteItems,
+}
+
+impl Operation {
+    /// As errors name it: verb and noun.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ListObjects => "list objects",
+            Self::GetObject => "get object",
+            Self::HeadObject => "head object",
+            Self::GetTags => "get object tags",
+            Self::PutObject => "put object",
+            Self::CreateUpload => "create upload",
+            Self::PutPart => "put part",
+            Self::ListParts => "list parts",
+            Self::CompleteUpload => "complete upload",
+            Self::AbortUpload => "abort upload",
+            Self::ListUploads => "list uploads",
+            Self::SendMessages => "send messages",
+            Self::ReceiveMessages => "receive messages",
+            Self::SetVisibility => "set message visibility",
+            Self::DeleteMessage => "delete message",
+            Self::SendDeadLetter => "send dead letter",
+            Self::GetItem => "get ledger item",
+            Self::QueryItems => "query ledger items",
+            Self::WriteItems => "write ledger items",
+        }
+    }
+
+    /// Whether it changes something at the service.
+    pub const fn writes(self) -> bool {
+        !matches!(
+            self,
+            Self::ListObjects
+                | Self::GetObject
+                | Self::HeadObject
+                | Self::GetTags
+                | Self::ListParts
+                | Self::ListUploads
+                | Self::GetItem
+                | Self::QueryItems
+        )
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
