@@ -138,6 +138,26 @@ pub fn denial(history: AccessHistory) -> ErrorClass {
     }
 }
 
+/// Failures in a row, each after all quick retries, that may mean that nothing answers any more.
+pub const FAILURES_OF_AN_OUTAGE: u32 = 4;
+/// How long nothing may have succeeded for that, in milliseconds.
+pub const SILENCE_OF_AN_OUTAGE_MS: u64 = 15_000;
+
+/// What a transient failure means: links between partitions break for hours, and no object's tries are used up by that.
+///
+/// | failures in a row | since the last success | meaning |
+/// |---|---|---|
+/// | < 4 | any | transient |
+/// | ≥ 4 | < 15 s | transient |
+/// | ≥ 4 | ≥ 15 s | the side is unreachable |
+pub fn outage(failures_in_a_row: u32, since_success_ms: u64) -> ErrorClass {
+    if failures_in_a_row >= FAILURES_OF_AN_OUTAGE && since_success_ms >= SILENCE_OF_AN_OUTAGE_MS {
+        ErrorClass::Side(SideFault::Unreachable)
+    } else {
+        ErrorClass::Transient
+    }
+}
+
 /// A side that is paused, and why; written into heartbeats, shown in conditions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -168,6 +188,12 @@ mod tests {
         ] {
             assert_eq!(denial(AccessHistory { ever_allowed, denied_in_a_row }), expected);
         }
+    }
+
+    #[test]
+    fn an_outage_takes_failures_and_silence() {
+        let outage_of = |failures, silence| outage(failures, silence) != ErrorClass::Transient;
+        assert_eq!([(3, 99_000), (4, 14_999), (4, 15_000)].map(|(f, s)| outage_of(f, s)), [false, false, true]);
     }
 
     #[test]

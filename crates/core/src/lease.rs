@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 /// Invisibility asked for at receipt and at each renewal: a killed worker's message is seen again after this.
-pub const LEASE: Duration = Duration::from_secs(60);
+pub const LEASE: Duration = Duration::from_mins(1);
 /// How often a lease is renewed.
 pub const RENEW_EVERY: Duration = Duration::from_secs(20);
 /// Without progress for this long, the work is taken to hang and the message is given back.
-pub const STALL: Duration = Duration::from_secs(300);
+pub const STALL: Duration = Duration::from_mins(5);
 /// A message is given back before SQS ends its lease by itself, 12 hours after receipt.
-pub const LONGEST: Duration = Duration::from_secs(11 * 3600);
+pub const LONGEST: Duration = Duration::from_hours(11);
 
 /// What to do with a lease when its renewal is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn renews_as_the_table_says() {
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         for (held, idle, paused, expected) in [
             (LONGEST, minute, true, Renewal::GiveBack),
             (minute, LONGEST, true, Renewal::Extend),

@@ -75,6 +75,8 @@ impl Item {
 pub struct CurrentRun {
     /// Its id.
     pub run: String,
+    /// Counts writes of this record; each write asks for the one it has read.
+    pub revision: u64,
 }
 
 /// One run: from the start of its scan to the end of its last batch.

@@ -21,8 +21,13 @@ pub enum ViewError {
 
 /// The last run that was taken; none where no run ever was. One read for the pointer, one for the run.
 pub async fn last_run<L: Ledger>(ledger: &L, job: &str) -> Result<Option<RunRecord>, ViewError> {
-    let Some(current) = ledger.get(&records::current_key(job)).await? else { return Ok(None) };
-    run(ledger, job, &current.read::<CurrentRun>()?.run).await
+    let Some(current) = current(ledger, job).await? else { return Ok(None) };
+    run(ledger, job, &current.run).await
+}
+
+/// The pointer to the last run that was taken.
+pub async fn current<L: Ledger>(ledger: &L, job: &str) -> Result<Option<CurrentRun>, ViewError> {
+    Ok(ledger.get(&records::current_key(job)).await?.map(|item| item.read()).transpose()?)
 }
 
 /// One run by its id.

@@ -1,1 +1,151 @@
-//! x
+//! Runs scans and transfers against the ports of `migration-core`. Knows tokio, but no SDK and no Kubernetes.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`sender`] | takes a run, lists and compares both sides, sends batches |
+//! | [`consumer`] | receives batches, moves their objects, ends them in the ledger |
+//! | [`transfer`] | moves one object, small or large |
+//! | [`uploads`] | aborts what is left open when a job goes away |
+//! | [`gate`] | pauses a side whose credentials or bucket are broken, and finds out when it is mended |
+//! | [`budget`] | bounds the bytes held in memory |
+//! | [`heartbeat`] | tells the ledger what this process is doing |
+
+pub mod budget;
+pub mod consumer;
+pub mod gate;
+pub mod heartbeat;
+pub mod sender;
+pub mod transfer;
+pub mod uploads;
+
+use std::sync::Arc;
+
+use migration_core::config::JobConfig;
+use migration_core::error::{ServiceError, Side};
+use migration_core::ports::{Clock, Ledger, ObjectStore, Queue, Write, WriteError};
+use tokio_util::sync::CancellationToken;
+
+use crate::gate::{Access, Gate};
+
+/// What a process needs of the world, and the gates in front of it.
+#[derive(Debug)]
+pub struct Ports<S, Q, L> {
+    /// The side that is read.
+    pub source: S,
+    /// The side that is written.
+    pub destination: S,
+    /// The job's queue.
+    pub queue: Q,
+    /// The job's ledger.
+    pub ledger: L,
+}
+
+/// One process of a job: its ports, its settings, and what all its tasks share.
+pub struct Process<S, Q, L> {
+    /// The world.
+    pub ports: Ports<S, Q, L>,
+    /// What the operator says.
+    pub config: JobConfig,
+    /// The name of this process in the ledger: its pod's.
+    pub name: String,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Cancelled when the process is to end: nothing new is begun.
+    pub stop: CancellationToken,
+    /// What this process is doing.
+    pub activity: Arc<heartbeat::Activity>,
+    source_gate: Gate,
+    destination_gate: Gate,
+    queue_gate: Gate,
+    ledger_gate: Gate,
+}
+
+/// Why work could not be done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Interruption {
+    /// The process is ending.
+    #[error("failed to go on: the process is ending")]
+    Stopped,
+    /// A service, after all quick retries.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+}
+
+/// What came of a conditional write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// It was done.
+    Written,
+    /// Another writer was first.
+    Lost,
+}
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
+    /// A process that has done nothing yet.
+    pub fn new(ports: Ports<S, Q, L>, config: JobConfig, name: String, clock: Arc<dyn Clock>) -> Self {
+        let stop = CancellationToken::new();
+        let activity = Arc::new(heartbeat::Activity::default());
+        let gate = |side| Gate::new(side, stop.clone(), clock.clone(), activity.clone());
+        Self {
+            source_gate: gate(Side::Source),
+            destination_gate: gate(Side::Destination),
+            queue_gate: gate(Side::Queue),
+            ledger_gate: gate(Side::Ledger),
+            ports,
+            config,
+            name,
+            clock,
+            stop,
+            activity,
+        }
+    }
+
+    /// One request, or a few that belong together, to the source.
+    async fn source<T, F>(&self, access: Access<'_>, request: impl FnMut() -> F + Send) -> Result<T, Interruption>
+    where
+        F: Future<Output = Result<T, ServiceError>> + Send,
+    {
+        self.source_gate.pass(access, request).await
+    }
+
+    /// One request to the destination.
+    async fn destination<T, F>(&self, access: Access<'_>, request: impl FnMut() -> F + Send) -> Result<T, Interruption>
+    where
+        F: Future<Output = Result<T, ServiceError>> + Send,
+    {
+        self.destination_gate.pass(access, request).await
+    }
+
+    /// One request to the queue.
+    async fn queue<T, F>(&self, request: impl FnMut() -> F + Send) -> Result<T, Interruption>
+    where
+        F: Future<Output = Result<T, ServiceError>> + Send,
+    {
+        self.queue_gate.pass(Access::whole(&self.config.queue.url), request).await
+    }
+
+    /// One request to the ledger.
+    async fn ledger<T, F>(&self, request: impl FnMut() -> F + Send) -> Result<T, Interruption>
+    where
+        F: Future<Output = Result<T, ServiceError>> + Send,
+    {
+        self.ledger_gate.pass(Access::whole(&self.config.ledger.table), request).await
+    }
+
+    /// One write to the ledger.
+    async fn write(&self, writes: &[Write]) -> Result<WriteOutcome, Interruption> {
+        self.ledger(|| async move {
+            match self.ports.ledger.write(writes).await {
+                Ok(()) => Ok(WriteOutcome::Written),
+                Err(WriteError::Condition) => Ok(WriteOutcome::Lost),
+                Err(WriteError::Service(error)) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// Whether one of the buckets' sides is paused.
+    fn is_paused(&self) -> bool {
+        self.source_gate.is_blocked() || self.destination_gate.is_blocked()
+    }
+}

@@ -1,0 +1,194 @@
+//! A gate in front of one service: pauses it when its credentials, its bucket or the link to it are broken, lets one
+//! request at a time try it, and opens when one succeeds. Nothing is given up meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use migration_core::error::{AccessHistory, Blocked, ErrorClass, ServiceError, Side, SideFault, denial, outage};
+use migration_core::ports::Clock;
+use migration_core::retry::Backoff;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::Interruption;
+use crate::heartbeat::Activity;
+
+/// How long a paused side is left alone between two tries.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// Tries of a request whose error may pass, besides those that the adapter makes itself.
+const QUICK_RETRIES: u32 = 2;
+/// The waits between them.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), cap: Duration::from_secs(10) };
+
+/// What a request touches.
+#[derive(Clone, Copy, Debug)]
+pub struct Access<'a> {
+    /// Bucket, queue or table: what a fault of the side is reported with.
+    pub resource: &'a str,
+    /// The object; denials of different objects tell a side's fault from an object's.
+    pub object: &'a str,
+}
+
+impl<'a> Access<'a> {
+    /// A request about an object.
+    pub fn object(bucket: &'a str, key: &'a str) -> Self {
+        Self { resource: bucket, object: key }
+    }
+
+    /// A request about a bucket, queue or table itself.
+    pub fn whole(resource: &'a str) -> Self {
+        Self { resource, object: "" }
+    }
+}
+
+/// A gate in front of one service.
+pub struct Gate {
+    side: Side,
+    stop: CancellationToken,
+    clock: Arc<dyn Clock>,
+    activity: Arc<Activity>,
+    state: Mutex<State>,
+    probe: tokio::sync::Mutex<()>,
+}
+
+struct State {
+    blocked: Option<Blocked>,
+    access: AccessHistory,
+    last_denied: String,
+    failures: u32,
+    last_success: Instant,
+}
+
+impl Gate {
+    /// An open gate.
+    pub fn new(side: Side, stop: CancellationToken, clock: Arc<dyn Clock>, activity: Arc<Activity>) -> Self {
+        let state = State {
+            blocked: None,
+            access: AccessHistory::default(),
+            last_denied: String::new(),
+            failures: 0,
+            last_success: Instant::now(),
+        };
+        Self { side, stop, clock, activity, state: Mutex::new(state), probe: tokio::sync::Mutex::default() }
+    }
+
+    /// Whether the side is paused.
+    pub fn is_blocked(&self) -> bool {
+        self.state().blocked.is_some()
+    }
+
+    /// Sends a request when the gate is open, or as the one that tries whether it can be opened. Errors that may pass
+    /// are tried again a few times; a fault of the whole side keeps the request here until it is mended or the process
+    /// ends; what comes back is about the object.
+    pub async fn pass<T, F>(&self, access: Access<'_>, mut request: impl FnMut() -> F + Send) -> Result<T, Interruption>
+    where
+        F: Future<Output = Result<T, ServiceError>> + Send,
+    {
+        let mut retries = 0;
+        loop {
+            let _probe = self.enter().await?;
+            let mut error = match request().await {
+                Ok(value) => {
+                    self.succeeded();
+                    return Ok(value);
+                }
+                Err(error) => error,
+            };
+            error.class = self.judge(&error, access);
+            match error.class {
+                ErrorClass::Side(fault) => self.block(access.resource, fault, &error),
+                _ if self.is_blocked() && error.is_retryable() => {}
+                _ if error.is_retryable() && retries < QUICK_RETRIES => {
+                    let wait = BACKOFF.wait(retries, rand::random());
+                    retries += 1;
+                    self.sleep(wait).await?;
+                }
+                _ => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits until the gate is open, or until it is this caller's turn to try it.
+    async fn enter(&self) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, Interruption> {
+        if !self.is_blocked() {
+            return Ok(None);
+        }
+        let turn = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(Interruption::Stopped),
+            turn = self.probe.lock() => turn,
+        };
+        if !self.is_blocked() {
+            return Ok(None);
+        }
+        self.sleep(PROBE_EVERY).await?;
+        Ok(Some(turn))
+    }
+
+    async fn sleep(&self, wait: Duration) -> Result<(), Interruption> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Interruption::Stopped),
+            () = tokio::time::sleep(wait) => Ok(()),
+        }
+    }
+
+    fn succeeded(&self) {
+        let mut state = self.state();
+        state.access = AccessHistory { ever_allowed: true, denied_in_a_row: 0 };
+        state.last_denied.clear();
+        state.failures = 0;
+        state.last_success = Instant::now();
+        if let Some(blocked) = state.blocked.take() {
+            drop(state);
+            info!(side = %self.side, resource = blocked.resource, "the side answers again");
+            self.activity.unblocked(self.side);
+        }
+    }
+
+    /// The class of an error in the light of what this side answered before.
+    fn judge(&self, error: &ServiceError, access: Access<'_>) -> ErrorClass {
+        let mut state = self.state();
+        match error.class {
+            ErrorClass::AccessDenied => {
+                if state.access.denied_in_a_row == 0 || state.last_denied != access.object {
+                    state.access.denied_in_a_row += 1;
+                    access.object.clone_into(&mut state.last_denied);
+                }
+                denial(state.access)
+            }
+            ErrorClass::Transient => {
+                state.failures += 1;
+                let silence = u64::try_from(state.last_success.elapsed().as_millis()).unwrap_or(u64::MAX);
+                outage(state.failures, silence)
+            }
+            // The service answered about the object: link, credentials and bucket are in order.
+            ErrorClass::NoSuchKey | ErrorClass::PreconditionFailed | ErrorClass::NoSuchUpload => {
+                drop(state);
+                self.succeeded();
+                error.class
+            }
+            class => class,
+        }
+    }
+
+    fn block(&self, resource: &str, fault: SideFault, error: &ServiceError) {
+        let mut state = self.state();
+        let since = state.blocked.as_ref().map_or_else(|| self.clock.now(), |before| before.since);
+        let blocked =
+            Blocked { side: self.side, resource: resource.to_owned(), fault, message: error.to_string(), since };
+        let first = state.blocked.replace(blocked.clone()).is_none();
+        drop(state);
+        if first {
+            warn!(side = %self.side, resource, ?fault, %error, "the side is paused");
+        }
+        self.activity.blocked(blocked);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves plain values behind, never half of one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,100 @@
+//! What a process is doing, and how the ledger learns of it.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use migration_core::error::{Blocked, Side};
+use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
+use migration_core::records::{self, HEARTBEAT_EVERY_MS, Heartbeat};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::Process;
+
+/// How long a heartbeat stays in the ledger.
+const KEEP_MS: i64 = 24 * 3600 * 1000;
+
+/// Counters that all tasks of a process share.
+#[derive(Debug, Default)]
+pub struct Activity {
+    messages: AtomicU32,
+    bytes: AtomicU64,
+    blocked: Mutex<Vec<Blocked>>,
+    changed: Notify,
+}
+
+impl Activity {
+    /// A message was taken.
+    pub fn took_message(&self) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// A message was given back or is done.
+    pub fn left_message(&self) {
+        self.messages.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Bytes were written at the destination.
+    pub fn moved(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A side was paused, or is still.
+    pub fn blocked(&self, blocked: Blocked) {
+        let mut all = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.iter().any(|b| b.side == blocked.side && b.message == blocked.message);
+        all.retain(|b| b.side != blocked.side);
+        all.push(blocked);
+        if !known {
+            self.changed.notify_one();
+        }
+    }
+
+    /// A side goes on.
+    pub fn unblocked(&self, side: Side) {
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner).retain(|b| b.side != side);
+        self.changed.notify_one();
+    }
+
+    fn sides(&self) -> Vec<Blocked> {
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Writes heartbeats until `end` is cancelled: at once when a side is paused or goes on, every 5 s while there is work
+/// or a side is paused, once when the process falls idle, and then not at all.
+pub async fn beat<S: ObjectStore, Q: Queue, L: Ledger>(process: &Process<S, Q, L>, end: CancellationToken) {
+    let every = Duration::from_millis(u64::try_from(HEARTBEAT_EVERY_MS).unwrap_or_default());
+    let activity = &process.activity;
+    let (mut bytes, mut at, mut idle) = (0, tokio::time::Instant::now(), false);
+    loop {
+        tokio::select! {
+            biased;
+            () = end.cancelled() => return,
+            () = activity.changed.notified() => {}
+            () = tokio::time::sleep(every) => {}
+        }
+        let (messages, blocked) = (activity.messages.load(Ordering::Relaxed), activity.sides());
+        let quiet = messages == 0 && blocked.is_empty();
+        if quiet && idle {
+            continue;
+        }
+        idle = quiet;
+        let total = activity.bytes.load(Ordering::Relaxed);
+        // At least a second, so that two heartbeats close together don't show a burst as a rate.
+        let millis = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX).max(1_000);
+        let rate = (total - bytes) * 1_000 / millis;
+        (bytes, at) = (total, tokio::time::Instant::now());
+        let now = process.clock.now();
+        let beat = Heartbeat { name: process.name.clone(), at: now, messages, rate, blocked };
+        let item = Item::of(records::heartbeat_key(&process.config.job.uid, &process.name), &beat);
+        let write = Write::Put { item: item.expiring(now + KEEP_MS), condition: Condition::Always };
+        // Not through the ledger's gate: the next heartbeat is soon, and says more than a late one.
+        if let Err(error) = process.ports.ledger.write(&[write]).await {
+            warn!(%error, "no heartbeat");
+        }
+    }
+}

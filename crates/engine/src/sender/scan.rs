@@ -1,0 +1,181 @@
+//! The scan of one range: both listings merged in order, differences gathered into batches and sent as they are found.
+
+use std::sync::Arc;
+
+use migration_core::batch::{BatchLimits, Batcher};
+use migration_core::compare::{CompareContext, Evidence, ListedObject, MergeStep, Verdict, compare, merge_step};
+use migration_core::error::Side;
+use migration_core::ignore::IgnoreList;
+use migration_core::message::{Batch, BatchId, DestinationState, Entry, MESSAGE_VERSION};
+use migration_core::outcome::FailureClass;
+use migration_core::pair::MapKeyError;
+use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
+use migration_core::records::{self, FailureRecord, RETENTION_MS, RunRecord, ScanCounts};
+
+use super::listing::Listing;
+use super::outbox::Outbox;
+use super::run::Run;
+use super::{OpenRange, SendError};
+use crate::Process;
+
+/// What comparisons need to know: when the last complete scan before this run began.
+pub(super) async fn context<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Process<S, Q, L>,
+    run: &RunRecord,
+) -> Result<CompareContext, SendError> {
+    let job = records::job_partition(&process.config.job.uid);
+    let mut last_complete_scan = None;
+    let mut after: Option<String> = None;
+    loop {
+        let query = || process.ports.ledger.query(&job, records::RUN_PREFIX, after.as_deref(), 100);
+        let page = process.ledger(query).await?;
+        for item in &page.items {
+            let before = item.read::<RunRecord>().ok().filter(|other| other.run != run.run && other.scan.closed);
+            last_complete_scan = last_complete_scan.max(before.map(|other| other.started));
+        }
+        after = page.next;
+        if after.is_none() {
+            return Ok(CompareContext { last_complete_scan, clock_offset: 0 });
+        }
+    }
+}
+
+/// A range's scan under way.
+struct Scan<'a, S, Q, L> {
+    process: &'a Process<S, Q, L>,
+    ignore: &'a IgnoreList,
+    context: CompareContext,
+    range: &'a OpenRange,
+    batcher: Batcher,
+    outbox: Outbox,
+    counts: ScanCounts,
+}
+
+/// Scans a range to its end and gives what was found.
+pub(super) async fn scan_range<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Arc<Process<S, Q, L>>,
+    ignore: &IgnoreList,
+    context: CompareContext,
+    range: &OpenRange,
+    run: &Run,
+) -> Result<ScanCounts, SendError> {
+    let pair = &range.pair;
+    let mut source = Listing::open(process, Side::Source, &pair.source_bucket, &pair.source_prefix);
+    let mut destination =
+        Listing::open(process, Side::Destination, &pair.destination_bucket, &pair.destination_range());
+    let limits = BatchLimits::new(process.config.transfer.multipart_threshold.bytes());
+    let batcher = Batcher::new(limits);
+    let mut scan =
+        Scan { process, ignore, context, range, batcher, outbox: Outbox::default(), counts: ScanCounts::default() };
+    while let Some(key) = source.peek().await?.map(|object| object.key.clone()) {
+        let Some(mapped) = scan.wanted(&key) else {
+            if let Some(object) = source.take() {
+                scan.leave_out(&object).await?;
+            }
+            continue;
+        };
+        loop {
+            let there = destination.peek().await?;
+            match merge_step(Some(&mapped), there.map(|object| object.key.as_str())) {
+                MergeStep::Destination => {
+                    destination.take();
+                }
+                step => {
+                    let there = if step == MergeStep::Both { destination.take() } else { None };
+                    if let Some(object) = source.take() {
+                        scan.compare(object, there).await?;
+                    }
+                    break;
+                }
+            }
+        }
+        run.found(scan.counts);
+    }
+    scan.finish().await
+}
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Scan<'_, S, Q, L> {
+    /// The destination key of an object that is to be looked at.
+    fn wanted(&self, key: &str) -> Option<String> {
+        if self.ignore.ignores(&self.range.pair.source_bucket, key) {
+            return None;
+        }
+        self.range.pair.map_key(key).ok()
+    }
+
+    /// Counts an object that is ignored, or records one that has no place at the destination.
+    async fn leave_out(&mut self, object: &ListedObject) -> Result<(), SendError> {
+        match self.range.pair.map_key(&object.key) {
+            _ if self.ignore.ignores(&self.range.pair.source_bucket, &object.key) => self.counts.ignored += 1,
+            Ok(_) => {}
+            Err(error) => {
+                self.counts.failed += 1;
+                self.counts.failed_bytes += object.size;
+                self.record_failure(object, error).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn record_failure(&self, object: &ListedObject, error: MapKeyError) -> Result<(), SendError> {
+        let now = self.process.clock.now();
+        let failure = FailureRecord {
+            pair: self.range.number,
+            key: object.key.clone(),
+            size: object.size,
+            class: FailureClass::KeyNotMappable,
+            message: error.to_string(),
+            attempts: 1,
+            request_ids: Vec::new(),
+            at: now,
+        };
+        let key = records::failure_key(&self.process.config.job.uid, &self.range.run, &failure);
+        let item = Item::of(key, &failure).expiring(now + RETENTION_MS);
+        self.process.write(&[Write::Put { item, condition: Condition::Always }]).await?;
+        Ok(())
+    }
+
+    async fn compare(&mut self, source: ListedObject, there: Option<ListedObject>) -> Result<(), SendError> {
+        match compare(&source, there.as_ref(), self.context) {
+            Verdict::InPlace(evidence) => {
+                self.counts.in_place += 1;
+                self.counts.in_place_bytes += source.size;
+                self.counts.in_place_by_time += u64::from(evidence == Evidence::SizeAndTime);
+                Ok(())
+            }
+            Verdict::Transfer(_) => {
+                let destination = there.map(|there| DestinationState { etag: there.etag });
+                let ListedObject { key, size, etag, .. } = source;
+                for full in self.batcher.push(Entry { key, size, etag, version_id: None, destination }) {
+                    self.send(full).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn send(&mut self, objects: Vec<Entry>) -> Result<(), SendError> {
+        let batch = Batch {
+            version: MESSAGE_VERSION,
+            job: self.process.config.job.uid.clone(),
+            run: self.range.run.clone(),
+            id: BatchId::new(self.range.number, self.range.epoch, self.counts.batches),
+            scanned: self.process.clock.now(),
+            pair: self.range.pair.clone(),
+            attempts: 0,
+            objects,
+        };
+        self.counts.batches += 1;
+        self.counts.objects += batch.objects.len() as u64;
+        self.counts.bytes += batch.bytes();
+        Ok(self.outbox.push(self.process, batch.body()).await?)
+    }
+
+    async fn finish(mut self) -> Result<ScanCounts, SendError> {
+        if let Some(rest) = self.batcher.flush() {
+            self.send(rest).await?;
+        }
+        self.outbox.flush(self.process).await?;
+        Ok(self.counts)
+    }
+}
