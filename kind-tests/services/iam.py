@@ -1,0 +1,34 @@
+"""IAM users of a local service.
+
+iam.py ENDPOINT create USER                    a user with the policy on standard input; prints its access key
+iam.py ENDPOINT set USER KEY Active|Inactive   switches an access key
+"""
+
+import json
+import sys
+
+import boto3
+
+
+def main(endpoint, command, user, *rest):
+    iam = boto3.client(
+        "iam",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    if command == "create":
+        iam.create_user(UserName=user)
+        iam.put_user_policy(UserName=user, PolicyName="tests", PolicyDocument=sys.stdin.read())
+        key = iam.create_access_key(UserName=user)["AccessKey"]
+        json.dump({"user": user, "id": key["AccessKeyId"], "secret": key["SecretAccessKey"]}, sys.stdout)
+    elif command == "set":
+        key, status = rest
+        iam.update_access_key(UserName=user, AccessKeyId=key, Status=status)
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
