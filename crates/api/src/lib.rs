@@ -1,1 +1,21 @@
-//! x
+//! The `MigrationJob` resource: its fields, their bounds, and what its status says.
+//!
+//! The documentation of the fields is what `kubectl explain migrationjob.spec` shows. Whatever can be refused when a
+//! resource is applied is refused there, by the schema or by a rule in CEL with a message that says what to write.
+//! Rules whose message matters are in CEL and not in a `pattern`, since the API server shows a pattern as it is.
+
+pub mod buckets;
+pub mod crd;
+pub mod pods;
+pub mod reasons;
+pub mod services;
+pub mod spec;
+pub mod status;
+pub mod transfer;
+
+pub use crd::crd;
+pub use spec::{MigrationJob, MigrationJobSpec};
+pub use status::MigrationJobStatus;
+
+/// The resource's API group; also the prefix of annotations and labels of ours.
+pub const GROUP: &str = "s3migration.dev";

@@ -1,0 +1,70 @@
+//! What is moved where.
+
+use kube::KubeSchema;
+use migration_core::pair::{BucketPair, PrefixMode as CorePrefixMode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One source bucket and prefix, and where its objects go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BucketMapping {
+    /// Bucket to read.
+    #[schemars(length(min = 3, max = 63))]
+    #[x_kube(validation = bucket_name())]
+    pub source_bucket: String,
+
+    /// Only keys that start with this string are moved. Empty (the default) means all keys. It is a plain string as S3
+    /// knows it: end it with `/` to name a folder.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    pub source_prefix: String,
+
+    /// Bucket to write. It must exist.
+    #[schemars(length(min = 3, max = 63))]
+    #[x_kube(validation = bucket_name())]
+    pub destination_bucket: String,
+
+    /// Put in front of each key at the destination, as it is: end it with `/` to name a folder. Empty by default.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    pub destination_prefix: String,
+
+    /// `Append` (the default): destination key = destinationPrefix + the whole source key. `Replace`: destination key =
+    /// destinationPrefix + what follows sourcePrefix in the source key.
+    #[serde(default)]
+    pub prefix_mode: PrefixMode,
+}
+
+/// What becomes of the source prefix in the destination key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PrefixMode {
+    /// Destination prefix + the whole source key.
+    #[default]
+    Append,
+    /// Destination prefix + what follows the source prefix.
+    Replace,
+}
+
+/// Source: "General purpose bucket naming rules" in the S3 user guide.
+fn bucket_name() -> kube::core::Rule {
+    kube::core::Rule::new(r"self.matches('^[a-z0-9][a-z0-9.-]*[a-z0-9]$') && !self.contains('..')").message(
+        "not a bucket name: write its bare name, 3 to 63 lower-case letters, digits, dots and hyphens that begin and \
+         end with a letter or digit; no ARN, URL or slash (prefixes go into sourcePrefix and destinationPrefix)",
+    )
+}
+
+impl From<&BucketMapping> for BucketPair {
+    fn from(mapping: &BucketMapping) -> Self {
+        Self {
+            source_bucket: mapping.source_bucket.clone(),
+            source_prefix: mapping.source_prefix.clone(),
+            destination_bucket: mapping.destination_bucket.clone(),
+            destination_prefix: mapping.destination_prefix.clone(),
+            prefix_mode: match mapping.prefix_mode {
+                PrefixMode::Append => CorePrefixMode::Append,
+                PrefixMode::Replace => CorePrefixMode::Replace,
+            },
+        }
+    }
+}

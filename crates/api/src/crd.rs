@@ -1,0 +1,104 @@
+//! The definition of the resource, as it is installed.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use serde_json::Value;
+
+use crate::MigrationJob;
+
+/// The definition, ready to be applied.
+pub fn crd() -> CustomResourceDefinition {
+    let crd = MigrationJob::crd();
+    let Ok(mut value) = serde_json::to_value(&crd) else { return crd };
+    tidy(&mut value);
+    serde_json::from_value(value).unwrap_or(crd)
+}
+
+/// Takes out what the API server only warns of or what would weaken the rules: `nullable`, since a null passes for a
+/// value in `has()`, and number formats that it does not know.
+fn tidy(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            if map.get("nullable").is_some_and(Value::is_boolean) {
+                map.remove("nullable");
+            }
+            let format = match map.get("format").and_then(Value::as_str) {
+                Some("uint32") => Some("int32"),
+                Some("uint64" | "uint") => Some("int64"),
+                _ => None,
+            };
+            if let Some(format) = format {
+                map.insert("format".to_owned(), format.into());
+            }
+            map.values_mut().for_each(tidy);
+        }
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema() -> Value {
+        serde_json::to_value(crd()).unwrap()["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+    }
+
+    /// Paths of all schemas of fields for which `wanted` holds.
+    fn paths(schema: &Value, path: &str, wanted: &dyn Fn(&Value) -> bool, found: &mut Vec<String>) {
+        if wanted(schema) {
+            found.push(path.to_owned());
+        }
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            paths(property, &format!("{path}.{name}"), wanted, found);
+        }
+        if schema["items"].is_object() {
+            paths(&schema["items"], &format!("{path}[]"), wanted, found);
+        }
+    }
+
+    #[test]
+    fn the_committed_definition_is_this_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crds/migrationjobs.yaml");
+        let committed = std::fs::read_to_string(path).unwrap();
+        let expected = serde_yaml::to_string(&crd()).unwrap();
+        assert!(committed == expected, "crds/migrationjobs.yaml is old: run `operator crd > crds/migrationjobs.yaml`");
+    }
+
+    #[test]
+    fn every_field_of_ours_is_documented() {
+        let mut found = Vec::new();
+        paths(&schema(), "", &|field| field["description"].is_null(), &mut found);
+        let foreign = |path: &String| path.is_empty() || path.contains("affinity") || path == ".metadata";
+        found.retain(|path| !foreign(path));
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn nothing_is_nullable_and_every_rule_says_what_to_write() {
+        let mut found = Vec::new();
+        let unclear = |field: &Value| {
+            !field["nullable"].is_null()
+                || field["x-kubernetes-validations"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .any(|rule| rule["message"].is_null())
+        };
+        paths(&schema(), "", &unclear, &mut found);
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn defaults_stand_in_the_schema() {
+        let schema = schema();
+        let transfer = &schema["properties"]["spec"]["properties"]["transfer"];
+        assert_eq!(transfer["default"]["partSize"], "Auto");
+        assert_eq!(transfer["properties"]["memoryLimit"]["default"], "256Mi");
+        assert_eq!(
+            schema["properties"]["spec"]["properties"]["buckets"]["items"]["properties"]["sourcePrefix"]["default"],
+            ""
+        );
+    }
+}

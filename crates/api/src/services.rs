@@ -1,0 +1,257 @@
+//! How the services of a job are reached: both S3 sides, queue and ledger.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The S3 service that is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// Region of the buckets, such as `eu-central-1` or `cn-north-1`. Other vendors name a region of their own; where
+    /// they don't, write `us-east-1`.
+    #[schemars(length(min = 1, max = 40))]
+    #[x_kube(validation = region())]
+    pub region: String,
+
+    /// URL of the service, where it is not AWS: `https://minio.example.com:9000`. Absent = the region's endpoint of AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    #[x_kube(validation = endpoint())]
+    pub endpoint: Option<String>,
+
+    /// Address buckets as `https://host/bucket` in place of `https://bucket.host`. Most services that are not AWS need
+    /// `true`.
+    #[serde(default)]
+    pub path_style: bool,
+
+    /// As whom the buckets are read: exactly one of `secretRef` and `anonymous`. Absent = the pod's own identity (IRSA,
+    /// Pod Identity, the node's role).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
+}
+
+/// The S3 service that is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.credentials) || !has(self.credentials.anonymous)").message(
+    "credentials.anonymous is for the source only, since a destination is written: name a Secret with \
+     credentials.secretRef, or leave credentials out to use the pod's identity",
+))]
+pub struct Destination {
+    /// Region of the buckets, such as `eu-central-1` or `cn-north-1`. Other vendors name a region of their own; where
+    /// they don't, write `us-east-1`.
+    #[schemars(length(min = 1, max = 40))]
+    #[x_kube(validation = region())]
+    pub region: String,
+
+    /// URL of the service, where it is not AWS: `https://minio.example.com:9000`. Absent = the region's endpoint of AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    #[x_kube(validation = endpoint())]
+    pub endpoint: Option<String>,
+
+    /// Address buckets as `https://host/bucket` in place of `https://bucket.host`. Most services that are not AWS need
+    /// `true`.
+    #[serde(default)]
+    pub path_style: bool,
+
+    /// As whom the buckets are written: `secretRef`. Absent = the pod's own identity (IRSA, Pod Identity, the node's
+    /// role). `anonymous` is refused here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
+
+    /// Storage class of every object written. Absent = the class that the source object has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<StorageClass>,
+}
+
+/// As whom an S3 service is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.secretRef) != has(self.anonymous)").message(
+    "credentials takes exactly one of secretRef and anonymous; leave credentials out to use the pod's identity",
+))]
+pub struct Credentials {
+    /// Secret in the job's namespace with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN
+    /// for temporary ones. When it changes, running workers go on with the new keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+
+    /// Requests are not signed: for public buckets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anonymous: Option<Anonymous>,
+}
+
+/// Requests are not signed. Has no settings: write `anonymous: {}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Anonymous {}
+
+/// As whom queue or ledger are called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyCredentials {
+    /// Secret in the job's namespace with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN
+    /// for temporary ones.
+    pub secret_ref: SecretRef,
+}
+
+/// Names a Secret in the job's own namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct SecretRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')").message(
+        "not the name of a Secret: write the name of one in this namespace, of lower-case letters, digits, dots and hyphens",
+    ))]
+    pub name: String,
+}
+
+/// Storage classes of S3 that an object can be written with.
+/// Source: the `StorageClass` request header of `PutObject`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs, reason = "the names are those of S3 and say all")]
+pub enum StorageClass {
+    Standard,
+    ReducedRedundancy,
+    StandardIa,
+    OnezoneIa,
+    IntelligentTiering,
+    Glacier,
+    GlacierIr,
+    DeepArchive,
+}
+
+impl StorageClass {
+    /// As the service writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "STANDARD",
+            Self::ReducedRedundancy => "REDUCED_REDUNDANCY",
+            Self::StandardIa => "STANDARD_IA",
+            Self::OnezoneIa => "ONEZONE_IA",
+            Self::IntelligentTiering => "INTELLIGENT_TIERING",
+            Self::Glacier => "GLACIER",
+            Self::GlacierIr => "GLACIER_IR",
+            Self::DeepArchive => "DEEP_ARCHIVE",
+        }
+    }
+}
+
+/// The SQS queue that carries the batches from jobsender to workers, in either account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.url) && has(self.create))").message(
+    "queue takes either create (a queue of the job's own) or url (one that exists): remove one of them",
+))]
+#[x_kube(validation = Rule::new(
+    "has(self.url) == has(oldSelf.url) && (!has(self.url) || self.url == oldSelf.url)",
+).message("queue.url can't change, since messages would be lost: create a new MigrationJob instead"))]
+pub struct Queue {
+    /// Region of the queue.
+    #[schemars(length(min = 1, max = 40))]
+    #[x_kube(validation = region())]
+    pub region: String,
+
+    /// URL of the SQS service, where it is not AWS. Absent = the region's endpoint of AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    #[x_kube(validation = endpoint())]
+    pub endpoint: Option<String>,
+
+    /// As whom operator, jobsender and workers call it. Absent = the identity of each of these pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<KeyCredentials>,
+
+    /// Make a queue and a dead letter queue for this job, with these settings. The default, where `url` is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create: Option<QueueCreate>,
+
+    /// URL of an existing queue, used by this job alone. Its redrive policy must name a dead letter queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(validation = Rule::new("self.matches('^https?://[^/ ]+/[^ ]+$')").message(
+        "not the URL of a queue: write it as SQS shows it, such as https://sqs.eu-central-1.amazonaws.com/123456789012/photos",
+    ))]
+    pub url: Option<String>,
+}
+
+/// Settings of a queue that is made for the job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueCreate {
+    /// How long a received message stays with other consumers that don't renew it, in seconds. Workers renew.
+    #[schemars(range(min = 30, max = 43200))]
+    pub visibility_timeout_seconds: u32,
+
+    /// How long messages are kept, in days.
+    #[schemars(range(min = 1, max = 14))]
+    pub retention_days: u32,
+
+    /// Deliveries after which a message goes to the dead letters.
+    #[schemars(range(min = 3, max = 1000))]
+    pub max_receives: u32,
+}
+
+impl Default for QueueCreate {
+    fn default() -> Self {
+        Self { visibility_timeout_seconds: 900, retention_days: 14, max_receives: 60 }
+    }
+}
+
+/// The DynamoDB table that records what was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.tableName) && has(self.create))").message(
+    "ledger takes either create (a table of the job's own) or tableName (one that exists): remove one of them",
+))]
+#[x_kube(validation = Rule::new(
+    "has(self.tableName) == has(oldSelf.tableName) && (!has(self.tableName) || self.tableName == oldSelf.tableName)",
+).message("ledger.tableName can't change, since the run's records would be lost: create a new MigrationJob instead"))]
+pub struct Ledger {
+    /// Region of the table.
+    #[schemars(length(min = 1, max = 40))]
+    #[x_kube(validation = region())]
+    pub region: String,
+
+    /// URL of the DynamoDB service, where it is not AWS. Absent = the region's endpoint of AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    #[x_kube(validation = endpoint())]
+    pub endpoint: Option<String>,
+
+    /// As whom operator, jobsender and workers call it. Absent = the identity of each of these pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<KeyCredentials>,
+
+    /// Make an on-demand table for this job. The default, where `tableName` is absent. Has no settings: `create: {}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create: Option<LedgerCreate>,
+
+    /// Name of an existing table; several jobs may share it. Its keys must be those that the documentation gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 3, max = 255))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_.-]+$')").message(
+        "not the name of a table: write its bare name, of letters, digits, '_', '.' and '-'; no ARN",
+    ))]
+    pub table_name: Option<String>,
+}
+
+/// A table is made for the job. Has no settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LedgerCreate {}
+
+fn region() -> kube::core::Rule {
+    kube::core::Rule::new("self.matches('^[a-z0-9][a-z0-9-]*$')").message(
+        "not a region: write its name in lower-case letters, digits and hyphens, such as eu-central-1; services that \
+         have no regions take us-east-1",
+    )
+}
+
+fn endpoint() -> kube::core::Rule {
+    kube::core::Rule::new(r"self.matches('^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?$')").message(
+        "not an endpoint: write http:// or https://, host and optional port, without path or slash at the end, such as \
+         https://minio.example.com:9000",
+    )
+}

@@ -1,0 +1,238 @@
+//! How and when objects are moved.
+
+use kube::KubeSchema;
+use migration_core::part::PartSize;
+use migration_core::size::ByteSize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How objects are moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = memory_holds_a_part())]
+pub struct Transfer {
+    /// Size of the parts of large objects: `Auto` (16Mi) or a size from 5Mi to 5Gi. Larger where an object would have
+    /// over 10,000 parts.
+    #[serde(default = "part_size")]
+    #[schemars(with = "String", length(max = 16))]
+    #[x_kube(validation = part_size_form())]
+    #[x_kube(validation = part_size_bounds())]
+    pub part_size: PartSize,
+
+    /// Objects larger than this are moved in parts. At most 5Gi.
+    #[serde(default = "multipart_threshold")]
+    #[schemars(with = "String", length(max = 16))]
+    #[x_kube(validation = size_form())]
+    #[x_kube(validation = at_most("5Gi", "multipartThreshold is over 5Gi, the largest object that S3 takes in one request: write 5Gi or less"))]
+    pub multipart_threshold: ByteSize,
+
+    /// Objects that one worker moves at once.
+    #[serde(default = "files_per_worker")]
+    #[schemars(range(min = 1, max = 256))]
+    pub files_per_worker: u32,
+
+    /// Parts of one object that are moved at once.
+    #[serde(default = "parts_per_file")]
+    #[schemars(range(min = 1, max = 256))]
+    pub parts_per_file: u32,
+
+    /// Bound on the bytes of objects and parts that one worker holds at once. At least the larger of partSize and
+    /// multipartThreshold.
+    #[serde(default = "memory_limit")]
+    #[schemars(with = "String", length(max = 16))]
+    #[x_kube(validation = size_form())]
+    #[x_kube(validation = at_most("1Ti", "memoryLimit is over 1Ti: write what a worker may hold, such as 256Mi"))]
+    pub memory_limit: ByteSize,
+
+    /// Tries of an object, over all deliveries of its message, before it counts as failed.
+    #[serde(default = "max_attempts")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_attempts: u32,
+}
+
+impl Default for Transfer {
+    fn default() -> Self {
+        Self {
+            part_size: part_size(),
+            multipart_threshold: multipart_threshold(),
+            files_per_worker: files_per_worker(),
+            parts_per_file: parts_per_file(),
+            memory_limit: memory_limit(),
+            max_attempts: max_attempts(),
+        }
+    }
+}
+
+/// What [`ByteSize`] reads, as a pattern.
+const SIZE: &str = "^[0-9]{1,13}(Ki|Mi|Gi|Ti)?$";
+
+fn size_form() -> kube::core::Rule {
+    kube::core::Rule::new(format!("self.matches('{SIZE}')")).message(
+        "not a size: write a whole number of bytes with an optional suffix Ki, Mi, Gi or Ti, such as 16Mi (not 16M or 16MB)",
+    )
+}
+
+fn part_size_form() -> kube::core::Rule {
+    kube::core::Rule::new(format!("self == 'Auto' || self.matches('{SIZE}')")).message(
+        "not a part size: write Auto, or a whole number of bytes with an optional suffix Ki, Mi or Gi, such as 16Mi (not \
+         16M or 16MB)",
+    )
+}
+
+// Rules on values hold for whatever has no valid form, so that one mistake gives one message.
+fn part_size_bounds() -> kube::core::Rule {
+    kube::core::Rule::new(format!(
+        "!self.matches('{SIZE}') || (quantity(self).compareTo(quantity('5Mi')) >= 0 && \
+         quantity(self).compareTo(quantity('5Gi')) <= 0)"
+    ))
+    .message("partSize is outside of what S3 takes: write Auto or a size from 5Mi to 5Gi")
+}
+
+fn at_most(bound: &str, message: &str) -> kube::core::Rule {
+    kube::core::Rule::new(format!("!self.matches('{SIZE}') || quantity(self).compareTo(quantity('{bound}')) <= 0"))
+        .message(message)
+}
+
+fn memory_holds_a_part() -> kube::core::Rule {
+    kube::core::Rule::new(format!(
+        "!self.memoryLimit.matches('{SIZE}') || !self.multipartThreshold.matches('{SIZE}') || \
+         !(self.partSize == 'Auto' || self.partSize.matches('{SIZE}')) || \
+         (quantity(self.memoryLimit).compareTo(quantity(self.multipartThreshold)) >= 0 && \
+         quantity(self.memoryLimit).compareTo(quantity(self.partSize == 'Auto' ? '16Mi' : self.partSize)) >= 0)"
+    ))
+    .message(
+        "memoryLimit is smaller than what a worker must hold at once: write at least the larger of partSize (Auto is \
+         16Mi) and multipartThreshold",
+    )
+}
+
+/// Which objects are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Filters {
+    /// Objects whose `bucket/key` matches one of these patterns are left out. `*` stands for any characters, `/`
+    /// included, `?` for one, `[abc]` for one of these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10000), inner(length(min = 1, max = 2048)))]
+    pub ignore: Vec<String>,
+}
+
+/// When the job runs. Nothing set = once, when it is created.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.schedule) || !has(self.timeZone)").message(
+    "trigger.timeZone is for a schedule: add trigger.schedule or remove timeZone",
+))]
+#[x_kube(validation = Rule::new("has(self.schedule) || !has(self.startingDeadlineSeconds)").message(
+    "trigger.startingDeadlineSeconds is for a schedule: add trigger.schedule or remove startingDeadlineSeconds",
+))]
+pub struct Trigger {
+    /// When runs start: minute, hour, day of the month, month, day of the week, as in `0 3 * * *`; or `@hourly`,
+    /// `@daily`, `@weekly`, `@monthly`, `@yearly`. A run that is due while one is live is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100))]
+    #[x_kube(validation = Rule::new(
+        "self.matches('^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[0-9A-Za-z*,/?-]+( +[0-9A-Za-z*,/?-]+){4})$')",
+    ).message(
+        "not a schedule: write five fields (minute hour day-of-month month day-of-week) such as '0 3 * * *', or one of \
+         @hourly, @daily, @weekly, @monthly, @yearly; the time zone goes into timeZone",
+    ))]
+    pub schedule: Option<String>,
+
+    /// Time zone of the schedule, as the IANA database names it: `Europe/Berlin`. Absent = that of the cluster's
+    /// controllers, mostly UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = Rule::new("self != 'Local' && self.matches('^[A-Za-z][A-Za-z0-9_+/-]*$')").message(
+        "not a time zone: write its name in the IANA database, such as Europe/Berlin or Etc/UTC",
+    ))]
+    pub time_zone: Option<String>,
+
+    /// A run that could not start within this many seconds of its time is left out. Absent = it starts late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 31_536_000))]
+    pub starting_deadline_seconds: Option<i64>,
+
+    /// Any text: one run starts each time it changes, as soon as no other is live. status.lastManualRun echoes it when
+    /// its run was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub manual: Option<String>,
+}
+
+/// How many workers there are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.minReplicas <= self.maxReplicas").message(
+    "scaling.minReplicas is greater than scaling.maxReplicas: lower minReplicas or raise maxReplicas",
+))]
+pub struct Scaling {
+    /// Fewest workers, also while there is no work.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1000))]
+    pub min_replicas: u32,
+
+    /// Most workers.
+    #[serde(default = "max_replicas")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_replicas: u32,
+
+    /// Batches in the queue, waiting or in work, for each worker.
+    #[serde(default = "target_batches_per_worker")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub target_batches_per_worker: u32,
+
+    /// How long fewer workers must suffice before there are fewer, in seconds.
+    #[serde(default = "scale_down_delay_seconds")]
+    #[schemars(range(min = 0, max = 86400))]
+    pub scale_down_delay_seconds: u32,
+}
+
+impl Default for Scaling {
+    fn default() -> Self {
+        Self {
+            min_replicas: 0,
+            max_replicas: max_replicas(),
+            target_batches_per_worker: target_batches_per_worker(),
+            scale_down_delay_seconds: scale_down_delay_seconds(),
+        }
+    }
+}
+
+// serde names defaults of fields by function; the derive of the rules knows no default of a whole struct.
+
+const fn part_size() -> PartSize {
+    PartSize::Auto
+}
+
+const fn multipart_threshold() -> ByteSize {
+    ByteSize::mib(16)
+}
+
+const fn files_per_worker() -> u32 {
+    16
+}
+
+const fn parts_per_file() -> u32 {
+    4
+}
+
+const fn memory_limit() -> ByteSize {
+    ByteSize::mib(256)
+}
+
+const fn max_attempts() -> u32 {
+    8
+}
+
+const fn max_replicas() -> u32 {
+    10
+}
+
+const fn target_batches_per_worker() -> u32 {
+    4
+}
+
+const fn scale_down_delay_seconds() -> u32 {
+    30
+}
