@@ -1,0 +1,125 @@
+//! Credentials from the files of a mounted Secret, and from keys in hand.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, future};
+use migration_core::config::{ACCESS_KEY_FILE, SECRET_KEY_FILE, SESSION_TOKEN_FILE};
+
+/// How long credentials that were read from files count as valid.
+///
+/// The SDK's identity cache asks again 5 … 10 s (its buffer time of 10 s, less its jitter of up to half of that) before
+/// they run out, and lets one request at a time ask: so the files are read every 10 … 15 s at most, and a rotated
+/// Secret is in use that long after the kubelet wrote it.
+const VALID_FOR: Duration = Duration::from_secs(20);
+
+/// Name of the link that the kubelet switches when a mounted Secret changes. Source: Kubernetes, `atomic_writer.go`.
+const KUBELET_DATA: &str = "..data";
+
+/// An access key in hand. `Debug` shows its id alone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct StaticKeys {
+    /// The key's id.
+    pub access_key_id: String,
+    /// The key's secret.
+    pub secret_access_key: String,
+    /// Session token of temporary credentials.
+    pub session_token: Option<String>,
+}
+
+impl fmt::Debug for StaticKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StaticKeys").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
+    }
+}
+
+impl StaticKeys {
+    pub(crate) fn credentials(&self, expiry: Option<SystemTime>, provider: &'static str) -> Credentials {
+        let Self { access_key_id, secret_access_key, session_token } = self.clone();
+        Credentials::new(access_key_id, secret_access_key, session_token, expiry, provider)
+    }
+}
+
+/// Why the files of a directory are no credentials. Never holds what is in them.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// A file can't be read.
+    #[error("failed to read credentials from {path}: {source}; the Secret must have the keys {ACCESS_KEY_FILE} and {SECRET_KEY_FILE}", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file has nothing in it but white space.
+    #[error("failed to read credentials from {}: the file is empty; set this key of the Secret", .0.display())]
+    Empty(PathBuf),
+}
+
+/// Reads the key files of a directory: white space around the values is dropped, the session token may be absent.
+///
+/// Where the directory is a mounted Secret the three files are read from one of its states, never from two.
+pub async fn read_directory(directory: &Path) -> Result<StaticKeys, DirectoryError> {
+    match read_state(directory).await {
+        // The state may have been replaced, and removed, between two files: look at the new one.
+        Err(DirectoryError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            read_state(directory).await
+        }
+        other => other,
+    }
+}
+
+async fn read_state(directory: &Path) -> Result<StaticKeys, DirectoryError> {
+    let state = tokio::fs::canonicalize(directory.join(KUBELET_DATA)).await;
+    let state = state.unwrap_or_else(|_| directory.to_owned());
+    // Errors name the directory that the person knows, not the state's.
+    let read = async |name: &str| {
+        let shown = directory.join(name);
+        match tokio::fs::read_to_string(state.join(name)).await {
+            Ok(text) if text.trim().is_empty() => Err(DirectoryError::Empty(shown)),
+            Ok(text) => Ok(text.trim().to_owned()),
+            Err(source) => Err(DirectoryError::Read { path: shown, source }),
+        }
+    };
+    let access_key_id = read(ACCESS_KEY_FILE).await?;
+    let secret_access_key = read(SECRET_KEY_FILE).await?;
+    let session_token = match read(SESSION_TOKEN_FILE).await {
+        Ok(token) => Some(token),
+        Err(DirectoryError::Empty(_)) => None,
+        Err(DirectoryError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    Ok(StaticKeys { access_key_id, secret_access_key, session_token })
+}
+
+/// Credentials from the files of a directory, for the SDK.
+#[derive(Debug)]
+pub(crate) struct DirectoryCredentials {
+    directory: PathBuf,
+}
+
+impl DirectoryCredentials {
+    pub(crate) fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+}
+
+impl ProvideCredentials for DirectoryCredentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            let keys = read_directory(&self.directory).await.map_err(CredentialsError::not_loaded)?;
+            Ok(keys.credentials(Some(SystemTime::now() + VALID_FOR), "directory"))
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "credentials/tests.rs"]
+mod tests;

@@ -1,0 +1,202 @@
+//! Writes of one item, and of several at once.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Delete, Put, TransactWriteItem, Update};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_types::error::operation::BuildError;
+use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::ports::{Condition, Item, LedgerKey, Write, WriteError};
+
+use super::value::map_from_json;
+use super::{PARTITION, SORT, TTL, key_of};
+use crate::error::{Service, classify, service_error};
+
+const WRITE: &str = "write ledger record";
+
+/// An expression, with the names and values that it holds in place of themselves.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Expression {
+    text: Option<String>,
+    names: Option<HashMap<String, String>>,
+    values: Option<HashMap<String, AttributeValue>>,
+}
+
+/// Does all writes or none.
+///
+/// One put or delete is a request of its own. Several are a transaction, and so is one addition: the SDK may send a
+/// request again whose answer was lost, and only a transaction carries a token by which the service adds once.
+pub(super) async fn all(client: &Client, table: &str, writes: &[Write]) -> Result<(), WriteError> {
+    match writes {
+        [] => Ok(()),
+        [Write::Put { item, condition }] => put(client, table, item, condition).await,
+        [Write::Delete { key, condition }] => delete(client, table, key, condition).await,
+        writes => transact(client, table, writes).await,
+    }
+}
+
+async fn put(client: &Client, table: &str, item: &Item, condition: &Condition) -> Result<(), WriteError> {
+    let Expression { text, names, values } = expression(condition);
+    let put = client
+        .put_item()
+        .table_name(table)
+        .set_item(Some(attributes(item)?))
+        .set_condition_expression(text)
+        .set_expression_attribute_names(names)
+        .set_expression_attribute_values(values);
+    put.send().await.map(|_| ()).map_err(|error| refused(service_error(Service::DynamoDb, WRITE, &error)))
+}
+
+async fn delete(client: &Client, table: &str, key: &LedgerKey, condition: &Condition) -> Result<(), WriteError> {
+    let Expression { text, names, values } = expression(condition);
+    let delete = client
+        .delete_item()
+        .table_name(table)
+        .set_key(Some(key_of(key)))
+        .set_condition_expression(text)
+        .set_expression_attribute_names(names)
+        .set_expression_attribute_values(values);
+    delete.send().await.map(|_| ()).map_err(|error| refused(service_error(Service::DynamoDb, WRITE, &error)))
+}
+
+async fn transact(client: &Client, table: &str, writes: &[Write]) -> Result<(), WriteError> {
+    let items = writes.iter().map(|write| transaction_item(table, write)).collect::<Result<_, _>>()?;
+    let sent = client.transact_write_items().set_transact_items(Some(items)).send().await;
+    sent.map(|_| ()).map_err(|error| cancelled(&error))
+}
+
+fn transaction_item(table: &str, write: &Write) -> Result<TransactWriteItem, ServiceError> {
+    let unbuilt = |error: BuildError| invalid(error.to_string());
+    let item = TransactWriteItem::builder();
+    Ok(match write {
+        Write::Put { item: put, condition } => {
+            let Expression { text, names, values } = expression(condition);
+            let put = Put::builder()
+                .table_name(table)
+                .set_item(Some(attributes(put)?))
+                .set_condition_expression(text)
+                .set_expression_attribute_names(names)
+                .set_expression_attribute_values(values);
+            item.put(put.build().map_err(unbuilt)?)
+        }
+        Write::Delete { key, condition } => {
+            let Expression { text, names, values } = expression(condition);
+            let delete = Delete::builder()
+                .table_name(table)
+                .set_key(Some(key_of(key)))
+                .set_condition_expression(text)
+                .set_expression_attribute_names(names)
+                .set_expression_attribute_values(values);
+            item.delete(delete.build().map_err(unbuilt)?)
+        }
+        Write::Add { key, deltas, expires_at } => {
+            let Expression { text, names, values } = addition(deltas, *expires_at);
+            let update = Update::builder()
+                .table_name(table)
+                .set_key(Some(key_of(key)))
+                .set_update_expression(text)
+                .set_expression_attribute_names(names)
+                .set_expression_attribute_values(values);
+            item.update(update.build().map_err(unbuilt)?)
+        }
+    }
+    .build())
+}
+
+/// All attributes of an item.
+fn attributes(item: &Item) -> Result<HashMap<String, AttributeValue>, ServiceError> {
+    if let Some(name) = [PARTITION, SORT, TTL].into_iter().find(|name| item.attributes.contains_key(*name)) {
+        return Err(invalid(format!("a record may have no attribute {name}: the table uses it")));
+    }
+    let mut all = map_from_json(&item.attributes);
+    all.extend(key_of(&item.key));
+    all.extend(item.expires_at.map(|time| (TTL.to_owned(), AttributeValue::N(time.to_string()))));
+    Ok(all)
+}
+
+fn expression(condition: &Condition) -> Expression {
+    let (text, name, value) = match condition {
+        Condition::Always => return Expression::default(),
+        Condition::Absent => ("attribute_not_exists(#0)", PARTITION, None),
+        Condition::Revision(revision) => ("#0 = :0", "revision", Some(AttributeValue::N(revision.to_string()))),
+    };
+    Expression {
+        text: Some(text.to_owned()),
+        names: Some(HashMap::from([("#0".to_owned(), name.to_owned())])),
+        values: value.map(|value| HashMap::from([(":0".to_owned(), value)])),
+    }
+}
+
+/// The update that adds. Deltas of one attribute are summed: an expression may name it once.
+fn addition(deltas: &[(String, i64)], expires_at: Option<i64>) -> Expression {
+    let mut sums = BTreeMap::new();
+    for (name, delta) in deltas {
+        let sum: &mut i64 = sums.entry(name.as_str()).or_default();
+        *sum = sum.saturating_add(*delta);
+    }
+    let (mut names, mut values) = (HashMap::new(), HashMap::new());
+    let mut place = |name: &str, value: i64| {
+        let n = names.len();
+        names.insert(format!("#{n}"), name.to_owned());
+        values.insert(format!(":{n}"), AttributeValue::N(value.to_string()));
+        n
+    };
+    let added: Vec<String> = sums.iter().map(|(name, sum)| place(name, *sum)).map(|n| format!("#{n} :{n}")).collect();
+    let expiry = expires_at.map(|time| place(TTL, time)).map(|n| format!("SET #{n} = :{n}"));
+    let added = (!added.is_empty()).then(|| format!("ADD {}", added.join(", ")));
+    let text: Vec<String> = added.into_iter().chain(expiry).collect();
+    if text.is_empty() {
+        // The item is made, with nothing in it.
+        return Expression::default();
+    }
+    Expression { text: Some(text.join(" ")), names: Some(names), values: Some(values) }
+}
+
+fn invalid(message: String) -> ServiceError {
+    ServiceError::new(ErrorClass::Refused, WRITE, "InvalidRequest", message)
+}
+
+fn refused(error: ServiceError) -> WriteError {
+    if error.class == ErrorClass::PreconditionFailed { WriteError::Condition } else { WriteError::Service(error) }
+}
+
+fn cancelled(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> WriteError {
+    let told = service_error(Service::DynamoDb, WRITE, error);
+    let reasons = match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled.cancellation_reasons(),
+        _ => return refused(told),
+    };
+    judge(reasons, told)
+}
+
+/// Why a transaction was cancelled, by the first reason of the worst kind: a condition that does not hold says that
+/// the transaction must not happen, whatever else stood in its way; what is refused stays so; the rest may pass later.
+fn judge(reasons: &[CancellationReason], told: ServiceError) -> WriteError {
+    let class = |reason: &CancellationReason| {
+        let message = reason.message().unwrap_or_default();
+        classify(Service::DynamoDb, reason.code(), 400, message)
+    };
+    let rank = |class: ErrorClass| match class {
+        ErrorClass::PreconditionFailed => 0,
+        ErrorClass::Throttled => 2,
+        ErrorClass::Transient => 3,
+        _ => 1,
+    };
+    let given = reasons.iter().filter(|reason| !matches!(reason.code(), None | Some("None")));
+    let Some(worst) = given.min_by_key(|reason| rank(class(reason))) else {
+        return WriteError::Service(ServiceError { class: ErrorClass::Transient, ..told });
+    };
+    refused(ServiceError {
+        class: class(worst),
+        code: worst.code().unwrap_or_default().to_owned(),
+        message: worst.message().unwrap_or("the transaction was cancelled").to_owned(),
+        ..told
+    })
+}
+
+#[cfg(test)]
+#[path = "write/tests.rs"]
+mod tests;

@@ -1,0 +1,132 @@
+//! Errors of the SDK, sorted by what to do about them.
+//!
+//! # What happened before an answer came
+//!
+//! | what | code | class |
+//! |---|---|---|
+//! | credentials could not be loaded | `CredentialsNotLoaded` | side: `CredentialsMissing` |
+//! | the request can't be built from its values | `InvalidRequest` | `Refused` |
+//! | no connection, or it broke; a name that can't be resolved | `ConnectionFailed` | `Transient` |
+//! | too slow | `Timeout` | `Transient` |
+//! | an answer that can't be understood | `InvalidResponse` | `Transient` |
+//!
+//! What a service answered is sorted by [`table`].
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::RequestId;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use migration_core::error::{ErrorClass, ServiceError, SideFault};
+
+pub use table::{Service, classify};
+
+pub mod table;
+
+/// Messages are cut after this many characters.
+const MESSAGE_LIMIT: usize = 1_000;
+
+/// Sorts an error of the SDK. `operation` is what was tried, as verb and noun: `put object`.
+///
+/// The message is made of the service's code and message alone, or of what the SDK says of a broken connection: never
+/// of the request or of other fields of the answer, which may repeat what was signed.
+pub(crate) fn service_error<E>(service: Service, operation: &str, error: &SdkError<E, HttpResponse>) -> ServiceError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    use ErrorClass::{Refused, Side, Transient};
+    if let Some(credentials) = find::<CredentialsError>(error) {
+        let message = format!("failed to load credentials: {}", causes(credentials));
+        return ServiceError::new(
+            Side(SideFault::CredentialsMissing),
+            operation,
+            "CredentialsNotLoaded",
+            shorten(&message),
+        );
+    }
+    let (class, code) = match error {
+        SdkError::ServiceError(answer) => {
+            return answered(service, operation, answer.err(), answer.raw().status().as_u16(), error.request_id());
+        }
+        SdkError::ConstructionFailure(_) => (Refused, "InvalidRequest"),
+        SdkError::DispatchFailure(failure) if failure.is_user() => (Refused, "InvalidRequest"),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => (Transient, "Timeout"),
+        SdkError::DispatchFailure(_) => (Transient, "ConnectionFailed"),
+        SdkError::TimeoutError(_) => (Transient, "Timeout"),
+        _ => (Transient, "InvalidResponse"),
+    };
+    let mut built = ServiceError::new(class, operation, code, shorten(&causes(error)));
+    built.request_id = error.request_id().map(ToOwned::to_owned);
+    built
+}
+
+/// An answer that lacks what every answer of its kind has, or contradicts the request.
+pub(crate) fn invalid_response(operation: &str, message: impl Into<String>) -> ServiceError {
+    ServiceError::new(ErrorClass::Transient, operation, "InvalidResponse", message)
+}
+
+fn answered(
+    service: Service,
+    operation: &str,
+    error: &impl ProvideErrorMetadata,
+    status: u16,
+    request_id: Option<&str>,
+) -> ServiceError {
+    let message = error.message().unwrap_or_default();
+    let class = classify(service, error.code(), status, message);
+    // HEAD has no body, and proxies have bodies of their own.
+    let code = error.code().map_or_else(|| format!("Http{status}"), ToOwned::to_owned);
+    let message = match message {
+        "" => format!("the service answered with HTTP status {status} and no message"),
+        text => shorten(public_part(&code, text)),
+    };
+    ServiceError {
+        class,
+        operation: operation.to_owned(),
+        code,
+        message,
+        request_id: request_id.map(ToOwned::to_owned),
+    }
+}
+
+/// Messages about signatures go on, after an empty line, with the canonical request, session token included.
+/// Source: "Troubleshoot Signature Version 4 errors", IAM User Guide.
+fn public_part<'a>(code: &str, message: &'a str) -> &'a str {
+    if code.contains("Signature") { message.lines().next().unwrap_or_default() } else { message }
+}
+
+fn shorten(message: &str) -> String {
+    match message.char_indices().nth(MESSAGE_LIMIT) {
+        Some((end, _)) => format!("{}…", message.get(..end).unwrap_or_default()),
+        None => message.to_owned(),
+    }
+}
+
+/// An error and its causes, outermost first.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
+}
+
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    chain(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// What is said by an error and its causes, each thing once.
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    for cause in chain(error).map(ToString::to_string) {
+        if text.contains(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "error/tests.rs"]
+mod tests;

@@ -1,0 +1,216 @@
+//! Which code of a service means what.
+
+use migration_core::error::ErrorClass::{
+    self, AccessDenied, Archived, Conflict, NoSuchKey, NoSuchUpload, PreconditionFailed, Refused, Side, Throttled,
+    Transient,
+};
+use migration_core::error::SideFault::{
+    AccessDenied as AllDenied, ClockSkewed, CredentialsExpired, CredentialsInvalid, NotFound, WrongRegion,
+};
+
+/// Whose codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Amazon S3 and those that speak like it.
+    S3,
+    /// Amazon SQS.
+    Sqs,
+    /// Amazon DynamoDB.
+    DynamoDb,
+}
+
+/// What to do about an answer, by its code; by its status where the code is absent or unknown.
+///
+/// Sources: "Error responses" in the S3 API reference; "Common errors" and each operation's errors in the SQS and
+/// DynamoDB API references; the sources of MinIO and Ceph for codes of their own.
+///
+/// Common to all:
+///
+/// | code | class |
+/// |---|---|
+/// | `InvalidAccessKeyId`, `SignatureDoesNotMatch`, `InvalidToken`, `InvalidSecurity`, `InvalidClientTokenId`, `UnrecognizedClientException`, `IncompleteSignature…`, `InvalidSignatureException`, `MissingAuthenticationToken…`, `MissingSecurityHeader` | side: `CredentialsInvalid` |
+/// | `ExpiredToken…`, `TokenRefreshRequired` | side: `CredentialsExpired` |
+/// | `RequestTimeTooSkewed`, `RequestExpired`, `InvalidSignatureException` that says "expired" or "not yet current" | side: `ClockSkewed` |
+/// | `AllAccessDisabled`, `AccountProblem`, `NotSignedUp`, `OptInRequired`, `UserSuspended` | side: `AccessDenied` |
+/// | `AccessDenied…`, `Forbidden` | S3: `AccessDenied`; the others, which have one resource: side: `AccessDenied` |
+/// | `SlowDown…`, `ServiceUnavailable`, `Throttl…`, `TooManyRequests…`, `RequestLimitExceeded`, `RequestThrottled…`, `BandwidthLimitExceeded`, `ServerBusy` | `Throttled` |
+/// | `InternalError`, `InternalFailure`, `InternalServerError`, `RequestTimeout…` | `Transient` |
+/// | `NotImplemented` | `Refused` |
+///
+/// S3:
+///
+/// | code | class |
+/// |---|---|
+/// | `NoSuchBucket`, `InvalidBucketName` | side: `NotFound` |
+/// | `PermanentRedirect`, `AuthorizationHeaderMalformed` that names a region, `IllegalLocationConstraintException`, `IncorrectEndpoint` | side: `WrongRegion` |
+/// | `AuthorizationHeaderMalformed` otherwise | side: `CredentialsInvalid` |
+/// | `NoSuchKey`, `NoSuchVersion`, `NotFound` | `NoSuchKey` |
+/// | `NoSuchUpload` | `NoSuchUpload` |
+/// | `PreconditionFailed` | `PreconditionFailed` |
+/// | `ConditionalRequestConflict` | `Conflict` |
+/// | `InvalidObjectState` | `Archived` |
+/// | `BadDigest`, `InvalidDigest`, `XAmzContent…Mismatch`, `IncompleteBody` (damaged on the way); `InvalidPart` (replaced since it was listed); `OperationAborted`, `TemporaryRedirect` | `Transient` |
+/// | `KMS.…` with throttling in its name | `Throttled` |
+/// | other `KMS.…` | `AccessDenied` |
+/// | `EntityTooLarge`, `EntityTooSmall`, `KeyTooLongError`, `MetadataTooLarge`, `MethodNotAllowed`, `InvalidArgument`, `InvalidRange`, `InvalidRequest`, `InvalidStorageClass`, `InvalidTag`, `InvalidPartOrder`, `MalformedXML` | `Refused` |
+///
+/// SQS:
+///
+/// | code | class |
+/// |---|---|
+/// | `QueueDoesNotExist`, `AWS.SimpleQueueService.NonExistentQueue`, `InvalidAddress` | side: `NotFound` |
+/// | `KmsThrottled`, `AWS.SimpleQueueService.OverLimit`, `OverLimit` | `Throttled` |
+/// | other `Kms…` | side: `AccessDenied` |
+/// | `QueueDeletedRecently` (60 s must pass) | `Transient` |
+/// | `QueueNameExists` | `Conflict` |
+/// | `ReceiptHandleIsInvalid`, `MessageNotInflight`, `InvalidParameterValue`, `InvalidMessageContents`, `BatchRequestTooLong`, … | `Refused` |
+///
+/// DynamoDB:
+///
+/// | code | class |
+/// |---|---|
+/// | `ResourceNotFoundException`, `TableNotFoundException` | side: `NotFound` |
+/// | `ProvisionedThroughputExceeded…`, `LimitExceededException` | `Throttled` |
+/// | `TransactionConflict…`, `TransactionInProgressException`, `ReplicatedWriteConflictException` | `Transient` |
+/// | `ConditionalCheckFailed…` | `PreconditionFailed` |
+/// | `ResourceInUseException` | `Conflict` |
+/// | `ValidationException`, `ItemCollectionSizeLimitExceededException`, `IdempotentParameterMismatchException`, … | `Refused` |
+///
+/// By status, of all: 301 side: `WrongRegion`; 307, 408 `Transient`; 403 as `AccessDenied`; 404 `NoSuchKey` (S3), side:
+/// `NotFound` (the others); 412 `PreconditionFailed`; 429, 503 `Throttled`; 501 `Refused`; other 5xx, and 2xx with an
+/// error in its body, `Transient`; other 4xx `Refused`.
+pub fn classify(service: Service, code: Option<&str>, status: u16, message: &str) -> ErrorClass {
+    let by_code = code.and_then(|code| {
+        common(service, code, message).or_else(|| match service {
+            Service::S3 => s3(code, message),
+            Service::Sqs => sqs(code),
+            Service::DynamoDb => dynamodb(code),
+        })
+    });
+    by_code.unwrap_or_else(|| by_status(service, status))
+}
+
+fn denied(service: Service) -> ErrorClass {
+    if service == Service::S3 { AccessDenied } else { Side(AllDenied) }
+}
+
+fn common(service: Service, code: &str, message: &str) -> Option<ErrorClass> {
+    Some(match code {
+        "RequestTimeTooSkewed" | "RequestExpired" => Side(ClockSkewed),
+        "InvalidSignatureException" | "SignatureDoesNotMatch"
+            if message.starts_with("Signature expired") || message.starts_with("Signature not yet current") =>
+        {
+            Side(ClockSkewed)
+        }
+        "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "InvalidToken"
+        | "InvalidSecurity"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "InvalidSignatureException"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "MissingSecurityHeader" => Side(CredentialsInvalid),
+        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => Side(CredentialsExpired),
+        "AllAccessDisabled" | "AccountProblem" | "NotSignedUp" | "OptInRequired" | "UserSuspended" => Side(AllDenied),
+        "AccessDenied" | "AccessDeniedException" | "Forbidden" => denied(service),
+        "ServiceUnavailable"
+        | "ServiceUnavailableException"
+        | "RequestLimitExceeded"
+        | "BandwidthLimitExceeded"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "ServerBusy" => Throttled,
+        _ if ["SlowDown", "Throttl", "TooManyRequests"].iter().any(|start| code.starts_with(start)) => Throttled,
+        "InternalError" | "InternalFailure" | "InternalServerError" | "RequestTimeout" | "RequestTimeoutException" => {
+            Transient
+        }
+        "NotImplemented" => Refused,
+        _ => return None,
+    })
+}
+
+fn s3(code: &str, message: &str) -> Option<ErrorClass> {
+    Some(match code {
+        "NoSuchBucket" | "InvalidBucketName" => Side(NotFound),
+        "AuthorizationHeaderMalformed" if !message.contains("region") => Side(CredentialsInvalid),
+        "PermanentRedirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException"
+        | "IncorrectEndpoint" => Side(WrongRegion),
+        "NoSuchKey" | "NoSuchVersion" | "NotFound" => NoSuchKey,
+        "NoSuchUpload" => NoSuchUpload,
+        "PreconditionFailed" => PreconditionFailed,
+        "ConditionalRequestConflict" => Conflict,
+        "InvalidObjectState" => Archived,
+        "BadDigest" | "InvalidDigest" | "IncompleteBody" | "InvalidPart" | "OperationAborted" | "TemporaryRedirect" => {
+            Transient
+        }
+        _ if code.starts_with("XAmzContent") && code.ends_with("Mismatch") => Transient,
+        _ if code.starts_with("KMS.") && code.contains("Throttl") => Throttled,
+        _ if code.starts_with("KMS.") => AccessDenied,
+        "EntityTooLarge"
+        | "EntityTooSmall"
+        | "KeyTooLongError"
+        | "MetadataTooLarge"
+        | "MethodNotAllowed"
+        | "InvalidArgument"
+        | "InvalidRange"
+        | "InvalidRequest"
+        | "InvalidStorageClass"
+        | "InvalidTag"
+        | "InvalidPartOrder"
+        | "MalformedXML" => Refused,
+        _ => return None,
+    })
+}
+
+fn sqs(code: &str) -> Option<ErrorClass> {
+    Some(match code {
+        "QueueDoesNotExist" | "AWS.SimpleQueueService.NonExistentQueue" | "InvalidAddress" => Side(NotFound),
+        "KmsThrottled" | "OverLimit" | "AWS.SimpleQueueService.OverLimit" => Throttled,
+        _ if code.starts_with("Kms") => Side(AllDenied),
+        "QueueDeletedRecently" | "AWS.SimpleQueueService.QueueDeletedRecently" => Transient,
+        "QueueNameExists" => Conflict,
+        "ReceiptHandleIsInvalid" | "MessageNotInflight" | "AWS.SimpleQueueService.MessageNotInflight" => Refused,
+        _ => return None,
+    })
+}
+
+fn dynamodb(code: &str) -> Option<ErrorClass> {
+    Some(match code {
+        "ResourceNotFoundException" | "TableNotFoundException" => Side(NotFound),
+        "ProvisionedThroughputExceeded" | "ProvisionedThroughputExceededException" | "LimitExceededException" => {
+            Throttled
+        }
+        "TransactionConflict"
+        | "TransactionConflictException"
+        | "TransactionInProgressException"
+        | "ReplicatedWriteConflictException" => Transient,
+        "ConditionalCheckFailed" | "ConditionalCheckFailedException" => PreconditionFailed,
+        "ResourceInUseException" => Conflict,
+        "ValidationError"
+        | "ValidationException"
+        | "ItemCollectionSizeLimitExceeded"
+        | "ItemCollectionSizeLimitExceededException"
+        | "IdempotentParameterMismatchException" => Refused,
+        _ => return None,
+    })
+}
+
+fn by_status(service: Service, status: u16) -> ErrorClass {
+    match status {
+        301 => Side(WrongRegion),
+        307 | 408 => Transient,
+        403 => denied(service),
+        404 if service == Service::S3 => NoSuchKey,
+        404 => Side(NotFound),
+        412 => PreconditionFailed,
+        429 | 503 => Throttled,
+        400..=499 | 501 => Refused,
+        _ => Transient,
+    }
+}

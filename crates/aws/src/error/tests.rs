@@ -1,0 +1,240 @@
+use super::*;
+use ErrorClass::{
+    AccessDenied, Archived, Conflict, NoSuchKey, NoSuchUpload, PreconditionFailed, Refused, Side, Throttled, Transient,
+};
+use SideFault::{
+    AccessDenied as AllDenied, ClockSkewed, CredentialsExpired, CredentialsInvalid, CredentialsMissing, NotFound,
+    WrongRegion,
+};
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::error::ErrorMetadata;
+use table::Service::{DynamoDb, S3, Sqs};
+
+#[test]
+fn s3_codes_have_the_class_of_the_table() {
+    for (code, status, expected) in [
+        ("InvalidAccessKeyId", 403, Side(CredentialsInvalid)),
+        ("SignatureDoesNotMatch", 403, Side(CredentialsInvalid)),
+        ("InvalidToken", 400, Side(CredentialsInvalid)),
+        ("InvalidSecurity", 403, Side(CredentialsInvalid)),
+        ("MissingSecurityHeader", 400, Side(CredentialsInvalid)),
+        ("ExpiredToken", 400, Side(CredentialsExpired)),
+        ("TokenRefreshRequired", 400, Side(CredentialsExpired)),
+        ("RequestTimeTooSkewed", 403, Side(ClockSkewed)),
+        ("AllAccessDisabled", 403, Side(AllDenied)),
+        ("AccountProblem", 403, Side(AllDenied)),
+        ("NotSignedUp", 403, Side(AllDenied)),
+        ("UserSuspended", 403, Side(AllDenied)),
+        ("AccessDenied", 403, AccessDenied),
+        ("Forbidden", 403, AccessDenied),
+        ("KMS.DisabledException", 400, AccessDenied),
+        ("KMS.ThrottlingException", 400, Throttled),
+        ("SlowDown", 503, Throttled),
+        ("SlowDownWrite", 503, Throttled),
+        ("ServiceUnavailable", 503, Throttled),
+        ("TooManyRequestsException", 429, Throttled),
+        ("BandwidthLimitExceeded", 503, Throttled),
+        ("ServerBusy", 503, Throttled),
+        ("InternalError", 500, Transient),
+        ("InternalError", 200, Transient),
+        ("RequestTimeout", 400, Transient),
+        ("BadDigest", 400, Transient),
+        ("InvalidDigest", 400, Transient),
+        ("XAmzContentSHA256Mismatch", 400, Transient),
+        ("IncompleteBody", 400, Transient),
+        ("InvalidPart", 400, Transient),
+        ("OperationAborted", 409, Transient),
+        ("TemporaryRedirect", 307, Transient),
+        ("NoSuchBucket", 404, Side(NotFound)),
+        ("InvalidBucketName", 400, Side(NotFound)),
+        ("PermanentRedirect", 301, Side(WrongRegion)),
+        ("IllegalLocationConstraintException", 400, Side(WrongRegion)),
+        ("IncorrectEndpoint", 400, Side(WrongRegion)),
+        ("NoSuchKey", 404, NoSuchKey),
+        ("NoSuchVersion", 404, NoSuchKey),
+        ("NotFound", 404, NoSuchKey),
+        ("NoSuchUpload", 404, NoSuchUpload),
+        ("PreconditionFailed", 412, PreconditionFailed),
+        ("ConditionalRequestConflict", 409, Conflict),
+        ("InvalidObjectState", 403, Archived),
+        ("EntityTooLarge", 400, Refused),
+        ("EntityTooSmall", 400, Refused),
+        ("KeyTooLongError", 400, Refused),
+        ("MetadataTooLarge", 400, Refused),
+        ("MethodNotAllowed", 405, Refused),
+        ("InvalidArgument", 400, Refused),
+        ("InvalidRange", 416, Refused),
+        ("InvalidRequest", 400, Refused),
+        ("InvalidStorageClass", 400, Refused),
+        ("InvalidTag", 400, Refused),
+        ("InvalidPartOrder", 400, Refused),
+        ("MalformedXML", 400, Refused),
+        ("NotImplemented", 501, Refused),
+        ("SomethingNew", 400, Refused),
+        ("SomethingNew", 500, Transient),
+        ("SomethingNew", 200, Transient),
+    ] {
+        assert_eq!(classify(S3, Some(code), status, ""), expected, "{code} {status}");
+    }
+}
+
+#[test]
+fn sqs_codes_have_the_class_of_the_table() {
+    for (code, status, expected) in [
+        ("QueueDoesNotExist", 400, Side(NotFound)),
+        ("AWS.SimpleQueueService.NonExistentQueue", 400, Side(NotFound)),
+        ("InvalidAddress", 404, Side(NotFound)),
+        ("AccessDenied", 403, Side(AllDenied)),
+        ("AccessDeniedException", 400, Side(AllDenied)),
+        ("KmsAccessDenied", 400, Side(AllDenied)),
+        ("KmsDisabled", 400, Side(AllDenied)),
+        ("KmsThrottled", 400, Throttled),
+        ("OverLimit", 400, Throttled),
+        ("RequestThrottled", 403, Throttled),
+        ("Throttling", 400, Throttled),
+        ("ThrottlingException", 400, Throttled),
+        ("QueueDeletedRecently", 400, Transient),
+        ("QueueNameExists", 400, Conflict),
+        ("ReceiptHandleIsInvalid", 404, Refused),
+        ("MessageNotInflight", 400, Refused),
+        ("InvalidMessageContents", 400, Refused),
+        ("AWS.SimpleQueueService.BatchRequestTooLong", 400, Refused),
+        ("InvalidParameterValue", 400, Refused),
+        ("InvalidClientTokenId", 403, Side(CredentialsInvalid)),
+        ("MissingAuthenticationToken", 403, Side(CredentialsInvalid)),
+        ("OptInRequired", 403, Side(AllDenied)),
+        ("InternalFailure", 500, Transient),
+    ] {
+        assert_eq!(classify(Sqs, Some(code), status, ""), expected, "{code}");
+    }
+}
+
+#[test]
+fn dynamodb_codes_have_the_class_of_the_table() {
+    for (code, status, expected) in [
+        ("ResourceNotFoundException", 400, Side(NotFound)),
+        ("TableNotFoundException", 400, Side(NotFound)),
+        ("ProvisionedThroughputExceededException", 400, Throttled),
+        ("ProvisionedThroughputExceeded", 400, Throttled),
+        ("ThrottlingException", 400, Throttled),
+        ("ThrottlingError", 400, Throttled),
+        ("RequestLimitExceeded", 400, Throttled),
+        ("LimitExceededException", 400, Throttled),
+        ("TransactionConflict", 400, Transient),
+        ("TransactionConflictException", 400, Transient),
+        ("TransactionInProgressException", 400, Transient),
+        ("ReplicatedWriteConflictException", 400, Transient),
+        ("InternalServerError", 500, Transient),
+        ("ConditionalCheckFailedException", 400, PreconditionFailed),
+        ("ResourceInUseException", 400, Conflict),
+        ("ValidationException", 400, Refused),
+        ("ItemCollectionSizeLimitExceededException", 400, Refused),
+        ("IdempotentParameterMismatchException", 400, Refused),
+        ("UnrecognizedClientException", 400, Side(CredentialsInvalid)),
+        ("IncompleteSignatureException", 400, Side(CredentialsInvalid)),
+        ("MissingAuthenticationTokenException", 400, Side(CredentialsInvalid)),
+        ("ExpiredTokenException", 400, Side(CredentialsExpired)),
+        ("RequestExpired", 400, Side(ClockSkewed)),
+        ("AccessDeniedException", 400, Side(AllDenied)),
+    ] {
+        assert_eq!(classify(DynamoDb, Some(code), status, ""), expected, "{code}");
+    }
+}
+
+#[test]
+fn some_codes_need_their_message() {
+    for (service, code, message, expected) in [
+        (DynamoDb, "InvalidSignatureException", "The request signature we calculated …", Side(CredentialsInvalid)),
+        (DynamoDb, "InvalidSignatureException", "Signature expired: 2026… is now earlier than …", Side(ClockSkewed)),
+        (Sqs, "SignatureDoesNotMatch", "Signature not yet current: 2026… is still later than …", Side(ClockSkewed)),
+        (S3, "AuthorizationHeaderMalformed", "the region 'a' is wrong; expecting 'b'", Side(WrongRegion)),
+        (S3, "AuthorizationHeaderMalformed", "a non-empty Access Key must be provided", Side(CredentialsInvalid)),
+    ] {
+        assert_eq!(classify(service, Some(code), 400, message), expected, "{code}: {message}");
+    }
+}
+
+#[test]
+fn without_a_code_the_status_decides() {
+    for (service, status, expected) in [
+        (S3, 301, Side(WrongRegion)),
+        (S3, 307, Transient),
+        (S3, 400, Refused),
+        (S3, 403, AccessDenied),
+        (Sqs, 403, Side(AllDenied)),
+        (S3, 404, NoSuchKey),
+        (DynamoDb, 404, Side(NotFound)),
+        (S3, 408, Transient),
+        (S3, 412, PreconditionFailed),
+        (S3, 429, Throttled),
+        (S3, 500, Transient),
+        (S3, 501, Refused),
+        (S3, 502, Transient),
+        (S3, 503, Throttled),
+        (S3, 504, Transient),
+    ] {
+        assert_eq!(classify(service, None, status, ""), expected, "{status}");
+    }
+}
+
+fn answer(code: &str, message: &str) -> SdkError<GetObjectError, HttpResponse> {
+    let meta = ErrorMetadata::builder().code(code).message(message).build();
+    let mut raw = HttpResponse::new(403.try_into().unwrap(), SdkBody::empty());
+    raw.headers_mut().insert("x-amz-request-id", "R1");
+    SdkError::service_error(GetObjectError::generic(meta), raw)
+}
+
+#[test]
+fn an_answer_keeps_its_code_message_and_request() {
+    let error = service_error(S3, "get object", &answer("AccessDenied", "Access Denied"));
+    assert_eq!(error.to_string(), "failed to get object: AccessDenied: Access Denied (request R1)");
+    assert_eq!(error.class, AccessDenied);
+}
+
+#[test]
+fn what_was_signed_is_not_repeated() {
+    let message =
+        "The signature does not match.\n\nThe Canonical String should have been\n'x-amz-security-token:t0k3n'";
+    let error = service_error(S3, "get object", &answer("SignatureDoesNotMatch", message));
+    assert_eq!(error.message, "The signature does not match.");
+    let long = service_error(S3, "get object", &answer("Odd", &"é".repeat(5_000)));
+    assert_eq!(long.message.chars().count(), MESSAGE_LIMIT + 1);
+}
+
+#[test]
+fn what_broke_before_an_answer_is_told_apart() {
+    type E = SdkError<GetObjectError, HttpResponse>;
+    let refused = || std::io::Error::other("connection refused");
+    for (error, class, code) in [
+        (E::timeout_error("slow"), Transient, "Timeout"),
+        (E::dispatch_failure(ConnectorError::timeout(refused().into())), Transient, "Timeout"),
+        (E::dispatch_failure(ConnectorError::io(refused().into())), Transient, "ConnectionFailed"),
+        (E::dispatch_failure(ConnectorError::other(refused().into(), None)), Transient, "ConnectionFailed"),
+        (E::dispatch_failure(ConnectorError::user(refused().into())), Refused, "InvalidRequest"),
+        (E::construction_failure(refused()), Refused, "InvalidRequest"),
+        (
+            E::response_error(refused(), HttpResponse::new(200.try_into().unwrap(), SdkBody::empty())),
+            Transient,
+            "InvalidResponse",
+        ),
+    ] {
+        let error = service_error(S3, "get object", &error);
+        assert_eq!((error.class, error.code.as_str()), (class, code), "{error}");
+    }
+    let error = service_error(S3, "get object", &E::dispatch_failure(ConnectorError::io(refused().into())));
+    assert!(error.message.contains("connection refused"), "{error}");
+}
+
+#[test]
+fn missing_credentials_name_their_file() {
+    let cause = crate::credentials::DirectoryError::Empty("/secret/AWS_ACCESS_KEY_ID".into());
+    let credentials = CredentialsError::not_loaded(cause);
+    let error: SdkError<GetObjectError, HttpResponse> =
+        SdkError::dispatch_failure(ConnectorError::other(credentials.into(), None));
+    let error = service_error(S3, "get object", &error);
+    assert_eq!((error.class, error.code.as_str()), (Side(CredentialsMissing), "CredentialsNotLoaded"));
+    assert!(error.message.contains("/secret/AWS_ACCESS_KEY_ID"), "{error}");
+}

@@ -1,0 +1,287 @@
+//! Makes, measures and removes queues.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::types::QueueAttributeName;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use migration_core::error::{ErrorClass, ServiceError, SideFault};
+use serde_json::Value;
+
+use crate::access::Access;
+use crate::error::{Service, invalid_response, service_error};
+use crate::sqs;
+
+const LOOK_UP: &str = "look up queue";
+const ATTRIBUTES: &str = "get queue attributes";
+const CREATE: &str = "create queue";
+const SET_ATTRIBUTES: &str = "set queue attributes";
+const LIST_TAGS: &str = "list queue tags";
+const TAG: &str = "tag queue";
+const DELETE: &str = "delete queue";
+
+/// The three counts that make a depth.
+const COUNTS: [QueueAttributeName; 3] = [
+    QueueAttributeName::ApproximateNumberOfMessages,
+    QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+    QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+];
+
+/// Makes, measures and removes queues. Clones share connections and credentials.
+#[derive(Clone, Debug)]
+pub struct QueueAdmin {
+    client: Client,
+}
+
+/// A queue and its dead letters, as they must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueSpec {
+    /// Name of the queue: 1 … 80 letters, digits, `-` and `_`.
+    pub name: String,
+    /// Name of the queue of its dead letters.
+    pub dead_letter_name: String,
+    /// How long a received message stays invisible by default; up to 12 h, whole seconds.
+    pub visibility: Duration,
+    /// How long both queues keep messages; 60 s … 14 d, whole seconds.
+    pub retention: Duration,
+    /// Receives before the queue puts a message among the dead letters itself; 1 … 1,000.
+    pub max_receives: u32,
+    /// Tags of both queues.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Where a queue and its dead letters are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueUrls {
+    /// URL of the queue.
+    pub url: String,
+    /// URL of the queue of its dead letters.
+    pub dead_letter_url: String,
+}
+
+/// How many messages a queue holds, by the service's own estimate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Waiting to be received.
+    pub visible: u64,
+    /// Received, neither deleted nor visible again.
+    pub in_flight: u64,
+    /// Not visible yet for the first time.
+    pub delayed: u64,
+}
+
+type Attributes = HashMap<QueueAttributeName, String>;
+
+impl QueueAdmin {
+    /// For the queues of one account and region. Sends nothing yet.
+    pub async fn new(access: &Access) -> Self {
+        Self { client: sqs::client(access).await }
+    }
+
+    /// Makes both queues as they must be: what is there already stays, and is changed only where it differs.
+    pub async fn ensure(&self, spec: &QueueSpec) -> Result<QueueUrls, ServiceError> {
+        let times = times(spec);
+        let dead_letter_url = self.ensure_one(&spec.dead_letter_name, &times, &spec.tags).await?;
+        let arn = self.attribute(&dead_letter_url, QueueAttributeName::QueueArn).await?;
+        let arn = arn.ok_or_else(|| invalid_response(ATTRIBUTES, "the dead letter queue has no ARN"))?;
+        let mut wanted = times;
+        wanted.insert(QueueAttributeName::RedrivePolicy, redrive_policy(&arn, spec.max_receives));
+        let url = self.ensure_one(&spec.name, &wanted, &spec.tags).await?;
+        Ok(QueueUrls { url, dead_letter_url })
+    }
+
+    /// The URL of a queue, by its name; none where it is absent.
+    pub async fn find(&self, name: &str) -> Result<Option<String>, ServiceError> {
+        let found = self.client.get_queue_url().queue_name(name).send().await;
+        present(found.map_err(|error| told(LOOK_UP, &error)))?
+            .map(|output| output.queue_url.ok_or_else(|| invalid_response(LOOK_UP, "the answer has no URL")))
+            .transpose()
+    }
+
+    /// Checks that a queue exists and may be read, and gives the URL of its dead letter queue; none where it has none.
+    pub async fn dead_letter_url(&self, url: &str) -> Result<Option<String>, ServiceError> {
+        let Some(policy) = self.attribute(url, QueueAttributeName::RedrivePolicy).await? else { return Ok(None) };
+        let unreadable = || invalid_response(ATTRIBUTES, format!("the redrive policy {policy:?} names no queue"));
+        let (account, name) = dead_letter_target(&policy).ok_or_else(unreadable)?;
+        let found = self.client.get_queue_url().queue_name(name).queue_owner_aws_account_id(account).send().await;
+        let output = found.map_err(|error| told("look up dead letter queue", &error))?;
+        Ok(Some(output.queue_url.ok_or_else(|| invalid_response(LOOK_UP, "the answer has no URL"))?))
+    }
+
+    /// How many messages a queue holds.
+    pub async fn depth(&self, url: &str) -> Result<Depth, ServiceError> {
+        let attributes = self.attributes(url, COUNTS.to_vec()).await?;
+        let [visible, in_flight, delayed] = COUNTS.map(|name| {
+            let count = attributes.get(&name).and_then(|count| count.parse().ok());
+            count.ok_or_else(|| invalid_response(ATTRIBUTES, format!("the answer has no {name}")))
+        });
+        Ok(Depth { visible: visible?, in_flight: in_flight?, delayed: delayed? })
+    }
+
+    /// Removes a queue and its dead letters, by their names. What is absent is no error.
+    pub async fn delete(&self, name: &str, dead_letter_name: &str) -> Result<(), ServiceError> {
+        for name in [name, dead_letter_name] {
+            let Some(url) = self.find(name).await? else { continue };
+            let deleted = self.client.delete_queue().queue_url(url).send().await;
+            present(deleted.map_err(|error| told(DELETE, &error)))?;
+        }
+        Ok(())
+    }
+
+    async fn ensure_one(
+        &self,
+        name: &str,
+        wanted: &Attributes,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<String, ServiceError> {
+        if let Some(url) = self.find(name).await? {
+            self.amend(&url, wanted, tags).await?;
+            return Ok(url);
+        }
+        let create = self.client.create_queue().queue_name(name).set_attributes(Some(wanted.clone()));
+        let create = create.set_tags(Some(tags.clone().into_iter().collect()));
+        match create.send().await.map_err(|error| told(CREATE, &error)) {
+            Ok(output) => output.queue_url.ok_or_else(|| invalid_response(CREATE, "the answer has no URL")),
+            // Made by another one in between, otherwise than wanted.
+            Err(error) if error.class == ErrorClass::Conflict => {
+                let url = self.find(name).await?.ok_or(error)?;
+                self.amend(&url, wanted, tags).await?;
+                Ok(url)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn amend(&self, url: &str, wanted: &Attributes, tags: &BTreeMap<String, String>) -> Result<(), ServiceError> {
+        let current = self.attributes(url, wanted.keys().cloned().collect()).await?;
+        let changed = differing(&current, wanted);
+        if !changed.is_empty() {
+            let set = self.client.set_queue_attributes().queue_url(url).set_attributes(Some(changed));
+            set.send().await.map_err(|error| told(SET_ATTRIBUTES, &error))?;
+        }
+        let listed = self.client.list_queue_tags().queue_url(url).send().await;
+        let listed = listed.map_err(|error| told(LIST_TAGS, &error))?.tags.unwrap_or_default();
+        if tags.iter().any(|(name, value)| listed.get(name) != Some(value)) {
+            let tag = self.client.tag_queue().queue_url(url).set_tags(Some(tags.clone().into_iter().collect()));
+            tag.send().await.map_err(|error| told(TAG, &error))?;
+        }
+        Ok(())
+    }
+
+    async fn attribute(&self, url: &str, name: QueueAttributeName) -> Result<Option<String>, ServiceError> {
+        Ok(self.attributes(url, vec![name.clone()]).await?.remove(&name))
+    }
+
+    async fn attributes(&self, url: &str, names: Vec<QueueAttributeName>) -> Result<Attributes, ServiceError> {
+        let get = self.client.get_queue_attributes().queue_url(url).set_attribute_names(Some(names));
+        let output = get.send().await.map_err(|error| told(ATTRIBUTES, &error))?;
+        Ok(output.attributes.unwrap_or_default())
+    }
+}
+
+fn told<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> ServiceError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    service_error(Service::Sqs, operation, error)
+}
+
+/// What was answered, or none where the queue is absent.
+fn present<T>(answer: Result<T, ServiceError>) -> Result<Option<T>, ServiceError> {
+    match answer {
+        Err(error) if error.class == ErrorClass::Side(SideFault::NotFound) => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
+fn times(spec: &QueueSpec) -> Attributes {
+    HashMap::from([
+        (QueueAttributeName::VisibilityTimeout, spec.visibility.as_secs().to_string()),
+        (QueueAttributeName::MessageRetentionPeriod, spec.retention.as_secs().to_string()),
+    ])
+}
+
+fn redrive_policy(arn: &str, max_receives: u32) -> String {
+    serde_json::json!({ "deadLetterTargetArn": arn, "maxReceiveCount": max_receives }).to_string()
+}
+
+/// Account and name of the queue that a redrive policy names.
+fn dead_letter_target(policy: &str) -> Option<(String, String)> {
+    let policy: Value = serde_json::from_str(policy).ok()?;
+    // arn:partition:sqs:region:account:name
+    let mut parts = policy.get("deadLetterTargetArn")?.as_str()?.splitn(6, ':').skip(4).map(ToOwned::to_owned);
+    Some((parts.next()?, parts.next().filter(|name| !name.is_empty())?))
+}
+
+/// Those of the wanted attributes that a queue has otherwise.
+fn differing(current: &Attributes, wanted: &Attributes) -> Attributes {
+    let same = |name: &QueueAttributeName, wanted: &str| {
+        let Some(current) = current.get(name) else { return false };
+        match name {
+            QueueAttributeName::RedrivePolicy => redrive_target(current) == redrive_target(wanted),
+            _ => current == wanted,
+        }
+    };
+    wanted
+        .iter()
+        .filter(|(name, value)| !same(name, value))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// What a redrive policy says, whatever its spacing and order; services write the count as a number or as a text.
+fn redrive_target(policy: &str) -> Option<(String, String)> {
+    let policy: Value = serde_json::from_str(policy).ok()?;
+    let count = policy.get("maxReceiveCount")?;
+    let count = count.as_str().map_or_else(|| count.to_string(), ToOwned::to_owned);
+    Some((policy.get("deadLetterTargetArn")?.as_str()?.to_owned(), count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARN: &str = "arn:aws-cn:sqs:cn-north-1:123456789012:jobs-dead";
+
+    fn wanted() -> Attributes {
+        HashMap::from([
+            (QueueAttributeName::VisibilityTimeout, "900".to_owned()),
+            (QueueAttributeName::RedrivePolicy, redrive_policy(ARN, 60)),
+        ])
+    }
+
+    #[test]
+    fn an_equal_queue_is_left_alone() {
+        let mut current = wanted();
+        current.insert(QueueAttributeName::QueueArn, "other".into());
+        let text = format!(r#"{{"maxReceiveCount": "60", "deadLetterTargetArn": "{ARN}"}}"#);
+        current.insert(QueueAttributeName::RedrivePolicy, text);
+        assert_eq!(differing(&current, &wanted()), Attributes::new());
+    }
+
+    #[test]
+    fn only_what_differs_is_set() {
+        for (name, value) in [
+            (QueueAttributeName::VisibilityTimeout, "30".to_owned()),
+            (QueueAttributeName::RedrivePolicy, redrive_policy(ARN, 61)),
+            (QueueAttributeName::RedrivePolicy, redrive_policy("arn:aws:sqs:r:1:other", 60)),
+        ] {
+            let mut current = wanted();
+            current.insert(name.clone(), value);
+            let expected = HashMap::from([(name.clone(), wanted()[&name].clone())]);
+            assert_eq!(differing(&current, &wanted()), expected);
+        }
+        assert_eq!(differing(&Attributes::new(), &wanted()), wanted());
+    }
+
+    #[test]
+    fn the_dead_letter_queue_is_the_policys() {
+        let expected = Some(("123456789012".to_owned(), "jobs-dead".to_owned()));
+        assert_eq!(dead_letter_target(&redrive_policy(ARN, 5)), expected);
+        for policy in ["", "{}", r#"{"deadLetterTargetArn": "arn:aws:sqs:r:1"}"#] {
+            assert_eq!(dead_letter_target(policy), None, "{policy}");
+        }
+    }
+}

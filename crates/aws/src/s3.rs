@@ -1,0 +1,114 @@
+//! [`ObjectStore`] on Amazon S3 and those that speak like it.
+
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Builder;
+use aws_sdk_s3::config::retry::RetryPartition;
+use aws_sdk_s3::types::StorageClass;
+use migration_core::config::S3Side;
+use migration_core::error::{ServiceError, Side};
+use migration_core::etag::ETag;
+use migration_core::ports::{
+    CreateUpload, GetRequest, GetResponse, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage,
+    PutPart, PutRequest, Tags, UploadRef, WriteCondition, Written,
+};
+
+use crate::access::{Access, CredentialSource};
+use crate::sdk;
+
+mod encoding;
+mod list;
+mod read;
+mod upload;
+mod write;
+
+/// One side's S3 service. Clones share connections and credentials.
+#[derive(Clone, Debug)]
+pub struct S3Store {
+    client: Client,
+    storage_class: Option<StorageClass>,
+}
+
+impl S3Store {
+    /// The store of a job's side. Sends nothing yet.
+    ///
+    /// `storage_class` is that of every object written; none keeps the one of each object's attributes. Each side has
+    /// its own budget of quick retries, so that a broken one does not use up the other's.
+    pub async fn new(side: &S3Side, storage_class: Option<String>, which: Side) -> Self {
+        Self::with_access(&Access::from(&side.service), side.path_style, storage_class, which).await
+    }
+
+    /// The same with keys in hand.
+    pub async fn with_access(access: &Access, path_style: bool, storage_class: Option<String>, which: Side) -> Self {
+        let mut config = Builder::from(&sdk::load(access).await)
+            .force_path_style(path_style)
+            .retry_partition(RetryPartition::new(format!("s3-{which}")));
+        if let Some(endpoint) = &access.endpoint {
+            config = config.endpoint_url(endpoint);
+        }
+        if access.credentials == CredentialSource::Anonymous {
+            config = config.allow_no_auth();
+        }
+        Self {
+            client: Client::from_conf(config.build()),
+            storage_class: storage_class.as_deref().map(StorageClass::from),
+        }
+    }
+
+    /// What one request has in place of the client's own time for a try.
+    fn within(attempt: Duration) -> Builder {
+        Builder::new().timeout_config(sdk::timeouts(attempt))
+    }
+}
+
+impl ObjectStore for S3Store {
+    async fn list(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
+        list::objects(&self.client, request).await
+    }
+
+    async fn get(&self, request: GetRequest<'_>) -> Result<GetResponse, ServiceError> {
+        read::get(&self.client, request).await
+    }
+
+    async fn head(&self, bucket: &str, key: &str) -> Result<Option<ObjectHead>, ServiceError> {
+        read::head(&self.client, bucket, key).await
+    }
+
+    async fn tags(&self, bucket: &str, key: &str, version_id: Option<&str>) -> Result<Tags, ServiceError> {
+        read::tags(&self.client, bucket, key, version_id).await
+    }
+
+    async fn put(&self, request: PutRequest<'_>) -> Result<Written, ServiceError> {
+        write::put(&self.client, self.storage_class.as_ref(), request).await
+    }
+
+    async fn create_upload(&self, request: CreateUpload<'_>) -> Result<String, ServiceError> {
+        write::create_upload(&self.client, self.storage_class.as_ref(), request).await
+    }
+
+    async fn put_part(&self, request: PutPart<'_>) -> Result<Written, ServiceError> {
+        write::put_part(&self.client, request).await
+    }
+
+    async fn list_parts(&self, upload: UploadRef<'_>, after: Option<u32>) -> Result<PartsPage, ServiceError> {
+        upload::parts(&self.client, upload, after).await
+    }
+
+    async fn complete_upload(
+        &self,
+        upload: UploadRef<'_>,
+        parts: &[(u32, ETag)],
+        condition: &WriteCondition,
+    ) -> Result<Written, ServiceError> {
+        upload::complete(&self.client, upload, parts, condition).await
+    }
+
+    async fn abort_upload(&self, upload: UploadRef<'_>) -> Result<(), ServiceError> {
+        upload::abort(&self.client, upload).await
+    }
+
+    async fn list_uploads(&self, bucket: &str, key: &str) -> Result<Vec<OpenUpload>, ServiceError> {
+        list::uploads(&self.client, bucket, key).await
+    }
+}

@@ -1,0 +1,111 @@
+//! Listings of objects and of open uploads.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::types::{EncodingType, MultipartUpload, Object};
+use migration_core::compare::ListedObject;
+use migration_core::error::ServiceError;
+use migration_core::etag::ETag;
+use migration_core::ports::{ListPage, ListRequest, OpenUpload};
+
+use super::encoding::decode_key;
+use crate::error::{Service, invalid_response, service_error};
+
+const LIST: &str = "list objects";
+const LIST_UPLOADS: &str = "list uploads";
+
+/// How keys of an answer are to be read: services that do not know `encoding-type` leave it out, and keys as they are.
+#[derive(Clone, Copy)]
+struct Keys {
+    encoded: bool,
+    operation: &'static str,
+}
+
+impl Keys {
+    fn of(encoding: Option<&EncodingType>, operation: &'static str) -> Self {
+        Self { encoded: encoding == Some(&EncodingType::Url), operation }
+    }
+
+    fn read(self, text: Option<&str>) -> Result<String, ServiceError> {
+        let text = text.ok_or_else(|| invalid_response(self.operation, "an entry has no key"))?;
+        if !self.encoded {
+            return Ok(text.to_owned());
+        }
+        decode_key(text).ok_or_else(|| invalid_response(self.operation, format!("the key {text:?} is not UTF-8")))
+    }
+}
+
+pub(super) async fn objects(client: &Client, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
+    let page = client
+        .list_objects_v2()
+        .bucket(request.bucket)
+        .prefix(request.prefix)
+        .encoding_type(EncodingType::Url)
+        // A continuation knows where it is: the start would only be sent along.
+        .set_start_after(request.start_after.filter(|_| request.continuation.is_none()).map(ToOwned::to_owned))
+        .set_continuation_token(request.continuation.map(ToOwned::to_owned))
+        .send()
+        .await
+        .map_err(|error| service_error(Service::S3, LIST, &error))?;
+    let continuation = page.next_continuation_token().map(ToOwned::to_owned);
+    // A listing that ends early would look like objects that are not there.
+    let continuation = match (page.is_truncated() == Some(true), continuation) {
+        (true, None) => return Err(invalid_response(LIST, "the page is not the last and has no continuation")),
+        (true, token) => token,
+        (false, _) => None,
+    };
+    let keys = Keys::of(page.encoding_type(), LIST);
+    let objects = page.contents().iter().map(|object| listed(keys, object)).collect::<Result<_, _>>()?;
+    Ok(ListPage { objects, continuation })
+}
+
+fn listed(keys: Keys, object: &Object) -> Result<ListedObject, ServiceError> {
+    let key = keys.read(object.key())?;
+    let missing = |what: &str| invalid_response(LIST, format!("the entry of key {key:?} has no {what}"));
+    let size = object.size().and_then(|size| u64::try_from(size).ok()).ok_or_else(|| missing("size"))?;
+    let modified = object.last_modified().and_then(|time| time.to_millis().ok());
+    let modified = modified.ok_or_else(|| missing("time of modification"))?;
+    Ok(ListedObject { etag: object.e_tag().map(ETag::new), size, modified, key })
+}
+
+pub(super) async fn uploads(client: &Client, bucket: &str, key: &str) -> Result<Vec<OpenUpload>, ServiceError> {
+    let mut found = Vec::new();
+    let mut marker: Option<(String, Option<String>)> = None;
+    loop {
+        let (key_marker, upload_marker) = marker.unzip();
+        let page = client
+            .list_multipart_uploads()
+            .bucket(bucket)
+            .prefix(key)
+            .encoding_type(EncodingType::Url)
+            .set_key_marker(key_marker)
+            .set_upload_id_marker(upload_marker.flatten())
+            .send()
+            .await
+            .map_err(|error| service_error(Service::S3, LIST_UPLOADS, &error))?;
+        let keys = Keys::of(page.encoding_type(), LIST_UPLOADS);
+        for upload in page.uploads() {
+            if keys.read(upload.key())? == key {
+                found.push(open(upload)?);
+            }
+        }
+        if page.is_truncated() != Some(true) {
+            return Ok(found);
+        }
+        let next = keys.read(page.next_key_marker())?;
+        // Uploads come in order of their keys, and the key is the first of those that start with it.
+        if next != key {
+            return Ok(found);
+        }
+        marker = Some((next, page.next_upload_id_marker().map(ToOwned::to_owned)));
+    }
+}
+
+fn open(upload: &MultipartUpload) -> Result<OpenUpload, ServiceError> {
+    let missing = |what: &str| invalid_response(LIST_UPLOADS, format!("an upload has no {what}"));
+    let initiated = upload.initiated().and_then(|time| time.to_millis().ok());
+    Ok(OpenUpload {
+        upload_id: upload.upload_id().ok_or_else(|| missing("id"))?.to_owned(),
+        initiated: initiated.ok_or_else(|| missing("time"))?,
+        initiator: upload.initiator().and_then(|who| who.id()).map(ToOwned::to_owned),
+    })
+}

@@ -1,0 +1,81 @@
+//! How every client is set up: one connection pool, one layer of quick retries, time-outs, no needless checksums.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::{
+    RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
+};
+use aws_smithy_http_client::{Builder, tls};
+
+use crate::access::{Access, CredentialSource};
+use crate::credentials::DirectoryCredentials;
+
+/// Tries of one request, the first included. This is the only layer of quick retries: what it gives up is left to the
+/// caller's own slow ones.
+const ATTEMPTS: u32 = 4;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Until the answer's head has come (and its body, unless that is an object's content) of a request without a large
+/// body. Over SQS's longest wait of 20 s.
+const SMALL_REQUEST: Duration = Duration::from_secs(30);
+/// Completing a large upload takes minutes. Source: `CompleteMultipartUpload` in the S3 API reference.
+pub(crate) const COMPLETE_REQUEST: Duration = Duration::from_secs(600);
+/// Below this many bytes a second over the whole of a body a sending is broken off and tried again.
+const SLOWEST_UPLOAD: u64 = 64 << 10;
+/// How long an answer's body may stand still.
+const STALLED: Duration = Duration::from_secs(20);
+
+/// One for the process: all clients share its connections.
+fn http_client() -> SharedHttpClient {
+    static CLIENT: OnceLock<SharedHttpClient> = OnceLock::new();
+    let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
+    CLIENT.get_or_init(|| Builder::new().tls_provider(provider).build_https()).clone()
+}
+
+/// What all clients of one access share. Reads no credentials yet: the first request does.
+pub(crate) async fn load(access: &Access) -> SdkConfig {
+    let loader = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(access.region.clone()))
+        .http_client(http_client())
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .timeout_config(timeouts(SMALL_REQUEST))
+        // Bodies that are sent stand in memory and leave at once as the SDK sees it: `upload_time` bounds them.
+        .stalled_stream_protection(
+            StalledStreamProtectionConfig::enabled().upload_enabled(false).grace_period(STALLED).build(),
+        )
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    match &access.credentials {
+        CredentialSource::Pod => loader,
+        CredentialSource::Anonymous => loader.no_credentials(),
+        CredentialSource::Directory { path } => loader.credentials_provider(DirectoryCredentials::new(path.clone())),
+        CredentialSource::Static(keys) => loader.credentials_provider(keys.credentials(None, "static")),
+    }
+    .load()
+    .await
+}
+
+/// Connections of all clients are pooled by their connect and read time-outs, so only the attempt's differs.
+pub(crate) fn timeouts(attempt: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(attempt).build()
+}
+
+/// How long one try of sending this many bytes may take.
+pub(crate) fn upload_time(bytes: usize) -> Duration {
+    SMALL_REQUEST + Duration::from_secs(u64::try_from(bytes).unwrap_or(u64::MAX) / SLOWEST_UPLOAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_bodies_have_more_time() {
+        assert_eq!(upload_time(0), Duration::from_secs(30));
+        assert_eq!(upload_time(16 << 20), Duration::from_secs(30 + 256));
+    }
+}

@@ -1,0 +1,209 @@
+//! [`Queue`] on Amazon SQS.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::Builder;
+use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName, SendMessageBatchRequestEntry};
+use aws_smithy_types::error::operation::BuildError;
+use migration_core::config::QueueConfig;
+use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::ports::{OutgoingMessage, Queue, ReceivedMessage};
+
+use crate::access::{Access, CredentialSource};
+use crate::error::{Service, invalid_response, service_error};
+use crate::sdk;
+
+/// Name of the message attribute that says why a message is among the dead letters.
+const REASON: &str = "reason";
+/// A reason is cut after this many characters, so that it leaves the message's size to the body.
+const REASON_LIMIT: usize = 1_000;
+
+const SEND: &str = "send messages";
+const RECEIVE: &str = "receive messages";
+const SEND_DEAD: &str = "send dead letter";
+
+/// A queue and its dead letters. Clones share connections and credentials.
+#[derive(Clone, Debug)]
+pub struct SqsQueue {
+    client: Client,
+    url: String,
+    dead_letter_url: Option<String>,
+}
+
+/// A message among the dead letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The message.
+    pub message: ReceivedMessage,
+    /// Why it is there, where a worker put it there; absent where the queue did, after too many receives.
+    pub reason: Option<String>,
+}
+
+pub(crate) async fn client(access: &Access) -> Client {
+    let mut config = Builder::from(&sdk::load(access).await);
+    if let Some(endpoint) = &access.endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    if access.credentials == CredentialSource::Anonymous {
+        config = config.allow_no_auth();
+    }
+    Client::from_conf(config.build())
+}
+
+impl SqsQueue {
+    /// The queue of a job. Sends nothing yet.
+    pub async fn new(config: &QueueConfig) -> Self {
+        let access = Access::from(&config.service);
+        Self::at(&access, config.url.clone(), Some(config.dead_letter_url.clone())).await
+    }
+
+    /// Any queue, a queue of dead letters too. Without a dead letter URL, [`Queue::send_dead_letter`] is refused.
+    pub async fn at(access: &Access, url: String, dead_letter_url: Option<String>) -> Self {
+        Self { client: client(access).await, url, dead_letter_url }
+    }
+
+    /// As [`Queue::receive`], with the reason of each dead letter.
+    pub async fn receive_dead_letters(
+        &self,
+        max: u32,
+        wait: Duration,
+        visibility: Duration,
+    ) -> Result<Vec<DeadLetter>, ServiceError> {
+        let output = self
+            .client
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(whole(max))
+            .wait_time_seconds(seconds(wait))
+            .visibility_timeout(seconds(visibility))
+            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .message_attribute_names(REASON)
+            .send()
+            .await
+            .map_err(|error| service_error(Service::Sqs, RECEIVE, &error))?;
+        output.messages.unwrap_or_default().into_iter().map(dead_letter).collect()
+    }
+}
+
+fn dead_letter(message: Message) -> Result<DeadLetter, ServiceError> {
+    let missing = |what: &str| invalid_response(RECEIVE, format!("a message has no {what}"));
+    let count =
+        message.attributes.as_ref().and_then(|all| all.get(&MessageSystemAttributeName::ApproximateReceiveCount));
+    let reason = message.message_attributes.as_ref().and_then(|all| all.get(REASON)?.string_value.clone());
+    Ok(DeadLetter {
+        message: ReceivedMessage {
+            receives: count.and_then(|count| count.parse().ok()).ok_or_else(|| missing("receive count"))?,
+            id: message.message_id.ok_or_else(|| missing("id"))?,
+            receipt: message.receipt_handle.ok_or_else(|| missing("receipt handle"))?,
+            body: message.body.ok_or_else(|| missing("body"))?,
+        },
+        reason,
+    })
+}
+
+impl Queue for SqsQueue {
+    async fn send(&self, messages: &[OutgoingMessage]) -> Result<Vec<usize>, ServiceError> {
+        if messages.is_empty() {
+            return Ok(Vec::new());
+        }
+        let entries = messages.iter().enumerate().map(|(place, message)| {
+            SendMessageBatchRequestEntry::builder()
+                .id(place.to_string())
+                .message_body(&message.body)
+                .delay_seconds(seconds(message.delay))
+                .build()
+        });
+        let entries = entries.collect::<Result<_, _>>().map_err(|error| unbuilt(SEND, &error))?;
+        let send = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
+        let output = send.send().await.map_err(|error| service_error(Service::Sqs, SEND, &error))?;
+        for failed in output.failed() {
+            tracing::warn!(code = failed.code(), message = failed.message(), "message was not taken by the queue");
+        }
+        let taken: BTreeSet<&str> = output.successful().iter().map(|entry| entry.id()).collect();
+        Ok((0..messages.len()).filter(|place| !taken.contains(place.to_string().as_str())).collect())
+    }
+
+    async fn receive(
+        &self,
+        max: u32,
+        wait: Duration,
+        visibility: Duration,
+    ) -> Result<Vec<ReceivedMessage>, ServiceError> {
+        let letters = self.receive_dead_letters(max, wait, visibility).await?;
+        Ok(letters.into_iter().map(|letter| letter.message).collect())
+    }
+
+    async fn set_visibility(&self, receipt: &str, visibility: Duration) -> Result<(), ServiceError> {
+        let change = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt);
+        let sent = change.visibility_timeout(seconds(visibility)).send().await;
+        sent.map(|_| ()).map_err(|error| service_error(Service::Sqs, "change message visibility", &error))
+    }
+
+    async fn delete(&self, receipt: &str) -> Result<(), ServiceError> {
+        let sent = self.client.delete_message().queue_url(&self.url).receipt_handle(receipt).send().await;
+        sent.map(|_| ()).map_err(|error| service_error(Service::Sqs, "delete message", &error))
+    }
+
+    async fn send_dead_letter(&self, body: &str, reason: &str) -> Result<(), ServiceError> {
+        let Some(url) = &self.dead_letter_url else {
+            let message = format!("the queue {} has no dead letter queue; give it one", self.url);
+            return Err(ServiceError::new(ErrorClass::Refused, SEND_DEAD, "NoDeadLetterQueue", message));
+        };
+        let mut send = self.client.send_message().queue_url(url).message_body(body);
+        if let Some(reason) = sendable(reason) {
+            let value = MessageAttributeValue::builder().data_type("String").string_value(reason).build();
+            send = send.message_attributes(REASON, value.map_err(|error| unbuilt(SEND_DEAD, &error))?);
+        }
+        send.send().await.map(|_| ()).map_err(|error| service_error(Service::Sqs, SEND_DEAD, &error))
+    }
+}
+
+fn unbuilt(operation: &str, error: &BuildError) -> ServiceError {
+    ServiceError::new(ErrorClass::Refused, operation, "InvalidRequest", error.to_string())
+}
+
+/// Whole seconds, rounded up: what is to be kept from others is never kept for less.
+fn seconds(time: Duration) -> i32 {
+    let up = u64::from(time.subsec_nanos() > 0);
+    i32::try_from(time.as_secs().saturating_add(up)).unwrap_or(i32::MAX)
+}
+
+fn whole(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// A reason that SQS takes as the value of an attribute, where anything of it is left: characters that it refuses are
+/// replaced. Source: `SendMessage` in the SQS API reference, `MessageBody`.
+fn sendable(reason: &str) -> Option<String> {
+    let allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
+    let text = reason.chars().take(REASON_LIMIT).map(|c| if allowed(c) { c } else { '\u{fffd}' });
+    Some(text.collect::<String>()).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rounded_up() {
+        for (millis, expected) in [(0, 0), (1, 1), (1_000, 1), (1_001, 2), (900_000, 900)] {
+            assert_eq!(seconds(Duration::from_millis(millis)), expected, "{millis}");
+        }
+        assert_eq!(seconds(Duration::MAX), i32::MAX);
+    }
+
+    #[test]
+    fn reasons_are_made_sendable() {
+        assert_eq!(sendable(""), None);
+        assert_eq!(sendable("a\u{0}b\u{fffe}\té\u{1f600}").as_deref(), Some("a\u{fffd}b\u{fffd}\té\u{1f600}"));
+        assert_eq!(sendable(&"x".repeat(5_000)).map(|text| text.len()), Some(REASON_LIMIT));
+    }
+
+    #[test]
+    fn a_message_without_a_receipt_is_an_error() {
+        let message = Message::builder().message_id("m").body("b").build();
+        assert_eq!(dead_letter(message).unwrap_err().class, ErrorClass::Transient);
+    }
+}
