@@ -16,6 +16,8 @@ use crate::operation::Operation;
 const MAX_BATCH: usize = 10;
 /// Bytes of a message, and of all messages of a request. Source: "Amazon SQS message quotas".
 const MAX_BYTES: usize = 1 << 20;
+/// How receipts start.
+const RECEIPT: &str = "receipt-";
 /// Longest delay of a message.
 const MAX_DELAY: Duration = Duration::from_mins(15);
 /// Longest wait for messages.
@@ -212,7 +214,7 @@ impl State {
                 break;
             }
             self.last_receipt += 1;
-            let receipt = format!("receipt-{}", self.last_receipt);
+            let receipt = format!("{RECEIPT}{}", self.last_receipt);
             message.receives += 1;
             message.receipt = Some(receipt.clone());
             if self.duplicates > 0 {
@@ -230,6 +232,12 @@ impl State {
         taken
     }
 
+    /// Whether a delivery had this receipt, be it long ago.
+    fn knows(&self, receipt: &str) -> bool {
+        let number = receipt.strip_prefix(RECEIPT).and_then(|number| number.parse::<u64>().ok());
+        number.is_some_and(|number| (1..=self.last_receipt).contains(&number))
+    }
+
     fn next_visible(&self, now: Instant) -> Option<Instant> {
         self.messages.iter().map(|message| message.visible_at).filter(|at| *at > now).min()
     }
@@ -240,7 +248,7 @@ impl Queue for MemoryQueue {
         const SEND: Operation = Operation::SendMessages;
         self.denials.check(SEND)?;
         if messages.is_empty() {
-            return Err(refused(SEND, "EmptyBatchRequest", "the batch request doesn't contain any entries"));
+            return Ok(Vec::new());
         }
         if messages.len() > MAX_BATCH {
             return Err(refused(SEND, "TooManyEntriesInBatchRequest", "maximum number of entries per request are 10"));
@@ -323,8 +331,13 @@ impl Queue for MemoryQueue {
     /// With the receipt of an earlier delivery nothing happens, and it is not said.
     /// Source: `DeleteMessage` in the SQS API reference: "the request succeeds, but the message might not be deleted".
     async fn delete(&self, receipt: &str) -> Result<(), ServiceError> {
-        self.denials.check(Operation::DeleteMessage)?;
-        lock(&self.state).messages.retain(|message| message.receipt.as_deref() != Some(receipt));
+        const DELETE: Operation = Operation::DeleteMessage;
+        self.denials.check(DELETE)?;
+        let mut state = lock(&self.state);
+        if !state.knows(receipt) {
+            return Err(refused(DELETE, "ReceiptHandleIsInvalid", "the receipt is not valid"));
+        }
+        state.messages.retain(|message| message.receipt.as_deref() != Some(receipt));
         Ok(())
     }
 
@@ -333,5 +346,74 @@ impl Queue for MemoryQueue {
         let letter = DeadLetter { body: body.to_owned(), reason: Some(reason.to_owned()) };
         lock(&self.state).dead.push(letter);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn sent() -> MemoryQueue {
+        let queue = MemoryQueue::default();
+        for body in ["first", "second"] {
+            let message = OutgoingMessage { body: body.to_owned(), delay: Duration::ZERO };
+            assert!(queue.send(&[message]).await.unwrap().is_empty());
+        }
+        queue
+    }
+
+    #[tokio::test]
+    async fn a_stale_receipt_deletes_nothing() {
+        let queue = sent().await;
+        let first = queue.receive(1, Duration::ZERO, Duration::ZERO).await.unwrap();
+        let second = queue.receive(1, Duration::ZERO, MAX_VISIBILITY).await.unwrap();
+        assert_eq!(first[0].id, second[0].id);
+        queue.delete(&first[0].receipt).await.unwrap();
+        assert_eq!(queue.messages().len(), 2);
+        assert!(queue.set_visibility(&first[0].receipt, MAX_WAIT).await.is_err());
+        queue.delete(&second[0].receipt).await.unwrap();
+        assert_eq!(queue.messages().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_message_is_delivered_twice_where_asked() {
+        let queue = sent().await;
+        queue.deliver_twice(1);
+        let mut receives = Vec::new();
+        for _ in 0..3 {
+            receives.extend(queue.receive(1, Duration::ZERO, MAX_VISIBILITY).await.unwrap());
+        }
+        let bodies: Vec<_> = receives.iter().map(|message| (message.body.as_str(), message.receives)).collect();
+        assert_eq!(bodies, [("first", 1), ("first", 2), ("second", 1)]);
+    }
+
+    #[tokio::test]
+    async fn the_newest_comes_first_where_asked() {
+        let queue = sent().await;
+        queue.newest_first(true);
+        assert_eq!(queue.receive(1, Duration::ZERO, MAX_VISIBILITY).await.unwrap()[0].body, "second");
+    }
+
+    #[tokio::test]
+    async fn stats_tell_what_the_queue_holds() {
+        let queue = sent().await;
+        let delayed = OutgoingMessage { body: "later".into(), delay: MAX_DELAY };
+        assert!(queue.send(&[delayed]).await.unwrap().is_empty());
+        queue.receive(1, Duration::ZERO, MAX_VISIBILITY).await.unwrap();
+        queue.send_dead_letter("x", "y").await.unwrap();
+        assert_eq!(queue.stats(), QueueStats { visible: 1, in_flight: 1, delayed: 1, dead_letters: 1 });
+        assert_eq!(queue.messages().iter().map(|message| message.receives).collect::<Vec<_>>(), [1, 0, 0]);
+    }
+
+    #[tokio::test]
+    async fn one_caller_is_denied_and_another_is_not() {
+        let queue = sent().await;
+        let other = queue.with_own_denials();
+        queue.denials().deny_all(ErrorClass::AccessDenied, "AccessDenied");
+        assert!(queue.receive(1, Duration::ZERO, MAX_VISIBILITY).await.is_err());
+        assert_eq!(queue.messages()[0].receives, 0);
+        assert_eq!(other.receive(1, Duration::ZERO, MAX_VISIBILITY).await.unwrap().len(), 1);
+        queue.denials().heal();
+        assert_eq!(queue.receive(1, Duration::ZERO, MAX_VISIBILITY).await.unwrap().len(), 1);
     }
 }

@@ -95,3 +95,6 @@ impl<T> Faulty<T> {
 fn injected(operation: Operation, class: ErrorClass) -> ServiceError {
     ServiceError::new(class, operation.as_str(), "InjectedFault", "broken by the test")
 }
+
+#[cfg(test)]
+mod tests;

@@ -155,3 +155,6 @@ impl MemoryStore {
         lock(&self.state).buckets.get(bucket).map(|b| b.log.clone()).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,8 +77,12 @@ impl Upload {
         }
         let mut chosen = Vec::with_capacity(wanted.len());
         for (number, etag) in wanted {
+            // Replaced since it was listed: the list can be read again.
+            let message = "one or more of the specified parts could not be found";
             let part = self.parts.get(number).filter(|part| part.etag == *etag);
-            chosen.push(part.ok_or_else(|| refused("InvalidPart", "one or more of the parts could not be found"))?);
+            chosen.push(
+                part.ok_or_else(|| error(Operation::CompleteUpload, ErrorClass::Transient, "InvalidPart", message))?,
+            );
         }
         let last = chosen.len() - 1;
         if chosen.iter().take(last).any(|part| (part.content.len() as u64) < minimum) {

@@ -1,0 +1,178 @@
+//! The rules of [`ObjectStore`].
+
+mod completion;
+mod keys;
+mod listing;
+mod objects;
+mod uploads;
+
+use std::ops::AsyncFn;
+
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt;
+use md5::{Digest, Md5};
+use migration_core::compare::ListedObject;
+use migration_core::error::ServiceError;
+use migration_core::etag::{ETag, Md5Digest};
+use migration_core::ports::{
+    Attributes, CreateUpload, GetRequest, GetResponse, ListRequest, ObjectStore, PutPart, PutRequest, Tags, UploadRef,
+    WriteCondition, Written,
+};
+
+use super::report::{Deviation, Failure, Report};
+use super::{ensure, run_cases};
+
+pub use keys::{ODD_KEYS, odd_keys};
+
+/// A store, and an empty bucket in it.
+pub struct StoreUnderTest<S> {
+    /// The store.
+    pub store: S,
+    /// A bucket that is there and empty.
+    pub bucket: String,
+}
+
+/// Runs all cases, each with what `make` gives.
+pub async fn store_suite<S: ObjectStore>(
+    make: impl AsyncFn() -> Result<StoreUnderTest<S>, Failure>,
+    deviations: &[Deviation],
+) -> Report {
+    let mut report = Report::new("store", deviations);
+    run_cases!(
+        report,
+        make,
+        [
+            keys::odd_keys_survive,
+            keys::odd_keys_take_uploads,
+            keys::keys_over_1024_bytes_are_refused,
+            keys::what_is_missing_is_told_apart,
+            listing::an_empty_bucket_lists_nothing,
+            listing::keys_come_in_byte_order,
+            listing::a_prefix_is_plain_text,
+            listing::listing_starts_after_a_key,
+            listing::pages_hold_every_key_once,
+            objects::what_is_put_is_got,
+            objects::a_large_body_comes_whole,
+            objects::a_second_put_replaces_the_first,
+            objects::ranges_are_clamped,
+            objects::a_range_beyond_the_end_is_refused,
+            objects::a_get_can_ask_for_one_content,
+            objects::a_put_can_ask_for_absence,
+            objects::a_put_can_ask_for_one_content,
+            objects::attributes_travel_along,
+            objects::tags_travel_along,
+            objects::a_body_with_another_md5_is_refused,
+            uploads::parts_become_an_object,
+            uploads::a_part_sent_again_replaces_the_first,
+            uploads::a_part_with_another_md5_is_refused,
+            uploads::pages_of_parts_hold_every_part_once,
+            uploads::uploads_of_exactly_one_key_are_listed,
+            uploads::an_aborted_upload_is_gone,
+            uploads::a_completed_upload_is_gone,
+            completion::chosen_parts_are_enough,
+            completion::a_wrong_etag_is_refused,
+            completion::a_wrong_order_is_refused,
+            completion::an_empty_list_is_refused,
+            completion::small_parts_are_refused,
+            completion::completion_can_ask_for_absence,
+            completion::completion_can_ask_for_one_content,
+        ]
+    );
+    report
+}
+
+fn md5(content: &[u8]) -> Md5Digest {
+    Md5::digest(content).into()
+}
+
+/// Bytes that repeat only after 251, so that pieces in a wrong order show.
+fn content(size: usize) -> Bytes {
+    (0_u8..251).cycle().take(size).collect()
+}
+
+async fn read(response: GetResponse) -> Result<Bytes, ServiceError> {
+    let pieces = response.body.try_fold(BytesMut::new(), |mut all, piece| async move {
+        all.extend_from_slice(&piece);
+        Ok(all)
+    });
+    Ok(pieces.await?.freeze())
+}
+
+/// Shorthands for one bucket.
+impl<S: ObjectStore> StoreUnderTest<S> {
+    async fn put(&self, key: &str, body: impl Into<Bytes>) -> Result<Written, ServiceError> {
+        self.put_if(key, body, &WriteCondition::Any).await
+    }
+
+    async fn put_if(
+        &self,
+        key: &str,
+        body: impl Into<Bytes>,
+        condition: &WriteCondition,
+    ) -> Result<Written, ServiceError> {
+        self.put_with(key, body, &Attributes::default(), &Tags::new(), condition).await
+    }
+
+    async fn put_with(
+        &self,
+        key: &str,
+        body: impl Into<Bytes>,
+        attributes: &Attributes,
+        tags: &Tags,
+        condition: &WriteCondition,
+    ) -> Result<Written, ServiceError> {
+        let body = body.into();
+        let md5 = md5(&body);
+        self.store.put(PutRequest { bucket: &self.bucket, key, body, md5, attributes, tags, condition }).await
+    }
+
+    fn get_request<'a>(&'a self, key: &'a str) -> GetRequest<'a> {
+        GetRequest { bucket: &self.bucket, key, range: None, if_match: None, version_id: None }
+    }
+
+    async fn get(&self, key: &str) -> Result<GetResponse, ServiceError> {
+        self.store.get(self.get_request(key)).await
+    }
+
+    async fn content(&self, key: &str) -> Result<Bytes, ServiceError> {
+        read(self.get(key).await?).await
+    }
+
+    fn list_request(&self) -> ListRequest<'_> {
+        ListRequest { bucket: &self.bucket, prefix: "", start_after: None, continuation: None }
+    }
+
+    /// All pages of a listing.
+    async fn pages(&self, request: ListRequest<'_>) -> Result<Vec<Vec<ListedObject>>, Failure> {
+        let mut pages = Vec::new();
+        let mut continuation = None;
+        loop {
+            let page = self.store.list(ListRequest { continuation: continuation.as_deref(), ..request }).await?;
+            pages.push(page.objects);
+            continuation = page.continuation;
+            if continuation.is_none() {
+                return Ok(pages);
+            }
+            ensure!(pages.len() < 100, "the listing does not end");
+        }
+    }
+
+    async fn listed_keys(&self, request: ListRequest<'_>) -> Result<Vec<String>, Failure> {
+        Ok(self.pages(request).await?.concat().into_iter().map(|object| object.key).collect())
+    }
+
+    async fn create(&self, key: &str) -> Result<String, ServiceError> {
+        let request =
+            CreateUpload { bucket: &self.bucket, key, attributes: &Attributes::default(), tags: &Tags::new() };
+        self.store.create_upload(request).await
+    }
+
+    fn upload<'a>(&'a self, key: &'a str, upload_id: &'a str) -> UploadRef<'a> {
+        UploadRef { bucket: &self.bucket, key, upload_id }
+    }
+
+    async fn part(&self, upload: UploadRef<'_>, number: u32, body: &Bytes) -> Result<ETag, ServiceError> {
+        let part = PutPart { upload, number, body: body.clone(), md5: md5(body) };
+        Ok(self.store.put_part(part).await?.etag)
+    }
+}

@@ -1,0 +1,150 @@
+//! The stand-ins keep the rules of the ports.
+
+use migration_core::ports::Queue;
+
+use super::{
+    Failure, MAX_RECEIVES, Outcome, Report, StoreUnderTest, TestQueue, ledger_suite, queue_suite, store_suite,
+};
+use crate::{
+    DeadLetter, Fault, FaultPlan, Faulty, MemoryLedger, MemoryQueue, MemoryStore, Operation, QueueSettings,
+    StoreSettings, TestClock,
+};
+
+fn store() -> StoreUnderTest<MemoryStore> {
+    let store = MemoryStore::new(TestClock::default(), "tester");
+    store.create_bucket("bucket");
+    StoreUnderTest { store, bucket: "bucket".into() }
+}
+
+struct Under<Q> {
+    queue: Q,
+    inner: MemoryQueue,
+}
+
+impl<Q: Queue> TestQueue for Under<Q> {
+    type Queue = Q;
+
+    fn queue(&self) -> &Q {
+        &self.queue
+    }
+
+    async fn dead_letters(&self) -> Result<Vec<DeadLetter>, Failure> {
+        Ok(self.inner.dead_letters())
+    }
+}
+
+fn memory_queue() -> MemoryQueue {
+    MemoryQueue::new(QueueSettings { max_receives: MAX_RECEIVES, ..QueueSettings::default() })
+}
+
+fn assert_passed(report: &Report) {
+    assert!(report.passed(), "{report}");
+}
+
+#[tokio::test]
+async fn the_memory_store_keeps_the_rules() {
+    assert_passed(&store_suite(async || Ok(store()), &[]).await);
+}
+
+#[tokio::test]
+async fn a_faulty_store_without_faults_keeps_the_rules() {
+    let plan = FaultPlan::new();
+    let make = async || {
+        let StoreUnderTest { store, bucket } = store();
+        Ok(StoreUnderTest { store: Faulty::new(store, &plan), bucket })
+    };
+    assert_passed(&store_suite(make, &[]).await);
+    assert!(plan.calls() > 2_000 && plan.injected() == 0, "{plan:?}");
+}
+
+#[tokio::test]
+async fn the_memory_queue_keeps_the_rules() {
+    let make = async || {
+        let queue = memory_queue();
+        Ok(Under { inner: queue.clone(), queue })
+    };
+    assert_passed(&queue_suite(make, &[]).await);
+}
+
+#[tokio::test]
+async fn a_faulty_queue_without_faults_keeps_the_rules() {
+    let plan = FaultPlan::new();
+    let make = async || {
+        let inner = memory_queue();
+        Ok(Under { queue: Faulty::new(inner.clone(), &plan), inner })
+    };
+    assert_passed(&queue_suite(make, &[]).await);
+}
+
+#[tokio::test]
+async fn the_memory_ledger_keeps_the_rules() {
+    assert_passed(&ledger_suite(async || Ok(MemoryLedger::new()), &[]).await);
+    assert_passed(&ledger_suite(async || Ok(MemoryLedger::with_page(2)), &[]).await);
+}
+
+#[tokio::test]
+async fn a_faulty_ledger_without_faults_keeps_the_rules() {
+    let plan = FaultPlan::new();
+    assert_passed(&ledger_suite(async || Ok(Faulty::new(MemoryLedger::new(), &plan)), &[]).await);
+}
+
+/// The cases that failed.
+fn failed(report: &Report) -> Vec<&'static str> {
+    let failed = report.outcomes().iter().filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_)));
+    failed.map(|(case, _)| *case).collect()
+}
+
+async fn failed_of_store(settings: StoreSettings, plan: &FaultPlan) -> Vec<&'static str> {
+    let make = async || {
+        let store = MemoryStore::with_settings(TestClock::default(), "tester", settings.clone());
+        store.create_bucket("bucket");
+        Ok(StoreUnderTest { store: Faulty::new(store, plan), bucket: "bucket".into() })
+    };
+    failed(&store_suite(make, &[]).await)
+}
+
+#[tokio::test]
+async fn stores_that_break_a_rule_are_found() {
+    let settings = StoreSettings { minimum_part: 0, ..StoreSettings::default() };
+    assert_eq!(failed_of_store(settings, &FaultPlan::new()).await, ["small_parts_are_refused"]);
+    let settings = StoreSettings { list_page: 2_000, parts_page: 2_000, ..StoreSettings::default() };
+    let expected = ["pages_hold_every_key_once", "pages_of_parts_hold_every_part_once"];
+    assert_eq!(failed_of_store(settings, &FaultPlan::new()).await, expected);
+    let plan = FaultPlan::new();
+    plan.when(|call| call.operation == Operation::GetObject, Fault::Truncate(1 << 20), u32::MAX);
+    let found = failed_of_store(StoreSettings::default(), &plan).await;
+    assert!(found.contains(&"a_large_body_comes_whole") && found.contains(&"parts_become_an_object"), "{found:?}");
+}
+
+#[tokio::test]
+async fn queues_that_break_a_rule_are_found() {
+    let make = async || {
+        let queue = MemoryQueue::new(QueueSettings { max_receives: 3, ..QueueSettings::default() });
+        queue.deliver_twice(1);
+        Ok(Under { inner: queue.clone(), queue })
+    };
+    let found = failed(&queue_suite(make, &[]).await);
+    for case in ["two_receivers_get_different_messages", "too_many_deliveries_end_among_the_dead_letters"] {
+        assert!(found.contains(&case), "{found:?}");
+    }
+    assert!(!found.contains(&"a_waiting_receive_wakes_on_send"), "{found:?}");
+}
+
+#[tokio::test]
+async fn ledgers_that_break_a_rule_are_found() {
+    // A write that is done twice, and said to be done once.
+    let make = async || {
+        let plan = FaultPlan::new();
+        plan.when(
+            |call| call.operation == Operation::WriteItems,
+            Fault::FailAfter(migration_core::error::ErrorClass::Transient),
+            1,
+        );
+        Ok(Faulty::new(MemoryLedger::new(), &plan))
+    };
+    let found = failed(&ledger_suite(make, &[]).await);
+    for case in ["absence_can_be_asked_for", "additions_make_and_change_items", "additions_at_once_all_count"] {
+        assert!(found.contains(&case), "{found:?}");
+    }
+    assert!(!found.contains(&"an_item_is_put_and_got"), "{found:?}");
+}
