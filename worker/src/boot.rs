@@ -84,10 +84,10 @@ pub async fn boot(common: &Common) -> Result<(AwsProcess, IgnoreList), BootError
     let config = read(&common.config)?;
     let ignore = config.validate()?;
     let ports = Ports {
-        source: S3Store::connect(&config.source, Side::Source, None).await,
-        destination: S3Store::connect(&config.destination, Side::Destination, config.storage_class.clone()).await,
-        queue: SqsQueue::connect(&config.queue).await,
-        ledger: DynamoLedger::connect(&config.ledger).await,
+        source: S3Store::new(&config.source, None, Side::Source).await,
+        destination: S3Store::new(&config.destination, config.storage_class.clone(), Side::Destination).await,
+        queue: SqsQueue::new(&config.queue).await,
+        ledger: DynamoLedger::new(&config.ledger).await,
     };
     Ok((Process::new(ports, config, common.name.clone(), Arc::new(SystemClock)), ignore))
 }

@@ -53,8 +53,10 @@ pub enum SideFault {
 /// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ErrorClass {
-    /// Try again: connection broken, time-out, 500, a body that ended early.
+    /// Try again: the service answered that something broke (500), or a body ended early.
     Transient,
+    /// Try again: no answer came. Connection refused or broken, name not found, time-out.
+    NoAnswer,
     /// Try again more slowly: 503 `SlowDown` and friends.
     Throttled,
     /// The object, or the version asked for, is not there.
@@ -107,7 +109,10 @@ impl ServiceError {
 
     /// Whether the same request may succeed when it is sent again.
     pub fn is_retryable(&self) -> bool {
-        matches!(self.class, ErrorClass::Transient | ErrorClass::Throttled | ErrorClass::Conflict)
+        matches!(
+            self.class,
+            ErrorClass::Transient | ErrorClass::NoAnswer | ErrorClass::Throttled | ErrorClass::Conflict
+        )
     }
 }
 
@@ -138,24 +143,22 @@ pub fn denial(history: AccessHistory) -> ErrorClass {
     }
 }
 
-/// Failures in a row, each after all quick retries, that may mean that nothing answers any more.
+/// Failures in a row, each after all quick retries, that may mean that nothing works any more.
 pub const FAILURES_OF_AN_OUTAGE: u32 = 4;
 /// How long nothing may have succeeded for that, in milliseconds.
 pub const SILENCE_OF_AN_OUTAGE_MS: u64 = 15_000;
 
-/// What a transient failure means: links between partitions break for hours, and no object's tries are used up by that.
+/// Whether failures that may pass are an outage of the whole side: links between partitions break for hours, and no
+/// object's tries are used up by that. Answers that something broke count once for each object in a row, so that one
+/// object that always breaks is not taken for the service; missing answers count each time.
 ///
-/// | failures in a row | since the last success | meaning |
+/// | failures in a row | since the last success | outage |
 /// |---|---|---|
-/// | < 4 | any | transient |
-/// | ≥ 4 | < 15 s | transient |
-/// | ≥ 4 | ≥ 15 s | the side is unreachable |
-pub fn outage(failures_in_a_row: u32, since_success_ms: u64) -> ErrorClass {
-    if failures_in_a_row >= FAILURES_OF_AN_OUTAGE && since_success_ms >= SILENCE_OF_AN_OUTAGE_MS {
-        ErrorClass::Side(SideFault::Unreachable)
-    } else {
-        ErrorClass::Transient
-    }
+/// | < 4 | any | no |
+/// | ≥ 4 | < 15 s | no |
+/// | ≥ 4 | ≥ 15 s | yes |
+pub fn is_outage(failures_in_a_row: u32, since_success_ms: u64) -> bool {
+    failures_in_a_row >= FAILURES_OF_AN_OUTAGE && since_success_ms >= SILENCE_OF_AN_OUTAGE_MS
 }
 
 /// A side that is paused, and why; written into heartbeats, shown in conditions.
@@ -192,8 +195,7 @@ mod tests {
 
     #[test]
     fn an_outage_takes_failures_and_silence() {
-        let outage_of = |failures, silence| outage(failures, silence) != ErrorClass::Transient;
-        assert_eq!([(3, 99_000), (4, 14_999), (4, 15_000)].map(|(f, s)| outage_of(f, s)), [false, false, true]);
+        assert_eq!([(3, 99_000), (4, 14_999), (4, 15_000)].map(|(f, s)| is_outage(f, s)), [false, false, true]);
     }
 
     #[test]

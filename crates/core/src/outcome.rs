@@ -78,7 +78,7 @@ impl Failure {
 ///
 /// | class | outcome |
 /// |---|---|
-/// | transient, throttled, conflict, no such upload, precondition, a side's fault | retry |
+/// | transient, no answer, throttled, conflict, no such upload, precondition, a side's fault | retry |
 /// | no such key | gone |
 /// | denied (this object only), archived, refused | failed |
 pub fn of_error(error: &ServiceError) -> EntryOutcome {
@@ -88,6 +88,7 @@ pub fn of_error(error: &ServiceError) -> EntryOutcome {
             EntryOutcome::Failed(Failure::of(error))
         }
         ErrorClass::Transient
+        | ErrorClass::NoAnswer
         | ErrorClass::Throttled
         | ErrorClass::Conflict
         | ErrorClass::NoSuchUpload
@@ -115,6 +116,7 @@ mod tests {
         let outcome = |class| of_error(&ServiceError::new(class, "get object", "X", "y"));
         for class in [
             ErrorClass::Transient,
+            ErrorClass::NoAnswer,
             ErrorClass::Throttled,
             ErrorClass::Conflict,
             ErrorClass::NoSuchUpload,

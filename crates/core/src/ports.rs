@@ -40,7 +40,8 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// Writes a whole object.
     fn put(&self, request: PutRequest<'_>) -> impl Future<Output = Result<Written, ServiceError>> + Send;
 
-    /// Begins a multipart upload and gives its id.
+    /// Begins a multipart upload and gives its id. One try only: a lost answer leaves an upload behind, and the caller
+    /// has to know that there may be one.
     fn create_upload(&self, request: CreateUpload<'_>) -> impl Future<Output = Result<String, ServiceError>> + Send;
 
     /// Sends one part.

@@ -134,7 +134,7 @@ pub struct ScanProgress {
 
 /// What a scan, or one range of it, found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct ScanCounts {
     /// Batches sent.
     pub batches: u64,
@@ -232,7 +232,7 @@ pub struct BatchEnd {
 
 /// What became of the entries of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct EndCounts {
     /// Objects at the destination and verified.
     pub done: u64,
@@ -484,6 +484,12 @@ mod tests {
         for (name, n) in one.deltas() {
             assert_eq!(json[&name], n, "{name}");
         }
+    }
+
+    #[test]
+    fn counters_that_were_never_added_to_are_zero() {
+        let counters: Counters = serde_json::from_str(r#"{"batches":1,"done":2}"#).unwrap();
+        assert_eq!((counters.batches, counters.counts.done, counters.counts.gone), (1, 2, 0));
     }
 
     #[test]

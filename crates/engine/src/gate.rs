@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use migration_core::error::{AccessHistory, Blocked, ErrorClass, ServiceError, Side, SideFault, denial, outage};
+use migration_core::error::{AccessHistory, Blocked, ErrorClass, ServiceError, Side, SideFault, denial, is_outage};
 use migration_core::ports::Clock;
 use migration_core::retry::Backoff;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -58,6 +58,7 @@ struct State {
     access: AccessHistory,
     last_denied: String,
     failures: u32,
+    last_failed: String,
     last_success: Instant,
 }
 
@@ -69,6 +70,7 @@ impl Gate {
             access: AccessHistory::default(),
             last_denied: String::new(),
             failures: 0,
+            last_failed: String::new(),
             last_success: Instant::now(),
         };
         Self { side, stop, clock, activity, state: Mutex::new(state), probe: tokio::sync::Mutex::default() }
@@ -140,6 +142,7 @@ impl Gate {
         state.access = AccessHistory { ever_allowed: true, denied_in_a_row: 0 };
         state.last_denied.clear();
         state.failures = 0;
+        state.last_failed.clear();
         state.last_success = Instant::now();
         if let Some(blocked) = state.blocked.take() {
             drop(state);
@@ -159,10 +162,13 @@ impl Gate {
                 }
                 denial(state.access)
             }
-            ErrorClass::Transient => {
-                state.failures += 1;
+            ErrorClass::Transient | ErrorClass::NoAnswer => {
+                if error.class == ErrorClass::NoAnswer || state.failures == 0 || state.last_failed != access.object {
+                    state.failures += 1;
+                    access.object.clone_into(&mut state.last_failed);
+                }
                 let silence = u64::try_from(state.last_success.elapsed().as_millis()).unwrap_or(u64::MAX);
-                outage(state.failures, silence)
+                if is_outage(state.failures, silence) { ErrorClass::Side(SideFault::Unreachable) } else { error.class }
             }
             // The service answered about the object: link, credentials and bucket are in order.
             ErrorClass::NoSuchKey | ErrorClass::PreconditionFailed | ErrorClass::NoSuchUpload => {

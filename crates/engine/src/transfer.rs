@@ -169,7 +169,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             (Some(_), Some(etag)) => WriteCondition::Matches(etag.clone()),
             (Some(_), None) => WriteCondition::Any,
         };
-        if redelivered {
+        // For a large object the look costs nothing beside its parts, and saves them all where a duplicate of the message,
+        // or one of a killed sender, was faster.
+        if redelivered || self.is_large(&wanted) {
             let found = self.look_at_destination().await?;
             if let Some(done) = already_done(&wanted, found.as_ref(), listed.as_ref()) {
                 return Ok(done);
@@ -208,11 +210,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// One pass: small or large, by size.
     async fn pass(&self, wanted: &Wanted, condition: &WriteCondition) -> Result<u64, Halt> {
-        if wanted.size > self.process.config.transfer.multipart_threshold.bytes() {
-            self.large(wanted, condition).await
-        } else {
-            self.small(wanted, condition).await
-        }
+        if self.is_large(wanted) { self.large(wanted, condition).await } else { self.small(wanted, condition).await }
+    }
+
+    fn is_large(&self, wanted: &Wanted) -> bool {
+        wanted.size > self.process.config.transfer.multipart_threshold.bytes()
     }
 
     async fn look_at_destination(&self) -> Result<Option<ObjectHead>, Halt> {

@@ -127,7 +127,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
         let request = CreateUpload { bucket, key, attributes: &fetched.head.attributes, tags: &tags };
         let store = &self.process.ports.destination;
-        let id = self.process.destination(Access::object(bucket, key), || store.create_upload(request)).await?;
+        let mut tries = 0;
+        let create = || {
+            tries += 1;
+            store.create_upload(request)
+        };
+        let id = self.process.destination(Access::object(bucket, key), create).await?;
         record.upload_id = Some(id.clone());
         record.revision += 1;
         if self.record(&record, revision + 1).await? == WriteOutcome::Lost {
@@ -135,8 +140,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             *first = Some(fetched);
             return Ok(None);
         }
-        if let Some(unfinished) = unfinished {
-            uploads::abort_unrecorded(self.process, unfinished, &id).await?;
+        // A try whose answer was lost, or a worker that died before it could record, may have left another upload.
+        let announced = unfinished.or((tries > 1).then_some(&record));
+        if let Some(announced) = announced {
+            uploads::abort_unrecorded(self.process, announced, &id).await?;
         }
         Ok(Some(Upload { id, layout, revision: record.revision, there: BTreeMap::new(), first: Some(fetched) }))
     }
