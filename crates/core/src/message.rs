@@ -232,6 +232,8 @@ pub(crate) mod tests {
         let batch = batch(vec![entry("k \"", 7)]);
         assert_eq!(batch.body(), body);
         assert_eq!(Message::parse(body), Ok(Message::Batch(batch)));
+        let page = include_str!("../../../docs/contracts.md");
+        assert!(page.contains(body), "docs/contracts.md shows another form");
     }
 
     #[test]
