@@ -1,0 +1,36 @@
+//! The configuration of a job's programs.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+
+use super::metadata;
+use crate::names::{self, Component};
+use crate::validate::ValidatedJob;
+
+/// Key of the document.
+pub const KEY: &str = "job.yaml";
+
+/// The `ConfigMap`.
+pub fn build(job: &ValidatedJob) -> ConfigMap {
+    ConfigMap {
+        metadata: metadata(job, names::config_map(&job.name), Component::Config),
+        data: Some([(KEY.to_owned(), job.config.clone())].into()),
+        ..ConfigMap::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::validate::tests::validated;
+    use migration_core::config::JobConfig;
+
+    #[test]
+    fn the_document_is_one_that_the_programs_read() {
+        let map = build(&validated(|_| ()));
+        let config: JobConfig = serde_yaml::from_str(&map.data.unwrap()[KEY]).unwrap();
+        assert!(config.validate().is_ok());
+        let owner = &map.metadata.owner_references.unwrap()[0];
+        assert_eq!((owner.uid.as_str(), owner.controller), ("u-1", Some(true)));
+        assert_eq!(map.metadata.name.as_deref(), Some("photos-config"));
+    }
+}

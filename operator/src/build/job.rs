@@ -1,0 +1,70 @@
+//! Jobs that send, on schedule or once.
+
+use k8s_openapi::api::batch::v1::{
+    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule,
+};
+
+use super::metadata;
+use super::pod::{self, Program};
+use crate::names::{self, Component};
+use crate::validate::ValidatedJob;
+
+/// Exit code of the programs for a configuration that can't be used: another try would end the same way.
+const CONFIG_INVALID: i32 = 2;
+/// Pods that may fail before the Job does.
+const BACKOFF_LIMIT: i32 = 3;
+
+/// What both the schedule's and the operator's own Jobs do.
+pub fn spec(job: &ValidatedJob) -> JobSpec {
+    JobSpec {
+        template: pod::template(job, Program::Send, names::config_map(&job.name)),
+        backoff_limit: Some(BACKOFF_LIMIT),
+        pod_failure_policy: Some(PodFailurePolicy {
+            rules: vec![PodFailurePolicyRule {
+                action: "FailJob".to_owned(),
+                on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
+                    container_name: Some(Component::Jobsender.as_str().to_owned()),
+                    operator: "In".to_owned(),
+                    values: vec![CONFIG_INVALID],
+                }),
+                on_pod_conditions: None,
+            }],
+        }),
+        ..JobSpec::default()
+    }
+}
+
+/// The Job of a run that the operator starts itself; `manual` is what asked for it.
+pub fn build(job: &ValidatedJob, number: u32, manual: Option<&str>) -> Job {
+    let mut metadata = metadata(job, names::run(&job.name, number), Component::Jobsender);
+    metadata.annotations = manual.map(|manual| [(names::MANUAL_ANNOTATION.to_owned(), manual.to_owned())].into());
+    Job { metadata, spec: Some(spec(job)), status: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::validate::tests::validated;
+
+    #[test]
+    fn a_configuration_that_can_not_be_used_is_not_tried_again() {
+        let spec = spec(&validated(|_| ()));
+        let rule = &spec.pod_failure_policy.unwrap().rules[0];
+        assert_eq!(rule.action, "FailJob");
+        let codes = rule.on_exit_codes.as_ref().unwrap();
+        assert_eq!((codes.operator.as_str(), codes.values.as_slice()), ("In", &[2][..]));
+        let pod = spec.template.spec.unwrap();
+        assert_eq!(codes.container_name.as_deref(), Some(pod.containers[0].name.as_str()));
+        // A pod failure policy asks for it.
+        assert_eq!(pod.restart_policy.as_deref(), Some("Never"));
+        assert_eq!(spec.ttl_seconds_after_finished, None);
+    }
+
+    #[test]
+    fn a_run_says_what_asked_for_it() {
+        let annotation = |manual| build(&validated(|_| ()), 2, manual).metadata.annotations;
+        assert_eq!(annotation(None), None);
+        assert_eq!(annotation(Some("again")).unwrap()[names::MANUAL_ANNOTATION], "again");
+        assert_eq!(build(&validated(|_| ()), 2, None).metadata.name.as_deref(), Some("photos-run-2"));
+    }
+}

@@ -1,0 +1,48 @@
+//! What a job consists of in the cluster: pure functions of a [`ValidatedJob`].
+
+pub mod abort;
+pub mod config_map;
+pub mod cron_job;
+pub mod deployment;
+pub mod job;
+pub mod pod;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::names::{self, Component};
+use crate::validate::ValidatedJob;
+
+/// All that is applied for a job. One-shot Jobs are made, not applied: they are never changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resources {
+    /// The configuration.
+    pub config_map: ConfigMap,
+    /// What sends: on schedule, and by hand with `kubectl create job --from`.
+    pub cron_job: CronJob,
+    /// The workers, without their number.
+    pub deployment: Deployment,
+}
+
+/// Builds all that is applied.
+pub fn resources(job: &ValidatedJob) -> Resources {
+    Resources { config_map: config_map::build(job), cron_job: cron_job::build(job), deployment: deployment::build(job) }
+}
+
+fn metadata(job: &ValidatedJob, name: String, component: Component) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(job.namespace.clone()),
+        labels: Some(names::labels(&job.name, component)),
+        owner_references: Some(vec![job.owner.clone()]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// Takes the owner away: what has to outlive the owner's children while it is being deleted.
+fn orphaned(mut metadata: ObjectMeta) -> ObjectMeta {
+    metadata.owner_references = None;
+    metadata
+}

@@ -1,0 +1,136 @@
+//! Arguments, and what each command does.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use kube::Client;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+use crate::controller;
+use crate::health::{self, Readiness};
+
+/// Carries out `MigrationJobs`.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch `MigrationJobs` and carry them out (the default).
+    Run(Run),
+    /// Print the definition of `MigrationJob` as YAML.
+    Crd,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Run {
+    /// Image of the programs worker and jobsender, where a `MigrationJob` names none.
+    #[arg(long, env = "WORKER_IMAGE", default_value = concat!("s3-migration-worker:", env!("CARGO_PKG_VERSION")))]
+    worker_image: String,
+    /// The only namespace to watch; all without it.
+    #[arg(long, env = "WATCH_NAMESPACE")]
+    namespace: Option<String>,
+    /// Form of the log. What is logged is told by `RUST_LOG`.
+    #[arg(long, env = "LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// Where /healthz and /readyz are answered.
+    #[arg(long, env = "HEALTH_ADDRESS", default_value = "0.0.0.0:8080")]
+    health_address: SocketAddr,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why the program ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The definition can't be written.
+    #[error("failed to write CRD: {0}")]
+    Crd(#[from] serde_yaml::Error),
+    /// There is no way to the API server.
+    #[error("failed to configure Kubernetes client: {0}; run in a pod with a service account, or set KUBECONFIG")]
+    Kubernetes(#[from] kube::Error),
+    /// Signals, or the health address.
+    #[error("failed to {0}: {1}")]
+    Io(&'static str, std::io::Error),
+}
+
+/// Does what the arguments say.
+pub async fn main(cli: Cli) -> Result<(), CliError> {
+    match cli.command {
+        Some(Command::Crd) => {
+            print!("{}", serde_yaml::to_string(&migration_api::crd())?);
+            Ok(())
+        }
+        Some(Command::Run(args)) => run(args).await,
+        None => run(cli.run).await,
+    }
+}
+
+async fn run(args: Run) -> Result<(), CliError> {
+    start_logging(args.log_format);
+    let client = Client::try_default().await?;
+    let (ready, stop) = (Readiness::default(), CancellationToken::new());
+    stop_on_signals(&stop)?;
+    info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, image = args.worker_image, "started");
+    let watch = controller::run(client, args.namespace, args.worker_image, ready.clone(), stop);
+    tokio::select! {
+        () = watch => Ok(()),
+        ended = health::serve(args.health_address, ready) => ended.map_err(|e| CliError::Io("answer health requests", e)),
+    }
+}
+
+fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+fn stop_on_signals(stop: &CancellationToken) -> Result<(), CliError> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind).map_err(|e| CliError::Io("listen for signals", e))?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            if signals.recv().await.is_some() {
+                info!("told to end");
+                stop.cancel();
+            }
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_may_be_left_out() {
+        for args in [&["operator", "--namespace", "a"][..], &["operator", "run", "--namespace", "a"]] {
+            let cli = Cli::try_parse_from(args).unwrap();
+            let run = match cli.command {
+                Some(Command::Run(run)) => run,
+                None => cli.run,
+                Some(Command::Crd) => panic!("not asked for"),
+            };
+            assert_eq!(run.namespace.as_deref(), Some("a"));
+        }
+        assert!(Cli::try_parse_from(["operator", "--log-format", "xml"]).is_err());
+    }
+}

@@ -1,0 +1,78 @@
+//! What all reconciliations share, and what is remembered of each job between two of them.
+//!
+//! What is remembered saves requests and is never needed: an operator that starts anew looks again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::Recorder;
+use migration_core::ports::Clock;
+use tracing::warn;
+
+use crate::apply::Applied;
+use crate::dead_letters::Look;
+use crate::dereference::services::Services;
+use crate::events::Note;
+use crate::validate::{External, ValidatedJob};
+
+/// What all reconciliations share.
+pub struct Context {
+    /// Kubernetes.
+    pub client: Client,
+    /// Writes events.
+    pub recorder: Recorder,
+    /// Image of workers and jobsenders, where the resource names none.
+    pub worker_image: String,
+    /// The time.
+    pub clock: migration_aws::SystemClock,
+    memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Memory>>>>,
+}
+
+/// What is remembered of a job.
+#[derive(Default)]
+pub struct Memory {
+    /// Queue and table, as they were found.
+    pub services: Option<Arc<Services>>,
+    /// The job as it was validated, with the generation and the queue and table that it was validated for.
+    pub validated: Option<(Option<i64>, External, Arc<ValidatedJob>)>,
+    /// What was applied.
+    pub applied: Applied,
+    /// Since when fewer workers have sufficed, in milliseconds since 1970.
+    pub fewer_since: Option<i64>,
+    /// The last look at the dead letters.
+    pub look: Option<Look>,
+}
+
+impl Context {
+    /// For an operator.
+    pub fn new(client: Client, recorder: Recorder, worker_image: String) -> Self {
+        Self { client, recorder, worker_image, clock: migration_aws::SystemClock, memories: Mutex::default() }
+    }
+
+    /// Milliseconds since 1970.
+    pub fn now(&self) -> i64 {
+        self.clock.now()
+    }
+
+    /// What is remembered of a resource, by its UID.
+    pub fn memory(&self, uid: &str) -> Arc<tokio::sync::Mutex<Memory>> {
+        // A panic while the lock was held left the map as it was.
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        memories.entry(uid.to_owned()).or_default().clone()
+    }
+
+    /// Forgets a resource that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// Writes an event. One that can't be written is logged: nothing depends on it.
+    pub async fn tell(&self, about: &ObjectReference, note: Note) {
+        let (reason, text) = (note.reason.clone(), note.text.clone());
+        if let Err(error) = self.recorder.publish(&note.event(), about).await {
+            warn!(%error, reason, text, "failed to write event");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Makes failure records of batches among the dead letters, so that their run can end. The messages stay where they
+//! are: a person may want to send them again.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use migration_aws::{DeadLetter, DynamoLedger, SqsQueue};
+use migration_core::error::ServiceError;
+use migration_core::message::{Batch, Message};
+use migration_core::outcome::FailureClass;
+use migration_core::ports::{Condition, Item, Ledger, Write, WriteError};
+use migration_core::records::{self, BatchEnd, Counters, EndCounts, FailureRecord, RETENTION_MS, RunRecord};
+
+/// The operator's name among those who end batches.
+const NAME: &str = "operator";
+/// How long dead letters that were looked at stay invisible: long enough to see all of them once.
+const VISIBILITY: Duration = Duration::from_secs(10);
+/// Messages a request gives at most.
+const PAGE: u32 = 10;
+/// Requests of one look. With more dead letters than these give, the next look sees others.
+const PAGES: u32 = 50;
+/// Writes of one transaction.
+const WRITES: usize = 100;
+/// After this many milliseconds the dead letters of a live run are looked at again, though their number is the same.
+const LOOK_AGAIN_MS: i64 = 60_000;
+
+/// The last look at a job's dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// How many there were.
+    pub depth: u64,
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+}
+
+/// Whether it is time to look.
+pub fn due(last: Option<Look>, depth: u64, now: i64) -> bool {
+    depth > 0 && last.is_none_or(|last| last.depth != depth || now - last.at >= LOOK_AGAIN_MS)
+}
+
+/// Looks at the dead letters and ends those batches of the run that have not ended. Gives how many it ended.
+pub async fn drain(
+    queue: &SqsQueue,
+    ledger: &DynamoLedger,
+    uid: &str,
+    run: &RunRecord,
+    now: i64,
+) -> Result<u32, DrainError> {
+    let (mut seen, mut ended) = (BTreeSet::new(), 0);
+    for _ in 0..PAGES {
+        let letters = queue.receive_dead_letters(PAGE, Duration::ZERO, VISIBILITY).await?;
+        let fresh: Vec<_> = letters.into_iter().filter(|letter| seen.insert(letter.message.id.clone())).collect();
+        if fresh.is_empty() {
+            break;
+        }
+        for letter in &fresh {
+            let Some(end) = ending(letter, uid, run, now) else { continue };
+            ended += u32::from(write(ledger, uid, run, &end).await?);
+        }
+    }
+    Ok(ended)
+}
+
+/// Why dead letters could not be made failures.
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    /// The queue.
+    #[error("failed to read dead letters: {0}")]
+    Queue(#[from] ServiceError),
+    /// The ledger.
+    #[error("failed to record dead letters: {0}")]
+    Ledger(WriteError),
+}
+
+/// What is written for a batch among the dead letters.
+#[derive(Clone, Debug, PartialEq)]
+struct Ending {
+    batch: Batch,
+    failures: Vec<FailureRecord>,
+    end: BatchEnd,
+}
+
+/// What is to be written for a dead letter; none where it is no batch of this run.
+fn ending(letter: &DeadLetter, uid: &str, run: &RunRecord, now: i64) -> Option<Ending> {
+    let Ok(Message::Batch(batch)) = Message::parse(&letter.message.body) else { return None };
+    if batch.job != uid || batch.run != run.run {
+        return None;
+    }
+    let pair = run.pairs.iter().position(|pair| *pair == batch.pair)?;
+    let pair = u32::try_from(pair).ok()?;
+    let why = letter.reason.as_deref().unwrap_or("no worker finished it within the queue's receives");
+    let failures = batch.objects.iter().map(|object| FailureRecord {
+        pair,
+        key: object.key.clone(),
+        size: object.size,
+        class: FailureClass::DeadLetter,
+        message: format!("failed to transfer object: its message went to the dead letter queue: {why}"),
+        attempts: batch.attempts,
+        request_ids: Vec::new(),
+        at: now,
+    });
+    let failures: Vec<_> = failures.collect();
+    let counts = EndCounts {
+        failed: u64::try_from(batch.objects.len()).unwrap_or(u64::MAX),
+        failed_bytes: batch.bytes(),
+        ..EndCounts::default()
+    };
+    let end = BatchEnd { id: batch.id.clone(), by: NAME.to_owned(), at: now, counts, remainder: Vec::new() };
+    Some(Ending { batch, failures, end })
+}
+
+/// Writes an ending; false where the batch had ended already. Its failures come before its end, so that a count is
+/// never without its records; a batch that ended otherwise has its objects' failures, if any, from who ended it.
+async fn write(ledger: &DynamoLedger, uid: &str, run: &RunRecord, ending: &Ending) -> Result<bool, DrainError> {
+    let service = |error: ServiceError| DrainError::Ledger(error.into());
+    if ledger.get(&records::batch_key(&ending.batch)).await.map_err(service)?.is_some() {
+        return Ok(false);
+    }
+    let expires = ending.end.at + RETENTION_MS;
+    let puts: Vec<_> = ending.failures.iter().map(|failure| failure_put(uid, run, failure, expires)).collect();
+    for chunk in puts.chunks(WRITES) {
+        ledger.write(chunk).await.map_err(DrainError::Ledger)?;
+    }
+    match ledger.write(&end_writes(uid, run, ending, expires)).await {
+        Ok(()) => Ok(true),
+        Err(WriteError::Condition) => Ok(false),
+        Err(error) => Err(DrainError::Ledger(error)),
+    }
+}
+
+fn failure_put(uid: &str, run: &RunRecord, failure: &FailureRecord, expires: i64) -> Write {
+    let item = Item::of(records::failure_key(uid, &run.run, failure), failure).expiring(expires);
+    Write::Put { item, condition: Condition::Always }
+}
+
+/// The batch's end and the operator's own counters, all or nothing.
+fn end_writes(uid: &str, run: &RunRecord, ending: &Ending, expires: i64) -> [Write; 2] {
+    [
+        Write::Put {
+            item: Item::of(records::batch_key(&ending.batch), &ending.end).expiring(expires),
+            condition: Condition::Absent,
+        },
+        Write::Add {
+            key: records::counter_key(uid, &run.run, NAME),
+            deltas: Counters::of(&ending.end).deltas(),
+            expires_at: Some(expires / 1_000),
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::tests::run;
+    use migration_core::message::{BatchId, Entry, MESSAGE_VERSION};
+    use migration_core::pair::{BucketPair, PrefixMode};
+    use migration_core::ports::ReceivedMessage;
+
+    fn pair(bucket: &str) -> BucketPair {
+        BucketPair {
+            source_bucket: bucket.into(),
+            source_prefix: String::new(),
+            destination_bucket: "b".into(),
+            destination_prefix: String::new(),
+            prefix_mode: PrefixMode::Append,
+        }
+    }
+
+    fn batch() -> Batch {
+        let entry = |key: &str| Entry { key: key.into(), size: 7, etag: None, version_id: None, destination: None };
+        Batch {
+            version: MESSAGE_VERSION,
+            job: "u-1".into(),
+            run: "r1".into(),
+            id: BatchId::new(0, 1, 0),
+            scanned: 1,
+            pair: pair("second"),
+            attempts: 2,
+            objects: vec![entry("x"), entry("y")],
+        }
+    }
+
+    fn letter(body: String, reason: Option<&str>) -> DeadLetter {
+        let message = ReceivedMessage { id: "m".into(), receipt: "r".into(), body, receives: 61 };
+        DeadLetter { message, reason: reason.map(ToOwned::to_owned) }
+    }
+
+    fn live() -> RunRecord {
+        let mut run = run(true, None);
+        run.pairs = vec![pair("first"), pair("second")];
+        run
+    }
+
+    #[test]
+    fn a_dead_batch_gives_failures_and_one_end_with_its_counts() {
+        let ending = ending(&letter(batch().body(), Some("stalled")), "u-1", &live(), 50).unwrap();
+        assert_eq!(ending.failures.len(), 2);
+        assert_eq!((ending.failures[1].pair, ending.failures[1].key.as_str()), (1, "y"));
+        assert!(ending.failures[0].message.ends_with("stalled"));
+        let [put, add] = end_writes("u-1", &live(), &ending, 9_000);
+        assert!(matches!(put, Write::Put { condition: Condition::Absent, .. }));
+        let Write::Add { deltas, key, .. } = add else { panic!("the counters are added to") };
+        assert_eq!(key.sort, "counter/operator");
+        assert_eq!(deltas, [("batches".into(), 1), ("failed".into(), 2), ("failedBytes".into(), 14)]);
+    }
+
+    #[test]
+    fn what_is_not_of_this_run_is_left_alone() {
+        let none = |change: fn(&mut Batch)| {
+            let mut batch = batch();
+            change(&mut batch);
+            ending(&letter(batch.body(), None), "u-1", &live(), 5).is_none()
+        };
+        assert!(none(|batch| batch.run = "r0".into()));
+        assert!(none(|batch| batch.job = "u-2".into()));
+        assert!(none(|batch| batch.pair.source_bucket = "third".into()));
+        assert!(ending(&letter("nonsense".into(), None), "u-1", &live(), 5).is_none());
+    }
+
+    #[test]
+    fn it_is_looked_when_the_number_changed_or_a_minute_passed() {
+        let last = Some(Look { depth: 2, at: 0 });
+        for (last, depth, now, expected) in [
+            (None, 0, 0, false),
+            (None, 1, 0, true),
+            (last, 2, 59_999, false),
+            (last, 2, 60_000, true),
+            (last, 3, 1, true),
+            (last, 0, 90_000, false),
+        ] {
+            assert_eq!(due(last, depth, now), expected, "{last:?} {depth} {now}");
+        }
+    }
+}

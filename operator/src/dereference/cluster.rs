@@ -1,0 +1,258 @@
+//! What runs in the cluster for a job, as far as decisions and status need it.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Pod};
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
+use migration_api::reasons;
+use serde::Deserialize;
+
+use crate::names::{self, Component};
+use crate::problem::Problem;
+
+/// What runs in the cluster for a job.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    /// Jobs that send, the newest first.
+    pub jobs: Vec<SendJob>,
+    /// All pods.
+    pub pods: Vec<Pod>,
+    /// The configuration.
+    pub config_map: Option<ConfigMap>,
+    /// What sends on schedule.
+    pub cron_job: Option<CronJob>,
+    /// The workers.
+    pub deployment: Option<Deployment>,
+}
+
+/// A Job that sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendJob {
+    /// Its name.
+    pub name: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created: i64,
+    /// How far it is.
+    pub state: JobState,
+    /// Its pods are held back.
+    pub suspended: bool,
+    /// What asked for it, where the operator made it for a manual trigger.
+    pub manual: Option<String>,
+}
+
+/// How far a Job is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// It may still do something.
+    Unfinished,
+    /// Its pod ended well.
+    Succeeded,
+    /// It failed for good.
+    Failed {
+        /// The program's own words, or Kubernetes'.
+        message: String,
+    },
+}
+
+impl SendJob {
+    /// Whether it may still do something.
+    pub fn is_unfinished(&self) -> bool {
+        self.state == JobState::Unfinished
+    }
+}
+
+/// Reads it.
+pub async fn read(client: &Client, namespace: &str, job: &str) -> Result<Cluster, kube::Error> {
+    let of_job = ListParams::default().labels(&names::of_job(job));
+    let pods = Api::<Pod>::namespaced(client.clone(), namespace).list(&of_job).await?.items;
+    let jobs = Api::<Job>::namespaced(client.clone(), namespace).list(&of_job).await?.items;
+    let mut jobs: Vec<_> =
+        jobs.iter().filter(|j| j.name_any() != names::abort(job)).map(|j| send_job(j, &pods)).collect();
+    jobs.sort_by(|a, b| (b.created, &b.name).cmp(&(a.created, &a.name)));
+    Ok(Cluster {
+        jobs,
+        pods,
+        config_map: Api::namespaced(client.clone(), namespace).get_opt(&names::config_map(job)).await?,
+        cron_job: Api::namespaced(client.clone(), namespace).get_opt(&names::cron_job(job)).await?,
+        deployment: Api::namespaced(client.clone(), namespace).get_opt(&names::worker(job)).await?,
+    })
+}
+
+fn send_job(job: &Job, pods: &[Pod]) -> SendJob {
+    let name = job.name_any();
+    SendJob {
+        created: job.creation_timestamp().map_or(0, |time| time.0.as_millisecond()),
+        state: state(job, || last_words(pods, &name)),
+        suspended: job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false),
+        manual: job.annotations().get(names::MANUAL_ANNOTATION).cloned(),
+        name,
+    }
+}
+
+/// How far a Job is; `words` are asked for where it failed.
+pub fn state(job: &Job, words: impl FnOnce() -> Option<String>) -> JobState {
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let holds = |kind: &str| conditions.into_iter().flatten().find(|c| c.type_ == kind && c.status == "True");
+    if holds("Complete").is_some() {
+        return JobState::Succeeded;
+    }
+    let Some(failed) = holds("Failed") else { return JobState::Unfinished };
+    let kubernetes = || failed.message.clone().unwrap_or_else(|| "the Job failed".to_owned());
+    JobState::Failed { message: words().unwrap_or_else(kubernetes) }
+}
+
+/// The programs' last words, as they write them.
+#[derive(Deserialize)]
+struct Words {
+    reason: String,
+    message: String,
+}
+
+fn readable(words: &str) -> String {
+    serde_json::from_str::<Words>(words).map_or_else(
+        |_| words.trim().chars().take(500).collect(),
+        |Words { reason, message }| format!("{reason}: {message}"),
+    )
+}
+
+/// The last words of the pod of a Job that ended last.
+pub fn last_words(pods: &[Pod], job: &str) -> Option<String> {
+    let of_job = pods.iter().filter(|pod| pod.labels().get(names::JOB_NAME_LABEL).is_some_and(|name| name == job));
+    let ended = of_job.flat_map(statuses).filter_map(|status| status.state.as_ref()?.terminated.clone());
+    let last = ended.filter(|end| end.exit_code != 0).max_by_key(|end| end.finished_at.as_ref().map(|time| time.0))?;
+    let words = last.message.filter(|words| !words.trim().is_empty());
+    Some(words.map_or_else(
+        || format!("exit code {}, {}", last.exit_code, last.reason.unwrap_or_else(|| "no reason given".to_owned())),
+        |words| readable(&words),
+    ))
+}
+
+fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    pod.status.iter().filter_map(|status| status.container_statuses.as_ref()).flatten()
+}
+
+/// Reasons of waiting that don't pass by themselves.
+/// Source: `pkg/kubelet/images/types.go` and `pkg/kubelet/kuberuntime` in Kubernetes.
+const STUCK: [&str; 9] = [
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "ImageInspectError",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "CrashLoopBackOff",
+];
+
+/// Why a pod of the job can't start, or can't even be made. The first one found: pods of one kind share their fate.
+pub fn stuck(cluster: &Cluster) -> Option<Problem> {
+    cluster.pods.iter().find_map(stuck_pod).or_else(|| refused_pods(cluster.deployment.as_ref()?))
+}
+
+fn stuck_pod(pod: &Pod) -> Option<Problem> {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let component = if names::component_is(Some(pod.labels()), Component::Worker) {
+        Component::Worker
+    } else {
+        Component::Jobsender
+    };
+    let place = format!("pod {} ({})", pod.name_any(), component.as_str());
+    for status in statuses(pod) {
+        let Some(waiting) = status.state.as_ref().and_then(|state| state.waiting.as_ref()) else { continue };
+        let reason = waiting.reason.as_deref().unwrap_or_default();
+        if !STUCK.contains(&reason) {
+            continue;
+        }
+        let before = status.last_state.as_ref().and_then(|state| state.terminated.as_ref()?.message.as_deref());
+        let message = before.map(readable).or_else(|| waiting.message.clone()).unwrap_or_default();
+        let text = format!("{place}: {reason}: {message}; check spec.{}", component.as_str());
+        return Some(Problem::new(&format!("{}{reason}", reasons::POD_PREFIX), text));
+    }
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let unscheduled = conditions.iter().find(|condition| {
+        condition.type_ == "PodScheduled"
+            && condition.status == "False"
+            && condition.reason.as_deref() == Some("Unschedulable")
+    })?;
+    let message = unscheduled.message.clone().unwrap_or_default();
+    let text = format!("{place} finds no node: {message}; check spec.{}", component.as_str());
+    Some(Problem::new(&format!("{}Unschedulable", reasons::POD_PREFIX), text))
+}
+
+/// Pods that Kubernetes refuses to make: no such service account, quota, admission.
+fn refused_pods(deployment: &Deployment) -> Option<Problem> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let failure = conditions
+        .iter()
+        .find(|c| c.type_.as_deref() == Some("ReplicaFailure") && c.status.as_deref() == Some("True"))?;
+    let reason = failure.reason.as_deref().unwrap_or("FailedCreate");
+    let message = failure.message.clone().unwrap_or_default();
+    Some(Problem::new(
+        &format!("{}{reason}", reasons::POD_PREFIX),
+        format!("Kubernetes makes no worker pods: {message}; check spec.worker and the namespace's quotas"),
+    ))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn pod(yaml: &str) -> Pod {
+        serde_yaml::from_str(yaml).unwrap()
+    }
+
+    const FAILED: &str = r#"
+metadata: {name: p1, labels: {batch.kubernetes.io/job-name: photos-run-1}}
+status:
+  containerStatuses:
+  - {name: jobsender, image: i, imageID: i, ready: false, restartCount: 0, state: {terminated: {exitCode: 2, finishedAt: '2026-01-01T00:00:01Z', message: '{"reason":"ConfigInvalid","message":"no"}'}}}
+"#;
+
+    #[test]
+    fn a_failed_job_speaks_with_the_words_of_its_last_pod() {
+        let later = FAILED.replace("00:00:01Z", "00:00:02Z").replace("no\"", "bad\"");
+        let pods = [pod(FAILED), pod(&later), pod(&FAILED.replace("run-1", "run-2"))];
+        assert_eq!(last_words(&pods, "photos-run-1").as_deref(), Some("ConfigInvalid: bad"));
+        assert_eq!(last_words(&pods, "photos-run-3"), None);
+        let silent =
+            FAILED.replace("message: '{\"reason\":\"ConfigInvalid\",\"message\":\"no\"}'", "reason: OOMKilled");
+        assert_eq!(last_words(&[pod(&silent)], "photos-run-1").as_deref(), Some("exit code 2, OOMKilled"));
+    }
+
+    #[test]
+    fn a_job_is_over_when_a_condition_says_so() {
+        let job = |condition: &str| -> Job {
+            serde_yaml::from_str(&format!("status: {{conditions: [{condition}], failed: 2}}")).unwrap()
+        };
+        let state = |condition, words: Option<&str>| state(&job(condition), || words.map(ToOwned::to_owned));
+        assert_eq!(state("", None), JobState::Unfinished);
+        assert_eq!(state("{type: Complete, status: 'True'}", None), JobState::Succeeded);
+        let failed = "{type: Failed, status: 'True', message: backoff}";
+        assert_eq!(state(failed, None), JobState::Failed { message: "backoff".into() });
+        assert_eq!(state(failed, Some("own")), JobState::Failed { message: "own".into() });
+        assert_eq!(state("{type: Failed, status: 'False'}", None), JobState::Unfinished);
+    }
+
+    #[test]
+    fn pods_that_can_not_start_are_named() {
+        let waiting = |reason: &str| {
+            pod(&format!(
+                "metadata: {{name: w, labels: {{app.kubernetes.io/component: worker}}}}\nstatus: {{containerStatuses: [{{name: \
+                 worker, image: i, imageID: i, ready: false, restartCount: 0, state: {{waiting: {{reason: {reason}, message: \
+                 why}}}}}}]}}"
+            ))
+        };
+        let problem = |pod: Pod| stuck(&Cluster { pods: vec![pod], ..Cluster::default() });
+        let found = problem(waiting("ImagePullBackOff")).unwrap();
+        assert_eq!(found.reason, "PodImagePullBackOff");
+        assert!(found.message.contains("pod w (worker)") && found.message.contains("why"), "{}", found.message);
+        assert_eq!(problem(waiting("ContainerCreating")), None);
+        let unscheduled = "metadata: {name: w}\nstatus: {conditions: [{type: PodScheduled, status: 'False', reason: \
+                           Unschedulable, message: 0/1 nodes}]}";
+        assert_eq!(problem(pod(unscheduled)).unwrap().reason, "PodUnschedulable");
+    }
+}

@@ -1,0 +1,63 @@
+//! What the ledger says of a job.
+
+use migration_api::reasons;
+use migration_core::error::Side;
+use migration_core::ports::Ledger;
+use migration_core::progress::Tally;
+use migration_core::records::{FailureRecord, Heartbeat, RunRecord};
+use migration_core::view::{self, ViewError};
+
+use crate::problem::Problem;
+
+/// Failures that the status shows.
+pub const FAILURES: u32 = 10;
+
+/// What the ledger says of a job.
+#[derive(Clone, Debug, Default)]
+pub struct LedgerView {
+    /// The last run that was taken.
+    pub run: Option<RunView>,
+    /// Heartbeats that still mean something.
+    pub heartbeats: Vec<Heartbeat>,
+}
+
+/// A run and its batches.
+#[derive(Clone, Debug)]
+pub struct RunView {
+    /// The run.
+    pub record: RunRecord,
+    /// Its batches; none where the run has ended and the status has its numbers already.
+    pub tally: Option<Tally>,
+    /// Its first failures, where the tally is there.
+    pub failures: Vec<FailureRecord>,
+}
+
+impl LedgerView {
+    /// The run that is live.
+    pub fn live(&self) -> Option<&RunView> {
+        self.run.as_ref().filter(|run| run.record.end.is_none())
+    }
+}
+
+/// Reads it. Batches of a run whose end is known already are not read again: `known` is its id.
+pub async fn read<L: Ledger>(ledger: &L, uid: &str, known: Option<&str>, now: i64) -> Result<LedgerView, ViewError> {
+    let heartbeats = view::heartbeats(ledger, uid, now).await?;
+    let Some(record) = view::last_run(ledger, uid).await? else { return Ok(LedgerView { run: None, heartbeats }) };
+    if record.end.is_some() && known == Some(record.run.as_str()) {
+        return Ok(LedgerView { run: Some(RunView { record, tally: None, failures: Vec::new() }), heartbeats });
+    }
+    let tally = view::tally(ledger, uid, &record).await?;
+    let failures = view::failures(ledger, uid, &record, FAILURES).await?;
+    Ok(LedgerView { run: Some(RunView { record, tally: Some(tally), failures }), heartbeats })
+}
+
+/// What an error means to the job.
+pub fn problem(table: &str, error: &ViewError) -> Problem {
+    match error {
+        ViewError::Service(error) => Problem::service(Side::Ledger, table, error),
+        ViewError::Record(error) => Problem::new(
+            reasons::LEDGER_RECORD_UNREADABLE,
+            format!("ledger table {table}: {error}; use images of the operator's own version"),
+        ),
+    }
+}

@@ -1,0 +1,98 @@
+//! What keeps a job from working, as its condition Degraded tells it.
+
+use migration_api::reasons;
+use migration_core::error::{Blocked, ErrorClass, ServiceError, Side, SideFault};
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Machine-readable; see [`reasons`].
+    pub reason: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem.
+    pub fn new(reason: &str, message: impl Into<String>) -> Self {
+        Self { reason: reason.to_owned(), message: message.into() }
+    }
+
+    /// A side that workers or jobsender have paused.
+    pub fn blocked(blocked: &Blocked) -> Self {
+        let Blocked { side, resource, fault, message, since: _ } = blocked;
+        Self {
+            reason: reasons::side_fault(*side, *fault),
+            message: format!("{} {resource}: {message}; {}", name(*side), advice(*side, *fault)),
+        }
+    }
+
+    /// An answer of queue or ledger to the operator itself. Errors that pass by themselves are problems too, of a
+    /// service that can't be reached: the SDK has tried several times by then.
+    pub fn service(side: Side, resource: &str, error: &ServiceError) -> Self {
+        let fault = match error.class {
+            ErrorClass::Side(fault) => fault,
+            ErrorClass::AccessDenied => SideFault::AccessDenied,
+            ErrorClass::NoSuchKey => SideFault::NotFound,
+            _ => SideFault::Unreachable,
+        };
+        Self {
+            reason: reasons::side_fault(side, fault),
+            message: format!("{} {resource}: {error}; {}", name(side), advice(side, fault)),
+        }
+    }
+}
+
+fn name(side: Side) -> &'static str {
+    match side {
+        Side::Source => "source bucket",
+        Side::Destination => "destination bucket",
+        Side::Queue => "queue",
+        Side::Ledger => "ledger table",
+    }
+}
+
+fn advice(side: Side, fault: SideFault) -> String {
+    match fault {
+        SideFault::CredentialsInvalid | SideFault::CredentialsExpired | SideFault::CredentialsMissing => {
+            format!("correct the Secret of spec.{side}.credentials or the pod's identity; the job goes on by itself")
+        }
+        SideFault::AccessDenied => {
+            format!("give the principal of spec.{side} the missing right; the job goes on by itself")
+        }
+        SideFault::NotFound => {
+            format!("create it, or correct its name in the spec; the job goes on by itself (side {side})")
+        }
+        SideFault::WrongRegion => format!("correct spec.{side}.region or spec.{side}.endpoint"),
+        SideFault::ClockSkewed => "set the clocks of the nodes".to_owned(),
+        SideFault::Unreachable => format!("check spec.{side}.endpoint, and the network from the cluster to it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blocked_side_names_side_bucket_error_and_what_to_do() {
+        let problem = Problem::blocked(&Blocked {
+            side: Side::Destination,
+            resource: "photos-copy".into(),
+            fault: SideFault::CredentialsInvalid,
+            message: "failed to put object: SignatureDoesNotMatch: no".into(),
+            since: 0,
+        });
+        assert_eq!(problem.reason, "DestinationCredentialsInvalid");
+        for part in ["destination bucket photos-copy", "SignatureDoesNotMatch", "spec.destination.credentials"] {
+            assert!(problem.message.contains(part), "{}", problem.message);
+        }
+    }
+
+    #[test]
+    fn an_answer_to_the_operator_keeps_its_class() {
+        let reason = |class| Problem::service(Side::Queue, "q", &ServiceError::new(class, "x", "Y", "z")).reason;
+        assert_eq!(reason(ErrorClass::Side(SideFault::NotFound)), "QueueNotFound");
+        assert_eq!(reason(ErrorClass::AccessDenied), "QueueAccessDenied");
+        assert_eq!(reason(ErrorClass::Transient), "QueueUnreachable");
+    }
+}

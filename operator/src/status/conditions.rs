@@ -1,0 +1,136 @@
+//! The conditions of a job.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use migration_api::reasons;
+use migration_api::status::{MigrationJobStatus, RunResult};
+
+use super::{Activity, Seen};
+
+/// Longest message of a condition that Kubernetes' own types allow.
+const LONGEST: usize = 32_768;
+
+struct Draft {
+    kind: &'static str,
+    holds: bool,
+    reason: String,
+    message: String,
+}
+
+impl Draft {
+    fn new(kind: &'static str, holds: bool, reason: &str, message: impl Into<String>) -> Self {
+        Self { kind, holds, reason: reason.to_owned(), message: message.into() }
+    }
+}
+
+/// Computes them. The time of a transition changes only with the status of its condition.
+pub fn compute(old: &[Condition], seen: &Seen<'_>, activity: Activity, new: &MigrationJobStatus) -> Vec<Condition> {
+    let drafts = [ready(seen), progressing(seen, activity), degraded(seen), complete(activity, new), suspended(seen)];
+    drafts.into_iter().map(|draft| condition(draft, old, seen)).collect()
+}
+
+fn condition(draft: Draft, old: &[Condition], seen: &Seen<'_>) -> Condition {
+    let Draft { kind, holds, reason, message } = draft;
+    let status = if holds { "True" } else { "False" };
+    let before = old.iter().find(|condition| condition.type_ == kind && condition.status == status);
+    let now = || Time(Timestamp::from_millisecond(seen.now).unwrap_or_default());
+    Condition {
+        type_: kind.to_owned(),
+        status: status.to_owned(),
+        reason,
+        message: message.chars().take(LONGEST).collect(),
+        observed_generation: seen.generation,
+        last_transition_time: before.map_or_else(now, |condition| condition.last_transition_time.clone()),
+    }
+}
+
+fn ready(seen: &Seen<'_>) -> Draft {
+    match seen.missing.first() {
+        None => Draft::new(
+            reasons::READY,
+            true,
+            reasons::RESOURCES_APPLIED,
+            "queue, table and all that runs in the cluster are in place",
+        ),
+        Some(problem) => Draft::new(
+            reasons::READY,
+            false,
+            reasons::PREREQUISITES_MISSING,
+            format!("{}: {}", problem.reason, problem.message),
+        ),
+    }
+}
+
+fn degraded(seen: &Seen<'_>) -> Draft {
+    let mut problems = seen.missing.iter().chain(seen.faults);
+    let Some(first) = problems.next() else {
+        return Draft::new(reasons::DEGRADED, false, reasons::AS_EXPECTED, "nothing is wrong");
+    };
+    let message = problems.fold(first.message.clone(), |message, next| format!("{message}; also: {}", next.message));
+    Draft::new(reasons::DEGRADED, true, &first.reason, message)
+}
+
+fn progressing(seen: &Seen<'_>, activity: Activity) -> Draft {
+    let draft = |holds, reason: &str, message: &str| Draft::new(reasons::PROGRESSING, holds, reason, message);
+    if seen.suspended {
+        return draft(false, reasons::SUSPENDED_BY_USER, "spec.suspend is true");
+    }
+    let held = seen.missing.iter().chain(seen.faults).next();
+    match (activity, held) {
+        (Activity::Starting | Activity::Scanning | Activity::Transferring, Some(problem)) => {
+            draft(false, &problem.reason, "a run waits; the condition Degraded says what for")
+        }
+        (Activity::Starting, None) => draft(true, reasons::RUN_STARTING, "a run starts"),
+        (Activity::Scanning, None) => draft(true, reasons::SCANNING, "both sides are listed and compared"),
+        (Activity::Transferring, None) => draft(true, reasons::TRANSFERRING, "all is listed; the rest is moved"),
+        (activity, _) => {
+            let (reason, message) = ended(activity);
+            draft(false, reason, message)
+        }
+    }
+}
+
+fn ended(activity: Activity) -> (&'static str, &'static str) {
+    match activity {
+        Activity::Ended(RunResult::Complete) => {
+            (reasons::RUN_COMPLETE, "the last run ended with every object in place")
+        }
+        Activity::Ended(RunResult::PartiallyFailed) => {
+            (reasons::OBJECTS_FAILED, "the last run ended; status.failures names objects that could not be moved")
+        }
+        Activity::Ended(RunResult::Failed) | Activity::SenderFailed => {
+            (reasons::RUN_FAILED, "the last run failed; change spec.trigger.manual to start another one")
+        }
+        Activity::Starting => (reasons::RUN_STARTING, "a run starts"),
+        Activity::Scanning => (reasons::SCANNING, "both sides are listed and compared"),
+        Activity::Transferring => (reasons::TRANSFERRING, "all is listed; the rest is moved"),
+        Activity::Never => (reasons::NO_RUN_YET, "no run was yet"),
+    }
+}
+
+fn complete(activity: Activity, new: &MigrationJobStatus) -> Draft {
+    let holds = activity == Activity::Ended(RunResult::Complete);
+    let (reason, message) = ended(activity);
+    let numbers = new.last_run.as_ref().filter(|_| holds);
+    let numbers = numbers.map(|run| format!("; {} objects moved, {} skipped", run.objects, run.skipped));
+    Draft::new(reasons::COMPLETE, holds, reason, format!("{message}{}", numbers.unwrap_or_default()))
+}
+
+fn suspended(seen: &Seen<'_>) -> Draft {
+    if seen.suspended {
+        Draft::new(
+            reasons::SUSPENDED,
+            true,
+            reasons::SUSPENDED_BY_USER,
+            "spec.suspend is true; set it to false to go on",
+        )
+    } else {
+        Draft::new(reasons::SUSPENDED, false, reasons::NOT_SUSPENDED, "spec.suspend is false")
+    }
+}
+
+/// A condition's status and reason.
+pub fn of<'a>(status: &'a MigrationJobStatus, kind: &str) -> Option<(bool, &'a Condition)> {
+    let condition = status.conditions.iter().find(|condition| condition.type_ == kind)?;
+    Some((condition.status == "True", condition))
+}

@@ -1,0 +1,50 @@
+//! The status for people's eyes.
+
+use migration_api::status::{Display, MigrationJobStatus};
+use migration_core::size::human;
+
+/// What the columns of `kubectl get` show.
+pub fn of(status: &MigrationJobStatus) -> Display {
+    let progress = status.progress.as_ref();
+    let live = status.current_run.is_some();
+    Display {
+        objects: progress.map(|p| format!("{}/{}", p.objects.done, p.objects.total)),
+        bytes: progress.map(|p| format!("{} / {}", human(p.bytes.done), human(p.bytes.total))),
+        rate: if live { progress.and_then(|p| p.rate_bytes_per_second) } else { mean(status) }
+            .map(|rate| format!("{}/s", human(rate))),
+        eta: progress.filter(|_| live).and_then(|p| p.eta_seconds).map(duration),
+        workers: status.workers.map(|workers| format!("{}/{}", workers.ready, workers.desired)),
+    }
+}
+
+/// Mean rate of the last run; none where it moved nothing.
+fn mean(status: &MigrationJobStatus) -> Option<u64> {
+    let run = status.last_run.as_ref().filter(|run| run.bytes > 0)?;
+    let millis = run.ended_at.0.as_millisecond() - run.started_at.0.as_millisecond();
+    let millis = u64::try_from(millis.max(1)).ok()?;
+    u64::try_from(u128::from(run.bytes) * 1_000 / u128::from(millis)).ok()
+}
+
+/// A time as `45s`, `4m10s`, `3h05m`, `2d04h`.
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{}h{:02}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short() {
+        for (seconds, expected) in
+            [(0, "0s"), (59, "59s"), (60, "1m00s"), (250, "4m10s"), (11_100, "3h05m"), (187_200, "2d04h")]
+        {
+            assert_eq!(duration(seconds), expected);
+        }
+    }
+}

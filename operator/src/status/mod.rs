@@ -1,0 +1,235 @@
+//! The last step: what is said of a job. A pure function of what was seen; written only where it changed.
+
+pub mod conditions;
+pub mod display;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use migration_api::status::{
+    Counts, LastRun, MigrationJobStatus, ObjectFailure, Phase, Progress, QueueDepth, Resources, RunResult, Workers,
+};
+use migration_core::error::Blocked;
+use migration_core::outcome::FailureClass;
+use migration_core::progress::{self, RunProgress};
+use migration_core::records::{FailureRecord, Heartbeat, RunRecord, RunResult as CoreResult};
+
+use crate::dereference::cluster::SendJob;
+use crate::dereference::ledger::{LedgerView, RunView};
+use crate::problem::Problem;
+use crate::runs;
+use crate::validate::External;
+
+/// All that was seen of a job.
+#[derive(Clone, Debug)]
+pub struct Seen<'a> {
+    /// metadata.generation.
+    pub generation: Option<i64>,
+    /// spec.suspend.
+    pub suspended: bool,
+    /// What the job needs and does not have. Nothing new starts while there is one.
+    pub missing: &'a [Problem],
+    /// What is wrong with what runs.
+    pub faults: &'a [Problem],
+    /// Queue and table; none where they are not known.
+    pub external: Option<&'a External>,
+    /// Depth of the queue; none where it does not answer.
+    pub depth: Option<QueueDepth>,
+    /// The ledger; none where it does not answer.
+    pub ledger: Option<&'a LedgerView>,
+    /// Jobs that send.
+    pub jobs: &'a [SendJob],
+    /// The workers.
+    pub workers: Workers,
+    /// Runs that the operator started, and what asked for the last one.
+    pub started: (u32, Option<&'a str>),
+    /// A run is asked for and not started yet.
+    pub start_due: bool,
+    /// Milliseconds since 1970.
+    pub now: i64,
+}
+
+/// What a job's run is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// There was no run, and none is on its way.
+    Never,
+    /// A run is on its way and has not begun to list.
+    Starting,
+    /// The buckets are listed.
+    Scanning,
+    /// The rest is moved.
+    Transferring,
+    /// The last run ended so.
+    Ended(RunResult),
+    /// The Job that was to begin a run failed.
+    SenderFailed,
+}
+
+/// Computes the status.
+pub fn compute(old: &MigrationJobStatus, seen: &Seen<'_>) -> MigrationJobStatus {
+    let activity = activity(old, seen);
+    let mut new = MigrationJobStatus {
+        observed_generation: seen.generation,
+        phase: Some(phase(activity, seen.suspended)),
+        workers: Some(seen.workers),
+        queue: seen.depth.or(old.queue),
+        runs_started: seen.started.0,
+        last_manual_run: seen.started.1.map(ToOwned::to_owned),
+        resources: seen.external.map(resources).or_else(|| old.resources.clone()),
+        ..old.clone()
+    };
+    if let Some(ledger) = seen.ledger {
+        run(&mut new, ledger, seen.now);
+    }
+    new.display = Some(display::of(&new));
+    new.conditions = conditions::compute(&old.conditions, seen, activity, &new);
+    new
+}
+
+fn resources(external: &External) -> Resources {
+    let External { queue_url, dead_letter_url, table } = external.clone();
+    Resources { queue_url: Some(queue_url), dead_letter_url: Some(dead_letter_url), table: Some(table) }
+}
+
+/// What the run is doing, by the ledger where it answers, else by what was known of it.
+fn activity(old: &MigrationJobStatus, seen: &Seen<'_>) -> Activity {
+    let Some(ledger) = seen.ledger else { return remembered(old) };
+    let last = ledger.run.as_ref().map(|run| &run.record);
+    if let Some(live) = last.filter(|run| run.end.is_none()) {
+        return if live.scan.closed { Activity::Transferring } else { Activity::Scanning };
+    }
+    // The Job whose run has ended may still be seen as unfinished for a moment.
+    let sends = |job: &&SendJob| job.is_unfinished() && last.is_none_or(|run| run.started_by != job.name);
+    if seen.start_due || seen.jobs.iter().any(|job| sends(&job)) {
+        return Activity::Starting;
+    }
+    if runs::failure(seen.jobs, last).is_some() {
+        return Activity::SenderFailed;
+    }
+    last.and_then(|run| run.end.as_ref()).map_or(Activity::Never, |end| Activity::Ended(result(end.result)))
+}
+
+fn remembered(old: &MigrationJobStatus) -> Activity {
+    match old.phase {
+        Some(Phase::Scanning) => Activity::Scanning,
+        Some(Phase::Transferring) => Activity::Transferring,
+        _ => old.last_run.as_ref().map_or(Activity::Never, |run| Activity::Ended(run.result)),
+    }
+}
+
+fn phase(activity: Activity, suspended: bool) -> Phase {
+    match activity {
+        _ if suspended => Phase::Suspended,
+        Activity::Never | Activity::Starting => Phase::Pending,
+        Activity::Scanning => Phase::Scanning,
+        Activity::Transferring => Phase::Transferring,
+        Activity::Ended(RunResult::Complete) => Phase::Complete,
+        Activity::Ended(RunResult::PartiallyFailed) => Phase::PartiallyFailed,
+        Activity::Ended(RunResult::Failed) | Activity::SenderFailed => Phase::Failed,
+    }
+}
+
+/// The parts of the status that speak of a run.
+fn run(new: &mut MigrationJobStatus, ledger: &LedgerView, now: i64) {
+    let Some(RunView { record, tally, failures }) = &ledger.run else { return };
+    new.current_run = record.end.is_none().then(|| record.run.clone());
+    // Without a tally the run has ended and stands in the status as it ended.
+    let Some(tally) = tally else {
+        if let Some(progress) = &mut new.progress {
+            (progress.rate_bytes_per_second, progress.eta_seconds) = (None, None);
+        }
+        return;
+    };
+    let numbers = progress::progress(record, tally);
+    let rate = record.end.is_none().then(|| ledger.heartbeats.iter().map(|beat| beat.rate).sum::<u64>());
+    new.progress = Some(progress_of(&numbers, rate));
+    new.failures = failures.iter().map(|failure| failure_of(record, failure)).collect();
+    if record.end.is_some() {
+        new.last_run = last_run(record, &numbers, now);
+    }
+}
+
+fn progress_of(numbers: &RunProgress, rate: Option<u64>) -> Progress {
+    let eta_seconds = rate.and_then(|rate| progress::eta_seconds(numbers, rate));
+    Progress {
+        objects: Counts {
+            total: numbers.objects,
+            done: numbers.done,
+            skipped: numbers.skipped,
+            failed: numbers.failed,
+        },
+        bytes: Counts {
+            total: numbers.bytes,
+            done: numbers.done_bytes,
+            skipped: numbers.skipped_bytes,
+            failed: numbers.failed_bytes,
+        },
+        rate_bytes_per_second: rate,
+        eta_seconds,
+    }
+}
+
+fn failure_of(run: &RunRecord, failure: &FailureRecord) -> ObjectFailure {
+    let pair = usize::try_from(failure.pair).ok().and_then(|place| run.pairs.get(place));
+    ObjectFailure {
+        bucket: pair.map(|pair| pair.source_bucket.clone()).unwrap_or_default(),
+        key: failure.key.clone(),
+        class: class(failure.class).to_owned(),
+        message: failure.message.clone(),
+    }
+}
+
+fn class(class: FailureClass) -> &'static str {
+    match class {
+        FailureClass::KeyNotMappable => "KeyNotMappable",
+        FailureClass::AccessDenied => "AccessDenied",
+        FailureClass::Archived => "Archived",
+        FailureClass::Refused => "Refused",
+        FailureClass::SourceChanging => "SourceChanging",
+        FailureClass::DestinationChanging => "DestinationChanging",
+        FailureClass::ChecksumMismatch => "ChecksumMismatch",
+        FailureClass::Exhausted => "Exhausted",
+        FailureClass::DeadLetter => "DeadLetter",
+    }
+}
+
+fn last_run(record: &RunRecord, numbers: &RunProgress, now: i64) -> Option<LastRun> {
+    let end = record.end.as_ref()?;
+    let time = |at: i64| Timestamp::from_millisecond(at).ok().map(Time);
+    Some(LastRun {
+        id: record.run.clone(),
+        started_at: time(record.started).or_else(|| time(now))?,
+        ended_at: time(end.at).or_else(|| time(now))?,
+        result: result(end.result),
+        objects: numbers.done,
+        bytes: numbers.done_bytes,
+        failed: numbers.failed,
+        skipped: numbers.skipped,
+        message: end.message.clone(),
+    })
+}
+
+fn result(result: CoreResult) -> RunResult {
+    match result {
+        CoreResult::Complete => RunResult::Complete,
+        CoreResult::PartiallyFailed => RunResult::PartiallyFailed,
+        CoreResult::Failed => RunResult::Failed,
+    }
+}
+
+/// The sides that workers and jobsender have paused, each once, the longest first.
+pub fn blocked(heartbeats: &[Heartbeat]) -> Vec<Blocked> {
+    let mut all: Vec<Blocked> = heartbeats.iter().flat_map(|beat| beat.blocked.iter().cloned()).collect();
+    all.sort_by(|a, b| (a.since, &a.resource).cmp(&(b.since, &b.resource)));
+    let mut found: Vec<Blocked> = Vec::new();
+    for one in all {
+        if !found.iter().any(|other| (other.side, &other.resource, other.fault) == (one.side, &one.resource, one.fault))
+        {
+            found.push(one);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

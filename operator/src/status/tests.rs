@@ -1,0 +1,196 @@
+use super::*;
+use crate::dereference::cluster::JobState;
+use crate::runs::tests::{failed, job, run as record};
+use crate::status::conditions::of;
+use migration_core::error::{Side, SideFault};
+use migration_core::progress::Tally;
+use migration_core::records::{Counters, EndCounts, ScanCounts};
+
+fn seen<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [SendJob]) -> Seen<'a> {
+    Seen {
+        generation: Some(3),
+        suspended: false,
+        missing: &[],
+        faults: &[],
+        external: None,
+        depth: Some(QueueDepth { visible: 1, in_flight: 2, dead_letters: 0 }),
+        ledger,
+        jobs,
+        workers: Workers { desired: 2, ready: 1 },
+        started: (1, Some("a")),
+        start_due: false,
+        now: 100_000,
+    }
+}
+
+fn view(mut record: RunRecord, done: u64) -> LedgerView {
+    record.scan.counts = ScanCounts { batches: 2, objects: 4, bytes: 4 << 30, in_place: 3, ..ScanCounts::default() };
+    let counts = EndCounts { done, done_bytes: done << 30, ..EndCounts::default() };
+    let tally = Tally { ended: Counters { batches: 1, remainders: 0, counts }, stale: Counters::default() };
+    LedgerView { run: Some(RunView { record, tally: Some(tally), failures: vec![] }), heartbeats: vec![beat(1 << 30)] }
+}
+
+fn beat(rate: u64) -> Heartbeat {
+    Heartbeat { name: "w".into(), at: 0, messages: 1, rate, blocked: vec![] }
+}
+
+fn blocked_by(resource: &str, since: i64) -> Blocked {
+    Blocked {
+        side: Side::Destination,
+        resource: resource.into(),
+        fault: SideFault::CredentialsInvalid,
+        message: "no".into(),
+        since,
+    }
+}
+
+fn conditions_of(status: &MigrationJobStatus) -> Vec<String> {
+    let line = |c: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
+        format!("{}={} {}", c.type_, c.status, c.reason)
+    };
+    status.conditions.iter().map(line).collect()
+}
+
+#[test]
+fn phases_follow_the_run() {
+    let ended = |result| Some(view(record(true, Some(result)), 4));
+    let (idle, busy, broken) = (vec![], vec![job("other", JobState::Unfinished)], vec![job("photos-run-9", failed())]);
+    let own = vec![job("photos-run-1", JobState::Unfinished)];
+    for (ledger, jobs, expected) in [
+        (Some(LedgerView::default()), &idle, Phase::Pending),
+        (Some(LedgerView::default()), &busy, Phase::Pending),
+        (Some(LedgerView::default()), &broken, Phase::Failed),
+        (Some(view(record(false, None), 0)), &busy, Phase::Scanning),
+        (Some(view(record(true, None), 0)), &idle, Phase::Transferring),
+        (ended(CoreResult::Complete), &idle, Phase::Complete),
+        (ended(CoreResult::Complete), &own, Phase::Complete),
+        (ended(CoreResult::Complete), &busy, Phase::Pending),
+        (ended(CoreResult::PartiallyFailed), &idle, Phase::PartiallyFailed),
+        (ended(CoreResult::Failed), &idle, Phase::Failed),
+        (None, &idle, Phase::Pending),
+    ] {
+        let status = compute(&MigrationJobStatus::default(), &seen(ledger.as_ref(), jobs));
+        assert_eq!(status.phase, Some(expected), "{ledger:?} {jobs:?}");
+        let suspended = Seen { suspended: true, ..seen(ledger.as_ref(), jobs) };
+        assert_eq!(compute(&MigrationJobStatus::default(), &suspended).phase, Some(Phase::Suspended));
+    }
+}
+
+#[test]
+fn a_live_run_shows_its_numbers() {
+    let ledger = view(record(true, None), 2);
+    let status = compute(&MigrationJobStatus::default(), &seen(Some(&ledger), &[]));
+    let progress = status.progress.clone().unwrap();
+    assert_eq!(progress.objects, Counts { total: 4, done: 2, skipped: 3, failed: 0 });
+    assert_eq!((progress.rate_bytes_per_second, progress.eta_seconds), (Some(1 << 30), Some(2)));
+    let display = status.display.clone().unwrap();
+    assert_eq!(display.objects.as_deref(), Some("2/4"));
+    assert_eq!(display.bytes.as_deref(), Some("2.0 GiB / 4.0 GiB"));
+    assert_eq!((display.rate.as_deref(), display.eta.as_deref()), (Some("1.0 GiB/s"), Some("2s")));
+    assert_eq!(display.workers.as_deref(), Some("1/2"));
+    assert_eq!((status.current_run.as_deref(), status.last_run), (Some("r1"), None));
+    assert_eq!((status.runs_started, status.last_manual_run.as_deref()), (1, Some("a")));
+}
+
+#[test]
+fn a_run_that_ended_is_summed_up_and_stays_so() {
+    let ledger = view(record(true, Some(CoreResult::Complete)), 4);
+    let ended = compute(&MigrationJobStatus::default(), &seen(Some(&ledger), &[]));
+    let last = ended.last_run.clone().unwrap();
+    assert_eq!((last.id.as_str(), last.objects, last.skipped), ("r1", 4, 3));
+    assert_eq!(ended.display.as_ref().unwrap().rate.as_deref(), Some("512.0 MiB/s"), "4 GiB in 8 s");
+    // The next look does not read its batches again.
+    let mut later = ledger;
+    later.run.as_mut().unwrap().tally = None;
+    let again = compute(&ended, &Seen { now: 900_000, ..seen(Some(&later), &[]) });
+    assert_eq!(again, ended);
+    assert_eq!(compute(&again, &Seen { now: 990_000, ..seen(Some(&later), &[]) }), again);
+}
+
+#[test]
+fn conditions_say_what_is_so_and_why() {
+    let none = MigrationJobStatus::default();
+    let live = view(record(true, None), 2);
+    let moving = compute(&none, &seen(Some(&live), &[]));
+    assert_eq!(
+        conditions_of(&moving),
+        [
+            "Ready=True ResourcesApplied",
+            "Progressing=True Transferring",
+            "Degraded=False AsExpected",
+            "Complete=False Transferring",
+            "Suspended=False NotSuspended",
+        ]
+    );
+    let fault = [Problem::new("DestinationCredentialsInvalid", "destination bucket b: no")];
+    let held = compute(&moving, &Seen { faults: &fault, ..seen(Some(&live), &[]) });
+    assert_eq!(
+        conditions_of(&held),
+        [
+            "Ready=True ResourcesApplied",
+            "Progressing=False DestinationCredentialsInvalid",
+            "Degraded=True DestinationCredentialsInvalid",
+            "Complete=False Transferring",
+            "Suspended=False NotSuspended",
+        ]
+    );
+    let missing = [Problem::new("SecretMissing", "Secret k"), Problem::new("QueueNotFound", "queue q")];
+    let waits = compute(&none, &Seen { missing: &missing, ledger: None, ..seen(None, &[]) });
+    assert_eq!(conditions_of(&waits)[0], "Ready=False PrerequisitesMissing");
+    let (degraded, condition) = of(&waits, "Degraded").unwrap();
+    assert!(degraded && condition.message == "Secret k; also: queue q", "{}", condition.message);
+    let ended = view(record(true, Some(CoreResult::Complete)), 4);
+    let done = compute(&none, &Seen { suspended: true, ..seen(Some(&ended), &[]) });
+    assert_eq!(conditions_of(&done)[3..], ["Complete=True RunComplete", "Suspended=True SuspendedByUser"]);
+    assert!(of(&done, "Complete").unwrap().1.message.contains("4 objects moved, 3 skipped"));
+}
+
+#[test]
+fn the_time_of_a_transition_changes_with_the_status_only() {
+    let live = view(record(true, None), 2);
+    let first = compute(&MigrationJobStatus::default(), &seen(Some(&live), &[]));
+    let fault = [Problem::new("X", "y")];
+    let later = Seen { now: 200_000, faults: &fault, ..seen(Some(&live), &[]) };
+    let second = compute(&first, &later);
+    let at = |status, kind| of(status, kind).unwrap().1.last_transition_time.0.as_millisecond();
+    assert_eq!((at(&first, "Ready"), at(&second, "Ready")), (100_000, 100_000));
+    assert_eq!((at(&first, "Degraded"), at(&second, "Degraded")), (100_000, 200_000));
+    assert_eq!(of(&second, "Ready").unwrap().1.observed_generation, Some(3));
+}
+
+#[test]
+fn a_ledger_that_does_not_answer_leaves_what_is_known() {
+    let live = view(record(true, None), 2);
+    let known = compute(&MigrationJobStatus::default(), &seen(Some(&live), &[]));
+    let blind = compute(&known, &Seen { depth: None, ..seen(None, &[]) });
+    assert_eq!((blind.phase, &blind.progress, blind.queue), (known.phase, &known.progress, known.queue));
+}
+
+#[test]
+fn a_paused_side_is_told_once() {
+    let beats: Vec<_> = [("b", 9), ("a", 5), ("b", 7)]
+        .map(|(resource, since)| Heartbeat { blocked: vec![blocked_by(resource, since)], ..beat(0) })
+        .into();
+    let found: Vec<_> = blocked(&beats).into_iter().map(|one| (one.resource, one.since)).collect();
+    assert_eq!(found, [("a".to_owned(), 5), ("b".to_owned(), 7)]);
+}
+
+#[test]
+fn failures_name_bucket_key_and_kind() {
+    let mut ledger = view(record(true, None), 2);
+    let run = ledger.run.as_mut().unwrap();
+    run.record.pairs = vec![(&crate::validate::tests::resource().spec.buckets[0]).into()];
+    run.failures = vec![FailureRecord {
+        pair: 0,
+        key: "k".into(),
+        size: 1,
+        class: FailureClass::KeyNotMappable,
+        message: "too long".into(),
+        attempts: 1,
+        request_ids: vec![],
+        at: 0,
+    }];
+    let status = compute(&MigrationJobStatus::default(), &seen(Some(&ledger), &[]));
+    let failure = &status.failures[0];
+    assert_eq!((failure.bucket.as_str(), failure.key.as_str(), failure.class.as_str()), ("a", "k", "KeyNotMappable"));
+}
