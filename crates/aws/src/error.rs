@@ -37,7 +37,9 @@ where
 {
     use ErrorClass::{Refused, Side, Transient};
     if let Some(credentials) = find::<CredentialsError>(error) {
-        let message = format!("failed to load credentials: {}", causes(credentials));
+        // The error itself only says that there is none; its source says why.
+        let why = credentials.source().map_or_else(|| credentials.to_string(), causes);
+        let message = format!("failed to load credentials: {why}");
         return ServiceError::new(
             Side(SideFault::CredentialsMissing),
             operation,
@@ -56,7 +58,14 @@ where
         SdkError::TimeoutError(_) => (Transient, "Timeout"),
         _ => (Transient, "InvalidResponse"),
     };
-    let mut built = ServiceError::new(class, operation, code, shorten(&causes(error)));
+    // Before a connection is tried the SDK repeats the whole request in its outer errors; the innermost says enough.
+    let message = match error {
+        SdkError::DispatchFailure(failure) if failure.is_other() => {
+            chain(error).last().map(ToString::to_string).unwrap_or_default()
+        }
+        error => causes(error),
+    };
+    let mut built = ServiceError::new(class, operation, code, shorten(&message));
     built.request_id = error.request_id().map(ToOwned::to_owned);
     built
 }

@@ -112,3 +112,6 @@ impl ObjectStore for S3Store {
         list::uploads(&self.client, bucket, key).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// body. Over SQS's longest wait of 20 s.
 const SMALL_REQUEST: Duration = Duration::from_secs(30);
 /// Completing a large upload takes minutes. Source: `CompleteMultipartUpload` in the S3 API reference.
-pub(crate) const COMPLETE_REQUEST: Duration = Duration::from_secs(600);
+pub(crate) const COMPLETE_REQUEST: Duration = Duration::from_mins(10);
 /// Below this many bytes a second over the whole of a body a sending is broken off and tried again.
 const SLOWEST_UPLOAD: u64 = 64 << 10;
 /// How long an answer's body may stand still.

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Builder;
-use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{
+    Message, MessageAttributeValue, MessageSystemAttributeName, SendMessageBatchRequestEntry,
+    SendMessageBatchResultEntry,
+};
 use aws_smithy_types::error::operation::BuildError;
 use migration_core::config::QueueConfig;
 use migration_core::error::{ErrorClass, ServiceError};
@@ -121,7 +124,7 @@ impl Queue for SqsQueue {
         for failed in output.failed() {
             tracing::warn!(code = failed.code(), message = failed.message(), "message was not taken by the queue");
         }
-        let taken: BTreeSet<&str> = output.successful().iter().map(|entry| entry.id()).collect();
+        let taken: BTreeSet<&str> = output.successful().iter().map(SendMessageBatchResultEntry::id).collect();
         Ok((0..messages.len()).filter(|place| !taken.contains(place.to_string().as_str())).collect())
     }
 

@@ -93,7 +93,8 @@ fn transaction_item(table: &str, write: &Write) -> Result<TransactWriteItem, Ser
             item.delete(delete.build().map_err(unbuilt)?)
         }
         Write::Add { key, deltas, expires_at } => {
-            let Expression { text, names, values } = addition(deltas, *expires_at);
+            let Expression { text, names, values } = addition(deltas, *expires_at)
+                .ok_or_else(|| invalid(format!("the addition to {} names nothing to add", key.sort)))?;
             let update = Update::builder()
                 .table_name(table)
                 .set_key(Some(key_of(key)))
@@ -130,8 +131,9 @@ fn expression(condition: &Condition) -> Expression {
     }
 }
 
-/// The update that adds. Deltas of one attribute are summed: an expression may name it once.
-fn addition(deltas: &[(String, i64)], expires_at: Option<i64>) -> Expression {
+/// The update that adds; none where there is nothing to add and no expiry to set, which DynamoDB has no expression for.
+/// Deltas of one attribute are summed: an expression may name it once.
+fn addition(deltas: &[(String, i64)], expires_at: Option<i64>) -> Option<Expression> {
     let mut sums = BTreeMap::new();
     for (name, delta) in deltas {
         let sum: &mut i64 = sums.entry(name.as_str()).or_default();
@@ -148,11 +150,8 @@ fn addition(deltas: &[(String, i64)], expires_at: Option<i64>) -> Expression {
     let expiry = expires_at.map(|time| place(TTL, time)).map(|n| format!("SET #{n} = :{n}"));
     let added = (!added.is_empty()).then(|| format!("ADD {}", added.join(", ")));
     let text: Vec<String> = added.into_iter().chain(expiry).collect();
-    if text.is_empty() {
-        // The item is made, with nothing in it.
-        return Expression::default();
-    }
-    Expression { text: Some(text.join(" ")), names: Some(names), values: Some(values) }
+    let text = Some(text.join(" ")).filter(|text| !text.is_empty())?;
+    Some(Expression { text: Some(text), names: Some(names), values: Some(values) })
 }
 
 fn invalid(message: String) -> ServiceError {

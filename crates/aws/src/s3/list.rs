@@ -3,7 +3,7 @@
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{EncodingType, MultipartUpload, Object};
 use migration_core::compare::ListedObject;
-use migration_core::error::ServiceError;
+use migration_core::error::{ErrorClass, ServiceError, SideFault};
 use migration_core::etag::ETag;
 use migration_core::ports::{ListPage, ListRequest, OpenUpload};
 
@@ -34,6 +34,14 @@ impl Keys {
     }
 }
 
+/// A bare 404 to a request that names no object means the bucket, or that no S3 service is there.
+fn of_bucket(error: ServiceError) -> ServiceError {
+    match error.class {
+        ErrorClass::NoSuchKey => ServiceError { class: ErrorClass::Side(SideFault::NotFound), ..error },
+        _ => error,
+    }
+}
+
 pub(super) async fn objects(client: &Client, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
     let page = client
         .list_objects_v2()
@@ -45,7 +53,7 @@ pub(super) async fn objects(client: &Client, request: ListRequest<'_>) -> Result
         .set_continuation_token(request.continuation.map(ToOwned::to_owned))
         .send()
         .await
-        .map_err(|error| service_error(Service::S3, LIST, &error))?;
+        .map_err(|error| of_bucket(service_error(Service::S3, LIST, &error)))?;
     let continuation = page.next_continuation_token().map(ToOwned::to_owned);
     // A listing that ends early would look like objects that are not there.
     let continuation = match (page.is_truncated() == Some(true), continuation) {
@@ -81,7 +89,7 @@ pub(super) async fn uploads(client: &Client, bucket: &str, key: &str) -> Result<
             .set_upload_id_marker(upload_marker.flatten())
             .send()
             .await
-            .map_err(|error| service_error(Service::S3, LIST_UPLOADS, &error))?;
+            .map_err(|error| of_bucket(service_error(Service::S3, LIST_UPLOADS, &error)))?;
         let keys = Keys::of(page.encoding_type(), LIST_UPLOADS);
         for upload in page.uploads() {
             if keys.read(upload.key())? == key {

@@ -8,7 +8,7 @@ use migration_core::ports::{PartsPage, UploadRef, WriteCondition, Written};
 use migration_core::resume::ListedPart;
 
 use super::S3Store;
-use super::write::written;
+use super::write::{conditional, written};
 use crate::error::{Service, invalid_response, service_error};
 use crate::sdk::COMPLETE_REQUEST;
 
@@ -71,7 +71,7 @@ pub(super) async fn complete(
     };
     // The SDK looks for an error in the body of a 200 itself.
     let sent = complete.customize().config_override(S3Store::within(COMPLETE_REQUEST)).send().await;
-    let output = sent.map_err(|error| service_error(Service::S3, COMPLETE, &error))?;
+    let output = sent.map_err(|error| conditional(service_error(Service::S3, COMPLETE, &error), condition))?;
     written(COMPLETE, output.e_tag(), output.server_side_encryption(), None)
 }
 

@@ -1,6 +1,8 @@
 //! Objects and parts on their way.
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Builder;
+use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
@@ -79,7 +81,7 @@ pub(super) async fn put(
     };
     // Content-MD5 is signed and protects the body, so that its SHA-256 need not be.
     let sent = put.customize().config_override(within).mutate_request(headers).disable_payload_signing().send().await;
-    let output = sent.map_err(|error| service_error(Service::S3, PUT, &error))?;
+    let output = sent.map_err(|error| conditional(service_error(Service::S3, PUT, &error), request.condition))?;
     written(PUT, output.e_tag(), output.server_side_encryption(), output.sse_customer_algorithm())
 }
 
@@ -91,7 +93,9 @@ pub(super) async fn create_upload(
     let headers = headers(CREATE, request.attributes)?;
     let create = client.create_multipart_upload().bucket(request.bucket).key(request.key);
     let create = with_attributes!(create, request.attributes, request.tags, storage_class);
-    let output = create.customize().mutate_request(headers).send().await;
+    // Sent once: an upload whose id was lost with the answer can't be told from another's, and the caller must know.
+    let once = Builder::new().retry_config(RetryConfig::disabled());
+    let output = create.customize().config_override(once).mutate_request(headers).send().await;
     let output = output.map_err(|error| service_error(Service::S3, CREATE, &error))?;
     output.upload_id.ok_or_else(|| invalid_response(CREATE, "the answer has no upload id"))
 }
@@ -113,6 +117,17 @@ pub(super) async fn put_part(client: &Client, request: PutPart<'_>) -> Result<Wr
         .await
         .map_err(|error| service_error(Service::S3, PUT_PART, &error))?;
     written(PUT_PART, output.e_tag(), output.server_side_encryption(), output.sse_customer_algorithm())
+}
+
+/// `If-Match` where there is no object is answered with 404: it is a condition that does not hold.
+/// Source: "Conditional writes", S3 User Guide.
+pub(super) fn conditional(error: ServiceError, condition: &WriteCondition) -> ServiceError {
+    match (error.class, condition) {
+        (ErrorClass::NoSuchKey, WriteCondition::Matches(_)) => {
+            ServiceError { class: ErrorClass::PreconditionFailed, ..error }
+        }
+        _ => error,
+    }
 }
 
 /// What an answer says of something written.
@@ -154,6 +169,17 @@ mod tests {
             assert_eq!((written.etag.as_str(), written.etag_is_md5), ("e", expected), "{encryption:?}");
         }
         assert_eq!(written(PUT, None, None, None).unwrap_err().class, ErrorClass::Transient);
+    }
+
+    #[test]
+    fn a_match_with_nothing_is_a_condition_that_does_not_hold() {
+        let absent = || ServiceError::new(ErrorClass::NoSuchKey, PUT, "NoSuchKey", "");
+        for (condition, expected) in [
+            (WriteCondition::Matches(ETag::new("e")), ErrorClass::PreconditionFailed),
+            (WriteCondition::Any, ErrorClass::NoSuchKey),
+        ] {
+            assert_eq!(conditional(absent(), &condition).class, expected);
+        }
     }
 
     #[test]

@@ -10,8 +10,8 @@ fn number(n: i64) -> AttributeValue {
     AttributeValue::N(n.to_string())
 }
 
-fn names<const N: usize>(names: [(&str, &str); N]) -> Option<HashMap<String, String>> {
-    Some(names.map(|(place, name)| (place.to_owned(), name.to_owned())).into())
+fn names<const N: usize>(names: [(&str, &str); N]) -> HashMap<String, String> {
+    names.map(|(place, name)| (place.to_owned(), name.to_owned())).into()
 }
 
 #[test]
@@ -36,23 +36,23 @@ fn conditions_name_attributes_by_alias() {
     assert_eq!(expression(&Condition::Always), Expression::default());
     let absent = expression(&Condition::Absent);
     assert_eq!(absent.text.as_deref(), Some("attribute_not_exists(#0)"));
-    assert_eq!((absent.names, absent.values), (names([("#0", "pk")]), None));
+    assert_eq!((absent.names, absent.values), (Some(names([("#0", "pk")])), None));
     let revision = expression(&Condition::Revision(7));
     assert_eq!(revision.text.as_deref(), Some("#0 = :0"));
-    assert_eq!(revision.names, names([("#0", "revision")]));
+    assert_eq!(revision.names, Some(names([("#0", "revision")])));
     assert_eq!(revision.values, Some(HashMap::from([(":0".to_owned(), number(7))])));
 }
 
 #[test]
 fn additions_are_one_update() {
     let deltas = [("b".to_owned(), 1), ("a".to_owned(), -2), ("b".to_owned(), 4)];
-    let update = addition(&deltas, Some(9));
+    let update = addition(&deltas, Some(9)).unwrap();
     assert_eq!(update.text.as_deref(), Some("ADD #0 :0, #1 :1 SET #2 = :2"));
-    assert_eq!(update.names, names([("#0", "a"), ("#1", "b"), ("#2", "ttl")]));
+    assert_eq!(update.names, Some(names([("#0", "a"), ("#1", "b"), ("#2", "ttl")])));
     let values = [(":0", -2), (":1", 5), (":2", 9)].map(|(place, n)| (place.to_owned(), number(n)));
     assert_eq!(update.values, Some(values.into()));
-    assert_eq!(addition(&[], Some(9)).text.as_deref(), Some("SET #0 = :0"));
-    assert_eq!(addition(&[], None), Expression::default());
+    assert_eq!(addition(&[], Some(9)).unwrap().text.as_deref(), Some("SET #0 = :0"));
+    assert_eq!(addition(&[], None), None);
 }
 
 #[test]
