@@ -6,8 +6,8 @@
 //! |---|---|---|
 //! | credentials could not be loaded | `CredentialsNotLoaded` | side: `CredentialsMissing` |
 //! | the request can't be built from its values | `InvalidRequest` | `Refused` |
-//! | no connection, or it broke; a name that can't be resolved | `ConnectionFailed` | `Transient` |
-//! | too slow | `Timeout` | `Transient` |
+//! | no connection, or it broke; a name that can't be resolved | `ConnectionFailed` | `NoAnswer` |
+//! | too slow | `Timeout` | `NoAnswer` |
 //! | an answer that can't be understood | `InvalidResponse` | `Transient` |
 //!
 //! What a service answered is sorted by [`table`].
@@ -35,7 +35,7 @@ pub(crate) fn service_error<E>(service: Service, operation: &str, error: &SdkErr
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    use ErrorClass::{Refused, Side, Transient};
+    use ErrorClass::{NoAnswer, Refused, Side, Transient};
     if let Some(credentials) = find::<CredentialsError>(error) {
         // The error itself only says that there is none; its source says why.
         let why = credentials.source().map_or_else(|| credentials.to_string(), causes);
@@ -53,9 +53,9 @@ where
         }
         SdkError::ConstructionFailure(_) => (Refused, "InvalidRequest"),
         SdkError::DispatchFailure(failure) if failure.is_user() => (Refused, "InvalidRequest"),
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => (Transient, "Timeout"),
-        SdkError::DispatchFailure(_) => (Transient, "ConnectionFailed"),
-        SdkError::TimeoutError(_) => (Transient, "Timeout"),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => (NoAnswer, "Timeout"),
+        SdkError::DispatchFailure(_) => (NoAnswer, "ConnectionFailed"),
+        SdkError::TimeoutError(_) => (NoAnswer, "Timeout"),
         _ => (Transient, "InvalidResponse"),
     };
     // Before a connection is tried the SDK repeats the whole request in its outer errors; the innermost says enough.
