@@ -1,1 +1,72 @@
-fn main() {}
+//! What the tests and the demo run on: see `kind-tests --help`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use kind_tests::{demo, report, services};
+
+/// Services, results and the demo of the tests on a cluster.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the local services and the proxies, where they don't run.
+    Up,
+    /// Stop them; what they hold is gone.
+    Down,
+    /// Succeed where they run.
+    Running,
+    /// Run the proxies in the foreground.
+    #[command(hide = true)]
+    Proxies,
+    /// Move a tree of real files and show it.
+    Demo,
+    /// Forget the results of earlier tests.
+    Clear,
+    /// Print the table of the results; fails where one did.
+    Results {
+        /// Write it, with a heading, to this file too.
+        #[arg(long)]
+        write: Option<PathBuf>,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kind-tests: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Up => services::up().await,
+        Command::Down => services::down().await,
+        Command::Running => services::running(),
+        Command::Proxies => services::run_proxies().await,
+        Command::Demo => demo::run().await,
+        Command::Clear => report::clear(),
+        Command::Results { write } => results(write),
+    }
+}
+
+fn results(write: Option<PathBuf>) -> anyhow::Result<()> {
+    let rows = report::rows()?;
+    let table = report::table(&rows);
+    println!("{table}");
+    if let Some(path) = write {
+        std::fs::write(path, format!("# Results of `make e2e`\n\nWritten by the run itself.\n\n{table}"))?;
+    }
+    let failed = rows.iter().filter(|row| !row.passed).count();
+    anyhow::ensure!(failed == 0 && !rows.is_empty(), "{failed} of {} cases failed", rows.len());
+    Ok(())
+}

@@ -1,0 +1,53 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# One build directory for all checkouts, so that a fresh one does not compile the dependencies again.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/s3-migration-operator/target
+CLUSTER := bash kind-tests/cluster/cluster.sh
+# The dependencies are compiled once, for all crates together and in one profile.
+CARGO_FLAGS := --release --workspace --locked
+
+.PHONY: help setup build lint unit generate check-generated images test smoke e2e demo-cluster demo-clean
+
+help: ## Show what there is
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+setup: ## Install what building and testing needs (Debian, Ubuntu), or say what is missing
+	@bash scripts/setup.sh
+
+build: setup ## Build all programs
+	cargo build $(CARGO_FLAGS)
+
+lint: setup ## Formatting and lints, without compiling the dependencies again
+	bash scripts/lint.sh
+
+unit: setup ## Tests that need no cluster
+	cargo test $(CARGO_FLAGS)
+	cd kind-tests/checker && "$$(bash ../services/venv.sh)/bin/python" -m unittest
+
+generate: build ## Write the generated files: crds/ and the chart's copy
+	bash scripts/generate.sh
+
+check-generated: build
+	bash scripts/generate.sh --check
+
+images: build ## Build the images and load them into the cluster
+	$(CLUSTER) up
+	bash kind-tests/cluster/images.sh
+
+smoke: build ## A whole job on a cluster, in a few minutes
+	bash scripts/cluster-tests.sh smoke
+
+test: lint unit check-generated smoke ## All tests up to the cluster smoke (what CI runs)
+
+e2e: build ## The long tests on a cluster, written to kind-tests/RESULTS.md
+	bash scripts/cluster-tests.sh e2e
+
+demo-cluster: build ## From nothing to a finished migration of real files on a cluster of this machine
+	bash scripts/install.sh
+	eval "$$($(CLUSTER) env)"; "$$CARGO_TARGET_DIR/release/kind-tests" demo
+
+demo-clean: build ## Take away the demo's cluster and services
+	"$$CARGO_TARGET_DIR/release/kind-tests" down
+	$(CLUSTER) down

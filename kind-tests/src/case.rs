@@ -1,0 +1,242 @@
+//! One case: a namespace, buckets and users of its own, and what is kept of it.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use rand::Rng as _;
+use serde_json::{Value, json};
+
+use crate::kubernetes::Cluster;
+use crate::proxy::log::Event;
+use crate::report::{self, Row};
+use crate::services::{self, AccessKey, REGION, Side};
+use crate::tree::{Object, select, upload};
+use crate::{logs, paths};
+
+/// The name of each case's job.
+pub const JOB: &str = "job";
+/// How long a run of a test's tree may take.
+pub const RUN_LIMIT: Duration = Duration::from_secs(420);
+
+/// A case under way.
+pub struct Case {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The namespace of the case's job.
+    pub namespace: String,
+    /// The bucket that is read.
+    pub source: String,
+    /// The bucket that is written.
+    pub destination: String,
+    /// The key that the job has for the source.
+    pub source_key: Option<AccessKey>,
+    /// The key that the job has for the destination.
+    pub destination_key: Option<AccessKey>,
+    notes: Vec<String>,
+    since: usize,
+}
+
+/// Runs a case: notes how it ended, keeps the logs of all parts where it failed, and takes away what it made.
+pub async fn run(name: &str, body: impl AsyncFnOnce(&mut Case) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let mut case = Case::new(name).await?;
+    let result = body(&mut case).await;
+    if let Err(error) = &result {
+        case.note(format!("{error:#}"));
+        let kept = paths::results()?.join(&case.namespace);
+        if let Err(error) = logs::collect(&case.cluster, &case.namespace, &kept).await {
+            case.note(format!("the logs could not be kept: {error:#}"));
+        }
+        case.note(format!("logs in {}", kept.display()));
+    }
+    let row = Row {
+        case: name.to_owned(),
+        passed: result.is_ok(),
+        seconds: began.elapsed().as_secs_f64(),
+        notes: case.notes.clone(),
+    };
+    report::add(&row)?;
+    eprint!("{}", report::table(&[row]));
+    let cleared = case.clear().await;
+    result.and(cleared)
+}
+
+impl Case {
+    async fn new(name: &str) -> anyhow::Result<Self> {
+        let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
+        let short: String = words.join("-").to_lowercase().chars().take(30).collect();
+        let tag = format!("{:06x}", rand::rng().random_range(0..0x0100_0000));
+        let namespace = format!("{}-{tag}", short.trim_end_matches('-'));
+        let cluster = Cluster::connect().await?;
+        cluster.create_namespace(&namespace).await?;
+        Ok(Self {
+            cluster,
+            source: format!("from-{namespace}"),
+            destination: format!("to-{namespace}"),
+            namespace,
+            source_key: None,
+            destination_key: None,
+            notes: Vec::new(),
+            since: services::proxies().next().await?,
+        })
+    }
+
+    /// Keeps something for the table.
+    pub fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    /// Fills the source bucket, makes the destination bucket, users of both sides and of the queue, and their Secrets.
+    pub async fn prepare(&mut self, objects: &[Object]) -> anyhow::Result<()> {
+        upload::seed(&services::s3(Side::Source), &self.source, objects).await?;
+        upload::create_bucket(&services::s3(Side::Destination), &self.destination).await?;
+        self.users().await
+    }
+
+    /// Makes the users and their Secrets.
+    pub async fn users(&mut self) -> anyhow::Result<()> {
+        let name = self.namespace.clone();
+        let source = services::create_user(Side::Source, &name, &services::source_policy(&self.source))?;
+        let destination =
+            services::create_user(Side::Destination, &name, &services::destination_policy(&self.destination))?;
+        let control = services::create_user(Side::Control, &name, &services::control_policy())?;
+        self.put_keys("source-keys", &source).await?;
+        self.put_keys("destination-keys", &destination).await?;
+        self.put_keys("control-keys", &control).await?;
+        self.source_key = Some(source);
+        self.destination_key = Some(destination);
+        Ok(())
+    }
+
+    /// Writes a Secret with a key.
+    pub async fn put_keys(&self, name: &str, key: &AccessKey) -> anyhow::Result<()> {
+        self.put_secret(name, &[("AWS_ACCESS_KEY_ID", &key.id), ("AWS_SECRET_ACCESS_KEY", &key.secret)]).await
+    }
+
+    /// Writes a Secret.
+    pub async fn put_secret(&self, name: &str, entries: &[(&str, &str)]) -> anyhow::Result<()> {
+        let entries: BTreeMap<&str, &str> = entries.iter().copied().collect();
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": entries});
+        self.cluster.apply(&self.namespace, &secret).await
+    }
+
+    /// The case's job, as a user would write it.
+    pub fn job(&self) -> Value {
+        let keys = |name: &str| json!({"secretRef": {"name": name}});
+        let s3 = |side: Side, secret: &str| {
+            json!({
+                "region": REGION, "endpoint": side.endpoint_of_pods(), "pathStyle": true, "credentials": keys(secret),
+            })
+        };
+        let control = json!({"region": REGION, "endpoint": Side::Control.endpoint_of_pods(), "credentials": keys("control-keys")});
+        json!({
+            "apiVersion": "s3migration.dev/v1alpha1",
+            "kind": "MigrationJob",
+            "metadata": {"name": JOB},
+            "spec": {
+                "buckets": [{"sourceBucket": self.source, "destinationBucket": self.destination}],
+                "source": s3(Side::Source, "source-keys"),
+                "destination": s3(Side::Destination, "destination-keys"),
+                "filters": {"ignore": select::ignore_patterns(&self.source)},
+                "queue": control,
+                "ledger": control,
+                "scaling": {"maxReplicas": 3, "targetBatchesPerWorker": 2, "scaleDownDelaySeconds": 5},
+            },
+        })
+    }
+
+    /// Applies the case's job.
+    pub async fn apply(&self, job: &Value) -> anyhow::Result<()> {
+        self.cluster.apply(&self.namespace, job).await.context("failed to apply the job")
+    }
+
+    /// Changes fields of the spec, leaving the others.
+    pub async fn patch_spec(&self, spec: &Value) -> anyhow::Result<()> {
+        let patch = kube::api::Patch::Merge(json!({"spec": spec}));
+        self.cluster.jobs(&self.namespace).patch(JOB, &Default::default(), &patch).await?;
+        Ok(())
+    }
+
+    /// Watches the case's job, see [`Cluster::watch_job`].
+    pub async fn watch<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        check: impl AsyncFnMut(Option<&Value>) -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<T> {
+        self.cluster.watch_job(&self.namespace, JOB, what, limit, check).await
+    }
+
+    /// Waits until the last run ended, and is not the run `before`; gives the job.
+    pub async fn run_ended(&self, phase: &str, before: Option<&str>, limit: Duration) -> anyhow::Result<Value> {
+        self.watch(&format!("phase {phase}"), limit, async |job: Option<&Value>| {
+            let Some(job) = job else { return Ok(None) };
+            let last = job.pointer("/status/lastRun/id").and_then(Value::as_str);
+            let ended = last.is_some() && last != before && job.pointer("/status/currentRun").is_none();
+            let now = job.pointer("/status/phase").and_then(Value::as_str);
+            ensure!(
+                !ended || !matches!(now, Some("Complete" | "PartiallyFailed" | "Failed")) || now == Some(phase),
+                "the run ended with {now:?} and not with {phase}: {:#}",
+                job["status"]
+            );
+            Ok((ended && now == Some(phase)).then(|| job.clone()))
+        })
+        .await
+    }
+
+    /// Waits until the Degraded condition is as wanted; gives its reason and message.
+    pub async fn degraded(&self, reason: &str, limit: Duration) -> anyhow::Result<String> {
+        self.watch(&format!("Degraded with reason {reason}"), limit, async |job: Option<&Value>| {
+            let found = job.and_then(|job| crate::kubernetes::condition(job, "Degraded"));
+            Ok(found.filter(|(status, r, _)| *status == "True" && *r == reason).map(|(_, _, m)| m.to_owned()))
+        })
+        .await
+    }
+
+    /// Deletes the case's job and waits until it is gone.
+    pub async fn delete_job(&self, limit: Duration) -> anyhow::Result<()> {
+        self.cluster.jobs(&self.namespace).delete(JOB, &Default::default()).await?;
+        self.watch("the job to be gone", limit, async |job: Option<&Value>| Ok(job.is_none().then_some(()))).await
+    }
+
+    /// The requests on one of the case's buckets since the case began, or from a number on.
+    pub async fn events(&self, side: Side, since: Option<usize>) -> anyhow::Result<Vec<Event>> {
+        let bucket = if side == Side::Source { &self.source } else { &self.destination };
+        services::proxies().events(since.unwrap_or(self.since), bucket).await
+    }
+
+    /// Lets the independent checker compare both buckets; gives its last line, or fails with what it printed.
+    pub fn check(&self, prefix: &str) -> anyhow::Result<String> {
+        let side = |side: Side, bucket: &str, prefix: &str| json!({"endpoint": side.endpoint(), "key": "test", "secret": "test", "bucket": bucket, "prefix": prefix});
+        let work = json!({
+            "source": side(Side::Source, &self.source, ""),
+            "destination": side(Side::Destination, &self.destination, prefix),
+            "ignore": select::ignore_patterns(&self.source),
+        });
+        let file = paths::results()?.join(format!("{}-check.json", self.namespace));
+        std::fs::write(&file, work.to_string()).context("failed to write the checker's work")?;
+        let program = paths::here("checker/check.py");
+        let output =
+            Command::new(services::python()?).arg(program).arg(file).output().context("failed to run check.py")?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "the independent checker found differences:\n{printed}{errors}");
+        Ok(printed.lines().last().unwrap_or_default().to_owned())
+    }
+
+    async fn clear(&self) -> anyhow::Result<()> {
+        // A job that is left must not hold the namespace: the operator may be what failed.
+        let jobs = self.cluster.jobs(&self.namespace);
+        if jobs.get_opt(JOB).await?.is_some() && self.delete_job(Duration::from_secs(60)).await.is_err() {
+            let patch = kube::api::Patch::Merge(json!({"metadata": {"finalizers": null}}));
+            jobs.patch(JOB, &Default::default(), &patch).await.context("failed to release the job")?;
+        }
+        self.cluster.delete_namespace(&self.namespace).await?;
+        for (side, bucket) in [(Side::Source, &self.source), (Side::Destination, &self.destination)] {
+            upload::delete_bucket(&services::s3(side), bucket).await?;
+        }
+        Ok(())
+    }
+}

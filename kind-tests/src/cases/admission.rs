@@ -1,0 +1,73 @@
+//! What the API server refuses, and the examples, which it takes.
+
+use std::fs;
+
+use anyhow::{Context as _, ensure};
+use serde::{Deserialize as _, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::case::Case;
+use crate::paths;
+
+/// A resource that must be refused, and part of what the refusal says.
+#[derive(Debug, serde::Deserialize)]
+struct Bad {
+    name: String,
+    message: String,
+    manifest: Value,
+}
+
+/// Every bad resource is refused with its message.
+pub async fn refuses_bad_resources(case: &mut Case) -> anyhow::Result<()> {
+    let table: Vec<Bad> = documents(&fs::read_to_string(paths::here("bad-resources.yaml"))?)?;
+    ensure!(table.len() >= 15, "there are only {} bad resources", table.len());
+    let mut wrong = Vec::new();
+    for bad in &table {
+        match case.cluster.try_apply(&case.namespace, &bad.manifest).await {
+            Ok(()) => wrong.push(format!("{} was accepted", bad.name)),
+            // Debug shows the API server's whole answer.
+            Err(error) if format!("{error:#}").contains(&bad.message) => {}
+            Err(error) => wrong.push(format!("{}: {:?} is not in: {error:#}", bad.name, bad.message)),
+        }
+    }
+    ensure!(wrong.is_empty(), "{} of {} bad resources: {}", wrong.len(), table.len(), wrong.join("\n"));
+    case.note(format!("{} bad resources refused, each with its message", table.len()));
+    Ok(())
+}
+
+/// Every example is accepted.
+pub async fn takes_the_examples(case: &mut Case) -> anyhow::Result<()> {
+    let mut number = 0;
+    for entry in fs::read_dir(paths::repository().join("examples"))? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|e| e != "yaml") {
+            continue;
+        }
+        for mut document in documents::<Value>(&fs::read_to_string(&path)?)? {
+            if document["kind"] == "Namespace" {
+                continue;
+            }
+            if let Some(metadata) = document["metadata"].as_object_mut() {
+                metadata.remove("namespace");
+            }
+            let taken = case.cluster.try_apply(&case.namespace, &document).await;
+            taken.with_context(|| format!("{} in {} was refused", document["kind"], path.display()))?;
+            number += 1;
+        }
+    }
+    ensure!(number > 0, "there are no examples");
+    case.note(format!("{number} documents of examples/ accepted"));
+    Ok(())
+}
+
+/// The documents of a YAML file.
+pub fn documents<T: DeserializeOwned>(text: &str) -> anyhow::Result<Vec<T>> {
+    let mut found = Vec::new();
+    for document in serde_yaml::Deserializer::from_str(text) {
+        let value = serde_yaml::Value::deserialize(document).context("failed to read YAML")?;
+        if !value.is_null() {
+            found.push(serde_yaml::from_value(value).context("failed to read a document")?);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,138 @@
+//! What `kubectl delete` takes away, and what it leaves.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+
+use crate::case::{Case, RUN_LIMIT};
+use crate::kubernetes::job_type;
+use crate::services::{self, Side};
+use crate::tree::Object;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Queues and table of a job.
+pub struct Outside {
+    queues: Vec<String>,
+    table: String,
+}
+
+impl Outside {
+    /// What a job's status names.
+    pub fn of(job: &Value) -> anyhow::Result<Self> {
+        let text = |path: &str| job.pointer(path).and_then(Value::as_str).map(str::to_owned);
+        let queue = text("/status/resources/queueUrl").context("the status names no queue")?;
+        let dead = text("/status/resources/deadLetterUrl").context("the status names no dead letter queue")?;
+        Ok(Self {
+            queues: vec![queue, dead],
+            table: text("/status/resources/table").context("the status names no table")?,
+        })
+    }
+
+    /// What of it is there.
+    pub async fn there(&self) -> anyhow::Result<Vec<String>> {
+        let mut there = Vec::new();
+        for url in &self.queues {
+            let name = url.rsplit('/').next().unwrap_or(url);
+            match services::sqs().get_queue_url().queue_name(name).send().await {
+                Ok(_) => there.push(name.to_owned()),
+                Err(e)
+                    if e.as_service_error().is_some_and(
+                        aws_sdk_sqs::operation::get_queue_url::GetQueueUrlError::is_queue_does_not_exist,
+                    ) => {}
+                Err(e) => return Err(e).context("failed to look for a queue"),
+            }
+        }
+        match services::dynamodb().describe_table().table_name(&self.table).send().await {
+            Ok(_) => there.push(self.table.clone()),
+            Err(e)
+                if e.as_service_error().is_some_and(
+                    aws_sdk_dynamodb::operation::describe_table::DescribeTableError::is_resource_not_found_exception,
+                ) => {}
+            Err(e) => return Err(e).context("failed to look for a table"),
+        }
+        Ok(there)
+    }
+
+    async fn remove(&self) -> anyhow::Result<()> {
+        for url in &self.queues {
+            services::sqs().delete_queue().queue_url(url).send().await?;
+        }
+        services::dynamodb().delete_table().table_name(&self.table).send().await?;
+        Ok(())
+    }
+}
+
+/// Deletes the case's job: queue, table and unfinished uploads go, data stays.
+pub async fn of_everything_but_data(case: &mut Case, job: &Value) -> anyhow::Result<()> {
+    let outside = Outside::of(job)?;
+    ensure!(outside.there().await?.len() == 3, "queues and table are not there while the job is");
+    let began = Instant::now();
+    case.delete_job(LIMIT).await?;
+    let seconds = began.elapsed().as_secs_f64();
+    let left = outside.there().await?;
+    ensure!(left.is_empty(), "left after the job was deleted: {left:?}");
+    no_uploads(case).await?;
+    children_gone(case).await?;
+    case.check("").context("after the job was deleted")?;
+    case.note(format!("deleted in {seconds:.1} s with queues and table, data stays"));
+    Ok(())
+}
+
+async fn no_uploads(case: &Case) -> anyhow::Result<()> {
+    let open = open_uploads(case).await?;
+    ensure!(open.is_empty(), "multipart uploads were left open: {open:?}");
+    Ok(())
+}
+
+/// The keys of the multipart uploads that are open at the destination.
+pub async fn open_uploads(case: &Case) -> anyhow::Result<Vec<String>> {
+    let found = services::s3(Side::Destination).list_multipart_uploads().bucket(&case.destination).send().await?;
+    Ok(found.uploads().iter().filter_map(|u| u.key()).map(str::to_owned).collect())
+}
+
+async fn children_gone(case: &Case) -> anyhow::Result<()> {
+    // The garbage collector follows the resource's end.
+    crate::wait::until("the job's children to be gone", LIMIT, Duration::from_millis(250), async || {
+        let pods = case.cluster.pods(&case.namespace, "s3migration.dev/job").await?;
+        Ok((pods.is_empty() && case.cluster.worker_deployment(&case.namespace).await.is_err()).then_some(()))
+    })
+    .await
+}
+
+/// With `deletionPolicy: Retain` queue and table stay.
+pub async fn retains_queue_and_table(case: &mut Case) -> anyhow::Result<()> {
+    case.prepare(&[Object::of_bytes("a", "a"), Object::of_bytes("b", "b")]).await?;
+    let mut job = case.job();
+    job["spec"]["deletionPolicy"] = json!("Retain");
+    case.apply(&job).await?;
+    let job = case.run_ended("Complete", None, RUN_LIMIT).await?;
+    let outside = Outside::of(&job)?;
+    case.delete_job(LIMIT).await?;
+    let left = outside.there().await?;
+    outside.remove().await?;
+    ensure!(left.len() == 3, "only {left:?} were retained");
+    case.check("")?;
+    case.note("queues and table stay after kubectl delete");
+    Ok(())
+}
+
+/// A job whose operator's rights were taken away is still deleted: nothing hangs for ever.
+pub async fn ends_without_keys(case: &mut Case) -> anyhow::Result<()> {
+    case.prepare(&[Object::of_bytes("a", "a")]).await?;
+    case.apply(&case.job()).await?;
+    let job = case.run_ended("Complete", None, RUN_LIMIT).await?;
+    let outside = Outside::of(&job)?;
+    let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> =
+        kube::Api::namespaced(case.cluster.client(), &case.namespace);
+    secrets.delete("control-keys", &Default::default()).await?;
+    let began = Instant::now();
+    case.delete_job(LIMIT)
+        .await
+        .with_context(|| format!("a {} without its Secret could not be deleted", job_type().kind))?;
+    let seconds = began.elapsed().as_secs_f64();
+    outside.remove().await?;
+    case.note(format!("deleted in {seconds:.1} s although its Secret was gone"));
+    Ok(())
+}

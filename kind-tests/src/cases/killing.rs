@@ -1,0 +1,190 @@
+//! Workers and operator killed without a word, at bad moments.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
+
+use super::deletion::{Outside, open_uploads};
+use super::moving::totals;
+use crate::case::{Case, RUN_LIMIT};
+use crate::logs::OPERATOR_NAMESPACE;
+use crate::pods;
+use crate::proxy::log::Event;
+use crate::services::{self, Side};
+use crate::tree::{Amount, Object, SMALL, bytes_of, select};
+use crate::wait::until;
+
+/// Within this another worker finishes what a killed one began.
+const FINISHED: Duration = Duration::from_secs(120);
+/// `transfer.partsPerFile` of these cases.
+const PARTS_AT_ONCE: usize = 4;
+const WORKERS: &str = "app.kubernetes.io/component=worker";
+
+/// The large object of an amount, and a few small ones.
+fn large_and_few(amount: Amount) -> anyhow::Result<Vec<Object>> {
+    let large = select::tree(amount)?.into_iter().filter(|o| o.key.starts_with("large/"));
+    Ok(large.chain((0..20).map(|n| Object::of_bytes(format!("small/{n}"), format!("{n}")))).collect())
+}
+
+/// A worker is killed in the middle of the largest object.
+pub async fn worker_in_a_large_object(case: &mut Case, amount: Amount) -> anyhow::Result<()> {
+    let objects = large_and_few(amount)?;
+    case.prepare(&objects).await?;
+    let large = objects.first().context("there is no large object")?;
+    start_slowly(case).await?;
+    let killed = kill_in_the_middle(case).await?;
+    let began = Instant::now();
+    services::proxies().delay(&case.destination, "UploadPart", 0).await?;
+    until("the large object to be finished", FINISHED, Duration::from_millis(200), async || {
+        let client = services::s3(Side::Destination);
+        let found = client.head_object().bucket(&case.destination).key(&large.key).send().await;
+        Ok(found.is_ok().then_some(()))
+    })
+    .await?;
+    case.note(format!("another worker finished {:.1} s after the kill", began.elapsed().as_secs_f64()));
+    let events = case.events(Side::Destination, None).await?;
+    parts_again(case, &events, large)?;
+    finished_by_another(&events, &killed)?;
+    let job = case.run_ended("Complete", None, RUN_LIMIT).await?;
+    totals(&job, objects.len() as u64, bytes_of(&objects))?;
+    let open = open_uploads(case).await?;
+    ensure!(open.is_empty(), "uploads were left open: {open:?}");
+    case.note(case.check("")?);
+    Ok(())
+}
+
+/// Applies the job with parts that take a second and a half each.
+async fn start_slowly(case: &Case) -> anyhow::Result<()> {
+    services::proxies().delay(&case.destination, "UploadPart", 1_500).await?;
+    let mut job = case.job();
+    job["spec"]["transfer"] = json!({"partsPerFile": PARTS_AT_ONCE});
+    job["spec"]["scaling"]["minReplicas"] = json!(2);
+    case.apply(&job).await
+}
+
+/// Waits until a few parts are there and kills the worker that sends them; gives its addresses.
+async fn kill_in_the_middle(case: &mut Case) -> anyhow::Result<BTreeSet<IpAddr>> {
+    let parts = until("four parts to be uploaded", RUN_LIMIT, Duration::from_millis(100), async || {
+        let events = case.events(Side::Destination, None).await?;
+        let parts: Vec<Event> = events.into_iter().filter(|e| is_part(e) && e.status == Some(200)).collect();
+        Ok((parts.len() >= 4).then_some(parts))
+    })
+    .await?;
+    let peers: BTreeSet<IpAddr> = parts.iter().map(|e| e.peer).collect();
+    let workers = case.cluster.pods(&case.namespace, WORKERS).await?;
+    let sending: Vec<&Pod> = workers.iter().filter(|p| address(p).is_some_and(|a| peers.contains(&a))).collect();
+    // Where addresses are translated on the way, all of them are killed.
+    let victims: Vec<&Pod> = if sending.is_empty() { workers.iter().collect() } else { sending };
+    ensure!(!victims.is_empty(), "there is no worker to kill");
+    let mut killed = 0;
+    for pod in &victims {
+        killed += pods::kill(pod)?;
+        case.cluster.force_delete_pod(&case.namespace, &pod.name_any()).await?;
+    }
+    let complete = case.events(Side::Destination, None).await?;
+    let complete = complete.iter().any(|e| e.request.operation == "CompleteMultipartUpload");
+    ensure!(!complete, "the object was complete before the kill: there was no middle");
+    case.note(format!("{} of {} workers killed ({killed} processes)", victims.len(), workers.len()));
+    Ok(victims.iter().filter_map(|p| address(p)).collect())
+}
+
+fn is_part(event: &Event) -> bool {
+    event.request.operation == "UploadPart"
+}
+
+fn address(pod: &Pod) -> Option<IpAddr> {
+    pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()
+}
+
+/// All parts that were uploaded exceed the object's parts by at most those in flight.
+fn parts_again(case: &mut Case, events: &[Event], large: &Object) -> anyhow::Result<()> {
+    let sent = events.iter().filter(|e| is_part(e)).count();
+    let numbers: BTreeSet<Option<u32>> = events.iter().filter(|e| is_part(e)).map(|e| e.request.part).collect();
+    let parts = numbers.len();
+    ensure!(sent <= parts + PARTS_AT_ONCE, "{sent} parts were sent for an object of {parts}");
+    case.note(format!("{} bytes in {parts} parts: {sent} were sent", large.size));
+    Ok(())
+}
+
+fn finished_by_another(events: &[Event], killed: &BTreeSet<IpAddr>) -> anyhow::Result<()> {
+    let complete = events.iter().find(|e| e.request.operation == "CompleteMultipartUpload" && e.status == Some(200));
+    let complete = complete.context("nobody completed the upload")?;
+    ensure!(!killed.contains(&complete.peer), "the upload was completed from {}, which was killed", complete.peer);
+    Ok(())
+}
+
+/// A job is deleted while an upload of a killed worker is open: the upload goes too.
+pub async fn deleted_with_an_open_upload(case: &mut Case) -> anyhow::Result<()> {
+    case.prepare(&large_and_few(SMALL)?).await?;
+    start_slowly(case).await?;
+    kill_in_the_middle(case).await?;
+    let open = open_uploads(case).await?;
+    ensure!(!open.is_empty(), "no upload was open after the kill");
+    let job = serde_json::to_value(case.cluster.jobs(&case.namespace).get(crate::case::JOB).await?)?;
+    let outside = Outside::of(&job)?;
+    let began = Instant::now();
+    case.delete_job(Duration::from_secs(180)).await?;
+    let seconds = began.elapsed().as_secs_f64();
+    let left = outside.there().await?;
+    ensure!(left.is_empty(), "left after the job was deleted: {left:?}");
+    let open = open_uploads(case).await?;
+    ensure!(open.is_empty(), "uploads were left open: {open:?}");
+    case.note(format!("deleted in {seconds:.1} s, with the upload that a killed worker left"));
+    Ok(())
+}
+
+/// The operator is killed again and again while a job runs; the totals are right in the end.
+pub async fn operator(case: &mut Case) -> anyhow::Result<()> {
+    let amount = Amount { files: 800, bytes: 0, large: 1 };
+    let objects: Vec<Object> = select::tree(amount)?.into_iter().filter(|o| o.size < 4 << 20).collect();
+    let kept: Vec<&Object> = objects.iter().filter(|o| !select::ignored(&o.key)).collect();
+    let (number, bytes) = (kept.len() as u64, kept.iter().map(|o| o.size).sum());
+    case.prepare(&objects).await?;
+    services::proxies().delay(&case.destination, "PutObject", 400).await?;
+    case.apply(&case.job()).await?;
+    kill_operator(case).await?;
+    // At these shares of the work, as far as a status of the next operator shows them.
+    let mut moments = vec![1, number / 4, number / 2, 3 * number / 4];
+    let mut kills = 1;
+    let job = loop {
+        let next = moments.first().copied();
+        let job = case
+            .watch("the next moment", RUN_LIMIT, async |job: Option<&Value>| {
+                let Some(job) = job else { return Ok(None) };
+                let done = job.pointer("/status/progress/objects/done").and_then(Value::as_u64).unwrap_or(0);
+                let ended = job.pointer("/status/phase").and_then(Value::as_str) == Some("Complete");
+                Ok((ended || next.is_some_and(|n| done >= n)).then(|| job.clone()))
+            })
+            .await?;
+        if job.pointer("/status/phase").and_then(Value::as_str) == Some("Complete") {
+            break job;
+        }
+        moments.remove(0);
+        kill_operator(case).await?;
+        kills += 1;
+    };
+    totals(&job, number, bytes)?;
+    kill_operator(case).await?;
+    let ready =
+        |d: &k8s_openapi::api::apps::v1::Deployment| d.status.as_ref().and_then(|s| s.ready_replicas) == Some(1);
+    case.cluster.watch_deployment(OPERATOR_NAMESPACE, "s3-migration", "the operator", RUN_LIMIT, ready).await?;
+    let runs = job.pointer("/status/runsStarted").and_then(Value::as_u64);
+    ensure!(runs == Some(1), "{runs:?} runs were started");
+    ensure!(kills >= 3, "the operator was killed only {kills} times before the end");
+    case.note(format!("killed {kills} times while {number} objects moved, and once after; totals are exact, one run"));
+    case.note(case.check("")?);
+    Ok(())
+}
+
+async fn kill_operator(case: &Case) -> anyhow::Result<()> {
+    for pod in case.cluster.pods(OPERATOR_NAMESPACE, "app.kubernetes.io/component=operator").await? {
+        pods::kill(&pod)?;
+        case.cluster.force_delete_pod(OPERATOR_NAMESPACE, &pod.name_any()).await?;
+    }
+    Ok(())
+}

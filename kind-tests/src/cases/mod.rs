@@ -1,0 +1,9 @@
+//! The cases, for the short tests and the long ones.
+
+pub mod admission;
+pub mod credentials;
+pub mod deletion;
+pub mod killing;
+pub mod moving;
+pub mod prerequisites;
+pub mod requests;

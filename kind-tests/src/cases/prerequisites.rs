@@ -1,0 +1,75 @@
+//! Resources that the API server takes and that can't work: each ends in a condition that says why.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+
+use crate::case::Case;
+use crate::services::{self, Side};
+use crate::tree::{Object, upload};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What is missing, the reason that tells it, and the words that its message must have.
+async fn expect(case: &mut Case, what: &str, reason: &str, words: &[&str]) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let message = case.degraded(reason, LIMIT).await?;
+    for word in words {
+        ensure!(message.contains(word), "{reason} does not name {word:?}: {message}");
+    }
+    case.note(format!("{what}: {reason} after {:.1} s: {message}", began.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+async fn apply_and_expect(
+    case: &mut Case,
+    job: &Value,
+    what: &str,
+    reason: &str,
+    words: &[&str],
+) -> anyhow::Result<()> {
+    case.apply(job).await?;
+    expect(case, what, reason, words).await?;
+    case.delete_job(Duration::from_secs(120)).await
+}
+
+/// Buckets that are not there.
+pub async fn buckets(case: &mut Case) -> anyhow::Result<()> {
+    case.users().await?;
+    upload::create_bucket(&services::s3(Side::Destination), &case.destination).await?;
+    let (source, destination) = (case.source.clone(), case.destination.clone());
+    apply_and_expect(case, &case.job(), "no source bucket", "SourceBucketNotFound", &[&source, "NoSuchBucket"]).await?;
+    upload::seed(&services::s3(Side::Source), &source, &[Object::of_bytes("a", "a")]).await?;
+    services::s3(Side::Destination).delete_bucket().bucket(&destination).send().await?;
+    let words = [destination.as_str(), "NoSuchBucket"];
+    apply_and_expect(case, &case.job(), "no destination bucket", "DestinationBucketNotFound", &words).await?;
+    upload::create_bucket(&services::s3(Side::Destination), &destination).await
+}
+
+/// Secrets that are not there, or lack what they must have; and with the right one the job goes on.
+pub async fn secrets(case: &mut Case) -> anyhow::Result<()> {
+    case.prepare(&[Object::of_bytes("a", "a")]).await?;
+    let mut job = case.job();
+    job["spec"]["source"]["credentials"]["secretRef"]["name"] = json!("absent");
+    apply_and_expect(case, &job, "no Secret", "SecretMissing", &["absent"]).await?;
+    case.put_secret("half", &[("AWS_ACCESS_KEY_ID", "AKIA")]).await?;
+    job["spec"]["source"]["credentials"]["secretRef"]["name"] = json!("half");
+    case.apply(&job).await?;
+    expect(case, "Secret without keys", "SecretIncomplete", &["half", "AWS_SECRET_ACCESS_KEY"]).await?;
+    let key = case.source_key.clone();
+    if let Some(key) = key {
+        case.put_keys("half", &key).await?;
+    }
+    case.run_ended("Complete", None, Duration::from_secs(120)).await?;
+    case.note("and Complete after the Secret was corrected");
+    Ok(())
+}
+
+/// A queue that is not there.
+pub async fn queue(case: &mut Case) -> anyhow::Result<()> {
+    case.prepare(&[Object::of_bytes("a", "a")]).await?;
+    let mut job = case.job();
+    job["spec"]["queue"]["url"] = json!("http://host.cluster.local:9313/000000000000/absent");
+    apply_and_expect(case, &job, "no queue", "QueueNotFound", &["absent"]).await
+}

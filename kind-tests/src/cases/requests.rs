@@ -1,0 +1,96 @@
+//! What a run cost in requests, from what the proxies saw.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{bail, ensure};
+
+use crate::proxy::log::Event;
+use crate::tree::Object;
+
+/// Objects up to this are moved by one GET and one PUT: the default of `transfer.multipartThreshold`.
+pub const SMALL_OBJECT: u64 = 16 << 20;
+
+/// How often each operation was asked for.
+pub fn by_operation(events: &[Event]) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for event in events {
+        *counts.entry(event.request.operation.as_str()).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// The same in words.
+pub fn in_words(events: &[Event]) -> String {
+    let counts: Vec<String> = by_operation(events).iter().map(|(o, n)| format!("{n} {o}")).collect();
+    if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+}
+
+/// Checks that every small object cost 1 GET at the source, and a second one for its tags where it has some, and 1 PUT
+/// at the destination; gives their number.
+pub fn one_get_one_put(objects: &[&Object], source: &[Event], destination: &[Event]) -> anyhow::Result<usize> {
+    let small: Vec<&&Object> = objects.iter().filter(|o| o.size <= SMALL_OBJECT).collect();
+    let (at_source, at_destination) = (by_key(source), by_key(destination));
+    let mut wrong = Vec::new();
+    for object in &small {
+        let get = if object.tags.is_empty() { vec!["GetObject"] } else { vec!["GetObject", "GetObjectTagging"] };
+        let found = at_source.get(object.key.as_str()).cloned().unwrap_or_default();
+        if found != get {
+            wrong.push(format!("{:?} at the source: {found:?}", object.key));
+        }
+        let found = at_destination.get(object.key.as_str()).cloned().unwrap_or_default();
+        if found != ["PutObject"] {
+            wrong.push(format!("{:?} at the destination: {found:?}", object.key));
+        }
+    }
+    if !wrong.is_empty() {
+        let shown = wrong.iter().take(10).cloned().collect::<Vec<_>>().join("; ");
+        bail!("{} small objects cost other requests than 1 GET and 1 PUT, such as {shown}", wrong.len());
+    }
+    Ok(small.len())
+}
+
+fn by_key(events: &[Event]) -> BTreeMap<&str, Vec<&str>> {
+    let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for event in events.iter().filter(|e| !e.request.key.is_empty()) {
+        found.entry(&event.request.key).or_default().push(&event.request.operation);
+    }
+    found.values_mut().for_each(|operations| operations.sort_unstable());
+    found
+}
+
+/// Checks that nothing but listings was asked for; gives the number of their pages.
+pub fn listings_only(events: &[Event]) -> anyhow::Result<usize> {
+    let other: BTreeSet<&str> =
+        events.iter().map(|e| e.request.operation.as_str()).filter(|o| *o != "ListObjectsV2").collect();
+    ensure!(other.is_empty(), "requests other than listings were made: {}", in_words(events));
+    Ok(events.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::classify::Request;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    fn event(operation: &str, key: &str) -> Event {
+        let request = Request { operation: operation.into(), bucket: "b".into(), key: key.into(), part: None };
+        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Event { number: 0, side: "source".into(), peer, request, status: Some(200), received: 0, sent: 0 }
+    }
+
+    #[test]
+    fn more_than_one_get_is_found() {
+        let object = Object::of_bytes("k", "x");
+        let put = [event("PutObject", "k")];
+        assert_eq!(one_get_one_put(&[&object], &[event("GetObject", "k")], &put).unwrap(), 1);
+        let twice = [event("GetObject", "k"), event("GetObject", "k")];
+        assert!(one_get_one_put(&[&object], &twice, &put).is_err());
+        assert!(one_get_one_put(&[&object], &[event("GetObject", "k")], &[]).is_err());
+    }
+
+    #[test]
+    fn a_head_is_no_listing() {
+        assert_eq!(listings_only(&[event("ListObjectsV2", "")]).unwrap(), 1);
+        assert!(listings_only(&[event("ListObjectsV2", ""), event("HeadObject", "k")]).is_err());
+    }
+}

@@ -1,0 +1,182 @@
+//! The demo: a tree of real files from one S3 service to another, live.
+
+use std::io::IsTerminal as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use crate::case::RUN_LIMIT;
+use crate::cases::admission::documents;
+use crate::kubernetes::{Cluster, condition};
+use crate::paths;
+use crate::report::human;
+use crate::services::{self, AccessKey, Side};
+use crate::tree::{FULL, Object, bytes_of, select, upload};
+
+const NAMESPACE: &str = "demo";
+const JOB: &str = "documents";
+const SOURCE: &str = "demo-from";
+const DESTINATION: &str = "demo-to";
+
+/// Seeds the source, applies the example and shows its status until it is Complete.
+pub async fn run() -> anyhow::Result<()> {
+    let cluster = Cluster::connect().await?;
+    forget(&cluster).await?;
+    let objects = select::tree(FULL)?;
+    let began = Instant::now();
+    upload::seed(&services::s3(Side::Source), SOURCE, &objects).await?;
+    upload::create_bucket(&services::s3(Side::Destination), DESTINATION).await?;
+    let (number, size) = (objects.len(), human(bytes_of(&objects)));
+    println!("Put {number} real files, {size}, into bucket {SOURCE} in {:.1} s.", began.elapsed().as_secs_f64());
+    cluster.create_namespace(NAMESPACE).await?;
+    let keys = users(&cluster).await?;
+    let example = paths::repository().join("examples/demo.yaml");
+    for document in documents::<Value>(&fs::read_to_string(&example)?)? {
+        cluster.apply(NAMESPACE, &document).await?;
+    }
+    println!("Applied {}.", example.display());
+    let began = Instant::now();
+    let job = show(&cluster).await?;
+    summary(&job, &objects, began, &keys);
+    Ok(())
+}
+
+/// Takes away what an earlier demo left.
+async fn forget(cluster: &Cluster) -> anyhow::Result<()> {
+    let jobs = cluster.jobs(NAMESPACE);
+    if jobs.get_opt(JOB).await?.is_some() {
+        jobs.delete(JOB, &Default::default()).await?;
+        let gone = async |job: Option<&Value>| Ok(job.is_none().then_some(()));
+        cluster.watch_job(NAMESPACE, JOB, "the last demo's job to be gone", Duration::from_secs(120), gone).await?;
+    }
+    let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(cluster.client());
+    if namespaces.get_opt(NAMESPACE).await?.is_some() {
+        cluster.delete_namespace(NAMESPACE).await?;
+        let gone = |n: Option<&_>| n.is_none();
+        let wait = kube::runtime::wait::await_condition(namespaces, NAMESPACE, gone);
+        tokio::time::timeout(Duration::from_secs(120), wait).await.context("the last demo's namespace stays")??;
+    }
+    for (side, bucket) in [(Side::Source, SOURCE), (Side::Destination, DESTINATION)] {
+        upload::delete_bucket(&services::s3(side), bucket).await?;
+    }
+    Ok(())
+}
+
+async fn users(cluster: &Cluster) -> anyhow::Result<Vec<(Side, AccessKey)>> {
+    let mut keys = Vec::new();
+    for (side, policy) in [
+        (Side::Source, services::source_policy(SOURCE)),
+        (Side::Destination, services::destination_policy(DESTINATION)),
+        (Side::Control, services::control_policy()),
+    ] {
+        let name = format!("demo-{}-{}", side.name(), std::process::id());
+        let key = services::create_user(side, &name, &policy)?;
+        let secret = serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("{}-keys", side.name())},
+            "stringData": {"AWS_ACCESS_KEY_ID": key.id, "AWS_SECRET_ACCESS_KEY": key.secret},
+        });
+        cluster.apply(NAMESPACE, &secret).await?;
+        keys.push((side, key));
+    }
+    Ok(keys)
+}
+
+/// Shows the job's line of `kubectl get` as it changes: in place on a terminal, else a line each.
+async fn show(cluster: &Cluster) -> anyhow::Result<Value> {
+    let terminal = std::io::stdout().is_terminal();
+    let (mut last, mut heading) = (String::new(), false);
+    let job = cluster
+        .watch_job(NAMESPACE, JOB, "phase Complete", RUN_LIMIT, async |job: Option<&Value>| {
+            let Some(job) = job else { return Ok(None) };
+            let columns = cluster.columns(NAMESPACE, JOB).await?;
+            let columns = columns.iter().filter(|(name, _)| !matches!(name.as_str(), "Name" | "Age" | "Last-Run"));
+            let (names, cells): (Vec<_>, Vec<_>) = columns.map(|(n, c)| (pad(n), pad(blank(c)))).unzip();
+            if !heading {
+                println!("{}", names.join(" "));
+                heading = true;
+            }
+            let line = cells.join(" ");
+            if line != last {
+                if terminal {
+                    print!("\r\x1b[2K{line}")
+                } else {
+                    println!("{line}")
+                }
+                std::io::Write::flush(&mut std::io::stdout())?;
+                last = line;
+            }
+            if let Some(("True", reason, message)) = condition(job, "Degraded") {
+                println!("\n{reason}: {message}");
+            }
+            let phase = job.pointer("/status/phase").and_then(Value::as_str);
+            ensure!(!matches!(phase, Some("Failed" | "PartiallyFailed")), "the job ended: {:#}", job["status"]);
+            Ok((phase == Some("Complete")).then(|| job.clone()))
+        })
+        .await?;
+    if terminal {
+        println!();
+    }
+    Ok(job)
+}
+
+fn pad(text: impl AsRef<str>) -> String {
+    format!("{:<24}", text.as_ref())
+}
+
+fn blank(cell: &str) -> &str {
+    if cell == "null" { "" } else { cell }
+}
+
+fn summary(job: &Value, objects: &[Object], began: Instant, keys: &[(Side, AccessKey)]) {
+    let number = |path: &str| job.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+    let (done, bytes) = (number("/status/lastRun/objects"), number("/status/lastRun/bytes"));
+    let ignored = objects.iter().filter(|o| select::ignored(&o.key)).count();
+    let seconds = began.elapsed().as_secs_f64();
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_truncation,
+        reason = "shown with two digits"
+    )]
+    let rate = human((bytes as f64 / seconds) as u64);
+    println!(
+        "\nComplete: {done} objects, {} in {seconds:.1} s, {rate}/s; {ignored} left out by the ignore list.",
+        human(bytes)
+    );
+    let kubeconfig = env::var("KUBECONFIG").unwrap_or_default();
+    println!("\nLook around:");
+    println!("  export KUBECONFIG={kubeconfig}");
+    if let Some(directory) = kubectl_directory() {
+        println!("  export PATH={directory}:$PATH");
+    }
+    println!("  kubectl -n {NAMESPACE} get mj,pods");
+    println!("  kubectl -n {NAMESPACE} get mj {JOB} -o yaml");
+    println!("  kubectl -n {NAMESPACE} describe mj {JOB}");
+    println!("\nThe services, with the keys of the demo's users:");
+    for (side, key) in keys {
+        println!(
+            "  {:<12} {}  AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={}",
+            side.name(),
+            side.endpoint(),
+            key.id,
+            key.secret
+        );
+    }
+    println!("  such as: aws --endpoint-url {} s3 ls --recursive s3://{DESTINATION}", Side::Destination.endpoint());
+    println!("\nRun it again after a change at the source:");
+    println!(
+        "  kubectl -n {NAMESPACE} patch mj {JOB} --type merge -p '{{\"spec\": {{\"trigger\": {{\"manual\": \"2\"}}}}}}'"
+    );
+    println!("\nTear it down: make demo-clean");
+}
+
+/// Where kubectl is, when it is the cluster tool's own.
+fn kubectl_directory() -> Option<String> {
+    let output = Command::new("sh").args(["-c", "command -v kubectl"]).output().ok()?;
+    let path = String::from_utf8(output.stdout).ok()?;
+    let directory = path.trim().rsplit_once('/')?.0.to_owned();
+    directory.contains("s3-migration-operator").then_some(directory)
+}

@@ -1,0 +1,16 @@
+//! Black-box tests of the installed chart on the cluster of `KUBECONFIG`, and what they run on: local services behind
+//! counting proxies, a tree of real files, and a demo.
+
+pub mod case;
+pub mod cases;
+pub mod demo;
+pub mod kubernetes;
+pub mod logs;
+pub mod paths;
+pub mod pods;
+pub mod process;
+pub mod proxy;
+pub mod report;
+pub mod services;
+pub mod tree;
+pub mod wait;

@@ -1,0 +1,85 @@
+//! The processes of pods, where the machine that runs the tests is the one that runs the pods.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use tokio::task::JoinHandle;
+
+use crate::process::signal;
+
+/// The processes of a pod: those in a cgroup with its UID. Empty where the pod runs on another machine.
+pub fn processes(pod: &Pod) -> Vec<u32> {
+    let Some(uid) = pod.uid() else { return Vec::new() };
+    // The systemd driver writes the UID with underscores.
+    let names = [uid.clone(), uid.replace('-', "_")];
+    let of_pod = |pid: &u32| {
+        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        names.iter().any(|name| cgroups.contains(name.as_str()))
+    };
+    all_processes().filter(of_pod).collect()
+}
+
+/// Ends all processes of a pod at once, without a word to them. Gives their number.
+pub fn kill(pod: &Pod) -> anyhow::Result<usize> {
+    let processes = processes(pod);
+    for pid in &processes {
+        signal("KILL", *pid)?;
+    }
+    Ok(processes.len())
+}
+
+fn all_processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Watches the memory of the project's programs in pods of this machine.
+#[derive(Debug)]
+pub struct MemoryWatch {
+    peaks: Arc<Mutex<BTreeMap<String, u64>>>,
+    task: JoinHandle<()>,
+}
+
+impl MemoryWatch {
+    /// Begins to look, four times a second. The figure is the kernel's own high-water mark of resident memory, so
+    /// that only what a process gained in its last quarter of a second can be missed.
+    pub fn start() -> Self {
+        let peaks = Arc::new(Mutex::new(BTreeMap::new()));
+        let seen = Arc::clone(&peaks);
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(250));
+            loop {
+                ticks.tick().await;
+                for (program, bytes) in all_processes().filter_map(high_water) {
+                    let mut peaks = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                    let peak = peaks.entry(program).or_insert(0);
+                    *peak = bytes.max(*peak);
+                }
+            }
+        });
+        Self { peaks, task }
+    }
+
+    /// Stops, and gives the peak of each program in bytes.
+    pub fn stop(self) -> BTreeMap<String, u64> {
+        self.task.abort();
+        self.peaks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Program and peak of a process, if it is one of ours in a pod.
+fn high_water(pid: u32) -> Option<(String, u64)> {
+    let program = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned();
+    if !["operator", "worker", "jobsender"].contains(&program.as_str()) {
+        return None;
+    }
+    fs::read_to_string(format!("/proc/{pid}/cgroup")).ok().filter(|c| c.contains("pod"))?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    Some((program, kilobytes * 1024))
+}

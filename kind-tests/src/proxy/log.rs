@@ -1,0 +1,140 @@
+//! What passed through a proxy, and the delays that it is asked to make.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::classify::Request;
+
+/// One request that arrived at a proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts the requests of all proxies from 0.
+    pub number: usize,
+    /// Which service it was for, as in [`crate::environment`].
+    pub side: String,
+    /// The address that it came from: a pod's own.
+    pub peer: IpAddr,
+    /// What it asked for.
+    #[serde(flatten)]
+    pub request: Request,
+    /// The answer's status; none while there is no answer, or where the caller went away before.
+    pub status: Option<u16>,
+    /// Bytes of the body that the caller sent, as far as they came.
+    pub received: u64,
+    /// Bytes of the answer's body, as far as they went.
+    pub sent: u64,
+}
+
+/// Requests that a proxy lets wait before it passes them on, as a slow network would.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delay {
+    /// The bucket of the requests.
+    pub bucket: String,
+    /// Their operation.
+    pub operation: String,
+    /// How long each waits.
+    pub millis: u64,
+}
+
+/// The requests and delays of all proxies of one process.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    events: Vec<Event>,
+    delays: Vec<Delay>,
+}
+
+impl Log {
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        // The state is whole after every change, whatever a thread that held it did afterwards.
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes a request as it arrives, and gives its number.
+    pub fn arrived(&self, side: &str, peer: IpAddr, request: Request) -> usize {
+        self.with(|state| {
+            let number = state.events.len();
+            let event = Event { number, side: side.to_owned(), peer, request, status: None, received: 0, sent: 0 };
+            state.events.push(event);
+            number
+        })
+    }
+
+    /// Changes what is noted of a request.
+    pub fn update(&self, number: usize, change: impl FnOnce(&mut Event)) {
+        self.with(|state| state.events.get_mut(number).map(change));
+    }
+
+    /// The requests from a number on, of one bucket where it is given.
+    pub fn since(&self, number: usize, bucket: Option<&str>) -> Vec<Event> {
+        self.with(|state| {
+            let events = state.events.iter().skip(number);
+            events.filter(|e| bucket.is_none_or(|b| e.request.bucket == b)).cloned().collect()
+        })
+    }
+
+    /// The number that the next request will get.
+    pub fn next(&self) -> usize {
+        self.with(|state| state.events.len())
+    }
+
+    /// Sets the delay of an operation on a bucket; 0 takes it away.
+    pub fn set_delay(&self, delay: Delay) {
+        self.with(|state| {
+            state.delays.retain(|d| (&d.bucket, &d.operation) != (&delay.bucket, &delay.operation));
+            if delay.millis > 0 {
+                state.delays.push(delay);
+            }
+        });
+    }
+
+    /// How long a request waits.
+    pub fn delay(&self, request: &Request) -> Option<Duration> {
+        self.with(|state| {
+            let mut delays = state.delays.iter();
+            let found = delays.find(|d| d.bucket == request.bucket && d.operation == request.operation);
+            found.map(|d| Duration::from_millis(d.millis))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn request(bucket: &str) -> Request {
+        Request { operation: "PutObject".into(), bucket: bucket.into(), key: "k".into(), part: None }
+    }
+
+    #[test]
+    fn events_are_found_by_number_and_bucket() {
+        let log = Log::default();
+        log.arrived("source", PEER, request("a"));
+        let second = log.arrived("source", PEER, request("b"));
+        log.update(second, |e| e.status = Some(200));
+        assert_eq!(log.next(), 2);
+        assert_eq!(log.since(1, None).len(), 1);
+        assert_eq!(log.since(0, Some("b"))[0].status, Some(200));
+        assert!(log.since(1, Some("a")).is_empty());
+    }
+
+    #[test]
+    fn a_delay_is_set_and_taken_away() {
+        let log = Log::default();
+        let delay = |millis| Delay { bucket: "a".into(), operation: "PutObject".into(), millis };
+        log.set_delay(delay(5));
+        assert_eq!(log.delay(&request("a")), Some(Duration::from_millis(5)));
+        assert_eq!(log.delay(&request("b")), None);
+        log.set_delay(delay(0));
+        assert_eq!(log.delay(&request("a")), None);
+    }
+}

@@ -1,0 +1,131 @@
+//! A counting HTTP proxy in front of each service: what a job costs in requests is counted here and not guessed.
+//!
+//! Bodies stream both ways, and nothing of a request that a signature covers is changed, the `Host` header least of
+//! all.
+
+pub mod admin;
+pub mod classify;
+pub mod log;
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderMap};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpListener;
+
+use self::log::Log;
+
+/// A body of either direction.
+pub type Body = BoxBody<Bytes, hyper::Error>;
+
+/// One proxy.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    side: String,
+    upstream: SocketAddr,
+    log: Log,
+    client: Client<HttpConnector, Body>,
+}
+
+impl Proxy {
+    /// A proxy of a service, which is called `side` in the log.
+    pub fn new(side: &str, upstream: SocketAddr, log: Log) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Self { side: side.to_owned(), upstream, log, client }
+    }
+
+    /// Serves connections until the listener fails.
+    pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
+        loop {
+            let (stream, peer) = listener.accept().await.context("failed to accept a connection")?;
+            stream.set_nodelay(true).context("failed to set an option of a connection")?;
+            let proxy = self.clone();
+            tokio::spawn(async move {
+                let service = service_fn(|request| proxy.pass(request, peer.ip()));
+                // A connection that breaks is the caller's doing, and seen in its events.
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .half_close(true)
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    }
+
+    async fn pass(&self, request: Request<Incoming>, peer: IpAddr) -> anyhow::Result<Response<Body>> {
+        let what = classify_request(&request);
+        let delay = self.log.delay(&what);
+        let number = self.log.arrived(&self.side, peer, what);
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        }
+        let request = self.rewrite(request, number)?;
+        let response = match self.client.request(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                let text = format!("the proxy failed to reach {}: {error}", self.side);
+                let mut response = Response::new(full(text));
+                *response.status_mut() = StatusCode::BAD_GATEWAY;
+                self.log.update(number, |e| e.status = Some(StatusCode::BAD_GATEWAY.as_u16()));
+                return Ok(response);
+            }
+        };
+        self.log.update(number, |e| e.status = Some(response.status().as_u16()));
+        let log = self.log.clone();
+        let (mut parts, body) = response.into_parts();
+        drop_hop_headers(&mut parts.headers);
+        let body = body.map_frame(move |frame| {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            log.update(number, |e| e.sent += bytes as u64);
+            frame
+        });
+        Ok(Response::from_parts(parts, body.boxed()))
+    }
+
+    fn rewrite(&self, request: Request<Incoming>, number: usize) -> anyhow::Result<Request<Body>> {
+        let (mut parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().cloned().context("failed to read a request: it has no path")?;
+        parts.uri = Uri::builder()
+            .scheme("http")
+            .authority(self.upstream.to_string())
+            .path_and_query(path)
+            .build()
+            .context("failed to address a request to the service")?;
+        drop_hop_headers(&mut parts.headers);
+        let log = self.log.clone();
+        let body = body.map_frame(move |frame| {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            log.update(number, |e| e.received += bytes as u64);
+            frame
+        });
+        Ok(Request::from_parts(parts, body.boxed()))
+    }
+}
+
+fn classify_request(request: &Request<Incoming>) -> classify::Request {
+    let headers = request.headers();
+    let target = headers.get("x-amz-target").and_then(|v| v.to_str().ok());
+    let copy = headers.contains_key("x-amz-copy-source");
+    let uri = request.uri();
+    classify::classify(request.method(), uri.path(), uri.query().unwrap_or_default(), copy, target)
+}
+
+fn drop_hop_headers(headers: &mut HeaderMap) {
+    headers.remove(CONNECTION);
+    headers.remove("keep-alive");
+}
+
+/// A body of one piece.
+pub fn full(text: impl Into<Bytes>) -> Body {
+    Full::new(text.into()).map_err(|never| match never {}).boxed()
+}

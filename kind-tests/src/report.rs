@@ -1,0 +1,83 @@
+//! What the cases showed: a line each, kept in a file until the table is printed.
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::paths;
+
+/// What a case showed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The case.
+    pub case: String,
+    /// Whether it passed.
+    pub passed: bool,
+    /// How long it took.
+    pub seconds: f64,
+    /// What was measured.
+    pub notes: Vec<String>,
+}
+
+fn file() -> anyhow::Result<PathBuf> {
+    Ok(paths::results()?.join("rows.jsonl"))
+}
+
+/// Forgets what earlier runs showed.
+pub fn clear() -> anyhow::Result<()> {
+    match std::fs::remove_file(file()?) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context("failed to clear the results"),
+        _ => Ok(()),
+    }
+}
+
+/// Adds a line.
+pub fn add(row: &Row) -> anyhow::Result<()> {
+    let mut out = OpenOptions::new().append(true).create(true).open(file()?).context("failed to open the results")?;
+    writeln!(out, "{}", serde_json::to_string(row)?).context("failed to write a result")
+}
+
+/// The lines so far.
+pub fn rows() -> anyhow::Result<Vec<Row>> {
+    let text = std::fs::read_to_string(file()?).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).context("failed to read a result")).collect()
+}
+
+/// The table, as Markdown that is also readable as it is.
+pub fn table(rows: &[Row]) -> String {
+    let mut out = String::from("| case | result | seconds | what was seen |\n|---|---|---:|---|\n");
+    for row in rows {
+        let result = if row.passed { "passed" } else { "FAILED" };
+        let notes = row.notes.join("; ").replace('|', "\\|").replace('\n', " ");
+        // Writing to a string can't fail.
+        let _ = writeln!(out, "| {} | {result} | {:.1} | {notes} |", row.case, row.seconds);
+    }
+    out
+}
+
+/// Bytes for people.
+pub fn human(bytes: u64) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "two digits are shown")]
+    let bytes = bytes as f64;
+    match bytes {
+        b if b >= 1e9 => format!("{:.2} GB", b / 1e9),
+        b if b >= 1e6 => format!("{:.1} MB", b / 1e6),
+        b => format!("{b} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_stays_one_line() {
+        let row = Row { case: "a".into(), passed: false, seconds: 1.26, notes: vec!["x|y".into(), "1\n2".into()] };
+        let table = table(&[row]);
+        assert!(table.ends_with("| a | FAILED | 1.3 | x\\|y; 1 2 |\n"), "{table}");
+    }
+}

@@ -1,0 +1,95 @@
+//! The long tests: `make e2e` brings up what they need.
+
+use kind_tests::case::run;
+use kind_tests::cases::{admission, credentials, deletion, killing, moving, prerequisites};
+use kind_tests::tree::FULL;
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn a_main_job() -> anyhow::Result<()> {
+    run("full tree, again, deleted", async |case| moving::main_job(case, FULL).await).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn b_new_objects() -> anyhow::Result<()> {
+    run("new and changed objects", moving::third_run_moves_what_is_new).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn c_key_too_long() -> anyhow::Result<()> {
+    run("key too long", moving::key_too_long).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn d_worker_killed() -> anyhow::Result<()> {
+    run("worker killed", async |case| killing::worker_in_a_large_object(case, FULL).await).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn e_operator_killed() -> anyhow::Result<()> {
+    run("operator killed", killing::operator).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn f_wrong_keys() -> anyhow::Result<()> {
+    run("wrong keys from the start", credentials::wrong_from_the_start).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn g_keys_break() -> anyhow::Result<()> {
+    run("keys break in the middle", credentials::broken_in_the_middle).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn h_bad_resources() -> anyhow::Result<()> {
+    run("bad resources are refused", admission::refuses_bad_resources).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn i_examples() -> anyhow::Result<()> {
+    run("examples are accepted", admission::takes_the_examples).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn j_no_bucket() -> anyhow::Result<()> {
+    run("bucket missing", prerequisites::buckets).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn k_no_secret() -> anyhow::Result<()> {
+    run("secret missing", prerequisites::secrets).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn l_no_queue() -> anyhow::Result<()> {
+    run("queue missing", prerequisites::queue).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn m_open_upload() -> anyhow::Result<()> {
+    run("deleted with an open upload", killing::deleted_with_an_open_upload).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn n_retain() -> anyhow::Result<()> {
+    run("deletion policy Retain", deletion::retains_queue_and_table).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn o_no_keys_left() -> anyhow::Result<()> {
+    run("deleted without its Secret", deletion::ends_without_keys).await
+}

@@ -1,0 +1,30 @@
+//! The short tests: one tree through a whole job, and what the API server refuses. They need the cluster, the services
+//! and the chart that `make test` brings up, and run only when they are asked for.
+
+use kind_tests::case::run;
+use kind_tests::cases::{admission, credentials, moving};
+use kind_tests::tree::SMALL;
+
+#[tokio::test]
+#[ignore = "needs the cluster of make test"]
+async fn bad_resources_are_refused() -> anyhow::Result<()> {
+    run("bad resources are refused", admission::refuses_bad_resources).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make test"]
+async fn examples_are_accepted() -> anyhow::Result<()> {
+    run("examples are accepted", admission::takes_the_examples).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make test"]
+async fn small_tree() -> anyhow::Result<()> {
+    run("small tree, again, deleted", async |case| moving::main_job(case, SMALL).await).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make test"]
+async fn wrong_keys() -> anyhow::Result<()> {
+    run("wrong keys from the start", credentials::wrong_from_the_start).await
+}

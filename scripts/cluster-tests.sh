@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Runs the cluster tests of a file of kind-tests/tests, on the cluster, services and chart of this checkout:
+#   cluster-tests.sh smoke|e2e [names of tests]
+# What was not there before is taken away again.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cluster=$root/kind-tests/cluster/cluster.sh
+suite=$1
+shift
+tests=$root/kind-tests
+
+keep_cluster=
+bash "$cluster" status >/dev/null 2>&1 && keep_cluster=1
+keep_services=
+program=${CARGO_TARGET_DIR:?}/release/kind-tests
+"$program" running && keep_services=1
+
+finish() {
+	local code=$?
+	[ "$keep_services" ] || "$program" down || code=1
+	[ "$keep_cluster" ] || bash "$cluster" down || code=1
+	exit $code
+}
+trap finish EXIT
+
+bash "$root/scripts/install.sh"
+eval "$(bash "$cluster" env)"
+"$program" clear
+code=0
+cargo test --release --workspace --test "$suite" -- --ignored --test-threads=1 --nocapture "$@" || code=$?
+if [ "$suite" = e2e ] && [ $# = 0 ]; then
+	"$program" results --write "$tests/RESULTS.md" || code=1
+else
+	"$program" results || code=1
+fi
+exit $code

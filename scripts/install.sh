@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Brings up the cluster, the local services and the chart with the images of this checkout; does nothing for what is
+# there.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cluster=$root/kind-tests/cluster
+bash "$cluster/cluster.sh" up
+eval "$(bash "$cluster/cluster.sh" env)"
+"${CARGO_TARGET_DIR:?}/release/kind-tests" up
+images=$(bash "$cluster/images.sh")
+eval "$images"
+began=$SECONDS
+helm upgrade --install s3-migration "$root/charts/s3-migration" \
+	--namespace s3-migration-system --create-namespace --wait --timeout 120s \
+	--set image.repository="${OPERATOR_IMAGE%:*}" --set-string image.tag="${OPERATOR_IMAGE##*:}" \
+	--set worker.image.repository="${WORKER_IMAGE%:*}" --set-string worker.image.tag="${WORKER_IMAGE##*:}" \
+	--set logFormat=text >/dev/null
+echo "chart installed in $((SECONDS - began)) s"

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Formatting and lints. clippy-driver stands in for the compiler of our own crates, so that the dependencies' builds are
+# shared with all other targets of the Makefile; `cargo clippy` would check every one of them anew.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+command -v clippy-driver >/dev/null || { echo "lint: missing: clippy; run rustup component add clippy" >&2; exit 1; }
+cargo fmt --all --check
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo build --release --workspace --locked --all-targets 2>&1 | tee "$output"
+# Cargo shows the warnings of what it did not build again too.
+if grep -q '^warning' "$output"; then
+	echo "lint: there are warnings" >&2
+	exit 1
+fi
+for script in scripts/*.sh kind-tests/cluster/*.sh kind-tests/services/*.sh .ci/run; do bash -n "$script"; done
