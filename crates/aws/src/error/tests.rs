@@ -1,6 +1,7 @@
 use super::*;
 use ErrorClass::{
-    AccessDenied, Archived, Conflict, NoSuchKey, NoSuchUpload, PreconditionFailed, Refused, Side, Throttled, Transient,
+    AccessDenied, Archived, Conflict, NoAnswer, NoSuchKey, NoSuchUpload, PreconditionFailed, Refused, Side, Throttled,
+    Transient,
 };
 use SideFault::{
     AccessDenied as AllDenied, ClockSkewed, CredentialsExpired, CredentialsInvalid, CredentialsMissing, NotFound,
@@ -209,10 +210,10 @@ fn what_broke_before_an_answer_is_told_apart() {
     type E = SdkError<GetObjectError, HttpResponse>;
     let refused = || std::io::Error::other("connection refused");
     for (error, class, code) in [
-        (E::timeout_error("slow"), Transient, "Timeout"),
-        (E::dispatch_failure(ConnectorError::timeout(refused().into())), Transient, "Timeout"),
-        (E::dispatch_failure(ConnectorError::io(refused().into())), Transient, "ConnectionFailed"),
-        (E::dispatch_failure(ConnectorError::other(refused().into(), None)), Transient, "ConnectionFailed"),
+        (E::timeout_error("slow"), NoAnswer, "Timeout"),
+        (E::dispatch_failure(ConnectorError::timeout(refused().into())), NoAnswer, "Timeout"),
+        (E::dispatch_failure(ConnectorError::io(refused().into())), NoAnswer, "ConnectionFailed"),
+        (E::dispatch_failure(ConnectorError::other(refused().into(), None)), NoAnswer, "ConnectionFailed"),
         (E::dispatch_failure(ConnectorError::user(refused().into())), Refused, "InvalidRequest"),
         (E::construction_failure(refused()), Refused, "InvalidRequest"),
         (
