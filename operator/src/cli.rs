@@ -82,6 +82,9 @@ pub async fn main(cli: Cli) -> Result<(), CliError> {
 
 async fn run(args: Run) -> Result<(), CliError> {
     start_logging(args.log_format);
+    // The clients of AWS and of Kubernetes bring a cryptography library each, and TLS must know which to take.
+    // It fails where one is chosen already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::try_default().await?;
     let (ready, stop) = (Readiness::default(), CancellationToken::new());
     stop_on_signals(&stop)?;

@@ -8,7 +8,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::{Action, Controller};
@@ -77,13 +77,7 @@ pub async fn run(
         // Jobs of the schedule, and those made by hand from it, are owned by the CronJob.
         .watches(scoped::<Job>(&client, namespace), ours(), |job| job_of(&job))
         .graceful_shutdown_on(stop.cancelled_owned());
-    let store = controller.store();
-    tokio::spawn(async move {
-        if store.wait_until_ready().await.is_ok() {
-            ready.set();
-            info!("MigrationJobs are read and watched");
-        }
-    });
+    tokio::spawn(announce(scoped::<Guarded>(&client, namespace), ready));
     controller
         .run(look, again, context)
         .for_each(|result| async move {
@@ -93,6 +87,17 @@ pub async fn run(
         })
         .await;
     info!("stopped");
+}
+
+/// Says that the operator is ready when it may read the resource. The controller's own store is not waited for: it
+/// wakes one waiter only, which must be the controller.
+async fn announce(api: Api<Guarded>, ready: Readiness) {
+    while let Err(error) = api.list(&ListParams::default().limit(1)).await {
+        warn!(%error, "MigrationJobs can't be read; is their definition installed, and the role bound?");
+        tokio::time::sleep(AGAIN).await;
+    }
+    ready.set();
+    info!("ready");
 }
 
 fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>

@@ -1,4 +1,4 @@
-//! `/healthz`: the process answers. `/readyz`: it has read all `MigrationJobs` and watches them.
+//! `/healthz`: the process answers. `/readyz`: it may read `MigrationJobs` and works on them.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -53,7 +53,7 @@ fn answer(path: &str, ready: bool) -> (StatusCode, &'static str) {
     match (path, ready) {
         ("/healthz", _) => (StatusCode::OK, "ok\n"),
         ("/readyz", true) => (StatusCode::OK, "ready\n"),
-        ("/readyz", false) => (StatusCode::SERVICE_UNAVAILABLE, "MigrationJobs are not read yet\n"),
+        ("/readyz", false) => (StatusCode::SERVICE_UNAVAILABLE, "MigrationJobs can't be read yet\n"),
         _ => (StatusCode::NOT_FOUND, "there are /healthz and /readyz\n"),
     }
 }

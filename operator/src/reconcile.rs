@@ -396,7 +396,10 @@ fn next_look(
     least_workers: u32,
     start_due: bool,
 ) -> Duration {
-    let degraded = status::conditions::of(status, reasons::DEGRADED).is_some_and(|(holds, _)| holds);
+    // What only a change of the resource can mend is not waited for: that change wakes it up.
+    let for_the_user = [reasons::JOBSENDER_FAILED, reasons::SPEC_INVALID];
+    let degraded = status::conditions::of(status, reasons::DEGRADED)
+        .is_some_and(|(holds, condition)| holds && !for_the_user.contains(&condition.reason.as_str()));
     let waiting = status.queue.is_some_and(|queue| queue.visible + queue.in_flight > 0);
     let suspended = status.phase == Some(migration_api::status::Phase::Suspended);
     let live = status.current_run.is_some()

@@ -45,9 +45,9 @@ impl Program {
 
     fn command(self) -> (&'static str, Option<&'static str>) {
         match self {
-            Self::Worker => ("worker", None),
-            Self::Send => ("jobsender", Some("send")),
-            Self::AbortUploads => ("jobsender", Some("abort-uploads")),
+            Self::Worker => ("/usr/local/bin/worker", None),
+            Self::Send => ("/usr/local/bin/jobsender", Some("send")),
+            Self::AbortUploads => ("/usr/local/bin/jobsender", Some("abort-uploads")),
         }
     }
 
@@ -230,7 +230,7 @@ mod tests {
         let worker = container(Program::Worker);
         assert_eq!(
             (&worker["command"], &worker["args"]),
-            (&json!(["worker"]), &json!(["--config", "/etc/s3-migration/job.yaml"]))
+            (&json!(["/usr/local/bin/worker"]), &json!(["--config", "/etc/s3-migration/job.yaml"]))
         );
         assert_eq!(worker["env"].as_array().unwrap().len(), 1);
         assert_eq!(worker["image"], "worker:1");
