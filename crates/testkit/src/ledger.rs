@@ -20,6 +20,8 @@ const MAX_PARTITION: usize = 2_048;
 const MAX_SORT: usize = 1_024;
 /// Bytes of an item, names and values.
 const MAX_ITEM: usize = 400 << 10;
+/// Names of attributes that the ledger's table uses itself.
+const RESERVED: [&str; 3] = ["pk", "sk", "ttl"];
 
 type Items = BTreeMap<LedgerKey, Item>;
 
@@ -108,11 +110,14 @@ fn check(writes: &[Write]) -> Result<(), ServiceError> {
         if !keys.insert(key_of(write)) {
             return Err(refused(WRITE, "a transaction cannot contain multiple writes to one item"));
         }
-        if let Write::Add { deltas, .. } = write {
-            let names: BTreeSet<&String> = deltas.iter().map(|(name, _)| name).collect();
-            if names.len() < deltas.len() {
-                return Err(refused(WRITE, "two document paths overlap with each other"));
+        match write {
+            Write::Add { deltas, expires_at: None, .. } if deltas.is_empty() => {
+                return Err(refused(WRITE, "the addition names nothing to add"));
             }
+            Write::Put { item, .. } if RESERVED.iter().any(|name| item.attributes.contains_key(*name)) => {
+                return Err(refused(WRITE, "an attribute has a name that the table uses itself"));
+            }
+            _ => {}
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -31,7 +32,22 @@ pub struct MiniStack {
     log: PathBuf,
 }
 
-/// Where the program is: the environment variable `MINISTACK`, else where `make services-venv` installs it.
+/// The script that installs it, from the root of the repository.
+const INSTALLER: &str = "kind-tests/services/venv.sh";
+/// What that installs; its digest names the directory.
+const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../kind-tests/services/requirements.txt");
+
+/// Where [`INSTALLER`] puts it.
+fn installed() -> Result<PathBuf, String> {
+    let requirements = fs::read(REQUIREMENTS).map_err(|error| format!("failed to read {REQUIREMENTS}: {error}"))?;
+    let digest = hex::encode(Sha256::digest(requirements));
+    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let cache = env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from).or_else(home);
+    let environment = format!("s3-migration-operator/python-{}", digest.get(..12).unwrap_or_default());
+    Ok(cache.unwrap_or_default().join(environment).join("bin/ministack"))
+}
+
+/// Where the program is: the environment variable `MINISTACK`, else where [`INSTALLER`] puts it.
 fn program() -> Result<PathBuf, String> {
     if let Some(path) = env::var_os("MINISTACK") {
         let path = PathBuf::from(path);
@@ -41,14 +57,12 @@ fn program() -> Result<PathBuf, String> {
             Err(format!("failed to find MiniStack: MINISTACK is {}, and there is no such file", path.display()))
         };
     }
-    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from).or_else(home);
-    let path = cache.unwrap_or_default().join("s3-migration-operator/venv/bin/ministack");
+    let path = installed()?;
     if path.is_file() {
         return Ok(path);
     }
     Err(format!(
-        "failed to find MiniStack: {} is not there; run `make services-venv`, or set MINISTACK to the program of \
+        "failed to find MiniStack: {} is not there; run `bash {INSTALLER}`, or set MINISTACK to the program of \
          ministack {MINISTACK_VERSION}",
         path.display()
     ))

@@ -194,8 +194,8 @@ impl Bucket {
         Ok(self.written(etag))
     }
 
-    /// Source: "How to prevent object overwrites with conditional writes" in the S3 user guide: 412 where the condition
-    /// does not hold, 404 where `If-Match` finds no object.
+    /// S3 answers `If-Match` on nothing with 404; the adapters tell it as what it is, a condition that does not hold.
+    /// Source: "How to prevent object overwrites with conditional writes" in the S3 user guide.
     pub(super) fn check_condition(
         &self,
         operation: Operation,
@@ -207,11 +207,8 @@ impl Bucket {
             Err(error(operation, ErrorClass::PreconditionFailed, "PreconditionFailed", message))
         };
         match (condition, self.current(key)) {
-            (WriteCondition::Absent, Some(_)) => failed(),
+            (WriteCondition::Absent, Some(_)) | (WriteCondition::Matches(_), None) => failed(),
             (WriteCondition::Matches(etag), Some(object)) if object.etag != *etag => failed(),
-            (WriteCondition::Matches(_), None) => {
-                Err(error(operation, ErrorClass::NoSuchKey, "NoSuchKey", "the specified key does not exist"))
-            }
             _ => Ok(()),
         }
     }

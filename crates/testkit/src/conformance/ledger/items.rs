@@ -30,7 +30,7 @@ pub(super) async fn values_come_back_as_they_were<L: Ledger>(ledger: &L) -> Case
         "list": [1, "two", null, [3, []], {"four": 4}], "no items": [],
         "map": {"nested": {"deeper": {"deepest": [true, {"n": -1}]}}, "empty": {}, "": "no name"},
         "size": 1, "status": "words that are reserved", "a.b-c d": "a name with a dot", "#n": ":v",
-        "partition": "names that a table may use itself", "sort": 1, "pk": "p", "sk": 2, "ttl": "t", "expires_at": 3,
+        "partition": "p", "sort": 1, "key": "k", "expiresAt": 3,
     });
     write(ledger, &[put(&key, values.clone())]).await?;
     let found = attributes(ledger, &key).await?.unwrap_or(Value::Null);
@@ -39,6 +39,16 @@ pub(super) async fn values_come_back_as_they_were<L: Ledger>(ledger: &L) -> Case
     }
     ensure_eq!(found, values, "all attributes");
     ensure_eq!(ledger.get(&key).await?.and_then(|item| item.expires_at), None, "when it may be forgotten");
+    Ok(())
+}
+
+pub(super) async fn names_that_the_table_uses_are_refused<L: Ledger>(ledger: &L) -> CaseResult {
+    let key = LedgerKey::new("p", "s");
+    for name in ["pk", "sk", "ttl"] {
+        let written = service_error(write(ledger, &[put(&key, json!({name: 1}))]).await)?;
+        ensure_class!(written, ErrorClass::Refused, "an attribute named {name}");
+    }
+    ensure_eq!(ledger.get(&key).await?, None, "the item");
     Ok(())
 }
 

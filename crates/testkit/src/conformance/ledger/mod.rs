@@ -21,6 +21,7 @@ pub async fn ledger_suite<L: Ledger>(make: impl AsyncFn() -> Result<L, Failure>,
         [
             items::an_item_is_put_and_got,
             items::values_come_back_as_they_were,
+            items::names_that_the_table_uses_are_refused,
             items::a_second_put_replaces_the_first,
             items::keys_are_opaque,
             items::keys_beyond_their_bounds_are_refused,

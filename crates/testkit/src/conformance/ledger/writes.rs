@@ -65,6 +65,12 @@ pub(super) async fn additions_make_and_change_items<L: Ledger>(ledger: &L) -> Ca
     ensure_eq!(found.as_ref().and_then(|item| item.expires_at), Some(4_102_444_800), "when it may be forgotten");
     ensure_eq!(found.and_then(|item| item.attributes.get("done").cloned()), Some(json!(3)), "the sum after it");
 
+    let twice = LedgerKey::new("p", "twice");
+    write(ledger, &[add(&twice, &[("done", 1), ("done", 4)])]).await?;
+    ensure_eq!(attributes(ledger, &twice).await?, Some(json!({"done": 5})), "the sum of two additions in one write");
+    let nothing = service_error(write(ledger, &[add(&twice, &[])]).await)?;
+    ensure_class!(nothing, ErrorClass::Refused, "adding nothing");
+
     let text = LedgerKey::new("p", "text");
     write(ledger, &[put(&text, json!({"done": "many"}))]).await?;
     let added = service_error(write(ledger, &[add(&text, &[("done", 1)])]).await)?;

@@ -44,6 +44,7 @@ pub async fn store_suite<S: ObjectStore>(
         [
             keys::odd_keys_survive,
             keys::odd_keys_take_uploads,
+            keys::keys_beyond_xml_take_uploads,
             keys::keys_over_1024_bytes_are_refused,
             keys::what_is_missing_is_told_apart,
             listing::an_empty_bucket_lists_nothing,
@@ -63,6 +64,7 @@ pub async fn store_suite<S: ObjectStore>(
             objects::tags_travel_along,
             objects::a_body_with_another_md5_is_refused,
             uploads::parts_become_an_object,
+            uploads::tags_of_uploads_travel_along,
             uploads::a_part_sent_again_replaces_the_first,
             uploads::a_part_with_another_md5_is_refused,
             uploads::pages_of_parts_hold_every_part_once,
