@@ -5,8 +5,10 @@ SHELL := /bin/bash
 # One build directory for all checkouts, so that a fresh one does not compile the dependencies again.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/s3-migration-operator/target
 CLUSTER := bash kind-tests/cluster/cluster.sh
-# The dependencies are compiled once, for all crates together and in one profile.
+# One selection in one profile for programs, tests and lints: another one would give the dependencies other features and
+# compile them all again. clippy-driver compiles as rustc does and lints on the way, so that lints cost no build.
 CARGO_FLAGS := --release --workspace --locked
+export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 
 .PHONY: help setup build lint unit generate check-generated images test smoke e2e demo-cluster demo-clean
 
@@ -16,8 +18,8 @@ help: ## Show what there is
 setup: ## Install what building and testing needs (Debian, Ubuntu), or say what is missing
 	@bash scripts/setup.sh
 
-build: setup ## Build all programs
-	cargo build $(CARGO_FLAGS)
+build: setup ## Build all programs, and all tests
+	cargo build $(CARGO_FLAGS) --all-targets
 
 lint: setup ## Formatting and lints, without compiling the dependencies again
 	bash scripts/lint.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Formatting and lints. clippy-driver stands in for the compiler of our own crates, so that the dependencies' builds are
-# shared with all other targets of the Makefile; `cargo clippy` would check every one of them anew.
+# Formatting and lints. clippy-driver stands in for the compiler of our own crates, as in all targets of the Makefile;
+# `cargo clippy` would check every dependency anew.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 command -v clippy-driver >/dev/null || { echo "lint: missing: clippy; run rustup component add clippy" >&2; exit 1; }
