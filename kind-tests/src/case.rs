@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use kube::api::{DeleteParams, PatchParams};
 use rand::Rng as _;
 use serde_json::{Value, json};
 
@@ -18,7 +19,7 @@ use crate::{logs, paths};
 /// The name of each case's job.
 pub const JOB: &str = "job";
 /// How long a run of a test's tree may take.
-pub const RUN_LIMIT: Duration = Duration::from_secs(420);
+pub const RUN_LIMIT: Duration = Duration::from_mins(7);
 
 /// A case under way.
 pub struct Case {
@@ -155,7 +156,7 @@ impl Case {
     /// Changes fields of the spec, leaving the others.
     pub async fn patch_spec(&self, spec: &Value) -> anyhow::Result<()> {
         let patch = kube::api::Patch::Merge(json!({"spec": spec}));
-        self.cluster.jobs(&self.namespace).patch(JOB, &Default::default(), &patch).await?;
+        self.cluster.jobs(&self.namespace).patch(JOB, &PatchParams::default(), &patch).await?;
         Ok(())
     }
 
@@ -197,7 +198,7 @@ impl Case {
 
     /// Deletes the case's job and waits until it is gone.
     pub async fn delete_job(&self, limit: Duration) -> anyhow::Result<()> {
-        self.cluster.jobs(&self.namespace).delete(JOB, &Default::default()).await?;
+        self.cluster.jobs(&self.namespace).delete(JOB, &DeleteParams::default()).await?;
         self.watch("the job to be gone", limit, async |job: Option<&Value>| Ok(job.is_none().then_some(()))).await
     }
 
@@ -229,9 +230,9 @@ impl Case {
     async fn clear(&self) -> anyhow::Result<()> {
         // A job that is left must not hold the namespace: the operator may be what failed.
         let jobs = self.cluster.jobs(&self.namespace);
-        if jobs.get_opt(JOB).await?.is_some() && self.delete_job(Duration::from_secs(60)).await.is_err() {
+        if jobs.get_opt(JOB).await?.is_some() && self.delete_job(Duration::from_mins(1)).await.is_err() {
             let patch = kube::api::Patch::Merge(json!({"metadata": {"finalizers": null}}));
-            jobs.patch(JOB, &Default::default(), &patch).await.context("failed to release the job")?;
+            jobs.patch(JOB, &PatchParams::default(), &patch).await.context("failed to release the job")?;
         }
         self.cluster.delete_namespace(&self.namespace).await?;
         for (side, bucket) in [(Side::Source, &self.source), (Side::Destination, &self.destination)] {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use anyhow::{Context as _, ensure};
+use kube::api::DeleteParams;
 use serde_json::Value;
 
 use crate::case::RUN_LIMIT;
@@ -48,16 +49,16 @@ pub async fn run() -> anyhow::Result<()> {
 async fn forget(cluster: &Cluster) -> anyhow::Result<()> {
     let jobs = cluster.jobs(NAMESPACE);
     if jobs.get_opt(JOB).await?.is_some() {
-        jobs.delete(JOB, &Default::default()).await?;
+        jobs.delete(JOB, &DeleteParams::default()).await?;
         let gone = async |job: Option<&Value>| Ok(job.is_none().then_some(()));
-        cluster.watch_job(NAMESPACE, JOB, "the last demo's job to be gone", Duration::from_secs(120), gone).await?;
+        cluster.watch_job(NAMESPACE, JOB, "the last demo's job to be gone", Duration::from_mins(2), gone).await?;
     }
     let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(cluster.client());
     if namespaces.get_opt(NAMESPACE).await?.is_some() {
         cluster.delete_namespace(NAMESPACE).await?;
         let gone = |n: Option<&_>| n.is_none();
         let wait = kube::runtime::wait::await_condition(namespaces, NAMESPACE, gone);
-        tokio::time::timeout(Duration::from_secs(120), wait).await.context("the last demo's namespace stays")??;
+        tokio::time::timeout(Duration::from_mins(2), wait).await.context("the last demo's namespace stays")??;
     }
     for (side, bucket) in [(Side::Source, SOURCE), (Side::Destination, DESTINATION)] {
         upload::delete_bucket(&services::s3(side), bucket).await?;
@@ -101,9 +102,9 @@ async fn show(cluster: &Cluster) -> anyhow::Result<Value> {
             let line = cells.join(" ");
             if line != last {
                 if terminal {
-                    print!("\r\x1b[2K{line}")
+                    print!("\r\x1b[2K{line}");
                 } else {
-                    println!("{line}")
+                    println!("{line}");
                 }
                 std::io::Write::flush(&mut std::io::stdout())?;
                 last = line;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind, TypeMeta};
 use kube::runtime::watcher::watch_object;
 use kube::{Client, ResourceExt as _};
@@ -24,6 +24,8 @@ pub struct Cluster {
 impl Cluster {
     /// Connects.
     pub async fn connect() -> anyhow::Result<Self> {
+        // Two providers are compiled in, the SDK's and the cluster's; an error says that one was chosen before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::try_default().await.context("failed to reach the cluster: is KUBECONFIG set?")?;
         Ok(Self { client })
     }
@@ -33,7 +35,7 @@ impl Cluster {
         self.client.clone()
     }
 
-    /// The MigrationJobs of a namespace.
+    /// The `MigrationJob`s of a namespace.
     pub fn jobs(&self, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client(), namespace, &job_type())
     }
@@ -64,7 +66,7 @@ impl Cluster {
             "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
         }))?;
         let api: Api<Namespace> = Api::all(self.client());
-        api.create(&Default::default(), &namespace)
+        api.create(&PostParams::default(), &namespace)
             .await
             .with_context(|| format!("failed to make namespace {name}"))?;
         // Pods can't be made before the namespace has its account.
@@ -167,7 +169,7 @@ fn http_get(path: &str, accept: &str) -> anyhow::Result<hyper::Request<Vec<u8>>>
     Ok(hyper::Request::get(path).header(hyper::header::ACCEPT, accept).body(Vec::new())?)
 }
 
-/// The type of MigrationJobs.
+/// The type of `MigrationJob`s.
 pub fn job_type() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("s3migration.dev", "v1alpha1", "MigrationJob"))
 }

@@ -21,7 +21,7 @@ use super::moving::totals;
 /// Within this a job says what is wrong.
 const SAYS_SO: Duration = Duration::from_secs(30);
 /// A Secret reaches running pods within the kubelet's sync period of a minute and a little more.
-const GOES_ON: Duration = Duration::from_secs(240);
+const GOES_ON: Duration = Duration::from_mins(4);
 
 /// Wrong destination keys from the start.
 pub async fn wrong_from_the_start(case: &mut Case) -> anyhow::Result<()> {

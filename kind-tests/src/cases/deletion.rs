@@ -10,7 +10,7 @@ use crate::kubernetes::job_type;
 use crate::services::{self, Side};
 use crate::tree::Object;
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// Queues and table of a job.
 pub struct Outside {
@@ -126,7 +126,7 @@ pub async fn ends_without_keys(case: &mut Case) -> anyhow::Result<()> {
     let outside = Outside::of(&job)?;
     let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> =
         kube::Api::namespaced(case.cluster.client(), &case.namespace);
-    secrets.delete("control-keys", &Default::default()).await?;
+    secrets.delete("control-keys", &kube::api::DeleteParams::default()).await?;
     let began = Instant::now();
     case.delete_job(LIMIT)
         .await

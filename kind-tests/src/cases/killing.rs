@@ -20,7 +20,7 @@ use crate::tree::{Amount, Object, SMALL, bytes_of, select};
 use crate::wait::until;
 
 /// Within this another worker finishes what a killed one began.
-const FINISHED: Duration = Duration::from_secs(120);
+const FINISHED: Duration = Duration::from_mins(2);
 /// `transfer.partsPerFile` of these cases.
 const PARTS_AT_ONCE: usize = 4;
 const WORKERS: &str = "app.kubernetes.io/component=worker";
@@ -128,7 +128,7 @@ pub async fn deleted_with_an_open_upload(case: &mut Case) -> anyhow::Result<()> 
     let job = serde_json::to_value(case.cluster.jobs(&case.namespace).get(crate::case::JOB).await?)?;
     let outside = Outside::of(&job)?;
     let began = Instant::now();
-    case.delete_job(Duration::from_secs(180)).await?;
+    case.delete_job(Duration::from_mins(3)).await?;
     let seconds = began.elapsed().as_secs_f64();
     let left = outside.there().await?;
     ensure!(left.is_empty(), "left after the job was deleted: {left:?}");

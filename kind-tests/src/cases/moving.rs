@@ -115,7 +115,7 @@ async fn drained(case: &mut Case) -> anyhow::Result<()> {
     let empty = |d: &k8s_openapi::api::apps::v1::Deployment| {
         d.spec.replicas == Some(0) && d.status.as_ref().is_none_or(|s| s.replicas.unwrap_or(0) == 0)
     };
-    let limit = Duration::from_secs(60);
+    let limit = Duration::from_mins(1);
     case.cluster.watch_deployment(&case.namespace, &name, "no workers to be left", limit, empty).await?;
     case.note(format!("and back to 0, {:.1} s after Complete", began.elapsed().as_secs_f64()));
     Ok(())

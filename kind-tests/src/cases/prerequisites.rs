@@ -31,7 +31,7 @@ async fn apply_and_expect(
 ) -> anyhow::Result<()> {
     case.apply(job).await?;
     expect(case, what, reason, words).await?;
-    case.delete_job(Duration::from_secs(120)).await
+    case.delete_job(Duration::from_mins(2)).await
 }
 
 /// Buckets that are not there.
@@ -61,7 +61,7 @@ pub async fn secrets(case: &mut Case) -> anyhow::Result<()> {
     if let Some(key) = key {
         case.put_keys("half", &key).await?;
     }
-    case.run_ended("Complete", None, Duration::from_secs(120)).await?;
+    case.run_ended("Complete", None, Duration::from_mins(2)).await?;
     case.note("and Complete after the Secret was corrected");
     Ok(())
 }

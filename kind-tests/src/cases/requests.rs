@@ -54,7 +54,9 @@ fn by_key(events: &[Event]) -> BTreeMap<&str, Vec<&str>> {
     for event in events.iter().filter(|e| !e.request.key.is_empty()) {
         found.entry(&event.request.key).or_default().push(&event.request.operation);
     }
-    found.values_mut().for_each(|operations| operations.sort_unstable());
+    for operations in found.values_mut() {
+        operations.sort_unstable();
+    }
     found
 }
 

@@ -70,17 +70,17 @@ pub fn longest(prefix: &str, unit: &str) -> String {
 
 fn with_traits(n: usize, key: String) -> Object {
     // Each third one is empty, as the markers are that consoles make for folders.
-    let text = if n % 3 == 0 || key.ends_with('/') { String::new() } else { format!("{n}: {key}\n") };
+    let text = if n.is_multiple_of(3) || key.ends_with('/') { String::new() } else { format!("{n}: {key}\n") };
     let mut object = Object::of_bytes(key, text);
-    object.headers.content_type = "text/plain; charset=utf-8".to_owned();
-    if n % 2 == 0 {
+    "text/plain; charset=utf-8".clone_into(&mut object.headers.content_type);
+    if n.is_multiple_of(2) {
         object.tags = vec![
             ("team".into(), "data & storage".into()),
             ("path".into(), "a/b=c+d@e:f_g-h".into()),
             ("gr\u{fc}\u{df}e".into(), "\u{4f60}\u{597d} \u{43c}\u{438}\u{440}".into()),
         ];
     }
-    if n % 5 == 0 {
+    if n.is_multiple_of(5) {
         object.metadata.insert("comment".into(), "plain, with: punctuation; and \"quotes\" = 100%".into());
         object.headers.cache_control = Some("max-age=3600, public".into());
         object.headers.content_disposition = Some("attachment; filename=\"report 1.txt\"".into());

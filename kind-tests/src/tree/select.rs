@@ -38,7 +38,7 @@ pub fn ignore_patterns(bucket: &str) -> Vec<String> {
 
 /// Whether a key of [`tree`] is left out by [`ignore_patterns`].
 pub fn ignored(key: &str) -> bool {
-    key.starts_with("ignored/") || key.ends_with(".tmp")
+    key.starts_with("ignored/") || key.rsplit_once('.').is_some_and(|(_, e)| e == "tmp")
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +68,7 @@ fn walk(directory: &Path, name: &str, found: &mut Vec<Found>) {
         let key = format!("{name}/{file}");
         if kind.is_dir() && key.len() < 900 {
             walk(&entry.path(), &key, found);
-        } else if kind.is_file() && key.len() <= 1_024 && !key.ends_with(".tmp") {
+        } else if kind.is_file() && key.len() <= 1_024 && !ignored(&key) {
             let Ok(metadata) = entry.metadata() else { continue };
             found.push(Found { key, path: entry.path(), size: metadata.len() });
         }
@@ -81,7 +81,7 @@ fn choose(found: &[Found], amount: Amount) -> Vec<Object> {
     let step = (fit.len() / amount.files.max(1)).max(1);
     let (mut taken, mut rest) = (Vec::new(), Vec::new());
     for (n, file) in fit.into_iter().enumerate() {
-        if n % step == 0 && taken.len() < amount.files { taken.push(file) } else { rest.push(file) }
+        if n.is_multiple_of(step) && taken.len() < amount.files { taken.push(file) } else { rest.push(file) }
     }
     rest.sort_by_key(|f| std::cmp::Reverse(f.size));
     let mut bytes: u64 = taken.iter().map(|f| f.size).sum();
@@ -105,7 +105,7 @@ fn object(n: usize, file: &Found) -> Option<Object> {
         metadata: user_metadata(&metadata),
         tags: Vec::new(),
     };
-    if n % 10 == 0 {
+    if n.is_multiple_of(10) {
         object.tags = vec![("origin".into(), "machine image".into()), ("batch".into(), (n / 10).to_string())];
     }
     Some(object)
