@@ -24,13 +24,21 @@ pub type Applied = HashMap<String, (String, String)>;
 
 /// Why something could not be applied.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to {verb} {kind} {name}: {source}")]
+#[error("failed to {verb} {kind} {name}: {}", said(.source))]
 pub struct ApplyError {
     verb: &'static str,
     kind: String,
     name: String,
     /// What the API server said.
     pub source: kube::Error,
+}
+
+/// What the API server said, in its own words.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => error.to_string(),
+    }
 }
 
 impl ApplyError {

@@ -160,6 +160,7 @@ async fn unreadable(guarded: &Guarded, invalid: &InvalidObject, context: &Contex
     Ok(Action::await_change())
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the controller hands its arguments over")]
 fn again(guarded: Arc<Guarded>, error: &LookError, _: Arc<Context>) -> Action {
     let job = guarded.name_any();
     if let LookError::Look(inner) = error
@@ -168,8 +169,21 @@ fn again(guarded: Arc<Guarded>, error: &LookError, _: Arc<Context>) -> Action {
         info!(job, what, "a MigrationJob is going");
         return Action::requeue(GOING);
     }
+    if is_gone(error) {
+        return Action::await_change();
+    }
     error!(job, error = chain(error), "a look was cut short and is repeated");
     Action::requeue(AGAIN)
+}
+
+/// Whether the resource went while its finalizer was written.
+fn is_gone(error: &LookError) -> bool {
+    let LookError::Look(inner) = error else { return false };
+    match &**inner {
+        finalizer::Error::AddFinalizer(kube::Error::Api(status))
+        | finalizer::Error::RemoveFinalizer(kube::Error::Api(status)) => status.is_not_found(),
+        _ => false,
+    }
 }
 
 /// An error with all that caused it, each said once.

@@ -5,6 +5,7 @@
 //!            └► cleanup, when the resource is deleted
 //! ```
 
+mod act;
 mod apply;
 mod build;
 mod cleanup;

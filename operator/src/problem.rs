@@ -21,10 +21,7 @@ impl Problem {
     /// A side that workers or jobsender have paused.
     pub fn blocked(blocked: &Blocked) -> Self {
         let Blocked { side, resource, fault, message, since: _ } = blocked;
-        Self {
-            reason: reasons::side_fault(*side, *fault),
-            message: format!("{} {resource}: {message}; {}", name(*side), advice(*side, *fault)),
-        }
+        Self { reason: reasons::side_fault(*side, *fault), message: told(*side, resource, message, *fault) }
     }
 
     /// An answer of queue or ledger to the operator itself. Errors that pass by themselves are problems too, of a
@@ -36,11 +33,15 @@ impl Problem {
             ErrorClass::NoSuchKey => SideFault::NotFound,
             _ => SideFault::Unreachable,
         };
-        Self {
-            reason: reasons::side_fault(side, fault),
-            message: format!("{} {resource}: {error}; {}", name(side), advice(side, fault)),
-        }
+        Self { reason: reasons::side_fault(side, fault), message: told(side, resource, &error.to_string(), fault) }
     }
+}
+
+/// The text of a problem of a side. Services end sentences as they like, and number their requests: a number that is
+/// another one each time would make each look a change of the status.
+fn told(side: Side, resource: &str, message: &str, fault: SideFault) -> String {
+    let message = message.rfind(" (request ").and_then(|at| message.get(..at)).unwrap_or(message);
+    format!("{} {resource}: {}; {}", name(side), message.trim_end_matches('.'), advice(side, fault))
 }
 
 fn name(side: Side) -> &'static str {
@@ -60,9 +61,7 @@ fn advice(side: Side, fault: SideFault) -> String {
         SideFault::AccessDenied => {
             format!("give the principal of spec.{side} the missing right; the job goes on by itself")
         }
-        SideFault::NotFound => {
-            format!("create it, or correct its name in the spec; the job goes on by itself (side {side})")
-        }
+        SideFault::NotFound => "create it, or correct its name in the spec; the job goes on by itself".to_owned(),
         SideFault::WrongRegion => format!("correct spec.{side}.region or spec.{side}.endpoint"),
         SideFault::ClockSkewed => "set the clocks of the nodes".to_owned(),
         SideFault::Unreachable => format!("check spec.{side}.endpoint, and the network from the cluster to it"),
@@ -79,13 +78,14 @@ mod tests {
             side: Side::Destination,
             resource: "photos-copy".into(),
             fault: SideFault::CredentialsInvalid,
-            message: "failed to put object: SignatureDoesNotMatch: no".into(),
+            message: "failed to put object: SignatureDoesNotMatch: no. (request 7f)".into(),
             since: 0,
         });
         assert_eq!(problem.reason, "DestinationCredentialsInvalid");
         for part in ["destination bucket photos-copy", "SignatureDoesNotMatch", "spec.destination.credentials"] {
             assert!(problem.message.contains(part), "{}", problem.message);
         }
+        assert!(problem.message.contains("SignatureDoesNotMatch: no; correct"), "{}", problem.message);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! resource is applied is refused there, by the schema or by a rule in CEL with a message that says what to write.
 //! Rules whose message matters are in CEL and not in a `pattern`, since the API server shows a pattern as it is.
 
+#![allow(clippy::doc_markdown, reason = "kubectl shows the documentation of fields as plain text, backticks and all")]
+
 pub mod buckets;
 pub mod crd;
 pub mod pods;

@@ -167,6 +167,8 @@ fn stuck_pod(pod: &Pod) -> Option<Problem> {
         if !STUCK.contains(&reason) {
             continue;
         }
+        // Kubernetes goes to and fro between the two.
+        let reason = if reason == "ErrImagePull" { "ImagePullBackOff" } else { reason };
         let before = status.last_state.as_ref().and_then(|state| state.terminated.as_ref()?.message.as_deref());
         let message = before.map(readable).or_else(|| waiting.message.clone()).unwrap_or_default();
         let text = format!("{place}: {reason}: {message}; check spec.{}", component.as_str());
@@ -250,6 +252,7 @@ status:
         let found = problem(waiting("ImagePullBackOff")).unwrap();
         assert_eq!(found.reason, "PodImagePullBackOff");
         assert!(found.message.contains("pod w (worker)") && found.message.contains("why"), "{}", found.message);
+        assert_eq!(problem(waiting("ErrImagePull")).unwrap().reason, "PodImagePullBackOff");
         assert_eq!(problem(waiting("ContainerCreating")), None);
         let unscheduled = "metadata: {name: w}\nstatus: {conditions: [{type: PodScheduled, status: 'False', reason: \
                            Unschedulable, message: 0/1 nodes}]}";

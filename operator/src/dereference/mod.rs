@@ -4,3 +4,83 @@ pub mod cluster;
 pub mod ledger;
 pub mod secrets;
 pub mod services;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, ResourceExt};
+use migration_api::MigrationJob;
+use migration_api::status::{MigrationJobStatus, QueueDepth};
+
+use crate::context::{Context, Memory};
+use crate::problem::Problem;
+use cluster::Cluster;
+use ledger::LedgerView;
+use secrets::Secrets;
+use services::{Services, Wanted};
+
+/// What was found by the first step.
+pub struct Found {
+    /// The Secrets.
+    pub secrets: Secrets,
+    /// What runs.
+    pub cluster: Cluster,
+    /// Queue and table; none where they can't be used.
+    pub services: Option<Arc<Services>>,
+    /// Messages; none where the queue does not answer.
+    pub depth: Option<QueueDepth>,
+    /// The ledger; none where it does not answer.
+    pub ledger: Option<LedgerView>,
+    /// What the job needs and does not have.
+    pub missing: Vec<Problem>,
+}
+
+/// Reads all that stands behind the resource.
+pub async fn dereference(
+    job: &MigrationJob,
+    old: &MigrationJobStatus,
+    context: &Context,
+    memory: &mut Memory,
+) -> Result<Found, kube::Error> {
+    let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
+    let secrets = secrets::read(&Api::<Secret>::namespaced(context.client.clone(), &namespace), &job.spec).await?;
+    let cluster = cluster::read(&context.client, &namespace, &name).await?;
+    let missing = secrets.problems.clone();
+    let mut found = Found { secrets, cluster, services: None, depth: None, ledger: None, missing };
+    let Some(wanted) = Wanted::of(job, &found.secrets) else { return Ok(found) };
+    match Services::find(wanted, memory.services.as_ref()).await {
+        Ok(services) => {
+            memory.services = Some(services.clone());
+            look_outside(job, old, &services, &mut found, context.now()).await;
+            // What answered wrongly is looked for again next time: it may have been removed or replaced.
+            if found.depth.is_none() || found.ledger.is_none() {
+                memory.services = None;
+            }
+            found.services = Some(services);
+        }
+        Err(problems) => {
+            memory.services = None;
+            found.missing.extend(problems);
+        }
+    }
+    Ok(found)
+}
+
+/// Asks queue and ledger.
+async fn look_outside(job: &MigrationJob, old: &MigrationJobStatus, services: &Services, found: &mut Found, now: i64) {
+    match services.depths().await {
+        Ok((queue, dead)) => {
+            found.depth = Some(QueueDepth {
+                visible: queue.visible + queue.delayed,
+                in_flight: queue.in_flight,
+                dead_letters: dead.visible + dead.in_flight + dead.delayed,
+            });
+        }
+        Err(problem) => found.missing.push(problem),
+    }
+    let known = old.last_run.as_ref().map(|run| run.id.as_str());
+    match ledger::read(&services.ledger, &job.uid().unwrap_or_default(), known, now).await {
+        Ok(view) => found.ledger = Some(view),
+        Err(error) => found.missing.push(ledger::problem(&services.external.table, &error)),
+    }
+}

@@ -1,0 +1,141 @@
+//! What a job does by itself, besides what is applied for it: runs start and end, dead letters become failures.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, ResourceExt};
+use migration_api::status::MigrationJobStatus;
+use migration_api::{MigrationJob, reasons};
+use migration_core::ports::{Condition, Item, Ledger, Write, WriteError};
+use migration_core::records;
+use tracing::{info, warn};
+
+use crate::apply::{self, Made};
+use crate::build;
+use crate::context::{Context, Memory};
+use crate::dead_letters::{self, Look};
+use crate::dereference::Found;
+use crate::dereference::ledger::{self, LedgerView};
+use crate::dereference::services::Services;
+use crate::problem::Problem;
+use crate::reconcile::ReconcileError;
+use crate::runs::{self, StartInput};
+use crate::validate::ValidatedJob;
+
+/// Ends and starts runs, holds Jobs back, nudges pods. Says whether a run is asked for that could not be started.
+pub async fn act(
+    job: &MigrationJob,
+    old: &mut MigrationJobStatus,
+    validated: Option<&ValidatedJob>,
+    found: &mut Found,
+    context: &Context,
+    memory: &mut Memory,
+) -> Result<bool, ReconcileError> {
+    let namespace = job.namespace().unwrap_or_default();
+    let jobs = Api::<Job>::namespaced(context.client.clone(), &namespace);
+    apply::suspend_jobs(&jobs, &found.cluster.jobs, job.spec.suspend).await?;
+    if let Some(version) = &found.secrets.version {
+        let pods = Api::<Pod>::namespaced(context.client.clone(), &namespace);
+        apply::nudge_pods(&pods, &found.cluster.pods, version).await?;
+    }
+    if let Some(services) = found.services.clone() {
+        drain_dead_letters(job, &services, found, context, memory).await;
+        end_run(job, &services, found, context).await?;
+    }
+    (old.runs_started, old.last_manual_run) =
+        runs::made_before(&job.name_any(), &found.cluster.jobs, old.runs_started, old.last_manual_run.take());
+    start_run(job, old, validated, found, &jobs, context.now()).await
+}
+
+/// Starts a run where one is due. Says whether one is asked for that sends nothing yet.
+async fn start_run(
+    job: &MigrationJob,
+    old: &mut MigrationJobStatus,
+    validated: Option<&ValidatedJob>,
+    found: &mut Found,
+    jobs: &Api<Job>,
+    now: i64,
+) -> Result<bool, ReconcileError> {
+    let Some(view) = &found.ledger else { return Ok(false) };
+    let input = StartInput {
+        trigger: &job.spec.trigger,
+        started: old.runs_started,
+        last_manual: old.last_manual_run.as_deref(),
+        last_run: view.run.as_ref().map(|run| &run.record),
+        jobs: &found.cluster.jobs,
+        now,
+    };
+    let Some(start) = runs::start(&input) else { return Ok(false) };
+    let Some(validated) = validated.filter(|_| found.missing.is_empty() && !job.spec.suspend) else { return Ok(true) };
+    let made = apply::job(jobs, &build::job::build(validated, start.number, start.manual.as_deref())).await;
+    let made = match made {
+        Err(error) if error.is_refusal() => {
+            found.missing.push(Problem::new(reasons::APPLY_FAILED, error.to_string()));
+            return Ok(true);
+        }
+        made => made?,
+    };
+    info!(job = job.name_any(), number = start.number, ?made, "run started");
+    // The number is used up also where another Job has the name: the next look takes the next one.
+    old.runs_started = start.number;
+    if made == Made::Yes {
+        old.last_manual_run = start.manual;
+    }
+    Ok(true)
+}
+
+/// Turns dead letters of a live run into failures. What goes wrong is tried again with the next look.
+async fn drain_dead_letters(
+    job: &MigrationJob,
+    services: &Services,
+    found: &mut Found,
+    context: &Context,
+    memory: &mut Memory,
+) {
+    let (Some(depth), Some(view)) = (found.depth, &found.ledger) else { return };
+    let (Some(live), now) = (view.live(), context.now()) else { return };
+    if !dead_letters::due(memory.look, depth.dead_letters, now) {
+        return;
+    }
+    let uid = job.uid().unwrap_or_default();
+    match dead_letters::drain(&services.dead_letters, &services.ledger, &uid, &live.record, now).await {
+        Ok(ended) => {
+            memory.look = Some(Look { depth: depth.dead_letters, at: now });
+            if ended > 0 {
+                warn!(job = job.name_any(), ended, "batches among the dead letters became failures");
+                reread(&uid, services, found, now).await;
+            }
+        }
+        Err(error) => warn!(job = job.name_any(), %error, "dead letters are looked at again"),
+    }
+}
+
+/// Writes the end of a run that is over. Where another writer was first, the next look decides anew.
+async fn end_run(
+    job: &MigrationJob,
+    services: &Services,
+    found: &mut Found,
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    let now = context.now();
+    let Some(live) = found.ledger.as_ref().and_then(LedgerView::live) else { return Ok(()) };
+    let Some(end) = runs::end(live, &found.cluster.jobs, now) else { return Ok(()) };
+    let uid = job.uid().unwrap_or_default();
+    let (mut record, before) = (live.record.clone(), live.record.revision);
+    info!(job = job.name_any(), run = record.run, result = ?end.result, "run ended");
+    (record.end, record.revision) = (Some(end), before + 1);
+    let item = Item::of(records::run_key(&uid, &record.run), &record);
+    match services.ledger.write(&[Write::Put { item, condition: Condition::Revision(before) }]).await {
+        Ok(()) | Err(WriteError::Condition) => {
+            reread(&uid, services, found, now).await;
+            Ok(())
+        }
+        Err(error) => Err(ReconcileError::End(error)),
+    }
+}
+
+async fn reread(uid: &str, services: &Services, found: &mut Found, now: i64) {
+    match ledger::read(&services.ledger, uid, None, now).await {
+        Ok(view) => found.ledger = Some(view),
+        Err(error) => warn!(%error, "the ledger is read again with the next look"),
+    }
+}
