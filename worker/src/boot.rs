@@ -98,7 +98,7 @@ fn read(path: &Path) -> Result<JobConfig, BootError> {
 }
 
 /// Cancels the token at the first SIGTERM or SIGINT.
-pub fn stop_on_signals(stop: CancellationToken) {
+pub fn stop_on_signals(stop: &CancellationToken) {
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let stop = stop.clone();
         match signal(kind) {

@@ -44,7 +44,7 @@ pub async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    boot::stop_on_signals(process.stop.clone());
+    boot::stop_on_signals(&process.stop);
     let beats = CancellationToken::new();
     let beating = tokio::spawn({
         let (process, beats) = (process.clone(), beats.clone());

@@ -26,7 +26,7 @@ pub async fn main() -> ExitCode {
     match boot::boot(&cli.common).await {
         Ok((process, _ignore)) => {
             let process = Arc::new(process);
-            boot::stop_on_signals(process.stop.clone());
+            boot::stop_on_signals(&process.stop);
             info!(job = process.config.job.name, name = process.name, "worker");
             let beats = CancellationToken::new();
             let beating = tokio::spawn({

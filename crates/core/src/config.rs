@@ -247,7 +247,8 @@ ledger: {region: us-east-1, table: t}
 
     #[test]
     fn says_what_is_out_of_bounds() {
-        let broken: [(&str, fn(&mut JobConfig)); 6] = [
+        type Change = fn(&mut JobConfig);
+        let broken: [(&str, Change); 6] = [
             ("version 9", |c| c.version = 9),
             ("buckets is empty", |c| c.buckets.clear()),
             ("filesPerWorker", |c| c.transfer.files_per_worker = 0),
