@@ -32,13 +32,9 @@ fn assert_passed(report: &Report) {
     assert!(report.passed(), "{report}");
 }
 
-async fn server() -> MiniStack {
-    MiniStack::start().await.unwrap_or_else(|error| panic!("{error}"))
-}
-
 #[tokio::test]
 async fn the_s3_store_keeps_the_rules() {
-    let server = server().await;
+    let server = MiniStack::start().await.unwrap();
     let make = async || {
         let store = S3Store::with_access(&access(&server), true, None, Side::Destination).await;
         Ok(StoreUnderTest { store, bucket: new_bucket(&server).await? })
@@ -81,14 +77,14 @@ async fn queues(access: &Access) -> Result<Queues, Failure> {
 
 #[tokio::test]
 async fn the_sqs_queue_keeps_the_rules() {
-    let server = server().await;
+    let server = MiniStack::start().await.unwrap();
     let access = access(&server);
     assert_passed(&queue_suite(async || queues(&access).await, QUEUE_DEVIATIONS).await);
 }
 
 #[tokio::test]
 async fn the_dynamo_ledger_keeps_the_rules() {
-    let server = server().await;
+    let server = MiniStack::start().await.unwrap();
     let access = access(&server);
     let make = async || {
         let spec = TableSpec { name: fresh("table"), tags: [].into() };

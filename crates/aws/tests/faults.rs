@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -58,9 +59,9 @@ async fn where_nothing_listens_requests_fail_in_passing() {
     assert!(matches!(error.class, ErrorClass::NoAnswer), "{:?}: {error}", error.class);
 }
 
-fn write_keys(directory: &Path, id: &str, secret: &str) {
-    fs::write(directory.join(ACCESS_KEY_FILE), id).unwrap();
-    fs::write(directory.join(SECRET_KEY_FILE), secret).unwrap();
+fn write_keys(directory: &Path, id: &str, secret: &str) -> io::Result<()> {
+    fs::write(directory.join(ACCESS_KEY_FILE), id)?;
+    fs::write(directory.join(SECRET_KEY_FILE), secret)
 }
 
 #[tokio::test]
@@ -76,7 +77,7 @@ async fn keys_that_are_corrected_are_picked_up() {
     let store = S3Store::with_access(&access, true, None, Side::Source).await;
     assert_eq!(class(list(&store, &bucket).await), Some(ErrorClass::Side(SideFault::CredentialsMissing)));
 
-    write_keys(&directory, "AKIAUNKNOWN000000000", "wrong");
+    write_keys(&directory, "AKIAUNKNOWN000000000", "wrong").unwrap();
     let invalid = ErrorClass::Side(SideFault::CredentialsInvalid);
     wait_for(async || class(list(&store, &bucket).await) == Some(invalid)).await;
     let get = GetRequest { bucket: &bucket, key: "k", range: None, if_match: None, version_id: None };
@@ -85,7 +86,7 @@ async fn keys_that_are_corrected_are_picked_up() {
     assert!(!got.to_string().contains("wrong"), "a secret in {got}");
     assert_eq!(class(store.head(&bucket, "k").await), Some(invalid));
 
-    write_keys(&directory, "test", "test");
+    write_keys(&directory, "test", "test").unwrap();
     wait_for(async || list(&store, &bucket).await.is_ok()).await;
 }
 

@@ -1,6 +1,7 @@
 //! A job with both its services in memory: started, killed, started again, and looked at from outside.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::sync::Arc;
 use std::time::Duration;
