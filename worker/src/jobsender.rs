@@ -122,4 +122,3 @@ fn report_abort(result: Result<AbortReport, AbortError>) -> End {
         Err(error) => End { reason: "UploadsLeft", message: error.to_string(), failed: true },
     }
 }
-

@@ -102,24 +102,28 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
                 }
                 continue;
             }
-            let receive = process.queue(|| process.ports.queue.receive(1, WAIT, LEASE));
-            let received = tokio::select! {
-                biased;
-                received = receive => received,
-                () = process.stop.cancelled() => return None,
-            };
-            match received {
-                Ok(messages) => {
-                    if let Some(message) = messages.into_iter().next() {
-                        return Some(message);
-                    }
-                }
+            // Never dropped half way: the queue may already have handed a message to it, which nobody would see again
+            // until its lease has run out.
+            match process.queue(|| process.ports.queue.receive(1, WAIT, LEASE)).await {
+                Ok(messages) => match messages.into_iter().next() {
+                    Some(message) if process.stop.is_cancelled() => self.give_back(&message).await,
+                    Some(message) => return Some(message),
+                    None => {}
+                },
                 Err(Interruption::Stopped) => return None,
                 Err(Interruption::Service(error)) => {
                     warn!(%error, "no messages");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             }
+        }
+    }
+
+    /// Makes a message visible again at once. Straight to the queue, not through the gate: a process that is ending
+    /// still gives messages back.
+    async fn give_back(&self, message: &ReceivedMessage) {
+        if let Err(error) = self.process.ports.queue.set_visibility(&message.receipt, Duration::ZERO).await {
+            warn!(%error, message = message.id, "the message is seen again when its lease has run out");
         }
     }
 
@@ -132,10 +136,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         let process = &self.process;
         let result = match disposal {
             Ok(Disposal::Delete) => process.queue(|| process.ports.queue.delete(&message.receipt)).await,
-            // Straight to the queue, not through the gate: a process that is ending still gives messages back.
-            Ok(Disposal::GiveBack) | Err(Interruption::Stopped) => {
-                process.ports.queue.set_visibility(&message.receipt, Duration::ZERO).await.map_err(Into::into)
-            }
+            Ok(Disposal::GiveBack) | Err(Interruption::Stopped) => return self.give_back(&message).await,
             Err(interruption) => Err(interruption),
         };
         if let Err(error) = result {

@@ -159,6 +159,21 @@ async fn a_worker_told_to_end_finishes_what_is_in_flight_and_gives_the_rest_back
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_that_arrives_while_the_worker_is_ending_is_given_back() {
+    let world = tree();
+    let (process, worker) = world.start_worker();
+    while world.plan.count(Operation::ReceiveMessages) == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    process.stop.cancel();
+    world.send("job-1").await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), worker).await.expect("ends within its grace").unwrap();
+    let stats = world.queue.stats();
+    assert_eq!((stats.visible, stats.in_flight), (2, 0), "{stats:?}");
+    assert!(world.queue.messages().iter().any(|message| message.receives == 1), "the long poll got one of them");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_that_is_not_ours_goes_to_the_dead_letters_with_the_reason() {
     use migration_core::ports::{OutgoingMessage, Queue};
     let world = tree();
