@@ -25,6 +25,7 @@ lint: setup ## Formatting and lints, without compiling the dependencies again
 	bash scripts/lint.sh
 
 unit: setup ## Tests that need no cluster
+	bash kind-tests/services/venv.sh >/dev/null
 	cargo test $(CARGO_FLAGS)
 	cd kind-tests/checker && "$$(bash ../services/venv.sh)/bin/python" -m unittest
 
