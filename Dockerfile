@@ -14,10 +14,12 @@ RUN cargo build --release --locked -p s3-migration-operator -p s3-migration-work
 
 FROM ${BASE} AS operator
 COPY --from=build /out/operator /usr/local/bin/operator
+ENV HOME=/home/nonroot
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/operator"]
 
 FROM ${BASE} AS worker
 COPY --from=build /out/worker /out/jobsender /usr/local/bin/
+ENV HOME=/home/nonroot
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/worker"]
