@@ -44,8 +44,8 @@ smoke: build ## A whole job on a cluster, in a few minutes
 
 test: lint unit check-generated smoke ## All tests up to the cluster smoke (what CI runs)
 
-e2e: build ## The long tests on a cluster, written to kind-tests/RESULTS.md
-	bash scripts/cluster-tests.sh e2e
+e2e: build ## The long tests on a cluster, written to kind-tests/RESULTS.md (CASES=name: only these)
+	bash scripts/cluster-tests.sh e2e $(CASES)
 
 demo-cluster: build ## From nothing to a finished migration of real files on a cluster of this machine
 	bash scripts/install.sh

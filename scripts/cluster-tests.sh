@@ -27,7 +27,8 @@ bash "$root/scripts/install.sh"
 eval "$(bash "$cluster" env)"
 "$program" clear
 code=0
-cargo test --release --workspace --test "$suite" -- --ignored --test-threads=1 --nocapture "$@" || code=$?
+# A failed case prints its own error and keeps logs; where in this program it was told says nothing more.
+RUST_BACKTRACE=0 cargo test --release --workspace --locked --test "$suite" -- --ignored --test-threads=1 --nocapture "$@" || code=$?
 if [ "$suite" = e2e ] && [ $# = 0 ]; then
 	"$program" results --write "$tests/RESULTS.md" || code=1
 else

@@ -208,13 +208,24 @@ impl Case {
         services::proxies().events(since.unwrap_or(self.since), bucket).await
     }
 
-    /// Lets the independent checker compare both buckets; gives its last line, or fails with what it printed.
+    /// Lets the independent checker compare both buckets; gives its last line, or fails with what it printed. `prefix`
+    /// is the job's destination prefix.
     pub fn check(&self, prefix: &str) -> anyhow::Result<String> {
+        self.check_part("", prefix, "Append")
+    }
+
+    /// The same for the objects under a prefix that both sides have in common.
+    pub fn check_under(&self, prefix: &str) -> anyhow::Result<String> {
+        self.check_part(prefix, prefix, "Replace")
+    }
+
+    fn check_part(&self, from: &str, to: &str, mode: &str) -> anyhow::Result<String> {
         let side = |side: Side, bucket: &str, prefix: &str| json!({"endpoint": side.endpoint(), "key": "test", "secret": "test", "bucket": bucket, "prefix": prefix});
         let work = json!({
-            "source": side(Side::Source, &self.source, ""),
-            "destination": side(Side::Destination, &self.destination, prefix),
+            "source": side(Side::Source, &self.source, from),
+            "destination": side(Side::Destination, &self.destination, to),
             "ignore": select::ignore_patterns(&self.source),
+            "prefixMode": mode,
         });
         let file = paths::results()?.join(format!("{}-check.json", self.namespace));
         std::fs::write(&file, work.to_string()).context("failed to write the checker's work")?;

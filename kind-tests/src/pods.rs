@@ -45,13 +45,13 @@ pub struct MemoryWatch {
 }
 
 impl MemoryWatch {
-    /// Begins to look, four times a second. The figure is the kernel's own high-water mark of resident memory, so
-    /// that only what a process gained in its last quarter of a second can be missed.
+    /// Begins to look, ten times a second. The figure is the kernel's own high-water mark of resident memory, so
+    /// that only what a process gained in its last tenth of a second can be missed.
     pub fn start() -> Self {
         let peaks = Arc::new(Mutex::new(BTreeMap::new()));
         let seen = Arc::clone(&peaks);
         let task = tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(Duration::from_millis(250));
+            let mut ticks = tokio::time::interval(Duration::from_millis(100));
             loop {
                 ticks.tick().await;
                 for (program, bytes) in all_processes().filter_map(high_water) {

@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::case::{Case, JOB, RUN_LIMIT};
 use crate::kubernetes::{condition, restarts};
@@ -17,6 +17,7 @@ use crate::services::{self, AccessKey, Side};
 use crate::tree::{Amount, Object, bytes_of, select};
 
 use super::moving::totals;
+use crate::wait::until;
 
 /// Within this a job says what is wrong.
 const SAYS_SO: Duration = Duration::from_secs(30);
@@ -49,21 +50,24 @@ pub async fn broken_in_the_middle(case: &mut Case) -> anyhow::Result<()> {
     let kept: Vec<&Object> = objects.iter().filter(|o| !select::ignored(&o.key)).collect();
     case.prepare(&objects).await?;
     services::proxies().delay(&case.destination, "PutObject", 500).await?;
-    case.apply(&case.job()).await?;
-    case.watch("objects to be moved", RUN_LIMIT, async |job: Option<&Value>| {
-        let done = job.and_then(|j| j.pointer("/status/progress/objects/done")).and_then(Value::as_u64);
-        Ok((done >= Some(1)).then_some(()))
+    let mut job = case.job();
+    job["spec"]["transfer"] = json!({"filesPerWorker": 4});
+    case.apply(&job).await?;
+    until("objects to be moved", RUN_LIMIT, Duration::from_millis(100), async || {
+        let events = case.events(Side::Destination, None).await?;
+        Ok((events.iter().filter(|e| e.status == Some(200) && e.request.operation == "PutObject").count() >= 40)
+            .then_some(()))
     })
     .await?;
     let key = case.destination_key.clone().context("the case has no key")?;
+    let used = receives(case).await?;
     services::set_key(Side::Destination, &key, false)?;
     let began = Instant::now();
     let message = case.degraded("DestinationCredentialsInvalid", SAYS_SO).await?;
     says(case, &message, "InvalidAccessKeyId", began)?;
     let before = everyone(case).await?;
-    let used = receives(case).await?;
-    // Long enough for messages to be received several times, were they given back and taken again.
-    hold(case, Duration::from_secs(45)).await?;
+    // Longer than the lease of a minute: messages that were not kept would be received again.
+    hold(case, Duration::from_secs(90)).await?;
     let after = receives(case).await?;
     let most = rise(&used, &after)?;
     case.note(format!("{} messages were received at most {most} times more while it was broken", after.len()));

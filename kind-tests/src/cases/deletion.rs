@@ -68,6 +68,7 @@ impl Outside {
 pub async fn of_everything_but_data(case: &mut Case, job: &Value) -> anyhow::Result<()> {
     let outside = Outside::of(job)?;
     ensure!(outside.there().await?.len() == 3, "queues and table are not there while the job is");
+    let before = amount_at_destination(case).await?;
     let began = Instant::now();
     case.delete_job(LIMIT).await?;
     let seconds = began.elapsed().as_secs_f64();
@@ -75,9 +76,22 @@ pub async fn of_everything_but_data(case: &mut Case, job: &Value) -> anyhow::Res
     ensure!(left.is_empty(), "left after the job was deleted: {left:?}");
     no_uploads(case).await?;
     children_gone(case).await?;
-    case.check("").context("after the job was deleted")?;
+    ensure!(amount_at_destination(case).await? == before, "objects went with the job");
     case.note(format!("deleted in {seconds:.1} s with queues and table, data stays"));
     Ok(())
+}
+
+/// Number and bytes of the objects at the destination.
+async fn amount_at_destination(case: &Case) -> anyhow::Result<(usize, i64)> {
+    let client = services::s3(Side::Destination);
+    let mut pages = client.list_objects_v2().bucket(&case.destination).into_paginator().send();
+    let (mut number, mut bytes) = (0, 0);
+    while let Some(page) = pages.next().await {
+        let page = page?;
+        number += page.contents().len();
+        bytes += page.contents().iter().filter_map(|o| o.size).sum::<i64>();
+    }
+    Ok((number, bytes))
 }
 
 async fn no_uploads(case: &Case) -> anyhow::Result<()> {

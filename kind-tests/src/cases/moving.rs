@@ -148,7 +148,9 @@ async fn planted_difference(case: &mut Case) -> anyhow::Result<()> {
     let key = "awkward/with space";
     let client = services::s3(Side::Destination);
     client.put_object().bucket(&case.destination).key(key).body(b"other".to_vec().into()).send().await?;
-    let Err(found) = case.check("") else { anyhow::bail!("the checker did not find a planted difference") };
+    let Err(found) = case.check_under("awkward/") else {
+        anyhow::bail!("the checker did not find a planted difference")
+    };
     ensure!(found.to_string().contains(key), "the checker found something else than what was planted: {found}");
     case.note("the checker finds a planted difference");
     Ok(())

@@ -12,8 +12,15 @@ use crate::tree::{Object, upload};
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// What is missing, the reason that tells it, and the words that its message must have.
-async fn expect(case: &mut Case, what: &str, reason: &str, words: &[&str]) -> anyhow::Result<()> {
+async fn apply_and_expect(
+    case: &mut Case,
+    job: &Value,
+    what: &str,
+    reason: &str,
+    words: &[&str],
+) -> anyhow::Result<()> {
     let began = Instant::now();
+    case.apply(job).await?;
     let message = case.degraded(reason, LIMIT).await?;
     for word in words {
         ensure!(message.contains(word), "{reason} does not name {word:?}: {message}");
@@ -22,15 +29,8 @@ async fn expect(case: &mut Case, what: &str, reason: &str, words: &[&str]) -> an
     Ok(())
 }
 
-async fn apply_and_expect(
-    case: &mut Case,
-    job: &Value,
-    what: &str,
-    reason: &str,
-    words: &[&str],
-) -> anyhow::Result<()> {
-    case.apply(job).await?;
-    expect(case, what, reason, words).await?;
+async fn refused(case: &mut Case, job: &Value, what: &str, reason: &str, words: &[&str]) -> anyhow::Result<()> {
+    apply_and_expect(case, job, what, reason, words).await?;
     case.delete_job(Duration::from_mins(2)).await
 }
 
@@ -39,11 +39,11 @@ pub async fn buckets(case: &mut Case) -> anyhow::Result<()> {
     case.users().await?;
     upload::create_bucket(&services::s3(Side::Destination), &case.destination).await?;
     let (source, destination) = (case.source.clone(), case.destination.clone());
-    apply_and_expect(case, &case.job(), "no source bucket", "SourceBucketNotFound", &[&source, "NoSuchBucket"]).await?;
+    refused(case, &case.job(), "no source bucket", "SourceBucketNotFound", &[&source, "NoSuchBucket"]).await?;
     upload::seed(&services::s3(Side::Source), &source, &[Object::of_bytes("a", "a")]).await?;
     services::s3(Side::Destination).delete_bucket().bucket(&destination).send().await?;
     let words = [destination.as_str(), "NoSuchBucket"];
-    apply_and_expect(case, &case.job(), "no destination bucket", "DestinationBucketNotFound", &words).await?;
+    refused(case, &case.job(), "no destination bucket", "DestinationBucketNotFound", &words).await?;
     upload::create_bucket(&services::s3(Side::Destination), &destination).await
 }
 
@@ -52,11 +52,10 @@ pub async fn secrets(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&[Object::of_bytes("a", "a")]).await?;
     let mut job = case.job();
     job["spec"]["source"]["credentials"]["secretRef"]["name"] = json!("absent");
-    apply_and_expect(case, &job, "no Secret", "SecretMissing", &["absent"]).await?;
+    refused(case, &job, "no Secret", "SecretMissing", &["absent"]).await?;
     case.put_secret("half", &[("AWS_ACCESS_KEY_ID", "AKIA")]).await?;
     job["spec"]["source"]["credentials"]["secretRef"]["name"] = json!("half");
-    case.apply(&job).await?;
-    expect(case, "Secret without keys", "SecretIncomplete", &["half", "AWS_SECRET_ACCESS_KEY"]).await?;
+    apply_and_expect(case, &job, "Secret without keys", "SecretIncomplete", &["half", "AWS_SECRET_ACCESS_KEY"]).await?;
     let key = case.source_key.clone();
     if let Some(key) = key {
         case.put_keys("half", &key).await?;
@@ -71,5 +70,5 @@ pub async fn queue(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&[Object::of_bytes("a", "a")]).await?;
     let mut job = case.job();
     job["spec"]["queue"]["url"] = json!("http://host.cluster.local:9313/000000000000/absent");
-    apply_and_expect(case, &job, "no queue", "QueueNotFound", &["absent"]).await
+    refused(case, &job, "no queue", "QueueNotFound", &["absent"]).await
 }
