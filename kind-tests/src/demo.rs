@@ -1,6 +1,6 @@
 //! The demo: a tree of real files from one S3 service to another, live.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{env, fs};
@@ -88,29 +88,27 @@ async fn users(cluster: &Cluster) -> anyhow::Result<Vec<(Side, AccessKey)>> {
 /// Shows the job's line of `kubectl get` as it changes: in place on a terminal, else a line each.
 async fn show(cluster: &Cluster) -> anyhow::Result<Value> {
     let terminal = std::io::stdout().is_terminal();
-    let (mut last, mut heading) = (String::new(), false);
+    let heading: Vec<String> = SHOWN.iter().map(|(name, width)| format!("{name:<width$}")).collect();
+    println!("{}", heading.join("  "));
+    let (mut last, mut wrong) = (String::new(), String::new());
     let job = cluster
         .watch_job(NAMESPACE, JOB, "phase Complete", RUN_LIMIT, async |job: Option<&Value>| {
-            let Some(job) = job else { return Ok(None) };
-            let columns = cluster.columns(NAMESPACE, JOB).await?;
-            let columns = columns.iter().filter(|(name, _)| !matches!(name.as_str(), "Name" | "Age" | "Last-Run"));
-            let (names, cells): (Vec<_>, Vec<_>) = columns.map(|(n, c)| (pad(n), pad(blank(c)))).unzip();
-            if !heading {
-                println!("{}", names.join(" "));
-                heading = true;
-            }
-            let line = cells.join(" ");
+            let Some(job) = job.filter(|j| !j["status"].is_null()) else { return Ok(None) };
+            let line = line(&cluster.columns(NAMESPACE, JOB).await?);
             if line != last {
                 if terminal {
                     print!("\r\x1b[2K{line}");
+                    std::io::stdout().flush()?;
                 } else {
                     println!("{line}");
                 }
-                std::io::Write::flush(&mut std::io::stdout())?;
                 last = line;
             }
-            if let Some(("True", reason, message)) = condition(job, "Degraded") {
+            if let Some(("True", reason, message)) = condition(job, "Degraded")
+                && wrong != message
+            {
                 println!("\n{reason}: {message}");
+                message.clone_into(&mut wrong);
             }
             let phase = job.pointer("/status/phase").and_then(Value::as_str);
             ensure!(!matches!(phase, Some("Failed" | "PartiallyFailed")), "the job ended: {:#}", job["status"]);
@@ -123,12 +121,20 @@ async fn show(cluster: &Cluster) -> anyhow::Result<Value> {
     Ok(job)
 }
 
-fn pad(text: impl AsRef<str>) -> String {
-    format!("{:<24}", text.as_ref())
-}
+/// The columns that are shown, and their widths.
+const SHOWN: [(&str, usize); 7] =
+    [("Phase", 12), ("Objects", 11), ("Bytes", 21), ("Failed", 6), ("Rate", 11), ("ETA", 8), ("Workers", 7)];
 
-fn blank(cell: &str) -> &str {
-    if cell == "null" { "" } else { cell }
+fn line(columns: &[(String, String)]) -> String {
+    let cell = |name: &str| columns.iter().find(|(n, _)| n == name).map_or("", |(_, c)| c.as_str());
+    let cells: Vec<String> = SHOWN
+        .iter()
+        .map(|(name, width)| match cell(name) {
+            "null" => format!("{:<width$}", ""),
+            text => format!("{text:<width$}"),
+        })
+        .collect();
+    cells.join("  ").trim_end().to_owned()
 }
 
 fn summary(job: &Value, objects: &[Object], began: Instant, keys: &[(Side, AccessKey)]) {
@@ -180,4 +186,17 @@ fn kubectl_directory() -> Option<String> {
     let path = String::from_utf8(output.stdout).ok()?;
     let directory = path.trim().rsplit_once('/')?.0.to_owned();
     directory.contains("s3-migration-operator").then_some(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_the_shown_columns_only() {
+        let columns = [("Name", "documents"), ("Phase", "Pending"), ("Rate", "null"), ("Workers", "0/2")];
+        let columns = columns.map(|(n, c)| (n.to_owned(), c.to_owned()));
+        let line = line(&columns);
+        assert!(line.starts_with("Pending") && line.ends_with("0/2") && !line.contains("null"), "{line}");
+    }
 }

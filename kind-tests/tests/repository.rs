@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
+use anyhow::ensure;
 use kind_tests::paths;
-use serde_json::Value;
+use serde::Deserialize;
 
 /// Which of our crates each of them may use. What is not named may use none.
 const OWN: &[(&str, &[&str])] = &[
@@ -26,9 +27,9 @@ const LIBRARIES: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn dependencies_point_one_way() {
+fn dependencies_point_one_way() -> anyhow::Result<()> {
     let mut wrong = Vec::new();
-    for (name, dependencies) in crates() {
+    for (name, dependencies) in crates()? {
         let allowed = OWN.iter().find(|(n, _)| *n == name).map(|(_, allowed)| *allowed);
         let Some(allowed) = allowed else {
             wrong.push(format!("{name} is not in the table of this test"));
@@ -46,32 +47,47 @@ fn dependencies_point_one_way() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    Ok(())
+}
+
+/// What of `cargo metadata` is looked at.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+    kind: Option<String>,
 }
 
 /// The crates and what each uses outside of its tests.
-fn crates() -> BTreeMap<String, BTreeSet<String>> {
+fn crates() -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .current_dir(paths::repository())
-        .output()
-        .unwrap();
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
-    assert!(packages.len() >= 6, "cargo names only {} crates", packages.len());
-    packages
-        .iter()
-        .map(|package| {
-            let dependencies = package["dependencies"].as_array().unwrap().iter();
-            let used = dependencies.filter(|d| d["kind"].is_null()).map(|d| d["name"].as_str().unwrap().to_owned());
-            (package["name"].as_str().unwrap().to_owned(), used.collect())
-        })
-        .collect()
+        .output()?;
+    let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
+    ensure!(metadata.packages.len() >= 6, "cargo names only {} crates", metadata.packages.len());
+    let used = |package: Package| {
+        let dependencies = package.dependencies.into_iter().filter(|d| d.kind.is_none());
+        (package.name, dependencies.map(|d| d.name).collect())
+    };
+    Ok(metadata.packages.into_iter().map(used).collect())
 }
 
 #[test]
-fn the_chart_has_the_resource_as_it_is() {
+fn the_chart_has_the_resource_as_it_is() -> anyhow::Result<()> {
     let root = paths::repository();
-    let crd = std::fs::read_to_string(root.join("crds/migrationjobs.yaml")).unwrap();
-    let copy = std::fs::read_to_string(root.join("charts/s3-migration/files/migrationjobs.yaml")).unwrap();
+    let crd = std::fs::read_to_string(root.join("crds/migrationjobs.yaml"))?;
+    let copy = std::fs::read_to_string(root.join("charts/s3-migration/files/migrationjobs.yaml"))?;
     assert!(crd == copy, "charts/s3-migration/files/migrationjobs.yaml differs: run make generate");
+    Ok(())
 }

@@ -29,12 +29,13 @@ async fn first_run(case: &mut Case, kept: &[&Object]) -> anyhow::Result<Value> {
     let memory = MemoryWatch::start();
     let began = Instant::now();
     case.apply(&case.job()).await?;
-    let (job, columns) = watch_columns(case).await?;
+    let (job, columns, fastest) = watch_columns(case).await?;
     let seconds = began.elapsed().as_secs_f64();
     let bytes: u64 = kept.iter().map(|o| o.size).sum();
     case.note(format!("{} objects, {} in {seconds:.1} s from apply to Complete", kept.len(), human(bytes)));
     totals(&job, kept.len() as u64, bytes)?;
     named(&job)?;
+    plausible(case, fastest, bytes, seconds)?;
     columns_changed(case, &columns)?;
     drained(case).await?;
     case.note(case.check("")?);
@@ -50,23 +51,47 @@ async fn first_run(case: &mut Case, kept: &[&Object]) -> anyhow::Result<Value> {
     Ok(job)
 }
 
+/// The highest rate that was shown on the way is not far from what was moved a second on the whole.
+fn plausible(case: &mut Case, fastest: u64, bytes: u64, seconds: f64) -> anyhow::Result<()> {
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_truncation,
+        reason = "a rough mean"
+    )]
+    let mean = (bytes as f64 / seconds) as u64;
+    case.note(format!("{}/s, the status showed up to {}/s", human(mean), human(fastest)));
+    // A short run ends before its workers have told a rate more than once.
+    ensure!(
+        seconds < 20.0 || (mean / 4..mean * 10).contains(&fastest),
+        "the status showed at most {}/s while {}/s were moved",
+        human(fastest),
+        human(mean)
+    );
+    Ok(())
+}
+
 /// What each column of `kubectl get` showed on the way to Complete.
 type Columns = BTreeMap<String, BTreeSet<String>>;
 
-async fn watch_columns(case: &Case) -> anyhow::Result<(Value, Columns)> {
+/// Watches to Complete; gives the job, what the columns showed, and the highest rate that the status showed.
+async fn watch_columns(case: &Case) -> anyhow::Result<(Value, Columns, u64)> {
     let mut columns = Columns::new();
+    let mut fastest = 0;
     let job = case
         .watch("phase Complete", RUN_LIMIT, async |job: Option<&Value>| {
             let Some(job) = job else { return Ok(None) };
             for (name, cell) in case.cluster.columns(&case.namespace, JOB).await? {
                 columns.entry(name).or_default().insert(cell);
             }
+            let rate = job.pointer("/status/progress/rateBytesPerSecond").and_then(Value::as_u64);
+            fastest = fastest.max(rate.unwrap_or(0));
             let phase = job.pointer("/status/phase").and_then(Value::as_str);
             ensure!(!matches!(phase, Some("Failed" | "PartiallyFailed")), "the run ended: {:#}", job["status"]);
             Ok((phase == Some("Complete")).then(|| job.clone()))
         })
         .await?;
-    Ok((job, columns))
+    Ok((job, columns, fastest))
 }
 
 fn columns_changed(case: &mut Case, columns: &Columns) -> anyhow::Result<()> {
