@@ -123,7 +123,7 @@ async fn end_run(
     let (mut record, before) = (live.record.clone(), live.record.revision);
     info!(job = job.name_any(), run = record.run, result = ?end.result, "run ended");
     (record.end, record.revision) = (Some(end), before + 1);
-    let item = Item::of(records::run_key(&uid, &record.run), &record);
+    let item = Item::of(records::run_key(&uid, &record.run), &record).expiring(now + records::RETENTION_MS);
     match services.ledger.write(&[Write::Put { item, condition: Condition::Revision(before) }]).await {
         Ok(()) | Err(WriteError::Condition) => {
             reread(&uid, services, found, now).await;

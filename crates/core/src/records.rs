@@ -26,8 +26,9 @@ use crate::pair::BucketPair;
 use crate::part::PartLayout;
 use crate::ports::{Item, LedgerKey};
 
-/// How long records of a run stay after its end, in milliseconds: twice the retention of a queue.
-pub const RETENTION_MS: i64 = 28 * 24 * 3600 * 1000;
+/// How long records of a run stay after they are written, in milliseconds. They must outlive the run by 28 days, twice
+/// the retention of a queue; when they are written nobody knows when it ends, so a run may last a year.
+pub const RETENTION_MS: i64 = (365 + 28) * 24 * 3600 * 1000;
 
 /// Shards of the upload records of a job, each a partition of its own.
 pub const UPLOAD_SHARDS: u8 = 16;

@@ -228,9 +228,12 @@ impl Run {
         change(&mut next);
         let item = Item::of(records::run_key(job, &next.run), &next);
         let mut writes = vec![Write::Put { item: item.clone(), condition: Condition::Revision(record.revision) }];
-        writes.extend(range.map(|range| Write::Put {
-            item: Item::of(records::range_key(job, &next.run, range.range), &range),
-            condition: Condition::Always,
+        writes.extend(range.map(|range| {
+            Write::Put {
+                item: Item::of(records::range_key(job, &next.run, range.range), &range)
+                    .expiring(process.clock.now() + records::RETENTION_MS),
+                condition: Condition::Always,
+            }
         }));
         if process.write(&writes).await? == WriteOutcome::Lost {
             // An answer may have been lost, and the writer that was first may be this one.
