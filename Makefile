@@ -51,6 +51,6 @@ demo-cluster: build ## From nothing to a finished migration of real files on a c
 	bash scripts/install.sh
 	eval "$$($(CLUSTER) env)"; "$$CARGO_TARGET_DIR/release/kind-tests" demo
 
-demo-clean: build ## Take away the demo's cluster and services
-	"$$CARGO_TARGET_DIR/release/kind-tests" down
+demo-clean: ## Take away the demo's cluster and services
+	if [ -x "$$CARGO_TARGET_DIR/release/kind-tests" ]; then "$$CARGO_TARGET_DIR/release/kind-tests" down; fi
 	$(CLUSTER) down
