@@ -15,6 +15,8 @@ use crate::Process;
 
 /// How long a heartbeat stays in the ledger.
 const KEEP_MS: i64 = 24 * 3600 * 1000;
+/// Shortest time over which a rate is told.
+const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
 
 /// Counters that all tasks of a process share.
 #[derive(Debug, Default)]
@@ -28,8 +30,9 @@ pub struct Activity {
 impl Activity {
     /// A message was taken.
     pub fn took_message(&self) {
-        self.messages.fetch_add(1, Ordering::Relaxed);
-        self.changed.notify_one();
+        if self.messages.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.changed.notify_one();
+        }
     }
 
     /// A message was given back or is done.
@@ -69,7 +72,7 @@ impl Activity {
 pub async fn beat<S: ObjectStore, Q: Queue, L: Ledger>(process: &Process<S, Q, L>, end: CancellationToken) {
     let every = Duration::from_millis(u64::try_from(HEARTBEAT_EVERY_MS).unwrap_or_default());
     let activity = &process.activity;
-    let (mut bytes, mut at, mut idle) = (0, tokio::time::Instant::now(), false);
+    let (mut bytes, mut at, mut idle, mut rate) = (0, tokio::time::Instant::now(), false, 0);
     loop {
         tokio::select! {
             biased;
@@ -83,11 +86,12 @@ pub async fn beat<S: ObjectStore, Q: Queue, L: Ledger>(process: &Process<S, Q, L
             continue;
         }
         idle = quiet;
-        let total = activity.bytes.load(Ordering::Relaxed);
-        // At least a second, so that two heartbeats close together don't show a burst as a rate.
-        let millis = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX).max(1_000);
-        let rate = (total - bytes) * 1_000 / millis;
-        (bytes, at) = (total, tokio::time::Instant::now());
+        // Two heartbeats close together say the same rate: what moved between them is too little to tell one.
+        if at.elapsed() >= SHORTEST_WINDOW {
+            let total = activity.bytes.load(Ordering::Relaxed);
+            rate = (total - bytes) * 1_000 / u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+            (bytes, at) = (total, tokio::time::Instant::now());
+        }
         let now = process.clock.now();
         let beat = Heartbeat { name: process.name.clone(), at: now, messages, rate, blocked };
         let item = Item::of(records::heartbeat_key(&process.config.job.uid, &process.name), &beat);
