@@ -1,7 +1,6 @@
 //! One case: a namespace, buckets and users of its own, and what is kept of it.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -11,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::kubernetes::Cluster;
 use crate::proxy::log::Event;
-use crate::report::{self, Row};
+use crate::report::{self, Row, Suite};
 use crate::services::{self, AccessKey, REGION, Side};
 use crate::tree::{Object, select, upload};
-use crate::{logs, paths};
+use crate::{checker, logs, paths};
 
 /// The name of each case's job.
 pub const JOB: &str = "job";
@@ -58,7 +57,7 @@ pub async fn run(name: &str, body: impl AsyncFnOnce(&mut Case) -> anyhow::Result
         seconds: began.elapsed().as_secs_f64(),
         notes: case.notes.clone(),
     };
-    report::add(&row)?;
+    report::add(Suite::Cluster, &row)?;
     eprint!("{}", report::table(&[row]));
     let cleared = case.clear().await;
     result.and(cleared)
@@ -227,15 +226,7 @@ impl Case {
             "ignore": select::ignore_patterns(&self.source),
             "prefixMode": mode,
         });
-        let file = paths::results()?.join(format!("{}-check.json", self.namespace));
-        std::fs::write(&file, work.to_string()).context("failed to write the checker's work")?;
-        let program = paths::here("checker/check.py");
-        let output =
-            Command::new(services::python()?).arg(program).arg(file).output().context("failed to run check.py")?;
-        let printed = String::from_utf8_lossy(&output.stdout);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "the independent checker found differences:\n{printed}{errors}");
-        Ok(printed.lines().last().unwrap_or_default().to_owned())
+        checker::compare(&self.namespace, &work)
     }
 
     async fn clear(&self) -> anyhow::Result<()> {

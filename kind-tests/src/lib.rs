@@ -1,8 +1,9 @@
 //! Black-box tests of the installed chart on the cluster of `KUBECONFIG`, and what they run on: local services behind
-//! counting proxies, a tree of real files, and a demo.
+//! counting proxies, a tree of real files, and a demo. And tests of the programs by themselves, see [`wire`].
 
 pub mod case;
 pub mod cases;
+pub mod checker;
 pub mod demo;
 pub mod kubernetes;
 pub mod logs;
@@ -14,3 +15,4 @@ pub mod report;
 pub mod services;
 pub mod tree;
 pub mod wait;
+pub mod wire;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use kind_tests::report::Suite;
 use kind_tests::{demo, report, services};
 
 /// Services, results and the demo of the tests on a cluster.
@@ -27,9 +28,16 @@ enum Command {
     /// Move a tree of real files and show it.
     Demo,
     /// Forget the results of earlier tests.
-    Clear,
+    Clear {
+        /// Which tests.
+        #[arg(long, default_value = "cluster")]
+        suite: Suite,
+    },
     /// Print the table of the results; fails where one did.
     Results {
+        /// Which tests.
+        #[arg(long, default_value = "cluster")]
+        suite: Suite,
         /// Write it, with a heading, to this file too.
         #[arg(long)]
         write: Option<PathBuf>,
@@ -54,17 +62,17 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Running => services::running(),
         Command::Proxies => services::run_proxies().await,
         Command::Demo => demo::run().await,
-        Command::Clear => report::clear(),
-        Command::Results { write } => results(write),
+        Command::Clear { suite } => report::clear(suite),
+        Command::Results { suite, write } => results(suite, write),
     }
 }
 
-fn results(write: Option<PathBuf>) -> anyhow::Result<()> {
-    let rows = report::rows()?;
+fn results(suite: Suite, write: Option<PathBuf>) -> anyhow::Result<()> {
+    let rows = report::rows(suite)?;
     let table = report::table(&rows);
     println!("{table}");
     if let Some(path) = write {
-        std::fs::write(path, format!("# Results of `make e2e`\n\nWritten by the run itself.\n\n{table}"))?;
+        std::fs::write(path, format!("# {}\n\nWritten by the run itself.\n\n{table}", suite.heading()))?;
     }
     let failed = rows.iter().filter(|row| !row.passed).count();
     anyhow::ensure!(failed == 0 && !rows.is_empty(), "{failed} of {} cases failed", rows.len());

@@ -23,27 +23,51 @@ pub struct Row {
     pub notes: Vec<String>,
 }
 
-fn file() -> anyhow::Result<PathBuf> {
-    Ok(paths::results()?.join("rows.jsonl"))
+/// Tests whose results make one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Suite {
+    /// Those on a cluster.
+    Cluster,
+    /// Those of the programs by themselves.
+    Wire,
+}
+
+impl Suite {
+    fn file(self) -> anyhow::Result<PathBuf> {
+        let name = match self {
+            Self::Cluster => "rows.jsonl",
+            Self::Wire => "wire.jsonl",
+        };
+        Ok(paths::results()?.join(name))
+    }
+
+    /// What its table is called.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Cluster => "Results of `make e2e`",
+            Self::Wire => "Results of `make wire`",
+        }
+    }
 }
 
 /// Forgets what earlier runs showed.
-pub fn clear() -> anyhow::Result<()> {
-    match std::fs::remove_file(file()?) {
+pub fn clear(suite: Suite) -> anyhow::Result<()> {
+    match std::fs::remove_file(suite.file()?) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context("failed to clear the results"),
         _ => Ok(()),
     }
 }
 
 /// Adds a line.
-pub fn add(row: &Row) -> anyhow::Result<()> {
-    let mut out = OpenOptions::new().append(true).create(true).open(file()?).context("failed to open the results")?;
+pub fn add(suite: Suite, row: &Row) -> anyhow::Result<()> {
+    let mut out = OpenOptions::new();
+    let mut out = out.append(true).create(true).open(suite.file()?).context("failed to open the results")?;
     writeln!(out, "{}", serde_json::to_string(row)?).context("failed to write a result")
 }
 
 /// The lines so far.
-pub fn rows() -> anyhow::Result<Vec<Row>> {
-    let text = std::fs::read_to_string(file()?).unwrap_or_default();
+pub fn rows(suite: Suite) -> anyhow::Result<Vec<Row>> {
+    let text = std::fs::read_to_string(suite.file()?).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).context("failed to read a result")).collect()
 }
 

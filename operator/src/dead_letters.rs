@@ -1,5 +1,15 @@
 //! Makes failure records of batches among the dead letters, so that their run can end. The messages stay where they
 //! are: a person may want to send them again.
+//!
+//! | dead letter | what is written for it |
+//! |---|---|
+//! | a batch of the live run | failure records and the batch's end |
+//! | a batch of another run, or of another job | nothing: that run has ended, or another operator looks |
+//! | a range of parts | nothing: who holds the object's own batch sends the range again |
+//! | a predecessor's job, S3 events, a batch of the run `events` | nothing: no run waits for it |
+//! | anything else | nothing: its attribute `reason` says why it is there |
+//!
+//! All of them are counted in status.queue.deadLetters as long as they are there.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -80,7 +90,7 @@ struct Ending {
     end: BatchEnd,
 }
 
-/// What is to be written for a dead letter; none where it is no batch of this run.
+/// What is to be written for a dead letter; none where it is no batch of this run: the table above.
 fn ending(letter: &DeadLetter, uid: &str, run: &RunRecord, now: i64) -> Option<Ending> {
     let Ok(Message::Batch(batch)) = Message::parse(&letter.message.body) else { return None };
     if batch.job != uid || batch.run != run.run {
@@ -152,9 +162,12 @@ fn end_writes(uid: &str, run: &RunRecord, ending: &Ending, expires: i64) -> [Wri
 mod tests {
     use super::*;
     use crate::runs::tests::run;
-    use migration_core::message::{BatchId, Entry, MESSAGE_VERSION};
+    use migration_core::etag::ETag;
+    use migration_core::message::{BatchId, EVENTS_RUN, Entry, MESSAGE_VERSION, PartRangeTemplate};
     use migration_core::pair::{BucketPair, PrefixMode};
+    use migration_core::part::PartLayout;
     use migration_core::ports::ReceivedMessage;
+    use migration_core::records::SourceIdentity;
 
     fn pair(bucket: &str) -> BucketPair {
         BucketPair {
@@ -167,7 +180,14 @@ mod tests {
     }
 
     fn batch() -> Batch {
-        let entry = |key: &str| Entry { key: key.into(), size: 7, etag: None, version_id: None, destination: None };
+        let entry = |key: &str| Entry {
+            key: key.into(),
+            size: 7,
+            etag: None,
+            version_id: None,
+            destination: None,
+            unlisted: false,
+        };
         Batch {
             version: MESSAGE_VERSION,
             job: "u-1".into(),
@@ -215,6 +235,37 @@ mod tests {
         assert!(none(|batch| batch.job = "u-2".into()));
         assert!(none(|batch| batch.pair.source_bucket = "third".into()));
         assert!(ending(&letter("nonsense".into(), None), "u-1", &live(), 5).is_none());
+    }
+
+    #[test]
+    fn a_dead_part_range_needs_no_failure_since_its_batch_lives_and_sends_it_again() {
+        let range = PartRangeTemplate {
+            job: "u-1".into(),
+            run: "r1".into(),
+            batch: batch().id,
+            pair: pair("second"),
+            source: SourceIdentity { bucket: "second".into(), key: "x".into(), etag: ETag::new("e"), version_id: None },
+            destination_key: "x".into(),
+            upload_id: "id".into(),
+            layout: PartLayout { size: 25, part_size: 10 },
+            checksum: true,
+        };
+        let body = range.range(2, 3).body();
+        assert!(matches!(Message::parse(&body), Ok(Message::PartRange(_))));
+        assert_eq!(ending(&letter(body, Some("stalled")), "u-1", &live(), 5), None);
+    }
+
+    #[test]
+    fn dead_foreign_messages_stay_where_the_status_counts_them() {
+        let job = r#"{"Src_bucket":"second","Src_key":"x","Des_bucket":"b","Des_key":"x","Size":7,"versionId":"null"}"#;
+        assert!(matches!(Message::parse(job), Ok(Message::Job(_))));
+        let events =
+            r#"{"Records":[{"eventName":"ObjectCreated:Put","s3":{"bucket":{"name":"second"},"object":{"key":"x"}}}]}"#;
+        assert!(matches!(Message::parse(events), Ok(Message::Events(_))));
+        let rest = Batch { run: EVENTS_RUN.to_owned(), ..batch() }.body();
+        for body in [job.to_owned(), events.to_owned(), rest] {
+            assert_eq!(ending(&letter(body.clone(), None), "u-1", &live(), 5), None, "{body}");
+        }
     }
 
     #[test]

@@ -162,6 +162,7 @@ mod tests {
             bytes: 2,
             failed: 3,
             skipped: 4,
+            not_preserved: None,
             message: Some("ScanFailed: no".into()),
         });
         assert_eq!(reasons_of(&status(Phase::Complete, None, 0), &live), ["RunStarted"]);

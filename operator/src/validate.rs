@@ -5,12 +5,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 use migration_api::pods::PodSettings;
-use migration_api::services::{Credentials as ApiCredentials, KeyCredentials};
-use migration_api::transfer::Transfer;
+use migration_api::services::{Credentials as ApiCredentials, Destination, KeyCredentials};
+use migration_api::transfer::{ChecksumMode, Preserve as ApiPreserve, Transfer, TransferMode as ApiMode};
 use migration_api::{MigrationJob, MigrationJobSpec};
 use migration_core::config::{
-    CONFIG_VERSION, ConfigError, Credentials, JobConfig, JobIdentity, LedgerConfig, QueueConfig, S3Side, ServiceAccess,
-    TransferSettings,
+    CONFIG_VERSION, ConfigError, Credentials, JobConfig, JobIdentity, LedgerConfig, Preserve, QueueConfig, S3Side,
+    ServiceAccess, TransferMode, TransferSettings, Versioning, WriteSettings,
 };
 use migration_core::error::Side;
 use migration_core::scaling::ScalingLimits;
@@ -145,7 +145,7 @@ fn schedule(spec: &MigrationJobSpec) -> Option<Schedule> {
 
 /// What the programs are told.
 fn config(spec: &MigrationJobSpec, job: JobIdentity, external: &External) -> JobConfig {
-    let MigrationJobSpec { buckets, source, destination, filters, transfer, queue, ledger, .. } = spec;
+    let MigrationJobSpec { buckets, source, destination, filters, versioning, transfer, queue, ledger, .. } = spec;
     JobConfig {
         version: CONFIG_VERSION,
         job,
@@ -162,7 +162,12 @@ fn config(spec: &MigrationJobSpec, job: JobIdentity, external: &External) -> Job
             ),
             path_style: destination.path_style,
         },
-        storage_class: destination.storage_class.map(|class| class.as_str().to_owned()),
+        write: write_settings(destination),
+        versioning: Versioning {
+            compare_version_id: versioning.compare_version_id,
+            update_version_id: versioning.update_version_id,
+            get_object_with_version_id: versioning.get_object_with_version_id,
+        },
         ignore: filters.ignore.clone(),
         transfer: transfer_settings(transfer),
         queue: QueueConfig {
@@ -197,20 +202,50 @@ fn mounted(side: Side) -> Credentials {
     Credentials::Directory { path: format!("{CREDENTIALS_DIRECTORY}/{side}").into() }
 }
 
+fn write_settings(destination: &Destination) -> WriteSettings {
+    WriteSettings {
+        storage_class: destination.storage_class.map(|class| class.as_str().to_owned()),
+        encryption: destination.encryption.as_ref().map(Into::into),
+        acl: destination.acl.map(|acl| acl.as_str().to_owned()),
+    }
+}
+
+/// Taken apart without `..`: a field of the resource that is not carried out does not compile.
 fn transfer_settings(transfer: &Transfer) -> TransferSettings {
+    let &Transfer {
+        part_size,
+        multipart_threshold,
+        split_threshold,
+        files_per_worker,
+        parts_per_file,
+        memory_limit,
+        max_attempts,
+        mode,
+        checksum,
+        preserve: ApiPreserve { metadata, tags, object_lock },
+    } = transfer;
     TransferSettings {
-        part_size: transfer.part_size,
-        multipart_threshold: transfer.multipart_threshold,
-        files_per_worker: transfer.files_per_worker,
-        parts_per_file: transfer.parts_per_file,
-        memory_limit: transfer.memory_limit,
-        max_attempts: transfer.max_attempts,
+        part_size,
+        multipart_threshold,
+        split_threshold,
+        files_per_worker,
+        parts_per_file,
+        memory_limit,
+        max_attempts,
+        mode: match mode {
+            ApiMode::Auto => TransferMode::Auto,
+            ApiMode::Stream => TransferMode::Stream,
+            ApiMode::ServerSide => TransferMode::ServerSide,
+        },
+        compare_checksums: checksum == ChecksumMode::Compare,
+        preserve: Preserve { metadata, tags, object_lock },
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use migration_core::config::Encryption;
 
     pub(crate) fn resource() -> MigrationJob {
         serde_yaml::from_str(
@@ -248,11 +283,60 @@ spec:
         let destination = Credentials::Directory { path: format!("{CREDENTIALS_DIRECTORY}/destination").into() };
         assert_eq!(config.destination.service.credentials, destination);
         assert_eq!(config.ledger.service.credentials, Credentials::Pod);
-        assert_eq!((config.storage_class.as_deref(), config.destination.path_style), (Some("STANDARD_IA"), true));
+        assert_eq!((config.write.storage_class.as_deref(), config.destination.path_style), (Some("STANDARD_IA"), true));
         assert_eq!((config.queue.dead_letter_url.as_str(), config.ledger.table.as_str()), ("http://q/1-dlq", "t"));
         assert_eq!(config.transfer.memory_limit, ByteSize::mib(256));
         let secrets: Vec<_> = job.secrets.iter().map(|(side, name)| (*side, name.as_str())).collect();
         assert_eq!(secrets, [(Side::Destination, "to"), (Side::Queue, "queue")]);
+    }
+
+    #[test]
+    fn settings_of_the_transfer_reach_the_programs() {
+        let told = |change: fn(&mut MigrationJobSpec)| -> JobConfig {
+            serde_yaml::from_str(&validated(|job| change(&mut job.spec)).config).unwrap()
+        };
+        let config = told(|_| ());
+        let expected = WriteSettings { storage_class: Some("STANDARD_IA".into()), ..WriteSettings::default() };
+        assert_eq!((config.write, config.versioning), (expected, Versioning::default()));
+        assert_eq!(
+            (config.transfer.split_threshold, config.transfer.mode),
+            (ByteSize::mib(8 << 10), TransferMode::Auto)
+        );
+        assert!(config.transfer.compare_checksums);
+        assert_eq!(config.transfer.preserve, Preserve::default());
+        let config = told(|spec| {
+            spec.destination = serde_json::from_value(serde_json::json!({
+                "region": "us-east-1", "acl": "bucket-owner-full-control",
+                "encryption": {"type": "DSSE-KMS", "kmsKeyId": "alias/copies"},
+            }))
+            .unwrap();
+            spec.versioning.update_version_id = true;
+            spec.transfer.split_threshold = ByteSize::mib(64);
+            spec.transfer.mode = ApiMode::Stream;
+            spec.transfer.checksum = ChecksumMode::Written;
+            spec.transfer.preserve = ApiPreserve { metadata: false, tags: false, object_lock: true };
+        });
+        let encryption = Encryption::DualKms { kms_key_id: Some("alias/copies".into()) };
+        let acl = Some("bucket-owner-full-control".into());
+        assert_eq!(config.write, WriteSettings { storage_class: None, encryption: Some(encryption), acl });
+        assert_eq!(config.versioning, Versioning { update_version_id: true, ..Versioning::default() });
+        assert_eq!((config.transfer.split_threshold, config.transfer.mode), (ByteSize::mib(64), TransferMode::Stream));
+        assert!(!config.transfer.compare_checksums);
+        assert_eq!(config.transfer.preserve, Preserve { metadata: false, tags: false, object_lock: true });
+    }
+
+    #[test]
+    fn every_example_can_be_built() {
+        let mut number = 0;
+        for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples")).unwrap() {
+            let path = entry.unwrap().path();
+            let mut job: MigrationJob = serde_yaml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            job.metadata.namespace = Some("n".into());
+            job.metadata.uid = Some("u".into());
+            assert!(validate(&job, &external(), "i").is_ok(), "{}", path.display());
+            number += 1;
+        }
+        assert!(number >= 4, "only {number} examples were read");
     }
 
     #[test]
@@ -271,6 +355,7 @@ spec:
         };
         assert!(refused(|job| job.spec.filters.ignore = vec!["a/[z-a]".into()]).contains("a/[z-a]"));
         assert!(refused(|job| job.spec.filters.ignore = vec!["x".repeat(2_000); 600]).contains("ConfigMap holds"));
+        assert!(refused(|job| job.spec.transfer.split_threshold = ByteSize::mib(1)).contains("splitThreshold"));
         assert!(refused(|job| job.metadata.uid = None).contains("no UID"));
     }
 }

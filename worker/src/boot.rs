@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use migration_aws::{DynamoLedger, S3Store, SqsQueue, SystemClock};
-use migration_core::config::{ConfigError, JobConfig};
+use migration_core::config::{ConfigError, JobConfig, WriteSettings};
 use migration_core::error::Side;
 use migration_core::ignore::IgnoreList;
 use migration_engine::{Ports, Process};
@@ -84,8 +84,8 @@ pub async fn boot(common: &Common) -> Result<(AwsProcess, IgnoreList), BootError
     let config = read(&common.config)?;
     let ignore = config.validate()?;
     let ports = Ports {
-        source: S3Store::new(&config.source, None, Side::Source).await,
-        destination: S3Store::new(&config.destination, config.storage_class.clone(), Side::Destination).await,
+        source: S3Store::new(&config.source, &WriteSettings::default(), Side::Source).await,
+        destination: S3Store::new(&config.destination, &config.write, Side::Destination).await,
         queue: SqsQueue::new(&config.queue).await,
         ledger: DynamoLedger::new(&config.ledger).await,
     };

@@ -24,7 +24,7 @@ pub async fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.common.start_logging();
     match boot::boot(&cli.common).await {
-        Ok((process, _ignore)) => {
+        Ok((process, ignore)) => {
             let process = Arc::new(process);
             boot::stop_on_signals(&process.stop);
             info!(job = process.config.job.name, name = process.name, "worker");
@@ -33,7 +33,7 @@ pub async fn main() -> ExitCode {
                 let (process, beats) = (process.clone(), beats.clone());
                 async move { heartbeat::beat(&process, beats).await }
             });
-            Consumer::new(process).run().await;
+            Consumer::new(process, ignore).run().await;
             beats.cancel();
             // It holds nothing that could be lost: a panic in it has been printed.
             let _ = beating.await;

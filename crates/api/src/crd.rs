@@ -99,6 +99,17 @@ mod tests {
         assert_eq!(transfer["default"]["partSize"], "Auto");
         assert_eq!(transfer["properties"]["memoryLimit"]["default"], "256Mi");
         assert_eq!(
+            (&transfer["default"]["splitThreshold"], &transfer["default"]["mode"]),
+            (&"8Gi".into(), &"Auto".into())
+        );
+        let preserve = serde_json::json!({"metadata": true, "tags": true, "objectLock": false});
+        assert_eq!(
+            (&transfer["default"]["preserve"], &transfer["properties"]["preserve"]["default"]),
+            (&preserve, &preserve)
+        );
+        let versioning = &schema["properties"]["spec"]["properties"]["versioning"];
+        assert_eq!(versioning["properties"]["compareVersionId"]["default"], false);
+        assert_eq!(
             schema["properties"]["spec"]["properties"]["buckets"]["items"]["properties"]["sourcePrefix"]["default"],
             ""
         );

@@ -1,6 +1,7 @@
 //! How the services of a job are reached: both S3 sides, queue and ledger.
 
 use kube::KubeSchema;
+use migration_core::config::Encryption as CoreEncryption;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,15 @@ pub struct Destination {
     /// Storage class of every object written. Absent = the class that the source object has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<StorageClass>,
+
+    /// Encryption at rest of every object written. Absent = as each bucket's own default says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
+
+    /// Canned ACL of every object written; needs s3:PutObjectAcl. Buckets with ACLs disabled take none but
+    /// `bucket-owner-full-control`. Absent = none is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<CannedAcl>,
 }
 
 /// As whom an S3 service is called.
@@ -135,6 +145,83 @@ impl StorageClass {
             Self::Glacier => "GLACIER",
             Self::GlacierIr => "GLACIER_IR",
             Self::DeepArchive => "DEEP_ARCHIVE",
+        }
+    }
+}
+
+/// Encryption at rest of the objects written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.kmsKeyId) || self.type != 'SSE-S3'").message(
+    "encryption.kmsKeyId is for keys of KMS and SSE-S3 has its own: write type SSE-KMS or DSSE-KMS, or remove kmsKeyId",
+))]
+pub struct Encryption {
+    /// `SSE-S3`: with keys of S3 itself. `SSE-KMS`: with a key of KMS. `DSSE-KMS`: with a key of KMS, in two layers.
+    #[serde(rename = "type")]
+    pub kind: EncryptionType,
+
+    /// The key of KMS: its ID or ARN, or `alias/` and its alias; of another account than the bucket's by ARN only. The
+    /// destination's credentials need kms:GenerateDataKey and kms:Decrypt on it. Absent = the account's own key for S3,
+    /// `aws/s3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9:/_.-]+$')").message(
+        "not a key of KMS: write its ID such as 1234abcd-12ab-34cd-56ef-1234567890ab, its ARN, or alias/ and its alias",
+    ))]
+    pub kms_key_id: Option<String>,
+}
+
+/// With whose keys objects are encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum EncryptionType {
+    /// Keys of S3.
+    #[serde(rename = "SSE-S3")]
+    S3,
+    /// A key of KMS.
+    #[serde(rename = "SSE-KMS")]
+    Kms,
+    /// A key of KMS, in two layers.
+    #[serde(rename = "DSSE-KMS")]
+    DualKms,
+}
+
+impl From<&Encryption> for CoreEncryption {
+    fn from(encryption: &Encryption) -> Self {
+        let kms_key_id = encryption.kms_key_id.clone();
+        match encryption.kind {
+            EncryptionType::S3 => Self::S3,
+            EncryptionType::Kms => Self::Kms { kms_key_id },
+            EncryptionType::DualKms => Self::DualKms { kms_key_id },
+        }
+    }
+}
+
+/// Canned ACLs that an object can be written with.
+/// Source: the `x-amz-acl` request header of `PutObject`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the names are those of S3 and say all")]
+pub enum CannedAcl {
+    Private,
+    PublicRead,
+    PublicReadWrite,
+    AuthenticatedRead,
+    AwsExecRead,
+    BucketOwnerRead,
+    BucketOwnerFullControl,
+}
+
+impl CannedAcl {
+    /// As the service writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::PublicRead => "public-read",
+            Self::PublicReadWrite => "public-read-write",
+            Self::AuthenticatedRead => "authenticated-read",
+            Self::AwsExecRead => "aws-exec-read",
+            Self::BucketOwnerRead => "bucket-owner-read",
+            Self::BucketOwnerFullControl => "bucket-owner-full-control",
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::buckets::BucketMapping;
 use crate::pods::PodSettings;
 use crate::services::{Destination, Ledger, Queue, Source};
 use crate::status::MigrationJobStatus;
-use crate::transfer::{Filters, Scaling, Transfer, Trigger};
+use crate::transfer::{Filters, Scaling, Transfer, Trigger, Versioning};
 
 /// What is moved from where to where, when, and by how much.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -66,6 +66,7 @@ use crate::transfer::{Filters, Scaling, Transfer, Trigger};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = sides_do_not_overlap())]
 #[x_kube(validation = sides_do_not_overlap_the_other_way())]
+#[x_kube(validation = server_side_needs_one_service())]
 pub struct MigrationJobSpec {
     /// What is moved where: 1 to 50 pairs of buckets. A change applies from the next run.
     #[schemars(length(min = 1, max = 50))]
@@ -85,6 +86,10 @@ pub struct MigrationJobSpec {
     /// When the job runs. Nothing set = once, when it is created.
     #[serde(default)]
     pub trigger: Trigger,
+
+    /// What versions of source objects are for. Nothing set = they play no part.
+    #[serde(default)]
+    pub versioning: Versioning,
 
     /// How objects are moved.
     #[serde(default)]
@@ -180,4 +185,11 @@ fn sides_do_not_overlap_the_other_way() -> kube::core::Rule {
         range_of("a")
     ))
     .message(OVERLAP)
+}
+
+fn server_side_needs_one_service() -> kube::core::Rule {
+    kube::core::Rule::new(format!("self.transfer.mode != 'ServerSide' || {SAME_SERVICE}")).message(
+        "transfer.mode ServerSide is for two buckets of one service: both sides need the same endpoint, or regions of one \
+         partition of AWS; write Auto or Stream to let workers carry the bytes",
+    )
 }

@@ -37,6 +37,11 @@ pub struct MigrationJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueDepth>,
 
+    /// What was moved besides the runs: S3 events, and job messages of the predecessor, that stood in the queue. Absent
+    /// until something was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<EventWork>,
+
     /// Identifier of the run that is live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_run: Option<String>,
@@ -110,6 +115,45 @@ pub struct Progress {
     /// Seconds until the rest is moved at this rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_seconds: Option<u64>,
+    /// What could not be taken along with the objects that are done. Absent where all was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_preserved: Option<NotPreserved>,
+}
+
+/// What could not be taken along, in numbers of objects whose bytes are at the destination and verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NotPreserved {
+    /// Objects without their tags.
+    pub tags: u64,
+    /// Objects without their retention or legal hold.
+    pub object_locks: u64,
+    /// Objects without some of their metadata or headers.
+    pub metadata: u64,
+    /// Objects in another storage class than the source's, which the destination does not have.
+    pub storage_classes: u64,
+}
+
+/// What was moved besides the runs, since the job was created.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EventWork {
+    /// Numbers of objects.
+    pub objects: EventCounts,
+    /// Bytes of those done.
+    pub bytes: u64,
+    /// What could not be taken along with the objects that are done. Absent where all was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_preserved: Option<NotPreserved>,
+}
+
+/// What became of objects that messages of others named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EventCounts {
+    /// At the destination and verified.
+    pub done: u64,
+    /// Could not be moved; the ledger says why.
+    pub failed: u64,
 }
 
 /// What became of the objects that a run found.
@@ -189,6 +233,9 @@ pub struct LastRun {
     pub failed: u64,
     /// Objects that did not have to be moved.
     pub skipped: u64,
+    /// What could not be taken along with the objects moved. Absent where all was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_preserved: Option<NotPreserved>,
     /// Why, where it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

@@ -1,6 +1,7 @@
 //! How and when objects are moved.
 
 use kube::KubeSchema;
+use migration_core::config::Preserve as CorePreserve;
 use migration_core::part::PartSize;
 use migration_core::size::ByteSize;
 use schemars::JsonSchema;
@@ -10,6 +11,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = memory_holds_a_part())]
+#[x_kube(validation = only_large_objects_are_split())]
+#[x_kube(validation = Rule::new("self.mode != 'ServerSide' || (self.preserve.metadata && self.preserve.tags)").message(
+    "transfer.mode ServerSide takes metadata and tags along, since the service copies them with the object: write Auto or \
+     Stream to leave them behind",
+))]
 pub struct Transfer {
     /// Size of the parts of large objects: `Auto` (16Mi) or a size from 5Mi to 5Gi. Larger where an object would have
     /// over 10,000 parts.
@@ -25,6 +31,14 @@ pub struct Transfer {
     #[x_kube(validation = size_form())]
     #[x_kube(validation = at_most("5Gi", "multipartThreshold is over 5Gi, the largest object that S3 takes in one request: write 5Gi or less"))]
     pub multipart_threshold: ByteSize,
+
+    /// Objects larger than this are carried by many workers at once, each a range of the parts. At least
+    /// multipartThreshold, at most 50Ti, which is more than any object has: then nothing is split.
+    #[serde(default = "split_threshold")]
+    #[schemars(with = "String", length(max = 16))]
+    #[x_kube(validation = size_form())]
+    #[x_kube(validation = at_most("50Ti", "splitThreshold is over 50Ti, more than any object has: write 50Ti to split nothing"))]
+    pub split_threshold: ByteSize,
 
     /// Objects that one worker moves at once.
     #[serde(default = "files_per_worker")]
@@ -48,6 +62,22 @@ pub struct Transfer {
     #[serde(default = "max_attempts")]
     #[schemars(range(min = 1, max = 100))]
     pub max_attempts: u32,
+
+    /// Who carries the bytes. `Auto`: the service itself where both sides are one service and are called with the same
+    /// credentials, workers otherwise. `Stream`: workers. `ServerSide`: the service itself, metadata and tags
+    /// included; the destination's credentials must have the right to read the source.
+    #[serde(default)]
+    pub mode: TransferMode,
+
+    /// What is asked of a large object besides the digest of each of its parts. `Compare`: where both services keep a
+    /// checksum of the whole object, the two are compared, for one more request on each large object. `Written`: what
+    /// was written is verified as it is written, for no request more. Small objects are verified whole in either case.
+    #[serde(default)]
+    pub checksum: ChecksumMode,
+
+    /// What is taken along with the bytes. Whatever can't be is counted in status.progress.notPreserved.
+    #[serde(default)]
+    pub preserve: Preserve,
 }
 
 impl Default for Transfer {
@@ -55,12 +85,81 @@ impl Default for Transfer {
         Self {
             part_size: part_size(),
             multipart_threshold: multipart_threshold(),
+            split_threshold: split_threshold(),
             files_per_worker: files_per_worker(),
             parts_per_file: parts_per_file(),
             memory_limit: memory_limit(),
             max_attempts: max_attempts(),
+            mode: TransferMode::default(),
+            checksum: ChecksumMode::default(),
+            preserve: Preserve::default(),
         }
     }
+}
+
+/// Who carries the bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TransferMode {
+    /// The service itself where both sides are one service and are called with the same credentials, workers otherwise.
+    #[default]
+    Auto,
+    /// Workers.
+    Stream,
+    /// The service itself.
+    ServerSide,
+}
+
+/// What is asked of a large object besides the digest of each of its parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ChecksumMode {
+    /// That the checksums of the whole object are equal, where both services keep one.
+    #[default]
+    Compare,
+    /// Nothing.
+    Written,
+}
+
+/// What is taken along with the bytes of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Preserve {
+    /// Content-Type and the other Content- headers, Cache-Control, Expires, user metadata and the website redirect.
+    /// `true` by default.
+    pub metadata: bool,
+
+    /// Tags. Needs s3:GetObjectTagging at the source and s3:PutObjectTagging at the destination; costs one request for
+    /// each object that has tags. `true` by default.
+    pub tags: bool,
+
+    /// Retention and legal hold. Needs Object Lock on the destination's buckets, and the rights to read and set both.
+    /// `false` by default.
+    pub object_lock: bool,
+}
+
+impl Default for Preserve {
+    fn default() -> Self {
+        let CorePreserve { metadata, tags, object_lock } = CorePreserve::default();
+        Self { metadata, tags, object_lock }
+    }
+}
+
+/// What versions of source objects are for. All `false` by default: then each read asks for the content that was listed,
+/// by its ETag, and versions play no part. Objects without versions are compared and read as without these switches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Versioning {
+    /// List the source's versions, and move every object whose newest version is not the one that was moved last, though
+    /// its content may be equal. Needs s3:ListBucketVersions at the source; records one item in the ledger for each
+    /// object moved.
+    pub compare_version_id: bool,
+
+    /// Ask for the source's version before an object is moved and again after it; one that changed meanwhile is moved
+    /// again. Costs up to two requests for each object.
+    pub update_version_id: bool,
+
+    /// Read the version that is known from the listing, from updateVersionId or from an S3 event, and no other. Needs
+    /// s3:GetObjectVersion at the source.
+    pub get_object_with_version_id: bool,
 }
 
 /// What [`ByteSize`] reads, as a pattern.
@@ -103,6 +202,17 @@ fn memory_holds_a_part() -> kube::core::Rule {
     .message(
         "memoryLimit is smaller than what a worker must hold at once: write at least the larger of partSize (Auto is \
          16Mi) and multipartThreshold",
+    )
+}
+
+fn only_large_objects_are_split() -> kube::core::Rule {
+    kube::core::Rule::new(format!(
+        "!self.splitThreshold.matches('{SIZE}') || !self.multipartThreshold.matches('{SIZE}') || \
+         quantity(self.splitThreshold).compareTo(quantity(self.multipartThreshold)) >= 0"
+    ))
+    .message(
+        "splitThreshold is smaller than multipartThreshold, and only objects in parts can be split: write at least \
+         multipartThreshold, or 50Ti to split nothing",
     )
 }
 
@@ -207,6 +317,10 @@ const fn part_size() -> PartSize {
 
 const fn multipart_threshold() -> ByteSize {
     ByteSize::mib(16)
+}
+
+const fn split_threshold() -> ByteSize {
+    ByteSize::mib(8 << 10)
 }
 
 const fn files_per_worker() -> u32 {

@@ -1,4 +1,4 @@
-//! The machine's clock.
+//! The machine's clock and chance.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,6 +12,10 @@ impl Clock for SystemClock {
     fn now(&self) -> i64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn random(&self) -> f64 {
+        rand::random()
     }
 }
 

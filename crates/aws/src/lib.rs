@@ -2,11 +2,12 @@
 //!
 //! Nothing here decides: each method sends one request (a listing of uploads, and a HEAD that was refused without a
 //! reason, take a few), lets the SDK try it up to four times where it failed in passing, and sorts errors into classes.
-//! Bodies are sent with a signed Content-MD5 in place of a SHA-256 of each byte.
+//! Bodies in memory are sent with a signed Content-MD5 in place of a SHA-256 of each byte; streams are sent once, as they
+//! arrive, with a CRC-64/NVME behind them where the upload has one.
 //!
 //! | port | adapter | from the job's config | with keys in hand |
 //! |---|---|---|---|
-//! | `ObjectStore` | [`S3Store`] | [`S3Store::new`]`(&S3Side, storage_class, Side)` | [`S3Store::with_access`]`(&Access, path_style, storage_class, Side)` |
+//! | `ObjectStore` | [`S3Store`] | [`S3Store::new`]`(&S3Side, &WriteSettings, Side)` | [`S3Store::with_access`]`(&Access, path_style, &WriteSettings, Side)` |
 //! | `Queue` | [`SqsQueue`] | [`SqsQueue::new`]`(&QueueConfig)` | [`SqsQueue::at`]`(&Access, url, dead_letter_url)` |
 //! | `Ledger` | [`DynamoLedger`] | [`DynamoLedger::new`]`(&LedgerConfig)` | [`DynamoLedger::at`]`(&Access, table)` |
 //! | `Clock` | [`SystemClock`] | [`SystemClock`] | |

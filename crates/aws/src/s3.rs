@@ -5,42 +5,48 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::config::retry::RetryPartition;
-use aws_sdk_s3::types::StorageClass;
-use migration_core::config::S3Side;
+use migration_core::config::{S3Side, WriteSettings};
 use migration_core::error::{ServiceError, Side};
-use migration_core::etag::ETag;
 use migration_core::ports::{
-    CreateUpload, GetRequest, GetResponse, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage,
-    PutPart, PutRequest, Tags, UploadRef, WriteCondition, Written,
+    CompleteUpload, CopyPart, CopyRequest, CreateUpload, GetRequest, GetResponse, HeadRequest, ListPage, ListRequest,
+    ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, Tags, UploadRef, Written,
 };
 
+use self::settings::Settings;
 use crate::access::{Access, CredentialSource};
 use crate::sdk;
 
+mod copy;
 mod encoding;
 mod list;
+mod part;
+mod progress;
 mod read;
+mod settings;
+mod streamed;
 mod upload;
+mod versions;
 mod write;
+mod written;
 
 /// One side's S3 service. Clones share connections and credentials.
 #[derive(Clone, Debug)]
 pub struct S3Store {
     client: Client,
-    storage_class: Option<StorageClass>,
+    settings: Settings,
 }
 
 impl S3Store {
     /// The store of a job's side. Sends nothing yet.
     ///
-    /// `storage_class` is that of every object written; none keeps the one of each object's attributes. Each side has
-    /// its own budget of quick retries, so that a broken one does not use up the other's.
-    pub async fn new(side: &S3Side, storage_class: Option<String>, which: Side) -> Self {
-        Self::with_access(&Access::from(&side.service), side.path_style, storage_class, which).await
+    /// `settings` are those of every object written. Each side has its own budget of quick retries, so that a broken one
+    /// does not use up the other's.
+    pub async fn new(side: &S3Side, settings: &WriteSettings, which: Side) -> Self {
+        Self::with_access(&Access::from(&side.service), side.path_style, settings, which).await
     }
 
     /// The same with keys in hand.
-    pub async fn with_access(access: &Access, path_style: bool, storage_class: Option<String>, which: Side) -> Self {
+    pub async fn with_access(access: &Access, path_style: bool, settings: &WriteSettings, which: Side) -> Self {
         let mut config = Builder::from(&sdk::load(access).await)
             .force_path_style(path_style)
             .retry_partition(RetryPartition::new(format!("s3-{which}")));
@@ -50,10 +56,7 @@ impl S3Store {
         if access.credentials == CredentialSource::Anonymous {
             config = config.allow_no_auth();
         }
-        Self {
-            client: Client::from_conf(config.build()),
-            storage_class: storage_class.as_deref().map(StorageClass::from),
-        }
+        Self { client: Client::from_conf(config.build()), settings: settings.into() }
     }
 
     /// What one request has in place of the client's own time for a try.
@@ -67,12 +70,16 @@ impl ObjectStore for S3Store {
         list::objects(&self.client, request).await
     }
 
+    async fn list_versions(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
+        versions::newest(&self.client, request).await
+    }
+
     async fn get(&self, request: GetRequest<'_>) -> Result<GetResponse, ServiceError> {
         read::get(&self.client, request).await
     }
 
-    async fn head(&self, bucket: &str, key: &str) -> Result<Option<ObjectHead>, ServiceError> {
-        read::head(&self.client, bucket, key).await
+    async fn head(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, ServiceError> {
+        read::head(&self.client, request).await
     }
 
     async fn tags(&self, bucket: &str, key: &str, version_id: Option<&str>) -> Result<Tags, ServiceError> {
@@ -80,28 +87,31 @@ impl ObjectStore for S3Store {
     }
 
     async fn put(&self, request: PutRequest<'_>) -> Result<Written, ServiceError> {
-        write::put(&self.client, self.storage_class.as_ref(), request).await
+        write::put(&self.client, &self.settings, request).await
+    }
+
+    async fn copy(&self, request: CopyRequest<'_>) -> Result<Written, ServiceError> {
+        copy::object(&self.client, &self.settings, request).await
     }
 
     async fn create_upload(&self, request: CreateUpload<'_>) -> Result<String, ServiceError> {
-        write::create_upload(&self.client, self.storage_class.as_ref(), request).await
+        write::create_upload(&self.client, &self.settings, request).await
     }
 
     async fn put_part(&self, request: PutPart<'_>) -> Result<Written, ServiceError> {
-        write::put_part(&self.client, request).await
+        part::put_part(&self.client, request).await
+    }
+
+    async fn copy_part(&self, request: CopyPart<'_>) -> Result<Written, ServiceError> {
+        copy::part(&self.client, request).await
     }
 
     async fn list_parts(&self, upload: UploadRef<'_>, after: Option<u32>) -> Result<PartsPage, ServiceError> {
         upload::parts(&self.client, upload, after).await
     }
 
-    async fn complete_upload(
-        &self,
-        upload: UploadRef<'_>,
-        parts: &[(u32, ETag)],
-        condition: &WriteCondition,
-    ) -> Result<Written, ServiceError> {
-        upload::complete(&self.client, upload, parts, condition).await
+    async fn complete_upload(&self, request: CompleteUpload<'_>) -> Result<Written, ServiceError> {
+        upload::complete(&self.client, request).await
     }
 
     async fn abort_upload(&self, upload: UploadRef<'_>) -> Result<(), ServiceError> {

@@ -22,12 +22,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Until the answer's head has come (and its body, unless that is an object's content) of a request without a large
 /// body. Over SQS's longest wait of 20 s.
 const SMALL_REQUEST: Duration = Duration::from_secs(30);
-/// Completing a large upload takes minutes. Source: `CompleteMultipartUpload` in the S3 API reference.
-pub(crate) const COMPLETE_REQUEST: Duration = Duration::from_mins(10);
+/// Completing a large upload, and copying, take minutes. Source: `CompleteMultipartUpload` in the S3 API reference.
+pub(crate) const LONG_REQUEST: Duration = Duration::from_mins(10);
 /// Below this many bytes a second over the whole of a body a sending is broken off and tried again.
 const SLOWEST_UPLOAD: u64 = 64 << 10;
-/// How long an answer's body may stand still.
-const STALLED: Duration = Duration::from_secs(20);
+/// How long a body may stand still.
+pub(crate) const STALLED: Duration = Duration::from_secs(20);
 
 /// One for the process: all clients share its connections.
 fn http_client() -> SharedHttpClient {
@@ -43,7 +43,7 @@ pub(crate) async fn load(access: &Access) -> SdkConfig {
         .http_client(http_client())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(timeouts(SMALL_REQUEST))
-        // Bodies that are sent stand in memory and leave at once as the SDK sees it: `upload_time` bounds them.
+        // Bodies in memory leave at once as the SDK sees it: `upload_time` bounds them. Streams are watched by the store.
         .stalled_stream_protection(
             StalledStreamProtectionConfig::enabled().upload_enabled(false).grace_period(STALLED).build(),
         )
@@ -62,6 +62,11 @@ pub(crate) async fn load(access: &Access) -> SdkConfig {
 /// Connections of all clients are pooled by their connect and read time-outs, so only the attempt's differs.
 pub(crate) fn timeouts(attempt: Duration) -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(attempt).build()
+}
+
+/// A stream is watched while it moves, and may take as long as it needs.
+pub(crate) fn timeouts_of_streams() -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).disable_operation_attempt_timeout().build()
 }
 
 /// How long one try of sending this many bytes may take.

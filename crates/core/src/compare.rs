@@ -13,6 +13,8 @@ pub struct ListedObject {
     pub etag: Option<ETag>,
     /// Last modification, in milliseconds since 1970.
     pub modified: i64,
+    /// The version, where versions were listed and the bucket keeps them; the version `null` is none.
+    pub version_id: Option<String>,
 }
 
 /// Why an object is transferred.
@@ -26,6 +28,8 @@ pub enum Difference {
     Content,
     /// The ETags say nothing, and the source may be newer than the copy.
     MaybeNewer,
+    /// Another version than the one recorded at the last copy.
+    Version,
 }
 
 /// By what an object was found to be in place.
@@ -93,6 +97,28 @@ pub fn compare(source: &ListedObject, destination: Option<&ListedObject>, contex
     }
 }
 
+/// Compares an object's version with the one that was recorded when it was last copied.
+///
+/// | destination | sizes | source's version | recorded | verdict |
+/// |---|---|---|---|---|
+/// | absent | | | | transfer: missing |
+/// | there | differ | | | transfer: size |
+/// | there | equal | v | v | in place, by content |
+/// | there | equal | v | another, or none | transfer: version |
+/// | there | equal | none: the bucket keeps no versions | any | as [`compare`] |
+pub fn compare_version(
+    source: &ListedObject,
+    destination: Option<&ListedObject>,
+    recorded: Option<&str>,
+    context: CompareContext,
+) -> Verdict {
+    match (compare(source, destination, context), source.version_id.as_deref()) {
+        (verdict @ Verdict::Transfer(Difference::Missing | Difference::Size), _) | (verdict, None) => verdict,
+        (_, Some(version)) if recorded == Some(version) => Verdict::InPlace(Evidence::Content),
+        (_, Some(_)) => Verdict::Transfer(Difference::Version),
+    }
+}
+
 /// What to do with the heads of the two ordered listings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MergeStep {
@@ -132,7 +158,7 @@ mod tests {
 
     fn object(size: u64, etag: &str, modified: i64) -> ListedObject {
         let etag = (!etag.is_empty()).then(|| ETag::new(etag));
-        ListedObject { key: "k".into(), size, etag, modified }
+        ListedObject { key: "k".into(), size, etag, modified, version_id: None }
     }
 
     #[test]
@@ -152,6 +178,26 @@ mod tests {
             (source.clone(), Some(object(1, A, 16_001)), Some(10_001), Verdict::InPlace(Evidence::SizeAndTime)),
         ] {
             assert_eq!(compare(&source, destination.as_ref(), context(scan)), expected, "{source:?} {destination:?}");
+        }
+    }
+
+    #[test]
+    fn compares_versions_as_the_table_says() {
+        let versioned =
+            |version: Option<&str>| ListedObject { version_id: version.map(str::to_owned), ..object(1, A, 0) };
+        let there = object(1, B, 99_000);
+        let context = CompareContext::default();
+        for (version, destination, recorded, expected) in [
+            (Some("v"), None, Some("v"), Verdict::Transfer(Difference::Missing)),
+            (Some("v"), Some(object(2, A, 0)), Some("v"), Verdict::Transfer(Difference::Size)),
+            (Some("v"), Some(there.clone()), Some("v"), Verdict::InPlace(Evidence::Content)),
+            (Some("v"), Some(there.clone()), Some("w"), Verdict::Transfer(Difference::Version)),
+            (Some("v"), Some(object(1, A, 0)), None, Verdict::Transfer(Difference::Version)),
+            (None, Some(there.clone()), Some("v"), Verdict::Transfer(Difference::Content)),
+            (None, Some(object(1, A, 0)), None, Verdict::InPlace(Evidence::Content)),
+        ] {
+            let verdict = compare_version(&versioned(version), destination.as_ref(), recorded, context);
+            assert_eq!(verdict, expected, "{version:?} {destination:?} {recorded:?}");
         }
     }
 

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::ignore::{IgnoreError, IgnoreList};
 use crate::pair::BucketPair;
-use crate::part::{MAX_PART, PartSize};
-use crate::size::ByteSize;
+
+pub use transfer::{Encryption, Preserve, TransferMode, TransferSettings, Versioning, WriteSettings};
+
+mod transfer;
 
 /// The version of [`JobConfig`] that this program writes and the only one it reads.
 pub const CONFIG_VERSION: u32 = 1;
@@ -26,9 +28,12 @@ pub struct JobConfig {
     pub source: S3Side,
     /// The side that is written.
     pub destination: S3Side,
-    /// Storage class of every object written; none keeps the source's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub storage_class: Option<String>,
+    /// What is the same for every object written.
+    #[serde(default, skip_serializing_if = "WriteSettings::is_default")]
+    pub write: WriteSettings,
+    /// What versions of objects are for.
+    #[serde(default, skip_serializing_if = "Versioning::is_default")]
+    pub versioning: Versioning,
     /// Patterns of [`IgnoreList`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
@@ -101,24 +106,6 @@ pub const SECRET_KEY_FILE: &str = "AWS_SECRET_ACCESS_KEY";
 /// Name of the file, and key of the Secret, with the session token of temporary credentials; may be absent.
 pub const SESSION_TOKEN_FILE: &str = "AWS_SESSION_TOKEN";
 
-/// How objects are moved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct TransferSettings {
-    /// Size of the parts of large objects.
-    pub part_size: PartSize,
-    /// Objects over this are moved in parts.
-    pub multipart_threshold: ByteSize,
-    /// Objects moved at once by one worker.
-    pub files_per_worker: u32,
-    /// Parts of one object moved at once.
-    pub parts_per_file: u32,
-    /// Bound on the bytes of objects and parts held at once by one worker.
-    pub memory_limit: ByteSize,
-    /// Tries of an object, over all deliveries, before it is a failure.
-    pub max_attempts: u32,
-}
-
 /// The queue of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -183,41 +170,11 @@ impl JobConfig {
     }
 }
 
-impl TransferSettings {
-    /// Checks the bounds: at least one object and part at a time, and memory for the largest thing that is held whole.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        let bounds =
-            |field, value: String, bounds: &str| Err(ConfigError::Bounds { field, value, bounds: bounds.to_owned() });
-        if self.files_per_worker == 0 {
-            return bounds("transfer.filesPerWorker", "0".into(), "at least 1");
-        }
-        if self.parts_per_file == 0 {
-            return bounds("transfer.partsPerFile", "0".into(), "at least 1");
-        }
-        if self.max_attempts == 0 {
-            return bounds("transfer.maxAttempts", "0".into(), "at least 1");
-        }
-        if self.multipart_threshold.bytes() > MAX_PART {
-            return bounds("transfer.multipartThreshold", self.multipart_threshold.to_string(), "at most 5Gi");
-        }
-        let held = match self.part_size {
-            PartSize::Fixed(size) => size.max(self.multipart_threshold),
-            PartSize::Auto => self.multipart_threshold.max(ByteSize::mib(16)),
-        };
-        if self.memory_limit < held {
-            return Err(ConfigError::Bounds {
-                field: "transfer.memoryLimit",
-                value: self.memory_limit.to_string(),
-                bounds: format!("at least {held}, the larger of partSize and multipartThreshold"),
-            });
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::part::PartSize;
+    use crate::size::ByteSize;
 
     fn config() -> JobConfig {
         serde_yaml::from_str(
@@ -248,11 +205,13 @@ ledger: {region: us-east-1, table: t}
     #[test]
     fn says_what_is_out_of_bounds() {
         type Change = fn(&mut JobConfig);
-        let broken: [(&str, Change); 6] = [
+        let broken: [(&str, Change); 8] = [
             ("version 9", |c| c.version = 9),
             ("buckets is empty", |c| c.buckets.clear()),
             ("filesPerWorker", |c| c.transfer.files_per_worker = 0),
             ("memoryLimit is 1Mi and must be at least 16Mi", |c| c.transfer.memory_limit = ByteSize::mib(1)),
+            ("partSize is 4Mi", |c| c.transfer.part_size = PartSize::Fixed(ByteSize::mib(4))),
+            ("partSize is 6Gi", |c| c.transfer.part_size = PartSize::Fixed(ByteSize::mib(6 << 10))),
             ("multipartThreshold", |c| c.transfer.multipart_threshold = ByteSize::mib(6 << 10)),
             ("b/[z-a]", |c| c.ignore = vec!["b/[z-a]".into()]),
         ];

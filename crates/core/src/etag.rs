@@ -55,6 +55,12 @@ impl ETag {
         format!("\"{}\"", self.0)
     }
 
+    /// The number of parts, where this has the form of an object completed from parts.
+    pub fn parts(&self) -> Option<u32> {
+        let (digest, count) = self.0.split_once('-')?;
+        (digest.len() == 32).then(|| count.parse().ok()).flatten().filter(|count| *count > 0)
+    }
+
     /// The digest, where this has the form of the MD5 of a whole content.
     pub fn md5(&self) -> Option<Md5Digest> {
         let mut digest = Md5Digest::default();
@@ -98,6 +104,15 @@ mod tests {
             ("a-2", "a-3", ETagComparison::NotComparable),
         ] {
             assert_eq!(ETag::new(a).compare(&ETag::new(b)), expected, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_parts_stands_at_the_end() {
+        let of = |text| ETag::new(text).parts();
+        assert_eq!(of("d41d8cd98f00b204e9800998ecf8427e-12"), Some(12));
+        for text in [EMPTY, "x-2", "d41d8cd98f00b204e9800998ecf8427e-0", "d41d8cd98f00b204e9800998ecf8427e-x"] {
+            assert_eq!(of(text), None, "{text}");
         }
     }
 

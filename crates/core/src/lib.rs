@@ -11,15 +11,19 @@
 
 pub mod batch;
 pub mod compare;
+pub mod concurrency;
 pub mod config;
 pub mod error;
 pub mod etag;
+pub mod fidelity;
 pub mod ignore;
 pub mod lease;
 pub mod message;
 pub mod outcome;
 pub mod pair;
 pub mod part;
+pub mod plan;
+pub mod planted;
 pub mod ports;
 pub mod progress;
 pub mod records;
@@ -27,4 +31,6 @@ pub mod resume;
 pub mod retry;
 pub mod scaling;
 pub mod size;
+pub mod split;
+pub mod verify;
 pub mod view;

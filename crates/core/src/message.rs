@@ -6,6 +6,14 @@ use serde::{Deserialize, Serialize};
 use crate::etag::ETag;
 use crate::pair::BucketPair;
 
+mod event;
+mod foreign;
+mod parts;
+
+pub use event::{EventKind, ObjectEvent};
+pub use foreign::{EVENTS_RUN, ForeignJob, batch_of_job, batches_of_events};
+pub use parts::{MAX_RANGES, PartRange, PartRangeTemplate, ranges};
+
 /// The version that is written. A reader takes this and lower ones.
 pub const MESSAGE_VERSION: u32 = 1;
 
@@ -59,6 +67,9 @@ pub struct Entry {
     /// What the destination has under the mapped key; each write asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<DestinationState>,
+    /// Nobody looked at the destination when this was made, so that `destination` says nothing: the worker looks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unlisted: bool,
 }
 
 /// What the scan saw at the destination. Left out where the object was absent.
@@ -95,6 +106,11 @@ impl BatchId {
         format!("{range:06}/{epoch:04}/")
     }
 
+    /// The id of a batch that is made of what did not come from a scan: `what` names it for ever.
+    fn of_foreign(what: &str) -> Self {
+        Self(format!("foreign/{what}"))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -106,6 +122,14 @@ impl BatchId {
 pub enum Message {
     /// Our own.
     Batch(Batch),
+    /// Our own: a range of the parts of a huge object.
+    PartRange(PartRange),
+    /// The predecessor's.
+    Job(ForeignJob),
+    /// S3's: what happened to objects.
+    Events(Vec<ObjectEvent>),
+    /// S3's: that notifications are set up. Means nothing else.
+    TestEvent,
 }
 
 /// Why a message can't be processed. Goes to the dead letters with it.
@@ -140,6 +164,18 @@ pub enum MessageError {
         /// Destination bucket.
         destination: String,
     },
+    /// Its buckets and keys are none of the job's.
+    #[error(
+        "failed to take message: no pair of the job maps {bucket}/{key} to {destination}; name the pair in spec.buckets"
+    )]
+    NoPair {
+        /// Source bucket.
+        bucket: String,
+        /// Source key.
+        key: String,
+        /// Destination bucket and key, or a word for any.
+        destination: String,
+    },
     /// Its run is not in the ledger.
     #[error("failed to take message: the ledger has no run {0}")]
     UnknownRun(String),
@@ -147,14 +183,40 @@ pub enum MessageError {
 
 impl Message {
     /// Reads a body.
+    ///
+    /// | members | message |
+    /// |---|---|
+    /// | `v`, over ours | error: a newer writer's |
+    /// | `v`, `kind` = `parts` | a range of parts |
+    /// | `v` | a batch |
+    /// | `Records` | S3's events |
+    /// | `Event` = `s3:TestEvent` | S3's test |
+    /// | `Src_bucket` | the predecessor's job |
+    /// | anything else | error: unknown |
+    ///
+    /// Sources: "Event message structure" in the S3 user guide; the predecessor's message schema.
     pub fn parse(body: &str) -> Result<Self, MessageError> {
-        let value: serde_json::Value = serde_json::from_str(body).map_err(|e| MessageError::NotJson(e.to_string()))?;
-        match value.get("v").and_then(serde_json::Value::as_u64) {
-            Some(version) if version > u64::from(MESSAGE_VERSION) => {
-                Err(MessageError::Version(u32::try_from(version).unwrap_or(u32::MAX)))
+        use serde_json::{Value, from_value};
+        let unknown = |e: serde_json::Error| MessageError::Unknown(e.to_string());
+        let value: Value = serde_json::from_str(body).map_err(|e| MessageError::NotJson(e.to_string()))?;
+        if let Some(version) = value.get("v").and_then(Value::as_u64) {
+            if version > u64::from(MESSAGE_VERSION) {
+                return Err(MessageError::Version(u32::try_from(version).unwrap_or(u32::MAX)));
             }
-            Some(_) => serde_json::from_value(value).map(Self::Batch).map_err(|e| MessageError::Unknown(e.to_string())),
-            None => Err(MessageError::Unknown("member v is missing".to_owned())),
+            return match value.get("kind").and_then(Value::as_str) {
+                Some(parts::KIND) => from_value(value).map(Self::PartRange).map_err(unknown),
+                Some(kind) => Err(MessageError::Unknown(format!("kind is {kind:?}"))),
+                None => from_value(value).map(Self::Batch).map_err(unknown),
+            };
+        }
+        if value.get("Records").is_some() {
+            return event::read(value).map(Self::Events);
+        }
+        match value.get("Event").and_then(Value::as_str) {
+            Some("s3:TestEvent") => Ok(Self::TestEvent),
+            Some(event) => Err(MessageError::Unknown(format!("Event is {event:?}"))),
+            None if value.get("Src_bucket").is_some() => from_value(value).map(Self::Job).map_err(unknown),
+            None => Err(MessageError::Unknown("none of the members v, Records, Event and Src_bucket".to_owned())),
         }
     }
 }
@@ -223,7 +285,14 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn entry(key: &str, size: u64) -> Entry {
-        Entry { key: key.into(), size, etag: Some(ETag::new("e")), version_id: None, destination: None }
+        Entry {
+            key: key.into(),
+            size,
+            etag: Some(ETag::new("e")),
+            version_id: None,
+            destination: None,
+            unlisted: false,
+        }
     }
 
     #[test]
@@ -240,10 +309,14 @@ pub(crate) mod tests {
     fn what_is_not_ours_is_named() {
         for (body, expected) in [
             ("nonsense", "not JSON"),
-            ("{}", "member v is missing"),
+            ("{}", "none of the members"),
+            ("[]", "none of the members"),
             (r#"{"v":2}"#, "version 2"),
             (r#"{"v":1}"#, "missing field"),
-            (r#"{"Records":[]}"#, "member v is missing"),
+            (r#"{"v":1,"kind":"x"}"#, "kind is"),
+            (r#"{"Event":"s3:Other"}"#, "s3:Other"),
+            (r#"{"Src_bucket":"a"}"#, "missing field"),
+            (r#"{"Records":7}"#, "Records"),
         ] {
             let error = Message::parse(body).unwrap_err().to_string();
             assert!(error.contains(expected), "{body}: {error}");

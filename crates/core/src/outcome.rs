@@ -8,10 +8,7 @@ use crate::error::{ErrorClass, ServiceError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryOutcome {
     /// At the destination and verified: copied now, or found there with this content.
-    Done {
-        /// Bytes of the object.
-        bytes: u64,
-    },
+    Done(Delivery),
     /// No longer at the source.
     Gone,
     /// Failed for good.
@@ -20,6 +17,41 @@ pub enum EntryOutcome {
     Retry(Failure),
     /// Not finished because the worker is ending, or lost its lease.
     Interrupted,
+}
+
+/// An object at the destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Bytes of the object.
+    pub bytes: u64,
+    /// The source's version that was copied, where it is known.
+    pub version_id: Option<String>,
+    /// What could not be taken along.
+    pub losses: Losses,
+}
+
+/// What could not be taken along with objects, by kind: counted, and named in the status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Losses {
+    /// Objects without their tags.
+    pub lost_tags: u64,
+    /// Objects without their retention or legal hold.
+    pub lost_locks: u64,
+    /// Objects without some of their metadata or headers.
+    pub lost_metadata: u64,
+    /// Objects in another storage class than the source's, which the destination does not have.
+    pub lost_classes: u64,
+}
+
+impl Losses {
+    /// Adds others.
+    pub fn add(&mut self, other: &Self) {
+        self.lost_tags += other.lost_tags;
+        self.lost_locks += other.lost_locks;
+        self.lost_metadata += other.lost_metadata;
+        self.lost_classes += other.lost_classes;
+    }
 }
 
 /// Why an object is not at the destination.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::planted::{Defect, is_planted};
 use crate::size::ByteSize;
 
 /// Smallest part, other than the last. Source: "Amazon S3 multipart upload limits".
@@ -14,6 +15,9 @@ pub const MAX_PARTS: u64 = 10_000;
 const MIB: u64 = 1 << 20;
 /// Part size where the user leaves it to us and the object needs no more: half the requests of the usual 8 MiB.
 const AUTO_PART: u64 = 16 * MIB;
+
+/// Part sizes of a source that are kept.
+const KEPT: std::ops::RangeInclusive<u64> = 8 * MIB..=512 * MIB;
 
 /// How the part size is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,20 +84,37 @@ impl PartLayout {
     ///
     /// | size | wanted | part size |
     /// |---|---|---|
-    /// | fits 10,000 parts | any | as wanted, within 5 MiB … 5 GiB |
+    /// | fits 10,000 parts | any | as wanted, within 1 byte … 5 GiB |
     /// | does not | any | size ÷ 10,000, rounded up to whole MiB |
     /// | over 48.8 TiB | any | error |
+    ///
+    /// That a service takes no smaller parts than [`MIN_PART`] is checked where the settings are.
     pub fn new(size: u64, wanted: PartSize) -> Result<Self, LayoutError> {
         if size == 0 {
             return Err(LayoutError::Empty);
         }
         let wanted = match wanted {
             PartSize::Auto => AUTO_PART,
-            PartSize::Fixed(size) => size.bytes().clamp(MIN_PART, MAX_PART),
+            PartSize::Fixed(size) => size.bytes().clamp(1, MAX_PART),
         };
         let needed = size.div_ceil(MAX_PARTS).div_ceil(MIB) * MIB;
         let part_size = if size.div_ceil(wanted) <= MAX_PARTS { wanted } else { needed };
         if part_size > MAX_PART { Err(LayoutError::TooLarge(size)) } else { Ok(Self { size, part_size }) }
+    }
+
+    /// The cut that the source itself was uploaded in, if it can be kept: then the copy gets the same ETag, and later
+    /// comparisons need listings only. Given are the length of its first part and the number of parts.
+    ///
+    /// | first part | as many parts as equal ones give | layout |
+    /// |---|---|---|
+    /// | 8 … 512 MiB, or the whole object | yes | the source's |
+    /// | any | no: its parts are unequal | none |
+    /// | smaller or larger | any | none: too many requests, or too much at stake in each |
+    pub fn of_source(size: u64, first: u64, parts: u32) -> Option<Self> {
+        let whole = parts == 1 && first == size;
+        let layout = Self { size, part_size: first };
+        let fits = size > 0 && first > 0 && (whole || KEPT.contains(&first)) && first <= MAX_PART;
+        (fits && layout.count() == parts).then_some(layout)
     }
 
     /// Number of parts: 1 … 10,000.
@@ -104,7 +125,9 @@ impl PartLayout {
     /// The part with this number (from 1), if there is one.
     pub fn part(&self, number: u32) -> Option<Part> {
         let offset = u64::from(number.checked_sub(1)?).checked_mul(self.part_size)?;
-        (offset < self.size).then(|| Part { number, offset, len: self.part_size.min(self.size - offset) })
+        let left = self.size.saturating_sub(offset);
+        let len = if is_planted(Defect::WrongLastPart) { self.part_size } else { self.part_size.min(left) };
+        (offset < self.size).then_some(Part { number, offset, len })
     }
 
     /// All parts, in order.
@@ -127,7 +150,9 @@ mod tests {
             (mib(16) * 10_000, PartSize::Auto, mib(16), 10_000),
             (mib(16) * 10_000 + 1, PartSize::Auto, mib(17), 9412),
             (mib(50_000), PartSize::Fixed(ByteSize::mib(5)), mib(5), 10_000),
-            (mib(20), PartSize::Fixed(ByteSize(1)), mib(5), 4),
+            (mib(20), PartSize::Fixed(ByteSize(1)), mib(1), 20),
+            (20, PartSize::Fixed(ByteSize(7)), 7, 3),
+            (20, PartSize::Fixed(ByteSize(0)), 1, 20),
             (5 << 40, PartSize::Auto, mib(525), 9987),
         ] {
             let layout = PartLayout::new(size, wanted).unwrap();
@@ -137,9 +162,26 @@ mod tests {
         assert!(PartLayout::new(u64::MAX / 2, PartSize::Auto).is_err());
     }
 
+    #[test]
+    fn the_sources_cut_is_kept_where_the_table_says() {
+        let mib = |n: u64| n << 20;
+        for (size, first, parts, kept) in [
+            (mib(20), mib(8), 3, true),
+            (mib(20), mib(8), 2, false),
+            (mib(20), mib(20), 1, true),
+            (mib(20), mib(5), 4, false),
+            (mib(1024), mib(512), 2, true),
+            (mib(1026), mib(513), 2, false),
+            (0, 0, 1, false),
+        ] {
+            let layout = PartLayout::of_source(size, first, parts);
+            assert_eq!(layout, kept.then_some(PartLayout { size, part_size: first }), "{size} {first} {parts}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn parts_cover_every_byte_once_and_keep_the_limits(size in 1_u64..(5 << 40), wanted in 0_u64..(1 << 33)) {
+        fn parts_cover_every_byte_once_and_keep_the_limits(size in 1_u64..(5 << 40), wanted in MIN_PART..(1 << 33)) {
             let layout = PartLayout::new(size, PartSize::Fixed(ByteSize(wanted))).unwrap();
             let mut next = 0;
             for (part, number) in layout.parts().zip(1..) {

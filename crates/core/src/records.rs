@@ -10,28 +10,36 @@
 //! | `run/UID/RUN` | `counter/NAME` | [`Counters`] | that worker only, by addition |
 //! | `failure/UID/RUN/PAIR` | source key | [`FailureRecord`] | who meets the failure; writing twice changes nothing |
 //! | `upload/UID/SHARD` | hash of destination bucket and key | [`UploadRecord`] | who moves the object, by condition |
+//! | `parts/UID/HASH` | hash of the upload's id, first part | [`PartRangeRecord`] | who carries that range of a huge object |
+//! | `version/UID/PAIR/SHARD` | source key | [`VersionRecord`] | who moved the object; writing twice changes nothing |
+//! | `job/UID` | `bucket/HASH` | [`BucketRecord`] | who finds out what a bucket's service can do |
 //!
 //! Keys of objects are up to 1,024 bytes, which is all that a sort key holds; so a bucket's name never stands in front
 //! of one.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::error::Blocked;
-use crate::etag::ETag;
 use crate::message::{Batch, BatchId};
-use crate::outcome::FailureClass;
+use crate::outcome::{FailureClass, Losses};
 use crate::pair::BucketPair;
-use crate::part::PartLayout;
 use crate::ports::{Item, LedgerKey};
+
+pub use bucket::{BucketRecord, Support, bucket_key};
+pub use upload::{
+    ANNOUNCED_MS, PartRangeOutcome, PartRangeRecord, SourceIdentity, UPLOAD_SHARDS, UploadRecord, part_range_key,
+    part_range_name, part_range_partition, part_range_prefix, upload_key, upload_partition,
+};
+pub use version::{VERSION_SHARDS, VersionRecord, version_key, version_partition, version_shard};
+
+mod bucket;
+mod upload;
+mod version;
 
 /// How long records of a run stay after they are written, in milliseconds. They must outlive the run by 28 days, twice
 /// the retention of a queue; when they are written nobody knows when it ends, so a run may last a year.
 pub const RETENTION_MS: i64 = (365 + 28) * 24 * 3600 * 1000;
-
-/// Shards of the upload records of a job, each a partition of its own.
-pub const UPLOAD_SHARDS: u8 = 16;
 
 /// Why an item is not the record that its key promises.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -247,6 +255,9 @@ pub struct EndCounts {
     pub failed: u64,
     /// Bytes of these.
     pub failed_bytes: u64,
+    /// What could not be taken along with the objects that are done.
+    #[serde(flatten)]
+    pub losses: Losses,
 }
 
 /// The sums of one worker in one run.
@@ -288,11 +299,11 @@ impl Counters {
         fields.map(|(name, n)| (name.to_owned(), i64::try_from(n).unwrap_or(i64::MAX))).collect()
     }
 
-    fn fields(mut self) -> [(&'static str, u64); 8] {
+    fn fields(mut self) -> [(&'static str, u64); 12] {
         self.fields_mut().map(|(name, n)| (name, *n))
     }
 
-    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 8] {
+    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 12] {
         [
             ("batches", &mut self.batches),
             ("remainders", &mut self.remainders),
@@ -302,6 +313,10 @@ impl Counters {
             ("goneBytes", &mut self.counts.gone_bytes),
             ("failed", &mut self.counts.failed),
             ("failedBytes", &mut self.counts.failed_bytes),
+            ("lostTags", &mut self.counts.losses.lost_tags),
+            ("lostLocks", &mut self.counts.losses.lost_locks),
+            ("lostMetadata", &mut self.counts.losses.lost_metadata),
+            ("lostClasses", &mut self.counts.losses.lost_classes),
         ]
     }
 }
@@ -318,6 +333,10 @@ pub struct Heartbeat {
     pub messages: u32,
     /// Bytes a second moved since the last heartbeat.
     pub rate: u64,
+    /// Ranges of huge objects under work, named by [`part_range_name`]: their coordinator sees that they are
+    /// not lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<String>,
     /// Sides that are paused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocked: Vec<Blocked>,
@@ -349,45 +368,6 @@ pub struct FailureRecord {
     pub request_ids: Vec<String>,
     /// When, in milliseconds since 1970.
     pub at: i64,
-}
-
-/// A multipart upload of ours that may be open: first the intent, then the upload.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct UploadRecord {
-    /// Counts writes of this record; each write asks for the one it has read.
-    pub revision: u64,
-    /// Bucket of the upload.
-    pub destination_bucket: String,
-    /// Key of the upload.
-    pub destination_key: String,
-    /// The content that it carries.
-    pub source: SourceIdentity,
-    /// How it is cut.
-    #[serde(flatten)]
-    pub layout: PartLayout,
-    /// Who intends it.
-    pub by: String,
-    /// When the intent was written, in milliseconds since 1970.
-    pub intended: i64,
-    /// The service's identifier; none between intent and creation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upload_id: Option<String>,
-}
-
-/// One content of one object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SourceIdentity {
-    /// Its bucket.
-    pub bucket: String,
-    /// Its key.
-    pub key: String,
-    /// Its ETag.
-    pub etag: ETag,
-    /// Its version, where that is asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version_id: Option<String>,
 }
 
 /// Key of [`CurrentRun`].
@@ -451,17 +431,6 @@ pub fn failure_key(job: &str, run: &str, failure: &FailureRecord) -> LedgerKey {
     LedgerKey::new(failure_partition(job, run, failure.pair), failure.key.clone())
 }
 
-/// Partition of one shard of a job's uploads; `shard` is below [`UPLOAD_SHARDS`].
-pub fn upload_partition(job: &str, shard: u8) -> String {
-    format!("upload/{job}/{shard:x}")
-}
-
-/// Key of an [`UploadRecord`]: bucket and key hashed, so that both fit; the shard is the hash's first digit.
-pub fn upload_key(job: &str, bucket: &str, key: &str) -> LedgerKey {
-    let hash = Sha256::new().chain_update(bucket).chain_update("/").chain_update(key).finalize();
-    LedgerKey::new(upload_partition(job, hash[0] >> 4), hex::encode(hash))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -472,7 +441,15 @@ mod tests {
             id: BatchId::new(0, 1, 0),
             by: "w".into(),
             at: 0,
-            counts: EndCounts { done: 2, done_bytes: 9, gone: 1, gone_bytes: 3, failed: 4, failed_bytes: 5 },
+            counts: EndCounts {
+                done: 2,
+                done_bytes: 9,
+                gone: 1,
+                gone_bytes: 3,
+                failed: 4,
+                failed_bytes: 5,
+                losses: Losses { lost_tags: 1, lost_locks: 2, lost_metadata: 3, lost_classes: 4 },
+            },
             remainder: vec![7],
         };
         let one = Counters::of(&end);
@@ -481,7 +458,7 @@ mod tests {
         two.subtract(&one);
         assert_eq!(two, one);
         let json = serde_json::to_value(one).unwrap();
-        assert_eq!(one.deltas().len(), 8);
+        assert_eq!(one.deltas().len(), 12);
         for (name, n) in one.deltas() {
             assert_eq!(json[&name], n, "{name}");
         }
@@ -505,13 +482,5 @@ mod tests {
         let item = Item::of(range_key("u", "r", 3), &record);
         assert_eq!(item.read::<RangeRecord>(), Ok(record));
         assert!(item.read::<Heartbeat>().unwrap_err().to_string().contains("range/000003"));
-    }
-
-    #[test]
-    fn an_upload_key_fits_whatever_the_object_is_called() {
-        let key = upload_key("u", &"b".repeat(63), &"é".repeat(512));
-        assert!(key.sort.len() <= 1024);
-        let shard = u8::from_str_radix(&key.sort[..1], 16).unwrap();
-        assert_eq!(key.partition, upload_partition("u", shard));
     }
 }

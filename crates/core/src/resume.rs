@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::etag::ETag;
 use crate::part::PartLayout;
+use crate::planted::{Defect, is_planted};
+use crate::ports::{Checksum, CompletedPart};
 use crate::records::{SourceIdentity, UploadRecord};
 
 /// A part as the destination lists it.
@@ -15,6 +17,8 @@ pub struct ListedPart {
     pub size: u64,
     /// Its ETag.
     pub etag: ETag,
+    /// Its checksum, where the upload was begun with one named.
+    pub checksum: Option<Checksum>,
 }
 
 /// What to do with a recorded upload.
@@ -49,7 +53,9 @@ pub fn decide(record: &UploadRecord, source: &SourceIdentity, size: u64) -> Uplo
 /// The listed parts that fit the layout, by number; none if one does not fit, which means that the upload is not what
 /// the ledger says, and is never completed.
 pub fn fitting_parts(layout: &PartLayout, listed: &[ListedPart]) -> Option<BTreeMap<u32, ETag>> {
-    let fits = |part: &ListedPart| layout.part(part.number).is_some_and(|p| p.len == part.size);
+    let fits = |part: &ListedPart| {
+        layout.part(part.number).is_some_and(|p| p.len == part.size || is_planted(Defect::PartMatchedByNumber))
+    };
     listed.iter().all(fits).then(|| listed.iter().map(|part| (part.number, part.etag.clone())).collect())
 }
 
@@ -62,7 +68,7 @@ pub fn complete_parts(
     layout: &PartLayout,
     listed: &[ListedPart],
     verified: &BTreeMap<u32, ETag>,
-) -> Result<Vec<(u32, ETag)>, u32> {
+) -> Result<Vec<CompletedPart>, u32> {
     let by_number: BTreeMap<u32, &ListedPart> = listed.iter().map(|part| (part.number, part)).collect();
     if let Some(extra) = by_number.keys().find(|number| layout.part(**number).is_none()) {
         return Err(*extra);
@@ -70,10 +76,13 @@ pub fn complete_parts(
     layout
         .parts()
         .map(|part| {
-            let found = by_number.get(&part.number).filter(|found| found.size == part.len).ok_or(part.number)?;
+            let found = by_number
+                .get(&part.number)
+                .filter(|found| found.size == part.len || is_planted(Defect::PartMatchedByNumber))
+                .ok_or(part.number)?;
             match verified.get(&part.number) {
                 Some(etag) if *etag != found.etag => Err(part.number),
-                _ => Ok((part.number, found.etag.clone())),
+                _ => Ok(CompletedPart { number: part.number, etag: found.etag.clone(), checksum: found.checksum }),
             }
         })
         .collect()
@@ -97,12 +106,16 @@ mod tests {
             layout: PartLayout { size: 25, part_size: 10 },
             by: "w".into(),
             intended: 0,
+            checksum: true,
+            wait_until: 0,
+            contested: false,
+            losses: crate::outcome::Losses::default(),
             upload_id: upload_id.map(str::to_owned),
         }
     }
 
     fn part(number: u32, size: u64) -> ListedPart {
-        ListedPart { number, size, etag: ETag::new(&format!("e{number}")) }
+        ListedPart { number, size, etag: ETag::new(&format!("e{number}")), checksum: None }
     }
 
     #[test]

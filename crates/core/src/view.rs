@@ -39,12 +39,10 @@ pub async fn run<L: Ledger>(ledger: &L, job: &str, run: &str) -> Result<Option<R
 /// stale range, of which there are some only after a sender was killed.
 pub async fn tally<L: Ledger>(ledger: &L, job: &str, run: &RunRecord) -> Result<Tally, ViewError> {
     let partition = records::run_partition(job, &run.run);
-    let mut tally = Tally::default();
     // The order matters: a stale batch that ends between the two reads is then taken away without having been added,
     // which delays the end of the run by one look and never hastens it.
-    for item in all(ledger, &partition, COUNTER_PREFIX).await? {
-        tally.ended.add(&item.read::<Counters>()?);
-    }
+    let ended = counters(ledger, job, &run.run).await?;
+    let mut tally = Tally { ended, stale: Counters::default() };
     for stale in &run.stale {
         let prefix = format!("{BATCH_PREFIX}{}", crate::message::BatchId::prefix(stale.range, stale.epoch));
         for item in all(ledger, &partition, &prefix).await? {
@@ -52,6 +50,15 @@ pub async fn tally<L: Ledger>(ledger: &L, job: &str, run: &RunRecord) -> Result<
         }
     }
     Ok(tally)
+}
+
+/// The sum of all workers' counters of a run, [`crate::message::EVENTS_RUN`] among them: one query of a page per 1 MB.
+pub async fn counters<L: Ledger>(ledger: &L, job: &str, run: &str) -> Result<Counters, ViewError> {
+    let mut sum = Counters::default();
+    for item in all(ledger, &records::run_partition(job, run), COUNTER_PREFIX).await? {
+        sum.add(&item.read::<Counters>()?);
+    }
+    Ok(sum)
 }
 
 /// The ranges of a run.

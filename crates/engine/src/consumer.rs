@@ -1,24 +1,26 @@
 //! The worker: receives messages, moves what they name, ends them in the ledger, removes them from the queue.
 
+mod accept;
 mod batch;
 mod end;
 mod lease;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use migration_core::ignore::IgnoreList;
 use migration_core::lease::LEASE;
-use migration_core::message::{Batch, Message, MessageError};
+use migration_core::message::MessageError;
 use migration_core::pair::BucketPair;
 use migration_core::ports::{Ledger, ObjectStore, Queue, ReceivedMessage};
-use migration_core::records::{self, RunRecord};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::outbox::Outbox;
+use crate::room::Pending;
 use crate::transfer::{self, Limits};
 use crate::{Interruption, Process};
 
@@ -32,36 +34,37 @@ const GRACE: Duration = Duration::from_secs(100);
 pub struct Consumer<S, Q, L> {
     process: Arc<Process<S, Q, L>>,
     limits: Arc<Limits>,
+    /// What events leave out; scans have left it out of their batches.
+    ignore: IgnoreList,
     /// Pairs of the runs that were seen; a run's pairs never change.
     runs: Mutex<HashMap<String, Arc<[BucketPair]>>>,
-    /// Objects of held messages that are not over.
-    pending: AtomicU32,
-    /// Told when `pending` falls.
-    room: Notify,
     /// Cancelled when a process that is ending waits no longer.
     abandon: CancellationToken,
 }
 
 /// What is done with a message after all is said and done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disposal {
     /// It is over and recorded: remove it.
     Delete,
     /// Somebody else goes on: make it visible again.
     GiveBack,
+    /// It is tried again after a while.
+    Later(Duration),
+    /// Its lease can't be kept for much longer: the same goes on as a new message.
+    SendAnew,
 }
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
     /// A worker of a job.
-    pub fn new(process: Arc<Process<S, Q, L>>) -> Self {
+    pub fn new(process: Arc<Process<S, Q, L>>, ignore: IgnoreList) -> Self {
         let limits = transfer::limits(&process.config);
-        Self {
-            process,
-            limits,
-            runs: Mutex::default(),
-            pending: AtomicU32::new(0),
-            room: Notify::new(),
-            abandon: CancellationToken::new(),
-        }
+        Self { process, limits, ignore, runs: Mutex::default(), abandon: CancellationToken::new() }
+    }
+
+    /// What its objects share: the budget is back to nothing when nothing moves.
+    pub fn limits(&self) -> Arc<Limits> {
+        self.limits.clone()
     }
 
     /// Works until the process is to end. Then lets what is in flight end, and gives the other messages back.
@@ -71,11 +74,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         while let Some(message) = this.next().await {
             while tasks.try_join_next().is_some() {}
             this.process.activity.took_message();
+            // Counted from its receipt on: what others could do is left to them.
+            let held = this.limits.rooms.expect();
             let this = this.clone();
             tasks.spawn(async move {
-                this.handle(message).await;
+                this.handle(message, held).await;
                 this.process.activity.left_message();
-                this.room.notify_one();
             });
         }
         info!(messages = tasks.len(), "ending: what is in flight is finished, nothing new is begun");
@@ -93,11 +97,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
             if process.stop.is_cancelled() {
                 return None;
             }
-            let full = self.pending.load(Ordering::Relaxed) >= process.config.transfer.files_per_worker;
-            if full || process.is_paused() {
+            if self.limits.rooms.is_full() || process.is_paused() {
                 tokio::select! {
                     () = process.stop.cancelled() => return None,
-                    () = self.room.notified() => {}
+                    () = self.limits.rooms.changed() => {}
                     () = tokio::time::sleep(Duration::from_secs(1)) => {}
                 }
                 continue;
@@ -106,7 +109,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
             // until its lease has run out.
             match process.queue(|| process.ports.queue.receive(1, WAIT, LEASE)).await {
                 Ok(messages) => match messages.into_iter().next() {
-                    Some(message) if process.stop.is_cancelled() => self.give_back(&message).await,
+                    Some(message) if process.stop.is_cancelled() => self.give_back(&message, Duration::ZERO).await,
                     Some(message) => return Some(message),
                     None => {}
                 },
@@ -119,24 +122,28 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         }
     }
 
-    /// Makes a message visible again at once. Straight to the queue, not through the gate: a process that is ending
-    /// still gives messages back.
-    async fn give_back(&self, message: &ReceivedMessage) {
-        if let Err(error) = self.process.ports.queue.set_visibility(&message.receipt, Duration::ZERO).await {
+    /// Makes a message visible again after a while. Straight to the queue, not through the gate: a process that is
+    /// ending still gives messages back.
+    async fn give_back(&self, message: &ReceivedMessage, after: Duration) {
+        if let Err(error) = self.process.ports.queue.set_visibility(&message.receipt, after).await {
             warn!(%error, message = message.id, "the message is seen again when its lease has run out");
         }
     }
 
-    async fn handle(&self, message: ReceivedMessage) {
+    async fn handle(&self, message: ReceivedMessage, held: Pending) {
         let disposal = match self.accept(&message).await {
-            Ok(Accepted::Batch(batch, pairs)) => self.work_off(&message, batch, &pairs).await,
-            Ok(Accepted::Refused(reason)) => self.refuse(&message, &reason).await,
+            Ok(Ok(work)) => self.work_off(&message, work, held).await,
+            Ok(Err(reason)) => self.refuse(&message, &reason).await,
             Err(interruption) => Err(interruption),
         };
         let process = &self.process;
         let result = match disposal {
             Ok(Disposal::Delete) => process.queue(|| process.ports.queue.delete(&message.receipt)).await,
-            Ok(Disposal::GiveBack) | Err(Interruption::Stopped) => return self.give_back(&message).await,
+            Ok(Disposal::GiveBack) | Err(Interruption::Stopped) => {
+                return self.give_back(&message, Duration::ZERO).await;
+            }
+            Ok(Disposal::Later(after)) => return self.give_back(&message, after).await,
+            Ok(Disposal::SendAnew) => self.replace(&message, vec![message.body.clone()]).await.map(|_| ()),
             Err(interruption) => Err(interruption),
         };
         if let Err(error) = result {
@@ -145,50 +152,27 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         }
     }
 
-    /// Reads a message and checks that it is this job's.
-    async fn accept(&self, message: &ReceivedMessage) -> Result<Accepted, Interruption> {
-        let batch = match Message::parse(&message.body) {
-            Ok(Message::Batch(batch)) => batch,
-            Err(reason) => return Ok(Accepted::Refused(reason)),
-        };
-        let job = &self.process.config.job.uid;
-        if batch.job != *job {
-            return Ok(Accepted::Refused(MessageError::OtherJob { found: batch.job, expected: job.clone() }));
+    /// Sends other messages in a message's place, and then removes it. A crash between leaves duplicates, which do no
+    /// harm.
+    async fn replace(&self, message: &ReceivedMessage, bodies: Vec<String>) -> Result<Disposal, Interruption> {
+        let mut outbox = Outbox::default();
+        for body in bodies {
+            outbox.push(&self.process, body).await?;
         }
-        let Some(pairs) = self.pairs(&batch.run).await? else {
-            return Ok(Accepted::Refused(MessageError::UnknownRun(batch.run)));
-        };
-        Ok(match batch.check(job, &pairs) {
-            Ok(()) => Accepted::Batch(batch, pairs),
-            Err(reason) => Accepted::Refused(reason),
-        })
-    }
-
-    async fn pairs(&self, run: &str) -> Result<Option<Arc<[BucketPair]>>, Interruption> {
-        let mut runs = self.runs.lock().await;
-        if let Some(pairs) = runs.get(run) {
-            return Ok(Some(pairs.clone()));
-        }
-        let process = &self.process;
-        let key = records::run_key(&process.config.job.uid, run);
-        let item = process.ledger(|| process.ports.ledger.get(&key)).await?;
-        let Some(record) = item.and_then(|item| item.read::<RunRecord>().ok()) else { return Ok(None) };
-        let pairs: Arc<[BucketPair]> = record.pairs.into();
-        runs.insert(run.to_owned(), pairs.clone());
-        Ok(Some(pairs))
+        outbox.flush(&self.process).await?;
+        self.process.queue(|| self.process.ports.queue.delete(&message.receipt)).await?;
+        Ok(Disposal::Delete)
     }
 
     /// Puts a message that can't be processed among the dead letters, with the reason.
     async fn refuse(&self, message: &ReceivedMessage, reason: &MessageError) -> Result<Disposal, Interruption> {
         warn!(%reason, message = message.id, "a message goes to the dead letters");
-        let (process, reason) = (&self.process, reason.to_string());
-        process.queue(|| process.ports.queue.send_dead_letter(&message.body, &reason)).await?;
+        self.bury(message, &reason.to_string()).await
+    }
+
+    async fn bury(&self, message: &ReceivedMessage, reason: &str) -> Result<Disposal, Interruption> {
+        let process = &self.process;
+        process.queue(|| process.ports.queue.send_dead_letter(&message.body, reason)).await?;
         Ok(Disposal::Delete)
     }
-}
-
-/// A message that was read.
-enum Accepted {
-    Batch(Batch, Arc<[BucketPair]>),
-    Refused(MessageError),
 }

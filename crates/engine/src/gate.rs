@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::Interruption;
 use crate::heartbeat::Activity;
+use crate::windows::Windows;
 
 /// How long a paused side is left alone between two tries.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
@@ -51,6 +52,7 @@ pub struct Gate {
     activity: Arc<Activity>,
     state: Mutex<State>,
     probe: tokio::sync::Mutex<()>,
+    windows: Windows,
 }
 
 struct State {
@@ -73,7 +75,15 @@ impl Gate {
             last_failed: String::new(),
             last_success: Instant::now(),
         };
-        Self { side, stop, clock, activity, state: Mutex::new(state), probe: tokio::sync::Mutex::default() }
+        Self {
+            side,
+            stop,
+            clock,
+            activity,
+            state: Mutex::new(state),
+            probe: tokio::sync::Mutex::default(),
+            windows: Windows::default(),
+        }
     }
 
     /// Whether the side is paused.
@@ -90,26 +100,58 @@ impl Gate {
     {
         let mut retries = 0;
         loop {
-            let _probe = self.enter().await?;
-            let mut error = match request().await {
-                Ok(value) => {
-                    self.succeeded();
-                    return Ok(value);
-                }
-                Err(error) => error,
+            let error = match self.once(access, request()).await {
+                Err(Interruption::Service(error)) => error,
+                other => return other,
             };
-            error.class = self.judge(&error, access);
             match error.class {
-                ErrorClass::Side(fault) => self.block(access.resource, fault, &error),
+                ErrorClass::Side(_) => {}
                 _ if self.is_blocked() && error.is_retryable() => {}
                 _ if error.is_retryable() && retries < QUICK_RETRIES => {
-                    let wait = BACKOFF.wait(retries, rand::random());
+                    self.back_off(retries).await?;
                     retries += 1;
-                    self.sleep(wait).await?;
                 }
                 _ => return Err(error.into()),
             }
         }
+    }
+
+    /// The same for a request that can't be sent twice: whatever is wrong comes back, a fault of the whole side too,
+    /// which then holds up the next request.
+    pub async fn once<T>(
+        &self,
+        access: Access<'_>,
+        request: impl Future<Output = Result<T, ServiceError>> + Send,
+    ) -> Result<T, Interruption> {
+        let _probe = self.enter().await?;
+        let place = self.windows.enter(access.resource, self.clock.as_ref()).await;
+        match request.await {
+            Ok(value) => {
+                place.succeeded();
+                self.succeeded();
+                Ok(value)
+            }
+            Err(error) => {
+                if error.class == ErrorClass::Throttled {
+                    place.throttled(self.clock.now());
+                }
+                Err(self.failed(error, access).into())
+            }
+        }
+    }
+
+    /// An error of this side that showed elsewhere, such as in a body that was being read.
+    pub fn failed(&self, mut error: ServiceError, access: Access<'_>) -> ServiceError {
+        error.class = self.judge(&error, access);
+        if let ErrorClass::Side(fault) = error.class {
+            self.block(access.resource, fault, &error);
+        }
+        error
+    }
+
+    /// Waits before the next try; `retries` counts from 0.
+    pub async fn back_off(&self, retries: u32) -> Result<(), Interruption> {
+        self.sleep(BACKOFF.wait(retries, self.clock.random())).await
     }
 
     /// Waits until the gate is open, or until it is this caller's turn to try it.

@@ -1,5 +1,6 @@
 //! What a process is doing, and how the ledger learns of it.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -24,7 +25,21 @@ pub struct Activity {
     messages: AtomicU32,
     bytes: AtomicU64,
     blocked: Mutex<Vec<Blocked>>,
+    ranges: Mutex<BTreeSet<String>>,
     changed: Notify,
+}
+
+/// A range that this process is at, until this is dropped.
+#[derive(Debug)]
+pub struct AtRange<'a> {
+    activity: &'a Activity,
+    name: String,
+}
+
+impl Drop for AtRange<'_> {
+    fn drop(&mut self) {
+        self.activity.ranges.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
 }
 
 impl Activity {
@@ -38,6 +53,13 @@ impl Activity {
     /// A message was given back or is done.
     pub fn left_message(&self) {
         self.messages.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A range of a huge object is under work; its coordinator sees that by the heartbeats.
+    pub fn at_range(&self, name: String) -> AtRange<'_> {
+        self.ranges.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+        self.changed.notify_one();
+        AtRange { activity: self, name }
     }
 
     /// Bytes were written at the destination.
@@ -60,6 +82,10 @@ impl Activity {
     pub fn unblocked(&self, side: Side) {
         self.blocked.lock().unwrap_or_else(PoisonError::into_inner).retain(|b| b.side != side);
         self.changed.notify_one();
+    }
+
+    fn ranges(&self) -> Vec<String> {
+        self.ranges.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     fn sides(&self) -> Vec<Blocked> {
@@ -93,7 +119,8 @@ pub async fn beat<S: ObjectStore, Q: Queue, L: Ledger>(process: &Process<S, Q, L
             (bytes, at) = (total, tokio::time::Instant::now());
         }
         let now = process.clock.now();
-        let beat = Heartbeat { name: process.name.clone(), at: now, messages, rate, blocked };
+        let beat =
+            Heartbeat { name: process.name.clone(), at: now, messages, rate, ranges: activity.ranges(), blocked };
         let item = Item::of(records::heartbeat_key(&process.config.job.uid, &process.name), &beat);
         let write = Write::Put { item: item.expiring(now + KEEP_MS), condition: Condition::Always };
         // Not through the ledger's gate: the next heartbeat is soon, and says more than a late one.

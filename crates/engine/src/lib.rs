@@ -6,26 +6,38 @@
 //! | [`consumer`] | receives batches, moves their objects, ends them in the ledger |
 //! | [`transfer`] | moves one object, small or large |
 //! | [`uploads`] | aborts what is left open when a job goes away |
+//! | [`hash`] | digests of all bytes under way, together in SIMD lanes |
 //! | [`gate`] | pauses a side whose credentials or bucket are broken, and finds out when it is mended |
+//! | [`windows`] | bounds the requests under way to a bucket that throttles |
+//! | [`room`] | bounds the objects at hand |
 //! | [`budget`] | bounds the bytes held in memory |
 //! | [`heartbeat`] | tells the ledger what this process is doing |
 
+mod buckets;
 pub mod budget;
 pub mod consumer;
 pub mod gate;
+pub mod hash;
 pub mod heartbeat;
+mod outbox;
+pub mod room;
 pub mod sender;
 pub mod transfer;
 pub mod uploads;
+pub mod windows;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use migration_core::config::JobConfig;
 use migration_core::error::{ServiceError, Side};
 use migration_core::ports::{Clock, Ledger, ObjectStore, Queue, Write, WriteError};
 use tokio_util::sync::CancellationToken;
 
+use crate::buckets::Buckets;
 use crate::gate::{Access, Gate};
+use crate::hash::Hashing;
 
 /// What a process needs of the world, and the gates in front of it.
 #[derive(Debug)]
@@ -54,6 +66,10 @@ pub struct Process<S, Q, L> {
     pub stop: CancellationToken,
     /// What this process is doing.
     pub activity: Arc<heartbeat::Activity>,
+    /// Where bytes under way are hashed.
+    hashing: Hashing,
+    buckets: Buckets,
+    names: AtomicU64,
     source_gate: Gate,
     destination_gate: Gate,
     queue_gate: Gate,
@@ -91,6 +107,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
             destination_gate: gate(Side::Destination),
             queue_gate: gate(Side::Queue),
             ledger_gate: gate(Side::Ledger),
+            hashing: Hashing::new(),
+            buckets: Buckets::default(),
+            names: AtomicU64::new(0),
             ports,
             config,
             name,
@@ -98,6 +117,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
             stop,
             activity,
         }
+    }
+
+    /// The same with another hashing stage.
+    #[must_use]
+    pub fn with_hashing(self, hashing: Hashing) -> Self {
+        Self { hashing, ..self }
     }
 
     /// One request, or a few that belong together, to the source.
@@ -114,6 +139,39 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
         self.destination_gate.pass(access, request).await
+    }
+
+    /// One request to the destination that can't be sent twice.
+    async fn destination_once<T>(
+        &self,
+        access: Access<'_>,
+        request: impl Future<Output = Result<T, ServiceError>> + Send,
+    ) -> Result<T, Interruption> {
+        self.destination_gate.once(access, request).await
+    }
+
+    /// An error of the source that showed while a body was read.
+    fn source_failed(&self, error: ServiceError, access: Access<'_>) -> ServiceError {
+        self.source_gate.failed(error, access)
+    }
+
+    /// A name of this process that no other of its tasks has.
+    fn next_name(&self) -> String {
+        format!("{}/{}", self.name, self.names.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Waits for so long, or until the process is to end.
+    async fn pause(&self, time: Duration) -> Result<(), Interruption> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Interruption::Stopped),
+            () = tokio::time::sleep(time) => Ok(()),
+        }
+    }
+
+    /// Waits before the next try of what can't be sent twice; `retries` counts from 0.
+    async fn back_off(&self, retries: u32) -> Result<(), Interruption> {
+        self.destination_gate.back_off(retries).await
     }
 
     /// One request to the queue.

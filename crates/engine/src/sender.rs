@@ -1,9 +1,9 @@
 //! The jobsender: takes a run, lists and compares both sides, sends what differs in batches, closes the scan.
 
 mod listing;
-mod outbox;
 mod run;
 mod scan;
+mod versions;
 
 use std::sync::Arc;
 

@@ -1,78 +1,65 @@
-//! Every IO call of a small scenario is broken once in every way; whatever breaks, the run ends, the destination is the
-//! source, no upload of ours is left open, and nothing is counted twice.
+//! Every call of a scenario with empty, small and large objects is broken once in every way, with one worker and with
+//! two; whatever breaks, the run ends complete, the destination is the source, nothing is acknowledged that is not
+//! there, nothing is counted twice, no upload of ours is left open, and no memory is in use.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
+
+mod histories;
+mod sweep;
 mod world;
 
-use migration_core::error::ErrorClass;
-use migration_core::records::RunResult;
+use std::time::Instant;
+
 use migration_testkit::Fault;
-use world::{SOURCE, World, content};
+use sweep::{FAULTS, Swept, overwrite, sweep};
 
-const OBJECTS: u64 = 4;
+/// Where requests take time, how long follows from these.
+const SEEDS: [u64; 2] = [1, 2];
 
-fn scenario() -> World {
-    let world = World::new();
-    world.source.insert(SOURCE, "a", content(1_000, 1));
-    world.source.insert(SOURCE, "empty", content(0, 0));
-    world.source.insert(SOURCE, "large", content((10 << 20) + 1, 2));
-    world.source.insert(SOURCE, "z", content(70_000, 3));
-    world
-}
-
-/// Runs the scenario with a fault at call `n`. Gives the number of calls.
-async fn run_with(n: u64, fault: Fault) -> u64 {
-    let world = scenario();
-    world.plan.at_call(n, fault);
-    let context = format!("{fault:?} at call {n}");
-    world.send_until_closed("job-1").await;
-    let end = world.work_until_over("job-1").await;
-    let log = || world.plan.log().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    assert_eq!(end.result, RunResult::Complete, "{context}:\n{}", log());
-    world.assert_same(&context);
-    let progress = world.progress().await;
-    assert_eq!((progress.objects, progress.done, progress.failed), (OBJECTS, OBJECTS, 0), "{context}:\n{}", log());
-    assert_eq!((progress.bytes, progress.open_batches), (progress.done_bytes, 0), "{context}");
-    assert_eq!(world.plan.calls().min(n), n.min(world.plan.calls()), "{context}");
-    world.plan.calls()
-}
-
-async fn sweep(fault: Fault) {
-    let calls = run_with(u64::MAX, fault).await;
-    let mut swept = 0;
-    for n in 1..=calls {
-        run_with(n, fault).await;
-        swept += 1;
+/// With one worker and with two; with requests that take no time, and with such that overlap.
+fn everywhere(name: &str, run: impl Fn(usize, Option<u64>) -> Result<Swept, (u64, histories::Violation)>) {
+    let began = Instant::now();
+    let mut sum = Swept::default();
+    for workers in [1, 2] {
+        for seed in [None].into_iter().chain(SEEDS.map(Some)) {
+            let swept = run(workers, seed)
+                .unwrap_or_else(|(point, found)| panic!("{name}, {workers} workers, {seed:?}, call {point}: {found}"));
+            assert!(swept.points > 50, "{name}: the scenario makes {} calls only", swept.points);
+            sum.points += swept.points;
+            sum.calls += swept.calls;
+        }
     }
-    println!("{fault:?}: {swept} points");
-    assert!(swept > 20, "the scenario makes {swept} calls only");
+    println!("{name}: {} points, {} calls, {:?}", sum.points, sum.calls, began.elapsed());
 }
 
-#[tokio::test(start_paused = true)]
-async fn killed_before_any_call() {
-    sweep(Fault::Crash).await;
+fn fault(place: usize) {
+    let (name, fault): (&str, Fault) = FAULTS[place];
+    everywhere(name, |workers, seed| sweep(workers, seed, fault));
 }
 
-#[tokio::test(start_paused = true)]
-async fn killed_after_any_call() {
-    sweep(Fault::CrashAfter).await;
+macro_rules! sweeps {
+    ($($name:ident: $place:literal)*) => {
+        $(#[test]
+        fn $name() {
+            fault($place);
+        })*
+    };
 }
 
-#[tokio::test(start_paused = true)]
-async fn any_call_fails() {
-    sweep(Fault::Fail(ErrorClass::Transient)).await;
+sweeps! {
+    killed_before_any_call: 0
+    killed_after_any_call: 1
+    any_call_fails: 2
+    any_call_times_out_before_its_effect: 3
+    any_call_times_out_after_its_effect: 4
+    any_call_is_throttled: 5
+    any_call_meets_a_conflict: 6
+    any_answer_is_lost: 7
+    any_body_is_cut_short: 8
+    any_call_stalls_for_longer_than_a_lease: 9
 }
 
-#[tokio::test(start_paused = true)]
-async fn any_call_is_throttled() {
-    sweep(Fault::Fail(ErrorClass::Throttled)).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn any_answer_is_lost() {
-    sweep(Fault::FailAfter(ErrorClass::Transient)).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn any_body_is_cut_short() {
-    sweep(Fault::Truncate(100)).await;
+#[test]
+fn a_source_object_is_overwritten_with_as_many_bytes_before_any_call() {
+    everywhere("overwritten before any call", overwrite);
 }

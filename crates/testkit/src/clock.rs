@@ -1,7 +1,7 @@
 //! A clock that goes when it is told to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use migration_core::ports::Clock;
@@ -15,17 +15,18 @@ const START: i64 = 1_767_225_600_000;
 pub struct TestClock {
     millis: Arc<AtomicI64>,
     started: Option<Instant>,
+    chance: Arc<AtomicU64>,
 }
 
 impl TestClock {
     /// A clock that stands at a time in milliseconds since 1970 until it is moved.
     pub fn at(millis: i64) -> Self {
-        Self { millis: Arc::new(AtomicI64::new(millis)), started: None }
+        Self { millis: Arc::new(AtomicI64::new(millis)), started: None, chance: Arc::default() }
     }
 
     /// A clock that starts at a time in milliseconds since 1970 and goes with tokio's time, which tests can pause.
     pub fn following_tokio(millis: i64) -> Self {
-        Self { millis: Arc::new(AtomicI64::new(millis)), started: Some(Instant::now()) }
+        Self { started: Some(Instant::now()), ..Self::at(millis) }
     }
 
     /// Moves the clock on. A clock that follows tokio's time is moved beside it: deadlines of queues stay.
@@ -36,6 +37,11 @@ impl TestClock {
     /// Sets the clock, also back, to a time in milliseconds since 1970.
     pub fn set(&self, millis: i64) {
         self.millis.store(millis - self.elapsed(), Ordering::SeqCst);
+    }
+
+    /// Makes the numbers that are told as random follow from this one.
+    pub fn seed(&self, seed: u64) {
+        self.chance.store(seed, Ordering::SeqCst);
     }
 
     fn elapsed(&self) -> i64 {
@@ -53,6 +59,15 @@ impl Clock for TestClock {
     fn now(&self) -> i64 {
         self.millis.load(Ordering::SeqCst) + self.elapsed()
     }
+
+    /// The same numbers in the same order for the same seed. Source: splitmix64 by S. Vigna.
+    fn random(&self) -> f64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut z = self.chance.fetch_add(STEP, Ordering::SeqCst).wrapping_add(STEP);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        f64::from(u32::try_from((z ^ (z >> 31)) >> 32).unwrap_or_default()) / (f64::from(u32::MAX) + 1.0)
+    }
 }
 
 #[cfg(test)]
@@ -67,6 +82,19 @@ mod tests {
         assert_eq!(other.now(), 3_000);
         other.set(500);
         assert_eq!(clock.now(), 500);
+    }
+
+    #[test]
+    fn chance_repeats_itself_for_a_seed() {
+        let numbers = |seed| {
+            let clock = TestClock::default();
+            clock.seed(seed);
+            [clock.random(), clock.clone().random(), clock.random()].map(f64::to_bits)
+        };
+        let [a, b, c] = numbers(7);
+        assert_eq!([a, b, c], numbers(7));
+        assert!(a != b && b != c && a != numbers(8)[0]);
+        assert!([a, b, c].iter().all(|share| (0.0..1.0).contains(&f64::from_bits(*share))));
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 //! - [`MemoryStore`], [`MemoryQueue`] and [`MemoryLedger`] are faithful stand-ins of S3, SQS and `DynamoDB`: they refuse
 //!   what the services refuse, in the error classes that the adapters give.
 //! - [`Faulty`] wraps any port; a [`FaultPlan`] shared by the wrappers counts every call and breaks chosen ones.
-//! - [`MiniStack`] starts a real server of all three for a test.
+//! - [`MiniStack`] starts a real server of all three for a test, [`LocalStack`] a stricter one of S3 and SQS.
 //! - [`conformance`] is one suite for each port. The stand-ins and the adapters pass the same suites, which is what
 //!   makes a test against a stand-in say something about the service.
 
@@ -12,6 +12,7 @@ pub mod conformance;
 mod denial;
 mod faulty;
 mod ledger;
+mod localstack;
 mod ministack;
 mod operation;
 mod queue;
@@ -19,12 +20,16 @@ mod store;
 
 pub use clock::TestClock;
 pub use denial::Denials;
-pub use faulty::{Call, Fault, FaultPlan, Faulty};
+pub use faulty::{Call, Fault, FaultPlan, Faulty, ProcessId};
 pub use ledger::MemoryLedger;
+pub use localstack::{LOCALSTACK_VERSION, LocalStack};
 pub use ministack::{MINISTACK_VERSION, MiniStack};
 pub use operation::Operation;
 pub use queue::{DeadLetter, MemoryQueue, QueueSettings, QueueStats, QueuedMessage};
-pub use store::{BucketSettings, MemoryStore, StoreSettings, StoredObject, WriteLogEntry};
+pub use store::{
+    BucketSettings, Checksums, ConditionalWrites, MemoryStore, StoreSettings, StoredObject, StreamedBodies, Versioning,
+    WriteLogEntry, crc64nvme,
+};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

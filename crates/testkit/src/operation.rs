@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Operation {
     /// `ObjectStore::list`.
     ListObjects,
+    /// `ObjectStore::list_versions`.
+    ListVersions,
     /// `ObjectStore::get`.
     GetObject,
     /// `ObjectStore::head`.
@@ -15,10 +17,14 @@ pub enum Operation {
     GetTags,
     /// `ObjectStore::put`.
     PutObject,
+    /// `ObjectStore::copy`.
+    CopyObject,
     /// `ObjectStore::create_upload`.
     CreateUpload,
     /// `ObjectStore::put_part`.
     PutPart,
+    /// `ObjectStore::copy_part`.
+    CopyPart,
     /// `ObjectStore::list_parts`.
     ListParts,
     /// `ObjectStore::complete_upload`.
@@ -50,12 +56,15 @@ impl Operation {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ListObjects => "list objects",
+            Self::ListVersions => "list object versions",
             Self::GetObject => "get object",
             Self::HeadObject => "head object",
             Self::GetTags => "get object tags",
             Self::PutObject => "put object",
+            Self::CopyObject => "copy object",
             Self::CreateUpload => "create upload",
             Self::PutPart => "put part",
+            Self::CopyPart => "copy part",
             Self::ListParts => "list parts",
             Self::CompleteUpload => "complete upload",
             Self::AbortUpload => "abort upload",
@@ -76,6 +85,7 @@ impl Operation {
         !matches!(
             self,
             Self::ListObjects
+                | Self::ListVersions
                 | Self::GetObject
                 | Self::HeadObject
                 | Self::GetTags

@@ -20,7 +20,7 @@ struct Bad {
 /// Every bad resource is refused with its message.
 pub async fn refuses_bad_resources(case: &mut Case) -> anyhow::Result<()> {
     let table: Vec<Bad> = documents(&fs::read_to_string(paths::here("bad-resources.yaml"))?)?;
-    ensure!(table.len() >= 15, "there are only {} bad resources", table.len());
+    ensure!(table.len() >= 50, "there are only {} bad resources", table.len());
     let mut wrong = Vec::new();
     for bad in &table {
         match case.cluster.try_apply(&case.namespace, &bad.manifest).await {

@@ -77,7 +77,7 @@ mod tests {
     fn event(operation: &str, key: &str) -> Event {
         let request = Request { operation: operation.into(), bucket: "b".into(), key: key.into(), part: None };
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Event { number: 0, side: "source".into(), peer, request, status: Some(200), received: 0, sent: 0 }
+        Event { status: Some(200), ..Event::new(0, "source", peer, request, 0) }
     }
 
     #[test]

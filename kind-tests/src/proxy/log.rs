@@ -1,9 +1,11 @@
-//! What passed through a proxy, and the delays that it is asked to make.
+//! What passed through a proxy, and what it is asked to do on the way: delays, and hooks of the process that it runs in.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use super::classify::Request;
@@ -22,10 +24,57 @@ pub struct Event {
     pub request: Request,
     /// The answer's status; none while there is no answer, or where the caller went away before.
     pub status: Option<u16>,
+    /// Bytes of content that the caller announced; what chunked encodings and trailers add is not among them.
+    #[serde(default)]
+    pub announced: u64,
     /// Bytes of the body that the caller sent, as far as they came.
     pub received: u64,
     /// Bytes of the answer's body, as far as they went.
     pub sent: u64,
+}
+
+impl Event {
+    /// A request that has just arrived.
+    pub fn new(number: usize, side: &str, peer: IpAddr, request: Request, announced: u64) -> Self {
+        Self { number, side: side.to_owned(), peer, request, status: None, announced, received: 0, sent: 0 }
+    }
+}
+
+/// A moment of a request at a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// It has come, and is not passed on yet.
+    Arrived,
+    /// The service has answered, and the caller has nothing of the answer yet.
+    Answered,
+}
+
+/// What is done at each moment of each request, before it goes on.
+#[derive(Clone)]
+pub struct Hook(Arc<Hooked>);
+
+type Hooked = dyn Fn(Moment, &Event) -> BoxFuture<'static, ()> + Send + Sync;
+
+impl Hook {
+    /// A hook that calls a function.
+    pub fn new(f: impl Fn(Moment, &Event) -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(f))
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
+}
+
+/// Connections of a proxy's callers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connections {
+    /// Opened.
+    pub opened: u64,
+    /// Of these, ended in the middle of a request or an answer.
+    pub broken: u64,
 }
 
 /// Requests that a proxy lets wait before it passes them on, as a slow network would.
@@ -49,6 +98,8 @@ pub struct Log {
 struct State {
     events: Vec<Event>,
     delays: Vec<Delay>,
+    hook: Option<Hook>,
+    connections: Connections,
 }
 
 impl Log {
@@ -58,13 +109,48 @@ impl Log {
     }
 
     /// Notes a request as it arrives, and gives its number.
-    pub fn arrived(&self, side: &str, peer: IpAddr, request: Request) -> usize {
+    pub fn arrived(&self, side: &str, peer: IpAddr, request: Request, announced: u64) -> usize {
         self.with(|state| {
             let number = state.events.len();
-            let event = Event { number, side: side.to_owned(), peer, request, status: None, received: 0, sent: 0 };
-            state.events.push(event);
+            state.events.push(Event::new(number, side, peer, request, announced));
             number
         })
+    }
+
+    /// Does what is hooked to a moment of a request.
+    pub async fn reached(&self, moment: Moment, number: usize) {
+        let work = self.with(|state| {
+            let event = state.events.get(number)?;
+            state.hook.as_ref().map(|hook| (hook.0)(moment, event))
+        });
+        if let Some(work) = work {
+            work.await;
+        }
+    }
+
+    /// Sets what is done at each moment of each request.
+    pub fn set_hook(&self, hook: Option<Hook>) {
+        self.with(|state| state.hook = hook);
+    }
+
+    /// Looks at the requests from a number on, without copies.
+    pub fn look<T>(&self, number: usize, look: impl FnOnce(&[Event]) -> T) -> T {
+        self.with(|state| look(state.events.get(number..).unwrap_or_default()))
+    }
+
+    /// Notes a caller's connection.
+    pub fn connected(&self) {
+        self.with(|state| state.connections.opened += 1);
+    }
+
+    /// Notes that a caller's connection ended in the middle of something.
+    pub fn broke(&self) {
+        self.with(|state| state.connections.broken += 1);
+    }
+
+    /// The callers' connections so far.
+    pub fn connections(&self) -> Connections {
+        self.with(|state| state.connections)
     }
 
     /// Changes what is noted of a request.
@@ -118,13 +204,31 @@ mod tests {
     #[test]
     fn events_are_found_by_number_and_bucket() {
         let log = Log::default();
-        log.arrived("source", PEER, request("a"));
-        let second = log.arrived("source", PEER, request("b"));
+        log.arrived("source", PEER, request("a"), 0);
+        let second = log.arrived("source", PEER, request("b"), 0);
         log.update(second, |e| e.status = Some(200));
         assert_eq!(log.next(), 2);
         assert_eq!(log.since(1, None).len(), 1);
         assert_eq!(log.since(0, Some("b"))[0].status, Some(200));
         assert!(log.since(1, Some("a")).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_hook_sees_each_moment_until_it_is_taken_away() {
+        let (log, seen) = (Log::default(), Arc::new(Mutex::new(Vec::new())));
+        log.set_hook(Some(Hook::new({
+            let seen = seen.clone();
+            move |moment, event| {
+                let (seen, number) = (seen.clone(), event.number);
+                Box::pin(async move { seen.lock().unwrap().push((moment, number)) })
+            }
+        })));
+        let number = log.arrived("source", PEER, request("a"), 0);
+        log.reached(Moment::Arrived, number).await;
+        log.reached(Moment::Answered, number).await;
+        log.set_hook(None);
+        log.reached(Moment::Answered, number).await;
+        assert_eq!(*seen.lock().unwrap(), [(Moment::Arrived, number), (Moment::Answered, number)]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderMap};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
@@ -22,7 +22,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 
-use self::log::Log;
+use self::log::{Log, Moment};
 
 /// A body of either direction.
 pub type Body = BoxBody<Bytes, hyper::Error>;
@@ -52,12 +52,15 @@ impl Proxy {
             stream.set_nodelay(true).context("failed to set an option of a connection")?;
             let proxy = self.clone();
             tokio::spawn(async move {
+                proxy.log.connected();
                 let service = service_fn(|request| proxy.pass(request, peer.ip()));
-                // A connection that breaks is the caller's doing, and seen in its events.
-                let _ = hyper::server::conn::http1::Builder::new()
+                let served = hyper::server::conn::http1::Builder::new()
                     .half_close(true)
                     .serve_connection(TokioIo::new(stream), service)
                     .await;
+                if served.is_err() {
+                    proxy.log.broke();
+                }
             });
         }
     }
@@ -65,10 +68,11 @@ impl Proxy {
     async fn pass(&self, request: Request<Incoming>, peer: IpAddr) -> anyhow::Result<Response<Body>> {
         let what = classify_request(&request);
         let delay = self.log.delay(&what);
-        let number = self.log.arrived(&self.side, peer, what);
+        let number = self.log.arrived(&self.side, peer, what, announced(request.headers()));
         if let Some(delay) = delay {
             tokio::time::sleep(delay).await;
         }
+        self.log.reached(Moment::Arrived, number).await;
         let request = self.rewrite(request, number)?;
         let response = match self.client.request(request).await {
             Ok(response) => response,
@@ -81,6 +85,7 @@ impl Proxy {
             }
         };
         self.log.update(number, |e| e.status = Some(response.status().as_u16()));
+        self.log.reached(Moment::Answered, number).await;
         let log = self.log.clone();
         let (mut parts, body) = response.into_parts();
         drop_hop_headers(&mut parts.headers);
@@ -118,6 +123,13 @@ fn classify_request(request: &Request<Incoming>) -> classify::Request {
     let copy = headers.contains_key("x-amz-copy-source");
     let uri = request.uri();
     classify::classify(request.method(), uri.path(), uri.query().unwrap_or_default(), copy, target)
+}
+
+/// Bytes of content that a request announces: S3 has a header of its own for those of a body in signed chunks.
+fn announced(headers: &HeaderMap) -> u64 {
+    let number = |value: &hyper::header::HeaderValue| value.to_str().ok()?.parse().ok();
+    let decoded = headers.get("x-amz-decoded-content-length").or_else(|| headers.get(CONTENT_LENGTH));
+    decoded.and_then(number).unwrap_or_default()
 }
 
 fn drop_hop_headers(headers: &mut HeaderMap) {

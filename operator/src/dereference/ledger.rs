@@ -2,9 +2,10 @@
 
 use migration_api::reasons;
 use migration_core::error::Side;
+use migration_core::message::EVENTS_RUN;
 use migration_core::ports::Ledger;
 use migration_core::progress::Tally;
-use migration_core::records::{FailureRecord, Heartbeat, RunRecord};
+use migration_core::records::{Counters, FailureRecord, Heartbeat, RunRecord};
 use migration_core::view::{self, ViewError};
 
 use crate::problem::Problem;
@@ -19,6 +20,8 @@ pub struct LedgerView {
     pub run: Option<RunView>,
     /// Heartbeats that still mean something.
     pub heartbeats: Vec<Heartbeat>,
+    /// What came of messages that belong to no run: zeros where there never was one.
+    pub events: Counters,
 }
 
 /// A run and its batches.
@@ -42,13 +45,20 @@ impl LedgerView {
 /// Reads it. Batches of a run whose end is known already are not read again: `known` is its id.
 pub async fn read<L: Ledger>(ledger: &L, uid: &str, known: Option<&str>, now: i64) -> Result<LedgerView, ViewError> {
     let heartbeats = view::heartbeats(ledger, uid, now).await?;
-    let Some(record) = view::last_run(ledger, uid).await? else { return Ok(LedgerView { run: None, heartbeats }) };
-    if record.end.is_some() && known == Some(record.run.as_str()) {
-        return Ok(LedgerView { run: Some(RunView { record, tally: None, failures: Vec::new() }), heartbeats });
-    }
-    let tally = view::tally(ledger, uid, &record).await?;
-    let failures = view::failures(ledger, uid, &record, FAILURES).await?;
-    Ok(LedgerView { run: Some(RunView { record, tally: Some(tally), failures }), heartbeats })
+    // One query a look: looks are far apart while nothing is in the queue.
+    let events = view::counters(ledger, uid, EVENTS_RUN).await?;
+    let run = match view::last_run(ledger, uid).await? {
+        None => None,
+        Some(record) if record.end.is_some() && known == Some(record.run.as_str()) => {
+            Some(RunView { record, tally: None, failures: Vec::new() })
+        }
+        Some(record) => {
+            let tally = view::tally(ledger, uid, &record).await?;
+            let failures = view::failures(ledger, uid, &record, FAILURES).await?;
+            Some(RunView { record, tally: Some(tally), failures })
+        }
+    };
+    Ok(LedgerView { run, heartbeats, events })
 }
 
 /// What an error means to the job.

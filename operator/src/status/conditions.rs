@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use migration_api::reasons;
-use migration_api::status::{MigrationJobStatus, RunResult};
+use migration_api::status::{MigrationJobStatus, NotPreserved, RunResult};
 
 use super::{Activity, Seen};
 
@@ -113,7 +113,25 @@ fn complete(activity: Activity, new: &MigrationJobStatus) -> Draft {
     let (reason, message) = ended(activity);
     let numbers = new.last_run.as_ref().filter(|_| holds);
     let numbers = numbers.map(|run| format!("; {} objects moved, {} skipped", run.objects, run.skipped));
-    Draft::new(reasons::COMPLETE, holds, reason, format!("{message}{}", numbers.unwrap_or_default()))
+    let losses = new.last_run.as_ref().filter(|_| matches!(activity, Activity::Ended(_)));
+    let losses = losses.and_then(|run| run.not_preserved.as_ref()).map(left_behind);
+    let text = format!("{message}{}{}", numbers.unwrap_or_default(), losses.unwrap_or_default());
+    Draft::new(reasons::COMPLETE, holds, reason, text)
+}
+
+/// What could not be taken along, and where it is counted.
+fn left_behind(losses: &NotPreserved) -> String {
+    let &NotPreserved { tags, object_locks, metadata, storage_classes } = losses;
+    let kinds = [
+        ("tags", tags),
+        ("object locks", object_locks),
+        ("some metadata", metadata),
+        ("the storage class", storage_classes),
+    ];
+    let kinds = kinds.into_iter().filter(|(_, number)| *number > 0);
+    let word = |number| if number == 1 { "object" } else { "objects" };
+    let kinds: Vec<_> = kinds.map(|(what, number)| format!("{what} of {number} {}", word(number))).collect();
+    format!("; not taken along (status.lastRun.notPreserved): {}", kinds.join(", "))
 }
 
 fn suspended(seen: &Seen<'_>) -> Draft {

@@ -6,12 +6,13 @@ pub mod display;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use migration_api::status::{
-    Counts, LastRun, MigrationJobStatus, ObjectFailure, Phase, Progress, QueueDepth, Resources, RunResult, Workers,
+    Counts, EventCounts, EventWork, LastRun, MigrationJobStatus, NotPreserved, ObjectFailure, Phase, Progress,
+    QueueDepth, Resources, RunResult, Workers,
 };
 use migration_core::error::Blocked;
-use migration_core::outcome::FailureClass;
+use migration_core::outcome::{FailureClass, Losses};
 use migration_core::progress::{self, RunProgress};
-use migration_core::records::{FailureRecord, Heartbeat, RunRecord, RunResult as CoreResult};
+use migration_core::records::{Counters, FailureRecord, Heartbeat, RunRecord, RunResult as CoreResult};
 
 use crate::dereference::cluster::SendJob;
 use crate::dereference::ledger::{LedgerView, RunView};
@@ -131,6 +132,7 @@ fn phase(activity: Activity, suspended: bool) -> Phase {
 
 /// The parts of the status that speak of a run.
 fn run(new: &mut MigrationJobStatus, ledger: &LedgerView, now: i64) {
+    new.events = event_work(&ledger.events);
     let Some(RunView { record, tally, failures }) = &ledger.run else { return };
     new.current_run = record.end.is_none().then(|| record.run.clone());
     // Without a tally the run has ended and stands in the status as it ended.
@@ -142,14 +144,15 @@ fn run(new: &mut MigrationJobStatus, ledger: &LedgerView, now: i64) {
     };
     let numbers = progress::progress(record, tally);
     let rate = record.end.is_none().then(|| ledger.heartbeats.iter().map(|beat| beat.rate).sum::<u64>());
-    new.progress = Some(progress_of(&numbers, rate));
+    let losses = not_preserved(&tally.counted().counts.losses);
+    new.progress = Some(progress_of(&numbers, losses, rate));
     new.failures = failures.iter().map(|failure| failure_of(record, failure)).collect();
     if record.end.is_some() {
-        new.last_run = last_run(record, &numbers, now);
+        new.last_run = last_run(record, &numbers, losses, now);
     }
 }
 
-fn progress_of(numbers: &RunProgress, rate: Option<u64>) -> Progress {
+fn progress_of(numbers: &RunProgress, not_preserved: Option<NotPreserved>, rate: Option<u64>) -> Progress {
     let eta_seconds = rate.and_then(|rate| progress::eta_seconds(numbers, rate));
     Progress {
         objects: Counts {
@@ -166,7 +169,29 @@ fn progress_of(numbers: &RunProgress, rate: Option<u64>) -> Progress {
         },
         rate_bytes_per_second: rate,
         eta_seconds,
+        not_preserved,
     }
+}
+
+/// What could not be taken along; none where all was.
+fn not_preserved(losses: &Losses) -> Option<NotPreserved> {
+    let &Losses { lost_tags, lost_locks, lost_metadata, lost_classes } = losses;
+    let found = NotPreserved {
+        tags: lost_tags,
+        object_locks: lost_locks,
+        metadata: lost_metadata,
+        storage_classes: lost_classes,
+    };
+    (found != NotPreserved::default()).then_some(found)
+}
+
+/// What came of messages that belong to no run; none where there never was one.
+fn event_work(events: &Counters) -> Option<EventWork> {
+    (*events != Counters::default()).then(|| EventWork {
+        objects: EventCounts { done: events.counts.done, failed: events.counts.failed },
+        bytes: events.counts.done_bytes,
+        not_preserved: not_preserved(&events.counts.losses),
+    })
 }
 
 fn failure_of(run: &RunRecord, failure: &FailureRecord) -> ObjectFailure {
@@ -193,7 +218,12 @@ fn class(class: FailureClass) -> &'static str {
     }
 }
 
-fn last_run(record: &RunRecord, numbers: &RunProgress, now: i64) -> Option<LastRun> {
+fn last_run(
+    record: &RunRecord,
+    numbers: &RunProgress,
+    not_preserved: Option<NotPreserved>,
+    now: i64,
+) -> Option<LastRun> {
     let end = record.end.as_ref()?;
     let time = |at: i64| Timestamp::from_millisecond(at).ok().map(Time);
     Some(LastRun {
@@ -205,6 +235,7 @@ fn last_run(record: &RunRecord, numbers: &RunProgress, now: i64) -> Option<LastR
         bytes: numbers.done_bytes,
         failed: numbers.failed,
         skipped: numbers.skipped,
+        not_preserved,
         message: end.message.clone(),
     })
 }

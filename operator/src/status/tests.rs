@@ -4,7 +4,7 @@ use crate::runs::tests::{failed, job, run as record};
 use crate::status::conditions::of;
 use migration_core::error::{Side, SideFault};
 use migration_core::progress::Tally;
-use migration_core::records::{Counters, EndCounts, ScanCounts};
+use migration_core::records::{EndCounts, ScanCounts};
 
 fn seen<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [SendJob]) -> Seen<'a> {
     Seen {
@@ -27,11 +27,15 @@ fn view(mut record: RunRecord, done: u64) -> LedgerView {
     record.scan.counts = ScanCounts { batches: 2, objects: 4, bytes: 4 << 30, in_place: 3, ..ScanCounts::default() };
     let counts = EndCounts { done, done_bytes: done << 30, ..EndCounts::default() };
     let tally = Tally { ended: Counters { batches: 1, remainders: 0, counts }, stale: Counters::default() };
-    LedgerView { run: Some(RunView { record, tally: Some(tally), failures: vec![] }), heartbeats: vec![beat(1 << 30)] }
+    LedgerView {
+        run: Some(RunView { record, tally: Some(tally), failures: vec![] }),
+        heartbeats: vec![beat(1 << 30)],
+        events: Counters::default(),
+    }
 }
 
 fn beat(rate: u64) -> Heartbeat {
-    Heartbeat { name: "w".into(), at: 0, messages: 1, rate, blocked: vec![] }
+    Heartbeat { name: "w".into(), at: 0, messages: 1, rate, ranges: vec![], blocked: vec![] }
 }
 
 fn blocked_by(resource: &str, since: i64) -> Blocked {
@@ -143,6 +147,55 @@ fn conditions_say_what_is_so_and_why() {
     let done = compute(&none, &Seen { suspended: true, ..seen(Some(&ended), &[]) });
     assert_eq!(conditions_of(&done)[3..], ["Complete=True RunComplete", "Suspended=True SuspendedByUser"]);
     assert!(of(&done, "Complete").unwrap().1.message.contains("4 objects moved, 3 skipped"));
+}
+
+#[test]
+fn what_could_not_be_taken_along_is_counted_and_named() {
+    let losses = Losses { lost_tags: 2, lost_classes: 1, ..Losses::default() };
+    let counted = NotPreserved { tags: 2, storage_classes: 1, ..NotPreserved::default() };
+    let named = "; not taken along (status.lastRun.notPreserved): tags of 2 objects, the storage class of 1 object";
+    for (result, is_named) in
+        [(None, false), (Some(CoreResult::Complete), true), (Some(CoreResult::PartiallyFailed), true)]
+    {
+        let mut ledger = view(record(true, result), 4);
+        let whole = compute(&MigrationJobStatus::default(), &seen(Some(&ledger), &[]));
+        assert_eq!(whole.progress.as_ref().unwrap().not_preserved, None);
+        assert!(!of(&whole, "Complete").unwrap().1.message.contains("not taken along"));
+        ledger.run.as_mut().unwrap().tally.as_mut().unwrap().ended.counts.losses = losses;
+        let status = compute(&MigrationJobStatus::default(), &seen(Some(&ledger), &[]));
+        assert_eq!(status.progress.as_ref().unwrap().not_preserved, Some(counted));
+        assert_eq!(status.last_run.as_ref().and_then(|run| run.not_preserved), result.map(|_| counted));
+        assert_eq!(of(&status, "Complete").unwrap().1.message.ends_with(named), is_named, "{result:?}");
+    }
+}
+
+#[test]
+fn what_stale_batches_lost_does_not_count() {
+    let mut ledger = view(record(true, None), 4);
+    let tally = ledger.run.as_mut().unwrap().tally.as_mut().unwrap();
+    tally.ended.counts.losses.lost_locks = 3;
+    tally.stale.counts.losses.lost_locks = 3;
+    let status = compute(&MigrationJobStatus::default(), &seen(Some(&ledger), &[]));
+    assert_eq!(status.progress.unwrap().not_preserved, None);
+}
+
+#[test]
+fn work_of_no_run_is_shown_once_there_was_some() {
+    let mut ledger = LedgerView::default();
+    let none = compute(&MigrationJobStatus::default(), &seen(Some(&ledger), &[]));
+    assert_eq!(none.events, None);
+    let losses = Losses { lost_metadata: 1, ..Losses::default() };
+    let counts = EndCounts { done: 3, done_bytes: 30, failed: 1, losses, ..EndCounts::default() };
+    ledger.events = Counters { batches: 4, remainders: 0, counts };
+    let status = compute(&none, &seen(Some(&ledger), &[]));
+    let expected = EventWork {
+        objects: EventCounts { done: 3, failed: 1 },
+        bytes: 30,
+        not_preserved: Some(NotPreserved { metadata: 1, ..NotPreserved::default() }),
+    };
+    assert_eq!(status.events, Some(expected));
+    let blind = compute(&status, &seen(None, &[]));
+    assert_eq!(blind.events, Some(expected), "a ledger that does not answer leaves what is known");
 }
 
 #[test]

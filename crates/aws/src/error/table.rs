@@ -52,7 +52,7 @@ pub enum Service {
 /// | `BadDigest`, `InvalidDigest`, `XAmzContent…Mismatch`, `IncompleteBody` (damaged on the way); `InvalidPart` (replaced since it was listed); `OperationAborted`, `TemporaryRedirect` | `Transient` |
 /// | `KMS.…` with throttling in its name | `Throttled` |
 /// | other `KMS.…` | `AccessDenied` |
-/// | `EntityTooLarge`, `EntityTooSmall`, `KeyTooLongError`, `MetadataTooLarge`, `MethodNotAllowed`, `InvalidArgument`, `InvalidRange`, `InvalidRequest`, `InvalidStorageClass`, `InvalidTag`, `InvalidPartOrder`, `MalformedXML` | `Refused` |
+/// | `EntityTooLarge`, `EntityTooSmall`, `KeyTooLongError`, `MetadataTooLarge`, `MethodNotAllowed`, `InvalidArgument`, `InvalidRange`, `InvalidRequest`, `InvalidStorageClass`, `InvalidTag`, `InvalidPartOrder`, `MalformedXML`; `MalformedTrailerError`, `MissingContentLength` (a service that does not know streamed bodies); `AccessControlListNotSupported` (the bucket takes no ACLs), `InvalidEncryptionAlgorithmError`, `InvalidRetentionPeriod`, `ObjectLockConfigurationNotFoundError` | `Refused` |
 ///
 /// SQS:
 ///
@@ -163,7 +163,13 @@ fn s3(code: &str, message: &str) -> Option<ErrorClass> {
         | "InvalidStorageClass"
         | "InvalidTag"
         | "InvalidPartOrder"
-        | "MalformedXML" => Refused,
+        | "MalformedXML"
+        | "MalformedTrailerError"
+        | "MissingContentLength"
+        | "AccessControlListNotSupported"
+        | "InvalidEncryptionAlgorithmError"
+        | "InvalidRetentionPeriod"
+        | "ObjectLockConfigurationNotFoundError" => Refused,
         _ => return None,
     })
 }

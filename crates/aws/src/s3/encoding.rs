@@ -1,12 +1,16 @@
-//! Texts as S3 writes them: keys in listings, tags in a header, ranges, digests.
+//! Texts as S3 writes them: keys in listings and copy sources, tags in a header, ranges, digests, checksums.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use migration_core::etag::Md5Digest;
+use migration_core::ports::{Checksum, CopySource};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// What stands for itself in a query string. Source: RFC 3986, section 2.3.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The same in a path.
+const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
 
 /// A key as a listing with `encoding-type=url` shows it; none if that is no UTF-8.
 ///
@@ -23,21 +27,60 @@ pub(super) fn tagging(tags: &[(String, String)]) -> Option<String> {
     (!pairs.is_empty()).then(|| pairs.join("&"))
 }
 
+/// What is copied, as the header `x-amz-copy-source` takes it. Services decode it as they do query strings, so that
+/// everything but unreserved characters is encoded, a plus sign too.
+/// Source: `CopyObject` in the S3 API reference; access points are named by ARN and `/object/` before the key.
+pub(super) fn copy_source(source: &CopySource<'_>) -> String {
+    let between = if source.bucket.starts_with("arn:") { "/object/" } else { "/" };
+    let key = utf8_percent_encode(source.key, PATH);
+    let version = source.version_id.map(|id| format!("?versionId={}", utf8_percent_encode(id, UNRESERVED)));
+    format!("{}{between}{key}{}", source.bucket, version.unwrap_or_default())
+}
+
 /// A `Range` header for this first byte and at least one byte.
 pub(super) fn range(first: u64, length: u64) -> String {
     format!("bytes={first}-{}", first.saturating_add(length.saturating_sub(1)))
 }
 
-/// First byte and size of the whole object from a `Content-Range` header.
-pub(super) fn content_range(text: &str) -> Option<(u64, u64)> {
-    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, _) = range.split_once('-')?;
-    Some((first.parse().ok()?, size.parse().ok()?))
+/// What a `Content-Range` header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ContentRange {
+    /// The first byte.
+    pub first: u64,
+    /// Number of bytes.
+    pub len: u64,
+    /// Bytes of the whole object.
+    pub size: u64,
+}
+
+impl ContentRange {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        Some(Self { first, len: last.checked_sub(first)?.checked_add(1)?, size: size.parse().ok()? })
+    }
 }
 
 /// A digest as the header `Content-MD5` takes it.
 pub(super) fn md5(digest: &Md5Digest) -> String {
     STANDARD.encode(digest)
+}
+
+/// A checksum as headers, trailers and XML carry it: the base64 of its bytes, the highest first.
+pub(super) fn encode_checksum(checksum: Checksum) -> String {
+    STANDARD.encode(checksum.0.to_be_bytes())
+}
+
+/// The same back; none of anything else, as checksums of checksums with `-N` are.
+pub(super) fn decode_checksum(text: &str) -> Option<Checksum> {
+    let bytes = STANDARD.decode(text).ok()?;
+    Some(Checksum(u64::from_be_bytes(bytes.try_into().ok()?)))
+}
+
+/// A version's id. What a bucket without versions, or with versions suspended, calls `null` is none.
+pub(super) fn version_id(text: Option<&str>) -> Option<String> {
+    text.filter(|id| !id.is_empty() && *id != "null").map(ToOwned::to_owned)
 }
 
 /// Whether a header can carry this value. Source: RFC 9110, section 5.5.
@@ -76,10 +119,42 @@ mod tests {
     fn ranges_name_their_last_byte() {
         assert_eq!(range(0, 1), "bytes=0-0");
         assert_eq!(range(10, 5), "bytes=10-14");
-        assert_eq!(content_range("bytes 10-14/99"), Some((10, 99)));
-        for text in ["", "bytes */99", "bytes 1-2/*", "bytes 1/2", "items 1-2/3"] {
-            assert_eq!(content_range(text), None, "{text}");
+        assert_eq!(ContentRange::parse("bytes 10-14/99"), Some(ContentRange { first: 10, len: 5, size: 99 }));
+        for text in ["", "bytes */99", "bytes 1-2/*", "bytes 1/2", "bytes 2-1/3", "items 1-2/3"] {
+            assert_eq!(ContentRange::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn copy_sources_survive_their_decoding() {
+        let etag = migration_core::etag::ETag::new("e");
+        for (bucket, key, version_id, expected) in [
+            ("b", "a/b.c-d_e~f", None, "b/a/b.c-d_e~f"),
+            ("b", "/a//../b", None, "b//a//../b"),
+            ("b", "1+1 = 2?x&y#z%20", None, "b/1%2B1%20%3D%202%3Fx%26y%23z%2520"),
+            ("b", "é\u{1f600}\n", Some("v/1+"), "b/%C3%A9%F0%9F%98%80%0A?versionId=v%2F1%2B"),
+            ("arn:aws:s3:r:1:accesspoint/p", "k", None, "arn:aws:s3:r:1:accesspoint/p/object/k"),
+        ] {
+            let source = CopySource { bucket, key, version_id, if_match: &etag };
+            assert_eq!(copy_source(&source), expected);
+        }
+    }
+
+    #[test]
+    fn checksums_are_base64_of_their_bytes() {
+        // Source: catalogue of parametrised CRC algorithms, CRC-64/NVME, check of "123456789".
+        let check = Checksum(0xae8b_1486_0a79_9888);
+        assert_eq!(encode_checksum(check), "rosUhgp5mIg=");
+        assert_eq!(decode_checksum("rosUhgp5mIg="), Some(check));
+        for text in ["", "rosUhgp5mIg=-2", "rosUhg==", "?"] {
+            assert_eq!(decode_checksum(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_null_version_is_none() {
+        assert_eq!([None, Some(""), Some("null")].map(version_id), [None, None, None]);
+        assert_eq!(version_id(Some("v1")).as_deref(), Some("v1"));
     }
 
     #[test]

@@ -15,17 +15,17 @@ const LIST_UPLOADS: &str = "list uploads";
 
 /// How keys of an answer are to be read: services that do not know `encoding-type` leave it out, and keys as they are.
 #[derive(Clone, Copy)]
-struct Keys {
+pub(super) struct Keys {
     encoded: bool,
     operation: &'static str,
 }
 
 impl Keys {
-    fn of(encoding: Option<&EncodingType>, operation: &'static str) -> Self {
+    pub(super) fn of(encoding: Option<&EncodingType>, operation: &'static str) -> Self {
         Self { encoded: encoding == Some(&EncodingType::Url), operation }
     }
 
-    fn read(self, text: Option<&str>) -> Result<String, ServiceError> {
+    pub(super) fn read(self, text: Option<&str>) -> Result<String, ServiceError> {
         let text = text.ok_or_else(|| invalid_response(self.operation, "an entry has no key"))?;
         if !self.encoded {
             return Ok(text.to_owned());
@@ -35,7 +35,7 @@ impl Keys {
 }
 
 /// A bare 404 to a request that names no object means the bucket, or that no S3 service is there.
-fn of_bucket(error: ServiceError) -> ServiceError {
+pub(super) fn of_bucket(error: ServiceError) -> ServiceError {
     match error.class {
         ErrorClass::NoSuchKey => ServiceError { class: ErrorClass::Side(SideFault::NotFound), ..error },
         _ => error,
@@ -72,7 +72,7 @@ fn listed(keys: Keys, object: &Object) -> Result<ListedObject, ServiceError> {
     let size = object.size().and_then(|size| u64::try_from(size).ok()).ok_or_else(|| missing("size"))?;
     let modified = object.last_modified().and_then(|time| time.to_millis().ok());
     let modified = modified.ok_or_else(|| missing("time of modification"))?;
-    Ok(ListedObject { etag: object.e_tag().map(ETag::new), size, modified, key })
+    Ok(ListedObject { etag: object.e_tag().map(ETag::new), size, modified, key, version_id: None })
 }
 
 pub(super) async fn uploads(client: &Client, bucket: &str, key: &str) -> Result<Vec<OpenUpload>, ServiceError> {

@@ -4,63 +4,131 @@ use super::*;
 use bytes::Bytes;
 use futures::StreamExt;
 use migration_core::error::{ErrorClass, SideFault};
-use migration_core::ports::Attributes;
+use migration_core::etag::ETag;
+use migration_core::ports::{Attributes, Body, Checksum, CompletedPart, CopySource, Span, WriteCondition};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use crate::credentials::StaticKeys;
 
-/// Answers each request with the same text and closes; gives the head of each request.
-async fn serve(answer: &'static str) -> (S3Store, mpsc::UnboundedReceiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let (heads, requests) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let head = exchange(stream, answer).await;
-            if heads.send(head).is_err() {
-                return;
-            }
+mod answers;
+mod copies;
+mod streams;
+mod versions;
+
+/// A request as it came.
+#[derive(Debug)]
+struct Request {
+    /// Request line and headers.
+    head: String,
+    body: Vec<u8>,
+    /// Whether the body has the length that the head says.
+    whole: bool,
+}
+
+impl Request {
+    /// The value of a header.
+    fn header(&self, name: &str) -> Option<&str> {
+        let named = |line: &'_ &str| line.split_once(": ").is_some_and(|(found, _)| found.eq_ignore_ascii_case(name));
+        self.head.lines().find(named).and_then(|line| line.split_once(": ")).map(|(_, value)| value)
+    }
+
+    fn line(&self) -> &str {
+        self.head.lines().next().unwrap()
+    }
+
+    #[track_caller]
+    fn assert_headers(&self, expected: &[(&str, Option<&str>)]) {
+        for (name, value) in expected {
+            assert_eq!(self.header(name), *value, "{name} of\n{}", self.head);
         }
-    });
+    }
+}
+
+/// A store of nothing but an address.
+async fn store_at(listener: &TcpListener, settings: &WriteSettings) -> S3Store {
     let keys = StaticKeys {
         access_key_id: "AKIA".into(),
         secret_access_key: "s3cr3t".into(),
         session_token: Some("t".into()),
     };
-    let credentials = CredentialSource::Static(keys);
-    let access = Access { region: "us-east-1".into(), endpoint: Some(endpoint), credentials };
-    (S3Store::with_access(&access, true, None, Side::Destination).await, requests)
+    let endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
+    let access = Access { region: "us-east-1".into(), endpoint, credentials: CredentialSource::Static(keys) };
+    S3Store::with_access(&access, true, settings, Side::Destination).await
 }
 
-async fn exchange(mut stream: TcpStream, answer: &str) -> String {
-    let mut request = Vec::new();
-    let head = loop {
-        assert!(stream.read_buf(&mut request).await.unwrap() > 0, "the request ended early");
-        let text = String::from_utf8_lossy(&request).to_lowercase();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
-            if body.len() >= length.parse().unwrap() {
-                break head.to_owned();
+/// Answers each request with the same text and closes; gives each request.
+async fn serve(answer: &'static str) -> (S3Store, mpsc::UnboundedReceiver<Request>) {
+    serve_with(answer, &WriteSettings::default()).await
+}
+
+async fn serve_with(answer: &'static str, settings: &WriteSettings) -> (S3Store, mpsc::UnboundedReceiver<Request>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let store = store_at(&listener, settings).await;
+    let (heads, requests) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if heads.send(exchange(stream, answer).await).is_err() {
+                return;
             }
         }
-    };
-    stream.write_all(answer.as_bytes()).await.unwrap();
-    stream.shutdown().await.unwrap();
-    head
+    });
+    (store, requests)
 }
 
-fn sent(requests: &mut mpsc::UnboundedReceiver<String>) -> Vec<String> {
+async fn exchange(mut stream: TcpStream, answer: &str) -> Request {
+    let request = receive(&mut stream).await;
+    if request.whole {
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+    }
+    request
+}
+
+/// Reads a request, or what comes of it until the connection ends.
+async fn receive(stream: &mut TcpStream) -> Request {
+    let mut received = Vec::new();
+    loop {
+        let open = stream.read_buf(&mut received).await.is_ok_and(|count| count > 0);
+        let end = received.windows(4).position(|window| window == b"\r\n\r\n");
+        let Some(end) = end else {
+            if open {
+                continue;
+            }
+            return Request { head: String::new(), body: received, whole: false };
+        };
+        let head = String::from_utf8(received[..end].to_vec()).unwrap();
+        let request = Request { head, body: received[end + 4..].to_vec(), whole: false };
+        let length: usize = request.header("content-length").unwrap_or("0").parse().unwrap();
+        if request.body.len() >= length || !open {
+            return Request { whole: request.body.len() == length, ..request };
+        }
+    }
+}
+
+fn sent(requests: &mut mpsc::UnboundedReceiver<Request>) -> Vec<Request> {
     std::iter::from_fn(|| requests.try_recv().ok()).collect()
 }
 
 const UPLOAD: UploadRef<'_> = UploadRef { bucket: "b", key: "k", upload_id: "u" };
-const WHOLE: GetRequest<'_> = GetRequest { bucket: "b", key: "k", range: None, if_match: None, version_id: None };
+const WHOLE: GetRequest<'_> = GetRequest { bucket: "b", key: "k", span: Span::Whole, if_match: None, version_id: None };
+
+const WRITTEN: &str = "HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 0\r\n\r\n";
+/// The checksum of "123456789": see `encoding`.
+const CHECK: Checksum = Checksum(0xae8b_1486_0a79_9888);
+
+fn held(text: &'static str) -> Body {
+    Body::Held { bytes: Bytes::from_static(text.as_bytes()), md5: [0; 16] }
+}
+
+fn part(body: Body, checksum: bool) -> PutPart<'static> {
+    PutPart { upload: UPLOAD, number: 1, body, checksum }
+}
 
 #[tokio::test]
 async fn a_body_goes_with_a_signed_md5_and_is_not_hashed_again() {
-    let (store, mut requests) = serve("HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 0\r\n\r\n").await;
+    let (store, mut requests) = serve(WRITTEN).await;
     let attributes = Attributes { expires: Some("0".into()), ..Attributes::default() };
     let put = PutRequest {
         bucket: "b",
@@ -72,20 +140,80 @@ async fn a_body_goes_with_a_signed_md5_and_is_not_hashed_again() {
         condition: &WriteCondition::Absent,
     };
     store.put(put).await.unwrap();
-    store.put_part(PutPart { upload: UPLOAD, number: 1, body: Bytes::from_static(b"hi"), md5: [0; 16] }).await.unwrap();
+    store.put_part(part(held("hi"), false)).await.unwrap();
     let sent = sent(&mut requests);
-    for head in &sent {
-        for line in ["content-md5: aaaaaaaaaaaaaaaaaaaaaa==", "x-amz-content-sha256: unsigned-payload"] {
-            assert!(head.lines().any(|found| found == line), "{line} is not in\n{head}");
-        }
-        let signed = head.lines().find(|line| line.starts_with("authorization: ")).unwrap();
+    for request in &sent {
+        request.assert_headers(&[
+            ("content-md5", Some("AAAAAAAAAAAAAAAAAAAAAA==")),
+            ("x-amz-content-sha256", Some("UNSIGNED-PAYLOAD")),
+        ]);
+        let signed = request.header("authorization").unwrap();
         assert!(signed.contains("content-md5;"), "{signed}");
-        assert!(!head.contains("checksum") && !head.contains("aws-chunked"), "{head}");
+        assert!(!request.head.contains("checksum") && !request.head.contains("aws-chunked"), "{}", request.head);
     }
-    for line in ["put /b/a%20b?x-id=putobject http/1.1", "expires: 0", "if-none-match: *", "x-amz-tagging: t=v%20w"] {
-        assert!(sent[0].lines().any(|found| found == line), "{line} is not in\n{}", sent[0]);
+    assert_eq!(sent[0].line(), "PUT /b/a%20b?x-id=PutObject HTTP/1.1");
+    sent[0].assert_headers(&[
+        ("expires", Some("0")),
+        ("if-none-match", Some("*")),
+        ("x-amz-tagging", Some("t=v%20w")),
+        ("content-type", None),
+        ("x-amz-acl", None),
+        ("x-amz-server-side-encryption", None),
+        ("x-amz-object-lock-mode", None),
+    ]);
+}
+
+#[tokio::test]
+async fn a_held_part_brings_its_checksum_in_a_header() {
+    let answer =
+        "HTTP/1.1 200 OK\r\netag: \"e\"\r\nx-amz-checksum-crc64nvme: rosUhgp5mIg=\r\ncontent-length: 0\r\n\r\n";
+    let (store, mut requests) = serve(answer).await;
+    let written = store.put_part(part(held("123456789"), true)).await.unwrap();
+    assert_eq!(written.checksum, Some(CHECK));
+    sent(&mut requests)[0].assert_headers(&[
+        ("x-amz-checksum-crc64nvme", Some("rosUhgp5mIg=")),
+        ("content-md5", Some("AAAAAAAAAAAAAAAAAAAAAA==")),
+        ("x-amz-content-sha256", Some("UNSIGNED-PAYLOAD")),
+        ("content-encoding", None),
+    ]);
+}
+
+#[tokio::test]
+async fn an_upload_says_what_its_checksums_are_of() {
+    let answer =
+        "HTTP/1.1 200 OK\r\n\r\n<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>";
+    let (store, mut requests) = serve(answer).await;
+    let attributes = Attributes::default();
+    for checksum in [false, true] {
+        let create = CreateUpload { bucket: "b", key: "k", attributes: &attributes, tags: &Vec::new(), checksum };
+        assert_eq!(store.create_upload(create).await.unwrap(), "u");
     }
-    assert!(!sent[0].contains("content-type"), "{}", sent[0]);
+    let sent = sent(&mut requests);
+    sent[0].assert_headers(&[("x-amz-checksum-algorithm", None), ("x-amz-checksum-type", None)]);
+    sent[1].assert_headers(&[
+        ("x-amz-checksum-algorithm", Some("CRC64NVME")),
+        ("x-amz-checksum-type", Some("FULL_OBJECT")),
+    ]);
+}
+
+#[tokio::test]
+async fn completion_names_the_checksums_of_the_parts() {
+    let answer = "HTTP/1.1 200 OK\r\nx-amz-version-id: v1\r\n\r\n<CompleteMultipartUploadResult><ETag>\"e-1\"</ETag>\
+                  <ChecksumCRC64NVME>rosUhgp5mIg=</ChecksumCRC64NVME><ChecksumType>FULL_OBJECT</ChecksumType>\
+                  </CompleteMultipartUploadResult>";
+    let (store, mut requests) = serve(answer).await;
+    for checksum in [None, Some(CHECK)] {
+        let parts = [CompletedPart { number: 1, etag: ETag::new("e"), checksum }];
+        let complete = CompleteUpload { upload: UPLOAD, parts: &parts, condition: &WriteCondition::Absent };
+        let written = store.complete_upload(complete).await.unwrap();
+        assert_eq!((written.checksum, written.version_id.as_deref()), (Some(CHECK), Some("v1")));
+    }
+    let sent = sent(&mut requests);
+    let body = |request: &Request| String::from_utf8(request.body.clone()).unwrap();
+    assert!(!body(&sent[0]).contains("Checksum"), "{}", body(&sent[0]));
+    assert!(body(&sent[1]).contains("<ChecksumCRC64NVME>rosUhgp5mIg=</ChecksumCRC64NVME>"), "{}", body(&sent[1]));
+    sent[0].assert_headers(&[("x-amz-checksum-type", None), ("if-none-match", Some("*"))]);
+    sent[1].assert_headers(&[("x-amz-checksum-type", Some("FULL_OBJECT"))]);
 }
 
 #[tokio::test]
@@ -94,70 +222,11 @@ async fn throttling_is_tried_four_times_and_the_creation_of_an_upload_once() {
                   <Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
     let (store, mut requests) = serve(answer).await;
     let attributes = Attributes::default();
-    let create = CreateUpload { bucket: "b", key: "k", attributes: &attributes, tags: &Vec::new() };
+    let create = CreateUpload { bucket: "b", key: "k", attributes: &attributes, tags: &Vec::new(), checksum: false };
     let error = store.create_upload(create).await.unwrap_err();
     assert_eq!((error.class, error.code.as_str()), (ErrorClass::Throttled, "SlowDown"));
     assert_eq!(sent(&mut requests).len(), 1);
-    let error = store.head("b", "k").await.unwrap_err();
+    let error = store.head(HeadRequest::new("b", "k")).await.unwrap_err();
     assert_eq!((error.class, error.request_id.as_deref()), (ErrorClass::Throttled, Some("R1")));
     assert_eq!(sent(&mut requests).len(), 4);
-}
-
-#[tokio::test]
-async fn an_error_in_the_body_of_a_200_is_an_error() {
-    let (store, _requests) =
-        serve("HTTP/1.1 200 OK\r\n\r\n<Error><Code>InternalError</Code><Message>We erred.</Message></Error>").await;
-    let error = store.complete_upload(UPLOAD, &[(1, ETag::new("e"))], &WriteCondition::Any).await.unwrap_err();
-    assert_eq!((error.class, error.code.as_str()), (ErrorClass::Transient, "InternalError"));
-}
-
-#[tokio::test]
-async fn a_body_that_ends_early_is_an_error() {
-    let (store, _requests) = serve("HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 10\r\n\r\nshort").await;
-    let chunks: Vec<_> = store.get(WHOLE).await.unwrap().body.collect().await;
-    let error = chunks.last().unwrap().as_ref().unwrap_err();
-    assert_eq!((error.class, error.code.as_str()), (ErrorClass::Transient, "BodyBroken"));
-}
-
-#[tokio::test]
-async fn another_range_than_the_one_asked_for_is_an_error() {
-    let (store, _requests) = serve("HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 3\r\n\r\nabc").await;
-    let class =
-        async |range| store.get(GetRequest { range, ..WHOLE }).await.map(|got| got.head.size).map_err(|e| e.class);
-    assert_eq!(class(Some((0, 3))).await, Ok(3));
-    assert_eq!(class(Some((0, 2))).await, Err(ErrorClass::Transient));
-    assert_eq!(class(Some((1, 2))).await, Err(ErrorClass::Transient));
-}
-
-#[tokio::test]
-async fn a_listing_never_ends_by_mistake() {
-    let request = ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None };
-    let (store, _requests) =
-        serve("HTTP/1.1 200 OK\r\n\r\n<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>").await;
-    assert_eq!(store.list(request).await.unwrap_err().code, "InvalidResponse");
-    let (store, _requests) = serve("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
-    assert_eq!(store.list(request).await.unwrap_err().class, ErrorClass::Side(SideFault::NotFound));
-}
-
-#[tokio::test]
-async fn keys_of_a_service_that_does_not_encode_them_are_left_alone() {
-    let entry =
-        "<Contents><Key>a+b%20</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.5Z</LastModified></Contents>";
-    let answer = format!("HTTP/1.1 200 OK\r\n\r\n<ListBucketResult>{entry}</ListBucketResult>");
-    let (store, _requests) = serve(answer.leak()).await;
-    let request = ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None };
-    let page = store.list(request).await.unwrap();
-    assert_eq!((page.objects[0].key.as_str(), page.objects[0].modified), ("a+b%20", 1_767_225_600_500));
-}
-
-#[tokio::test]
-async fn a_refused_head_is_asked_for_its_reason() {
-    let answer = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n\
-                  <Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>";
-    let (store, mut requests) = serve(answer).await;
-    let error = store.head("b", "k").await.unwrap_err();
-    assert_eq!(error.class, ErrorClass::Side(SideFault::CredentialsExpired));
-    assert_eq!(error.operation, "head object");
-    let methods: Vec<String> = sent(&mut requests).iter().map(|head| head.chars().take(4).collect()).collect();
-    assert_eq!(methods, ["head", "get "]);
 }

@@ -1,16 +1,18 @@
 //! What becomes of an upload once its parts are sent.
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Part};
+use aws_sdk_s3::types::{ChecksumType, CompletedMultipartUpload, CompletedPart as SdkPart, Part};
 use migration_core::error::ServiceError;
 use migration_core::etag::ETag;
-use migration_core::ports::{PartsPage, UploadRef, WriteCondition, Written};
+use migration_core::ports::{CompleteUpload, CompletedPart, PartsPage, UploadRef, Written};
 use migration_core::resume::ListedPart;
 
 use super::S3Store;
-use super::write::{conditional, written};
+use super::encoding::{decode_checksum, encode_checksum};
+use super::write::{conditional, with_condition};
+use super::written::{Answer, whole_checksum};
 use crate::error::{Service, invalid_response, service_error};
-use crate::sdk::COMPLETE_REQUEST;
+use crate::sdk::LONG_REQUEST;
 
 const LIST_PARTS: &str = "list parts";
 const COMPLETE: &str = "complete upload";
@@ -45,34 +47,40 @@ fn listed(part: &Part) -> Result<ListedPart, ServiceError> {
         number: part.part_number().and_then(|n| u32::try_from(n).ok()).ok_or_else(|| missing("number"))?,
         size: part.size().and_then(|size| u64::try_from(size).ok()).ok_or_else(|| missing("size"))?,
         etag: part.e_tag().map(ETag::new).ok_or_else(|| missing("ETag"))?,
+        checksum: part.checksum_crc64_nvme().and_then(decode_checksum),
     })
 }
 
-pub(super) async fn complete(
-    client: &Client,
-    upload: UploadRef<'_>,
-    parts: &[(u32, ETag)],
-    condition: &WriteCondition,
-) -> Result<Written, ServiceError> {
-    let parts = parts.iter().map(|(number, etag)| {
-        let number = i32::try_from(*number).unwrap_or(i32::MAX);
-        CompletedPart::builder().part_number(number).e_tag(etag.quoted()).build()
-    });
+fn completed(part: &CompletedPart) -> SdkPart {
+    SdkPart::builder()
+        .part_number(i32::try_from(part.number).unwrap_or(i32::MAX))
+        .e_tag(part.etag.quoted())
+        .set_checksum_crc64_nvme(part.checksum.map(encode_checksum))
+        .build()
+}
+
+pub(super) async fn complete(client: &Client, request: CompleteUpload<'_>) -> Result<Written, ServiceError> {
+    let checksums = request.parts.iter().any(|part| part.checksum.is_some());
+    let parts = request.parts.iter().map(completed).collect();
     let complete = client
         .complete_multipart_upload()
-        .bucket(upload.bucket)
-        .key(upload.key)
-        .upload_id(upload.upload_id)
-        .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build());
-    let complete = match condition {
-        WriteCondition::Any => complete,
-        WriteCondition::Absent => complete.if_none_match("*"),
-        WriteCondition::Matches(etag) => complete.if_match(etag.quoted()),
-    };
+        .bucket(request.upload.bucket)
+        .key(request.upload.key)
+        .upload_id(request.upload.upload_id)
+        .set_checksum_type(checksums.then_some(ChecksumType::FullObject))
+        .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
+    let complete = with_condition!(complete, request.condition);
     // The SDK looks for an error in the body of a 200 itself.
-    let sent = complete.customize().config_override(S3Store::within(COMPLETE_REQUEST)).send().await;
-    let output = sent.map_err(|error| conditional(service_error(Service::S3, COMPLETE, &error), condition))?;
-    written(COMPLETE, output.e_tag(), output.server_side_encryption(), None)
+    let sent = complete.customize().config_override(S3Store::within(LONG_REQUEST)).send().await;
+    let output = sent.map_err(|error| conditional(service_error(Service::S3, COMPLETE, &error), request.condition))?;
+    Answer {
+        etag: output.e_tag(),
+        encryption: output.server_side_encryption(),
+        customer_key: None,
+        checksum: whole_checksum(output.checksum_crc64_nvme(), output.checksum_type()),
+        version_id: output.version_id(),
+    }
+    .written(COMPLETE)
 }
 
 pub(super) async fn abort(client: &Client, upload: UploadRef<'_>) -> Result<(), ServiceError> {

@@ -1,41 +1,52 @@
-//! Objects and parts on their way.
+//! Objects on their way.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use migration_core::error::{ErrorClass, ServiceError};
-use migration_core::etag::ETag;
-use migration_core::ports::{Attributes, CreateUpload, PutPart, PutRequest, WriteCondition, Written};
+use migration_core::ports::{Attributes, CreateUpload, PutRequest, WriteCondition, Written};
 
 use super::S3Store;
 use super::encoding::{fits_header, md5, tagging};
+use super::settings::{Settings, with_settings};
+use super::written::{Answer, sent_checksum};
 use crate::error::{Service, invalid_response, service_error};
 use crate::sdk::upload_time;
 
 const PUT: &str = "put object";
 const CREATE: &str = "create upload";
-const PUT_PART: &str = "put part";
 
-/// Both requests that make an object take the same attributes.
+/// Both requests that make an object of bytes take the same attributes.
 macro_rules! with_attributes {
-    ($request:expr, $attributes:expr, $tags:expr, $storage_class:expr) => {{
+    ($request:expr, $attributes:expr, $tags:expr, $settings:expr) => {{
         let attributes: &Attributes = $attributes;
-        let of_object = || attributes.storage_class.as_deref().map(StorageClass::from);
-        $request
+        let request = $request
             .set_content_type(attributes.content_type.clone())
             .set_content_encoding(attributes.content_encoding.clone())
             .set_content_language(attributes.content_language.clone())
             .set_content_disposition(attributes.content_disposition.clone())
             .set_cache_control(attributes.cache_control.clone())
-            .set_website_redirect_location(attributes.website_redirect.clone())
             .set_metadata((!attributes.metadata.is_empty()).then(|| attributes.metadata.clone().into_iter().collect()))
-            .set_storage_class($storage_class.cloned().or_else(of_object))
-            .set_tagging(tagging($tags))
+            .set_tagging(tagging($tags));
+        with_settings!(request, attributes, $settings)
     }};
 }
+
+/// Every request that writes an object takes the same conditions.
+macro_rules! with_condition {
+    ($request:expr, $condition:expr) => {{
+        let request = $request;
+        match $condition {
+            migration_core::ports::WriteCondition::Any => request,
+            migration_core::ports::WriteCondition::Absent => request.if_none_match("*"),
+            migration_core::ports::WriteCondition::Matches(etag) => request.if_match(etag.quoted()),
+        }
+    }};
+}
+pub(super) use with_condition;
 
 /// Sets what the SDK's own members can't say: `Expires` as the source has it, which need not be a date, and no
 /// `Content-Type` where the source has none (the SDK would name one).
@@ -62,7 +73,7 @@ fn headers(
 
 pub(super) async fn put(
     client: &Client,
-    storage_class: Option<&StorageClass>,
+    settings: &Settings,
     request: PutRequest<'_>,
 ) -> Result<Written, ServiceError> {
     let headers = headers(PUT, request.attributes)?;
@@ -73,50 +84,39 @@ pub(super) async fn put(
         .key(request.key)
         .content_md5(md5(&request.md5))
         .body(ByteStream::from(request.body));
-    let put = with_attributes!(put, request.attributes, request.tags, storage_class);
-    let put = match request.condition {
-        WriteCondition::Any => put,
-        WriteCondition::Absent => put.if_none_match("*"),
-        WriteCondition::Matches(etag) => put.if_match(etag.quoted()),
-    };
+    let put = with_attributes!(put, request.attributes, request.tags, settings);
+    let put = with_condition!(put, request.condition);
     // Content-MD5 is signed and protects the body, so that its SHA-256 need not be.
     let sent = put.customize().config_override(within).mutate_request(headers).disable_payload_signing().send().await;
     let output = sent.map_err(|error| conditional(service_error(Service::S3, PUT, &error), request.condition))?;
-    written(PUT, output.e_tag(), output.server_side_encryption(), output.sse_customer_algorithm())
+    Answer {
+        etag: output.e_tag(),
+        encryption: output.server_side_encryption(),
+        customer_key: output.sse_customer_algorithm(),
+        checksum: sent_checksum(output.checksum_crc64_nvme(), output.checksum_type()),
+        version_id: output.version_id(),
+    }
+    .written(PUT)
 }
 
 pub(super) async fn create_upload(
     client: &Client,
-    storage_class: Option<&StorageClass>,
+    settings: &Settings,
     request: CreateUpload<'_>,
 ) -> Result<String, ServiceError> {
     let headers = headers(CREATE, request.attributes)?;
-    let create = client.create_multipart_upload().bucket(request.bucket).key(request.key);
-    let create = with_attributes!(create, request.attributes, request.tags, storage_class);
+    let create = client
+        .create_multipart_upload()
+        .bucket(request.bucket)
+        .key(request.key)
+        .set_checksum_algorithm(request.checksum.then_some(ChecksumAlgorithm::Crc64Nvme))
+        .set_checksum_type(request.checksum.then_some(ChecksumType::FullObject));
+    let create = with_attributes!(create, request.attributes, request.tags, settings);
     // Sent once: an upload whose id was lost with the answer can't be told from another's, and the caller must know.
     let once = Builder::new().retry_config(RetryConfig::disabled());
     let output = create.customize().config_override(once).mutate_request(headers).send().await;
     let output = output.map_err(|error| service_error(Service::S3, CREATE, &error))?;
     output.upload_id.ok_or_else(|| invalid_response(CREATE, "the answer has no upload id"))
-}
-
-pub(super) async fn put_part(client: &Client, request: PutPart<'_>) -> Result<Written, ServiceError> {
-    let within = S3Store::within(upload_time(request.body.len()));
-    let output = client
-        .upload_part()
-        .bucket(request.upload.bucket)
-        .key(request.upload.key)
-        .upload_id(request.upload.upload_id)
-        .part_number(i32::try_from(request.number).unwrap_or(i32::MAX))
-        .content_md5(md5(&request.md5))
-        .body(ByteStream::from(request.body))
-        .customize()
-        .config_override(within)
-        .disable_payload_signing()
-        .send()
-        .await
-        .map_err(|error| service_error(Service::S3, PUT_PART, &error))?;
-    written(PUT_PART, output.e_tag(), output.server_side_encryption(), output.sse_customer_algorithm())
 }
 
 /// `If-Match` where there is no object is answered with 404: it is a condition that does not hold.
@@ -130,46 +130,10 @@ pub(super) fn conditional(error: ServiceError, condition: &WriteCondition) -> Se
     }
 }
 
-/// What an answer says of something written.
-///
-/// | encryption of the answer | the ETag is an MD5 |
-/// |---|---|
-/// | none, `AES256` | yes |
-/// | `aws:kms`, `aws:kms:dsse`, others | no |
-/// | a customer's key | no |
-///
-/// Source: "Object" in the S3 API reference, member `ETag`.
-pub(super) fn written(
-    operation: &str,
-    etag: Option<&str>,
-    encryption: Option<&ServerSideEncryption>,
-    customer_key: Option<&str>,
-) -> Result<Written, ServiceError> {
-    let etag = etag.map(ETag::new).ok_or_else(|| invalid_response(operation, "the answer has no ETag"))?;
-    let plain = encryption.is_none_or(|algorithm| *algorithm == ServerSideEncryption::Aes256);
-    Ok(Written { etag, etag_is_md5: plain && customer_key.is_none() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_plain_etags_are_digests() {
-        use ServerSideEncryption::{Aes256, AwsKms, AwsKmsDsse};
-        for (encryption, customer_key, expected) in [
-            (None, None, true),
-            (Some(Aes256), None, true),
-            (Some(AwsKms), None, false),
-            (Some(AwsKmsDsse), None, false),
-            (Some(ServerSideEncryption::from("aws:new")), None, false),
-            (None, Some("AES256"), false),
-        ] {
-            let written = written(PUT, Some("\"e\""), encryption.as_ref(), customer_key).unwrap();
-            assert_eq!((written.etag.as_str(), written.etag_is_md5), ("e", expected), "{encryption:?}");
-        }
-        assert_eq!(written(PUT, None, None, None).unwrap_err().class, ErrorClass::Transient);
-    }
+    use migration_core::etag::ETag;
 
     #[test]
     fn a_match_with_nothing_is_a_condition_that_does_not_hold() {

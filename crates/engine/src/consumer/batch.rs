@@ -1,58 +1,116 @@
-//! One batch: its objects are moved, many at once, under a lease that is renewed while they move.
+//! The work of one message: objects moved, many at once, or a range of parts carried, under a lease that is renewed
+//! while they move.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use migration_core::message::{Batch, Entry};
+use migration_core::lease::{Receipt, receipt};
+use migration_core::message::{Batch, PartRange};
 use migration_core::outcome::{EntryOutcome, after_attempts};
 use migration_core::pair::BucketPair;
+use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Ledger, ObjectStore, Queue, ReceivedMessage};
 use migration_core::records::{self, BatchEnd};
+use migration_core::retry::remainder_delay;
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
-use super::lease::keep;
+use super::accept::Work;
+use super::lease::{Lost, keep};
 use super::{Consumer, Disposal};
 use crate::Interruption;
-use crate::transfer::{Progress, transfer};
+use crate::room::Pending;
+use crate::transfer::{Errand, Progress, RangeEnd, carry, transfer};
+
+/// What the work of one message shares.
+struct Job<'a> {
+    message: &'a ReceivedMessage,
+    progress: Progress,
+    lost: Lost,
+}
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
-    /// Works a batch off, keeping its message meanwhile.
+    /// Works a message off, keeping it meanwhile.
     pub(super) async fn work_off(
         &self,
         message: &ReceivedMessage,
-        batch: Batch,
-        pairs: &Arc<[BucketPair]>,
+        work: Work,
+        held: Pending,
     ) -> Result<Disposal, Interruption> {
-        let lost = self.abandon.child_token();
-        let progress = Progress::default();
-        let work = self.work_under_lease(message, &batch, pairs, &progress, &lost);
-        tokio::select! {
+        let job = Job { message, progress: Progress::default(), lost: Lost::new(self.abandon.child_token()) };
+        let disposal = tokio::select! {
             biased;
-            result = work => result,
+            disposal = self.work_under_lease(&job, work, held) => disposal,
             // Ends only by cancelling `lost` and waiting for the work to notice.
-            () = keep(&self.process, &message.receipt, &progress, &lost) => Ok(Disposal::GiveBack),
+            () = keep(&self.process, &message.receipt, &job.progress, &job.lost) => Ok(Disposal::GiveBack),
+        };
+        match disposal {
+            Ok(Disposal::GiveBack) if job.lost.is_worn_out() => Ok(Disposal::SendAnew),
+            other => other,
         }
     }
 
-    async fn work_under_lease(
+    async fn work_under_lease(&self, job: &Job<'_>, work: Work, held: Pending) -> Result<Disposal, Interruption> {
+        match work {
+            Work::Range(range) => self.carry_range(job, &range, held).await,
+            Work::Batches { batches, pairs, foreign } => {
+                let attempts = batches.iter().map(|batch| batch.attempts).max().unwrap_or_default();
+                let most = self.process.config.transfer.max_attempts;
+                match receipt(job.message.receives, attempts, most) {
+                    Receipt::Work => {}
+                    Receipt::Renew => return self.renew(job.message, batches).await,
+                    Receipt::GiveUp => {
+                        let why = format!("its workers died or stalled at {} deliveries", job.message.receives);
+                        return self.bury(job.message, &why).await;
+                    }
+                }
+                let mut held = Some(held);
+                for batch in &batches {
+                    let disposal = self.work_batch(job, batch, &pairs, foreign, &mut held).await?;
+                    if disposal != Disposal::Delete {
+                        return Ok(disposal);
+                    }
+                }
+                Ok(Disposal::Delete)
+            }
+        }
+    }
+
+    /// Sends a worn message's batches anew, with one try more behind them.
+    async fn renew(&self, message: &ReceivedMessage, batches: Vec<Batch>) -> Result<Disposal, Interruption> {
+        info!(message = message.id, receives = message.receives, "a worn message is renewed");
+        let renewed = batches.into_iter().map(|batch| Batch { attempts: batch.attempts + 1, ..batch }.body());
+        self.replace(message, renewed.collect()).await
+    }
+
+    async fn work_batch(
         &self,
-        message: &ReceivedMessage,
+        job: &Job<'_>,
         batch: &Batch,
         pairs: &[BucketPair],
-        progress: &Progress,
-        lost: &CancellationToken,
+        foreign: bool,
+        held: &mut Option<Pending>,
     ) -> Result<Disposal, Interruption> {
-        let redelivered = message.receives > 1;
-        if redelivered && let Some(end) = self.ended(batch).await? {
+        // Beside the parts of a large object one look costs nothing, and a late duplicate begins no upload.
+        let threshold = self.process.config.transfer.multipart_threshold.bytes();
+        let large = batch.objects.iter().any(|entry| entry.size > threshold);
+        let may_have_ended = job.message.receives > 1 || foreign || large;
+        if may_have_ended && let Some(end) = self.ended(batch).await? {
             return self.finish(batch, &end).await;
         }
-        let count = u32::try_from(batch.objects.len()).unwrap_or(u32::MAX);
-        self.pending.fetch_add(count, Ordering::Relaxed);
+        if is_planted(Defect::AckBeforeVerify) {
+            self.process.queue(|| self.process.ports.queue.delete(&job.message.receipt)).await?;
+        }
         let at_once = self.process.config.transfer.files_per_worker as usize;
-        let moves = batch.objects.iter().map(|entry| self.one(batch, entry, redelivered, progress, lost).boxed());
+        let moves = batch.objects.iter().map(|entry| {
+            let pending = self.limits.rooms.expect();
+            let errand = Errand { batch, entry, redelivered: job.message.receives > 1, lost: job.lost.token() };
+            self.one(errand, &job.progress, pending).boxed()
+        });
         // Made before the stream: a closure inside it would have to hold for every lifetime.
         let moves: Vec<_> = moves.collect();
+        // Its objects are counted now.
+        held.take();
         let outcomes: Vec<EntryOutcome> = futures::stream::iter(moves).buffered(at_once).collect().await;
         if outcomes.contains(&EntryOutcome::Interrupted) {
             return Ok(Disposal::GiveBack);
@@ -61,23 +119,27 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
     }
 
     /// Moves one object when there is room for it.
-    async fn one(
-        &self,
-        batch: &Batch,
-        entry: &Entry,
-        redelivered: bool,
-        progress: &Progress,
-        lost: &CancellationToken,
-    ) -> EntryOutcome {
-        let outcome = match self.limits.files.acquire().await {
-            Ok(_room) if !self.process.stop.is_cancelled() => {
-                transfer(&self.process, &self.limits, &batch.pair, entry, redelivered, progress, lost).await
+    async fn one(&self, errand: Errand<'_>, progress: &Progress, pending: Pending) -> EntryOutcome {
+        let Some(room) = pending.enter().await else { return EntryOutcome::Interrupted };
+        if self.process.stop.is_cancelled() {
+            return EntryOutcome::Interrupted;
+        }
+        let outcome = transfer(&self.process, &self.limits, errand, progress, room).await;
+        after_attempts(outcome, errand.batch.attempts + 1, self.process.config.transfer.max_attempts)
+    }
+
+    async fn carry_range(&self, job: &Job<'_>, range: &PartRange, held: Pending) -> Result<Disposal, Interruption> {
+        let Some(_room) = held.enter().await else { return Ok(Disposal::GiveBack) };
+        let last_try = job.message.receives >= self.process.config.transfer.max_attempts;
+        let end = carry(&self.process, &self.limits, range, &job.progress, job.lost.token(), last_try).await;
+        Ok(match end {
+            RangeEnd::Over => Disposal::Delete,
+            RangeEnd::Interrupted => Disposal::GiveBack,
+            RangeEnd::Retry(failure) => {
+                info!(reason = failure.message, first = range.first, "a range is tried again");
+                Disposal::Later(Duration::from_secs(remainder_delay(job.message.receives).into()))
             }
-            _ => EntryOutcome::Interrupted,
-        };
-        self.pending.fetch_sub(1, Ordering::Relaxed);
-        self.room.notify_one();
-        after_attempts(outcome, batch.attempts + 1, self.process.config.transfer.max_attempts)
+        })
     }
 
     /// The end of a batch, where the ledger has it.
@@ -85,5 +147,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         let key = records::batch_key(batch);
         let item = self.process.ledger(|| self.process.ports.ledger.get(&key)).await?;
         Ok(item.and_then(|item| item.read().ok()))
+    }
+}
+
+impl Lost {
+    /// Cancelled when the lease is lost.
+    fn token(&self) -> &CancellationToken {
+        &self.token
     }
 }

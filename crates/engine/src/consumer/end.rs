@@ -5,10 +5,11 @@
 use std::time::Duration;
 
 use migration_core::message::Batch;
-use migration_core::outcome::{EntryOutcome, Failure};
+use migration_core::outcome::{Delivery, EntryOutcome, Failure};
 use migration_core::pair::BucketPair;
+use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Condition, Item, Ledger, ObjectStore, OutgoingMessage, Queue, Write};
-use migration_core::records::{self, BatchEnd, Counters, EndCounts, FailureRecord, RETENTION_MS};
+use migration_core::records::{self, BatchEnd, Counters, EndCounts, FailureRecord, RETENTION_MS, VersionRecord};
 use migration_core::retry::remainder_delay;
 use tracing::info;
 
@@ -27,22 +28,22 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         outcomes: Vec<EntryOutcome>,
     ) -> Result<Disposal, Interruption> {
         let now = self.process.clock.now();
+        let versions = self.versions(batch, &outcomes, now);
         let (end, failures) = sum_up(batch, pairs, outcomes, &self.process.name, now);
         let (job, run) = (&batch.job, &batch.run);
-        for some in failures.chunks(WRITES_AT_ONCE) {
-            let writes: Vec<Write> = some
-                .iter()
-                .map(|failure| Write::Put {
-                    item: Item::of(records::failure_key(job, run, failure), failure).expiring(now + RETENTION_MS),
-                    condition: Condition::Always,
-                })
-                .collect();
-            self.process.write(&writes).await?;
+        let failures = failures.iter().map(|failure| Write::Put {
+            item: Item::of(records::failure_key(job, run, failure), failure).expiring(now + RETENTION_MS),
+            condition: Condition::Always,
+        });
+        let records: Vec<Write> = failures.chain(versions).collect();
+        for some in records.chunks(WRITES_AT_ONCE) {
+            self.process.write(some).await?;
         }
+        let twice = is_planted(Defect::CountedTwice) || is_planted(Defect::TwoCompletions);
         let writes = [
             Write::Put {
                 item: Item::of(records::batch_key(batch), &end).expiring(now + RETENTION_MS),
-                condition: Condition::Absent,
+                condition: if twice { Condition::Always } else { Condition::Absent },
             },
             Write::Add {
                 key: records::counter_key(job, run, &self.process.name),
@@ -60,13 +61,30 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         }
     }
 
+    /// The versions that were copied, where runs compare them. They have no end: the next run may be in a year.
+    fn versions(&self, batch: &Batch, outcomes: &[EntryOutcome], now: i64) -> Vec<Write> {
+        if !self.process.config.versioning.compare_version_id {
+            return Vec::new();
+        }
+        let moved = batch.objects.iter().zip(outcomes).filter_map(|(entry, outcome)| match outcome {
+            EntryOutcome::Done(delivery) => Some((entry, delivery)),
+            _ => None,
+        });
+        let records = moved.map(|(entry, delivery)| {
+            let record = VersionRecord { version_id: delivery.version_id.clone(), size: delivery.bytes, at: now };
+            let key = records::version_key(&batch.job, &batch.pair, &entry.key);
+            Write::Put { item: Item::of(key, &record), condition: Condition::Always }
+        });
+        records.collect()
+    }
+
     /// Sends what an ended batch left over. A duplicate of it ends once only.
     pub(super) async fn finish(&self, batch: &Batch, end: &BatchEnd) -> Result<Disposal, Interruption> {
-        if !end.remainder.is_empty() {
+        if !end.remainder.is_empty() && !is_planted(Defect::LostRemainder) {
             let rest = batch.remainder(&end.remainder);
             info!(batch = batch.id.as_str(), objects = rest.objects.len(), "objects left over are tried again");
             let bound = Duration::from_secs(remainder_delay(rest.attempts).into());
-            let delay = bound.mul_f64(rand::random_range(0.5..1.0));
+            let delay = bound.mul_f64(0.5 + self.process.clock.random() / 2.0);
             let messages = [OutgoingMessage { body: rest.body(), delay }];
             let queue = &self.process.ports.queue;
             while !self.process.queue(|| queue.send(&messages)).await?.is_empty() {
@@ -92,9 +110,10 @@ fn sum_up(
     let mut failures = Vec::new();
     for ((entry, outcome), place) in batch.objects.iter().zip(outcomes).zip(0..) {
         match outcome {
-            EntryOutcome::Done { bytes } => {
+            EntryOutcome::Done(Delivery { bytes, losses, .. }) => {
                 counts.done += 1;
                 counts.done_bytes += bytes;
+                counts.losses.add(&losses);
             }
             EntryOutcome::Gone => {
                 counts.gone += 1;
@@ -124,7 +143,7 @@ fn sum_up(
 mod tests {
     use super::*;
     use migration_core::message::{BatchId, Entry, MESSAGE_VERSION};
-    use migration_core::outcome::FailureClass;
+    use migration_core::outcome::{FailureClass, Losses};
 
     #[test]
     fn every_entry_is_counted_once_or_left_over() {
@@ -135,7 +154,14 @@ mod tests {
             destination_prefix: String::new(),
             prefix_mode: migration_core::pair::PrefixMode::Append,
         };
-        let entry = |key: &str, size| Entry { key: key.into(), size, etag: None, version_id: None, destination: None };
+        let entry = |key: &str, size| Entry {
+            key: key.into(),
+            size,
+            etag: None,
+            version_id: None,
+            destination: None,
+            unlisted: false,
+        };
         let batch = Batch {
             version: MESSAGE_VERSION,
             job: "u".into(),
@@ -148,13 +174,18 @@ mod tests {
         };
         let failure = || Failure::new(FailureClass::Archived, "x");
         let outcomes = vec![
-            EntryOutcome::Done { bytes: 1 },
+            EntryOutcome::Done(Delivery {
+                bytes: 1,
+                losses: Losses { lost_tags: 1, ..Losses::default() },
+                ..Delivery::default()
+            }),
             EntryOutcome::Gone,
             EntryOutcome::Failed(failure()),
             EntryOutcome::Retry(failure()),
         ];
         let (end, failures) = sum_up(&batch, &[pair], outcomes, "w", 9);
-        let expected = EndCounts { done: 1, done_bytes: 1, gone: 1, gone_bytes: 2, failed: 1, failed_bytes: 4 };
+        let losses = Losses { lost_tags: 1, ..Losses::default() };
+        let expected = EndCounts { done: 1, done_bytes: 1, gone: 1, gone_bytes: 2, failed: 1, failed_bytes: 4, losses };
         assert_eq!((end.counts, end.remainder), (expected, vec![3]));
         assert_eq!(failures.iter().map(|f| (f.key.as_str(), f.attempts)).collect::<Vec<_>>(), [("c", 3)]);
     }

@@ -1,5 +1,7 @@
 //! Keeps a message from others while its work moves.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use migration_core::lease::{LEASE, RENEW_EVERY, Renewal, renewal};
 use migration_core::ports::{Ledger, ObjectStore, Queue};
 use tokio::time::Instant;
@@ -9,12 +11,31 @@ use tracing::warn;
 use crate::Process;
 use crate::transfer::Progress;
 
-/// Renews the lease until this future is dropped. When the work hangs, cancels `lost` and renews no more.
+/// Whether a message's lease is lost, and why.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) token: CancellationToken,
+    worn_out: AtomicBool,
+}
+
+impl Lost {
+    pub(super) fn new(token: CancellationToken) -> Self {
+        Self { token, worn_out: AtomicBool::new(false) }
+    }
+
+    /// Because SQS soon ends it for good: the message has to go on as a new one.
+    pub(super) fn is_worn_out(&self) -> bool {
+        self.worn_out.load(Ordering::Relaxed)
+    }
+}
+
+/// Renews the lease until this future is dropped. When the work hangs, or the lease can't be renewed for much longer,
+/// cancels `lost` and renews no more.
 pub(super) async fn keep<S: ObjectStore, Q: Queue, L: Ledger>(
     process: &Process<S, Q, L>,
     receipt: &str,
     progress: &Progress,
-    lost: &CancellationToken,
+    lost: &Lost,
 ) {
     let received = Instant::now();
     loop {
@@ -26,9 +47,10 @@ pub(super) async fn keep<S: ObjectStore, Q: Queue, L: Ledger>(
                     warn!(%error, "a lease was not renewed");
                 }
             }
-            Renewal::GiveBack => {
-                warn!(idle = ?progress.idle(), held = ?received.elapsed(), "the work of a message hangs: it is given back");
-                lost.cancel();
+            what => {
+                warn!(idle = ?progress.idle(), held = ?received.elapsed(), ?what, "the work of a message is interrupted");
+                lost.worn_out.store(what == Renewal::SendAnew, Ordering::Relaxed);
+                lost.token.cancel();
                 // The work sees `lost` and ends with the message given back.
                 std::future::pending::<()>().await;
             }

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use migration_core::compare::ListedObject;
-use migration_core::error::Side;
+use migration_core::error::{ServiceError, Side};
+use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Ledger, ListPage, ListRequest, ObjectStore, Queue};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -87,14 +88,28 @@ async fn read_pages<S: ObjectStore, Q: Queue, L: Ledger>(
         let request = ListRequest { bucket, prefix, start_after: None, continuation: continuation.as_deref() };
         let access = Access::whole(bucket);
         let page = if side == Side::Source {
-            process.source(access, || process.ports.source.list(request)).await
+            process.source(access, || list_source(process, request)).await
         } else {
             process.destination(access, || process.ports.destination.list(request)).await
         };
+        let page = page
+            .or_else(|error| if is_planted(Defect::ListingErrorAsEnd) { Ok(ListPage::default()) } else { Err(error) });
         let next = page.as_ref().ok().and_then(|page| page.continuation.clone());
         if send.send(page).await.is_err() || next.is_none() {
             return;
         }
         continuation = next;
+    }
+}
+
+/// One page of the source: with versions where runs compare them.
+async fn list_source<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Process<S, Q, L>,
+    request: ListRequest<'_>,
+) -> Result<ListPage, ServiceError> {
+    if process.config.versioning.compare_version_id {
+        process.ports.source.list_versions(request).await
+    } else {
+        process.ports.source.list(request).await
     }
 }

@@ -67,6 +67,8 @@ pub(super) async fn take<S: ObjectStore, Q: Queue, L: Ledger>(
         if let Some(run) = taken {
             return Ok(Taken::Run(Box::new(run)));
         }
+        // Another sender was first: what it wrote is looked at, and never in a loop without a pause.
+        wait(process, 0).await?;
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use migration_core::batch::{BatchLimits, Batcher};
-use migration_core::compare::{CompareContext, Evidence, ListedObject, MergeStep, Verdict, compare, merge_step};
+use migration_core::compare::{
+    CompareContext, Evidence, ListedObject, MergeStep, Verdict, compare, compare_version, merge_step,
+};
 use migration_core::error::Side;
 use migration_core::ignore::IgnoreList;
 use migration_core::message::{Batch, BatchId, DestinationState, Entry, MESSAGE_VERSION};
@@ -13,10 +15,11 @@ use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
 use migration_core::records::{self, FailureRecord, RETENTION_MS, RunRecord, ScanCounts};
 
 use super::listing::Listing;
-use super::outbox::Outbox;
 use super::run::Run;
+use super::versions::Versions;
 use super::{OpenRange, SendError};
 use crate::Process;
+use crate::outbox::Outbox;
 
 /// What comparisons need to know: when the last complete scan before this run began.
 pub(super) async fn context<S: ObjectStore, Q: Queue, L: Ledger>(
@@ -48,6 +51,7 @@ struct Scan<'a, S, Q, L> {
     range: &'a OpenRange,
     batcher: Batcher,
     outbox: Outbox,
+    versions: Option<Versions>,
     counts: ScanCounts,
 }
 
@@ -65,8 +69,10 @@ pub(super) async fn scan_range<S: ObjectStore, Q: Queue, L: Ledger>(
         Listing::open(process, Side::Destination, &pair.destination_bucket, &pair.destination_range());
     let limits = BatchLimits::new(process.config.transfer.multipart_threshold.bytes());
     let batcher = Batcher::new(limits);
-    let mut scan =
-        Scan { process, ignore, context, range, batcher, outbox: Outbox::default(), counts: ScanCounts::default() };
+    let compares_versions = process.config.versioning.compare_version_id;
+    let versions = compares_versions.then(|| Versions::new(&process.config.job.uid, pair));
+    let (outbox, counts) = (Outbox::default(), ScanCounts::default());
+    let mut scan = Scan { process, ignore, context, range, batcher, outbox, versions, counts };
     while let Some(key) = source.peek().await?.map(|object| object.key.clone()) {
         let Some(mapped) = scan.wanted(&key) else {
             if let Some(object) = source.take() {
@@ -136,7 +142,14 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Scan<'_, S, Q, L> {
     }
 
     async fn compare(&mut self, source: ListedObject, there: Option<ListedObject>) -> Result<(), SendError> {
-        match compare(&source, there.as_ref(), self.context) {
+        let verdict = match &mut self.versions {
+            None => compare(&source, there.as_ref(), self.context),
+            Some(versions) => {
+                let recorded = versions.of(self.process, &source.key).await?.and_then(|record| record.version_id);
+                compare_version(&source, there.as_ref(), recorded.as_deref(), self.context)
+            }
+        };
+        match verdict {
             Verdict::InPlace(evidence) => {
                 self.counts.in_place += 1;
                 self.counts.in_place_bytes += source.size;
@@ -145,8 +158,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Scan<'_, S, Q, L> {
             }
             Verdict::Transfer(_) => {
                 let destination = there.map(|there| DestinationState { etag: there.etag });
-                let ListedObject { key, size, etag, .. } = source;
-                for full in self.batcher.push(Entry { key, size, etag, version_id: None, destination }) {
+                let ListedObject { key, size, etag, version_id, .. } = source;
+                let entry = Entry { key, size, etag, version_id, destination, unlisted: false };
+                for full in self.batcher.push(entry) {
                     self.send(full).await?;
                 }
                 Ok(())

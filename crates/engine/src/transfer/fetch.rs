@@ -1,89 +1,139 @@
-//! Reads bytes of the source into memory that was reserved for them, hashing them on the way.
+//! Reading the source: opened as a body that passes through, or held in memory that was reserved for it.
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use md5::{Digest, Md5};
 use migration_core::error::{ErrorClass, ServiceError};
-use migration_core::etag::{ETag, Md5Digest};
+use migration_core::etag::ETag;
+use migration_core::fidelity::{Luggage, luggage};
 use migration_core::outcome::Failure;
-use migration_core::ports::{GetRequest, Ledger, ObjectHead, ObjectStore, Queue, Tags};
+use migration_core::planted::{Defect, is_planted};
+use migration_core::ports::{ByteStream, GetRequest, Ledger, ObjectHead, ObjectStore, Queue, Span, Tags};
 
-use super::{Halt, Transfer, halt_of};
+use super::{Halt, Transfer, Wanted, halt_of};
 use crate::budget::Reservation;
 use crate::gate::Access;
+use crate::hash::{Digests, digest};
+
+/// Bytes that a body under way holds in memory: what connections buffer of it, and what waits to be hashed.
+pub(super) const PASSING: u64 = 1 << 20;
+
+/// An answer of the source whose body has not been read.
+pub(super) struct Opened {
+    pub head: ObjectHead,
+    pub len: u64,
+    pub body: ByteStream,
+    pub memory: Reservation,
+}
 
 /// Bytes of an object, what is known of it, and the memory that they take.
 pub(super) struct Fetched {
     pub head: ObjectHead,
     pub bytes: Bytes,
-    pub md5: Md5Digest,
+    pub digests: Digests,
     pub memory: Reservation,
 }
 
+/// Of which content, and what of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Want<'a> {
+    pub etag: Option<&'a ETag>,
+    pub version_id: Option<&'a str>,
+    pub span: Span,
+}
+
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
-    /// Reserves `expected` bytes and reads the object, or a range of it (first byte and length), as long as it has this
-    /// ETag. A body that is shorter or longer than asked for is an error that may pass.
-    pub(super) async fn fetch(
-        &self,
-        range: Option<(u64, u64)>,
-        expected: u64,
-        etag: Option<&ETag>,
-        version_id: Option<&str>,
-    ) -> Result<Fetched, Halt> {
-        let memory = self.limits.budget.reserve(expected).await.ok_or(Halt::Stopped)?;
+    /// What to ask the source for.
+    pub(super) fn want<'a>(&self, wanted: &'a Wanted, span: Span) -> Want<'a> {
+        self.want_of(wanted.etag.as_ref(), wanted.version_id.as_deref(), span)
+    }
+
+    pub(super) fn want_of<'a>(&self, etag: Option<&'a ETag>, version_id: Option<&'a str>, span: Span) -> Want<'a> {
+        let pinned = self.process.config.versioning.get_object_with_version_id;
+        Want {
+            etag: etag.filter(|_| !is_planted(Defect::NoIfMatchAtSource)),
+            version_id: version_id.filter(|_| pinned),
+            span,
+        }
+    }
+
+    /// Asks for a body and leaves it unread; it takes no more memory than [`PASSING`], however long it is.
+    pub(super) async fn open_body(&self, want: Want<'_>) -> Result<Opened, Halt> {
+        let memory = self.limits.budget.reserve(PASSING).await.ok_or(Halt::Stopped)?;
         let bucket = &self.pair.source_bucket;
-        let access = Access::object(bucket, self.key);
-        let request = GetRequest { bucket, key: self.key, range, if_match: etag, version_id };
-        let (head, bytes, md5) = self
+        let request = self.request(want);
+        let store = &self.process.ports.source;
+        let opened = self.process.source(Access::object(bucket, self.key), || store.get(request)).await;
+        let response = opened.map_err(|error| halt_of(error, || Halt::SourceChanged))?;
+        Ok(Opened { head: response.head, len: response.len, body: response.body, memory })
+    }
+
+    /// Reserves `expected` bytes and reads them. A body that is shorter or longer is an error that may pass.
+    pub(super) async fn hold(&self, want: Want<'_>, expected: u64) -> Result<Fetched, Halt> {
+        let memory = self.limits.budget.reserve(expected).await.ok_or(Halt::Stopped)?;
+        let access = Access::object(&self.pair.source_bucket, self.key);
+        let request = self.request(want);
+        let (head, bytes) = self
             .process
             .source(access, || self.read(request, expected))
             .await
             .map_err(|error| halt_of(error, || Halt::SourceChanged))?;
-        Ok(Fetched { head, bytes, md5, memory })
+        let digests = digest(&bytes);
+        Ok(Fetched { head, bytes, digests, memory })
     }
 
-    async fn read(
-        &self,
-        request: GetRequest<'_>,
-        expected: u64,
-    ) -> Result<(ObjectHead, Bytes, Md5Digest), ServiceError> {
+    fn request<'b>(&'b self, want: Want<'b>) -> GetRequest<'b> {
+        GetRequest {
+            bucket: &self.pair.source_bucket,
+            key: self.key,
+            span: want.span,
+            if_match: want.etag,
+            version_id: want.version_id,
+        }
+    }
+
+    async fn read(&self, request: GetRequest<'_>, expected: u64) -> Result<(ObjectHead, Bytes), ServiceError> {
         let response = self.process.ports.source.get(request).await?;
+        // Without an ETag to ask for, a whole object may have another size: the caller sees it by the head.
+        if response.head.size != expected && request.span == Span::Whole {
+            return Ok((response.head, Bytes::new()));
+        }
         let mut body = response.body;
         let mut bytes = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
-        let mut hasher = Md5::new();
         while let Some(chunk) = body.next().await {
             let chunk = chunk?;
             if (bytes.len() + chunk.len()) as u64 > expected {
-                // Without an ETag to ask for, a whole object may have grown: the caller sees it by the size.
                 return Err(unexpected(format!("more than the {expected} bytes asked for arrived")));
             }
-            hasher.update(&chunk);
             bytes.extend_from_slice(&chunk);
             self.progress.touch();
         }
         if bytes.len() as u64 != expected {
             return Err(unexpected(format!("{} of {expected} bytes arrived", bytes.len())));
         }
-        Ok((response.head, bytes.freeze(), hasher.finalize().into()))
+        Ok((response.head, bytes.freeze()))
     }
 
-    /// The object's tags, asked for only where it has some.
-    pub(super) async fn tags(&self, head: &ObjectHead) -> Result<Tags, Halt> {
-        if head.tag_count == 0 {
-            return Ok(Tags::new());
+    /// What travels with the object; its tags are asked for only where it has some.
+    pub(super) async fn luggage(&self, head: &ObjectHead) -> Result<(Luggage, Tags), Halt> {
+        let luggage = luggage(head, self.process.config.transfer.preserve);
+        if !luggage.tags {
+            return Ok((luggage, Tags::new()));
         }
         let bucket = &self.pair.source_bucket;
         let store = &self.process.ports.source;
         let version = head.version_id.as_deref();
         let tags =
             self.process.source(Access::object(bucket, self.key), || store.tags(bucket, self.key, version)).await;
-        tags.map_err(|error| match Halt::from(error) {
+        let tags = tags.map_err(|error| match Halt::from(error) {
             Halt::Service(error) if error.class == ErrorClass::AccessDenied => Halt::Failed(Failure {
-                message: format!("{error}; allow s3:GetObjectTagging and s3:GetObjectVersionTagging at the source"),
+                message: format!(
+                    "{error}; allow s3:GetObjectTagging and s3:GetObjectVersionTagging at the source, or set transfer.preserve.tags: false"
+                ),
                 ..Failure::of(&error)
             }),
             other => other,
-        })
+        })?;
+        Ok((luggage, tags))
     }
 }
 

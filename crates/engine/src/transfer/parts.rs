@@ -1,31 +1,49 @@
-//! The parts of an upload: each is one ranged GET and one `UploadPart`, many at once, verified one by one.
+//! The parts of an upload: each is one ranged GET whose body passes into one `UploadPart`, many at once, verified one by
+//! one.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
-use migration_core::part::PartLayout;
-use migration_core::ports::{Ledger, ObjectStore, PutPart, Queue, UploadRef};
-use migration_core::records::SourceIdentity;
+use migration_core::part::Part;
+use migration_core::planted::{Defect, is_planted};
+use migration_core::ports::{Body, Checksum, Ledger, ObjectStore, PutPart, Queue, Span, UploadRef, Written};
+use migration_core::records::{BucketRecord, SourceIdentity, Support};
+use migration_core::verify::{self, Proof};
 
-use super::fetch::Fetched;
+use super::fetch::Opened;
+use super::tap::{Passed, tap};
 use super::upload::Upload;
 use super::{Halt, Transfer, halt_of};
 use crate::gate::Access;
+use crate::hash::Digests;
+
+/// Tries of a part besides the first: the only layer of them, since a body that passes through can't be sent twice.
+const RETRIES: u32 = 4;
+
+/// How a part's bytes get to the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Means {
+    /// As they arrive.
+    Streamed,
+    /// Held whole, with Content-MD5.
+    Held,
+}
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
-    /// Sends the parts that are not there yet and gives their verified ETags. When one fails, or the process ends, no
-    /// new ones are begun and those in flight are waited for: their bytes are not sent again by who comes next.
+    /// Sends those of these parts that are not there yet and gives their verified ETags. When one fails, or the process
+    /// ends, no new ones are begun and those in flight are waited for: their bytes are not sent again by who comes next.
     pub(super) async fn send_missing(
         &self,
-        upload: &mut Upload,
+        upload: &Upload,
         source: &SourceIdentity,
+        numbers: RangeInclusive<u32>,
+        mut first: Option<Opened>,
     ) -> Result<BTreeMap<u32, ETag>, Halt> {
-        let layout = upload.layout;
-        let mut first = upload.first.take();
-        let upload = &*upload;
-        let mut missing = (1..=layout.count()).filter(|number| !upload.there.contains_key(number));
+        let mut missing = numbers.filter(|number| !upload.there.contains_key(number));
         let at_once = self.process.config.transfer.parts_per_file as usize;
         let mut in_flight = FuturesUnordered::new();
         let mut sent = BTreeMap::new();
@@ -36,9 +54,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                     halt = Some(Halt::Stopped);
                     break;
                 }
-                let Some(number) = missing.next() else { break };
-                let held = if number == 1 { first.take() } else { None };
-                in_flight.push(self.send_part(upload, number, held, source));
+                let Some(part) = missing.next().and_then(|number| upload.layout.part(number)) else { break };
+                let opened = if part.number == 1 { first.take() } else { None };
+                in_flight.push(self.send_part(upload, part, opened, source));
             }
             match in_flight.next().await {
                 None => break,
@@ -53,52 +71,159 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         halt.map_or(Ok(sent), Err)
     }
 
+    /// Tries a part until it is verified, or until it is clear that it won't be. Where the service was never seen to
+    /// take streamed parts and does not take this one, the part is held; if that helps, all others are.
     async fn send_part(
         &self,
         upload: &Upload,
-        number: u32,
-        held: Option<Fetched>,
+        part: Part,
+        mut opened: Option<Opened>,
         source: &SourceIdentity,
     ) -> Result<(u32, ETag), Halt> {
-        let fetched = match held {
-            Some(fetched) => fetched,
-            None => self.fetch_part(&upload.layout, number, source).await?,
-        };
-        let (bucket, key) = (self.pair.destination_bucket.as_str(), self.destination_key.as_str());
-        let len = fetched.bytes.len() as u64;
-        let target = UploadRef { bucket, key, upload_id: &upload.id };
-        let part = PutPart { upload: target, number, body: fetched.bytes, md5: fetched.md5 };
-        let store = &self.process.ports.destination;
-        let written = self
-            .process
-            .destination(Access::object(bucket, key), || store.put_part(part.clone()))
-            .await
-            .map_err(|error| halt_of(error, || Halt::DestinationChanged(None)))?;
-        let content = ETag::of_content(&fetched.md5);
-        if written.etag_is_md5 && written.etag != content {
-            return Err(Halt::Damaged(format!(
-                "part {number} has ETag {} at the destination and its bytes have MD5 {}",
-                written.etag.as_str(),
-                content.as_str()
-            )));
+        let bucket = self.pair.destination_bucket.as_str();
+        let mut hold = false;
+        let mut retries = 0;
+        loop {
+            let known = self.process.bucket(bucket).await?.streamed_parts;
+            let means = if hold || known == Support::No { Means::Held } else { Means::Streamed };
+            let result = match means {
+                Means::Streamed => self.stream_part(upload, part, opened.take(), source).await,
+                Means::Held => {
+                    // Its memory first: a part that is held may need all that there is.
+                    drop(opened.take());
+                    self.hold_part(upload, part, source).await
+                }
+            };
+            let halt = match result {
+                Ok(etag) => {
+                    self.learn_means(known, means).await?;
+                    self.process.activity.moved(part.len);
+                    return Ok((part.number, etag));
+                }
+                Err(halt) => halt,
+            };
+            match &halt {
+                // The gate holds the next try up until the side is mended: that is no try of this part.
+                Halt::Service(error) if matches!(error.class, ErrorClass::Side(_)) => continue,
+                Halt::Service(error)
+                    if error.class == ErrorClass::Refused && means == Means::Streamed && known == Support::Unknown =>
+                {
+                    hold = true;
+                }
+                Halt::Damaged(_) => hold |= means == Means::Streamed && known == Support::Unknown,
+                Halt::Service(error) if error.is_retryable() => {}
+                _ => return Err(halt),
+            }
+            if retries == RETRIES {
+                return Err(halt);
+            }
+            self.process.back_off(retries).await?;
+            retries += 1;
         }
-        drop(fetched.memory);
-        self.progress.touch();
-        self.process.activity.moved(len);
-        Ok((number, written.etag))
     }
 
-    /// Reads one part of the source content that the upload carries.
-    pub(super) async fn fetch_part(
+    async fn learn_means(&self, known: Support, means: Means) -> Result<(), Halt> {
+        if known != Support::Unknown {
+            return Ok(());
+        }
+        let streamed_parts = if means == Means::Streamed { Support::Yes } else { Support::No };
+        let found = BucketRecord { streamed_parts, ..BucketRecord::default() };
+        Ok(self.process.learn(&self.pair.destination_bucket, found).await?)
+    }
+
+    /// Passes a part through once.
+    async fn stream_part(
         &self,
-        layout: &PartLayout,
-        number: u32,
+        upload: &Upload,
+        part: Part,
+        opened: Option<Opened>,
         source: &SourceIdentity,
-    ) -> Result<Fetched, Halt> {
-        let part = layout.part(number).ok_or(Halt::SourceChanged)?;
-        let fetched = self
-            .fetch(Some((part.offset, part.len)), part.len, Some(&source.etag), source.version_id.as_deref())
-            .await?;
-        if fetched.head.size == layout.size { Ok(fetched) } else { Err(Halt::SourceChanged) }
+    ) -> Result<ETag, Halt> {
+        let opened = match opened {
+            Some(opened) => opened,
+            None => self.open_part(upload, part, source).await?,
+        };
+        let Opened { body, memory, .. } = opened;
+        let (stream, tap) = tap(body, part.len, self.process.hashing.stream(), self.progress.clone());
+        let body = Body::Streamed { stream, len: part.len };
+        let access = Access::object(&self.pair.destination_bucket, &self.destination_key);
+        let store = &self.process.ports.destination;
+        let request =
+            PutPart { upload: self.upload_ref(&upload.id), number: part.number, body, checksum: upload.checksum };
+        let result = self.process.destination_once(access, store.put_part(request)).await;
+        let passed = tap.finish().await;
+        if is_planted(Defect::BudgetLeak) && result.is_err() {
+            std::mem::forget(memory);
+        } else {
+            drop(memory);
+        }
+        // Where the source broke, what the destination says of it is no word of its own.
+        if let Passed::Broken(error) = passed {
+            return Err(Halt::Service(
+                self.process.source_failed(error, Access::object(&self.pair.source_bucket, self.key)),
+            ));
+        }
+        let written = result.map_err(part_halt)?;
+        match passed {
+            Passed::Whole(digests) => verify_part(part, &written, &digests, Means::Streamed).map(|()| written.etag),
+            _ => Err(Halt::Damaged(format!("part {} was answered before its bytes were sent", part.number))),
+        }
+    }
+
+    /// Holds a part and sends it with Content-MD5.
+    async fn hold_part(&self, upload: &Upload, part: Part, source: &SourceIdentity) -> Result<ETag, Halt> {
+        let span = Span::Range { offset: part.offset, len: part.len };
+        let want = self.want_of(Some(&source.etag), source.version_id.as_deref(), span);
+        let fetched = self.hold(want, part.len).await?;
+        if fetched.head.size != upload.layout.size {
+            return Err(Halt::SourceChanged);
+        }
+        let access = Access::object(&self.pair.destination_bucket, &self.destination_key);
+        let store = &self.process.ports.destination;
+        let send = || {
+            let body = Body::Held { bytes: fetched.bytes.clone(), md5: fetched.digests.md5 };
+            let target = self.upload_ref(&upload.id);
+            store.put_part(PutPart { upload: target, number: part.number, body, checksum: upload.checksum })
+        };
+        let written = self.process.destination(access, send).await.map_err(part_halt)?;
+        self.progress.touch();
+        verify_part(part, &written, &fetched.digests, Means::Held)?;
+        Ok(written.etag)
+    }
+
+    /// Opens the body of one part of the content that the upload carries.
+    pub(super) async fn open_part(&self, upload: &Upload, part: Part, source: &SourceIdentity) -> Result<Opened, Halt> {
+        let span = Span::Range { offset: part.offset, len: part.len };
+        let opened = self.open_body(self.want_of(Some(&source.etag), source.version_id.as_deref(), span)).await?;
+        if opened.head.size == upload.layout.size && opened.len == part.len {
+            Ok(opened)
+        } else {
+            Err(Halt::SourceChanged)
+        }
+    }
+
+    pub(super) fn upload_ref<'b>(&'b self, upload_id: &'b str) -> UploadRef<'b> {
+        UploadRef { bucket: &self.pair.destination_bucket, key: &self.destination_key, upload_id }
+    }
+}
+
+fn part_halt(error: crate::Interruption) -> Halt {
+    halt_of(error, || Halt::DestinationChanged(None))
+}
+
+fn verify_part(part: Part, written: &Written, digests: &Digests, means: Means) -> Result<(), Halt> {
+    match (verify::written(written, &digests.md5, Checksum(digests.crc64)), means) {
+        // The service has compared the bytes with the MD5 that came with them.
+        (Proof::Same, _) | (Proof::None, Means::Held) => Ok(()),
+        (Proof::None, Means::Streamed) => Err(Halt::Damaged(format!(
+            "part {} can't be verified: its ETag is no MD5, and the destination gives no checksum",
+            part.number
+        ))),
+        (Proof::Other, _) => Err(Halt::Damaged(format!(
+            "part {} has ETag {} at the destination and its bytes have MD5 {}",
+            part.number,
+            written.etag.as_str(),
+            ETag::of_content(&digests.md5).as_str()
+        ))),
     }
 }

@@ -1,43 +1,85 @@
 //! An object that is moved whole: one GET, one PUT, held in memory between them, so that a bad body never becomes
 //! visible at the destination.
 
+use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
-use migration_core::ports::{Ledger, ObjectStore, PutRequest, Queue, WriteCondition};
+use migration_core::outcome::Delivery;
+use migration_core::ports::{
+    Attributes, Checksum, Ledger, ObjectStore, PutRequest, Queue, Span, Tags, WriteCondition, Written,
+};
+use migration_core::verify::{self, Proof};
 
-use super::{Halt, Transfer, Wanted, halt_of};
-use crate::gate::Access;
+use super::fetch::Fetched;
+use super::{Halt, Transfer, Wanted};
+
+/// The code of a service that does not have a storage class.
+const NO_SUCH_CLASS: &str = "InvalidStorageClass";
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
-    /// Moves the object and gives its bytes.
-    pub(super) async fn small(&self, wanted: &Wanted, condition: &WriteCondition) -> Result<u64, Halt> {
-        let fetched = self.fetch(None, wanted.size, wanted.etag.as_ref(), wanted.version_id.as_deref()).await?;
-        let tags = self.tags(&fetched.head).await?;
-        let content = ETag::of_content(&fetched.md5);
-        let bucket = &self.pair.destination_bucket;
-        let request = PutRequest {
-            bucket,
-            key: &self.destination_key,
-            body: fetched.bytes,
-            md5: fetched.md5,
-            attributes: &fetched.head.attributes,
-            tags: &tags,
-            condition,
+    /// Moves the object; gives what came of it and its ETag at the destination.
+    pub(super) async fn small(&self, wanted: &Wanted, condition: &WriteCondition) -> Result<(Delivery, ETag), Halt> {
+        let fetched = self.hold(self.want(wanted, Span::Whole), wanted.size).await?;
+        if fetched.head.size != wanted.size {
+            return Err(Halt::SourceChanged);
+        }
+        if let Some(said) = fetched.head.checksum
+            && said != Checksum(fetched.digests.crc64)
+        {
+            return Err(Halt::Damaged("the source's checksum is not that of the bytes that arrived".to_owned()));
+        }
+        let (luggage, tags) = self.luggage(&fetched.head).await?;
+        let mut losses = luggage.losses;
+        let mut attributes = luggage.attributes;
+        let written = match self.put(&fetched, &attributes, &tags, condition).await {
+            Err(halt) if self.lacks_class(&halt, &attributes) => {
+                attributes.storage_class = None;
+                losses.lost_classes = 1;
+                self.put(&fetched, &attributes, &tags, condition).await?
+            }
+            other => other?,
         };
-        let store = &self.process.ports.destination;
-        let written = self
-            .process
-            .destination(Access::object(bucket, &self.destination_key), || store.put(request.clone()))
-            .await
-            .map_err(|error| halt_of(error, || Halt::DestinationChanged(Some(content.clone()))))?;
-        if written.etag_is_md5 && written.etag != content {
+        // Content-MD5 went with it: without any proof of its own the service has still refused other bytes.
+        if verify::written(&written, &fetched.digests.md5, Checksum(fetched.digests.crc64)) == Proof::Other {
             return Err(Halt::Damaged(format!(
                 "the destination has ETag {} and the source's bytes have MD5 {}",
                 written.etag.as_str(),
-                content.as_str()
+                ETag::of_content(&fetched.digests.md5).as_str()
             )));
         }
-        drop(fetched.memory);
         self.process.activity.moved(wanted.size);
-        Ok(wanted.size)
+        let version_id = fetched.head.version_id.or_else(|| wanted.version_id.clone());
+        drop(fetched.memory);
+        Ok((Delivery { bytes: wanted.size, version_id, losses }, written.etag))
+    }
+
+    async fn put(
+        &self,
+        fetched: &Fetched,
+        attributes: &Attributes,
+        tags: &Tags,
+        condition: &WriteCondition,
+    ) -> Result<Written, Halt> {
+        let meant = ETag::of_content(&fetched.digests.md5);
+        let store = &self.process.ports.destination;
+        self.write(condition, Some(&meant), |condition| async move {
+            store
+                .put(PutRequest {
+                    bucket: &self.pair.destination_bucket,
+                    key: &self.destination_key,
+                    body: fetched.bytes.clone(),
+                    md5: fetched.digests.md5,
+                    attributes,
+                    tags,
+                    condition: &condition,
+                })
+                .await
+        })
+        .await
+    }
+
+    /// Whether the destination does not have the storage class that the object would keep.
+    pub(super) fn lacks_class(&self, halt: &Halt, attributes: &Attributes) -> bool {
+        let own = attributes.storage_class.is_some() && self.process.config.write.storage_class.is_none();
+        own && matches!(halt, Halt::Service(error) if error.class == ErrorClass::Refused && error.code == NO_SUCH_CLASS)
     }
 }

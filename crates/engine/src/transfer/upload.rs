@@ -4,31 +4,53 @@
 //! between, an upload of ours can be told from anybody else's, and no upload is bound to the wrong source.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
-use migration_core::outcome::{Failure, FailureClass};
-use migration_core::part::PartLayout;
-use migration_core::ports::{Condition, CreateUpload, Item, Ledger, LedgerKey, ObjectStore, Queue, UploadRef, Write};
-use migration_core::records::{self, SourceIdentity, UploadRecord};
+use migration_core::outcome::{Failure, FailureClass, Losses};
+use migration_core::part::{PartLayout, PartSize};
+use migration_core::planted::{Defect, is_planted};
+use migration_core::ports::{
+    Attributes, Condition, CreateUpload, Item, Ledger, LedgerKey, ObjectStore, Queue, Span, Tags, Write,
+};
+use migration_core::records::{self, BucketRecord, SourceIdentity, Support, UploadRecord};
 use migration_core::resume::{self, ListedPart, UploadDecision};
 use tracing::info;
 
-use super::fetch::Fetched;
-use super::{Halt, Transfer, Wanted};
+use super::fetch::Opened;
+use super::{Halt, Transfer, Wanted, halt_of};
+use crate::WriteOutcome;
 use crate::gate::Access;
 use crate::uploads::{self, abort};
-use crate::{Interruption, WriteOutcome};
+
+/// How often an upload is looked for that another worker has announced.
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
 
 /// An upload that is open and ours.
 pub(super) struct Upload {
     pub id: String,
     pub layout: PartLayout,
     pub revision: u64,
+    /// Whether it was begun with a checksum named.
+    pub checksum: bool,
+    /// What could not be taken along.
+    pub losses: Losses,
+    /// The record, where uploads that nothing names may be open beside this one.
+    pub contested: Option<UploadRecord>,
     /// Parts that are already there.
     pub there: BTreeMap<u32, ETag>,
-    /// The first part's bytes, where they came with what the upload was created from.
-    pub first: Option<Fetched>,
+}
+
+/// An upload to work on, and the first part's body where it came with what the upload was created from.
+type Begun = (Upload, Option<Opened>);
+
+/// What was created at the destination.
+struct Created {
+    id: String,
+    /// Requests made.
+    tries: u32,
 }
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
@@ -37,33 +59,43 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         records::upload_key(&self.process.config.job.uid, &self.pair.destination_bucket, &self.destination_key)
     }
 
+    /// The record of this object's upload, if there is one.
+    pub(super) async fn upload_record(&self) -> Result<Option<UploadRecord>, Halt> {
+        let key = self.upload_key();
+        let item = self.process.ledger(|| self.process.ports.ledger.get(&key)).await?;
+        item.map(|item| item.read()).transpose().map_err(unreadable)
+    }
+
     /// Gives an upload to work on.
-    pub(super) async fn open(&self, wanted: &Wanted, etag: &ETag) -> Result<Upload, Halt> {
-        let source = SourceIdentity {
-            bucket: self.pair.source_bucket.clone(),
-            key: self.key.to_owned(),
-            etag: etag.clone(),
-            version_id: wanted.version_id.clone(),
-        };
-        // Bytes that were read for an upload whose announcement another worker beat; they stay good.
-        let mut first = None;
+    pub(super) async fn open(&self, wanted: &Wanted, source: &SourceIdentity) -> Result<Begun, Halt> {
+        self.has_upload.store(true, Ordering::Relaxed);
+        if is_planted(Defect::ForeignUploadAdopted)
+            && let Some(upload) = self.adopt_any(wanted).await?
+        {
+            return Ok((upload, None));
+        }
         loop {
-            let key = self.upload_key();
-            let item = self.process.ledger(|| self.process.ports.ledger.get(&key)).await?;
-            let record: Option<UploadRecord> = item.map(|item| item.read()).transpose().map_err(unreadable)?;
-            let decision = record.as_ref().map(|record| (record, resume::decide(record, &source, wanted.size)));
+            let record = self.upload_record().await?;
+            let decision = record.as_ref().map(|record| (record, resume::decide(record, source, wanted.size)));
             if let Some((record, UploadDecision::Adopt(layout))) = &decision
                 && let Some(upload) = self.adopt(record, *layout).await?
             {
-                return Ok(upload);
+                return Ok((upload, None));
             }
             if let Some((record, UploadDecision::Replace | UploadDecision::Adopt(_))) = &decision {
                 self.abort_recorded(record).await?;
             }
+            if let Some((record, UploadDecision::Unfinished)) = &decision
+                && record.wait_until > self.process.clock.now()
+            {
+                // Two workers that create at once leave uploads behind when one of them dies.
+                self.process.pause(WAIT_FOR_OTHERS).await?;
+                continue;
+            }
             let before = record.as_ref().filter(|record| record.upload_id.is_none()).cloned();
             let revision = record.map_or(0, |record| record.revision);
-            if let Some(upload) = self.begin(&source, wanted, revision, before.as_ref(), &mut first).await? {
-                return Ok(upload);
+            if let Some(begun) = self.begin(source, wanted, revision, before.as_ref()).await? {
+                return Ok(begun);
             }
         }
     }
@@ -71,25 +103,53 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Carries a recorded upload on. None where its parts are not what the record says.
     async fn adopt(&self, record: &UploadRecord, layout: PartLayout) -> Result<Option<Upload>, Halt> {
         let Some(id) = &record.upload_id else { return Ok(None) };
-        match self.list_parts(id).await {
+        match self.list_parts(id, None).await {
             Ok(listed) => Ok(resume::fitting_parts(&layout, &listed).map(|there| {
                 info!(key = self.key, parts = there.len(), of = layout.count(), "carrying an upload on");
-                Upload { id: id.clone(), layout, revision: record.revision, there, first: None }
+                Upload {
+                    id: id.clone(),
+                    layout,
+                    revision: record.revision,
+                    checksum: record.checksum,
+                    losses: record.losses,
+                    // Who began it is dead, or has company: either may have left another one.
+                    contested: Some(record.clone()),
+                    there,
+                }
             })),
             Err(Halt::UploadGone) => {
-                // Completed, or aborted by someone. The record goes, then both sides are looked at again.
-                let condition = Condition::Revision(record.revision);
-                self.process.write(&[Write::Delete { key: self.upload_key(), condition }]).await?;
+                // Completed, or aborted by someone. The record becomes an announcement, since others may have begun
+                // uploads that nothing names; then both sides are looked at again.
+                self.has_upload.store(true, Ordering::Relaxed);
+                let announced = UploadRecord {
+                    upload_id: None,
+                    revision: record.revision + 1,
+                    wait_until: 0,
+                    contested: true,
+                    ..record.clone()
+                };
+                self.record(&announced, record.revision).await?;
                 Err(Halt::UploadGone)
             }
             Err(halt) => Err(halt),
         }
     }
 
+    /// The planted defect: whatever upload is open.
+    async fn adopt_any(&self, wanted: &Wanted) -> Result<Option<Upload>, Halt> {
+        let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
+        let store = &self.process.ports.destination;
+        let open = self.process.destination(Access::object(bucket, key), || store.list_uploads(bucket, key)).await?;
+        let Some(open) = open.into_iter().next() else { return Ok(None) };
+        let Ok(layout) = PartLayout::new(wanted.size, self.process.config.transfer.part_size) else { return Ok(None) };
+        let there = self.list_parts(&open.upload_id, None).await?.into_iter().map(|p| (p.number, p.etag)).collect();
+        let losses = Losses::default();
+        Ok(Some(Upload { id: open.upload_id, layout, revision: 0, checksum: false, losses, contested: None, there }))
+    }
+
     async fn abort_recorded(&self, record: &UploadRecord) -> Result<(), Halt> {
         if let Some(upload_id) = &record.upload_id {
-            let (bucket, key) = (&record.destination_bucket, &record.destination_key);
-            abort(self.process, UploadRef { bucket, key, upload_id }).await?;
+            abort(self.process, self.upload_ref(upload_id)).await?;
         }
         Ok(())
     }
@@ -101,51 +161,150 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         wanted: &Wanted,
         revision: u64,
         unfinished: Option<&UploadRecord>,
-        first: &mut Option<Fetched>,
-    ) -> Result<Option<Upload>, Halt> {
-        let layout = PartLayout::new(wanted.size, self.process.config.transfer.part_size)
-            .map_err(|e| Halt::Failed(Failure::new(FailureClass::Refused, e.to_string())))?;
-        let fetched = match first.take() {
-            Some(fetched) => fetched,
-            None => self.fetch_part(&layout, 1, source).await?,
-        };
-        let tags = self.tags(&fetched.head).await?;
+    ) -> Result<Option<Begun>, Halt> {
+        let (layout, first) = self.first_part(source, wanted).await?;
+        let (luggage, tags) = self.luggage(&first.head).await?;
+        let known = self.process.bucket(&self.pair.destination_bucket).await?;
         let mut record = UploadRecord {
             revision: revision + 1,
             destination_bucket: self.pair.destination_bucket.clone(),
             destination_key: self.destination_key.clone(),
             source: source.clone(),
             layout,
-            by: self.process.name.clone(),
-            intended: self.process.clock.now(),
+            // Two tasks of one process write at the same time, and each must know its own word.
+            by: self.process.next_name(),
+            // An earlier announcement's upload may still be to be found: this one stands for it too.
+            intended: unfinished.map_or_else(|| self.process.clock.now(), |before| before.intended),
+            wait_until: self.process.clock.now() + records::ANNOUNCED_MS,
+            checksum: known.checksums != Support::No,
+            contested: unfinished.is_some(),
+            losses: luggage.losses,
             upload_id: None,
         };
-        if self.record(&record, revision).await? == WriteOutcome::Lost {
-            *first = Some(fetched);
+        if !is_planted(Defect::NoIntent) && self.record(&record, revision).await? == WriteOutcome::Lost {
             return Ok(None);
         }
-        let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
-        let request = CreateUpload { bucket, key, attributes: &fetched.head.attributes, tags: &tags };
-        let store = &self.process.ports.destination;
+        let announced = record.clone();
+        let created = match self.create(&mut record, &luggage.attributes, &tags, known).await {
+            Ok(created) => created,
+            Err(halt) => {
+                // Nobody needs to wait for it. Where this is not written, they do.
+                let over = UploadRecord { revision: revision + 2, wait_until: 0, ..announced };
+                let _ = self.record(&over, revision + 1).await;
+                return Err(halt);
+            }
+        };
+        // A try whose answer was lost, or a worker that died before it could record, may have left another upload. Looked
+        // for while the announcement stands: who dies here leaves it to the next.
+        let announced = unfinished.or((created.tries > 1).then_some(&announced));
+        let recorded = async {
+            if let Some(announced) = announced {
+                uploads::abort_unrecorded(self.process, announced, &created.id).await?;
+            }
+            record.upload_id = Some(created.id.clone());
+            record.revision = revision + 2;
+            let before = if is_planted(Defect::NoIntent) { revision } else { revision + 1 };
+            self.record(&record, before).await
+        };
+        match recorded.await {
+            Ok(WriteOutcome::Written) => {}
+            Ok(WriteOutcome::Lost) => {
+                abort(self.process, self.upload_ref(&created.id)).await?;
+                return Ok(None);
+            }
+            Err(halt) => {
+                // Nothing may name it any more. Where the record was written all the same, whoever reads it finds that
+                // the upload is gone; where this fails too, the announcement stands.
+                let _ = abort(self.process, self.upload_ref(&created.id)).await;
+                return Err(halt);
+            }
+        }
+        let upload = Upload {
+            id: created.id,
+            layout,
+            revision: record.revision,
+            checksum: record.checksum,
+            losses: record.losses,
+            contested: record.contested.then(|| record.clone()),
+            there: BTreeMap::new(),
+        };
+        Ok(Some((upload, Some(first))))
+    }
+
+    /// The cut of the object, and the body of its first part, whose answer says what is known of the object. Where the
+    /// part size is left to us, the source's own cut is kept if it can be told.
+    async fn first_part(&self, source: &SourceIdentity, wanted: &Wanted) -> Result<(PartLayout, Opened), Halt> {
+        let settings = &self.process.config.transfer;
+        let version = source.version_id.as_deref();
+        if settings.part_size == PartSize::Auto && source.etag.parts().is_some() {
+            let opened = self.open_body(self.want_of(Some(&source.etag), version, Span::Part(1))).await;
+            match opened {
+                Ok(opened) if opened.head.size != wanted.size => return Err(Halt::SourceChanged),
+                Ok(opened) => {
+                    let parts = opened.head.parts.unwrap_or_default();
+                    if let Some(layout) = PartLayout::of_source(wanted.size, opened.len, parts) {
+                        return Ok((layout, opened));
+                    }
+                }
+                // Services that don't know parts of objects.
+                Err(Halt::Service(error)) if error.class == ErrorClass::Refused => {}
+                Err(halt) => return Err(halt),
+            }
+        }
+        let layout = PartLayout::new(wanted.size, settings.part_size)
+            .map_err(|e| Halt::Failed(Failure::new(FailureClass::Refused, e.to_string())))?;
+        let len = layout.part(1).map_or(wanted.size, |part| part.len);
+        let span = Span::Range { offset: 0, len };
+        let opened = self.open_body(self.want_of(Some(&source.etag), version, span)).await?;
+        let same = opened.head.size == wanted.size && opened.len == len;
+        if same { Ok((layout, opened)) } else { Err(Halt::SourceChanged) }
+    }
+
+    /// Creates the upload: with a checksum named unless the service is known to refuse that, in the source's storage
+    /// class unless the service does not have it.
+    async fn create(
+        &self,
+        record: &mut UploadRecord,
+        attributes: &Attributes,
+        tags: &Tags,
+        known: BucketRecord,
+    ) -> Result<Created, Halt> {
+        let mut attributes = attributes.clone();
         let mut tries = 0;
+        loop {
+            let halt = match self.create_once(record.checksum, &attributes, tags, &mut tries).await {
+                Ok(id) => return Ok(Created { id, tries }),
+                Err(halt) => halt,
+            };
+            let refused = matches!(&halt, Halt::Service(error) if error.class == ErrorClass::Refused);
+            if self.lacks_class(&halt, &attributes) {
+                attributes.storage_class = None;
+                record.losses.lost_classes = 1;
+            } else if refused && record.checksum && known.checksums == Support::Unknown {
+                record.checksum = false;
+                let found = BucketRecord { checksums: Support::No, ..BucketRecord::default() };
+                self.process.learn(&self.pair.destination_bucket, found).await?;
+            } else {
+                return Err(halt);
+            }
+        }
+    }
+
+    pub(super) async fn create_once(
+        &self,
+        checksum: bool,
+        attributes: &Attributes,
+        tags: &Tags,
+        tries: &mut u32,
+    ) -> Result<String, Halt> {
+        let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
+        let store = &self.process.ports.destination;
+        let request = CreateUpload { bucket, key, attributes, tags, checksum };
         let create = || {
-            tries += 1;
+            *tries += 1;
             store.create_upload(request)
         };
-        let id = self.process.destination(Access::object(bucket, key), create).await?;
-        record.upload_id = Some(id.clone());
-        record.revision += 1;
-        if self.record(&record, revision + 1).await? == WriteOutcome::Lost {
-            abort(self.process, UploadRef { bucket, key, upload_id: &id }).await?;
-            *first = Some(fetched);
-            return Ok(None);
-        }
-        // A try whose answer was lost, or a worker that died before it could record, may have left another upload.
-        let announced = unfinished.or((tries > 1).then_some(&record));
-        if let Some(announced) = announced {
-            uploads::abort_unrecorded(self.process, announced, &id).await?;
-        }
-        Ok(Some(Upload { id, layout, revision: record.revision, there: BTreeMap::new(), first: Some(fetched) }))
+        Ok(self.process.destination(Access::object(bucket, key), create).await?)
     }
 
     /// Writes the record in place of the one with revision `before`; 0 = there is none.
@@ -164,22 +323,21 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         Ok(outcome)
     }
 
-    /// All parts of an upload, as the destination lists them.
-    pub(super) async fn list_parts(&self, upload_id: &str) -> Result<Vec<ListedPart>, Halt> {
-        let upload = UploadRef { bucket: &self.pair.destination_bucket, key: &self.destination_key, upload_id };
-        let mut parts = Vec::new();
-        let mut after = None;
+    /// The parts of an upload as the destination lists them: all, or up to a number after another.
+    pub(super) async fn list_parts(&self, upload_id: &str, span: Option<(u32, u32)>) -> Result<Vec<ListedPart>, Halt> {
+        let upload = self.upload_ref(upload_id);
+        let mut parts: Vec<ListedPart> = Vec::new();
+        let mut after = span.map(|(first, _)| first - 1).filter(|after| *after > 0);
         loop {
             let access = Access::object(upload.bucket, upload.key);
             let store = &self.process.ports.destination;
             let page = self.process.destination(access, || store.list_parts(upload, after)).await;
-            let page = page.map_err(|error| match error {
-                Interruption::Service(error) if error.class == ErrorClass::NoSuchUpload => Halt::UploadGone,
-                other => other.into(),
-            })?;
+            let page = page.map_err(|error| halt_of(error, || Halt::UploadGone))?;
             parts.extend(page.parts);
             after = page.next;
-            if after.is_none() {
+            let enough = span.is_some_and(|(_, last)| parts.last().is_some_and(|part| part.number >= last));
+            if after.is_none() || enough {
+                parts.retain(|part| span.is_none_or(|(first, last)| (first..=last).contains(&part.number)));
                 return Ok(parts);
             }
         }
@@ -190,6 +348,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     pub(super) async fn forget(&self, revision: u64) -> Result<(), Halt> {
         let condition = Condition::Revision(revision);
         self.process.write(&[Write::Delete { key: self.upload_key(), condition }]).await?;
+        self.has_upload.store(false, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -9,10 +9,12 @@ mod queue;
 mod report;
 mod store;
 
+use std::pin::Pin;
+
 pub use ledger::ledger_suite;
 pub use queue::{MAX_RECEIVES, TestQueue, queue_suite};
 pub use report::{CaseResult, Deviation, Failure, Outcome, Report};
-pub use store::{ODD_KEYS, StoreUnderTest, odd_keys, store_suite};
+pub use store::{BucketOwner, ODD_KEYS, OwnedBucket, StoreUnderTest, odd_keys, store_suite, version_suite};
 
 /// Ends a case with a failure where a condition does not hold.
 macro_rules! ensure {
@@ -60,12 +62,18 @@ macro_rules! ensure_class {
     };
 }
 
+/// Makes a future off the caller's stack: all the cases of a suite, with a real service's store, are more than a test's
+/// stack holds.
+fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::pin(make())
+}
+
 /// Runs cases, each with a fresh implementation, and reports them by their names.
 macro_rules! run_cases {
     ($report:expr, $make:expr, [$($module:ident::$case:ident),+ $(,)?]) => {
         $(
-            let result = match $make().await {
-                Ok(under_test) => $module::$case(&under_test).await,
+            let result = match $crate::conformance::boxed(|| $make()).await {
+                Ok(under_test) => $crate::conformance::boxed(|| $module::$case(&under_test)).await,
                 Err(failure) => Err(failure),
             };
             $report.add(stringify!($case), result);

@@ -3,11 +3,12 @@
 use migration_core::ports::Queue;
 
 use super::{
-    Failure, MAX_RECEIVES, Outcome, Report, StoreUnderTest, TestQueue, ledger_suite, queue_suite, store_suite,
+    Failure, MAX_RECEIVES, Outcome, OwnedBucket, Report, StoreUnderTest, TestQueue, ledger_suite, queue_suite,
+    store_suite, version_suite,
 };
 use crate::{
-    DeadLetter, Fault, FaultPlan, Faulty, MemoryLedger, MemoryQueue, MemoryStore, Operation, QueueSettings,
-    StoreSettings, TestClock,
+    Checksums, ConditionalWrites, DeadLetter, Fault, FaultPlan, Faulty, MemoryLedger, MemoryQueue, MemoryStore,
+    Operation, QueueSettings, StoreSettings, StreamedBodies, TestClock,
 };
 
 fn store() -> StoreUnderTest<MemoryStore> {
@@ -55,6 +56,18 @@ async fn a_faulty_store_without_faults_keeps_the_rules() {
     };
     assert_passed(&store_suite(make, &[]).await);
     assert!(plan.calls() > 2_000 && plan.injected() == 0, "{plan:?}");
+}
+
+#[tokio::test]
+async fn the_memory_store_keeps_the_rules_of_versions() {
+    let plan = FaultPlan::new();
+    let make = async || {
+        let StoreUnderTest { store, bucket } = store();
+        let owner = store.clone();
+        Ok(OwnedBucket { under_test: StoreUnderTest { store: Faulty::new(store, &plan), bucket }, owner })
+    };
+    assert_passed(&version_suite(make, &[]).await);
+    assert!(plan.calls() > 1_000 && plan.injected() == 0, "{plan:?}");
 }
 
 #[tokio::test]
@@ -114,6 +127,52 @@ async fn stores_that_break_a_rule_are_found() {
     plan.when(|call| call.operation == Operation::GetObject, Fault::Truncate(1 << 20), u32::MAX);
     let found = failed_of_store(StoreSettings::default(), &plan).await;
     assert!(found.contains(&"a_large_body_comes_whole") && found.contains(&"parts_become_an_object"), "{found:?}");
+}
+
+/// The cases that fail where a service can't do something, in the order of the suite.
+const CONDITIONS: &[&str] = &[
+    "a_put_can_ask_for_absence",
+    "a_put_can_ask_for_one_content",
+    "a_copy_can_ask_for_absence",
+    "a_copy_can_ask_for_one_content",
+    "completion_can_ask_for_absence",
+    "completion_can_ask_for_one_content",
+];
+const STREAMS: &[&str] = &[
+    "a_streamed_part_arrives_whole",
+    "an_empty_streamed_part_is_a_part",
+    "a_stream_that_breaks_stores_nothing",
+    "a_stream_that_ends_early_stores_nothing",
+    "a_stream_with_too_many_bytes_stores_nothing",
+    "checksums_of_parts_become_that_of_the_object",
+];
+const CHECKSUMS_IGNORED: &[&str] = &[
+    "checksums_of_parts_become_that_of_the_object",
+    "completion_names_every_checksum",
+    "a_wrong_checksum_of_a_part_is_refused",
+    "a_checksum_that_was_not_announced_is_refused",
+    "a_part_brings_the_checksum_announced",
+];
+const CHECKSUMS_REFUSED: &[&str] = &[
+    "checksums_of_parts_become_that_of_the_object",
+    "completion_names_every_checksum",
+    "a_wrong_checksum_of_a_part_is_refused",
+    "a_part_brings_the_checksum_announced",
+];
+
+#[tokio::test]
+async fn what_a_service_cannot_do_is_found() {
+    let settings = StoreSettings::default();
+    for (settings, expected) in [
+        (StoreSettings { conditional_writes: ConditionalWrites::Ignored, ..settings.clone() }, CONDITIONS),
+        (StoreSettings { conditional_writes: ConditionalWrites::Refused, ..settings.clone() }, CONDITIONS),
+        (StoreSettings { streamed_bodies: StreamedBodies::Refused, ..settings.clone() }, STREAMS),
+        (StoreSettings { streamed_bodies: StreamedBodies::Mangled, ..settings.clone() }, STREAMS),
+        (StoreSettings { checksums: Checksums::Ignored, ..settings.clone() }, CHECKSUMS_IGNORED),
+        (StoreSettings { checksums: Checksums::Refused, ..settings }, CHECKSUMS_REFUSED),
+    ] {
+        assert_eq!(failed_of_store(settings.clone(), &FaultPlan::new()).await, expected, "{settings:?}");
+    }
 }
 
 #[tokio::test]

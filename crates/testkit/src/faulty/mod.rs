@@ -1,10 +1,12 @@
 //! Ports that break when they are told to.
 
+mod body;
 mod plan;
 mod services;
 mod store;
 
-pub use plan::{Call, Fault, FaultPlan};
+use plan::Life;
+pub use plan::{Call, Fault, FaultPlan, ProcessId};
 
 use std::future::Future;
 
@@ -18,13 +20,20 @@ use crate::operation::Operation;
 pub struct Faulty<T> {
     inner: T,
     plan: FaultPlan,
-    incarnation: u64,
+    life: Life,
 }
 
 impl<T> Faulty<T> {
     /// Wraps a port for the process that runs now.
     pub fn new(inner: T, plan: &FaultPlan) -> Self {
-        Self { inner, plan: plan.clone(), incarnation: plan.incarnation() }
+        let life = Life { incarnation: plan.incarnation(), process: None };
+        Self { inner, plan: plan.clone(), life }
+    }
+
+    /// Wraps a port for a process of its own: what kills it kills no other.
+    pub fn of(inner: T, plan: &FaultPlan, process: ProcessId) -> Self {
+        let life = Life { incarnation: plan.incarnation(), process: Some(process) };
+        Self { inner, plan: plan.clone(), life }
     }
 
     /// The port inside, past all faults.
@@ -32,45 +41,51 @@ impl<T> Faulty<T> {
         &self.inner
     }
 
-    /// Makes one call as the plan says.
+    /// Makes one call without a body as the plan says.
     async fn call<R, E, F>(&self, operation: Operation, subject: &str, request: impl FnOnce() -> F) -> Result<R, E>
     where
         E: From<ServiceError>,
         F: Future<Output = Result<R, E>>,
     {
-        self.call_cut(operation, subject, request).await.map(|(answer, _)| answer)
+        self.alive().await;
+        let fault = self.plan.enter(operation, subject, self.life.process).fault;
+        self.broken(operation, fault, request).await
     }
 
-    /// The same, and beside the answer the number of bytes that its body is to be cut to.
-    async fn call_cut<R, E, F>(
+    /// Makes one call with a fault; those of bodies were taken out before.
+    async fn broken<R, E, F>(
         &self,
         operation: Operation,
-        subject: &str,
+        fault: Option<Fault>,
         request: impl FnOnce() -> F,
-    ) -> Result<(R, Option<u64>), E>
+    ) -> Result<R, E>
     where
         E: From<ServiceError>,
         F: Future<Output = Result<R, E>>,
     {
-        self.alive().await;
-        match self.plan.enter(operation, subject) {
-            None => request().await.map(|answer| (answer, None)),
+        match fault {
+            None => {
+                self.on_its_way().await;
+                let answer = request().await;
+                self.on_its_way().await;
+                answer
+            }
             Some(Fault::Fail(class)) => Err(injected(operation, class).into()),
+            Some(Fault::TruncateRequest(_)) => Err(injected(operation, ErrorClass::Transient).into()),
             Some(Fault::FailAfter(class)) => {
                 request().await?;
                 Err(injected(operation, class).into())
             }
-            Some(Fault::Truncate(_)) if operation != Operation::GetObject => {
+            Some(Fault::Truncate(_) | Fault::Corrupt) => {
                 request().await?;
                 Err(injected(operation, ErrorClass::Transient).into())
             }
-            Some(Fault::Truncate(bytes)) => request().await.map(|answer| (answer, Some(bytes))),
-            Some(Fault::Delay(time)) => {
+            Some(Fault::Delay(time) | Fault::Stall(_, time)) => {
                 tokio::time::sleep(time).await;
                 self.alive().await;
-                request().await.map(|answer| (answer, None))
+                request().await
             }
-            Some(Fault::Crash) => self.die().await,
+            Some(Fault::Crash | Fault::CrashDuring(_)) => self.die().await,
             Some(Fault::CrashAfter) => {
                 // Whether the service did it is never known to who dies here.
                 let _ = request().await;
@@ -79,15 +94,26 @@ impl<T> Faulty<T> {
         }
     }
 
-    /// Never comes back where the process is dead.
+    /// The time that a request or an answer takes.
+    async fn on_its_way(&self) {
+        if let Some(time) = self.plan.way() {
+            tokio::time::sleep(time).await;
+            self.alive().await;
+        }
+    }
+
+    /// Never comes back where the process is dead, and not before it goes on where it is frozen.
     async fn alive(&self) {
-        if !self.plan.is_alive(self.incarnation) {
+        while let Some(until) = self.life.process.and_then(|process| self.plan.frozen(process)) {
+            tokio::time::sleep_until(until).await;
+        }
+        if !self.plan.is_alive(self.life) {
             std::future::pending::<()>().await;
         }
     }
 
     async fn die<R>(&self) -> R {
-        self.plan.crash();
+        self.plan.end(self.life);
         std::future::pending().await
     }
 }

@@ -1,16 +1,17 @@
 //! An S3 service that breaks.
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::StreamExt;
 use migration_core::error::{ErrorClass, ServiceError};
-use migration_core::etag::ETag;
 use migration_core::ports::{
-    ByteStream, CreateUpload, GetRequest, GetResponse, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload,
-    PartsPage, PutPart, PutRequest, Tags, UploadRef, WriteCondition, Written,
+    Body, ByteStream, CompleteUpload, CopyPart, CopyRequest, CreateUpload, GetRequest, GetResponse, HeadRequest,
+    ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, Tags, UploadRef,
+    Written,
 };
 
-use super::plan::FaultPlan;
-use super::{Faulty, injected};
+use super::Faulty;
+use super::body::{Mark, Pipe, flipped, mark_of};
+use super::plan::{Action, Entered, Fault};
 use crate::operation::Operation;
 
 fn subject(bucket: &str, key: &str) -> String {
@@ -21,48 +22,40 @@ fn part_subject(upload: UploadRef<'_>, number: u32) -> String {
     format!("{}/{} {} part {number}", upload.bucket, upload.key, upload.upload_id)
 }
 
-/// What is left of a body to read, and of the bytes that may be read of it.
-struct Rest {
-    body: ByteStream,
-    left: Option<u64>,
-    ended: bool,
-}
+impl<T> Faulty<T> {
+    /// The body of a request that is held, as it arrives, and the fault that is left. Others act before it is sent.
+    fn sent(&self, bytes: Bytes, entered: Entered) -> (Bytes, Option<Fault>) {
+        for (_, action) in entered.actions {
+            self.plan.acted();
+            action();
+        }
+        match entered.fault {
+            Some(Fault::Corrupt) => (flipped(&bytes), None),
+            fault => (bytes, fault),
+        }
+    }
 
-impl Rest {
-    async fn next(&mut self) -> Option<Result<Bytes, ServiceError>> {
-        if self.ended {
-            return None;
-        }
-        let Some(left) = self.left else { return self.body.next().await };
-        if left == 0 {
-            self.ended = true;
-            return Some(Err(injected(Operation::GetObject, ErrorClass::Transient)));
-        }
-        let piece = match self.body.next().await {
-            Some(Ok(piece)) => piece,
-            // Shorter than the cut: it breaks where it ends.
-            None => {
-                self.ended = true;
-                return Some(Err(injected(Operation::GetObject, ErrorClass::Transient)));
-            }
-            failed => return failed,
-        };
-        let length = (piece.len() as u64).min(left);
-        self.left = Some(left - length);
-        Some(Ok(piece.slice(..usize::try_from(length).unwrap_or(piece.len()))))
+    /// A body on its way, with what happens to it.
+    fn pipe(
+        &self,
+        body: ByteStream,
+        operation: Operation,
+        fault: Option<(u64, Mark)>,
+        actions: Vec<(u64, Action)>,
+    ) -> ByteStream {
+        Pipe::new(body, operation, self.plan.clone(), self.life).with(fault, actions)
     }
 }
 
-/// The body, cut where asked, that stands still once the process that reads it is dead.
-fn wrap(body: ByteStream, cut: Option<u64>, plan: FaultPlan, incarnation: u64) -> ByteStream {
-    let rest = Rest { body, left: cut, ended: false };
-    let pieces = stream::unfold((rest, plan), move |(mut rest, plan)| async move {
-        if !plan.is_alive(incarnation) {
-            std::future::pending::<()>().await;
+/// A damaged body with a checksum behind it: the service gets all of it, and stores nothing.
+async fn refuse_damaged(mut body: ByteStream) -> ServiceError {
+    while let Some(piece) = body.next().await {
+        if let Err(error) = piece {
+            return error;
         }
-        rest.next().await.map(|piece| (piece, (rest, plan)))
-    });
-    pieces.boxed()
+    }
+    let message = "the CRC64NVME you specified did not match the calculated checksum";
+    ServiceError::new(ErrorClass::Transient, Operation::PutPart.as_str(), "BadDigest", message)
 }
 
 impl<T: ObjectStore> ObjectStore for Faulty<T> {
@@ -71,16 +64,23 @@ impl<T: ObjectStore> ObjectStore for Faulty<T> {
         self.call(Operation::ListObjects, &subject, || self.inner.list(request)).await
     }
 
-    async fn get(&self, request: GetRequest<'_>) -> Result<GetResponse, ServiceError> {
-        let subject = subject(request.bucket, request.key);
-        let call = self.call_cut(Operation::GetObject, &subject, || self.inner.get(request));
-        let (response, cut) = call.await?;
-        let body = wrap(response.body, cut, self.plan.clone(), self.incarnation);
-        Ok(GetResponse { head: response.head, body })
+    async fn list_versions(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
+        let subject = subject(request.bucket, request.prefix);
+        self.call(Operation::ListVersions, &subject, || self.inner.list_versions(request)).await
     }
 
-    async fn head(&self, bucket: &str, key: &str) -> Result<Option<ObjectHead>, ServiceError> {
-        self.call(Operation::HeadObject, &subject(bucket, key), || self.inner.head(bucket, key)).await
+    async fn get(&self, request: GetRequest<'_>) -> Result<GetResponse, ServiceError> {
+        const GET: Operation = Operation::GetObject;
+        self.alive().await;
+        let entered = self.plan.enter(GET, &subject(request.bucket, request.key), self.life.process);
+        let (fault, mark) = mark_of(entered.fault, GET);
+        let GetResponse { head, len, body } = self.broken(GET, fault, || self.inner.get(request)).await?;
+        Ok(GetResponse { head, len, body: self.pipe(body, GET, mark, entered.actions) })
+    }
+
+    async fn head(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, ServiceError> {
+        let subject = subject(request.bucket, request.key);
+        self.call(Operation::HeadObject, &subject, || self.inner.head(request)).await
     }
 
     async fn tags(&self, bucket: &str, key: &str, version_id: Option<&str>) -> Result<Tags, ServiceError> {
@@ -89,8 +89,16 @@ impl<T: ObjectStore> ObjectStore for Faulty<T> {
     }
 
     async fn put(&self, request: PutRequest<'_>) -> Result<Written, ServiceError> {
+        const PUT: Operation = Operation::PutObject;
+        self.alive().await;
+        let entered = self.plan.enter(PUT, &subject(request.bucket, request.key), self.life.process);
+        let (body, fault) = self.sent(request.body, entered);
+        self.broken(PUT, fault, || self.inner.put(PutRequest { body, ..request })).await
+    }
+
+    async fn copy(&self, request: CopyRequest<'_>) -> Result<Written, ServiceError> {
         let subject = subject(request.bucket, request.key);
-        self.call(Operation::PutObject, &subject, || self.inner.put(request)).await
+        self.call(Operation::CopyObject, &subject, || self.inner.copy(request)).await
     }
 
     async fn create_upload(&self, request: CreateUpload<'_>) -> Result<String, ServiceError> {
@@ -99,8 +107,31 @@ impl<T: ObjectStore> ObjectStore for Faulty<T> {
     }
 
     async fn put_part(&self, request: PutPart<'_>) -> Result<Written, ServiceError> {
+        const PART: Operation = Operation::PutPart;
+        self.alive().await;
+        let entered = self.plan.enter(PART, &part_subject(request.upload, request.number), self.life.process);
+        let PutPart { upload, number, body, checksum } = request;
+        let (body, fault) = match body {
+            Body::Held { bytes, md5 } => {
+                let (bytes, fault) = self.sent(bytes, entered);
+                (Body::Held { bytes, md5 }, fault)
+            }
+            Body::Streamed { stream, len } => {
+                let (fault, mark) = mark_of(entered.fault, PART);
+                let damaged = checksum && matches!(mark, Some((_, Mark::Flip)));
+                let stream = self.pipe(stream, PART, mark, entered.actions);
+                if damaged {
+                    return Err(refuse_damaged(stream).await);
+                }
+                (Body::Streamed { stream, len }, fault)
+            }
+        };
+        self.broken(PART, fault, || self.inner.put_part(PutPart { upload, number, body, checksum })).await
+    }
+
+    async fn copy_part(&self, request: CopyPart<'_>) -> Result<Written, ServiceError> {
         let subject = part_subject(request.upload, request.number);
-        self.call(Operation::PutPart, &subject, || self.inner.put_part(request)).await
+        self.call(Operation::CopyPart, &subject, || self.inner.copy_part(request)).await
     }
 
     async fn list_parts(&self, upload: UploadRef<'_>, after: Option<u32>) -> Result<PartsPage, ServiceError> {
@@ -108,15 +139,9 @@ impl<T: ObjectStore> ObjectStore for Faulty<T> {
         self.call(Operation::ListParts, &subject, || self.inner.list_parts(upload, after)).await
     }
 
-    async fn complete_upload(
-        &self,
-        upload: UploadRef<'_>,
-        parts: &[(u32, ETag)],
-        condition: &WriteCondition,
-    ) -> Result<Written, ServiceError> {
-        let subject = subject(upload.bucket, upload.key);
-        let request = || self.inner.complete_upload(upload, parts, condition);
-        self.call(Operation::CompleteUpload, &subject, request).await
+    async fn complete_upload(&self, request: CompleteUpload<'_>) -> Result<Written, ServiceError> {
+        let subject = subject(request.upload.bucket, request.upload.key);
+        self.call(Operation::CompleteUpload, &subject, || self.inner.complete_upload(request)).await
     }
 
     async fn abort_upload(&self, upload: UploadRef<'_>) -> Result<(), ServiceError> {

@@ -1,31 +1,17 @@
-//! Buckets, and what is checked of every request.
+//! Buckets, and how objects become visible in them.
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use futures::StreamExt;
-use md5::{Digest, Md5};
-use migration_core::compare::ListedObject;
 use migration_core::error::{ErrorClass, ServiceError, SideFault};
-use migration_core::etag::{ETag, Md5Digest};
-use migration_core::ports::{
-    Attributes, ByteStream, GetRequest, GetResponse, ListPage, ListRequest, ObjectHead, PutRequest, Tags,
-    WriteCondition, Written,
-};
+use migration_core::etag::ETag;
+use migration_core::ports::{Attributes, CopyRequest, CopySource, HeadRequest, ObjectHead, PutRequest, Written};
 
-use super::object::{StoredObject, WriteLogEntry};
+use super::checks::{check_condition, check_md5, check_new, check_readable, copied, error, not_implemented, refused};
+use super::object::{StoredObject, WriteLogEntry, crc64nvme, md5};
+use super::settings::{BucketSettings, Checksums, StoreSettings, Versioning};
 use super::upload::Upload;
-use super::{BucketSettings, StoreSettings};
+use super::versions::Versions;
 use crate::operation::Operation;
-
-/// Longest key, in bytes. Source: "Creating object key names" in the S3 user guide.
-const MAX_KEY: usize = 1_024;
-/// Most tags of an object. Source: "Object tagging" in the S3 user guide.
-const MAX_TAGS: usize = 10;
-/// Bytes of user metadata, names and values together. Source: "Working with object metadata" in the S3 user guide.
-const MAX_METADATA: usize = 2 << 10;
-/// How continuation tokens start, so that no caller takes one for a key.
-const TOKEN: &str = "page-after:";
 
 /// All buckets.
 #[derive(Debug, Default)]
@@ -38,47 +24,11 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 pub(super) struct Bucket {
     pub(super) settings: BucketSettings,
-    /// Versions by key, the current one last; never empty.
-    pub(super) objects: BTreeMap<String, Vec<StoredObject>>,
+    /// Versions by key; no key has none.
+    pub(super) objects: BTreeMap<String, Versions>,
     pub(super) uploads: BTreeMap<String, Upload>,
     pub(super) log: Vec<WriteLogEntry>,
-}
-
-/// An error in the service's words.
-pub(super) fn error(operation: Operation, class: ErrorClass, code: &str, message: &str) -> ServiceError {
-    ServiceError::new(class, operation.as_str(), code, message)
-}
-
-/// Checks a body against the MD5 that was sent with it. The body was broken on its way: it can be sent again.
-pub(super) fn check_md5(operation: Operation, body: &Bytes, md5: &Md5Digest) -> Result<(), ServiceError> {
-    if Md5Digest::from(Md5::digest(body)) == *md5 {
-        return Ok(());
-    }
-    let message = "the Content-MD5 you specified did not match what we received";
-    Err(error(operation, ErrorClass::Transient, "BadDigest", message))
-}
-
-/// Checks what every write brings along.
-pub(super) fn check_new(
-    operation: Operation,
-    key: &str,
-    attributes: &Attributes,
-    tags: &Tags,
-) -> Result<(), ServiceError> {
-    let refused = |code: &str, message: &str| Err(error(operation, ErrorClass::Refused, code, message));
-    if key.is_empty() {
-        return refused("InvalidArgument", "the key is empty");
-    }
-    if key.len() > MAX_KEY {
-        return refused("KeyTooLongError", "your key is too long");
-    }
-    if tags.len() > MAX_TAGS {
-        return refused("BadRequest", "object tags cannot be greater than 10");
-    }
-    if attributes.metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_METADATA {
-        return refused("MetadataTooLarge", "your metadata headers exceed the maximum allowed metadata size");
-    }
-    Ok(())
+    last: u64,
 }
 
 impl State {
@@ -95,158 +45,155 @@ impl State {
     }
 
     /// S3 answers a HEAD without a body, so that a missing bucket looks like a missing key.
-    pub(super) fn head(&self, bucket: &str, key: &str) -> Option<ObjectHead> {
-        self.buckets.get(bucket)?.current(key).map(StoredObject::head)
+    pub(super) fn head(&self, request: HeadRequest<'_>) -> Option<ObjectHead> {
+        let versions = self.buckets.get(request.bucket)?.objects.get(request.key)?;
+        let object = match request.version_id {
+            None => versions.current(),
+            Some(id) => versions.find(id)?.object.as_ref(),
+        };
+        object.map(|object| ObjectHead { checksum: object.checksum.filter(|_| request.checksum), ..object.head() })
+    }
+
+    /// What a copy is made of, if it is what was asked for.
+    pub(super) fn copy_source(
+        &mut self,
+        operation: Operation,
+        source: CopySource<'_>,
+    ) -> Result<StoredObject, ServiceError> {
+        let object = self.bucket(operation, source.bucket)?.find(operation, source.key, source.version_id)?;
+        check_readable(operation, object, Some(source.if_match))?;
+        Ok(object.clone())
+    }
+
+    pub(super) fn copy(
+        &mut self,
+        request: CopyRequest<'_>,
+        settings: &StoreSettings,
+        now: i64,
+    ) -> Result<Written, ServiceError> {
+        let source = self.copy_source(Operation::CopyObject, request.source)?;
+        let onto_itself = (request.source.bucket, request.source.key) == (request.bucket, request.key);
+        let same_class = source.attributes.storage_class == request.attributes.storage_class;
+        if onto_itself && same_class && request.source.version_id.is_none() {
+            let message = "this copy request is illegal: it copies an object to itself and changes nothing";
+            return Err(refused(Operation::CopyObject, "InvalidRequest", message));
+        }
+        self.bucket(Operation::CopyObject, request.bucket)?.copy(request, &source, settings, now)
     }
 }
 
 impl Bucket {
     pub(super) fn current(&self, key: &str) -> Option<&StoredObject> {
-        self.objects.get(key)?.last()
+        self.objects.get(key)?.current()
     }
 
-    /// Makes an object visible and gives the ETag that it has here.
-    pub(super) fn store(&mut self, key: &str, mut object: StoredObject) -> ETag {
-        let count = self.log.len() + 1;
+    /// A number that nothing in this bucket had before.
+    pub(super) fn next(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// Makes an object visible and gives what it has become here.
+    pub(super) fn store(&mut self, key: &str, mut object: StoredObject) -> StoredObject {
+        let number = self.next();
         if self.settings.opaque_etags {
-            object.etag = ETag::of_content(&Md5::digest(format!("{key}/{count}")).into());
+            object.etag = opaque(&format!("{key}/{number}"), object.parts.len());
+            object.etag_is_md5 = false;
         }
-        let etag = object.etag.clone();
-        self.log.push(WriteLogEntry { key: key.to_owned(), etag: etag.clone(), at: object.modified });
+        self.log.push(WriteLogEntry {
+            key: key.to_owned(),
+            etag: object.etag.clone(),
+            at: object.modified,
+            content: object.content.clone(),
+        });
+        object.version_id = (self.settings.versioning == Versioning::Enabled).then(|| format!("version-{number}"));
+        self.objects.entry(key.to_owned()).or_default().push(object.clone());
+        object
+    }
+
+    /// Deletes a key as a request without a version does, and gives the id of the delete marker, if that has one.
+    pub(super) fn delete(&mut self, key: &str) -> Option<String> {
+        let id = format!("version-{}", self.next());
         let versions = self.objects.entry(key.to_owned()).or_default();
-        if self.settings.versioned {
-            object.version_id = Some(format!("version-{count}"));
-        } else {
-            versions.clear();
+        let marker = versions.delete(self.settings.versioning, id);
+        if versions.is_empty() {
+            self.objects.remove(key);
         }
-        versions.push(object);
-        etag
+        marker
     }
 
-    pub(super) fn written(&self, etag: ETag) -> Written {
-        Written { etag, etag_is_md5: !self.settings.opaque_etags }
-    }
-
-    fn find(&self, operation: Operation, key: &str, version_id: Option<&str>) -> Result<&StoredObject, ServiceError> {
-        let found = match version_id {
-            None => self.current(key),
-            Some(id) => self.objects.get(key).and_then(|all| all.iter().find(|v| v.version_id.as_deref() == Some(id))),
-        };
-        let code = if version_id.is_some() { "NoSuchVersion" } else { "NoSuchKey" };
-        found.ok_or_else(|| error(operation, ErrorClass::NoSuchKey, code, "the specified key does not exist"))
-    }
-
-    pub(super) fn list(&self, request: ListRequest<'_>, page: usize) -> Result<ListPage, ServiceError> {
-        let after = match request.continuation {
-            Some(token) => Some(token.strip_prefix(TOKEN).ok_or_else(|| {
-                let message = "the continuation token provided is incorrect";
-                error(Operation::ListObjects, ErrorClass::Refused, "InvalidArgument", message)
-            })?),
-            None => request.start_after,
-        };
-        let mut keys = self
-            .objects
-            .iter()
-            .filter(|(key, _)| key.starts_with(request.prefix) && after.is_none_or(|after| key.as_str() > after));
-        let objects: Vec<ListedObject> = keys
-            .by_ref()
-            .take(page.max(1))
-            .filter_map(|(key, versions)| versions.last().map(|object| listed(key, object)))
-            .collect();
-        let more = keys.next().is_some();
-        let continuation = objects.last().filter(|_| more).map(|last| format!("{TOKEN}{}", last.key));
-        Ok(ListPage { objects, continuation })
-    }
-
-    pub(super) fn get(&self, request: GetRequest<'_>, settings: &StoreSettings) -> Result<GetResponse, ServiceError> {
-        const GET: Operation = Operation::GetObject;
-        let object = self.find(GET, request.key, request.version_id)?;
-        if request.if_match.is_some_and(|etag| *etag != object.etag) {
-            let message = "at least one of the pre-conditions you specified did not hold";
-            return Err(error(GET, ErrorClass::PreconditionFailed, "PreconditionFailed", message));
+    /// Removes one version for good; `null` names the one without an id.
+    pub(super) fn delete_version(&mut self, key: &str, id: &str) {
+        let Some(versions) = self.objects.get_mut(key) else { return };
+        versions.remove(id);
+        if versions.is_empty() {
+            self.objects.remove(key);
         }
-        if object.is_archived() {
-            let message = "the operation is not valid for the object's storage class";
-            return Err(error(GET, ErrorClass::Archived, "InvalidObjectState", message));
-        }
-        let content = match request.range {
-            None => object.content.clone(),
-            Some((first, count)) => slice(&object.content, first, count).ok_or_else(|| {
-                let message = "the requested range is not satisfiable";
-                error(GET, ErrorClass::Refused, "InvalidRange", message)
-            })?,
-        };
-        Ok(GetResponse { head: object.head(), body: body(content, settings.chunk) })
     }
 
-    pub(super) fn tags(&self, key: &str, version_id: Option<&str>) -> Result<Tags, ServiceError> {
-        self.find(Operation::GetTags, key, version_id).map(|object| object.tags.clone())
-    }
-
-    pub(super) fn put(&mut self, request: &PutRequest<'_>, now: i64) -> Result<Written, ServiceError> {
+    pub(super) fn put(
+        &mut self,
+        request: &PutRequest<'_>,
+        settings: &StoreSettings,
+        now: i64,
+    ) -> Result<Written, ServiceError> {
         const PUT: Operation = Operation::PutObject;
-        check_new(PUT, request.key, request.attributes, request.tags)?;
+        check_new(PUT, request.key, request.attributes, request.tags, &self.settings, now)?;
         check_md5(PUT, &request.body, &request.md5)?;
-        self.check_condition(PUT, request.key, request.condition)?;
-        let etag = ETag::of_content(&request.md5);
-        let object = StoredObject::new(copied(&request.body), etag, request.attributes, request.tags, now);
-        let etag = self.store(request.key, object);
-        Ok(self.written(etag))
+        check_condition(PUT, request.condition, self.current(request.key), settings.conditional_writes)?;
+        let attributes = writable(request.attributes);
+        let object = StoredObject::new(copied(&request.body), &attributes, request.tags, now);
+        Ok(self.store(request.key, with_checksum(object, settings)).written())
     }
 
-    /// S3 answers `If-Match` on nothing with 404; the adapters tell it as what it is, a condition that does not hold.
-    /// Source: "How to prevent object overwrites with conditional writes" in the S3 user guide.
-    pub(super) fn check_condition(
-        &self,
-        operation: Operation,
-        key: &str,
-        condition: &WriteCondition,
-    ) -> Result<(), ServiceError> {
-        let failed = || {
-            let message = "at least one of the pre-conditions you specified did not hold";
-            Err(error(operation, ErrorClass::PreconditionFailed, "PreconditionFailed", message))
+    /// Headers, metadata and tags are the source's; what is not the default of a copy is as asked for. The ETag is
+    /// that of an object put whole, however the source was uploaded.
+    /// Source: `CopyObject` in the S3 API reference.
+    fn copy(
+        &mut self,
+        request: CopyRequest<'_>,
+        source: &StoredObject,
+        settings: &StoreSettings,
+        now: i64,
+    ) -> Result<Written, ServiceError> {
+        const COPY: Operation = Operation::CopyObject;
+        let given = request.attributes;
+        let attributes = Attributes {
+            storage_class: given.storage_class.clone(),
+            website_redirect: given.website_redirect.clone(),
+            lock: given.lock.clone(),
+            ..source.attributes.clone()
         };
-        match (condition, self.current(key)) {
-            (WriteCondition::Absent, Some(_)) | (WriteCondition::Matches(_), None) => failed(),
-            (WriteCondition::Matches(etag), Some(object)) if object.etag != *etag => failed(),
-            _ => Ok(()),
+        check_new(COPY, request.key, &attributes, &source.tags, &self.settings, now)?;
+        if source.size() > settings.copy_limit {
+            let message = "the specified copy source is larger than the maximum allowable size for a copy source";
+            return Err(refused(COPY, "InvalidRequest", message));
         }
+        check_condition(COPY, request.condition, self.current(request.key), settings.conditional_writes)?;
+        let object = StoredObject::new(source.content.clone(), &attributes, &source.tags, now);
+        Ok(self.store(request.key, with_checksum(object, settings)).written())
     }
 }
 
-/// A copy of its own, so that a small body doesn't keep the buffer alive that it was cut from.
-pub(super) fn copied(body: &Bytes) -> Bytes {
-    Bytes::copy_from_slice(body)
+/// What a client can write of attributes: not what it was only told the number of.
+pub(super) fn writable(attributes: &Attributes) -> Attributes {
+    Attributes { missing_metadata: 0, ..attributes.clone() }
 }
 
-/// Listings show whole seconds.
-pub(super) fn whole_seconds(millis: i64) -> i64 {
-    millis - millis.rem_euclid(1_000)
+/// S3 adds CRC-64/NVME to what is written without a checksum.
+/// Source: "Checking object integrity for data at rest" in the S3 user guide.
+pub(super) fn with_checksum(mut object: StoredObject, settings: &StoreSettings) -> StoredObject {
+    object.checksum = (settings.checksums == Checksums::Kept).then(|| crc64nvme(&object.content));
+    object
 }
 
-fn listed(key: &str, object: &StoredObject) -> ListedObject {
-    ListedObject {
-        key: key.to_owned(),
-        size: object.size(),
-        etag: Some(object.etag.clone()),
-        modified: whole_seconds(object.modified),
-    }
+/// An ETag that tells nothing of the content.
+pub(super) fn opaque(name: &str, parts: usize) -> ETag {
+    let plain = ETag::of_content(&md5(name.as_bytes()));
+    if parts == 0 { plain } else { ETag::new(&format!("{}-{parts}", plain.as_str())) }
 }
 
-/// The bytes from `first`, at most `count` of them; none where the range holds no byte of the content.
-fn slice(content: &Bytes, first: u64, count: u64) -> Option<Bytes> {
-    let size = content.len() as u64;
-    if first >= size || count == 0 {
-        return None;
-    }
-    let end = first.saturating_add(count).min(size);
-    Some(content.slice(usize::try_from(first).ok()?..usize::try_from(end).ok()?))
-}
-
-fn body(content: Bytes, chunk: usize) -> ByteStream {
-    let pieces = futures::stream::unfold(content, move |mut rest| async move {
-        let piece = rest.split_to(chunk.max(1).min(rest.len()));
-        (!piece.is_empty()).then_some((Ok(piece), rest))
-    });
-    pieces.boxed()
+/// Refuses a request that names a checksum, where the service knows none.
+pub(super) fn check_checksum(operation: Operation, named: bool, settings: &StoreSettings) -> Result<(), ServiceError> {
+    if named && settings.checksums == Checksums::Refused { Err(not_implemented(operation)) } else { Ok(()) }
 }

@@ -1,18 +1,19 @@
-//! Multipart uploads.
+//! Multipart uploads up to their completion.
 
 use std::collections::BTreeMap;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::{ETag, Md5Digest};
 use migration_core::ports::{
-    Attributes, CreateUpload, OpenUpload, PartsPage, PutPart, Tags, UploadRef, WriteCondition, Written,
+    Attributes, Checksum, CopyPart, CreateUpload, OpenUpload, PartsPage, Tags, UploadRef, Written,
 };
 use migration_core::resume::ListedPart;
 
-use super::StoreSettings;
-use super::object::StoredObject;
-use super::state::{Bucket, check_md5, check_new, copied, error, whole_seconds};
+use super::checks::{check_new, copied, error, refused, whole_seconds};
+use super::object::{StoredObject, crc64nvme, md5};
+use super::settings::{Checksums, StoreSettings};
+use super::state::{Bucket, opaque, writable};
 use crate::operation::Operation;
 
 /// Highest number of a part. Source: "Multipart upload limits" in the S3 user guide.
@@ -22,33 +23,25 @@ const MAX_PARTS: u32 = 10_000;
 #[derive(Debug)]
 pub(super) struct Upload {
     pub(super) key: String,
+    pub(super) attributes: Attributes,
+    pub(super) tags: Tags,
+    /// CRC-64/NVME was named when it was begun, and is kept.
+    pub(super) checksum: bool,
+    pub(super) parts: BTreeMap<u32, Part>,
     initiator: String,
     initiated: i64,
-    attributes: Attributes,
-    tags: Tags,
-    parts: BTreeMap<u32, Part>,
 }
 
+/// A part of an open upload.
 #[derive(Debug)]
-struct Part {
-    content: Bytes,
-    md5: Md5Digest,
-    etag: ETag,
+pub(super) struct Part {
+    pub(super) content: Bytes,
+    pub(super) md5: Md5Digest,
+    pub(super) etag: ETag,
+    pub(super) checksum: Option<Checksum>,
 }
 
 impl Upload {
-    pub(super) fn new(request: CreateUpload<'_>, initiator: &str, now: i64) -> Result<Self, ServiceError> {
-        check_new(Operation::CreateUpload, request.key, request.attributes, request.tags)?;
-        Ok(Self {
-            key: request.key.to_owned(),
-            initiator: initiator.to_owned(),
-            initiated: now,
-            attributes: request.attributes.clone(),
-            tags: request.tags.clone(),
-            parts: BTreeMap::new(),
-        })
-    }
-
     fn page(&self, after: Option<u32>, page: usize) -> PartsPage {
         let mut rest = self.parts.iter().filter(|(number, _)| **number > after.unwrap_or(0));
         let parts: Vec<ListedPart> = rest
@@ -58,66 +51,119 @@ impl Upload {
                 number: *number,
                 size: part.content.len() as u64,
                 etag: part.etag.clone(),
+                checksum: part.checksum,
             })
             .collect();
         let more = rest.next().is_some();
         let next = parts.last().filter(|_| more).map(|last| last.number);
         PartsPage { parts, next, initiator: Some(self.initiator.clone()) }
     }
+}
 
-    /// The parts to make an object of, or why the service refuses the list.
-    /// Source: errors of `CompleteMultipartUpload` in the S3 API reference.
-    fn chosen(&self, wanted: &[(u32, ETag)], minimum: u64) -> Result<Vec<&Part>, ServiceError> {
-        let refused = |code: &str, message: &str| error(Operation::CompleteUpload, ErrorClass::Refused, code, message);
-        if wanted.is_empty() {
-            return Err(refused("MalformedXML", "you must specify at least one part"));
-        }
-        if wanted.iter().zip(wanted.iter().skip(1)).any(|((a, _), (b, _))| a >= b) {
-            return Err(refused("InvalidPartOrder", "the list of parts was not in ascending order"));
-        }
-        let mut chosen = Vec::with_capacity(wanted.len());
-        for (number, etag) in wanted {
-            // Replaced since it was listed: the list can be read again.
-            let message = "one or more of the specified parts could not be found";
-            let part = self.parts.get(number).filter(|part| part.etag == *etag);
-            chosen.push(
-                part.ok_or_else(|| error(Operation::CompleteUpload, ErrorClass::Transient, "InvalidPart", message))?,
-            );
-        }
-        let last = chosen.len() - 1;
-        if chosen.iter().take(last).any(|part| (part.content.len() as u64) < minimum) {
-            let message = "your proposed upload is smaller than the minimum allowed object size";
-            return Err(refused("EntityTooSmall", message));
-        }
-        Ok(chosen)
+/// Checks that a part brings a checksum along if, and only if, its upload was begun with one.
+/// Source: `UploadPart` in the S3 API reference, "must be the same for all parts and it match the checksum value
+/// supplied in the `CreateMultipartUpload` request".
+fn check_named(upload: &Upload, checksum: bool, settings: &StoreSettings) -> Result<(), ServiceError> {
+    if settings.checksums == Checksums::Ignored || upload.checksum == checksum {
+        return Ok(());
     }
+    let name = |named| if named { "crc64nvme" } else { "null" };
+    let message = format!(
+        "checksum type mismatch occurred, expected checksum type: {}, actual checksum type: {}",
+        name(upload.checksum),
+        name(checksum)
+    );
+    Err(refused(Operation::PutPart, "InvalidRequest", &message))
 }
 
 impl Bucket {
-    fn upload(&mut self, operation: Operation, upload: UploadRef<'_>) -> Result<&mut Upload, ServiceError> {
+    pub(super) fn upload(&mut self, operation: Operation, upload: UploadRef<'_>) -> Result<&mut Upload, ServiceError> {
         self.uploads.get_mut(upload.upload_id).filter(|found| found.key == upload.key).ok_or_else(|| {
             error(operation, ErrorClass::NoSuchUpload, "NoSuchUpload", "the specified upload does not exist")
         })
     }
 
-    pub(super) fn put_part(&mut self, request: &PutPart<'_>) -> Result<Written, ServiceError> {
-        const PART: Operation = Operation::PutPart;
-        let count = self.log.len() + self.uploads.values().map(|upload| upload.parts.len()).sum::<usize>();
-        let opaque = self.settings.opaque_etags;
-        let upload = self.upload(PART, request.upload)?;
-        if !(1..=MAX_PARTS).contains(&request.number) {
-            let message = "part number must be an integer between 1 and 10000, inclusive";
-            return Err(error(PART, ErrorClass::Refused, "InvalidArgument", message));
-        }
-        check_md5(PART, &request.body, &request.md5)?;
-        let etag = if opaque {
-            ETag::new(&format!("{:032x}", u64::from(request.number) << 32 | count as u64))
-        } else {
-            ETag::of_content(&request.md5)
+    /// Checks that an upload is open.
+    pub(super) fn check_upload(&mut self, operation: Operation, upload: UploadRef<'_>) -> Result<(), ServiceError> {
+        self.upload(operation, upload).map(|_| ())
+    }
+
+    pub(super) fn begin(
+        &mut self,
+        id: String,
+        request: CreateUpload<'_>,
+        initiator: &str,
+        settings: &StoreSettings,
+        now: i64,
+    ) -> Result<(), ServiceError> {
+        let (attributes, tags) = (request.attributes, request.tags);
+        check_new(Operation::CreateUpload, request.key, attributes, tags, &self.settings, now)?;
+        let upload = Upload {
+            key: request.key.to_owned(),
+            attributes: writable(attributes),
+            tags: tags.clone(),
+            checksum: request.checksum && settings.checksums == Checksums::Kept,
+            parts: BTreeMap::new(),
+            initiator: initiator.to_owned(),
+            initiated: now,
         };
-        let part = Part { content: copied(&request.body), md5: request.md5, etag: etag.clone() };
-        upload.parts.insert(request.number, part);
-        Ok(self.written(etag))
+        self.uploads.insert(id, upload);
+        Ok(())
+    }
+
+    pub(super) fn put_part(
+        &mut self,
+        upload: UploadRef<'_>,
+        number: u32,
+        content: Bytes,
+        checksum: bool,
+        settings: &StoreSettings,
+    ) -> Result<Written, ServiceError> {
+        check_named(self.upload(Operation::PutPart, upload)?, checksum, settings)?;
+        self.keep_part(Operation::PutPart, upload, number, content)
+    }
+
+    /// The bytes asked for are all there, or the copy is refused.
+    /// Source: `UploadPartCopy` in the S3 API reference.
+    pub(super) fn copy_part(
+        &mut self,
+        request: CopyPart<'_>,
+        source: &StoredObject,
+        settings: &StoreSettings,
+    ) -> Result<Written, ServiceError> {
+        const COPY: Operation = Operation::CopyPart;
+        let end = request.offset.checked_add(request.len).filter(|end| request.len > 0 && *end <= source.size());
+        let range = end.and_then(|end| Some(usize::try_from(request.offset).ok()?..usize::try_from(end).ok()?));
+        let Some(range) = range else {
+            return Err(refused(COPY, "InvalidArgument", "the range is not valid for the source object"));
+        };
+        if request.len > settings.copy_limit {
+            let message = "the specified copy source is larger than the maximum allowable size for a copy source";
+            return Err(refused(COPY, "InvalidRequest", message));
+        }
+        self.keep_part(COPY, request.upload, request.number, copied(&source.content.slice(range)))
+    }
+
+    /// Puts a part in place of one with its number. Its ETag tells nothing where the bucket's do not.
+    fn keep_part(
+        &mut self,
+        operation: Operation,
+        upload: UploadRef<'_>,
+        number: u32,
+        content: Bytes,
+    ) -> Result<Written, ServiceError> {
+        let (unique, etag_is_md5) = (self.next(), !self.settings.opaque_etags);
+        let upload = self.upload(operation, upload)?;
+        if !(1..=MAX_PARTS).contains(&number) {
+            let message = "part number must be an integer between 1 and 10000, inclusive";
+            return Err(refused(operation, "InvalidArgument", message));
+        }
+        let md5 = md5(&content);
+        let name = format!("{} part {number}/{unique}", upload.key);
+        let etag = if etag_is_md5 { ETag::of_content(&md5) } else { opaque(&name, 0) };
+        let checksum = upload.checksum.then(|| crc64nvme(&content));
+        upload.parts.insert(number, Part { content, md5, etag: etag.clone(), checksum });
+        Ok(Written { etag, etag_is_md5, checksum, version_id: None })
     }
 
     pub(super) fn list_parts(
@@ -127,28 +173,6 @@ impl Bucket {
         page: usize,
     ) -> Result<PartsPage, ServiceError> {
         Ok(self.upload(Operation::ListParts, upload)?.page(after, page))
-    }
-
-    pub(super) fn complete(
-        &mut self,
-        upload: UploadRef<'_>,
-        parts: &[(u32, ETag)],
-        condition: &WriteCondition,
-        settings: &StoreSettings,
-        now: i64,
-    ) -> Result<Written, ServiceError> {
-        let found = self.upload(Operation::CompleteUpload, upload)?;
-        let chosen = found.chosen(parts, settings.minimum_part)?;
-        let etag = ETag::of_parts(chosen.iter().map(|part| &part.md5));
-        let mut content = BytesMut::with_capacity(chosen.iter().map(|part| part.content.len()).sum());
-        for part in chosen {
-            content.extend_from_slice(&part.content);
-        }
-        let object = StoredObject::new(content.freeze(), etag, &found.attributes, &found.tags, now);
-        self.check_condition(Operation::CompleteUpload, upload.key, condition)?;
-        self.uploads.remove(upload.upload_id);
-        let etag = self.store(upload.key, object);
-        Ok(self.written(etag))
     }
 
     pub(super) fn abort(&mut self, upload: UploadRef<'_>) -> Result<(), ServiceError> {

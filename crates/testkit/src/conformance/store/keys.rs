@@ -9,7 +9,7 @@ use migration_core::ports::{
     WriteCondition,
 };
 
-use super::{StoreUnderTest, md5};
+use super::{StoreUnderTest, held, md5};
 use crate::conformance::report::{CaseResult, Failure};
 use crate::conformance::{ensure, ensure_class, ensure_eq};
 
@@ -77,7 +77,7 @@ pub(super) async fn odd_keys_survive<S: ObjectStore>(t: &StoreUnderTest<S>) -> C
     ensure!(lost.is_empty() && invented.is_empty(), "not listed: {lost:?}; listed and never put: {invented:?}");
     for key in &keys {
         ensure_eq!(t.content(key).await?, Bytes::from(key.clone()), "content of {key:?}");
-        let head = t.store.head(&t.bucket, key).await?;
+        let head = t.head(key).await?;
         ensure_eq!(head.map(|head| head.size), Some(key.len() as u64), "size of {key:?} in its head");
         let tags = t.store.tags(&t.bucket, key, None).await?;
         ensure!(tags.is_empty(), "{key:?} has tags that nobody gave: {tags:?}");
@@ -115,7 +115,7 @@ async fn take_upload<S: ObjectStore>(t: &StoreUnderTest<S>, key: &str) -> CaseRe
     let open = t.store.list_uploads(&t.bucket, key).await.map_err(failed)?;
     ensure!(open.iter().any(|found| found.upload_id == id), "the upload of {key:?} is not listed");
     ensure_eq!(t.store.list_parts(upload, None).await.map_err(failed)?.parts.len(), 1, "parts of {key:?}");
-    t.store.complete_upload(upload, &[(1, etag)], &WriteCondition::Any).await.map_err(failed)?;
+    t.complete(upload, &[(1, etag)], &WriteCondition::Any).await.map_err(failed)?;
     ensure_eq!(t.content(key).await.map_err(failed)?, body, "content of {key:?}");
     Ok(())
 }
@@ -130,7 +130,7 @@ pub(super) async fn keys_over_1024_bytes_are_refused<S: ObjectStore>(t: &StoreUn
 pub(super) async fn what_is_missing_is_told_apart<S: ObjectStore>(t: &StoreUnderTest<S>) -> CaseResult {
     ensure_class!(t.get("nobody").await, ErrorClass::NoSuchKey, "a get of a missing key");
     ensure_class!(t.store.tags(&t.bucket, "nobody", None).await, ErrorClass::NoSuchKey, "tags of a missing key");
-    ensure_eq!(t.store.head(&t.bucket, "nobody").await?, None, "head of a missing key");
+    ensure_eq!(t.head("nobody").await?, None, "head of a missing key");
 
     let missing = format!("{}-missing", t.bucket);
     let bucket = missing.as_str();
@@ -149,11 +149,11 @@ pub(super) async fn what_is_missing_is_told_apart<S: ObjectStore>(t: &StoreUnder
         condition: &condition,
     };
     ensure_class!(t.store.put(put).await, ErrorClass::Side(SideFault::NotFound), "a put without bucket");
-    let create = CreateUpload { bucket, key: "k", attributes: &attributes, tags: &tags };
+    let create = CreateUpload { bucket, key: "k", attributes: &attributes, tags: &tags, checksum: false };
     let created = t.store.create_upload(create).await;
     ensure_class!(created, ErrorClass::Side(SideFault::NotFound), "an upload without bucket");
     let upload = UploadRef { bucket, key: "k", upload_id: "no-upload" };
-    let part = PutPart { upload, number: 1, body: Bytes::new(), md5: md5(b"") };
+    let part = PutPart { upload, number: 1, body: held(&Bytes::new()), checksum: false };
     ensure_class!(
         t.store.put_part(part).await,
         ErrorClass::Side(SideFault::NotFound) | ErrorClass::NoSuchUpload,

@@ -1,10 +1,17 @@
 //! The rules of [`ObjectStore`].
 
+mod checksums;
 mod completion;
+mod copies;
 mod keys;
 mod listing;
+mod locks;
 mod objects;
+mod owner;
+mod spans;
+mod streams;
 mod uploads;
+mod versions;
 
 use std::ops::AsyncFn;
 
@@ -15,14 +22,15 @@ use migration_core::compare::ListedObject;
 use migration_core::error::ServiceError;
 use migration_core::etag::{ETag, Md5Digest};
 use migration_core::ports::{
-    Attributes, CreateUpload, GetRequest, GetResponse, ListRequest, ObjectStore, PutPart, PutRequest, Tags, UploadRef,
-    WriteCondition, Written,
+    Attributes, Body, CompleteUpload, CompletedPart, CreateUpload, GetRequest, GetResponse, HeadRequest, ListRequest,
+    ObjectHead, ObjectStore, PutPart, PutRequest, Span, Tags, UploadRef, WriteCondition, Written,
 };
 
 use super::report::{Deviation, Failure, Report};
 use super::{ensure, run_cases};
 
 pub use keys::{ODD_KEYS, odd_keys};
+pub use owner::{BucketOwner, OwnedBucket, version_suite};
 
 /// A store, and an empty bucket in it.
 pub struct StoreUnderTest<S> {
@@ -63,6 +71,22 @@ pub async fn store_suite<S: ObjectStore>(
             objects::attributes_travel_along,
             objects::tags_travel_along,
             objects::a_body_with_another_md5_is_refused,
+            objects::an_unknown_storage_class_is_refused,
+            objects::a_lock_needs_a_bucket_that_takes_it,
+            objects::archived_objects_are_seen_and_not_read,
+            spans::parts_are_read_as_they_were_uploaded,
+            spans::an_object_put_whole_is_its_own_part_one,
+            spans::the_length_of_a_body_is_told,
+            copies::a_copy_takes_everything_along,
+            copies::a_copy_has_the_storage_class_asked_for,
+            copies::only_the_content_asked_for_is_copied,
+            copies::a_copy_of_nothing_is_told_apart,
+            copies::a_copy_has_the_etag_of_its_content,
+            copies::a_copy_can_ask_for_absence,
+            copies::a_copy_can_ask_for_one_content,
+            copies::parts_are_copied_from_ranges,
+            copies::only_parts_of_the_content_asked_for_are_copied,
+            copies::a_part_beyond_the_source_is_not_copied,
             uploads::parts_become_an_object,
             uploads::tags_of_uploads_travel_along,
             uploads::a_part_sent_again_replaces_the_first,
@@ -78,6 +102,17 @@ pub async fn store_suite<S: ObjectStore>(
             completion::small_parts_are_refused,
             completion::completion_can_ask_for_absence,
             completion::completion_can_ask_for_one_content,
+            streams::a_streamed_part_arrives_whole,
+            streams::an_empty_streamed_part_is_a_part,
+            streams::a_stream_that_breaks_stores_nothing,
+            streams::a_stream_that_ends_early_stores_nothing,
+            streams::a_stream_with_too_many_bytes_stores_nothing,
+            checksums::checksums_of_parts_become_that_of_the_object,
+            checksums::a_checksum_that_is_told_of_a_put_is_right,
+            checksums::completion_names_every_checksum,
+            checksums::a_wrong_checksum_of_a_part_is_refused,
+            checksums::a_checksum_that_was_not_announced_is_refused,
+            checksums::a_part_brings_the_checksum_announced,
         ]
     );
     report
@@ -85,6 +120,10 @@ pub async fn store_suite<S: ObjectStore>(
 
 fn md5(content: &[u8]) -> Md5Digest {
     Md5::digest(content).into()
+}
+
+fn held(content: &Bytes) -> Body {
+    Body::Held { bytes: content.clone(), md5: md5(content) }
 }
 
 /// Bytes that repeat only after 251, so that pieces in a wrong order show.
@@ -129,7 +168,7 @@ impl<S: ObjectStore> StoreUnderTest<S> {
     }
 
     fn get_request<'a>(&'a self, key: &'a str) -> GetRequest<'a> {
-        GetRequest { bucket: &self.bucket, key, range: None, if_match: None, version_id: None }
+        GetRequest { bucket: &self.bucket, key, span: Span::Whole, if_match: None, version_id: None }
     }
 
     async fn get(&self, key: &str) -> Result<GetResponse, ServiceError> {
@@ -164,8 +203,12 @@ impl<S: ObjectStore> StoreUnderTest<S> {
     }
 
     async fn create(&self, key: &str) -> Result<String, ServiceError> {
-        let request =
-            CreateUpload { bucket: &self.bucket, key, attributes: &Attributes::default(), tags: &Tags::new() };
+        self.create_with(key, false).await
+    }
+
+    async fn create_with(&self, key: &str, checksum: bool) -> Result<String, ServiceError> {
+        let (attributes, tags) = (Attributes::default(), Tags::new());
+        let request = CreateUpload { bucket: &self.bucket, key, attributes: &attributes, tags: &tags, checksum };
         self.store.create_upload(request).await
     }
 
@@ -174,7 +217,26 @@ impl<S: ObjectStore> StoreUnderTest<S> {
     }
 
     async fn part(&self, upload: UploadRef<'_>, number: u32, body: &Bytes) -> Result<ETag, ServiceError> {
-        let part = PutPart { upload, number, body: body.clone(), md5: md5(body) };
+        let part = PutPart { upload, number, body: held(body), checksum: false };
         Ok(self.store.put_part(part).await?.etag)
+    }
+
+    /// Completes an upload that was begun without a checksum.
+    async fn complete(
+        &self,
+        upload: UploadRef<'_>,
+        parts: &[(u32, ETag)],
+        condition: &WriteCondition,
+    ) -> Result<Written, ServiceError> {
+        let parts: Vec<CompletedPart> = parts
+            .iter()
+            .map(|(number, etag)| CompletedPart { number: *number, etag: etag.clone(), checksum: None })
+            .collect();
+        self.store.complete_upload(CompleteUpload { upload, parts: &parts, condition }).await
+    }
+
+    /// What is known of the newest version.
+    async fn head(&self, key: &str) -> Result<Option<ObjectHead>, ServiceError> {
+        self.store.head(HeadRequest::new(&self.bucket, key)).await
     }
 }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
-use migration_core::ports::{Attributes, GetRequest, ObjectStore, PutRequest, Tags, WriteCondition};
+use migration_core::ports::{
+    Attributes, CopyRequest, CopySource, GetRequest, HeadRequest, ObjectLock, ObjectStore, PutRequest, Span, Tags,
+    WriteCondition,
+};
 
 use super::{StoreUnderTest, content, md5, read};
 use crate::conformance::report::CaseResult;
@@ -21,9 +24,13 @@ pub(super) async fn what_is_put_is_got<S: ObjectStore>(t: &StoreUnderTest<S>) ->
         ensure_eq!(response.head.etag, Some(etag.clone()), "ETag of {key} with its body");
         ensure_eq!(response.head.size, body.len() as u64, "size of {key} with its body");
         ensure_eq!(response.head.tag_count, 0, "tags of {key}");
+        ensure!(response.head.etag_is_md5, "the ETag of {key} with its body is an MD5 and is not said to be");
+        ensure!(response.head.modified > 0, "{key} was modified at {}", response.head.modified);
         let head = response.head.clone();
         ensure_eq!(read(response).await?, Bytes::from(body), "content of {key}");
-        ensure_eq!(t.store.head(&t.bucket, key).await?, Some(head), "head of {key}");
+        // A GET of a whole object asks for its checksum.
+        let request = HeadRequest { checksum: true, ..HeadRequest::new(&t.bucket, key) };
+        ensure_eq!(t.store.head(request).await?, Some(head), "head of {key}");
     }
     Ok(())
 }
@@ -41,7 +48,7 @@ pub(super) async fn a_second_put_replaces_the_first<S: ObjectStore>(t: &StoreUnd
     t.put_with("k", "first", &attributes, &tags, &WriteCondition::Any).await?;
     t.put("k", "second, longer").await?;
     ensure_eq!(t.content("k").await?, Bytes::from("second, longer"), "content");
-    let head = t.store.head(&t.bucket, "k").await?;
+    let head = t.head("k").await?;
     ensure_eq!(head.as_ref().map(|head| head.tag_count), Some(0), "tags left from the first");
     let content_type = head.and_then(|head| head.attributes.content_type);
     ensure!(content_type.as_deref() != Some("text/plain"), "the content type of the first is left");
@@ -55,7 +62,8 @@ pub(super) async fn ranges_are_clamped<S: ObjectStore>(t: &StoreUnderTest<S>) ->
     for (first, count, expected) in
         [(0, 1, "0"), (0, 10, "0123456789"), (3, 4, "3456"), (9, 1, "9"), (7, 100, "789"), (0, 1_000_000, "0123456789")]
     {
-        let response = t.store.get(GetRequest { range: Some((first, count)), ..t.get_request("k") }).await?;
+        let response =
+            t.store.get(GetRequest { span: Span::Range { offset: first, len: count }, ..t.get_request("k") }).await?;
         ensure_eq!(response.head.size, 10, "size of the whole object with range {first}+{count}");
         ensure_eq!(response.head.etag, Some(ETag::of_content(&md5(&body))), "ETag with range {first}+{count}");
         ensure_eq!(read(response).await?, Bytes::from(expected), "range {first}+{count}");
@@ -67,7 +75,7 @@ pub(super) async fn a_range_beyond_the_end_is_refused<S: ObjectStore>(t: &StoreU
     t.put("k", "0123456789").await?;
     t.put("empty", "").await?;
     for (key, first) in [("k", 10), ("k", 11), ("empty", 0)] {
-        let got = t.store.get(GetRequest { range: Some((first, 1)), ..t.get_request(key) }).await;
+        let got = t.store.get(GetRequest { span: Span::Range { offset: first, len: 1 }, ..t.get_request(key) }).await;
         ensure_class!(got, ErrorClass::Refused, "byte {first} of {key}");
     }
     Ok(())
@@ -75,13 +83,21 @@ pub(super) async fn a_range_beyond_the_end_is_refused<S: ObjectStore>(t: &StoreU
 
 pub(super) async fn a_get_can_ask_for_one_content<S: ObjectStore>(t: &StoreUnderTest<S>) -> CaseResult {
     let first = t.put("k", "first").await?.etag;
-    let asked = |range| GetRequest { range, if_match: Some(&first), ..t.get_request("k") };
-    ensure_eq!(read(t.store.get(asked(None)).await?).await?, Bytes::from("first"), "the content asked for");
-    ensure_eq!(read(t.store.get(asked(Some((1, 2)))).await?).await?, Bytes::from("ir"), "a range of it");
+    let asked = |span| GetRequest { span, if_match: Some(&first), ..t.get_request("k") };
+    ensure_eq!(read(t.store.get(asked(Span::Whole)).await?).await?, Bytes::from("first"), "the content asked for");
+    ensure_eq!(
+        read(t.store.get(asked(Span::Range { offset: 1, len: 2 })).await?).await?,
+        Bytes::from("ir"),
+        "a range of it"
+    );
     t.put("k", "second").await?;
-    ensure_class!(t.store.get(asked(None)).await, ErrorClass::PreconditionFailed, "another content");
-    ensure_class!(t.store.get(asked(Some((1, 2)))).await, ErrorClass::PreconditionFailed, "a range of another content");
-    t.store.get(GetRequest { if_match: None, ..asked(None) }).await?;
+    ensure_class!(t.store.get(asked(Span::Whole)).await, ErrorClass::PreconditionFailed, "another content");
+    ensure_class!(
+        t.store.get(asked(Span::Range { offset: 1, len: 2 })).await,
+        ErrorClass::PreconditionFailed,
+        "a range of another content"
+    );
+    t.store.get(GetRequest { if_match: None, ..asked(Span::Whole) }).await?;
     let gone = GetRequest { if_match: Some(&first), ..t.get_request("gone") };
     ensure_class!(t.store.get(gone).await, ErrorClass::NoSuchKey, "a content of a missing key");
     Ok(())
@@ -108,11 +124,11 @@ pub(super) async fn a_put_can_ask_for_one_content<S: ObjectStore>(t: &StoreUnder
     let second = t.put_if("k", "second", &WriteCondition::Matches(first.clone())).await?.etag;
     let stale = t.put_if("k", "third", &WriteCondition::Matches(first.clone())).await;
     ensure_class!(stale, ErrorClass::PreconditionFailed, "a put over another content");
-    let head = t.store.head(&t.bucket, "k").await?;
+    let head = t.head("k").await?;
     ensure_eq!(head.and_then(|head| head.etag), Some(second), "ETag after it");
     let gone = t.put_if("gone", "x", &WriteCondition::Matches(first)).await;
     ensure_class!(gone, ErrorClass::PreconditionFailed, "a put over nothing");
-    ensure_eq!(t.store.head(&t.bucket, "gone").await?, None, "the object that must not be written");
+    ensure_eq!(t.head("gone").await?, None, "the object that must not be written");
     Ok(())
 }
 
@@ -132,6 +148,7 @@ pub(super) fn all_attributes() -> Attributes {
             ("empty".into(), String::new()),
         ]),
         storage_class: Some("STANDARD_IA".into()),
+        ..Attributes::default()
     }
 }
 
@@ -139,7 +156,7 @@ pub(super) async fn attributes_travel_along<S: ObjectStore>(t: &StoreUnderTest<S
     let attributes = all_attributes();
     t.put_with("k", "x", &attributes, &Tags::new(), &WriteCondition::Any).await?;
     ensure_eq!(t.get("k").await?.head.attributes, attributes, "attributes with the body");
-    let head = t.store.head(&t.bucket, "k").await?;
+    let head = t.head("k").await?;
     ensure_eq!(head.map(|head| head.attributes), Some(attributes), "attributes of the head");
 
     t.put("plain", "x").await?;
@@ -187,6 +204,38 @@ pub(super) async fn a_body_with_another_md5_is_refused<S: ObjectStore>(t: &Store
         condition: &WriteCondition::Any,
     };
     ensure_class!(t.store.put(put).await, ErrorClass::Transient, "a body that is not what its MD5 says");
-    ensure_eq!(t.store.head(&t.bucket, "k").await?, None, "the object that must not be written");
+    ensure_eq!(t.head("k").await?, None, "the object that must not be written");
+    Ok(())
+}
+
+pub(super) async fn an_unknown_storage_class_is_refused<S: ObjectStore>(t: &StoreUnderTest<S>) -> CaseResult {
+    let attributes = Attributes { storage_class: Some("NO_SUCH_CLASS".into()), ..Attributes::default() };
+    let put = t.put_with("k", "x", &attributes, &Tags::new(), &WriteCondition::Any).await;
+    ensure_class!(put, ErrorClass::Refused, "a class that nobody knows");
+    ensure_eq!(t.head("k").await?, None, "the object that must not be written");
+    Ok(())
+}
+
+pub(super) async fn a_lock_needs_a_bucket_that_takes_it<S: ObjectStore>(t: &StoreUnderTest<S>) -> CaseResult {
+    let lock = ObjectLock { retention: None, legal_hold: true };
+    let attributes = Attributes { lock, ..Attributes::default() };
+    let put = t.put_with("k", "x", &attributes, &Tags::new(), &WriteCondition::Any).await;
+    ensure_class!(put, ErrorClass::Refused, "a lock in a bucket without Object Lock");
+    ensure_eq!(t.head("k").await?, None, "the object that must not be written");
+    Ok(())
+}
+
+pub(super) async fn archived_objects_are_seen_and_not_read<S: ObjectStore>(t: &StoreUnderTest<S>) -> CaseResult {
+    for class in ["GLACIER", "DEEP_ARCHIVE"] {
+        let attributes = Attributes { storage_class: Some(class.into()), ..Attributes::default() };
+        let etag = t.put_with("k", "x", &attributes, &Tags::new(), &WriteCondition::Any).await?.etag;
+        let head = t.head("k").await?;
+        ensure_eq!(head.and_then(|head| head.attributes.storage_class).as_deref(), Some(class), "class");
+        ensure_class!(t.get("k").await, ErrorClass::Archived, "an object in {class}");
+        let source = CopySource { bucket: &t.bucket, key: "k", version_id: None, if_match: &etag };
+        let (attributes, condition) = (Attributes::default(), WriteCondition::Any);
+        let copy = CopyRequest { source, bucket: &t.bucket, key: "to", attributes: &attributes, condition: &condition };
+        ensure_class!(t.store.copy(copy).await, ErrorClass::Archived, "a copy of an object in {class}");
+    }
     Ok(())
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
-use migration_core::ports::{Attributes, CreateUpload, ObjectStore, PutPart, Tags, UploadRef, WriteCondition};
+use migration_core::ports::{Attributes, Body, CreateUpload, ObjectStore, PutPart, Tags, UploadRef, WriteCondition};
 use migration_core::resume::ListedPart;
 
 use super::objects::{all_attributes, odd_tags};
@@ -39,7 +39,7 @@ async fn all_parts<S: ObjectStore>(
 pub(super) async fn parts_become_an_object<S: ObjectStore>(t: &StoreUnderTest<S>) -> CaseResult {
     let (first, second) = (content(MINIMUM), Bytes::from("the end"));
     let (attributes, tags) = (all_attributes(), Tags::new());
-    let request = CreateUpload { bucket: &t.bucket, key: "k", attributes: &attributes, tags: &tags };
+    let request = CreateUpload { bucket: &t.bucket, key: "k", attributes: &attributes, tags: &tags, checksum: false };
     let id = t.store.create_upload(request).await?;
     let upload = t.upload("k", &id);
     ensure_eq!(t.store.list_parts(upload, None).await?.parts, [], "parts at first");
@@ -50,13 +50,14 @@ pub(super) async fn parts_become_an_object<S: ObjectStore>(t: &StoreUnderTest<S>
         number,
         size: body.len() as u64,
         etag: etag.clone(),
+        checksum: None,
     });
     ensure_eq!(all_parts(t, upload).await?.concat(), expected, "parts that were sent out of order");
-    ensure_eq!(t.store.head(&t.bucket, "k").await?, None, "the object before completion");
+    ensure_eq!(t.head("k").await?, None, "the object before completion");
     ensure!(t.listed_keys(t.list_request()).await?.is_empty(), "the object is listed before completion");
 
     let parts = [(1, first_etag), (2, second_etag)];
-    let written = t.store.complete_upload(upload, &parts, &WriteCondition::Any).await?;
+    let written = t.complete(upload, &parts, &WriteCondition::Any).await?;
     ensure_eq!(written.etag, ETag::of_parts(&[md5(&first), md5(&second)]), "ETag of the object");
     let head = t.get("k").await?.head;
     ensure_eq!(head.etag, Some(written.etag), "ETag with the body");
@@ -67,11 +68,12 @@ pub(super) async fn parts_become_an_object<S: ObjectStore>(t: &StoreUnderTest<S>
 
 pub(super) async fn tags_of_uploads_travel_along<S: ObjectStore>(t: &StoreUnderTest<S>) -> CaseResult {
     let (attributes, mut expected) = (Attributes::default(), odd_tags());
-    let request = CreateUpload { bucket: &t.bucket, key: "k", attributes: &attributes, tags: &expected };
+    let request =
+        CreateUpload { bucket: &t.bucket, key: "k", attributes: &attributes, tags: &expected, checksum: false };
     let id = t.store.create_upload(request).await?;
     let upload = t.upload("k", &id);
     let parts = [(1, t.part(upload, 1, &Bytes::from("x")).await?)];
-    t.store.complete_upload(upload, &parts, &WriteCondition::Any).await?;
+    t.complete(upload, &parts, &WriteCondition::Any).await?;
     ensure_eq!(t.get("k").await?.head.tag_count, 5, "number of tags given when the upload began");
     let mut found = t.store.tags(&t.bucket, "k", None).await?;
     expected.sort();
@@ -86,9 +88,9 @@ pub(super) async fn a_part_sent_again_replaces_the_first<S: ObjectStore>(t: &Sto
     let first = t.part(upload, 7, &Bytes::from("first")).await?;
     let second = t.part(upload, 7, &Bytes::from("second!")).await?;
     ensure!(first != second, "two contents have one ETag");
-    let expected = ListedPart { number: 7, size: 7, etag: second.clone() };
+    let expected = ListedPart { number: 7, size: 7, etag: second.clone(), checksum: None };
     ensure_eq!(all_parts(t, upload).await?.concat(), [expected], "parts");
-    t.store.complete_upload(upload, &[(7, second)], &WriteCondition::Any).await?;
+    t.complete(upload, &[(7, second)], &WriteCondition::Any).await?;
     ensure_eq!(t.content("k").await?, Bytes::from("second!"), "content");
     Ok(())
 }
@@ -96,7 +98,8 @@ pub(super) async fn a_part_sent_again_replaces_the_first<S: ObjectStore>(t: &Sto
 pub(super) async fn a_part_with_another_md5_is_refused<S: ObjectStore>(t: &StoreUnderTest<S>) -> CaseResult {
     let id = t.create("k").await?;
     let upload = t.upload("k", &id);
-    let part = PutPart { upload, number: 1, body: Bytes::from("body"), md5: md5(b"another body") };
+    let body = Body::Held { bytes: Bytes::from("body"), md5: md5(b"another body") };
+    let part = PutPart { upload, number: 1, body, checksum: false };
     ensure_class!(t.store.put_part(part).await, ErrorClass::Transient, "a part that is not what its MD5 says");
     ensure_eq!(all_parts(t, upload).await?.concat(), [], "parts");
     Ok(())
@@ -145,8 +148,8 @@ async fn ensure_gone<S: ObjectStore>(t: &StoreUnderTest<S>, upload: UploadRef<'_
     ensure_class!(part, ErrorClass::NoSuchUpload, "another part");
     ensure_eq!(t.store.list_uploads(&t.bucket, upload.key).await?, [], "open uploads");
     // Services may answer a completion that was done already as they did the first time.
-    if let Ok(written) = t.store.complete_upload(upload, &[(1, etag.clone())], &WriteCondition::Any).await {
-        let now = t.store.head(&t.bucket, upload.key).await?.and_then(|head| head.etag);
+    if let Ok(written) = t.complete(upload, &[(1, etag.clone())], &WriteCondition::Any).await {
+        let now = t.head(upload.key).await?.and_then(|head| head.etag);
         ensure_eq!(Some(written.etag), now, "the answer to a second completion");
     }
     Ok(())
@@ -158,10 +161,10 @@ pub(super) async fn an_aborted_upload_is_gone<S: ObjectStore>(t: &StoreUnderTest
     let etag = t.part(upload, 1, &Bytes::from("x")).await?;
     t.store.abort_upload(upload).await?;
     ensure_gone(t, upload, &etag).await?;
-    let complete = t.store.complete_upload(upload, &[(1, etag)], &WriteCondition::Any).await;
+    let complete = t.complete(upload, &[(1, etag)], &WriteCondition::Any).await;
     ensure_class!(complete, ErrorClass::NoSuchUpload, "completion");
     ensure_class!(t.store.abort_upload(upload).await, ErrorClass::NoSuchUpload, "a second abort");
-    ensure_eq!(t.store.head(&t.bucket, "k").await?, None, "the object");
+    ensure_eq!(t.head("k").await?, None, "the object");
     let never = t.upload("k", "no-such-upload");
     ensure_class!(t.store.list_parts(never, None).await, ErrorClass::NoSuchUpload, "parts of an upload that never was");
     Ok(())
@@ -171,10 +174,10 @@ pub(super) async fn a_completed_upload_is_gone<S: ObjectStore>(t: &StoreUnderTes
     let id = t.create("k").await?;
     let upload = t.upload("k", &id);
     let etag = t.part(upload, 1, &Bytes::from("x")).await?;
-    let written = t.store.complete_upload(upload, &[(1, etag.clone())], &WriteCondition::Any).await?;
+    let written = t.complete(upload, &[(1, etag.clone())], &WriteCondition::Any).await?;
     ensure_gone(t, upload, &etag).await?;
     ensure_class!(t.store.abort_upload(upload).await, ErrorClass::NoSuchUpload, "an abort");
-    let head = t.store.head(&t.bucket, "k").await?;
+    let head = t.head("k").await?;
     ensure_eq!(head.and_then(|head| head.etag), Some(written.etag), "the object after all that");
     Ok(())
 }

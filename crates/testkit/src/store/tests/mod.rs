@@ -1,9 +1,17 @@
-use migration_core::error::{ErrorClass, SideFault};
-use migration_core::ports::{CreateUpload, ListRequest, PutPart, PutRequest, UploadRef, WriteCondition};
+mod limits;
+mod states;
 
+use bytes::Bytes;
+use migration_core::error::{ErrorClass, SideFault};
+use migration_core::etag::ETag;
+use migration_core::ports::{
+    Attributes, Body, CompleteUpload, CompletedPart, CreateUpload, GetRequest, HeadRequest, ListRequest, ObjectStore,
+    PutPart, PutRequest, Span, Tags, UploadRef, WriteCondition,
+};
+
+use super::object::md5;
 use super::*;
 use crate::Operation;
-use migration_core::ports::{GetRequest, ObjectStore};
 
 const START: i64 = 1_000_000_500;
 
@@ -14,7 +22,7 @@ fn store() -> MemoryStore {
 }
 
 fn get(key: &str) -> GetRequest<'_> {
-    GetRequest { bucket: "b", key, range: None, if_match: None, version_id: None }
+    GetRequest { bucket: "b", key, span: Span::Whole, if_match: None, version_id: None }
 }
 
 fn list() -> ListRequest<'static> {
@@ -33,7 +41,7 @@ async fn one_principal_is_denied_and_another_is_not() {
     let fault = ErrorClass::Side(SideFault::CredentialsInvalid);
     mine.denials().deny_all(fault, "InvalidAccessKeyId");
     assert_eq!(mine.list(list()).await.unwrap_err().class, fault);
-    assert_eq!(mine.head("b", "k").await.unwrap_err().class, fault);
+    assert_eq!(mine.head(HeadRequest::new("b", "k")).await.unwrap_err().class, fault);
     mine.denials().heal();
     assert!(mine.get(get("k")).await.is_ok());
 }
@@ -41,7 +49,7 @@ async fn one_principal_is_denied_and_another_is_not() {
 #[tokio::test]
 async fn versions_are_kept_where_the_bucket_keeps_them() {
     let store = store();
-    store.create_bucket_with("b", BucketSettings { versioned: true, opaque_etags: false });
+    store.create_bucket_with("b", BucketSettings::versioned());
     let first = store.insert("b", "k", "first");
     let id = store.object("b", "k").unwrap().version_id.unwrap();
     store.insert("b", "k", "second");
@@ -56,8 +64,8 @@ async fn versions_are_kept_where_the_bucket_keeps_them() {
 #[tokio::test]
 async fn etags_under_encryption_keys_are_no_md5() {
     let store = store();
-    store.create_bucket_with("b", BucketSettings { versioned: false, opaque_etags: true });
-    let md5 = Md5::digest("x").into();
+    store.create_bucket_with("b", BucketSettings { opaque_etags: true, ..BucketSettings::default() });
+    let md5 = md5(b"x");
     let (attributes, tags, condition) = (Attributes::default(), Tags::new(), WriteCondition::Any);
     let body = Bytes::from("x");
     let put = |key| PutRequest {
@@ -72,12 +80,22 @@ async fn etags_under_encryption_keys_are_no_md5() {
     let first = store.put(put("a")).await.unwrap();
     let second = store.put(put("b")).await.unwrap();
     assert!(!first.etag_is_md5 && first.etag != second.etag && first.etag != ETag::of_content(&md5));
-    let create = CreateUpload { bucket: "b", key: "c", attributes: &attributes, tags: &tags };
+    let create = CreateUpload { bucket: "b", key: "c", attributes: &attributes, tags: &tags, checksum: false };
     let id = store.create_upload(create).await.unwrap();
     let upload = UploadRef { bucket: "b", key: "c", upload_id: &id };
-    let part = store.put_part(PutPart { upload, number: 1, body: body.clone(), md5 }).await.unwrap();
+    let part = store
+        .put_part(PutPart { upload, number: 1, body: Body::Held { bytes: body.clone(), md5 }, checksum: false })
+        .await
+        .unwrap();
     assert!(!part.etag_is_md5 && part.etag != ETag::of_content(&md5));
-    store.complete_upload(upload, &[(1, part.etag)], &condition).await.unwrap();
+    store
+        .complete_upload(CompleteUpload {
+            upload,
+            parts: &[CompletedPart { number: 1, etag: part.etag, checksum: None }],
+            condition: &condition,
+        })
+        .await
+        .unwrap();
     let seen: Vec<ETag> = store.write_log("b").into_iter().map(|entry| entry.etag).collect();
     assert_eq!(seen[..2], [first.etag, second.etag]);
     assert_eq!(seen.len(), 3);
@@ -99,7 +117,7 @@ async fn times_are_the_clocks_in_whole_seconds_and_initiators_are_named() {
     assert_eq!(store.list(list()).await.unwrap().objects[0].modified, START - 500);
     assert_eq!(store.object("b", "k").unwrap().modified, START);
     let (attributes, tags) = (Attributes::default(), Tags::new());
-    let create = CreateUpload { bucket: "b", key: "k", attributes: &attributes, tags: &tags };
+    let create = CreateUpload { bucket: "b", key: "k", attributes: &attributes, tags: &tags, checksum: false };
     let id = store.as_principal("other").create_upload(create).await.unwrap();
     let open = store.list_uploads("b", "k").await.unwrap();
     assert_eq!((open[0].initiated, open[0].initiator.as_deref()), (START - 500, Some("other")));

@@ -1,3 +1,5 @@
+mod bodies;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -5,7 +7,7 @@ use futures::TryStreamExt;
 use md5::{Digest, Md5};
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::{
-    Attributes, GetRequest, Ledger, LedgerKey, ObjectStore, OutgoingMessage, PutRequest, Queue, Tags, Write,
+    Attributes, GetRequest, Ledger, LedgerKey, ObjectStore, OutgoingMessage, PutRequest, Queue, Span, Tags, Write,
     WriteCondition, WriteError, Written,
 };
 use tokio::time::{Instant, timeout};
@@ -36,7 +38,7 @@ async fn put(store: &impl ObjectStore, key: &str, body: &'static str) -> Result<
 }
 
 async fn get(store: &impl ObjectStore, key: &str) -> Result<Vec<u8>, (Vec<u8>, ServiceError)> {
-    let request = GetRequest { bucket: "b", key, range: None, if_match: None, version_id: None };
+    let request = GetRequest { bucket: "b", key, span: Span::Whole, if_match: None, version_id: None };
     let mut body = store.get(request).await.map_err(|error| (Vec::new(), error))?.body;
     let mut read = Vec::new();
     loop {
@@ -120,11 +122,49 @@ async fn nothing_of_a_dead_process_comes_back_and_the_next_one_works() {
 }
 
 #[tokio::test]
+async fn one_of_two_processes_dies_alone() {
+    let plan = FaultPlan::new();
+    let store = MemoryStore::new(TestClock::default(), "tester");
+    store.create_bucket("b");
+    let (first, second) = (plan.process(), plan.process());
+    let (one, other) = (Faulty::of(store.clone(), &plan, first), Faulty::of(store, &plan, second));
+    plan.when(move |call| call.process == Some(first), Fault::CrashAfter, 1);
+    let killed = tokio::select! {
+        _ = put(&one, "a", "1") => false,
+        () = plan.killed(first) => true,
+    };
+    assert!(killed && plan.is_killed(first) && !plan.is_killed(second) && !plan.is_crashed());
+    assert!(timeout(SOON, put(&one, "late", "2")).await.is_err());
+    assert!(put(&other, "b", "2").await.is_ok());
+    assert_eq!(one.inner().keys("b"), ["a", "b"]);
+    plan.crash();
+    assert!(timeout(SOON, put(&other, "c", "3")).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frozen_process_goes_on_later_and_calls_take_their_time() {
+    let plan = FaultPlan::new();
+    let store = MemoryStore::new(TestClock::default(), "tester");
+    store.create_bucket("b");
+    let (first, second) = (plan.process(), plan.process());
+    let (one, other) = (Faulty::of(store.clone(), &plan, first), Faulty::of(store, &plan, second));
+    let began = Instant::now();
+    plan.freeze(first, SOON);
+    assert!(put(&other, "b", "2").await.is_ok());
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert!(put(&one, "a", "1").await.is_ok());
+    assert_eq!(began.elapsed(), SOON);
+    plan.latency(SOON, TestClock::default());
+    assert!(put(&other, "b", "3").await.is_ok());
+    assert!(began.elapsed() > SOON && began.elapsed() <= SOON * 3);
+}
+
+#[tokio::test]
 async fn a_body_that_a_dead_process_reads_stands_still() {
     let plan = FaultPlan::new();
     let store = store(&plan);
     store.inner().insert("b", "k", "x");
-    let request = GetRequest { bucket: "b", key: "k", range: None, if_match: None, version_id: None };
+    let request = GetRequest { bucket: "b", key: "k", span: Span::Whole, if_match: None, version_id: None };
     let mut body = store.get(request).await.unwrap().body;
     plan.crash();
     assert!(timeout(SOON, body.try_next()).await.is_err());

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use migration_core::message::MAX_BODY_BYTES;
+use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Ledger, ObjectStore, OutgoingMessage, Queue};
 use migration_core::retry::Backoff;
 
@@ -15,14 +16,14 @@ const BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::
 
 /// Messages not yet sent.
 #[derive(Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     messages: Vec<OutgoingMessage>,
     bytes: usize,
 }
 
 impl Outbox {
     /// Takes a body; sends what is at hand when it is enough for a request.
-    pub(super) async fn push<S: ObjectStore, Q: Queue, L: Ledger>(
+    pub(crate) async fn push<S: ObjectStore, Q: Queue, L: Ledger>(
         &mut self,
         process: &Process<S, Q, L>,
         body: String,
@@ -37,7 +38,7 @@ impl Outbox {
     }
 
     /// Sends everything; comes back when the queue has taken it all.
-    pub(super) async fn flush<S: ObjectStore, Q: Queue, L: Ledger>(
+    pub(crate) async fn flush<S: ObjectStore, Q: Queue, L: Ledger>(
         &mut self,
         process: &Process<S, Q, L>,
     ) -> Result<(), Interruption> {
@@ -45,14 +46,17 @@ impl Outbox {
         self.bytes = 0;
         let mut attempt = 0;
         while !left.is_empty() {
-            let refused = process.queue(|| process.ports.queue.send(&left)).await?;
+            let mut refused = process.queue(|| process.ports.queue.send(&left)).await?;
+            if is_planted(Defect::LostQueueEntry) {
+                refused.clear();
+            }
             let mut place = 0;
             left.retain(|_| {
                 place += 1;
                 refused.contains(&(place - 1))
             });
             if !left.is_empty() {
-                tokio::time::sleep(BACKOFF.wait(attempt, rand::random())).await;
+                tokio::time::sleep(BACKOFF.wait(attempt, process.clock.random())).await;
                 attempt += 1;
             }
         }

@@ -1,0 +1,124 @@
+//! Parts on their way.
+
+use std::future::Future;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Builder;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::upload_part::UploadPartOutput;
+use aws_sdk_s3::operation::upload_part::builders::UploadPartFluentBuilder;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumAlgorithm;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use bytes::Bytes;
+use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::etag::Md5Digest;
+use migration_core::ports::{Body, ByteStream as Stream, Checksum, PutPart, Written};
+
+use super::S3Store;
+use super::encoding::{encode_checksum, md5};
+use super::streamed::{self, ChecksumTrailer, Sending};
+use super::written::{Answer, sent_checksum};
+use crate::error::{Service, invalid_response, service_error};
+use crate::sdk::{timeouts_of_streams, upload_time};
+
+const PUT_PART: &str = "put part";
+
+pub(super) async fn put_part(client: &Client, request: PutPart<'_>) -> Result<Written, ServiceError> {
+    let put = client
+        .upload_part()
+        .bucket(request.upload.bucket)
+        .key(request.upload.key)
+        .upload_id(request.upload.upload_id)
+        .part_number(i32::try_from(request.number).unwrap_or(i32::MAX));
+    let sent = match request.body {
+        Body::Held { bytes, md5 } => held(put, bytes, &md5, request.checksum).await,
+        Body::Streamed { stream, len } => streamed(put, stream, len, request.checksum).await,
+    };
+    let output = sent.map_err(unsigned)?;
+    Answer {
+        etag: output.e_tag(),
+        encryption: output.server_side_encryption(),
+        customer_key: output.sse_customer_algorithm(),
+        checksum: sent_checksum(output.checksum_crc64_nvme(), None),
+        version_id: None,
+    }
+    .written(PUT_PART)
+}
+
+/// Content-MD5 is signed and protects the body, so that its SHA-256 need not be.
+async fn held(
+    put: UploadPartFluentBuilder,
+    bytes: Bytes,
+    digest: &Md5Digest,
+    checksum: bool,
+) -> Result<UploadPartOutput, ServiceError> {
+    let within = S3Store::within(upload_time(bytes.len()));
+    let sum = checksum.then(|| encode_checksum(Checksum(crc_fast::crc64_nvme(&bytes))));
+    let put = put.content_md5(md5(digest)).set_checksum_crc64_nvme(sum).body(ByteStream::from(bytes));
+    let sent = put.customize().config_override(within).disable_payload_signing().send().await;
+    sent.map_err(|error| service_error(Service::S3, PUT_PART, &error))
+}
+
+/// Sent once, for as long as it takes while it moves.
+async fn streamed(
+    put: UploadPartFluentBuilder,
+    stream: Stream,
+    len: u64,
+    checksum: bool,
+) -> Result<UploadPartOutput, ServiceError> {
+    let (body, sending) = streamed::body(stream, len, checksum);
+    let once = Builder::new().retry_config(RetryConfig::disabled()).timeout_config(timeouts_of_streams());
+    let put = put.body(body).set_checksum_algorithm(checksum.then_some(ChecksumAlgorithm::Crc64Nvme));
+    let put = put.customize().config_override(once);
+    if checksum {
+        watched(put.interceptor(ChecksumTrailer { len }).send(), sending).await
+    } else {
+        watched(put.disable_payload_signing().send(), sending).await
+    }
+}
+
+/// Waits for the answer as long as the body moves.
+async fn watched<O, E>(
+    request: impl Future<Output = Result<O, SdkError<E, HttpResponse>>>,
+    sending: Sending,
+) -> Result<O, ServiceError>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let progress = &sending.progress;
+    let sent = tokio::select! {
+        sent = request => sent,
+        why = progress.stalled() => return Err(ServiceError::new(ErrorClass::NoAnswer, PUT_PART, "Timeout", why)),
+    };
+    match (sent, progress.broken()) {
+        (Ok(output), _) if progress.is_sent() => Ok(output),
+        // What the service answered counts, be it that the stream broke as well.
+        (Err(error), _) if error.raw_response().is_some() => Err(service_error(Service::S3, PUT_PART, &error)),
+        (_, Some(why)) => Err(ServiceError::new(ErrorClass::Transient, PUT_PART, "BodyBroken", why)),
+        (Ok(_), None) => Err(invalid_response(PUT_PART, "the answer came before the service had the whole body")),
+        (Err(error), None) => Err(service_error(Service::S3, PUT_PART, &error)),
+    }
+}
+
+/// The SHA-256 of a part is never said, so that a service which finds it wrong does not know bodies that are not
+/// signed: another try would end in the same way.
+fn unsigned(error: ServiceError) -> ServiceError {
+    match error.code.as_str() {
+        "XAmzContentSHA256Mismatch" => ServiceError { class: ErrorClass::Refused, ..error },
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_hash_that_was_never_sent_is_a_refusal() {
+        let error = |code| unsigned(ServiceError::new(ErrorClass::Transient, PUT_PART, code, "")).class;
+        assert_eq!(error("XAmzContentSHA256Mismatch"), ErrorClass::Refused);
+        assert_eq!(error("BadDigest"), ErrorClass::Transient);
+    }
+}

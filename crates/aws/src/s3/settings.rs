@@ -1,0 +1,106 @@
+//! What is the same for every object that a store writes.
+
+use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
+use migration_core::config::{Encryption, WriteSettings};
+use migration_core::ports::Attributes;
+
+/// [`WriteSettings`] in the words of the SDK.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settings {
+    storage_class: Option<StorageClass>,
+    /// How objects are encrypted at rest; none leaves it to the bucket.
+    pub encryption: Option<ServerSideEncryption>,
+    /// The key of KMS; none is the account's default one.
+    pub kms_key_id: Option<String>,
+    /// Who may read objects besides their owner.
+    pub acl: Option<ObjectCannedAcl>,
+}
+
+impl Settings {
+    /// The storage class of an object: the setting's, else its own.
+    pub(super) fn storage_class(&self, attributes: &Attributes) -> Option<StorageClass> {
+        let of_object = || attributes.storage_class.as_deref().map(StorageClass::from);
+        self.storage_class.clone().or_else(of_object)
+    }
+}
+
+impl From<&WriteSettings> for Settings {
+    fn from(settings: &WriteSettings) -> Self {
+        let (encryption, kms_key_id) = match &settings.encryption {
+            None => (None, None),
+            Some(Encryption::S3) => (Some(ServerSideEncryption::Aes256), None),
+            Some(Encryption::Kms { kms_key_id }) => (Some(ServerSideEncryption::AwsKms), kms_key_id.clone()),
+            Some(Encryption::DualKms { kms_key_id }) => (Some(ServerSideEncryption::AwsKmsDsse), kms_key_id.clone()),
+        };
+        Self {
+            storage_class: settings.storage_class.as_deref().map(StorageClass::from),
+            encryption,
+            kms_key_id,
+            acl: settings.acl.as_deref().map(ObjectCannedAcl::from),
+        }
+    }
+}
+
+/// What a request that makes an object says of it besides its content: all three take the same.
+macro_rules! with_settings {
+    ($request:expr, $attributes:expr, $settings:expr) => {{
+        let (attributes, settings): (&migration_core::ports::Attributes, &$crate::s3::settings::Settings) =
+            ($attributes, $settings);
+        let retention = attributes.lock.retention;
+        $request
+            .set_storage_class(settings.storage_class(attributes))
+            .set_server_side_encryption(settings.encryption.clone())
+            .set_ssekms_key_id(settings.kms_key_id.clone())
+            .set_acl(settings.acl.clone())
+            .set_website_redirect_location(attributes.website_redirect.clone())
+            .set_object_lock_mode(retention.map(|retention| $crate::s3::settings::lock_mode(retention.mode)))
+            .set_object_lock_retain_until_date(
+                retention.map(|retention| aws_sdk_s3::primitives::DateTime::from_millis(retention.until)),
+            )
+            .set_object_lock_legal_hold_status(
+                attributes.lock.legal_hold.then_some(aws_sdk_s3::types::ObjectLockLegalHoldStatus::On),
+            )
+    }};
+}
+pub(super) use with_settings;
+
+/// A retention's mode in the words of the SDK.
+pub(super) fn lock_mode(mode: migration_core::ports::RetentionMode) -> aws_sdk_s3::types::ObjectLockMode {
+    use aws_sdk_s3::types::ObjectLockMode;
+    use migration_core::ports::RetentionMode;
+    match mode {
+        RetentionMode::Governance => ObjectLockMode::Governance,
+        RetentionMode::Compliance => ObjectLockMode::Compliance,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encryption_has_the_names_of_the_header() {
+        let key = || Some("key-1".to_owned());
+        for (encryption, expected) in [
+            (None, (None, None)),
+            (Some(Encryption::S3), (Some("AES256"), None)),
+            (Some(Encryption::Kms { kms_key_id: key() }), (Some("aws:kms"), key())),
+            (Some(Encryption::Kms { kms_key_id: None }), (Some("aws:kms"), None)),
+            (Some(Encryption::DualKms { kms_key_id: key() }), (Some("aws:kms:dsse"), key())),
+        ] {
+            let settings = Settings::from(&WriteSettings { encryption, ..WriteSettings::default() });
+            let found = (settings.encryption.as_ref().map(ServerSideEncryption::as_str), settings.kms_key_id);
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn the_settings_storage_class_goes_before_the_objects() {
+        let attributes = Attributes { storage_class: Some("STANDARD_IA".into()), ..Attributes::default() };
+        for (setting, expected) in [(None, "STANDARD_IA"), (Some("GLACIER_IR".to_owned()), "GLACIER_IR")] {
+            let settings = Settings::from(&WriteSettings { storage_class: setting, ..WriteSettings::default() });
+            assert_eq!(settings.storage_class(&attributes).unwrap().as_str(), expected);
+        }
+        assert_eq!(Settings::default().storage_class(&Attributes::default()), None);
+    }
+}

@@ -1,0 +1,147 @@
+//! Answers, and what becomes of them.
+
+use super::*;
+use migration_core::ports::{ObjectLock, Retention, RetentionMode};
+
+#[tokio::test]
+async fn an_error_in_the_body_of_a_200_is_an_error() {
+    let (store, _requests) =
+        serve("HTTP/1.1 200 OK\r\n\r\n<Error><Code>InternalError</Code><Message>We erred.</Message></Error>").await;
+    let parts = [CompletedPart { number: 1, etag: ETag::new("e"), checksum: None }];
+    let condition = &WriteCondition::Any;
+    let etag = ETag::new("e");
+    let source = CopySource { bucket: "a", key: "k", version_id: None, if_match: &etag };
+    let copy = CopyRequest { source, bucket: "b", key: "k", attributes: &Attributes::default(), condition };
+    for result in [
+        store.complete_upload(CompleteUpload { upload: UPLOAD, parts: &parts, condition }).await,
+        store.copy(copy).await,
+        store.copy_part(CopyPart { source, upload: UPLOAD, number: 1, offset: 0, len: 1 }).await,
+    ] {
+        let error = result.unwrap_err();
+        assert_eq!((error.class, error.code.as_str()), (ErrorClass::Transient, "InternalError"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_is_an_error() {
+    let (store, _requests) = serve("HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 10\r\n\r\nshort").await;
+    let chunks: Vec<_> = store.get(WHOLE).await.unwrap().body.collect().await;
+    let error = chunks.last().unwrap().as_ref().unwrap_err();
+    assert_eq!((error.class, error.code.as_str()), (ErrorClass::Transient, "BodyBroken"));
+}
+
+#[tokio::test]
+async fn another_span_than_the_one_asked_for_is_an_error() {
+    let range = |offset, len| Span::Range { offset, len };
+    let whole = "HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 3\r\n\r\nabc";
+    let first = "HTTP/1.1 206 Partial\r\ncontent-range: bytes 0-2/9\r\ncontent-length: 3\r\n\r\nabc";
+    let second = "HTTP/1.1 206 Partial\r\ncontent-range: bytes 3-5/9\r\ncontent-length: 3\r\n\r\nabc";
+    let wrong = "HTTP/1.1 206 Partial\r\ncontent-range: bytes 0-3/9\r\ncontent-length: 3\r\n\r\nabc";
+    for (answer, span, expected) in [
+        (whole, Span::Whole, Some((3, 3))),
+        (whole, range(0, 3), Some((3, 3))),
+        (whole, range(0, 2), None),
+        (whole, range(1, 2), None),
+        (whole, Span::Part(1), Some((3, 3))),
+        (whole, Span::Part(2), None),
+        (first, Span::Whole, None),
+        (first, range(0, 3), Some((3, 9))),
+        (first, range(0, 2), None),
+        (first, range(1, 3), None),
+        (first, Span::Part(1), Some((3, 9))),
+        (first, Span::Part(2), None),
+        (second, range(3, 100), Some((3, 9))),
+        (second, Span::Part(1), None),
+        (second, Span::Part(2), Some((3, 9))),
+        (wrong, range(0, 3), None),
+    ] {
+        let (store, _requests) = serve(answer).await;
+        match (store.get(GetRequest { span, ..WHOLE }).await, expected) {
+            (Ok(got), Some(expected)) => assert_eq!((got.len, got.head.size), expected, "{span:?} {answer}"),
+            (Err(error), None) => assert_eq!(error.code, "InvalidResponse"),
+            (got, expected) => panic!("{span:?} {answer}: {:?}, not {expected:?}", got.map(|got| got.len)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_whole_objects_are_asked_for_their_checksum() {
+    let (store, mut requests) = serve("HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 0\r\n\r\n").await;
+    store.get(WHOLE).await.unwrap();
+    store.get(GetRequest { span: Span::Part(1), ..WHOLE }).await.unwrap();
+    store.get(GetRequest { span: Span::Range { offset: 0, len: 1 }, ..WHOLE }).await.unwrap();
+    store.head(HeadRequest::new("b", "k")).await.unwrap();
+    store.head(HeadRequest { checksum: true, version_id: Some("v"), ..HeadRequest::new("b", "k") }).await.unwrap();
+    let sent = sent(&mut requests);
+    let modes: Vec<_> = sent.iter().map(|request| request.header("x-amz-checksum-mode")).collect();
+    assert_eq!(modes, [Some("ENABLED"), None, None, None, Some("ENABLED")]);
+    assert!(sent[1].line().contains("partNumber=1"), "{}", sent[1].line());
+    assert!(sent[4].line().contains("versionId=v"), "{}", sent[4].line());
+}
+
+const KNOWN: &str = "HTTP/1.1 200 OK\r\netag: \"e-2\"\r\ncontent-length: 9\r\nx-amz-version-id: v1\r\n\
+    last-modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nx-amz-tagging-count: 2\r\nx-amz-mp-parts-count: 2\r\n\
+    x-amz-missing-meta: 1\r\nx-amz-meta-a: b\r\nx-amz-storage-class: STANDARD_IA\r\n\
+    x-amz-object-lock-mode: GOVERNANCE\r\nx-amz-object-lock-retain-until-date: 2027-01-01T00:00:00Z\r\n\
+    x-amz-object-lock-legal-hold: ON\r\nx-amz-checksum-crc64nvme: rosUhgp5mIg=\r\n\
+    x-amz-checksum-type: FULL_OBJECT\r\n\r\n123456789";
+
+#[tokio::test]
+async fn all_that_is_said_of_an_object_is_known() {
+    let (store, _requests) = serve(KNOWN).await;
+    let got = store.get(WHOLE).await.unwrap();
+    let head = store.head(HeadRequest::new("b", "k")).await.unwrap().unwrap();
+    assert_eq!(got.head, head);
+    assert_eq!((head.size, head.modified, head.etag_is_md5), (9, 1_767_225_600_000, true));
+    assert_eq!((head.tag_count, head.parts, head.checksum), (2, Some(2), Some(CHECK)));
+    assert_eq!(head.version_id.as_deref(), Some("v1"));
+    let attributes = head.attributes;
+    assert_eq!((attributes.missing_metadata, attributes.metadata["a"].as_str()), (1, "b"));
+    assert_eq!(attributes.storage_class.as_deref(), Some("STANDARD_IA"));
+    let retention = Retention { mode: RetentionMode::Governance, until: 1_798_761_600_000 };
+    assert_eq!(attributes.lock, ObjectLock { retention: Some(retention), legal_hold: true });
+}
+
+#[tokio::test]
+async fn a_body_is_not_checked_against_checksums_that_come_with_it() {
+    let answer = "HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 3\r\nx-amz-checksum-crc64nvme: rosUhgp5mIg=\r\n\
+                  x-amz-checksum-sha256: AAAA\r\nx-amz-server-side-encryption: aws:kms\r\n\r\nabc";
+    let (store, _requests) = serve(answer).await;
+    let got = store.get(WHOLE).await.unwrap();
+    assert_eq!((got.head.checksum, got.head.etag_is_md5), (None, false));
+    let body: Vec<_> = got.body.map(Result::unwrap).collect().await;
+    assert_eq!(body.concat(), b"abc");
+}
+
+#[tokio::test]
+async fn a_listing_never_ends_by_mistake() {
+    let request = ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None };
+    let (store, _requests) =
+        serve("HTTP/1.1 200 OK\r\n\r\n<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>").await;
+    assert_eq!(store.list(request).await.unwrap_err().code, "InvalidResponse");
+    let (store, _requests) = serve("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(store.list(request).await.unwrap_err().class, ErrorClass::Side(SideFault::NotFound));
+}
+
+#[tokio::test]
+async fn keys_of_a_service_that_does_not_encode_them_are_left_alone() {
+    let entry =
+        "<Contents><Key>a+b%20</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.5Z</LastModified></Contents>";
+    let answer = format!("HTTP/1.1 200 OK\r\n\r\n<ListBucketResult>{entry}</ListBucketResult>");
+    let (store, _requests) = serve(answer.leak()).await;
+    let request = ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None };
+    let page = store.list(request).await.unwrap();
+    assert_eq!((page.objects[0].key.as_str(), page.objects[0].modified), ("a+b%20", 1_767_225_600_500));
+}
+
+#[tokio::test]
+async fn a_refused_head_is_asked_for_its_reason() {
+    let answer = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n\
+                  <Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>";
+    let (store, mut requests) = serve(answer).await;
+    let error = store.head(HeadRequest::new("b", "k")).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Side(SideFault::CredentialsExpired));
+    assert_eq!(error.operation, "head object");
+    let methods: Vec<String> = sent(&mut requests).iter().map(|sent| sent.head.chars().take(4).collect()).collect();
+    assert_eq!(methods, ["HEAD", "GET "]);
+}

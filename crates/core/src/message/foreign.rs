@@ -1,0 +1,174 @@
+//! Work that no scan of ours made: the predecessor's job messages and S3's events, as batches.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Batch, BatchId, Entry, EventKind, MESSAGE_VERSION, MessageError, ObjectEvent};
+use crate::ignore::IgnoreList;
+use crate::pair::BucketPair;
+
+/// The run that work is counted in which belongs to no scan.
+pub const EVENTS_RUN: &str = "events";
+
+/// The predecessor's job message. Source: its message schema, version 0.98.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignJob {
+    /// Source bucket.
+    #[serde(rename = "Src_bucket")]
+    pub source_bucket: String,
+    /// Whole source key, as it is.
+    #[serde(rename = "Src_key")]
+    pub source_key: String,
+    /// Destination bucket.
+    #[serde(rename = "Des_bucket")]
+    pub destination_bucket: String,
+    /// Whole destination key, as it is.
+    #[serde(rename = "Des_key")]
+    pub destination_key: String,
+    /// Bytes.
+    #[serde(rename = "Size")]
+    pub size: u64,
+    /// The version; `null` where it is not known.
+    #[serde(rename = "versionId", default)]
+    pub version_id: Option<String>,
+}
+
+/// The batch of a predecessor's job: one object, by the pair of the job that maps its source key to its destination
+/// key. `message_id` is the queue's: each message counts once, however often it is delivered.
+pub fn batch_of_job(
+    job: &str,
+    found: &ForeignJob,
+    pairs: &[BucketPair],
+    message_id: &str,
+    now: i64,
+) -> Result<Batch, MessageError> {
+    let fits = |pair: &&BucketPair| {
+        pair.source_bucket == found.source_bucket
+            && pair.destination_bucket == found.destination_bucket
+            && pair.map_key(&found.source_key).as_deref() == Ok(found.destination_key.as_str())
+    };
+    let pair = pairs.iter().find(fits).ok_or_else(|| MessageError::NoPair {
+        bucket: found.source_bucket.clone(),
+        key: found.source_key.clone(),
+        destination: format!("{}/{}", found.destination_bucket, found.destination_key),
+    })?;
+    let version_id = found.version_id.clone().filter(|id| id != "null" && !id.is_empty());
+    let entry = unlisted(&found.source_key, found.size, None, version_id);
+    Ok(batch(job, BatchId::of_foreign(&format!("job/{message_id}")), pair, entry, now))
+}
+
+/// The batches of a notification: one for each object that was written and each pair that its bucket and key match,
+/// those left out that the ignore list hides. An event counts once, by key and version or sequencer.
+///
+/// | event | batches |
+/// |---|---|
+/// | created, matched by n pairs, not ignored | n |
+/// | created, ignored, or matched by none | none: it is another consumer's, or not wanted |
+/// | removed, other | none: deletions are not followed |
+pub fn batches_of_events(
+    job: &str,
+    events: &[ObjectEvent],
+    pairs: &[BucketPair],
+    ignore: &IgnoreList,
+    now: i64,
+) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    for event in events.iter().filter(|event| event.kind == EventKind::Created) {
+        let matches = |pair: &&BucketPair| {
+            pair.source_bucket == event.bucket
+                && event.key.starts_with(&pair.source_prefix)
+                && !ignore.ignores(&event.bucket, &event.key)
+        };
+        for pair in pairs.iter().filter(matches) {
+            let entry =
+                unlisted(&event.key, event.size.unwrap_or_default(), event.etag.clone(), event.version_id.clone());
+            batches.push(batch(job, BatchId::of_foreign(&event_name(event, pair)), pair, entry, now));
+        }
+    }
+    batches
+}
+
+fn unlisted(key: &str, size: u64, etag: Option<crate::etag::ETag>, version_id: Option<String>) -> Entry {
+    Entry { key: key.to_owned(), size, etag, version_id, destination: None, unlisted: true }
+}
+
+fn batch(job: &str, id: BatchId, pair: &BucketPair, entry: Entry, now: i64) -> Batch {
+    Batch {
+        version: MESSAGE_VERSION,
+        job: job.to_owned(),
+        run: EVENTS_RUN.to_owned(),
+        id,
+        scanned: now,
+        pair: pair.clone(),
+        attempts: 0,
+        objects: vec![entry],
+    }
+}
+
+/// What names an event for ever, whichever message brings it: the same event may be told twice.
+fn event_name(event: &ObjectEvent, pair: &BucketPair) -> String {
+    let mut hash = Sha256::new();
+    let moment = event.version_id.as_deref().or(event.sequencer.as_deref());
+    let moment = moment.or(event.etag.as_ref().map(crate::etag::ETag::as_str)).unwrap_or_default();
+    for text in [&event.bucket, &event.key, moment, &pair.destination_bucket, &pair.destination_prefix] {
+        hash.update(text.len().to_be_bytes());
+        hash.update(text);
+    }
+    format!("event/{}", hex::encode(&hash.finalize()[..16]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Message;
+    use crate::message::tests::pair;
+
+    fn event(key: &str, sequencer: &str) -> ObjectEvent {
+        ObjectEvent {
+            kind: EventKind::Created,
+            bucket: "a".into(),
+            key: key.into(),
+            size: Some(3),
+            etag: None,
+            version_id: None,
+            sequencer: Some(sequencer.into()),
+        }
+    }
+
+    #[test]
+    fn a_predecessors_job_is_read_and_mapped_by_a_pair() {
+        let body =
+            r#"{"Src_bucket":"a","Src_key":"x +/y","Des_bucket":"b","Des_key":"p/x +/y","Size":7,"versionId":"null"}"#;
+        let Ok(Message::Job(found)) = Message::parse(body) else { panic!("{body}") };
+        let batch = batch_of_job("u", &found, &[pair()], "m-1", 5).unwrap();
+        let entry = &batch.objects[0];
+        assert_eq!((entry.key.as_str(), entry.size, &entry.version_id, entry.unlisted), ("x +/y", 7, &None, true));
+        assert_eq!((batch.run.as_str(), batch.id.as_str()), (EVENTS_RUN, "foreign/job/m-1"));
+        let elsewhere = ForeignJob { destination_key: "q/x".into(), ..found };
+        let error = batch_of_job("u", &elsewhere, &[pair()], "m-1", 5).unwrap_err();
+        assert!(error.to_string().contains("no pair of the job maps a/x +/y to b/q/x"), "{error}");
+    }
+
+    #[test]
+    fn each_record_of_an_event_goes_to_each_pair_that_it_matches() {
+        let other = BucketPair { destination_prefix: "q/".into(), source_prefix: "d/".into(), ..pair() };
+        let ignore = IgnoreList::new(&["a/d/*.tmp"]).unwrap();
+        let mut removed = event("d/gone", "1");
+        removed.kind = EventKind::Removed;
+        let elsewhere = ObjectEvent { bucket: "z".into(), ..event("d/x", "1") };
+        let events = [event("top", "1"), event("d/x", "1"), event("d/y.tmp", "1"), removed, elsewhere];
+        let batches = batches_of_events("u", &events, &[pair(), other], &ignore, 5);
+        let seen: Vec<_> =
+            batches.iter().map(|b| (b.objects[0].key.as_str(), b.pair.destination_prefix.as_str())).collect();
+        assert_eq!(seen, [("top", "p/"), ("d/x", "p/"), ("d/x", "q/")]);
+    }
+
+    #[test]
+    fn the_same_event_has_one_name_and_a_later_one_another() {
+        let none = IgnoreList::new::<&str>(&[]).unwrap();
+        let id = |e| batches_of_events("u", &[e], &[pair()], &none, 5)[0].id.clone();
+        assert_eq!(id(event("k", "1")), id(event("k", "1")));
+        assert_ne!(id(event("k", "1")), id(event("k", "2")));
+        assert_ne!(id(event("k", "1")), id(event("l", "1")));
+    }
+}

@@ -1,0 +1,163 @@
+//! A range of the parts of one huge object, for one of the workers that carry it together.
+
+use serde::{Deserialize, Serialize};
+
+use super::{BatchId, MessageError};
+use crate::pair::BucketPair;
+use crate::part::PartLayout;
+use crate::records::SourceIdentity;
+
+/// What stands in the member `kind`.
+pub(super) const KIND: &str = "parts";
+
+/// A range of the parts of one huge object. Its upload is open and recorded in the ledger; a range of an upload that is
+/// recorded no more is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartRange {
+    /// [`super::MESSAGE_VERSION`] of the writer.
+    #[serde(rename = "v")]
+    pub version: u32,
+    /// [`KIND`].
+    kind: String,
+    /// UID of the job.
+    pub job: String,
+    /// The run.
+    pub run: String,
+    /// The batch that holds the object.
+    pub batch: BatchId,
+    /// Where the object comes from and goes to; one of the pairs recorded for the run.
+    pub pair: BucketPair,
+    /// The content that the upload carries.
+    pub source: SourceIdentity,
+    /// Key of the upload.
+    pub destination_key: String,
+    /// The service's id of the upload.
+    pub upload_id: String,
+    /// How the object is cut.
+    #[serde(flatten)]
+    pub layout: PartLayout,
+    /// Whether the upload was begun with a checksum named.
+    pub checksum: bool,
+    /// First part of the range, from 1.
+    pub first: u32,
+    /// Last part of the range.
+    pub last: u32,
+}
+
+/// What the ranges of one upload have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartRangeTemplate {
+    /// UID of the job.
+    pub job: String,
+    /// The run.
+    pub run: String,
+    /// The batch that holds the object.
+    pub batch: BatchId,
+    /// Where the object comes from and goes to.
+    pub pair: BucketPair,
+    /// The content that the upload carries.
+    pub source: SourceIdentity,
+    /// Key of the upload.
+    pub destination_key: String,
+    /// The service's id of the upload.
+    pub upload_id: String,
+    /// How the object is cut.
+    pub layout: PartLayout,
+    /// Whether the upload was begun with a checksum named.
+    pub checksum: bool,
+}
+
+impl PartRangeTemplate {
+    /// The message of one range.
+    pub fn range(&self, first: u32, last: u32) -> PartRange {
+        let this = self.clone();
+        PartRange {
+            version: super::MESSAGE_VERSION,
+            kind: KIND.to_owned(),
+            job: this.job,
+            run: this.run,
+            batch: this.batch,
+            pair: this.pair,
+            source: this.source,
+            destination_key: this.destination_key,
+            upload_id: this.upload_id,
+            layout: this.layout,
+            checksum: this.checksum,
+            first,
+            last,
+        }
+    }
+}
+
+impl PartRange {
+    /// Refuses a range of a pair that its run does not have, and one that maps its key elsewhere.
+    pub fn check(&self, pairs: &[BucketPair]) -> Result<(), MessageError> {
+        let mapped = self.pair.map_key(&self.source.key);
+        if pairs.contains(&self.pair) && mapped.as_deref() == Ok(self.destination_key.as_str()) {
+            return Ok(());
+        }
+        Err(MessageError::OtherPair {
+            run: self.run.clone(),
+            bucket: self.pair.source_bucket.clone(),
+            destination: self.pair.destination_bucket.clone(),
+        })
+    }
+
+    /// The body to send.
+    pub fn body(&self) -> String {
+        // Strings and numbers only: this can't fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Most ranges of one object: that many workers can carry it at once.
+pub const MAX_RANGES: u32 = 64;
+
+/// Cuts the parts of an object into at most [`MAX_RANGES`] ranges of equal numbers of parts, the last one shorter:
+/// first and last part of each, in order. Every part is in exactly one.
+pub fn ranges(layout: &PartLayout) -> impl Iterator<Item = (u32, u32)> + use<> {
+    let count = layout.count();
+    let each = count.div_ceil(MAX_RANGES).max(1);
+    (0..count.div_ceil(each)).map(move |n| (n * each + 1, ((n + 1) * each).min(count)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etag::ETag;
+    use crate::message::Message;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_form_on_the_wire_is_read_back() {
+        let template = PartRangeTemplate {
+            job: "u-1".into(),
+            run: "r-1".into(),
+            batch: BatchId::new(0, 1, 2),
+            pair: crate::message::tests::pair(),
+            source: SourceIdentity { bucket: "a".into(), key: "k".into(), etag: ETag::new("e-2"), version_id: None },
+            destination_key: "p/k".into(),
+            upload_id: "id".into(),
+            layout: PartLayout { size: 25, part_size: 10 },
+            checksum: true,
+        };
+        let range = template.range(2, 3);
+        let pairs = [crate::message::tests::pair()];
+        assert_eq!(range.check(&pairs), Ok(()));
+        assert!(range.check(&[]).is_err());
+        assert!(PartRange { destination_key: "x".into(), ..range.clone() }.check(&pairs).is_err());
+        assert_eq!(Message::parse(&range.body()), Ok(Message::PartRange(range)));
+    }
+
+    proptest! {
+        #[test]
+        fn every_part_is_in_exactly_one_range(size in 1_u64..200_000, part_size in 20_u64..5_000) {
+            let layout = PartLayout { size, part_size };
+            let ranges: Vec<(u32, u32)> = ranges(&layout).collect();
+            prop_assert!(ranges.len() <= MAX_RANGES as usize);
+            let parts: Vec<u32> = ranges.into_iter().flat_map(|(first, last)| first..=last).collect();
+            prop_assert_eq!(parts, (1..=layout.count()).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Deliberate bugs, to prove that the tests find them. They exist only in builds with `--cfg planted_defects`, which no
+//! program is made of; elsewhere every question here is answered `false` at compile time.
+
+/// A deliberate bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Defect {
+    /// A part found at the destination counts by its number, whatever its size.
+    PartMatchedByNumber,
+    /// The source is read without asking for the content that was listed.
+    NoIfMatchAtSource,
+    /// Objects are written whatever stands at the destination.
+    UnconditionalWrite,
+    /// A message is removed before its objects are verified.
+    AckBeforeVerify,
+    /// A listing that fails reads as one that ended.
+    ListingErrorAsEnd,
+    /// Memory that was reserved is not given back when a part fails.
+    BudgetLeak,
+    /// What the queue did not take of a batch of messages is forgotten.
+    LostQueueEntry,
+    /// Objects of a batch that failed for now are forgotten.
+    LostRemainder,
+    /// The last part is cut as long as the others.
+    WrongLastPart,
+    /// Any open upload of the key is carried on, whoever began it for whatever content.
+    ForeignUploadAdopted,
+    /// A batch that is delivered again is counted again.
+    CountedTwice,
+    /// A redelivered object counts as moved when something of its size is there.
+    RedeliveryDoneBySize,
+    /// A huge object is completed by whoever finds its ranges done, and counted by each.
+    TwoCompletions,
+    /// A huge object is completed when all but one of its ranges are there.
+    CompletedEarly,
+    /// An upload is not announced before it is created.
+    NoIntent,
+    /// What a part was stored as is not compared with what was sent.
+    PartNotVerified,
+    /// The version of the source is not looked at again after the copy.
+    VersionNotCheckedAgain,
+}
+
+/// Every defect.
+pub const ALL: [Defect; 17] = [
+    Defect::PartMatchedByNumber,
+    Defect::NoIfMatchAtSource,
+    Defect::UnconditionalWrite,
+    Defect::AckBeforeVerify,
+    Defect::ListingErrorAsEnd,
+    Defect::BudgetLeak,
+    Defect::LostQueueEntry,
+    Defect::LostRemainder,
+    Defect::WrongLastPart,
+    Defect::ForeignUploadAdopted,
+    Defect::CountedTwice,
+    Defect::RedeliveryDoneBySize,
+    Defect::TwoCompletions,
+    Defect::CompletedEarly,
+    Defect::NoIntent,
+    Defect::PartNotVerified,
+    Defect::VersionNotCheckedAgain,
+];
+
+#[cfg(planted_defects)]
+mod planting {
+    use std::cell::Cell;
+
+    use super::Defect;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Defect>> = const { Cell::new(None) };
+    }
+
+    /// Plants one in this thread, or none. Tests run their engine on one thread.
+    pub fn plant(defect: Option<Defect>) {
+        PLANTED.set(defect);
+    }
+
+    /// Whether this one is planted in this thread.
+    pub fn is_planted(defect: Defect) -> bool {
+        PLANTED.get() == Some(defect)
+    }
+}
+
+#[cfg(planted_defects)]
+pub use planting::{is_planted, plant};
+
+/// Whether this one is planted: never, in this build.
+#[cfg(not(planted_defects))]
+pub const fn is_planted(_: Defect) -> bool {
+    false
+}

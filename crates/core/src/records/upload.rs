@@ -1,0 +1,154 @@
+//! Multipart uploads of ours, and the ranges of parts that many workers carry.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::etag::ETag;
+use crate::outcome::{FailureClass, Losses};
+use crate::part::PartLayout;
+use crate::ports::LedgerKey;
+
+/// Shards of the upload records of a job, each a partition of its own.
+pub const UPLOAD_SHARDS: u8 = 16;
+
+/// How long others wait for an upload that was announced, in milliseconds: as long as its message's lease.
+pub const ANNOUNCED_MS: i64 = 60_000;
+
+/// A multipart upload of ours that may be open: first the intent, then the upload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UploadRecord {
+    /// Counts writes of this record; each write asks for the one it has read.
+    pub revision: u64,
+    /// Bucket of the upload.
+    pub destination_bucket: String,
+    /// Key of the upload.
+    pub destination_key: String,
+    /// The content that it carries.
+    pub source: SourceIdentity,
+    /// How it is cut.
+    #[serde(flatten)]
+    pub layout: PartLayout,
+    /// Who intends it.
+    pub by: String,
+    /// When the first intent that led to this was written, in milliseconds since 1970.
+    pub intended: i64,
+    /// Until when others wait for the upload that was announced, in milliseconds since 1970: for so long its worker is
+    /// taken to be alive.
+    #[serde(default)]
+    pub wait_until: i64,
+    /// Whether it is begun with CRC-64/NVME named as its checksum.
+    #[serde(default)]
+    pub checksum: bool,
+    /// Other workers announced an upload of this object at the same time, so that one may be open which nothing names:
+    /// whoever completes this one looks for it.
+    #[serde(default)]
+    pub contested: bool,
+    /// What could not be taken along with the object.
+    #[serde(default)]
+    pub losses: Losses,
+    /// The service's identifier; none between intent and creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload_id: Option<String>,
+}
+
+/// One content of one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceIdentity {
+    /// Its bucket.
+    pub bucket: String,
+    /// Its key.
+    pub key: String,
+    /// Its ETag.
+    pub etag: ETag,
+    /// Its version, where that is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<String>,
+}
+
+/// That a range of the parts of a huge object is over. Written by condition: the first word on a range stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartRangeRecord {
+    /// The upload; a record of another one says nothing.
+    pub upload_id: String,
+    /// Its first part, from 1.
+    pub first: u32,
+    /// Its last part.
+    pub last: u32,
+    /// Who carried it.
+    pub by: String,
+    /// When it was over, in milliseconds since 1970.
+    pub at: i64,
+    /// What came of it.
+    pub outcome: PartRangeOutcome,
+}
+
+/// What came of a range of parts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PartRangeOutcome {
+    /// Every part is at the destination and verified.
+    Sent,
+    /// The source has another content now.
+    SourceChanged,
+    /// The object is gone from the source.
+    Gone,
+    /// It can't be done.
+    Failed {
+        /// The kind.
+        class: FailureClass,
+        /// What happened.
+        message: String,
+        /// Whether another try may succeed.
+        retry: bool,
+    },
+}
+
+/// Partition of one shard of a job's uploads; `shard` is below [`UPLOAD_SHARDS`].
+pub fn upload_partition(job: &str, shard: u8) -> String {
+    format!("upload/{job}/{shard:x}")
+}
+
+/// Key of an [`UploadRecord`]: bucket and key hashed, so that both fit; the shard is the hash's first digit.
+pub fn upload_key(job: &str, bucket: &str, key: &str) -> LedgerKey {
+    let hash = Sha256::new().chain_update(bucket).chain_update("/").chain_update(key).finalize();
+    LedgerKey::new(upload_partition(job, hash[0] >> 4), hex::encode(hash))
+}
+
+/// Partition of the part ranges of a destination object: bucket and key hashed.
+pub fn part_range_partition(job: &str, bucket: &str, key: &str) -> String {
+    format!("parts/{job}/{}", upload_key(job, bucket, key).sort)
+}
+
+/// Key of a [`PartRangeRecord`]: the upload's id is hashed, since services make long ones.
+pub fn part_range_key(job: &str, bucket: &str, key: &str, upload_id: &str, first: u32) -> LedgerKey {
+    LedgerKey::new(part_range_partition(job, bucket, key), part_range_name(upload_id, first))
+}
+
+/// What names a range in the ledger and in heartbeats.
+pub fn part_range_name(upload_id: &str, first: u32) -> String {
+    format!("{}{first:05}", part_range_prefix(upload_id))
+}
+
+/// What sort keys of the part ranges of one upload start with.
+pub fn part_range_prefix(upload_id: &str) -> String {
+    format!("{}/", hex::encode(&Sha256::digest(upload_id)[..16]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_key_fits_whatever_the_object_is_called() {
+        let (bucket, object) = ("b".repeat(63), "é".repeat(512));
+        let key = upload_key("u", &bucket, &object);
+        assert!(key.sort.len() <= 1024);
+        let shard = u8::from_str_radix(&key.sort[..1], 16).unwrap();
+        assert_eq!(key.partition, upload_partition("u", shard));
+        let range = part_range_key("u", &bucket, &object, &"i".repeat(2_000), 9_999);
+        assert!(range.sort.len() <= 1024 && range.sort.starts_with(&part_range_prefix(&"i".repeat(2_000))));
+    }
+}

@@ -1,0 +1,129 @@
+//! An object that the service copies by itself: no byte of it passes through here.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use migration_core::etag::ETag;
+use migration_core::outcome::Delivery;
+use migration_core::part::Part;
+use migration_core::ports::{
+    CopyPart, CopyRequest, CopySource, HeadRequest, Ledger, ObjectHead, ObjectStore, Queue, WriteCondition,
+};
+use migration_core::records::SourceIdentity;
+
+use super::upload::Upload;
+use super::{Halt, Transfer, Wanted, halt_of};
+use crate::gate::Access;
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+    /// Has the object copied in one request.
+    pub(super) async fn copy_whole(
+        &self,
+        wanted: &Wanted,
+        condition: &WriteCondition,
+    ) -> Result<(Delivery, ETag), Halt> {
+        let source = self.identity(wanted).await?;
+        let head = self.head_of(&source, wanted).await?;
+        let (luggage, _) = self.luggage(&head).await?;
+        let mut losses = luggage.losses;
+        let mut attributes = luggage.attributes;
+        let store = &self.process.ports.destination;
+        let written = loop {
+            let copy = |condition: WriteCondition| {
+                let (attributes, source) = (&attributes, self.copy_source(&source));
+                let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
+                async move { store.copy(CopyRequest { source, bucket, key, attributes, condition: &condition }).await }
+            };
+            match self.write(condition, None, copy).await {
+                Err(halt) if self.lacks_class(&halt, &attributes) => {
+                    attributes.storage_class = None;
+                    losses.lost_classes = 1;
+                }
+                // A copy is refused for either side's condition: the passes look at both.
+                other => break other?,
+            }
+        };
+        self.process.activity.moved(wanted.size);
+        Ok((Delivery { bytes: wanted.size, version_id: head.version_id, losses }, written.etag))
+    }
+
+    /// Has the object copied part by part.
+    pub(super) async fn copy_parts(
+        &self,
+        wanted: &Wanted,
+        condition: &WriteCondition,
+    ) -> Result<(Delivery, ETag), Halt> {
+        let source = self.identity(wanted).await?;
+        // The first part was opened for what is known of the object; its bytes are not wanted here.
+        let (upload, _) = self.open(wanted, &source).await?;
+        let sent = self.copy_missing(&upload, &source).await?;
+        let etag = self.complete(&upload, &source, &sent, condition).await?;
+        self.forget(upload.revision).await?;
+        Ok((Delivery { bytes: wanted.size, version_id: source.version_id, losses: upload.losses }, etag))
+    }
+
+    async fn copy_missing(&self, upload: &Upload, source: &SourceIdentity) -> Result<BTreeMap<u32, ETag>, Halt> {
+        let mut missing = upload.layout.parts().filter(|part| !upload.there.contains_key(&part.number));
+        let at_once = self.process.config.transfer.parts_per_file as usize;
+        let mut in_flight = FuturesUnordered::new();
+        let (mut sent, mut halt) = (BTreeMap::new(), None);
+        loop {
+            while halt.is_none() && in_flight.len() < at_once {
+                if self.process.stop.is_cancelled() {
+                    halt = Some(Halt::Stopped);
+                    break;
+                }
+                let Some(part) = missing.next() else { break };
+                in_flight.push(self.copy_part(upload, part, source));
+            }
+            match in_flight.next().await {
+                None => return halt.map_or(Ok(sent), Err),
+                Some(Ok((number, etag))) => {
+                    sent.insert(number, etag);
+                }
+                Some(Err(error)) => {
+                    halt.get_or_insert(error);
+                }
+            }
+        }
+    }
+
+    async fn copy_part(&self, upload: &Upload, part: Part, source: &SourceIdentity) -> Result<(u32, ETag), Halt> {
+        let request = CopyPart {
+            source: self.copy_source(source),
+            upload: self.upload_ref(&upload.id),
+            number: part.number,
+            offset: part.offset,
+            len: part.len,
+        };
+        let store = &self.process.ports.destination;
+        let access = Access::object(&self.pair.destination_bucket, &self.destination_key);
+        let copied = self.process.destination(access, || store.copy_part(request)).await;
+        let written = copied.map_err(|error| halt_of(error, || Halt::SourceChanged))?;
+        self.progress.touch();
+        self.process.activity.moved(part.len);
+        Ok((part.number, written.etag))
+    }
+
+    fn copy_source<'b>(&'b self, source: &'b SourceIdentity) -> CopySource<'b> {
+        let pinned = self.process.config.versioning.get_object_with_version_id;
+        CopySource {
+            bucket: &source.bucket,
+            key: &source.key,
+            version_id: source.version_id.as_deref().filter(|_| pinned),
+            if_match: &source.etag,
+        }
+    }
+
+    /// What is known of the content that is wanted.
+    async fn head_of(&self, source: &SourceIdentity, wanted: &Wanted) -> Result<ObjectHead, Halt> {
+        let store = &self.process.ports.source;
+        let copied = self.copy_source(source);
+        let request = HeadRequest { version_id: copied.version_id, ..HeadRequest::new(&source.bucket, &source.key) };
+        let access = Access::object(&source.bucket, &source.key);
+        let head = self.process.source(access, || store.head(request)).await?.ok_or(Halt::Gone)?;
+        let same = head.etag.as_ref() == Some(&source.etag) && head.size == wanted.size;
+        if same { Ok(head) } else { Err(Halt::SourceChanged) }
+    }
+}

@@ -1,0 +1,295 @@
+//! Passes over one object until it is verified at the destination, or until it is clear that it won't be.
+
+use migration_core::etag::{ETag, ETagComparison};
+use migration_core::message::Entry;
+use migration_core::outcome::{Delivery, EntryOutcome};
+use migration_core::plan::{Way, is_server_side, way};
+use migration_core::planted::{Defect, is_planted};
+use migration_core::ports::{HeadRequest, Ledger, ObjectHead, ObjectStore, Queue, WriteCondition};
+use migration_core::records::Support;
+
+use super::{Errand, Halt, Transfer, Wanted};
+use crate::gate::Access;
+use crate::room::Room;
+
+/// How often an object is looked at anew within one delivery, because it changed at either side under way.
+const LOOKS: u32 = 5;
+
+/// What is wanted of the source at first.
+enum Begin {
+    Move(Wanted),
+    /// It is gone, or another event will bring a newer version of it.
+    Over,
+}
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+    /// Passes over the object until it is verified at the destination; each pass that met a change looks again at both
+    /// sides, the destination first: what is then read from the source is not older than what is replaced.
+    pub(super) async fn run(&self, errand: Errand<'_>, room: Room) -> Result<EntryOutcome, Halt> {
+        let entry = errand.entry;
+        let Begin::Move(mut wanted) = self.begin_with(entry).await? else { return Ok(EntryOutcome::Gone) };
+        let listed = Listed::of(entry);
+        let mut condition = listed.condition();
+        // For a large object the look costs nothing beside its parts, and saves them all where a duplicate of the
+        // message, or one of a killed sender, was faster.
+        if errand.redelivered || entry.unlisted || self.way(&wanted) != Way::Whole {
+            let found = self.look_at_destination().await?;
+            if already_done(&wanted, found.as_ref(), &listed) {
+                return Ok(done(&wanted));
+            }
+            condition = condition_of(found.as_ref());
+        }
+        let mut room = Some(room);
+        let mut last = Halt::SourceChanged;
+        for _ in 0..LOOKS {
+            last = match self.pass(errand, &wanted, &condition, &mut room).await {
+                Ok(delivery) => return Ok(EntryOutcome::Done(delivery)),
+                Err(halt @ (Halt::SourceChanged | Halt::DestinationChanged(_) | Halt::UploadGone)) => halt,
+                Err(halt) => return Err(halt),
+            };
+            let found = self.look_at_destination().await?;
+            let Some(now) = self.look_at_source(false).await? else { return Ok(EntryOutcome::Gone) };
+            let now =
+                Wanted { size: now.size, etag: now.etag, version_id: now.version_id.or(wanted.version_id.clone()) };
+            let unchanged = now.etag == wanted.etag && now.size == wanted.size;
+            if unchanged && is_meant(&last, found.as_ref(), wanted.size) {
+                return Ok(done(&wanted));
+            }
+            // What was listed says nothing of a content that came after the listing.
+            let listed = if now.etag == entry.etag { listed.clone() } else { Listed::Unknown };
+            if already_done(&now, found.as_ref(), &listed) {
+                return Ok(done(&now));
+            }
+            condition = condition_of(found.as_ref());
+            wanted = now;
+        }
+        Err(last)
+    }
+
+    /// What is wanted at first: what the message says, or the newest where it does not say enough, or where versions are
+    /// to be read before the copy.
+    async fn begin_with(&self, entry: &Entry) -> Result<Begin, Halt> {
+        let wanted = Wanted { size: entry.size, etag: entry.etag.clone(), version_id: entry.version_id.clone() };
+        let pinned = entry.unlisted && entry.version_id.is_some();
+        let update = self.process.config.versioning.update_version_id;
+        if !(update || pinned || (entry.unlisted && entry.etag.is_none())) {
+            return Ok(Begin::Move(wanted));
+        }
+        let Some(head) = self.look_at_source(false).await? else { return Ok(Begin::Over) };
+        // An event of an older version: the newer one's own event is on its way, or was here.
+        if pinned && head.version_id.is_some() && head.version_id != entry.version_id {
+            return Ok(Begin::Over);
+        }
+        Ok(Begin::Move(Wanted { size: head.size, etag: head.etag, version_id: head.version_id }))
+    }
+
+    /// One pass, by the way that fits. A huge object gives its room to those who move its parts.
+    async fn pass(
+        &self,
+        errand: Errand<'_>,
+        wanted: &Wanted,
+        condition: &WriteCondition,
+        room: &mut Option<Room>,
+    ) -> Result<Delivery, Halt> {
+        let way = self.way(wanted);
+        if way != Way::Ranges && room.is_none() {
+            *room = self.limits.rooms.expect().enter().await;
+        }
+        let (delivery, etag) = match way {
+            Way::Whole => self.small(wanted, condition).await?,
+            Way::Parts => self.large(wanted, condition).await?,
+            Way::Ranges => self.huge(errand, wanted, condition, room).await?,
+            Way::CopyWhole => self.copy_whole(wanted, condition).await?,
+            Way::CopyParts => self.copy_parts(wanted, condition).await?,
+        };
+        self.look_again(wanted, &etag, way == Way::CopyWhole).await?;
+        Ok(delivery)
+    }
+
+    /// Looks at both sides after a write: at the source where versions are checked again, and at both where the
+    /// destination's service keeps no conditions, so that a slow worker finds out that it put an old content over a newer
+    /// one. Services that keep conditions of other writes may ignore those of a copy.
+    async fn look_again(&self, wanted: &Wanted, written: &ETag, copied: bool) -> Result<(), Halt> {
+        let bucket = self.process.bucket(&self.pair.destination_bucket).await?;
+        let unconditional = copied || bucket.conditional_writes == Support::No;
+        let versions = self.process.config.versioning.update_version_id && !is_planted(Defect::VersionNotCheckedAgain);
+        if !unconditional && !versions {
+            return Ok(());
+        }
+        if let Some(now) = self.look_at_source(false).await? {
+            let version_changed = versions && now.version_id != wanted.version_id;
+            if version_changed || (wanted.etag.is_some() && now.etag != wanted.etag) || now.size != wanted.size {
+                return Err(Halt::SourceChanged);
+            }
+        }
+        if unconditional {
+            let found = self.look_at_destination().await?;
+            if found.and_then(|head| head.etag).as_ref() != Some(written) {
+                return Err(Halt::DestinationChanged(None));
+            }
+        }
+        Ok(())
+    }
+
+    fn way(&self, wanted: &Wanted) -> Way {
+        let config = &self.process.config;
+        let server_side = is_server_side(&config.transfer, &config.source, &config.destination);
+        way(wanted.size, &config.transfer, server_side)
+    }
+
+    pub(super) async fn look_at_destination(&self) -> Result<Option<ObjectHead>, Halt> {
+        let bucket = &self.pair.destination_bucket;
+        let store = &self.process.ports.destination;
+        let access = Access::object(bucket, &self.destination_key);
+        let request = HeadRequest::new(bucket, &self.destination_key);
+        Ok(self.process.destination(access, || store.head(request)).await?)
+    }
+
+    pub(super) async fn look_at_source(&self, checksum: bool) -> Result<Option<ObjectHead>, Halt> {
+        let bucket = &self.pair.source_bucket;
+        let store = &self.process.ports.source;
+        let request = HeadRequest { checksum, ..HeadRequest::new(bucket, self.key) };
+        Ok(self.process.source(Access::object(bucket, self.key), || store.head(request)).await?)
+    }
+}
+
+fn done(wanted: &Wanted) -> EntryOutcome {
+    EntryOutcome::Done(Delivery { bytes: wanted.size, version_id: wanted.version_id.clone(), ..Delivery::default() })
+}
+
+/// What the scan saw at the destination.
+#[derive(Clone, Debug)]
+enum Listed {
+    /// Nobody looked.
+    Unknown,
+    /// Nothing.
+    Absent,
+    /// An object, perhaps with an ETag.
+    There(Option<ETag>),
+}
+
+impl Listed {
+    fn of(entry: &Entry) -> Self {
+        match &entry.destination {
+            _ if entry.unlisted => Self::Unknown,
+            None => Self::Absent,
+            Some(state) => Self::There(state.etag.clone()),
+        }
+    }
+
+    fn condition(&self) -> WriteCondition {
+        match self {
+            Self::Absent => WriteCondition::Absent,
+            Self::There(Some(etag)) => WriteCondition::Matches(etag.clone()),
+            Self::There(None) | Self::Unknown => WriteCondition::Any,
+        }
+    }
+
+    /// Whether the destination is not what was listed.
+    fn differs_from(&self, found: &ObjectHead) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Absent => found.etag.is_some(),
+            Self::There(listed) => found.etag.is_some() && found.etag != *listed,
+        }
+    }
+}
+
+/// What to ask of the destination after having looked at it.
+fn condition_of(found: Option<&ObjectHead>) -> WriteCondition {
+    match found.map(|head| head.etag.clone()) {
+        None => WriteCondition::Absent,
+        Some(Some(etag)) => WriteCondition::Matches(etag),
+        Some(None) => WriteCondition::Any,
+    }
+}
+
+/// Whether the destination is as a write wants it.
+pub(super) fn condition_holds(condition: &WriteCondition, found: Option<&ObjectHead>) -> bool {
+    match condition {
+        WriteCondition::Any => true,
+        WriteCondition::Absent => found.is_none(),
+        WriteCondition::Matches(etag) => found.is_some_and(|head| head.etag.as_ref() == Some(etag)),
+    }
+}
+
+/// Whether what is at the destination is what the last pass meant to write: its own answer was lost.
+fn is_meant(last: &Halt, found: Option<&ObjectHead>, size: u64) -> bool {
+    let Halt::DestinationChanged(Some(meant)) = last else { return false };
+    found.is_some_and(|head| head.size == size && head.etag.as_ref() == Some(meant))
+}
+
+/// Whether what is at the destination proves that the object was moved since it was listed: its ETag is the source's,
+/// or it is not what was listed there and of the right size.
+///
+/// | destination now | ETags | changed since the listing | size | done |
+/// |---|---|---|---|---|
+/// | absent | | | | no |
+/// | there | same | any | same | yes |
+/// | there | both MD5, differ | any | any | no |
+/// | there | not comparable | no, or nobody looked | any | no |
+/// | there | not comparable | yes | same | yes |
+fn already_done(wanted: &Wanted, found: Option<&ObjectHead>, listed: &Listed) -> bool {
+    let Some(found) = found.filter(|found| found.size == wanted.size) else { return false };
+    if is_planted(Defect::RedeliveryDoneBySize) {
+        return true;
+    }
+    let tags = match (&wanted.etag, &found.etag) {
+        (Some(a), Some(b)) => a.compare(b),
+        _ => ETagComparison::NotComparable,
+    };
+    match tags {
+        ETagComparison::Same => true,
+        ETagComparison::Different => false,
+        ETagComparison::NotComparable => listed.differs_from(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "0cc175b9c0f1b6a831c399e269772661";
+    const B: &str = "92eb5ffee6ae2fec3ad71c777531578f";
+
+    #[test]
+    fn what_is_at_the_destination_proves_what_the_table_says() {
+        let head = |etag: &str, size| ObjectHead { size, etag: Some(ETag::new(etag)), ..ObjectHead::default() };
+        let wanted = |etag: &str| Wanted { size: 1, etag: Some(ETag::new(etag)), version_id: None };
+        let there = |etag: &str| Listed::There(Some(ETag::new(etag)));
+        for (source, found, listed, expected) in [
+            (A, None, Listed::Absent, false),
+            (A, Some(head(A, 1)), there(A), true),
+            (A, Some(head(A, 2)), Listed::Absent, false),
+            (A, Some(head(B, 1)), Listed::Absent, false),
+            ("x-2", Some(head("y-3", 1)), there("y-3"), false),
+            ("x-2", Some(head("y-3", 1)), Listed::Absent, true),
+            ("x-2", Some(head("y-3", 1)), there("z-1"), true),
+            ("x-2", Some(head("y-3", 2)), Listed::Absent, false),
+            ("x-2", Some(head("y-3", 1)), Listed::Unknown, false),
+            ("x-2", Some(head("x-2", 1)), Listed::Unknown, true),
+        ] {
+            assert_eq!(
+                already_done(&wanted(source), found.as_ref(), &listed),
+                expected,
+                "{source} {found:?} {listed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_the_lost_answer_of_ones_own_write_is_recognised() {
+        let head = ObjectHead { size: 1, etag: Some(ETag::new(A)), ..ObjectHead::default() };
+        let meant = |etag: &str| Halt::DestinationChanged(Some(ETag::new(etag)));
+        assert!(is_meant(&meant(A), Some(&head), 1));
+        for (halt, found, size) in [
+            (meant(B), Some(&head), 1),
+            (meant(A), Some(&head), 2),
+            (meant(A), None, 1),
+            (Halt::DestinationChanged(None), Some(&head), 1),
+            (Halt::SourceChanged, Some(&head), 1),
+        ] {
+            assert!(!is_meant(&halt, found, size), "{halt:?} {found:?}");
+        }
+    }
+}

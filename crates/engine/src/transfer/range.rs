@@ -1,0 +1,152 @@
+//! One range of the parts of a huge object.
+
+use std::sync::atomic::AtomicBool;
+
+use migration_core::message::PartRange;
+use migration_core::outcome::{EntryOutcome, Failure, FailureClass};
+use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
+use migration_core::records::{self, PartRangeOutcome, PartRangeRecord, RETENTION_MS, UploadRecord};
+use migration_core::resume::fitting_parts;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use super::upload::Upload;
+use super::{Halt, Limits, Progress, Transfer};
+use crate::Process;
+
+/// What came of a range's message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RangeEnd {
+    /// It is recorded, by this worker or before, or its upload is recorded no more: the message has nothing to say.
+    Over,
+    /// The worker is ending, or lost the message's lease.
+    Interrupted,
+    /// Failed for now.
+    Retry(Failure),
+}
+
+/// Carries a range, and records that it is over. `last_try` makes a failure for now one that is recorded: then the
+/// coordinator decides.
+pub async fn carry<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Process<S, Q, L>,
+    limits: &Limits,
+    range: &PartRange,
+    progress: &Progress,
+    lost: &CancellationToken,
+    last_try: bool,
+) -> RangeEnd {
+    let transfer = Transfer {
+        process,
+        limits,
+        pair: &range.pair,
+        key: &range.source.key,
+        destination_key: range.destination_key.clone(),
+        progress: progress.clone(),
+        has_upload: AtomicBool::default(),
+    };
+    let _named = process.activity.at_range(records::part_range_name(&range.upload_id, range.first));
+    let ended = tokio::select! {
+        biased;
+        () = lost.cancelled() => return RangeEnd::Interrupted,
+        ended = transfer.carry(range, last_try) => ended,
+    };
+    progress.touch();
+    match ended {
+        Ok(end) => end,
+        Err(halt) => match halt.outcome() {
+            EntryOutcome::Interrupted => RangeEnd::Interrupted,
+            EntryOutcome::Retry(failure) | EntryOutcome::Failed(failure) => RangeEnd::Retry(failure),
+            EntryOutcome::Done(_) | EntryOutcome::Gone => RangeEnd::Over,
+        },
+    }
+}
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+    async fn carry(&self, range: &PartRange, last_try: bool) -> Result<RangeEnd, Halt> {
+        let Some(record) = self.upload_of(range).await? else {
+            debug!(key = self.key, "a range of an upload that is over");
+            return Ok(RangeEnd::Over);
+        };
+        let key = self.range_key(range);
+        if self.process.ledger(|| self.process.ports.ledger.get(&key)).await?.is_some() {
+            return Ok(RangeEnd::Over);
+        }
+        let outcome = match self.send_range(range, &record).await {
+            Ok(()) => PartRangeOutcome::Sent,
+            Err(Halt::SourceChanged) => PartRangeOutcome::SourceChanged,
+            // The coordinator completed or aborted it; or somebody else aborted it, and it still counts on it.
+            Err(Halt::UploadGone) if self.upload_of(range).await?.is_none() => return Ok(RangeEnd::Over),
+            Err(Halt::UploadGone) => PartRangeOutcome::Failed {
+                class: FailureClass::Exhausted,
+                message: "failed to send parts: the multipart upload was aborted by someone else".to_owned(),
+                retry: true,
+            },
+            Err(halt) => match halt.outcome() {
+                EntryOutcome::Gone => PartRangeOutcome::Gone,
+                EntryOutcome::Failed(Failure { class, message, .. }) => {
+                    PartRangeOutcome::Failed { class, message, retry: false }
+                }
+                EntryOutcome::Retry(Failure { class, message, .. }) if last_try => {
+                    PartRangeOutcome::Failed { class, message, retry: true }
+                }
+                EntryOutcome::Retry(failure) => return Ok(RangeEnd::Retry(failure)),
+                EntryOutcome::Done(_) | EntryOutcome::Interrupted => return Ok(RangeEnd::Interrupted),
+            },
+        };
+        self.record_range(range, outcome).await?;
+        Ok(RangeEnd::Over)
+    }
+
+    /// The record of the range's upload, as long as it is the one that the object is carried by.
+    async fn upload_of(&self, range: &PartRange) -> Result<Option<UploadRecord>, Halt> {
+        let record = self.upload_record().await?;
+        Ok(record
+            .filter(|record| record.upload_id.as_deref() == Some(&range.upload_id) && record.source == range.source))
+    }
+
+    /// Sends what the destination does not have of the range.
+    async fn send_range(&self, range: &PartRange, record: &UploadRecord) -> Result<(), Halt> {
+        let listed = self.list_parts(&range.upload_id, Some((range.first, range.last))).await?;
+        // Parts of another cut are sent anew: they can only be somebody else's.
+        let there = fitting_parts(&range.layout, &listed).unwrap_or_default();
+        let upload = Upload {
+            id: range.upload_id.clone(),
+            layout: range.layout,
+            revision: record.revision,
+            checksum: range.checksum,
+            losses: record.losses,
+            contested: None,
+            there,
+        };
+        let sent = self.send_missing(&upload, &range.source, range.first..=range.last, None).await?;
+        info!(key = self.key, first = range.first, last = range.last, sent = sent.len(), "a range is over");
+        Ok(())
+    }
+
+    /// Records what came of the range; the first word stands.
+    async fn record_range(&self, range: &PartRange, outcome: PartRangeOutcome) -> Result<(), Halt> {
+        let now = self.process.clock.now();
+        let record = PartRangeRecord {
+            upload_id: range.upload_id.clone(),
+            first: range.first,
+            last: range.last,
+            by: self.process.name.clone(),
+            at: now,
+            outcome,
+        };
+        let item = Item::of(self.range_key(range), &record).expiring(now + RETENTION_MS);
+        self.process.write(&[Write::Put { item, condition: Condition::Absent }]).await?;
+        Ok(())
+    }
+
+    fn range_key(&self, range: &PartRange) -> migration_core::ports::LedgerKey {
+        let job = &self.process.config.job.uid;
+        records::part_range_key(
+            job,
+            &self.pair.destination_bucket,
+            &self.destination_key,
+            &range.upload_id,
+            range.first,
+        )
+    }
+}

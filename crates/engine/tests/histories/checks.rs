@@ -1,0 +1,150 @@
+//! What must hold when a history is over.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use migration_core::ports::Ledger;
+use migration_core::progress::progress;
+use migration_core::records::{self, RUN_PREFIX, RunRecord, UploadRecord};
+use migration_core::view;
+use migration_testkit::ConditionalWrites;
+
+use super::reference::Reference;
+use crate::world::{DESTINATION, JOB, SOURCE, World};
+
+/// What does not hold.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// Which check found it.
+    pub check: &'static str,
+    pub detail: String,
+}
+
+impl Violation {
+    pub fn new(check: &'static str, detail: impl Into<String>) -> Self {
+        Self { check, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.check, self.detail)
+    }
+}
+
+type Checked = Result<(), Violation>;
+
+fn require(holds: bool, check: &'static str, detail: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(Violation::new(check, detail())) }
+}
+
+/// Every object of the source is at the destination: bytes, tags, what travels with them.
+pub fn same(world: &World) -> Checked {
+    for key in world.source.keys(SOURCE) {
+        let source = world.source.object(SOURCE, &key).unwrap();
+        let Some(found) = world.destination.object(DESTINATION, &key) else {
+            return Err(Violation::new("same", format!("{key} is missing at the destination")));
+        };
+        require(source.content == found.content, "same", || format!("{key} has another content"))?;
+        let carried = (&source.tags, &source.attributes) == (&found.tags, &found.attributes);
+        require(carried, "carried", || format!("{key} has {:?} for {:?}", found.attributes, source.attributes))?;
+    }
+    Ok(())
+}
+
+/// Nothing became visible that was neither a content of the source nor a foreign one, and no older content over a newer
+/// where the service keeps conditions.
+pub fn visible(world: &World, reference: &Reference, conditions: ConditionalWrites) -> Checked {
+    let mut now: BTreeMap<&str, Bytes> = BTreeMap::new();
+    let mut removed = reference.removed.iter().peekable();
+    let log = world.destination.write_log(DESTINATION);
+    for (place, entry) in log.iter().enumerate() {
+        while let Some((key, _)) = removed.next_if(|(_, after)| *after <= place) {
+            now.remove(key.as_str());
+        }
+        let (key, bytes) = (entry.key.as_str(), &entry.content);
+        if !reference.is_foreign(key, bytes) {
+            let Some(generation) = reference.generation_of(key, bytes) else {
+                let what = format!("write {place}: {key} became {} bytes that it never was", bytes.len());
+                return Err(Violation::new("mixture", what));
+            };
+            // Empty contents are all the same: none of them is older than another.
+            let before = now.get(key).filter(|before| !before.is_empty());
+            let before = before.and_then(|before| reference.generation_of(key, before));
+            let kept = conditions == ConditionalWrites::Kept;
+            let backwards = kept && before.is_some_and(|before| before > generation);
+            require(!backwards, "order", || {
+                format!("write {place}: {key} went back from content {before:?} to {generation}")
+            })?;
+        }
+        now.insert(key, bytes.clone());
+    }
+    Ok(())
+}
+
+/// Open uploads are the foreign ones and those that the ledger names or announces, and nobody touched the foreign ones. One that the
+/// ledger names is left by a duplicate whose worker was stopped after its message was gone: the next message of the
+/// object carries it on or aborts it, and the deletion of the job does.
+pub async fn uploads(world: &World, reference: &Reference) -> Checked {
+    let mut open = world.destination.open_uploads(DESTINATION);
+    let mut foreign: Vec<_> = reference.uploads.iter().map(|(key, id, _)| (key.clone(), id.clone())).collect();
+    open.sort();
+    foreign.sort();
+    let lost: Vec<_> = foreign.iter().filter(|upload| !open.contains(upload)).collect();
+    require(lost.is_empty(), "foreign upload", || format!("foreign uploads are gone: {lost:?}"))?;
+    let records = view::uploads(&world.ledger, JOB).await.unwrap();
+    let is_named = |(key, id): &(String, String)| {
+        let names = |record: &UploadRecord| {
+            record.destination_key == *key && record.upload_id.as_ref().is_none_or(|recorded| recorded == id)
+        };
+        records.iter().any(names)
+    };
+    let ours: Vec<_> = open.iter().filter(|upload| !foreign.contains(upload) && !is_named(upload)).collect();
+    require(ours.is_empty(), "open upload", || format!("uploads of ours are open: {ours:?}"))?;
+    for (key, id, bytes) in &reference.uploads {
+        let found = crate::world::foreign::part_sizes(&world.destination, DESTINATION, key, id).await;
+        require(found == [*bytes], "foreign upload", || format!("a foreign upload of {key} has parts {found:?}"))?;
+    }
+    Ok(())
+}
+
+/// Every run is over, every batch of it ended once, every object counted once.
+pub async fn counted(world: &World) -> Checked {
+    for run in runs(world).await {
+        let tally = view::tally(&world.ledger, JOB, &run).await.unwrap();
+        let counted = tally.counted();
+        let name = &run.run;
+        require(run.scan.closed && run.end.is_some(), "counted", || format!("{name} is not over"))?;
+        let batches = run.scan.counts.batches + counted.remainders;
+        require(batches == counted.batches, "counted", || {
+            format!("{name} has {batches} batches and {} ends: {run:?} {tally:?}", counted.batches)
+        })?;
+        let ends = counted.counts.done + counted.counts.gone + counted.counts.failed;
+        require(ends == run.scan.counts.objects, "counted", || {
+            format!("{name} has {} objects and {ends} ends: {tally:?}", run.scan.counts.objects)
+        })?;
+        let progress = progress(&run, &tally);
+        require(progress.open_batches == 0, "counted", || format!("{name} has open batches: {progress:?}"))?;
+    }
+    Ok(())
+}
+
+pub async fn runs(world: &World) -> Vec<RunRecord> {
+    let (partition, mut after, mut runs) = (records::job_partition(JOB), None::<String>, Vec::new());
+    loop {
+        let page = world.ledger.query(&partition, RUN_PREFIX, after.as_deref(), 100).await.unwrap();
+        runs.extend(page.items.iter().map(|item| item.read::<RunRecord>().unwrap()));
+        after = page.next;
+        if after.is_none() {
+            return runs;
+        }
+    }
+}
+
+/// Nothing is left in the queue or among the dead letters.
+pub fn drained(world: &World) -> Checked {
+    let stats = world.queue.stats();
+    let left = stats.visible + stats.in_flight + stats.delayed + stats.dead_letters;
+    require(left == 0, "drained", || format!("{stats:?} {:?}", world.queue.dead_letters()))
+}

@@ -1,0 +1,108 @@
+//! Watches every removal of a message: by then each of its objects is at the destination, has a failure record, is gone
+//! from the source, or has been sent again.
+
+use std::sync::{Arc, Mutex};
+
+use futures::FutureExt;
+use migration_core::message::{Batch, BatchId, Entry, Message, PartRange};
+use migration_core::ports::{Item, Ledger, LedgerKey};
+use migration_core::records::{self, BatchEnd, UploadRecord};
+use migration_testkit::Operation;
+
+use super::Reference;
+use crate::world::{DESTINATION, JOB, World};
+
+/// Most calls of a history; one that makes more goes round in circles without time passing.
+const MOST_CALLS: u64 = 100_000;
+
+/// What was found wrong so far.
+pub type Findings = Arc<Mutex<Vec<String>>>;
+
+/// Looks at every call through the world's ports, and stops everything where there are too many.
+pub fn watch(world: &Arc<World>, reference: &Arc<Mutex<Reference>>, findings: &Findings) {
+    let (seen, reference, findings) = (world.clone(), reference.clone(), findings.clone());
+    let ranges = Mutex::new(Vec::<String>::new());
+    let watch = move |call: &migration_testkit::Call| {
+        if call.subject.contains("parts/") {
+            ranges.lock().unwrap().push(call.subject.clone());
+        }
+        if call.operation == Operation::DeleteMessage {
+            let wrong = seen.queue.messages().into_iter().find(|m| m.receipt.as_deref() == Some(call.subject.as_str()));
+            let wrong = wrong
+                .and_then(|message| judge(&seen, &reference.lock().unwrap(), &ranges.lock().unwrap(), &message.body));
+            findings.lock().unwrap().extend(wrong);
+        }
+        if call.number == MOST_CALLS {
+            findings.lock().unwrap().push("there are more calls than there should be".to_owned());
+        }
+        call.number >= MOST_CALLS
+    };
+    world.plan.when(watch, migration_testkit::Fault::Crash, u32::MAX);
+}
+
+fn read(world: &World, key: &LedgerKey) -> Option<Item> {
+    // The ledger in memory answers at once.
+    world.ledger.get(key).now_or_never()?.ok().flatten()
+}
+
+/// Why a message may not be removed yet.
+fn judge(world: &World, reference: &Reference, ranges: &[String], body: &str) -> Option<String> {
+    let ours = match Message::parse(body) {
+        Ok(Message::Batch(batch)) if batch.job == JOB => batch,
+        Ok(Message::PartRange(range)) if range.job == JOB => return open_range(world, ranges, &range),
+        _ => return no_dead_letter(world, body),
+    };
+    let Some(end) = read(world, &records::batch_key(&ours)).and_then(|item| item.read::<BatchEnd>().ok()) else {
+        // A message whose deliveries are used up is sent anew before it is removed.
+        let sent_anew = in_queue(world, &ours, &ours.id) > 1;
+        return if sent_anew { None } else { no_dead_letter(world, body) };
+    };
+    let rest = end.remainder.iter().map(|place| usize::try_from(*place).unwrap_or(usize::MAX)).collect::<Vec<_>>();
+    if !rest.is_empty() && !is_known(world, &ours, &ours.id.remainder()) {
+        return Some(format!("batch {} is removed and its remainder was never sent", ours.id.as_str()));
+    }
+    let entries = ours.objects.iter().enumerate().filter(|(place, _)| !rest.contains(place));
+    let mut open = entries.filter(|(_, entry)| !is_over(world, reference, &ours, entry));
+    open.next().map(|(_, entry)| format!("{} of batch {} is acknowledged and not there", entry.key, ours.id.as_str()))
+}
+
+/// A range of parts is over when that is or was recorded (a coordinator takes back what may succeed at another try), or
+/// when its upload is recorded no more.
+fn open_range(world: &World, ranges: &[String], range: &PartRange) -> Option<String> {
+    let (bucket, key, id) = (&range.pair.destination_bucket, &range.destination_key, &range.upload_id);
+    let upload = read(world, &records::upload_key(JOB, bucket, key)).and_then(|item| item.read::<UploadRecord>().ok());
+    let recorded = upload.is_some_and(|upload| upload.upload_id.as_ref() == Some(id));
+    let record = records::part_range_key(JOB, bucket, key, id, range.first);
+    let written = format!("{} {}", record.partition, record.sort);
+    let ended = read(world, &record).is_some() || ranges.iter().filter(|call| call.contains(&written)).count() > 1;
+    (recorded && !ended).then(|| format!("parts from {} of {key} are acknowledged and not recorded", range.first))
+}
+
+fn no_dead_letter(world: &World, body: &str) -> Option<String> {
+    let dead = world.queue.dead_letters().iter().any(|letter| letter.body == body);
+    (!dead).then(|| format!("a message is removed that neither ended nor is a dead letter: {body}"))
+}
+
+/// Whether a batch of this id stands in the queue or has ended.
+fn is_known(world: &World, batch: &Batch, id: &BatchId) -> bool {
+    let other = Batch { id: id.clone(), ..batch.clone() };
+    read(world, &records::batch_key(&other)).is_some() || in_queue(world, batch, id) > 0
+}
+
+/// How many messages in the queue are the batch of this id.
+fn in_queue(world: &World, batch: &Batch, id: &BatchId) -> usize {
+    let is_it = |body: &str| matches!(Message::parse(body), Ok(Message::Batch(b)) if b.id == *id && b.run == batch.run);
+    world.queue.messages().iter().filter(|message| is_it(&message.body)).count()
+}
+
+fn is_over(world: &World, reference: &Reference, batch: &Batch, entry: &Entry) -> bool {
+    let failure = LedgerKey::new(records::failure_partition(JOB, &batch.run, 0), entry.key.as_str());
+    if read(world, &failure).is_some() {
+        return true;
+    }
+    let Some(listed) = reference.generation_of_etag(&entry.key, entry.etag.as_ref()) else { return false };
+    let arrived = |log: &migration_testkit::WriteLogEntry| {
+        log.key == entry.key && reference.generation_of(&log.key, &log.content).is_some_and(|found| found >= listed)
+    };
+    reference.was_absent_after(&entry.key, listed) || world.destination.write_log(DESTINATION).iter().any(arrived)
+}

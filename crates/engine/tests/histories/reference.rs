@@ -1,0 +1,91 @@
+//! What the foreign writers of a history did.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use migration_core::etag::ETag;
+
+use super::Chance;
+
+/// A content that the source had under a key.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// Counts all contents of a history; a later one is newer.
+    pub generation: u64,
+    pub bytes: Bytes,
+    pub etag: ETag,
+}
+
+/// What the foreign writers of a history did, by key.
+#[derive(Debug, Default)]
+pub struct Reference {
+    generation: u64,
+    contents: BTreeMap<String, Vec<Content>>,
+    /// Generations after which a key was deleted at the source.
+    deleted: BTreeMap<String, Vec<u64>>,
+    /// What foreign writers put at the destination.
+    foreign: BTreeMap<String, Vec<Bytes>>,
+    /// Deletions at the destination: the key, and how many objects had become visible by then.
+    pub removed: Vec<(String, usize)>,
+    /// Foreign uploads at the destination: key, id and bytes of their only part.
+    pub uploads: Vec<(String, String, u64)>,
+    /// Bodies of messages that were seen in the queue.
+    pub bodies: Vec<String>,
+}
+
+impl Reference {
+    /// Bytes that no other content has, but for the empty one.
+    pub fn new_bytes(&mut self, size: u64) -> Bytes {
+        self.generation += 1;
+        let mut chance = Chance::new(self.generation << 32);
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < size {
+            bytes.extend_from_slice(&chance.next().to_le_bytes());
+        }
+        bytes.truncate(usize::try_from(size).unwrap_or_default());
+        bytes.into()
+    }
+
+    /// How many contents there were.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The source has these bytes, the last that were made, under the key now.
+    pub fn put(&mut self, key: &str, bytes: Bytes, etag: ETag) {
+        let content = Content { generation: self.generation, bytes, etag };
+        self.contents.entry(key.to_owned()).or_default().push(content);
+    }
+
+    /// The source has the key no more.
+    pub fn deleted(&mut self, key: &str) {
+        self.deleted.entry(key.to_owned()).or_default().push(self.generation);
+    }
+
+    /// A foreign writer put these bytes at the destination.
+    pub fn foreign(&mut self, key: &str, bytes: Bytes) {
+        self.foreign.entry(key.to_owned()).or_default().push(bytes);
+    }
+
+    /// Whether a foreign writer put these bytes at the destination.
+    pub fn is_foreign(&self, key: &str, bytes: &Bytes) -> bool {
+        self.foreign.get(key).is_some_and(|all| all.contains(bytes))
+    }
+
+    /// The newest generation in which the source had these bytes under the key.
+    pub fn generation_of(&self, key: &str, bytes: &Bytes) -> Option<u64> {
+        let contents = self.contents.get(key)?;
+        contents.iter().rev().find(|content| content.bytes == *bytes).map(|content| content.generation)
+    }
+
+    /// The generation of what a listing showed.
+    pub fn generation_of_etag(&self, key: &str, etag: Option<&ETag>) -> Option<u64> {
+        let contents = self.contents.get(key)?;
+        contents.iter().find(|content| Some(&content.etag) == etag).map(|content| content.generation)
+    }
+
+    /// Whether the source was without the key at some time after a generation.
+    pub fn was_absent_after(&self, key: &str, generation: u64) -> bool {
+        self.deleted.get(key).is_some_and(|all| all.iter().any(|at| *at >= generation))
+    }
+}

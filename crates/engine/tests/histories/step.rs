@@ -1,0 +1,175 @@
+//! What may happen in a history.
+
+use std::time::Duration;
+
+use migration_core::error::{ErrorClass, SideFault};
+use migration_testkit::{ConditionalWrites, Fault, StreamedBodies};
+
+use super::Chance;
+
+/// Keys of the source; the mapping leaves them as they are.
+pub const KEYS: [&str; 6] = ["a", "b/", "b/c +%41é", "d", "e//f", "z"];
+
+/// Sizes of source objects: empty, small, at the threshold, over it, of several parts, huge.
+const SIZES: [u64; 10] = [0, 20, 40, 64, 65, 96, 130, 200, 300, 420];
+/// Sizes of what foreign writers put at the destination; none of the source has one. Of two contents of one size whose
+/// ETags can't be compared, the younger is taken for a copy: that is documented, and not looked for here.
+const FOREIGN_SIZES: [u64; 4] = [9, 33, 77, 150];
+/// Part sizes that the settings change between.
+const PART_SIZES: [u64; 4] = [32, 24, 50, 300];
+
+/// How the services of a history behave.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+pub struct Setup {
+    /// The source keeps versions.
+    pub source_versioned: bool,
+    /// The destination keeps versions.
+    pub destination_versioned: bool,
+    /// The destination encrypts so that its ETags say nothing.
+    pub opaque_etags: bool,
+    /// What the destination makes of conditions.
+    pub conditional_writes: ConditionalWrites,
+    /// What the destination makes of streamed bodies.
+    pub streamed_bodies: StreamedBodies,
+    /// Versions are read before each copy and looked at again after it.
+    pub integrity: bool,
+}
+
+impl Setup {
+    pub fn random(chance: &mut Chance) -> Self {
+        Self {
+            source_versioned: chance.once_in(4),
+            destination_versioned: chance.once_in(4),
+            opaque_etags: chance.once_in(4),
+            conditional_writes: chance.pick(&[
+                ConditionalWrites::Kept,
+                ConditionalWrites::Kept,
+                ConditionalWrites::Kept,
+                ConditionalWrites::Refused,
+                ConditionalWrites::Ignored,
+            ]),
+            streamed_bodies: chance.pick(&[
+                StreamedBodies::Taken,
+                StreamedBodies::Taken,
+                StreamedBodies::Refused,
+                StreamedBodies::Mangled,
+            ]),
+            integrity: chance.once_in(5),
+        }
+    }
+}
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// A foreign writer puts a source object, of another size or of the size that it has.
+    Put { key: &'static str, size: Option<u64>, in_parts: bool },
+    /// A foreign writer deletes a source object.
+    Delete { key: &'static str },
+    /// A foreign writer puts something at the destination; of the size that a small source object has, or of its own.
+    ForeignPut { key: &'static str, size: Option<u64>, in_parts: bool },
+    /// A foreign writer deletes an object at the destination.
+    ForeignDelete { key: &'static str },
+    /// A foreign writer begins an upload of a key at the destination.
+    ForeignUpload { key: &'static str },
+    /// A lifecycle rule aborts what uploads of ours are open.
+    AbortUploads,
+    /// A jobsender is started, and started again until it ends well.
+    Scan,
+    /// The jobsender that runs is killed.
+    KillSender,
+    /// One more worker.
+    StartWorker,
+    /// A worker is told to end.
+    StopWorker { nth: usize },
+    /// A worker is killed.
+    KillWorker { nth: usize },
+    /// A worker's machine is suspended.
+    Freeze { nth: usize, time: Duration },
+    /// The call so many calls from now breaks.
+    Break { after: u64, fault: Fault },
+    /// The next deliveries are made twice.
+    Duplicate { count: u32 },
+    /// The queue does not take the next messages that are sent.
+    RefuseMessages { count: u32 },
+    /// The queue's order changes.
+    NewestFirst(bool),
+    /// A message that was seen before is in the queue again.
+    Replay { nth: usize },
+    /// The part size is set; processes started from now on have it.
+    PartSize { bytes: u64 },
+    /// A foreign writer puts another content of the same size at the source, right before the call so many calls from
+    /// now.
+    OverwriteAt { key: &'static str, after: u64 },
+    /// Time passes.
+    Wait(Duration),
+    /// Time passes until the run is over, or until no worker is left.
+    Settle,
+}
+
+/// What calls break with. Answers that would be lies, such as "no such key" of one that is there, are not among them.
+fn fault(chance: &mut Chance) -> Fault {
+    let class = chance.pick(&[
+        ErrorClass::Transient,
+        ErrorClass::NoAnswer,
+        ErrorClass::Throttled,
+        ErrorClass::Conflict,
+        ErrorClass::AccessDenied,
+        ErrorClass::Refused,
+        ErrorClass::Side(SideFault::CredentialsExpired),
+    ]);
+    let lost = chance.pick(&[ErrorClass::Transient, ErrorClass::NoAnswer]);
+    match chance.below(10) {
+        0..3 => Fault::Crash,
+        3..5 => Fault::CrashAfter,
+        5 => Fault::Fail(class),
+        6 => Fault::FailAfter(lost),
+        7 => Fault::Truncate(chance.below(100)),
+        _ => Fault::Delay(chance.time(6)),
+    }
+}
+
+fn put(chance: &mut Chance) -> Step {
+    let size = (!chance.once_in(3)).then(|| chance.pick(&SIZES));
+    Step::Put { key: chance.pick(&KEYS), size, in_parts: chance.once_in(3) }
+}
+
+/// Steps from their beginning: some objects, a scan, a worker, and what chance brings.
+pub fn generate(chance: &mut Chance) -> Vec<Step> {
+    let mut steps: Vec<Step> = (0..2 + chance.below(6)).map(|_| put(chance)).collect();
+    steps.extend([Step::StartWorker, Step::Scan]);
+    for _ in 0..4 + chance.below(40) {
+        steps.push(Step::Wait(chance.time(6)));
+        steps.push(random(chance));
+    }
+    steps
+}
+
+fn random(chance: &mut Chance) -> Step {
+    let key = chance.pick(&KEYS);
+    let nth = usize::try_from(chance.below(4)).unwrap_or_default();
+    match chance.below(100) {
+        0..18 => put(chance),
+        18..23 => Step::Delete { key },
+        23..29 => {
+            let size = (!chance.once_in(3)).then(|| chance.pick(&FOREIGN_SIZES));
+            Step::ForeignPut { key, size, in_parts: chance.once_in(3) }
+        }
+        29..32 => Step::ForeignDelete { key },
+        32..35 => Step::ForeignUpload { key },
+        35..37 => Step::AbortUploads,
+        37..49 => Step::Scan,
+        49..52 => Step::KillSender,
+        52..58 => Step::StartWorker,
+        58..61 => Step::StopWorker { nth },
+        61..65 => Step::KillWorker { nth },
+        65..70 => Step::Freeze { nth, time: Duration::from_secs(1 + chance.below(400)) },
+        70..85 => Step::Break { after: 1 + chance.below(40), fault: fault(chance) },
+        85..88 => Step::Duplicate { count: 1 + u32::try_from(chance.below(3)).unwrap_or_default() },
+        88 => Step::RefuseMessages { count: 1 + u32::try_from(chance.below(4)).unwrap_or_default() },
+        89..91 => Step::NewestFirst(chance.once_in(2)),
+        91..96 => Step::Replay { nth: usize::try_from(chance.below(8)).unwrap_or_default() },
+        _ => Step::PartSize { bytes: chance.pick(&PART_SIZES) },
+    }
+}

@@ -1,0 +1,91 @@
+//! One scenario, broken once at each of its calls in every way.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::time::Duration;
+
+use migration_core::error::ErrorClass;
+use migration_testkit::Fault;
+
+use crate::histories::{History, Setup, Step, Violation};
+
+/// Ways in which a call breaks.
+pub const FAULTS: [(&str, Fault); 10] = [
+    ("killed before any call", Fault::Crash),
+    ("killed after any call", Fault::CrashAfter),
+    ("any call fails", Fault::Fail(ErrorClass::Transient)),
+    ("any call times out before its effect", Fault::Fail(ErrorClass::NoAnswer)),
+    ("any call times out after its effect", Fault::FailAfter(ErrorClass::NoAnswer)),
+    ("any call is throttled", Fault::Fail(ErrorClass::Throttled)),
+    ("any call meets a conflict", Fault::Fail(ErrorClass::Conflict)),
+    ("any answer is lost", Fault::FailAfter(ErrorClass::Transient)),
+    ("any body is cut short", Fault::Truncate(10)),
+    ("any call stalls for longer than a lease", Fault::Delay(Duration::from_secs(400))),
+];
+
+/// What is at the source: empty, small, large, large and uploaded in parts, huge.
+const OBJECTS: [(&str, u64, bool); 6] = [
+    ("a", 20, false),
+    ("b/", 0, false),
+    ("b/c +%41é", 130, false),
+    ("d", 200, true),
+    ("e//f", 96, false),
+    ("z", 64, false),
+];
+
+/// The scenario with this many workers, and `broken` in it. Without a seed nothing takes time, and the workers begin
+/// when all is sent.
+fn scenario(workers: usize, seed: Option<u64>, broken: Step) -> History {
+    let put = |(key, size, in_parts)| Step::Put { key, size: Some(size), in_parts };
+    let mut steps: Vec<Step> = OBJECTS.into_iter().map(put).collect();
+    let start = std::iter::repeat_n(Step::StartWorker, workers);
+    match seed {
+        Some(_) => steps.extend(std::iter::once(broken).chain(start).chain([Step::Scan])),
+        None => steps.extend([broken, Step::Scan, Step::Wait(Duration::from_secs(1))].into_iter().chain(start)),
+    }
+    steps.push(Step::Settle);
+    let setup = Setup::default();
+    History { seed: seed.unwrap_or_default(), setup, steps }
+}
+
+/// What was swept.
+#[derive(Debug, Default)]
+pub struct Swept {
+    pub points: u64,
+    pub calls: u64,
+}
+
+/// Breaks the scenario at every call. Gives the number of points, or the first point at which something does not hold.
+pub fn sweep(workers: usize, seed: Option<u64>, fault: Fault) -> Result<Swept, (u64, Violation)> {
+    let mut swept = Swept::default();
+    loop {
+        let point = swept.points + 1;
+        let history = scenario(workers, seed, Step::Break { after: point, fault });
+        let figures = history.run().map_err(|violation| (point, violation))?;
+        if figures.injected == 0 {
+            return Ok(swept);
+        }
+        if figures.failed > 0 {
+            return Err((point, Violation::new("failed", "one fault made an object fail")));
+        }
+        swept.points = point;
+        swept.calls += figures.calls;
+    }
+}
+
+/// Lets a foreign writer overwrite an object of the source, with as many bytes, before every call.
+pub fn overwrite(workers: usize, seed: Option<u64>) -> Result<Swept, (u64, Violation)> {
+    let mut swept = Swept::default();
+    for (key, size, _) in OBJECTS.into_iter().filter(|(_, size, _)| *size > 0) {
+        let calls = scenario(workers, seed, Step::Wait(Duration::ZERO)).run().map_err(|found| (0, found))?.calls;
+        for after in 1..=calls {
+            let history = scenario(workers, seed, Step::OverwriteAt { key, after });
+            let figures = history
+                .run()
+                .map_err(|found| (after, Violation::new(found.check, format!("{key}, {size}: {found}"))))?;
+            swept.points += 1;
+            swept.calls += figures.calls;
+        }
+    }
+    Ok(swept)
+}

@@ -1,0 +1,104 @@
+//! The predecessor's three switches for versions, in the combinations that it documents.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod world;
+
+use std::time::Duration;
+
+use migration_core::config::Versioning;
+use migration_core::records::RunResult;
+use migration_testkit::{Fault, Operation};
+use world::{DESTINATION, SOURCE, World, content};
+
+const INTEGRITY: Versioning =
+    Versioning { compare_version_id: false, update_version_id: true, get_object_with_version_id: true };
+const CONSISTENCY: Versioning = Versioning { compare_version_id: true, ..INTEGRITY };
+
+fn tree(mut world: World, versioning: Versioning) -> World {
+    world.config.versioning = versioning;
+    for i in 0..5_u8 {
+        world.source.insert(SOURCE, &format!("small/{i}"), content(usize::from(i) * 100, i));
+    }
+    world.source.insert(SOURCE, "large", content((11 << 20) + 3, 7));
+    world
+}
+
+async fn run(world: &World, name: &str) -> u64 {
+    world.send(name).await.unwrap();
+    let end = world.work_until_over(name).await;
+    assert_eq!(end.result, RunResult::Complete, "{name}");
+    world.assert_same(name);
+    world.progress().await.done
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_combination_moves_versioned_and_unversioned_buckets() {
+    for compare_version_id in [false, true] {
+        for update_version_id in [false, true] {
+            for get_object_with_version_id in [false, true] {
+                let versioning = Versioning { compare_version_id, update_version_id, get_object_with_version_id };
+                for make in [World::new, World::versioned] {
+                    let world = tree(make(), versioning);
+                    assert_eq!(run(&world, "job-1").await, 6, "{versioning:?}");
+                    assert_eq!(world.queue.dead_letters().len(), 0, "{versioning:?}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn consistency_copies_what_has_another_version_and_nothing_else() {
+    let world = tree(World::versioned(), CONSISTENCY);
+    run(&world, "job-1").await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(run(&world, "job-2").await, 0, "nothing changed");
+    // The same content again is another version.
+    world.source.insert(SOURCE, "small/3", content(300, 3));
+    world.source.insert(SOURCE, "large", content((11 << 20) + 3, 8));
+    assert_eq!(run(&world, "job-3").await, 2);
+    assert_eq!(run(&world, "job-4").await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn consistency_survives_buckets_without_versions() {
+    let world = tree(World::new(), CONSISTENCY);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    run(&world, "job-1").await;
+    assert_eq!(run(&world, "job-2").await, 0);
+    world.source.insert(SOURCE, "small/3", content(300, 9));
+    assert_eq!(run(&world, "job-3").await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_comes_during_the_copy_is_copied_too() {
+    let world = tree(World::versioned(), INTEGRITY);
+    world.send("job-1").await.unwrap();
+    let (source, mut changed) = (world.source.clone(), false);
+    world.plan.when(
+        move |c| {
+            if c.operation == Operation::PutObject && c.subject.contains("small/4") && !changed {
+                changed = true;
+                source.insert(SOURCE, "small/4", content(400, 99));
+            }
+            false
+        },
+        Fault::Crash,
+        1,
+    );
+    let end = world.work_until_over("job-1").await;
+    assert_eq!(end.result, RunResult::Complete);
+    world.assert_same("the version that came during the copy");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_deleted_by_a_marker_is_gone() {
+    let world = tree(World::versioned(), CONSISTENCY);
+    world.send("job-1").await.unwrap();
+    world.source.delete(SOURCE, "small/2");
+    let end = world.work_until_over("job-1").await;
+    assert_eq!(end.result, RunResult::Complete);
+    assert!(!world.destination.keys(DESTINATION).contains(&"small/2".to_owned()));
+    run(&world, "job-2").await;
+}

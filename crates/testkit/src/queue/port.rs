@@ -1,0 +1,134 @@
+//! The port on the state.
+
+use std::time::Duration;
+
+use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::ports::{OutgoingMessage, Queue, ReceivedMessage};
+use tokio::time::{Instant, sleep_until};
+
+use super::{DeadLetter, MAX_BATCH, MAX_BYTES, MAX_VISIBILITY, MAX_WAIT, MemoryQueue};
+use crate::lock;
+use crate::operation::Operation;
+
+fn refused(operation: Operation, code: &str, message: &str) -> ServiceError {
+    ServiceError::new(ErrorClass::Refused, operation.as_str(), code, message)
+}
+
+impl Queue for MemoryQueue {
+    async fn send(&self, messages: &[OutgoingMessage]) -> Result<Vec<usize>, ServiceError> {
+        const SEND: Operation = Operation::SendMessages;
+        self.denials.check(SEND)?;
+        if messages.is_empty() {
+            return Ok(Vec::new());
+        }
+        if messages.len() > MAX_BATCH {
+            return Err(refused(SEND, "TooManyEntriesInBatchRequest", "maximum number of entries per request are 10"));
+        }
+        if messages.iter().map(|message| message.body.len()).sum::<usize>() > MAX_BYTES {
+            return Err(refused(
+                SEND,
+                "BatchRequestTooLong",
+                "the length of all the messages put together is too long",
+            ));
+        }
+        let mut failed = Vec::new();
+        {
+            let mut state = lock(&self.state);
+            let now = Instant::now();
+            for (place, message) in messages.iter().enumerate() {
+                if self.refusal(message) {
+                    failed.push(place);
+                } else if state.refusals > 0 {
+                    state.refusals -= 1;
+                    failed.push(place);
+                } else {
+                    state.push(message.body.clone(), now + message.delay);
+                }
+            }
+        }
+        self.changed.notify_waiters();
+        Ok(failed)
+    }
+
+    async fn receive(
+        &self,
+        max: u32,
+        wait: Duration,
+        visibility: Duration,
+    ) -> Result<Vec<ReceivedMessage>, ServiceError> {
+        const RECEIVE: Operation = Operation::ReceiveMessages;
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        if !(1..=MAX_BATCH).contains(&max) || wait > MAX_WAIT || visibility > MAX_VISIBILITY {
+            return Err(refused(RECEIVE, "InvalidParameterValue", "a number is out of its bounds"));
+        }
+        let until = Instant::now() + wait;
+        loop {
+            self.denials.check(RECEIVE)?;
+            // Made before the look, so that what is sent after the look wakes it.
+            let changed = self.changed.notified();
+            let now = Instant::now();
+            let (taken, next) = {
+                let mut state = lock(&self.state);
+                state.bury(now, self.settings.max_receives);
+                let room = self.settings.max_in_flight.saturating_sub(state.stats(now).in_flight);
+                // Said to those alone who do not wait. Source: `ReceiveMessage` in the SQS API reference, `OverLimit`.
+                if room == 0 && wait.is_zero() {
+                    let message = "the maximum number of in flight messages is reached";
+                    return Err(ServiceError::new(ErrorClass::Throttled, RECEIVE.as_str(), "OverLimit", message));
+                }
+                (state.take(now, max.min(room), visibility), state.next_visible(now))
+            };
+            if !taken.is_empty() || now >= until {
+                return Ok(taken);
+            }
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(next.map_or(until, |next| next.min(until))) => {}
+            }
+        }
+    }
+
+    async fn set_visibility(&self, receipt: &str, visibility: Duration) -> Result<(), ServiceError> {
+        const SET: Operation = Operation::SetVisibility;
+        self.denials.check(SET)?;
+        if visibility > MAX_VISIBILITY {
+            return Err(refused(SET, "InvalidParameterValue", "the visibility timeout is over 12 hours"));
+        }
+        let now = Instant::now();
+        {
+            let mut state = lock(&self.state);
+            let message = state.messages.iter_mut().find(|m| m.receipt.as_deref() == Some(receipt));
+            let message = message.ok_or_else(|| refused(SET, "ReceiptHandleIsInvalid", "the receipt is not valid"))?;
+            if message.visible_at <= now {
+                return Err(refused(SET, "MessageNotInflight", "the message referred to is not in flight"));
+            }
+            if message.received_at.is_some_and(|at| now + visibility > at + MAX_VISIBILITY) {
+                let message = "total visibility timeout for the message is beyond the limit of 12 hours";
+                return Err(refused(SET, "InvalidParameterValue", message));
+            }
+            message.visible_at = now + visibility;
+        }
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// With the receipt of an earlier delivery nothing happens, and it is not said.
+    /// Source: `DeleteMessage` in the SQS API reference: "the request succeeds, but the message might not be deleted".
+    async fn delete(&self, receipt: &str) -> Result<(), ServiceError> {
+        const DELETE: Operation = Operation::DeleteMessage;
+        self.denials.check(DELETE)?;
+        let mut state = lock(&self.state);
+        if !state.knows(receipt) {
+            return Err(refused(DELETE, "ReceiptHandleIsInvalid", "the receipt is not valid"));
+        }
+        state.messages.retain(|message| message.receipt.as_deref() != Some(receipt));
+        Ok(())
+    }
+
+    async fn send_dead_letter(&self, body: &str, reason: &str) -> Result<(), ServiceError> {
+        self.denials.check(Operation::SendDeadLetter)?;
+        let letter = DeadLetter { body: body.to_owned(), reason: Some(reason.to_owned()) };
+        lock(&self.state).dead.push(letter);
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! What is checked of every request.
+
+use bytes::Bytes;
+use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::etag::{ETag, Md5Digest};
+use migration_core::ports::{Attributes, Tags, WriteCondition};
+
+use super::object::{StoredObject, md5};
+use super::settings::{BucketSettings, ConditionalWrites, STORAGE_CLASSES};
+use crate::operation::Operation;
+
+/// Longest key, in bytes. Source: "Creating object key names" in the S3 user guide.
+const MAX_KEY: usize = 1_024;
+/// Most tags of an object. Source: "Object tagging" in the S3 user guide.
+const MAX_TAGS: usize = 10;
+/// Bytes of user metadata, names and values together. Source: "Working with object metadata" in the S3 user guide.
+const MAX_METADATA: usize = 2 << 10;
+
+/// An error in the service's words.
+pub(super) fn error(operation: Operation, class: ErrorClass, code: &str, message: &str) -> ServiceError {
+    ServiceError::new(class, operation.as_str(), code, message)
+}
+
+/// The same for what is refused whatever the number of tries.
+pub(super) fn refused(operation: Operation, code: &str, message: &str) -> ServiceError {
+    error(operation, ErrorClass::Refused, code, message)
+}
+
+/// What services say to headers that they don't know: 501.
+pub(super) fn not_implemented(operation: Operation) -> ServiceError {
+    let message = "a header you provided implies functionality that is not implemented";
+    refused(operation, "NotImplemented", message)
+}
+
+/// A condition does not hold: 412.
+pub(super) fn precondition_failed(operation: Operation) -> ServiceError {
+    let message = "at least one of the pre-conditions you specified did not hold";
+    error(operation, ErrorClass::PreconditionFailed, "PreconditionFailed", message)
+}
+
+/// Checks a body against the MD5 that was sent with it. The body was broken on its way: it can be sent again.
+pub(super) fn check_md5(operation: Operation, body: &[u8], expected: &Md5Digest) -> Result<(), ServiceError> {
+    if md5(body) == *expected {
+        return Ok(());
+    }
+    let message = "the Content-MD5 you specified did not match what we received";
+    Err(error(operation, ErrorClass::Transient, "BadDigest", message))
+}
+
+/// Checks what every write brings along.
+pub(super) fn check_new(
+    operation: Operation,
+    key: &str,
+    attributes: &Attributes,
+    tags: &Tags,
+    bucket: &BucketSettings,
+    now: i64,
+) -> Result<(), ServiceError> {
+    let refuse = |code: &str, message: &str| Err(refused(operation, code, message));
+    if key.is_empty() {
+        return refuse("InvalidArgument", "the key is empty");
+    }
+    if key.len() > MAX_KEY {
+        return refuse("KeyTooLongError", "your key is too long");
+    }
+    if tags.len() > MAX_TAGS {
+        return refuse("BadRequest", "object tags cannot be greater than 10");
+    }
+    if attributes.metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_METADATA {
+        return refuse("MetadataTooLarge", "your metadata headers exceed the maximum allowed metadata size");
+    }
+    let class = attributes.storage_class.as_deref().filter(|class| *class != "STANDARD");
+    if class.is_some_and(|class| !bucket.storage_classes.unwrap_or(STORAGE_CLASSES).contains(&class)) {
+        return refuse("InvalidStorageClass", "the storage class you specified is not valid");
+    }
+    check_lock(operation, attributes, bucket, now)
+}
+
+/// Source: "Locking objects with Object Lock" in the S3 user guide.
+fn check_lock(
+    operation: Operation,
+    attributes: &Attributes,
+    bucket: &BucketSettings,
+    now: i64,
+) -> Result<(), ServiceError> {
+    if attributes.lock.is_none() {
+        return Ok(());
+    }
+    if !bucket.object_lock {
+        return Err(refused(operation, "InvalidRequest", "bucket is missing Object Lock configuration"));
+    }
+    if attributes.lock.retention.is_some_and(|retention| retention.until <= now) {
+        return Err(refused(operation, "InvalidArgument", "the retain until date must be in the future"));
+    }
+    Ok(())
+}
+
+/// Checks the condition of a write against what is there.
+///
+/// S3 answers `If-Match` on nothing with 404; the adapters tell it as what it is, a condition that does not hold.
+/// Source: "How to prevent object overwrites with conditional writes" in the S3 user guide.
+pub(super) fn check_condition(
+    operation: Operation,
+    condition: &WriteCondition,
+    current: Option<&StoredObject>,
+    support: ConditionalWrites,
+) -> Result<(), ServiceError> {
+    match support {
+        ConditionalWrites::Ignored => return Ok(()),
+        ConditionalWrites::Refused if *condition != WriteCondition::Any => return Err(not_implemented(operation)),
+        ConditionalWrites::Refused | ConditionalWrites::Kept => {}
+    }
+    let holds = match condition {
+        WriteCondition::Any => true,
+        WriteCondition::Absent => current.is_none(),
+        WriteCondition::Matches(etag) => current.is_some_and(|object| object.etag == *etag),
+    };
+    if holds { Ok(()) } else { Err(precondition_failed(operation)) }
+}
+
+/// Checks that an object can be read and has the content asked for.
+pub(super) fn check_readable(
+    operation: Operation,
+    object: &StoredObject,
+    if_match: Option<&ETag>,
+) -> Result<(), ServiceError> {
+    if if_match.is_some_and(|etag| *etag != object.etag) {
+        return Err(precondition_failed(operation));
+    }
+    if object.is_archived() {
+        let message = "the operation is not valid for the object's storage class";
+        return Err(error(operation, ErrorClass::Archived, "InvalidObjectState", message));
+    }
+    Ok(())
+}
+
+/// A copy of its own, so that a small body doesn't keep the buffer alive that it was cut from.
+pub(super) fn copied(body: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(body)
+}
+
+/// Listings and headers show whole seconds.
+pub(super) fn whole_seconds(millis: i64) -> i64 {
+    millis - millis.rem_euclid(1_000)
+}

@@ -1,0 +1,91 @@
+//! How parts become an object.
+
+use bytes::BytesMut;
+use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::etag::ETag;
+use migration_core::ports::{CompleteUpload, CompletedPart, Written};
+
+use super::checks::{check_condition, error, refused};
+use super::object::{StoredObject, crc64nvme};
+use super::settings::{Checksums, StoreSettings};
+use super::state::Bucket;
+use super::upload::{Part, Upload};
+use crate::operation::Operation;
+
+const COMPLETE: Operation = Operation::CompleteUpload;
+
+impl Upload {
+    /// The parts to make an object of, or why the service refuses the list.
+    /// Source: errors of `CompleteMultipartUpload` in the S3 API reference.
+    fn chosen(&self, wanted: &[CompletedPart], settings: &StoreSettings) -> Result<Vec<&Part>, ServiceError> {
+        if wanted.is_empty() {
+            return Err(refused(COMPLETE, "MalformedXML", "you must specify at least one part"));
+        }
+        if wanted.is_sorted_by(|a, b| a.number < b.number) {
+            self.check_checksums(wanted, settings)?;
+        } else {
+            return Err(refused(COMPLETE, "InvalidPartOrder", "the list of parts was not in ascending order"));
+        }
+        let chosen = wanted.iter().map(|part| self.named(part)).collect::<Result<Vec<_>, _>>()?;
+        let last = chosen.len() - 1;
+        if chosen.iter().take(last).any(|part| (part.content.len() as u64) < settings.minimum_part) {
+            let message = "your proposed upload is smaller than the minimum allowed object size";
+            return Err(refused(COMPLETE, "EntityTooSmall", message));
+        }
+        Ok(chosen)
+    }
+
+    /// Each part is named with its checksum, or none is.
+    fn check_checksums(&self, wanted: &[CompletedPart], settings: &StoreSettings) -> Result<(), ServiceError> {
+        if settings.checksums == Checksums::Ignored {
+            return Ok(());
+        }
+        let odd = wanted.iter().find(|part| part.checksum.is_some() != self.checksum);
+        odd.map_or(Ok(()), |part| {
+            let message = if self.checksum {
+                format!(
+                    "the complete request must include the checksum for each part: missing for part {}",
+                    part.number
+                )
+            } else {
+                "the upload was created without a checksum, and the complete request names one".to_owned()
+            };
+            Err(refused(COMPLETE, "InvalidRequest", &message))
+        })
+    }
+
+    /// The part that was named with its ETag and checksum. One that has others was replaced since it was listed: the
+    /// list can be read again.
+    fn named(&self, wanted: &CompletedPart) -> Result<&Part, ServiceError> {
+        let found = self.parts.get(&wanted.number).filter(|part| part.etag == wanted.etag);
+        found.filter(|part| !self.checksum || part.checksum == wanted.checksum).ok_or_else(|| {
+            let message = "one or more of the specified parts could not be found";
+            error(COMPLETE, ErrorClass::Transient, "InvalidPart", message)
+        })
+    }
+}
+
+impl Bucket {
+    pub(super) fn complete(
+        &mut self,
+        request: CompleteUpload<'_>,
+        settings: &StoreSettings,
+        now: i64,
+    ) -> Result<Written, ServiceError> {
+        let upload = request.upload;
+        let found = self.upload(COMPLETE, upload)?;
+        let chosen = found.chosen(request.parts, settings)?;
+        let etag = ETag::of_parts(chosen.iter().map(|part| &part.md5));
+        let parts = chosen.iter().map(|part| part.content.len() as u64).collect();
+        let mut content = BytesMut::with_capacity(chosen.iter().map(|part| part.content.len()).sum());
+        for part in chosen {
+            content.extend_from_slice(&part.content);
+        }
+        let content = content.freeze();
+        let checksum = found.checksum.then(|| crc64nvme(&content));
+        let object = StoredObject::new(content, &found.attributes, &found.tags, now);
+        check_condition(COMPLETE, request.condition, self.current(upload.key), settings.conditional_writes)?;
+        self.uploads.remove(upload.upload_id);
+        Ok(self.store(upload.key, StoredObject { etag, parts, checksum, ..object }).written())
+    }
+}

@@ -1,0 +1,85 @@
+//! Listings of keys and of versions.
+
+use migration_core::compare::ListedObject;
+use migration_core::error::ServiceError;
+use migration_core::ports::{ListPage, ListRequest};
+
+use super::checks::{refused, whole_seconds};
+use super::object::StoredObject;
+use super::state::Bucket;
+use super::versions::Versions;
+use crate::operation::Operation;
+
+/// How continuation tokens start, so that no caller takes one for a key.
+const TOKEN: &str = "page-after:";
+/// How those of versions start: the number of versions of the key that were listed follows, and a colon.
+const VERSION_TOKEN: &str = "versions-after:";
+
+fn bad_token(operation: Operation) -> ServiceError {
+    refused(operation, "InvalidArgument", "the continuation token provided is incorrect")
+}
+
+impl Bucket {
+    fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a String, &'a Versions)> {
+        self.objects.iter().filter(move |(key, _)| key.starts_with(prefix))
+    }
+
+    pub(super) fn list(&self, request: ListRequest<'_>, page: usize) -> Result<ListPage, ServiceError> {
+        let after = match request.continuation {
+            Some(token) => Some(token.strip_prefix(TOKEN).ok_or_else(|| bad_token(Operation::ListObjects))?),
+            None => request.start_after,
+        };
+        let mut found = self
+            .under(request.prefix)
+            .filter(|(key, _)| after.is_none_or(|after| key.as_str() > after))
+            .filter_map(|(key, versions)| Some((key, versions.current()?)));
+        let objects: Vec<ListedObject> = found
+            .by_ref()
+            .take(page.max(1))
+            .map(|(key, object)| ListedObject { version_id: None, ..listed(key, object) })
+            .collect();
+        let more = found.next().is_some();
+        let continuation = objects.last().filter(|_| more).map(|last| format!("{TOKEN}{}", last.key));
+        Ok(ListPage { objects, continuation })
+    }
+
+    /// A page counts old versions and delete markers too, so that it may show no object at all.
+    /// Source: `ListObjectVersions` in the S3 API reference.
+    pub(super) fn list_versions(&self, request: ListRequest<'_>, page: usize) -> Result<ListPage, ServiceError> {
+        let (after, skip) = match request.continuation {
+            Some(token) => {
+                let (seen, key) = version_token(token).ok_or_else(|| bad_token(Operation::ListVersions))?;
+                (Some(key), seen)
+            }
+            None => (request.start_after, usize::MAX),
+        };
+        let mut found = self.under(request.prefix).flat_map(|(key, versions)| {
+            versions.newest_first().enumerate().map(move |(place, version)| (key, place, version))
+        });
+        let mut rest = found.by_ref().filter(|(key, place, _)| {
+            after.is_none_or(|after| key.as_str() > after || (key.as_str() == after && *place >= skip))
+        });
+        let shown: Vec<_> = rest.by_ref().take(page.max(1)).collect();
+        let more = rest.next().is_some();
+        let last = shown.last().filter(|_| more);
+        let continuation = last.map(|(key, place, _)| format!("{VERSION_TOKEN}{}:{key}", place + 1));
+        let newest = shown.iter().filter(|(_, place, _)| *place == 0);
+        let objects = newest.filter_map(|(key, _, version)| Some(listed(key, version.object.as_ref()?))).collect();
+        Ok(ListPage { objects, continuation })
+    }
+}
+
+fn version_token(token: &str) -> Option<(usize, &str)> {
+    let (seen, key) = token.strip_prefix(VERSION_TOKEN)?.split_once(':')?;
+    Some((seen.parse().ok()?, key))
+}
+
+fn listed(key: &str, object: &StoredObject) -> ListedObject {
+    ListedObject {
+        key: key.to_owned(),
+        size: object.size(),
+        etag: Some(object.etag.clone()),
+        modified: whole_seconds(object.modified),
+        version_id: object.version_id.clone(),
+    }
+}

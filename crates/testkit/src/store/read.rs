@@ -1,0 +1,88 @@
+//! What is read of objects.
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::ports::{ByteStream, GetRequest, ObjectHead, Span, Tags};
+
+use super::checks::{check_readable, error, refused};
+use super::object::StoredObject;
+use super::state::Bucket;
+use super::traffic::Ticket;
+use crate::operation::Operation;
+
+impl Bucket {
+    pub(super) fn find(
+        &self,
+        operation: Operation,
+        key: &str,
+        version_id: Option<&str>,
+    ) -> Result<&StoredObject, ServiceError> {
+        let missing = |code, message| error(operation, ErrorClass::NoSuchKey, code, message);
+        let versions = self.objects.get(key);
+        let Some(id) = version_id else {
+            let current = versions.and_then(|versions| versions.current());
+            return current.ok_or_else(|| missing("NoSuchKey", "the specified key does not exist"));
+        };
+        let version = versions.and_then(|versions| versions.find(id));
+        let version = version.ok_or_else(|| missing("NoSuchVersion", "the specified version does not exist"))?;
+        version.object.as_ref().ok_or_else(|| missing("MethodNotAllowed", "the specified version is a delete marker"))
+    }
+
+    /// What is known of an object, and the bytes asked for.
+    pub(super) fn get(&self, request: GetRequest<'_>) -> Result<(ObjectHead, Bytes), ServiceError> {
+        const GET: Operation = Operation::GetObject;
+        let object = self.find(GET, request.key, request.version_id)?;
+        check_readable(GET, object, request.if_match)?;
+        let mut head = object.head();
+        let content = match request.span {
+            Span::Whole => object.content.clone(),
+            Span::Range { offset, len } => slice(&object.content, offset, len)
+                .ok_or_else(|| refused(GET, "InvalidRange", "the requested range is not satisfiable"))?,
+            Span::Part(0) => {
+                return Err(refused(GET, "InvalidArgument", "part number must be between 1 and 10000, inclusive"));
+            }
+            Span::Part(number) => {
+                head.parts = u32::try_from(object.parts.len()).ok().filter(|parts| *parts > 0);
+                part(object, number)
+                    .ok_or_else(|| refused(GET, "InvalidPartNumber", "the requested partnumber is not satisfiable"))?
+            }
+        };
+        Ok((head, content))
+    }
+
+    pub(super) fn tags(&self, key: &str, version_id: Option<&str>) -> Result<Tags, ServiceError> {
+        self.find(Operation::GetTags, key, version_id).map(|object| object.tags.clone())
+    }
+}
+
+/// The bytes from `first`, at most `count` of them; none where the range holds no byte of the content.
+fn slice(content: &Bytes, first: u64, count: u64) -> Option<Bytes> {
+    let size = content.len() as u64;
+    if first >= size || count == 0 {
+        return None;
+    }
+    let end = first.saturating_add(count).min(size);
+    Some(content.slice(usize::try_from(first).ok()?..usize::try_from(end).ok()?))
+}
+
+/// A part as it was uploaded; an object that was not uploaded in parts is its own part 1.
+fn part(object: &StoredObject, number: u32) -> Option<Bytes> {
+    if object.parts.is_empty() {
+        return (number == 1).then(|| object.content.clone());
+    }
+    let before = usize::try_from(number).ok()?.checked_sub(1)?;
+    let len = *object.parts.get(before)?;
+    let offset: u64 = object.parts.iter().take(before).sum();
+    // A part can be empty, and a range can't.
+    Some(slice(&object.content, offset, len).unwrap_or_default())
+}
+
+/// The bytes in pieces; the request lasts as long as they are read.
+pub(super) fn body(content: Bytes, chunk: usize, ticket: Ticket) -> ByteStream {
+    let pieces = stream::unfold((content, ticket), move |(mut rest, ticket)| async move {
+        let piece = rest.split_to(chunk.max(1).min(rest.len()));
+        (!piece.is_empty()).then_some((Ok(piece), (rest, ticket)))
+    });
+    pieces.boxed()
+}

@@ -1,0 +1,167 @@
+//! One very large object, and workers that are killed while they move it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use migration_core::size::ByteSize;
+
+use super::resent::{self, InFlight};
+use super::{is, size, succeeded};
+use crate::proxy::log::Event;
+use crate::report::human;
+use crate::wait::until;
+use crate::wire::case::{Case, Side};
+use crate::wire::config::SOURCE;
+use crate::wire::programs::Program;
+use crate::wire::tools::seeded;
+
+const KEY: &str = "large/object";
+/// Bytes of the object, where `LARGE_SIZE` says nothing else.
+const SIZE: u64 = 5_000_000_000;
+const LIMIT: Duration = Duration::from_mins(30);
+const INTERVAL: Duration = Duration::from_millis(5);
+/// Memory that no worker of `memoryLimit: 64Mi` may pass.
+const MEMORY: u64 = 128 << 20;
+/// Percent of the object that are there when its worker is killed.
+const KILLS: [u64; 3] = [10, 45, 90];
+/// The same for the object that four workers carry, for one of them each.
+const KILLS_OF_FOUR: [u64; 2] = [25, 60];
+
+/// One worker with little memory, killed and started again three times.
+pub async fn large_object_in_little_memory(case: &mut Case) -> anyhow::Result<()> {
+    case.settings.memory_limit = "64Mi".into();
+    let size = prepare(case).await?;
+    let (mut lost, mut peaks) = (Vec::new(), Vec::new());
+    for percent in KILLS {
+        let mut worker = case.start_worker().await?;
+        until_there(case, size / 100 * percent, std::slice::from_mut(&mut worker)).await?;
+        let (in_flight, peak) = kill(case, worker)?;
+        case.note(format!("killed at {percent} % with {} parts in flight", in_flight.parts));
+        lost.push(in_flight);
+        peaks.push(peak);
+    }
+    let mut workers = [case.start_worker().await?];
+    case.complete(&mut workers, LIMIT).await?;
+    peaks.push(workers[0].peak_memory()?);
+    let events = case.log.since(0, None);
+    let peaks_seen: Vec<String> = peaks.iter().map(|peak| human(*peak)).collect();
+    case.note(format!("peak RSS of the workers: {}", peaks_seen.join(", ")));
+    sent_again(case, &events, size, &lost)?;
+    completed_once(&events)?;
+    case.no_open_uploads().await?;
+    let checked = case.check()?;
+    case.note(checked);
+    ensure!(peaks.iter().all(|peak| *peak < MEMORY), "a worker used more than {}", human(MEMORY));
+    Ok(())
+}
+
+/// Four workers carry one object, and two of them are killed on the way.
+pub async fn huge_object_by_four_workers(case: &mut Case) -> anyhow::Result<()> {
+    let share = self::size("LARGE_SIZE", SIZE)? / 5;
+    case.settings.split_threshold = Some(ByteSize::mib((share >> 20).max(1)).to_string());
+    let size = prepare(case).await?;
+    let mut workers = Vec::new();
+    for _ in 0..4 {
+        workers.push(case.start_worker().await?);
+    }
+    let mut lost = Vec::new();
+    for percent in KILLS_OF_FOUR {
+        until_there(case, size / 100 * percent, &mut workers).await?;
+        let worker = workers.swap_remove(busiest(case, &workers)?);
+        let name = worker.name().to_owned();
+        let (in_flight, _) = kill(case, worker)?;
+        case.note(format!("{name} killed at {percent} % with {} parts in flight", in_flight.parts));
+        lost.push(in_flight);
+    }
+    case.complete(&mut workers, LIMIT).await?;
+    let events = case.log.since(0, None);
+    let by_worker = parts_by_worker(&events);
+    let shares: Vec<String> = by_worker.iter().map(|(worker, parts)| format!("{worker}: {parts} parts")).collect();
+    case.note(shares.join(", "));
+    sent_again(case, &events, size, &lost)?;
+    completed_once(&events)?;
+    case.no_open_uploads().await?;
+    let checked = case.check()?;
+    case.note(checked);
+    ensure!(by_worker.len() == 4, "only {} workers sent parts", by_worker.len());
+    Ok(())
+}
+
+/// Puts the object, and scans; gives its size.
+async fn prepare(case: &mut Case) -> anyhow::Result<u64> {
+    let size = self::size("LARGE_SIZE", SIZE)?;
+    seeded::put_large(&case.source.s3(), SOURCE, KEY, size, 4).await?;
+    case.send().await?;
+    Ok(size)
+}
+
+/// Waits until so many bytes are at the destination.
+async fn until_there(case: &Case, bytes: u64, workers: &mut [Program]) -> anyhow::Result<()> {
+    until(&format!("{bytes} bytes to be sent"), LIMIT, INTERVAL, async || {
+        workers.iter_mut().try_for_each(Program::check_running)?;
+        Ok((case.log.look(0, resent::there) >= bytes).then_some(()))
+    })
+    .await
+}
+
+/// Kills a worker; gives the parts that it had in flight, and the most memory that it used.
+fn kill(case: &Case, worker: Program) -> anyhow::Result<(InFlight, u64)> {
+    worker.freeze()?;
+    let side = Side::Destination.of(worker.name());
+    let peak = worker.peak_memory()?;
+    // What it had sent before it was halted may still arrive, or be answered: both are in flight.
+    let mine = |events: &[Event]| -> Vec<Event> { events.iter().filter(|e| e.side == side).cloned().collect() };
+    let before = case.log.look(0, mine);
+    worker.kill()?;
+    let mut open: Vec<Event> = before.iter().filter(|e| e.status.is_none()).cloned().collect();
+    open.extend(case.log.look(0, mine).into_iter().skip(before.len()).map(|e| Event { status: None, ..e }));
+    Ok((resent::in_flight(&open), peak))
+}
+
+/// The place of the worker with the most parts in flight.
+fn busiest(case: &Case, workers: &[Program]) -> anyhow::Result<usize> {
+    let parts = |worker: &Program| {
+        let side = Side::Destination.of(worker.name());
+        case.log.look(0, |events| {
+            events.iter().filter(|e| e.side == side && is(e, "UploadPart") && e.status.is_none()).count()
+        })
+    };
+    let busiest = workers.iter().enumerate().max_by_key(|(_, worker)| parts(worker));
+    busiest.map(|(place, _)| place).context("there is no worker")
+}
+
+/// Fails where more was sent again than what was in flight when workers were killed.
+fn sent_again(case: &mut Case, events: &[Event], size: u64, lost: &[InFlight]) -> anyhow::Result<()> {
+    let sent = resent::sent(events);
+    let again = sent.bytes.saturating_sub(size);
+    let allowed: u64 = lost.iter().map(|l| l.bytes).sum();
+    case.note(format!(
+        "{} in {} parts by {} requests: {} sent again, {} of it for parts that were there; in flight at the kills: {}",
+        human(size),
+        sent.parts,
+        sent.requests,
+        human(again),
+        human(sent.twice),
+        human(allowed)
+    ));
+    ensure!(sent.bytes >= size, "the proxies saw {} of {size} bytes", sent.bytes);
+    ensure!(again <= allowed, "{again} bytes were sent again and {allowed} were in flight at the kills");
+    Ok(())
+}
+
+fn completed_once(events: &[Event]) -> anyhow::Result<()> {
+    let completions = events.iter().filter(|e| is(e, "CompleteMultipartUpload") && succeeded(e)).count();
+    ensure!(completions == 1, "{completions} completions succeeded");
+    Ok(())
+}
+
+/// Parts that each worker sent with success.
+fn parts_by_worker(events: &[Event]) -> BTreeMap<String, usize> {
+    let mut parts: BTreeMap<String, BTreeSet<Option<u32>>> = BTreeMap::new();
+    for event in events.iter().filter(|e| is(e, "UploadPart") && succeeded(e)) {
+        let worker = event.side.split(' ').nth(1).unwrap_or_default();
+        parts.entry(worker.to_owned()).or_default().insert(event.request.part);
+    }
+    parts.into_iter().map(|(worker, parts)| (worker, parts.len())).collect()
+}

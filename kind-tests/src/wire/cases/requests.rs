@@ -1,0 +1,126 @@
+//! What a run costs in requests, to the unit.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use super::is;
+use crate::cases::requests::{in_words, listings_only, one_get_one_put};
+use crate::proxy::log::Event;
+use crate::tree::upload::put_all;
+use crate::tree::{Object, bytes_of};
+use crate::wire::case::{Case, Side};
+use crate::wire::config::SOURCE;
+use crate::wire::tools::seeded;
+
+const LIMIT: Duration = Duration::from_mins(5);
+const PART: u64 = 5 << 20;
+const SMALL_OBJECTS: u64 = 400;
+/// Parts of the large objects, and whether they have tags.
+const LARGE: [(u64, bool); 3] = [(4, true), (12, false), (33, false)];
+
+/// What a large object may cost in requests of S3: a GET and an `UploadPart` each part, 4 more, a page of `ListParts` each
+/// 1,000 parts, one for tags where it has some, and one where checksums are compared.
+pub fn large_object_requests(parts: u64, tags: bool, checksums: bool) -> u64 {
+    2 * parts + 4 + parts.div_ceil(1_000) + u64::from(tags) + u64::from(checksums)
+}
+
+/// Many small objects and a few large ones: each costs what it must, and the second run nothing but listings.
+pub async fn requests_counted(case: &mut Case) -> anyhow::Result<()> {
+    case.settings.part_size = "5Mi".into();
+    case.settings.multipart_threshold = "5Mi".into();
+    let (small, large) = (small_objects(), large_objects()?);
+    for objects in [&small, &large] {
+        put_all(&case.source.s3(), SOURCE, objects).await?;
+    }
+    let mut workers = [case.start_worker().await?];
+    case.send().await?;
+    case.complete(&mut workers, LIMIT).await?;
+    let events = case.log.since(0, None);
+    case.note(format!("{} objects, {} bytes", small.len() + large.len(), bytes_of(&small) + bytes_of(&large)));
+    count_small(case, &small, &events)?;
+    for object in &large {
+        count_large(case, object, &events)?;
+    }
+    let next = case.log.next();
+    case.send().await?;
+    case.complete(&mut workers, LIMIT).await?;
+    let pages = listings_only(&case.log.since(next, None))?;
+    case.note(format!("second run: {pages} pages of listings and nothing else"));
+    let checked = case.check()?;
+    case.note(checked);
+    Ok(())
+}
+
+fn small_objects() -> Vec<Object> {
+    let object = |n: u64| {
+        let len = usize::try_from(n * 211).unwrap_or_default();
+        let mut object = Object::of_bytes(format!("small/{n:04}"), seeded::bytes(n, len));
+        if n.is_multiple_of(10) {
+            object.tags = vec![("team".into(), "storage".into())];
+        }
+        object
+    };
+    (0..SMALL_OBJECTS).map(object).collect()
+}
+
+fn large_objects() -> anyhow::Result<Vec<Object>> {
+    let mut objects = Vec::new();
+    for (parts, tags) in LARGE {
+        let len = usize::try_from((parts - 1) * PART + 1)?;
+        let mut object = Object::of_bytes(format!("large/{parts}"), seeded::bytes(parts, len));
+        if tags {
+            object.tags = vec![("team".into(), "storage".into())];
+        }
+        objects.push(object);
+    }
+    Ok(objects)
+}
+
+fn count_small(case: &mut Case, objects: &[Object], events: &[Event]) -> anyhow::Result<()> {
+    let small: Vec<&Object> = objects.iter().collect();
+    let of = |side: Side| -> Vec<Event> { events.iter().filter(|e| side.has(e)).cloned().collect() };
+    let counted = one_get_one_put(&small, &of(Side::Source), &of(Side::Destination))?;
+    let tagged = objects.iter().filter(|o| !o.tags.is_empty()).count();
+    case.note(format!("{counted} small objects: each 1 GET and 1 PUT, and {tagged} with tags 1 GET of them"));
+    Ok(())
+}
+
+fn count_large(case: &mut Case, object: &Object, events: &[Event]) -> anyhow::Result<()> {
+    let mine: Vec<Event> = events.iter().filter(|e| e.request.key == object.key).cloned().collect();
+    let (parts, tags) = (object.size.div_ceil(PART), !object.tags.is_empty());
+    let (seen, designed) = (mine.len() as u64, large_object_requests(parts, tags, false));
+    case.note(format!(
+        "{parts} parts{}: {seen} requests of {designed}: {}",
+        if tags { " and tags" } else { "" },
+        in_words(&mine)
+    ));
+    let exact = BTreeMap::from([
+        ("GetObject", parts),
+        ("UploadPart", parts),
+        ("CreateMultipartUpload", 1),
+        ("CompleteMultipartUpload", 1),
+        ("ListParts", parts.div_ceil(1_000)),
+        ("GetObjectTagging", u64::from(tags)),
+        ("ListMultipartUploads", 0),
+    ]);
+    for (operation, wanted) in exact {
+        let found = mine.iter().filter(|e| is(e, operation)).count() as u64;
+        ensure!(found == wanted, "{} cost {found} {operation} and not {wanted}", object.key);
+    }
+    ensure!(seen <= designed, "{} cost {seen} requests and {designed} are designed", object.key);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_objects_cost_what_the_design_says() {
+        assert_eq!(large_object_requests(1, false, false), 7);
+        assert_eq!(large_object_requests(1_000, true, false), 2_006);
+        assert_eq!(large_object_requests(1_001, false, true), 2_009);
+    }
+}

@@ -1,0 +1,85 @@
+//! Which bytes of an object in parts were sent more than once.
+
+use std::collections::BTreeMap;
+
+use super::{is, succeeded};
+use crate::proxy::log::Event;
+
+/// What the parts of one object cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Parts that the object has.
+    pub parts: u64,
+    /// Requests that sent one.
+    pub requests: u64,
+    /// Their content, as far as it came.
+    pub bytes: u64,
+    /// Content of requests that succeeded for a part that was there already.
+    pub twice: u64,
+}
+
+/// Sums up all requests that sent a part.
+pub fn sent(events: &[Event]) -> Sent {
+    let mut parts: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut sum = Sent::default();
+    for event in events.iter().filter(|e| is(e, "UploadPart")) {
+        sum.requests += 1;
+        sum.bytes += content(event);
+        let there = parts.entry(event.request.part.unwrap_or_default()).or_default();
+        if succeeded(event) {
+            if *there > 0 {
+                sum.twice += event.announced;
+            }
+            *there += 1;
+        }
+    }
+    sum.parts = parts.len() as u64;
+    sum
+}
+
+/// Bytes of parts that were sent and have no answer yet, among requests up to a number.
+pub fn in_flight(events: &[Event]) -> InFlight {
+    let open = events.iter().filter(|e| is(e, "UploadPart") && e.status.is_none());
+    open.fold(InFlight::default(), |sum, e| InFlight { parts: sum.parts + 1, bytes: sum.bytes + e.announced })
+}
+
+/// Parts that are being sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InFlight {
+    /// Their number.
+    pub parts: u64,
+    /// Their bytes, those not yet sent among them.
+    pub bytes: u64,
+}
+
+/// Bytes of distinct parts that are there.
+pub fn there(events: &[Event]) -> u64 {
+    let parts = events.iter().filter(|e| is(e, "UploadPart") && succeeded(e));
+    parts.map(|e| (e.request.part, e.announced)).collect::<BTreeMap<_, _>>().values().sum()
+}
+
+/// Signatures and trailers of chunks are no content.
+fn content(event: &Event) -> u64 {
+    event.received.min(event.announced)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::classify::Request;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    fn part(number: u32, status: Option<u16>, received: u64) -> Event {
+        let request =
+            Request { operation: "UploadPart".into(), bucket: "b".into(), key: "k".into(), part: Some(number) };
+        Event { status, received, ..Event::new(0, "destination w", IpAddr::V4(Ipv4Addr::LOCALHOST), request, 10) }
+    }
+
+    #[test]
+    fn bytes_are_counted_once_each() {
+        let events = [part(1, Some(200), 12), part(2, None, 4), part(2, Some(200), 10), part(2, Some(200), 10)];
+        assert_eq!(sent(&events), Sent { parts: 2, requests: 4, bytes: 34, twice: 10 });
+        assert_eq!(in_flight(&events), InFlight { parts: 1, bytes: 10 });
+        assert_eq!(there(&events), 20);
+    }
+}

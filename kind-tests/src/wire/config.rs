@@ -1,0 +1,139 @@
+//! The configuration of the programs, which the operator would write. The only place that knows its fields.
+
+use migration_core::config::{ACCESS_KEY_FILE, CONFIG_VERSION, SECRET_KEY_FILE};
+use serde_json::{Value, json};
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::services::KEYS;
+use crate::services::REGION;
+
+/// The job's UID in the ledger.
+pub const JOB: &str = "wire";
+/// The bucket that is read.
+pub const SOURCE: &str = "wire-source";
+/// The bucket that is written.
+pub const DESTINATION: &str = "wire-destination";
+/// The queue, and what the name of the queue of its dead letters begins with.
+pub const QUEUE: &str = "batches";
+/// The ledger's table.
+pub const TABLE: &str = "ledger";
+
+/// What cases set; sizes as the resource has them, such as `16Mi`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `transfer.partSize`.
+    pub part_size: String,
+    /// `transfer.multipartThreshold`.
+    pub multipart_threshold: String,
+    /// `transfer.splitThreshold`; none leaves it to the programs.
+    pub split_threshold: Option<String>,
+    /// `transfer.filesPerWorker`.
+    pub files_per_worker: u32,
+    /// `transfer.partsPerFile`.
+    pub parts_per_file: u32,
+    /// `transfer.memoryLimit`.
+    pub memory_limit: String,
+    /// `transfer.maxAttempts`.
+    pub max_attempts: u32,
+    /// `filters.ignore`.
+    pub ignore: Vec<String>,
+}
+
+impl Default for Settings {
+    /// The resource's own defaults.
+    fn default() -> Self {
+        Self {
+            part_size: "Auto".into(),
+            multipart_threshold: "16Mi".into(),
+            split_threshold: None,
+            files_per_worker: 8,
+            parts_per_file: 4,
+            memory_limit: "256Mi".into(),
+            max_attempts: 5,
+            ignore: Vec::new(),
+        }
+    }
+}
+
+/// Where a program finds the services.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// The S3 service that is read.
+    pub source: String,
+    /// The S3 service that is written.
+    pub destination: String,
+    /// SQS and `DynamoDB`.
+    pub control: String,
+    /// URL of the queue.
+    pub queue: String,
+    /// URL of the queue of its dead letters.
+    pub dead_letters: String,
+}
+
+/// Writes the configuration of a program; `keys` is the directory of [`write_keys`].
+pub fn write(file: &Path, keys: &Path, endpoints: &Endpoints, settings: &Settings) -> anyhow::Result<()> {
+    let text = serde_yaml::to_string(&document(keys, endpoints, settings)).context("failed to write a config")?;
+    std::fs::write(file, text).with_context(|| format!("failed to write {}", file.display()))
+}
+
+fn document(keys: &Path, endpoints: &Endpoints, settings: &Settings) -> Value {
+    let service = |endpoint: &str| json!({"region": REGION, "endpoint": endpoint, "credentials": {"type": "directory", "path": keys}});
+    let with = |mut service: Value, name: &str, value: Value| {
+        service[name] = value;
+        service
+    };
+    let mut transfer = json!({
+        "partSize": settings.part_size,
+        "multipartThreshold": settings.multipart_threshold,
+        "filesPerWorker": settings.files_per_worker,
+        "partsPerFile": settings.parts_per_file,
+        "memoryLimit": settings.memory_limit,
+        "maxAttempts": settings.max_attempts,
+    });
+    if let Some(threshold) = &settings.split_threshold {
+        transfer["splitThreshold"] = json!(threshold);
+    }
+    let queue = with(service(&endpoints.control), "url", json!(endpoints.queue));
+    json!({
+        "version": CONFIG_VERSION,
+        "job": {"namespace": "default", "name": JOB, "uid": JOB},
+        "buckets": [{"sourceBucket": SOURCE, "destinationBucket": DESTINATION}],
+        "source": with(service(&endpoints.source), "pathStyle", json!(true)),
+        "destination": with(service(&endpoints.destination), "pathStyle", json!(true)),
+        "ignore": settings.ignore,
+        "transfer": transfer,
+        "queue": with(queue, "deadLetterUrl", json!(endpoints.dead_letters)),
+        "ledger": with(service(&endpoints.control), "table", json!(TABLE)),
+    })
+}
+
+/// Writes the files with the key of all services, as a Secret is mounted.
+pub fn write_keys(directory: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(directory).with_context(|| format!("failed to make {}", directory.display()))?;
+    for (name, value) in [(ACCESS_KEY_FILE, KEYS.0), (SECRET_KEY_FILE, KEYS.1)] {
+        std::fs::write(directory.join(name), value).with_context(|| format!("failed to write {name}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_programs_read_it() {
+        let endpoints = Endpoints {
+            source: "http://s".into(),
+            destination: "http://d".into(),
+            control: "http://c".into(),
+            queue: "http://c/q".into(),
+            dead_letters: "http://c/d".into(),
+        };
+        let document = document(Path::new("/keys"), &endpoints, &Settings::default());
+        let config: migration_core::config::JobConfig = serde_json::from_value(document).unwrap();
+        config.validate().unwrap();
+        assert_eq!(config.queue.url, "http://c/q");
+    }
+}

@@ -1,0 +1,36 @@
+//! The programs by themselves on real services and on a bad wire: `make wire` brings up what they need.
+
+use kind_tests::wire::case::run;
+use kind_tests::wire::cases::{bad_wire, large, overwritten, requests};
+use kind_tests::wire::services::Kind::{MiniStack, Minio, VersityGw};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the servers of make wire"]
+async fn requests_counted() -> anyhow::Result<()> {
+    run("requests_counted", (Minio, VersityGw), requests::requests_counted).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the servers of make wire"]
+async fn source_overwritten_under_way() -> anyhow::Result<()> {
+    let body = overwritten::source_overwritten_under_way;
+    run("source_overwritten_under_way", (VersityGw, VersityGw), body).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the servers of make wire"]
+async fn large_object_in_little_memory() -> anyhow::Result<()> {
+    run("large_object_in_little_memory", (Minio, VersityGw), large::large_object_in_little_memory).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the servers of make wire"]
+async fn huge_object_by_four_workers() -> anyhow::Result<()> {
+    run("huge_object_by_four_workers", (Minio, VersityGw), large::huge_object_by_four_workers).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the servers of make wire"]
+async fn bad_wire() -> anyhow::Result<()> {
+    run("bad_wire", (MiniStack, MiniStack), bad_wire::bad_wire).await
+}

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Runs the tests of kind-tests/tests/wire.rs, which need no cluster:
+#   wire-tests.sh [names of tests]
+# Sizes are those of LARGE_SIZE and TREE_SIZE, as in LARGE_SIZE=256Mi.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+tests=$root/kind-tests
+program=${CARGO_TARGET_DIR:?}/release/kind-tests
+
+bash "$tests/services/venv.sh" >/dev/null
+for server in toxiproxy versitygw minio; do bash "$tests/services/servers.sh" "$server" >/dev/null; done
+"$program" clear --suite wire
+code=0
+RUST_BACKTRACE=0 cargo test --release --workspace --locked --test wire -- --ignored --test-threads=1 --nocapture "$@" || code=$?
+if [ $# = 0 ]; then
+	"$program" results --suite wire --write "$tests/WIRE.md" || code=1
+else
+	"$program" results --suite wire || code=1
+fi
+exit $code
