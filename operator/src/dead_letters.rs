@@ -18,8 +18,8 @@ use migration_aws::{DeadLetter, DynamoLedger, SqsQueue};
 use migration_core::error::ServiceError;
 use migration_core::message::{Batch, Message};
 use migration_core::outcome::FailureClass;
-use migration_core::ports::{Condition, Item, Ledger, Write, WriteError};
-use migration_core::records::{self, BatchEnd, Counters, EndCounts, FailureRecord, RETENTION_MS, RunRecord};
+use migration_core::ports::{Ledger, WriteError};
+use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, RunRecord};
 
 /// The operator's name among those who end batches.
 const NAME: &str = "operator";
@@ -65,7 +65,7 @@ pub async fn drain(
         }
         for letter in &fresh {
             let Some(end) = ending(letter, uid, run, now) else { continue };
-            ended += u32::from(write(ledger, uid, run, &end).await?);
+            ended += u32::from(write(ledger, &end).await?);
         }
     }
     Ok(ended)
@@ -121,41 +121,20 @@ fn ending(letter: &DeadLetter, uid: &str, run: &RunRecord, now: i64) -> Option<E
 
 /// Writes an ending; false where the batch had ended already. Its failures come before its end, so that a count is
 /// never without its records; a batch that ended otherwise has its objects' failures, if any, from who ended it.
-async fn write(ledger: &DynamoLedger, uid: &str, run: &RunRecord, ending: &Ending) -> Result<bool, DrainError> {
+async fn write(ledger: &DynamoLedger, ending: &Ending) -> Result<bool, DrainError> {
     let service = |error: ServiceError| DrainError::Ledger(error.into());
     if ledger.get(&records::batch_key(&ending.batch)).await.map_err(service)?.is_some() {
         return Ok(false);
     }
-    let expires = ending.end.at + RETENTION_MS;
-    let puts: Vec<_> = ending.failures.iter().map(|failure| failure_put(uid, run, failure, expires)).collect();
+    let puts: Vec<_> = ending.failures.iter().map(|failure| records::failure_write(&ending.batch, failure)).collect();
     for chunk in puts.chunks(WRITES) {
         ledger.write(chunk).await.map_err(DrainError::Ledger)?;
     }
-    match ledger.write(&end_writes(uid, run, ending, expires)).await {
+    match ledger.write(&records::end_writes(&ending.batch, &ending.end)).await {
         Ok(()) => Ok(true),
         Err(WriteError::Condition) => Ok(false),
         Err(error) => Err(DrainError::Ledger(error)),
     }
-}
-
-fn failure_put(uid: &str, run: &RunRecord, failure: &FailureRecord, expires: i64) -> Write {
-    let item = Item::of(records::failure_key(uid, &run.run, failure), failure).expiring(expires);
-    Write::Put { item, condition: Condition::Always }
-}
-
-/// The batch's end and the operator's own counters, all or nothing.
-fn end_writes(uid: &str, run: &RunRecord, ending: &Ending, expires: i64) -> [Write; 2] {
-    [
-        Write::Put {
-            item: Item::of(records::batch_key(&ending.batch), &ending.end).expiring(expires),
-            condition: Condition::Absent,
-        },
-        Write::Add {
-            key: records::counter_key(uid, &run.run, NAME),
-            deltas: Counters::of(&ending.end).deltas(),
-            expires_at: Some(expires / 1_000),
-        },
-    ]
 }
 
 #[cfg(test)]
@@ -166,7 +145,7 @@ mod tests {
     use migration_core::message::{BatchId, EVENTS_RUN, Entry, MESSAGE_VERSION, PartRangeTemplate};
     use migration_core::pair::{BucketPair, PrefixMode};
     use migration_core::part::PartLayout;
-    use migration_core::ports::ReceivedMessage;
+    use migration_core::ports::{Condition, ReceivedMessage, Write};
     use migration_core::records::SourceIdentity;
 
     fn pair(bucket: &str) -> BucketPair {
@@ -217,7 +196,7 @@ mod tests {
         assert_eq!(ending.failures.len(), 2);
         assert_eq!((ending.failures[1].pair, ending.failures[1].key.as_str()), (1, "y"));
         assert!(ending.failures[0].message.ends_with("stalled"));
-        let [put, add] = end_writes("u-1", &live(), &ending, 9_000);
+        let [put, add] = records::end_writes(&ending.batch, &ending.end);
         assert!(matches!(put, Write::Put { condition: Condition::Absent, .. }));
         let Write::Add { deltas, key, .. } = add else { panic!("the counters are added to") };
         assert_eq!(key.sort, "counter/operator");

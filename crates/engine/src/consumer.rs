@@ -24,8 +24,9 @@ use crate::room::Pending;
 use crate::transfer::{self, Limits};
 use crate::{Interruption, Process};
 
-/// How long one request waits for a message. The longest that SQS takes: fewest requests for an idle worker.
-const WAIT: Duration = Duration::from_secs(20);
+/// How long one request waits for a message. SQS would take 20 s: but a worker that is told to end waits for its request,
+/// and a job that is deleted waits for its workers. Idle workers are scaled away, so that the requests saved would be few.
+const WAIT: Duration = Duration::from_secs(5);
 /// How long a process that is ending waits for objects and parts in flight, before it gives their messages back as
 /// they are. Kubernetes waits 120 s in all.
 const GRACE: Duration = Duration::from_secs(100);

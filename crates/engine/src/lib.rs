@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use migration_core::config::JobConfig;
 use migration_core::error::{ServiceError, Side};
-use migration_core::ports::{Clock, Ledger, ObjectStore, Queue, Write, WriteError};
+use migration_core::ports::{Clock, Condition, Item, Ledger, ObjectStore, Queue, Write, WriteError};
 use tokio_util::sync::CancellationToken;
 
 use crate::buckets::Buckets;
@@ -200,6 +200,24 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
             }
         })
         .await
+    }
+
+    /// Writes a record that tells who wrote it, if `condition` holds, and others with it, all or nothing. Where another
+    /// writer was first, that may have been a try of this one whose answer was lost: so what stands there is looked at.
+    async fn replace(
+        &self,
+        item: Item,
+        condition: Condition,
+        others: Vec<Write>,
+    ) -> Result<WriteOutcome, Interruption> {
+        let mut writes = vec![Write::Put { item: item.clone(), condition }];
+        writes.extend(others);
+        if self.write(&writes).await? == WriteOutcome::Written {
+            return Ok(WriteOutcome::Written);
+        }
+        let stands = self.ledger(|| self.ports.ledger.get(&item.key)).await?;
+        let own = stands.is_some_and(|stands| stands.attributes == item.attributes);
+        Ok(if own { WriteOutcome::Written } else { WriteOutcome::Lost })
     }
 
     /// Whether one of the buckets' sides is paused.

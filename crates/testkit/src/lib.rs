@@ -16,6 +16,7 @@ mod localstack;
 mod ministack;
 mod operation;
 mod queue;
+mod server;
 mod store;
 
 pub use clock::TestClock;

@@ -9,7 +9,7 @@ use migration_core::outcome::{Delivery, EntryOutcome, Failure};
 use migration_core::pair::BucketPair;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Condition, Item, Ledger, ObjectStore, OutgoingMessage, Queue, Write};
-use migration_core::records::{self, BatchEnd, Counters, EndCounts, FailureRecord, RETENTION_MS, VersionRecord};
+use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, VersionRecord};
 use migration_core::retry::remainder_delay;
 use tracing::info;
 
@@ -30,28 +30,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         let now = self.process.clock.now();
         let versions = self.versions(batch, &outcomes, now);
         let (end, failures) = sum_up(batch, pairs, outcomes, &self.process.name, now);
-        let (job, run) = (&batch.job, &batch.run);
-        let failures = failures.iter().map(|failure| Write::Put {
-            item: Item::of(records::failure_key(job, run, failure), failure).expiring(now + RETENTION_MS),
-            condition: Condition::Always,
-        });
+        let failures = failures.iter().map(|failure| records::failure_write(batch, failure));
         let records: Vec<Write> = failures.chain(versions).collect();
         for some in records.chunks(WRITES_AT_ONCE) {
             self.process.write(some).await?;
         }
-        let twice = is_planted(Defect::CountedTwice) || is_planted(Defect::TwoCompletions);
-        let writes = [
-            Write::Put {
-                item: Item::of(records::batch_key(batch), &end).expiring(now + RETENTION_MS),
-                condition: if twice { Condition::Always } else { Condition::Absent },
-            },
-            Write::Add {
-                key: records::counter_key(job, run, &self.process.name),
-                deltas: Counters::of(&end).deltas(),
-                expires_at: Some((now + RETENTION_MS) / 1000),
-            },
-        ];
-        match self.process.write(&writes).await? {
+        match self.process.write(&records::end_writes(batch, &end)).await? {
             WriteOutcome::Written => self.finish(batch, &end).await,
             // Ended before, by another delivery or by a try of this one whose answer was lost: that record counts.
             WriteOutcome::Lost => match self.ended(batch).await? {

@@ -93,15 +93,12 @@ async fn start<S: ObjectStore, Q: Queue, L: Ledger>(
     let job = &process.config.job.uid;
     let revision = current.map(|current| current.revision);
     let pointer = CurrentRun { run: record.run.clone(), revision: revision.unwrap_or_default() + 1 };
-    let writes = [
-        Write::Put {
-            item: Item::of(records::current_key(job), &pointer),
-            condition: revision.map_or(Condition::Absent, Condition::Revision),
-        },
-        Write::Put { item: Item::of(records::run_key(job, &record.run), &record), condition: Condition::Absent },
-    ];
-    // Where it is lost, the next look tells by whom; it may have been a try of this sender whose answer was lost.
-    Ok(match process.write(&writes).await? {
+    let pointer = Write::Put {
+        item: Item::of(records::current_key(job), &pointer),
+        condition: revision.map_or(Condition::Absent, Condition::Revision),
+    };
+    let item = Item::of(records::run_key(job, &record.run), &record);
+    Ok(match process.replace(item, Condition::Absent, vec![pointer]).await? {
         WriteOutcome::Written => {
             info!(run = record.run, "a new run");
             Some(Run::new(record, ScanCounts::default()))
@@ -128,7 +125,7 @@ async fn resume<S: ObjectStore, Q: Queue, L: Ledger>(
     record.scan.counts = counts;
     let condition = Condition::Revision(record.revision - 1);
     let item = Item::of(records::run_key(job, &record.run), &record);
-    Ok(match process.write(&[Write::Put { item, condition }]).await? {
+    Ok(match process.replace(item, condition, Vec::new()).await? {
         WriteOutcome::Written => {
             info!(run = record.run, epoch = record.epoch, ?open, "going on with a run that its sender left");
             Some(Run::new(record, counts))
@@ -229,22 +226,15 @@ impl Run {
         next.scan.counts = self.counts();
         change(&mut next);
         let item = Item::of(records::run_key(job, &next.run), &next);
-        let mut writes = vec![Write::Put { item: item.clone(), condition: Condition::Revision(record.revision) }];
-        writes.extend(range.map(|range| {
-            Write::Put {
-                item: Item::of(records::range_key(job, &next.run, range.range), &range)
-                    .expiring(process.clock.now() + records::RETENTION_MS),
-                condition: Condition::Always,
-            }
-        }));
-        if process.write(&writes).await? == WriteOutcome::Lost {
-            // An answer may have been lost, and the writer that was first may be this one.
-            let key = item.key.clone();
-            let now = process.ledger(|| process.ports.ledger.get(&key)).await?;
-            if now.is_none_or(|now| now.attributes != item.attributes) {
-                self.lost.cancel();
-                return Err(SendError::TakenOver(next.run));
-            }
+        let closed = range.map(|range| {
+            let item = Item::of(records::range_key(job, &next.run, range.range), &range);
+            let item = item.expiring(process.clock.now() + records::RETENTION_MS);
+            Write::Put { item, condition: Condition::Always }
+        });
+        let before = Condition::Revision(record.revision);
+        if process.replace(item, before, closed.into_iter().collect()).await? == WriteOutcome::Lost {
+            self.lost.cancel();
+            return Err(SendError::TakenOver(next.run));
         }
         *record = next;
         Ok(())

@@ -310,17 +310,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Writes the record in place of the one with revision `before`; 0 = there is none.
     async fn record(&self, record: &UploadRecord, before: u64) -> Result<WriteOutcome, Halt> {
         let condition = if before == 0 { Condition::Absent } else { Condition::Revision(before) };
-        let item = Item::of(self.upload_key(), record);
-        let outcome = self.process.write(&[Write::Put { item: item.clone(), condition }]).await?;
-        if outcome == WriteOutcome::Lost {
-            // An answer may have been lost, and the writer that was first may be this one.
-            let key = self.upload_key();
-            let now = self.process.ledger(|| self.process.ports.ledger.get(&key)).await?;
-            if now.is_some_and(|now| now.attributes == item.attributes) {
-                return Ok(WriteOutcome::Written);
-            }
-        }
-        Ok(outcome)
+        Ok(self.process.replace(Item::of(self.upload_key(), record), condition, Vec::new()).await?)
     }
 
     /// The parts of an upload as the destination lists them: all, or up to a number after another.

@@ -1,0 +1,222 @@
+//! Ends of batches, and what they add up to.
+
+use serde::{Deserialize, Serialize};
+
+use super::{RETENTION_MS, run_partition};
+use crate::message::{Batch, BatchId};
+use crate::outcome::{FailureClass, Losses};
+use crate::planted::{Defect, is_planted};
+use crate::ports::{Condition, Item, LedgerKey, Write};
+
+/// That a batch is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchEnd {
+    /// The batch.
+    pub id: BatchId,
+    /// Who ended it.
+    pub by: String,
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+    /// What became of its entries, those of the remainder left out.
+    #[serde(flatten)]
+    pub counts: EndCounts,
+    /// Places of the entries that go on in the batch [`BatchId::remainder`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remainder: Vec<u32>,
+}
+
+/// What became of the entries of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndCounts {
+    /// Objects at the destination and verified.
+    pub done: u64,
+    /// Bytes of these.
+    pub done_bytes: u64,
+    /// Objects gone from the source since the scan.
+    pub gone: u64,
+    /// Bytes of these, as the scan saw them.
+    pub gone_bytes: u64,
+    /// Objects with a failure record.
+    pub failed: u64,
+    /// Bytes of these.
+    pub failed_bytes: u64,
+    /// What could not be taken along with the objects that are done.
+    #[serde(flatten)]
+    pub losses: Losses,
+}
+
+/// The sums of one worker in one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Counters {
+    /// Batches ended.
+    pub batches: u64,
+    /// Of these, with a remainder.
+    pub remainders: u64,
+    /// Their entries.
+    #[serde(flatten)]
+    pub counts: EndCounts,
+}
+
+impl Counters {
+    /// The counters of one batch's end.
+    pub fn of(end: &BatchEnd) -> Self {
+        Self { batches: 1, remainders: u64::from(!end.remainder.is_empty()), counts: end.counts }
+    }
+
+    /// Adds others.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.fields_mut().into_iter().zip(other.fields()) {
+            *mine.1 += theirs.1;
+        }
+    }
+
+    /// Takes others away.
+    pub fn subtract(&mut self, other: &Self) {
+        for (mine, theirs) in self.fields_mut().into_iter().zip(other.fields()) {
+            *mine.1 = mine.1.saturating_sub(theirs.1);
+        }
+    }
+
+    /// Names and values, as the ledger's addition takes them. Zeros are left out.
+    pub fn deltas(&self) -> Vec<(String, i64)> {
+        let fields = self.fields().into_iter().filter(|(_, n)| *n > 0);
+        fields.map(|(name, n)| (name.to_owned(), i64::try_from(n).unwrap_or(i64::MAX))).collect()
+    }
+
+    fn fields(mut self) -> [(&'static str, u64); 12] {
+        self.fields_mut().map(|(name, n)| (name, *n))
+    }
+
+    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 12] {
+        [
+            ("batches", &mut self.batches),
+            ("remainders", &mut self.remainders),
+            ("done", &mut self.counts.done),
+            ("doneBytes", &mut self.counts.done_bytes),
+            ("gone", &mut self.counts.gone),
+            ("goneBytes", &mut self.counts.gone_bytes),
+            ("failed", &mut self.counts.failed),
+            ("failedBytes", &mut self.counts.failed_bytes),
+            ("lostTags", &mut self.counts.losses.lost_tags),
+            ("lostLocks", &mut self.counts.losses.lost_locks),
+            ("lostMetadata", &mut self.counts.losses.lost_metadata),
+            ("lostClasses", &mut self.counts.losses.lost_classes),
+        ]
+    }
+}
+
+/// An object that could not be moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailureRecord {
+    /// Place of its pair among the run's.
+    pub pair: u32,
+    /// Source key.
+    pub key: String,
+    /// Bytes, as the scan saw them.
+    pub size: u64,
+    /// The kind of failure.
+    pub class: FailureClass,
+    /// What happened, with what a person needs to act.
+    pub message: String,
+    /// Tries made.
+    pub attempts: u32,
+    /// Identifiers of the requests that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub request_ids: Vec<String>,
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+}
+
+/// What sort keys of [`Counters`] start with.
+pub const COUNTER_PREFIX: &str = "counter/";
+/// What sort keys of [`BatchEnd`]s start with.
+pub const BATCH_PREFIX: &str = "batch/";
+
+/// Key of a [`BatchEnd`].
+pub fn batch_key(batch: &Batch) -> LedgerKey {
+    LedgerKey::new(run_partition(&batch.job, &batch.run), format!("{BATCH_PREFIX}{}", batch.id.as_str()))
+}
+
+/// Key of a worker's [`Counters`].
+pub fn counter_key(job: &str, run: &str, name: &str) -> LedgerKey {
+    LedgerKey::new(run_partition(job, run), format!("{COUNTER_PREFIX}{name}"))
+}
+
+/// Partition of the failures of one pair in a run.
+pub fn failure_partition(job: &str, run: &str, pair: u32) -> String {
+    format!("failure/{job}/{run}/{pair}")
+}
+
+/// Key of a [`FailureRecord`].
+pub fn failure_key(job: &str, run: &str, failure: &FailureRecord) -> LedgerKey {
+    LedgerKey::new(failure_partition(job, run, failure.pair), failure.key.clone())
+}
+
+/// The write of a failure record. Failures are written before the end of their batch ([`end_writes`]), so that a count
+/// is never without its records. Writing one twice changes nothing.
+pub fn failure_write(batch: &Batch, failure: &FailureRecord) -> Write {
+    let key = failure_key(&batch.job, &batch.run, failure);
+    Write::Put { item: Item::of(key, failure).expiring(failure.at + RETENTION_MS), condition: Condition::Always }
+}
+
+/// The writes that end a batch, all or nothing: its end, if it has none yet, and the counters of who ends it. So each
+/// batch is counted once, whoever else holds a copy of its message.
+pub fn end_writes(batch: &Batch, end: &BatchEnd) -> [Write; 2] {
+    let expires_at = end.at + RETENTION_MS;
+    let twice = is_planted(Defect::CountedTwice) || is_planted(Defect::TwoCompletions);
+    [
+        Write::Put {
+            item: Item::of(batch_key(batch), end).expiring(expires_at),
+            condition: if twice { Condition::Always } else { Condition::Absent },
+        },
+        Write::Add {
+            key: counter_key(&batch.job, &batch.run, &end.by),
+            deltas: Counters::of(end).deltas(),
+            expires_at: Some(expires_at / 1_000),
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_add_subtract_and_name_their_fields_as_serde_does() {
+        let end = BatchEnd {
+            id: BatchId::new(0, 1, 0),
+            by: "w".into(),
+            at: 0,
+            counts: EndCounts {
+                done: 2,
+                done_bytes: 9,
+                gone: 1,
+                gone_bytes: 3,
+                failed: 4,
+                failed_bytes: 5,
+                losses: Losses { lost_tags: 1, lost_locks: 2, lost_metadata: 3, lost_classes: 4 },
+            },
+            remainder: vec![7],
+        };
+        let one = Counters::of(&end);
+        let mut two = one;
+        two.add(&one);
+        two.subtract(&one);
+        assert_eq!(two, one);
+        let json = serde_json::to_value(one).unwrap();
+        assert_eq!(one.deltas().len(), 12);
+        for (name, n) in one.deltas() {
+            assert_eq!(json[&name], n, "{name}");
+        }
+    }
+
+    #[test]
+    fn counters_that_were_never_added_to_are_zero() {
+        let counters: Counters = serde_json::from_str(r#"{"batches":1,"done":2}"#).unwrap();
+        assert_eq!((counters.batches, counters.counts.done, counters.counts.gone), (1, 2, 0));
+    }
+}
