@@ -25,7 +25,7 @@ fn class<T>(result: Result<T, ServiceError>) -> Option<ErrorClass> {
 }
 
 async fn list(store: &S3Store, bucket: &str) -> Result<ListPage, ServiceError> {
-    store.list(ListRequest { bucket, prefix: "", start_after: None, continuation: None }).await
+    store.list(ListRequest { bucket, prefix: "", start_after: None, continuation: None, max_keys: None }).await
 }
 
 #[tokio::test]

@@ -71,6 +71,13 @@ impl BucketPair {
         }
     }
 
+    /// What a bound of source keys is among destination keys: a key is behind the one exactly if its mapped key is behind
+    /// the other. Bounds are no keys, and may be longer. None where it is before all keys of the pair.
+    pub fn map_bound(&self, bound: &str) -> Option<String> {
+        let rest = bound.strip_prefix(self.source_prefix.as_str())?;
+        Some(format!("{}{rest}", self.destination_range()))
+    }
+
     /// The prefix under which every mapped key lies: what has to be listed at the destination.
     pub fn destination_range(&self) -> String {
         match self.prefix_mode {
@@ -127,6 +134,17 @@ mod tests {
             if let (Ok(x), Ok(y)) = (pair.map_key(&a), pair.map_key(&b)) {
                 prop_assert_eq!(a.as_bytes().cmp(b.as_bytes()), x.as_bytes().cmp(y.as_bytes()));
                 prop_assert!(x.starts_with(&pair.destination_range()));
+                let bound = pair.map_bound(&a).unwrap();
+                prop_assert_eq!(b.as_bytes() > a.as_bytes(), y.as_bytes() > bound.as_bytes());
+            }
+        }
+
+        #[test]
+        fn keys_of_a_pair_never_collide(a in "[a-b/]{0,4}", b in "[a-b/]{0,4}", d in "[a/]{0,2}", replace in any::<bool>()) {
+            let pair = pair("s/", &d, if replace { PrefixMode::Replace } else { PrefixMode::Append });
+            let (a, b) = (format!("s/{a}"), format!("s/{b}"));
+            if let (Ok(x), Ok(y)) = (pair.map_key(&a), pair.map_key(&b)) {
+                prop_assert_eq!(a == b, x == y);
             }
         }
     }

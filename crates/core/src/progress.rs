@@ -1,7 +1,8 @@
 //! Who may take a run, how far it is, and when it is over.
 
 use crate::pair::BucketPair;
-use crate::records::{Counters, RunEnd, RunRecord, RunResult, ScanProgress, StaleRange};
+use crate::range::{GapError, check_parts};
+use crate::records::{Counters, RangeRecord, RunEnd, RunRecord, RunResult, ScanProgress, StaleRange};
 
 /// How long a jobsender has a run to itself after each renewal, in milliseconds.
 pub const RUN_LEASE_MS: i64 = 60_000;
@@ -148,19 +149,32 @@ pub fn end_of_run(run: &RunRecord, tally: &Tally, now: i64) -> Option<RunEnd> {
     Some(RunEnd { at: now, result, message: None })
 }
 
-/// The stale ranges of a run after a new sender took it: every range that is not closed was left open by the sender
-/// before, under each epoch below the new one.
-pub fn stale_after_resume(run: &RunRecord, open: &[u32]) -> Vec<StaleRange> {
+/// The stale ranges of a run after a new sender took it: of every range that is not closed, what was sent behind its
+/// checkpoint by the sender that wrote that, or by one since then.
+pub fn stale_after_resume(run: &RunRecord, ranges: &[RangeRecord]) -> Vec<StaleRange> {
     let mut stale = run.stale.clone();
-    for &range in open {
-        for epoch in 1..run.epoch {
-            let entry = StaleRange { range, epoch };
-            if !stale.contains(&entry) {
-                stale.push(entry);
+    for record in ranges.iter().filter(|record| !record.closed) {
+        for epoch in record.epoch..run.epoch {
+            if !stale.iter().any(|entry| entry.range == record.range && entry.epoch == epoch) {
+                stale.push(StaleRange { range: record.range, epoch, from: record.counts.batches });
             }
         }
     }
     stale
+}
+
+/// The ranges of a run as far as they are recorded, with those of the pairs that nothing is recorded of. Fails where the
+/// ranges of a pair are not the parts of its keys: what is between them would be taken for looked at.
+pub fn ranges_of(run: &RunRecord, mut recorded: Vec<RangeRecord>) -> Result<Vec<RangeRecord>, GapError> {
+    for pair in 0..u32::try_from(run.pairs.len()).unwrap_or(u32::MAX) {
+        if !recorded.iter().any(|record| record.pair == pair) {
+            recorded.push(RangeRecord::whole(pair));
+        }
+        let keys = recorded.iter().filter(|record| record.pair == pair).map(|record| record.keys.clone());
+        check_parts(&mut keys.collect::<Vec<_>>())?;
+    }
+    recorded.sort_by_key(|record| record.range);
+    Ok(recorded)
 }
 
 /// Seconds until the rest is moved at this rate; none where nothing moves.
@@ -172,6 +186,7 @@ pub fn eta_seconds(progress: &RunProgress, rate: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::range::KeyRange;
     use crate::records::{EndCounts, ScanCounts};
     use proptest::prelude::*;
 
@@ -243,12 +258,36 @@ mod tests {
     }
 
     #[test]
-    fn open_ranges_go_stale_under_every_epoch_before() {
+    fn open_ranges_go_stale_behind_their_checkpoints_under_every_epoch_since() {
+        let record = |range, epoch, closed, batches| RangeRecord {
+            range,
+            epoch,
+            closed,
+            counts: ScanCounts { batches, ..ScanCounts::default() },
+            ..RangeRecord::default()
+        };
+        let stale = |range, epoch, from| StaleRange { range, epoch, from };
         let mut run = live(false);
         run.epoch = 3;
-        run.stale = vec![StaleRange { range: 1, epoch: 1 }];
-        let stale = stale_after_resume(&run, &[1]);
-        assert_eq!(stale, [StaleRange { range: 1, epoch: 1 }, StaleRange { range: 1, epoch: 2 }]);
+        run.stale = vec![stale(1, 1, 4)];
+        let ranges = [record(0, 1, true, 9), record(1, 1, false, 5), record(2, 2, false, 6), record(3, 3, false, 0)];
+        assert_eq!(stale_after_resume(&run, &ranges), [stale(1, 1, 4), stale(1, 2, 5), stale(2, 2, 6)]);
+    }
+
+    #[test]
+    fn the_ranges_of_a_run_are_the_parts_of_its_pairs_keys() {
+        let pair: BucketPair = serde_json::from_str(r#"{"sourceBucket":"a","destinationBucket":"b"}"#).unwrap();
+        let run = RunRecord { pairs: vec![pair.clone(), pair], ..live(false) };
+        let range = |range, after: Option<&str>, until: Option<&str>| RangeRecord {
+            range,
+            keys: KeyRange { after: after.map(Into::into), until: until.map(Into::into) },
+            ..RangeRecord::whole(1)
+        };
+        assert_eq!(ranges_of(&run, vec![]), Ok(vec![RangeRecord::whole(0), RangeRecord::whole(1)]));
+        let parts = vec![range(1, None, Some("m")), range(2, Some("m"), None)];
+        let all: Vec<RangeRecord> = std::iter::once(RangeRecord::whole(0)).chain(parts.clone()).collect();
+        assert_eq!(ranges_of(&run, parts), Ok(all));
+        assert!(ranges_of(&run, vec![range(1, None, Some("m"))]).is_err());
     }
 
     proptest! {

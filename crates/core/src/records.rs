@@ -126,12 +126,15 @@ pub fn heartbeat_key(job: &str, name: &str) -> LedgerKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::range::KeyRange;
 
     #[test]
     fn records_survive_the_ledger() {
         let record = RangeRecord {
             range: 3,
             epoch: 1,
+            keys: KeyRange { after: Some("a".into()), until: None },
+            position: Some("b".into()),
             closed: true,
             pair: 0,
             counts: ScanCounts { objects: 5, ..ScanCounts::default() },

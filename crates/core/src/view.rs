@@ -4,8 +4,8 @@ use crate::error::ServiceError;
 use crate::ports::{Item, Ledger};
 use crate::progress::Tally;
 use crate::records::{
-    self, BATCH_PREFIX, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, FailureRecord, HEARTBEAT_LOST_MS,
-    HEARTBEAT_PREFIX, Heartbeat, RANGE_PREFIX, RangeRecord, RecordError, RunRecord, UPLOAD_SHARDS, UploadRecord,
+    self, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, FailureRecord, HEARTBEAT_LOST_MS, HEARTBEAT_PREFIX,
+    Heartbeat, RANGE_PREFIX, RangeRecord, RecordError, RunRecord, UPLOAD_SHARDS, UploadRecord,
 };
 
 /// Why the state can't be read.
@@ -44,8 +44,7 @@ pub async fn tally<L: Ledger>(ledger: &L, job: &str, run: &RunRecord) -> Result<
     let ended = counters(ledger, job, &run.run).await?;
     let mut tally = Tally { ended, stale: Counters::default() };
     for stale in &run.stale {
-        let prefix = format!("{BATCH_PREFIX}{}", crate::message::BatchId::prefix(stale.range, stale.epoch));
-        for item in all(ledger, &partition, &prefix).await? {
+        for item in all_after(ledger, &partition, &stale.prefix(), stale.after()).await? {
             tally.stale.add(&Counters::of(&item.read::<BatchEnd>()?));
         }
     }
@@ -103,8 +102,16 @@ pub async fn uploads<L: Ledger>(ledger: &L, job: &str) -> Result<Vec<UploadRecor
 
 /// All items of a partition under a prefix, page by page.
 async fn all<L: Ledger>(ledger: &L, partition: &str, prefix: &str) -> Result<Vec<Item>, ServiceError> {
+    all_after(ledger, partition, prefix, None).await
+}
+
+async fn all_after<L: Ledger>(
+    ledger: &L,
+    partition: &str,
+    prefix: &str,
+    mut after: Option<String>,
+) -> Result<Vec<Item>, ServiceError> {
     let mut items = Vec::new();
-    let mut after: Option<String> = None;
     loop {
         let page = ledger.query(partition, prefix, after.as_deref(), 1_000).await?;
         items.extend(page.items);

@@ -39,6 +39,10 @@ use crate::buckets::Buckets;
 use crate::gate::{Access, Gate};
 use crate::hash::Hashing;
 
+/// Ranges of keys that a scan has under work at once: as many as keep a processor busy at the latency of a service in
+/// the same region, with some 20 MB of pages in memory.
+const RANGES_IN_FLIGHT: usize = 16;
+
 /// What a process needs of the world, and the gates in front of it.
 #[derive(Debug)]
 pub struct Ports<S, Q, L> {
@@ -68,6 +72,8 @@ pub struct Process<S, Q, L> {
     pub activity: Arc<heartbeat::Activity>,
     /// Where bytes under way are hashed.
     hashing: Hashing,
+    /// Ranges of keys that a scan has under work at once.
+    ranges_in_flight: usize,
     buckets: Buckets,
     names: AtomicU64,
     source_gate: Gate,
@@ -108,6 +114,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
             queue_gate: gate(Side::Queue),
             ledger_gate: gate(Side::Ledger),
             hashing: Hashing::new(),
+            ranges_in_flight: RANGES_IN_FLIGHT,
             buckets: Buckets::default(),
             names: AtomicU64::new(0),
             ports,
@@ -123,6 +130,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     #[must_use]
     pub fn with_hashing(self, hashing: Hashing) -> Self {
         Self { hashing, ..self }
+    }
+
+    /// The same whose scans have another number of ranges of keys under work at once.
+    #[must_use]
+    pub fn with_ranges_in_flight(self, ranges_in_flight: usize) -> Self {
+        Self { ranges_in_flight, ..self }
     }
 
     /// One request, or a few that belong together, to the source.

@@ -1,22 +1,24 @@
 //! The jobsender: takes a run, lists and compares both sides, sends what differs in batches, closes the scan.
 
+mod lanes;
 mod listing;
+mod range;
 mod run;
 mod scan;
 mod versions;
 
 use std::sync::Arc;
 
+use migration_core::error::Side;
 use migration_core::ignore::IgnoreList;
-use migration_core::pair::BucketPair;
 use migration_core::ports::{Ledger, ObjectStore, Queue};
-use migration_core::records::{RangeRecord, ScanCounts};
-use migration_core::view::{self, ViewError};
+use migration_core::range::GapError;
+use migration_core::records::ScanCounts;
+use migration_core::view::ViewError;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 
 use crate::{Interruption, Process};
-use run::{Run, Taken};
+use run::Taken;
 
 /// What came of a sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,16 +57,30 @@ pub enum SendError {
     /// Keys came in another order than that of their bytes: a merge of such listings would take what is there for
     /// missing and what is missing for there.
     #[error(
-        "failed to list {bucket}: the service does not list keys in the order of their UTF-8 bytes ({before:?} came before {after:?}); such buckets can't be compared by listing"
+        "failed to list {side} bucket {bucket}: the service does not list keys in the order of their UTF-8 bytes ({before:?} came before {after:?}); such buckets can't be compared by listing"
     )]
     OutOfOrder {
+        /// Whose service.
+        side: Side,
         /// The bucket.
         bucket: String,
-        /// A key.
+        /// A key, or what was asked to be listed after.
         before: String,
         /// The key that came after it.
         after: String,
     },
+    /// A listing ended before its last page: what is behind is not known.
+    #[error("failed to list bucket {bucket}: the listing ended before its last page")]
+    CutShort {
+        /// The bucket.
+        bucket: String,
+    },
+    /// The ranges in the ledger are not the parts of a pair's keys.
+    #[error(transparent)]
+    Gap(#[from] GapError),
+    /// The task of a range broke down.
+    #[error("failed to scan range: {0}")]
+    Broken(String),
 }
 
 /// Who sends.
@@ -96,7 +112,7 @@ pub async fn send<S: ObjectStore, Q: Queue, L: Ledger>(
         biased;
         () = run.lost() => Err(SendError::TakenOver(run.id().await)),
         () = process.stop.cancelled() => Err(Interruption::Stopped.into()),
-        scanned = scan_all(&process, ignore, &run) => scanned,
+        scanned = lanes::scan_all(&process, ignore, &run) => scanned,
     };
     renewals.cancel();
     // The keeper ends by itself now; a panic in it would have shown as a lost lease.
@@ -104,37 +120,4 @@ pub async fn send<S: ObjectStore, Q: Queue, L: Ledger>(
     scanned?;
     let counts = run.close(&process).await?;
     Ok(SendOutcome::Sent { run: run.id().await, counts })
-}
-
-/// Scans every range that is not closed: one range a pair.
-async fn scan_all<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Arc<Process<S, Q, L>>,
-    ignore: &IgnoreList,
-    run: &Run,
-) -> Result<(), SendError> {
-    let record = run.record().await;
-    let known = view::ranges(&process.ports.ledger, &process.config.job.uid, &record.run).await?;
-    let context = scan::context(process, &record).await?;
-    for (pair, number) in record.pairs.iter().zip(0_u32..) {
-        if known.iter().any(|range| range.range == number && range.closed) {
-            continue;
-        }
-        let range = OpenRange { number, epoch: record.epoch, run: record.run.clone(), pair: pair.clone() };
-        info!(range = number, source = pair.source_bucket, destination = pair.destination_bucket, "scanning");
-        let counts = scan::scan_range(process, ignore, context, &range, run).await?;
-        run.close_range(
-            process,
-            RangeRecord { range: number, epoch: record.epoch, closed: true, pair: number, counts },
-        )
-        .await?;
-    }
-    Ok(())
-}
-
-/// A range under work: all keys of a pair.
-struct OpenRange {
-    number: u32,
-    epoch: u32,
-    run: String,
-    pair: BucketPair,
 }

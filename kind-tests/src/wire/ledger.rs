@@ -7,7 +7,6 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
-use migration_core::message::BatchId;
 use migration_core::progress::{RunProgress, Tally, end_of_run, progress};
 use migration_core::records::{self, BATCH_PREFIX, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, RunEnd, RunRecord};
 use serde::de::DeserializeOwned;
@@ -72,9 +71,12 @@ impl Ledger {
             tally.ended.add(&counters);
         }
         for stale in &run.stale {
-            let prefix = format!("{BATCH_PREFIX}{}", BatchId::prefix(stale.range, stale.epoch));
-            for end in self.query::<BatchEnd>(&partition, &prefix).await? {
-                tally.stale.add(&Counters::of(&end));
+            let after = stale.after();
+            for end in self.query::<BatchEnd>(&partition, &stale.prefix()).await? {
+                let key = format!("{BATCH_PREFIX}{}", end.id.as_str());
+                if after.as_ref().is_none_or(|after| key > *after) {
+                    tally.stale.add(&Counters::of(&end));
+                }
             }
         }
         Ok(tally)

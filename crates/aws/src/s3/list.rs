@@ -51,6 +51,7 @@ pub(super) async fn objects(client: &Client, request: ListRequest<'_>) -> Result
         // A continuation knows where it is: the start would only be sent along.
         .set_start_after(request.start_after.filter(|_| request.continuation.is_none()).map(ToOwned::to_owned))
         .set_continuation_token(request.continuation.map(ToOwned::to_owned))
+        .set_max_keys(request.max_keys.map(i32::from))
         .send()
         .await
         .map_err(|error| of_bucket(service_error(Service::S3, LIST, &error)))?;

@@ -51,6 +51,7 @@ pub(super) async fn newest(client: &Client, request: ListRequest<'_>) -> Result<
         .encoding_type(EncodingType::Url)
         .set_key_marker(marker.as_ref().map(|marker| marker.key.to_owned()))
         .set_version_id_marker(marker.and_then(|marker| marker.version_id.map(ToOwned::to_owned)))
+        .set_max_keys(request.max_keys.map(i32::from))
         .send()
         .await
         .map_err(|error| of_bucket(service_error(Service::S3, LIST, &error)))?;

@@ -90,6 +90,8 @@ pub struct ListRequest<'a> {
     pub start_after: Option<&'a str>,
     /// Where the page before ended.
     pub continuation: Option<&'a str>,
+    /// No more than so many keys, where less than a page is enough.
+    pub max_keys: Option<u16>,
 }
 
 /// A page of a listing.

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::job_partition;
+use super::{BATCH_PREFIX, job_partition};
+use crate::message::BatchId;
 use crate::pair::BucketPair;
 use crate::ports::LedgerKey;
+use crate::range::KeyRange;
 
 /// Which run of a job is the last one taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +40,7 @@ pub struct RunRecord {
     pub pairs: Vec<BucketPair>,
     /// How far the scan is.
     pub scan: ScanProgress,
-    /// Ranges and epochs whose batches do not count: what killed senders left open.
+    /// Batches that do not count: what killed senders sent of the ranges that they left open, and did not record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stale: Vec<StaleRange>,
     /// How it ended.
@@ -46,13 +48,35 @@ pub struct RunRecord {
     pub end: Option<RunEnd>,
 }
 
-/// A range that was sent again, and the epoch whose batches do not count any more.
+/// A range of which a part was sent again, and the batches of an epoch that do not count for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StaleRange {
     /// The range.
     pub range: u32,
     /// The epoch.
     pub epoch: u32,
+    /// The first batch that does not count; those before it were recorded.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub from: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl StaleRange {
+    /// What the sort keys start with under which the ends of these batches stand.
+    pub fn prefix(&self) -> String {
+        format!("{BATCH_PREFIX}{}", BatchId::prefix(self.range, self.epoch))
+    }
+
+    /// The sort key after which they stand; none where all of the epoch are stale.
+    pub fn after(&self) -> Option<String> {
+        let last = self.from.checked_sub(1)?;
+        // Behind the remainders of the last batch that counts.
+        Some(format!("{BATCH_PREFIX}{}~", BatchId::new(self.range, self.epoch, last).as_str()))
+    }
 }
 
 /// How far a scan is. Sums over the ranges, each with its last epoch only.
@@ -132,21 +156,42 @@ pub enum RunResult {
     Failed,
 }
 
-/// A range of keys of one pair. Written when it is closed; a range without a record is sent again by the next sender.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// A range of source keys of one pair. The first range of a pair has the pair's place as its number and begins as all of
+/// the pair's keys; it has no record as long as nothing is to be said of it. When a range is cut, the records of both
+/// parts are written together, so that the ranges of a pair are at any time the parts of its keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct RangeRecord {
     /// The range.
     pub range: u32,
     /// The epoch of the sender that works on it or closed it.
     pub epoch: u32,
+    /// Which keys.
+    #[serde(flatten)]
+    pub keys: KeyRange,
+    /// The checkpoint: all keys up to here are in `counts`, and their batches are in the queue. None = nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
     /// Whether its numbers are final.
     pub closed: bool,
     /// Place of its pair among the run's.
     pub pair: u32,
-    /// What was found in it.
+    /// What was found in it, up to the checkpoint where it is not closed.
     #[serde(flatten)]
     pub counts: ScanCounts,
+}
+
+impl RangeRecord {
+    /// The range that a pair begins as.
+    pub fn whole(pair: u32) -> Self {
+        Self { range: pair, pair, epoch: 1, ..Self::default() }
+    }
+
+    /// The keys that are still to be looked at.
+    pub fn rest(&self) -> KeyRange {
+        let after = self.position.clone().or_else(|| self.keys.after.clone());
+        KeyRange { after, until: self.keys.until.clone() }
+    }
 }
 
 /// What sort keys of [`RunRecord`]s start with.
@@ -171,4 +216,36 @@ pub fn run_partition(job: &str, run: &str) -> String {
 /// Key of a [`RangeRecord`].
 pub fn range_key(job: &str, run: &str, range: u32) -> LedgerKey {
     LedgerKey::new(run_partition(job, run), format!("{RANGE_PREFIX}{range:06}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_that_was_written_before_there_were_cuts_is_all_of_its_pair() {
+        let record: RangeRecord =
+            serde_json::from_str(r#"{"range":1,"epoch":2,"closed":true,"pair":1,"batches":3}"#).unwrap();
+        assert_eq!(record.keys, KeyRange::default());
+        assert!(record.closed && record.counts.batches == 3);
+    }
+
+    #[test]
+    fn stale_batches_stand_behind_the_recorded_ones_and_their_remainders() {
+        let id = |index| format!("{BATCH_PREFIX}{}", BatchId::new(3, 2, index).as_str());
+        let stale = StaleRange { range: 3, epoch: 2, from: 10 };
+        let after = stale.after().unwrap();
+        assert!(id(9).starts_with(&stale.prefix()) && after.starts_with(&stale.prefix()));
+        assert!(id(9) < after && format!("{}/r/r", id(9)) < after && id(10) > after);
+        assert_eq!(StaleRange { from: 0, ..stale }.after(), None);
+    }
+
+    #[test]
+    fn a_range_goes_on_at_its_checkpoint() {
+        let keys = KeyRange { after: Some("a".into()), until: Some("m".into()) };
+        let mut record = RangeRecord { keys: keys.clone(), ..RangeRecord::whole(0) };
+        assert_eq!(record.rest(), keys);
+        record.position = Some("c".into());
+        assert_eq!(record.rest(), KeyRange { after: Some("c".into()), until: Some("m".into()) });
+    }
 }

@@ -1,20 +1,28 @@
 //! The run that a sender has: taken by condition, kept by renewals, lost when another sender took it over.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use migration_core::cut::Cut;
 use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
 use migration_core::progress::{self, RUN_LEASE_MS, TakeDecision, TakeRequest};
 use migration_core::records::{self, CurrentRun, RangeRecord, RunRecord, ScanCounts};
 use migration_core::view;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::range::OpenRange;
 use super::{SendError, SenderName};
 use crate::{Interruption, Process, WriteOutcome};
 
 /// How often the lease is renewed and the numbers so far are written.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
+/// Every so many renewals, the ranges under work write a checkpoint: what a killed sender may have sent in vain.
+const CHECKPOINT_EVERY: u32 = 6;
+/// Most cuts of a run: what its scan costs in records does not grow with the number of keys.
+const MOST_CUTS: usize = 512;
 
 /// What came of asking for a run.
 pub(super) enum Taken {
@@ -25,12 +33,21 @@ pub(super) enum Taken {
 
 /// A run that this sender has.
 pub(super) struct Run {
-    record: tokio::sync::Mutex<RunRecord>,
-    /// Sums of closed ranges.
-    closed: Mutex<ScanCounts>,
-    /// What was found so far in the range under work.
-    open: Mutex<ScanCounts>,
+    table: tokio::sync::Mutex<Table>,
     lost: CancellationToken,
+    /// Told when a page of any range has arrived.
+    moved: Arc<Notify>,
+}
+
+/// The run's records as they stand in the ledger, or will after the next write.
+struct Table {
+    run: RunRecord,
+    ranges: BTreeMap<u32, RangeRecord>,
+    /// Ranges whose records were changed since the last write that is known to be done. A cut of a range is never
+    /// forgotten so: no write closes one part without the other.
+    changed: BTreeSet<u32>,
+    /// Those under work.
+    open: BTreeMap<u32, Arc<OpenRange>>,
 }
 
 /// Asks for a run until the answer is final.
@@ -101,7 +118,8 @@ async fn start<S: ObjectStore, Q: Queue, L: Ledger>(
     Ok(match process.replace(item, Condition::Absent, vec![pointer]).await? {
         WriteOutcome::Written => {
             info!(run = record.run, "a new run");
-            Some(Run::new(record, ScanCounts::default()))
+            let ranges = progress::ranges_of(&record, Vec::new())?;
+            Some(Run::new(record, ranges))
         }
         WriteOutcome::Lost => None,
     })
@@ -113,43 +131,47 @@ async fn resume<S: ObjectStore, Q: Queue, L: Ledger>(
     mut record: RunRecord,
 ) -> Result<Option<Run>, SendError> {
     let job = &process.config.job.uid;
-    let ranges = view::ranges(&process.ports.ledger, job, &record.run).await?;
-    let closed: Vec<&RangeRecord> = ranges.iter().filter(|range| range.closed).collect();
-    let all = 0..u32::try_from(record.pairs.len()).unwrap_or(u32::MAX);
-    let open: Vec<u32> = all.filter(|number| closed.iter().all(|range| range.range != *number)).collect();
-    record.stale = progress::stale_after_resume(&record, &open);
-    let mut counts = ScanCounts::default();
-    for range in &closed {
-        counts.add(&range.counts);
+    let recorded = view::ranges(&process.ports.ledger, job, &record.run).await?;
+    let ranges = progress::ranges_of(&record, recorded)?;
+    record.stale = progress::stale_after_resume(&record, &ranges);
+    record.scan.counts = ScanCounts::default();
+    for range in &ranges {
+        record.scan.counts.add(&range.counts);
     }
-    record.scan.counts = counts;
     let condition = Condition::Revision(record.revision - 1);
     let item = Item::of(records::run_key(job, &record.run), &record);
     Ok(match process.replace(item, condition, Vec::new()).await? {
         WriteOutcome::Written => {
-            info!(run = record.run, epoch = record.epoch, ?open, "going on with a run that its sender left");
-            Some(Run::new(record, counts))
+            let open = ranges.iter().filter(|range| !range.closed).count();
+            info!(run = record.run, epoch = record.epoch, open, "going on with a run that its sender left");
+            Some(Run::new(record, ranges))
         }
         WriteOutcome::Lost => None,
     })
 }
 
 impl Run {
-    fn new(record: RunRecord, closed: ScanCounts) -> Self {
-        Self {
-            record: tokio::sync::Mutex::new(record),
-            closed: Mutex::new(closed),
-            open: Mutex::default(),
-            lost: CancellationToken::new(),
-        }
+    fn new(run: RunRecord, ranges: Vec<RangeRecord>) -> Self {
+        let moved = Arc::new(Notify::new());
+        let open = ranges.iter().filter(|record| !record.closed);
+        let open = open.filter_map(|record| OpenRange::new(record, &run, moved.clone()));
+        let open = open.map(|range| (range.number, Arc::new(range))).collect();
+        let ranges = ranges.into_iter().map(|record| (record.range, record)).collect();
+        let table = Table { run, ranges, changed: BTreeSet::new(), open };
+        Self { table: tokio::sync::Mutex::new(table), lost: CancellationToken::new(), moved }
     }
 
     pub(super) async fn record(&self) -> RunRecord {
-        self.record.lock().await.clone()
+        self.table.lock().await.run.clone()
     }
 
     pub(super) async fn id(&self) -> String {
-        self.record.lock().await.run.clone()
+        self.table.lock().await.run.run.clone()
+    }
+
+    /// The ranges that are not closed, in the order of their numbers.
+    pub(super) async fn open(&self) -> Vec<Arc<OpenRange>> {
+        self.table.lock().await.open.values().cloned().collect()
     }
 
     /// Ends when another sender took the run over.
@@ -157,44 +179,75 @@ impl Run {
         self.lost.cancelled().await;
     }
 
-    /// What was found so far in the range under work.
-    pub(super) fn found(&self, counts: ScanCounts) {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    /// Ends when a page of any range has arrived.
+    pub(super) async fn moved(&self) {
+        self.moved.notified().await;
     }
 
-    fn counts(&self) -> ScanCounts {
-        let mut counts = *self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.add(&self.open.lock().unwrap_or_else(PoisonError::into_inner));
-        counts
-    }
-
-    /// Renews the lease until `end`.
+    /// Renews the lease until `end`, and writes checkpoints of the ranges under work.
     pub(super) async fn keep<S: ObjectStore, Q: Queue, L: Ledger>(
         &self,
         process: &Process<S, Q, L>,
         end: CancellationToken,
     ) {
-        loop {
+        for beat in 1_u32.. {
             tokio::select! {
                 biased;
                 () = end.cancelled() => return,
                 () = tokio::time::sleep(KEEP_EVERY) => {}
             }
-            if let Err(error) = self.save(process, None, |_| {}).await {
+            let mut table = self.table.lock().await;
+            if beat.is_multiple_of(CHECKPOINT_EVERY) {
+                table.open.values().for_each(|range| range.want_checkpoint());
+            }
+            table.take_marks();
+            if let Err(error) = self.save(process, &mut table, |_| {}).await {
                 warn!(%error, "the run's lease was not renewed");
             }
         }
     }
 
-    /// A range is over: its record and the run's sums are written together.
+    /// A range is over.
     pub(super) async fn close_range<S: ObjectStore, Q: Queue, L: Ledger>(
         &self,
         process: &Process<S, Q, L>,
-        range: RangeRecord,
+        range: &OpenRange,
+        counts: ScanCounts,
     ) -> Result<(), SendError> {
-        self.closed.lock().unwrap_or_else(PoisonError::into_inner).add(&range.counts);
-        self.found(ScanCounts::default());
-        self.save(process, Some(range), |_| {}).await
+        let mut table = self.table.lock().await;
+        table.open.remove(&range.number);
+        if let Some(record) = table.ranges.get_mut(&range.number) {
+            *record = RangeRecord { closed: true, epoch: range.epoch, position: None, counts, ..record.clone() };
+        }
+        table.changed.insert(range.number);
+        self.save(process, &mut table, |_| {}).await
+    }
+
+    /// Cuts a range, and gives what was cut off; none where that is too late, or where there are too many.
+    pub(super) async fn cut<S: ObjectStore, Q: Queue, L: Ledger>(
+        &self,
+        process: &Process<S, Q, L>,
+        range: &OpenRange,
+        cut: Cut,
+    ) -> Result<Option<Arc<OpenRange>>, SendError> {
+        let mut table = self.table.lock().await;
+        if table.ranges.len() >= table.run.pairs.len() + MOST_CUTS {
+            range.leave_whole();
+            return Ok(None);
+        }
+        let Some(rest) = range.cut(&cut) else { return Ok(None) };
+        let number = table.ranges.keys().next_back().map_or(0, |last| last + 1);
+        if let Some(record) = table.ranges.get_mut(&range.number) {
+            record.keys.until.clone_from(&rest.after);
+        }
+        let (epoch, pair) = (range.epoch, range.pair_number);
+        let record = RangeRecord { range: number, epoch, keys: rest, pair, ..RangeRecord::default() };
+        let new = OpenRange::new(&record, &table.run, self.moved.clone()).map(|new| Arc::new(new.cut_off(cut)));
+        table.ranges.insert(number, record);
+        table.open.extend(new.clone().map(|new| (number, new)));
+        table.changed.extend([range.number, number]);
+        self.save(process, &mut table, |_| {}).await?;
+        Ok(new)
     }
 
     /// The scan is over.
@@ -203,40 +256,63 @@ impl Run {
         process: &Process<S, Q, L>,
     ) -> Result<ScanCounts, SendError> {
         let now = process.clock.now();
-        self.save(process, None, |record| {
+        let mut table = self.table.lock().await;
+        self.save(process, &mut table, |record| {
             record.scan.closed = true;
             record.scan.closed_at = now;
         })
         .await?;
-        Ok(self.counts())
+        Ok(table.counts())
     }
 
-    /// Writes the record with the numbers so far and a renewed lease, and a range's with it.
+    /// Writes the record with the numbers so far and a renewed lease, and what changed of the ranges with it.
     async fn save<S: ObjectStore, Q: Queue, L: Ledger>(
         &self,
         process: &Process<S, Q, L>,
-        range: Option<RangeRecord>,
+        table: &mut Table,
         change: impl FnOnce(&mut RunRecord) + Send,
     ) -> Result<(), SendError> {
         let job = &process.config.job.uid;
-        let mut record = self.record.lock().await;
-        let mut next = record.clone();
+        let now = process.clock.now();
+        let mut next = table.run.clone();
         next.revision += 1;
-        next.lease_until = process.clock.now() + RUN_LEASE_MS;
-        next.scan.counts = self.counts();
+        next.lease_until = now + RUN_LEASE_MS;
+        next.scan.counts = table.counts();
         change(&mut next);
         let item = Item::of(records::run_key(job, &next.run), &next);
-        let closed = range.map(|range| {
-            let item = Item::of(records::range_key(job, &next.run, range.range), &range);
-            let item = item.expiring(process.clock.now() + records::RETENTION_MS);
-            Write::Put { item, condition: Condition::Always }
+        let ranges = table.changed.iter().filter_map(|number| table.ranges.get(number));
+        let ranges = ranges.map(|range| {
+            let item = Item::of(records::range_key(job, &next.run, range.range), range);
+            Write::Put { item: item.expiring(now + records::RETENTION_MS), condition: Condition::Always }
         });
-        let before = Condition::Revision(record.revision);
-        if process.replace(item, before, closed.into_iter().collect()).await? == WriteOutcome::Lost {
+        let before = Condition::Revision(table.run.revision);
+        if process.replace(item, before, ranges.collect()).await? == WriteOutcome::Lost {
             self.lost.cancel();
             return Err(SendError::TakenOver(next.run));
         }
-        *record = next;
+        table.run = next;
+        table.changed.clear();
         Ok(())
+    }
+}
+
+impl Table {
+    /// What was found so far.
+    fn counts(&self) -> ScanCounts {
+        let mut counts = ScanCounts::default();
+        for record in self.ranges.values() {
+            counts.add(&self.open.get(&record.range).map_or(record.counts, |range| range.counts()));
+        }
+        counts
+    }
+
+    /// Takes the checkpoints of the ranges under work into their records.
+    fn take_marks(&mut self) {
+        for (number, range) in &self.open {
+            if let (Some((position, counts)), Some(record)) = (range.take_mark(), self.ranges.get_mut(number)) {
+                *record = RangeRecord { epoch: range.epoch, position: Some(position), counts, ..record.clone() };
+                self.changed.insert(*number);
+            }
+        }
     }
 }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use migration_core::batch::{BatchLimits, Batcher};
-use migration_core::compare::{
-    CompareContext, Evidence, ListedObject, MergeStep, Verdict, compare, compare_version, merge_step,
-};
+use migration_core::compare::{CompareContext, Evidence, ListedObject, Verdict, compare, compare_version};
 use migration_core::error::Side;
 use migration_core::ignore::IgnoreList;
 use migration_core::message::{Batch, BatchId, DestinationState, Entry, MESSAGE_VERSION};
@@ -14,10 +12,11 @@ use migration_core::pair::MapKeyError;
 use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
 use migration_core::records::{self, FailureRecord, RETENTION_MS, RunRecord, ScanCounts};
 
+use super::SendError;
 use super::listing::Listing;
+use super::range::OpenRange;
 use super::run::Run;
 use super::versions::Versions;
-use super::{OpenRange, SendError};
 use crate::Process;
 use crate::outbox::Outbox;
 
@@ -43,6 +42,14 @@ pub(super) async fn context<S: ObjectStore, Q: Queue, L: Ledger>(
     }
 }
 
+/// What the scans of all ranges share.
+pub(super) struct Scanner<S, Q, L> {
+    pub(super) process: Arc<Process<S, Q, L>>,
+    pub(super) ignore: IgnoreList,
+    pub(super) context: CompareContext,
+    pub(super) run: Arc<Run>,
+}
+
 /// A range's scan under way.
 struct Scan<'a, S, Q, L> {
     process: &'a Process<S, Q, L>,
@@ -55,78 +62,77 @@ struct Scan<'a, S, Q, L> {
     counts: ScanCounts,
 }
 
-/// Scans a range to its end and gives what was found.
-pub(super) async fn scan_range<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Arc<Process<S, Q, L>>,
-    ignore: &IgnoreList,
-    context: CompareContext,
-    range: &OpenRange,
-    run: &Run,
-) -> Result<ScanCounts, SendError> {
-    let pair = &range.pair;
-    let mut source = Listing::open(process, Side::Source, &pair.source_bucket, &pair.source_prefix);
-    let mut destination =
-        Listing::open(process, Side::Destination, &pair.destination_bucket, &pair.destination_range());
-    let limits = BatchLimits::new(process.config.transfer.multipart_threshold.bytes());
-    let batcher = Batcher::new(limits);
-    let compares_versions = process.config.versioning.compare_version_id;
-    let versions = compares_versions.then(|| Versions::new(&process.config.job.uid, pair));
-    let (outbox, counts) = (Outbox::default(), ScanCounts::default());
-    let mut scan = Scan { process, ignore, context, range, batcher, outbox, versions, counts };
-    while let Some(key) = source.peek().await?.map(|object| object.key.clone()) {
-        let Some(mapped) = scan.wanted(&key) else {
-            if let Some(object) = source.take() {
-                scan.leave_out(&object).await?;
-            }
-            continue;
-        };
-        loop {
-            let there = destination.peek().await?;
-            match merge_step(Some(&mapped), there.map(|object| object.key.as_str())) {
-                MergeStep::Destination => {
-                    destination.take();
-                }
-                step => {
-                    let there = if step == MergeStep::Both { destination.take() } else { None };
-                    if let Some(object) = source.take() {
-                        scan.compare(object, there).await?;
-                    }
-                    break;
-                }
-            }
-        }
-        run.found(scan.counts);
-    }
-    scan.finish().await
+/// What becomes of a source object.
+enum Place {
+    /// It belongs under this key of the destination.
+    At(String),
+    Ignored,
+    Nowhere(MapKeyError),
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Scan<'_, S, Q, L> {
-    /// The destination key of an object that is to be looked at.
-    fn wanted(&self, key: &str) -> Option<String> {
-        if self.ignore.ignores(&self.range.pair.source_bucket, key) {
-            return None;
+/// Scans a range to its end and gives what was found.
+pub(super) async fn scan_range<S: ObjectStore, Q: Queue, L: Ledger>(
+    scanner: &Scanner<S, Q, L>,
+    range: &Arc<OpenRange>,
+) -> Result<ScanCounts, SendError> {
+    let process = &scanner.process;
+    let mut source = Listing::open(process, Side::Source, range);
+    let mut destination = Listing::open(process, Side::Destination, range);
+    let mut scan = Scan::new(scanner, range);
+    while let Some(object) = source.next().await? {
+        let key = range.is_checkpoint_due().then(|| object.key.clone());
+        match scan.place(&object.key) {
+            Place::At(mapped) => {
+                let there = destination.find(&mapped).await?;
+                scan.compare(object, there).await?;
+            }
+            Place::Ignored => scan.counts.ignored += 1,
+            Place::Nowhere(error) => scan.leave_out(&object, error).await?,
         }
-        self.range.pair.map_key(key).ok()
+        range.found(scan.counts);
+        if let Some(key) = key {
+            scan.flush().await?;
+            range.mark(key, scan.counts);
+        }
+    }
+    scan.flush().await?;
+    Ok(scan.counts)
+}
+
+impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
+    fn new(scanner: &'a Scanner<S, Q, L>, range: &'a OpenRange) -> Self {
+        let config = &scanner.process.config;
+        let versions = || Versions::new(&config.job.uid, &range.pair, range.begin.as_deref());
+        Self {
+            process: &scanner.process,
+            ignore: &scanner.ignore,
+            context: scanner.context,
+            range,
+            batcher: Batcher::new(BatchLimits::new(config.transfer.multipart_threshold.bytes())),
+            outbox: Outbox::default(),
+            versions: config.versioning.compare_version_id.then(versions),
+            counts: range.before,
+        }
     }
 
-    /// Counts an object that is ignored, or records one that has no place at the destination.
-    async fn leave_out(&mut self, object: &ListedObject) -> Result<(), SendError> {
-        match self.range.pair.map_key(&object.key) {
-            _ if self.ignore.ignores(&self.range.pair.source_bucket, &object.key) => self.counts.ignored += 1,
-            Ok(_) => {}
-            Err(error) => {
-                self.counts.failed += 1;
-                self.counts.failed_bytes += object.size;
-                self.record_failure(object, error).await?;
-            }
+    fn place(&self, key: &str) -> Place {
+        if self.ignore.ignores(&self.range.pair.source_bucket, key) {
+            return Place::Ignored;
         }
-        Ok(())
+        self.range.pair.map_key(key).map_or_else(Place::Nowhere, Place::At)
+    }
+
+    /// Records an object that has no place at the destination.
+    async fn leave_out(&mut self, object: &ListedObject, error: MapKeyError) -> Result<(), SendError> {
+        self.counts.failed += 1;
+        self.counts.failed_bytes += object.size;
+        self.record_failure(object, error).await
     }
 
     async fn record_failure(&self, object: &ListedObject, error: MapKeyError) -> Result<(), SendError> {
         let now = self.process.clock.now();
         let failure = FailureRecord {
-            pair: self.range.number,
+            pair: self.range.pair_number,
             key: object.key.clone(),
             size: object.size,
             class: FailureClass::KeyNotMappable,
@@ -185,11 +191,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Scan<'_, S, Q, L> {
         Ok(self.outbox.push(self.process, batch.body()).await?)
     }
 
-    async fn finish(mut self) -> Result<ScanCounts, SendError> {
+    /// Sends what is at hand.
+    async fn flush(&mut self) -> Result<(), SendError> {
         if let Some(rest) = self.batcher.flush() {
             self.send(rest).await?;
         }
-        self.outbox.flush(self.process).await?;
-        Ok(self.counts)
+        Ok(self.outbox.flush(self.process).await?)
     }
 }

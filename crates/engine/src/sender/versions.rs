@@ -8,10 +8,10 @@ use migration_core::records::{VERSION_SHARDS, VersionRecord, version_partition};
 
 use crate::{Interruption, Process};
 
-/// Records of one request.
-const PAGE: u32 = 1_000;
+/// Records of one request. There are 16 pages for each range under work.
+const PAGE: u32 = 200;
 
-/// The recorded versions of a pair: 16 shards, each an ordered stream, merged. At most a page of each is in memory.
+/// The recorded versions of a range: 16 shards, each an ordered stream, merged. At most a page of each is in memory.
 pub(super) struct Versions {
     shards: Vec<Shard>,
 }
@@ -25,17 +25,18 @@ struct Shard {
 
 enum Next {
     First,
+    /// After this key.
     After(String),
     End,
 }
 
 impl Versions {
-    /// The versions of a pair, from the first key on. Nothing is read yet.
-    pub(super) fn new(job: &str, pair: &BucketPair) -> Self {
+    /// The versions of a pair, after a key or from the first one on. Nothing is read yet.
+    pub(super) fn new(job: &str, pair: &BucketPair, after: Option<&str>) -> Self {
         let shard = |number| Shard {
             partition: version_partition(job, pair, number),
             page: VecDeque::new(),
-            next: Next::First,
+            next: after.map_or(Next::First, |after| Next::After(after.to_owned())),
         };
         Self { shards: (0..VERSION_SHARDS).map(shard).collect() }
     }

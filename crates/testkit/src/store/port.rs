@@ -35,16 +35,21 @@ impl MemoryStore {
         let _ticket = self.enter(operation, bucket).await?;
         request(lock(&self.state).bucket(operation, bucket)?)
     }
+
+    /// Most keys of a page.
+    fn page(&self, request: ListRequest<'_>) -> usize {
+        request.max_keys.map_or(self.settings.list_page, |most| self.settings.list_page.min(most.into()))
+    }
 }
 
 impl ObjectStore for MemoryStore {
     async fn list(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
-        let page = self.settings.list_page;
+        let page = self.page(request);
         self.on_bucket(Operation::ListObjects, request.bucket, |b| b.list(request, page)).await
     }
 
     async fn list_versions(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
-        let page = self.settings.list_page;
+        let page = self.page(request);
         self.on_bucket(Operation::ListVersions, request.bucket, |b| b.list_versions(request, page)).await
     }
 

@@ -115,7 +115,7 @@ async fn a_body_is_not_checked_against_checksums_that_come_with_it() {
 
 #[tokio::test]
 async fn a_listing_never_ends_by_mistake() {
-    let request = ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None };
+    let request = ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None, max_keys: None };
     let (store, _requests) =
         serve("HTTP/1.1 200 OK\r\n\r\n<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>").await;
     assert_eq!(store.list(request).await.unwrap_err().code, "InvalidResponse");
@@ -129,7 +129,7 @@ async fn keys_of_a_service_that_does_not_encode_them_are_left_alone() {
         "<Contents><Key>a+b%20</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.5Z</LastModified></Contents>";
     let answer = format!("HTTP/1.1 200 OK\r\n\r\n<ListBucketResult>{entry}</ListBucketResult>");
     let (store, _requests) = serve(answer.leak()).await;
-    let request = ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None };
+    let request = ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None, max_keys: None };
     let page = store.list(request).await.unwrap();
     assert_eq!((page.objects[0].key.as_str(), page.objects[0].modified), ("a+b%20", 1_767_225_600_500));
 }

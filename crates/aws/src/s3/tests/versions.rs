@@ -2,7 +2,8 @@
 
 use super::*;
 
-const FIRST: ListRequest<'_> = ListRequest { bucket: "b", prefix: "p", start_after: None, continuation: None };
+const FIRST: ListRequest<'_> =
+    ListRequest { bucket: "b", prefix: "p", start_after: None, continuation: None, max_keys: None };
 
 fn version(key: &str, id: &str, latest: bool) -> String {
     format!(

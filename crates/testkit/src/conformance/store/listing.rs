@@ -72,6 +72,23 @@ pub(super) async fn listing_starts_after_a_key<S: ObjectStore>(t: &StoreUnderTes
     Ok(())
 }
 
+pub(super) async fn a_page_has_no_more_keys_than_asked_for<S: ObjectStore>(t: &StoreUnderTest<S>) -> CaseResult {
+    put_all(t, ORDERED).await?;
+    for (prefix, after, expected, more) in [
+        ("", "a/", &["a/b"][..], true),
+        ("a", "a/", &["a/b"], true),
+        ("a", "a/b", &["a0"], false),
+        ("", "\u{1f600}", &[], false),
+    ] {
+        let request = ListRequest { prefix, start_after: Some(after), max_keys: Some(1), ..t.list_request() };
+        let page = t.store.list(request).await?;
+        let found: Vec<String> = page.objects.into_iter().map(|object| object.key).collect();
+        ensure_eq!(found, expected, "one key under {prefix:?} after {after:?}");
+        ensure_eq!(page.continuation.is_some(), more, "whether more follow {after:?} under {prefix:?}");
+    }
+    Ok(())
+}
+
 pub(super) async fn pages_hold_every_key_once<S: ObjectStore>(t: &StoreUnderTest<S>) -> CaseResult {
     // The space, the plus and the percent stand where pages begin and end.
     let keys: Vec<String> = (0..MANY).map(|number| format!("p/{number:04} +%41é")).collect();

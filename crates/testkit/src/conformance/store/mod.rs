@@ -59,6 +59,7 @@ pub async fn store_suite<S: ObjectStore>(
             listing::keys_come_in_byte_order,
             listing::a_prefix_is_plain_text,
             listing::listing_starts_after_a_key,
+            listing::a_page_has_no_more_keys_than_asked_for,
             listing::pages_hold_every_key_once,
             objects::what_is_put_is_got,
             objects::a_large_body_comes_whole,
@@ -180,7 +181,7 @@ impl<S: ObjectStore> StoreUnderTest<S> {
     }
 
     fn list_request(&self) -> ListRequest<'_> {
-        ListRequest { bucket: &self.bucket, prefix: "", start_after: None, continuation: None }
+        ListRequest { bucket: &self.bucket, prefix: "", start_after: None, continuation: None, max_keys: None }
     }
 
     /// All pages of a listing.

@@ -26,7 +26,7 @@ fn get(key: &str) -> GetRequest<'_> {
 }
 
 fn list() -> ListRequest<'static> {
-    ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None }
+    ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None, max_keys: None }
 }
 
 #[tokio::test]

@@ -1,0 +1,103 @@
+//! The ranges under work at once. A lane that has nothing to do cuts the range of which most is left, and takes what was
+//! cut off: so all lanes are at work until the end, wherever the keys are.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use migration_core::cut::{CutSearch, CutStep};
+use migration_core::ignore::IgnoreList;
+use migration_core::ports::{Ledger, ObjectStore, Queue};
+use tokio::task::JoinSet;
+use tracing::debug;
+
+use super::SendError;
+use super::listing::first_after;
+use super::range::OpenRange;
+use super::run::Run;
+use super::scan::{self, Scanner};
+use crate::Process;
+
+/// What a lane did.
+enum Ended {
+    /// A range is closed.
+    Closed(u32),
+    /// A range was cut, and this was cut off; none where it was left whole.
+    Cut(Option<Arc<OpenRange>>),
+}
+
+/// Scans every range that is not closed.
+pub(super) async fn scan_all<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Arc<Process<S, Q, L>>,
+    ignore: &IgnoreList,
+    run: &Arc<Run>,
+) -> Result<(), SendError> {
+    let context = scan::context(process, &run.record().await).await?;
+    let scanner = Scanner { process: process.clone(), ignore: ignore.clone(), context, run: run.clone() };
+    let scanner = Arc::new(scanner);
+    let mut waiting: VecDeque<Arc<OpenRange>> = run.open().await.into();
+    let mut under_work: BTreeMap<u32, Arc<OpenRange>> = BTreeMap::new();
+    // When this is dropped, all lanes end.
+    let mut lanes = JoinSet::new();
+    loop {
+        while lanes.len() < process.ranges_in_flight {
+            if let Some(range) = waiting.pop_front() {
+                under_work.insert(range.number, range.clone());
+                lanes.spawn(close_one(scanner.clone(), range));
+            } else if let Some((range, search)) = most_left(under_work.values()) {
+                lanes.spawn(cut_one(scanner.clone(), range, search));
+            } else {
+                break;
+            }
+        }
+        tokio::select! {
+            biased;
+            ended = lanes.join_next() => match ended {
+                None => return Ok(()),
+                Some(ended) => match ended.map_err(|error| SendError::Broken(error.to_string()))?? {
+                    Ended::Closed(number) => drop(under_work.remove(&number)),
+                    Ended::Cut(rest) => waiting.extend(rest),
+                },
+            },
+            () = run.moved() => {}
+        }
+    }
+}
+
+/// The range of which most is left, where that is worth a cut.
+fn most_left<'a>(ranges: impl Iterator<Item = &'a Arc<OpenRange>>) -> Option<(Arc<OpenRange>, CutSearch)> {
+    let worth = ranges.filter_map(|range| Some((range.worth_cutting()?, range)));
+    let (_, range) = worth.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    Some((range.clone(), range.search()?))
+}
+
+async fn close_one<S: ObjectStore, Q: Queue, L: Ledger>(
+    scanner: Arc<Scanner<S, Q, L>>,
+    range: Arc<OpenRange>,
+) -> Result<Ended, SendError> {
+    debug!(range = range.number, after = range.begin, "scanning");
+    let counts = scan::scan_range(&scanner, &range).await?;
+    scanner.run.close_range(&scanner.process, &range, counts).await?;
+    Ok(Ended::Closed(range.number))
+}
+
+async fn cut_one<S: ObjectStore, Q: Queue, L: Ledger>(
+    scanner: Arc<Scanner<S, Q, L>>,
+    range: Arc<OpenRange>,
+    mut search: CutSearch,
+) -> Result<Ended, SendError> {
+    let mut step = search.begin();
+    loop {
+        match step {
+            CutStep::Probe(text) => {
+                let found = first_after(&scanner.process, &range, &text).await?;
+                let within = found.filter(|key| range.until().is_none_or(|until| *key <= until));
+                step = search.answered(within.as_deref());
+            }
+            CutStep::Cut(cut) => return Ok(Ended::Cut(scanner.run.cut(&scanner.process, &range, cut).await?)),
+            CutStep::Nothing => {
+                range.leave_whole();
+                return Ok(Ended::Cut(None));
+            }
+        }
+    }
+}

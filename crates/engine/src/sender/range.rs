@@ -1,0 +1,199 @@
+//! A range of keys under work: who lists it, who wants to cut it and who records it share this.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use migration_core::compare::ListedObject;
+use migration_core::cut::{Cut, CutSearch, pages_left};
+use migration_core::pair::BucketPair;
+use migration_core::range::KeyRange;
+use migration_core::records::{RangeRecord, RunRecord, ScanCounts};
+use tokio::sync::Notify;
+
+/// Pages after which a listing counts as long. Shorter ones are never cut, so that small buckets cost no probes.
+const LONG: u64 = 4;
+/// Fewer pages are not worth the probes and the records of a cut.
+const WORTH_CUTTING: f64 = 8.0;
+
+/// All keys up to here were looked at and what differs is in the queue, with the counts of that.
+pub(super) type Mark = (String, ScanCounts);
+
+/// A range of keys under work.
+pub(super) struct OpenRange {
+    pub(super) number: u32,
+    /// Place of the pair among the run's.
+    pub(super) pair_number: u32,
+    pub(super) pair: BucketPair,
+    pub(super) run: String,
+    pub(super) epoch: u32,
+    /// The listing begins after this source key.
+    pub(super) begin: Option<String>,
+    /// What was found before that.
+    pub(super) before: ScanCounts,
+    checkpoint_due: AtomicBool,
+    moved: Arc<Notify>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    until: Option<String>,
+    /// Last source key of the last page, and of the page before it.
+    frontier: Option<String>,
+    page_before: Option<String>,
+    pages: u64,
+    /// Pages from which on it can be cut.
+    cut_from: u64,
+    /// Every key of the range has been listed.
+    ended: bool,
+    being_cut: bool,
+    /// There were no keys between this and the end.
+    top: Option<String>,
+    /// There were keys after this.
+    beyond: Option<String>,
+    counts: ScanCounts,
+    mark: Option<Mark>,
+}
+
+impl OpenRange {
+    /// What is left of a recorded range; none where its pair is gone.
+    pub(super) fn new(record: &RangeRecord, run: &RunRecord, moved: Arc<Notify>) -> Option<Self> {
+        let KeyRange { after, until } = record.rest();
+        let pair = run.pairs.get(usize::try_from(record.pair).ok()?)?.clone();
+        Some(Self {
+            number: record.range,
+            pair_number: record.pair,
+            pair,
+            run: run.run.clone(),
+            epoch: run.epoch,
+            begin: after,
+            before: record.counts,
+            checkpoint_due: AtomicBool::new(false),
+            moved,
+            state: Mutex::new(State { until, counts: record.counts, cut_from: LONG, ..State::default() }),
+        })
+    }
+
+    /// The same for one that was cut off: others were long already, and what was learnt of it is known.
+    pub(super) fn cut_off(self, cut: Cut) -> Self {
+        let mut state = self.state();
+        state.cut_from = 1;
+        state.top = cut.top;
+        state.beyond = Some(cut.beyond);
+        drop(state);
+        self
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves plain values behind, never half of one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last source key that can be in the range; it only ever comes nearer.
+    pub(super) fn until(&self) -> Option<String> {
+        self.state().until.clone()
+    }
+
+    /// Takes a page of the source: its keys are this range's from now on, and what is behind the range leaves the page.
+    /// Tells whether the range goes on behind it.
+    pub(super) fn listed(&self, objects: &mut Vec<ListedObject>, more: bool) -> bool {
+        let mut state = self.state();
+        if let Some(until) = &state.until {
+            let is_over = objects.last().is_some_and(|last| last.key >= *until);
+            objects.truncate(objects.partition_point(|object| object.key <= *until));
+            state.ended = is_over;
+        }
+        state.ended |= !more;
+        state.pages += 1;
+        if let Some(last) = objects.last() {
+            state.page_before = state.frontier.replace(last.key.clone());
+        }
+        let goes_on = !state.ended;
+        drop(state);
+        self.moved.notify_one();
+        goes_on
+    }
+
+    /// What was found so far.
+    pub(super) fn found(&self, counts: ScanCounts) {
+        self.state().counts = counts;
+    }
+
+    /// What was found so far.
+    pub(super) fn counts(&self) -> ScanCounts {
+        self.state().counts
+    }
+
+    /// Asks who scans it for a checkpoint.
+    pub(super) fn want_checkpoint(&self) {
+        self.checkpoint_due.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a checkpoint is asked for; asks no more.
+    pub(super) fn is_checkpoint_due(&self) -> bool {
+        self.checkpoint_due.load(Ordering::Relaxed) && self.checkpoint_due.swap(false, Ordering::Relaxed)
+    }
+
+    /// A checkpoint.
+    pub(super) fn mark(&self, position: String, counts: ScanCounts) {
+        self.state().mark = Some((position, counts));
+    }
+
+    /// The last checkpoint, if there is one that was not taken yet.
+    pub(super) fn take_mark(&self) -> Option<Mark> {
+        self.state().mark.take()
+    }
+
+    /// About how many pages are left, where it can be cut and is worth it.
+    pub(super) fn worth_cutting(&self) -> Option<f64> {
+        let state = self.state();
+        if state.ended || state.being_cut || state.pages < state.cut_from {
+            return None;
+        }
+        let frontier = state.frontier.as_deref()?;
+        let left = match &state.page_before {
+            Some(before) => pages_left(before, frontier, state.last(frontier)),
+            None => f64::INFINITY,
+        };
+        (left >= WORTH_CUTTING).then_some(left)
+    }
+
+    /// Begins a search for a cut; nobody else begins one until [`Self::cut`] or [`Self::leave_whole`].
+    pub(super) fn search(&self) -> Option<CutSearch> {
+        let mut state = self.state();
+        let frontier = state.frontier.clone()?;
+        state.being_cut = true;
+        let prefix = self.pair.source_prefix.len();
+        Some(CutSearch::new(&frontier, state.last(&frontier), prefix, state.beyond.as_deref()))
+    }
+
+    /// Ends the range at a key that is not listed yet, and gives the rest; none where the listing was faster.
+    pub(super) fn cut(&self, cut: &Cut) -> Option<KeyRange> {
+        let mut state = self.state();
+        state.being_cut = false;
+        let mut left = KeyRange { after: state.frontier.clone(), until: state.until.clone() };
+        let rest = (!state.ended).then(|| left.cut(&cut.at)).flatten();
+        if rest.is_some() {
+            state.until = left.until;
+            state.top = None;
+            state.beyond = None;
+        }
+        rest
+    }
+
+    /// There was nothing to cut: asks no more before as many pages again are listed.
+    pub(super) fn leave_whole(&self) {
+        let mut state = self.state();
+        state.being_cut = false;
+        state.cut_from = state.pages * 2;
+    }
+}
+
+impl State {
+    /// Nothing was found behind this.
+    fn last(&self, frontier: &str) -> Option<&str> {
+        let top = self.top.as_deref().filter(|top| *top > frontier);
+        // New keys may have been written behind what was the top.
+        top.or(self.until.as_deref())
+    }
+}
