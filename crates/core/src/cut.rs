@@ -1,55 +1,98 @@
 //! Where to cut what is left of a range of keys, so that two can list it.
 //!
 //! Nobody can ask a service for its last key or for the number of its keys. What can be asked is the first key after a
-//! text. A [`CutSearch`] asks a few such questions: first how far the keys go, then it cuts halfway there. Halfway is
-//! meant in the order of texts, not in numbers of keys: where keys crowd in one place one part gets nearly all of them,
-//! and is cut again.
+//! text. A [`CutSearch`] asks a few such questions, until it knows about how far the keys go, and cuts that into equal
+//! parts. Equal is meant in the order of texts, not in numbers of keys: where keys crowd in one place one part gets
+//! nearly all of them, and is cut again.
+
+use std::ops::RangeInclusive;
 
 /// Most questions of one search.
 const MOST_PROBES: u32 = 24;
+/// Questions about how far the keys go, after the first that was answered with a key.
+const REFINEMENTS: u32 = 3;
 
-/// The last printable character of ASCII. Keys hardly go beyond it, so that texts are halved below it as long as there
+/// Printable characters of ASCII. Keys are mostly made of these, so that texts are halved among them as long as there
 /// is room.
-const LAST_ASCII: u32 = 0x7e;
+const PRINTABLE: RangeInclusive<u32> = 0x20..=0x7e;
+/// How much more often a character comes that was seen in keys than one that was not.
+const SEEN: u32 = 32;
 
-/// A text between two keys in byte order, of printable characters, as short as can be and about halfway by the first
-/// characters that differ; none where there is no such text. Without an upper bound, after `after`.
-pub fn midpoint(after: &str, until: Option<&str>) -> Option<String> {
-    let shared = until.map_or(0, |until| shared_len(after, until));
-    let (head, low) = after.split_at(shared);
-    let a = low.chars().next();
-    let b = match until {
-        Some(until) => Some(until[shared..].chars().next()?),
-        None => None,
-    };
-    if a.zip(b).is_some_and(|(a, b)| a > b) {
-        return None;
-    }
-    if let Some(c) = between(a, b) {
-        return Some(format!("{head}{c}"));
-    }
-    if let (Some(until), Some(b)) = (until, b)
-        && until.len() > shared + b.len_utf8()
-        && b >= ' '
-    {
-        return Some(format!("{head}{b}"));
-    }
-    // Nothing fits between the two characters: below the first one, then.
-    let a = a?;
-    Some(format!("{head}{a}{}", midpoint(&low[a.len_utf8()..], None)?))
-}
+/// The characters that keys were seen to be made of. Between `9` and `a` there are 39 others, and of hexadecimal keys
+/// not one: what is halved without knowing that has all keys on one side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Alphabet(u128);
 
-/// A character about halfway between two; none stands for what is before all, or after all.
-fn between(a: Option<char>, b: Option<char>) -> Option<char> {
-    let low = a.map_or(0x1f, u32::from).max(0x1f);
-    let mut high = b.map_or(0x11_0000, u32::from);
-    if low < LAST_ASCII {
-        high = high.min(LAST_ASCII + 1);
+impl Alphabet {
+    /// Sees a key.
+    pub fn see(&mut self, key: &str) {
+        for byte in key.bytes().filter(u8::is_ascii) {
+            self.0 |= 1 << byte;
+        }
     }
-    let middle = (low + 1 < high).then(|| low + (high - low) / 2)?;
-    // Surrogates are no characters.
-    let fits = |c: &char| (low + 1..high).contains(&u32::from(*c));
-    char::from_u32(middle).or_else(|| ['\u{d7ff}', '\u{e000}'].into_iter().find(fits))
+
+    fn weight(self, c: u32) -> u32 {
+        if self.0 >> c & 1 == 1 { SEEN } else { 1 }
+    }
+
+    /// A text between two keys in byte order, of printable characters, as short as can be, and about halfway by the
+    /// first characters that differ; none where there is no such text. Without an upper bound, after `after`.
+    pub fn midpoint(self, after: &str, until: Option<&str>) -> Option<String> {
+        let shared = until.map_or(0, |until| shared_len(after, until));
+        let (head, low) = after.split_at(shared);
+        let a = low.chars().next();
+        let b = match until {
+            Some(until) => Some(until[shared..].chars().next()?),
+            None => None,
+        };
+        if a.zip(b).is_some_and(|(a, b)| a > b) {
+            return None;
+        }
+        if let Some(c) = self.between(a, b) {
+            return Some(format!("{head}{c}"));
+        }
+        if let (Some(until), Some(b)) = (until, b)
+            && until.len() > shared + b.len_utf8()
+            && b >= ' '
+        {
+            return Some(format!("{head}{b}"));
+        }
+        // Nothing fits between the two characters: below the first one, then.
+        let a = a?;
+        Some(format!("{head}{a}{}", self.midpoint(&low[a.len_utf8()..], None)?))
+    }
+
+    /// A character about halfway between two; none stands for what is before all, or after all.
+    fn between(self, a: Option<char>, b: Option<char>) -> Option<char> {
+        let low = a.map_or(0, |a| u32::from(a) + 1).max(*PRINTABLE.start());
+        let high = b.map_or(0x11_0000, u32::from);
+        let printable = low..high.min(PRINTABLE.end() + 1);
+        let half = printable.clone().map(|c| self.weight(c)).sum::<u32>() / 2;
+        let mut sum = 0;
+        let middle = printable.into_iter().find(|c| {
+            sum += self.weight(*c);
+            sum > half
+        });
+        if middle.is_some() {
+            return middle.and_then(char::from_u32);
+        }
+        // Surrogates are no characters.
+        let middle = (low < high).then(|| low + (high - low) / 2)?;
+        let fits = |c: &char| (low..high).contains(&u32::from(*c));
+        char::from_u32(middle).or_else(|| ['\u{d7ff}', '\u{e000}'].into_iter().find(fits))
+    }
+
+    /// Texts that cut what is between two others into about so many equal parts.
+    fn spread(self, low: &str, high: &str, parts: usize) -> Vec<String> {
+        if parts < 2 {
+            return Vec::new();
+        }
+        let Some(middle) = self.midpoint(low, Some(high)) else { return Vec::new() };
+        let mut cuts = self.spread(low, &middle, parts / 2);
+        cuts.push(middle.clone());
+        cuts.extend(self.spread(&middle, high, parts.div_ceil(2)));
+        cuts
+    }
 }
 
 /// Bytes of the whole characters that two texts begin with alike.
@@ -86,7 +129,7 @@ pub fn pages_left(before: &str, now: &str, last: Option<&str>) -> f64 {
 pub enum CutStep {
     /// Find the first key after this text.
     Probe(String),
-    /// Cut here: there are keys behind it.
+    /// Cut here.
     Cut(Cut),
     /// There is nothing to cut.
     Nothing,
@@ -95,12 +138,25 @@ pub enum CutStep {
 /// Where to cut, and what was learnt on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// The cut.
-    pub at: String,
-    /// There are keys after this text, which is at the cut or behind it.
-    pub beyond: String,
+    /// The cuts, in order. There are keys behind the first one.
+    pub at: Vec<String>,
+    /// There are keys after this text, which is at the last cut or behind it; none where that is not known.
+    pub beyond: Option<String>,
     /// There were no keys between this text and the end of the range.
     pub top: Option<String>,
+}
+
+/// What is left of a range, as far as it is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Rest<'a> {
+    /// The last key that was listed.
+    pub low: &'a str,
+    /// There are no keys after this.
+    pub high: Option<&'a str>,
+    /// All keys begin with so many bytes of `low`.
+    pub prefix: usize,
+    /// There is a key after this.
+    pub beyond: Option<&'a str>,
 }
 
 /// A search for the place to cut at.
@@ -116,9 +172,12 @@ pub struct CutSearch {
     differs: usize,
     /// There are keys after this text.
     beyond: Option<String>,
+    parts: usize,
+    alphabet: Alphabet,
     probe: Probe,
     missed: bool,
     probes: u32,
+    refinements: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -131,9 +190,9 @@ enum Probe {
 }
 
 impl CutSearch {
-    /// A search in what is left of a range after `low`. There are no keys after `high`; all keys begin with `prefix`
-    /// bytes of `low`; there is a key after `beyond`, where one is known.
-    pub fn new(low: &str, high: Option<&str>, prefix: usize, beyond: Option<&str>) -> Self {
+    /// A search for cuts into so many parts.
+    pub fn new(rest: &Rest<'_>, alphabet: Alphabet, parts: usize) -> Self {
+        let Rest { low, high, prefix, beyond } = *rest;
         let shared = high.map_or(0, |high| shared_len(low, high)).max(prefix);
         let beyond = beyond.filter(|beyond| *beyond > low).map(str::to_owned);
         Self {
@@ -142,9 +201,12 @@ impl CutSearch {
             high: high.map(str::to_owned),
             shared,
             beyond,
+            parts,
+            alphabet,
             probe: Probe::None,
             missed: false,
             probes: 0,
+            refinements: 0,
         }
     }
 
@@ -161,7 +223,11 @@ impl CutSearch {
             (Probe::None, _) => return CutStep::Nothing,
             (Probe::Halfway(at), Some(_)) => {
                 self.beyond = self.beyond.take().max(Some(at));
-                return self.end();
+                return if self.refinements == 0 && self.bound().is_some() { self.end() } else { self.refine() };
+            }
+            (Probe::Halfway(at), None) if self.refinements > 0 => {
+                self.high = Some(at);
+                return self.refine();
             }
             (Probe::Halfway(at), None) => {
                 self.shared = self.shared.max(shared_len(&self.low, &at));
@@ -220,7 +286,7 @@ impl CutSearch {
     fn halfway(&self) -> Option<String> {
         let (head, low) = self.low.split_at(self.shared);
         let high = self.high.as_deref().and_then(|high| high.strip_prefix(head));
-        let at = format!("{head}{}", midpoint(low, high)?);
+        let at = format!("{head}{}", self.alphabet.midpoint(low, high)?);
         self.is_open(&at).then_some(at)
     }
 
@@ -228,9 +294,34 @@ impl CutSearch {
         self.high.as_deref().is_none_or(|high| at < high)
     }
 
+    /// The text behind which there are no keys, where it says more than that all keys begin alike.
+    fn bound(&self) -> Option<&str> {
+        self.high.as_deref().filter(|high| high.starts_with(&self.low[..self.shared]))
+    }
+
+    /// There are keys behind `beyond`, and none behind `high`: both come nearer to the last one.
+    fn refine(&mut self) -> CutStep {
+        let Some(beyond) = self.beyond.as_deref() else { return self.end() };
+        let at = self.alphabet.midpoint(beyond, self.high.as_deref());
+        self.refinements += 1;
+        match at.filter(|_| self.refinements <= REFINEMENTS) {
+            Some(at) => {
+                self.probe = Probe::Halfway(at.clone());
+                CutStep::Probe(at)
+            }
+            None => self.end(),
+        }
+    }
+
     fn end(&mut self) -> CutStep {
         let Some(beyond) = self.beyond.take() else { return CutStep::Nothing };
-        let at = midpoint(&self.low, Some(&beyond)).unwrap_or_else(|| beyond.clone());
+        let spread = |to: &str| self.alphabet.spread(&self.low, to, self.parts);
+        let even = self.bound().map(&spread).filter(|at| at.first().is_some_and(|first| *first <= beyond));
+        let mut at = even.unwrap_or_else(|| spread(&beyond));
+        if at.is_empty() {
+            at.push(beyond.clone());
+        }
+        let beyond = Some(beyond).filter(|beyond| at.last() <= Some(beyond));
         CutStep::Cut(Cut { at, beyond, top: self.high.take() })
     }
 }

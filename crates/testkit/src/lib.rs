@@ -2,6 +2,8 @@
 //!
 //! - [`MemoryStore`], [`MemoryQueue`] and [`MemoryLedger`] are faithful stand-ins of S3, SQS and `DynamoDB`: they refuse
 //!   what the services refuse, in the error classes that the adapters give.
+//! - [`SyntheticStore`] lists buckets of any size by computation, [`SinkQueue`] forgets what it is given: for scans that
+//!   are too large to be stored.
 //! - [`Faulty`] wraps any port; a [`FaultPlan`] shared by the wrappers counts every call and breaks chosen ones.
 //! - [`MiniStack`] starts a real server of all three for a test, [`LocalStack`] a stricter one of S3 and SQS.
 //! - [`conformance`] is one suite for each port. The stand-ins and the adapters pass the same suites, which is what
@@ -18,6 +20,7 @@ mod operation;
 mod queue;
 mod server;
 mod store;
+mod synthetic;
 
 pub use clock::TestClock;
 pub use denial::Denials;
@@ -26,11 +29,12 @@ pub use ledger::MemoryLedger;
 pub use localstack::{LOCALSTACK_VERSION, LocalStack};
 pub use ministack::{MINISTACK_VERSION, MiniStack};
 pub use operation::Operation;
-pub use queue::{DeadLetter, MemoryQueue, QueueSettings, QueueStats, QueuedMessage};
+pub use queue::{DeadLetter, MemoryQueue, QueueSettings, QueueStats, QueuedMessage, SinkQueue};
 pub use store::{
     BucketSettings, Checksums, ConditionalWrites, MemoryStore, StoreSettings, StoredObject, StreamedBodies, Versioning,
     WriteLogEntry, crc64nvme,
 };
+pub use synthetic::{KeyShape, ListTraffic, SyntheticStore};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

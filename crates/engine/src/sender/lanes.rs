@@ -12,7 +12,7 @@ use tracing::debug;
 
 use super::SendError;
 use super::listing::first_after;
-use super::range::OpenRange;
+use super::range::{OpenRange, WORTH_CUTTING};
 use super::run::Run;
 use super::scan::{self, Scanner};
 use crate::Process;
@@ -21,8 +21,8 @@ use crate::Process;
 enum Ended {
     /// A range is closed.
     Closed(u32),
-    /// A range was cut, and this was cut off; none where it was left whole.
-    Cut(Option<Arc<OpenRange>>),
+    /// A range was cut, and this was cut off; nothing where it was left whole.
+    Cut(Vec<Arc<OpenRange>>),
 }
 
 /// Scans every range that is not closed.
@@ -43,7 +43,7 @@ pub(super) async fn scan_all<S: ObjectStore, Q: Queue, L: Ledger>(
             if let Some(range) = waiting.pop_front() {
                 under_work.insert(range.number, range.clone());
                 lanes.spawn(close_one(scanner.clone(), range));
-            } else if let Some((range, search)) = most_left(under_work.values()) {
+            } else if let Some((range, search)) = most_left(&under_work, process.ranges_in_flight - lanes.len()) {
                 lanes.spawn(cut_one(scanner.clone(), range, search));
             } else {
                 break;
@@ -63,11 +63,16 @@ pub(super) async fn scan_all<S: ObjectStore, Q: Queue, L: Ledger>(
     }
 }
 
-/// The range of which most is left, where that is worth a cut.
-fn most_left<'a>(ranges: impl Iterator<Item = &'a Arc<OpenRange>>) -> Option<(Arc<OpenRange>, CutSearch)> {
-    let worth = ranges.filter_map(|range| Some((range.worth_cutting()?, range)));
-    let (_, range) = worth.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
-    Some((range.clone(), range.search()?))
+/// The range of which most is left, where that is worth a cut, and the search for parts of it for its share of the idle
+/// lanes.
+fn most_left(ranges: &BTreeMap<u32, Arc<OpenRange>>, idle: usize) -> Option<(Arc<OpenRange>, CutSearch)> {
+    let worth: Vec<_> = ranges.values().filter_map(|range| Some((range.worth_cutting()?, range))).collect();
+    let (left, range) = worth.iter().max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    let mut parts = 1 + idle.div_ceil(worth.len());
+    while parts > 2 && *left / WORTH_CUTTING < f64::from(u32::try_from(parts).unwrap_or(u32::MAX)) {
+        parts -= 1;
+    }
+    Some((Arc::clone(range), range.search(parts)?))
 }
 
 async fn close_one<S: ObjectStore, Q: Queue, L: Ledger>(
@@ -96,7 +101,7 @@ async fn cut_one<S: ObjectStore, Q: Queue, L: Ledger>(
             CutStep::Cut(cut) => return Ok(Ended::Cut(scanner.run.cut(&scanner.process, &range, cut).await?)),
             CutStep::Nothing => {
                 range.leave_whole();
-                return Ok(Ended::Cut(None));
+                return Ok(Ended::Cut(Vec::new()));
             }
         }
     }

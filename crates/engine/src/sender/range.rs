@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use migration_core::compare::ListedObject;
-use migration_core::cut::{Cut, CutSearch, pages_left};
+use migration_core::cut::{Alphabet, CutSearch, Rest, pages_left};
 use migration_core::pair::BucketPair;
 use migration_core::range::KeyRange;
 use migration_core::records::{RangeRecord, RunRecord, ScanCounts};
@@ -12,8 +12,10 @@ use tokio::sync::Notify;
 
 /// Pages after which a listing counts as long. Shorter ones are never cut, so that small buckets cost no probes.
 const LONG: u64 = 4;
+/// Keys of a page that are looked at for the characters that keys are made of.
+const SEEN_OF_A_PAGE: usize = 100;
 /// Fewer pages are not worth the probes and the records of a cut.
-const WORTH_CUTTING: f64 = 8.0;
+pub(super) const WORTH_CUTTING: f64 = 8.0;
 
 /// All keys up to here were looked at and what differs is in the queue, with the counts of that.
 pub(super) type Mark = (String, ScanCounts);
@@ -51,6 +53,7 @@ struct State {
     top: Option<String>,
     /// There were keys after this.
     beyond: Option<String>,
+    alphabet: Alphabet,
     counts: ScanCounts,
     mark: Option<Mark>,
 }
@@ -74,12 +77,12 @@ impl OpenRange {
         })
     }
 
-    /// The same for one that was cut off: others were long already, and what was learnt of it is known.
-    pub(super) fn cut_off(self, cut: Cut) -> Self {
+    /// The same for one that was cut off: the listing is known to be long. Of the last part the search knows more.
+    pub(super) fn cut_off(self, (top, beyond): (Option<String>, Option<String>)) -> Self {
         let mut state = self.state();
         state.cut_from = 1;
-        state.top = cut.top;
-        state.beyond = Some(cut.beyond);
+        state.top = top;
+        state.beyond = beyond;
         drop(state);
         self
     }
@@ -105,6 +108,9 @@ impl OpenRange {
         }
         state.ended |= !more;
         state.pages += 1;
+        for object in objects.iter().rev().take(SEEN_OF_A_PAGE) {
+            state.alphabet.see(&object.key);
+        }
         if let Some(last) = objects.last() {
             state.page_before = state.frontier.replace(last.key.clone());
         }
@@ -151,34 +157,39 @@ impl OpenRange {
             return None;
         }
         let frontier = state.frontier.as_deref()?;
-        let left = match &state.page_before {
-            Some(before) => pages_left(before, frontier, state.last(frontier)),
-            None => f64::INFINITY,
-        };
+        let before = state.page_before.as_ref().or(self.begin.as_ref());
+        let left = before.map_or(f64::INFINITY, |before| pages_left(before, frontier, state.last(frontier)));
         (left >= WORTH_CUTTING).then_some(left)
     }
 
-    /// Begins a search for a cut; nobody else begins one until [`Self::cut`] or [`Self::leave_whole`].
-    pub(super) fn search(&self) -> Option<CutSearch> {
+    /// Begins a search for cuts into so many parts; nobody else begins one until [`Self::cut`] or
+    /// [`Self::leave_whole`].
+    pub(super) fn search(&self, parts: usize) -> Option<CutSearch> {
         let mut state = self.state();
         let frontier = state.frontier.clone()?;
         state.being_cut = true;
-        let prefix = self.pair.source_prefix.len();
-        Some(CutSearch::new(&frontier, state.last(&frontier), prefix, state.beyond.as_deref()))
+        let (high, beyond) = (state.last(&frontier), state.beyond.as_deref());
+        let rest = Rest { low: &frontier, high, prefix: self.pair.source_prefix.len(), beyond };
+        Some(CutSearch::new(&rest, state.alphabet, parts))
     }
 
-    /// Ends the range at a key that is not listed yet, and gives the rest; none where the listing was faster.
-    pub(super) fn cut(&self, cut: &Cut) -> Option<KeyRange> {
+    /// Ends the range at the first cut that the listing has not reached, and gives the other parts in order; none where
+    /// the listing was faster than all cuts.
+    pub(super) fn cut(&self, cuts: &[String]) -> Vec<KeyRange> {
         let mut state = self.state();
         state.being_cut = false;
+        if state.ended {
+            return Vec::new();
+        }
         let mut left = KeyRange { after: state.frontier.clone(), until: state.until.clone() };
-        let rest = (!state.ended).then(|| left.cut(&cut.at)).flatten();
-        if rest.is_some() {
+        let mut parts: Vec<KeyRange> = cuts.iter().rev().filter_map(|at| left.cut(at)).collect();
+        parts.reverse();
+        if !parts.is_empty() {
             state.until = left.until;
             state.top = None;
             state.beyond = None;
         }
-        rest
+        parts
     }
 
     /// There was nothing to cut: asks no more before as many pages again are listed.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use migration_core::cut::Cut;
 use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
 use migration_core::progress::{self, RUN_LEASE_MS, TakeDecision, TakeRequest};
+use migration_core::range::KeyRange;
 use migration_core::records::{self, CurrentRun, RangeRecord, RunRecord, ScanCounts};
 use migration_core::view;
 use tokio::sync::Notify;
@@ -223,29 +224,31 @@ impl Run {
         self.save(process, &mut table, |_| {}).await
     }
 
-    /// Cuts a range, and gives what was cut off; none where that is too late, or where there are too many.
+    /// Cuts a range, and gives what was cut off; nothing where that is too late, or where there are too many.
     pub(super) async fn cut<S: ObjectStore, Q: Queue, L: Ledger>(
         &self,
         process: &Process<S, Q, L>,
         range: &OpenRange,
         cut: Cut,
-    ) -> Result<Option<Arc<OpenRange>>, SendError> {
+    ) -> Result<Vec<Arc<OpenRange>>, SendError> {
         let mut table = self.table.lock().await;
-        if table.ranges.len() >= table.run.pairs.len() + MOST_CUTS {
+        let room = (table.run.pairs.len() + MOST_CUTS).saturating_sub(table.ranges.len());
+        if room == 0 {
             range.leave_whole();
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let Some(rest) = range.cut(&cut) else { return Ok(None) };
-        let number = table.ranges.keys().next_back().map_or(0, |last| last + 1);
+        let parts = range.cut(&cut.at[..cut.at.len().min(room)]);
+        let Some(first) = parts.first() else { return Ok(Vec::new()) };
         if let Some(record) = table.ranges.get_mut(&range.number) {
-            record.keys.until.clone_from(&rest.after);
+            record.keys.until.clone_from(&first.after);
         }
-        let (epoch, pair) = (range.epoch, range.pair_number);
-        let record = RangeRecord { range: number, epoch, keys: rest, pair, ..RangeRecord::default() };
-        let new = OpenRange::new(&record, &table.run, self.moved.clone()).map(|new| Arc::new(new.cut_off(cut)));
-        table.ranges.insert(number, record);
-        table.open.extend(new.clone().map(|new| (number, new)));
-        table.changed.extend([range.number, number]);
+        table.changed.insert(range.number);
+        let mut known = (cut.top, cut.beyond);
+        let mut new = Vec::new();
+        for keys in parts.into_iter().rev() {
+            new.extend(table.add(range, keys, self.moved.clone(), std::mem::take(&mut known)));
+        }
+        new.reverse();
         self.save(process, &mut table, |_| {}).await?;
         Ok(new)
     }
@@ -297,6 +300,24 @@ impl Run {
 }
 
 impl Table {
+    /// Adds a part of a range that was cut.
+    fn add(
+        &mut self,
+        of: &OpenRange,
+        keys: KeyRange,
+        moved: Arc<Notify>,
+        known: (Option<String>, Option<String>),
+    ) -> Option<Arc<OpenRange>> {
+        let range = self.ranges.keys().next_back().map_or(0, |last| last + 1);
+        let (epoch, pair) = (of.epoch, of.pair_number);
+        let record = RangeRecord { range, epoch, keys, pair, ..RangeRecord::default() };
+        let new = Arc::new(OpenRange::new(&record, &self.run, moved)?.cut_off(known));
+        self.ranges.insert(range, record);
+        self.open.insert(range, new.clone());
+        self.changed.insert(range);
+        Some(new)
+    }
+
     /// What was found so far.
     fn counts(&self) -> ScanCounts {
         let mut counts = ScanCounts::default();

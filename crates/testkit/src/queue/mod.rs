@@ -1,6 +1,7 @@
 //! SQS in memory: a standard queue and its dead letters.
 
 mod port;
+mod sink;
 mod state;
 
 use std::sync::{Arc, Mutex};
@@ -9,6 +10,8 @@ use std::time::Duration;
 use migration_core::ports::OutgoingMessage;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+pub use sink::SinkQueue;
 
 use crate::denial::Denials;
 use crate::lock;
