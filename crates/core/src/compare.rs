@@ -57,6 +57,9 @@ pub struct CompareContext {
     pub last_complete_scan: Option<i64>,
     /// How far the two services' clocks may be apart, in milliseconds; 5 s are added to it.
     pub clock_offset: i64,
+    /// The last run has failed to move this object: what the destination has may be an older content, even if it was
+    /// written later.
+    pub failed_last: bool,
 }
 
 /// The margin by which the source must be older than its copy, besides the clocks' offset: listings show whole seconds,
@@ -71,7 +74,7 @@ const MARGIN: i64 = 5_000;
 /// | there | differ | | | transfer: size |
 /// | there | equal | same | | in place, by content |
 /// | there | equal | both MD5, differ | | transfer: content |
-/// | there | equal | not comparable | source older than destination by offset + 5 s, and older than the last complete scan, where there was one | in place, by size and time |
+/// | there | equal | not comparable | source older than destination by offset + 5 s, and older than the last complete scan, where there was one, and the last run did not fail with it | in place, by size and time |
 /// | there | equal | not comparable | otherwise | transfer: maybe newer |
 pub fn compare(source: &ListedObject, destination: Option<&ListedObject>, context: CompareContext) -> Verdict {
     let Some(destination) = destination else { return Verdict::Transfer(Difference::Missing) };
@@ -88,7 +91,7 @@ pub fn compare(source: &ListedObject, destination: Option<&ListedObject>, contex
         ETagComparison::NotComparable => {
             let older = source.modified + context.clock_offset + MARGIN < destination.modified;
             let scanned = context.last_complete_scan.is_none_or(|start| source.modified < start);
-            if older && scanned {
+            if older && scanned && !context.failed_last {
                 Verdict::InPlace(Evidence::SizeAndTime)
             } else {
                 Verdict::Transfer(Difference::MaybeNewer)
@@ -164,7 +167,8 @@ mod tests {
     #[test]
     fn compares_as_the_table_says() {
         use Difference::{Content, MaybeNewer, Missing, Size};
-        let context = |last_complete_scan| CompareContext { last_complete_scan, clock_offset: 1_000 };
+        let context =
+            |last_complete_scan| CompareContext { last_complete_scan, clock_offset: 1_000, failed_last: false };
         let source = object(1, "x-2", 10_000);
         for (source, destination, scan, expected) in [
             (source.clone(), None, None, Verdict::Transfer(Missing)),
@@ -178,6 +182,9 @@ mod tests {
             (source.clone(), Some(object(1, A, 16_001)), Some(10_001), Verdict::InPlace(Evidence::SizeAndTime)),
         ] {
             assert_eq!(compare(&source, destination.as_ref(), context(scan)), expected, "{source:?} {destination:?}");
+            let failed = compare(&source, destination.as_ref(), CompareContext { failed_last: true, ..context(scan) });
+            let doubted = expected == Verdict::InPlace(Evidence::SizeAndTime);
+            assert_eq!(failed, if doubted { Verdict::Transfer(MaybeNewer) } else { expected }, "{source:?}");
         }
     }
 

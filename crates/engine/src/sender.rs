@@ -3,6 +3,7 @@
 mod lanes;
 mod listing;
 mod range;
+mod records;
 mod run;
 mod scan;
 mod versions;

@@ -31,8 +31,8 @@ pub(super) async fn scan_all<S: ObjectStore, Q: Queue, L: Ledger>(
     ignore: &IgnoreList,
     run: &Arc<Run>,
 ) -> Result<(), SendError> {
-    let context = scan::context(process, &run.record().await).await?;
-    let scanner = Scanner { process: process.clone(), ignore: ignore.clone(), context, run: run.clone() };
+    let last = scan::last_scanned(process, &run.record().await).await?;
+    let scanner = Scanner { process: process.clone(), ignore: ignore.clone(), last, run: run.clone() };
     let scanner = Arc::new(scanner);
     let mut waiting: VecDeque<Arc<OpenRange>> = run.open().await.into();
     let mut under_work: BTreeMap<u32, Arc<OpenRange>> = BTreeMap::new();

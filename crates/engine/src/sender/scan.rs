@@ -10,34 +10,34 @@ use migration_core::message::{Batch, BatchId, DestinationState, Entry, MESSAGE_V
 use migration_core::outcome::FailureClass;
 use migration_core::pair::MapKeyError;
 use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
-use migration_core::records::{self, FailureRecord, RETENTION_MS, RunRecord, ScanCounts};
+use migration_core::records::{self, FailureRecord, RETENTION_MS, RunRecord, RunResult, ScanCounts};
 
 use super::SendError;
 use super::listing::Listing;
 use super::range::OpenRange;
+use super::records::Records;
 use super::run::Run;
 use super::versions::Versions;
 use crate::Process;
 use crate::outbox::Outbox;
 
-/// What comparisons need to know: when the last complete scan before this run began.
-pub(super) async fn context<S: ObjectStore, Q: Queue, L: Ledger>(
+/// The last run before this one whose scan was complete.
+pub(super) async fn last_scanned<S: ObjectStore, Q: Queue, L: Ledger>(
     process: &Process<S, Q, L>,
     run: &RunRecord,
-) -> Result<CompareContext, SendError> {
+) -> Result<Option<RunRecord>, SendError> {
     let job = records::job_partition(&process.config.job.uid);
-    let mut last_complete_scan = None;
+    let mut last: Option<RunRecord> = None;
     let mut after: Option<String> = None;
     loop {
         let query = || process.ports.ledger.query(&job, records::RUN_PREFIX, after.as_deref(), 100);
         let page = process.ledger(query).await?;
-        for item in &page.items {
-            let before = item.read::<RunRecord>().ok().filter(|other| other.run != run.run && other.scan.closed);
-            last_complete_scan = last_complete_scan.max(before.map(|other| other.started));
-        }
+        let runs = page.items.iter().filter_map(|item| item.read::<RunRecord>().ok());
+        let scanned = runs.filter(|other| other.run != run.run && other.scan.closed);
+        last = last.into_iter().chain(scanned).max_by_key(|run| run.started);
         after = page.next;
         if after.is_none() {
-            return Ok(CompareContext { last_complete_scan, clock_offset: 0 });
+            return Ok(last);
         }
     }
 }
@@ -46,8 +46,31 @@ pub(super) async fn context<S: ObjectStore, Q: Queue, L: Ledger>(
 pub(super) struct Scanner<S, Q, L> {
     pub(super) process: Arc<Process<S, Q, L>>,
     pub(super) ignore: IgnoreList,
-    pub(super) context: CompareContext,
+    /// The last run before this one whose scan was complete.
+    pub(super) last: Option<RunRecord>,
     pub(super) run: Arc<Run>,
+}
+
+impl<S, Q, L> Scanner<S, Q, L> {
+    /// What comparisons need to know.
+    fn context(&self) -> CompareContext {
+        let last_complete_scan = self.last.as_ref().map(|last| last.started);
+        CompareContext { last_complete_scan, ..CompareContext::default() }
+    }
+}
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Scanner<S, Q, L> {
+    /// What the last run could not move of a range, where it left anything.
+    fn failed_last(&self, range: &OpenRange) -> Option<Records<FailureRecord>> {
+        let last = self.last.as_ref()?;
+        if last.end.as_ref().is_some_and(|end| end.result == RunResult::Complete) {
+            return None;
+        }
+        let place = last.pairs.iter().position(|pair| *pair == range.pair)?;
+        let job = &self.process.config.job.uid;
+        let partition = records::failure_partition(job, &last.run, u32::try_from(place).ok()?);
+        Some(Records::new(partition, range.begin.as_deref()))
+    }
 }
 
 /// A range's scan under way.
@@ -59,6 +82,7 @@ struct Scan<'a, S, Q, L> {
     batcher: Batcher,
     outbox: Outbox,
     versions: Option<Versions>,
+    failed_last: Option<Records<FailureRecord>>,
     counts: ScanCounts,
 }
 
@@ -106,11 +130,12 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
         Self {
             process: &scanner.process,
             ignore: &scanner.ignore,
-            context: scanner.context,
+            context: scanner.context(),
             range,
             batcher: Batcher::new(BatchLimits::new(config.transfer.multipart_threshold.bytes())),
             outbox: Outbox::default(),
             versions: config.versioning.compare_version_id.then(versions),
+            failed_last: scanner.failed_last(range),
             counts: range.before,
         }
     }
@@ -148,11 +173,17 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
     }
 
     async fn compare(&mut self, source: ListedObject, there: Option<ListedObject>) -> Result<(), SendError> {
+        let failed_last = match &mut self.failed_last {
+            Some(failures) => failures.of(self.process, &source.key).await?.is_some(),
+            None => false,
+        };
+        let context = CompareContext { failed_last, ..self.context };
         let verdict = match &mut self.versions {
-            None => compare(&source, there.as_ref(), self.context),
+            None => compare(&source, there.as_ref(), context),
             Some(versions) => {
-                let recorded = versions.of(self.process, &source.key).await?.and_then(|record| record.version_id);
-                compare_version(&source, there.as_ref(), recorded.as_deref(), self.context)
+                let record = versions.of(self.process, &source.key).await?;
+                let recorded = record.and_then(|record| record.version_id.as_deref());
+                compare_version(&source, there.as_ref(), recorded, context)
             }
         };
         match verdict {
