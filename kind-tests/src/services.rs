@@ -165,7 +165,7 @@ fn start_service(side: Side, python: &Path) -> anyhow::Result<()> {
 /// The command that starts a `MiniStack` with a Python that has it.
 pub fn ministack(python: &Path) -> Command {
     let mut command = Command::new(python);
-    command.arg(paths::here("services/ministack.py"));
+    command.arg(paths::here("services/start_ministack.py"));
     command
 }
 
