@@ -17,6 +17,8 @@ use crate::{checker, logs, paths};
 
 /// The name of each case's job.
 pub const JOB: &str = "job";
+/// How many workers a case's job may have.
+pub const MOST_WORKERS: usize = 3;
 /// How long a run of a test's tree may take.
 pub const RUN_LIMIT: Duration = Duration::from_mins(7);
 
@@ -142,7 +144,7 @@ impl Case {
                 "filters": {"ignore": select::ignore_patterns(&self.source)},
                 "queue": control,
                 "ledger": control,
-                "scaling": {"maxReplicas": 3, "targetBatchesPerWorker": 2, "scaleDownDelaySeconds": 5},
+                "scaling": {"maxReplicas": MOST_WORKERS, "targetBatchesPerWorker": 2, "scaleDownDelaySeconds": 5},
             },
         })
     }

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
@@ -147,9 +147,9 @@ pub async fn up() -> anyhow::Result<()> {
     fs::write(stamp, now).context("failed to note the proxies' build")
 }
 
-fn start_service(side: Side, python: &std::path::Path) -> anyhow::Result<()> {
+fn start_service(side: Side, python: &Path) -> anyhow::Result<()> {
     let address = side.direct();
-    let mut command = Command::new(python.with_file_name("ministack"));
+    let mut command = ministack(python);
     command
         .env("BIND_HOST", address.ip().to_string())
         .env("GATEWAY_PORT", address.port().to_string())
@@ -160,6 +160,13 @@ fn start_service(side: Side, python: &std::path::Path) -> anyhow::Result<()> {
         .env("LOG_LEVEL", "WARNING")
         .current_dir(paths::state()?);
     process::start(&side.process(), &mut command)
+}
+
+/// The command that starts a `MiniStack` with a Python that has it.
+pub fn ministack(python: &Path) -> Command {
+    let mut command = Command::new(python);
+    command.arg(paths::here("services/start_ministack.py"));
+    command
 }
 
 /// Fails where not all of it runs.

@@ -1,5 +1,6 @@
 //! Moves one object: plans, moves, verifies, and says what became of it.
 
+mod begin;
 mod complete;
 mod conditional;
 mod copy;

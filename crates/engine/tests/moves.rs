@@ -5,6 +5,8 @@ mod world;
 use std::time::Duration;
 
 use migration_core::error::{ErrorClass, SideFault};
+use migration_core::outcome::FailureClass;
+use migration_core::ports::{Attributes, Tags};
 use migration_core::records::RunResult;
 use migration_core::view;
 use migration_engine::sender::SendOutcome;
@@ -236,4 +238,26 @@ async fn an_object_written_at_the_destination_meanwhile_is_looked_at_again() {
     assert_eq!(end.result, RunResult::Complete);
     world.assert_same("the source's content wins");
     assert_eq!(world.progress().await.done, 31);
+}
+
+#[tokio::test(start_paused = true)]
+async fn archived_objects_are_failures_until_they_are_restored() {
+    let world = World::tiny();
+    let archived = Attributes { storage_class: Some("GLACIER".into()), ..Attributes::default() };
+    for (key, len) in [("small", 20), ("large", 200), ("huge", 900)] {
+        world.source.insert_with(SOURCE, key, content(len, 1), &archived, &Tags::new());
+    }
+    world.source.insert(SOURCE, "warm", content(20, 2));
+    world.send("job-1").await.unwrap();
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::PartiallyFailed);
+    let run = world.run().await.unwrap();
+    let failures = view::failures(&world.ledger, JOB, &run, 10).await.unwrap();
+    let found: Vec<(&str, FailureClass)> = failures.iter().map(|f| (f.key.as_str(), f.class)).collect();
+    assert_eq!(found, ["huge", "large", "small"].map(|key| (key, FailureClass::Archived)));
+    for key in ["small", "large", "huge"] {
+        world.source.restore(SOURCE, key);
+    }
+    world.send("job-2").await.unwrap();
+    assert_eq!(world.work_until_over("job-2").await.result, RunResult::Complete);
+    world.assert_same("after they were restored");
 }

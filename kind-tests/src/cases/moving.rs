@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::deletion;
 use super::requests::{in_words, listings_only, one_get_one_put};
-use crate::case::{Case, JOB, RUN_LIMIT};
+use crate::case::{Case, JOB, MOST_WORKERS, RUN_LIMIT};
 use crate::pods::MemoryWatch;
 use crate::report::human;
 use crate::services::{self, Side};
@@ -43,8 +43,10 @@ async fn first_run(case: &mut Case, kept: &[&Object]) -> anyhow::Result<Value> {
     let destination = case.events(Side::Destination, None).await?;
     case.note(format!("source: {}", in_words(&source)));
     case.note(format!("destination: {}", in_words(&destination)));
-    let small = one_get_one_put(kept, &source, &destination)?;
-    case.note(format!("{small} small objects, each 1 GET and 1 PUT"));
+    let (small, probes) = one_get_one_put(kept, &source, &destination, MOST_WORKERS)?;
+    case.note(format!(
+        "{small} small objects, each 1 GET and 1 PUT; {probes} of them, first writes of workers, 1 HEAD and 1 PUT more"
+    ));
     let peaks: Vec<String> =
         memory.stop().iter().map(|(program, peak)| format!("{program} {}", human(*peak))).collect();
     case.note(format!("peak RSS: {}", peaks.join(", ")));

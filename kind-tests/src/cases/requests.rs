@@ -25,12 +25,22 @@ pub fn in_words(events: &[Event]) -> String {
     if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
 }
 
+/// What the first write to a bucket costs, which finds out whether its service keeps conditions: a look, and a write that
+/// asks for what can't be there.
+const PROBE: [&str; 3] = ["HeadObject", "PutObject", "PutObject"];
+
 /// Checks that every small object cost 1 GET at the source, and a second one for its tags where it has some, and 1 PUT
-/// at the destination; gives their number.
-pub fn one_get_one_put(objects: &[&Object], source: &[Event], destination: &[Event]) -> anyhow::Result<usize> {
+/// at the destination, but for the first writes of at most `writers` workers. Gives how many objects there were, and how
+/// many of them were such first writes.
+pub fn one_get_one_put(
+    objects: &[&Object],
+    source: &[Event],
+    destination: &[Event],
+    writers: usize,
+) -> anyhow::Result<(usize, usize)> {
     let small: Vec<&&Object> = objects.iter().filter(|o| o.size <= SMALL_OBJECT).collect();
     let (at_source, at_destination) = (by_key(source), by_key(destination));
-    let mut wrong = Vec::new();
+    let (mut wrong, mut probes) = (Vec::new(), 0);
     for object in &small {
         let get = if object.tags.is_empty() { vec!["GetObject"] } else { vec!["GetObject", "GetObjectTagging"] };
         let found = at_source.get(object.key.as_str()).cloned().unwrap_or_default();
@@ -38,7 +48,9 @@ pub fn one_get_one_put(objects: &[&Object], source: &[Event], destination: &[Eve
             wrong.push(format!("{:?} at the source: {found:?}", object.key));
         }
         let found = at_destination.get(object.key.as_str()).cloned().unwrap_or_default();
-        if found != ["PutObject"] {
+        if found == PROBE && probes < writers {
+            probes += 1;
+        } else if found != ["PutObject"] {
             wrong.push(format!("{:?} at the destination: {found:?}", object.key));
         }
     }
@@ -46,7 +58,7 @@ pub fn one_get_one_put(objects: &[&Object], source: &[Event], destination: &[Eve
         let shown = wrong.iter().take(10).cloned().collect::<Vec<_>>().join("; ");
         bail!("{} small objects cost other requests than 1 GET and 1 PUT, such as {shown}", wrong.len());
     }
-    Ok(small.len())
+    Ok((small.len(), probes))
 }
 
 fn by_key(events: &[Event]) -> BTreeMap<&str, Vec<&str>> {
@@ -84,10 +96,14 @@ mod tests {
     fn more_than_one_get_is_found() {
         let object = Object::of_bytes("k", "x");
         let put = [event("PutObject", "k")];
-        assert_eq!(one_get_one_put(&[&object], &[event("GetObject", "k")], &put).unwrap(), 1);
+        let get = [event("GetObject", "k")];
+        assert_eq!(one_get_one_put(&[&object], &get, &put, 0).unwrap(), (1, 0));
         let twice = [event("GetObject", "k"), event("GetObject", "k")];
-        assert!(one_get_one_put(&[&object], &twice, &put).is_err());
-        assert!(one_get_one_put(&[&object], &[event("GetObject", "k")], &[]).is_err());
+        assert!(one_get_one_put(&[&object], &twice, &put, 1).is_err());
+        assert!(one_get_one_put(&[&object], &get, &[], 1).is_err());
+        let probe = PROBE.map(|operation| event(operation, "k"));
+        assert_eq!(one_get_one_put(&[&object], &get, &probe, 1).unwrap(), (1, 1));
+        assert!(one_get_one_put(&[&object], &get, &probe, 0).is_err());
     }
 
     #[test]

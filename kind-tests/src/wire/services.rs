@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use aws_sdk_s3::config::{BehaviorVersion, Region, RequestChecksumCalculation};
 
 use super::programs::Program;
 use crate::paths;
-use crate::services::{REGION, python};
+use crate::services::{REGION, ministack, python};
 use crate::wait::until;
 
 /// How long a server may take to answer, on a machine that is busy.
@@ -47,20 +47,20 @@ impl Kind {
         }
     }
 
-    fn program(self) -> anyhow::Result<PathBuf> {
+    fn program(self) -> anyhow::Result<Command> {
         if self == Self::MiniStack {
-            return Ok(python()?.with_file_name("ministack"));
+            return Ok(ministack(&python()?));
         }
         let script = paths::here("services/servers.sh");
         let made = Command::new(&script).arg(self.name()).stderr(Stdio::inherit()).output();
         let made = made.context("failed to run servers.sh")?;
         ensure!(made.status.success(), "failed to install {}", self.name());
-        Ok(PathBuf::from(String::from_utf8_lossy(&made.stdout).trim()))
+        Ok(Command::new(String::from_utf8_lossy(&made.stdout).trim()))
     }
 
     /// How it is started, with what it keeps in a directory of its own.
     fn command(self, address: SocketAddr, data: &Path) -> anyhow::Result<Command> {
-        let mut command = Command::new(self.program()?);
+        let mut command = self.program()?;
         match self {
             Self::MiniStack => command
                 .env("BIND_HOST", address.ip().to_string())

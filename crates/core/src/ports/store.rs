@@ -106,7 +106,7 @@ pub struct ListPage {
 /// How much of an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Span {
-    /// All of it.
+    /// All of it. Its checksum is asked for too.
     #[default]
     Whole,
     /// Bytes from an offset on.

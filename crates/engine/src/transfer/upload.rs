@@ -1,21 +1,15 @@
 //! The multipart upload of an object: carried on where the ledger and the destination agree, begun anew otherwise.
-//!
-//! Every upload is announced in the ledger before it is created and recorded after it, so that whatever dies in
-//! between, an upload of ours can be told from anybody else's, and no upload is bound to the wrong source.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::outcome::{Failure, FailureClass, Losses};
-use migration_core::part::{PartLayout, PartSize};
+use migration_core::part::PartLayout;
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{
-    Attributes, Condition, CreateUpload, Item, Ledger, LedgerKey, ObjectStore, Queue, Span, Tags, Write,
-};
-use migration_core::records::{self, BucketRecord, SourceIdentity, Support, UploadRecord};
+use migration_core::ports::{Condition, Item, Ledger, LedgerKey, ObjectStore, Queue, Write};
+use migration_core::records::{self, SourceIdentity, UploadRecord};
 use migration_core::resume::{self, ListedPart, UploadDecision};
 use tracing::info;
 
@@ -23,7 +17,7 @@ use super::fetch::Opened;
 use super::{Halt, Transfer, Wanted, halt_of};
 use crate::WriteOutcome;
 use crate::gate::Access;
-use crate::uploads::{self, abort};
+use crate::uploads::abort;
 
 /// How often an upload is looked for that another worker has announced.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
@@ -44,14 +38,7 @@ pub(super) struct Upload {
 }
 
 /// An upload to work on, and the first part's body where it came with what the upload was created from.
-type Begun = (Upload, Option<Opened>);
-
-/// What was created at the destination.
-struct Created {
-    id: String,
-    /// Requests made.
-    tries: u32,
-}
+pub(super) type Begun = (Upload, Option<Opened>);
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// The ledger's key of this object's upload.
@@ -154,161 +141,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         Ok(())
     }
 
-    /// Announces, creates and records an upload. None where another worker was first with one of these.
-    async fn begin(
-        &self,
-        source: &SourceIdentity,
-        wanted: &Wanted,
-        revision: u64,
-        unfinished: Option<&UploadRecord>,
-    ) -> Result<Option<Begun>, Halt> {
-        let (layout, first) = self.first_part(source, wanted).await?;
-        let (luggage, tags) = self.luggage(&first.head).await?;
-        let known = self.process.bucket(&self.pair.destination_bucket).await?;
-        let mut record = UploadRecord {
-            revision: revision + 1,
-            destination_bucket: self.pair.destination_bucket.clone(),
-            destination_key: self.destination_key.clone(),
-            source: source.clone(),
-            layout,
-            // Two tasks of one process write at the same time, and each must know its own word.
-            by: self.process.next_name(),
-            // An earlier announcement's upload may still be to be found: this one stands for it too.
-            intended: unfinished.map_or_else(|| self.process.clock.now(), |before| before.intended),
-            wait_until: self.process.clock.now() + records::ANNOUNCED_MS,
-            checksum: known.checksums != Support::No,
-            contested: unfinished.is_some(),
-            losses: luggage.losses,
-            upload_id: None,
-        };
-        if !is_planted(Defect::NoIntent) && self.record(&record, revision).await? == WriteOutcome::Lost {
-            return Ok(None);
-        }
-        let announced = record.clone();
-        let created = match self.create(&mut record, &luggage.attributes, &tags, known).await {
-            Ok(created) => created,
-            Err(halt) => {
-                // Nobody needs to wait for it. Where this is not written, they do.
-                let over = UploadRecord { revision: revision + 2, wait_until: 0, ..announced };
-                let _ = self.record(&over, revision + 1).await;
-                return Err(halt);
-            }
-        };
-        // A try whose answer was lost, or a worker that died before it could record, may have left another upload. Looked
-        // for while the announcement stands: who dies here leaves it to the next.
-        let announced = unfinished.or((created.tries > 1).then_some(&announced));
-        let recorded = async {
-            if let Some(announced) = announced {
-                uploads::abort_unrecorded(self.process, announced, &created.id).await?;
-            }
-            record.upload_id = Some(created.id.clone());
-            record.revision = revision + 2;
-            let before = if is_planted(Defect::NoIntent) { revision } else { revision + 1 };
-            self.record(&record, before).await
-        };
-        match recorded.await {
-            Ok(WriteOutcome::Written) => {}
-            Ok(WriteOutcome::Lost) => {
-                abort(self.process, self.upload_ref(&created.id)).await?;
-                return Ok(None);
-            }
-            Err(halt) => {
-                // Nothing may name it any more. Where the record was written all the same, whoever reads it finds that
-                // the upload is gone; where this fails too, the announcement stands.
-                let _ = abort(self.process, self.upload_ref(&created.id)).await;
-                return Err(halt);
-            }
-        }
-        let upload = Upload {
-            id: created.id,
-            layout,
-            revision: record.revision,
-            checksum: record.checksum,
-            losses: record.losses,
-            contested: record.contested.then(|| record.clone()),
-            there: BTreeMap::new(),
-        };
-        Ok(Some((upload, Some(first))))
-    }
-
-    /// The cut of the object, and the body of its first part, whose answer says what is known of the object. Where the
-    /// part size is left to us, the source's own cut is kept if it can be told.
-    async fn first_part(&self, source: &SourceIdentity, wanted: &Wanted) -> Result<(PartLayout, Opened), Halt> {
-        let settings = &self.process.config.transfer;
-        let version = source.version_id.as_deref();
-        if settings.part_size == PartSize::Auto && source.etag.parts().is_some() {
-            let opened = self.open_body(self.want_of(Some(&source.etag), version, Span::Part(1))).await;
-            match opened {
-                Ok(opened) if opened.head.size != wanted.size => return Err(Halt::SourceChanged),
-                Ok(opened) => {
-                    let parts = opened.head.parts.unwrap_or_default();
-                    if let Some(layout) = PartLayout::of_source(wanted.size, opened.len, parts) {
-                        return Ok((layout, opened));
-                    }
-                }
-                // Services that don't know parts of objects.
-                Err(Halt::Service(error)) if error.class == ErrorClass::Refused => {}
-                Err(halt) => return Err(halt),
-            }
-        }
-        let layout = PartLayout::new(wanted.size, settings.part_size)
-            .map_err(|e| Halt::Failed(Failure::new(FailureClass::Refused, e.to_string())))?;
-        let len = layout.part(1).map_or(wanted.size, |part| part.len);
-        let span = Span::Range { offset: 0, len };
-        let opened = self.open_body(self.want_of(Some(&source.etag), version, span)).await?;
-        let same = opened.head.size == wanted.size && opened.len == len;
-        if same { Ok((layout, opened)) } else { Err(Halt::SourceChanged) }
-    }
-
-    /// Creates the upload: with a checksum named unless the service is known to refuse that, in the source's storage
-    /// class unless the service does not have it.
-    async fn create(
-        &self,
-        record: &mut UploadRecord,
-        attributes: &Attributes,
-        tags: &Tags,
-        known: BucketRecord,
-    ) -> Result<Created, Halt> {
-        let mut attributes = attributes.clone();
-        let mut tries = 0;
-        loop {
-            let halt = match self.create_once(record.checksum, &attributes, tags, &mut tries).await {
-                Ok(id) => return Ok(Created { id, tries }),
-                Err(halt) => halt,
-            };
-            let refused = matches!(&halt, Halt::Service(error) if error.class == ErrorClass::Refused);
-            if self.lacks_class(&halt, &attributes) {
-                attributes.storage_class = None;
-                record.losses.lost_classes = 1;
-            } else if refused && record.checksum && known.checksums == Support::Unknown {
-                record.checksum = false;
-                let found = BucketRecord { checksums: Support::No, ..BucketRecord::default() };
-                self.process.learn(&self.pair.destination_bucket, found).await?;
-            } else {
-                return Err(halt);
-            }
-        }
-    }
-
-    pub(super) async fn create_once(
-        &self,
-        checksum: bool,
-        attributes: &Attributes,
-        tags: &Tags,
-        tries: &mut u32,
-    ) -> Result<String, Halt> {
-        let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
-        let store = &self.process.ports.destination;
-        let request = CreateUpload { bucket, key, attributes, tags, checksum };
-        let create = || {
-            *tries += 1;
-            store.create_upload(request)
-        };
-        Ok(self.process.destination(Access::object(bucket, key), create).await?)
-    }
-
     /// Writes the record in place of the one with revision `before`; 0 = there is none.
-    async fn record(&self, record: &UploadRecord, before: u64) -> Result<WriteOutcome, Halt> {
+    pub(super) async fn record(&self, record: &UploadRecord, before: u64) -> Result<WriteOutcome, Halt> {
         let condition = if before == 0 { Condition::Absent } else { Condition::Revision(before) };
         Ok(self.process.replace(Item::of(self.upload_key(), record), condition, Vec::new()).await?)
     }

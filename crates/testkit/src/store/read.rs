@@ -36,7 +36,10 @@ impl Bucket {
         check_readable(GET, object, request.if_match)?;
         let mut head = object.head();
         let content = match request.span {
-            Span::Whole => object.content.clone(),
+            Span::Whole => {
+                head.checksum = object.checksum;
+                object.content.clone()
+            }
             Span::Range { offset, len } => slice(&object.content, offset, len)
                 .ok_or_else(|| refused(GET, "InvalidRange", "the requested range is not satisfiable"))?,
             Span::Part(0) => {

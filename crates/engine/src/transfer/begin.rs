@@ -1,0 +1,206 @@
+//! A multipart upload's beginning.
+//!
+//! Every upload is announced in the ledger before it is created and recorded after it, so that whatever dies in
+//! between, an upload of ours can be told from anybody else's, and no upload is bound to the wrong source.
+
+use std::collections::BTreeMap;
+
+use migration_core::error::ErrorClass;
+use migration_core::outcome::{Failure, FailureClass, Losses};
+use migration_core::part::{PartLayout, PartSize};
+use migration_core::planted::{Defect, is_planted};
+use migration_core::ports::{Attributes, CreateUpload, Ledger, ObjectStore, Queue, Span, Tags};
+use migration_core::records::{self, BucketRecord, SourceIdentity, Support, UploadRecord};
+
+use super::fetch::Opened;
+use super::upload::{Begun, Upload};
+use super::{Halt, Transfer, Wanted};
+use crate::WriteOutcome;
+use crate::gate::Access;
+use crate::uploads::{self, abort};
+
+/// What was created at the destination.
+struct Created {
+    id: String,
+    /// Requests made.
+    tries: u32,
+}
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+    /// Announces, creates and records an upload in place of the record with `revision`; `unfinished` is that record,
+    /// where it announces an upload. None where another worker was first with one of these.
+    pub(super) async fn begin(
+        &self,
+        source: &SourceIdentity,
+        wanted: &Wanted,
+        revision: u64,
+        unfinished: Option<&UploadRecord>,
+    ) -> Result<Option<Begun>, Halt> {
+        let (layout, first) = self.first_part(source, wanted).await?;
+        let (luggage, tags) = self.luggage(&first.head).await?;
+        let known = self.process.bucket(&self.pair.destination_bucket).await?;
+        let mut record = UploadRecord {
+            revision: revision + 1,
+            checksum: known.checksums != Support::No,
+            losses: luggage.losses,
+            ..self.announcement(source, layout, unfinished)
+        };
+        if !is_planted(Defect::NoIntent) && self.record(&record, revision).await? == WriteOutcome::Lost {
+            return Ok(None);
+        }
+        let announced = record.clone();
+        let created = match self.create(&mut record, &luggage.attributes, &tags, known).await {
+            Ok(created) => created,
+            Err(halt) => {
+                // Nobody needs to wait for it. Where this is not written, they do.
+                let over = UploadRecord { revision: revision + 2, wait_until: 0, ..announced };
+                let _ = self.record(&over, revision + 1).await;
+                return Err(halt);
+            }
+        };
+        let before = unfinished.or((created.tries > 1).then_some(&announced));
+        record.upload_id = Some(created.id.clone());
+        record.revision = revision + 2;
+        Ok(self.bind(&created.id, &record, before).await?.then(|| {
+            let upload = Upload {
+                id: created.id,
+                layout,
+                revision: record.revision,
+                checksum: record.checksum,
+                losses: record.losses,
+                contested: record.contested.then(|| record.clone()),
+                there: BTreeMap::new(),
+            };
+            (upload, Some(first))
+        }))
+    }
+
+    /// The record of an upload that is to be created.
+    fn announcement(
+        &self,
+        source: &SourceIdentity,
+        layout: PartLayout,
+        unfinished: Option<&UploadRecord>,
+    ) -> UploadRecord {
+        let now = self.process.clock.now();
+        UploadRecord {
+            revision: 1,
+            destination_bucket: self.pair.destination_bucket.clone(),
+            destination_key: self.destination_key.clone(),
+            source: source.clone(),
+            layout,
+            // Two tasks of one process write at the same time, and each must know its own word.
+            by: self.process.next_name(),
+            // An earlier announcement's upload may still be to be found: this one stands for it too.
+            intended: unfinished.map_or(now, |before| before.intended),
+            wait_until: now + records::ANNOUNCED_MS,
+            checksum: false,
+            contested: unfinished.is_some(),
+            losses: Losses::default(),
+            upload_id: None,
+        }
+    }
+
+    /// Records an upload that was created, in place of its announcement. False where another worker was first: then the
+    /// upload is aborted. `before` is the announcement that may have left another upload: a try whose answer was lost, or
+    /// a worker that died before it could record. That is looked for while the announcement stands: who dies here leaves
+    /// it to the next.
+    async fn bind(&self, id: &str, record: &UploadRecord, before: Option<&UploadRecord>) -> Result<bool, Halt> {
+        let recorded = async {
+            if let Some(before) = before {
+                uploads::abort_unrecorded(self.process, before, id).await?;
+            }
+            let announced = record.revision - if is_planted(Defect::NoIntent) { 2 } else { 1 };
+            self.record(record, announced).await
+        };
+        match recorded.await {
+            Ok(WriteOutcome::Written) => Ok(true),
+            Ok(WriteOutcome::Lost) => {
+                abort(self.process, self.upload_ref(id)).await?;
+                Ok(false)
+            }
+            Err(halt) => {
+                // Nothing may name it any more. Where the record was written all the same, whoever reads it finds that
+                // the upload is gone; where this fails too, the announcement stands.
+                let _ = abort(self.process, self.upload_ref(id)).await;
+                Err(halt)
+            }
+        }
+    }
+
+    /// The cut of the object, and the body of its first part, whose answer says what is known of the object. Where the
+    /// part size is left to us, the source's own cut is kept if it can be told.
+    async fn first_part(&self, source: &SourceIdentity, wanted: &Wanted) -> Result<(PartLayout, Opened), Halt> {
+        let settings = &self.process.config.transfer;
+        let version = source.version_id.as_deref();
+        if settings.part_size == PartSize::Auto && source.etag.parts().is_some() {
+            let opened = self.open_body(self.want_of(Some(&source.etag), version, Span::Part(1))).await;
+            match opened {
+                Ok(opened) if opened.head.size != wanted.size => return Err(Halt::SourceChanged),
+                Ok(opened) => {
+                    let parts = opened.head.parts.unwrap_or_default();
+                    if let Some(layout) = PartLayout::of_source(wanted.size, opened.len, parts) {
+                        return Ok((layout, opened));
+                    }
+                }
+                // Services that don't know parts of objects.
+                Err(Halt::Service(error)) if error.class == ErrorClass::Refused => {}
+                Err(halt) => return Err(halt),
+            }
+        }
+        let layout = PartLayout::new(wanted.size, settings.part_size)
+            .map_err(|e| Halt::Failed(Failure::new(FailureClass::Refused, e.to_string())))?;
+        let len = layout.part(1).map_or(wanted.size, |part| part.len);
+        let span = Span::Range { offset: 0, len };
+        let opened = self.open_body(self.want_of(Some(&source.etag), version, span)).await?;
+        let same = opened.head.size == wanted.size && opened.len == len;
+        if same { Ok((layout, opened)) } else { Err(Halt::SourceChanged) }
+    }
+
+    /// Creates the upload: with a checksum named unless the service is known to refuse that, in the source's storage
+    /// class unless the service does not have it.
+    async fn create(
+        &self,
+        record: &mut UploadRecord,
+        attributes: &Attributes,
+        tags: &Tags,
+        known: BucketRecord,
+    ) -> Result<Created, Halt> {
+        let mut attributes = attributes.clone();
+        let mut tries = 0;
+        loop {
+            let halt = match self.create_once(record.checksum, &attributes, tags, &mut tries).await {
+                Ok(id) => return Ok(Created { id, tries }),
+                Err(halt) => halt,
+            };
+            let refused = matches!(&halt, Halt::Service(error) if error.class == ErrorClass::Refused);
+            if self.lacks_class(&halt, &attributes) {
+                attributes.storage_class = None;
+                record.losses.lost_classes = 1;
+            } else if refused && record.checksum && known.checksums == Support::Unknown {
+                record.checksum = false;
+                let found = BucketRecord { checksums: Support::No, ..BucketRecord::default() };
+                self.process.learn(&self.pair.destination_bucket, found).await?;
+            } else {
+                return Err(halt);
+            }
+        }
+    }
+
+    pub(super) async fn create_once(
+        &self,
+        checksum: bool,
+        attributes: &Attributes,
+        tags: &Tags,
+        tries: &mut u32,
+    ) -> Result<String, Halt> {
+        let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
+        let store = &self.process.ports.destination;
+        let request = CreateUpload { bucket, key, attributes, tags, checksum };
+        let create = || {
+            *tries += 1;
+            store.create_upload(request)
+        };
+        Ok(self.process.destination(Access::object(bucket, key), create).await?)
+    }
+}
