@@ -79,7 +79,7 @@ pub enum SendError {
     /// The ranges in the ledger are not the parts of a pair's keys.
     #[error(transparent)]
     Gap(#[from] GapError),
-    /// The task of a range broke down.
+    /// The work on a range broke down.
     #[error("failed to scan range: {0}")]
     Broken(String),
 }

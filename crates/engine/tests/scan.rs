@@ -10,11 +10,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use migration_core::error::{ErrorClass, Side};
-use migration_core::records::ScanCounts;
+use migration_core::message::Batch;
+use migration_core::ports::{Clock, Ledger};
+use migration_core::progress::{RunProgress, end_of_run, progress};
+use migration_core::range::{KeyRange, check_parts};
+use migration_core::records::{BATCH_PREFIX, BatchEnd, EndCounts, RunResult, ScanCounts, StaleRange, end_writes};
+use migration_core::view;
 use migration_engine::sender::SendError;
-use migration_testkit::{Call, Fault, KeyShape, Operation, SyntheticStore};
+use migration_testkit::{Call, Fault, KeyShape, Operation, SyntheticStore, TestClock};
 use scans::{Scans, times_sent};
-use world::{DESTINATION, SOURCE};
+use world::{DESTINATION, JOB, SOURCE};
 
 const LATENCY: Duration = Duration::from_millis(20);
 
@@ -173,4 +178,115 @@ async fn a_listing_that_fails_at_any_page_fails_the_run_and_shows_no_absence() {
             assert_eq!(times_sent(&scans.batches()).into_keys().collect::<BTreeSet<_>>(), missing);
         }
     }
+}
+
+/// A scan that takes minutes, so that it is killed at all ages of its checkpoints.
+fn long_scans() -> Scans {
+    let slow = |store: SyntheticStore| store.with_page(20).with_latency(Duration::from_millis(700));
+    let source = SyntheticStore::new(KeyShape::Skewed, 6_000);
+    Scans::new(slow(source.clone()), slow(source.without_every(10)))
+}
+
+const LONG_COUNT: u64 = 6_000;
+
+/// Scans with senders that are killed at their calls with these numbers, counted from each one's start.
+async fn send_killed(scans: &Scans, deaths: &[u64]) {
+    for death in deaths {
+        let sender = scans.plan.process();
+        scans.plan.at_call(scans.plan.calls() + death, Fault::CrashAfter);
+        let killed = tokio::select! {
+            biased;
+            () = scans.plan.killed(sender) => true,
+            sent = scans.send_as(sender, 4) => { sent.unwrap(); false }
+        };
+        if !killed {
+            return;
+        }
+    }
+    scans.plan.clear();
+    scans.sent(4).await;
+}
+
+/// What every worker together would write at the ends of all batches that are in the queue.
+async fn end_all(scans: &Scans) -> RunProgress {
+    for batch in scans.batches() {
+        let counts = EndCounts { done: batch.objects.len() as u64, done_bytes: batch.bytes(), ..EndCounts::default() };
+        let end = BatchEnd { id: batch.id.clone(), by: "w".into(), at: 0, counts, remainder: vec![] };
+        scans.ledger.write(&end_writes(&batch, &end)).await.unwrap();
+    }
+    let run = scans.run().await;
+    let tally = view::tally(&scans.ledger, JOB, &run).await.unwrap();
+    assert_eq!(end_of_run(&run, &tally, 0).map(|end| end.result), Some(RunResult::Complete));
+    progress(&run, &tally)
+}
+
+/// Checks a scan whose senders were killed; gives how many keys were sent more than once.
+async fn check_killed(scans: &Scans, context: &str) -> usize {
+    let (run, ranges, batches) = (scans.run().await, scans.ranges().await, scans.batches());
+    let missing = scans.differences(LONG_COUNT);
+    assert_found(run.scan.counts, LONG_COUNT, context);
+    // Each difference once in batches that count, and whatever else there is was sent of ranges in flight.
+    let is_stale = |batch: &&Batch| {
+        let key = format!("{BATCH_PREFIX}{}", batch.id.as_str());
+        let stands =
+            |stale: &StaleRange| key.starts_with(&stale.prefix()) && stale.after().is_none_or(|after| key > after);
+        run.stale.iter().any(stands)
+    };
+    let (stale, counted): (Vec<&Batch>, Vec<&Batch>) = batches.iter().partition(is_stale);
+    let times = times_sent(counted.iter().copied());
+    assert_eq!(times.keys().cloned().collect::<BTreeSet<_>>(), missing, "{context}");
+    assert!(times.values().all(|times| *times == 1), "{context}");
+    assert_eq!(counted.len() as u64, run.scan.counts.batches, "{context}");
+    let mut ids: Vec<&str> = batches.iter().map(|batch| batch.id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), batches.len(), "{context}: an id was used twice");
+    // The ranges are the parts of all keys, and are closed.
+    let mut parts: Vec<KeyRange> = ranges.iter().map(|range| range.keys.clone()).collect();
+    check_parts(&mut parts).unwrap();
+    assert!(ranges.iter().all(|range| range.closed), "{context}");
+    let of_one = |epoch: u32| run.stale.iter().filter(|stale| stale.epoch == epoch).count();
+    // Four lanes, and what waits for one.
+    assert!((1..run.epoch).all(|epoch| of_one(epoch) <= 4 * 4), "{context}: {:?}", run.stale);
+    let ended = end_all(scans).await;
+    assert_eq!((ended.done, ended.objects, ended.open_batches), (LONG_COUNT / 10, LONG_COUNT / 10, 0), "{context}");
+    times_sent(stale).len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_killed_at_any_moment_is_gone_on_with_and_sends_twice_only_what_was_in_flight() {
+    let calm = long_scans();
+    calm.sent(4).await;
+    let calls = calm.plan.calls();
+    assert!(calls > 600 && calm.ranges().await.len() > 8, "{calls}");
+    let (chance, mut twice) = (TestClock::at(0), 0);
+    chance.seed(5);
+    let below = |bound: u64| u64::try_from(Duration::from_nanos(bound).mul_f64(chance.random()).as_nanos()).unwrap();
+    for round in 0..100 {
+        let deaths: Vec<u64> = (0..=below(4)).map(|_| 1 + below(calls)).collect();
+        let scans = long_scans();
+        send_killed(&scans, &deaths).await;
+        twice += check_killed(&scans, &format!("round {round}, killed at {deaths:?}")).await;
+    }
+    println!("{twice} of {} keys were sent more than once", 100 * LONG_COUNT / 10);
+    assert!(twice > 0, "the test kills too early to repeat anything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_sender_costs_half_a_minute_of_listing_whatever_it_did_before() {
+    const COUNT: u64 = 200_000;
+    let store = SyntheticStore::new(KeyShape::Flat, COUNT).with_latency(Duration::from_secs(1));
+    let scans = Scans::new(store.clone(), store.uncounted());
+    // One range, so that nothing but checkpoints can help.
+    let sender = scans.plan.process();
+    let killed = tokio::time::timeout(Duration::from_secs(150), scans.send_as(sender, 1)).await;
+    assert!(killed.is_err());
+    scans.plan.kill(sender);
+    let before = store.traffic().requests;
+    assert!((145..=150).contains(&before), "{before}");
+    assert_eq!(scans.sent(1).await.in_place, COUNT);
+    let again = before + (store.traffic().requests - before) - COUNT / 1_000;
+    assert!(again <= 36, "{again} pages were listed twice");
+    let epochs: Vec<u32> = scans.ranges().await.iter().map(|range| range.epoch).collect();
+    assert_eq!(epochs, [2]);
 }

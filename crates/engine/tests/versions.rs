@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use migration_core::config::Versioning;
 use migration_core::records::RunResult;
-use migration_testkit::{Fault, Operation};
-use world::{DESTINATION, SOURCE, World, content};
+use migration_core::view;
+use migration_testkit::{BucketSettings, Fault, MemoryLedger, Operation, StoreSettings};
+use world::{DESTINATION, JOB, SOURCE, World, content, tiny_config, tiny_store};
 
 const INTEGRITY: Versioning =
     Versioning { compare_version_id: false, update_version_id: true, get_object_with_version_id: true };
@@ -101,4 +102,35 @@ async fn an_object_deleted_by_a_marker_is_gone() {
     assert_eq!(end.result, RunResult::Complete);
     assert!(!world.destination.keys(DESTINATION).contains(&"small/2".to_owned()));
     run(&world, "job-2").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn consistency_holds_where_the_listing_is_cut_into_ranges() {
+    let mut world = World::with(
+        &StoreSettings { latency: Duration::from_millis(20), ..tiny_store() },
+        MemoryLedger::with_page(3),
+        tiny_config(),
+    );
+    world.config.versioning = CONSISTENCY;
+    world.source.create_bucket_with(SOURCE, BucketSettings::versioned());
+    world.destination.create_bucket_with(DESTINATION, BucketSettings::versioned());
+    let put = |number: usize, seed| world.source.insert(SOURCE, &format!("k/{number:03}"), content(20, seed));
+    // Old versions and delete markers take places in pages, and are no keys.
+    for number in 0..150 {
+        put(number, 1);
+        put(number, 2);
+    }
+    for number in (0..150).step_by(10) {
+        world.source.delete(SOURCE, &format!("k/{number:03}"));
+    }
+    assert_eq!(run(&world, "job-1").await, 135);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(run(&world, "job-2").await, 0, "nothing changed");
+    for number in (1..150).step_by(10) {
+        put(number, 2);
+    }
+    assert_eq!(run(&world, "job-3").await, 15, "the same contents, and other versions");
+    let last = world.run().await.unwrap();
+    let ranges = view::ranges(&world.ledger, JOB, &last.run).await.unwrap();
+    assert!(ranges.len() > 4, "{} ranges", ranges.len());
 }

@@ -253,13 +253,16 @@ impl Run {
         Ok(new)
     }
 
-    /// The scan is over.
+    /// The scan is over: every range of every pair is closed.
     pub(super) async fn close<S: ObjectStore, Q: Queue, L: Ledger>(
         &self,
         process: &Process<S, Q, L>,
     ) -> Result<ScanCounts, SendError> {
         let now = process.clock.now();
         let mut table = self.table.lock().await;
+        if let Some(open) = table.ranges.values().find(|range| !range.closed) {
+            return Err(SendError::Broken(format!("range {} was left open", open.range)));
+        }
         self.save(process, &mut table, |record| {
             record.scan.closed = true;
             record.scan.closed_at = now;
