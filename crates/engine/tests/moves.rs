@@ -271,6 +271,7 @@ async fn an_object_that_failed_is_moved_although_its_copy_looks_newer() {
     let newer = bytes::Bytes::from(content(200, 2));
     let parts = [newer.slice(..100), newer.slice(100..)];
     world.source.insert_parts(SOURCE, "k", &parts, &archived, &Tags::new());
+    tokio::time::sleep(Duration::from_mins(1)).await;
     world.send("job-1").await.unwrap();
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::PartiallyFailed);
     tokio::time::sleep(Duration::from_mins(1)).await;
