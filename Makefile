@@ -10,7 +10,7 @@ CLUSTER := bash kind-tests/cluster/cluster.sh
 CARGO_FLAGS := --release --workspace --locked
 export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 
-.PHONY: help setup build lint unit planted generate check-generated images test smoke e2e wire demo-cluster demo-clean
+.PHONY: help setup build lint unit planted generate check-generated images test smoke e2e wire scan-bench demo-cluster demo-clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,9 @@ e2e: build ## The long tests on a cluster, written to kind-tests/RESULTS.md (CAS
 
 wire: build ## The programs on real services and on a bad wire, written to kind-tests/WIRE.md (CASES=name: only these)
 	bash scripts/wire-tests.sh $(CASES)
+
+scan-bench: setup ## What a scan of 10 million keys costs, written to bench/SCAN.md (HUGE=1: and of 100 million)
+	cargo test $(CARGO_FLAGS) --bench scan -- $(if $(HUGE),huge) | tee bench/SCAN.md
 
 demo-cluster: build ## From nothing to a finished migration of real files on a cluster of this machine
 	bash scripts/install.sh

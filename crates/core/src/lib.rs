@@ -8,6 +8,8 @@
 //!                                                        │                                        │
 //!                                                        └────────► records, progress ◄───────────┘
 //! ```
+//!
+//! Large buckets are listed in parts: [`range`] says which keys, [`cut`] where one ends and the next begins.
 
 pub mod batch;
 pub mod compare;

@@ -83,8 +83,8 @@ pub struct DestinationState {
 
 /// Names a batch within its run: `range/epoch/index`, and `/attempt` for each remainder of a remainder.
 ///
-/// The epoch is the number of the sender that made it: a range that a killed sender left open is sent again under a
-/// new epoch, and only the last epoch of a range counts.
+/// The epoch is the number of the sender that made it: what a killed sender sent behind the checkpoint of a range is sent
+/// again under a new epoch, and does not count under the old one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BatchId(String);

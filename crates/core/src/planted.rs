@@ -38,10 +38,14 @@ pub enum Defect {
     PartNotVerified,
     /// The version of the source is not looked at again after the copy.
     VersionNotCheckedAgain,
+    /// A checkpoint is written before what was found up to it is in the queue.
+    CheckpointAhead,
+    /// The key at which a range was cut is in neither of its parts.
+    CutKeyLost,
 }
 
 /// Every defect.
-pub const ALL: [Defect; 17] = [
+pub const ALL: [Defect; 19] = [
     Defect::PartMatchedByNumber,
     Defect::NoIfMatchAtSource,
     Defect::UnconditionalWrite,
@@ -59,6 +63,8 @@ pub const ALL: [Defect; 17] = [
     Defect::NoIntent,
     Defect::PartNotVerified,
     Defect::VersionNotCheckedAgain,
+    Defect::CheckpointAhead,
+    Defect::CutKeyLost,
 ];
 
 #[cfg(planted_defects)]

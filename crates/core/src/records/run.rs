@@ -79,7 +79,7 @@ impl StaleRange {
     }
 }
 
-/// How far a scan is. Sums over the ranges, each with its last epoch only.
+/// How far a scan is. Sums over the ranges, without what is stale.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScanProgress {

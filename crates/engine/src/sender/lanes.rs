@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use migration_core::cut::{CutSearch, CutStep};
 use migration_core::ignore::IgnoreList;
+use migration_core::pair::MAX_KEY_BYTES;
 use migration_core::ports::{Ledger, ObjectStore, Queue};
 use tokio::task::JoinSet;
 use tracing::debug;
@@ -93,6 +94,8 @@ async fn cut_one<S: ObjectStore, Q: Queue, L: Ledger>(
     let mut step = search.begin();
     loop {
         match step {
+            // Services need not take a longer key than there can be.
+            CutStep::Probe(text) if text.len() > MAX_KEY_BYTES => step = CutStep::Nothing,
             CutStep::Probe(text) => {
                 let found = first_after(&scanner.process, &range, &text).await?;
                 let within = found.filter(|key| range.until().is_none_or(|until| *key <= until));

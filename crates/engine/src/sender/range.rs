@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use migration_core::compare::ListedObject;
 use migration_core::cut::{Alphabet, CutSearch, Rest, pages_left};
 use migration_core::pair::BucketPair;
+use migration_core::planted::{Defect, is_planted};
 use migration_core::range::KeyRange;
 use migration_core::records::{RangeRecord, RunRecord, ScanCounts};
 use tokio::sync::Notify;
@@ -103,7 +104,8 @@ impl OpenRange {
         let mut state = self.state();
         if let Some(until) = &state.until {
             let is_over = objects.last().is_some_and(|last| last.key >= *until);
-            objects.truncate(objects.partition_point(|object| object.key <= *until));
+            let within = |key: &String| if is_planted(Defect::CutKeyLost) { key < until } else { key <= until };
+            objects.truncate(objects.partition_point(|object| within(&object.key)));
             state.ended = is_over;
         }
         state.ended |= !more;

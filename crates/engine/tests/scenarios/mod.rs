@@ -17,17 +17,18 @@ use migration_core::ports::{
     Attributes, Body, Condition, CreateUpload, Item, Ledger, ObjectStore, PutPart, Tags, UploadRef, Write,
 };
 use migration_core::records::{RunResult, SourceIdentity, UploadRecord, upload_key};
+use migration_core::view;
 use migration_engine::consumer::Consumer;
-use migration_testkit::{Fault, Operation};
+use migration_testkit::{Fault, MemoryLedger, Operation, StoreSettings};
 
 use crate::histories::Violation;
-use crate::world::{DESTINATION, JOB, SOURCE, World, content};
+use crate::world::{DESTINATION, JOB, SOURCE, World, content, tiny_config, tiny_store};
 
 type Outcome = Pin<Box<dyn Future<Output = Result<(), Violation>>>>;
 type Scenario = fn() -> Outcome;
 
 /// All of them.
-pub const ALL: [(&str, Scenario); 7] = [
+pub const ALL: [(&str, Scenario); 9] = [
     ("a part of another size is sent anew", || Box::pin(part_of_another_size())),
     ("a worker that wakes up late writes nothing over a newer content", || Box::pin(late_worker())),
     ("a huge object waits for its last range", || Box::pin(last_range())),
@@ -35,6 +36,8 @@ pub const ALL: [(&str, Scenario); 7] = [
     ("what the queue did not take is sent again", || Box::pin(refused_entries_are_sent_again())),
     ("a version that appears during the copy is copied in the same run", || Box::pin(versions_are_checked_again())),
     ("a listing that breaks does not close the scan", || Box::pin(broken_listing())),
+    ("a killed sender's checkpoints leave nothing out", || Box::pin(killed_sender())),
+    ("a listing that is cut leaves nothing out", || Box::pin(cut_listing())),
 ];
 
 /// Runs one in a runtime of its own.
@@ -123,6 +126,46 @@ async fn broken_listing() -> Result<(), Violation> {
         }
     }
     Ok(())
+}
+
+/// Short keys, so that some of them are what their ranges are cut at, in pages that take their time.
+fn many_pages(latency: Duration) -> World {
+    let settings = StoreSettings { latency, ..tiny_store() };
+    let world = World::with(&settings, MemoryLedger::with_page(3), tiny_config());
+    for number in 0..300_u32 {
+        let digits = std::iter::successors(Some(number), |n| (*n > 0).then_some(n / 7)).map(|n| n % 7);
+        let key = digits.map(|digit| char::from_u32(u32::from('a') + digit).unwrap());
+        world.source.insert(SOURCE, &key.collect::<String>(), content(20, 1));
+    }
+    world
+}
+
+async fn all_copied(world: &World) -> Result<(), Violation> {
+    let end = world.work_until_over("job-1").await;
+    let (expected, found) = (world.source.keys(SOURCE).len(), world.destination.keys(DESTINATION).len());
+    let run = world.run().await.unwrap();
+    let ranges = view::ranges(&world.ledger, JOB, &run.run).await.unwrap().len();
+    if (end.result, found) == (RunResult::Complete, expected) && ranges > 4 {
+        return Ok(());
+    }
+    Err(Violation::new("same", format!("{found} of {expected} objects are there, {ranges} ranges: {:?}", end.result)))
+}
+
+/// The sender dies behind its first checkpoints.
+async fn killed_sender() -> Result<(), Violation> {
+    let world = many_pages(Duration::from_secs(3));
+    let sent = tokio::time::timeout(Duration::from_secs(38), world.send("job-1")).await;
+    if sent.is_ok() {
+        return Err(Violation::new("sent", "the scan was over before its sender was killed"));
+    }
+    world.send_until_closed("job-1").await;
+    all_copied(&world).await
+}
+
+async fn cut_listing() -> Result<(), Violation> {
+    let world = many_pages(Duration::from_millis(20));
+    world.send("job-1").await.unwrap();
+    all_copied(&world).await
 }
 
 /// The recorded upload of the very content has a part that is longer than the cut says.
