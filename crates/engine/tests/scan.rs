@@ -79,7 +79,7 @@ async fn every_shape_of_keys_spreads_over_the_ranges() {
             ranges.len(),
         );
         // No time that a machine takes is in this: it is tokio's, which stands while anything works.
-        assert!(speed_up > 6.0, "{shape:?}: {speed_up}");
+        assert!(speed_up > 5.0, "{shape:?}: {speed_up}");
         assert!(largest < COUNT / 4, "{shape:?}: the largest range has {largest} keys");
         assert!(traffic.requests - traffic.probes < pages + 4 * ranges.len() as u64, "{shape:?}: {traffic:?}");
         assert!(traffic.probes < pages, "{shape:?}: {traffic:?}");

@@ -133,7 +133,7 @@ fn many_pages(latency: Duration) -> World {
     let settings = StoreSettings { latency, ..tiny_store() };
     let world = World::with(&settings, MemoryLedger::with_page(3), tiny_config());
     for number in 0..300_u32 {
-        let digits = std::iter::successors(Some(number), |n| (*n > 0).then_some(n / 7)).map(|n| n % 7);
+        let digits = std::iter::successors(Some(number), |n| (*n >= 7).then_some(n / 7)).map(|n| n % 7);
         let key = digits.map(|digit| char::from_u32(u32::from('a') + digit).unwrap());
         world.source.insert(SOURCE, &key.collect::<String>(), content(20, 1));
     }
