@@ -154,7 +154,10 @@ async fn all_copied(world: &World) -> Result<(), Violation> {
 /// The sender dies behind its first checkpoints.
 async fn killed_sender() -> Result<(), Violation> {
     let world = many_pages(Duration::from_secs(3));
-    let sent = tokio::time::timeout(Duration::from_secs(38), world.send("job-1")).await;
+    let sender = world.plan.process();
+    let process = world.process_of(sender, world.config.clone());
+    let sent = tokio::time::timeout(Duration::from_secs(38), world.send_as(process, "job-1")).await;
+    world.plan.kill(sender);
     if sent.is_ok() {
         return Err(Violation::new("sent", "the scan was over before its sender was killed"));
     }
