@@ -126,7 +126,8 @@ async fn write(ledger: &DynamoLedger, ending: &Ending) -> Result<bool, DrainErro
     if ledger.get(&records::batch_key(&ending.batch)).await.map_err(service)?.is_some() {
         return Ok(false);
     }
-    let puts: Vec<_> = ending.failures.iter().map(|failure| records::failure_write(&ending.batch, failure)).collect();
+    let (job, run) = (&ending.batch.job, &ending.batch.run);
+    let puts: Vec<_> = ending.failures.iter().map(|failure| records::failure_write(job, run, failure)).collect();
     for chunk in puts.chunks(WRITES) {
         ledger.write(chunk).await.map_err(DrainError::Ledger)?;
     }

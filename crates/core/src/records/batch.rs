@@ -156,10 +156,10 @@ pub fn failure_key(job: &str, run: &str, failure: &FailureRecord) -> LedgerKey {
     LedgerKey::new(failure_partition(job, run, failure.pair), failure.key.clone())
 }
 
-/// The write of a failure record. Failures are written before the end of their batch ([`end_writes`]), so that a count
-/// is never without its records. Writing one twice changes nothing.
-pub fn failure_write(batch: &Batch, failure: &FailureRecord) -> Write {
-    let key = failure_key(&batch.job, &batch.run, failure);
+/// The write of a failure record. Failures are written before what counts them, such as the end of their batch
+/// ([`end_writes`]), so that a count is never without its records. Writing one twice changes nothing.
+pub fn failure_write(job: &str, run: &str, failure: &FailureRecord) -> Write {
+    let key = failure_key(job, run, failure);
     Write::Put { item: Item::of(key, failure).expiring(failure.at + RETENTION_MS), condition: Condition::Always }
 }
 

@@ -30,7 +30,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         let now = self.process.clock.now();
         let versions = self.versions(batch, &outcomes, now);
         let (end, failures) = sum_up(batch, pairs, outcomes, &self.process.name, now);
-        let failures = failures.iter().map(|failure| records::failure_write(batch, failure));
+        let failures = failures.iter().map(|failure| records::failure_write(&batch.job, &batch.run, failure));
         let records: Vec<Write> = failures.chain(versions).collect();
         for some in records.chunks(WRITES_AT_ONCE) {
             self.process.write(some).await?;

@@ -10,8 +10,8 @@ use migration_core::message::{Batch, BatchId, DestinationState, Entry, MESSAGE_V
 use migration_core::outcome::FailureClass;
 use migration_core::pair::MapKeyError;
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
-use migration_core::records::{self, FailureRecord, RETENTION_MS, RunRecord, RunResult, ScanCounts};
+use migration_core::ports::{Ledger, ObjectStore, Queue};
+use migration_core::records::{self, FailureRecord, RunRecord, RunResult, ScanCounts};
 
 use super::SendError;
 use super::listing::Listing;
@@ -58,9 +58,7 @@ impl<S, Q, L> Scanner<S, Q, L> {
         let last_complete_scan = self.last.as_ref().map(|last| last.started);
         CompareContext { last_complete_scan, ..CompareContext::default() }
     }
-}
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Scanner<S, Q, L> {
     /// What the last run could not move of a range, where it left anything.
     fn failed_last(&self, range: &OpenRange) -> Option<Records<FailureRecord>> {
         let last = self.last.as_ref()?;
@@ -158,7 +156,6 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
     }
 
     async fn record_failure(&self, object: &ListedObject, error: MapKeyError) -> Result<(), SendError> {
-        let now = self.process.clock.now();
         let failure = FailureRecord {
             pair: self.range.pair_number,
             key: object.key.clone(),
@@ -167,11 +164,10 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
             message: error.to_string(),
             attempts: 1,
             request_ids: Vec::new(),
-            at: now,
+            at: self.process.clock.now(),
         };
-        let key = records::failure_key(&self.process.config.job.uid, &self.range.run, &failure);
-        let item = Item::of(key, &failure).expiring(now + RETENTION_MS);
-        self.process.write(&[Write::Put { item, condition: Condition::Always }]).await?;
+        let write = records::failure_write(&self.process.config.job.uid, &self.range.run, &failure);
+        self.process.write(&[write]).await?;
         Ok(())
     }
 
