@@ -2,17 +2,18 @@
 //!
 //! [`ValidatedJob`] is all that the builders see: what it holds needs no further checks.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::{Resource, ResourceExt};
 use migration_api::pods::PodSettings;
 use migration_api::services::{Credentials as ApiCredentials, Destination, KeyCredentials};
-use migration_api::transfer::{ChecksumMode, Preserve as ApiPreserve, Transfer, TransferMode as ApiMode};
+use migration_api::transfer::{ChecksumMode, Filters, Preserve as ApiPreserve, Transfer, TransferMode as ApiMode};
 use migration_api::{MigrationJob, MigrationJobSpec};
 use migration_core::config::{
     CONFIG_VERSION, ConfigError, Credentials, JobConfig, JobIdentity, LedgerConfig, Preserve, QueueConfig, S3Side,
     ServiceAccess, TransferMode, TransferSettings, Versioning, WriteSettings,
 };
 use migration_core::error::Side;
+use migration_core::filter::ObjectFilter;
 use migration_core::scaling::ScalingLimits;
 use migration_core::size::ByteSize;
 use sha2::{Digest, Sha256};
@@ -145,7 +146,9 @@ fn schedule(spec: &MigrationJobSpec) -> Option<Schedule> {
 
 /// What the programs are told.
 fn config(spec: &MigrationJobSpec, job: JobIdentity, external: &External) -> JobConfig {
-    let MigrationJobSpec { buckets, source, destination, filters, versioning, transfer, queue, ledger, .. } = spec;
+    let MigrationJobSpec {
+        buckets, source, destination, filters, compare, versioning, transfer, queue, ledger, ..
+    } = spec;
     JobConfig {
         version: CONFIG_VERSION,
         job,
@@ -169,6 +172,8 @@ fn config(spec: &MigrationJobSpec, job: JobIdentity, external: &External) -> Job
             get_object_with_version_id: versioning.get_object_with_version_id,
         },
         ignore: filters.ignore.clone(),
+        filter: object_filter(filters),
+        compare: (*compare).into(),
         transfer: transfer_settings(transfer),
         queue: QueueConfig {
             service: access(&queue.region, queue.endpoint.as_ref(), keys(queue.credentials.as_ref(), Side::Queue)),
@@ -211,6 +216,19 @@ fn write_settings(destination: &Destination) -> WriteSettings {
 }
 
 /// Taken apart without `..`: a field of the resource that is not carried out does not compile.
+fn object_filter(filters: &Filters) -> ObjectFilter {
+    let Filters { ignore: _, min_size, max_size, modified_after, modified_before, storage_classes } = filters;
+    let millis = |time: &Option<Time>| time.as_ref().map(|time| time.0.as_millisecond());
+    ObjectFilter {
+        min_size: min_size.map(ByteSize::bytes),
+        max_size: max_size.map(ByteSize::bytes),
+        modified_after: millis(modified_after),
+        modified_before: millis(modified_before),
+        storage_classes: storage_classes.clone(),
+    }
+}
+
+/// Taken apart without `..`: a field of the resource that is not carried out does not compile.
 fn transfer_settings(transfer: &Transfer) -> TransferSettings {
     let &Transfer {
         part_size,
@@ -245,6 +263,7 @@ fn transfer_settings(transfer: &Transfer) -> TransferSettings {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use migration_core::compare::CompareMode;
     use migration_core::config::Encryption;
 
     pub(crate) fn resource() -> MigrationJob {
@@ -288,6 +307,27 @@ spec:
         assert_eq!(config.transfer.memory_limit, ByteSize::mib(256));
         let secrets: Vec<_> = job.secrets.iter().map(|(side, name)| (*side, name.as_str())).collect();
         assert_eq!(secrets, [(Side::Destination, "to"), (Side::Queue, "queue")]);
+    }
+
+    #[test]
+    fn filters_and_the_way_to_compare_reach_the_programs() {
+        let job = validated(|job| {
+            job.spec.filters = serde_yaml::from_str(
+                "{minSize: 1Ki, maxSize: 2Mi, modifiedAfter: '1970-01-01T00:00:01Z', modifiedBefore: \
+                 '1970-01-01T00:00:02.5Z', storageClasses: [GLACIER]}",
+            )
+            .unwrap();
+            job.spec.compare = migration_api::transfer::CompareMode::Checksum;
+        });
+        let config: JobConfig = serde_yaml::from_str(&job.config).unwrap();
+        let expected = ObjectFilter {
+            min_size: Some(1_024),
+            max_size: Some(2 << 20),
+            modified_after: Some(1_000),
+            modified_before: Some(2_500),
+            storage_classes: vec!["GLACIER".into()],
+        };
+        assert_eq!((config.filter, config.compare), (expected, CompareMode::Checksum));
     }
 
     #[test]

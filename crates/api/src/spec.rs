@@ -8,7 +8,7 @@ use crate::buckets::BucketMapping;
 use crate::pods::PodSettings;
 use crate::services::{Destination, Ledger, Queue, Source};
 use crate::status::MigrationJobStatus;
-use crate::transfer::{Filters, Scaling, Transfer, Trigger, Versioning};
+use crate::transfer::{CompareMode, Filters, Scaling, Transfer, Trigger, Versioning};
 
 /// What is moved from where to where, when, and by how much.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -86,6 +86,15 @@ pub struct MigrationJobSpec {
     /// When the job runs. Nothing set = once, when it is created.
     #[serde(default)]
     pub trigger: Trigger,
+
+    /// By what an object is found to be in place already, once it is there in equal size. `Default`: equal ETags; where
+    /// these are no digests of the content on both sides, the source must be older than its copy and than the last
+    /// complete scan. `Size`: nothing more. `ETag`: ETags, where they are digests; times play no part. `Checksum`: ETags,
+    /// and where these say nothing the CRC-64/NVME checksums that both services keep, for one request more at each side
+    /// for each such object; where one is not kept, as Default. What was decided by less than content is counted in
+    /// status.progress.notComparedByContent.
+    #[serde(default)]
+    pub compare: CompareMode,
 
     /// What versions of source objects are for. Nothing set = they play no part.
     #[serde(default)]

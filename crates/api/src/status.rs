@@ -118,6 +118,10 @@ pub struct Progress {
     /// What could not be taken along with the objects that are done. Absent where all was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_preserved: Option<NotPreserved>,
+    /// Objects that were found in place by less than their content: by size and time, or with `compare: Size` or `ETag`
+    /// by size. Absent where there is none. `compare: Checksum` makes them fewer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_compared_by_content: Option<u64>,
 }
 
 /// What could not be taken along, in numbers of objects whose bytes are at the destination and verified.

@@ -1,6 +1,9 @@
 //! Which objects of the source have to be transferred, from two listings.
 
+use serde::{Deserialize, Serialize};
+
 use crate::etag::{ETag, ETagComparison};
+use crate::ports::Checksum;
 
 /// An object as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +18,22 @@ pub struct ListedObject {
     pub modified: i64,
     /// The version, where versions were listed and the bucket keeps them; the version `null` is none.
     pub version_id: Option<String>,
+    /// The storage class; none means STANDARD.
+    pub storage_class: Option<String>,
+}
+
+/// By what two objects of one key are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CompareMode {
+    /// Sizes, ETags where both are digests of the content, else times.
+    #[default]
+    Default,
+    /// Sizes alone.
+    Size,
+    /// Sizes, and ETags where both are digests of the content; times play no part.
+    ETag,
+    /// Sizes, ETags, and where these say nothing the checksums that both services keep: one request more at each side.
+    Checksum,
 }
 
 /// Why an object is transferred.
@@ -24,7 +43,7 @@ pub enum Difference {
     Missing,
     /// Of another size there.
     Size,
-    /// Both ETags are content digests and differ.
+    /// Both ETags are content digests and differ, or the checksums do.
     Content,
     /// The ETags say nothing, and the source may be newer than the copy.
     MaybeNewer,
@@ -35,8 +54,10 @@ pub enum Difference {
 /// By what an object was found to be in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
-    /// By its content: equal ETags.
+    /// By its content: equal ETags or checksums.
     Content,
+    /// By size only; counted apart in the status.
+    Size,
     /// By size and time only; counted apart in the status.
     SizeAndTime,
 }
@@ -48,11 +69,18 @@ pub enum Verdict {
     Transfer(Difference),
     /// It is in place.
     InPlace(Evidence),
+    /// What the services keep of both contents has to be asked for: then [`compare_checksums`] says.
+    AskForChecksums,
 }
 
 /// What the comparison needs to know besides the two objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct CompareContext {
+    /// By what.
+    pub mode: CompareMode,
+    /// The destination's objects are encrypted so that their ETags are no digests: equal ones still mean equal content,
+    /// and others say nothing.
+    pub opaque_etags: bool,
     /// When the last complete scan of this job began, in milliseconds since 1970.
     pub last_complete_scan: Option<i64>,
     /// How far the two services' clocks may be apart, in milliseconds; 5 s are added to it.
@@ -68,35 +96,67 @@ const MARGIN: i64 = 5_000;
 
 /// Compares an object with what the destination has under its mapped key.
 ///
-/// | destination | sizes | ETags | times | verdict |
-/// |---|---|---|---|---|
-/// | absent | | | | transfer: missing |
-/// | there | differ | | | transfer: size |
-/// | there | equal | same | | in place, by content |
-/// | there | equal | both MD5, differ | | transfer: content |
-/// | there | equal | not comparable | source older than destination by offset + 5 s, and older than the last complete scan, where there was one, and the last run did not fail with it | in place, by size and time |
-/// | there | equal | not comparable | otherwise | transfer: maybe newer |
+/// | mode | destination | sizes | ETags | last run | verdict |
+/// |---|---|---|---|---|---|
+/// | any | absent | | | | transfer: missing |
+/// | any | there | differ | | | transfer: size |
+/// | Size | there | equal | | failed with it | transfer: maybe newer |
+/// | Size | there | equal | | | in place, by size |
+/// | others | there | equal | same | | in place, by content |
+/// | others | there | equal | both MD5, differ | | transfer: content |
+/// | `ETag` | there | equal | not comparable | failed with it | transfer: maybe newer |
+/// | `ETag` | there | equal | not comparable | | in place, by size |
+/// | Checksum | there | equal | not comparable | | ask for checksums |
+/// | Default | there | equal | not comparable | | by times, as [`compare_checksums`] without any |
 pub fn compare(source: &ListedObject, destination: Option<&ListedObject>, context: CompareContext) -> Verdict {
     let Some(destination) = destination else { return Verdict::Transfer(Difference::Missing) };
     if source.size != destination.size {
         return Verdict::Transfer(Difference::Size);
     }
     let tags = match (&source.etag, &destination.etag) {
+        _ if context.mode == CompareMode::Size => ETagComparison::NotComparable,
         (Some(a), Some(b)) => a.compare(b),
         _ => ETagComparison::NotComparable,
     };
-    match tags {
-        ETagComparison::Same => Verdict::InPlace(Evidence::Content),
-        ETagComparison::Different => Verdict::Transfer(Difference::Content),
-        ETagComparison::NotComparable => {
-            let older = source.modified + context.clock_offset + MARGIN < destination.modified;
-            let scanned = context.last_complete_scan.is_none_or(|start| source.modified < start);
-            if older && scanned && !context.failed_last {
-                Verdict::InPlace(Evidence::SizeAndTime)
-            } else {
-                Verdict::Transfer(Difference::MaybeNewer)
-            }
-        }
+    match (tags, context.mode) {
+        (ETagComparison::Same, _) => Verdict::InPlace(Evidence::Content),
+        (ETagComparison::Different, _) if !context.opaque_etags => Verdict::Transfer(Difference::Content),
+        (_, CompareMode::Size | CompareMode::ETag) if context.failed_last => Verdict::Transfer(Difference::MaybeNewer),
+        (_, CompareMode::Size | CompareMode::ETag) => Verdict::InPlace(Evidence::Size),
+        (_, CompareMode::Checksum) => Verdict::AskForChecksums,
+        (_, CompareMode::Default) => compare_times(source, destination, context),
+    }
+}
+
+/// Compares an object with its copy of the same size by the checksums that the services keep of both, where the ETags say
+/// nothing.
+///
+/// | checksums | times | verdict |
+/// |---|---|---|
+/// | equal | | in place, by content |
+/// | differ | | transfer: content |
+/// | one is not kept | source older than destination by offset + 5 s, and older than the last complete scan, where there was one, and the last run did not fail with it | in place, by size and time |
+/// | one is not kept | otherwise | transfer: maybe newer |
+pub fn compare_checksums(
+    source: &ListedObject,
+    destination: &ListedObject,
+    checksums: (Option<Checksum>, Option<Checksum>),
+    context: CompareContext,
+) -> Verdict {
+    match checksums {
+        (Some(a), Some(b)) if a == b => Verdict::InPlace(Evidence::Content),
+        (Some(_), Some(_)) => Verdict::Transfer(Difference::Content),
+        _ => compare_times(source, destination, context),
+    }
+}
+
+fn compare_times(source: &ListedObject, destination: &ListedObject, context: CompareContext) -> Verdict {
+    let older = source.modified + context.clock_offset + MARGIN < destination.modified;
+    let scanned = context.last_complete_scan.is_none_or(|start| source.modified < start);
+    if older && scanned && !context.failed_last {
+        Verdict::InPlace(Evidence::SizeAndTime)
+    } else {
+        Verdict::Transfer(Difference::MaybeNewer)
     }
 }
 
@@ -161,14 +221,17 @@ mod tests {
 
     fn object(size: u64, etag: &str, modified: i64) -> ListedObject {
         let etag = (!etag.is_empty()).then(|| ETag::new(etag));
-        ListedObject { key: "k".into(), size, etag, modified, version_id: None }
+        ListedObject { key: "k".into(), size, etag, modified, version_id: None, storage_class: None }
     }
 
     #[test]
     fn compares_as_the_table_says() {
         use Difference::{Content, MaybeNewer, Missing, Size};
-        let context =
-            |last_complete_scan| CompareContext { last_complete_scan, clock_offset: 1_000, failed_last: false };
+        let context = |last_complete_scan| CompareContext {
+            last_complete_scan,
+            clock_offset: 1_000,
+            ..CompareContext::default()
+        };
         let source = object(1, "x-2", 10_000);
         for (source, destination, scan, expected) in [
             (source.clone(), None, None, Verdict::Transfer(Missing)),
@@ -185,6 +248,65 @@ mod tests {
             let failed = compare(&source, destination.as_ref(), CompareContext { failed_last: true, ..context(scan) });
             let doubted = expected == Verdict::InPlace(Evidence::SizeAndTime);
             assert_eq!(failed, if doubted { Verdict::Transfer(MaybeNewer) } else { expected }, "{source:?}");
+        }
+    }
+
+    #[test]
+    fn each_mode_compares_as_the_table_says() {
+        use CompareMode::{Checksum, Default, ETag, Size};
+        let in_place = Verdict::InPlace;
+        let (missing, size) = (Verdict::Transfer(Difference::Missing), Verdict::Transfer(Difference::Size));
+        let (differs, newer) = (Verdict::Transfer(Difference::Content), Verdict::Transfer(Difference::MaybeNewer));
+        let there = |size, etag| Some(object(size, etag, 99_000));
+        let source = || object(1, A, 0);
+        for (mode, source, destination, opaque_etags, failed_last, expected) in [
+            (Size, source(), None, false, false, missing),
+            (Size, source(), there(2, A), false, false, size),
+            (Size, source(), there(1, B), false, false, in_place(Evidence::Size)),
+            (Size, source(), there(1, A), false, false, in_place(Evidence::Size)),
+            (Size, source(), there(1, A), false, true, newer),
+            (ETag, source(), None, false, false, missing),
+            (ETag, source(), there(2, A), false, false, size),
+            (ETag, source(), there(1, A), false, true, in_place(Evidence::Content)),
+            (ETag, source(), there(1, B), false, false, differs),
+            (ETag, source(), there(1, B), true, false, in_place(Evidence::Size)),
+            (ETag, source(), there(1, "x-2"), false, false, in_place(Evidence::Size)),
+            (ETag, object(1, A, 99_999), there(1, "x-2"), false, false, in_place(Evidence::Size)),
+            (ETag, source(), there(1, ""), false, false, in_place(Evidence::Size)),
+            (ETag, source(), there(1, "x-2"), false, true, newer),
+            (Checksum, source(), None, false, false, missing),
+            (Checksum, source(), there(2, A), false, false, size),
+            (Checksum, source(), there(1, A), false, false, in_place(Evidence::Content)),
+            (Checksum, source(), there(1, B), false, false, differs),
+            (Checksum, source(), there(1, B), true, false, Verdict::AskForChecksums),
+            (Checksum, source(), there(1, "x-2"), false, false, Verdict::AskForChecksums),
+            (Checksum, source(), there(1, ""), false, true, Verdict::AskForChecksums),
+            (Default, source(), there(1, A), true, false, in_place(Evidence::Content)),
+            (Default, source(), there(1, B), true, false, in_place(Evidence::SizeAndTime)),
+            (Default, object(1, A, 99_000), there(1, B), true, false, newer),
+        ] {
+            let context = CompareContext { mode, opaque_etags, failed_last, ..CompareContext::default() };
+            let verdict = compare(&source, destination.as_ref(), context);
+            assert_eq!(verdict, expected, "{mode:?} {destination:?} {opaque_etags} {failed_last}");
+        }
+    }
+
+    #[test]
+    fn checksums_decide_where_both_are_kept() {
+        let (x, y) = (Some(Checksum(1)), Some(Checksum(2)));
+        let in_place = Verdict::InPlace;
+        let (differs, newer) = (Verdict::Transfer(Difference::Content), Verdict::Transfer(Difference::MaybeNewer));
+        for (checksums, modified, failed_last, expected) in [
+            ((x, x), 0, false, in_place(Evidence::Content)),
+            ((x, x), 99_999, true, in_place(Evidence::Content)),
+            ((x, y), 0, false, differs),
+            ((x, None), 0, false, in_place(Evidence::SizeAndTime)),
+            ((None, y), 99_999, false, newer),
+            ((None, None), 0, true, newer),
+        ] {
+            let context = CompareContext { failed_last, ..CompareContext::default() };
+            let (source, destination) = (object(1, "x-2", modified), object(1, "y-2", 99_000));
+            assert_eq!(compare_checksums(&source, &destination, checksums, context), expected, "{checksums:?}");
         }
     }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::compare::CompareMode;
+use crate::filter::ObjectFilter;
 use crate::ignore::{IgnoreError, IgnoreList};
 use crate::pair::BucketPair;
 
@@ -37,6 +39,12 @@ pub struct JobConfig {
     /// Patterns of [`IgnoreList`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
+    /// What else is left out.
+    #[serde(default, skip_serializing_if = "ObjectFilter::is_default")]
+    pub filter: ObjectFilter,
+    /// By what both sides are compared.
+    #[serde(default)]
+    pub compare: CompareMode,
     /// How objects are moved.
     pub transfer: TransferSettings,
     /// The queue.
@@ -166,6 +174,7 @@ impl JobConfig {
             return Err(ConfigError::NoBuckets);
         }
         self.transfer.validate()?;
+        self.filter.validate()?;
         Ok(IgnoreList::new(&self.ignore)?)
     }
 }
@@ -185,6 +194,8 @@ buckets: [{sourceBucket: a, destinationBucket: b}]
 source: {region: cn-north-1, credentials: {type: directory, path: /c/source}}
 destination: {region: us-east-1, endpoint: 'http://s3', pathStyle: true}
 ignore: ['a/*.tmp']
+filter: {maxSize: 5, storageClasses: [STANDARD]}
+compare: Checksum
 transfer: {partSize: Auto, multipartThreshold: 16Mi, filesPerWorker: 4, partsPerFile: 4, memoryLimit: 256Mi, maxAttempts: 5}
 queue: {region: us-east-1, url: 'http://q/1', deadLetterUrl: 'http://q/2', credentials: {type: anonymous}}
 ledger: {region: us-east-1, table: t}
@@ -205,7 +216,7 @@ ledger: {region: us-east-1, table: t}
     #[test]
     fn says_what_is_out_of_bounds() {
         type Change = fn(&mut JobConfig);
-        let broken: [(&str, Change); 8] = [
+        let broken: [(&str, Change); 9] = [
             ("version 9", |c| c.version = 9),
             ("buckets is empty", |c| c.buckets.clear()),
             ("filesPerWorker", |c| c.transfer.files_per_worker = 0),
@@ -213,6 +224,7 @@ ledger: {region: us-east-1, table: t}
             ("partSize is 4Mi", |c| c.transfer.part_size = PartSize::Fixed(ByteSize::mib(4))),
             ("partSize is 6Gi", |c| c.transfer.part_size = PartSize::Fixed(ByteSize::mib(6 << 10))),
             ("multipartThreshold", |c| c.transfer.multipart_threshold = ByteSize::mib(6 << 10)),
+            ("filters.maxSize is 5", |c| c.filter.min_size = Some(6)),
             ("b/[z-a]", |c| c.ignore = vec!["b/[z-a]".into()]),
         ];
         for (expected, change) in broken {

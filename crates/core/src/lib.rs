@@ -19,6 +19,7 @@ pub mod cut;
 pub mod error;
 pub mod etag;
 pub mod fidelity;
+pub mod filter;
 pub mod ignore;
 pub mod lease;
 pub mod message;

@@ -101,6 +101,11 @@ impl BatchId {
         Self(format!("{}/r", self.0))
     }
 
+    /// Whether it is that of an object that an event of S3 named.
+    pub fn is_of_event(&self) -> bool {
+        self.0.starts_with("foreign/event/")
+    }
+
     /// What the ids of all batches of one range and epoch, and of their remainders, start with.
     pub fn prefix(range: u32, epoch: u32) -> String {
         format!("{range:06}/{epoch:04}/")

@@ -114,6 +114,8 @@ pub struct RunProgress {
     pub skipped: u64,
     /// Bytes of those found in place or gone.
     pub skipped_bytes: u64,
+    /// Of those skipped, the ones found in place by less than their content: by size and time, or by size.
+    pub weakly_compared: u64,
     /// Objects with a failure record.
     pub failed: u64,
     /// Their bytes.
@@ -132,6 +134,7 @@ pub fn progress(run: &RunRecord, tally: &Tally) -> RunProgress {
         done_bytes: counted.counts.done_bytes,
         skipped: scan.in_place + scan.ignored + counted.counts.gone,
         skipped_bytes: scan.in_place_bytes + counted.counts.gone_bytes,
+        weakly_compared: scan.in_place_by_time + scan.in_place_by_size,
         failed: scan.failed + counted.counts.failed,
         failed_bytes: scan.failed_bytes + counted.counts.failed_bytes,
         open_batches: (scan.batches + counted.remainders).saturating_sub(counted.batches),

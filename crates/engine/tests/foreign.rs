@@ -6,6 +6,7 @@ mod world;
 
 use std::time::Duration;
 
+use migration_core::filter::ObjectFilter;
 use migration_core::message::EVENTS_RUN;
 use migration_core::ports::{OutgoingMessage, Queue};
 use world::{DESTINATION, SOURCE, World, content};
@@ -57,6 +58,21 @@ async fn every_record_of_an_event_is_moved() {
     assert_eq!(world.queue.dead_letters().len(), 0);
     let counted = world.counters(EVENTS_RUN).await;
     assert_eq!((counted.batches, counted.counts.done), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn filters_hide_objects_of_events_too() {
+    let mut world = World::new();
+    world.config.filter = ObjectFilter { min_size: Some(10), ..ObjectFilter::default() };
+    world.source.insert(SOURCE, "long", content(10, 1));
+    world.source.insert(SOURCE, "short", content(9, 2));
+    // An event need not say the size.
+    let records = ["long", "short"].map(|key| record("ObjectCreated:Put", SOURCE, key, r#","sequencer":"1""#));
+    deliver(&world, &event(&records)).await;
+    drain(&world).await;
+    assert_eq!(world.destination.keys(DESTINATION), ["long"]);
+    let counted = world.counters(EVENTS_RUN).await.counts;
+    assert_eq!((counted.done, counted.failed), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

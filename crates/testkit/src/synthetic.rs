@@ -138,6 +138,7 @@ impl SyntheticStore {
             etag: Some(etag),
             modified: MODIFIED,
             version_id: None,
+            storage_class: None,
         }
     }
 

@@ -170,6 +170,7 @@ fn progress_of(numbers: &RunProgress, not_preserved: Option<NotPreserved>, rate:
         rate_bytes_per_second: rate,
         eta_seconds,
         not_preserved,
+        not_compared_by_content: (numbers.weakly_compared > 0).then_some(numbers.weakly_compared),
     }
 }
 

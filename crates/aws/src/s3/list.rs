@@ -1,10 +1,11 @@
 //! Listings of objects and of open uploads.
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::types::{EncodingType, MultipartUpload, Object};
+use aws_sdk_s3::types::{EncodingType, MultipartUpload, Object, ObjectStorageClass};
 use migration_core::compare::ListedObject;
 use migration_core::error::{ErrorClass, ServiceError, SideFault};
 use migration_core::etag::ETag;
+use migration_core::filter::STANDARD;
 use migration_core::ports::{ListPage, ListRequest, OpenUpload};
 
 use super::encoding::decode_key;
@@ -73,7 +74,13 @@ fn listed(keys: Keys, object: &Object) -> Result<ListedObject, ServiceError> {
     let size = object.size().and_then(|size| u64::try_from(size).ok()).ok_or_else(|| missing("size"))?;
     let modified = object.last_modified().and_then(|time| time.to_millis().ok());
     let modified = modified.ok_or_else(|| missing("time of modification"))?;
-    Ok(ListedObject { etag: object.e_tag().map(ETag::new), size, modified, key, version_id: None })
+    let storage_class = object.storage_class().map(ObjectStorageClass::as_str).and_then(other_than_standard);
+    Ok(ListedObject { etag: object.e_tag().map(ETag::new), size, modified, key, version_id: None, storage_class })
+}
+
+/// A storage class as records keep it: nearly all objects have the same, which costs no memory so.
+pub(super) fn other_than_standard(class: &str) -> Option<String> {
+    (class != STANDARD && !class.is_empty()).then(|| class.to_owned())
 }
 
 pub(super) async fn uploads(client: &Client, bucket: &str, key: &str) -> Result<Vec<OpenUpload>, ServiceError> {

@@ -9,7 +9,7 @@ use migration_core::etag::ETag;
 use migration_core::ports::{ListPage, ListRequest};
 
 use super::encoding::version_id;
-use super::list::{Keys, of_bucket};
+use super::list::{Keys, of_bucket, other_than_standard};
 use crate::error::{Service, invalid_response, service_error};
 
 const LIST: &str = "list object versions";
@@ -84,7 +84,8 @@ fn listed(keys: Keys, version: &ObjectVersion) -> Result<ListedObject, ServiceEr
     let modified = version.last_modified().and_then(|time| time.to_millis().ok());
     let modified = modified.ok_or_else(|| missing("time of modification"))?;
     let etag = version.e_tag().map(ETag::new);
-    Ok(ListedObject { etag, size, modified, version_id: version_id(version.version_id()), key })
+    let storage_class = version.storage_class().and_then(|class| other_than_standard(class.as_str()));
+    Ok(ListedObject { etag, size, modified, version_id: version_id(version.version_id()), key, storage_class })
 }
 
 #[cfg(test)]

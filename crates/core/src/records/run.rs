@@ -109,7 +109,9 @@ pub struct ScanCounts {
     pub in_place_bytes: u64,
     /// Of `in_place`, those judged by size and time only.
     pub in_place_by_time: u64,
-    /// Source objects that the ignore list hides.
+    /// Of `in_place`, those judged by size only.
+    pub in_place_by_size: u64,
+    /// Source objects that the filters hide.
     pub ignored: u64,
     /// Source objects that can't be mapped; each has a failure record.
     pub failed: u64,
@@ -126,6 +128,7 @@ impl ScanCounts {
         self.in_place += other.in_place;
         self.in_place_bytes += other.in_place_bytes;
         self.in_place_by_time += other.in_place_by_time;
+        self.in_place_by_size += other.in_place_by_size;
         self.ignored += other.ignored;
         self.failed += other.failed;
         self.failed_bytes += other.failed_bytes;

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use migration_core::batch::{BatchLimits, Batcher};
-use migration_core::compare::{CompareContext, Evidence, ListedObject, Verdict, compare, compare_version};
+use migration_core::compare::{
+    CompareContext, Evidence, ListedObject, Verdict, compare, compare_checksums, compare_version,
+};
+use migration_core::config::Encryption;
 use migration_core::error::Side;
 use migration_core::ignore::IgnoreList;
 use migration_core::message::{Batch, BatchId, DestinationState, Entry, MESSAGE_VERSION};
 use migration_core::outcome::FailureClass;
 use migration_core::pair::MapKeyError;
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{Ledger, ObjectStore, Queue};
+use migration_core::ports::{Checksum, HeadRequest, Ledger, ObjectHead, ObjectStore, Queue};
 use migration_core::records::{self, FailureRecord, RunRecord, RunResult, ScanCounts};
 
 use super::SendError;
@@ -20,6 +23,7 @@ use super::records::Records;
 use super::run::Run;
 use super::versions::Versions;
 use crate::Process;
+use crate::gate::Access;
 use crate::outbox::Outbox;
 
 /// The last run before this one whose scan was complete.
@@ -56,7 +60,10 @@ impl<S, Q, L> Scanner<S, Q, L> {
     /// What comparisons need to know.
     fn context(&self) -> CompareContext {
         let last_complete_scan = self.last.as_ref().map(|last| last.started);
-        CompareContext { last_complete_scan, ..CompareContext::default() }
+        let config = &self.process.config;
+        // Under such keys the service gives ETags that look like digests of the content and are none.
+        let opaque_etags = matches!(config.write.encryption, Some(Encryption::Kms { .. } | Encryption::DualKms { .. }));
+        CompareContext { mode: config.compare, opaque_etags, last_complete_scan, ..CompareContext::default() }
     }
 
     /// What the last run could not move of a range, where it left anything.
@@ -104,7 +111,7 @@ pub(super) async fn scan_range<S: ObjectStore, Q: Queue, L: Ledger>(
     let mut scan = Scan::new(scanner, range);
     while let Some(object) = source.next().await? {
         let key = range.is_checkpoint_due().then(|| object.key.clone());
-        match scan.place(&object.key) {
+        match scan.place(&object) {
             Place::At(mapped) => {
                 let there = destination.find(&mapped).await?;
                 scan.compare(object, there).await?;
@@ -141,8 +148,10 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
         }
     }
 
-    fn place(&self, key: &str) -> Place {
-        if self.ignore.ignores(&self.range.pair.source_bucket, key) {
+    fn place(&self, object: &ListedObject) -> Place {
+        let ListedObject { key, size, modified, storage_class, .. } = object;
+        let kept = self.process.config.filter.keeps(*size, *modified, storage_class.as_deref());
+        if !kept || self.ignore.ignores(&self.range.pair.source_bucket, key) {
             return Place::Ignored;
         }
         self.range.pair.map_key(key).map_or_else(Place::Nowhere, Place::At)
@@ -185,14 +194,22 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
                 compare_version(&source, there.as_ref(), recorded, context)
             }
         };
+        let verdict = match (verdict, &there) {
+            (Verdict::AskForChecksums, Some(there)) => {
+                let checksums = self.checksums(&source, there).await?;
+                compare_checksums(&source, there, checksums, context)
+            }
+            (verdict, _) => verdict,
+        };
         match verdict {
             Verdict::InPlace(evidence) => {
                 self.counts.in_place += 1;
                 self.counts.in_place_bytes += source.size;
                 self.counts.in_place_by_time += u64::from(evidence == Evidence::SizeAndTime);
+                self.counts.in_place_by_size += u64::from(evidence == Evidence::Size);
                 Ok(())
             }
-            Verdict::Transfer(_) => {
+            Verdict::Transfer(_) | Verdict::AskForChecksums => {
                 let destination = there.map(|there| DestinationState { etag: there.etag });
                 let ListedObject { key, size, etag, version_id, .. } = source;
                 let entry = Entry { key, size, etag, version_id, destination, unlisted: false };
@@ -202,6 +219,28 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
                 Ok(())
             }
         }
+    }
+
+    /// The checksums that the services keep of what was listed; none of what has another content by now.
+    async fn checksums(
+        &self,
+        source: &ListedObject,
+        there: &ListedObject,
+    ) -> Result<(Option<Checksum>, Option<Checksum>), SendError> {
+        let (process, pair) = (self.process, &self.range.pair);
+        let ask = |bucket, key| HeadRequest { checksum: true, ..HeadRequest::new(bucket, key) };
+        let at_source = ask(&pair.source_bucket, &source.key);
+        let at_destination = ask(&pair.destination_bucket, &there.key);
+        let (at_source, at_destination) = tokio::try_join!(
+            process.source(Access::object(at_source.bucket, at_source.key), || process.ports.source.head(at_source)),
+            process.destination(Access::object(at_destination.bucket, at_destination.key), || {
+                process.ports.destination.head(at_destination)
+            }),
+        )?;
+        let of = |head: Option<ObjectHead>, listed: &ListedObject| {
+            head.filter(|head| head.etag == listed.etag && head.size == listed.size)?.checksum
+        };
+        Ok((of(at_source, source), of(at_destination, there)))
     }
 
     async fn send(&mut self, objects: Vec<Entry>) -> Result<(), SendError> {

@@ -18,7 +18,7 @@ const LOOKS: u32 = 5;
 /// What is wanted of the source at first.
 enum Begin {
     Move(Wanted),
-    /// It is gone, or another event will bring a newer version of it.
+    /// It is gone, the filters hide it, or another event will bring a newer version of it.
     Over,
 }
 
@@ -27,7 +27,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// sides, the destination first: what is then read from the source is not older than what is replaced.
     pub(super) async fn run(&self, errand: Errand<'_>, room: Room) -> Result<EntryOutcome, Halt> {
         let entry = errand.entry;
-        let Begin::Move(mut wanted) = self.begin_with(entry).await? else { return Ok(EntryOutcome::Gone) };
+        let Begin::Move(mut wanted) = self.begin_with(errand).await? else { return Ok(EntryOutcome::Gone) };
         let listed = Listed::of(entry);
         let mut condition = listed.condition();
         // For a large object the look costs nothing beside its parts, and saves them all where a duplicate of the
@@ -67,17 +67,22 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// What is wanted at first: what the message says, or the newest where it does not say enough, or where versions are
-    /// to be read before the copy.
-    async fn begin_with(&self, entry: &Entry) -> Result<Begin, Halt> {
+    /// to be read before the copy. An event does not say all that filters ask for: there the object is looked at.
+    async fn begin_with(&self, errand: Errand<'_>) -> Result<Begin, Halt> {
+        let (entry, filter) = (errand.entry, &self.process.config.filter);
+        let filtered = errand.batch.id.is_of_event() && !filter.is_default();
         let wanted = Wanted { size: entry.size, etag: entry.etag.clone(), version_id: entry.version_id.clone() };
         let pinned = entry.unlisted && entry.version_id.is_some();
         let update = self.process.config.versioning.update_version_id;
-        if !(update || pinned || (entry.unlisted && entry.etag.is_none())) {
+        if !(update || pinned || filtered || (entry.unlisted && entry.etag.is_none())) {
             return Ok(Begin::Move(wanted));
         }
         let Some(head) = self.look_at_source(false).await? else { return Ok(Begin::Over) };
         // An event of an older version: the newer one's own event is on its way, or was here.
         if pinned && head.version_id.is_some() && head.version_id != entry.version_id {
+            return Ok(Begin::Over);
+        }
+        if filtered && !filter.keeps(head.size, head.modified, head.attributes.storage_class.as_deref()) {
             return Ok(Begin::Over);
         }
         Ok(Begin::Move(Wanted { size: head.size, etag: head.etag, version_id: head.version_id }))

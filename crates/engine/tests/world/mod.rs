@@ -9,10 +9,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use migration_core::compare::CompareMode;
 use migration_core::config::{
     CONFIG_VERSION, Credentials, JobConfig, JobIdentity, LedgerConfig, Preserve, QueueConfig, S3Side, ServiceAccess,
     TransferMode, TransferSettings, Versioning, WriteSettings,
 };
+use migration_core::filter::ObjectFilter;
 use migration_core::ignore::IgnoreList;
 use migration_core::outcome::Losses;
 use migration_core::pair::{BucketPair, PrefixMode};
@@ -327,6 +329,8 @@ fn config() -> JobConfig {
         write: WriteSettings::default(),
         versioning: Versioning::default(),
         ignore: vec![],
+        filter: ObjectFilter::default(),
+        compare: CompareMode::Default,
         transfer: TransferSettings {
             part_size: PartSize::Fixed(ByteSize::mib(5)),
             multipart_threshold: ByteSize::mib(5),

@@ -81,5 +81,6 @@ fn listed(key: &str, object: &StoredObject) -> ListedObject {
         etag: Some(object.etag.clone()),
         modified: whole_seconds(object.modified),
         version_id: object.version_id.clone(),
+        storage_class: object.attributes.storage_class.clone(),
     }
 }

@@ -2,7 +2,7 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use migration_core::etag::ETag;
-use migration_core::ports::{ListRequest, ObjectStore};
+use migration_core::ports::{Attributes, ListRequest, ObjectStore, Tags, WriteCondition};
 
 use super::{StoreUnderTest, md5};
 use crate::conformance::report::CaseResult;
@@ -37,6 +37,17 @@ pub(super) async fn keys_come_in_byte_order<S: ObjectStore>(t: &StoreUnderTest<S
         ensure_eq!(object.etag, Some(ETag::of_content(&md5(b"x"))), "listed ETag of {:?}", object.key);
         ensure!(object.modified > 0, "{:?} is listed as modified at {}", object.key, object.modified);
     }
+    Ok(())
+}
+
+pub(super) async fn a_listing_tells_storage_classes<S: ObjectStore>(t: &StoreUnderTest<S>) -> CaseResult {
+    let of = |class: &str| Attributes { storage_class: Some(class.to_owned()), ..Attributes::default() };
+    for (key, class) in [("infrequent", "STANDARD_IA"), ("standard", "STANDARD")] {
+        t.put_with(key, "x", &of(class), &Tags::new(), &WriteCondition::Any).await?;
+    }
+    let objects = t.pages(t.list_request()).await?.concat();
+    let classes: Vec<_> = objects.iter().map(|object| object.storage_class.as_deref()).collect();
+    ensure_eq!(classes, [Some("STANDARD_IA"), None], "storage classes in a listing");
     Ok(())
 }
 

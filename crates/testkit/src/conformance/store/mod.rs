@@ -57,6 +57,7 @@ pub async fn store_suite<S: ObjectStore>(
             keys::what_is_missing_is_told_apart,
             listing::an_empty_bucket_lists_nothing,
             listing::keys_come_in_byte_order,
+            listing::a_listing_tells_storage_classes,
             listing::a_prefix_is_plain_text,
             listing::listing_starts_after_a_key,
             listing::a_page_has_no_more_keys_than_asked_for,
