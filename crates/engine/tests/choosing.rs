@@ -10,11 +10,12 @@ use bytes::Bytes;
 use md5::{Digest, Md5};
 use migration_core::compare::CompareMode;
 use migration_core::config::Encryption;
+use migration_core::error::ErrorClass;
 use migration_core::filter::ObjectFilter;
 use migration_core::message::{Batch, Message};
 use migration_core::ports::{Attributes, ObjectStore, PutRequest, Tags, WriteCondition};
 use migration_core::records::{RunResult, ScanCounts};
-use migration_testkit::Operation;
+use migration_testkit::{Fault, Operation};
 use world::{DESTINATION, SOURCE, World, content};
 
 /// Scans, and gives the keys to move with the numbers.
@@ -88,6 +89,15 @@ async fn checksums_are_asked_for_where_etags_say_nothing() {
     assert_eq!((counts.in_place, counts.in_place_by_time), (1, 1), "by time");
     let (_, counts) = scan(&large(CompareMode::ETag).await).await;
     assert_eq!((counts.in_place, counts.in_place_by_size), (1, 1), "by size");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_whose_checksum_is_refused_is_compared_without_and_stops_nothing() {
+    let world = large(CompareMode::Checksum).await;
+    let refused = |c: &migration_testkit::Call| c.operation == Operation::HeadObject && c.subject.contains('x');
+    world.plan.when(refused, Fault::Fail(ErrorClass::AccessDenied), 1_000);
+    let (keys, counts) = scan(&world).await;
+    assert_eq!((keys.as_slice(), counts.in_place, counts.in_place_by_time), (&["y".to_owned()][..], 1, 1));
 }
 
 #[tokio::test(start_paused = true)]

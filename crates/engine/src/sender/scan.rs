@@ -22,9 +22,9 @@ use super::range::OpenRange;
 use super::records::Records;
 use super::run::Run;
 use super::versions::Versions;
-use crate::Process;
 use crate::gate::Access;
 use crate::outbox::Outbox;
+use crate::{Interruption, Process};
 
 /// The last run before this one whose scan was complete.
 pub(super) async fn last_scanned<S: ObjectStore, Q: Queue, L: Ledger>(
@@ -231,16 +231,13 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
         let ask = |bucket, key| HeadRequest { checksum: true, ..HeadRequest::new(bucket, key) };
         let at_source = ask(&pair.source_bucket, &source.key);
         let at_destination = ask(&pair.destination_bucket, &there.key);
-        let (at_source, at_destination) = tokio::try_join!(
+        let (at_source, at_destination) = tokio::join!(
             process.source(Access::object(at_source.bucket, at_source.key), || process.ports.source.head(at_source)),
             process.destination(Access::object(at_destination.bucket, at_destination.key), || {
                 process.ports.destination.head(at_destination)
             }),
-        )?;
-        let of = |head: Option<ObjectHead>, listed: &ListedObject| {
-            head.filter(|head| head.etag == listed.etag && head.size == listed.size)?.checksum
-        };
-        Ok((of(at_source, source), of(at_destination, there)))
+        );
+        Ok((checksum_of(at_source, source)?, checksum_of(at_destination, there)?))
     }
 
     async fn send(&mut self, objects: Vec<Entry>) -> Result<(), SendError> {
@@ -266,5 +263,20 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
             self.send(rest).await?;
         }
         Ok(self.outbox.flush(self.process).await?)
+    }
+}
+
+/// The checksum that a look at an object showed; none of what has another content than the one listed. Where this object
+/// alone is refused nothing is known of its content, and the others go on.
+fn checksum_of(
+    head: Result<Option<ObjectHead>, Interruption>,
+    listed: &ListedObject,
+) -> Result<Option<Checksum>, Interruption> {
+    match head {
+        Ok(head) => {
+            Ok(head.filter(|head| head.etag == listed.etag && head.size == listed.size).and_then(|h| h.checksum))
+        }
+        Err(Interruption::Service(error)) if !error.is_retryable() => Ok(None),
+        Err(error) => Err(error),
     }
 }
