@@ -67,10 +67,10 @@ async fn large(compare: CompareMode) -> World {
     for (key, seed) in [("x", 1), ("y", 2)] {
         world.source.insert(SOURCE, key, content((11 << 20) + 3, seed));
     }
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     world.send("job-0").await.unwrap();
     assert_eq!(world.work_until_over("job-0").await.result, RunResult::Complete);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     world.destination.insert(DESTINATION, "y", content((11 << 20) + 3, 9));
     world
 }
@@ -111,7 +111,7 @@ async fn etags_of_copies_under_a_key_of_kms_are_no_digests() {
         let mut world = World::tiny();
         world.config.write.encryption = encryption;
         world.source.insert(SOURCE, "k", content(50, 1));
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         // What the service shows as its ETag is 32 hexadecimal digits there too.
         world.destination.insert(DESTINATION, "k", content(50, 2));
         let (keys, counts) = scan(&world).await;
@@ -129,6 +129,9 @@ async fn put(world: &World, key: &str, len: usize, class: Option<&str>) {
     world.source.put(put).await.unwrap();
 }
 
+/// A filter, by the time before which the first object was written.
+type Make = fn(i64) -> ObjectFilter;
+
 #[tokio::test(start_paused = true)]
 async fn filters_hide_objects_by_size_time_and_class() {
     let build = || async {
@@ -142,7 +145,6 @@ async fn filters_hide_objects_by_size_time_and_class() {
         (world, noon)
     };
     let all = ObjectFilter::default;
-    type Make = fn(i64) -> ObjectFilter;
     let rows: [(Make, &[&str]); 5] = [
         (|_| ObjectFilter { min_size: Some(1), ..ObjectFilter::default() }, &["early", "infrequent", "long"]),
         (|_| ObjectFilter { max_size: Some(50), ..ObjectFilter::default() }, &["early", "empty", "infrequent"]),
