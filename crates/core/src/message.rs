@@ -89,6 +89,9 @@ pub struct DestinationState {
 #[serde(transparent)]
 pub struct BatchId(String);
 
+/// What the ids of the batches of events start with.
+const OF_EVENT: &str = "foreign/event/";
+
 impl BatchId {
     /// The id of a batch that a sender makes.
     pub fn new(range: u32, epoch: u32, index: u64) -> Self {
@@ -103,7 +106,7 @@ impl BatchId {
 
     /// Whether it is that of an object that an event of S3 named.
     pub fn is_of_event(&self) -> bool {
-        self.0.starts_with("foreign/event/")
+        self.0.starts_with(OF_EVENT)
     }
 
     /// What the ids of all batches of one range and epoch, and of their remainders, start with.
@@ -111,9 +114,14 @@ impl BatchId {
         format!("{range:06}/{epoch:04}/")
     }
 
-    /// The id of a batch that is made of what did not come from a scan: `what` names it for ever.
-    fn of_foreign(what: &str) -> Self {
-        Self(format!("foreign/{what}"))
+    /// The id of the batch of a predecessor's job, by the queue's id of its message.
+    fn of_job(message_id: &str) -> Self {
+        Self(format!("foreign/job/{message_id}"))
+    }
+
+    /// The id of the batch of an object that an event of S3 named; `name` is the event's for ever.
+    fn of_event(name: &str) -> Self {
+        Self(format!("{OF_EVENT}{name}"))
     }
 
     /// The text.

@@ -6,14 +6,12 @@ mod world;
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use md5::{Digest, Md5};
 use migration_core::compare::CompareMode;
 use migration_core::config::Encryption;
 use migration_core::error::ErrorClass;
 use migration_core::filter::ObjectFilter;
 use migration_core::message::{Batch, Message};
-use migration_core::ports::{Attributes, ObjectStore, PutRequest, Tags, WriteCondition};
+use migration_core::ports::{Attributes, Clock, Tags};
 use migration_core::records::{RunResult, ScanCounts};
 use migration_testkit::{Fault, Operation};
 use world::{DESTINATION, SOURCE, World, content};
@@ -119,14 +117,9 @@ async fn etags_of_copies_under_a_key_of_kms_are_no_digests() {
     }
 }
 
-async fn put(world: &World, key: &str, len: usize, class: Option<&str>) {
-    let body = Bytes::from(content(len, 1));
-    let md5 = Md5::digest(&body).into();
+fn put(world: &World, key: &str, len: usize, class: Option<&str>) {
     let attributes = Attributes { storage_class: class.map(str::to_owned), ..Attributes::default() };
-    let (tags, condition) = (Tags::new(), WriteCondition::Any);
-    let put =
-        PutRequest { bucket: SOURCE, key, body, md5, attributes: &attributes, tags: &tags, condition: &condition };
-    world.source.put(put).await.unwrap();
+    world.source.insert_with(SOURCE, key, content(len, 1), &attributes, &Tags::new());
 }
 
 /// A filter, by the time before which the first object was written.
@@ -136,12 +129,12 @@ type Make = fn(i64) -> ObjectFilter;
 async fn filters_hide_objects_by_size_time_and_class() {
     let build = || async {
         let world = World::tiny();
-        put(&world, "early", 50, None).await;
+        put(&world, "early", 50, None);
         tokio::time::sleep(Duration::from_secs(100)).await;
-        let noon = migration_core::ports::Clock::now(&world.clock);
-        put(&world, "empty", 0, None).await;
-        put(&world, "infrequent", 50, Some("STANDARD_IA")).await;
-        put(&world, "long", 60, None).await;
+        let noon = world.clock.now();
+        put(&world, "empty", 0, None);
+        put(&world, "infrequent", 50, Some("STANDARD_IA"));
+        put(&world, "long", 60, None);
         (world, noon)
     };
     let all = ObjectFilter::default;

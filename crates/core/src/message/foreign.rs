@@ -54,7 +54,7 @@ pub fn batch_of_job(
     })?;
     let version_id = found.version_id.clone().filter(|id| id != "null" && !id.is_empty());
     let entry = unlisted(&found.source_key, found.size, None, version_id);
-    Ok(batch(job, BatchId::of_foreign(&format!("job/{message_id}")), pair, entry, now))
+    Ok(batch(job, BatchId::of_job(message_id), pair, entry, now))
 }
 
 /// The batches of a notification: one for each object that was written and each pair that its bucket and key match,
@@ -82,7 +82,7 @@ pub fn batches_of_events(
         for pair in pairs.iter().filter(matches) {
             let entry =
                 unlisted(&event.key, event.size.unwrap_or_default(), event.etag.clone(), event.version_id.clone());
-            batches.push(batch(job, BatchId::of_foreign(&event_name(event, pair)), pair, entry, now));
+            batches.push(batch(job, BatchId::of_event(&event_name(event, pair)), pair, entry, now));
         }
     }
     batches
@@ -114,7 +114,7 @@ fn event_name(event: &ObjectEvent, pair: &BucketPair) -> String {
         hash.update(text.len().to_be_bytes());
         hash.update(text);
     }
-    format!("event/{}", hex::encode(&hash.finalize()[..16]))
+    hex::encode(&hash.finalize()[..16])
 }
 
 #[cfg(test)]

@@ -181,26 +181,7 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
     }
 
     async fn compare(&mut self, source: ListedObject, there: Option<ListedObject>) -> Result<(), SendError> {
-        let failed_last = match &mut self.failed_last {
-            Some(failures) => failures.of(self.process, &source.key).await?.is_some(),
-            None => false,
-        };
-        let context = CompareContext { failed_last, ..self.context };
-        let verdict = match &mut self.versions {
-            None => compare(&source, there.as_ref(), context),
-            Some(versions) => {
-                let record = versions.of(self.process, &source.key).await?;
-                let recorded = record.and_then(|record| record.version_id.as_deref());
-                compare_version(&source, there.as_ref(), recorded, context)
-            }
-        };
-        let verdict = match (verdict, &there) {
-            (Verdict::AskForChecksums, Some(there)) => {
-                let checksums = self.checksums(&source, there).await?;
-                compare_checksums(&source, there, checksums, context)
-            }
-            (verdict, _) => verdict,
-        };
+        let verdict = self.verdict(&source, there.as_ref()).await?;
         match verdict {
             Verdict::InPlace(evidence) => {
                 self.counts.in_place += 1;
@@ -219,6 +200,26 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
                 Ok(())
             }
         }
+    }
+
+    /// What both sides say of an object, after all that has to be asked for.
+    async fn verdict(&mut self, source: &ListedObject, there: Option<&ListedObject>) -> Result<Verdict, SendError> {
+        let failed_last = match &mut self.failed_last {
+            Some(failures) => failures.of(self.process, &source.key).await?.is_some(),
+            None => false,
+        };
+        let context = CompareContext { failed_last, ..self.context };
+        let verdict = match &mut self.versions {
+            None => compare(source, there, context),
+            Some(versions) => {
+                let record = versions.of(self.process, &source.key).await?;
+                let recorded = record.and_then(|record| record.version_id.as_deref());
+                compare_version(source, there, recorded, context)
+            }
+        };
+        let (Verdict::AskForChecksums, Some(there)) = (verdict, there) else { return Ok(verdict) };
+        let checksums = self.checksums(source, there).await?;
+        Ok(compare_checksums(source, there, checksums, context))
     }
 
     /// The checksums that the services keep of what was listed; none of what has another content by now.
