@@ -10,7 +10,7 @@ CLUSTER := bash kind-tests/cluster/cluster.sh
 CARGO_FLAGS := --release --workspace --locked
 export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 
-.PHONY: help setup build lint unit planted generate check-generated images test smoke e2e wire scan-bench demo-cluster demo-clean
+.PHONY: help setup build lint unit planted generate check-generated images test smoke e2e wire scan-bench scan-peers demo-cluster demo-clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,10 @@ wire: build ## The programs on real services and on a bad wire, written to kind-
 
 scan-bench: setup ## What a scan of 10 million keys costs, written to bench/SCAN.md (HUGE=1: and of 100 million)
 	cargo test $(CARGO_FLAGS) --bench scan -- $(if $(HUGE),huge) | tee bench/SCAN.md
+
+scan-peers: build ## Finding the differences of a million keys, here and with peers, written to bench/PEERS.md (KEYS=n: of so many)
+	"$$(bash kind-tests/services/venv.sh)/bin/python" bench/peers/peers.py $(if $(KEYS),--keys $(KEYS)) \
+		--programs "$$CARGO_TARGET_DIR/release" --write bench/PEERS.md
 
 demo-cluster: build ## From nothing to a finished migration of real files on a cluster of this machine
 	bash scripts/install.sh

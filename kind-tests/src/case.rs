@@ -112,6 +112,15 @@ impl Case {
         Ok(())
     }
 
+    /// Lets the job delete at the destination.
+    pub async fn allow_deletions(&mut self) -> anyhow::Result<()> {
+        let name = format!("{}-mirror", self.namespace);
+        let key = services::create_user(Side::Destination, &name, &services::mirror_policy(&self.destination))?;
+        self.put_keys("destination-keys", &key).await?;
+        self.destination_key = Some(key);
+        Ok(())
+    }
+
     /// Writes a Secret with a key.
     pub async fn put_keys(&self, name: &str, key: &AccessKey) -> anyhow::Result<()> {
         self.put_secret(name, &[("AWS_ACCESS_KEY_ID", &key.id), ("AWS_SECRET_ACCESS_KEY", &key.secret)]).await

@@ -262,18 +262,17 @@ pub fn source_policy(bucket: &str) -> serde_json::Value {
 
 /// What a job may do at its destination: write one bucket, and not delete there.
 pub fn destination_policy(bucket: &str) -> serde_json::Value {
-    policy(
-        bucket,
-        &["s3:ListBucket", "s3:ListBucketMultipartUploads"],
-        &[
-            "s3:GetObject",
-            "s3:PutObject",
-            "s3:PutObjectTagging",
-            "s3:AbortMultipartUpload",
-            "s3:ListMultipartUploadParts",
-        ],
-    )
+    policy(bucket, OF_DESTINATION, WRITES)
 }
+
+/// What a job that mirrors may do at its destination.
+pub fn mirror_policy(bucket: &str) -> serde_json::Value {
+    policy(bucket, OF_DESTINATION, &[WRITES, &["s3:DeleteObject"]].concat())
+}
+
+const OF_DESTINATION: &[&str] = &["s3:ListBucket", "s3:ListBucketMultipartUploads"];
+const WRITES: &[&str] =
+    &["s3:GetObject", "s3:PutObject", "s3:PutObjectTagging", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"];
 
 /// What a job may do with queues and tables.
 pub fn control_policy() -> serde_json::Value {

@@ -1,7 +1,7 @@
 //! The long tests: `make e2e` brings up what they need.
 
 use kind_tests::case::run;
-use kind_tests::cases::{admission, credentials, deletion, killing, moving, prerequisites};
+use kind_tests::cases::{admission, checking, credentials, deletion, killing, moving, prerequisites};
 use kind_tests::tree::FULL;
 
 #[tokio::test]
@@ -92,4 +92,10 @@ async fn n_retain() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn o_no_keys_left() -> anyhow::Result<()> {
     run("deleted without its Secret", deletion::ends_without_keys).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn p_verified_mirror() -> anyhow::Result<()> {
+    run("mirrored and verified", checking::verified_mirror).await
 }

@@ -2,7 +2,7 @@
 //! and the chart that `make test` brings up, and run only when they are asked for.
 
 use kind_tests::case::run;
-use kind_tests::cases::{admission, credentials, moving};
+use kind_tests::cases::{admission, checking, credentials, moving};
 use kind_tests::tree::SMALL;
 
 #[tokio::test]
@@ -27,4 +27,10 @@ async fn small_tree() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make test"]
 async fn wrong_keys() -> anyhow::Result<()> {
     run("wrong keys from the start", credentials::wrong_from_the_start).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make test"]
+async fn verified_mirror() -> anyhow::Result<()> {
+    run("mirrored and verified", checking::verified_mirror).await
 }

@@ -1,13 +1,19 @@
 //! The programs by themselves on real services and on a bad wire: `make wire` brings up what they need.
 
 use kind_tests::wire::case::run;
-use kind_tests::wire::cases::{bad_wire, large, overwritten, requests};
+use kind_tests::wire::cases::{bad_wire, large, overwritten, plan, requests};
 use kind_tests::wire::services::Kind::{MiniStack, Minio, VersityGw};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the servers of make wire"]
 async fn requests_counted() -> anyhow::Result<()> {
     run("requests_counted", (Minio, VersityGw), requests::requests_counted).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the servers of make wire"]
+async fn plan_is_what_the_run_does() -> anyhow::Result<()> {
+    run("plan_is_what_the_run_does", (MiniStack, MiniStack), plan::plan_is_what_the_run_does).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

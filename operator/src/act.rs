@@ -4,6 +4,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt};
 use migration_api::status::MigrationJobStatus;
+use migration_api::verify::VerifyMode;
 use migration_api::{MigrationJob, reasons};
 use migration_core::ports::{Condition, Item, Ledger, Write, WriteError};
 use migration_core::records;
@@ -14,12 +15,14 @@ use crate::build;
 use crate::context::{Context, Memory};
 use crate::dead_letters::{self, Look};
 use crate::dereference::Found;
+use crate::dereference::cluster::SendJob;
 use crate::dereference::ledger::{self, LedgerView};
 use crate::dereference::services::Services;
 use crate::problem::Problem;
-use crate::reconcile::ReconcileError;
+use crate::reconcile::{ReconcileError, verification};
 use crate::runs::{self, StartInput};
 use crate::validate::ValidatedJob;
+use crate::verification::State;
 
 /// Ends and starts runs, holds Jobs back, nudges pods. Says whether a run is asked for that could not be started.
 pub async fn act(
@@ -33,6 +36,7 @@ pub async fn act(
     let namespace = job.namespace().unwrap_or_default();
     let jobs = Api::<Job>::namespaced(context.client.clone(), &namespace);
     apply::suspend_jobs(&jobs, &found.cluster.jobs, job.spec.suspend).await?;
+    apply::suspend_jobs(&jobs, &found.cluster.verifiers, job.spec.suspend).await?;
     if let Some(version) = &found.secrets.version {
         let pods = Api::<Pod>::namespaced(context.client.clone(), &namespace);
         apply::nudge_pods(&pods, &found.cluster.pods, version).await?;
@@ -43,7 +47,33 @@ pub async fn act(
     }
     (old.runs_started, old.last_manual_run) =
         runs::made_before(&job.name_any(), &found.cluster.jobs, old.runs_started, old.last_manual_run.take());
-    start_run(job, old, validated, found, &jobs, context.now()).await
+    let due = start_run(job, old, validated, found, &jobs, context.now()).await?;
+    if !due {
+        start_verification(job, validated, found, &jobs).await?;
+    }
+    Ok(due)
+}
+
+/// Starts the verification of the last run where it is due. A run that is on its way is the better use of the sources.
+async fn start_verification(
+    job: &MigrationJob,
+    validated: Option<&ValidatedJob>,
+    found: &mut Found,
+    jobs: &Api<Job>,
+) -> Result<(), ReconcileError> {
+    let Some(validated) = validated.filter(|_| found.missing.is_empty() && !job.spec.suspend) else { return Ok(()) };
+    if found.cluster.jobs.iter().any(SendJob::is_unfinished) || verification(job, found) != State::Due {
+        return Ok(());
+    }
+    let last = found.ledger.as_ref().and_then(|view| view.run.as_ref()).map(|run| run.record.run.clone());
+    let run = last.unwrap_or_default();
+    match apply::job(jobs, &build::verify::build(validated, &run)).await {
+        Err(error) if error.is_refusal() => {
+            found.missing.push(Problem::new(reasons::APPLY_FAILED, error.to_string()));
+        }
+        made => info!(job = job.name_any(), run, made = ?made?, "verification started"),
+    }
+    Ok(())
 }
 
 /// Starts a run where one is due. Says whether one is asked for that sends nothing yet.
@@ -102,7 +132,7 @@ async fn drain_dead_letters(
             memory.look = Some(Look { depth: depth.dead_letters, at: now });
             if ended > 0 {
                 warn!(job = job.name_any(), ended, "batches among the dead letters became failures");
-                reread(&uid, services, found, now).await;
+                reread(job, services, found, now).await;
             }
         }
         Err(error) => warn!(job = job.name_any(), %error, "dead letters are looked at again"),
@@ -126,15 +156,16 @@ async fn end_run(
     let item = Item::of(records::run_key(&uid, &record.run), &record).expiring(now + records::RETENTION_MS);
     match services.ledger.write(&[Write::Put { item, condition: Condition::Revision(before) }]).await {
         Ok(()) | Err(WriteError::Condition) => {
-            reread(&uid, services, found, now).await;
+            reread(job, services, found, now).await;
             Ok(())
         }
         Err(error) => Err(ReconcileError::End(error)),
     }
 }
 
-async fn reread(uid: &str, services: &Services, found: &mut Found, now: i64) {
-    match ledger::read(&services.ledger, uid, None, now).await {
+async fn reread(job: &MigrationJob, services: &Services, found: &mut Found, now: i64) {
+    let verify = job.spec.verify.mode == VerifyMode::Full;
+    match ledger::read(&services.ledger, &job.uid().unwrap_or_default(), None, verify, now).await {
         Ok(view) => found.ledger = Some(view),
         Err(error) => warn!(%error, "the ledger is read again with the next look"),
     }

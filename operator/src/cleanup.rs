@@ -137,7 +137,7 @@ impl Going<'_> {
             }
         };
         let external = services::external_of(wanted, self.job.status.as_ref().and_then(|s| s.resources.as_ref()));
-        let validated = match validate::validate(self.job, &external, &self.context.worker_image) {
+        let validated = match validate::validate(self.job, &external, &[], &self.context.worker_image) {
             Ok(validated) => validated,
             Err(error) => {
                 self.warn("UploadsLeft", format!("{left} uploads at the destination are left: {error}")).await;

@@ -35,14 +35,25 @@ pub struct Context {
 pub struct Memory {
     /// Queue and table, as they were found.
     pub services: Option<Arc<Services>>,
-    /// The job as it was validated, with the generation and the queue and table that it was validated for.
-    pub validated: Option<(Option<i64>, External, Arc<ValidatedJob>)>,
+    /// The job as it was validated, and for what.
+    pub validated: Option<(ValidatedFor, Arc<ValidatedJob>)>,
     /// What was applied.
     pub applied: Applied,
     /// Since when fewer workers have sufficed, in milliseconds since 1970.
     pub fewer_since: Option<i64>,
     /// The last look at the dead letters.
     pub look: Option<Look>,
+}
+
+/// What a job was validated for: where all of it is as it was, the outcome is too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidatedFor {
+    /// metadata.generation.
+    pub generation: Option<i64>,
+    /// Queue and table.
+    pub external: External,
+    /// Patterns of the ignore list that stand in a `ConfigMap`.
+    pub patterns: Vec<String>,
 }
 
 impl Context {

@@ -163,6 +163,7 @@ mod tests {
             failed: 3,
             skipped: 4,
             not_preserved: None,
+            extraneous: None,
             message: Some("ScanFailed: no".into()),
         });
         assert_eq!(reasons_of(&status(Phase::Complete, None, 0), &live), ["RunStarted"]);

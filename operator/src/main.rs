@@ -23,6 +23,7 @@ mod runs;
 mod scaling;
 mod status;
 mod validate;
+mod verification;
 
 use std::process::ExitCode;
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use sha2::{Digest, Sha256};
+
 /// Field manager of what is applied.
 pub const MANAGER: &str = "s3-migration-operator";
 /// Field manager of the number of workers alone: the main apply never speaks of it.
@@ -34,7 +36,9 @@ pub enum Component {
     Worker,
     /// Lists and sends; also what aborts uploads at the end.
     Jobsender,
-    /// The configuration of both.
+    /// Looks at both sides once more after a run.
+    Verifier,
+    /// The configuration of all.
     Config,
 }
 
@@ -44,6 +48,7 @@ impl Component {
         match self {
             Self::Worker => "worker",
             Self::Jobsender => "jobsender",
+            Self::Verifier => "verifier",
             Self::Config => "config",
         }
     }
@@ -96,6 +101,12 @@ pub fn worker(job: &str) -> String {
 /// The Job, and its `ConfigMap`, that abort what is left of uploads when the resource goes.
 pub fn abort(job: &str) -> String {
     format!("{job}-abort-uploads")
+}
+
+/// The Job that verifies a run. The run's id is too long to stand in a name.
+pub fn verify(job: &str, run: &str) -> String {
+    let hash = hex::encode(Sha256::digest(run));
+    format!("{job}-verify-{}", hash.get(..8).unwrap_or_default())
 }
 
 /// Queue and table. The UID makes it this resource's own; the name is for people and is cut where it would be too long.

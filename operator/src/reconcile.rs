@@ -16,7 +16,7 @@ use tracing::info;
 use crate::act;
 use crate::apply::{self, ApplyError};
 use crate::build;
-use crate::context::{Context, Memory};
+use crate::context::{Context, Memory, ValidatedFor};
 use crate::dereference::cluster::{self, Cluster};
 use crate::dereference::{self, Found};
 use crate::events;
@@ -26,6 +26,7 @@ use crate::runs;
 use crate::scaling;
 use crate::status::{self, Seen};
 use crate::validate::{self, ValidatedJob};
+use crate::verification;
 
 /// How soon a job is looked at again while something moves, or should.
 const SOON: Duration = Duration::from_secs(5);
@@ -79,17 +80,21 @@ fn validate(
     context: &Context,
     memory: &mut Memory,
 ) -> Option<Arc<ValidatedJob>> {
-    let external = &found.services.as_ref()?.external;
-    if let Some((generation, before, validated)) = &memory.validated
-        && *generation == job.metadata.generation
-        && before == external
+    // A list that can't be read is no empty list: what was built with it stays.
+    if found.missing.iter().any(|problem| problem.reason == reasons::CONFIG_MAP_MISSING) {
+        return None;
+    }
+    let external = found.services.as_ref()?.external.clone();
+    let wanted = ValidatedFor { generation: job.metadata.generation, external, patterns: found.patterns.clone() };
+    if let Some((before, validated)) = &memory.validated
+        && *before == wanted
     {
         return Some(validated.clone());
     }
-    match validate::validate(job, external, &context.worker_image) {
+    match validate::validate(job, &wanted.external, &wanted.patterns, &context.worker_image) {
         Ok(validated) => {
             let validated = Arc::new(validated);
-            memory.validated = Some((job.metadata.generation, external.clone(), validated.clone()));
+            memory.validated = Some((wanted, validated.clone()));
             Some(validated)
         }
         Err(error) => {
@@ -171,12 +176,21 @@ fn compute_status(
         depth: found.depth,
         ledger: view,
         jobs: &found.cluster.jobs,
+        verification: &verification(job, found),
         workers,
         started: (old.runs_started, old.last_manual_run.as_deref()),
         start_due,
         now,
     };
     status::compute(old, &seen)
+}
+
+/// How far the verification of the last run is.
+pub fn verification(job: &MigrationJob, found: &Found) -> verification::State {
+    let view = found.ledger.as_ref();
+    let last = view.and_then(|view| view.run.as_ref()).map(|run| &run.record);
+    let recorded = view.and_then(|view| view.verification.as_ref());
+    verification::state(job.spec.verify.mode, &job.name_any(), last, recorded, &found.cluster.verifiers)
 }
 
 /// Writes the status where it changed, and tells of what changed. An operator that is ended in between tells nothing,
@@ -221,7 +235,7 @@ fn next_look(
         || start_due
         || waiting
         || workers.desired > least_workers
-        || cluster.jobs.iter().any(cluster::SendJob::is_unfinished);
+        || cluster.jobs.iter().chain(&cluster.verifiers).any(cluster::SendJob::is_unfinished);
     if degraded || (live && !suspended) { SOON } else { IDLE }
 }
 

@@ -4,15 +4,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use migration_core::ignore::IgnoreList;
 use migration_core::size;
 use migration_engine::heartbeat;
-use migration_engine::sender::{self, SendError, SendOutcome, SenderName};
+use migration_engine::sender::{self, Purpose, SendError, SendOutcome, SenderName};
 use migration_engine::uploads::{self, AbortError, AbortReport};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::boot::{self, AwsProcess, Common};
+use crate::plan::{self, PlanArgs};
 use crate::termination;
+use crate::verify::{self, VerifyArgs};
 
 /// Compares both sides of a job and sends what differs to its queue.
 #[derive(Debug, Parser)]
@@ -24,20 +27,25 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Scan both sides and send batches of what differs.
     Send,
+    /// Say what a run would do and cost, without doing it.
+    Plan(PlanArgs),
+    /// Look at both sides after a run: what is missing, different or extra. Fails where the copy is not whole.
+    Verify(VerifyArgs),
     /// Abort every multipart upload that the ledger has of this job.
     AbortUploads,
 }
 
-/// Runs the program. Exit code 1 = failed, may be tried again; 2 = the configuration can't be used.
+/// Runs the program. Exit code 1 = failed, may be tried again; 2 = the configuration can't be used; 3 = verified, and the
+/// copy is not whole.
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.common.start_logging();
     let (process, ignore) = match boot::boot(&cli.common).await {
-        Ok((process, ignore)) => (Arc::new(process), ignore),
+        Ok(booted) => booted,
         Err(error) => {
             error!(%error, "the jobsender can't start");
             termination::write("ConfigInvalid", &error.to_string());
@@ -45,26 +53,48 @@ pub async fn main() -> ExitCode {
         }
     };
     boot::stop_on_signals(&process.stop);
+    let end = match cli.command {
+        Command::Send => report_send(send(process, &ignore, &cli.common, &Purpose::default()).await),
+        Command::Plan(args) => plan::plan(process, &ignore, &args).await,
+        Command::Verify(args) => verify::verify(process, &ignore, &cli.common, &args).await,
+        Command::AbortUploads => {
+            let process = Arc::new(process);
+            report_abort(with_heartbeat(&process, uploads::abort_all(&process)).await)
+        }
+    };
+    termination::write(end.reason, &end.message);
+    if end.code == 0 {
+        info!(reason = end.reason, message = end.message, "ended");
+    } else {
+        error!(reason = end.reason, message = end.message, "failed");
+    }
+    ExitCode::from(end.code)
+}
+
+/// Scans both sides as a run, and sends what differs.
+pub(crate) async fn send(
+    process: AwsProcess,
+    ignore: &IgnoreList,
+    common: &Common,
+    purpose: &Purpose,
+) -> Result<SendOutcome, SendError> {
+    let process = Arc::new(process);
+    let name = sender_name(common, &process);
+    with_heartbeat(&process, sender::send_for(process.clone(), ignore, &name, purpose)).await
+}
+
+/// Does a work and tells the ledger meanwhile that it is done.
+async fn with_heartbeat<T>(process: &Arc<AwsProcess>, work: impl Future<Output = T>) -> T {
     let beats = CancellationToken::new();
     let beating = tokio::spawn({
         let (process, beats) = (process.clone(), beats.clone());
         async move { heartbeat::beat(&process, beats).await }
     });
-    let end = match cli.command {
-        Command::Send => report_send(sender::send(process.clone(), &ignore, &sender_name(&cli.common, &process)).await),
-        Command::AbortUploads => report_abort(uploads::abort_all(&process).await),
-    };
+    let done = work.await;
     beats.cancel();
     // It holds nothing that could be lost: a panic in it has been printed.
     let _ = beating.await;
-    termination::write(end.reason, &end.message);
-    if end.failed {
-        error!(reason = end.reason, message = end.message, "failed");
-        ExitCode::FAILURE
-    } else {
-        info!(reason = end.reason, message = end.message, "ended");
-        ExitCode::SUCCESS
-    }
+    done
 }
 
 fn sender_name(common: &Common, process: &AwsProcess) -> SenderName {
@@ -76,14 +106,17 @@ fn sender_name(common: &Common, process: &AwsProcess) -> SenderName {
 }
 
 /// How the program ends.
-struct End {
-    reason: &'static str,
-    message: String,
-    failed: bool,
+pub(crate) struct End {
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    pub(crate) code: u8,
 }
 
-fn report_send(result: Result<SendOutcome, SendError>) -> End {
-    let (reason, message, failed) = match result {
+/// Exit code of what may be tried again.
+pub(crate) const FAILED: u8 = 1;
+
+pub(crate) fn report_send(result: Result<SendOutcome, SendError>) -> End {
+    let (reason, message, code) = match result {
         Ok(SendOutcome::Sent { run, counts }) => {
             let message = format!(
                 "run {run}: {} objects of {} sent in {} batches; {} in place, {} ignored, {} failed",
@@ -94,21 +127,21 @@ fn report_send(result: Result<SendOutcome, SendError>) -> End {
                 counts.ignored,
                 counts.failed
             );
-            ("Sent", message, false)
+            ("Sent", message, 0)
         }
-        Ok(SendOutcome::AlreadySent { run }) => ("AlreadySent", format!("run {run} was sent before"), false),
+        Ok(SendOutcome::AlreadySent { run }) => ("AlreadySent", format!("run {run} was sent before"), 0),
         Ok(SendOutcome::RunIsLive { run }) => {
-            ("RunIsLive", format!("run {run} is not over; the next one starts after it"), false)
+            ("RunIsLive", format!("run {run} is not over; the next one starts after it"), 0)
         }
-        Err(error) => ("ScanFailed", error.to_string(), true),
+        Err(error) => ("ScanFailed", error.to_string(), FAILED),
     };
-    End { reason, message, failed }
+    End { reason, message, code }
 }
 
 fn report_abort(result: Result<AbortReport, AbortError>) -> End {
     match result {
         Ok(report) if report.left.is_empty() => {
-            End { reason: "UploadsAborted", message: format!("{} uploads aborted", report.aborted), failed: false }
+            End { reason: "UploadsAborted", message: format!("{} uploads aborted", report.aborted), code: 0 }
         }
         Ok(report) => {
             let (bucket, key) = report.left.first().cloned().unwrap_or_default();
@@ -117,8 +150,8 @@ fn report_abort(result: Result<AbortReport, AbortError>) -> End {
                 report.aborted,
                 report.left.len()
             );
-            End { reason: "UploadsLeft", message, failed: true }
+            End { reason: "UploadsLeft", message, code: FAILED }
         }
-        Err(error) => End { reason: "UploadsLeft", message: error.to_string(), failed: true },
+        Err(error) => End { reason: "UploadsLeft", message: error.to_string(), code: FAILED },
     }
 }

@@ -1,6 +1,9 @@
 //! The programs `worker` and `jobsender`: they read the job's configuration, wire the engine to AWS, and end well.
 
 pub mod boot;
+mod findings;
 pub mod jobsender;
+mod plan;
 pub mod termination;
+mod verify;
 pub mod worker;

@@ -8,12 +8,14 @@
 
 pub mod buckets;
 pub mod crd;
+pub mod filters;
 pub mod pods;
 pub mod reasons;
 pub mod services;
 pub mod spec;
 pub mod status;
 pub mod transfer;
+pub mod verify;
 
 pub use crd::crd;
 pub use spec::{MigrationJob, MigrationJobSpec};

@@ -8,6 +8,8 @@ pub const PROGRESSING: &str = "Progressing";
 pub const DEGRADED: &str = "Degraded";
 /// The last run ended with every object in place, and no other is under way.
 pub const COMPLETE: &str = "Complete";
+/// The last run was verified, and the copy is whole.
+pub const VERIFIED: &str = "Verified";
 /// The job is suspended.
 pub const SUSPENDED: &str = "Suspended";
 
@@ -23,6 +25,8 @@ pub const NO_RUN_YET: &str = "NoRunYet";
 pub const RUN_STARTING: &str = "RunStarting";
 /// The buckets are listed.
 pub const SCANNING: &str = "Scanning";
+/// The scan stands still until the workers have done more.
+pub const SCAN_WAITING: &str = "ScanWaiting";
 /// Objects are moved.
 pub const TRANSFERRING: &str = "Transferring";
 /// The run ended; every object is in place.
@@ -31,6 +35,14 @@ pub const RUN_COMPLETE: &str = "RunComplete";
 pub const OBJECTS_FAILED: &str = "ObjectsFailed";
 /// The run could not be ended.
 pub const RUN_FAILED: &str = "RunFailed";
+/// Both sides are looked at once more.
+pub const VERIFYING: &str = "Verifying";
+/// The copy is whole.
+pub const COPY_WHOLE: &str = "CopyWhole";
+/// Objects are missing at the destination, or have another content there.
+pub const COPY_DIFFERS: &str = "CopyDiffers";
+/// The verification could not be ended.
+pub const VERIFY_FAILED: &str = "VerifyFailed";
 /// spec.suspend is true.
 pub const SUSPENDED_BY_USER: &str = "SuspendedByUser";
 /// spec.suspend is false.
@@ -40,6 +52,8 @@ pub const NOT_SUSPENDED: &str = "NotSuspended";
 pub const SECRET_MISSING: &str = "SecretMissing";
 /// A Secret lacks a key, or has it empty.
 pub const SECRET_INCOMPLETE: &str = "SecretIncomplete";
+/// A ConfigMap that the resource names is not there, or lacks the key.
+pub const CONFIG_MAP_MISSING: &str = "ConfigMapMissing";
 /// The specification passes the schema and still can't be used.
 pub const SPEC_INVALID: &str = "SpecInvalid";
 /// The queue of spec.queue.url has no redrive policy.

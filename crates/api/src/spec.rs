@@ -5,10 +5,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::buckets::BucketMapping;
+use crate::filters::{CompareMode, Filters};
 use crate::pods::PodSettings;
 use crate::services::{Destination, Ledger, Queue, Source};
 use crate::status::MigrationJobStatus;
-use crate::transfer::{CompareMode, Filters, Scaling, Transfer, Trigger, Versioning};
+use crate::transfer::{Limits, Scaling, Transfer, Trigger, Versioning};
+use crate::verify::{Mirror, Verify};
 
 /// What is moved from where to where, when, and by how much.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -100,9 +102,21 @@ pub struct MigrationJobSpec {
     #[serde(default)]
     pub versioning: Versioning,
 
+    /// What is proven of copies after a run. Nothing set = each copy as it is written.
+    #[serde(default)]
+    pub verify: Verify,
+
+    /// What becomes of objects at the destination that the source does not have. Nothing set = they stay.
+    #[serde(default)]
+    pub mirror: Mirror,
+
     /// How objects are moved.
     #[serde(default)]
     pub transfer: Transfer,
+
+    /// What a run may not go beyond.
+    #[serde(default)]
+    pub limits: Limits,
 
     /// The SQS queue that carries the work.
     pub queue: Queue,

@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::verify::VerifyMethod;
+
 /// What the operator knows of the job. Written when something changed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -16,7 +18,8 @@ pub struct MigrationJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
-    /// Ready, Progressing, Degraded, Complete and Suspended, each with a reason and a message.
+    /// Ready, Progressing, Degraded, Complete and Suspended, and with `verify.mode: Full` Verified, each with a reason and
+    /// a message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -50,6 +53,10 @@ pub struct MigrationJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<LastRun>,
 
+    /// What the verification of that run found, with `verify.mode: Full`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<VerificationStatus>,
+
     /// The first objects that could not be moved, at most 10. The ledger has all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<ObjectFailure>,
@@ -76,9 +83,11 @@ pub enum Phase {
     Scanning,
     /// All is listed; workers move the rest.
     Transferring,
+    /// The run has ended, and both sides are looked at once more.
+    Verifying,
     /// The last run ended with every object in place.
     Complete,
-    /// The last run ended with failures of single objects.
+    /// The last run ended with failures of single objects, or the verification found the copy not whole.
     PartiallyFailed,
     /// The last run could not be ended.
     Failed,
@@ -93,6 +102,7 @@ impl Phase {
             Self::Pending => "Pending",
             Self::Scanning => "Scanning",
             Self::Transferring => "Transferring",
+            Self::Verifying => "Verifying",
             Self::Complete => "Complete",
             Self::PartiallyFailed => "PartiallyFailed",
             Self::Failed => "Failed",
@@ -240,9 +250,48 @@ pub struct LastRun {
     /// What could not be taken along with the objects moved. Absent where all was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_preserved: Option<NotPreserved>,
+    /// What became of objects that only the destination had, where the job mirrors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extraneous: Option<Extraneous>,
     /// Why, where it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// What became of objects that only the destination had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Extraneous {
+    /// Found by the scan.
+    pub found: u64,
+    /// Deleted.
+    pub deleted: u64,
+}
+
+/// What a verification found, in numbers of objects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerificationStatus {
+    /// The run.
+    pub run: String,
+    /// When it ended.
+    pub ended_at: Time,
+    /// By what.
+    pub method: VerifyMethod,
+    /// Copies that have the content of their sources.
+    pub proven: u64,
+    /// Copies of the right size, of whose content this method says nothing.
+    pub by_size: u64,
+    /// Objects that are not at the destination.
+    pub missing: u64,
+    /// Objects of which the destination has another content.
+    pub different: u64,
+    /// Of what is missing or different, objects that changed at the source since the run began.
+    pub newer: u64,
+    /// Objects that have no valid key at the destination.
+    pub unmappable: u64,
+    /// Objects of the destination that the source does not have.
+    pub extra: u64,
 }
 
 /// With what a run ended.

@@ -1,6 +1,5 @@
 //! How and when objects are moved.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use migration_core::config::Preserve as CorePreserve;
 use migration_core::part::PartSize;
@@ -164,9 +163,9 @@ pub struct Versioning {
 }
 
 /// What [`ByteSize`] reads, as a pattern.
-const SIZE: &str = "^[0-9]{1,13}(Ki|Mi|Gi|Ti)?$";
+pub(crate) const SIZE: &str = "^[0-9]{1,13}(Ki|Mi|Gi|Ti)?$";
 
-fn size_form() -> kube::core::Rule {
+pub(crate) fn size_form() -> kube::core::Rule {
     kube::core::Rule::new(format!("self.matches('{SIZE}')")).message(
         "not a size: write a whole number of bytes with an optional suffix Ki, Mi, Gi or Ti, such as 16Mi (not 16M or 16MB)",
     )
@@ -217,76 +216,24 @@ fn only_large_objects_are_split() -> kube::core::Rule {
     )
 }
 
-/// Which objects are left out: not moved, and counted as skipped. All of these apply to S3 events too.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+/// What a run may not go beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = sizes_leave_room())]
-#[x_kube(validation = Rule::new(
-    "!has(self.modifiedAfter) || !has(self.modifiedBefore) || self.modifiedAfter < self.modifiedBefore",
-).message("filters.modifiedBefore is not later than modifiedAfter, so that nothing is left: make it later, or remove one"))]
-pub struct Filters {
-    /// Objects whose `bucket/key` matches one of these patterns are left out. `*` stands for any characters, `/`
-    /// included, `?` for one, `[abc]` for one of these.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10000), inner(length(min = 1, max = 2048)))]
-    pub ignore: Vec<String>,
-
-    /// Smaller objects are left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", length(max = 16))]
-    #[x_kube(validation = size_form())]
-    pub min_size: Option<ByteSize>,
-
-    /// Larger objects are left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", length(max = 16))]
-    #[x_kube(validation = size_form())]
-    pub max_size: Option<ByteSize>,
-
-    /// Objects that were modified before this time are left out, such as `2026-01-31T00:00:00Z`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub modified_after: Option<Time>,
-
-    /// Objects that were modified at this time or later are left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub modified_before: Option<Time>,
-
-    /// Only objects of these storage classes are moved, such as STANDARD; empty = of all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20), inner(length(min = 1, max = 40), regex(pattern = "^[A-Z][A-Z0-9_]*$")))]
-    pub storage_classes: Vec<String>,
+pub struct Limits {
+    /// How much work the jobsender may be ahead of the workers, in seconds of theirs at the rate of the run so far; but
+    /// 2,000 messages always. Beyond it the scan waits. 7200 by default.
+    #[serde(default = "two_hours")]
+    #[schemars(range(min = 60, max = 604_800))]
+    pub backlog_seconds: u32,
 }
 
-fn sizes_leave_room() -> kube::core::Rule {
-    kube::core::Rule::new(format!(
-        "!has(self.minSize) || !has(self.maxSize) || !self.minSize.matches('{SIZE}') || !self.maxSize.matches('{SIZE}') || \
-         quantity(self.minSize).compareTo(quantity(self.maxSize)) <= 0"
-    ))
-    .message("filters.maxSize is smaller than minSize, so that nothing is left: raise maxSize or lower minSize")
+const fn two_hours() -> u32 {
+    2 * 3600
 }
 
-/// By what an object is found to be in place already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum CompareMode {
-    /// Size; ETags where they are digests of the content, else times.
-    #[default]
-    Default,
-    /// Size alone.
-    Size,
-    /// Size, and ETags where they are digests of the content.
-    ETag,
-    /// Size, ETags, and where these say nothing the checksums that both services keep.
-    Checksum,
-}
-
-impl From<CompareMode> for migration_core::compare::CompareMode {
-    fn from(mode: CompareMode) -> Self {
-        match mode {
-            CompareMode::Default => Self::Default,
-            CompareMode::Size => Self::Size,
-            CompareMode::ETag => Self::ETag,
-            CompareMode::Checksum => Self::Checksum,
-        }
+impl Default for Limits {
+    fn default() -> Self {
+        Self { backlog_seconds: two_hours() }
     }
 }
 

@@ -8,8 +8,8 @@ use aws_sdk_s3::config::retry::RetryPartition;
 use migration_core::config::{S3Side, WriteSettings};
 use migration_core::error::{ServiceError, Side};
 use migration_core::ports::{
-    CompleteUpload, CopyPart, CopyRequest, CreateUpload, GetRequest, GetResponse, HeadRequest, ListPage, ListRequest,
-    ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, Tags, UploadRef, Written,
+    CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse, HeadRequest, ListPage,
+    ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, Tags, UploadRef, Written,
 };
 
 use self::settings::Settings;
@@ -92,6 +92,10 @@ impl ObjectStore for S3Store {
 
     async fn copy(&self, request: CopyRequest<'_>) -> Result<Written, ServiceError> {
         copy::object(&self.client, &self.settings, request).await
+    }
+
+    async fn delete(&self, request: DeleteRequest<'_>) -> Result<(), ServiceError> {
+        write::delete(&self.client, request).await
     }
 
     async fn create_upload(&self, request: CreateUpload<'_>) -> Result<String, ServiceError> {

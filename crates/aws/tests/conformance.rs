@@ -49,6 +49,8 @@ const STRICT_STORE_DEVIATIONS: &[Deviation] = &[
     Deviation { case: "tags_travel_along", because: "it refuses characters in tags that S3 does not name" },
     Deviation { case: "tags_of_uploads_travel_along", because: "it refuses characters in tags that S3 does not name" },
     Deviation { case: "a_wrong_etag_is_refused", because: "it looks at sizes before ETags" },
+    Deviation { case: "deleting_nothing_changes_nothing", because: "it has no conditions of deletions" },
+    Deviation { case: "a_deletion_can_ask_for_one_content", because: "it has no conditions of deletions" },
     Deviation { case: "a_lock_needs_a_bucket_that_takes_it", because: "it takes locks in every bucket" },
     Deviation { case: "a_copy_takes_everything_along", because: "it refuses characters in tags that S3 does not name" },
     Deviation { case: "a_copy_can_ask_for_absence", because: "it ignores conditions of copies" },

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::compare::CompareMode;
 use crate::filter::ObjectFilter;
 use crate::ignore::{IgnoreError, IgnoreList};
+use crate::mirror::MirrorSettings;
 use crate::pair::BucketPair;
 
 pub use transfer::{Encryption, Preserve, TransferMode, TransferSettings, Versioning, WriteSettings};
@@ -45,12 +46,23 @@ pub struct JobConfig {
     /// By what both sides are compared.
     #[serde(default)]
     pub compare: CompareMode,
+    /// Whether what only the destination has is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorSettings>,
+    /// How much work the jobsender may be ahead of the workers, in seconds of theirs; none = any.
+    #[serde(default = "two_hours")]
+    pub backlog_seconds: Option<u32>,
     /// How objects are moved.
     pub transfer: TransferSettings,
     /// The queue.
     pub queue: QueueConfig,
     /// The ledger's table.
     pub ledger: LedgerConfig,
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "the type of the member")]
+const fn two_hours() -> Option<u32> {
+    Some(2 * 3600)
 }
 
 /// Names a job for ledger keys and logs.
@@ -162,6 +174,16 @@ pub enum ConfigError {
     /// A pattern that is not valid.
     #[error(transparent)]
     Ignore(#[from] IgnoreError),
+    /// What one pair writes another one would take for extra.
+    #[error(
+        "failed to read job config: two pairs write under {prefix:?} of bucket {bucket}, and with mirror one would delete what the other wrote; give them destination prefixes of which none begins with the other"
+    )]
+    MirroredTwice {
+        /// The destination bucket.
+        bucket: String,
+        /// The shorter one of their destination ranges.
+        prefix: String,
+    },
 }
 
 impl JobConfig {
@@ -175,7 +197,26 @@ impl JobConfig {
         }
         self.transfer.validate()?;
         self.filter.validate()?;
+        self.check_mirror()?;
         Ok(IgnoreList::new(&self.ignore)?)
+    }
+
+    /// With a mirror no pair may write where another one looks for what is extra.
+    fn check_mirror(&self) -> Result<(), ConfigError> {
+        if self.mirror.is_none() {
+            return Ok(());
+        }
+        for (place, a) in self.buckets.iter().enumerate() {
+            for b in self.buckets.iter().skip(place + 1) {
+                let (bucket, mut ranges) = (&a.destination_bucket, [a.destination_range(), b.destination_range()]);
+                ranges.sort();
+                let [shorter, longer] = ranges;
+                if *bucket == b.destination_bucket && longer.starts_with(&shorter) {
+                    return Err(ConfigError::MirroredTwice { bucket: bucket.clone(), prefix: shorter });
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -195,6 +236,7 @@ source: {region: cn-north-1, credentials: {type: directory, path: /c/source}}
 destination: {region: us-east-1, endpoint: 'http://s3', pathStyle: true}
 ignore: ['a/*.tmp']
 filter: {maxSize: 5, storageClasses: [STANDARD]}
+mirror: {maxDeletes: 9}
 compare: Checksum
 transfer: {partSize: Auto, multipartThreshold: 16Mi, filesPerWorker: 4, partsPerFile: 4, memoryLimit: 256Mi, maxAttempts: 5}
 queue: {region: us-east-1, url: 'http://q/1', deadLetterUrl: 'http://q/2', credentials: {type: anonymous}}
@@ -216,7 +258,8 @@ ledger: {region: us-east-1, table: t}
     #[test]
     fn says_what_is_out_of_bounds() {
         type Change = fn(&mut JobConfig);
-        let broken: [(&str, Change); 9] = [
+        let broken: [(&str, Change); 10] = [
+            ("two pairs write under \"\" of bucket b", |c| c.buckets.push(c.buckets[0].clone())),
             ("version 9", |c| c.version = 9),
             ("buckets is empty", |c| c.buckets.clear()),
             ("filesPerWorker", |c| c.transfer.files_per_worker = 0),

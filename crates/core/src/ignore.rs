@@ -1,15 +1,35 @@
 //! The ignore list: patterns over `bucket/key`, with the predecessor's matching.
 
-use regex::{RegexSet, RegexSetBuilder};
+use std::sync::Arc;
+
+use aho_corasick::AhoCorasick;
+
+use glob::Glob;
+
+mod glob;
 
 /// A compiled list of patterns. An object is ignored when `bucket/key` matches one of them as a whole.
 ///
 /// The matching is that of Python's `fnmatch.fnmatchcase`, which the predecessor uses: case-sensitive; `*` and `?`
 /// also cross `/`; `[seq]` and `[!seq]` stand for one character; there is no escape, so a literal `[` is written
 /// `[[]`. A line is taken as it is: no comments, no trimming, no negation. An empty pattern matches nothing.
-#[derive(Clone, Debug)]
+///
+/// What a key costs does not grow with the list: one pass over it finds the patterns whose longest literal text it holds,
+/// and only these are tried. Clones share the list.
+#[derive(Clone, Debug, Default)]
 pub struct IgnoreList {
-    patterns: RegexSet,
+    compiled: Option<Arc<Compiled>>,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    patterns: Vec<Glob>,
+    /// The longest literal texts of patterns, each once.
+    texts: AhoCorasick,
+    /// For each text, the places of the patterns that need it.
+    of_text: Vec<Vec<usize>>,
+    /// The places of patterns without any literal text.
+    without: Vec<usize>,
 }
 
 /// Why a list of patterns can't be used.
@@ -20,74 +40,60 @@ pub struct IgnoreError {
     reason: String,
 }
 
-/// Bound on the compiled form of all patterns together, in bytes; about 10,000 patterns of 60 characters need 30 MB.
-const SIZE_LIMIT: usize = 256 << 20;
-
 impl IgnoreList {
     /// Compiles patterns. Fails on the first one whose character class is not valid, such as `[z-a]`.
     pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, IgnoreError> {
-        let wanted = || patterns.iter().map(AsRef::as_ref).filter(|p| !p.is_empty());
-        let set = RegexSetBuilder::new(wanted().map(translate)).size_limit(SIZE_LIMIT).build().map_err(|all| {
-            let bad = wanted().find(|p| RegexSet::new([translate(p)]).is_err()).unwrap_or_default();
-            IgnoreError { pattern: bad.to_owned(), reason: all.to_string() }
-        })?;
-        Ok(Self { patterns: set })
+        let mut compiled = Vec::new();
+        for pattern in patterns.iter().map(AsRef::as_ref).filter(|pattern| !pattern.is_empty()) {
+            let error = |reason| IgnoreError { pattern: pattern.to_owned(), reason };
+            compiled.push(Glob::new(pattern).map_err(error)?);
+        }
+        if compiled.is_empty() {
+            return Ok(Self::default());
+        }
+        Ok(Self { compiled: Some(Arc::new(Compiled::new(compiled)?)) })
     }
 
     /// Whether an object of a source bucket is to be left out.
     pub fn ignores(&self, bucket: &str, key: &str) -> bool {
-        !self.patterns.is_empty() && self.patterns.is_match(&format!("{bucket}/{key}"))
+        self.compiled.as_ref().is_some_and(|compiled| compiled.matches(&format!("{bucket}/{key}")))
     }
 }
 
-/// The regular expression of a pattern, as Python's `fnmatch.translate` makes it.
-fn translate(pattern: &str) -> String {
-    let mut out = String::from(r"(?s)\A");
-    let mut rest = pattern;
-    while let Some(c) = rest.chars().next() {
-        rest = &rest[c.len_utf8()..];
-        match c {
-            '*' => {
-                rest = rest.trim_start_matches('*');
-                out.push_str(".*");
+impl Compiled {
+    fn new(patterns: Vec<Glob>) -> Result<Self, IgnoreError> {
+        let mut places = std::collections::BTreeMap::<&str, Vec<usize>>::new();
+        let mut without = Vec::new();
+        for (place, pattern) in patterns.iter().enumerate() {
+            match pattern.longest_text() {
+                Some(text) => places.entry(text).or_default().push(place),
+                None => without.push(place),
             }
-            '?' => out.push('.'),
-            '[' => match class(rest) {
-                Some((class, after)) => {
-                    out.push_str(&class);
-                    rest = after;
-                }
-                None => out.push_str(r"\["),
-            },
-            c => out.push_str(&regex::escape(c.encode_utf8(&mut [0; 4]))),
         }
+        // Only a list of gigabytes is refused.
+        let refused =
+            |error: aho_corasick::BuildError| IgnoreError { pattern: String::new(), reason: error.to_string() };
+        let texts = AhoCorasick::new(places.keys()).map_err(refused)?;
+        let of_text = places.into_values().collect();
+        Ok(Self { patterns, texts, of_text, without })
     }
-    out.push_str(r"\z");
-    out
-}
 
-/// The regular expression of the class that starts after `[`, and what follows it; none where it is never closed.
-fn class(rest: &str) -> Option<(String, &str)> {
-    let (negated, body) = rest.strip_prefix('!').map_or((false, rest), |body| (true, body));
-    // A `]` in the first place is one of the characters.
-    let first = body.chars().next()?.len_utf8();
-    let end = first + body.get(first..)?.find(']')?;
-    let escaped: String = body[..end]
-        .chars()
-        .flat_map(|c| (!c.is_alphanumeric() && c != '-').then_some('\\').into_iter().chain([c]))
-        .collect();
-    // A hyphen at either end stands for itself.
-    let escaped = escaped.strip_prefix('-').map_or(escaped.clone(), |tail| format!(r"\-{tail}"));
-    let escaped = match escaped.strip_suffix('-') {
-        Some(head) if !head.is_empty() && !head.ends_with('\\') => format!(r"{head}\-"),
-        _ => escaped,
-    };
-    Some((format!("[{}{escaped}]", if negated { "^" } else { "" }), &body[end + 1..]))
+    fn matches(&self, text: &str) -> bool {
+        self.candidates(text).any(|pattern| pattern.matches(text))
+    }
+
+    /// The patterns that may match, some of them more than once.
+    fn candidates<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a Glob> {
+        let found =
+            self.texts.find_overlapping_iter(text).filter_map(|found| self.of_text.get(found.pattern().as_usize()));
+        found.flatten().chain(&self.without).filter_map(|place| self.patterns.get(*place))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn matches(pattern: &str, text: &str) -> bool {
         let (bucket, key) = text.split_once('/').unwrap();
@@ -137,5 +143,42 @@ mod tests {
     fn a_bad_class_is_named() {
         let error = IgnoreList::new(&["fine", "b/[z-a]"]).unwrap_err();
         assert!(error.to_string().contains("b/[z-a]"), "{error}");
+    }
+
+    #[test]
+    fn a_key_is_tried_with_few_of_many_patterns() {
+        let patterns: Vec<String> = (0..10_000)
+            .map(|n| match n % 4 {
+                0 => format!("b/logs/{n:05}/*"),
+                1 => format!("*.x{n:05}"),
+                2 => format!("*/tmp-{n:05}/?"),
+                _ => format!("b/p/[ab]{n:05}"),
+            })
+            .collect();
+        let list = IgnoreList::new(&patterns).unwrap();
+        let compiled = list.compiled.as_ref().unwrap();
+        for (key, tried, ignored) in [
+            ("logs/2024/part-00001.json", 0, false),
+            ("logs/00004/x", 1, true),
+            ("x.x00001", 1, true),
+            ("x.x00001.gz", 1, false),
+            ("logs/00004/tmp-00002/a", 2, true),
+            ("p/a00003", 1, true),
+        ] {
+            assert_eq!(compiled.candidates(&format!("b/{key}")).count(), tried, "{key}");
+            assert_eq!(list.ignores("b", key), ignored, "{key}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_list_ignores_what_one_of_its_patterns_does(
+            patterns in prop::collection::vec("[ab*?/]{0,4}(\\[[ab!-]{1,3}\\])?[ab*]{0,2}", 0..6),
+            key in "[ab/]{0,6}",
+        ) {
+            let valid: Vec<&String> = patterns.iter().filter(|pattern| IgnoreList::new(&[pattern]).is_ok()).collect();
+            let one = valid.iter().any(|pattern| IgnoreList::new(&[pattern]).unwrap().ignores("b", &key));
+            prop_assert_eq!(IgnoreList::new(&valid).unwrap().ignores("b", &key), one);
+        }
     }
 }

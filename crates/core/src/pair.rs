@@ -71,6 +71,12 @@ impl BucketPair {
         }
     }
 
+    /// The source key that maps to a destination key; none where no key of the pair can.
+    pub fn source_key(&self, destination_key: &str) -> Option<String> {
+        let rest = destination_key.strip_prefix(self.destination_range().as_str())?;
+        Some(format!("{}{rest}", self.source_prefix))
+    }
+
     /// What a bound of source keys is among destination keys: a key is behind the one exactly if its mapped key is behind
     /// the other. Bounds are no keys, and may be longer. None where it is before all keys of the pair.
     pub fn map_bound(&self, bound: &str) -> Option<String> {
@@ -136,6 +142,7 @@ mod tests {
                 prop_assert!(x.starts_with(&pair.destination_range()));
                 let bound = pair.map_bound(&a).unwrap();
                 prop_assert_eq!(b.as_bytes() > a.as_bytes(), y.as_bytes() > bound.as_bytes());
+                prop_assert_eq!(pair.source_key(&x), Some(a));
             }
         }
 

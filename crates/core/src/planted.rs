@@ -42,10 +42,14 @@ pub enum Defect {
     CheckpointAhead,
     /// The key at which a range was cut is in neither of its parts.
     CutKeyLost,
+    /// What the source refuses to say of an object counts as its absence.
+    DenialAsAbsence,
+    /// A mirror deletes however much is extra.
+    MirrorUnbounded,
 }
 
 /// Every defect.
-pub const ALL: [Defect; 19] = [
+pub const ALL: [Defect; 21] = [
     Defect::PartMatchedByNumber,
     Defect::NoIfMatchAtSource,
     Defect::UnconditionalWrite,
@@ -65,6 +69,8 @@ pub const ALL: [Defect; 19] = [
     Defect::VersionNotCheckedAgain,
     Defect::CheckpointAhead,
     Defect::CutKeyLost,
+    Defect::DenialAsAbsence,
+    Defect::MirrorUnbounded,
 ];
 
 #[cfg(planted_defects)]

@@ -10,9 +10,9 @@ pub use ledger::{Condition, Item, Ledger, LedgerKey, QueryPage, Write, WriteErro
 pub use object::{Attributes, Checksum, ObjectHead, ObjectLock, Retention, RetentionMode, Tags};
 pub use queue::{OutgoingMessage, Queue, ReceivedMessage};
 pub use store::{
-    Body, ByteStream, CompleteUpload, CompletedPart, CopyPart, CopyRequest, CopySource, CreateUpload, GetRequest,
-    GetResponse, HeadRequest, ListPage, ListRequest, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, Span,
-    UploadRef, WriteCondition, Written,
+    Body, ByteStream, CompleteUpload, CompletedPart, CopyPart, CopyRequest, CopySource, CreateUpload, DeleteRequest,
+    GetRequest, GetResponse, HeadRequest, ListPage, ListRequest, ObjectStore, OpenUpload, PartsPage, PutPart,
+    PutRequest, Span, UploadRef, WriteCondition, Written,
 };
 
 /// The time, and chance: both come from outside, so that tests can repeat what happened.

@@ -77,6 +77,7 @@ fn first(request: &TakeRequest) -> RunRecord {
         pairs: request.pairs.clone(),
         scan: ScanProgress::default(),
         stale: Vec::new(),
+        mirror: None,
         end: None,
     }
 }
@@ -148,8 +149,13 @@ pub fn end_of_run(run: &RunRecord, tally: &Tally, now: i64) -> Option<RunEnd> {
     if run.end.is_some() || !run.scan.closed || progress.open_batches > 0 {
         return None;
     }
-    let result = if progress.failed > 0 { RunResult::PartiallyFailed } else { RunResult::Complete };
-    Some(RunEnd { at: now, result, message: None })
+    let message = run.mirror.filter(|mirror| mirror.refused).map(|_| {
+        let extra = run.scan.counts.extra;
+        format!("nothing was deleted: {extra} objects are extra at the destination, more than mirror.maxDeletes")
+    });
+    let whole = progress.failed == 0 && message.is_none();
+    let result = if whole { RunResult::Complete } else { RunResult::PartiallyFailed };
+    Some(RunEnd { at: now, result, message })
 }
 
 /// The stale ranges of a run after a new sender took it: of every range that is not closed, what was sent behind its
@@ -189,6 +195,7 @@ pub fn eta_seconds(progress: &RunProgress, rate: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mirror::MirrorCounts;
     use crate::range::KeyRange;
     use crate::records::{EndCounts, ScanCounts};
     use proptest::prelude::*;
@@ -253,6 +260,16 @@ mod tests {
         assert_eq!(ended(&run, counters(2, 0, 3, 0), none), Some(RunResult::PartiallyFailed));
         run.scan.closed = false;
         assert_eq!(ended(&run, counters(2, 0, 3, 0), none), None);
+    }
+
+    #[test]
+    fn a_run_that_refused_to_delete_is_not_complete() {
+        let mut run = live(true);
+        for (refused, expected) in [(false, RunResult::Complete), (true, RunResult::PartiallyFailed)] {
+            run.mirror = Some(MirrorCounts { refused, ..MirrorCounts::default() });
+            let end = end_of_run(&run, &Tally::default(), 9).unwrap();
+            assert_eq!((end.result, end.message.is_some()), (expected, refused));
+        }
     }
 
     #[test]

@@ -9,9 +9,11 @@
 //! | `run/UID/RUN` | `batch/ID` | [`BatchEnd`] | who ends the batch, in one transaction with the counters, if absent |
 //! | `run/UID/RUN` | `counter/NAME` | [`Counters`] | that worker only, by addition |
 //! | `failure/UID/RUN/PAIR` | source key | [`FailureRecord`] | who meets the failure; writing twice changes nothing |
+//! | `extra/UID/RUN/PAIR` | destination key | [`ExtraRecord`] | the run's jobsender, where the job mirrors |
 //! | `upload/UID/SHARD` | hash of destination bucket and key | [`UploadRecord`] | who moves the object, by condition |
 //! | `parts/UID/HASH` | hash of the upload's id, first part | [`PartRangeRecord`] | who carries that range of a huge object |
 //! | `version/UID/PAIR/SHARD` | source key | [`VersionRecord`] | who moved the object; writing twice changes nothing |
+//! | `job/UID` | `verification/RUN` | [`VerificationRecord`] | who verified the run |
 //! | `job/UID` | `bucket/HASH` | [`BucketRecord`] | who finds out what a bucket's service can do |
 //!
 //! Keys of objects are up to 1,024 bytes, which is all that a sort key holds; so a bucket's name never stands in front
@@ -28,6 +30,7 @@ pub use batch::{
     failure_key, failure_partition, failure_write,
 };
 pub use bucket::{BucketRecord, Support, bucket_key};
+pub use extra::{ExtraRecord, extra_partition, extra_write};
 pub use run::{
     CurrentRun, RANGE_PREFIX, RUN_PREFIX, RangeRecord, RunEnd, RunRecord, RunResult, ScanCounts, ScanProgress,
     StaleRange, current_key, range_key, run_key, run_partition,
@@ -36,12 +39,15 @@ pub use upload::{
     ANNOUNCED_MS, PartRangeOutcome, PartRangeRecord, SourceIdentity, UPLOAD_SHARDS, UploadRecord, part_range_key,
     part_range_name, part_range_partition, part_range_prefix, upload_key, upload_partition,
 };
+pub use verification::{VerificationRecord, verification_key, verification_write};
 pub use version::{VERSION_SHARDS, VersionRecord, version_key, version_partition, version_shard};
 
 mod batch;
 mod bucket;
+mod extra;
 mod run;
 mod upload;
+mod verification;
 mod version;
 
 /// How long records of a run stay after they are written, in milliseconds. They must outlive the run by 28 days, twice

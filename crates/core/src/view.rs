@@ -5,7 +5,7 @@ use crate::ports::{Item, Ledger};
 use crate::progress::Tally;
 use crate::records::{
     self, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, FailureRecord, HEARTBEAT_LOST_MS, HEARTBEAT_PREFIX,
-    Heartbeat, RANGE_PREFIX, RangeRecord, RecordError, RunRecord, UPLOAD_SHARDS, UploadRecord,
+    Heartbeat, RANGE_PREFIX, RangeRecord, RecordError, RunRecord, UPLOAD_SHARDS, UploadRecord, VerificationRecord,
 };
 
 /// Why the state can't be read.
@@ -58,6 +58,15 @@ pub async fn counters<L: Ledger>(ledger: &L, job: &str, run: &str) -> Result<Cou
         sum.add(&item.read::<Counters>()?);
     }
     Ok(sum)
+}
+
+/// What the last verification of a run found; none where there was none.
+pub async fn verification<L: Ledger>(
+    ledger: &L,
+    job: &str,
+    run: &str,
+) -> Result<Option<VerificationRecord>, ViewError> {
+    Ok(ledger.get(&records::verification_key(job, run)).await?.map(|item| item.read()).transpose()?)
 }
 
 /// The ranges of a run.

@@ -35,6 +35,8 @@ struct Case {
     ranges: usize,
     /// Milliseconds that each request takes.
     latency: u64,
+    /// Patterns of the ignore list.
+    patterns: u64,
 }
 
 /// What it took.
@@ -74,7 +76,7 @@ fn report(huge: bool) {
     println!("|---|---|---|---|---|---|---|");
     let sizes = [MILLION, 10 * MILLION, 100 * MILLION];
     for keys in sizes.into_iter().take(if huge { 3 } else { 2 }) {
-        let cost = run(Case { shape: 2, keys, ranges: RANGES, latency: 0 });
+        let cost = run(Case { shape: 2, keys, ranges: RANGES, latency: 0, patterns: 0 });
         println!(
             "| {} million | {:.1} MiB | {:.1} | {:.0} | {} | {} | {} |",
             keys / MILLION,
@@ -86,6 +88,13 @@ fn report(huge: bool) {
             cost.ranges
         );
     }
+    println!("\n## Ignore lists\n");
+    println!("A million keys, as above; patterns of four kinds, none of which matches.\n");
+    println!("| patterns | seconds | peak memory |\n|---|---|---|");
+    for patterns in [0, 100, 10_000] {
+        let cost = run(Case { shape: 2, keys: MILLION, ranges: RANGES, latency: 0, patterns });
+        println!("| {patterns} | {:.1} | {:.1} MiB |", cost.seconds, number(cost.peak) / 1024.0);
+    }
     println!("\n## One range against {RANGES}\n");
     println!(
         "{} million keys; every request takes {LATENCY} ms. The seconds are those of a clock that stands while the",
@@ -95,7 +104,7 @@ fn report(huge: bool) {
     println!("| keys | 1 range | {RANGES} ranges | times as fast | probes | ranges | largest range | peak memory |");
     println!("|---|---|---|---|---|---|---|---|");
     for (shape, name) in KeyShape::ALL.iter().enumerate() {
-        let case = Case { shape, keys: COMPARED, ranges: 1, latency: LATENCY };
+        let case = Case { shape, keys: COMPARED, ranges: 1, latency: LATENCY, patterns: 0 };
         let (one, many) = (run(case), run(Case { ranges: RANGES, ..case }));
         println!(
             "| {name:?} | {:.1} s | {:.1} s | {:.1} | {} | {} | {:.1} % of the keys | {:.1} MiB |",
@@ -120,15 +129,16 @@ fn run(case: Case) -> Cost {
 }
 
 impl Case {
-    fn arguments(self) -> [String; 5] {
-        let Self { shape, keys, ranges, latency } = self;
-        ["case".into(), shape.to_string(), keys.to_string(), ranges.to_string(), latency.to_string()]
+    fn arguments(self) -> Vec<String> {
+        let Self { shape, keys, ranges, latency, patterns } = self;
+        let numbers = [shape as u64, keys, ranges as u64, latency, patterns];
+        std::iter::once("case".to_owned()).chain(numbers.iter().map(ToString::to_string)).collect()
     }
 
     fn parse(arguments: &[String]) -> Self {
         let at = |place: usize| arguments[place].parse::<u64>().unwrap();
         let small = |place: usize| usize::try_from(at(place)).unwrap();
-        Self { shape: small(0), keys: at(1), ranges: small(2), latency: at(3) }
+        Self { shape: small(0), keys: at(1), ranges: small(2), latency: at(3), patterns: at(4) }
     }
 }
 
@@ -166,12 +176,14 @@ async fn scan(case: Case) -> Cost {
     let ports = Ports { source: source.clone(), destination, queue: queue.clone(), ledger: ledger.clone() };
     let mut config = world::tiny_config();
     config.transfer.multipart_threshold = ByteSize::mib(16);
+    // Nobody works on what is sent.
+    config.backlog_seconds = None;
     let clock = Arc::new(TestClock::following_tokio(1_700_000_000_000));
     let process = Process::new(ports, config, "bench".into(), clock);
     let process = process.with_hashing(Hashing::inline()).with_ranges_in_flight(case.ranges);
     let name = SenderName { started_by: "bench".into(), new_run: "run".into() };
     let began = tokio::time::Instant::now();
-    let sent = send(Arc::new(process), &IgnoreList::new::<&str>(&[]).unwrap(), &name).await.unwrap();
+    let sent = send(Arc::new(process), &ignore_list(case.patterns), &name).await.unwrap();
     let seconds = began.elapsed().as_secs_f64();
     let SendOutcome::Sent { run, counts } = sent else { panic!("{sent:?}") };
     assert_eq!((counts.objects, counts.in_place), (case.keys / 10, case.keys - case.keys / 10));
@@ -187,6 +199,17 @@ async fn scan(case: Case) -> Cost {
         ranges: ranges.len() as u64,
         largest: number(largest) / number(case.keys),
     }
+}
+
+/// Patterns that begin, end or hold a text of their own, or end with a class.
+fn ignore_list(patterns: u64) -> IgnoreList {
+    let pattern = |n: u64| match n % 4 {
+        0 => format!("{}/none/{n:05}/*", world::SOURCE),
+        1 => format!("*.x{n:05}"),
+        2 => format!("*/tmp-{n:05}/?"),
+        _ => format!("{}/none-{n:05}[ab]", world::SOURCE),
+    };
+    IgnoreList::new(&(0..patterns).map(pattern).collect::<Vec<_>>()).unwrap()
 }
 
 /// Peak of this process's resident memory, in KiB.

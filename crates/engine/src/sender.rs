@@ -2,10 +2,15 @@
 
 mod lanes;
 mod listing;
+mod mirror;
+mod pace;
+mod purpose;
 mod range;
 mod records;
+mod rehearse;
 mod run;
 mod scan;
+mod verdict;
 mod versions;
 
 use std::sync::Arc;
@@ -20,6 +25,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Interruption, Process};
 use run::Taken;
+
+pub use purpose::{Observer, Purpose};
+pub use rehearse::{RehearseError, rehearse};
 
 /// What came of a sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +107,16 @@ pub async fn send<S: ObjectStore, Q: Queue, L: Ledger>(
     ignore: &IgnoreList,
     name: &SenderName,
 ) -> Result<SendOutcome, SendError> {
+    send_for(process, ignore, name, &Purpose::default()).await
+}
+
+/// The same with a purpose of its own.
+pub async fn send_for<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: Arc<Process<S, Q, L>>,
+    ignore: &IgnoreList,
+    name: &SenderName,
+    purpose: &Purpose,
+) -> Result<SendOutcome, SendError> {
     let run = match run::take(&process, name).await? {
         Taken::Run(run) => Arc::new(*run),
         Taken::AlreadySent(run) => return Ok(SendOutcome::AlreadySent { run }),
@@ -113,7 +131,7 @@ pub async fn send<S: ObjectStore, Q: Queue, L: Ledger>(
         biased;
         () = run.lost() => Err(SendError::TakenOver(run.id().await)),
         () = process.stop.cancelled() => Err(Interruption::Stopped.into()),
-        scanned = lanes::scan_all(&process, ignore, &run) => scanned,
+        scanned = scan(&process, ignore, purpose, &run) => scanned,
     };
     renewals.cancel();
     // The keeper ends by itself now; a panic in it would have shown as a lost lease.
@@ -121,4 +139,15 @@ pub async fn send<S: ObjectStore, Q: Queue, L: Ledger>(
     scanned?;
     let counts = run.close(&process).await?;
     Ok(SendOutcome::Sent { run: run.id().await, counts })
+}
+
+/// Everything of a run but its closing: deletions come after the last listing of both sides.
+async fn scan<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Arc<Process<S, Q, L>>,
+    ignore: &IgnoreList,
+    purpose: &Purpose,
+    run: &Arc<run::Run>,
+) -> Result<(), SendError> {
+    lanes::scan_all(process, ignore, purpose, run).await?;
+    mirror::delete_extras(process, ignore, run).await
 }

@@ -6,13 +6,16 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use migration_core::finding::Finding;
 use migration_core::ignore::IgnoreList;
 use migration_core::message::Message;
 use migration_core::pair::{BucketPair, PrefixMode};
 use migration_core::records::{FailureRecord, ScanCounts};
 use migration_core::view;
+use migration_engine::sender::{Observer, Purpose, SenderName, send_for};
 use migration_testkit::{MemoryLedger, StoreSettings};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -71,6 +74,20 @@ struct Found {
     unmapped: BTreeSet<String>,
     in_place: u64,
     ignored: u64,
+    /// Keys of the destination.
+    extra: BTreeSet<String>,
+}
+
+/// Remembers what is extra.
+#[derive(Default)]
+struct Extras(Mutex<Vec<String>>);
+
+impl Observer for Extras {
+    fn found(&self, _: &BucketPair, finding: &Finding<'_>) {
+        if let Finding::Extra { destination } = finding {
+            self.0.lock().unwrap().push(destination.key.clone());
+        }
+    }
 }
 
 /// Looks every key up.
@@ -89,6 +106,13 @@ fn naive(case: &Case) -> Found {
         match case.destination.get(&mapped) {
             Some(there) if there == content => found.in_place += 1,
             there => assert_eq!(found.transfer.insert(key.clone(), there.copied()), None),
+        }
+    }
+    let range = case.pair.destination_range();
+    for key in case.destination.keys().filter(|key| key.starts_with(&range)) {
+        let source_key = case.pair.source_key(key).unwrap();
+        if !case.source.contains_key(&source_key) && !ignore.ignores(SOURCE, &source_key) {
+            found.extra.insert(key.clone());
         }
     }
     found
@@ -116,7 +140,11 @@ async fn scanned(case: &Case) -> (Found, ScanCounts, usize) {
     for (key, content) in &case.destination {
         world.destination.insert(DESTINATION, key, bytes_of(*content));
     }
-    world.send("job-1").await.unwrap();
+    let extras = Arc::new(Extras::default());
+    let purpose = Purpose { extras: true, observer: Some(extras.clone()), ..Purpose::default() };
+    let name = SenderName { started_by: "job-1".into(), new_run: "run-1".into() };
+    let ignore = IgnoreList::new(&case.ignore).unwrap();
+    send_for(world.process(), &ignore, &name, &purpose).await.unwrap();
     let run = world.run().await.unwrap();
     let mut found = Found { in_place: run.scan.counts.in_place, ignored: run.scan.counts.ignored, ..Found::default() };
     for message in world.queue.messages() {
@@ -129,12 +157,17 @@ async fn scanned(case: &Case) -> (Found, ScanCounts, usize) {
     }
     let failures: Vec<FailureRecord> = view::failures(&world.ledger, JOB, &run, 1_000).await.unwrap();
     found.unmapped.extend(failures.into_iter().map(|failure| failure.key));
+    let extras = extras.0.lock().unwrap().clone();
+    assert_eq!(extras.len() as u64, run.scan.counts.extra);
+    found.extra.extend(extras.iter().cloned());
+    assert_eq!(found.extra.len(), extras.len(), "found twice: {extras:?}");
     (found, run.scan.counts, view::ranges(&world.ledger, JOB, &run.run).await.unwrap().len())
 }
 
 #[test]
 fn a_scan_finds_what_a_look_up_of_every_key_finds() {
     let (cut, unmapped, moved) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let extra = AtomicUsize::new(0);
     let config = ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() };
     let compared = TestRunner::new_with_rng(
         config,
@@ -149,11 +182,13 @@ fn a_scan_finds_what_a_look_up_of_every_key_finds() {
         cut.fetch_add(usize::from(ranges > 1), Ordering::Relaxed);
         unmapped.fetch_add(expected.unmapped.len(), Ordering::Relaxed);
         moved.fetch_add(expected.transfer.len(), Ordering::Relaxed);
+        extra.fetch_add(expected.extra.len(), Ordering::Relaxed);
         prop_assert_eq!(found, expected);
         Ok(())
     });
     compared.unwrap();
     let (cut, unmapped, moved) = (cut.into_inner(), unmapped.into_inner(), moved.into_inner());
-    println!("{cut} of 400 scans were cut; {moved} keys to transfer, {unmapped} without a place");
-    assert!(cut > 100 && unmapped > 100 && moved > 1_000, "{cut} {unmapped} {moved}");
+    let extra = extra.into_inner();
+    println!("{cut} of 400 scans were cut; {moved} keys to transfer, {unmapped} without a place, {extra} extra");
+    assert!(cut > 100 && unmapped > 100 && moved > 1_000 && extra > 1_000, "{cut} {unmapped} {moved} {extra}");
 }

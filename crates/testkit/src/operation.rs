@@ -19,6 +19,8 @@ pub enum Operation {
     PutObject,
     /// `ObjectStore::copy`.
     CopyObject,
+    /// `ObjectStore::delete`.
+    DeleteObject,
     /// `ObjectStore::create_upload`.
     CreateUpload,
     /// `ObjectStore::put_part`.
@@ -62,6 +64,7 @@ impl Operation {
             Self::GetTags => "get object tags",
             Self::PutObject => "put object",
             Self::CopyObject => "copy object",
+            Self::DeleteObject => "delete object",
             Self::CreateUpload => "create upload",
             Self::PutPart => "put part",
             Self::CopyPart => "copy part",

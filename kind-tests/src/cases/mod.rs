@@ -1,6 +1,7 @@
 //! The cases, for the short tests and the long ones.
 
 pub mod admission;
+pub mod checking;
 pub mod credentials;
 pub mod deletion;
 pub mod killing;

@@ -176,10 +176,20 @@ impl Case {
         self.start(&name, "worker", &[]).await
     }
 
+    /// A file of this case.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Starts a jobsender with other arguments than those of a scan.
+    pub async fn jobsender(&mut self, arguments: &[&str]) -> anyhow::Result<Program> {
+        let name = self.next_name("jobsender");
+        self.start(&name, "jobsender", &[&["--job-name", &name], arguments].concat()).await
+    }
+
     /// Runs a jobsender to its end: one run's scan.
     pub async fn send(&mut self) -> anyhow::Result<()> {
-        let name = self.next_name("jobsender");
-        let jobsender = self.start(&name, "jobsender", &["--job-name", &name, "send"]).await?;
+        let jobsender = self.jobsender(&["send"]).await?;
         let words = jobsender.finished(SCAN_LIMIT).await?;
         ensure!(words.contains("\"Sent\""), "the jobsender sent nothing: {words}");
         Ok(())

@@ -39,6 +39,8 @@ pub struct Settings {
     pub max_attempts: u32,
     /// `filters.ignore`.
     pub ignore: Vec<String>,
+    /// `mirror.maxDeletes`, where the job mirrors.
+    pub mirror: Option<u64>,
 }
 
 impl Default for Settings {
@@ -53,6 +55,7 @@ impl Default for Settings {
             memory_limit: "256Mi".into(),
             max_attempts: 5,
             ignore: Vec::new(),
+            mirror: None,
         }
     }
 }
@@ -96,7 +99,7 @@ fn document(keys: &Path, endpoints: &Endpoints, settings: &Settings) -> Value {
         transfer["splitThreshold"] = json!(threshold);
     }
     let queue = with(service(&endpoints.control), "url", json!(endpoints.queue));
-    json!({
+    let document = json!({
         "version": CONFIG_VERSION,
         "job": {"namespace": "default", "name": JOB, "uid": JOB},
         "buckets": [{"sourceBucket": SOURCE, "destinationBucket": DESTINATION}],
@@ -106,7 +109,11 @@ fn document(keys: &Path, endpoints: &Endpoints, settings: &Settings) -> Value {
         "transfer": transfer,
         "queue": with(queue, "deadLetterUrl", json!(endpoints.dead_letters)),
         "ledger": with(service(&endpoints.control), "table", json!(TABLE)),
-    })
+    });
+    match settings.mirror {
+        Some(most) => with(document, "mirror", json!({"maxDeletes": most})),
+        None => document,
+    }
 }
 
 /// Writes the files with the key of all services, as a Secret is mounted.

@@ -76,6 +76,13 @@ impl Program {
         Ok(self.last_words())
     }
 
+    /// Waits until it ends, well or badly; gives its exit code, none where a signal ended it, and all that it printed.
+    pub async fn ended_with(mut self, limit: Duration) -> anyhow::Result<(Option<i32>, String)> {
+        let what = format!("{} to end", self.name);
+        let status = until(&what, limit, INTERVAL, async || self.ended()).await?;
+        Ok((status.code(), self.log()))
+    }
+
     /// The most memory that it ever had resident, in bytes.
     pub fn peak_memory(&self) -> anyhow::Result<u64> {
         let path = format!("/proc/{}/status", self.child.id());

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use migration_api::pods::PodSettings;
+use migration_api::verify::VerifyMethod;
 use migration_core::size::ByteSize;
 
 use super::config_map;
@@ -30,6 +31,8 @@ pub enum Program {
     Worker,
     /// Lists both sides and sends what differs.
     Send,
+    /// Looks at both sides once more, by this method.
+    Verify(VerifyMethod),
     /// Aborts the uploads that are left when the resource goes.
     AbortUploads,
 }
@@ -39,15 +42,20 @@ impl Program {
     pub const fn component(self) -> Component {
         match self {
             Self::Worker => Component::Worker,
+            Self::Verify(_) => Component::Verifier,
             Self::Send | Self::AbortUploads => Component::Jobsender,
         }
     }
 
-    fn command(self) -> (&'static str, Option<&'static str>) {
+    fn command(self) -> (&'static str, &'static [&'static str]) {
+        const JOBSENDER: &str = "/usr/local/bin/jobsender";
         match self {
-            Self::Worker => ("/usr/local/bin/worker", None),
-            Self::Send => ("/usr/local/bin/jobsender", Some("send")),
-            Self::AbortUploads => ("/usr/local/bin/jobsender", Some("abort-uploads")),
+            Self::Worker => ("/usr/local/bin/worker", &[]),
+            Self::Send => (JOBSENDER, &["send"]),
+            Self::Verify(VerifyMethod::Listing) => (JOBSENDER, &["verify", "--method", "listing"]),
+            Self::Verify(VerifyMethod::Checksum) => (JOBSENDER, &["verify", "--method", "checksum"]),
+            Self::Verify(VerifyMethod::Read) => (JOBSENDER, &["verify", "--method", "read"]),
+            Self::AbortUploads => (JOBSENDER, &["abort-uploads"]),
         }
     }
 
@@ -55,7 +63,7 @@ impl Program {
     fn settings(self, job: &ValidatedJob) -> &PodSettings {
         match self {
             Self::Worker | Self::AbortUploads => &job.worker,
-            Self::Send => &job.jobsender,
+            Self::Send | Self::Verify(_) => &job.jobsender,
         }
     }
 }
@@ -98,14 +106,14 @@ pub fn template(job: &ValidatedJob, program: Program, config_map: String) -> Pod
 
 fn container(job: &ValidatedJob, program: Program) -> Container {
     let settings = program.settings(job);
-    let (command, subcommand) = program.command();
+    let (command, arguments) = program.command();
     let config = ["--config".to_owned(), format!("{CONFIG_DIRECTORY}/{}", config_map::KEY)];
     Container {
         name: program.component().as_str().to_owned(),
         image: Some(settings.image.clone().unwrap_or_else(|| job.default_image.clone())),
         image_pull_policy: settings.image_pull_policy.map(|policy| policy.as_str().to_owned()),
         command: Some(vec![command.to_owned()]),
-        args: Some(config.into_iter().chain(subcommand.map(ToOwned::to_owned)).collect()),
+        args: Some(config.into_iter().chain(arguments.iter().map(|argument| (*argument).to_owned())).collect()),
         env: Some(environment(settings, program)),
         resources: Some(settings.resources.clone().unwrap_or_else(|| resources(job, program))),
         volume_mounts: Some(mounts(job)),
@@ -147,7 +155,7 @@ fn resources(job: &ValidatedJob, program: Program) -> ResourceRequirements {
             let plus = |mib| ByteSize(job.memory_limit.bytes().saturating_add(ByteSize::mib(mib).bytes()));
             (plus(64), plus(256))
         }
-        Program::Send | Program::AbortUploads => (ByteSize::mib(64), ByteSize::mib(512)),
+        Program::Send | Program::Verify(_) | Program::AbortUploads => (ByteSize::mib(64), ByteSize::mib(512)),
     };
     let memory = |size: ByteSize| ("memory".to_owned(), Quantity(size.to_string()));
     ResourceRequirements {
@@ -207,7 +215,8 @@ mod tests {
 
     #[test]
     fn every_program_is_confined() {
-        for program in [Program::Worker, Program::Send, Program::AbortUploads] {
+        let verify = Program::Verify(VerifyMethod::Listing);
+        for program in [Program::Worker, Program::Send, verify, Program::AbortUploads] {
             let spec = spec(program, &validated(|_| ()));
             let context = json!({
                 "runAsNonRoot": true, "runAsUser": 65_532, "runAsGroup": 65_532, "fsGroup": 65_532,

@@ -16,6 +16,8 @@ use crate::problem::Problem;
 pub struct Cluster {
     /// Jobs that send, the newest first.
     pub jobs: Vec<SendJob>,
+    /// Jobs that verify.
+    pub verifiers: Vec<SendJob>,
     /// All pods.
     pub pods: Vec<Pod>,
     /// The configuration.
@@ -67,11 +69,15 @@ pub async fn read(client: &Client, namespace: &str, job: &str) -> Result<Cluster
     let of_job = ListParams::default().labels(&names::of_job(job));
     let pods = Api::<Pod>::namespaced(client.clone(), namespace).list(&of_job).await?.items;
     let jobs = Api::<Job>::namespaced(client.clone(), namespace).list(&of_job).await?.items;
-    let mut jobs: Vec<_> =
-        jobs.iter().filter(|j| j.name_any() != names::abort(job)).map(|j| send_job(j, &pods)).collect();
+    let own = jobs.iter().filter(|j| j.name_any() != names::abort(job));
+    let (verifiers, jobs): (Vec<_>, Vec<_>) =
+        own.partition(|j| names::component_is(Some(j.labels()), Component::Verifier));
+    let verifiers = verifiers.into_iter().map(|j| send_job(j, &pods)).collect();
+    let mut jobs: Vec<_> = jobs.into_iter().map(|j| send_job(j, &pods)).collect();
     jobs.sort_by(|a, b| (b.created, &b.name).cmp(&(a.created, &a.name)));
     Ok(Cluster {
         jobs,
+        verifiers,
         pods,
         config_map: Api::namespaced(client.clone(), namespace).get_opt(&names::config_map(job)).await?,
         cron_job: Api::namespaced(client.clone(), namespace).get_opt(&names::cron_job(job)).await?,
@@ -155,6 +161,7 @@ fn stuck_pod(pod: &Pod) -> Option<Problem> {
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
+    // What verifies has the settings of what sends.
     let component = if names::component_is(Some(pod.labels()), Component::Worker) {
         Component::Worker
     } else {

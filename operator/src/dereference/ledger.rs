@@ -5,10 +5,11 @@ use migration_core::error::Side;
 use migration_core::message::EVENTS_RUN;
 use migration_core::ports::Ledger;
 use migration_core::progress::Tally;
-use migration_core::records::{Counters, FailureRecord, Heartbeat, RunRecord};
+use migration_core::records::{Counters, FailureRecord, Heartbeat, RunRecord, VerificationRecord};
 use migration_core::view::{self, ViewError};
 
 use crate::problem::Problem;
+use crate::verification;
 
 /// Failures that the status shows.
 pub const FAILURES: u32 = 10;
@@ -20,6 +21,8 @@ pub struct LedgerView {
     pub run: Option<RunView>,
     /// Heartbeats that still mean something.
     pub heartbeats: Vec<Heartbeat>,
+    /// What the verification of that run found, where it is asked for.
+    pub verification: Option<VerificationRecord>,
     /// What came of messages that belong to no run: zeros where there never was one.
     pub events: Counters,
 }
@@ -43,7 +46,14 @@ impl LedgerView {
 }
 
 /// Reads it. Batches of a run whose end is known already are not read again: `known` is its id.
-pub async fn read<L: Ledger>(ledger: &L, uid: &str, known: Option<&str>, now: i64) -> Result<LedgerView, ViewError> {
+/// `verify` says whether runs are verified.
+pub async fn read<L: Ledger>(
+    ledger: &L,
+    uid: &str,
+    known: Option<&str>,
+    verify: bool,
+    now: i64,
+) -> Result<LedgerView, ViewError> {
     let heartbeats = view::heartbeats(ledger, uid, now).await?;
     // One query a look: looks are far apart while nothing is in the queue.
     let events = view::counters(ledger, uid, EVENTS_RUN).await?;
@@ -58,7 +68,12 @@ pub async fn read<L: Ledger>(ledger: &L, uid: &str, known: Option<&str>, now: i6
             Some(RunView { record, tally: Some(tally), failures })
         }
     };
-    Ok(LedgerView { run, heartbeats, events })
+    let verified = run.as_ref().filter(|run| verify && verification::is_over(&run.record));
+    let verification = match verified {
+        Some(run) => view::verification(ledger, uid, &run.record.run).await?,
+        None => None,
+    };
+    Ok(LedgerView { run, heartbeats, verification, events })
 }
 
 /// What an error means to the job.

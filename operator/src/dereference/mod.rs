@@ -2,15 +2,17 @@
 
 pub mod cluster;
 pub mod ledger;
+pub mod patterns;
 pub mod secrets;
 pub mod services;
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, ResourceExt};
 use migration_api::MigrationJob;
 use migration_api::status::{MigrationJobStatus, QueueDepth};
+use migration_api::verify::VerifyMode;
 
 use crate::context::{Context, Memory};
 use crate::problem::Problem;
@@ -23,6 +25,8 @@ use services::{Services, Wanted};
 pub struct Found {
     /// The Secrets.
     pub secrets: Secrets,
+    /// Patterns of the ignore list that stand in a `ConfigMap`.
+    pub patterns: Vec<String>,
     /// What runs.
     pub cluster: Cluster,
     /// Queue and table; none where they can't be used.
@@ -45,8 +49,13 @@ pub async fn dereference(
     let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
     let secrets = secrets::read(&Api::<Secret>::namespaced(context.client.clone(), &namespace), &job.spec).await?;
     let cluster = cluster::read(&context.client, &namespace, &name).await?;
-    let missing = secrets.problems.clone();
-    let mut found = Found { secrets, cluster, services: None, depth: None, ledger: None, missing };
+    let mut missing = secrets.problems.clone();
+    let maps = Api::<ConfigMap>::namespaced(context.client.clone(), &namespace);
+    let patterns = patterns::read(&maps, &job.spec.filters).await?.unwrap_or_else(|problem| {
+        missing.push(problem);
+        Vec::new()
+    });
+    let mut found = Found { secrets, patterns, cluster, services: None, depth: None, ledger: None, missing };
     let Some(wanted) = Wanted::of(job, &found.secrets) else { return Ok(found) };
     match Services::find(wanted, memory.services.as_ref()).await {
         Ok(services) => {
@@ -79,7 +88,8 @@ async fn look_outside(job: &MigrationJob, old: &MigrationJobStatus, services: &S
         Err(problem) => found.missing.push(problem),
     }
     let known = old.last_run.as_ref().map(|run| run.id.as_str());
-    match ledger::read(&services.ledger, &job.uid().unwrap_or_default(), known, now).await {
+    let verify = job.spec.verify.mode == VerifyMode::Full;
+    match ledger::read(&services.ledger, &job.uid().unwrap_or_default(), known, verify, now).await {
         Ok(view) => found.ledger = Some(view),
         Err(error) => found.missing.push(ledger::problem(&services.external.table, &error)),
     }

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use migration_api::reasons;
-use migration_api::status::{MigrationJobStatus, NotPreserved, RunResult};
+use migration_api::status::{MigrationJobStatus, NotPreserved, RunResult, VerificationStatus};
 
 use super::{Activity, Seen};
+use crate::verification::State;
 
 /// Longest message of a condition that Kubernetes' own types allow.
 const LONGEST: usize = 32_768;
@@ -26,7 +27,10 @@ impl Draft {
 /// Computes them. The time of a transition changes only with the status of its condition.
 pub fn compute(old: &[Condition], seen: &Seen<'_>, activity: Activity, new: &MigrationJobStatus) -> Vec<Condition> {
     let drafts = [ready(seen), progressing(seen, activity), degraded(seen), complete(activity, new), suspended(seen)];
-    drafts.into_iter().map(|draft| condition(draft, old, seen)).collect()
+    let conditions = drafts.into_iter().chain(verified(seen, new)).map(|draft| condition(draft, old, seen));
+    // A ledger that does not answer takes nothing back.
+    let before = old.iter().find(|condition| condition.type_ == reasons::VERIFIED && seen.ledger.is_none());
+    conditions.chain(before.cloned()).collect()
 }
 
 fn condition(draft: Draft, old: &[Condition], seen: &Seen<'_>) -> Condition {
@@ -81,6 +85,11 @@ fn progressing(seen: &Seen<'_>, activity: Activity) -> Draft {
             draft(false, &problem.reason, "a run waits; the condition Degraded says what for")
         }
         (Activity::Starting, None) => draft(true, reasons::RUN_STARTING, "a run starts"),
+        (Activity::Scanning, None) if is_scan_waiting(seen) => draft(
+            true,
+            reasons::SCAN_WAITING,
+            "the scan waits until the workers have done more: see spec.limits.backlogSeconds",
+        ),
         (Activity::Scanning, None) => draft(true, reasons::SCANNING, "both sides are listed and compared"),
         (Activity::Transferring, None) => draft(true, reasons::TRANSFERRING, "all is listed; the rest is moved"),
         (activity, _) => {
@@ -88,6 +97,10 @@ fn progressing(seen: &Seen<'_>, activity: Activity) -> Draft {
             draft(false, reason, message)
         }
     }
+}
+
+fn is_scan_waiting(seen: &Seen<'_>) -> bool {
+    seen.ledger.and_then(|view| view.live()).is_some_and(|run| run.record.scan.waiting)
 }
 
 fn ended(activity: Activity) -> (&'static str, &'static str) {
@@ -132,6 +145,36 @@ fn left_behind(losses: &NotPreserved) -> String {
     let word = |number| if number == 1 { "object" } else { "objects" };
     let kinds: Vec<_> = kinds.map(|(what, number)| format!("{what} of {number} {}", word(number))).collect();
     format!("; not taken along (status.lastRun.notPreserved): {}", kinds.join(", "))
+}
+
+/// Whether the copy is whole; said only where somebody looks.
+fn verified(seen: &Seen<'_>, new: &MigrationJobStatus) -> Option<Draft> {
+    let draft = |holds, reason: &str, message: String| Some(Draft::new(reasons::VERIFIED, holds, reason, message));
+    match seen.verification {
+        State::None => None,
+        State::Due | State::Running => {
+            draft(false, reasons::VERIFYING, "both sides are looked at once more".to_owned())
+        }
+        State::Failed(words) => draft(
+            false,
+            reasons::VERIFY_FAILED,
+            format!("the verification failed: {words}; the next run is verified anew"),
+        ),
+        State::Ended(record) => {
+            let numbers = new.verification.as_ref().map(found).unwrap_or_default();
+            let whole = record.found.is_whole();
+            draft(whole, if whole { reasons::COPY_WHOLE } else { reasons::COPY_DIFFERS }, numbers)
+        }
+    }
+}
+
+fn found(status: &VerificationStatus) -> String {
+    let VerificationStatus { method, proven, by_size, missing, different, newer, unmappable, extra, .. } = status;
+    format!(
+        "by {}: {proven} objects proven, {by_size} by size only; {missing} missing, {different} different ({newer} of these \
+         changed since the run began), {unmappable} without a valid key; {extra} extra at the destination",
+        method.as_str()
+    )
 }
 
 fn suspended(seen: &Seen<'_>) -> Draft {

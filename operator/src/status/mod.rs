@@ -6,19 +6,21 @@ pub mod display;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use migration_api::status::{
-    Counts, EventCounts, EventWork, LastRun, MigrationJobStatus, NotPreserved, ObjectFailure, Phase, Progress,
-    QueueDepth, Resources, RunResult, Workers,
+    Counts, EventCounts, EventWork, Extraneous, LastRun, MigrationJobStatus, NotPreserved, ObjectFailure, Phase,
+    Progress, QueueDepth, Resources, RunResult, VerificationStatus, Workers,
 };
 use migration_core::error::Blocked;
 use migration_core::outcome::{FailureClass, Losses};
 use migration_core::progress::{self, RunProgress};
 use migration_core::records::{Counters, FailureRecord, Heartbeat, RunRecord, RunResult as CoreResult};
+use migration_core::verification::Verification;
 
 use crate::dereference::cluster::SendJob;
 use crate::dereference::ledger::{LedgerView, RunView};
 use crate::problem::Problem;
 use crate::runs;
 use crate::validate::External;
+use crate::verification::State;
 
 /// All that was seen of a job.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ pub struct Seen<'a> {
     pub ledger: Option<&'a LedgerView>,
     /// Jobs that send.
     pub jobs: &'a [SendJob],
+    /// How far the verification of the last run is.
+    pub verification: &'a State,
     /// The workers.
     pub workers: Workers,
     /// Runs that the operator started, and what asked for the last one.
@@ -71,7 +75,7 @@ pub fn compute(old: &MigrationJobStatus, seen: &Seen<'_>) -> MigrationJobStatus 
     let activity = activity(old, seen);
     let mut new = MigrationJobStatus {
         observed_generation: seen.generation,
-        phase: Some(phase(activity, seen.suspended)),
+        phase: Some(phase(activity, seen.suspended, seen.verification)),
         workers: Some(seen.workers),
         queue: seen.depth.or(old.queue),
         runs_started: seen.started.0,
@@ -81,6 +85,7 @@ pub fn compute(old: &MigrationJobStatus, seen: &Seen<'_>) -> MigrationJobStatus 
     };
     if let Some(ledger) = seen.ledger {
         run(&mut new, ledger, seen.now);
+        new.verification = verification(ledger, seen.verification);
     }
     new.display = Some(display::of(&new));
     new.conditions = conditions::compute(&old.conditions, seen, activity, &new);
@@ -118,9 +123,11 @@ fn remembered(old: &MigrationJobStatus) -> Activity {
     }
 }
 
-fn phase(activity: Activity, suspended: bool) -> Phase {
+fn phase(activity: Activity, suspended: bool, verification: &State) -> Phase {
     match activity {
         _ if suspended => Phase::Suspended,
+        Activity::Ended(_) if matches!(verification, State::Due | State::Running) => Phase::Verifying,
+        Activity::Ended(RunResult::Complete) if is_not_whole(verification) => Phase::PartiallyFailed,
         Activity::Never | Activity::Starting => Phase::Pending,
         Activity::Scanning => Phase::Scanning,
         Activity::Transferring => Phase::Transferring,
@@ -128,6 +135,29 @@ fn phase(activity: Activity, suspended: bool) -> Phase {
         Activity::Ended(RunResult::PartiallyFailed) => Phase::PartiallyFailed,
         Activity::Ended(RunResult::Failed) | Activity::SenderFailed => Phase::Failed,
     }
+}
+
+/// Whether the copy was found not to be whole.
+fn is_not_whole(verification: &State) -> bool {
+    matches!(verification, State::Ended(record) if !record.found.is_whole())
+}
+
+/// What the verification of the last run found.
+fn verification(ledger: &LedgerView, state: &State) -> Option<VerificationStatus> {
+    let (State::Ended(record), Some(run)) = (state, &ledger.run) else { return None };
+    let Verification { proven, by_size, missing, different, newer, unmappable, ignored: _, extra } = record.found;
+    Some(VerificationStatus {
+        run: run.record.run.clone(),
+        ended_at: Time(Timestamp::from_millisecond(record.at).ok()?),
+        method: record.method.into(),
+        proven,
+        by_size,
+        missing,
+        different,
+        newer,
+        unmappable,
+        extra,
+    })
 }
 
 /// The parts of the status that speak of a run.
@@ -237,6 +267,7 @@ fn last_run(
         failed: numbers.failed,
         skipped: numbers.skipped,
         not_preserved,
+        extraneous: record.mirror.map(|mirror| Extraneous { found: record.scan.counts.extra, deleted: mirror.deleted }),
         message: end.message.clone(),
     })
 }

@@ -3,8 +3,9 @@ use crate::dereference::cluster::JobState;
 use crate::runs::tests::{failed, job, run as record};
 use crate::status::conditions::of;
 use migration_core::error::{Side, SideFault};
+use migration_core::mirror::MirrorCounts;
 use migration_core::progress::Tally;
-use migration_core::records::{EndCounts, ScanCounts};
+use migration_core::records::{EndCounts, ScanCounts, VerificationRecord};
 
 fn seen<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [SendJob]) -> Seen<'a> {
     Seen {
@@ -16,6 +17,7 @@ fn seen<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [SendJob]) -> Seen<'a> {
         depth: Some(QueueDepth { visible: 1, in_flight: 2, dead_letters: 0 }),
         ledger,
         jobs,
+        verification: &State::None,
         workers: Workers { desired: 2, ready: 1 },
         started: (1, Some("a")),
         start_due: false,
@@ -29,6 +31,7 @@ fn view(mut record: RunRecord, done: u64) -> LedgerView {
     let tally = Tally { ended: Counters { batches: 1, remainders: 0, counts }, stale: Counters::default() };
     LedgerView {
         run: Some(RunView { record, tally: Some(tally), failures: vec![] }),
+        verification: None,
         heartbeats: vec![beat(1 << 30)],
         events: Counters::default(),
     }
@@ -246,4 +249,44 @@ fn failures_name_bucket_key_and_kind() {
     let status = compute(&MigrationJobStatus::default(), &seen(Some(&ledger), &[]));
     let failure = &status.failures[0];
     assert_eq!((failure.bucket.as_str(), failure.key.as_str(), failure.class.as_str()), ("a", "k", "KeyNotMappable"));
+}
+
+#[test]
+fn a_verification_shows_in_phase_condition_and_numbers() {
+    let ended = view(record(true, Some(CoreResult::Complete)), 4);
+    let found = |missing| VerificationRecord {
+        at: 90_000,
+        method: migration_core::verification::VerifyMethod::Read,
+        found: Verification { proven: 3, missing, extra: 7, ..Verification::default() },
+    };
+    for (state, phase, condition) in [
+        (State::None, Phase::Complete, None),
+        (State::Due, Phase::Verifying, Some("Verified=False Verifying")),
+        (State::Running, Phase::Verifying, Some("Verified=False Verifying")),
+        (State::Failed("why".into()), Phase::Complete, Some("Verified=False VerifyFailed")),
+        (State::Ended(found(0)), Phase::Complete, Some("Verified=True CopyWhole")),
+        (State::Ended(found(1)), Phase::PartiallyFailed, Some("Verified=False CopyDiffers")),
+    ] {
+        let seen = Seen { verification: &state, ..seen(Some(&ended), &[]) };
+        let status = compute(&MigrationJobStatus::default(), &seen);
+        assert_eq!(status.phase, Some(phase), "{state:?}");
+        let line = conditions_of(&status).into_iter().find(|line| line.starts_with("Verified="));
+        assert_eq!(line.as_deref(), condition, "{state:?}");
+        let numbers = status.verification.as_ref().map(|numbers| (numbers.proven, numbers.extra));
+        assert_eq!(numbers, matches!(state, State::Ended(_)).then_some((3, 7)), "{state:?}");
+        // A ledger that does not answer takes nothing back.
+        let silent = compute(&status, &super::Seen { ledger: None, verification: &State::None, ..seen });
+        let kept = conditions_of(&silent).into_iter().find(|line| line.starts_with("Verified="));
+        assert_eq!(kept.as_deref(), condition, "{state:?}");
+    }
+}
+
+#[test]
+fn what_a_mirror_did_stands_with_the_run() {
+    let mut record = record(true, Some(CoreResult::Complete));
+    record.mirror = Some(MirrorCounts { deleted: 2, kept: 1, refused: false });
+    let mut ended = view(record, 4);
+    ended.run.as_mut().unwrap().record.scan.counts.extra = 3;
+    let status = compute(&MigrationJobStatus::default(), &seen(Some(&ended), &[]));
+    assert_eq!(status.last_run.unwrap().extraneous, Some(Extraneous { found: 3, deleted: 2 }));
 }

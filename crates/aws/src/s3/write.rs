@@ -7,7 +7,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use migration_core::error::{ErrorClass, ServiceError};
-use migration_core::ports::{Attributes, CreateUpload, PutRequest, WriteCondition, Written};
+use migration_core::ports::{Attributes, CreateUpload, DeleteRequest, PutRequest, WriteCondition, Written};
 
 use super::S3Store;
 use super::encoding::{fits_header, md5, tagging};
@@ -18,6 +18,7 @@ use crate::sdk::upload_time;
 
 const PUT: &str = "put object";
 const CREATE: &str = "create upload";
+const DELETE: &str = "delete object";
 
 /// Both requests that make an object of bytes take the same attributes.
 macro_rules! with_attributes {
@@ -117,6 +118,20 @@ pub(super) async fn create_upload(
     let output = create.customize().config_override(once).mutate_request(headers).send().await;
     let output = output.map_err(|error| service_error(Service::S3, CREATE, &error))?;
     output.upload_id.ok_or_else(|| invalid_response(CREATE, "the answer has no upload id"))
+}
+
+/// A deletion that asks for a content of what is not there is answered with 404: there was nothing to do.
+/// Source: "How to perform conditional deletes", S3 User Guide.
+pub(super) async fn delete(client: &Client, request: DeleteRequest<'_>) -> Result<(), ServiceError> {
+    let delete = client
+        .delete_object()
+        .bucket(request.bucket)
+        .key(request.key)
+        .set_if_match(request.if_match.map(migration_core::etag::ETag::quoted));
+    match delete.send().await.map_err(|error| service_error(Service::S3, DELETE, &error)) {
+        Err(error) if error.class != ErrorClass::NoSuchKey => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// `If-Match` where there is no object is answered with 404: it is a condition that does not hold.

@@ -45,6 +45,10 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// Lets this service copy a whole object of up to 5 GiB by itself.
     fn copy(&self, request: CopyRequest<'_>) -> impl Future<Output = Result<Written, ServiceError>> + Send;
 
+    /// Deletes an object, where it is there and has the content asked for; in a bucket that keeps versions by a delete
+    /// marker, so that the versions stay.
+    fn delete(&self, request: DeleteRequest<'_>) -> impl Future<Output = Result<(), ServiceError>> + Send;
+
     /// Begins a multipart upload and gives its id. One try only: a lost answer leaves an upload behind, and the caller
     /// has to know that there may be one.
     fn create_upload(&self, request: CreateUpload<'_>) -> impl Future<Output = Result<String, ServiceError>> + Send;
@@ -143,6 +147,17 @@ pub struct GetResponse {
     pub len: u64,
     /// The bytes asked for.
     pub body: ByteStream,
+}
+
+/// Which object to delete.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteRequest<'a> {
+    /// The bucket.
+    pub bucket: &'a str,
+    /// The key.
+    pub key: &'a str,
+    /// Only this content.
+    pub if_match: Option<&'a ETag>,
 }
 
 /// Which object to look at.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BATCH_PREFIX, job_partition};
 use crate::message::BatchId;
+use crate::mirror::MirrorCounts;
 use crate::pair::BucketPair;
 use crate::ports::LedgerKey;
 use crate::range::KeyRange;
@@ -43,6 +44,9 @@ pub struct RunRecord {
     /// Batches that do not count: what killed senders sent of the ranges that they left open, and did not record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stale: Vec<StaleRange>,
+    /// What it did about what is extra at the destination, where the job mirrors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorCounts>,
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<RunEnd>,
@@ -88,6 +92,9 @@ pub struct ScanProgress {
     /// When that was, in milliseconds since 1970.
     #[serde(default)]
     pub closed_at: i64,
+    /// It stands still until the workers have done more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting: bool,
     /// What was found.
     #[serde(flatten)]
     pub counts: ScanCounts,
@@ -117,6 +124,9 @@ pub struct ScanCounts {
     pub failed: u64,
     /// Bytes of these.
     pub failed_bytes: u64,
+    /// Objects of the destination that no source key maps to, where somebody asks for them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub extra: u64,
 }
 
 impl ScanCounts {
@@ -132,6 +142,7 @@ impl ScanCounts {
         self.ignored += other.ignored;
         self.failed += other.failed;
         self.failed_bytes += other.failed_bytes;
+        self.extra += other.extra;
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use migration_core::cut::{CutSearch, CutStep};
 use migration_core::ignore::IgnoreList;
@@ -11,11 +12,11 @@ use migration_core::ports::{Ledger, ObjectStore, Queue};
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use super::SendError;
 use super::listing::first_after;
 use super::range::{OpenRange, WORTH_CUTTING};
 use super::run::Run;
 use super::scan::{self, Scanner};
+use super::{Purpose, SendError};
 use crate::Process;
 
 /// What a lane did.
@@ -30,10 +31,13 @@ enum Ended {
 pub(super) async fn scan_all<S: ObjectStore, Q: Queue, L: Ledger>(
     process: &Arc<Process<S, Q, L>>,
     ignore: &IgnoreList,
+    purpose: &Purpose,
     run: &Arc<Run>,
 ) -> Result<(), SendError> {
     let last = scan::last_scanned(process, &run.record().await).await?;
-    let scanner = Scanner { process: process.clone(), ignore: ignore.clone(), last, run: run.clone() };
+    let (ignore, purpose) = (ignore.clone(), purpose.clone());
+    let extras = AtomicU64::new(run.counts().await.extra);
+    let scanner = Scanner { process: process.clone(), ignore, purpose, last, run: run.clone(), extras };
     let scanner = Arc::new(scanner);
     let mut waiting: VecDeque<Arc<OpenRange>> = run.open().await.into();
     let mut under_work: BTreeMap<u32, Arc<OpenRange>> = BTreeMap::new();

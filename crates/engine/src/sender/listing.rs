@@ -69,6 +69,17 @@ impl Listing {
         Ok(self.page.pop_front())
     }
 
+    /// The next object whose key is before this one, or any where none is given; what is behind stays.
+    pub(super) async fn before(&mut self, key: Option<&str>) -> Result<Option<ListedObject>, SendError> {
+        self.fill().await?;
+        let first = self.page.front().map(|object| object.key.as_str());
+        Ok(if first.is_some() && merge_step(key, first) == MergeStep::Destination {
+            self.page.pop_front()
+        } else {
+            None
+        })
+    }
+
     /// The object with this key; what is before it is passed over, and what is behind stays.
     pub(super) async fn find(&mut self, key: &str) -> Result<Option<ListedObject>, SendError> {
         loop {

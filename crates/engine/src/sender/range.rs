@@ -98,6 +98,12 @@ impl OpenRange {
         self.state().until.clone()
     }
 
+    /// Whether a key of the destination is behind all that can be in the range.
+    pub(super) fn is_behind(&self, destination_key: &str) -> bool {
+        let until = self.until().and_then(|until| self.pair.map_bound(&until));
+        until.is_some_and(|until| destination_key > until.as_str())
+    }
+
     /// Takes a page of the source: its keys are this range's from now on, and what is behind the range leaves the page.
     /// Tells whether the range goes on behind it.
     pub(super) fn listed(&self, objects: &mut Vec<ListedObject>, more: bool) -> bool {

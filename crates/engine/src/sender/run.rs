@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use migration_core::cut::Cut;
+use migration_core::mirror::MirrorCounts;
 use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
 use migration_core::progress::{self, RUN_LEASE_MS, TakeDecision, TakeRequest};
 use migration_core::range::KeyRange;
-use migration_core::records::{self, CurrentRun, RangeRecord, RunRecord, ScanCounts};
+use migration_core::records::{self, CurrentRun, ExtraRecord, RangeRecord, RunRecord, ScanCounts};
 use migration_core::view;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::pace::Pace;
 use super::range::OpenRange;
 use super::{SendError, SenderName};
 use crate::{Interruption, Process, WriteOutcome};
@@ -38,6 +40,7 @@ pub(super) struct Run {
     lost: CancellationToken,
     /// Told when a page of any range has arrived.
     moved: Arc<Notify>,
+    pub(super) pace: Pace,
 }
 
 /// The run's records as they stand in the ledger, or will after the next write.
@@ -120,7 +123,7 @@ async fn start<S: ObjectStore, Q: Queue, L: Ledger>(
         WriteOutcome::Written => {
             info!(run = record.run, "a new run");
             let ranges = progress::ranges_of(&record, Vec::new())?;
-            Some(Run::new(record, ranges))
+            Some(Run::new(record, ranges, process.config.backlog_seconds.is_some()))
         }
         WriteOutcome::Lost => None,
     })
@@ -145,21 +148,22 @@ async fn resume<S: ObjectStore, Q: Queue, L: Ledger>(
         WriteOutcome::Written => {
             let open = ranges.iter().filter(|range| !range.closed).count();
             info!(run = record.run, epoch = record.epoch, open, "going on with a run that its sender left");
-            Some(Run::new(record, ranges))
+            Some(Run::new(record, ranges, process.config.backlog_seconds.is_some()))
         }
         WriteOutcome::Lost => None,
     })
 }
 
 impl Run {
-    fn new(run: RunRecord, ranges: Vec<RangeRecord>) -> Self {
+    fn new(run: RunRecord, ranges: Vec<RangeRecord>, is_bounded: bool) -> Self {
         let moved = Arc::new(Notify::new());
         let open = ranges.iter().filter(|record| !record.closed);
         let open = open.filter_map(|record| OpenRange::new(record, &run, moved.clone()));
         let open = open.map(|range| (range.number, Arc::new(range))).collect();
         let ranges = ranges.into_iter().map(|record| (record.range, record)).collect();
+        let pace = Pace::new(run.scan.counts.batches, is_bounded);
         let table = Table { run, ranges, changed: BTreeSet::new(), open };
-        Self { table: tokio::sync::Mutex::new(table), lost: CancellationToken::new(), moved }
+        Self { table: tokio::sync::Mutex::new(table), lost: CancellationToken::new(), moved, pace }
     }
 
     pub(super) async fn record(&self) -> RunRecord {
@@ -173,6 +177,11 @@ impl Run {
     /// The ranges that are not closed, in the order of their numbers.
     pub(super) async fn open(&self) -> Vec<Arc<OpenRange>> {
         self.table.lock().await.open.values().cloned().collect()
+    }
+
+    /// What was found so far.
+    pub(super) async fn counts(&self) -> ScanCounts {
+        self.table.lock().await.counts()
     }
 
     /// Ends when another sender took the run over.
@@ -205,6 +214,9 @@ impl Run {
             if let Err(error) = self.save(process, &mut table, |_| {}).await {
                 warn!(%error, "the run's lease was not renewed");
             }
+            let record = table.run.clone();
+            drop(table);
+            self.pace.look(process, &record).await;
         }
     }
 
@@ -253,6 +265,26 @@ impl Run {
         Ok(new)
     }
 
+    /// The fate of extra objects is known: it is counted, and their records go.
+    pub(super) async fn settle<S: ObjectStore, Q: Queue, L: Ledger>(
+        &self,
+        process: &Process<S, Q, L>,
+        extras: &[ExtraRecord],
+        counts: MirrorCounts,
+    ) -> Result<(), SendError> {
+        let mut table = self.table.lock().await;
+        let (job, run) = (&process.config.job.uid, table.run.run.clone());
+        let settled = extras.iter().map(|extra| extra.ledger_key(job, &run));
+        let settled = settled.map(|key| Write::Delete { key, condition: Condition::Always }).collect();
+        self.save_with(process, &mut table, settled, |record| {
+            let all = record.mirror.get_or_insert_default();
+            all.deleted += counts.deleted;
+            all.kept += counts.kept;
+            all.refused |= counts.refused;
+        })
+        .await
+    }
+
     /// The scan is over: every range of every pair is closed.
     pub(super) async fn close<S: ObjectStore, Q: Queue, L: Ledger>(
         &self,
@@ -265,6 +297,7 @@ impl Run {
         }
         self.save(process, &mut table, |record| {
             record.scan.closed = true;
+            record.scan.waiting = false;
             record.scan.closed_at = now;
         })
         .await?;
@@ -278,12 +311,24 @@ impl Run {
         table: &mut Table,
         change: impl FnOnce(&mut RunRecord) + Send,
     ) -> Result<(), SendError> {
+        self.save_with(process, table, Vec::new(), change).await
+    }
+
+    /// The same with other writes, all or nothing.
+    async fn save_with<S: ObjectStore, Q: Queue, L: Ledger>(
+        &self,
+        process: &Process<S, Q, L>,
+        table: &mut Table,
+        mut others: Vec<Write>,
+        change: impl FnOnce(&mut RunRecord) + Send,
+    ) -> Result<(), SendError> {
         let job = &process.config.job.uid;
         let now = process.clock.now();
         let mut next = table.run.clone();
         next.revision += 1;
         next.lease_until = now + RUN_LEASE_MS;
         next.scan.counts = table.counts();
+        next.scan.waiting = self.pace.is_waiting();
         change(&mut next);
         let item = Item::of(records::run_key(job, &next.run), &next);
         let ranges = table.changed.iter().filter_map(|number| table.ranges.get(number));
@@ -291,8 +336,9 @@ impl Run {
             let item = Item::of(records::range_key(job, &next.run, range.range), range);
             Write::Put { item: item.expiring(now + records::RETENTION_MS), condition: Condition::Always }
         });
+        others.extend(ranges);
         let before = Condition::Revision(table.run.revision);
-        if process.replace(item, before, ranges.collect()).await? == WriteOutcome::Lost {
+        if process.replace(item, before, others).await? == WriteOutcome::Lost {
             self.lost.cancel();
             return Err(SendError::TakenOver(next.run));
         }

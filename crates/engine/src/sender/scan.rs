@@ -1,30 +1,32 @@
 //! The scan of one range: both listings merged in order, differences gathered into batches and sent as they are found.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use migration_core::batch::{BatchLimits, Batcher};
-use migration_core::compare::{
-    CompareContext, Evidence, ListedObject, Verdict, compare, compare_checksums, compare_version,
-};
+use migration_core::compare::{CompareContext, Difference, Evidence, ListedObject, Verdict};
 use migration_core::config::Encryption;
 use migration_core::error::Side;
+use migration_core::finding::Finding;
 use migration_core::ignore::IgnoreList;
 use migration_core::message::{Batch, BatchId, DestinationState, Entry, MESSAGE_VERSION};
 use migration_core::outcome::FailureClass;
 use migration_core::pair::MapKeyError;
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{Checksum, HeadRequest, Ledger, ObjectHead, ObjectStore, Queue};
-use migration_core::records::{self, FailureRecord, RunRecord, RunResult, ScanCounts};
+use migration_core::ports::{Ledger, ObjectStore, Queue, Write};
+use migration_core::records::{self, ExtraRecord, FailureRecord, RunRecord, RunResult, ScanCounts, extra_write};
 
-use super::SendError;
 use super::listing::Listing;
 use super::range::OpenRange;
 use super::records::Records;
 use super::run::Run;
 use super::versions::Versions;
-use crate::gate::Access;
+use super::{Purpose, SendError};
+use crate::Process;
 use crate::outbox::Outbox;
-use crate::{Interruption, Process};
+
+/// Records of extra objects that are written at once.
+const DOOMED_AT_ONCE: usize = 50;
 
 /// The last run before this one whose scan was complete.
 pub(super) async fn last_scanned<S: ObjectStore, Q: Queue, L: Ledger>(
@@ -51,9 +53,12 @@ pub(super) async fn last_scanned<S: ObjectStore, Q: Queue, L: Ledger>(
 pub(super) struct Scanner<S, Q, L> {
     pub(super) process: Arc<Process<S, Q, L>>,
     pub(super) ignore: IgnoreList,
+    pub(super) purpose: Purpose,
     /// The last run before this one whose scan was complete.
     pub(super) last: Option<RunRecord>,
     pub(super) run: Arc<Run>,
+    /// Extra objects found so far, by all ranges.
+    pub(super) extras: AtomicU64,
 }
 
 impl<S, Q, L> Scanner<S, Q, L> {
@@ -80,15 +85,19 @@ impl<S, Q, L> Scanner<S, Q, L> {
 }
 
 /// A range's scan under way.
-struct Scan<'a, S, Q, L> {
-    process: &'a Process<S, Q, L>,
-    ignore: &'a IgnoreList,
-    context: CompareContext,
-    range: &'a OpenRange,
+pub(super) struct Scan<'a, S, Q, L> {
+    pub(super) process: &'a Process<S, Q, L>,
+    pub(super) scanner: &'a Scanner<S, Q, L>,
+    pub(super) context: CompareContext,
+    pub(super) range: &'a OpenRange,
     batcher: Batcher,
     outbox: Outbox,
-    versions: Option<Versions>,
-    failed_last: Option<Records<FailureRecord>>,
+    pub(super) versions: Option<Versions>,
+    /// Whether it matters what the destination has besides copies.
+    wants_extras: bool,
+    /// Records of extra objects that are not yet written.
+    doomed: Vec<Write>,
+    pub(super) failed_last: Option<Records<FailureRecord>>,
     counts: ScanCounts,
 }
 
@@ -110,13 +119,15 @@ pub(super) async fn scan_range<S: ObjectStore, Q: Queue, L: Ledger>(
     let mut destination = Listing::open(process, Side::Destination, range);
     let mut scan = Scan::new(scanner, range);
     while let Some(object) = source.next().await? {
-        let key = range.is_checkpoint_due().then(|| object.key.clone());
+        // Who has to wait writes a checkpoint too: a sender that is killed meanwhile has sent nothing in vain.
+        let is_due = range.is_checkpoint_due() || scanner.run.pace.is_waiting();
+        let key = is_due.then(|| object.key.clone());
         match scan.place(&object) {
             Place::At(mapped) => {
-                let there = destination.find(&mapped).await?;
+                let there = scan.there(&mut destination, &mapped).await?;
                 scan.compare(object, there).await?;
             }
-            Place::Ignored => scan.counts.ignored += 1,
+            Place::Ignored => scan.ignore(&object, &mut destination).await?,
             Place::Nowhere(error) => scan.leave_out(&object, error).await?,
         }
         range.found(scan.counts);
@@ -125,8 +136,10 @@ pub(super) async fn scan_range<S: ObjectStore, Q: Queue, L: Ledger>(
                 scan.flush().await?;
             }
             range.mark(key, scan.counts);
+            scanner.run.pace.wait().await;
         }
     }
+    scan.rest(&mut destination).await?;
     scan.flush().await?;
     Ok(scan.counts)
 }
@@ -137,7 +150,9 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
         let versions = || Versions::new(&config.job.uid, &range.pair, range.begin.as_deref());
         Self {
             process: &scanner.process,
-            ignore: &scanner.ignore,
+            scanner,
+            wants_extras: scanner.purpose.extras || config.mirror.is_some(),
+            doomed: Vec::new(),
             context: scanner.context(),
             range,
             batcher: Batcher::new(BatchLimits::new(config.transfer.multipart_threshold.bytes())),
@@ -149,18 +164,98 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
     }
 
     fn place(&self, object: &ListedObject) -> Place {
-        let ListedObject { key, size, modified, storage_class, .. } = object;
-        let kept = self.process.config.filter.keeps(*size, *modified, storage_class.as_deref());
-        if !kept || self.ignore.ignores(&self.range.pair.source_bucket, key) {
+        if self.hides(object, &object.key) {
             return Place::Ignored;
         }
-        self.range.pair.map_key(key).map_or_else(Place::Nowhere, Place::At)
+        self.range.pair.map_key(&object.key).map_or_else(Place::Nowhere, Place::At)
+    }
+
+    /// Whether the filters hide an object that has, or would have, this key at the source.
+    fn hides(&self, object: &ListedObject, source_key: &str) -> bool {
+        let ListedObject { size, modified, storage_class, .. } = object;
+        let kept = self.process.config.filter.keeps(*size, *modified, storage_class.as_deref());
+        !kept || self.scanner.ignore.ignores(&self.range.pair.source_bucket, source_key)
+    }
+
+    fn tell(&self, finding: &Finding<'_>) {
+        if let Some(observer) = &self.scanner.purpose.observer {
+            observer.found(&self.range.pair, finding);
+        }
+    }
+
+    /// What the destination has under a key. What is before it is nobody's copy.
+    async fn there(&mut self, destination: &mut Listing, key: &str) -> Result<Option<ListedObject>, SendError> {
+        if self.wants_extras {
+            while let Some(extra) = destination.before(Some(key)).await? {
+                self.extra(&extra).await?;
+            }
+        }
+        destination.find(key).await
+    }
+
+    /// What the destination has behind the last source key of the range.
+    async fn rest(&mut self, destination: &mut Listing) -> Result<(), SendError> {
+        if !self.wants_extras {
+            return Ok(());
+        }
+        while let Some(extra) = destination.before(None).await? {
+            // By now the range can't be cut any more.
+            if self.range.is_behind(&extra.key) {
+                return Ok(());
+            }
+            self.extra(&extra).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts an object that is nobody's copy, unless the filters would hide its source.
+    async fn extra(&mut self, there: &ListedObject) -> Result<(), SendError> {
+        let Some(source_key) = self.range.pair.source_key(&there.key) else { return Ok(()) };
+        if self.hides(there, &source_key) {
+            return Ok(());
+        }
+        self.counts.extra += 1;
+        self.tell(&Finding::Extra { destination: there });
+        self.doom(there).await
+    }
+
+    /// Notes an extra object that the run may delete. Where there are more than it may, they don't matter.
+    async fn doom(&mut self, there: &ListedObject) -> Result<(), SendError> {
+        let before = self.scanner.extras.fetch_add(1, Ordering::Relaxed);
+        let config = &self.process.config;
+        if config.mirror.is_none_or(|mirror| before >= mirror.max_deletes) {
+            return Ok(());
+        }
+        let extra = ExtraRecord::of(self.range.pair_number, there);
+        self.doomed.push(extra_write(&config.job.uid, &self.range.run, &extra, self.process.clock.now()));
+        if self.doomed.len() == DOOMED_AT_ONCE { self.write_doomed().await } else { Ok(()) }
+    }
+
+    async fn write_doomed(&mut self) -> Result<(), SendError> {
+        let doomed = std::mem::take(&mut self.doomed);
+        if !doomed.is_empty() {
+            self.process.write(&doomed).await?;
+        }
+        Ok(())
+    }
+
+    /// Leaves an object alone that the filters hide, and what may be its copy.
+    async fn ignore(&mut self, object: &ListedObject, destination: &mut Listing) -> Result<(), SendError> {
+        self.counts.ignored += 1;
+        self.tell(&Finding::Ignored { source: object });
+        if self.wants_extras
+            && let Ok(mapped) = self.range.pair.map_key(&object.key)
+        {
+            self.there(destination, &mapped).await?;
+        }
+        Ok(())
     }
 
     /// Records an object that has no place at the destination.
     async fn leave_out(&mut self, object: &ListedObject, error: MapKeyError) -> Result<(), SendError> {
         self.counts.failed += 1;
         self.counts.failed_bytes += object.size;
+        self.tell(&Finding::Unmappable { source: object, error });
         self.record_failure(object, error).await
     }
 
@@ -181,64 +276,35 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
     }
 
     async fn compare(&mut self, source: ListedObject, there: Option<ListedObject>) -> Result<(), SendError> {
-        let verdict = self.verdict(&source, there.as_ref()).await?;
-        match verdict {
+        match self.verdict(&source, there.as_ref()).await? {
             Verdict::InPlace(evidence) => {
                 self.counts.in_place += 1;
                 self.counts.in_place_bytes += source.size;
                 self.counts.in_place_by_time += u64::from(evidence == Evidence::SizeAndTime);
                 self.counts.in_place_by_size += u64::from(evidence == Evidence::Size);
+                self.tell(&Finding::InPlace { source: &source, evidence });
                 Ok(())
             }
-            Verdict::Transfer(_) | Verdict::AskForChecksums => {
-                let destination = there.map(|there| DestinationState { etag: there.etag });
-                let ListedObject { key, size, etag, version_id, .. } = source;
-                let entry = Entry { key, size, etag, version_id, destination, unlisted: false };
-                for full in self.batcher.push(entry) {
-                    self.send(full).await?;
-                }
-                Ok(())
-            }
+            Verdict::Transfer(difference) => self.transfer(source, there, difference).await,
+            // Nothing was found out: a copy too many does no harm.
+            Verdict::AskForChecksums => self.transfer(source, there, Difference::MaybeNewer).await,
         }
     }
 
-    /// What both sides say of an object, after all that has to be asked for.
-    async fn verdict(&mut self, source: &ListedObject, there: Option<&ListedObject>) -> Result<Verdict, SendError> {
-        let failed_last = match &mut self.failed_last {
-            Some(failures) => failures.of(self.process, &source.key).await?.is_some(),
-            None => false,
-        };
-        let context = CompareContext { failed_last, ..self.context };
-        let verdict = match &mut self.versions {
-            None => compare(source, there, context),
-            Some(versions) => {
-                let record = versions.of(self.process, &source.key).await?;
-                let recorded = record.and_then(|record| record.version_id.as_deref());
-                compare_version(source, there, recorded, context)
-            }
-        };
-        let (Verdict::AskForChecksums, Some(there)) = (verdict, there) else { return Ok(verdict) };
-        let checksums = self.checksums(source, there).await?;
-        Ok(compare_checksums(source, there, checksums, context))
-    }
-
-    /// The checksums that the services keep of what was listed; none of what has another content by now.
-    async fn checksums(
-        &self,
-        source: &ListedObject,
-        there: &ListedObject,
-    ) -> Result<(Option<Checksum>, Option<Checksum>), SendError> {
-        let (process, pair) = (self.process, &self.range.pair);
-        let ask = |bucket, key| HeadRequest { checksum: true, ..HeadRequest::new(bucket, key) };
-        let at_source = ask(&pair.source_bucket, &source.key);
-        let at_destination = ask(&pair.destination_bucket, &there.key);
-        let (at_source, at_destination) = tokio::join!(
-            process.source(Access::object(at_source.bucket, at_source.key), || process.ports.source.head(at_source)),
-            process.destination(Access::object(at_destination.bucket, at_destination.key), || {
-                process.ports.destination.head(at_destination)
-            }),
-        );
-        Ok((checksum_of(at_source, source)?, checksum_of(at_destination, there)?))
+    async fn transfer(
+        &mut self,
+        source: ListedObject,
+        there: Option<ListedObject>,
+        difference: Difference,
+    ) -> Result<(), SendError> {
+        self.tell(&Finding::Transfer { source: &source, destination: there.as_ref(), difference });
+        let destination = there.map(|there| DestinationState { etag: there.etag });
+        let ListedObject { key, size, etag, version_id, .. } = source;
+        let entry = Entry { key, size, etag, version_id, destination, unlisted: false };
+        for full in self.batcher.push(entry) {
+            self.send(full).await?;
+        }
+        Ok(())
     }
 
     async fn send(&mut self, objects: Vec<Entry>) -> Result<(), SendError> {
@@ -253,6 +319,7 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
             objects,
         };
         self.counts.batches += 1;
+        self.scanner.run.pace.sent();
         self.counts.objects += batch.objects.len() as u64;
         self.counts.bytes += batch.bytes();
         Ok(self.outbox.push(self.process, batch.body()).await?)
@@ -263,21 +330,7 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
         if let Some(rest) = self.batcher.flush() {
             self.send(rest).await?;
         }
+        self.write_doomed().await?;
         Ok(self.outbox.flush(self.process).await?)
-    }
-}
-
-/// The checksum that a look at an object showed; none of what has another content than the one listed. Where this object
-/// alone is refused nothing is known of its content, and the others go on.
-fn checksum_of(
-    head: Result<Option<ObjectHead>, Interruption>,
-    listed: &ListedObject,
-) -> Result<Option<Checksum>, Interruption> {
-    match head {
-        Ok(head) => {
-            Ok(head.filter(|head| head.etag == listed.etag && head.size == listed.size).and_then(|h| h.checksum))
-        }
-        Err(Interruption::Service(error)) if !error.is_retryable() => Ok(None),
-        Err(error) => Err(error),
     }
 }

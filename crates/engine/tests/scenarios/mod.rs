@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+mod mirror;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +30,7 @@ type Outcome = Pin<Box<dyn Future<Output = Result<(), Violation>>>>;
 type Scenario = fn() -> Outcome;
 
 /// All of them.
-pub const ALL: [(&str, Scenario); 9] = [
+pub const ALL: [(&str, Scenario); 11] = [
     ("a part of another size is sent anew", || Box::pin(part_of_another_size())),
     ("a worker that wakes up late writes nothing over a newer content", || Box::pin(late_worker())),
     ("a huge object waits for its last range", || Box::pin(last_range())),
@@ -38,6 +40,8 @@ pub const ALL: [(&str, Scenario); 9] = [
     ("a listing that breaks does not close the scan", || Box::pin(broken_listing())),
     ("a killed sender's checkpoints leave nothing out", || Box::pin(killed_sender())),
     ("a listing that is cut leaves nothing out", || Box::pin(cut_listing())),
+    ("a mirror takes a denial for no absence", || Box::pin(mirror::denial())),
+    ("a mirror deletes no more than it may", || Box::pin(mirror::too_many())),
 ];
 
 /// Runs one in a runtime of its own.

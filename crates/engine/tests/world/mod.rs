@@ -331,6 +331,8 @@ fn config() -> JobConfig {
         ignore: vec![],
         filter: ObjectFilter::default(),
         compare: CompareMode::Default,
+        mirror: None,
+        backlog_seconds: Some(7_200),
         transfer: TransferSettings {
             part_size: PartSize::Fixed(ByteSize::mib(5)),
             multipart_threshold: ByteSize::mib(5),

@@ -133,6 +133,7 @@ async fn stores_that_break_a_rule_are_found() {
 const CONDITIONS: &[&str] = &[
     "a_put_can_ask_for_absence",
     "a_put_can_ask_for_one_content",
+    "a_deletion_can_ask_for_one_content",
     "a_copy_can_ask_for_absence",
     "a_copy_can_ask_for_one_content",
     "completion_can_ask_for_absence",

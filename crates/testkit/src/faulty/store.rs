@@ -4,9 +4,9 @@ use bytes::Bytes;
 use futures::StreamExt;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::{
-    Body, ByteStream, CompleteUpload, CopyPart, CopyRequest, CreateUpload, GetRequest, GetResponse, HeadRequest,
-    ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, Tags, UploadRef,
-    Written,
+    Body, ByteStream, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse,
+    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, Tags,
+    UploadRef, Written,
 };
 
 use super::Faulty;
@@ -132,6 +132,11 @@ impl<T: ObjectStore> ObjectStore for Faulty<T> {
     async fn copy_part(&self, request: CopyPart<'_>) -> Result<Written, ServiceError> {
         let subject = part_subject(request.upload, request.number);
         self.call(Operation::CopyPart, &subject, || self.inner.copy_part(request)).await
+    }
+
+    async fn delete(&self, request: DeleteRequest<'_>) -> Result<(), ServiceError> {
+        let subject = subject(request.bucket, request.key);
+        self.call(Operation::DeleteObject, &subject, || self.inner.delete(request)).await
     }
 
     async fn list_parts(&self, upload: UploadRef<'_>, after: Option<u32>) -> Result<PartsPage, ServiceError> {

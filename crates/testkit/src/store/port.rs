@@ -2,8 +2,9 @@
 
 use migration_core::error::ServiceError;
 use migration_core::ports::{
-    Clock, CompleteUpload, CopyPart, CopyRequest, CreateUpload, GetRequest, GetResponse, HeadRequest, ListPage,
-    ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, Tags, UploadRef, Written,
+    Clock, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse, HeadRequest,
+    ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, Tags, UploadRef,
+    Written,
 };
 
 use super::MemoryStore;
@@ -77,6 +78,11 @@ impl ObjectStore for MemoryStore {
     async fn copy(&self, request: CopyRequest<'_>) -> Result<Written, ServiceError> {
         let _ticket = self.enter(Operation::CopyObject, request.bucket).await?;
         lock(&self.state).copy(request, &self.settings, self.clock.now())
+    }
+
+    async fn delete(&self, request: DeleteRequest<'_>) -> Result<(), ServiceError> {
+        let support = self.settings.conditional_writes;
+        self.on_bucket(Operation::DeleteObject, request.bucket, |b| b.delete_if(request, support)).await
     }
 
     async fn create_upload(&self, request: CreateUpload<'_>) -> Result<String, ServiceError> {

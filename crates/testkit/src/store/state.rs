@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use migration_core::error::{ErrorClass, ServiceError, SideFault};
 use migration_core::etag::ETag;
-use migration_core::ports::{Attributes, CopyRequest, CopySource, HeadRequest, ObjectHead, PutRequest, Written};
+use migration_core::ports::{
+    Attributes, CopyRequest, CopySource, DeleteRequest, HeadRequest, ObjectHead, PutRequest, WriteCondition, Written,
+};
 
 use super::checks::{check_condition, check_md5, check_new, check_readable, copied, error, not_implemented, refused};
 use super::object::{StoredObject, WriteLogEntry, crc64nvme, md5};
-use super::settings::{BucketSettings, Checksums, StoreSettings, Versioning};
+use super::settings::{BucketSettings, Checksums, ConditionalWrites, StoreSettings, Versioning};
 use super::upload::Upload;
 use super::versions::Versions;
 use crate::operation::Operation;
@@ -120,6 +122,20 @@ impl Bucket {
             self.objects.remove(key);
         }
         marker
+    }
+
+    /// Deletes a key where it has the content asked for. S3 answers with 404 where there is nothing to hold the condition
+    /// against; the adapters tell that nothing happened.
+    pub(super) fn delete_if(
+        &mut self,
+        request: DeleteRequest<'_>,
+        support: ConditionalWrites,
+    ) -> Result<(), ServiceError> {
+        let Some(current) = self.current(request.key) else { return Ok(()) };
+        let condition = request.if_match.map_or(WriteCondition::Any, |etag| WriteCondition::Matches(etag.clone()));
+        check_condition(Operation::DeleteObject, &condition, Some(current), support)?;
+        self.delete(request.key);
+        Ok(())
     }
 
     /// Removes one version for good; `null` names the one without an id.

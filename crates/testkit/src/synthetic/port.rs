@@ -2,8 +2,8 @@
 
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::{
-    CompleteUpload, CopyPart, CopyRequest, CreateUpload, GetRequest, GetResponse, HeadRequest, ListPage, ListRequest,
-    ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, Tags, UploadRef, Written,
+    CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse, HeadRequest, ListPage,
+    ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, Tags, UploadRef, Written,
 };
 
 use super::SyntheticStore;
@@ -41,6 +41,10 @@ impl ObjectStore for SyntheticStore {
 
     async fn copy(&self, _: CopyRequest<'_>) -> Result<Written, ServiceError> {
         refused(Operation::CopyObject)
+    }
+
+    async fn delete(&self, _: DeleteRequest<'_>) -> Result<(), ServiceError> {
+        refused(Operation::DeleteObject)
     }
 
     async fn create_upload(&self, _: CreateUpload<'_>) -> Result<String, ServiceError> {

@@ -10,6 +10,7 @@ use crate::proxy::log::Event;
 pub mod bad_wire;
 pub mod large;
 pub mod overwritten;
+pub mod plan;
 pub mod requests;
 pub mod resent;
 

@@ -3,6 +3,7 @@
 mod checksums;
 mod completion;
 mod copies;
+mod deletion;
 mod keys;
 mod listing;
 mod locks;
@@ -76,6 +77,9 @@ pub async fn store_suite<S: ObjectStore>(
             objects::an_unknown_storage_class_is_refused,
             objects::a_lock_needs_a_bucket_that_takes_it,
             objects::archived_objects_are_seen_and_not_read,
+            deletion::a_deleted_object_is_gone,
+            deletion::deleting_nothing_changes_nothing,
+            deletion::a_deletion_can_ask_for_one_content,
             spans::parts_are_read_as_they_were_uploaded,
             spans::an_object_put_whole_is_its_own_part_one,
             spans::the_length_of_a_body_is_told,

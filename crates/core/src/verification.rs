@@ -1,0 +1,196 @@
+//! An independent look at both sides after a run: whether the copy is whole, and by how much that is proven.
+
+use serde::{Deserialize, Serialize};
+
+use crate::compare::{CompareContext, CompareMode, Difference, Evidence, ListedObject, Verdict, compare};
+use crate::finding::Finding;
+use crate::ports::Checksum;
+
+/// By what copies are proven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VerifyMethod {
+    /// Sizes and ETags, as listings show them. Costs listings only.
+    #[default]
+    Listing,
+    /// Where ETags say nothing, the checksums that both services keep: one HEAD more at each side.
+    Checksum,
+    /// Every object is read at both sides and compared byte by byte.
+    Read,
+}
+
+/// What a verification says of one object, or has to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// The copy is as it should be.
+    Same(Evidence),
+    /// It is not.
+    Differs(Difference),
+    /// The checksums of both have to be asked for: then [`judge_checksums`] says.
+    AskForChecksums,
+    /// Both have to be read.
+    Read,
+}
+
+/// Judges an object by the listings of both sides. Times, earlier runs and recorded versions play no part.
+///
+/// | method | destination | sizes | ETags | judgement |
+/// |---|---|---|---|---|
+/// | any | absent | | | differs: missing |
+/// | any | there | differ | | differs: size |
+/// | any | there | equal | both MD5, differ | differs: content |
+/// | Read | there | equal | others | read |
+/// | others | there | equal | same | same, by content |
+/// | Listing | there | equal | not comparable | same, by size |
+/// | Checksum | there | equal | not comparable | ask for checksums |
+///
+/// `opaque_etags` is as in [`CompareContext`].
+pub fn judge(
+    source: &ListedObject,
+    destination: Option<&ListedObject>,
+    method: VerifyMethod,
+    opaque_etags: bool,
+) -> Judgement {
+    let mode = if method == VerifyMethod::Checksum { CompareMode::Checksum } else { CompareMode::ETag };
+    let context = CompareContext { mode, opaque_etags, ..CompareContext::default() };
+    match compare(source, destination, context) {
+        Verdict::Transfer(difference) => Judgement::Differs(difference),
+        Verdict::InPlace(_) if method == VerifyMethod::Read => Judgement::Read,
+        Verdict::InPlace(evidence) => Judgement::Same(evidence),
+        Verdict::AskForChecksums => Judgement::AskForChecksums,
+    }
+}
+
+/// Judges an object by the checksums that the services keep; where one keeps none, its size is all that is known.
+pub fn judge_checksums(checksums: (Option<Checksum>, Option<Checksum>)) -> Verdict {
+    match checksums {
+        (Some(a), Some(b)) if a == b => Verdict::InPlace(Evidence::Content),
+        (Some(_), Some(_)) => Verdict::Transfer(Difference::Content),
+        _ => Verdict::InPlace(Evidence::Size),
+    }
+}
+
+/// What a verification found, in numbers of objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Verification {
+    /// Copies that have the content of their sources.
+    pub proven: u64,
+    /// Copies of the right size, of whose content nothing could be found out by the method asked for.
+    pub by_size: u64,
+    /// Objects that are not at the destination.
+    pub missing: u64,
+    /// Objects of which the destination has another content.
+    pub different: u64,
+    /// Of what is missing or different, objects that changed at the source since the run began: no fault of its.
+    pub newer: u64,
+    /// Objects that have no place at the destination.
+    pub unmappable: u64,
+    /// Objects that the filters hide: not looked at.
+    pub ignored: u64,
+    /// Objects of the destination that no source key maps to.
+    pub extra: u64,
+}
+
+impl Verification {
+    /// Adds a finding. `since` is when the run that is verified began, in milliseconds since 1970.
+    pub fn add(&mut self, finding: &Finding<'_>, since: Option<i64>) {
+        match finding {
+            Finding::Transfer { source, difference, .. } => {
+                let count = if *difference == Difference::Missing { &mut self.missing } else { &mut self.different };
+                *count += 1;
+                self.newer += u64::from(since.is_some_and(|since| source.modified >= since));
+            }
+            Finding::InPlace { evidence: Evidence::Content, .. } => self.proven += 1,
+            Finding::InPlace { .. } => self.by_size += 1,
+            Finding::Ignored { .. } => self.ignored += 1,
+            Finding::Unmappable { .. } => self.unmappable += 1,
+            Finding::Extra { .. } => self.extra += 1,
+        }
+    }
+
+    /// Whether everything that was at the source when the run began, and did not change since, is at the destination.
+    pub const fn is_whole(&self) -> bool {
+        self.missing + self.different == self.newer && self.unmappable == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etag::ETag;
+    use crate::pair::MapKeyError;
+
+    const A: &str = "0cc175b9c0f1b6a831c399e269772661";
+    const B: &str = "92eb5ffee6ae2fec3ad71c777531578f";
+
+    fn object(size: u64, etag: &str) -> ListedObject {
+        let etag = Some(ETag::new(etag));
+        ListedObject { key: "k".into(), size, etag, modified: 5, version_id: None, storage_class: None }
+    }
+
+    #[test]
+    fn judges_as_the_table_says() {
+        use Judgement::{AskForChecksums, Differs, Read, Same};
+        use VerifyMethod as By;
+        let source = object(1, A);
+        for (method, there, opaque, expected) in [
+            (By::Listing, None, false, Differs(Difference::Missing)),
+            (By::Read, None, false, Differs(Difference::Missing)),
+            (By::Checksum, Some(object(2, A)), false, Differs(Difference::Size)),
+            (By::Listing, Some(object(1, B)), false, Differs(Difference::Content)),
+            (By::Checksum, Some(object(1, B)), false, Differs(Difference::Content)),
+            (By::Read, Some(object(1, B)), false, Differs(Difference::Content)),
+            (By::Listing, Some(object(1, A)), false, Same(Evidence::Content)),
+            (By::Checksum, Some(object(1, A)), false, Same(Evidence::Content)),
+            (By::Read, Some(object(1, A)), false, Read),
+            (By::Listing, Some(object(1, "x-2")), false, Same(Evidence::Size)),
+            (By::Listing, Some(object(1, B)), true, Same(Evidence::Size)),
+            (By::Checksum, Some(object(1, "x-2")), false, AskForChecksums),
+            (By::Read, Some(object(1, "x-2")), false, Read),
+        ] {
+            assert_eq!(judge(&source, there.as_ref(), method, opaque), expected, "{method:?} {there:?} {opaque}");
+        }
+    }
+
+    #[test]
+    fn checksums_prove_or_say_nothing() {
+        let sum = |n| Some(Checksum(n));
+        for (checksums, expected) in [
+            ((sum(1), sum(1)), Verdict::InPlace(Evidence::Content)),
+            ((sum(1), sum(2)), Verdict::Transfer(Difference::Content)),
+            ((sum(1), None), Verdict::InPlace(Evidence::Size)),
+            ((None, sum(1)), Verdict::InPlace(Evidence::Size)),
+            ((None, None), Verdict::InPlace(Evidence::Size)),
+        ] {
+            assert_eq!(judge_checksums(checksums), expected, "{checksums:?}");
+        }
+    }
+
+    #[test]
+    fn a_copy_is_whole_without_what_changed_since() {
+        let source = object(1, A);
+        let missing = Finding::Transfer { source: &source, destination: None, difference: Difference::Missing };
+        let count = |findings: &[Finding<'_>], since| {
+            let mut verification = Verification::default();
+            for finding in findings {
+                verification.add(finding, since);
+            }
+            verification
+        };
+        let proven = Finding::InPlace { source: &source, evidence: Evidence::Content };
+        let extra = Finding::Extra { destination: &source };
+        let unmappable = Finding::Unmappable { source: &source, error: MapKeyError::Empty };
+        for (findings, since, whole) in [
+            (vec![], None, true),
+            (vec![proven, extra, Finding::Ignored { source: &source }], None, true),
+            (vec![proven, missing], None, false),
+            // It was modified at 5.
+            (vec![proven, missing], Some(6), false),
+            (vec![proven, missing], Some(5), true),
+            (vec![unmappable], Some(5), false),
+        ] {
+            let counts = count(&findings, since);
+            assert_eq!(counts.is_whole(), whole, "{findings:?} {since:?}: {counts:?}");
+        }
+    }
+}

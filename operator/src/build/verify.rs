@@ -1,0 +1,60 @@
+//! The Job that looks at both sides once more after a run.
+
+use k8s_openapi::api::batch::v1::{
+    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule,
+};
+
+use super::metadata;
+use super::pod::{self, Program};
+use crate::names::{self, Component};
+use crate::validate::ValidatedJob;
+
+/// Exit codes of the program after which another try would end the same way: a configuration that can't be used, and a
+/// copy that is not whole.
+const FINAL: [i32; 2] = [2, 3];
+/// Pods that may fail before the Job does.
+const BACKOFF_LIMIT: i32 = 3;
+/// How long an ended Job stays, for its log, in seconds.
+const KEEP_SECONDS: i32 = 7 * 24 * 3600;
+
+/// The Job that verifies a run.
+pub fn build(job: &ValidatedJob, run: &str) -> Job {
+    let spec = JobSpec {
+        template: pod::template(job, Program::Verify(job.verify), names::config_map(&job.name)),
+        backoff_limit: Some(BACKOFF_LIMIT),
+        ttl_seconds_after_finished: Some(KEEP_SECONDS),
+        pod_failure_policy: Some(PodFailurePolicy {
+            rules: vec![PodFailurePolicyRule {
+                action: "FailJob".to_owned(),
+                on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
+                    container_name: Some(Component::Verifier.as_str().to_owned()),
+                    operator: "In".to_owned(),
+                    values: FINAL.to_vec(),
+                }),
+                on_pod_conditions: None,
+            }],
+        }),
+        ..JobSpec::default()
+    };
+    Job { metadata: metadata(job, names::verify(&job.name, run), Component::Verifier), spec: Some(spec), status: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::validate::tests::validated;
+
+    #[test]
+    fn a_copy_that_is_not_whole_is_not_looked_at_again() {
+        let job = validated(|job| job.spec.verify.method = migration_api::verify::VerifyMethod::Read);
+        let built = build(&job, "20260101t000000z-0001");
+        let spec = built.spec.unwrap();
+        let rule = &spec.pod_failure_policy.unwrap().rules[0];
+        let pod = spec.template.spec.unwrap();
+        let codes = rule.on_exit_codes.as_ref().unwrap();
+        assert_eq!((codes.values.as_slice(), codes.container_name.as_deref()), (&[2, 3][..], Some("verifier")));
+        assert_eq!(pod.containers[0].name, "verifier");
+        assert_eq!(pod.containers[0].args.as_ref().unwrap()[2..], ["verify", "--method", "read"]);
+        assert!(built.metadata.name.unwrap().starts_with("photos-verify-"));
+    }
+}

@@ -1,0 +1,246 @@
+//! `jobsender plan`: what a run would do and about what it would cost.
+
+use std::fmt::{self, Write as _};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::{Args, ValueEnum};
+use migration_core::finding::Finding;
+use migration_core::forecast::{Cost, Forecast, Prices, Requests, SIZE_CLASSES, Sum};
+use migration_core::ignore::IgnoreList;
+use migration_core::pair::BucketPair;
+use migration_core::records::ScanCounts;
+use migration_core::size::human;
+use migration_engine::sender::{Observer, Purpose, rehearse};
+use serde::Serialize;
+
+use crate::boot::AwsProcess;
+use crate::findings::List;
+use crate::jobsender::{End, FAILED};
+
+/// Arguments of `jobsender plan`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PlanArgs {
+    /// Write a line for each object into this CSV file.
+    #[arg(long, value_name = "FILE")]
+    list: Option<PathBuf>,
+    /// Prices in YAML, in place of Amazon's public ones of us-east-1.
+    #[arg(long, value_name = "FILE")]
+    prices: Option<PathBuf>,
+    /// Form of the plan, on standard output.
+    #[arg(long, default_value = "text")]
+    output: Output,
+}
+
+/// Forms of a plan.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Adds findings up, and lists them.
+struct Planner {
+    forecast: Mutex<Forecast>,
+    list: Option<List>,
+}
+
+impl Observer for Planner {
+    fn found(&self, pair: &BucketPair, finding: &Finding<'_>) {
+        // A panic elsewhere leaves sums behind that lack at most what it was about.
+        self.forecast.lock().unwrap_or_else(PoisonError::into_inner).add(finding);
+        if let Some(list) = &self.list {
+            list.add(pair, finding);
+        }
+    }
+}
+
+/// Plans a run.
+pub(crate) async fn plan(process: AwsProcess, ignore: &IgnoreList, args: &PlanArgs) -> End {
+    match planned(process, ignore, args).await {
+        Ok(message) => End { reason: "Planned", message, code: 0 },
+        Err(message) => End { reason: "PlanFailed", message, code: FAILED },
+    }
+}
+
+async fn planned(process: AwsProcess, ignore: &IgnoreList, args: &PlanArgs) -> Result<String, String> {
+    let prices = prices(args)?;
+    let list = args.list.as_deref().map(List::create).transpose().map_err(|error| error.to_string())?;
+    let forecast = Mutex::new(Forecast::new(&process.config));
+    let planner = Arc::new(Planner { forecast, list });
+    let purpose = Purpose { observer: Some(planner.clone()), ..Purpose::default() };
+    let counts = rehearse(process, ignore, &purpose).await.map_err(|error| error.to_string())?;
+    if let Some(list) = &planner.list {
+        list.end().map_err(|error| error.to_string())?;
+    }
+    let forecast = planner.forecast.lock().unwrap_or_else(PoisonError::into_inner);
+    let plan = Plan::new(&forecast, &counts, &prices);
+    let text = match args.output {
+        Output::Text => plan.to_string(),
+        Output::Json => serde_json::to_string(&plan).map_err(|error| error.to_string())? + "\n",
+    };
+    print(&text).map_err(|error| format!("failed to write plan: {error}"))?;
+    Ok(format!("{} objects of {} to copy", forecast.copied().objects, human(forecast.copied().bytes)))
+}
+
+fn print(text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+fn prices(args: &PlanArgs) -> Result<Prices, String> {
+    let Some(path) = &args.prices else { return Ok(Prices::default()) };
+    let text = std::fs::read_to_string(path).map_err(|e| format!("failed to read prices {}: {e}", path.display()))?;
+    serde_yaml::from_str(&text).map_err(|e| format!("failed to read prices {}: {e}", path.display()))
+}
+
+/// A plan as it is told.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Plan {
+    transfer: Sum,
+    update: Sum,
+    skip: Sum,
+    /// Of those skipped, the ones that are in place by less than their content.
+    not_compared_by_content: u64,
+    ignore: Sum,
+    fail: Sum,
+    delete: Sum,
+    sizes: Vec<SizeClass>,
+    batches: u64,
+    source_requests: Requests,
+    destination_requests: Requests,
+    currency: String,
+    cost: Cost,
+    total_cost: f64,
+}
+
+/// What is copied of one class of sizes.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SizeClass {
+    /// Most bytes; none for the last class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    up_to: Option<u64>,
+    #[serde(flatten)]
+    sum: Sum,
+}
+
+impl Plan {
+    fn new(forecast: &Forecast, counts: &ScanCounts, prices: &Prices) -> Self {
+        let bounds = SIZE_CLASSES.into_iter().map(Some).chain([None]);
+        let sizes = forecast.sizes.into_iter().zip(bounds).map(|(sum, up_to)| SizeClass { up_to, sum });
+        let (source_requests, destination_requests) = forecast.requests();
+        let cost = forecast.cost(prices, counts.batches);
+        Self {
+            transfer: forecast.transfer,
+            update: forecast.update,
+            skip: forecast.skip,
+            not_compared_by_content: counts.in_place_by_time + counts.in_place_by_size,
+            ignore: forecast.ignore,
+            fail: forecast.fail,
+            delete: forecast.delete,
+            sizes: sizes.collect(),
+            batches: counts.batches,
+            source_requests,
+            destination_requests,
+            currency: prices.currency.clone(),
+            total_cost: cost.total(),
+            cost,
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let weak = format!("in place; {} of them not by content", self.not_compared_by_content);
+        for (name, sum, what) in [
+            ("transfer", self.transfer, "not at the destination"),
+            ("update", self.update, "another content at the destination"),
+            ("skip", self.skip, weak.as_str()),
+            ("ignore", self.ignore, "hidden by the filters"),
+            ("fail", self.fail, "no valid key at the destination"),
+            ("delete", self.delete, "not at the source"),
+        ] {
+            writeln!(f, "{name:<9} {:>14} objects {:>11}   {what}", sum.objects, human(sum.bytes))?;
+        }
+        writeln!(f, "\nto copy, by size")?;
+        for class in self.sizes.iter().filter(|class| class.sum.objects > 0) {
+            let mut name = String::new();
+            match class.up_to {
+                Some(0) => name.push_str("empty"),
+                Some(most) => write!(name, "up to {}", human(most))?,
+                None => name.push_str("larger"),
+            }
+            writeln!(f, "  {name:<16} {:>5} objects {:>11}", class.sum.objects, human(class.sum.bytes))?;
+        }
+        writeln!(f, "\nabout what it takes, in {} batches", self.batches)?;
+        for (side, Requests { reads, writes }) in
+            [("source", self.source_requests), ("destination", self.destination_requests)]
+        {
+            writeln!(f, "  {side:<12} {reads:>14} GET, HEAD {writes:>14} PUT, POST, COPY, LIST")?;
+        }
+        let Cost { requests, out, coordination } = self.cost;
+        let (currency, total) = (&self.currency, self.total_cost);
+        writeln!(
+            f,
+            "  {currency} {total:.2}: requests {requests:.2}, bytes that leave the source {out:.2}, queue and ledger {coordination:.2}"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use migration_core::compare::{Difference, ListedObject};
+    use migration_core::config::JobConfig;
+
+    fn plan_of_one() -> Plan {
+        let config: JobConfig = serde_yaml::from_str(
+            r"
+version: 1
+job: {namespace: default, name: photos, uid: u-1}
+buckets: [{sourceBucket: a, destinationBucket: b}]
+source: {region: cn-north-1}
+destination: {region: us-east-1}
+transfer: {partSize: Auto, multipartThreshold: 16Mi, filesPerWorker: 4, partsPerFile: 4, memoryLimit: 256Mi, maxAttempts: 5}
+queue: {region: us-east-1, url: 'http://q/1', deadLetterUrl: 'http://q/2'}
+ledger: {region: us-east-1, table: t}
+",
+        )
+        .unwrap();
+        let mut forecast = Forecast::new(&config);
+        let source = ListedObject {
+            key: "k".into(),
+            size: 2_000_000_000,
+            etag: None,
+            modified: 0,
+            version_id: None,
+            storage_class: None,
+        };
+        forecast.add(&Finding::Transfer { source: &source, destination: None, difference: Difference::Missing });
+        let counts = ScanCounts { batches: 1, objects: 1, ..ScanCounts::default() };
+        Plan::new(&forecast, &counts, &Prices::default())
+    }
+
+    #[test]
+    fn a_plan_reads_well() {
+        let text = plan_of_one().to_string();
+        for line in ["transfer               1 objects", "up to 16.0 GiB", "in 1 batches", "USD 0.18: requests 0.00"] {
+            assert!(text.contains(line), "{line:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_plan_is_json_for_programs() {
+        let json: serde_json::Value = serde_json::to_value(plan_of_one()).unwrap();
+        assert_eq!(json["transfer"]["bytes"], 2_000_000_000_u64);
+        assert_eq!(json["sizes"][7]["objects"], 1);
+        assert_eq!(json["sourceRequests"]["reads"], 120);
+        assert!(json["cost"]["out"].as_f64().unwrap() > 0.17);
+    }
+}

@@ -1,0 +1,157 @@
+//! `jobsender verify`: an independent look at both sides.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::{Args, ValueEnum};
+use migration_aws::{DynamoLedger, SystemClock};
+use migration_core::finding::{Action, Finding};
+use migration_core::ignore::IgnoreList;
+use migration_core::pair::BucketPair;
+use migration_core::ports::{Clock, Ledger, WriteError};
+use migration_core::records::{RunRecord, VerificationRecord, verification_write};
+use migration_core::verification::{Verification, VerifyMethod};
+use migration_core::view;
+use migration_engine::sender::{Observer, Purpose, SendOutcome, rehearse};
+
+use crate::boot::{AwsProcess, Common};
+use crate::findings::List;
+use crate::jobsender::{self, End, FAILED};
+
+/// Exit code where the copy is not whole: another look would find the same.
+const DIFFERENT: u8 = 3;
+
+/// Arguments of `jobsender verify`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct VerifyArgs {
+    /// By what copies are proven.
+    #[arg(long, default_value = "listing")]
+    method: Method,
+    /// Write a line for each object that is missing, different or extra into this CSV file.
+    #[arg(long, value_name = "FILE")]
+    list: Option<PathBuf>,
+    /// Send what is missing or different to the queue, as a run.
+    #[arg(long)]
+    repair: bool,
+}
+
+/// By what copies are proven.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Method {
+    /// Sizes and ETags, as listings show them.
+    Listing,
+    /// Where ETags say nothing, the checksums that both services keep.
+    Checksum,
+    /// Both sides are read and compared byte by byte.
+    Read,
+}
+
+impl From<Method> for VerifyMethod {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Listing => Self::Listing,
+            Method::Checksum => Self::Checksum,
+            Method::Read => Self::Read,
+        }
+    }
+}
+
+/// Adds findings up, and lists those that are not well.
+struct Verifier {
+    /// The last run.
+    run: Option<RunRecord>,
+    verification: Mutex<Verification>,
+    list: Option<List>,
+}
+
+impl Observer for Verifier {
+    fn found(&self, pair: &BucketPair, finding: &Finding<'_>) {
+        // A panic elsewhere leaves sums behind that lack at most what it was about.
+        let since = self.run.as_ref().map(|run| run.started);
+        self.verification.lock().unwrap_or_else(PoisonError::into_inner).add(finding, since);
+        let well = matches!(finding.action(), Action::Skip | Action::Ignore);
+        if let Some(list) = self.list.as_ref().filter(|_| !well) {
+            list.add(pair, finding);
+        }
+    }
+}
+
+/// Verifies the last run, or sends what it left.
+pub(crate) async fn verify(process: AwsProcess, ignore: &IgnoreList, common: &Common, args: &VerifyArgs) -> End {
+    let failed = |message: String| End { reason: "VerifyFailed", message, code: FAILED };
+    let (ledger, job) = (process.ports.ledger.clone(), process.config.job.uid.clone());
+    let verifier = match verifier(&process, args).await {
+        Ok(verifier) => Arc::new(verifier),
+        Err(message) => return failed(message),
+    };
+    let purpose = Purpose { verify: Some(args.method.into()), extras: true, observer: Some(verifier.clone()) };
+    let end = if args.repair {
+        match jobsender::send(process, ignore, common, &purpose).await {
+            Ok(SendOutcome::RunIsLive { run }) => {
+                failed(format!("failed to repair: run {run} is not over; try again when it is"))
+            }
+            sent => jobsender::report_send(sent),
+        }
+    } else {
+        match rehearse(process, ignore, &purpose).await {
+            Ok(_) => {
+                let found = *verifier.verification.lock().unwrap_or_else(PoisonError::into_inner);
+                match record(&ledger, &job, &verifier, args.method.into(), found).await {
+                    Ok(()) => end_of(found),
+                    Err(error) => failed(error.to_string()),
+                }
+            }
+            Err(error) => failed(error.to_string()),
+        }
+    };
+    match verifier.list.as_ref().map(List::end) {
+        Some(Err(error)) => failed(error.to_string()),
+        _ => end,
+    }
+}
+
+/// Tells the ledger what was found of the last run.
+async fn record(
+    ledger: &DynamoLedger,
+    job: &str,
+    verifier: &Verifier,
+    method: VerifyMethod,
+    found: Verification,
+) -> Result<(), WriteError> {
+    let Some(run) = &verifier.run else { return Ok(()) };
+    let record = VerificationRecord { at: SystemClock.now(), method, found };
+    ledger.write(&[verification_write(job, &run.run, &record)]).await
+}
+
+async fn verifier(process: &AwsProcess, args: &VerifyArgs) -> Result<Verifier, String> {
+    let run = view::last_run(&process.ports.ledger, &process.config.job.uid).await.map_err(|e| e.to_string())?;
+    let list = args.list.as_deref().map(List::create).transpose().map_err(|error| error.to_string())?;
+    Ok(Verifier { run, verification: Mutex::default(), list })
+}
+
+fn end_of(found: Verification) -> End {
+    let Verification { proven, by_size, missing, different, newer, unmappable, ignored, extra } = found;
+    let message = format!(
+        "{proven} objects are proven to be at the destination, {by_size} by size only; {missing} missing, {different} different \
+         ({newer} of these changed since the run), {unmappable} without a valid key; {extra} extra, {ignored} ignored"
+    );
+    if found.is_whole() {
+        End { reason: "Verified", message, code: 0 }
+    } else {
+        End { reason: "Different", message, code: DIFFERENT }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_whole_fails() {
+        let missing = Verification { proven: 5, missing: 1, ..Verification::default() };
+        let end = end_of(missing);
+        assert_eq!((end.reason, end.code), ("Different", DIFFERENT));
+        assert!(end.message.contains("1 missing"), "{}", end.message);
+        assert_eq!(end_of(Verification { newer: 1, ..missing }).code, 0);
+    }
+}
