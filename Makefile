@@ -56,8 +56,8 @@ wire: build ## The programs on real services and on a bad wire, written to kind-
 scan-bench: setup ## What a scan of 10 million keys costs, written to bench/SCAN.md (HUGE=1: and of 100 million)
 	cargo test $(CARGO_FLAGS) --bench scan -- $(if $(HUGE),huge) | tee bench/SCAN.md
 
-scan-peers: build ## Finding the differences of a million keys, here and with peers, written to bench/PEERS.md (KEYS=n: of so many)
-	"$$(bash kind-tests/services/venv.sh)/bin/python" bench/peers/peers.py $(if $(KEYS),--keys $(KEYS)) \
+scan-peers: build ## Finding the differences of a million keys, here and with peers, written to bench/PEERS.md (KEYS=n, ROUNDS=n)
+	"$$(bash kind-tests/services/venv.sh)/bin/python" bench/peers/peers.py $(if $(KEYS),--keys $(KEYS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		--programs "$$CARGO_TARGET_DIR/release" --write bench/PEERS.md
 
 demo-cluster: build ## From nothing to a finished migration of real files on a cluster of this machine

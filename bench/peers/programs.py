@@ -72,7 +72,7 @@ class Ours:
 
 
 class Rclone:
-    """`rclone copy --dry-run`, with the flags that suit it best here: one listing of all keys, and more checkers."""
+    """`rclone copy --dry-run --checkers 16`, a listing for each directory: with `--fast-list` it took longer here and 1.2 GiB."""
 
     def __init__(self, directory, source, destination):
         self.name, self.directory = "rclone", directory
@@ -91,7 +91,7 @@ class Rclone:
     def measure(self, way):
         output = self.directory / "rclone.log"
         flag = {"size": "--size-only", "content": "--checksum"}[way]
-        took = run([self.program, "copy", "--dry-run", "--fast-list", "--checkers", "16", "--stats", "0", flag,
+        took = run([self.program, "copy", "--dry-run", "--checkers", "16", "--stats", "0", flag,
                     "src:source", "dst:destination"], self.environment, output)
         with open(output, encoding="utf-8") as lines:
             return Measured(*took, sum("Skipped copy" in line or "Skipped update" in line for line in lines))
