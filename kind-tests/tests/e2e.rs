@@ -1,7 +1,7 @@
 //! The long tests: `make e2e` brings up what they need.
 
 use kind_tests::case::run;
-use kind_tests::cases::{admission, checking, credentials, deletion, killing, moving, prerequisites};
+use kind_tests::cases::{admission, checking, credentials, deletion, killing, lists, moving, prerequisites};
 use kind_tests::tree::FULL;
 
 #[tokio::test]
@@ -98,4 +98,10 @@ async fn o_no_keys_left() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn p_verified_mirror() -> anyhow::Result<()> {
     run("mirrored and verified", checking::verified_mirror).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn q_reported_and_fed_back() -> anyhow::Result<()> {
+    run("reported and fed back", lists::reported_and_fed_back).await
 }

@@ -2,7 +2,7 @@
 //! and the chart that `make test` brings up, and run only when they are asked for.
 
 use kind_tests::case::run;
-use kind_tests::cases::{admission, checking, credentials, moving};
+use kind_tests::cases::{admission, checking, credentials, lists, moving};
 use kind_tests::tree::SMALL;
 
 #[tokio::test]
@@ -33,4 +33,10 @@ async fn wrong_keys() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make test"]
 async fn verified_mirror() -> anyhow::Result<()> {
     run("mirrored and verified", checking::verified_mirror).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make test"]
+async fn reported_and_fed_back() -> anyhow::Result<()> {
+    run("reported and fed back", lists::reported_and_fed_back).await
 }

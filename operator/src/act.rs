@@ -4,7 +4,6 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt};
 use migration_api::status::MigrationJobStatus;
-use migration_api::verify::VerifyMode;
 use migration_api::{MigrationJob, reasons};
 use migration_core::ports::{Condition, Item, Ledger, Write, WriteError};
 use migration_core::records;
@@ -14,15 +13,15 @@ use crate::apply::{self, Made};
 use crate::build;
 use crate::context::{Context, Memory};
 use crate::dead_letters::{self, Look};
-use crate::dereference::Found;
 use crate::dereference::cluster::SendJob;
 use crate::dereference::ledger::{self, LedgerView};
 use crate::dereference::services::Services;
+use crate::dereference::{Found, followups};
+use crate::followup::State;
 use crate::problem::Problem;
-use crate::reconcile::{ReconcileError, verification};
+use crate::reconcile::{ReconcileError, report, verification};
 use crate::runs::{self, StartInput};
 use crate::validate::ValidatedJob;
-use crate::verification::State;
 
 /// Ends and starts runs, holds Jobs back, nudges pods. Says whether a run is asked for that could not be started.
 pub async fn act(
@@ -36,7 +35,7 @@ pub async fn act(
     let namespace = job.namespace().unwrap_or_default();
     let jobs = Api::<Job>::namespaced(context.client.clone(), &namespace);
     apply::suspend_jobs(&jobs, &found.cluster.jobs, job.spec.suspend).await?;
-    apply::suspend_jobs(&jobs, &found.cluster.verifiers, job.spec.suspend).await?;
+    apply::suspend_jobs(&jobs, &found.cluster.followups, job.spec.suspend).await?;
     if let Some(version) = &found.secrets.version {
         let pods = Api::<Pod>::namespaced(context.client.clone(), &namespace);
         apply::nudge_pods(&pods, &found.cluster.pods, version).await?;
@@ -45,6 +44,7 @@ pub async fn act(
         drain_dead_letters(job, &services, found, context, memory).await;
         end_run(job, &services, found, context).await?;
     }
+    start_report(job, validated, found, &jobs).await?;
     (old.runs_started, old.last_manual_run) =
         runs::made_before(&job.name_any(), &found.cluster.jobs, old.runs_started, old.last_manual_run.take());
     let due = start_run(job, old, validated, found, &jobs, context.now()).await?;
@@ -54,6 +54,20 @@ pub async fn act(
     Ok(due)
 }
 
+/// Starts the report of the last run where it is due. A run that is on its way does not keep it waiting: it would be the
+/// last run then.
+async fn start_report(
+    job: &MigrationJob,
+    validated: Option<&ValidatedJob>,
+    found: &mut Found,
+    jobs: &Api<Job>,
+) -> Result<(), ReconcileError> {
+    if report(job, found) != State::Due {
+        return Ok(());
+    }
+    follow(job, validated, found, jobs, build::followup::report).await
+}
+
 /// Starts the verification of the last run where it is due. A run that is on its way is the better use of the sources.
 async fn start_verification(
     job: &MigrationJob,
@@ -61,17 +75,31 @@ async fn start_verification(
     found: &mut Found,
     jobs: &Api<Job>,
 ) -> Result<(), ReconcileError> {
-    let Some(validated) = validated.filter(|_| found.missing.is_empty() && !job.spec.suspend) else { return Ok(()) };
     if found.cluster.jobs.iter().any(SendJob::is_unfinished) || verification(job, found) != State::Due {
         return Ok(());
     }
+    follow(job, validated, found, jobs, build::followup::verify).await
+}
+
+/// Makes a Job that follows the last run.
+async fn follow(
+    job: &MigrationJob,
+    validated: Option<&ValidatedJob>,
+    found: &mut Found,
+    jobs: &Api<Job>,
+    built: fn(&ValidatedJob, &str) -> Job,
+) -> Result<(), ReconcileError> {
+    let Some(validated) = validated.filter(|_| found.missing.is_empty() && !job.spec.suspend) else { return Ok(()) };
     let last = found.ledger.as_ref().and_then(|view| view.run.as_ref()).map(|run| run.record.run.clone());
     let run = last.unwrap_or_default();
-    match apply::job(jobs, &build::verify::build(validated, &run)).await {
+    let due = built(validated, &run);
+    match apply::job(jobs, &due).await {
         Err(error) if error.is_refusal() => {
             found.missing.push(Problem::new(reasons::APPLY_FAILED, error.to_string()));
         }
-        made => info!(job = job.name_any(), run, made = ?made?, "verification started"),
+        made => {
+            info!(job = job.name_any(), run, name = due.name_any(), made = ?made?, "what follows the run is started");
+        }
     }
     Ok(())
 }
@@ -164,8 +192,7 @@ async fn end_run(
 }
 
 async fn reread(job: &MigrationJob, services: &Services, found: &mut Found, now: i64) {
-    let verify = job.spec.verify.mode == VerifyMode::Full;
-    match ledger::read(&services.ledger, &job.uid().unwrap_or_default(), None, verify, now).await {
+    match ledger::read(&services.ledger, &job.uid().unwrap_or_default(), None, followups(job), now).await {
         Ok(view) => found.ledger = Some(view),
         Err(error) => warn!(%error, "the ledger is read again with the next look"),
     }

@@ -115,7 +115,8 @@ fn ending(letter: &DeadLetter, uid: &str, run: &RunRecord, now: i64) -> Option<E
         failed_bytes: batch.bytes(),
         ..EndCounts::default()
     };
-    let end = BatchEnd { id: batch.id.clone(), by: NAME.to_owned(), at: now, counts, remainder: Vec::new() };
+    let end =
+        BatchEnd { id: batch.id.clone(), by: NAME.to_owned(), at: now, counts, remainder: Vec::new(), piece: None };
     Some(Ending { batch, failures, end })
 }
 

@@ -15,6 +15,7 @@ mod controller;
 mod dead_letters;
 mod dereference;
 mod events;
+mod followup;
 mod health;
 mod names;
 mod problem;
@@ -23,7 +24,6 @@ mod runs;
 mod scaling;
 mod status;
 mod validate;
-mod verification;
 
 use std::process::ExitCode;
 

@@ -38,6 +38,8 @@ pub enum Component {
     Jobsender,
     /// Looks at both sides once more after a run.
     Verifier,
+    /// Writes the report of a run.
+    Reporter,
     /// The configuration of all.
     Config,
 }
@@ -49,6 +51,7 @@ impl Component {
             Self::Worker => "worker",
             Self::Jobsender => "jobsender",
             Self::Verifier => "verifier",
+            Self::Reporter => "reporter",
             Self::Config => "config",
         }
     }
@@ -105,8 +108,17 @@ pub fn abort(job: &str) -> String {
 
 /// The Job that verifies a run. The run's id is too long to stand in a name.
 pub fn verify(job: &str, run: &str) -> String {
+    of_run(job, "verify", run)
+}
+
+/// The Job that writes the report of a run.
+pub fn report(job: &str, run: &str) -> String {
+    of_run(job, "report", run)
+}
+
+fn of_run(job: &str, what: &str, run: &str) -> String {
     let hash = hex::encode(Sha256::digest(run));
-    format!("{job}-verify-{}", hash.get(..8).unwrap_or_default())
+    format!("{job}-{what}-{}", hash.get(..8).unwrap_or_default())
 }
 
 /// Queue and table. The UID makes it this resource's own; the name is for people and is cut where it would be too long.

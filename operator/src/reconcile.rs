@@ -20,13 +20,13 @@ use crate::context::{Context, Memory, ValidatedFor};
 use crate::dereference::cluster::{self, Cluster};
 use crate::dereference::{self, Found};
 use crate::events;
+use crate::followup;
 use crate::names;
 use crate::problem::Problem;
 use crate::runs;
 use crate::scaling;
 use crate::status::{self, Seen};
 use crate::validate::{self, ValidatedJob};
-use crate::verification;
 
 /// How soon a job is looked at again while something moves, or should.
 const SOON: Duration = Duration::from_secs(5);
@@ -177,6 +177,7 @@ fn compute_status(
         ledger: view,
         jobs: &found.cluster.jobs,
         verification: &verification(job, found),
+        report: &report(job, found),
         workers,
         started: (old.runs_started, old.last_manual_run.as_deref()),
         start_due,
@@ -186,11 +187,21 @@ fn compute_status(
 }
 
 /// How far the verification of the last run is.
-pub fn verification(job: &MigrationJob, found: &Found) -> verification::State {
+pub fn verification(job: &MigrationJob, found: &Found) -> followup::Verification {
     let view = found.ledger.as_ref();
     let last = view.and_then(|view| view.run.as_ref()).map(|run| &run.record);
-    let recorded = view.and_then(|view| view.verification.as_ref());
-    verification::state(job.spec.verify.mode, &job.name_any(), last, recorded, &found.cluster.verifiers)
+    let run = dereference::followups(job).verified(last);
+    let name = run.map(|run| names::verify(&job.name_any(), &run.run)).unwrap_or_default();
+    followup::state(run, view.and_then(|view| view.verification.as_ref()), &name, &found.cluster.followups)
+}
+
+/// How far the report of the last run is.
+pub fn report(job: &MigrationJob, found: &Found) -> followup::Report {
+    let view = found.ledger.as_ref();
+    let last = view.and_then(|view| view.run.as_ref()).map(|run| &run.record);
+    let run = dereference::followups(job).reported(last);
+    let name = run.map(|run| names::report(&job.name_any(), &run.run)).unwrap_or_default();
+    followup::state(run, view.and_then(|view| view.report.as_ref()), &name, &found.cluster.followups)
 }
 
 /// Writes the status where it changed, and tells of what changed. An operator that is ended in between tells nothing,
@@ -235,7 +246,7 @@ fn next_look(
         || start_due
         || waiting
         || workers.desired > least_workers
-        || cluster.jobs.iter().chain(&cluster.verifiers).any(cluster::SendJob::is_unfinished);
+        || cluster.jobs.iter().chain(&cluster.followups).any(cluster::SendJob::is_unfinished);
     if degraded || (live && !suspended) { SOON } else { IDLE }
 }
 

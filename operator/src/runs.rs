@@ -124,6 +124,7 @@ pub(crate) mod tests {
             started_by: "photos-run-1".into(),
             owner: "photos-run-1-abcde".into(),
             pairs: vec![],
+            listed_by_manifest: false,
             now: 1_000,
         };
         let TakeDecision::Start(mut run) = take(None, &request) else { panic!("the first run starts") };

@@ -165,6 +165,8 @@ fn config(spec: &MigrationJobSpec, job: JobIdentity, external: &External) -> Job
         filters,
         compare,
         mirror,
+        manifest,
+        report,
         versioning,
         transfer,
         limits,
@@ -197,6 +199,8 @@ fn config(spec: &MigrationJobSpec, job: JobIdentity, external: &External) -> Job
         ignore: filters.ignore.clone(),
         filter: object_filter(filters),
         compare: (*compare).into(),
+        manifest: manifest.as_ref().map(Into::into),
+        report: report.as_ref().map(Into::into),
         mirror: mirror
             .max_deletes
             .filter(|_| mirror.delete_extraneous)

@@ -89,7 +89,10 @@ pub async fn boot(common: &Common) -> Result<(AwsProcess, IgnoreList), BootError
         queue: SqsQueue::new(&config.queue).await,
         ledger: DynamoLedger::new(&config.ledger).await,
     };
-    Ok((Process::new(ports, config, common.name.clone(), Arc::new(SystemClock)), ignore))
+    let readable = WriteSettings { storage_class: None, acl: None, ..config.write.clone() };
+    let reports = S3Store::new(&config.destination, &readable, Side::Destination).await;
+    let process = Process::new(ports, config, common.name.clone(), Arc::new(SystemClock));
+    Ok((process.with_reports(reports), ignore))
 }
 
 fn read(path: &Path) -> Result<JobConfig, BootError> {

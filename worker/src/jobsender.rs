@@ -14,6 +14,7 @@ use tracing::{error, info};
 
 use crate::boot::{self, AwsProcess, Common};
 use crate::plan::{self, PlanArgs};
+use crate::report::{self, ReportArgs};
 use crate::termination;
 use crate::verify::{self, VerifyArgs};
 
@@ -35,6 +36,8 @@ enum Command {
     Plan(PlanArgs),
     /// Look at both sides after a run: what is missing, different or extra. Fails where the copy is not whole.
     Verify(VerifyArgs),
+    /// Write what became of each object of a run to where the configuration says.
+    Report(ReportArgs),
     /// Abort every multipart upload that the ledger has of this job.
     AbortUploads,
 }
@@ -57,6 +60,7 @@ pub async fn main() -> ExitCode {
         Command::Send => report_send(send(process, &ignore, &cli.common, &Purpose::default()).await),
         Command::Plan(args) => plan::plan(process, &ignore, &args).await,
         Command::Verify(args) => verify::verify(process, &ignore, &cli.common, &args).await,
+        Command::Report(args) => Box::pin(report::report(process, &args)).await,
         Command::AbortUploads => {
             let process = Arc::new(process);
             report_abort(with_heartbeat(&process, uploads::abort_all(&process)).await)
@@ -84,7 +88,7 @@ pub(crate) async fn send(
 }
 
 /// Does a work and tells the ledger meanwhile that it is done.
-async fn with_heartbeat<T>(process: &Arc<AwsProcess>, work: impl Future<Output = T>) -> T {
+pub(crate) async fn with_heartbeat<T>(process: &Arc<AwsProcess>, work: impl Future<Output = T>) -> T {
     let beats = CancellationToken::new();
     let beating = tokio::spawn({
         let (process, beats) = (process.clone(), beats.clone());

@@ -4,6 +4,7 @@ pub mod boot;
 mod findings;
 pub mod jobsender;
 mod plan;
+mod report;
 pub mod termination;
 mod verify;
 pub mod worker;

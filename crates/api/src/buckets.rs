@@ -47,8 +47,12 @@ pub enum PrefixMode {
 }
 
 /// Source: "General purpose bucket naming rules" in the S3 user guide.
+pub(crate) fn is_bucket_name() -> kube::core::Rule {
+    kube::core::Rule::new(r"self.matches('^[a-z0-9][a-z0-9.-]*[a-z0-9]$') && !self.contains('..')")
+}
+
 fn bucket_name() -> kube::core::Rule {
-    kube::core::Rule::new(r"self.matches('^[a-z0-9][a-z0-9.-]*[a-z0-9]$') && !self.contains('..')").message(
+    is_bucket_name().message(
         "not a bucket name: write its bare name, 3 to 63 lower-case letters, digits, dots and hyphens that begin and \
          end with a letter or digit; no ARN, URL or slash (prefixes go into sourcePrefix and destinationPrefix)",
     )

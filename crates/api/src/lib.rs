@@ -9,6 +9,7 @@
 pub mod buckets;
 pub mod crd;
 pub mod filters;
+pub mod manifest;
 pub mod pods;
 pub mod reasons;
 pub mod services;

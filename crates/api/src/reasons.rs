@@ -10,6 +10,8 @@ pub const DEGRADED: &str = "Degraded";
 pub const COMPLETE: &str = "Complete";
 /// The last run was verified, and the copy is whole.
 pub const VERIFIED: &str = "Verified";
+/// The report of the last run is written, and every object that it is about is in it.
+pub const REPORTED: &str = "Reported";
 /// The job is suspended.
 pub const SUSPENDED: &str = "Suspended";
 
@@ -43,6 +45,14 @@ pub const COPY_WHOLE: &str = "CopyWhole";
 pub const COPY_DIFFERS: &str = "CopyDiffers";
 /// The verification could not be ended.
 pub const VERIFY_FAILED: &str = "VerifyFailed";
+/// The report is being written.
+pub const REPORT_BEING_WRITTEN: &str = "ReportBeingWritten";
+/// The report is written.
+pub const REPORT_WRITTEN: &str = "ReportWritten";
+/// The report is written, and objects are missing in it.
+pub const REPORT_INCOMPLETE: &str = "ReportIncomplete";
+/// The report could not be written.
+pub const REPORT_FAILED: &str = "ReportFailed";
 /// spec.suspend is true.
 pub const SUSPENDED_BY_USER: &str = "SuspendedByUser";
 /// spec.suspend is false.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::buckets::BucketMapping;
 use crate::filters::{CompareMode, Filters};
+use crate::manifest::{Manifest, Report};
 use crate::pods::PodSettings;
 use crate::services::{Destination, Ledger, Queue, Source};
 use crate::status::MigrationJobStatus;
@@ -69,6 +70,8 @@ use crate::verify::{Mirror, Verify};
 #[x_kube(validation = sides_do_not_overlap())]
 #[x_kube(validation = sides_do_not_overlap_the_other_way())]
 #[x_kube(validation = server_side_needs_one_service())]
+#[x_kube(validation = no_mirror_of_a_list())]
+#[x_kube(validation = reports_are_not_among_copies())]
 pub struct MigrationJobSpec {
     /// What is moved where: 1 to 50 pairs of buckets. A change applies from the next run.
     #[schemars(length(min = 1, max = 50))]
@@ -101,6 +104,16 @@ pub struct MigrationJobSpec {
     /// What versions of source objects are for. Nothing set = they play no part.
     #[serde(default)]
     pub versioning: Versioning,
+
+    /// A list of the objects that runs are about: nothing is listed, each object that it names is asked for at both sides.
+    /// Nothing set = all that the source has under the pairs' prefixes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Manifest>,
+
+    /// Where the result of each object goes after a run. Nothing set = failures stand in the ledger, and the first of them
+    /// in the status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
 
     /// What is proven of copies after a run. Nothing set = each copy as it is written.
     #[serde(default)]
@@ -208,6 +221,25 @@ fn sides_do_not_overlap_the_other_way() -> kube::core::Rule {
         range_of("a")
     ))
     .message(OVERLAP)
+}
+
+fn no_mirror_of_a_list() -> kube::core::Rule {
+    kube::core::Rule::new("!has(self.manifest) || !self.mirror.deleteExtraneous").message(
+        "mirror.deleteExtraneous and manifest exclude each other: a list says nothing of what else the source has; leave \
+         one out",
+    )
+}
+
+fn reports_are_not_among_copies() -> kube::core::Rule {
+    kube::core::Rule::new(format!(
+        "!has(self.report) || !self.buckets.exists(a, a.destinationBucket == self.report.bucket && \
+         self.report.prefix.startsWith({}))",
+        range_of("a")
+    ))
+    .message(
+        "reports would lie among the objects that a pair writes: give report another bucket, or a prefix that does not \
+         begin with the pair's destinationPrefix",
+    )
 }
 
 fn server_side_needs_one_service() -> kube::core::Rule {

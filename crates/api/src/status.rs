@@ -18,7 +18,7 @@ pub struct MigrationJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
-    /// Ready, Progressing, Degraded, Complete and Suspended, and with `verify.mode: Full` Verified, each with a reason and
+    /// Ready, Progressing, Degraded, Complete and Suspended, with `verify.mode: Full` Verified, and with report Reported, each with a reason and
     /// a message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -56,6 +56,10 @@ pub struct MigrationJobStatus {
     /// What the verification of that run found, with `verify.mode: Full`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<VerificationStatus>,
+
+    /// The report of that run, with spec.report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<ReportStatus>,
 
     /// The first objects that could not be moved, at most 10. The ledger has all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -292,6 +296,24 @@ pub struct VerificationStatus {
     pub unmappable: u64,
     /// Objects of the destination that the source does not have.
     pub extra: u64,
+}
+
+/// A report that is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportStatus {
+    /// The run.
+    pub run: String,
+    /// When it was written.
+    pub written_at: Time,
+    /// Where its manifest.json is: `s3://bucket/key`, at the destination's service.
+    pub manifest: String,
+    /// Objects in it that are at the destination.
+    pub succeeded: u64,
+    /// Objects in it that could not be moved.
+    pub failed: u64,
+    /// Objects that were moved and are not in it: their workers could not write to the report's bucket.
+    pub unreported: u64,
 }
 
 /// With what a run ended.

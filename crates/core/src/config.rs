@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::compare::CompareMode;
 use crate::filter::ObjectFilter;
 use crate::ignore::{IgnoreError, IgnoreList};
+use crate::manifest::ManifestLocation;
 use crate::mirror::MirrorSettings;
 use crate::pair::BucketPair;
+use crate::report::ReportSettings;
 
 pub use transfer::{Encryption, Preserve, TransferMode, TransferSettings, Versioning, WriteSettings};
 
@@ -46,9 +48,15 @@ pub struct JobConfig {
     /// By what both sides are compared.
     #[serde(default)]
     pub compare: CompareMode,
+    /// A list of the objects that runs are about, in place of listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<ManifestLocation>,
     /// Whether what only the destination has is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<MirrorSettings>,
+    /// Where the result of each object goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<ReportSettings>,
     /// How much work the jobsender may be ahead of the workers, in seconds of theirs; none = any.
     #[serde(default = "two_hours")]
     pub backlog_seconds: Option<u32>,
@@ -174,6 +182,21 @@ pub enum ConfigError {
     /// A pattern that is not valid.
     #[error(transparent)]
     Ignore(#[from] IgnoreError),
+    /// A source key could map to a key of a report.
+    #[error(
+        "failed to read job config: reports under {prefix:?} of bucket {bucket} would lie among what a pair writes; give report another bucket, or a prefix that does not begin with the pair's destination prefix"
+    )]
+    ReportAmongCopies {
+        /// The bucket.
+        bucket: String,
+        /// The prefix of reports.
+        prefix: String,
+    },
+    /// What a list does not name is not extra.
+    #[error(
+        "failed to read job config: mirror and manifest exclude each other: a list says nothing of what else the source has; leave one out"
+    )]
+    MirrorOfManifest,
     /// What one pair writes another one would take for extra.
     #[error(
         "failed to read job config: two pairs write under {prefix:?} of bucket {bucket}, and with mirror one would delete what the other wrote; give them destination prefixes of which none begins with the other"
@@ -197,14 +220,33 @@ impl JobConfig {
         }
         self.transfer.validate()?;
         self.filter.validate()?;
+        self.check_report()?;
         self.check_mirror()?;
         Ok(IgnoreList::new(&self.ignore)?)
+    }
+
+    /// No source key may map to a key of a report.
+    fn check_report(&self) -> Result<(), ConfigError> {
+        let Some(report) = &self.report else { return Ok(()) };
+        let root = report.root(&self.job, "");
+        let is_among = |pair: &BucketPair| {
+            let range = pair.destination_range();
+            pair.destination_bucket == report.bucket && (root.starts_with(&range) || range.starts_with(&root))
+        };
+        if self.buckets.iter().any(is_among) {
+            let (bucket, prefix) = (report.bucket.clone(), report.prefix.clone());
+            return Err(ConfigError::ReportAmongCopies { bucket, prefix });
+        }
+        Ok(())
     }
 
     /// With a mirror no pair may write where another one looks for what is extra.
     fn check_mirror(&self) -> Result<(), ConfigError> {
         if self.mirror.is_none() {
             return Ok(());
+        }
+        if self.manifest.is_some() {
+            return Err(ConfigError::MirrorOfManifest);
         }
         for (place, a) in self.buckets.iter().enumerate() {
             for b in self.buckets.iter().skip(place + 1) {
@@ -224,6 +266,7 @@ impl JobConfig {
 mod tests {
     use super::*;
     use crate::part::PartSize;
+    use crate::report::ReportScope;
     use crate::size::ByteSize;
 
     fn config() -> JobConfig {
@@ -246,6 +289,26 @@ ledger: {region: us-east-1, table: t}
         .unwrap()
     }
 
+    fn report(bucket: &str, prefix: &str) -> ReportSettings {
+        ReportSettings { bucket: bucket.into(), prefix: prefix.into(), scope: ReportScope::default() }
+    }
+
+    #[test]
+    fn reports_may_lie_beside_what_pairs_write() {
+        let mut config = config();
+        config.buckets[0].destination_prefix = "data/".into();
+        for (bucket, prefix, is_fine) in
+            [("b", "reports/", true), ("c", "data/", true), ("b", "", true), ("b", "data/r", false)]
+        {
+            config.report = Some(report(bucket, prefix));
+            assert_eq!(config.validate().is_ok(), is_fine, "{bucket} {prefix}");
+        }
+    }
+
+    fn manifest() -> ManifestLocation {
+        serde_yaml::from_str("{bucket: lists, key: a.csv}").unwrap()
+    }
+
     #[test]
     fn reads_yaml_and_writes_the_same_back() {
         let config = config();
@@ -258,7 +321,10 @@ ledger: {region: us-east-1, table: t}
     #[test]
     fn says_what_is_out_of_bounds() {
         type Change = fn(&mut JobConfig);
-        let broken: [(&str, Change); 10] = [
+        let broken: [(&str, Change); 13] = [
+            ("reports under \"r/\" of bucket b", |c| c.report = Some(report("b", "r/"))),
+            ("reports under \"\" of bucket b", |c| c.report = Some(report("b", ""))),
+            ("mirror and manifest exclude each other", |c| c.manifest = Some(manifest())),
             ("two pairs write under \"\" of bucket b", |c| c.buckets.push(c.buckets[0].clone())),
             ("version 9", |c| c.version = 9),
             ("buckets is empty", |c| c.buckets.clear()),

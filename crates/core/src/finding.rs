@@ -1,7 +1,7 @@
 //! What a scan finds of each key: what runs act on, plans list, and verifications judge.
 
 use crate::compare::{Difference, Evidence, ListedObject};
-use crate::pair::MapKeyError;
+use crate::outcome::FailureClass;
 
 /// What a scan finds of one key. Every source key under a pair's prefix is found once, whatever it is found to be; a key
 /// of the destination only where it is nobody's copy.
@@ -28,12 +28,17 @@ pub enum Finding<'a> {
         /// The object.
         source: &'a ListedObject,
     },
-    /// The object has no place at the destination.
-    Unmappable {
+    /// The object can't be moved, as is known before anybody tries: a run records the failure.
+    Unmovable {
         /// The object.
         source: &'a ListedObject,
         /// Why.
-        error: MapKeyError,
+        class: FailureClass,
+    },
+    /// The object was listed some time ago, and is gone since then.
+    Gone {
+        /// The object, as it was listed.
+        source: &'a ListedObject,
     },
     /// An object of the destination under a key that no source key maps to, and that the filters do not hide. Found only
     /// where somebody asks for it.
@@ -49,9 +54,9 @@ impl Finding<'_> {
         match self {
             Self::Transfer { difference: Difference::Missing, .. } => Action::Transfer,
             Self::Transfer { .. } => Action::Update,
-            Self::InPlace { .. } => Action::Skip,
+            Self::InPlace { .. } | Self::Gone { .. } => Action::Skip,
             Self::Ignored { .. } => Action::Ignore,
-            Self::Unmappable { .. } => Action::Fail,
+            Self::Unmovable { .. } => Action::Fail,
             Self::Extra { .. } => Action::Delete,
         }
     }
@@ -62,7 +67,8 @@ impl Finding<'_> {
             Self::Transfer { source, .. }
             | Self::InPlace { source, .. }
             | Self::Ignored { source }
-            | Self::Unmappable { source, .. } => source,
+            | Self::Gone { source }
+            | Self::Unmovable { source, .. } => source,
             Self::Extra { destination } => destination,
         }
     }
@@ -83,7 +89,15 @@ impl Finding<'_> {
                 Evidence::SizeAndTime => "same size, not newer",
             },
             Self::Ignored { .. } => "hidden by filters",
-            Self::Unmappable { .. } => "no valid destination key",
+            Self::Unmovable { class, .. } => match class {
+                FailureClass::KeyNotMappable => "no valid destination key",
+                FailureClass::NotFound => "not at the source",
+                FailureClass::OldVersion => "not the latest version",
+                FailureClass::AccessDenied => "access denied",
+                FailureClass::Archived => "archived",
+                _ => "refused",
+            },
+            Self::Gone { .. } => "gone since it was listed",
             Self::Extra { .. } => "not at the source",
         }
     }
@@ -136,7 +150,9 @@ mod tests {
             (transfer(Difference::Version), "update", "version"),
             (Finding::InPlace { source, evidence: Evidence::Size }, "skip", "same size"),
             (Finding::Ignored { source }, "ignore", "hidden by filters"),
-            (Finding::Unmappable { source, error: MapKeyError::Empty }, "fail", "no valid destination key"),
+            (Finding::Unmovable { source, class: FailureClass::KeyNotMappable }, "fail", "no valid destination key"),
+            (Finding::Unmovable { source, class: FailureClass::OldVersion }, "fail", "not the latest version"),
+            (Finding::Gone { source }, "skip", "gone since it was listed"),
             (Finding::Extra { destination: source }, "delete", "not at the source"),
         ] {
             assert_eq!((finding.action().as_str(), finding.reason()), (action, reason), "{finding:?}");

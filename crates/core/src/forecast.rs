@@ -81,6 +81,8 @@ pub struct Forecast {
 /// What of a job decides about requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rules {
+    /// Objects are asked for one by one.
+    by_manifest: bool,
     transfer: crate::config::TransferSettings,
     server_side: bool,
 }
@@ -101,7 +103,7 @@ impl Forecast {
             destination: Requests::default(),
             carried_bytes: 0,
             large: 0,
-            rules: Rules { transfer: config.transfer.clone(), server_side },
+            rules: Rules { by_manifest: config.manifest.is_some(), transfer: config.transfer.clone(), server_side },
         }
     }
 
@@ -173,6 +175,12 @@ impl Forecast {
         let all = [self.transfer, self.update, self.skip, self.ignore, self.fail];
         let listed: u64 = all.iter().map(|sum| sum.objects).sum();
         let there = self.update.objects + self.skip.objects + self.delete.objects;
+        if self.rules.by_manifest {
+            // What an inventory says of some of them is not asked for again: they are fewer.
+            let looked_at = listed - self.ignore.objects;
+            let with_looks = |requests: Requests| Requests { reads: requests.reads + looked_at, ..requests };
+            return (with_looks(self.source), with_looks(self.destination));
+        }
         let with_lists = |requests: Requests, keys: u64| Requests {
             writes: requests.writes + keys.div_ceil(LIST_PAGE).max(1),
             ..requests

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorClass, ServiceError};
+use crate::etag::ETag;
+use crate::ports::Checksum;
 
 /// What became of one entry of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,50 @@ pub struct Delivery {
     pub version_id: Option<String>,
     /// What could not be taken along.
     pub losses: Losses,
+    /// Copied by this try, and not found there.
+    pub copied: bool,
+    /// The content at the source.
+    pub source: Fingerprint,
+    /// The content at the destination, as its service says.
+    pub destination: Fingerprint,
+    /// How long this try took, in milliseconds.
+    pub millis: u64,
+}
+
+/// An object's content by what is known of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// The ETag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<ETag>,
+    /// The CRC-64/NVME, in base64 as S3 has it.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "crc64nvme", with = "checksum")]
+    pub checksum: Option<Checksum>,
+}
+
+/// Checksums as S3 writes them: big-endian, in base64.
+mod checksum {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Checksum;
+
+    #[allow(clippy::ref_option, reason = "the form that serde asks for")]
+    pub(super) fn serialize<S: Serializer>(checksum: &Option<Checksum>, serializer: S) -> Result<S::Ok, S::Error> {
+        match checksum {
+            Some(Checksum(value)) => serializer.serialize_str(&STANDARD.encode(value.to_be_bytes())),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Checksum>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+        let bytes = STANDARD.decode(text).map_err(D::Error::custom)?;
+        let bytes = bytes.try_into().map_err(|_| D::Error::custom("a CRC-64/NVME has eight bytes"))?;
+        Ok(Some(Checksum(u64::from_be_bytes(bytes))))
+    }
 }
 
 /// What could not be taken along with objects, by kind: counted, and named in the status.
@@ -84,6 +130,10 @@ pub enum FailureClass {
     ChecksumMismatch,
     /// The service did not do it within all tries.
     Exhausted,
+    /// A work list names it, and the source does not have it.
+    NotFound,
+    /// A work list names a version of it that is not the latest one.
+    OldVersion,
     /// The batch was given up by the queue: its workers died or stalled at every delivery.
     DeadLetter,
 }

@@ -18,6 +18,8 @@ pub struct TakeRequest {
     pub owner: String,
     /// The pairs that a new run gets.
     pub pairs: Vec<BucketPair>,
+    /// Whether a new run is about the objects of a work list only.
+    pub listed_by_manifest: bool,
     /// Milliseconds since 1970.
     pub now: i64,
 }
@@ -78,6 +80,7 @@ fn first(request: &TakeRequest) -> RunRecord {
         scan: ScanProgress::default(),
         stale: Vec::new(),
         mirror: None,
+        listed_by_manifest: request.listed_by_manifest,
         end: None,
     }
 }
@@ -133,7 +136,7 @@ pub fn progress(run: &RunRecord, tally: &Tally) -> RunProgress {
         bytes: scan.bytes + scan.failed_bytes,
         done: counted.counts.done,
         done_bytes: counted.counts.done_bytes,
-        skipped: scan.in_place + scan.ignored + counted.counts.gone,
+        skipped: scan.in_place + scan.ignored + scan.gone + counted.counts.gone,
         skipped_bytes: scan.in_place_bytes + counted.counts.gone_bytes,
         weakly_compared: scan.in_place_by_time + scan.in_place_by_size,
         failed: scan.failed + counted.counts.failed,
@@ -201,7 +204,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn request(owner: &str, started_by: &str, now: i64) -> TakeRequest {
-        TakeRequest { run: "r2".into(), started_by: started_by.into(), owner: owner.into(), pairs: vec![], now }
+        TakeRequest {
+            run: "r2".into(),
+            started_by: started_by.into(),
+            owner: owner.into(),
+            pairs: vec![],
+            listed_by_manifest: false,
+            now,
+        }
     }
 
     fn live(closed: bool) -> RunRecord {

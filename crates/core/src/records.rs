@@ -14,6 +14,7 @@
 //! | `parts/UID/HASH` | hash of the upload's id, first part | [`PartRangeRecord`] | who carries that range of a huge object |
 //! | `version/UID/PAIR/SHARD` | source key | [`VersionRecord`] | who moved the object; writing twice changes nothing |
 //! | `job/UID` | `verification/RUN` | [`VerificationRecord`] | who verified the run |
+//! | `job/UID` | `report/RUN` | [`ReportRecord`] | who wrote the report of the run |
 //! | `job/UID` | `bucket/HASH` | [`BucketRecord`] | who finds out what a bucket's service can do |
 //!
 //! Keys of objects are up to 1,024 bytes, which is all that a sort key holds; so a bucket's name never stands in front
@@ -31,6 +32,7 @@ pub use batch::{
 };
 pub use bucket::{BucketRecord, Support, bucket_key};
 pub use extra::{ExtraRecord, extra_partition, extra_write};
+pub use report::{ReportRecord, report_key, report_write};
 pub use run::{
     CurrentRun, RANGE_PREFIX, RUN_PREFIX, RangeRecord, RunEnd, RunRecord, RunResult, ScanCounts, ScanProgress,
     StaleRange, current_key, range_key, run_key, run_partition,
@@ -45,6 +47,7 @@ pub use version::{VERSION_SHARDS, VersionRecord, version_key, version_partition,
 mod batch;
 mod bucket;
 mod extra;
+mod report;
 mod run;
 mod upload;
 mod verification;

@@ -102,8 +102,8 @@ impl Verification {
             }
             Finding::InPlace { evidence: Evidence::Content, .. } => self.proven += 1,
             Finding::InPlace { .. } => self.by_size += 1,
-            Finding::Ignored { .. } => self.ignored += 1,
-            Finding::Unmappable { .. } => self.unmappable += 1,
+            Finding::Ignored { .. } | Finding::Gone { .. } => self.ignored += 1,
+            Finding::Unmovable { .. } => self.unmappable += 1,
             Finding::Extra { .. } => self.extra += 1,
         }
     }
@@ -118,7 +118,7 @@ impl Verification {
 mod tests {
     use super::*;
     use crate::etag::ETag;
-    use crate::pair::MapKeyError;
+    use crate::outcome::FailureClass;
 
     const A: &str = "0cc175b9c0f1b6a831c399e269772661";
     const B: &str = "92eb5ffee6ae2fec3ad71c777531578f";
@@ -179,7 +179,7 @@ mod tests {
         };
         let proven = Finding::InPlace { source: &source, evidence: Evidence::Content };
         let extra = Finding::Extra { destination: &source };
-        let unmappable = Finding::Unmappable { source: &source, error: MapKeyError::Empty };
+        let unmappable = Finding::Unmovable { source: &source, class: FailureClass::KeyNotMappable };
         for (findings, since, whole) in [
             (vec![], None, true),
             (vec![proven, extra, Finding::Ignored { source: &source }], None, true),

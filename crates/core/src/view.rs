@@ -5,7 +5,8 @@ use crate::ports::{Item, Ledger};
 use crate::progress::Tally;
 use crate::records::{
     self, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, FailureRecord, HEARTBEAT_LOST_MS, HEARTBEAT_PREFIX,
-    Heartbeat, RANGE_PREFIX, RangeRecord, RecordError, RunRecord, UPLOAD_SHARDS, UploadRecord, VerificationRecord,
+    Heartbeat, RANGE_PREFIX, RangeRecord, RecordError, ReportRecord, RunRecord, UPLOAD_SHARDS, UploadRecord,
+    VerificationRecord,
 };
 
 /// Why the state can't be read.
@@ -67,6 +68,11 @@ pub async fn verification<L: Ledger>(
     run: &str,
 ) -> Result<Option<VerificationRecord>, ViewError> {
     Ok(ledger.get(&records::verification_key(job, run)).await?.map(|item| item.read()).transpose()?)
+}
+
+/// That the report of a run is written; none where it is not.
+pub async fn report<L: Ledger>(ledger: &L, job: &str, run: &str) -> Result<Option<ReportRecord>, ViewError> {
+    Ok(ledger.get(&records::report_key(job, run)).await?.map(|item| item.read()).transpose()?)
 }
 
 /// The ranges of a run.

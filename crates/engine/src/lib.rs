@@ -5,6 +5,7 @@
 //! | [`sender`] | takes a run, lists and compares both sides, sends batches |
 //! | [`consumer`] | receives batches, moves their objects, ends them in the ledger |
 //! | [`transfer`] | moves one object, small or large |
+//! | [`report`] | what became of each object, for people and for the next run |
 //! | [`uploads`] | aborts what is left open when a job goes away |
 //! | [`hash`] | digests of all bytes under way, together in SIMD lanes |
 //! | [`gate`] | pauses a side whose credentials or bucket are broken, and finds out when it is mended |
@@ -20,6 +21,7 @@ pub mod gate;
 pub mod hash;
 pub mod heartbeat;
 mod outbox;
+pub mod report;
 pub mod room;
 pub mod sender;
 pub mod transfer;
@@ -70,6 +72,8 @@ pub struct Process<S, Q, L> {
     pub stop: CancellationToken,
     /// What this process is doing.
     pub activity: Arc<heartbeat::Activity>,
+    /// Where reports go, if not where objects go.
+    reports: Option<S>,
     /// Where bytes under way are hashed.
     hashing: Hashing,
     /// Ranges of keys that a scan has under work at once.
@@ -113,6 +117,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
             destination_gate: gate(Side::Destination),
             queue_gate: gate(Side::Queue),
             ledger_gate: gate(Side::Ledger),
+            reports: None,
             hashing: Hashing::new(),
             ranges_in_flight: RANGES_IN_FLIGHT,
             buckets: Buckets::default(),
@@ -130,6 +135,17 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     #[must_use]
     pub fn with_hashing(self, hashing: Hashing) -> Self {
         Self { hashing, ..self }
+    }
+
+    /// The same whose reports go to the destination's service through a store of their own: in no storage class that
+    /// has to be restored before it is read.
+    #[must_use]
+    pub fn with_reports(self, reports: S) -> Self {
+        Self { reports: Some(reports), ..self }
+    }
+
+    fn reports(&self) -> &S {
+        self.reports.as_ref().unwrap_or(&self.ports.destination)
     }
 
     /// The same whose scans have another number of ranges of keys under work at once.

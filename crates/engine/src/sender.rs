@@ -2,6 +2,7 @@
 
 mod lanes;
 mod listing;
+mod manifest;
 mod mirror;
 mod pace;
 mod purpose;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{Interruption, Process};
 use run::Taken;
 
+pub use manifest::ManifestError;
 pub use purpose::{Observer, Purpose};
 pub use rehearse::{RehearseError, rehearse};
 
@@ -84,12 +86,24 @@ pub enum SendError {
         /// The bucket.
         bucket: String,
     },
+    /// The work list.
+    #[error(transparent)]
+    Manifest(Box<ManifestError>),
+    /// The resource was edited under way: what the run did so far is of another list.
+    #[error("failed to go on with run {0}: manifest was added or removed while it was under way; start a new run")]
+    OtherWorkList(String),
     /// The ranges in the ledger are not the parts of a pair's keys.
     #[error(transparent)]
     Gap(#[from] GapError),
     /// The work on a range broke down.
     #[error("failed to scan range: {0}")]
     Broken(String),
+}
+
+impl From<ManifestError> for SendError {
+    fn from(error: ManifestError) -> Self {
+        Self::Manifest(Box::new(error))
+    }
 }
 
 /// Who sends.
@@ -148,6 +162,10 @@ async fn scan<S: ObjectStore, Q: Queue, L: Ledger>(
     purpose: &Purpose,
     run: &Arc<run::Run>,
 ) -> Result<(), SendError> {
+    let record = run.record().await;
+    if record.listed_by_manifest != process.config.manifest.is_some() {
+        return Err(SendError::OtherWorkList(record.run));
+    }
     lanes::scan_all(process, ignore, purpose, run).await?;
     mirror::delete_extras(process, ignore, run).await
 }

@@ -190,12 +190,16 @@ pub async fn transfer<S: ObjectStore, Q: Queue, L: Ledger>(
         progress: progress.clone(),
         has_upload: AtomicBool::default(),
     };
-    let outcome = tokio::select! {
+    let begun = Instant::now();
+    let mut outcome = tokio::select! {
         biased;
         () = errand.lost.cancelled() => EntryOutcome::Interrupted,
         outcome = transfer.to_end(errand, room) => outcome,
     };
     progress.touch();
+    if let EntryOutcome::Done(delivery) = &mut outcome {
+        delivery.millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    }
     match &outcome {
         EntryOutcome::Failed(failure) => info!(key, reason = failure.message, "object failed"),
         outcome => debug!(key, ?outcome, "object"),

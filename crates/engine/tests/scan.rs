@@ -14,7 +14,7 @@ use migration_core::message::Batch;
 use migration_core::ports::{Clock, Ledger};
 use migration_core::progress::{RunProgress, end_of_run, progress};
 use migration_core::range::{KeyRange, check_parts};
-use migration_core::records::{BATCH_PREFIX, BatchEnd, EndCounts, RunResult, ScanCounts, StaleRange, end_writes};
+use migration_core::records::{BatchEnd, EndCounts, RunResult, ScanCounts, end_writes};
 use migration_core::view;
 use migration_engine::sender::SendError;
 use migration_testkit::{Call, Fault, KeyShape, Operation, SyntheticStore, TestClock};
@@ -211,7 +211,7 @@ async fn send_killed(scans: &Scans, deaths: &[u64]) {
 async fn end_all(scans: &Scans) -> RunProgress {
     for batch in scans.batches() {
         let counts = EndCounts { done: batch.objects.len() as u64, done_bytes: batch.bytes(), ..EndCounts::default() };
-        let end = BatchEnd { id: batch.id.clone(), by: "w".into(), at: 0, counts, remainder: vec![] };
+        let end = BatchEnd { id: batch.id.clone(), by: "w".into(), at: 0, counts, remainder: vec![], piece: None };
         scans.ledger.write(&end_writes(&batch, &end)).await.unwrap();
     }
     let run = scans.run().await;
@@ -226,12 +226,7 @@ async fn check_killed(scans: &Scans, context: &str) -> usize {
     let missing = scans.differences(LONG_COUNT);
     assert_found(run.scan.counts, LONG_COUNT, context);
     // Each difference once in batches that count, and whatever else there is was sent of ranges in flight.
-    let is_stale = |batch: &&Batch| {
-        let key = format!("{BATCH_PREFIX}{}", batch.id.as_str());
-        let stands =
-            |stale: &StaleRange| key.starts_with(&stale.prefix()) && stale.after().is_none_or(|after| key > after);
-        run.stale.iter().any(stands)
-    };
+    let is_stale = |batch: &&Batch| run.is_stale(&batch.id);
     let (stale, counted): (Vec<&Batch>, Vec<&Batch>) = batches.iter().partition(is_stale);
     let times = times_sent(counted.iter().copied());
     assert_eq!(times.keys().cloned().collect::<BTreeSet<_>>(), missing, "{context}");

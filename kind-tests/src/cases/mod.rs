@@ -5,6 +5,7 @@ pub mod checking;
 pub mod credentials;
 pub mod deletion;
 pub mod killing;
+pub mod lists;
 pub mod moving;
 pub mod prerequisites;
 pub mod requests;

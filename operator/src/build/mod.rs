@@ -4,9 +4,9 @@ pub mod abort;
 pub mod config_map;
 pub mod cron_job;
 pub mod deployment;
+pub mod followup;
 pub mod job;
 pub mod pod;
-pub mod verify;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::CronJob;

@@ -33,6 +33,8 @@ pub enum Program {
     Send,
     /// Looks at both sides once more, by this method.
     Verify(VerifyMethod),
+    /// Writes the report of a run.
+    Report,
     /// Aborts the uploads that are left when the resource goes.
     AbortUploads,
 }
@@ -43,6 +45,7 @@ impl Program {
         match self {
             Self::Worker => Component::Worker,
             Self::Verify(_) => Component::Verifier,
+            Self::Report => Component::Reporter,
             Self::Send | Self::AbortUploads => Component::Jobsender,
         }
     }
@@ -55,14 +58,15 @@ impl Program {
             Self::Verify(VerifyMethod::Listing) => (JOBSENDER, &["verify", "--method", "listing"]),
             Self::Verify(VerifyMethod::Checksum) => (JOBSENDER, &["verify", "--method", "checksum"]),
             Self::Verify(VerifyMethod::Read) => (JOBSENDER, &["verify", "--method", "read"]),
+            Self::Report => (JOBSENDER, &["report"]),
             Self::AbortUploads => (JOBSENDER, &["abort-uploads"]),
         }
     }
 
-    /// Aborting needs the rights of workers: it runs with their identity and on their nodes.
+    /// Aborting and reporting need the rights of workers: they run with their identity and on their nodes.
     fn settings(self, job: &ValidatedJob) -> &PodSettings {
         match self {
-            Self::Worker | Self::AbortUploads => &job.worker,
+            Self::Worker | Self::AbortUploads | Self::Report => &job.worker,
             Self::Send | Self::Verify(_) => &job.jobsender,
         }
     }
@@ -155,7 +159,9 @@ fn resources(job: &ValidatedJob, program: Program) -> ResourceRequirements {
             let plus = |mib| ByteSize(job.memory_limit.bytes().saturating_add(ByteSize::mib(mib).bytes()));
             (plus(64), plus(256))
         }
-        Program::Send | Program::Verify(_) | Program::AbortUploads => (ByteSize::mib(64), ByteSize::mib(512)),
+        Program::Send | Program::Verify(_) | Program::Report | Program::AbortUploads => {
+            (ByteSize::mib(64), ByteSize::mib(512))
+        }
     };
     let memory = |size: ByteSize| ("memory".to_owned(), Quantity(size.to_string()));
     ResourceRequirements {
@@ -216,7 +222,7 @@ mod tests {
     #[test]
     fn every_program_is_confined() {
         let verify = Program::Verify(VerifyMethod::Listing);
-        for program in [Program::Worker, Program::Send, verify, Program::AbortUploads] {
+        for program in [Program::Worker, Program::Send, verify, Program::Report, Program::AbortUploads] {
             let spec = spec(program, &validated(|_| ()));
             let context = json!({
                 "runAsNonRoot": true, "runAsUser": 65_532, "runAsGroup": 65_532, "fsGroup": 65_532,

@@ -16,8 +16,8 @@ use crate::problem::Problem;
 pub struct Cluster {
     /// Jobs that send, the newest first.
     pub jobs: Vec<SendJob>,
-    /// Jobs that verify.
-    pub verifiers: Vec<SendJob>,
+    /// Jobs that verify, and those that write reports.
+    pub followups: Vec<SendJob>,
     /// All pods.
     pub pods: Vec<Pod>,
     /// The configuration.
@@ -70,14 +70,17 @@ pub async fn read(client: &Client, namespace: &str, job: &str) -> Result<Cluster
     let pods = Api::<Pod>::namespaced(client.clone(), namespace).list(&of_job).await?.items;
     let jobs = Api::<Job>::namespaced(client.clone(), namespace).list(&of_job).await?.items;
     let own = jobs.iter().filter(|j| j.name_any() != names::abort(job));
-    let (verifiers, jobs): (Vec<_>, Vec<_>) =
-        own.partition(|j| names::component_is(Some(j.labels()), Component::Verifier));
-    let verifiers = verifiers.into_iter().map(|j| send_job(j, &pods)).collect();
+    let follows = |j: &&Job| {
+        let is = |component| names::component_is(Some(j.labels()), component);
+        is(Component::Verifier) || is(Component::Reporter)
+    };
+    let (followups, jobs): (Vec<_>, Vec<_>) = own.partition(follows);
+    let followups = followups.into_iter().map(|j| send_job(j, &pods)).collect();
     let mut jobs: Vec<_> = jobs.into_iter().map(|j| send_job(j, &pods)).collect();
     jobs.sort_by(|a, b| (b.created, &b.name).cmp(&(a.created, &a.name)));
     Ok(Cluster {
         jobs,
-        verifiers,
+        followups,
         pods,
         config_map: Api::namespaced(client.clone(), namespace).get_opt(&names::config_map(job)).await?,
         cron_job: Api::namespaced(client.clone(), namespace).get_opt(&names::cron_job(job)).await?,
@@ -161,12 +164,10 @@ fn stuck_pod(pod: &Pod) -> Option<Problem> {
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
-    // What verifies has the settings of what sends.
-    let component = if names::component_is(Some(pod.labels()), Component::Worker) {
-        Component::Worker
-    } else {
-        Component::Jobsender
-    };
+    // What verifies has the settings of what sends, and what reports those of workers.
+    let is = |component| names::component_is(Some(pod.labels()), component);
+    let component =
+        if is(Component::Worker) || is(Component::Reporter) { Component::Worker } else { Component::Jobsender };
     let place = format!("pod {} ({})", pod.name_any(), component.as_str());
     for status in statuses(pod) {
         let Some(waiting) = status.state.as_ref().and_then(|state| state.waiting.as_ref()) else { continue };

@@ -5,11 +5,11 @@ use migration_core::error::Side;
 use migration_core::message::EVENTS_RUN;
 use migration_core::ports::Ledger;
 use migration_core::progress::Tally;
-use migration_core::records::{Counters, FailureRecord, Heartbeat, RunRecord, VerificationRecord};
+use migration_core::records::{Counters, FailureRecord, Heartbeat, ReportRecord, RunRecord, VerificationRecord};
 use migration_core::view::{self, ViewError};
 
+use crate::followup::Wanted;
 use crate::problem::Problem;
-use crate::verification;
 
 /// Failures that the status shows.
 pub const FAILURES: u32 = 10;
@@ -23,6 +23,8 @@ pub struct LedgerView {
     pub heartbeats: Vec<Heartbeat>,
     /// What the verification of that run found, where it is asked for.
     pub verification: Option<VerificationRecord>,
+    /// The report of that run, where it is asked for and written.
+    pub report: Option<ReportRecord>,
     /// What came of messages that belong to no run: zeros where there never was one.
     pub events: Counters,
 }
@@ -46,12 +48,12 @@ impl LedgerView {
 }
 
 /// Reads it. Batches of a run whose end is known already are not read again: `known` is its id.
-/// `verify` says whether runs are verified.
+/// `wanted` says what follows runs.
 pub async fn read<L: Ledger>(
     ledger: &L,
     uid: &str,
     known: Option<&str>,
-    verify: bool,
+    wanted: Wanted,
     now: i64,
 ) -> Result<LedgerView, ViewError> {
     let heartbeats = view::heartbeats(ledger, uid, now).await?;
@@ -68,12 +70,16 @@ pub async fn read<L: Ledger>(
             Some(RunView { record, tally: Some(tally), failures })
         }
     };
-    let verified = run.as_ref().filter(|run| verify && verification::is_over(&run.record));
-    let verification = match verified {
-        Some(run) => view::verification(ledger, uid, &run.record.run).await?,
+    let last = run.as_ref().map(|run| &run.record);
+    let verification = match wanted.verified(last) {
+        Some(run) => view::verification(ledger, uid, &run.run).await?,
         None => None,
     };
-    Ok(LedgerView { run, heartbeats, verification, events })
+    let report = match wanted.reported(last) {
+        Some(run) => view::report(ledger, uid, &run.run).await?,
+        None => None,
+    };
+    Ok(LedgerView { run, heartbeats, verification, report, events })
 }
 
 /// What an error means to the job.

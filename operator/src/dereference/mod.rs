@@ -15,6 +15,7 @@ use migration_api::status::{MigrationJobStatus, QueueDepth};
 use migration_api::verify::VerifyMode;
 
 use crate::context::{Context, Memory};
+use crate::followup;
 use crate::problem::Problem;
 use cluster::Cluster;
 use ledger::LedgerView;
@@ -75,6 +76,12 @@ pub async fn dereference(
     Ok(found)
 }
 
+/// What follows the job's runs.
+pub fn followups(job: &MigrationJob) -> followup::Wanted {
+    let verification = job.spec.verify.mode == VerifyMode::Full;
+    followup::Wanted { verification, report: job.spec.report.is_some() }
+}
+
 /// Asks queue and ledger.
 async fn look_outside(job: &MigrationJob, old: &MigrationJobStatus, services: &Services, found: &mut Found, now: i64) {
     match services.depths().await {
@@ -88,8 +95,8 @@ async fn look_outside(job: &MigrationJob, old: &MigrationJobStatus, services: &S
         Err(problem) => found.missing.push(problem),
     }
     let known = old.last_run.as_ref().map(|run| run.id.as_str());
-    let verify = job.spec.verify.mode == VerifyMode::Full;
-    match ledger::read(&services.ledger, &job.uid().unwrap_or_default(), known, verify, now).await {
+    let wanted = followups(job);
+    match ledger::read(&services.ledger, &job.uid().unwrap_or_default(), known, wanted, now).await {
         Ok(view) => found.ledger = Some(view),
         Err(error) => found.missing.push(ledger::problem(&services.external.table, &error)),
     }

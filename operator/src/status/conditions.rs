@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use migration_api::reasons;
-use migration_api::status::{MigrationJobStatus, NotPreserved, RunResult, VerificationStatus};
+use migration_api::status::{MigrationJobStatus, NotPreserved, ReportStatus, RunResult, VerificationStatus};
 
 use super::{Activity, Seen};
-use crate::verification::State;
+use crate::followup::State;
 
 /// Longest message of a condition that Kubernetes' own types allow.
 const LONGEST: usize = 32_768;
@@ -27,9 +27,14 @@ impl Draft {
 /// Computes them. The time of a transition changes only with the status of its condition.
 pub fn compute(old: &[Condition], seen: &Seen<'_>, activity: Activity, new: &MigrationJobStatus) -> Vec<Condition> {
     let drafts = [ready(seen), progressing(seen, activity), degraded(seen), complete(activity, new), suspended(seen)];
-    let conditions = drafts.into_iter().chain(verified(seen, new)).map(|draft| condition(draft, old, seen));
+    let conditions = drafts
+        .into_iter()
+        .chain(verified(seen, new))
+        .chain(reported(seen, new))
+        .map(|draft| condition(draft, old, seen));
     // A ledger that does not answer takes nothing back.
-    let before = old.iter().find(|condition| condition.type_ == reasons::VERIFIED && seen.ledger.is_none());
+    let follows = |condition: &&Condition| [reasons::VERIFIED, reasons::REPORTED].contains(&condition.type_.as_str());
+    let before = old.iter().filter(|_| seen.ledger.is_none()).filter(follows);
     conditions.chain(before.cloned()).collect()
 }
 
@@ -175,6 +180,33 @@ fn found(status: &VerificationStatus) -> String {
          changed since the run began), {unmappable} without a valid key; {extra} extra at the destination",
         method.as_str()
     )
+}
+
+/// Whether the report is written; said only where somebody wants one.
+fn reported(seen: &Seen<'_>, new: &MigrationJobStatus) -> Option<Draft> {
+    let draft = |holds, reason: &str, message: String| Some(Draft::new(reasons::REPORTED, holds, reason, message));
+    match seen.report {
+        State::None => None,
+        State::Due | State::Running => {
+            draft(false, reasons::REPORT_BEING_WRITTEN, "the report of the last run is being written".to_owned())
+        }
+        State::Failed(words) => draft(
+            false,
+            reasons::REPORT_FAILED,
+            format!("the report failed: {words}; mend it and delete the Job of component reporter to have it written"),
+        ),
+        State::Ended(_) => {
+            let ReportStatus { manifest, succeeded, failed, unreported, .. } = new.report.as_ref()?;
+            let numbers = format!("{manifest}: {succeeded} objects succeeded, {failed} failed");
+            if *unreported == 0 {
+                return draft(true, reasons::REPORT_WRITTEN, numbers);
+            }
+            let missing = format!(
+                "{numbers}; {unreported} that were moved are missing in it, since workers could not write to its bucket"
+            );
+            draft(false, reasons::REPORT_INCOMPLETE, missing)
+        }
+    }
 }
 
 fn suspended(seen: &Seen<'_>) -> Draft {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use migration_api::status::{
     Counts, EventCounts, EventWork, Extraneous, LastRun, MigrationJobStatus, NotPreserved, ObjectFailure, Phase,
-    Progress, QueueDepth, Resources, RunResult, VerificationStatus, Workers,
+    Progress, QueueDepth, ReportStatus, Resources, RunResult, VerificationStatus, Workers,
 };
 use migration_core::error::Blocked;
 use migration_core::outcome::{FailureClass, Losses};
@@ -17,10 +17,10 @@ use migration_core::verification::Verification;
 
 use crate::dereference::cluster::SendJob;
 use crate::dereference::ledger::{LedgerView, RunView};
+use crate::followup::{self, State};
 use crate::problem::Problem;
 use crate::runs;
 use crate::validate::External;
-use crate::verification::State;
 
 /// All that was seen of a job.
 #[derive(Clone, Debug)]
@@ -42,7 +42,9 @@ pub struct Seen<'a> {
     /// Jobs that send.
     pub jobs: &'a [SendJob],
     /// How far the verification of the last run is.
-    pub verification: &'a State,
+    pub verification: &'a followup::Verification,
+    /// How far the report of the last run is.
+    pub report: &'a followup::Report,
     /// The workers.
     pub workers: Workers,
     /// Runs that the operator started, and what asked for the last one.
@@ -86,6 +88,7 @@ pub fn compute(old: &MigrationJobStatus, seen: &Seen<'_>) -> MigrationJobStatus 
     if let Some(ledger) = seen.ledger {
         run(&mut new, ledger, seen.now);
         new.verification = verification(ledger, seen.verification);
+        new.report = report(ledger, seen.report);
     }
     new.display = Some(display::of(&new));
     new.conditions = conditions::compute(&old.conditions, seen, activity, &new);
@@ -123,7 +126,7 @@ fn remembered(old: &MigrationJobStatus) -> Activity {
     }
 }
 
-fn phase(activity: Activity, suspended: bool, verification: &State) -> Phase {
+fn phase(activity: Activity, suspended: bool, verification: &followup::Verification) -> Phase {
     match activity {
         _ if suspended => Phase::Suspended,
         Activity::Ended(_) if matches!(verification, State::Due | State::Running) => Phase::Verifying,
@@ -138,12 +141,12 @@ fn phase(activity: Activity, suspended: bool, verification: &State) -> Phase {
 }
 
 /// Whether the copy was found not to be whole.
-fn is_not_whole(verification: &State) -> bool {
+fn is_not_whole(verification: &followup::Verification) -> bool {
     matches!(verification, State::Ended(record) if !record.found.is_whole())
 }
 
 /// What the verification of the last run found.
-fn verification(ledger: &LedgerView, state: &State) -> Option<VerificationStatus> {
+fn verification(ledger: &LedgerView, state: &followup::Verification) -> Option<VerificationStatus> {
     let (State::Ended(record), Some(run)) = (state, &ledger.run) else { return None };
     let Verification { proven, by_size, missing, different, newer, unmappable, ignored: _, extra } = record.found;
     Some(VerificationStatus {
@@ -157,6 +160,19 @@ fn verification(ledger: &LedgerView, state: &State) -> Option<VerificationStatus
         newer,
         unmappable,
         extra,
+    })
+}
+
+/// The report of the last run.
+fn report(ledger: &LedgerView, state: &followup::Report) -> Option<ReportStatus> {
+    let (State::Ended(record), Some(run)) = (state, &ledger.run) else { return None };
+    Some(ReportStatus {
+        run: run.record.run.clone(),
+        written_at: Time(Timestamp::from_millisecond(record.at).ok()?),
+        manifest: format!("s3://{}/{}", record.bucket, record.key),
+        succeeded: record.succeeded,
+        failed: record.failed,
+        unreported: record.unreported,
     })
 }
 
@@ -241,6 +257,8 @@ fn class(class: FailureClass) -> &'static str {
         FailureClass::AccessDenied => "AccessDenied",
         FailureClass::Archived => "Archived",
         FailureClass::Refused => "Refused",
+        FailureClass::NotFound => "NotFound",
+        FailureClass::OldVersion => "OldVersion",
         FailureClass::SourceChanging => "SourceChanging",
         FailureClass::DestinationChanging => "DestinationChanging",
         FailureClass::ChecksumMismatch => "ChecksumMismatch",

@@ -18,6 +18,7 @@ fn seen<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [SendJob]) -> Seen<'a> {
         ledger,
         jobs,
         verification: &State::None,
+        report: &State::None,
         workers: Workers { desired: 2, ready: 1 },
         started: (1, Some("a")),
         start_due: false,
@@ -32,6 +33,7 @@ fn view(mut record: RunRecord, done: u64) -> LedgerView {
     LedgerView {
         run: Some(RunView { record, tally: Some(tally), failures: vec![] }),
         verification: None,
+        report: None,
         heartbeats: vec![beat(1 << 30)],
         events: Counters::default(),
     }

@@ -4,5 +4,6 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    s3_migration_worker::jobsender::main().await
+    // Of all that it may do, the state of each is as large as that of the largest.
+    Box::pin(s3_migration_worker::jobsender::main()).await
 }

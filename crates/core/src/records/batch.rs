@@ -24,6 +24,9 @@ pub struct BatchEnd {
     /// Places of the entries that go on in the batch [`BatchId::remainder`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remainder: Vec<u32>,
+    /// The object with what became of its entries, below the root of the run's report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub piece: Option<String>,
 }
 
 /// What became of the entries of a batch.
@@ -201,6 +204,7 @@ mod tests {
                 losses: Losses { lost_tags: 1, lost_locks: 2, lost_metadata: 3, lost_classes: 4 },
             },
             remainder: vec![7],
+            piece: None,
         };
         let one = Counters::of(&end);
         let mut two = one;

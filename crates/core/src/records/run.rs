@@ -47,6 +47,9 @@ pub struct RunRecord {
     /// What it did about what is extra at the destination, where the job mirrors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<MirrorCounts>,
+    /// It was about the objects of a work list only: of all others it says nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub listed_by_manifest: bool,
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<RunEnd>,
@@ -124,6 +127,9 @@ pub struct ScanCounts {
     pub failed: u64,
     /// Bytes of these.
     pub failed_bytes: u64,
+    /// Source objects that a work list names and that are gone since it was made.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gone: u64,
     /// Objects of the destination that no source key maps to, where somebody asks for them.
     #[serde(skip_serializing_if = "is_zero")]
     pub extra: u64,
@@ -142,6 +148,7 @@ impl ScanCounts {
         self.ignored += other.ignored;
         self.failed += other.failed;
         self.failed_bytes += other.failed_bytes;
+        self.gone += other.gone;
         self.extra += other.extra;
     }
 }
@@ -205,6 +212,16 @@ impl RangeRecord {
     pub fn rest(&self) -> KeyRange {
         let after = self.position.clone().or_else(|| self.keys.after.clone());
         KeyRange { after, until: self.keys.until.clone() }
+    }
+}
+
+impl RunRecord {
+    /// Whether a batch does not count.
+    pub fn is_stale(&self, batch: &BatchId) -> bool {
+        let key = format!("{BATCH_PREFIX}{}", batch.as_str());
+        let stands =
+            |stale: &StaleRange| key.starts_with(&stale.prefix()) && stale.after().is_none_or(|after| key > after);
+        self.stale.iter().any(stands)
     }
 }
 

@@ -14,7 +14,7 @@ use migration_core::retry::remainder_delay;
 use tracing::info;
 
 use super::{Consumer, Disposal};
-use crate::{Interruption, WriteOutcome};
+use crate::{Interruption, WriteOutcome, report};
 
 /// Failure records written in one request.
 const WRITES_AT_ONCE: usize = 100;
@@ -29,7 +29,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
     ) -> Result<Disposal, Interruption> {
         let now = self.process.clock.now();
         let versions = self.versions(batch, &outcomes, now);
-        let (end, failures) = sum_up(batch, pairs, outcomes, &self.process.name, now);
+        let piece = report::write_piece(&self.process, batch, &outcomes, now).await;
+        let (mut end, failures) = sum_up(batch, pairs, outcomes, &self.process.name, now);
+        end.piece = piece;
         let failures = failures.iter().map(|failure| records::failure_write(&batch.job, &batch.run, failure));
         let records: Vec<Write> = failures.chain(versions).collect();
         for some in records.chunks(WRITES_AT_ONCE) {
@@ -120,7 +122,7 @@ fn sum_up(
             }
         }
     }
-    (BatchEnd { id: batch.id.clone(), by: by.to_owned(), at, counts, remainder }, failures)
+    (BatchEnd { id: batch.id.clone(), by: by.to_owned(), at, counts, remainder, piece: None }, failures)
 }
 
 #[cfg(test)]

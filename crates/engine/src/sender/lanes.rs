@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::listing::first_after;
+use super::manifest::{Manifest, scan_rows};
 use super::range::{OpenRange, WORTH_CUTTING};
 use super::run::Run;
 use super::scan::{self, Scanner};
@@ -37,7 +38,11 @@ pub(super) async fn scan_all<S: ObjectStore, Q: Queue, L: Ledger>(
     let last = scan::last_scanned(process, &run.record().await).await?;
     let (ignore, purpose) = (ignore.clone(), purpose.clone());
     let extras = AtomicU64::new(run.counts().await.extra);
-    let scanner = Scanner { process: process.clone(), ignore, purpose, last, run: run.clone(), extras };
+    let manifest = match &process.config.manifest {
+        Some(location) => Some(Arc::new(Manifest::open(process, location).await?)),
+        None => None,
+    };
+    let scanner = Scanner { process: process.clone(), ignore, purpose, last, run: run.clone(), extras, manifest };
     let scanner = Arc::new(scanner);
     let mut waiting: VecDeque<Arc<OpenRange>> = run.open().await.into();
     let mut under_work: BTreeMap<u32, Arc<OpenRange>> = BTreeMap::new();
@@ -85,7 +90,10 @@ async fn close_one<S: ObjectStore, Q: Queue, L: Ledger>(
     range: Arc<OpenRange>,
 ) -> Result<Ended, SendError> {
     debug!(range = range.number, after = range.begin, "scanning");
-    let counts = scan::scan_range(&scanner, &range).await?;
+    let counts = match &scanner.manifest {
+        Some(manifest) => scan_rows(&scanner, manifest, &range).await?,
+        None => scan::scan_range(&scanner, &range).await?,
+    };
     scanner.run.close_range(&scanner.process, &range, counts).await?;
     Ok(Ended::Closed(range.number))
 }

@@ -71,6 +71,7 @@ pub(super) async fn take<S: ObjectStore, Q: Queue, L: Ledger>(
             started_by: name.started_by.clone(),
             owner: process.name.clone(),
             pairs: process.config.buckets.clone(),
+            listed_by_manifest: process.config.manifest.is_some(),
             now: process.clock.now(),
         };
         let last_id = last.as_ref().map(|run| run.run.clone()).unwrap_or_default();

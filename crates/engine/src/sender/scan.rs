@@ -10,16 +10,18 @@ use migration_core::error::Side;
 use migration_core::finding::Finding;
 use migration_core::ignore::IgnoreList;
 use migration_core::message::{Batch, BatchId, DestinationState, Entry, MESSAGE_VERSION};
-use migration_core::outcome::FailureClass;
-use migration_core::pair::MapKeyError;
+use migration_core::outcome::{Failure, FailureClass};
+use migration_core::pair::{BucketPair, MapKeyError};
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Ledger, ObjectStore, Queue, Write};
 use migration_core::records::{self, ExtraRecord, FailureRecord, RunRecord, RunResult, ScanCounts, extra_write};
 
 use super::listing::Listing;
+use super::manifest::Manifest;
 use super::range::OpenRange;
 use super::records::Records;
 use super::run::Run;
+use super::verdict::{Judge, Memory};
 use super::versions::Versions;
 use super::{Purpose, SendError};
 use crate::Process;
@@ -28,7 +30,7 @@ use crate::outbox::Outbox;
 /// Records of extra objects that are written at once.
 const DOOMED_AT_ONCE: usize = 50;
 
-/// The last run before this one whose scan was complete.
+/// The last run before this one whose scan was complete. Those of work lists say nothing of other objects.
 pub(super) async fn last_scanned<S: ObjectStore, Q: Queue, L: Ledger>(
     process: &Process<S, Q, L>,
     run: &RunRecord,
@@ -40,7 +42,7 @@ pub(super) async fn last_scanned<S: ObjectStore, Q: Queue, L: Ledger>(
         let query = || process.ports.ledger.query(&job, records::RUN_PREFIX, after.as_deref(), 100);
         let page = process.ledger(query).await?;
         let runs = page.items.iter().filter_map(|item| item.read::<RunRecord>().ok());
-        let scanned = runs.filter(|other| other.run != run.run && other.scan.closed);
+        let scanned = runs.filter(|other| other.run != run.run && other.scan.closed && !other.listed_by_manifest);
         last = last.into_iter().chain(scanned).max_by_key(|run| run.started);
         after = page.next;
         if after.is_none() {
@@ -59,6 +61,8 @@ pub(super) struct Scanner<S, Q, L> {
     pub(super) run: Arc<Run>,
     /// Extra objects found so far, by all ranges.
     pub(super) extras: AtomicU64,
+    /// What the run is about, where not all that the source has.
+    pub(super) manifest: Option<Arc<Manifest>>,
 }
 
 impl<S, Q, L> Scanner<S, Q, L> {
@@ -71,33 +75,44 @@ impl<S, Q, L> Scanner<S, Q, L> {
         CompareContext { mode: config.compare, opaque_etags, last_complete_scan, ..CompareContext::default() }
     }
 
-    /// What the last run could not move of a range, where it left anything.
-    fn failed_last(&self, range: &OpenRange) -> Option<Records<FailureRecord>> {
+    /// The last run and the pair's place among its pairs, where there may be something that it could not move.
+    pub(super) fn left_over(&self, pair: &BucketPair) -> Option<(&str, u32)> {
         let last = self.last.as_ref()?;
         if last.end.as_ref().is_some_and(|end| end.result == RunResult::Complete) {
             return None;
         }
-        let place = last.pairs.iter().position(|pair| *pair == range.pair)?;
-        let job = &self.process.config.job.uid;
-        let partition = records::failure_partition(job, &last.run, u32::try_from(place).ok()?);
+        let place = last.pairs.iter().position(|other| other == pair)?;
+        Some((&last.run, u32::try_from(place).ok()?))
+    }
+
+    /// What the last run could not move of a range, where it left anything.
+    fn failed_last(&self, range: &OpenRange) -> Option<Records<FailureRecord>> {
+        let (run, place) = self.left_over(&range.pair)?;
+        let partition = records::failure_partition(&self.process.config.job.uid, run, place);
         Some(Records::new(partition, range.begin.as_deref()))
+    }
+
+    /// Who judges the objects of a range.
+    pub(super) fn judge<'a>(&'a self, range: &'a OpenRange) -> Judge<'a, S, Q, L> {
+        let (process, verify) = (&*self.process, self.purpose.verify);
+        Judge { process, pair: &range.pair, context: self.context(), verify }
     }
 }
 
 /// A range's scan under way.
 pub(super) struct Scan<'a, S, Q, L> {
-    pub(super) process: &'a Process<S, Q, L>,
-    pub(super) scanner: &'a Scanner<S, Q, L>,
-    pub(super) context: CompareContext,
-    pub(super) range: &'a OpenRange,
+    process: &'a Process<S, Q, L>,
+    scanner: &'a Scanner<S, Q, L>,
+    judge: Judge<'a, S, Q, L>,
+    range: &'a OpenRange,
     batcher: Batcher,
     outbox: Outbox,
-    pub(super) versions: Option<Versions>,
+    versions: Option<Versions>,
     /// Whether it matters what the destination has besides copies.
     wants_extras: bool,
     /// Records of extra objects that are not yet written.
     doomed: Vec<Write>,
-    pub(super) failed_last: Option<Records<FailureRecord>>,
+    failed_last: Option<Records<FailureRecord>>,
     counts: ScanCounts,
 }
 
@@ -119,33 +134,29 @@ pub(super) async fn scan_range<S: ObjectStore, Q: Queue, L: Ledger>(
     let mut destination = Listing::open(process, Side::Destination, range);
     let mut scan = Scan::new(scanner, range);
     while let Some(object) = source.next().await? {
-        // Who has to wait writes a checkpoint too: a sender that is killed meanwhile has sent nothing in vain.
-        let is_due = range.is_checkpoint_due() || scanner.run.pace.is_waiting();
-        let key = is_due.then(|| object.key.clone());
+        let key = scan.is_checkpoint_due().then(|| object.key.clone());
         match scan.place(&object) {
             Place::At(mapped) => {
                 let there = scan.there(&mut destination, &mapped).await?;
                 scan.compare(object, there).await?;
             }
             Place::Ignored => scan.ignore(&object, &mut destination).await?,
-            Place::Nowhere(error) => scan.leave_out(&object, error).await?,
-        }
-        range.found(scan.counts);
-        if let Some(key) = key {
-            if !is_planted(Defect::CheckpointAhead) {
-                scan.flush().await?;
+            Place::Nowhere(error) => {
+                let failure = Failure::new(FailureClass::KeyNotMappable, error.to_string());
+                scan.leave_out(&object, failure).await?;
             }
-            range.mark(key, scan.counts);
-            scanner.run.pace.wait().await;
+        }
+        match key {
+            Some(key) => scan.checkpoint(key).await?,
+            None => scan.tell_counts(),
         }
     }
     scan.rest(&mut destination).await?;
-    scan.flush().await?;
-    Ok(scan.counts)
+    scan.end().await
 }
 
 impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
-    fn new(scanner: &'a Scanner<S, Q, L>, range: &'a OpenRange) -> Self {
+    pub(super) fn new(scanner: &'a Scanner<S, Q, L>, range: &'a OpenRange) -> Self {
         let config = &scanner.process.config;
         let versions = || Versions::new(&config.job.uid, &range.pair, range.begin.as_deref());
         Self {
@@ -153,7 +164,7 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
             scanner,
             wants_extras: scanner.purpose.extras || config.mirror.is_some(),
             doomed: Vec::new(),
-            context: scanner.context(),
+            judge: scanner.judge(range),
             range,
             batcher: Batcher::new(BatchLimits::new(config.transfer.multipart_threshold.bytes())),
             outbox: Outbox::default(),
@@ -161,6 +172,34 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
             failed_last: scanner.failed_last(range),
             counts: range.before,
         }
+    }
+
+    /// Whether a checkpoint is asked for. Who has to wait writes one too: a sender that is killed meanwhile has sent
+    /// nothing in vain.
+    pub(super) fn is_checkpoint_due(&self) -> bool {
+        self.range.is_checkpoint_due() || self.scanner.run.pace.is_waiting()
+    }
+
+    /// All up to here was looked at.
+    pub(super) async fn checkpoint(&mut self, position: String) -> Result<(), SendError> {
+        if !is_planted(Defect::CheckpointAhead) {
+            self.flush().await?;
+        }
+        self.tell_counts();
+        self.range.mark(position, self.counts);
+        self.scanner.run.pace.wait().await;
+        Ok(())
+    }
+
+    /// Shows how far the scan is.
+    pub(super) fn tell_counts(&self) {
+        self.range.found(self.counts);
+    }
+
+    /// Sends what is at hand, and gives what was found.
+    pub(super) async fn end(mut self) -> Result<ScanCounts, SendError> {
+        self.flush().await?;
+        Ok(self.counts)
     }
 
     fn place(&self, object: &ListedObject) -> Place {
@@ -241,8 +280,7 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
 
     /// Leaves an object alone that the filters hide, and what may be its copy.
     async fn ignore(&mut self, object: &ListedObject, destination: &mut Listing) -> Result<(), SendError> {
-        self.counts.ignored += 1;
-        self.tell(&Finding::Ignored { source: object });
+        self.hide(object);
         if self.wants_extras
             && let Ok(mapped) = self.range.pair.map_key(&object.key)
         {
@@ -251,23 +289,31 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
         Ok(())
     }
 
-    /// Records an object that has no place at the destination.
-    async fn leave_out(&mut self, object: &ListedObject, error: MapKeyError) -> Result<(), SendError> {
-        self.counts.failed += 1;
-        self.counts.failed_bytes += object.size;
-        self.tell(&Finding::Unmappable { source: object, error });
-        self.record_failure(object, error).await
+    /// Counts an object that the filters hide.
+    pub(super) fn hide(&mut self, object: &ListedObject) {
+        self.counts.ignored += 1;
+        self.tell(&Finding::Ignored { source: object });
     }
 
-    async fn record_failure(&self, object: &ListedObject, error: MapKeyError) -> Result<(), SendError> {
+    /// Counts an object that was listed some time ago and is gone.
+    pub(super) fn pass_over(&mut self, object: &ListedObject) {
+        self.counts.gone += 1;
+        self.tell(&Finding::Gone { source: object });
+    }
+
+    /// Records an object that can't be moved.
+    pub(super) async fn leave_out(&mut self, object: &ListedObject, failure: Failure) -> Result<(), SendError> {
+        self.counts.failed += 1;
+        self.counts.failed_bytes += object.size;
+        self.tell(&Finding::Unmovable { source: object, class: failure.class });
         let failure = FailureRecord {
             pair: self.range.pair_number,
             key: object.key.clone(),
             size: object.size,
-            class: FailureClass::KeyNotMappable,
-            message: error.to_string(),
+            class: failure.class,
+            message: failure.message,
             attempts: 1,
-            request_ids: Vec::new(),
+            request_ids: failure.request_id.into_iter().collect(),
             at: self.process.clock.now(),
         };
         let write = records::failure_write(&self.process.config.job.uid, &self.range.run, &failure);
@@ -276,7 +322,35 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
     }
 
     async fn compare(&mut self, source: ListedObject, there: Option<ListedObject>) -> Result<(), SendError> {
-        match self.verdict(&source, there.as_ref()).await? {
+        let memory = self.memory(&source.key).await?;
+        let verdict = self.judge.verdict(&source, there.as_ref(), &memory).await?;
+        self.act(source, there, verdict).await
+    }
+
+    /// What earlier runs left of an object; keys have to come in order.
+    async fn memory(&mut self, key: &str) -> Result<Memory, SendError> {
+        let mut memory = Memory::default();
+        if self.judge.verify.is_some() {
+            return Ok(memory);
+        }
+        if let Some(failures) = &mut self.failed_last {
+            memory.failed_last = failures.of(self.process, key).await?.is_some();
+        }
+        if let Some(versions) = &mut self.versions {
+            let record = versions.of(self.process, key).await?;
+            memory.version_id = record.and_then(|record| record.version_id.clone());
+        }
+        Ok(memory)
+    }
+
+    /// Does about an object what its verdict says.
+    pub(super) async fn act(
+        &mut self,
+        source: ListedObject,
+        there: Option<ListedObject>,
+        verdict: Verdict,
+    ) -> Result<(), SendError> {
+        match verdict {
             Verdict::InPlace(evidence) => {
                 self.counts.in_place += 1;
                 self.counts.in_place_bytes += source.size;

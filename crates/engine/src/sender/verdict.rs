@@ -6,6 +6,7 @@ use migration_core::compare::{
     CompareContext, Difference, Evidence, ListedObject, Verdict, compare, compare_checksums, compare_version,
 };
 use migration_core::error::ServiceError;
+use migration_core::pair::BucketPair;
 use migration_core::ports::{
     ByteStream, Checksum, GetRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Queue, Span,
 };
@@ -13,9 +14,8 @@ use migration_core::verification::{Judgement, VerifyMethod, judge, judge_checksu
 use tracing::warn;
 
 use super::SendError;
-use super::scan::Scan;
-use crate::Interruption;
 use crate::gate::Access;
+use crate::{Interruption, Process};
 
 /// How often a body that breaks is read on.
 const READS: u32 = 5;
@@ -30,28 +30,45 @@ enum Compared {
     Broken(u64),
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Scan<'_, S, Q, L> {
+/// What earlier runs left of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Memory {
+    /// The last run has failed to move it.
+    pub(super) failed_last: bool,
+    /// The version that was copied last, where versions are compared.
+    pub(super) version_id: Option<String>,
+}
+
+/// Judges the objects of one pair.
+pub(super) struct Judge<'a, S, Q, L> {
+    pub(super) process: &'a Process<S, Q, L>,
+    pub(super) pair: &'a BucketPair,
+    pub(super) context: CompareContext,
+    /// By nothing but content.
+    pub(super) verify: Option<VerifyMethod>,
+}
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Judge<'_, S, Q, L> {
+    /// What the comparison of an object needs to know.
+    pub(super) fn context(&self, memory: &Memory) -> CompareContext {
+        CompareContext { failed_last: memory.failed_last, ..self.context }
+    }
+
     /// What both sides say of an object, after all that has to be asked for.
     pub(super) async fn verdict(
-        &mut self,
+        &self,
         source: &ListedObject,
         there: Option<&ListedObject>,
+        memory: &Memory,
     ) -> Result<Verdict, SendError> {
-        if let Some(method) = self.scanner.purpose.verify {
+        if let Some(method) = self.verify {
             return self.verified(source, there, method).await;
         }
-        let failed_last = match &mut self.failed_last {
-            Some(failures) => failures.of(self.process, &source.key).await?.is_some(),
-            None => false,
-        };
-        let context = CompareContext { failed_last, ..self.context };
-        let verdict = match &mut self.versions {
-            None => compare(source, there, context),
-            Some(versions) => {
-                let record = versions.of(self.process, &source.key).await?;
-                let recorded = record.and_then(|record| record.version_id.as_deref());
-                compare_version(source, there, recorded, context)
-            }
+        let context = self.context(memory);
+        let verdict = if self.process.config.versioning.compare_version_id {
+            compare_version(source, there, memory.version_id.as_deref(), context)
+        } else {
+            compare(source, there, context)
         };
         let (Verdict::AskForChecksums, Some(there)) = (verdict, there) else { return Ok(verdict) };
         let checksums = self.checksums(source, there).await?;
@@ -80,7 +97,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Scan<'_, S, Q, L> {
         source: &ListedObject,
         there: &ListedObject,
     ) -> Result<(Option<Checksum>, Option<Checksum>), SendError> {
-        let (process, pair) = (self.process, &self.range.pair);
+        let (process, pair) = (self.process, self.pair);
         let ask = |bucket, key| HeadRequest { checksum: true, ..HeadRequest::new(bucket, key) };
         let at_source = ask(&pair.source_bucket, &source.key);
         let at_destination = ask(&pair.destination_bucket, &there.key);
@@ -113,11 +130,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Scan<'_, S, Q, L> {
         if equal == source.size {
             return Ok(Verdict::InPlace(Evidence::Content));
         }
-        warn!(
-            bucket = self.range.pair.source_bucket,
-            key = source.key,
-            "an object and its copy could not be read whole"
-        );
+        warn!(bucket = self.pair.source_bucket, key = source.key, "an object and its copy could not be read whole");
         Ok(Verdict::InPlace(Evidence::Size))
     }
 
@@ -128,7 +141,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Scan<'_, S, Q, L> {
         there: &ListedObject,
         offset: u64,
     ) -> Result<Option<(ByteStream, ByteStream)>, SendError> {
-        let (process, pair) = (self.process, &self.range.pair);
+        let (process, pair) = (self.process, self.pair);
         let span = if offset == 0 { Span::Whole } else { Span::Range { offset, len: source.size - offset } };
         let a = GetRequest {
             bucket: &pair.source_bucket,
@@ -157,7 +170,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Scan<'_, S, Q, L> {
 }
 
 /// Whether an error says something of one object only, so that the others go on.
-fn is_of_one_object(error: &Interruption) -> bool {
+pub(super) fn is_of_one_object(error: &Interruption) -> bool {
     matches!(error, Interruption::Service(error) if !error.is_retryable())
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use migration_core::etag::{ETag, Md5Digest};
+use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::ports::{
     Checksum, CompleteUpload, CompletedPart, Ledger, ObjectStore, Queue, WriteCondition, Written,
 };
@@ -15,6 +16,32 @@ use super::{Halt, Transfer};
 use crate::hash::crc64;
 use crate::uploads::{self, abort};
 
+/// An object that was completed.
+#[derive(Clone, Debug)]
+pub(super) struct Completed {
+    /// Its ETag.
+    pub(super) etag: ETag,
+    /// The checksum of the bytes of all parts, where it is known.
+    sent: Option<Checksum>,
+    /// The checksum that the destination says.
+    said: Option<Checksum>,
+}
+
+impl Completed {
+    /// What came of an object that was moved so.
+    pub(super) fn delivery(self, source: SourceIdentity, upload: &Upload) -> (Delivery, ETag) {
+        let delivery = Delivery {
+            bytes: upload.layout.size,
+            version_id: source.version_id,
+            losses: upload.losses,
+            source: Fingerprint { etag: Some(source.etag), checksum: self.sent },
+            destination: Fingerprint { etag: None, checksum: self.said },
+            ..Delivery::default()
+        };
+        (delivery, self.etag)
+    }
+}
+
 /// What the whole object is to have.
 #[derive(Clone, Debug)]
 struct Expected {
@@ -25,7 +52,7 @@ struct Expected {
 }
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
-    /// Completes an upload and gives the object's ETag. `sent` are the parts that this process verified; others were
+    /// Completes an upload. `sent` are the parts that this process verified; others were
     /// verified by whoever sent them.
     pub(super) async fn complete(
         &self,
@@ -33,7 +60,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         source: &SourceIdentity,
         sent: &BTreeMap<u32, ETag>,
         condition: &WriteCondition,
-    ) -> Result<ETag, Halt> {
+    ) -> Result<Completed, Halt> {
         let target = self.upload_ref(&upload.id);
         let listed = self.list_parts(&upload.id, None).await?;
         let parts = match complete_parts(&upload.layout, &listed, sent) {
@@ -63,7 +90,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         };
         check_written(&written, &expected)?;
         self.check_visible(upload, &written).await?;
-        Ok(written.etag)
+        Ok(Completed { etag: written.etag, sent: expected.checksum, said: written.checksum })
     }
 
     /// Compares the checksum of the parts, as the destination has them, with the one that the source's service keeps of

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use migration_core::etag::ETag;
-use migration_core::outcome::Delivery;
+use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::part::Part;
 use migration_core::ports::{
     CopyPart, CopyRequest, CopySource, HeadRequest, Ledger, ObjectHead, ObjectStore, Queue, WriteCondition,
@@ -45,7 +45,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             }
         };
         self.process.activity.moved(wanted.size);
-        Ok((Delivery { bytes: wanted.size, version_id: head.version_id, losses }, written.etag))
+        let source = Fingerprint { etag: head.etag, checksum: head.checksum };
+        let destination = Fingerprint { etag: None, checksum: written.checksum };
+        let version_id = head.version_id;
+        let delivery = Delivery { bytes: wanted.size, version_id, losses, source, destination, ..Delivery::default() };
+        Ok((delivery, written.etag))
     }
 
     /// Has the object copied part by part.
@@ -58,9 +62,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         // The first part was opened for what is known of the object; its bytes are not wanted here.
         let (upload, _) = self.open(wanted, &source).await?;
         let sent = self.copy_missing(&upload, &source).await?;
-        let etag = self.complete(&upload, &source, &sent, condition).await?;
+        let completed = self.complete(&upload, &source, &sent, condition).await?;
         self.forget(upload.revision).await?;
-        Ok((Delivery { bytes: wanted.size, version_id: source.version_id, losses: upload.losses }, etag))
+        Ok(completed.delivery(source, &upload))
     }
 
     async fn copy_missing(&self, upload: &Upload, source: &SourceIdentity) -> Result<BTreeMap<u32, ETag>, Halt> {

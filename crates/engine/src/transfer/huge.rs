@@ -40,10 +40,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         // From here on others move bytes, perhaps this worker too: for them it needs the room.
         drop(room.take());
         self.coordinate(errand, &upload, &source).await?;
-        let etag = self.complete(&upload, &source, &BTreeMap::new(), condition).await?;
+        let completed = self.complete(&upload, &source, &BTreeMap::new(), condition).await?;
         self.forget(upload.revision).await?;
         info!(key = self.key, bytes = wanted.size, parts = upload.layout.count(), "completed from ranges");
-        Ok((Delivery { bytes: wanted.size, version_id: source.version_id, losses: upload.losses }, etag))
+        Ok(completed.delivery(source, &upload))
     }
 
     /// Sends the ranges and waits until all are recorded.

@@ -14,11 +14,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let source = self.identity(wanted).await?;
         let (upload, first) = self.open(wanted, &source).await?;
         let sent = self.send_missing(&upload, &source, 1..=upload.layout.count(), first).await?;
-        let etag = self.complete(&upload, &source, &sent, condition).await?;
+        let completed = self.complete(&upload, &source, &sent, condition).await?;
         self.forget(upload.revision).await?;
         info!(key = self.key, bytes = wanted.size, sent = sent.len(), parts = upload.layout.count(), "completed");
-        let delivery = Delivery { bytes: wanted.size, version_id: source.version_id, losses: upload.losses };
-        Ok((delivery, etag))
+        Ok(completed.delivery(source, &upload))
     }
 
     /// The content that is wanted, by name. Without an ETag parts of two contents could be mixed: then the source is

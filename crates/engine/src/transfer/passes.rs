@@ -2,7 +2,7 @@
 
 use migration_core::etag::{ETag, ETagComparison};
 use migration_core::message::Entry;
-use migration_core::outcome::{Delivery, EntryOutcome};
+use migration_core::outcome::{Delivery, EntryOutcome, Fingerprint};
 use migration_core::plan::{Way, is_server_side, way};
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{HeadRequest, Ledger, ObjectHead, ObjectStore, Queue, WriteCondition};
@@ -35,7 +35,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         if errand.redelivered || entry.unlisted || self.way(&wanted) != Way::Whole {
             let found = self.look_at_destination().await?;
             if already_done(&wanted, found.as_ref(), &listed) {
-                return Ok(done(&wanted));
+                return Ok(done(&wanted, found.as_ref()));
             }
             condition = condition_of(found.as_ref());
         }
@@ -53,12 +53,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 Wanted { size: now.size, etag: now.etag, version_id: now.version_id.or(wanted.version_id.clone()) };
             let unchanged = now.etag == wanted.etag && now.size == wanted.size;
             if unchanged && is_meant(&last, found.as_ref(), wanted.size) {
-                return Ok(done(&wanted));
+                return Ok(done(&wanted, found.as_ref()));
             }
             // What was listed says nothing of a content that came after the listing.
             let listed = if now.etag == entry.etag { listed.clone() } else { Listed::Unknown };
             if already_done(&now, found.as_ref(), &listed) {
-                return Ok(done(&now));
+                return Ok(done(&now, found.as_ref()));
             }
             condition = condition_of(found.as_ref());
             wanted = now;
@@ -100,7 +100,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         if way != Way::Ranges && room.is_none() {
             *room = self.limits.rooms.expect().enter().await;
         }
-        let (delivery, etag) = match way {
+        let (mut delivery, etag) = match way {
             Way::Whole => self.small(wanted, condition).await?,
             Way::Parts => self.large(wanted, condition).await?,
             Way::Ranges => self.huge(errand, wanted, condition, room).await?,
@@ -108,6 +108,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             Way::CopyParts => self.copy_parts(wanted, condition).await?,
         };
         self.look_again(wanted, &etag, way == Way::CopyWhole).await?;
+        delivery.copied = true;
+        if delivery.source.etag.is_none() {
+            delivery.source.etag.clone_from(&wanted.etag);
+        }
+        delivery.destination.etag = Some(etag);
         Ok(delivery)
     }
 
@@ -158,8 +163,14 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 }
 
-fn done(wanted: &Wanted) -> EntryOutcome {
-    EntryOutcome::Done(Delivery { bytes: wanted.size, version_id: wanted.version_id.clone(), ..Delivery::default() })
+fn done(wanted: &Wanted, found: Option<&ObjectHead>) -> EntryOutcome {
+    EntryOutcome::Done(Delivery {
+        bytes: wanted.size,
+        version_id: wanted.version_id.clone(),
+        source: Fingerprint::of(wanted.etag.clone()),
+        destination: Fingerprint::of(found.and_then(|found| found.etag.clone())),
+        ..Delivery::default()
+    })
 }
 
 /// What the scan saw at the destination.

@@ -3,7 +3,7 @@
 
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
-use migration_core::outcome::Delivery;
+use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::ports::{
     Attributes, Checksum, Ledger, ObjectStore, PutRequest, Queue, Span, Tags, WriteCondition, Written,
 };
@@ -49,7 +49,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         self.process.activity.moved(wanted.size);
         let version_id = fetched.head.version_id.or_else(|| wanted.version_id.clone());
         drop(fetched.memory);
-        Ok((Delivery { bytes: wanted.size, version_id, losses }, written.etag))
+        let source = Fingerprint { etag: fetched.head.etag, checksum: Some(Checksum(fetched.digests.crc64)) };
+        let destination = Fingerprint { etag: None, checksum: written.checksum };
+        let delivery = Delivery { bytes: wanted.size, version_id, losses, source, destination, ..Delivery::default() };
+        Ok((delivery, written.etag))
     }
 
     async fn put(

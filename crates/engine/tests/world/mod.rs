@@ -331,6 +331,8 @@ fn config() -> JobConfig {
         ignore: vec![],
         filter: ObjectFilter::default(),
         compare: CompareMode::Default,
+        manifest: None,
+        report: None,
         mirror: None,
         backlog_seconds: Some(7_200),
         transfer: TransferSettings {

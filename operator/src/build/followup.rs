@@ -1,4 +1,4 @@
-//! The Job that looks at both sides once more after a run.
+//! The Jobs that follow a run: one looks at both sides once more, one writes the report.
 
 use k8s_openapi::api::batch::v1::{
     Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule,
@@ -6,7 +6,7 @@ use k8s_openapi::api::batch::v1::{
 
 use super::metadata;
 use super::pod::{self, Program};
-use crate::names::{self, Component};
+use crate::names;
 use crate::validate::ValidatedJob;
 
 /// Exit codes of the program after which another try would end the same way: a configuration that can't be used, and a
@@ -18,16 +18,33 @@ const BACKOFF_LIMIT: i32 = 3;
 const KEEP_SECONDS: i32 = 7 * 24 * 3600;
 
 /// The Job that verifies a run.
-pub fn build(job: &ValidatedJob, run: &str) -> Job {
+pub fn verify(job: &ValidatedJob, run: &str) -> Job {
+    build(job, Program::Verify(job.verify), names::verify(&job.name, run))
+}
+
+/// The Job that writes the report of a run.
+pub fn report(job: &ValidatedJob, run: &str) -> Job {
+    let mut built = build(job, Program::Report, names::report(&job.name, run));
+    let containers =
+        built.spec.iter_mut().filter_map(|spec| spec.template.spec.as_mut()).flat_map(|pod| &mut pod.containers);
+    for container in containers {
+        // By then another run may be live.
+        container.args.get_or_insert_default().extend(["--run".to_owned(), run.to_owned()]);
+    }
+    built
+}
+
+fn build(job: &ValidatedJob, program: Program, name: String) -> Job {
+    let component = program.component();
     let spec = JobSpec {
-        template: pod::template(job, Program::Verify(job.verify), names::config_map(&job.name)),
+        template: pod::template(job, program, names::config_map(&job.name)),
         backoff_limit: Some(BACKOFF_LIMIT),
         ttl_seconds_after_finished: Some(KEEP_SECONDS),
         pod_failure_policy: Some(PodFailurePolicy {
             rules: vec![PodFailurePolicyRule {
                 action: "FailJob".to_owned(),
                 on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
-                    container_name: Some(Component::Verifier.as_str().to_owned()),
+                    container_name: Some(component.as_str().to_owned()),
                     operator: "In".to_owned(),
                     values: FINAL.to_vec(),
                 }),
@@ -36,7 +53,7 @@ pub fn build(job: &ValidatedJob, run: &str) -> Job {
         }),
         ..JobSpec::default()
     };
-    Job { metadata: metadata(job, names::verify(&job.name, run), Component::Verifier), spec: Some(spec), status: None }
+    Job { metadata: metadata(job, name, component), spec: Some(spec), status: None }
 }
 
 #[cfg(test)]
@@ -47,7 +64,7 @@ mod tests {
     #[test]
     fn a_copy_that_is_not_whole_is_not_looked_at_again() {
         let job = validated(|job| job.spec.verify.method = migration_api::verify::VerifyMethod::Read);
-        let built = build(&job, "20260101t000000z-0001");
+        let built = verify(&job, "20260101t000000z-0001");
         let spec = built.spec.unwrap();
         let rule = &spec.pod_failure_policy.unwrap().rules[0];
         let pod = spec.template.spec.unwrap();
@@ -56,5 +73,19 @@ mod tests {
         assert_eq!(pod.containers[0].name, "verifier");
         assert_eq!(pod.containers[0].args.as_ref().unwrap()[2..], ["verify", "--method", "read"]);
         assert!(built.metadata.name.unwrap().starts_with("photos-verify-"));
+    }
+
+    #[test]
+    fn a_report_is_written_with_the_rights_of_workers() {
+        let job = validated(|job| {
+            job.spec.worker.service_account_name = Some("writes".into());
+            job.spec.jobsender.service_account_name = Some("lists".into());
+        });
+        let built = report(&job, "20260101t000000z-0001");
+        let pod = built.spec.unwrap().template.spec.unwrap();
+        assert_eq!(pod.service_account_name.as_deref(), Some("writes"));
+        assert_eq!(pod.containers[0].name, "reporter");
+        assert_eq!(pod.containers[0].args.as_ref().unwrap()[2..], ["report", "--run", "20260101t000000z-0001"]);
+        assert!(built.metadata.name.unwrap().starts_with("photos-report-"));
     }
 }

@@ -1,0 +1,10 @@
+//! The report of a run. While it goes on, workers write a piece for each batch; when it is over, the pieces and the
+//! records of failures are joined into the files of the report.
+
+mod files;
+mod join;
+mod piece;
+
+pub use join::{ReportError, write};
+
+pub(crate) use piece::write_piece;

@@ -1,0 +1,99 @@
+//! The files of a report, written as they fill.
+
+use md5::{Digest, Md5};
+use migration_core::ports::{Ledger, ObjectStore, Queue};
+use migration_core::report::{ReportFile, ReportLine, ReportSettings, ReportStatus};
+
+use super::join::ReportError;
+use super::piece::put;
+use crate::Process;
+
+/// Bytes after which a file is written and the next one begun: what is in memory of each of the three kinds.
+const FULL: usize = 8 << 20;
+
+/// A kind of files.
+struct Kind {
+    /// What the names begin with, and what they end with.
+    name: (&'static str, &'static str),
+    content_type: &'static str,
+    /// The status of all tasks in it, where a completion report names it.
+    status: Option<&'static str>,
+    held: Vec<u8>,
+    number: u32,
+}
+
+impl Kind {
+    fn new(name: (&'static str, &'static str), content_type: &'static str, status: Option<&'static str>) -> Self {
+        Self { name, content_type, status, held: Vec::new(), number: 0 }
+    }
+}
+
+/// The files of a report under way.
+pub(super) struct Files<'a, S, Q, L> {
+    process: &'a Process<S, Q, L>,
+    settings: &'a ReportSettings,
+    root: &'a str,
+    succeeded: Kind,
+    failed: Kind,
+    lines: Kind,
+    written: Vec<ReportFile>,
+}
+
+impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Files<'a, S, Q, L> {
+    pub(super) fn new(process: &'a Process<S, Q, L>, settings: &'a ReportSettings, root: &'a str) -> Self {
+        Self {
+            process,
+            settings,
+            root,
+            succeeded: Kind::new(("results/succeeded-", ".csv"), "text/csv", Some("succeeded")),
+            failed: Kind::new(("results/failed-", ".csv"), "text/csv", Some("failed")),
+            lines: Kind::new(("objects-", ".jsonl"), "application/x-ndjson", None),
+            written: Vec::new(),
+        }
+    }
+
+    /// Adds an object.
+    pub(super) async fn add(&mut self, line: &ReportLine) -> Result<(), ReportError> {
+        self.lines.held.extend_from_slice(line.json().as_bytes());
+        if let Some(columns) = line.columns() {
+            let kind = if line.status == ReportStatus::Failed { &mut self.failed } else { &mut self.succeeded };
+            let mut writer = csv::WriterBuilder::new().from_writer(&mut kind.held);
+            writer
+                .write_record(columns)
+                .and_then(|()| Ok(writer.flush()?))
+                .map_err(|error| ReportError::Form(error.to_string()))?;
+        }
+        self.write(FULL).await
+    }
+
+    /// Writes what is left, and gives the files that a completion report names.
+    pub(super) async fn end(mut self) -> Result<Vec<ReportFile>, ReportError> {
+        self.write(1).await?;
+        Ok(self.written)
+    }
+
+    /// Writes every file that has so many bytes.
+    async fn write(&mut self, full: usize) -> Result<(), ReportError> {
+        let Self { process, settings, root, written, .. } = self;
+        for kind in [&mut self.succeeded, &mut self.failed, &mut self.lines] {
+            if kind.held.len() < full {
+                continue;
+            }
+            kind.number += 1;
+            let key = format!("{root}{}{:05}{}", kind.name.0, kind.number, kind.name.1);
+            let body = std::mem::take(&mut kind.held);
+            let md5 = hex::encode(Md5::digest(&body));
+            let bucket = &settings.bucket;
+            put(process, bucket, &key, body.into(), kind.content_type).await.map_err(|source| ReportError::Write {
+                bucket: bucket.clone(),
+                key: key.clone(),
+                source,
+            })?;
+            if let Some(status) = kind.status {
+                let (task_execution_status, bucket) = (status.to_owned(), bucket.clone());
+                written.push(ReportFile { task_execution_status, bucket, md5, key });
+            }
+        }
+        Ok(())
+    }
+}
