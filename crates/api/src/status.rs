@@ -57,7 +57,7 @@ pub struct MigrationJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<VerificationStatus>,
 
-    /// The report of that run, with spec.report.
+    /// The last report that is written, with spec.report; it names its run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<ReportStatus>,
 

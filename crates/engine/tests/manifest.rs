@@ -417,6 +417,19 @@ async fn a_plan_of_a_list_is_what_its_run_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_object_that_is_named_twice_is_there_once() {
+    let world = listed("l.csv", "from,small\nfrom,large\nfrom,huge\nfrom,small\nfrom,large\nfrom,huge\nfrom,small\n");
+    for (key, size) in [("small", 9), ("large", 200), ("huge", 900)] {
+        world.source.insert(SOURCE, key, content(size, 1));
+    }
+    assert_eq!(run(&world).await, RunResult::Complete);
+    world.assert_same("each row is done");
+    let progress = world.progress().await;
+    assert_eq!((progress.objects, progress.done), (7, 7));
+    assert_eq!(world.destination.write_log(DESTINATION).len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_pair_takes_its_rows() {
     let mut world = listed("l.csv", "from,x/1\nfrom,y/1\nother,1\nfrom,z\n");
     world.source.create_bucket("other");

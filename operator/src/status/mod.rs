@@ -88,7 +88,9 @@ pub fn compute(old: &MigrationJobStatus, seen: &Seen<'_>) -> MigrationJobStatus 
     if let Some(ledger) = seen.ledger {
         run(&mut new, ledger, seen.now);
         new.verification = verification(ledger, seen.verification);
-        new.report = report(ledger, seen.report);
+        // Of the run before the live one, which it names.
+        let before = || old.report.clone().filter(|_| ledger.live().is_some());
+        new.report = report(ledger, seen.report).or_else(before);
     }
     new.display = Some(display::of(&new));
     new.conditions = conditions::compute(&old.conditions, seen, activity, &new);

@@ -5,7 +5,7 @@ use crate::status::conditions::of;
 use migration_core::error::{Side, SideFault};
 use migration_core::mirror::MirrorCounts;
 use migration_core::progress::Tally;
-use migration_core::records::{EndCounts, ScanCounts, VerificationRecord};
+use migration_core::records::{EndCounts, ReportRecord, ScanCounts, VerificationRecord};
 
 fn seen<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [SendJob]) -> Seen<'a> {
     Seen {
@@ -280,6 +280,39 @@ fn a_verification_shows_in_phase_condition_and_numbers() {
         let silent = compute(&status, &super::Seen { ledger: None, verification: &State::None, ..seen });
         let kept = conditions_of(&silent).into_iter().find(|line| line.starts_with("Verified="));
         assert_eq!(kept.as_deref(), condition, "{state:?}");
+    }
+}
+
+#[test]
+fn a_report_shows_in_condition_and_place_until_the_next_one_is_written() {
+    let ended = view(record(true, Some(CoreResult::Complete)), 4);
+    let written = |unreported| ReportRecord {
+        at: 90_000,
+        bucket: "r".into(),
+        key: "p/manifest.json".into(),
+        succeeded: 4,
+        failed: 0,
+        unreported,
+    };
+    for (state, condition) in [
+        (State::None, None),
+        (State::Due, Some("Reported=False ReportBeingWritten")),
+        (State::Running, Some("Reported=False ReportBeingWritten")),
+        (State::Failed("why".into()), Some("Reported=False ReportFailed")),
+        (State::Ended(written(0)), Some("Reported=True ReportWritten")),
+        (State::Ended(written(2)), Some("Reported=False ReportIncomplete")),
+    ] {
+        let seen = Seen { report: &state, ..seen(Some(&ended), &[]) };
+        let status = compute(&MigrationJobStatus::default(), &seen);
+        assert_eq!(status.phase, Some(Phase::Complete), "{state:?}");
+        let line = conditions_of(&status).into_iter().find(|line| line.starts_with("Reported="));
+        assert_eq!(line.as_deref(), condition, "{state:?}");
+        let place = status.report.as_ref().map(|report| report.manifest.as_str());
+        assert_eq!(place, matches!(state, State::Ended(_)).then_some("s3://r/p/manifest.json"), "{state:?}");
+        // While the next run is live it is the last one that there is.
+        let begun = view(record(false, None), 0);
+        let next = compute(&status, &super::Seen { ledger: Some(&begun), report: &State::None, ..seen });
+        assert_eq!(next.report, status.report, "{state:?}");
     }
 }
 
