@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use migration_core::ignore::IgnoreList;
 use migration_core::size;
 use migration_engine::heartbeat;
-use migration_engine::sender::{self, Purpose, SendError, SendOutcome, SenderName};
+use migration_engine::sender::{self, ManifestError, Purpose, SendError, SendOutcome, SenderName};
 use migration_engine::uploads::{self, AbortError, AbortReport};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -42,7 +42,7 @@ enum Command {
     AbortUploads,
 }
 
-/// Runs the program. Exit code 1 = failed, may be tried again; 2 = the configuration can't be used; 3 = verified, and the
+/// Runs the program. Exit code 1 = failed, may be tried again; 2 = the configuration, or the work list, can't be used; 3 = verified, and the
 /// copy is not whole.
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -52,7 +52,7 @@ pub async fn main() -> ExitCode {
         Err(error) => {
             error!(%error, "the jobsender can't start");
             termination::write("ConfigInvalid", &error.to_string());
-            return ExitCode::from(2);
+            return ExitCode::from(UNUSABLE);
         }
     };
     boot::stop_on_signals(&process.stop);
@@ -116,6 +116,8 @@ pub(crate) struct End {
     pub(crate) code: u8,
 }
 
+/// Exit code where what the program was given can't be used.
+const UNUSABLE: u8 = 2;
 /// Exit code of what may be tried again.
 pub(crate) const FAILED: u8 = 1;
 
@@ -137,6 +139,10 @@ pub(crate) fn report_send(result: Result<SendOutcome, SendError>) -> End {
         Ok(SendOutcome::RunIsLive { run }) => {
             ("RunIsLive", format!("run {run} is not over; the next one starts after it"), 0)
         }
+        // Another try would read the same list.
+        Err(SendError::Manifest(error)) if !matches!(*error, ManifestError::Service { .. }) => {
+            ("ManifestInvalid", error.to_string(), UNUSABLE)
+        }
         Err(error) => ("ScanFailed", error.to_string(), FAILED),
     };
     End { reason, message, code }
@@ -157,5 +163,21 @@ fn report_abort(result: Result<AbortReport, AbortError>) -> End {
             End { reason: "UploadsLeft", message, code: FAILED }
         }
         Err(error) => End { reason: "UploadsLeft", message: error.to_string(), code: FAILED },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use migration_core::error::{ErrorClass, ServiceError};
+
+    #[test]
+    fn a_list_that_can_not_be_used_is_not_tried_again() {
+        let (bucket, key) = (String::from("b"), String::from("k"));
+        let end = report_send(Err(ManifestError::Missing { bucket: bucket.clone(), key: key.clone() }.into()));
+        assert_eq!((end.reason, end.code), ("ManifestInvalid", UNUSABLE));
+        let source = ServiceError::new(ErrorClass::Transient, "get object", "InternalError", "later");
+        let end = report_send(Err(ManifestError::Service { bucket, key, source }.into()));
+        assert_eq!((end.reason, end.code), ("ScanFailed", FAILED));
     }
 }
