@@ -1,19 +1,16 @@
 //! The Jobs that follow a run: one looks at both sides once more, one writes the report.
 
-use k8s_openapi::api::batch::v1::{
-    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule,
-};
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
 
+use super::job::{CONFIG_INVALID, spec_of};
 use super::metadata;
-use super::pod::{self, Program};
+use super::pod::Program;
 use crate::names;
 use crate::validate::ValidatedJob;
 
 /// Exit codes of the program after which another try would end the same way: a configuration that can't be used, and a
 /// copy that is not whole.
-const FINAL: [i32; 2] = [2, 3];
-/// Pods that may fail before the Job does.
-const BACKOFF_LIMIT: i32 = 3;
+const FINAL: [i32; 2] = [CONFIG_INVALID, 3];
 /// How long an ended Job stays, for its log, in seconds.
 const KEEP_SECONDS: i32 = 7 * 24 * 3600;
 
@@ -35,25 +32,8 @@ pub fn report(job: &ValidatedJob, run: &str) -> Job {
 }
 
 fn build(job: &ValidatedJob, program: Program, name: String) -> Job {
-    let component = program.component();
-    let spec = JobSpec {
-        template: pod::template(job, program, names::config_map(&job.name)),
-        backoff_limit: Some(BACKOFF_LIMIT),
-        ttl_seconds_after_finished: Some(KEEP_SECONDS),
-        pod_failure_policy: Some(PodFailurePolicy {
-            rules: vec![PodFailurePolicyRule {
-                action: "FailJob".to_owned(),
-                on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
-                    container_name: Some(component.as_str().to_owned()),
-                    operator: "In".to_owned(),
-                    values: FINAL.to_vec(),
-                }),
-                on_pod_conditions: None,
-            }],
-        }),
-        ..JobSpec::default()
-    };
-    Job { metadata: metadata(job, name, component), spec: Some(spec), status: None }
+    let spec = JobSpec { ttl_seconds_after_finished: Some(KEEP_SECONDS), ..spec_of(job, program, &FINAL) };
+    Job { metadata: metadata(job, name, program.component()), spec: Some(spec), status: None }
 }
 
 #[cfg(test)]

@@ -10,22 +10,27 @@ use crate::names::{self, Component};
 use crate::validate::ValidatedJob;
 
 /// Exit code of the programs for a configuration that can't be used: another try would end the same way.
-const CONFIG_INVALID: i32 = 2;
+pub const CONFIG_INVALID: i32 = 2;
 /// Pods that may fail before the Job does.
 const BACKOFF_LIMIT: i32 = 3;
 
 /// What both the schedule's and the operator's own Jobs do.
 pub fn spec(job: &ValidatedJob) -> JobSpec {
+    spec_of(job, Program::Send, &[CONFIG_INVALID])
+}
+
+/// What a Job of a program does; after one of the final exit codes it is not tried again.
+pub fn spec_of(job: &ValidatedJob, program: Program, final_codes: &[i32]) -> JobSpec {
     JobSpec {
-        template: pod::template(job, Program::Send, names::config_map(&job.name)),
+        template: pod::template(job, program, names::config_map(&job.name)),
         backoff_limit: Some(BACKOFF_LIMIT),
         pod_failure_policy: Some(PodFailurePolicy {
             rules: vec![PodFailurePolicyRule {
                 action: "FailJob".to_owned(),
                 on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
-                    container_name: Some(Component::Jobsender.as_str().to_owned()),
+                    container_name: Some(program.component().as_str().to_owned()),
                     operator: "In".to_owned(),
-                    values: vec![CONFIG_INVALID],
+                    values: final_codes.to_vec(),
                 }),
                 on_pod_conditions: None,
             }],
