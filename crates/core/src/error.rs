@@ -69,6 +69,9 @@ pub enum ErrorClass {
     Conflict,
     /// Denied (403), for this object at least; whether for the whole side shows in what other requests get.
     AccessDenied,
+    /// The signature does not fit the request as it arrived (403 `SignatureDoesNotMatch`): the secret is wrong, or
+    /// somebody on the way rewrote this one, as proxies do that normalise paths. What other requests get tells which.
+    SignatureMismatch,
     /// The object is in an archive class and not restored.
     Archived,
     /// Refused for this object whatever the number of tries: too large, bad digest of ours, not supported.

@@ -144,7 +144,7 @@ impl Failure {
         let class = match error.class {
             ErrorClass::AccessDenied => FailureClass::AccessDenied,
             ErrorClass::Archived => FailureClass::Archived,
-            ErrorClass::Refused => FailureClass::Refused,
+            ErrorClass::Refused | ErrorClass::SignatureMismatch => FailureClass::Refused,
             _ => FailureClass::Exhausted,
         };
         Self { class, message: error.to_string(), request_id: error.request_id.clone() }
@@ -162,11 +162,11 @@ impl Failure {
 /// |---|---|
 /// | transient, no answer, throttled, conflict, no such upload, precondition, a side's fault | retry |
 /// | no such key | gone |
-/// | denied (this object only), archived, refused | failed |
+/// | denied or not matching its signature (this object only), archived, refused | failed |
 pub fn of_error(error: &ServiceError) -> EntryOutcome {
     match error.class {
         ErrorClass::NoSuchKey => EntryOutcome::Gone,
-        ErrorClass::AccessDenied | ErrorClass::Archived | ErrorClass::Refused => {
+        ErrorClass::AccessDenied | ErrorClass::SignatureMismatch | ErrorClass::Archived | ErrorClass::Refused => {
             EntryOutcome::Failed(Failure::of(error))
         }
         ErrorClass::Transient
@@ -207,7 +207,9 @@ mod tests {
         ] {
             assert!(matches!(outcome(class), EntryOutcome::Retry(_)), "{class:?}");
         }
-        for class in [ErrorClass::AccessDenied, ErrorClass::Archived, ErrorClass::Refused] {
+        for class in
+            [ErrorClass::AccessDenied, ErrorClass::SignatureMismatch, ErrorClass::Archived, ErrorClass::Refused]
+        {
             assert!(matches!(outcome(class), EntryOutcome::Failed(_)), "{class:?}");
         }
         assert_eq!(outcome(ErrorClass::NoSuchKey), EntryOutcome::Gone);

@@ -3,11 +3,13 @@
 
 mod ledger;
 mod object;
+mod operation;
 mod queue;
 mod store;
 
 pub use ledger::{Condition, Item, Ledger, LedgerKey, QueryPage, Write, WriteError};
 pub use object::{Attributes, Checksum, ObjectHead, ObjectLock, Retention, RetentionMode, Tags};
+pub use operation::Operation;
 pub use queue::{OutgoingMessage, Queue, ReceivedMessage};
 pub use store::{
     Body, ByteStream, CompleteUpload, CompletedPart, CopyPart, CopyRequest, CopySource, CreateUpload, DeleteRequest,

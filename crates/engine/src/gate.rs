@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use migration_core::error::{AccessHistory, Blocked, ErrorClass, ServiceError, Side, SideFault, denial, is_outage};
-use migration_core::ports::Clock;
+use migration_core::ports::{Clock, Operation};
 use migration_core::retry::Backoff;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::Interruption;
 use crate::heartbeat::Activity;
@@ -23,24 +23,39 @@ const QUICK_RETRIES: u32 = 2;
 /// The waits between them.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), cap: Duration::from_secs(10) };
 
-/// What a request touches.
-#[derive(Clone, Copy, Debug)]
+/// A request, as far as its gate has to know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access<'a> {
+    /// What is asked of a bucket. None of a queue or a table, whose errors say themselves whether they are the side's.
+    pub operation: Option<Operation>,
     /// Bucket, queue or table: what a fault of the side is reported with.
     pub resource: &'a str,
-    /// The object; denials of different objects tell a side's fault from an object's.
-    pub object: &'a str,
+    /// The object's key; none of a request about the whole resource.
+    pub key: Option<&'a str>,
+    /// Bytes of an object that go with the request or its answer, where they are known before.
+    pub bytes: u64,
 }
 
 impl<'a> Access<'a> {
     /// A request about an object.
-    pub fn object(bucket: &'a str, key: &'a str) -> Self {
-        Self { resource: bucket, object: key }
+    pub fn object(operation: Operation, bucket: &'a str, key: &'a str) -> Self {
+        Self { operation: Some(operation), resource: bucket, key: Some(key), bytes: 0 }
     }
 
-    /// A request about a bucket, queue or table itself.
-    pub fn whole(resource: &'a str) -> Self {
-        Self { resource, object: "" }
+    /// A request about a bucket itself.
+    pub fn whole(operation: Operation, bucket: &'a str) -> Self {
+        Self { operation: Some(operation), resource: bucket, key: None, bytes: 0 }
+    }
+
+    /// A request to a queue or a table.
+    pub fn service(resource: &'a str) -> Self {
+        Self { operation: None, resource, key: None, bytes: 0 }
+    }
+
+    /// The same with so many bytes of an object.
+    #[must_use]
+    pub fn carrying(self, bytes: u64) -> Self {
+        Self { bytes, ..self }
     }
 }
 
@@ -135,6 +150,7 @@ impl Gate {
                 if error.class == ErrorClass::Throttled {
                     place.throttled(self.clock.now());
                 }
+                debug!(side = %self.side, ?access, %error, "a request failed");
                 Err(self.failed(error, access).into())
             }
         }
@@ -198,16 +214,19 @@ impl Gate {
         let mut state = self.state();
         match error.class {
             ErrorClass::AccessDenied => {
-                if state.access.denied_in_a_row == 0 || state.last_denied != access.object {
+                if state.access.denied_in_a_row == 0 || state.last_denied != access.key.unwrap_or_default() {
                     state.access.denied_in_a_row += 1;
-                    access.object.clone_into(&mut state.last_denied);
+                    access.key.unwrap_or_default().clone_into(&mut state.last_denied);
                 }
                 denial(state.access)
             }
             ErrorClass::Transient | ErrorClass::NoAnswer => {
-                if error.class == ErrorClass::NoAnswer || state.failures == 0 || state.last_failed != access.object {
+                if error.class == ErrorClass::NoAnswer
+                    || state.failures == 0
+                    || state.last_failed != access.key.unwrap_or_default()
+                {
                     state.failures += 1;
-                    access.object.clone_into(&mut state.last_failed);
+                    access.key.unwrap_or_default().clone_into(&mut state.last_failed);
                 }
                 let silence = u64::try_from(state.last_success.elapsed().as_millis()).unwrap_or(u64::MAX);
                 if is_outage(state.failures, silence) { ErrorClass::Side(SideFault::Unreachable) } else { error.class }
@@ -218,6 +237,8 @@ impl Gate {
                 self.succeeded();
                 error.class
             }
+            // Until it is known better: a wrong secret.
+            ErrorClass::SignatureMismatch => ErrorClass::Side(SideFault::CredentialsInvalid),
             class => class,
         }
     }

@@ -208,7 +208,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
-        self.queue_gate.pass(Access::whole(&self.config.queue.url), request).await
+        self.queue_gate.pass(Access::service(&self.config.queue.url), request).await
     }
 
     /// One request to the ledger.
@@ -216,7 +216,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
-        self.ledger_gate.pass(Access::whole(&self.config.ledger.table), request).await
+        self.ledger_gate.pass(Access::service(&self.config.ledger.table), request).await
     }
 
     /// One write to the ledger.

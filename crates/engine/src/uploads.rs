@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use migration_core::error::ErrorClass;
-use migration_core::ports::{Condition, Ledger, ObjectStore, Queue, UploadRef, Write};
+use migration_core::ports::{Condition, Ledger, ObjectStore, Operation, Queue, UploadRef, Write};
 use migration_core::records::{self, UploadRecord};
 use migration_core::view::{self, ViewError};
 use tracing::{info, warn};
@@ -23,15 +23,16 @@ pub async fn abort<S: ObjectStore, Q: Queue, L: Ledger>(
     upload: UploadRef<'_>,
 ) -> Result<(), Interruption> {
     let store = &process.ports.destination;
-    let access = Access::object(upload.bucket, upload.key);
+    let aborting = Access::object(Operation::AbortUpload, upload.bucket, upload.key);
+    let looking = Access { operation: Some(Operation::ListParts), ..aborting };
     for _ in 0..ABORTS {
         let gone = |result: Result<(), Interruption>| match result {
             Err(Interruption::Service(error)) if error.class == ErrorClass::NoSuchUpload => Ok(true),
             Err(other) => Err(other),
             Ok(()) => Ok(false),
         };
-        if gone(process.destination(access, || store.abort_upload(upload)).await)?
-            || gone(process.destination(access, || store.list_parts(upload, None)).await.map(|_| ()))?
+        if gone(process.destination(aborting, || store.abort_upload(upload)).await)?
+            || gone(process.destination(looking, || store.list_parts(upload, None)).await.map(|_| ()))?
         {
             return Ok(());
         }
@@ -49,10 +50,11 @@ pub async fn abort_unrecorded<S: ObjectStore, Q: Queue, L: Ledger>(
 ) -> Result<(), Interruption> {
     let (bucket, key) = (announced.destination_bucket.as_str(), announced.destination_key.as_str());
     let store = &process.ports.destination;
-    let access = Access::object(bucket, key);
+    let access = Access::object(Operation::ListParts, bucket, key);
     let own_upload = UploadRef { bucket, key, upload_id: own };
     let me = process.destination(access, || store.list_parts(own_upload, None)).await?.initiator;
     let Some(me) = me else { return Ok(()) };
+    let access = Access::object(Operation::ListUploads, bucket, key);
     for open in process.destination(access, || store.list_uploads(bucket, key)).await? {
         let begun_after = open.initiated + CLOCK_SLACK_MS >= announced.intended;
         if open.upload_id != own && open.initiator.as_ref() == Some(&me) && begun_after {
@@ -97,7 +99,8 @@ pub async fn abort_all<S: ObjectStore, Q: Queue, L: Ledger>(
         let Some(upload_id) = record.upload_id.as_deref() else { continue };
         let upload = UploadRef { bucket, key, upload_id };
         let store = &process.ports.destination;
-        if let Ok(page) = process.destination(Access::object(bucket, key), || store.list_parts(upload, None)).await {
+        let access = Access::object(Operation::ListParts, bucket, key);
+        if let Ok(page) = process.destination(access, || store.list_parts(upload, None)).await {
             initiators.extend(page.initiator);
         }
         abort(process, upload).await?;
@@ -123,7 +126,8 @@ async fn abort_announced<S: ObjectStore, Q: Queue, L: Ledger>(
 ) -> Result<bool, Interruption> {
     let (bucket, key) = (record.destination_bucket.as_str(), record.destination_key.as_str());
     let store = &process.ports.destination;
-    let open = process.destination(Access::object(bucket, key), || store.list_uploads(bucket, key)).await?;
+    let access = Access::object(Operation::ListUploads, bucket, key);
+    let open = process.destination(access, || store.list_uploads(bucket, key)).await?;
     let mut all_ours = true;
     for upload in open.iter().filter(|open| open.initiated + CLOCK_SLACK_MS >= record.intended) {
         if upload.initiator.as_ref().is_some_and(|who| initiators.contains(who)) {

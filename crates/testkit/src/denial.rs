@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use migration_core::error::{ErrorClass, ServiceError};
 
+use crate::Operation;
 use crate::lock;
-use crate::operation::Operation;
 
 /// Which requests are refused, and with what; clones are the same switches. One set belongs to one caller's handle of
 /// a stand-in, so that a side can be denied to one set of credentials and open to another.

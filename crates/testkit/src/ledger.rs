@@ -8,9 +8,9 @@ use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::{Condition, Item, Ledger, LedgerKey, QueryPage, Write, WriteError};
 use serde_json::{Map, Value};
 
+use crate::Operation;
 use crate::denial::Denials;
 use crate::lock;
-use crate::operation::Operation;
 
 /// Writes of one transaction. Source: "Quotas in Amazon DynamoDB".
 const MAX_WRITES: usize = 100;

@@ -16,7 +16,6 @@ mod faulty;
 mod ledger;
 mod localstack;
 mod ministack;
-mod operation;
 mod queue;
 mod server;
 mod store;
@@ -27,8 +26,8 @@ pub use denial::Denials;
 pub use faulty::{Call, Fault, FaultPlan, Faulty, ProcessId};
 pub use ledger::MemoryLedger;
 pub use localstack::{LOCALSTACK_VERSION, LocalStack};
+pub use migration_core::ports::Operation;
 pub use ministack::{MINISTACK_VERSION, MiniStack};
-pub use operation::Operation;
 pub use queue::{DeadLetter, MemoryQueue, QueueSettings, QueueStats, QueuedMessage, SinkQueue};
 pub use store::{
     BucketSettings, Checksums, ConditionalWrites, MemoryStore, StoreSettings, StoredObject, StreamedBodies, Versioning,

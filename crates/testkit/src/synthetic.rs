@@ -14,7 +14,7 @@ use migration_core::ports::{ListPage, ListRequest};
 
 pub use shape::KeyShape;
 
-use crate::operation::Operation;
+use crate::Operation;
 
 /// Most keys of a page.
 const PAGE: usize = 1_000;

@@ -1,8 +1,8 @@
 //! Which code of a service means what.
 
 use migration_core::error::ErrorClass::{
-    self, AccessDenied, Archived, Conflict, NoSuchKey, NoSuchUpload, PreconditionFailed, Refused, Side, Throttled,
-    Transient,
+    self, AccessDenied, Archived, Conflict, NoSuchKey, NoSuchUpload, PreconditionFailed, Refused, Side,
+    SignatureMismatch, Throttled, Transient,
 };
 use migration_core::error::SideFault::{
     AccessDenied as AllDenied, ClockSkewed, CredentialsExpired, CredentialsInvalid, NotFound, WrongRegion,
@@ -28,7 +28,8 @@ pub enum Service {
 ///
 /// | code | class |
 /// |---|---|
-/// | `InvalidAccessKeyId`, `SignatureDoesNotMatch`, `InvalidToken`, `InvalidSecurity`, `InvalidClientTokenId`, `UnrecognizedClientException`, `IncompleteSignature…`, `InvalidSignatureException`, `MissingAuthenticationToken…`, `MissingSecurityHeader` | side: `CredentialsInvalid` |
+/// | `SignatureDoesNotMatch` | S3: `SignatureMismatch`; the others, whose requests have no keys that somebody could rewrite: side: `CredentialsInvalid` |
+/// | `InvalidAccessKeyId`, `InvalidToken`, `InvalidSecurity`, `InvalidClientTokenId`, `UnrecognizedClientException`, `IncompleteSignature…`, `InvalidSignatureException`, `MissingAuthenticationToken…`, `MissingSecurityHeader` | side: `CredentialsInvalid` |
 /// | `ExpiredToken…`, `TokenRefreshRequired` | side: `CredentialsExpired` |
 /// | `RequestTimeTooSkewed`, `RequestExpired`, `InvalidSignatureException` that says "expired" or "not yet current" | side: `ClockSkewed` |
 /// | `AllAccessDisabled`, `AccountProblem`, `NotSignedUp`, `OptInRequired`, `UserSuspended` | side: `AccessDenied` |
@@ -102,6 +103,7 @@ fn common(service: Service, code: &str, message: &str) -> Option<ErrorClass> {
         {
             Side(ClockSkewed)
         }
+        "SignatureDoesNotMatch" if service == Service::S3 => SignatureMismatch,
         "InvalidAccessKeyId"
         | "SignatureDoesNotMatch"
         | "InvalidToken"

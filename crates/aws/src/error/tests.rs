@@ -1,7 +1,7 @@
 use super::*;
 use ErrorClass::{
-    AccessDenied, Archived, Conflict, NoAnswer, NoSuchKey, NoSuchUpload, PreconditionFailed, Refused, Side, Throttled,
-    Transient,
+    AccessDenied, Archived, Conflict, NoAnswer, NoSuchKey, NoSuchUpload, PreconditionFailed, Refused, Side,
+    SignatureMismatch, Throttled, Transient,
 };
 use SideFault::{
     AccessDenied as AllDenied, ClockSkewed, CredentialsExpired, CredentialsInvalid, CredentialsMissing, NotFound,
@@ -18,7 +18,7 @@ use table::Service::{DynamoDb, S3, Sqs};
 fn s3_codes_have_the_class_of_the_table() {
     for (code, status, expected) in [
         ("InvalidAccessKeyId", 403, Side(CredentialsInvalid)),
-        ("SignatureDoesNotMatch", 403, Side(CredentialsInvalid)),
+        ("SignatureDoesNotMatch", 403, SignatureMismatch),
         ("InvalidToken", 400, Side(CredentialsInvalid)),
         ("InvalidSecurity", 403, Side(CredentialsInvalid)),
         ("MissingSecurityHeader", 400, Side(CredentialsInvalid)),

@@ -7,7 +7,7 @@ use migration_core::compare::{ListedObject, MergeStep, merge_step};
 use migration_core::error::{ServiceError, Side};
 use migration_core::pair::MAX_KEY_BYTES;
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{Ledger, ListPage, ListRequest, ObjectStore, Queue};
+use migration_core::ports::{Ledger, ListPage, ListRequest, ObjectStore, Operation, Queue};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -144,7 +144,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Reader<S, Q, L> {
             continuation: self.continuation.as_deref(),
             max_keys: None,
         };
-        let access = Access::whole(&self.bucket);
+        let access = Access::whole(listing(&self.process, self.side), &self.bucket);
         let page = if self.side == Side::Source {
             self.process.source(access, || list_source(&self.process, request)).await
         } else {
@@ -217,7 +217,9 @@ pub(super) async fn first_after<S: ObjectStore, Q: Queue, L: Ledger>(
     loop {
         let continued = continuation.as_deref();
         let request = ListRequest { bucket, prefix, start_after: Some(text), continuation: continued, max_keys };
-        let page = process.source(Access::whole(bucket), || list_source(process, request)).await?;
+        let page = process
+            .source(Access::whole(listing(process, Side::Source), bucket), || list_source(process, request))
+            .await?;
         order.check(&page.objects)?;
         let first = page.objects.into_iter().next();
         continuation = page.continuation;
@@ -225,6 +227,12 @@ pub(super) async fn first_after<S: ObjectStore, Q: Queue, L: Ledger>(
             return Ok(first.map(|object| object.key));
         }
     }
+}
+
+/// What a page of this side is asked for with.
+fn listing<S: ObjectStore, Q: Queue, L: Ledger>(process: &Process<S, Q, L>, side: Side) -> Operation {
+    let versions = side == Side::Source && process.config.versioning.compare_version_id;
+    if versions { Operation::ListVersions } else { Operation::ListObjects }
 }
 
 /// One page of the source: with versions where runs compare them.

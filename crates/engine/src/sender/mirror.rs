@@ -8,7 +8,7 @@ use migration_core::ignore::IgnoreList;
 use migration_core::mirror::{Fate, MirrorCounts, may_delete};
 use migration_core::pair::BucketPair;
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{DeleteRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Queue};
+use migration_core::ports::{DeleteRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue};
 use migration_core::records::{ExtraRecord, RunRecord, extra_partition};
 use tracing::{info, warn};
 
@@ -89,7 +89,7 @@ async fn is_gone_at_source<S: ObjectStore, Q: Queue, L: Ledger>(
     key: &str,
 ) -> Result<bool, Interruption> {
     let request = HeadRequest::new(&pair.source_bucket, key);
-    let access = Access::object(&pair.source_bucket, key);
+    let access = Access::object(Operation::HeadObject, &pair.source_bucket, key);
     match process.source(access, || process.ports.source.head(request)).await {
         Ok(head) => Ok(head.is_none()),
         Err(Interruption::Service(error)) if !error.is_retryable() => Ok(is_planted(Defect::DenialAsAbsence)),
@@ -103,7 +103,7 @@ async fn at_destination<S: ObjectStore, Q: Queue, L: Ledger>(
     extra: &ExtraRecord,
 ) -> Result<Option<ObjectHead>, Interruption> {
     let request = HeadRequest::new(&pair.destination_bucket, &extra.key);
-    let access = Access::object(&pair.destination_bucket, &extra.key);
+    let access = Access::object(Operation::HeadObject, &pair.destination_bucket, &extra.key);
     process.destination(access, || process.ports.destination.head(request)).await
 }
 
@@ -113,7 +113,7 @@ async fn delete<S: ObjectStore, Q: Queue, L: Ledger>(
     extra: &ExtraRecord,
 ) -> Result<Fate, SendError> {
     let bucket = &pair.destination_bucket;
-    let access = Access::object(bucket, &extra.key);
+    let access = Access::object(Operation::DeleteObject, bucket, &extra.key);
     let store = &process.ports.destination;
     let request = DeleteRequest { bucket, key: &extra.key, if_match: extra.etag.as_ref() };
     let mut deleted = process.destination(access, || store.delete(request)).await;

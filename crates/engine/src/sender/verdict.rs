@@ -8,7 +8,7 @@ use migration_core::compare::{
 use migration_core::error::ServiceError;
 use migration_core::pair::BucketPair;
 use migration_core::ports::{
-    ByteStream, Checksum, GetRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Queue, Span,
+    ByteStream, Checksum, GetRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span,
 };
 use migration_core::verification::{Judgement, VerifyMethod, judge, judge_checksums};
 use tracing::warn;
@@ -101,11 +101,13 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Judge<'_, S, Q, L> {
         let ask = |bucket, key| HeadRequest { checksum: true, ..HeadRequest::new(bucket, key) };
         let at_source = ask(&pair.source_bucket, &source.key);
         let at_destination = ask(&pair.destination_bucket, &there.key);
+        let looking = |bucket, key| Access::object(Operation::HeadObject, bucket, key);
         let (at_source, at_destination) = tokio::join!(
-            process.source(Access::object(at_source.bucket, at_source.key), || process.ports.source.head(at_source)),
-            process.destination(Access::object(at_destination.bucket, at_destination.key), || {
-                process.ports.destination.head(at_destination)
-            }),
+            process.source(looking(at_source.bucket, at_source.key), || process.ports.source.head(at_source)),
+            process.destination(looking(at_destination.bucket, at_destination.key), || process
+                .ports
+                .destination
+                .head(at_destination)),
         );
         Ok((checksum_of(at_source, source)?, checksum_of(at_destination, there)?))
     }
@@ -158,8 +160,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Judge<'_, S, Q, L> {
             version_id: None,
         };
         let (a, b) = tokio::join!(
-            process.source(Access::object(a.bucket, a.key), || process.ports.source.get(a)),
-            process.destination(Access::object(b.bucket, b.key), || process.ports.destination.get(b)),
+            process.source(Access::object(Operation::GetObject, a.bucket, a.key), || process.ports.source.get(a)),
+            process.destination(Access::object(Operation::GetObject, b.bucket, b.key), || process
+                .ports
+                .destination
+                .get(b)),
         );
         match (a, b) {
             (Ok(a), Ok(b)) => Ok(Some((a.body, b.body))),

@@ -9,7 +9,7 @@ use migration_core::error::ErrorClass;
 use migration_core::outcome::{Failure, FailureClass, Losses};
 use migration_core::part::{PartLayout, PartSize};
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{Attributes, CreateUpload, Ledger, ObjectStore, Queue, Span, Tags};
+use migration_core::ports::{Attributes, CreateUpload, Ledger, ObjectStore, Operation, Queue, Span, Tags};
 use migration_core::records::{self, BucketRecord, SourceIdentity, Support, UploadRecord};
 
 use super::fetch::Opened;
@@ -201,6 +201,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             *tries += 1;
             store.create_upload(request)
         };
-        Ok(self.process.destination(Access::object(bucket, key), create).await?)
+        let access = Access::object(Operation::CreateUpload, bucket, key);
+        Ok(self.process.destination(access, create).await?)
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use migration_core::etag::{ETag, Md5Digest};
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::ports::{
-    Checksum, CompleteUpload, CompletedPart, Ledger, ObjectStore, Queue, WriteCondition, Written,
+    Checksum, CompleteUpload, CompletedPart, Ledger, ObjectStore, Operation, Queue, WriteCondition, Written,
 };
 use migration_core::records::SourceIdentity;
 use migration_core::resume::complete_parts;
@@ -77,7 +77,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         }
         let store = &self.process.ports.destination;
         let written = self
-            .write(condition, expected.etag.as_ref(), |condition| {
+            .write(Operation::CompleteUpload, condition, expected.etag.as_ref(), |condition| {
                 let parts = &parts;
                 async move { store.complete_upload(CompleteUpload { upload: target, parts, condition: &condition }).await }
             })

@@ -8,7 +8,7 @@ use migration_core::etag::ETag;
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::part::Part;
 use migration_core::ports::{
-    CopyPart, CopyRequest, CopySource, HeadRequest, Ledger, ObjectHead, ObjectStore, Queue, WriteCondition,
+    CopyPart, CopyRequest, CopySource, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, WriteCondition,
 };
 use migration_core::records::SourceIdentity;
 
@@ -35,7 +35,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
                 async move { store.copy(CopyRequest { source, bucket, key, attributes, condition: &condition }).await }
             };
-            match self.write(condition, None, copy).await {
+            match self.write(Operation::CopyObject, condition, None, copy).await {
                 Err(halt) if self.lacks_class(&halt, &attributes) => {
                     attributes.storage_class = None;
                     losses.lost_classes = 1;
@@ -102,7 +102,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             len: part.len,
         };
         let store = &self.process.ports.destination;
-        let access = Access::object(&self.pair.destination_bucket, &self.destination_key);
+        let access = Access::object(Operation::CopyPart, &self.pair.destination_bucket, &self.destination_key);
         let copied = self.process.destination(access, || store.copy_part(request)).await;
         let written = copied.map_err(|error| halt_of(error, || Halt::SourceChanged))?;
         self.progress.touch();
@@ -125,7 +125,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let store = &self.process.ports.source;
         let copied = self.copy_source(source);
         let request = HeadRequest { version_id: copied.version_id, ..HeadRequest::new(&source.bucket, &source.key) };
-        let access = Access::object(&source.bucket, &source.key);
+        let access = Access::object(Operation::HeadObject, &source.bucket, &source.key);
         let head = self.process.source(access, || store.head(request)).await?.ok_or(Halt::Gone)?;
         let same = head.etag.as_ref() == Some(&source.etag) && head.size == wanted.size;
         if same { Ok(head) } else { Err(Halt::SourceChanged) }

@@ -7,7 +7,7 @@ use migration_core::etag::ETag;
 use migration_core::fidelity::{Luggage, luggage};
 use migration_core::outcome::Failure;
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{ByteStream, GetRequest, Ledger, ObjectHead, ObjectStore, Queue, Span, Tags};
+use migration_core::ports::{ByteStream, GetRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span, Tags};
 
 use super::{Halt, Transfer, Wanted, halt_of};
 use crate::budget::Reservation;
@@ -62,7 +62,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let bucket = &self.pair.source_bucket;
         let request = self.request(want);
         let store = &self.process.ports.source;
-        let opened = self.process.source(Access::object(bucket, self.key), || store.get(request)).await;
+        let access = Access::object(Operation::GetObject, bucket, self.key);
+        let opened = self.process.source(access, || store.get(request)).await;
         let response = opened.map_err(|error| halt_of(error, || Halt::SourceChanged))?;
         Ok(Opened { head: response.head, len: response.len, body: response.body, memory })
     }
@@ -70,7 +71,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Reserves `expected` bytes and reads them. A body that is shorter or longer is an error that may pass.
     pub(super) async fn hold(&self, want: Want<'_>, expected: u64) -> Result<Fetched, Halt> {
         let memory = self.limits.budget.reserve(expected).await.ok_or(Halt::Stopped)?;
-        let access = Access::object(&self.pair.source_bucket, self.key);
+        let access = Access::object(Operation::GetObject, &self.pair.source_bucket, self.key).carrying(expected);
         let request = self.request(want);
         let (head, bytes) = self
             .process
@@ -122,8 +123,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let bucket = &self.pair.source_bucket;
         let store = &self.process.ports.source;
         let version = head.version_id.as_deref();
-        let tags =
-            self.process.source(Access::object(bucket, self.key), || store.tags(bucket, self.key, version)).await;
+        let access = Access::object(Operation::GetTags, bucket, self.key);
+        let tags = self.process.source(access, || store.tags(bucket, self.key, version)).await;
         let tags = tags.map_err(|error| match Halt::from(error) {
             Halt::Service(error) if error.class == ErrorClass::AccessDenied => Halt::Failed(Failure {
                 message: format!(

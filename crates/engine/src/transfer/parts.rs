@@ -10,7 +10,7 @@ use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::part::Part;
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{Body, Checksum, Ledger, ObjectStore, PutPart, Queue, Span, UploadRef, Written};
+use migration_core::ports::{Body, Checksum, Ledger, ObjectStore, Operation, PutPart, Queue, Span, UploadRef, Written};
 use migration_core::records::{BucketRecord, SourceIdentity, Support};
 use migration_core::verify::{self, Proof};
 
@@ -146,11 +146,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let Opened { body, memory, .. } = opened;
         let (stream, tap) = tap(body, part.len, self.process.hashing.stream(), self.progress.clone());
         let body = Body::Streamed { stream, len: part.len };
-        let access = Access::object(&self.pair.destination_bucket, &self.destination_key);
+        let access = Access::object(Operation::PutPart, &self.pair.destination_bucket, &self.destination_key);
         let store = &self.process.ports.destination;
         let request =
             PutPart { upload: self.upload_ref(&upload.id), number: part.number, body, checksum: upload.checksum };
-        let result = self.process.destination_once(access, store.put_part(request)).await;
+        let result = self.process.destination_once(access.carrying(part.len), store.put_part(request)).await;
         let passed = tap.finish().await;
         if is_planted(Defect::BudgetLeak) && result.is_err() {
             std::mem::forget(memory);
@@ -159,9 +159,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         }
         // Where the source broke, what the destination says of it is no word of its own.
         if let Passed::Broken(error) = passed {
-            return Err(Halt::Service(
-                self.process.source_failed(error, Access::object(&self.pair.source_bucket, self.key)),
-            ));
+            let access = Access::object(Operation::GetObject, &self.pair.source_bucket, self.key);
+            return Err(Halt::Service(self.process.source_failed(error, access)));
         }
         let written = result.map_err(part_halt)?;
         match passed {
@@ -178,14 +177,14 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         if fetched.head.size != upload.layout.size {
             return Err(Halt::SourceChanged);
         }
-        let access = Access::object(&self.pair.destination_bucket, &self.destination_key);
+        let access = Access::object(Operation::PutPart, &self.pair.destination_bucket, &self.destination_key);
         let store = &self.process.ports.destination;
         let send = || {
             let body = Body::Held { bytes: fetched.bytes.clone(), md5: fetched.digests.md5 };
             let target = self.upload_ref(&upload.id);
             store.put_part(PutPart { upload: target, number: part.number, body, checksum: upload.checksum })
         };
-        let written = self.process.destination(access, send).await.map_err(part_halt)?;
+        let written = self.process.destination(access.carrying(part.len), send).await.map_err(part_halt)?;
         self.progress.touch();
         verify_part(part, &written, &fetched.digests, Means::Held)?;
         Ok(written.etag)

@@ -5,7 +5,7 @@ use migration_core::message::Entry;
 use migration_core::outcome::{Delivery, EntryOutcome, Fingerprint};
 use migration_core::plan::{Way, is_server_side, way};
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{HeadRequest, Ledger, ObjectHead, ObjectStore, Queue, WriteCondition};
+use migration_core::ports::{HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, WriteCondition};
 use migration_core::records::Support;
 
 use super::{Errand, Halt, Transfer, Wanted};
@@ -150,7 +150,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     pub(super) async fn look_at_destination(&self) -> Result<Option<ObjectHead>, Halt> {
         let bucket = &self.pair.destination_bucket;
         let store = &self.process.ports.destination;
-        let access = Access::object(bucket, &self.destination_key);
+        let access = Access::object(Operation::HeadObject, bucket, &self.destination_key);
         let request = HeadRequest::new(bucket, &self.destination_key);
         Ok(self.process.destination(access, || store.head(request)).await?)
     }
@@ -159,7 +159,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let bucket = &self.pair.source_bucket;
         let store = &self.process.ports.source;
         let request = HeadRequest { checksum, ..HeadRequest::new(bucket, self.key) };
-        Ok(self.process.source(Access::object(bucket, self.key), || store.head(request)).await?)
+        let access = Access::object(Operation::HeadObject, bucket, self.key);
+        Ok(self.process.source(access, || store.head(request)).await?)
     }
 }
 

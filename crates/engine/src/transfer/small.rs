@@ -5,7 +5,7 @@ use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::ports::{
-    Attributes, Checksum, Ledger, ObjectStore, PutRequest, Queue, Span, Tags, WriteCondition, Written,
+    Attributes, Checksum, Ledger, ObjectStore, Operation, PutRequest, Queue, Span, Tags, WriteCondition, Written,
 };
 use migration_core::verify::{self, Proof};
 
@@ -64,7 +64,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     ) -> Result<Written, Halt> {
         let meant = ETag::of_content(&fetched.digests.md5);
         let store = &self.process.ports.destination;
-        self.write(condition, Some(&meant), |condition| async move {
+        self.write(Operation::PutObject, condition, Some(&meant), |condition| async move {
             store
                 .put(PutRequest {
                     bucket: &self.pair.destination_bucket,

@@ -8,7 +8,7 @@ use migration_core::etag::ETag;
 use migration_core::outcome::{Failure, FailureClass, Losses};
 use migration_core::part::PartLayout;
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{Condition, Item, Ledger, LedgerKey, ObjectStore, Queue, Write};
+use migration_core::ports::{Condition, Item, Ledger, LedgerKey, ObjectStore, Operation, Queue, Write};
 use migration_core::records::{self, SourceIdentity, UploadRecord};
 use migration_core::resume::{self, ListedPart, UploadDecision};
 use tracing::info;
@@ -126,7 +126,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     async fn adopt_any(&self, wanted: &Wanted) -> Result<Option<Upload>, Halt> {
         let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
         let store = &self.process.ports.destination;
-        let open = self.process.destination(Access::object(bucket, key), || store.list_uploads(bucket, key)).await?;
+        let access = Access::object(Operation::ListUploads, bucket, key);
+        let open = self.process.destination(access, || store.list_uploads(bucket, key)).await?;
         let Some(open) = open.into_iter().next() else { return Ok(None) };
         let Ok(layout) = PartLayout::new(wanted.size, self.process.config.transfer.part_size) else { return Ok(None) };
         let there = self.list_parts(&open.upload_id, None).await?.into_iter().map(|p| (p.number, p.etag)).collect();
@@ -153,7 +154,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let mut parts: Vec<ListedPart> = Vec::new();
         let mut after = span.map(|(first, _)| first - 1).filter(|after| *after > 0);
         loop {
-            let access = Access::object(upload.bucket, upload.key);
+            let access = Access::object(Operation::ListParts, upload.bucket, upload.key);
             let store = &self.process.ports.destination;
             let page = self.process.destination(access, || store.list_parts(upload, after)).await;
             let page = page.map_err(|error| halt_of(error, || Halt::UploadGone))?;

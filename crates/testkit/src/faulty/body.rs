@@ -10,7 +10,7 @@ use migration_core::ports::ByteStream;
 
 use super::injected;
 use super::plan::{Action, Fault, FaultPlan, Life};
-use crate::operation::Operation;
+use crate::Operation;
 
 /// What happens at a place of a body.
 pub(super) enum Mark {

@@ -12,7 +12,7 @@ use std::future::Future;
 
 use migration_core::error::{ErrorClass, ServiceError};
 
-use crate::operation::Operation;
+use crate::Operation;
 
 /// A port whose calls are counted and broken by a [`FaultPlan`]. One that was made before [`FaultPlan::restart`]
 /// belongs to a process that is dead: its calls never come back and have no effect.

@@ -10,9 +10,9 @@ use migration_core::ports::Clock;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::Operation;
 use crate::clock::TestClock;
 use crate::lock;
-use crate::operation::Operation;
 
 /// How a call breaks.
 ///

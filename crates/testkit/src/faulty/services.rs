@@ -8,7 +8,7 @@ use migration_core::ports::{
 };
 
 use super::Faulty;
-use crate::operation::Operation;
+use crate::Operation;
 
 fn key_subject(key: &LedgerKey) -> String {
     format!("{} {}", key.partition, key.sort)

@@ -12,7 +12,7 @@ use migration_core::ports::{
 use super::Faulty;
 use super::body::{Mark, Pipe, flipped, mark_of};
 use super::plan::{Action, Entered, Fault};
-use crate::operation::Operation;
+use crate::Operation;
 
 fn subject(bucket: &str, key: &str) -> String {
     format!("{bucket}/{key}")

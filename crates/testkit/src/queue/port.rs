@@ -7,8 +7,8 @@ use migration_core::ports::{OutgoingMessage, Queue, ReceivedMessage};
 use tokio::time::{Instant, sleep_until};
 
 use super::{DeadLetter, MAX_BATCH, MAX_BYTES, MAX_VISIBILITY, MAX_WAIT, MemoryQueue};
+use crate::Operation;
 use crate::lock;
-use crate::operation::Operation;
 
 fn refused(operation: Operation, code: &str, message: &str) -> ServiceError {
     ServiceError::new(ErrorClass::Refused, operation.as_str(), code, message)

@@ -7,7 +7,7 @@ use migration_core::ports::{Body, ByteStream};
 
 use super::checks::{check_md5, copied, error, not_implemented};
 use super::settings::StreamedBodies;
-use crate::operation::Operation;
+use crate::Operation;
 
 /// Takes a body as it comes. Nothing of it is stored before its end.
 pub(super) async fn receive(operation: Operation, body: Body, streamed: StreamedBodies) -> Result<Bytes, ServiceError> {

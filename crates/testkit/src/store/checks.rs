@@ -7,7 +7,7 @@ use migration_core::ports::{Attributes, Tags, WriteCondition};
 
 use super::object::{StoredObject, md5};
 use super::settings::{BucketSettings, ConditionalWrites, STORAGE_CLASSES};
-use crate::operation::Operation;
+use crate::Operation;
 
 /// Longest key, in bytes. Source: "Creating object key names" in the S3 user guide.
 const MAX_KEY: usize = 1_024;

@@ -10,7 +10,7 @@ use super::object::{StoredObject, crc64nvme};
 use super::settings::{Checksums, StoreSettings};
 use super::state::Bucket;
 use super::upload::{Part, Upload};
-use crate::operation::Operation;
+use crate::Operation;
 
 const COMPLETE: Operation = Operation::CompleteUpload;
 

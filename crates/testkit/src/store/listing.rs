@@ -8,7 +8,7 @@ use super::checks::{refused, whole_seconds};
 use super::object::StoredObject;
 use super::state::Bucket;
 use super::versions::Versions;
-use crate::operation::Operation;
+use crate::Operation;
 
 /// How continuation tokens start, so that no caller takes one for a key.
 const TOKEN: &str = "page-after:";

@@ -12,8 +12,8 @@ use super::body::receive;
 use super::read::body;
 use super::state::{Bucket, check_checksum};
 use super::traffic::Ticket;
+use crate::Operation;
 use crate::lock;
-use crate::operation::Operation;
 
 impl MemoryStore {
     /// Begins one request on a bucket, unless the switches refuse it or the bucket has too many.

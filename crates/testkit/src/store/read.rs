@@ -9,7 +9,7 @@ use super::checks::{check_readable, error, refused};
 use super::object::StoredObject;
 use super::state::Bucket;
 use super::traffic::Ticket;
-use crate::operation::Operation;
+use crate::Operation;
 
 impl Bucket {
     pub(super) fn find(

@@ -13,7 +13,7 @@ use super::object::{StoredObject, WriteLogEntry, crc64nvme, md5};
 use super::settings::{BucketSettings, Checksums, ConditionalWrites, StoreSettings, Versioning};
 use super::upload::Upload;
 use super::versions::Versions;
-use crate::operation::Operation;
+use crate::Operation;
 
 /// All buckets.
 #[derive(Debug, Default)]

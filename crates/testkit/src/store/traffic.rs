@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use migration_core::error::{ErrorClass, ServiceError};
 
 use super::checks::error;
+use crate::Operation;
 use crate::lock;
-use crate::operation::Operation;
 
 /// Requests under way by bucket; clones count together.
 #[derive(Clone, Debug, Default)]

@@ -14,7 +14,7 @@ use super::checks::{check_new, copied, error, refused, whole_seconds};
 use super::object::{StoredObject, crc64nvme, md5};
 use super::settings::{Checksums, StoreSettings};
 use super::state::{Bucket, opaque, writable};
-use crate::operation::Operation;
+use crate::Operation;
 
 /// Highest number of a part. Source: "Multipart upload limits" in the S3 user guide.
 const MAX_PARTS: u32 = 10_000;

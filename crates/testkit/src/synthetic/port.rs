@@ -7,7 +7,7 @@ use migration_core::ports::{
 };
 
 use super::SyntheticStore;
-use crate::operation::Operation;
+use crate::Operation;
 
 fn refused<T>(operation: Operation) -> Result<T, ServiceError> {
     let message = "a bucket that nobody stores can only be listed";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use migration_core::compare::{ListedObject, Verdict, compare};
 use migration_core::manifest::ManifestRow;
 use migration_core::outcome::{Failure, FailureClass};
-use migration_core::ports::{HeadRequest, Ledger, LedgerKey, ObjectHead, ObjectStore, Queue};
+use migration_core::ports::{HeadRequest, Ledger, LedgerKey, ObjectHead, ObjectStore, Operation, Queue};
 use migration_core::records::{VersionRecord, failure_partition, version_key};
 
 use super::super::SendError;
@@ -146,14 +146,14 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Look<'_, S, Q, L> {
     async fn at_source(&self) -> Result<Option<ObjectHead>, Halt> {
         let (process, bucket) = (&self.scanner.process, &self.range.pair.source_bucket);
         let request = HeadRequest::new(bucket, &self.row.key);
-        let access = Access::object(bucket, &self.row.key);
+        let access = Access::object(Operation::HeadObject, bucket, &self.row.key);
         of_one(process.source(access, || process.ports.source.head(request)).await)
     }
 
     async fn at_destination(&self, key: &str) -> Result<Option<ListedObject>, Halt> {
         let (process, bucket) = (&self.scanner.process, &self.range.pair.destination_bucket);
         let request = HeadRequest::new(bucket, key);
-        let access = Access::object(bucket, key);
+        let access = Access::object(Operation::HeadObject, bucket, key);
         let head = of_one(process.destination(access, || process.ports.destination.head(request)).await)?;
         Ok(head.map(|head| listed(key, head)))
     }

@@ -8,7 +8,9 @@ use futures::{Stream, StreamExt, stream};
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::manifest::{BucketSide, ManifestIndex};
-use migration_core::ports::{ByteStream, GetRequest, GetResponse, HeadRequest, Ledger, ObjectStore, Queue, Span};
+use migration_core::ports::{
+    ByteStream, GetRequest, GetResponse, HeadRequest, Ledger, ObjectStore, Operation, Queue, Span,
+};
 
 use super::super::SendError;
 use super::ManifestError;
@@ -39,7 +41,7 @@ impl Object {
         key: &str,
     ) -> Result<Self, SendError> {
         let request = HeadRequest::new(bucket, key);
-        let access = Access::object(bucket, key);
+        let access = Access::object(Operation::HeadObject, bucket, key);
         let head = match side {
             BucketSide::Source => process.source(access, || process.ports.source.head(request)).await,
             BucketSide::Destination => process.destination(access, || process.ports.destination.head(request)).await,
@@ -73,7 +75,7 @@ impl Object {
     ) -> Result<ByteStream, SendError> {
         let request =
             GetRequest { bucket: &self.bucket, key: &self.key, span, if_match: Some(&self.etag), version_id: None };
-        let access = Access::object(&self.bucket, &self.key);
+        let access = Access::object(Operation::GetObject, &self.bucket, &self.key);
         let got = match self.side {
             BucketSide::Source => process.source(access, || process.ports.source.get(request)).await,
             BucketSide::Destination => process.destination(access, || process.ports.destination.get(request)).await,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use migration_core::manifest::Position;
 use migration_core::pair::BucketPair;
-use migration_core::ports::{Ledger, ListRequest, ObjectStore, Queue};
+use migration_core::ports::{Ledger, ListRequest, ObjectStore, Operation, Queue};
 use migration_core::records::ScanCounts;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -72,8 +72,11 @@ async fn prove_buckets<S: ObjectStore, Q: Queue, L: Ledger>(
     let one = |bucket| ListRequest { bucket, prefix: "", start_after: None, continuation: None, max_keys: Some(1) };
     let (source, destination) = (one(&pair.source_bucket), one(&pair.destination_bucket));
     tokio::try_join!(
-        process.source(Access::whole(source.bucket), || process.ports.source.list(source)),
-        process.destination(Access::whole(destination.bucket), || process.ports.destination.list(destination)),
+        process.source(Access::whole(Operation::ListObjects, source.bucket), || process.ports.source.list(source)),
+        process.destination(Access::whole(Operation::ListObjects, destination.bucket), || process
+            .ports
+            .destination
+            .list(destination)),
     )?;
     Ok(())
 }
