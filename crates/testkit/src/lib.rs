@@ -5,6 +5,7 @@
 //! - [`SyntheticStore`] lists buckets of any size by computation, [`SinkQueue`] forgets what it is given: for scans that
 //!   are too large to be stored.
 //! - [`Faulty`] wraps any port; a [`FaultPlan`] shared by the wrappers counts every call and breaks chosen ones.
+//! - [`Lying`] wraps any S3 port; its [`Lies`] answer chosen requests otherwise than S3 documents.
 //! - [`MiniStack`] starts a real server of all three for a test, [`LocalStack`] a stricter one of S3 and SQS.
 //! - [`conformance`] is one suite for each port. The stand-ins and the adapters pass the same suites, which is what
 //!   makes a test against a stand-in say something about the service.
@@ -15,6 +16,7 @@ mod denial;
 mod faulty;
 mod ledger;
 mod localstack;
+mod lying;
 mod ministack;
 mod queue;
 mod server;
@@ -26,6 +28,7 @@ pub use denial::Denials;
 pub use faulty::{Call, Fault, FaultPlan, Faulty, ProcessId};
 pub use ledger::MemoryLedger;
 pub use localstack::{LOCALSTACK_VERSION, LocalStack};
+pub use lying::{Carried, ETagStyle, Header, Lie, LieId, Lies, Lying, Modified, Named, Refusal, Scope, Told};
 pub use migration_core::ports::Operation;
 pub use ministack::{MINISTACK_VERSION, MiniStack};
 pub use queue::{DeadLetter, MemoryQueue, QueueSettings, QueueStats, QueuedMessage, SinkQueue};

@@ -29,7 +29,8 @@ use migration_engine::hash::Hashing;
 use migration_engine::sender::{SendError, SendOutcome, SenderName, send};
 use migration_engine::{Ports, Process, heartbeat};
 use migration_testkit::{
-    BucketSettings, FaultPlan, Faulty, MemoryLedger, MemoryQueue, MemoryStore, ProcessId, StoreSettings, TestClock,
+    BucketSettings, FaultPlan, Faulty, Lies, Lying, MemoryLedger, MemoryQueue, MemoryStore, ProcessId, StoreSettings,
+    TestClock,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +38,7 @@ pub const SOURCE: &str = "from";
 pub const DESTINATION: &str = "to";
 pub const JOB: &str = "uid-1";
 
-pub type Store = Faulty<MemoryStore>;
+pub type Store = Faulty<Lying<MemoryStore>>;
 pub type TestConsumer = Consumer<Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>>;
 pub type TestProcess = Process<Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>>;
 
@@ -46,6 +47,10 @@ pub struct World {
     pub clock: TestClock,
     pub source: MemoryStore,
     pub destination: MemoryStore,
+    /// What the source tells all processes otherwise than it is.
+    pub source_lies: Lies,
+    /// The same for the destination.
+    pub destination_lies: Lies,
     pub queue: MemoryQueue,
     pub ledger: MemoryLedger,
     pub plan: FaultPlan,
@@ -73,6 +78,8 @@ impl World {
         Self {
             source,
             destination,
+            source_lies: Lies::new(),
+            destination_lies: Lies::new(),
             queue: MemoryQueue::default(),
             ledger,
             plan: FaultPlan::new(),
@@ -105,8 +112,8 @@ impl World {
         self.process_with(
             self.config.clone(),
             Ports {
-                source: Faulty::new(self.source.clone(), plan),
-                destination: Faulty::new(self.destination.clone(), plan),
+                source: Faulty::new(Lying::new(self.source.clone(), &self.source_lies), plan),
+                destination: Faulty::new(Lying::new(self.destination.clone(), &self.destination_lies), plan),
                 queue: Faulty::new(self.queue.clone(), plan),
                 ledger: Faulty::new(self.ledger.clone(), plan),
             },
@@ -119,8 +126,8 @@ impl World {
         self.process_with(
             config,
             Ports {
-                source: Faulty::of(self.source.clone(), plan, id),
-                destination: Faulty::of(self.destination.clone(), plan, id),
+                source: Faulty::of(Lying::new(self.source.clone(), &self.source_lies), plan, id),
+                destination: Faulty::of(Lying::new(self.destination.clone(), &self.destination_lies), plan, id),
                 queue: Faulty::of(self.queue.clone(), plan, id),
                 ledger: Faulty::of(self.ledger.clone(), plan, id),
             },

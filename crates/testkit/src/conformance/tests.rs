@@ -7,8 +7,8 @@ use super::{
     store_suite, version_suite,
 };
 use crate::{
-    Checksums, ConditionalWrites, DeadLetter, Fault, FaultPlan, Faulty, MemoryLedger, MemoryQueue, MemoryStore,
-    Operation, QueueSettings, StoreSettings, StreamedBodies, TestClock,
+    Checksums, ConditionalWrites, DeadLetter, Fault, FaultPlan, Faulty, Lies, Lying, MemoryLedger, MemoryQueue,
+    MemoryStore, Operation, QueueSettings, StoreSettings, StreamedBodies, TestClock,
 };
 
 fn store() -> StoreUnderTest<MemoryStore> {
@@ -56,6 +56,23 @@ async fn a_faulty_store_without_faults_keeps_the_rules() {
     };
     assert_passed(&store_suite(make, &[]).await);
     assert!(plan.calls() > 2_000 && plan.injected() == 0, "{plan:?}");
+}
+
+#[tokio::test]
+async fn a_lying_store_without_lies_keeps_the_rules() {
+    let lies = Lies::new();
+    let make = async || {
+        let StoreUnderTest { store, bucket } = store();
+        Ok(StoreUnderTest { store: Lying::new(store, &lies), bucket })
+    };
+    assert_passed(&store_suite(make, &[]).await);
+    let make = async || {
+        let StoreUnderTest { store, bucket } = store();
+        let owner = store.clone();
+        Ok(OwnedBucket { under_test: StoreUnderTest { store: Lying::new(store, &lies), bucket }, owner })
+    };
+    assert_passed(&version_suite(make, &[]).await);
+    assert_eq!(lies.told(), 0);
 }
 
 #[tokio::test]
