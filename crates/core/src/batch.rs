@@ -1,6 +1,6 @@
 //! How the objects to transfer are gathered into batches.
 
-use crate::message::{Entry, MAX_BODY_BYTES};
+use crate::message::{Entry, MAX_BODY_BYTES, json};
 
 /// Bounds of a batch. A batch is a worker's unit of loss: what is redone when it dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Batcher {
 
 /// Bytes of an entry's JSON and the comma after it.
 fn json_len(entry: &Entry) -> usize {
-    serde_json::to_string(entry).map_or(0, |json| json.len() + 1)
+    json(entry).len() + 1
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::etag::ETag;
 use crate::pair::BucketPair;
 
+mod envelope;
 mod event;
 mod foreign;
 mod parts;
@@ -43,6 +44,17 @@ pub struct Batch {
     pub attempts: u32,
     /// Small objects, or one large one.
     pub objects: Vec<Entry>,
+}
+
+/// The JSON of a message. The two characters that keys may have, JSON need not escape and SQS refuses are escaped.
+/// Source: `SendMessage` in the SQS API reference.
+pub(crate) fn json<T: Serialize>(message: &T) -> String {
+    // Strings, numbers and lists only: this can't fail.
+    let text = serde_json::to_string(message).unwrap_or_default();
+    if text.contains(['\u{fffe}', '\u{ffff}']) {
+        return text.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff");
+    }
+    text
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
@@ -189,6 +201,12 @@ pub enum MessageError {
         /// Destination bucket and key, or a word for any.
         destination: String,
     },
+    /// It names an object without a key.
+    #[error("failed to take message: it names an object of bucket {bucket} with an empty key, which no object has")]
+    NoKey {
+        /// The bucket.
+        bucket: String,
+    },
     /// Its run is not in the ledger.
     #[error("failed to take message: the ledger has no run {0}")]
     UnknownRun(String),
@@ -203,11 +221,14 @@ impl Message {
     /// | `v`, `kind` = `parts` | a range of parts |
     /// | `v` | a batch |
     /// | `Records` | S3's events |
+    /// | `source` = `aws.s3`, `detail-type` | one event of S3, from `EventBridge` |
     /// | `Event` = `s3:TestEvent` | S3's test |
+    /// | `Type` = `Notification`, `TopicArn` | one of the three above, in `Message`, from SNS |
     /// | `Src_bucket` | the predecessor's job |
     /// | anything else | error: unknown |
     ///
-    /// Sources: "Event message structure" in the S3 user guide; the predecessor's message schema.
+    /// Sources: "Event message structure" and "EventBridge event message structure" in the S3 user guide; "HTTP/HTTPS
+    /// notification JSON format" in the SNS developer guide; the predecessor's message schema.
     pub fn parse(body: &str) -> Result<Self, MessageError> {
         use serde_json::{Value, from_value};
         let unknown = |e: serde_json::Error| MessageError::Unknown(e.to_string());
@@ -222,23 +243,17 @@ impl Message {
                 None => from_value(value).map(Self::Batch).map_err(unknown),
             };
         }
-        if value.get("Records").is_some() {
-            return event::read(value).map(Self::Events);
+        if value.get("Src_bucket").is_some() {
+            return from_value(value).map(Self::Job).map_err(unknown);
         }
-        match value.get("Event").and_then(Value::as_str) {
-            Some("s3:TestEvent") => Ok(Self::TestEvent),
-            Some(event) => Err(MessageError::Unknown(format!("Event is {event:?}"))),
-            None if value.get("Src_bucket").is_some() => from_value(value).map(Self::Job).map_err(unknown),
-            None => Err(MessageError::Unknown("none of the members v, Records, Event and Src_bucket".to_owned())),
-        }
+        envelope::read(value)
     }
 }
 
 impl Batch {
     /// The body to send.
     pub fn body(&self) -> String {
-        // Strings, numbers and lists only: this can't fail.
-        serde_json::to_string(self).unwrap_or_default()
+        json(self)
     }
 
     /// Bytes of all objects.
@@ -246,12 +261,15 @@ impl Batch {
         self.objects.iter().map(|entry| entry.size).sum()
     }
 
-    /// Refuses a batch of another job, or of a pair that its run does not have.
+    /// Refuses a batch of another job, of a pair that its run does not have, or with an object that can't be one.
     pub fn check(&self, job: &str, pairs: &[BucketPair]) -> Result<(), MessageError> {
         if self.job != job {
             return Err(MessageError::OtherJob { found: self.job.clone(), expected: job.to_owned() });
         }
         if pairs.contains(&self.pair) {
+            if self.objects.iter().any(|entry| entry.key.is_empty()) {
+                return Err(MessageError::NoKey { bucket: self.pair.source_bucket.clone() });
+            }
             return Ok(());
         }
         Err(MessageError::OtherPair {
@@ -349,6 +367,8 @@ pub(crate) mod tests {
         assert_eq!(batch.check("u-1", &[pair()]), Ok(()));
         assert!(matches!(batch.check("u-2", &[pair()]), Err(MessageError::OtherJob { .. })));
         assert!(matches!(batch.check("u-1", &[]), Err(MessageError::OtherPair { .. })));
+        let nameless = super::tests::batch(vec![entry("a", 1), entry("", 1)]);
+        assert!(matches!(nameless.check("u-1", &[pair()]), Err(MessageError::NoKey { .. })));
     }
 
     #[test]
@@ -359,6 +379,16 @@ pub(crate) mod tests {
         assert!(rest.id.as_str().starts_with(&BatchId::prefix(0, 1)));
         assert_ne!(rest.id, whole.id);
         assert_ne!(rest.remainder(&[0]).id, rest.id);
+    }
+
+    #[test]
+    fn the_queue_takes_every_key() {
+        let key = "a\u{0}\u{fffe}\u{ffff}\u{1f600}";
+        let batch = batch(vec![entry(key, 1)]);
+        // What SQS takes.
+        let is_allowed = |c: char| matches!(c, '\u{9}' | '\u{A}' | '\u{D}' | '\u{20}'..='\u{FFFD}' | '\u{10000}'..);
+        assert!(batch.body().chars().all(is_allowed), "{}", batch.body());
+        assert_eq!(Message::parse(&batch.body()), Ok(Message::Batch(batch)));
     }
 
     proptest! {

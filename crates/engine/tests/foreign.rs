@@ -9,6 +9,7 @@ use std::time::Duration;
 use migration_core::filter::ObjectFilter;
 use migration_core::message::EVENTS_RUN;
 use migration_core::ports::{OutgoingMessage, Queue};
+use migration_testkit::Operation;
 use world::{DESTINATION, SOURCE, World, content};
 
 async fn deliver(world: &World, body: &str) {
@@ -152,4 +153,52 @@ async fn an_event_of_an_older_version_is_left_to_the_newer_one() {
     world.assert_same("the newest version");
     let counted = world.counters(EVENTS_RUN).await.counts;
     assert_eq!((counted.gone, counted.done), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_differ_in_their_sequencer_only_are_two_moves() {
+    let world = World::new();
+    for (sequencer, seed) in [("1", 1), ("2", 2)] {
+        world.source.insert(SOURCE, "k", content(10, seed));
+        let more = format!(r#","size":"10","versionId":"","sequencer":"{sequencer}""#);
+        deliver(&world, &event(&[record("ObjectCreated:Put", SOURCE, "k", &more)])).await;
+        drain(&world).await;
+    }
+    assert_eq!(world.destination.content(DESTINATION, "k").unwrap(), content(10, 2));
+    let counted = world.counters(EVENTS_RUN).await;
+    assert_eq!((counted.batches, counted.counts.done), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_without_a_key_goes_to_the_dead_letters_at_once() {
+    let world = World::new();
+    deliver(&world, &event(&[record("ObjectCreated:Put", SOURCE, "", "")])).await;
+    let job = r#"{"Src_bucket":"from","Src_key":"","Des_bucket":"to","Des_key":"","Size":7}"#;
+    deliver(&world, job).await;
+    drain(&world).await;
+    let letters = world.queue.dead_letters();
+    assert_eq!(letters.len(), 2);
+    assert!(letters.iter().all(|letter| letter.reason.as_deref().unwrap().contains("empty key")), "{letters:?}");
+    assert_eq!(world.plan.count(Operation::ReceiveMessages), 3, "each was delivered once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_moved_whichever_way_it_came() {
+    let world = World::new();
+    for key in ["a b", "c+d", "e"] {
+        world.source.insert(SOURCE, key, content(10, 1));
+    }
+    let direct = event(&[record("ObjectCreated:Put", SOURCE, "a+b", r#","sequencer":"1""#)]);
+    let message = serde_json::to_string(&direct).unwrap();
+    deliver(&world, &format!(r#"{{"Type":"Notification","TopicArn":"t","Message":{message}}}"#)).await;
+    let bridged = |kind: &str, key: &str| {
+        format!(
+            r#"{{"source":"aws.s3","detail-type":"{kind}","detail":{{"bucket":{{"name":"{SOURCE}"}},"object":{{"key":"{key}","sequencer":"1"}}}}}}"#
+        )
+    };
+    deliver(&world, &bridged("Object Created", "c+d")).await;
+    deliver(&world, &bridged("Object Deleted", "e")).await;
+    drain(&world).await;
+    assert_eq!(world.destination.keys(DESTINATION), ["a b", "c+d"]);
+    assert_eq!(world.queue.dead_letters().len(), 0);
 }

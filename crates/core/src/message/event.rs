@@ -62,14 +62,29 @@ struct Bucket {
     name: String,
 }
 
+/// What both forms say of an object. Services differ in what they leave out, leave empty and write as text: all but the
+/// key is taken where it can be read, since the object itself is looked at anyway.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Object {
     key: String,
-    size: Option<u64>,
-    e_tag: Option<String>,
-    version_id: Option<String>,
-    sequencer: Option<String>,
+    #[serde(default)]
+    size: Value,
+    #[serde(default, alias = "etag")]
+    e_tag: Value,
+    #[serde(default, alias = "version-id")]
+    version_id: Value,
+    #[serde(default)]
+    sequencer: Value,
+}
+
+/// An event of S3 as `EventBridge` passes it on.
+#[derive(Deserialize)]
+struct Bridged {
+    source: String,
+    #[serde(rename = "detail-type")]
+    kind: String,
+    detail: S3,
 }
 
 /// Reads a notification with any number of records. One bad record makes the whole of it unknown: it goes to a person,
@@ -77,22 +92,56 @@ struct Object {
 pub(super) fn read(value: Value) -> Result<Vec<ObjectEvent>, MessageError> {
     let found: Notification =
         serde_json::from_value(value).map_err(|e| MessageError::Unknown(format!("Records of an S3 event: {e}")))?;
-    found.records.into_iter().map(object_event).collect()
+    let events = found.records.into_iter().map(|record| {
+        let key = decode(&record.s3.object.key).ok_or_else(|| {
+            MessageError::Unknown(format!("the key {:?} of an S3 event is not UTF-8", record.s3.object.key))
+        })?;
+        object_event(kind(&record.name), key, record.s3)
+    });
+    events.collect()
 }
 
-fn object_event(record: Record) -> Result<ObjectEvent, MessageError> {
-    let object = record.s3.object;
-    let key = decode(&object.key)
-        .ok_or_else(|| MessageError::Unknown(format!("the key {:?} of an S3 event is not UTF-8", object.key)))?;
+/// Reads one event that came through `EventBridge`. Its key is as it is: nothing in it is encoded.
+/// Source: the object keys of "EventBridge event message structure" in the S3 user guide, which names no encoding, where
+/// "Event message structure" does.
+pub(super) fn read_bridged(value: Value) -> Result<ObjectEvent, MessageError> {
+    let found: Bridged =
+        serde_json::from_value(value).map_err(|e| MessageError::Unknown(format!("an event of EventBridge: {e}")))?;
+    if found.source != "aws.s3" {
+        return Err(MessageError::Unknown(format!("an event of EventBridge from {:?}", found.source)));
+    }
+    let kind = match found.kind.as_str() {
+        "Object Created" => EventKind::Created,
+        "Object Deleted" => EventKind::Removed,
+        _ => EventKind::Other,
+    };
+    let key = found.detail.object.key.clone();
+    object_event(kind, key, found.detail)
+}
+
+fn object_event(kind: EventKind, key: String, S3 { bucket, object }: S3) -> Result<ObjectEvent, MessageError> {
+    if key.is_empty() && kind == EventKind::Created {
+        return Err(MessageError::NoKey { bucket: bucket.name });
+    }
     Ok(ObjectEvent {
-        kind: kind(&record.name),
-        bucket: record.s3.bucket.name,
+        kind,
+        bucket: bucket.name,
         key,
-        size: object.size,
-        etag: object.e_tag.as_deref().filter(|etag| !etag.is_empty()).map(ETag::new),
-        version_id: object.version_id.filter(|id| id != "null"),
-        sequencer: object.sequencer,
+        size: number(&object.size),
+        etag: text(&object.e_tag).map(ETag::new),
+        version_id: text(&object.version_id).filter(|id| *id != "null").map(ToOwned::to_owned),
+        sequencer: text(&object.sequencer).map(ToOwned::to_owned),
     })
+}
+
+/// A number, as one or as its digits.
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// A text that says something.
+fn text(value: &Value) -> Option<&str> {
+    value.as_str().filter(|text| !text.is_empty())
 }
 
 /// The kind, by the name with or without `s3:` in front.
@@ -132,6 +181,88 @@ mod tests {
         let Ok(Message::Events(events)) = Message::parse(&text) else { panic!("{text}") };
         let seen: Vec<_> = events.iter().map(|e| (e.kind, e.key.as_str(), e.version_id.as_deref())).collect();
         assert_eq!(seen, [(EventKind::Created, "a b+cé/ ", Some("v")), (EventKind::Removed, "x", Some("v"))]);
+    }
+
+    /// What services send, whichever way: kind, key, size, version and sequencer as they are understood.
+    #[test]
+    fn events_are_understood_as_services_send_them() {
+        let direct = |object: &str| {
+            body(&format!(
+                r#"{{"eventName":"ObjectCreated:Put","s3":{{"bucket":{{"name":"a"}},"object":{{{object}}}}}}}"#
+            ))
+        };
+        let sns = |message: &str| {
+            let message = serde_json::to_string(message).unwrap();
+            format!(
+                r#"{{"Type":"Notification","MessageId":"m","TopicArn":"arn:aws:sns:r:1:t","Subject":"Amazon S3 Notification","Message":{message},"Timestamp":"t"}}"#
+            )
+        };
+        let bridge = |kind: &str, object: &str| {
+            format!(
+                r#"{{"version":"0","id":"i","detail-type":"{kind}","source":"aws.s3","detail":{{"version":"0","bucket":{{"name":"a"}},"object":{{{object}}},"reason":"PutObject"}}}}"#
+            )
+        };
+        let plain = direct(r#""key":"x+y%2B","size":1024,"versionId":"v","sequencer":"0A""#);
+        let bridged =
+            bridge("Object Created", r#""key":"x y+%2B é","size":5,"etag":"e","version-id":"v","sequencer":"0A""#);
+        let (created, removed, other) = (EventKind::Created, EventKind::Removed, EventKind::Other);
+        for (what, text, expected) in [
+            ("AWS", plain.clone(), (created, "x y+", Some(1_024), Some("v"), Some("0A"))),
+            (
+                "Ceph",
+                direct(r#""key":"k","size":1,"versionId":"","sequencer":"F""#),
+                (created, "k", Some(1), None, Some("F")),
+            ),
+            ("a size as text", direct(r#""key":"k","size":"1024""#), (created, "k", Some(1_024), None, None)),
+            ("a size that is none", direct(r#""key":"k","size":"large""#), (created, "k", None, None, None)),
+            (
+                "nulls",
+                direct(r#""key":"k","size":null,"versionId":null,"eTag":null"#),
+                (created, "k", None, None, None),
+            ),
+            (
+                "a version that is null",
+                direct(r#""key":"k","versionId":"null","sequencer":"" "#),
+                (created, "k", None, None, None),
+            ),
+            ("SNS", sns(&plain), (created, "x y+", Some(1_024), Some("v"), Some("0A"))),
+            ("EventBridge", bridged.clone(), (created, "x y+%2B é", Some(5), Some("v"), Some("0A"))),
+            ("EventBridge through SNS", sns(&bridged), (created, "x y+%2B é", Some(5), Some("v"), Some("0A"))),
+            (
+                "a deletion from EventBridge",
+                bridge("Object Deleted", r#""key":"k","version-id":"v""#),
+                (removed, "k", None, Some("v"), None),
+            ),
+            ("tags from EventBridge", bridge("Object Tags Added", r#""key":"k""#), (other, "k", None, None, None)),
+        ] {
+            let Ok(Message::Events(events)) = Message::parse(&text) else {
+                panic!("{what}: {:?}", Message::parse(&text))
+            };
+            let [event] = events.as_slice() else { panic!("{what}: {events:?}") };
+            let seen =
+                (event.kind, event.key.as_str(), event.size, event.version_id.as_deref(), event.sequencer.as_deref());
+            assert_eq!(seen, expected, "{what}: {text}");
+        }
+        let test = r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"a"}"#;
+        for text in [test.to_owned(), sns(test)] {
+            assert_eq!(Message::parse(&text), Ok(Message::TestEvent), "{text}");
+        }
+        for (text, expected) in [
+            (direct(r#""key":"""#), "empty key"),
+            (sns(&direct(r#""key":"""#)), "empty key"),
+            (bridge("Object Created", r#""key":"""#), "empty key"),
+            (sns("hello"), "not JSON"),
+            (sns(r#"{"v":1}"#), "none of the members"),
+            (
+                r#"{"Type":"SubscriptionConfirmation","TopicArn":"t","Message":"m"}"#.to_owned(),
+                "confirm the subscription",
+            ),
+            (bridged.replace("aws.s3", "aws.ec2"), "aws.ec2"),
+            (r#"{"source":"aws.s3","detail-type":"Object Created","detail":{}}"#.to_owned(), "missing field"),
+        ] {
+            let error = Message::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
     }
 
     #[test]

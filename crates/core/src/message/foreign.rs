@@ -42,6 +42,9 @@ pub fn batch_of_job(
     message_id: &str,
     now: i64,
 ) -> Result<Batch, MessageError> {
+    if found.source_key.is_empty() {
+        return Err(MessageError::NoKey { bucket: found.source_bucket.clone() });
+    }
     let fits = |pair: &&BucketPair| {
         pair.source_bucket == found.source_bucket
             && pair.destination_bucket == found.destination_bucket
@@ -109,7 +112,7 @@ fn batch(job: &str, id: BatchId, pair: &BucketPair, entry: Entry, now: i64) -> B
 fn event_name(event: &ObjectEvent, pair: &BucketPair) -> String {
     let mut hash = Sha256::new();
     let moment = event.version_id.as_deref().or(event.sequencer.as_deref());
-    let moment = moment.or(event.etag.as_ref().map(crate::etag::ETag::as_str)).unwrap_or_default();
+    let moment = moment.or_else(|| event.etag.as_ref().map(crate::etag::ETag::as_str)).unwrap_or_default();
     for text in [&event.bucket, &event.key, moment, &pair.destination_bucket, &pair.destination_prefix] {
         hash.update(text.len().to_be_bytes());
         hash.update(text);
@@ -144,6 +147,9 @@ mod tests {
         let entry = &batch.objects[0];
         assert_eq!((entry.key.as_str(), entry.size, &entry.version_id, entry.unlisted), ("x +/y", 7, &None, true));
         assert_eq!((batch.run.as_str(), batch.id.as_str()), (EVENTS_RUN, "foreign/job/m-1"));
+        let nameless = ForeignJob { source_key: String::new(), destination_key: "p/".into(), ..found.clone() };
+        let refused = batch_of_job("u", &nameless, &[pair()], "m-1", 5);
+        assert!(matches!(refused, Err(MessageError::NoKey { .. })), "{refused:?}");
         let elsewhere = ForeignJob { destination_key: "q/x".into(), ..found };
         let error = batch_of_job("u", &elsewhere, &[pair()], "m-1", 5).unwrap_err();
         assert!(error.to_string().contains("no pair of the job maps a/x +/y to b/q/x"), "{error}");

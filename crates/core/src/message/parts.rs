@@ -93,6 +93,9 @@ impl PartRangeTemplate {
 impl PartRange {
     /// Refuses a range of a pair that its run does not have, and one that maps its key elsewhere.
     pub fn check(&self, pairs: &[BucketPair]) -> Result<(), MessageError> {
+        if self.source.key.is_empty() {
+            return Err(MessageError::NoKey { bucket: self.source.bucket.clone() });
+        }
         let mapped = self.pair.map_key(&self.source.key);
         if pairs.contains(&self.pair) && mapped.as_deref() == Ok(self.destination_key.as_str()) {
             return Ok(());
@@ -106,8 +109,7 @@ impl PartRange {
 
     /// The body to send.
     pub fn body(&self) -> String {
-        // Strings and numbers only: this can't fail.
-        serde_json::to_string(self).unwrap_or_default()
+        super::json(self)
     }
 }
 
