@@ -18,8 +18,9 @@ use migration_aws::{DeadLetter, DynamoLedger, SqsQueue};
 use migration_core::error::ServiceError;
 use migration_core::message::{Batch, Message};
 use migration_core::outcome::FailureClass;
-use migration_core::ports::{Ledger, WriteError};
+use migration_core::ports::{Ledger, Write, WriteError};
 use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, RunRecord};
+use tracing::warn;
 
 /// The operator's name among those who end batches.
 const NAME: &str = "operator";
@@ -29,8 +30,6 @@ const VISIBILITY: Duration = Duration::from_secs(10);
 const PAGE: u32 = 10;
 /// Requests of one look. With more dead letters than these give, the next look sees others.
 const PAGES: u32 = 50;
-/// Writes of one transaction.
-const WRITES: usize = 100;
 /// After this many milliseconds the dead letters of a live run are looked at again, though their number is the same.
 const LOOK_AGAIN_MS: i64 = 60_000;
 
@@ -65,7 +64,14 @@ pub async fn drain(
         }
         for letter in &fresh {
             let Some(end) = ending(letter, uid, run, now) else { continue };
-            ended += u32::from(write(ledger, &end).await?);
+            match write(ledger, &end).await {
+                Ok(written) => ended += u32::from(written),
+                // One letter that can't be recorded must not stop those behind it.
+                Err(WriteError::Service(error)) if records::is_refused_for_good(&error) => {
+                    warn!(%error, batch = end.batch.id.as_str(), "a dead letter can't be recorded");
+                }
+                Err(error) => return Err(DrainError::Ledger(error)),
+            }
         }
     }
     Ok(ended)
@@ -122,21 +128,24 @@ fn ending(letter: &DeadLetter, uid: &str, run: &RunRecord, now: i64) -> Option<E
 
 /// Writes an ending; false where the batch had ended already. Its failures come before its end, so that a count is
 /// never without its records; a batch that ended otherwise has its objects' failures, if any, from who ended it.
-async fn write(ledger: &DynamoLedger, ending: &Ending) -> Result<bool, DrainError> {
-    let service = |error: ServiceError| DrainError::Ledger(error.into());
-    if ledger.get(&records::batch_key(&ending.batch)).await.map_err(service)?.is_some() {
+async fn write<L: Ledger>(ledger: &L, ending: &Ending) -> Result<bool, WriteError> {
+    if ledger.get(&records::batch_key(&ending.batch)).await?.is_some() {
         return Ok(false);
     }
-    let (job, run) = (&ending.batch.job, &ending.batch.run);
-    let puts: Vec<_> = ending.failures.iter().map(|failure| records::failure_write(job, run, failure)).collect();
-    for chunk in puts.chunks(WRITES) {
-        ledger.write(chunk).await.map_err(DrainError::Ledger)?;
+    for request in failure_requests(ending) {
+        ledger.write(&request).await?;
     }
     match ledger.write(&records::end_writes(&ending.batch, &ending.end)).await {
         Ok(()) => Ok(true),
         Err(WriteError::Condition) => Ok(false),
-        Err(error) => Err(DrainError::Ledger(error)),
+        Err(error) => Err(error),
     }
+}
+
+/// The requests that write the failures of an ending. A batch of a work list may name a key more than once.
+fn failure_requests(ending: &Ending) -> Vec<Vec<Write>> {
+    let (job, run) = (&ending.batch.job, &ending.batch.run);
+    records::requests(ending.failures.iter().map(|failure| records::failure_write(job, run, failure)))
 }
 
 #[cfg(test)]
@@ -147,7 +156,7 @@ mod tests {
     use migration_core::message::{BatchId, EVENTS_RUN, Entry, MESSAGE_VERSION, PartRangeTemplate};
     use migration_core::pair::{BucketPair, PrefixMode};
     use migration_core::part::PartLayout;
-    use migration_core::ports::{Condition, ReceivedMessage, Write};
+    use migration_core::ports::{Condition, ReceivedMessage};
     use migration_core::records::SourceIdentity;
 
     fn pair(bucket: &str) -> BucketPair {
@@ -203,6 +212,19 @@ mod tests {
         let Write::Add { deltas, key, .. } = add else { panic!("the counters are added to") };
         assert_eq!(key.sort, "counter/operator");
         assert_eq!(deltas, [("batches".into(), 1), ("failed".into(), 2), ("failedBytes".into(), 14)]);
+    }
+
+    #[test]
+    fn a_key_that_a_dead_batch_names_twice_is_recorded_once() {
+        let mut batch = batch();
+        batch.objects.extend([batch.objects[0].clone(), Entry { key: String::new(), ..batch.objects[1].clone() }]);
+        let ending = ending(&letter(batch.body(), None), "u-1", &live(), 50).unwrap();
+        assert_eq!(ending.end.counts.failed, 4, "each entry is counted");
+        let requests = failure_requests(&ending);
+        let sorts: Vec<_> = requests.iter().flatten().map(|write| write.key().sort.clone()).collect();
+        assert_eq!(requests.len(), 1);
+        assert_eq!(sorts[..2], ["x", "y"]);
+        assert!(sorts.len() == 3 && !sorts[2].is_empty(), "{sorts:?}");
     }
 
     #[test]

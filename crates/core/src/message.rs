@@ -227,7 +227,7 @@ impl Message {
     /// | `Src_bucket` | the predecessor's job |
     /// | anything else | error: unknown |
     ///
-    /// Sources: "Event message structure" and "EventBridge event message structure" in the S3 user guide; "HTTP/HTTPS
+    /// Sources: "Event message structure" and "`EventBridge` event message structure" in the S3 user guide; "HTTP/HTTPS
     /// notification JSON format" in the SNS developer guide; the predecessor's message schema.
     pub fn parse(body: &str) -> Result<Self, MessageError> {
         use serde_json::{Value, from_value};

@@ -18,7 +18,7 @@
 //! | `job/UID` | `bucket/HASH` | [`BucketRecord`] | who finds out what a bucket's service can do |
 //!
 //! Keys of objects are up to 1,024 bytes, which is all that a sort key holds; so a bucket's name never stands in front
-//! of one.
+//! of one. Of a key that can't be a sort key a stand-in is one: [`object_sort_key`].
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,7 @@ pub use batch::{
 pub use bucket::{BucketRecord, Support, bucket_key};
 pub use extra::{ExtraRecord, extra_partition, extra_write};
 pub use report::{ReportRecord, report_key, report_write};
+pub use requests::{is_refused_for_good, object_sort_key, record_text, requests, value_size};
 pub use run::{
     CurrentRun, RANGE_PREFIX, RUN_PREFIX, RangeRecord, RunEnd, RunRecord, RunResult, ScanCounts, ScanProgress,
     StaleRange, current_key, range_key, run_key, run_partition,
@@ -48,6 +49,7 @@ mod batch;
 mod bucket;
 mod extra;
 mod report;
+mod requests;
 mod run;
 mod upload;
 mod verification;

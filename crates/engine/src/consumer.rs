@@ -171,6 +171,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         self.bury(message, &reason.to_string()).await
     }
 
+    /// Puts a message among the dead letters, with a reason.
     async fn bury(&self, message: &ReceivedMessage, reason: &str) -> Result<Disposal, Interruption> {
         let process = &self.process;
         process.queue(|| process.ports.queue.send_dead_letter(&message.body, reason)).await?;

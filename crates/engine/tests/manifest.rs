@@ -15,7 +15,8 @@ use migration_core::ignore::IgnoreList;
 use migration_core::manifest::{BucketSide, ManifestLocation};
 use migration_core::outcome::FailureClass;
 use migration_core::pair::{BucketPair, PrefixMode};
-use migration_core::records::RunResult;
+use migration_core::ports::Ledger;
+use migration_core::records::{self, RunResult, VersionRecord};
 use migration_core::view;
 use migration_engine::sender::{ManifestError, Observer, Purpose, SendError, rehearse};
 use migration_testkit::{BucketSettings, Fault, MemoryLedger, Operation};
@@ -427,6 +428,53 @@ async fn an_object_that_is_named_twice_is_there_once() {
     let progress = world.progress().await;
     assert_eq!((progress.objects, progress.done), (7, 7));
     assert_eq!(world.destination.write_log(DESTINATION).len(), 3);
+}
+
+/// Rows of one key in one batch have one failure record together: a request that wrote it twice would be refused for ever.
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_named_twice_fails_twice_and_has_one_record() {
+    let mut world = listed("l.csv", "from,bad\nfrom,good\nfrom,bad\nfrom,bad\n");
+    world.ledger = MemoryLedger::new();
+    for key in ["bad", "good"] {
+        world.source.insert(SOURCE, key, content(9, 1));
+    }
+    let refused =
+        |call: &migration_testkit::Call| call.operation == Operation::GetObject && call.subject.ends_with("bad");
+    world.plan.when(refused, Fault::Fail(ErrorClass::Refused), u32::MAX);
+    assert_eq!(run(&world).await, RunResult::PartiallyFailed);
+    assert_eq!(failures(&world).await, [("bad".to_owned(), FailureClass::Refused)]);
+    let progress = world.progress().await;
+    assert_eq!((progress.objects, progress.done, progress.failed), (4, 1, 3), "each row is counted");
+    assert_eq!(world.queue.dead_letters(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_named_twice_has_one_version_record() {
+    let mut world = listed("l.csv", "from,k\nfrom,k\n");
+    world.config.versioning.compare_version_id = true;
+    world.source.create_bucket_with(SOURCE, BucketSettings::versioned());
+    world.source.insert(SOURCE, "k", content(9, 1));
+    assert_eq!(run(&world).await, RunResult::Complete);
+    let key = records::version_key(JOB, &world.config.buckets[0], "k");
+    let record: VersionRecord = world.ledger.get(&key).await.unwrap().unwrap().read().unwrap();
+    assert_eq!(record.version_id, world.source.object(SOURCE, "k").unwrap().version_id);
+}
+
+/// What the ledger refuses whoever sends it is no matter of tries.
+#[tokio::test(start_paused = true)]
+async fn a_batch_whose_end_the_ledger_refuses_goes_to_the_dead_letters() {
+    let world = listed("l.csv", "from,k\n");
+    world.source.insert(SOURCE, "k", content(9, 1));
+    world.send("job-1").await.unwrap();
+    world.ledger.denials().deny(&[Operation::WriteItems], ErrorClass::Refused, "ValidationException");
+    let (process, worker) = world.start_worker();
+    tokio::time::sleep(std::time::Duration::from_mins(1)).await;
+    let letters = world.queue.dead_letters();
+    assert_eq!(letters.len(), 1);
+    assert!(letters[0].reason.as_ref().unwrap().contains("refused by the test"), "{letters:?}");
+    assert_eq!(world.queue.messages().len(), 0);
+    process.stop.cancel();
+    worker.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

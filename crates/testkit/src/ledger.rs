@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::{Condition, Item, Ledger, LedgerKey, QueryPage, Write, WriteError};
+use migration_core::records::value_size;
 use serde_json::{Map, Value};
 
 use crate::Operation;
@@ -20,6 +21,8 @@ const MAX_PARTITION: usize = 2_048;
 const MAX_SORT: usize = 1_024;
 /// Bytes of an item, names and values.
 const MAX_ITEM: usize = 400 << 10;
+/// Bytes of all items of a transaction.
+const MAX_TRANSACTION: usize = 4 << 20;
 /// Names of attributes that the ledger's table uses itself.
 const RESERVED: [&str; 3] = ["pk", "sk", "ttl"];
 
@@ -81,24 +84,6 @@ fn check_key(operation: Operation, key: &LedgerKey) -> Result<(), ServiceError> 
     Ok(())
 }
 
-/// Bytes of a value. Source: "DynamoDB item sizes and formats" in the developer guide.
-fn size_of(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) => 1,
-        Value::Number(number) => number.to_string().len() / 2 + 2,
-        Value::String(text) => text.len(),
-        Value::Array(values) => 3 + values.iter().map(|value| 1 + size_of(value)).sum::<usize>(),
-        Value::Object(map) => 3 + map.iter().map(|(name, value)| 1 + name.len() + size_of(value)).sum::<usize>(),
-    }
-}
-
-fn key_of(write: &Write) -> &LedgerKey {
-    match write {
-        Write::Put { item, .. } => &item.key,
-        Write::Add { key, .. } | Write::Delete { key, .. } => key,
-    }
-}
-
 fn check(writes: &[Write]) -> Result<(), ServiceError> {
     const WRITE: Operation = Operation::WriteItems;
     if !(1..=MAX_WRITES).contains(&writes.len()) {
@@ -106,8 +91,8 @@ fn check(writes: &[Write]) -> Result<(), ServiceError> {
     }
     let mut keys = BTreeSet::new();
     for write in writes {
-        check_key(WRITE, key_of(write))?;
-        if !keys.insert(key_of(write)) {
+        check_key(WRITE, write.key())?;
+        if !keys.insert(write.key()) {
             return Err(refused(WRITE, "a transaction cannot contain multiple writes to one item"));
         }
         match write {
@@ -201,12 +186,19 @@ impl Ledger for MemoryLedger {
         let mut items = lock(&self.items);
         // All is worked out before anything is changed: all or nothing.
         let mut results = Vec::with_capacity(writes.len());
+        let mut bytes = 0;
         for write in writes {
             let result = result_of(&items, write)?;
-            if result.as_ref().is_some_and(|item| size_of(&Value::Object(item.attributes.clone())) > MAX_ITEM) {
+            let size = result.as_ref().map_or(0, |item| value_size(&Value::Object(item.attributes.clone())));
+            bytes += size;
+            if size > MAX_ITEM {
                 return Err(refused(Operation::WriteItems, "item size has exceeded the maximum allowed size").into());
             }
-            results.push((key_of(write).clone(), result));
+            if writes.len() > 1 && bytes > MAX_TRANSACTION {
+                let message = "the aggregate size of the items in the transaction is over 4 MB";
+                return Err(refused(Operation::WriteItems, message).into());
+            }
+            results.push((write.key().clone(), result));
         }
         for (key, result) in results {
             match result {

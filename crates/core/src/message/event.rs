@@ -102,7 +102,7 @@ pub(super) fn read(value: Value) -> Result<Vec<ObjectEvent>, MessageError> {
 }
 
 /// Reads one event that came through `EventBridge`. Its key is as it is: nothing in it is encoded.
-/// Source: the object keys of "EventBridge event message structure" in the S3 user guide, which names no encoding, where
+/// Source: the object keys of "`EventBridge` event message structure" in the S3 user guide, which names no encoding, where
 /// "Event message structure" does.
 pub(super) fn read_bridged(value: Value) -> Result<ObjectEvent, MessageError> {
     let found: Bridged =

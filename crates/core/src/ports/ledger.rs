@@ -21,7 +21,8 @@ pub trait Ledger: Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<QueryPage, ServiceError>> + Send;
 
-    /// Does all of up to 100 writes to different items, or none.
+    /// Does all of up to 100 writes to different items, of 4 MB together, or none. What breaks these bounds is refused:
+    /// [`crate::records::requests`] keeps to them.
     fn write(&self, writes: &[Write]) -> impl Future<Output = Result<(), WriteError>> + Send;
 }
 
@@ -87,6 +88,16 @@ pub enum Write {
         /// When.
         condition: Condition,
     },
+}
+
+impl Write {
+    /// The item that it is about.
+    pub fn key(&self) -> &LedgerKey {
+        match self {
+            Self::Put { item, .. } => &item.key,
+            Self::Add { key, .. } | Self::Delete { key, .. } => key,
+        }
+    }
 }
 
 /// When a write happens.

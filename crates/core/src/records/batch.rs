@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{RETENTION_MS, run_partition};
+use super::{RETENTION_MS, object_sort_key, record_text, run_partition};
 use crate::message::{Batch, BatchId};
 use crate::outcome::{FailureClass, Losses};
 use crate::planted::{Defect, is_planted};
@@ -134,6 +134,9 @@ pub struct FailureRecord {
     pub at: i64,
 }
 
+/// Most identifiers of requests in a failure record.
+const MOST_REQUEST_IDS: usize = 10;
+
 /// What sort keys of [`Counters`] start with.
 pub const COUNTER_PREFIX: &str = "counter/";
 /// What sort keys of [`BatchEnd`]s start with.
@@ -156,13 +159,20 @@ pub fn failure_partition(job: &str, run: &str, pair: u32) -> String {
 
 /// Key of a [`FailureRecord`].
 pub fn failure_key(job: &str, run: &str, failure: &FailureRecord) -> LedgerKey {
-    LedgerKey::new(failure_partition(job, run, failure.pair), failure.key.clone())
+    LedgerKey::new(failure_partition(job, run, failure.pair), object_sort_key(&failure.key))
 }
 
 /// The write of a failure record. Failures are written before what counts them, such as the end of their batch
-/// ([`end_writes`]), so that a count is never without its records. Writing one twice changes nothing.
+/// ([`end_writes`]), so that a count is never without its records. Writing one twice changes nothing. Its texts are cut
+/// so that the ledger takes it, whatever a service said.
 pub fn failure_write(job: &str, run: &str, failure: &FailureRecord) -> Write {
     let key = failure_key(job, run, failure);
+    let failure = &FailureRecord {
+        key: record_text(&failure.key),
+        message: record_text(&failure.message),
+        request_ids: failure.request_ids.iter().take(MOST_REQUEST_IDS).map(|id| record_text(id)).collect(),
+        ..failure.clone()
+    };
     Write::Put { item: Item::of(key, failure).expiring(failure.at + RETENTION_MS), condition: Condition::Always }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::RETENTION_MS;
+use super::{RETENTION_MS, object_sort_key};
 use crate::compare::ListedObject;
 use crate::etag::ETag;
 use crate::ports::{Condition, Item, LedgerKey, Write};
@@ -31,7 +31,7 @@ impl ExtraRecord {
 
     /// Its key in the ledger.
     pub fn ledger_key(&self, job: &str, run: &str) -> LedgerKey {
-        LedgerKey::new(extra_partition(job, run, self.pair), self.key.clone())
+        LedgerKey::new(extra_partition(job, run, self.pair), object_sort_key(&self.key))
     }
 }
 

@@ -40,5 +40,5 @@ pub fn version_partition(job: &str, pair: &crate::pair::BucketPair, shard: u8) -
 
 /// Key of a [`VersionRecord`].
 pub fn version_key(job: &str, pair: &crate::pair::BucketPair, key: &str) -> LedgerKey {
-    LedgerKey::new(version_partition(job, pair, version_shard(key)), key)
+    LedgerKey::new(version_partition(job, pair, version_shard(key)), super::object_sort_key(key))
 }

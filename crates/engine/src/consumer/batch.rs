@@ -115,7 +115,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         if outcomes.contains(&EntryOutcome::Interrupted) {
             return Ok(Disposal::GiveBack);
         }
-        self.end(batch, pairs, outcomes).await
+        self.end(job.message, batch, pairs, outcomes).await
     }
 
     /// Moves one object when there is room for it.

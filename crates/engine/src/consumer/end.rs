@@ -2,13 +2,14 @@
 //! sent as a batch of its own, and only then the message removed. A crash anywhere in between leaves a message whose
 //! next delivery goes on from the record.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use migration_core::message::Batch;
 use migration_core::outcome::{Delivery, EntryOutcome, Failure};
 use migration_core::pair::BucketPair;
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{Condition, Item, Ledger, ObjectStore, OutgoingMessage, Queue, Write};
+use migration_core::ports::{Condition, Item, Ledger, ObjectStore, OutgoingMessage, Queue, ReceivedMessage, Write};
 use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, VersionRecord};
 use migration_core::retry::remainder_delay;
 use tracing::info;
@@ -16,38 +17,52 @@ use tracing::info;
 use super::{Consumer, Disposal};
 use crate::{Interruption, WriteOutcome, report};
 
-/// Failure records written in one request.
-const WRITES_AT_ONCE: usize = 100;
-
 impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
-    /// Ends a batch with the outcomes of its entries, in their order.
+    /// Ends a batch with the outcomes of its entries, in their order. What the ledger refuses for good would be refused at
+    /// each delivery: such a message goes to the dead letters, with the ledger's words.
     pub(super) async fn end(
         &self,
+        message: &ReceivedMessage,
         batch: &Batch,
         pairs: &[BucketPair],
         outcomes: Vec<EntryOutcome>,
     ) -> Result<Disposal, Interruption> {
+        match self.record(batch, pairs, outcomes).await {
+            Ok(Some(end)) => self.finish(batch, &end).await,
+            Ok(None) => Ok(Disposal::GiveBack),
+            Err(Interruption::Service(error)) if records::is_refused_for_good(&error) => {
+                self.bury(message, &format!("failed to record the end of batch {}: {error}", batch.id.as_str())).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the end of a batch and gives the one that stands; none where it is not known which.
+    async fn record(
+        &self,
+        batch: &Batch,
+        pairs: &[BucketPair],
+        outcomes: Vec<EntryOutcome>,
+    ) -> Result<Option<BatchEnd>, Interruption> {
         let now = self.process.clock.now();
         let versions = self.versions(batch, &outcomes, now);
         let piece = report::write_piece(&self.process, batch, &outcomes, now).await;
         let (mut end, failures) = sum_up(batch, pairs, outcomes, &self.process.name, now);
         end.piece = piece;
         let failures = failures.iter().map(|failure| records::failure_write(&batch.job, &batch.run, failure));
-        let records: Vec<Write> = failures.chain(versions).collect();
-        for some in records.chunks(WRITES_AT_ONCE) {
-            self.process.write(some).await?;
+        for request in records::requests(failures.chain(versions)) {
+            self.process.write(&request).await?;
         }
         match self.process.write(&records::end_writes(batch, &end)).await? {
-            WriteOutcome::Written => self.finish(batch, &end).await,
+            WriteOutcome::Written => Ok(Some(end)),
             // Ended before, by another delivery or by a try of this one whose answer was lost: that record counts.
-            WriteOutcome::Lost => match self.ended(batch).await? {
-                Some(end) => self.finish(batch, &end).await,
-                None => Ok(Disposal::GiveBack),
-            },
+            WriteOutcome::Lost => self.ended(batch).await,
         }
     }
 
-    /// The versions that were copied, where runs compare them. They have no end: the next run may be in a year.
+    /// The versions that were copied, where runs compare them. They have no end: the next run may be in a year. Where a
+    /// batch names a key twice and two versions of it were copied, nobody knows which one stayed: nothing is recorded, and
+    /// what was is removed.
     fn versions(&self, batch: &Batch, outcomes: &[EntryOutcome], now: i64) -> Vec<Write> {
         if !self.process.config.versioning.compare_version_id {
             return Vec::new();
@@ -56,10 +71,18 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
             EntryOutcome::Done(delivery) => Some((entry, delivery)),
             _ => None,
         });
-        let records = moved.map(|(entry, delivery)| {
-            let record = VersionRecord { version_id: delivery.version_id.clone(), size: delivery.bytes, at: now };
-            let key = records::version_key(&batch.job, &batch.pair, &entry.key);
-            Write::Put { item: Item::of(key, &record), condition: Condition::Always }
+        let mut copied: BTreeMap<&str, Vec<&Delivery>> = BTreeMap::new();
+        for (entry, delivery) in moved {
+            copied.entry(&entry.key).or_default().push(delivery);
+        }
+        let records = copied.into_iter().filter_map(|(key, deliveries)| {
+            let last = deliveries.last()?;
+            let key = records::version_key(&batch.job, &batch.pair, key);
+            if deliveries.iter().any(|delivery| delivery.version_id != last.version_id) {
+                return Some(Write::Delete { key, condition: Condition::Always });
+            }
+            let record = VersionRecord { version_id: last.version_id.clone(), size: last.bytes, at: now };
+            Some(Write::Put { item: Item::of(key, &record), condition: Condition::Always })
         });
         records.collect()
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::items::service_error;
 use super::{attributes, ensure_condition, put, put_if, write};
 use crate::conformance::report::CaseResult;
-use crate::conformance::{ensure_class, ensure_eq};
+use crate::conformance::{ensure, ensure_class, ensure_eq};
 
 fn add(key: &LedgerKey, deltas: &[(&str, i64)]) -> Write {
     let deltas = deltas.iter().map(|(name, delta)| ((*name).to_owned(), *delta)).collect();
@@ -151,5 +151,31 @@ pub(super) async fn one_item_is_written_once_in_a_request<L: Ledger>(ledger: &L)
     let twice = service_error(write(ledger, &[put(&key, json!({"a": 1})), add(&key, &[("a", 1)])]).await)?;
     ensure_class!(twice, ErrorClass::Refused, "two writes of one item");
     ensure_eq!(attributes(ledger, &key).await?, None, "the item");
+    Ok(())
+}
+
+pub(super) async fn one_item_is_put_once_in_a_request<L: Ledger>(ledger: &L) -> CaseResult {
+    let [twice, other] = ["s", "other"].map(|sort| LedgerKey::new("p", sort));
+    let puts = [put(&twice, json!({"a": 1})), put(&other, json!({"a": 1})), put(&twice, json!({"a": 1}))];
+    ensure_class!(service_error(write(ledger, &puts).await)?, ErrorClass::Refused, "two equal puts of one item");
+    let delete = Write::Delete { key: twice.clone(), condition: Condition::Always };
+    let written = service_error(write(ledger, &[put(&twice, json!({"a": 1})), delete]).await)?;
+    ensure_class!(written, ErrorClass::Refused, "a put and a deletion of one item");
+    ensure_eq!(attributes(ledger, &other).await?, None, "the other item");
+    Ok(())
+}
+
+pub(super) async fn a_request_over_four_megabytes_is_refused<L: Ledger>(ledger: &L) -> CaseResult {
+    let puts = |count: usize| -> Vec<Write> {
+        let key = |n| LedgerKey::new("p", format!("s{n:02}"));
+        (0..count).map(|n| put(&key(n), json!({"text": "x".repeat(390 << 10)}))).collect()
+    };
+    let written = service_error(write(ledger, &puts(12)).await)?;
+    ensure_class!(written, ErrorClass::Refused, "12 items of 390 KiB");
+    ensure_eq!(attributes(ledger, &LedgerKey::new("p", "s00")).await?, None, "the first of them");
+    for request in migration_core::records::requests(puts(12)) {
+        write(ledger, &request).await?;
+    }
+    ensure!(attributes(ledger, &LedgerKey::new("p", "s11")).await?.is_some(), "the last of them is not there");
     Ok(())
 }
