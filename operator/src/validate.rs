@@ -7,12 +7,14 @@ use kube::{Resource, ResourceExt};
 use migration_api::filters::Filters;
 use migration_api::pods::PodSettings;
 use migration_api::services::{Credentials as ApiCredentials, Destination, KeyCredentials};
-use migration_api::transfer::{ChecksumMode, Preserve as ApiPreserve, Transfer, TransferMode as ApiMode};
+use migration_api::transfer::{
+    ChecksumMode, OnLoss as ApiOnLoss, Preserve as ApiPreserve, Transfer, TransferMode as ApiMode,
+};
 use migration_api::verify::VerifyMethod;
 use migration_api::{MigrationJob, MigrationJobSpec};
 use migration_core::config::{
-    CONFIG_VERSION, ConfigError, Credentials, JobConfig, JobIdentity, LedgerConfig, Preserve, QueueConfig, S3Side,
-    ServiceAccess, TransferMode, TransferSettings, Versioning, WriteSettings,
+    CONFIG_VERSION, ConfigError, Credentials, JobConfig, JobIdentity, LedgerConfig, OnLoss, Preserve, QueueConfig,
+    S3Side, ServiceAccess, TransferMode, TransferSettings, Versioning, WriteSettings,
 };
 use migration_core::error::Side;
 use migration_core::filter::ObjectFilter;
@@ -273,7 +275,7 @@ fn transfer_settings(transfer: &Transfer) -> TransferSettings {
         max_attempts,
         mode,
         checksum,
-        preserve: ApiPreserve { metadata, tags, object_lock },
+        preserve: ApiPreserve { metadata, tags, object_lock, on_loss },
     } = transfer;
     TransferSettings {
         part_size,
@@ -289,7 +291,15 @@ fn transfer_settings(transfer: &Transfer) -> TransferSettings {
             ApiMode::ServerSide => TransferMode::ServerSide,
         },
         compare_checksums: checksum == ChecksumMode::Compare,
-        preserve: Preserve { metadata, tags, object_lock },
+        preserve: Preserve {
+            metadata,
+            tags,
+            object_lock,
+            on_loss: match on_loss {
+                ApiOnLoss::Count => OnLoss::Count,
+                ApiOnLoss::Fail => OnLoss::Fail,
+            },
+        },
     }
 }
 

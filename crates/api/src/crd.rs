@@ -102,7 +102,7 @@ mod tests {
             (&transfer["default"]["splitThreshold"], &transfer["default"]["mode"]),
             (&"8Gi".into(), &"Auto".into())
         );
-        let preserve = serde_json::json!({"metadata": true, "tags": true, "objectLock": false});
+        let preserve = serde_json::json!({"metadata": true, "tags": true, "objectLock": false, "onLoss": "Count"});
         assert_eq!(
             (&transfer["default"]["preserve"], &transfer["properties"]["preserve"]["default"]),
             (&preserve, &preserve)

@@ -150,6 +150,9 @@ pub struct NotPreserved {
     pub metadata: u64,
     /// Objects in another storage class than the source's, which the destination does not have.
     pub storage_classes: u64,
+    /// Objects without the encryption at rest that spec.destination.encryption asks for, which the service took and did
+    /// not do. Looked at where objects are moved in parts.
+    pub encryption: u64,
 }
 
 /// What was moved besides the runs, since the job was created.

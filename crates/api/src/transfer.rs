@@ -134,12 +134,28 @@ pub struct Preserve {
     /// Retention and legal hold. Needs Object Lock on the destination's buckets, and the rights to read and set both.
     /// `false` by default.
     pub object_lock: bool,
+
+    /// What becomes of an object of which something can't be taken along that is to be: `Count` moves its bytes and counts
+    /// it in status.progress.notPreserved; `Fail` makes it a failure of class NotPreserved, and the run ends
+    /// PartiallyFailed. `Count` by default. What the destination drops without a word is found only where objects are
+    /// moved in parts; with `Fail` the object is a failure then too, and its bytes are there.
+    pub on_loss: OnLoss,
+}
+
+/// What becomes of an object of which something can't be taken along.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnLoss {
+    /// Its bytes are moved, and what is left behind is counted.
+    #[default]
+    Count,
+    /// It fails.
+    Fail,
 }
 
 impl Default for Preserve {
     fn default() -> Self {
-        let CorePreserve { metadata, tags, object_lock } = CorePreserve::default();
-        Self { metadata, tags, object_lock }
+        let CorePreserve { metadata, tags, object_lock, on_loss: _ } = CorePreserve::default();
+        Self { metadata, tags, object_lock, on_loss: OnLoss::default() }
     }
 }
 

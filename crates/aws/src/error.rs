@@ -49,7 +49,13 @@ where
     }
     let (class, code) = match error {
         SdkError::ServiceError(answer) => {
-            return answered(service, operation, answer.err(), answer.raw().status().as_u16(), error.request_id());
+            let mut told =
+                answered(service, operation, answer.err(), answer.raw().status().as_u16(), error.request_id());
+            let named = answer.raw().body().bytes().and_then(named_header);
+            if let Some(header) = named.filter(|header| !told.message.contains(header)) {
+                told.message = format!("{} ({header})", told.message);
+            }
+            return told;
         }
         SdkError::ConstructionFailure(_) => (Refused, "InvalidRequest"),
         SdkError::DispatchFailure(failure) if failure.is_user() => (Refused, "InvalidRequest"),
@@ -75,6 +81,11 @@ pub(crate) fn invalid_response(operation: &str, message: impl Into<String>) -> S
     ServiceError::new(ErrorClass::Transient, operation, "InvalidResponse", message)
 }
 
+/// A request that can't be built from its values.
+pub(crate) fn invalid_request(operation: &str, message: impl Into<String>) -> ServiceError {
+    ServiceError::new(ErrorClass::Refused, operation, "InvalidRequest", message)
+}
+
 fn answered(
     service: Service,
     operation: &str,
@@ -97,6 +108,21 @@ fn answered(
         message,
         request_id: request_id.map(ToOwned::to_owned),
     }
+}
+
+/// The header that an error document names as what is refused. Source: "Error responses" in the S3 API reference;
+/// `NotImplemented` has it as `Header`, `InvalidArgument` as `ArgumentName`.
+fn named_header(body: &[u8]) -> Option<&str> {
+    let body = std::str::from_utf8(body).ok()?;
+    let member = |name: &str| {
+        let rest = body.split_once(&format!("<{name}>"))?.1;
+        rest.split_once(&format!("</{name}>")).map(|(text, _)| text.trim())
+    };
+    let is_name = |text: &&str| {
+        (1..=128).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    ["Header", "ArgumentName"].into_iter().find_map(member).filter(is_name)
 }
 
 /// Messages about signatures go on, after an empty line, with the canonical request, session token included.

@@ -17,14 +17,15 @@
 //! `ServiceAccess` of the config, or holds [`StaticKeys`].
 //!
 //! Constructors are asynchronous and send nothing: they read the environment, and credentials are looked for by the
-//! first request. Clients are costly to make and cheap to clone: make one per [`Access`] and keep it. All share one
-//! pool of connections.
+//! first request. Clients are costly to make and cheap to clone: make one per [`Access`] and keep it. Those that
+//! are reached in one way ([`http`]) share one pool of connections.
 
 pub mod access;
 pub mod clock;
 pub mod credentials;
 pub mod dynamo;
 pub mod error;
+pub mod http;
 pub mod queue_admin;
 pub mod s3;
 pub mod sqs;
@@ -36,6 +37,7 @@ pub use access::{Access, CredentialSource};
 pub use clock::SystemClock;
 pub use credentials::StaticKeys;
 pub use dynamo::DynamoLedger;
+pub use http::Reach;
 pub use queue_admin::{Depth, QueueAdmin, QueueSpec, QueueUrls};
 pub use s3::S3Store;
 pub use sqs::{DeadLetter, SqsQueue};

@@ -9,21 +9,30 @@ use migration_core::config::{S3Side, WriteSettings};
 use migration_core::error::{ServiceError, Side};
 use migration_core::ports::{
     CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse, HeadRequest, ListPage,
-    ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, Tags, UploadRef, Written,
+    ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags, Tags, UploadRef,
+    Written,
 };
 
+use self::headers::StripHeaders;
+use self::packing::Packing;
+use self::payer::RequesterPays;
 use self::settings::Settings;
 use crate::access::{Access, CredentialSource};
+use crate::http::Reach;
 use crate::sdk;
 
 mod copy;
 mod encoding;
+mod headers;
 mod list;
+mod packing;
 mod part;
+mod payer;
 mod progress;
 mod read;
 mod settings;
 mod streamed;
+mod tags;
 mod upload;
 mod versions;
 mod write;
@@ -34,6 +43,7 @@ mod written;
 pub struct S3Store {
     client: Client,
     settings: Settings,
+    packing: Packing,
 }
 
 impl S3Store {
@@ -45,24 +55,44 @@ impl S3Store {
         Self::with_access(&Access::from(&side.service), side.path_style, settings, which).await
     }
 
-    /// The same with keys in hand.
+    /// The same with keys in hand, reached as the environment says.
     pub async fn with_access(access: &Access, path_style: bool, settings: &WriteSettings, which: Side) -> Self {
-        let mut config = Builder::from(&sdk::load(access).await)
+        Self::through(access, &Reach::default(), path_style, settings, which).await
+    }
+
+    /// The same for a service that is reached in a way of its own.
+    pub async fn through(
+        access: &Access,
+        reach: &Reach,
+        path_style: bool,
+        settings: &WriteSettings,
+        which: Side,
+    ) -> Self {
+        let mut config = Builder::from(&sdk::load_through(access, reach).await)
             .force_path_style(path_style)
+            .interceptor(StripHeaders)
             .retry_partition(RetryPartition::new(format!("s3-{which}")));
         if let Some(endpoint) = &access.endpoint {
-            config = config.endpoint_url(endpoint);
+            config = config.endpoint_url(with_slash(endpoint));
+        }
+        if reach.requester_pays {
+            config = config.interceptor(RequesterPays);
         }
         if access.credentials == CredentialSource::Anonymous {
             config = config.allow_no_auth();
         }
-        Self { client: Client::from_conf(config.build()), settings: settings.into() }
+        Self { client: Client::from_conf(config.build()), settings: settings.into(), packing: Packing::default() }
     }
 
     /// What one request has in place of the client's own time for a try.
     fn within(attempt: Duration) -> Builder {
         Builder::new().timeout_config(sdk::timeouts(attempt))
     }
+}
+
+/// An endpoint with one slash at its end: the SDK's rules put a bucket's name right behind what they are given.
+fn with_slash(endpoint: &str) -> String {
+    format!("{}/", endpoint.trim_end_matches('/'))
 }
 
 impl ObjectStore for S3Store {
@@ -75,15 +105,19 @@ impl ObjectStore for S3Store {
     }
 
     async fn get(&self, request: GetRequest<'_>) -> Result<GetResponse, ServiceError> {
-        read::get(&self.client, request).await
+        read::get(&self.client, &self.packing, request).await
     }
 
     async fn head(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, ServiceError> {
-        read::head(&self.client, request).await
+        read::head(&self.client, &self.packing, request).await
     }
 
     async fn tags(&self, bucket: &str, key: &str, version_id: Option<&str>) -> Result<Tags, ServiceError> {
-        read::tags(&self.client, bucket, key, version_id).await
+        tags::get(&self.client, bucket, key, version_id).await
+    }
+
+    async fn put_tags(&self, request: PutTags<'_>) -> Result<(), ServiceError> {
+        tags::put(&self.client, request).await
     }
 
     async fn put(&self, request: PutRequest<'_>) -> Result<Written, ServiceError> {

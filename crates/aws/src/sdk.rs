@@ -1,19 +1,16 @@
-//! How every client is set up: one connection pool, one layer of quick retries, time-outs, no needless checksums.
+//! How every client is set up: connection pools that are shared, one layer of quick retries, time-outs, no needless checksums.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::{
-    RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient, StalledStreamProtectionConfig,
-};
-use aws_smithy_http_client::{Builder, tls};
+use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig};
 
 use crate::access::{Access, CredentialSource};
 use crate::credentials::DirectoryCredentials;
+use crate::http::Reach;
 
 /// Tries of one request, the first included. This is the only layer of quick retries: what it gives up is left to the
 /// caller's own slow ones.
@@ -29,18 +26,16 @@ const SLOWEST_UPLOAD: u64 = 64 << 10;
 /// How long a body may stand still.
 pub(crate) const STALLED: Duration = Duration::from_secs(20);
 
-/// One for the process: all clients share its connections.
-fn http_client() -> SharedHttpClient {
-    static CLIENT: OnceLock<SharedHttpClient> = OnceLock::new();
-    let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-    CLIENT.get_or_init(|| Builder::new().tls_provider(provider).build_https()).clone()
+/// What all clients of one access share, reached as the environment says. Reads no credentials yet: the first request does.
+pub(crate) async fn load(access: &Access) -> SdkConfig {
+    load_through(access, &Reach::default()).await
 }
 
-/// What all clients of one access share. Reads no credentials yet: the first request does.
-pub(crate) async fn load(access: &Access) -> SdkConfig {
+/// The same for a service that is reached in a way of its own; so is what gives the credentials.
+pub(crate) async fn load_through(access: &Access, reach: &Reach) -> SdkConfig {
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(access.region.clone()))
-        .http_client(http_client())
+        .http_client(reach.http_client())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(timeouts(SMALL_REQUEST))
         // Bodies in memory leave at once as the SDK sees it: `upload_time` bounds them. Streams are watched by the store.

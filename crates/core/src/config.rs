@@ -12,7 +12,7 @@ use crate::mirror::MirrorSettings;
 use crate::pair::BucketPair;
 use crate::report::ReportSettings;
 
-pub use transfer::{Encryption, Preserve, TransferMode, TransferSettings, Versioning, WriteSettings};
+pub use transfer::{Encryption, OnLoss, Preserve, TransferMode, TransferSettings, Versioning, WriteSettings};
 
 mod transfer;
 

@@ -1,10 +1,20 @@
 //! ETags as S3 makes them, and what two of them say of two contents.
 
+use std::hash::{Hash, Hasher};
+
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
-/// An ETag without its quotes, as a service returned it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What stands before the quotes of a weak ETag. Source: RFC 9110, section 8.8.3; the `W` is case-sensitive.
+const WEAK: &str = "W/";
+
+/// An ETag as a service returned it, without its quotes; a weak one keeps them behind its `W/`.
+///
+/// Two are equal where they name the same content of one object: weak and strong ones alike (the weak comparison of
+/// RFC 9110, section 8.8.3.2), and those in the form of a digest in either case, since services and proxies write their
+/// hexadecimal digits in both. Others, whose case may mean something, are equal to the letter. What is sent back to a
+/// service is the text that it gave.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ETag(String);
 
@@ -22,10 +32,40 @@ pub enum ETagComparison {
 /// An MD5 digest.
 pub type Md5Digest = [u8; 16];
 
+impl PartialEq for ETag {
+    fn eq(&self, other: &Self) -> bool {
+        let (this, other) = (self.opaque(), other.opaque());
+        this == other || (this.eq_ignore_ascii_case(other) && has_digest_form(this))
+    }
+}
+
+impl Eq for ETag {}
+
+impl Hash for ETag {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let opaque = self.opaque();
+        if has_digest_form(opaque) {
+            opaque.to_ascii_lowercase().hash(state);
+        } else {
+            opaque.hash(state);
+        }
+    }
+}
+
+/// Whether a tag is 32 hexadecimal digits, with or without a number of parts.
+fn has_digest_form(opaque: &str) -> bool {
+    let digest = opaque.split_once('-').map_or(opaque, |(digest, _)| digest);
+    digest.len() == 32 && digest.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
 impl ETag {
     /// Takes an ETag as it stands in a header or listing, with or without quotes.
     pub fn new(text: &str) -> Self {
-        Self(text.trim_matches('"').to_owned())
+        let text = text.trim();
+        match text.strip_prefix(WEAK).and_then(|tag| tag.strip_prefix('"')) {
+            Some(tag) => Self(format!("{WEAK}\"{}\"", tag.trim_matches('"'))),
+            None => Self(text.trim_matches('"').to_owned()),
+        }
     }
 
     /// The ETag of an object put in one request: the hex of its MD5.
@@ -45,23 +85,40 @@ impl ETag {
         Self(format!("{}-{count}", hex::encode(hasher.finalize())))
     }
 
-    /// The text, without quotes.
+    /// The text, without quotes where it is strong.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The text in quotes, as conditional headers take it.
+    /// What is between the quotes.
+    pub fn opaque(&self) -> &str {
+        let weak = self.0.strip_prefix(WEAK).and_then(|tag| tag.strip_prefix('"'));
+        weak.map_or(&self.0, |tag| tag.trim_end_matches('"'))
+    }
+
+    /// Whether the service says that bytes under this tag may differ, as proxies do that pack and unpack contents.
+    pub fn is_weak(&self) -> bool {
+        self.0.len() > self.opaque().len()
+    }
+
+    /// The text in quotes, as the service gave it.
     pub fn quoted(&self) -> String {
-        format!("\"{}\"", self.0)
+        if self.is_weak() { self.0.clone() } else { format!("\"{}\"", self.0) }
+    }
+
+    /// The text in quotes, as conditional headers take it; none of a weak one, which no condition can be asked with: the
+    /// comparison of `If-Match` is strong, so that it would never hold. Source: RFC 9110, section 13.1.1.
+    pub fn condition(&self) -> Option<String> {
+        (!self.is_weak()).then(|| self.quoted())
     }
 
     /// The number of parts, where this has the form of an object completed from parts.
     pub fn parts(&self) -> Option<u32> {
-        let (digest, count) = self.0.split_once('-')?;
+        let (digest, count) = self.opaque().split_once('-')?;
         (digest.len() == 32).then(|| count.parse().ok()).flatten().filter(|count| *count > 0)
     }
 
-    /// The digest, where this has the form of the MD5 of a whole content.
+    /// The digest, where this has the form of the MD5 of a whole content. A weak tag says nothing of bytes.
     pub fn md5(&self) -> Option<Md5Digest> {
         let mut digest = Md5Digest::default();
         hex::decode_to_slice(&self.0, &mut digest).ok().map(|()| digest)
@@ -75,8 +132,9 @@ impl ETag {
     /// | MD5 | another MD5 | Different |
     /// | MD5 | with `-N` | `NotComparable` |
     /// | with `-N` | another with `-M` | `NotComparable` |
+    /// | weak | another | `NotComparable` |
     pub fn compare(&self, other: &Self) -> ETagComparison {
-        if self.0 == other.0 {
+        if self == other {
             ETagComparison::Same
         } else if self.md5().is_some() && other.md5().is_some() {
             ETagComparison::Different
@@ -102,9 +160,38 @@ mod tests {
             (EMPTY, other, ETagComparison::Different),
             (EMPTY, "d41d8cd98f00b204e9800998ecf8427e-1", ETagComparison::NotComparable),
             ("a-2", "a-3", ETagComparison::NotComparable),
+            (EMPTY, "D41D8CD98F00B204E9800998ECF8427E", ETagComparison::Same),
+            (EMPTY, "W/\"d41d8cd98f00b204e9800998ecf8427e\"", ETagComparison::Same),
+            (other, "W/\"d41d8cd98f00b204e9800998ecf8427e\"", ETagComparison::NotComparable),
+            ("CJbA", "cjba", ETagComparison::NotComparable),
         ] {
             assert_eq!(ETag::new(a).compare(&ETag::new(b)), expected, "{a} {b}");
         }
+    }
+
+    #[test]
+    fn a_tag_goes_back_as_it_came_and_is_found_again_in_either_case() {
+        for (text, quoted, opaque, condition) in [
+            ("\"aB\"", "\"aB\"", "aB", Some("\"aB\"")),
+            ("aB", "\"aB\"", "aB", Some("\"aB\"")),
+            ("W/\"aB\"", "W/\"aB\"", "aB", None),
+            ("W/aB", "\"W/aB\"", "W/aB", Some("\"W/aB\"")),
+            ("", "\"\"", "", Some("\"\"")),
+        ] {
+            let tag = ETag::new(text);
+            let found = (tag.quoted(), tag.opaque(), tag.condition());
+            assert_eq!(found, (quoted.to_owned(), opaque, condition.map(ToOwned::to_owned)), "{text}");
+            assert_eq!(tag.is_weak(), condition.is_none(), "{text}");
+            let json = serde_json::to_string(&tag).unwrap();
+            let back: ETag = serde_json::from_str(&json).unwrap();
+            assert_eq!((back.quoted(), &back), (quoted.to_owned(), &tag), "{text}");
+        }
+        let upper = ETag::new("D41D8CD98F00B204E9800998ECF8427E-2");
+        let set: std::collections::HashSet<ETag> = [upper, ETag::new("d41d8cd98f00b204e9800998ecf8427e-2")].into();
+        assert_eq!(set.len(), 1);
+        assert_ne!(ETag::new("aB"), ETag::new("ab"), "no digest: its case may mean something");
+        assert_eq!(ETag::new("W/\"aB\""), ETag::new("aB"));
+        assert_eq!(ETag::new("W/\"d41d8cd98f00b204e9800998ecf8427e\"").md5(), None);
     }
 
     #[test]

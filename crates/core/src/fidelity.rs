@@ -2,7 +2,13 @@
 
 use crate::config::Preserve;
 use crate::outcome::Losses;
-use crate::ports::{Attributes, ObjectHead};
+use crate::ports::{Attributes, ObjectHead, ObjectLock};
+
+pub use found::{Asked, missing};
+pub use refusal::{Carried, reduce};
+
+mod found;
+mod refusal;
 
 /// What is taken along.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,8 +17,10 @@ pub struct Luggage {
     pub attributes: Attributes,
     /// Whether its tags have to be asked for.
     pub tags: bool,
-    /// What is left behind.
+    /// What is left behind, by the job's choice or because it can't be carried.
     pub losses: Losses,
+    /// What of that was to be taken along.
+    pub unmet: Losses,
 }
 
 /// What is taken along with an object.
@@ -20,13 +28,14 @@ pub struct Luggage {
 /// | what | taken along | counted as lost |
 /// |---|---|---|
 /// | content headers, user metadata, website redirect | with `preserve.metadata` | without, where the object has some |
-/// | metadata that the service can't give (`x-amz-missing-meta`) | never | always |
+/// | headers and metadata that can't be carried ([`Attributes::missing_metadata`]) | never | always |
 /// | tags | with `preserve.tags` | without, where the object has some |
 /// | retention, legal hold | with `preserve.objectLock` | without, where the object has one |
 /// | storage class | unless the job sets another | by who finds that the destination does not have it |
 pub fn luggage(head: &ObjectHead, preserve: Preserve) -> Luggage {
     let mut attributes = head.attributes.clone();
     let mut losses = Losses { lost_metadata: u64::from(attributes.missing_metadata > 0), ..Losses::default() };
+    let unmet = if preserve.metadata { losses } else { Losses::default() };
     if !preserve.metadata {
         let Attributes { storage_class, lock, .. } = attributes.clone();
         let bare = Attributes { storage_class, lock, ..Attributes::default() };
@@ -34,17 +43,21 @@ pub fn luggage(head: &ObjectHead, preserve: Preserve) -> Luggage {
         attributes = bare;
     }
     if !preserve.object_lock && !attributes.lock.is_none() {
-        attributes.lock = crate::ports::ObjectLock::default();
+        attributes.lock = ObjectLock::default();
         losses.lost_locks = 1;
     }
     losses.lost_tags = u64::from(!preserve.tags && head.tag_count > 0);
-    Luggage { attributes, tags: preserve.tags && head.tag_count > 0, losses }
+    Luggage { attributes, tags: preserve.tags && head.tag_count > 0, losses, unmet }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::ObjectLock;
+    use crate::config::OnLoss;
+
+    fn preserve(all: bool) -> Preserve {
+        Preserve { metadata: all, tags: all, object_lock: all, on_loss: OnLoss::Count }
+    }
 
     fn head() -> ObjectHead {
         let attributes = Attributes {
@@ -59,24 +72,25 @@ mod tests {
 
     #[test]
     fn everything_is_taken_where_everything_is_wanted() {
-        let taken = luggage(&head(), Preserve { metadata: true, tags: true, object_lock: true });
-        assert_eq!(taken, Luggage { attributes: head().attributes, tags: true, losses: Losses::default() });
+        let taken = luggage(&head(), preserve(true));
+        assert_eq!(taken, Luggage { attributes: head().attributes, tags: true, ..Luggage::default() });
     }
 
     #[test]
     fn what_is_left_behind_is_counted() {
-        let taken = luggage(&head(), Preserve { metadata: false, tags: false, object_lock: false });
-        assert_eq!(taken.losses, Losses { lost_tags: 1, lost_locks: 1, lost_metadata: 1, lost_classes: 0 });
+        let taken = luggage(&head(), preserve(false));
+        let lost = Losses { lost_tags: 1, lost_locks: 1, lost_metadata: 1, ..Losses::default() };
+        assert_eq!((taken.losses, taken.unmet), (lost, Losses::default()), "the job's choice");
         let class = Attributes { storage_class: Some("STANDARD_IA".into()), ..Attributes::default() };
         assert_eq!((taken.attributes, taken.tags), (class, false));
         let mut missing = head();
         missing.attributes.missing_metadata = 1;
-        assert_eq!(luggage(&missing, Preserve::default()).losses.lost_metadata, 1);
+        let taken = luggage(&missing, Preserve::default());
+        assert_eq!((taken.losses.lost_metadata, taken.unmet.lost_metadata), (1, 1));
     }
 
     #[test]
     fn an_object_without_luggage_loses_nothing() {
-        let nothing = Preserve { metadata: false, tags: false, object_lock: false };
-        assert_eq!(luggage(&ObjectHead::default(), nothing), Luggage::default());
+        assert_eq!(luggage(&ObjectHead::default(), preserve(false)), Luggage::default());
     }
 }

@@ -88,15 +88,55 @@ pub struct Losses {
     pub lost_metadata: u64,
     /// Objects in another storage class than the source's, which the destination does not have.
     pub lost_classes: u64,
+    /// Objects without the encryption at rest that was asked for.
+    pub lost_encryption: u64,
 }
 
 impl Losses {
+    /// Takes out the kinds that others have: they are counted already.
+    pub fn forget(&mut self, others: &Self) {
+        let forget = |mine: &mut u64, theirs: u64| *mine = if theirs > 0 { 0 } else { *mine };
+        forget(&mut self.lost_tags, others.lost_tags);
+        forget(&mut self.lost_locks, others.lost_locks);
+        forget(&mut self.lost_metadata, others.lost_metadata);
+        forget(&mut self.lost_classes, others.lost_classes);
+        forget(&mut self.lost_encryption, others.lost_encryption);
+    }
+
+    /// Takes others away.
+    pub fn subtract(&mut self, other: &Self) {
+        self.lost_tags = self.lost_tags.saturating_sub(other.lost_tags);
+        self.lost_locks = self.lost_locks.saturating_sub(other.lost_locks);
+        self.lost_metadata = self.lost_metadata.saturating_sub(other.lost_metadata);
+        self.lost_classes = self.lost_classes.saturating_sub(other.lost_classes);
+        self.lost_encryption = self.lost_encryption.saturating_sub(other.lost_encryption);
+    }
+
+    /// Whether nothing was left behind.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What was left behind, in words.
+    pub fn kinds(&self) -> String {
+        let Self { lost_tags, lost_locks, lost_metadata, lost_classes, lost_encryption } = *self;
+        let kinds = [
+            ("tags", lost_tags),
+            ("retention or legal hold", lost_locks),
+            ("metadata or headers", lost_metadata),
+            ("storage class", lost_classes),
+            ("encryption at rest", lost_encryption),
+        ];
+        kinds.into_iter().filter(|(_, lost)| *lost > 0).map(|(kind, _)| kind).collect::<Vec<_>>().join(", ")
+    }
+
     /// Adds others.
     pub fn add(&mut self, other: &Self) {
         self.lost_tags += other.lost_tags;
         self.lost_locks += other.lost_locks;
         self.lost_metadata += other.lost_metadata;
         self.lost_classes += other.lost_classes;
+        self.lost_encryption += other.lost_encryption;
     }
 }
 
@@ -122,6 +162,8 @@ pub enum FailureClass {
     Archived,
     /// The service refuses the object whatever the number of tries.
     Refused,
+    /// What travels with it can't be taken along, and `preserve.onLoss` asks for that.
+    NotPreserved,
     /// It changed at the source at every try.
     SourceChanging,
     /// It was changed at the destination by someone else at every try.

@@ -14,7 +14,7 @@ pub use queue::{OutgoingMessage, Queue, ReceivedMessage};
 pub use store::{
     Body, ByteStream, CompleteUpload, CompletedPart, CopyPart, CopyRequest, CopySource, CreateUpload, DeleteRequest,
     GetRequest, GetResponse, HeadRequest, ListPage, ListRequest, ObjectStore, OpenUpload, PartsPage, PutPart,
-    PutRequest, Span, UploadRef, WriteCondition, Written,
+    PutRequest, PutTags, Span, UploadRef, WriteCondition, Written,
 };
 
 /// The time, and chance: both come from outside, so that tests can repeat what happened.

@@ -15,9 +15,11 @@ pub enum Proof {
     None,
 }
 
-/// What the answer to bytes that were sent proves.
+/// What the answer to bytes that were sent proves. An ETag is taken for an MD5 where the service's rules make it one
+/// ([`Written::etag_is_md5`]) and it has the form of one: services number their contents in other ways too, without saying
+/// so in any header.
 ///
-/// | ETag is their MD5 | ETag is no MD5 by the service's rules | checksum | proof |
+/// | ETag is their MD5 | ETag can be no MD5 | checksum | proof |
 /// |---|---|---|---|
 /// | yes | | theirs, or none | same |
 /// | yes | | another | other |
@@ -34,9 +36,9 @@ pub fn written(answer: &Written, md5: &Md5Digest, checksum: Checksum) -> Proof {
     }
     match (answer.etag_is_md5, answer.checksum) {
         (true, _) if answer.etag == ETag::of_content(md5) => Proof::Same,
-        (true, _) => Proof::Other,
-        (false, Some(_)) => Proof::Same,
-        (false, None) => Proof::None,
+        (true, _) if answer.etag.md5().is_some() => Proof::Other,
+        (_, Some(_)) => Proof::Same,
+        (_, None) => Proof::None,
     }
 }
 
@@ -48,6 +50,8 @@ mod tests {
     fn an_answer_proves_what_the_table_says() {
         let md5 = [7; 16];
         let (own, other) = (ETag::of_content(&md5), ETag::of_content(&[8; 16]));
+        let upper = ETag::new(&own.as_str().to_ascii_uppercase());
+        let [opaque, weak, weak_own] = ["2f-9", "W/\"x\"", &format!("W/\"{}\"", own.as_str())].map(ETag::new);
         for (etag, etag_is_md5, checksum, expected) in [
             (&own, true, None, Proof::Same),
             (&own, true, Some(1), Proof::Same),
@@ -56,6 +60,12 @@ mod tests {
             (&other, false, Some(1), Proof::Same),
             (&other, false, Some(2), Proof::Other),
             (&other, false, None, Proof::None),
+            (&upper, true, None, Proof::Same),
+            (&opaque, true, None, Proof::None),
+            (&opaque, true, Some(1), Proof::Same),
+            (&opaque, true, Some(2), Proof::Other),
+            (&weak, true, None, Proof::None),
+            (&weak_own, true, None, Proof::Same),
         ] {
             let answer =
                 Written { etag: etag.clone(), etag_is_md5, checksum: checksum.map(Checksum), version_id: None };

@@ -1,6 +1,7 @@
 //! Moves one object: plans, moves, verifies, and says what became of it.
 
 mod begin;
+mod carried;
 mod complete;
 mod conditional;
 mod copy;

@@ -4,8 +4,12 @@
 
 mod world;
 
-use migration_core::ports::Ledger;
+use migration_core::config::OnLoss;
+use migration_core::error::ErrorClass;
+use migration_core::outcome::{FailureClass, Losses};
+use migration_core::ports::{Attributes, Ledger, ObjectLock};
 use migration_core::records::{BucketRecord, RunResult, Support, bucket_key};
+use migration_core::view;
 use migration_testkit::{
     BucketSettings, Checksums, ConditionalWrites, Fault, Operation, StoreSettings, StreamedBodies,
 };
@@ -110,7 +114,6 @@ async fn a_part_damaged_on_the_way_is_sent_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_storage_class_that_the_destination_does_not_have_is_counted() {
-    use migration_core::ports::Attributes;
     let known: &'static [&'static str] = &["STANDARD_IA"];
     let bucket = BucketSettings { storage_classes: Some(known), ..BucketSettings::default() };
     let world = World::with_destination(StoreSettings::default(), bucket);
@@ -147,4 +150,89 @@ async fn a_service_that_throttles_gets_fewer_requests_at_once_and_everything_arr
     let throttled = world.destination.throttled(DESTINATION);
     // 16 at once without a bound would have some 400 throttled, each tried again.
     assert!(throttled > 0 && throttled < 100, "{throttled} requests beside some 200 were throttled");
+}
+
+/// An object in one part and one in many, with everything that can travel along.
+fn laden(bucket: BucketSettings, keys: &[&str]) -> World {
+    let mut world = World::with_destination(StoreSettings::default(), bucket);
+    world.source.create_bucket_with(SOURCE, BucketSettings { object_lock: true, ..BucketSettings::default() });
+    let attributes = Attributes {
+        metadata: [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())].into(),
+        storage_class: Some("STANDARD_IA".into()),
+        lock: ObjectLock { retention: None, legal_hold: true },
+        ..Attributes::default()
+    };
+    let tags = vec![("t".to_owned(), "v".to_owned())];
+    for key in keys {
+        let len = if key.starts_with("large") { 11 << 20 } else { 10 };
+        world.source.insert_with(SOURCE, key, content(len, 1), &attributes, &tags);
+    }
+    world.config.transfer.preserve.object_lock = true;
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_destination_does_not_take_is_left_behind_and_counted() {
+    let lost = Losses::default();
+    for (header, expected) in [
+        ("x-amz-tagging", Losses { lost_tags: 2, ..lost }),
+        ("x-amz-storage-class", Losses { lost_classes: 2, ..lost }),
+        ("x-amz-meta", Losses { lost_metadata: 2, ..lost }),
+        ("x-amz-object-lock", Losses { lost_locks: 2, ..lost }),
+    ] {
+        let unknown_headers = Vec::leak(vec![header]);
+        let bucket = BucketSettings { object_lock: true, unknown_headers, ..BucketSettings::default() };
+        let world = laden(bucket, &["small", "large"]);
+        world.send("job-1").await.unwrap();
+        let end = world.work_until_over("job-1").await;
+        assert_eq!((end.result, world.losses().await), (RunResult::Complete, expected), "{header}");
+        for key in ["small", "large"] {
+            let (from, to) =
+                (world.source.object(SOURCE, key).unwrap(), world.destination.object(DESTINATION, key).unwrap());
+            assert!(from.content == to.content, "{header}: {key}");
+            assert_eq!(to.tags.is_empty(), header == "x-amz-tagging", "{header}: {key}");
+            assert_eq!(to.attributes.metadata.is_empty(), header == "x-amz-meta", "{header}: {key}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_fails_where_the_job_wants_everything_taken_along() {
+    let bucket = BucketSettings { object_lock: true, unknown_headers: &["x-amz-tagging"], ..BucketSettings::default() };
+    let mut world = laden(bucket, &["small", "large"]);
+    world.config.transfer.preserve.on_loss = OnLoss::Fail;
+    world.source.insert(SOURCE, "bare", content(10, 2));
+    world.send("job-1").await.unwrap();
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::PartiallyFailed);
+    assert_eq!(world.destination.keys(DESTINATION), ["bare"]);
+    assert_eq!(world.destination.open_uploads(DESTINATION), []);
+    let run = world.run().await.unwrap();
+    let failures = view::failures(&world.ledger, JOB, &run, 10).await.unwrap();
+    assert_eq!(failures.len(), 2);
+    for failure in failures {
+        assert_eq!((failure.class, failure.attempts), (FailureClass::NotPreserved, 1), "{}", failure.message);
+        assert!(failure.message.contains("tags") && failure.message.contains("x-amz-tagging"), "{}", failure.message);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_whose_tags_the_source_does_not_give_are_moved_without() {
+    let keys: Vec<String> = (0..20).map(|number| format!("small/{number:02}")).chain(["large".to_owned()]).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    for on_loss in [OnLoss::Count, OnLoss::Fail] {
+        let bucket = BucketSettings { object_lock: true, ..BucketSettings::default() };
+        let mut world = laden(bucket, &keys);
+        world.config.transfer.preserve.on_loss = on_loss;
+        let denied = Fault::Fail(ErrorClass::AccessDenied);
+        world.plan.when(|call| call.operation == Operation::GetTags, denied, u32::MAX);
+        world.send("job-1").await.unwrap();
+        let end = world.work_until_over("job-1").await;
+        let progress = world.progress().await;
+        if on_loss == OnLoss::Fail {
+            assert_eq!((end.result, progress.done, progress.failed), (RunResult::PartiallyFailed, 0, 21));
+        } else {
+            assert_eq!((end.result, progress.done, progress.failed), (RunResult::Complete, 21, 0));
+            assert_eq!(world.losses().await, Losses { lost_tags: 21, ..Losses::default() });
+        }
+    }
 }

@@ -139,12 +139,13 @@ fn complete(activity: Activity, new: &MigrationJobStatus) -> Draft {
 
 /// What could not be taken along, and where it is counted.
 fn left_behind(losses: &NotPreserved) -> String {
-    let &NotPreserved { tags, object_locks, metadata, storage_classes } = losses;
+    let &NotPreserved { tags, object_locks, metadata, storage_classes, encryption } = losses;
     let kinds = [
         ("tags", tags),
         ("object locks", object_locks),
         ("some metadata", metadata),
         ("the storage class", storage_classes),
+        ("the encryption", encryption),
     ];
     let kinds = kinds.into_iter().filter(|(_, number)| *number > 0);
     let word = |number| if number == 1 { "object" } else { "objects" };

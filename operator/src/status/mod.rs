@@ -224,12 +224,13 @@ fn progress_of(numbers: &RunProgress, not_preserved: Option<NotPreserved>, rate:
 
 /// What could not be taken along; none where all was.
 fn not_preserved(losses: &Losses) -> Option<NotPreserved> {
-    let &Losses { lost_tags, lost_locks, lost_metadata, lost_classes } = losses;
+    let &Losses { lost_tags, lost_locks, lost_metadata, lost_classes, lost_encryption } = losses;
     let found = NotPreserved {
         tags: lost_tags,
         object_locks: lost_locks,
         metadata: lost_metadata,
         storage_classes: lost_classes,
+        encryption: lost_encryption,
     };
     (found != NotPreserved::default()).then_some(found)
 }
@@ -259,6 +260,7 @@ fn class(class: FailureClass) -> &'static str {
         FailureClass::AccessDenied => "AccessDenied",
         FailureClass::Archived => "Archived",
         FailureClass::Refused => "Refused",
+        FailureClass::NotPreserved => "NotPreserved",
         FailureClass::NotFound => "NotFound",
         FailureClass::OldVersion => "OldVersion",
         FailureClass::SourceChanging => "SourceChanging",

@@ -87,7 +87,8 @@ fn settings_of_the_transfer_reach_the_programs() {
         spec.transfer.split_threshold = ByteSize::mib(64);
         spec.transfer.mode = ApiMode::Stream;
         spec.transfer.checksum = ChecksumMode::Written;
-        spec.transfer.preserve = ApiPreserve { metadata: false, tags: false, object_lock: true };
+        spec.transfer.preserve =
+            ApiPreserve { metadata: false, tags: false, object_lock: true, on_loss: ApiOnLoss::Fail };
     });
     let encryption = Encryption::DualKms { kms_key_id: Some("alias/copies".into()) };
     let acl = Some("bucket-owner-full-control".into());
@@ -95,7 +96,8 @@ fn settings_of_the_transfer_reach_the_programs() {
     assert_eq!(config.versioning, Versioning { update_version_id: true, ..Versioning::default() });
     assert_eq!((config.transfer.split_threshold, config.transfer.mode), (ByteSize::mib(64), TransferMode::Stream));
     assert!(!config.transfer.compare_checksums);
-    assert_eq!(config.transfer.preserve, Preserve { metadata: false, tags: false, object_lock: true });
+    let expected = Preserve { metadata: false, tags: false, object_lock: true, on_loss: OnLoss::Fail };
+    assert_eq!(config.transfer.preserve, expected);
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(super) async fn object(
         .bucket(request.bucket)
         .key(request.key)
         .copy_source(copy_source(&request.source))
-        .copy_source_if_match(request.source.if_match.quoted())
+        .set_copy_source_if_match(request.source.if_match.condition())
         .metadata_directive(MetadataDirective::Copy)
         .tagging_directive(TaggingDirective::Copy);
     let copy = with_settings!(copy, request.attributes, settings);
@@ -54,7 +54,7 @@ pub(super) async fn part(client: &Client, request: CopyPart<'_>) -> Result<Writt
         .upload_id(request.upload.upload_id)
         .part_number(i32::try_from(request.number).unwrap_or(i32::MAX))
         .copy_source(copy_source(&request.source))
-        .copy_source_if_match(request.source.if_match.quoted())
+        .set_copy_source_if_match(request.source.if_match.condition())
         .copy_source_range(range(request.offset, request.len))
         .customize()
         .config_override(S3Store::within(LONG_REQUEST))

@@ -1,80 +1,99 @@
 //! Objects and what is known of them.
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use aws_sdk_s3::operation::head_object::HeadObjectError;
-use aws_sdk_s3::primitives::{ByteStream as SdkStream, DateTime};
-use aws_sdk_s3::types::{ChecksumMode, ObjectLockLegalHoldStatus, ObjectLockMode};
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
+use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
+use aws_sdk_s3::primitives::ByteStream as SdkStream;
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType, ServerSideEncryption};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use futures::stream;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
 use migration_core::ports::{
-    Attributes, ByteStream, GetRequest, GetResponse, HeadRequest, ObjectHead, ObjectLock, Retention, RetentionMode,
-    Span, Tags,
+    Attributes, ByteStream, Checksum, GetRequest, GetResponse, HeadRequest, ObjectHead, ObjectLock, Retention,
+    RetentionMode, Span,
 };
 
-use super::encoding::{ContentRange, range, version_id};
+use super::encoding::{ContentRange, fits_header, range, version_id};
+use super::headers::{Answered, Kept};
+use super::packing::{Accept, Packing, is_repacked, without_framing};
 use super::written::{etag_is_md5, whole_checksum};
 use crate::error::{Service, causes, invalid_response, service_error};
 
 const GET: &str = "get object";
 const HEAD: &str = "head object";
+const METADATA: &str = "x-amz-meta-";
 
-/// The outputs of GET and HEAD are two types with the same members.
-macro_rules! object_head {
-    ($output:expr, $size:expr, $checksum:expr) => {{
-        let output = $output;
-        ObjectHead {
-            size: $size,
-            etag: output.e_tag().map(ETag::new),
-            etag_is_md5: etag_is_md5(output.server_side_encryption(), output.sse_customer_algorithm()),
-            version_id: version_id(output.version_id()),
-            modified: output.last_modified().and_then(|time| time.to_millis().ok()).unwrap_or_default(),
-            tag_count: count(output.tag_count()),
-            parts: output.parts_count().and_then(|count| u32::try_from(count).ok()),
-            checksum: $checksum,
-            attributes: Attributes {
-                content_type: output.content_type().map(ToOwned::to_owned),
-                content_encoding: output.content_encoding().map(ToOwned::to_owned),
-                content_language: output.content_language().map(ToOwned::to_owned),
-                content_disposition: output.content_disposition().map(ToOwned::to_owned),
-                cache_control: output.cache_control().map(ToOwned::to_owned),
-                expires: output.expires_string().map(ToOwned::to_owned),
-                website_redirect: output.website_redirect_location().map(ToOwned::to_owned),
-                metadata: output.metadata().cloned().unwrap_or_default().into_iter().collect(),
-                missing_metadata: count(output.missing_meta()),
-                storage_class: output.storage_class().map(|class| class.as_str().to_owned()),
-                lock: lock(
-                    output.object_lock_mode(),
-                    output.object_lock_retain_until_date(),
-                    output.object_lock_legal_hold_status(),
-                ),
-            },
-        }
-    }};
+/// What an answer to GET or HEAD says of an object of this size.
+fn object_head(answered: &Answered, size: u64, checksum: Option<Checksum>) -> ObjectHead {
+    let encryption = answered.text("x-amz-server-side-encryption");
+    let customer_key = answered.text("x-amz-server-side-encryption-customer-algorithm");
+    ObjectHead {
+        size,
+        etag: answered.text("etag").map(ETag::new),
+        etag_is_md5: etag_is_md5(encryption.map(ServerSideEncryption::from).as_ref(), customer_key),
+        version_id: version_id(answered.text("x-amz-version-id")),
+        modified: answered.time("last-modified").unwrap_or_default(),
+        tag_count: answered.number("x-amz-tagging-count").unwrap_or_default(),
+        parts: answered.number("x-amz-mp-parts-count"),
+        checksum,
+        encryption: encryption.map(ToOwned::to_owned),
+        attributes: attributes(answered),
+    }
 }
 
-fn count(count: Option<i32>) -> u32 {
-    count.and_then(|count| u32::try_from(count).ok()).unwrap_or_default()
+/// What travels with the object, and how much of it can't be carried: what is not UTF-8 can't be signed, what has control
+/// characters can't be sent, and a lock without a time that can be read binds nobody.
+fn attributes(answered: &Answered) -> Attributes {
+    let mut missing = answered.number("x-amz-missing-meta").unwrap_or_default();
+    let mut carried = |name: &str| match answered.value(name) {
+        Ok(value) if value.as_deref().is_none_or(fits_header) => value,
+        _ => {
+            missing += 1;
+            None
+        }
+    };
+    let mut header = |name: &str| carried(name).filter(|value| !value.is_empty());
+    let mut attributes = Attributes {
+        content_type: header("content-type"),
+        content_encoding: header("content-encoding").and_then(|encoding| without_framing(&encoding)),
+        content_language: header("content-language"),
+        content_disposition: header("content-disposition"),
+        cache_control: header("cache-control"),
+        expires: header("expires"),
+        website_redirect: header("x-amz-website-redirect-location"),
+        ..Attributes::default()
+    };
+    for name in answered.names(METADATA) {
+        if let Some(value) = carried(&format!("{METADATA}{name}")) {
+            attributes.metadata.insert(name.to_owned(), value);
+        }
+    }
+    let (mode, until) = (answered.text("x-amz-object-lock-mode"), "x-amz-object-lock-retain-until-date");
+    attributes.lock = lock(mode, answered.time(until), answered.text("x-amz-object-lock-legal-hold"));
+    missing += u32::from(mode.is_some() && attributes.lock.retention.is_none());
+    attributes.missing_metadata = missing;
+    attributes.storage_class = answered.text("x-amz-storage-class").map(ToOwned::to_owned);
+    attributes
 }
 
 /// A mode that is not known binds everybody: it must not be taken for the weaker one.
-fn lock(
-    mode: Option<&ObjectLockMode>,
-    until: Option<&DateTime>,
-    legal_hold: Option<&ObjectLockLegalHoldStatus>,
-) -> ObjectLock {
+fn lock(mode: Option<&str>, until: Option<i64>, legal_hold: Option<&str>) -> ObjectLock {
     let mode = mode.map(|mode| match mode {
-        ObjectLockMode::Governance => RetentionMode::Governance,
+        "GOVERNANCE" => RetentionMode::Governance,
         _ => RetentionMode::Compliance,
     });
-    let until = until.and_then(|until| until.to_millis().ok());
     ObjectLock {
         retention: mode.zip(until).map(|(mode, until)| Retention { mode, until }),
-        legal_hold: legal_hold == Some(&ObjectLockLegalHoldStatus::On),
+        legal_hold: legal_hold == Some("ON"),
     }
+}
+
+/// The checksum that the service keeps of the whole content.
+fn kept_checksum(answered: &Answered) -> Option<Checksum> {
+    let kind = answered.text("x-amz-checksum-type").map(ChecksumType::from);
+    whole_checksum(answered.text("x-amz-checksum-crc64nvme"), kind.as_ref())
 }
 
 /// Asks for the checksums that the service keeps. The SDK's own member for this makes it compute the checksum of every
@@ -83,26 +102,47 @@ fn ask_for_checksums(request: &mut HttpRequest) {
     request.headers_mut().insert("x-amz-checksum-mode", "ENABLED");
 }
 
-pub(super) async fn get(client: &Client, request: GetRequest<'_>) -> Result<GetResponse, ServiceError> {
+/// A weak ETag is not asked for ([`ETag::condition`]): whoever reads looks at the source again.
+async fn send_get(
+    client: &Client,
+    request: GetRequest<'_>,
+    accept: Accept,
+) -> Result<(Answered, GetObjectOutput), SdkError<GetObjectError, HttpResponse>> {
+    let kept = Kept::default();
     let get = client
         .get_object()
         .bucket(request.bucket)
         .key(request.key)
-        .set_if_match(request.if_match.map(ETag::quoted))
+        .set_if_match(request.if_match.and_then(ETag::condition))
         .set_version_id(request.version_id.map(ToOwned::to_owned));
-    let sent = match request.span {
-        Span::Whole => get.customize().mutate_request(ask_for_checksums).send().await,
-        Span::Range { offset, len } => get.range(range(offset, len)).send().await,
-        Span::Part(number) => get.part_number(i32::try_from(number).unwrap_or(i32::MAX)).send().await,
+    let get = match request.span {
+        Span::Whole => get.customize().mutate_request(ask_for_checksums),
+        Span::Range { offset, len } => get.range(range(offset, len)).customize(),
+        Span::Part(number) => get.part_number(i32::try_from(number).unwrap_or(i32::MAX)).customize(),
     };
-    let output = sent.map_err(|error| service_error(Service::S3, GET, &error))?;
-    let (len, size) = lengths(&output, request.span)?;
+    let output = get.interceptor(kept.clone()).interceptor(accept).send().await?;
+    Ok((kept.take(), output))
+}
+
+pub(super) async fn get(
+    client: &Client,
+    packing: &Packing,
+    request: GetRequest<'_>,
+) -> Result<GetResponse, ServiceError> {
+    let [first, second] = packing.order();
+    let failed = |error: SdkError<_, _>| service_error(Service::S3, GET, &error);
+    let (mut answered, mut output) = send_get(client, request, first).await.map_err(failed)?;
+    if is_repacked(&answered) {
+        (answered, output) = send_get(client, request, second).await.map_err(failed)?;
+        if is_repacked(&answered) {
+            return Err(invalid_response(GET, "the answer has no length, or was packed or unpacked on its way"));
+        }
+        packing.honours(second);
+    }
+    let (len, size) = lengths(&answered, request.span)?;
     // Of spans the service may say the checksum of the span.
-    let checksum = match request.span {
-        Span::Whole => whole_checksum(output.checksum_crc64_nvme(), output.checksum_type()),
-        Span::Range { .. } | Span::Part(_) => None,
-    };
-    let head = object_head!(&output, size, checksum);
+    let checksum = if request.span == Span::Whole { kept_checksum(&answered) } else { None };
+    let head = object_head(&answered, size, checksum);
     Ok(GetResponse { head, len, body: chunks(output.body) })
 }
 
@@ -114,11 +154,11 @@ pub(super) async fn get(client: &Client, request: GetRequest<'_>) -> Result<GetR
 /// | range | the object, if the range covers it | the same start, and not more than was asked for |
 /// | part 1 | the object: it has no parts | starts at 0 |
 /// | part n | error | starts after 0 |
-fn lengths(output: &GetObjectOutput, span: Span) -> Result<(u64, u64), ServiceError> {
-    let len = output.content_length().and_then(|len| u64::try_from(len).ok());
+fn lengths(answered: &Answered, span: Span) -> Result<(u64, u64), ServiceError> {
+    let len = answered.number::<u64>("content-length");
     let len = len.ok_or_else(|| invalid_response(GET, "the answer has no length"))?;
     let another = || invalid_response(GET, "the answer holds another range than the one asked for");
-    let Some(found) = output.content_range() else {
+    let Some(found) = answered.text("content-range") else {
         let whole = match span {
             Span::Whole | Span::Part(1) => true,
             Span::Range { offset, len: wanted } => offset == 0 && wanted >= len,
@@ -150,26 +190,50 @@ fn chunks(body: SdkStream) -> ByteStream {
     }))
 }
 
-pub(super) async fn head(client: &Client, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, ServiceError> {
+async fn send_head(
+    client: &Client,
+    request: HeadRequest<'_>,
+    accept: Accept,
+) -> Result<(Answered, HeadObjectOutput), SdkError<HeadObjectError, HttpResponse>> {
+    let kept = Kept::default();
     let head = client
         .head_object()
         .bucket(request.bucket)
         .key(request.key)
         .set_version_id(request.version_id.map(ToOwned::to_owned))
         .set_checksum_mode(request.checksum.then_some(ChecksumMode::Enabled));
-    let output = match head.send().await {
-        Ok(output) => output,
-        Err(error) => return unanswered_head(client, request, &error).await,
+    let output = head.customize().interceptor(kept.clone()).interceptor(accept).send().await?;
+    Ok((kept.take(), output))
+}
+
+pub(super) async fn head(
+    client: &Client,
+    packing: &Packing,
+    request: HeadRequest<'_>,
+) -> Result<Option<ObjectHead>, ServiceError> {
+    let [first, second] = packing.order();
+    let mut answered = match send_head(client, request, first).await {
+        Ok((answered, _)) => answered,
+        Err(error) => return unanswered_head(client, packing, request, &error).await,
     };
-    let size = output.content_length().and_then(|length| u64::try_from(length).ok());
+    if is_repacked(&answered) {
+        (answered, _) = match send_head(client, request, second).await {
+            Ok(again) => again,
+            Err(error) => return unanswered_head(client, packing, request, &error).await,
+        };
+        if !is_repacked(&answered) {
+            packing.honours(second);
+        }
+    }
+    let size = answered.number::<u64>("content-length");
     let size = size.ok_or_else(|| invalid_response(HEAD, "the answer has no length"))?;
-    let checksum = whole_checksum(output.checksum_crc64_nvme(), output.checksum_type());
-    Ok(Some(object_head!(&output, size, checksum)))
+    Ok(Some(object_head(&answered, size, kept_checksum(&answered))))
 }
 
 /// The answer to HEAD has no body, so that an expired token is a bare 400: a GET of one byte says what it is.
 async fn unanswered_head(
     client: &Client,
+    packing: &Packing,
     request: HeadRequest<'_>,
     error: &SdkError<HeadObjectError, HttpResponse>,
 ) -> Result<Option<ObjectHead>, ServiceError> {
@@ -181,24 +245,9 @@ async fn unanswered_head(
     }
     let HeadRequest { bucket, key, version_id, .. } = request;
     let span = Span::Range { offset: 0, len: 1 };
-    match get(client, GetRequest { bucket, key, span, if_match: None, version_id }).await {
+    match get(client, packing, GetRequest { bucket, key, span, if_match: None, version_id }).await {
         Err(told) if told.class != ErrorClass::Refused => Err(ServiceError { operation: own.operation, ..told }),
         _ => Err(own),
-    }
-}
-
-pub(super) async fn tags(
-    client: &Client,
-    bucket: &str,
-    key: &str,
-    version_id: Option<&str>,
-) -> Result<Tags, ServiceError> {
-    let request = client.get_object_tagging().bucket(bucket).key(key);
-    match request.set_version_id(version_id.map(ToOwned::to_owned)).send().await {
-        Ok(output) => Ok(output.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect()),
-        // Said by some services in place of an empty set.
-        Err(error) if matches!(error.code(), Some("NoSuchTagSet" | "NoSuchTagSetError")) => Ok(Tags::new()),
-        Err(error) => Err(service_error(Service::S3, "get object tags", &error)),
     }
 }
 
@@ -208,20 +257,18 @@ mod tests {
 
     #[test]
     fn locks_need_mode_and_date() {
-        let until = DateTime::from_millis(1_767_225_600_000);
+        let until = Some(1_767_225_600_000);
         let retention = |mode| Some(Retention { mode, until: 1_767_225_600_000 });
-        let unknown = ObjectLockMode::from("NEW");
         for (mode, date, expected) in [
             (None, None, None),
-            (Some(&ObjectLockMode::Governance), Some(&until), retention(RetentionMode::Governance)),
-            (Some(&ObjectLockMode::Compliance), Some(&until), retention(RetentionMode::Compliance)),
-            (Some(&unknown), Some(&until), retention(RetentionMode::Compliance)),
-            (Some(&ObjectLockMode::Compliance), None, None),
-            (None, Some(&until), None),
+            (Some("GOVERNANCE"), until, retention(RetentionMode::Governance)),
+            (Some("COMPLIANCE"), until, retention(RetentionMode::Compliance)),
+            (Some("NEW"), until, retention(RetentionMode::Compliance)),
+            (Some("COMPLIANCE"), None, None),
+            (None, until, None),
         ] {
             assert_eq!(lock(mode, date, None), ObjectLock { retention: expected, legal_hold: false });
         }
-        let hold = |status| lock(None, None, Some(&status)).legal_hold;
-        assert!(hold(ObjectLockLegalHoldStatus::On) && !hold(ObjectLockLegalHoldStatus::Off));
+        assert!(lock(None, None, Some("ON")).legal_hold && !lock(None, None, Some("OFF")).legal_hold);
     }
 }

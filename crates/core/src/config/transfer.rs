@@ -57,7 +57,17 @@ pub enum TransferMode {
     ServerSide,
 }
 
-/// What is taken along with the bytes of an object. What is left behind is counted.
+/// What becomes of an object of which something can't be taken along that is to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnLoss {
+    /// Its bytes are moved, and what is left behind is counted.
+    #[default]
+    Count,
+    /// It fails.
+    Fail,
+}
+
+/// What is taken along with the bytes of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Preserve {
@@ -67,11 +77,13 @@ pub struct Preserve {
     pub tags: bool,
     /// Retention and legal hold; needs buckets with Object Lock.
     pub object_lock: bool,
+    /// What becomes of an object of which something can't be taken along.
+    pub on_loss: OnLoss,
 }
 
 impl Default for Preserve {
     fn default() -> Self {
-        Self { metadata: true, tags: true, object_lock: false }
+        Self { metadata: true, tags: true, object_lock: false, on_loss: OnLoss::Count }
     }
 }
 

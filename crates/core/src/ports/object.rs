@@ -25,6 +25,8 @@ pub struct ObjectHead {
     pub parts: Option<u32>,
     /// The checksum of its whole content, where the service keeps one and was asked for it.
     pub checksum: Option<Checksum>,
+    /// How it is encrypted at rest, as `x-amz-server-side-encryption` names it, where the service says so.
+    pub encryption: Option<String>,
     /// What travels with it.
     pub attributes: Attributes,
 }
@@ -54,7 +56,8 @@ pub struct Attributes {
     pub website_redirect: Option<String>,
     /// `x-amz-meta-*`, without that prefix.
     pub metadata: BTreeMap<String, String>,
-    /// Metadata that the service has and can't give in headers (`x-amz-missing-meta`).
+    /// Headers and metadata that the service has and that can't be carried: what it can't give in headers
+    /// (`x-amz-missing-meta`), and what came in bytes that are no UTF-8, which no request can be signed with.
     pub missing_metadata: u32,
     /// Storage class; none means STANDARD.
     pub storage_class: Option<String>,

@@ -15,6 +15,8 @@ pub enum Operation {
     HeadObject,
     /// `ObjectStore::tags`.
     GetTags,
+    /// `ObjectStore::put_tags`.
+    PutTags,
     /// `ObjectStore::put`.
     PutObject,
     /// `ObjectStore::copy`.
@@ -62,6 +64,7 @@ impl Operation {
             Self::GetObject => "get object",
             Self::HeadObject => "head object",
             Self::GetTags => "get object tags",
+            Self::PutTags => "put object tags",
             Self::PutObject => "put object",
             Self::CopyObject => "copy object",
             Self::DeleteObject => "delete object",

@@ -39,6 +39,9 @@ pub trait ObjectStore: Send + Sync + 'static {
         version_id: Option<&str>,
     ) -> impl Future<Output = Result<Tags, ServiceError>> + Send;
 
+    /// Gives an object these tags, in place of those that it has.
+    fn put_tags(&self, request: PutTags<'_>) -> impl Future<Output = Result<(), ServiceError>> + Send;
+
     /// Writes a whole object.
     fn put(&self, request: PutRequest<'_>) -> impl Future<Output = Result<Written, ServiceError>> + Send;
 
@@ -178,6 +181,20 @@ impl<'a> HeadRequest<'a> {
     pub const fn new(bucket: &'a str, key: &'a str) -> Self {
         Self { bucket, key, version_id: None, checksum: false }
     }
+}
+
+/// Tags to give to an object. No condition can be asked: who writes a version of its own names it.
+/// Source: `PutObjectTagging` in the S3 API reference.
+#[derive(Clone, Copy, Debug)]
+pub struct PutTags<'a> {
+    /// The bucket.
+    pub bucket: &'a str,
+    /// The key.
+    pub key: &'a str,
+    /// Only this version.
+    pub version_id: Option<&'a str>,
+    /// The tags; at least one.
+    pub tags: &'a Tags,
 }
 
 /// What the destination must have for a write to happen.

@@ -89,11 +89,11 @@ impl Counters {
         fields.map(|(name, n)| (name.to_owned(), i64::try_from(n).unwrap_or(i64::MAX))).collect()
     }
 
-    fn fields(mut self) -> [(&'static str, u64); 12] {
+    fn fields(mut self) -> [(&'static str, u64); 13] {
         self.fields_mut().map(|(name, n)| (name, *n))
     }
 
-    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 12] {
+    fn fields_mut(&mut self) -> [(&'static str, &mut u64); 13] {
         [
             ("batches", &mut self.batches),
             ("remainders", &mut self.remainders),
@@ -107,6 +107,7 @@ impl Counters {
             ("lostLocks", &mut self.counts.losses.lost_locks),
             ("lostMetadata", &mut self.counts.losses.lost_metadata),
             ("lostClasses", &mut self.counts.losses.lost_classes),
+            ("lostEncryption", &mut self.counts.losses.lost_encryption),
         ]
     }
 }
@@ -211,7 +212,7 @@ mod tests {
                 gone_bytes: 3,
                 failed: 4,
                 failed_bytes: 5,
-                losses: Losses { lost_tags: 1, lost_locks: 2, lost_metadata: 3, lost_classes: 4 },
+                losses: Losses { lost_tags: 1, lost_locks: 2, lost_metadata: 3, lost_classes: 4, lost_encryption: 5 },
             },
             remainder: vec![7],
             piece: None,
@@ -222,7 +223,7 @@ mod tests {
         two.subtract(&one);
         assert_eq!(two, one);
         let json = serde_json::to_value(one).unwrap();
-        assert_eq!(one.deltas().len(), 12);
+        assert_eq!(one.deltas().len(), 13);
         for (name, n) in one.deltas() {
             assert_eq!(json[&name], n, "{name}");
         }

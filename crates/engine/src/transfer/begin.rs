@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use migration_core::error::ErrorClass;
+use migration_core::fidelity::Carried;
 use migration_core::outcome::{Failure, FailureClass, Losses};
 use migration_core::part::{PartLayout, PartSize};
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{Attributes, CreateUpload, Ledger, ObjectStore, Operation, Queue, Span, Tags};
+use migration_core::ports::{CreateUpload, Ledger, ObjectStore, Operation, Queue, Span};
 use migration_core::records::{self, BucketRecord, SourceIdentity, Support, UploadRecord};
 
 use super::fetch::Opened;
@@ -37,19 +38,19 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         unfinished: Option<&UploadRecord>,
     ) -> Result<Option<Begun>, Halt> {
         let (layout, first) = self.first_part(source, wanted).await?;
-        let (luggage, tags) = self.luggage(&first.head).await?;
+        let mut carried = self.luggage(&first.head).await?;
         let known = self.process.bucket(&self.pair.destination_bucket).await?;
         let mut record = UploadRecord {
             revision: revision + 1,
             checksum: known.checksums != Support::No,
-            losses: luggage.losses,
+            losses: carried.losses,
             ..self.announcement(source, layout, unfinished)
         };
         if !is_planted(Defect::NoIntent) && self.record(&record, revision).await? == WriteOutcome::Lost {
             return Ok(None);
         }
         let announced = record.clone();
-        let created = match self.create(&mut record, &luggage.attributes, &tags, known).await {
+        let created = match self.create(&mut record, &mut carried, known).await {
             Ok(created) => created,
             Err(halt) => {
                 // Nobody needs to wait for it. Where this is not written, they do.
@@ -157,45 +158,37 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         if same { Ok((layout, opened)) } else { Err(Halt::SourceChanged) }
     }
 
-    /// Creates the upload: with a checksum named unless the service is known to refuse that, in the source's storage
-    /// class unless the service does not have it.
+    /// Creates the upload: with a checksum named unless the service is known to refuse that, and with what the service
+    /// takes of what travels with the object.
     async fn create(
         &self,
         record: &mut UploadRecord,
-        attributes: &Attributes,
-        tags: &Tags,
+        carried: &mut Carried,
         known: BucketRecord,
     ) -> Result<Created, Halt> {
-        let mut attributes = attributes.clone();
         let mut tries = 0;
         loop {
-            let halt = match self.create_once(record.checksum, &attributes, tags, &mut tries).await {
+            let halt = match self.create_once(record.checksum, carried, &mut tries).await {
                 Ok(id) => return Ok(Created { id, tries }),
                 Err(halt) => halt,
             };
             let refused = matches!(&halt, Halt::Service(error) if error.class == ErrorClass::Refused);
-            if self.lacks_class(&halt, &attributes) {
-                attributes.storage_class = None;
-                record.losses.lost_classes = 1;
-            } else if refused && record.checksum && known.checksums == Support::Unknown {
-                record.checksum = false;
-                let found = BucketRecord { checksums: Support::No, ..BucketRecord::default() };
-                self.process.learn(&self.pair.destination_bucket, found).await?;
-            } else {
-                return Err(halt);
+            match self.leave_behind(carried, halt) {
+                Ok(()) => record.losses = carried.losses,
+                Err(Halt::Service(_)) if refused && record.checksum && known.checksums == Support::Unknown => {
+                    record.checksum = false;
+                    let found = BucketRecord { checksums: Support::No, ..BucketRecord::default() };
+                    self.process.learn(&self.pair.destination_bucket, found).await?;
+                }
+                Err(halt) => return Err(halt),
             }
         }
     }
 
-    pub(super) async fn create_once(
-        &self,
-        checksum: bool,
-        attributes: &Attributes,
-        tags: &Tags,
-        tries: &mut u32,
-    ) -> Result<String, Halt> {
+    pub(super) async fn create_once(&self, checksum: bool, carried: &Carried, tries: &mut u32) -> Result<String, Halt> {
         let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
         let store = &self.process.ports.destination;
+        let Carried { attributes, tags, .. } = carried;
         let request = CreateUpload { bucket, key, attributes, tags, checksum };
         let create = || {
             *tries += 1;

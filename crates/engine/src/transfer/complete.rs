@@ -71,6 +71,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             }
         };
         let expected = Expected { etag: expected_etag(&parts), checksum: expected_checksum(upload, &parts) };
+        self.look_after_weak_read(Some(&source.etag), upload.layout.size).await?;
         self.compare_with_source(upload, source, &expected).await?;
         if let Some(record) = &upload.contested {
             uploads::abort_unrecorded(self.process, record, &upload.id).await?;

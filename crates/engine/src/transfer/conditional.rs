@@ -8,7 +8,7 @@ use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Ledger, ObjectStore, Operation, Queue, WriteCondition, Written};
 use migration_core::records::{BucketRecord, Support};
 
-use super::passes::condition_holds;
+use super::passes::{asks_weakly, condition_holds};
 use super::{Halt, Transfer, halt_of};
 use crate::Interruption;
 use crate::gate::Access;
@@ -34,6 +34,13 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     {
         let bucket = &self.pair.destination_bucket;
         if is_planted(Defect::UnconditionalWrite) {
+            return self.write_with(operation, WriteCondition::Any, meant, &request).await;
+        }
+        if asks_weakly(condition) {
+            // The passes look once more after it.
+            if !condition_holds(condition, self.look_at_destination().await?.as_ref()) {
+                return Err(Halt::DestinationChanged(meant.cloned()));
+            }
             return self.write_with(operation, WriteCondition::Any, meant, &request).await;
         }
         let known = self.process.bucket(bucket).await?.conditional_writes;

@@ -25,25 +25,21 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     ) -> Result<(Delivery, ETag), Halt> {
         let source = self.identity(wanted).await?;
         let head = self.head_of(&source, wanted).await?;
-        let (luggage, _) = self.luggage(&head).await?;
-        let mut losses = luggage.losses;
-        let mut attributes = luggage.attributes;
+        let mut carried = self.luggage(&head).await?;
         let store = &self.process.ports.destination;
         let written = loop {
             let copy = |condition: WriteCondition| {
-                let (attributes, source) = (&attributes, self.copy_source(&source));
+                let (attributes, source) = (&carried.attributes, self.copy_source(&source));
                 let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
                 async move { store.copy(CopyRequest { source, bucket, key, attributes, condition: &condition }).await }
             };
             match self.write(Operation::CopyObject, condition, None, copy).await {
-                Err(halt) if self.lacks_class(&halt, &attributes) => {
-                    attributes.storage_class = None;
-                    losses.lost_classes = 1;
-                }
                 // A copy is refused for either side's condition: the passes look at both.
-                other => break other?,
+                Err(halt) => self.leave_behind(&mut carried, halt)?,
+                Ok(written) => break written,
             }
         };
+        let losses = carried.losses;
         self.process.activity.moved(wanted.size);
         let source = Fingerprint { etag: head.etag, checksum: head.checksum };
         let destination = Fingerprint { etag: None, checksum: written.checksum };

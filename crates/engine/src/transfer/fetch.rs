@@ -4,10 +4,8 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
-use migration_core::fidelity::{Luggage, luggage};
-use migration_core::outcome::Failure;
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{ByteStream, GetRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span, Tags};
+use migration_core::ports::{ByteStream, GetRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span};
 
 use super::{Halt, Transfer, Wanted, halt_of};
 use crate::budget::Reservation;
@@ -87,7 +85,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             bucket: &self.pair.source_bucket,
             key: self.key,
             span: want.span,
-            if_match: want.etag,
+            // No condition holds with a weak one: who reads looks at the source afterwards.
+            if_match: want.etag.filter(|etag| !etag.is_weak()),
             version_id: want.version_id,
         }
     }
@@ -112,29 +111,6 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             return Err(unexpected(format!("{} of {expected} bytes arrived", bytes.len())));
         }
         Ok((response.head, bytes.freeze()))
-    }
-
-    /// What travels with the object; its tags are asked for only where it has some.
-    pub(super) async fn luggage(&self, head: &ObjectHead) -> Result<(Luggage, Tags), Halt> {
-        let luggage = luggage(head, self.process.config.transfer.preserve);
-        if !luggage.tags {
-            return Ok((luggage, Tags::new()));
-        }
-        let bucket = &self.pair.source_bucket;
-        let store = &self.process.ports.source;
-        let version = head.version_id.as_deref();
-        let access = Access::object(Operation::GetTags, bucket, self.key);
-        let tags = self.process.source(access, || store.tags(bucket, self.key, version)).await;
-        let tags = tags.map_err(|error| match Halt::from(error) {
-            Halt::Service(error) if error.class == ErrorClass::AccessDenied => Halt::Failed(Failure {
-                message: format!(
-                    "{error}; allow s3:GetObjectTagging and s3:GetObjectVersionTagging at the source, or set transfer.preserve.tags: false"
-                ),
-                ..Failure::of(&error)
-            }),
-            other => other,
-        })?;
-        Ok((luggage, tags))
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
+use migration_core::fidelity::Carried;
 use migration_core::message::Entry;
 use migration_core::outcome::EntryOutcome;
-use migration_core::ports::{Attributes, Ledger, ObjectStore, Queue, Tags};
+use migration_core::ports::{Ledger, ObjectStore, Queue};
 use migration_core::records::UploadRecord;
 use tracing::{info, warn};
 
@@ -62,7 +63,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// Aborts what came of an announcement. Whose uploads are ours is told by one of our own.
     async fn abort_announced(&self, record: &UploadRecord) -> Result<(), Halt> {
-        let own = self.create_once(false, &Attributes::default(), &Tags::new(), &mut 0).await?;
+        let own = self.create_once(false, &Carried::default(), &mut 0).await?;
         uploads::abort_unrecorded(self.process, record, &own).await?;
         Ok(abort(self.process, self.upload_ref(&own)).await?)
     }

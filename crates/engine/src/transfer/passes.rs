@@ -107,7 +107,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             Way::CopyWhole => self.copy_whole(wanted, condition).await?,
             Way::CopyParts => self.copy_parts(wanted, condition).await?,
         };
-        self.look_again(wanted, &etag, way == Way::CopyWhole).await?;
+        let unasked = way == Way::CopyWhole || asks_weakly(condition);
+        self.look_again(wanted, &etag, unasked).await?;
         delivery.copied = true;
         if delivery.source.etag.is_none() {
             delivery.source.etag.clone_from(&wanted.etag);
@@ -118,10 +119,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// Looks at both sides after a write: at the source where versions are checked again, and at both where the
     /// destination's service keeps no conditions, so that a slow worker finds out that it put an old content over a newer
-    /// one. Services that keep conditions of other writes may ignore those of a copy.
-    async fn look_again(&self, wanted: &Wanted, written: &ETag, copied: bool) -> Result<(), Halt> {
+    /// one. Services that keep conditions of other writes may ignore those of a copy, and weak ETags can't be asked for:
+    /// `unasked`.
+    async fn look_again(&self, wanted: &Wanted, written: &ETag, unasked: bool) -> Result<(), Halt> {
         let bucket = self.process.bucket(&self.pair.destination_bucket).await?;
-        let unconditional = copied || bucket.conditional_writes == Support::No;
+        let unconditional = unasked || bucket.conditional_writes == Support::No;
         let versions = self.process.config.versioning.update_version_id && !is_planted(Defect::VersionNotCheckedAgain);
         if !unconditional && !versions {
             return Ok(());
@@ -139,6 +141,15 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             }
         }
         Ok(())
+    }
+
+    /// Looks at the source after it was read without a condition, since its ETag is a weak one: what was read is the
+    /// content that is wanted where that is still there. Before anything becomes visible at the destination.
+    pub(super) async fn look_after_weak_read(&self, etag: Option<&ETag>, size: u64) -> Result<(), Halt> {
+        let Some(etag) = etag.filter(|etag| etag.is_weak()) else { return Ok(()) };
+        let now = self.look_at_source(false).await?.ok_or(Halt::Gone)?;
+        let same = now.etag.as_ref() == Some(etag) && now.size == size;
+        if same { Ok(()) } else { Err(Halt::SourceChanged) }
     }
 
     fn way(&self, wanted: &Wanted) -> Way {
@@ -219,6 +230,11 @@ fn condition_of(found: Option<&ObjectHead>) -> WriteCondition {
         Some(Some(etag)) => WriteCondition::Matches(etag),
         Some(None) => WriteCondition::Any,
     }
+}
+
+/// Whether a write asks for a content by a weak ETag, which no service can be asked for.
+pub(super) fn asks_weakly(condition: &WriteCondition) -> bool {
+    matches!(condition, WriteCondition::Matches(etag) if etag.is_weak())
 }
 
 /// Whether the destination is as a write wants it.

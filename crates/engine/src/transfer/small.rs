@@ -1,19 +1,16 @@
 //! An object that is moved whole: one GET, one PUT, held in memory between them, so that a bad body never becomes
 //! visible at the destination.
 
-use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
+use migration_core::fidelity::Carried;
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::ports::{
-    Attributes, Checksum, Ledger, ObjectStore, Operation, PutRequest, Queue, Span, Tags, WriteCondition, Written,
+    Checksum, Ledger, ObjectStore, Operation, PutRequest, Queue, Span, WriteCondition, Written,
 };
 use migration_core::verify::{self, Proof};
 
 use super::fetch::Fetched;
 use super::{Halt, Transfer, Wanted};
-
-/// The code of a service that does not have a storage class.
-const NO_SUCH_CLASS: &str = "InvalidStorageClass";
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Moves the object; gives what came of it and its ETag at the destination.
@@ -27,17 +24,15 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         {
             return Err(Halt::Damaged("the source's checksum is not that of the bytes that arrived".to_owned()));
         }
-        let (luggage, tags) = self.luggage(&fetched.head).await?;
-        let mut losses = luggage.losses;
-        let mut attributes = luggage.attributes;
-        let written = match self.put(&fetched, &attributes, &tags, condition).await {
-            Err(halt) if self.lacks_class(&halt, &attributes) => {
-                attributes.storage_class = None;
-                losses.lost_classes = 1;
-                self.put(&fetched, &attributes, &tags, condition).await?
+        self.look_after_weak_read(wanted.etag.as_ref(), wanted.size).await?;
+        let mut carried = self.luggage(&fetched.head).await?;
+        let written = loop {
+            match self.put(&fetched, &carried, condition).await {
+                Ok(written) => break written,
+                Err(halt) => self.leave_behind(&mut carried, halt)?,
             }
-            other => other?,
         };
+        let losses = carried.losses;
         // Content-MD5 went with it: without any proof of its own the service has still refused other bytes.
         if verify::written(&written, &fetched.digests.md5, Checksum(fetched.digests.crc64)) == Proof::Other {
             return Err(Halt::Damaged(format!(
@@ -55,13 +50,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         Ok((delivery, written.etag))
     }
 
-    async fn put(
-        &self,
-        fetched: &Fetched,
-        attributes: &Attributes,
-        tags: &Tags,
-        condition: &WriteCondition,
-    ) -> Result<Written, Halt> {
+    async fn put(&self, fetched: &Fetched, carried: &Carried, condition: &WriteCondition) -> Result<Written, Halt> {
         let meant = ETag::of_content(&fetched.digests.md5);
         let store = &self.process.ports.destination;
         self.write(Operation::PutObject, condition, Some(&meant), |condition| async move {
@@ -71,18 +60,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                     key: &self.destination_key,
                     body: fetched.bytes.clone(),
                     md5: fetched.digests.md5,
-                    attributes,
-                    tags,
+                    attributes: &carried.attributes,
+                    tags: &carried.tags,
                     condition: &condition,
                 })
                 .await
         })
         .await
-    }
-
-    /// Whether the destination does not have the storage class that the object would keep.
-    pub(super) fn lacks_class(&self, halt: &Halt, attributes: &Attributes) -> bool {
-        let own = attributes.storage_class.is_some() && self.process.config.write.storage_class.is_none();
-        own && matches!(halt, Halt::Service(error) if error.class == ErrorClass::Refused && error.code == NO_SUCH_CLASS)
     }
 }

@@ -5,8 +5,8 @@ use futures::StreamExt;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::{
     Body, ByteStream, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse,
-    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, Tags,
-    UploadRef, Written,
+    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
+    Tags, UploadRef, Written,
 };
 
 use super::Faulty;
@@ -86,6 +86,11 @@ impl<T: ObjectStore> ObjectStore for Faulty<T> {
     async fn tags(&self, bucket: &str, key: &str, version_id: Option<&str>) -> Result<Tags, ServiceError> {
         let request = || self.inner.tags(bucket, key, version_id);
         self.call(Operation::GetTags, &subject(bucket, key), request).await
+    }
+
+    async fn put_tags(&self, request: PutTags<'_>) -> Result<(), ServiceError> {
+        let subject = subject(request.bucket, request.key);
+        self.call(Operation::PutTags, &subject, || self.inner.put_tags(request)).await
     }
 
     async fn put(&self, request: PutRequest<'_>) -> Result<Written, ServiceError> {

@@ -3,8 +3,8 @@
 use migration_core::error::ServiceError;
 use migration_core::ports::{
     CompleteUpload, CopyPart, CopyRequest, CopySource, CreateUpload, DeleteRequest, GetRequest, GetResponse,
-    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, Span,
-    Tags, UploadRef, WriteCondition, Written,
+    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
+    Span, Tags, UploadRef, WriteCondition, Written,
 };
 use migration_core::resume::ListedPart;
 
@@ -129,6 +129,14 @@ impl<T: ObjectStore + Clone> ObjectStore for Lying<T> {
         drawn.before(TAGS)?;
         let tags = self.inner.tags(bucket, key, version_id).await?;
         drawn.after(TAGS, tags)
+    }
+
+    async fn put_tags(&self, request: PutTags<'_>) -> Result<(), ServiceError> {
+        const TAGS: Operation = Operation::PutTags;
+        let drawn = self.draw(TAGS, request.key, Asked::default());
+        drawn.before(TAGS)?;
+        self.inner.put_tags(request).await?;
+        drawn.after(TAGS, ())
     }
 
     async fn put(&self, request: PutRequest<'_>) -> Result<Written, ServiceError> {

@@ -37,7 +37,8 @@ impl ShownTags {
             ETagStyle::Missing => return tag.clone(),
         };
         let shown = ETag::new(&shown);
-        if shown != *tag {
+        // To the letter: equal tags may be written in two ways.
+        if shown.as_str() != tag.as_str() {
             self.hidden.insert(text.to_owned());
             self.real.insert(shown.as_str().to_owned(), tag.clone());
         }

@@ -63,9 +63,8 @@ pub(super) fn check_new(
     if key.len() > MAX_KEY {
         return refuse("KeyTooLongError", "your key is too long");
     }
-    if tags.len() > MAX_TAGS {
-        return refuse("BadRequest", "object tags cannot be greater than 10");
-    }
+    check_known(operation, attributes, tags, bucket)?;
+    check_tags(operation, tags)?;
     if attributes.metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_METADATA {
         return refuse("MetadataTooLarge", "your metadata headers exceed the maximum allowed metadata size");
     }
@@ -74,6 +73,35 @@ pub(super) fn check_new(
         return refuse("InvalidStorageClass", "the storage class you specified is not valid");
     }
     check_lock(operation, attributes, bucket, now)
+}
+
+/// Refuses headers that the bucket's service does not know, naming the first.
+fn check_known(
+    operation: Operation,
+    attributes: &Attributes,
+    tags: &Tags,
+    bucket: &BucketSettings,
+) -> Result<(), ServiceError> {
+    let metadata = attributes.metadata.keys().next();
+    let sent = [
+        (!tags.is_empty()).then(|| "x-amz-tagging".to_owned()),
+        attributes.storage_class.as_ref().map(|_| "x-amz-storage-class".to_owned()),
+        metadata.map(|name| format!("x-amz-meta-{name}")),
+        (!attributes.lock.is_none()).then(|| "x-amz-object-lock-legal-hold".to_owned()),
+    ];
+    let unknown = |header: &String| bucket.unknown_headers.iter().any(|known| header.starts_with(known));
+    match sent.into_iter().flatten().find(unknown) {
+        None => Ok(()),
+        Some(header) => Err(refused(operation, "NotImplemented", &format!("header {header} is not implemented"))),
+    }
+}
+
+/// Checks tags given to an object.
+pub(super) fn check_tags(operation: Operation, tags: &Tags) -> Result<(), ServiceError> {
+    if tags.len() > MAX_TAGS {
+        return Err(refused(operation, "BadRequest", "object tags cannot be greater than 10"));
+    }
+    Ok(())
 }
 
 /// Source: "Locking objects with Object Lock" in the S3 user guide.

@@ -106,6 +106,7 @@ impl StoredObject {
             tag_count: u32::try_from(self.tags.len()).unwrap_or(u32::MAX),
             parts: None,
             checksum: None,
+            encryption: None,
             attributes: self.attributes.clone(),
         }
     }

@@ -3,8 +3,8 @@
 use migration_core::error::ServiceError;
 use migration_core::ports::{
     Clock, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse, HeadRequest,
-    ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, Tags, UploadRef,
-    Written,
+    ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags, Tags,
+    UploadRef, Written,
 };
 
 use super::MemoryStore;
@@ -68,6 +68,10 @@ impl ObjectStore for MemoryStore {
 
     async fn tags(&self, bucket: &str, key: &str, version_id: Option<&str>) -> Result<Tags, ServiceError> {
         self.on_bucket(Operation::GetTags, bucket, |b| b.tags(key, version_id)).await
+    }
+
+    async fn put_tags(&self, request: PutTags<'_>) -> Result<(), ServiceError> {
+        self.on_bucket(Operation::PutTags, request.bucket, |b| b.put_tags(request)).await
     }
 
     async fn put(&self, request: PutRequest<'_>) -> Result<Written, ServiceError> {

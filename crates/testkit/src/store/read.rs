@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use migration_core::error::{ErrorClass, ServiceError};
-use migration_core::ports::{ByteStream, GetRequest, ObjectHead, Span, Tags};
+use migration_core::ports::{ByteStream, GetRequest, ObjectHead, PutTags, Span, Tags};
 
-use super::checks::{check_readable, error, refused};
+use super::checks::{check_readable, check_tags, error, refused};
 use super::object::StoredObject;
 use super::state::Bucket;
 use super::traffic::Ticket;
@@ -56,6 +56,22 @@ impl Bucket {
 
     pub(super) fn tags(&self, key: &str, version_id: Option<&str>) -> Result<Tags, ServiceError> {
         self.find(Operation::GetTags, key, version_id).map(|object| object.tags.clone())
+    }
+
+    /// Gives an object other tags; its time of modification stays.
+    pub(super) fn put_tags(&mut self, request: PutTags<'_>) -> Result<(), ServiceError> {
+        const PUT: Operation = Operation::PutTags;
+        check_tags(PUT, request.tags)?;
+        self.find(PUT, request.key, request.version_id)?;
+        let versions = self.objects.get_mut(request.key);
+        let object = versions.and_then(|versions| match request.version_id {
+            Some(id) => versions.find_mut(id),
+            None => versions.current_mut(),
+        });
+        if let Some(object) = object {
+            object.tags.clone_from(request.tags);
+        }
+        Ok(())
     }
 }
 

@@ -91,12 +91,20 @@ pub struct BucketSettings {
     pub object_lock: bool,
     /// The storage classes that it knows besides STANDARD; none means those of S3.
     pub storage_classes: Option<&'static [&'static str]>,
+    /// Headers that it refuses as not implemented, by name: those of tags, class, metadata (`x-amz-meta`) and lock.
+    pub unknown_headers: &'static [&'static str],
 }
 
 impl BucketSettings {
     /// A bucket that keeps versions.
     pub const fn versioned() -> Self {
-        Self { versioning: Versioning::Enabled, opaque_etags: false, object_lock: false, storage_classes: None }
+        Self {
+            versioning: Versioning::Enabled,
+            opaque_etags: false,
+            object_lock: false,
+            storage_classes: None,
+            unknown_headers: &[],
+        }
     }
 }
 

@@ -35,6 +35,12 @@ impl Versions {
         self.0.iter().find(|version| version.id.as_deref().unwrap_or(NULL) == id)
     }
 
+    /// The object of a version by its id, to be changed.
+    pub(super) fn find_mut(&mut self, id: &str) -> Option<&mut StoredObject> {
+        let version = self.0.iter_mut().find(|version| version.id.as_deref().unwrap_or(NULL) == id);
+        version.and_then(|version| version.object.as_mut())
+    }
+
     /// All of them, the newest first.
     pub(super) fn newest_first(&self) -> impl Iterator<Item = &Version> {
         self.0.iter().rev()

@@ -3,7 +3,8 @@
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::{
     CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse, HeadRequest, ListPage,
-    ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, Tags, UploadRef, Written,
+    ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags, Tags, UploadRef,
+    Written,
 };
 
 use super::SyntheticStore;
@@ -33,6 +34,10 @@ impl ObjectStore for SyntheticStore {
 
     async fn tags(&self, _: &str, _: &str, _: Option<&str>) -> Result<Tags, ServiceError> {
         refused(Operation::GetTags)
+    }
+
+    async fn put_tags(&self, _: PutTags<'_>) -> Result<(), ServiceError> {
+        refused(Operation::PutTags)
     }
 
     async fn put(&self, _: PutRequest<'_>) -> Result<Written, ServiceError> {

@@ -73,6 +73,7 @@ pub async fn store_suite<S: ObjectStore>(
             objects::a_put_can_ask_for_one_content,
             objects::attributes_travel_along,
             objects::tags_travel_along,
+            objects::tags_are_given_afterwards,
             objects::a_body_with_another_md5_is_refused,
             objects::an_unknown_storage_class_is_refused,
             objects::a_lock_needs_a_bucket_that_takes_it,

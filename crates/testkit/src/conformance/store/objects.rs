@@ -6,8 +6,8 @@ use bytes::Bytes;
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::ports::{
-    Attributes, CopyRequest, CopySource, GetRequest, HeadRequest, ObjectLock, ObjectStore, PutRequest, Span, Tags,
-    WriteCondition,
+    Attributes, CopyRequest, CopySource, GetRequest, HeadRequest, ObjectLock, ObjectStore, PutRequest, PutTags, Span,
+    Tags, WriteCondition,
 };
 
 use super::{StoreUnderTest, content, md5, read};
@@ -190,6 +190,24 @@ pub(super) async fn tags_travel_along<S: ObjectStore>(t: &StoreUnderTest<S>) -> 
     expected.sort();
     found.sort();
     ensure_eq!(found, expected, "tags");
+    Ok(())
+}
+
+pub(super) async fn tags_are_given_afterwards<S: ObjectStore>(t: &StoreUnderTest<S>) -> CaseResult {
+    let before = vec![("old".to_owned(), "1".to_owned())];
+    t.put_with("k", "x", &Attributes::default(), &before, &WriteCondition::Any).await?;
+    let etag = t.head("k").await?.and_then(|head| head.etag);
+    let mut expected = odd_tags();
+    t.store.put_tags(PutTags { bucket: &t.bucket, key: "k", version_id: None, tags: &expected }).await?;
+    let head = t.head("k").await?;
+    ensure_eq!(head.as_ref().map(|head| head.tag_count), Some(5), "number of tags given afterwards");
+    ensure_eq!(head.and_then(|head| head.etag), etag, "ETag after it");
+    let mut found = t.store.tags(&t.bucket, "k", None).await?;
+    expected.sort();
+    found.sort();
+    ensure_eq!(found, expected, "tags given afterwards, in place of those before");
+    let gone = PutTags { bucket: &t.bucket, key: "gone", version_id: None, tags: &expected };
+    ensure_class!(t.store.put_tags(gone).await, ErrorClass::NoSuchKey, "tags for nothing");
     Ok(())
 }
 

@@ -1,0 +1,80 @@
+//! What travels with an object: read at the source, and left behind where the destination does not take it.
+
+use migration_core::config::OnLoss;
+use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::fidelity::{Carried, luggage, reduce};
+use migration_core::outcome::{Failure, FailureClass, Losses};
+use migration_core::ports::{Ledger, ObjectHead, ObjectStore, Operation, Queue, Tags};
+use tracing::info;
+
+use super::{Halt, Transfer};
+use crate::gate::Access;
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+    /// What travels with the object; its tags are asked for only where it has some. Tags that the source does not give are
+    /// left behind: its bytes can be moved all the same.
+    pub(super) async fn luggage(&self, head: &ObjectHead) -> Result<Carried, Halt> {
+        let config = &self.process.config;
+        let taken = luggage(head, config.transfer.preserve);
+        self.accept_loss(&taken.unmet, || "they can't be sent as they came from the source".to_owned())?;
+        let mut carried = Carried {
+            attributes: taken.attributes,
+            tags: Tags::new(),
+            own_class: config.write.storage_class.is_none(),
+            losses: taken.losses,
+        };
+        if taken.tags {
+            match self.read_tags(head.version_id.as_deref()).await? {
+                Ok(tags) => carried.tags = tags,
+                Err(error) => {
+                    carried.losses.lost_tags = 1;
+                    let why = "allow s3:GetObjectTagging and s3:GetObjectVersionTagging at the source";
+                    self.accept_loss(&Losses { lost_tags: 1, ..Losses::default() }, || format!("{error}; {why}"))?;
+                    info!(key = self.key, %error, "its tags are left behind");
+                }
+            }
+        }
+        Ok(carried)
+    }
+
+    /// The object's tags, or why the service does not give them. A denial is an answer here: it says nothing of the side,
+    /// whose objects can be read.
+    async fn read_tags(&self, version: Option<&str>) -> Result<Result<Tags, ServiceError>, Halt> {
+        let bucket = &self.pair.source_bucket;
+        let store = &self.process.ports.source;
+        let read = || async {
+            match store.tags(bucket, self.key, version).await {
+                Err(error) if matches!(error.class, ErrorClass::AccessDenied | ErrorClass::Refused) => Ok(Err(error)),
+                other => other.map(Ok),
+            }
+        };
+        Ok(self.process.source(Access::object(Operation::GetTags, bucket, self.key), read).await?)
+    }
+
+    /// Leaves behind what the destination said that it does not take. An error where it said nothing of the kind, or where
+    /// the job wants such objects to fail.
+    pub(super) fn leave_behind(&self, carried: &mut Carried, halt: Halt) -> Result<(), Halt> {
+        let Halt::Service(error) = &halt else { return Err(halt) };
+        let before = carried.losses;
+        if !reduce(carried, error) {
+            return Err(halt);
+        }
+        let mut lost = carried.losses;
+        lost.subtract(&before);
+        info!(key = self.key, %error, what = lost.kinds(), "left behind");
+        self.accept_loss(&lost, || error.to_string())
+    }
+
+    /// Says whether the job can do with a loss.
+    pub(super) fn accept_loss(&self, lost: &Losses, why: impl FnOnce() -> String) -> Result<(), Halt> {
+        if lost.is_none() || self.process.config.transfer.preserve.on_loss == OnLoss::Count {
+            return Ok(());
+        }
+        let message = format!(
+            "failed to take along {}: {}; or set transfer.preserve.onLoss: Count to move the bytes without",
+            lost.kinds(),
+            why()
+        );
+        Err(Halt::Failed(Failure::new(FailureClass::NotPreserved, message)))
+    }
+}
