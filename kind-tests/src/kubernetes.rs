@@ -30,6 +30,11 @@ impl Cluster {
         Ok(Self { client })
     }
 
+    /// The cluster of a client.
+    pub fn of(client: Client) -> Self {
+        Self { client }
+    }
+
     /// The client, for what has no method here.
     pub fn client(&self) -> Client {
         self.client.clone()
@@ -52,12 +57,20 @@ impl Cluster {
     }
 
     async fn patch(&self, namespace: &str, document: &Value, parameters: &PatchParams) -> anyhow::Result<()> {
+        self.api_of(namespace, document)?.patch(name_of(document)?, parameters, &Patch::Apply(document)).await?;
+        Ok(())
+    }
+
+    /// The objects of a document's kind.
+    pub fn api_of(&self, namespace: &str, document: &Value) -> anyhow::Result<Api<DynamicObject>> {
         let types: TypeMeta = serde_json::from_value(document.clone()).context("failed to read a document's kind")?;
         let kind = GroupVersionKind::try_from(&types)?;
-        let name = document.pointer("/metadata/name").and_then(Value::as_str).context("the document has no name")?;
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client(), namespace, &ApiResource::from_gvk(&kind));
-        api.patch(name, parameters, &Patch::Apply(document)).await?;
-        Ok(())
+        Ok(Api::namespaced_with(self.client(), namespace, &ApiResource::from_gvk(&kind)))
+    }
+
+    /// The object of a document's kind and name, where it is there.
+    pub async fn find(&self, namespace: &str, document: &Value) -> anyhow::Result<Option<DynamicObject>> {
+        Ok(self.api_of(namespace, document)?.get_opt(name_of(document)?).await?)
     }
 
     /// Makes a namespace in which only pods of the restricted standard may run.
@@ -163,6 +176,10 @@ impl Cluster {
         let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
         Ok(names.iter().map(|n| text(&n["name"])).zip(cells.iter().map(text)).collect())
     }
+}
+
+fn name_of(document: &Value) -> anyhow::Result<&str> {
+    document.pointer("/metadata/name").and_then(Value::as_str).context("the document has no name")
 }
 
 fn http_get(path: &str, accept: &str) -> anyhow::Result<hyper::Request<Vec<u8>>> {

@@ -1,6 +1,7 @@
 //! Black-box tests of the installed chart on the cluster of `KUBECONFIG`, and what they run on: local services behind
 //! counting proxies, a tree of real files, and a demo. And tests of the programs by themselves, see [`wire`].
 
+pub mod api_proxy;
 pub mod case;
 pub mod cases;
 pub mod checker;

@@ -22,7 +22,7 @@ pub const REGION: &str = "us-east-1";
 /// Keys of the administrator of each service.
 const ROOT: &str = "test";
 /// The name of the machine as pods see it.
-const HOST: &str = "host.cluster.local";
+pub const HOST: &str = "host.cluster.local";
 const ADMIN_PORT: u16 = 9310;
 
 /// One of the services.
@@ -101,7 +101,7 @@ pub fn proxies() -> Admin {
 }
 
 /// The machine's address as pods see it, which the cluster tool tells in `HOST_IP`.
-fn host_address() -> anyhow::Result<IpAddr> {
+pub fn host_address() -> anyhow::Result<IpAddr> {
     let text = env::var("HOST_IP").context("failed to find the machine's address: eval \"$(cluster.sh env)\" first")?;
     text.parse().with_context(|| format!("failed to read the machine's address {text:?}"))
 }

@@ -1,7 +1,9 @@
 //! The long tests: `make e2e` brings up what they need.
 
 use kind_tests::case::run;
-use kind_tests::cases::{admission, checking, credentials, deletion, killing, lists, moving, prerequisites};
+use kind_tests::cases::{
+    admission, checking, credentials, deletion, killing, lists, moving, neighbours, prerequisites, races, refusals,
+};
 use kind_tests::tree::FULL;
 
 #[tokio::test]
@@ -104,4 +106,46 @@ async fn p_verified_mirror() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn q_reported_and_fed_back() -> anyhow::Result<()> {
     run("reported and fed back", lists::reported_and_fed_back).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn r_foreign_objects_stay() -> anyhow::Result<()> {
+    run("foreign objects stay", neighbours::foreign_objects_stay).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn s_ways_out_of_a_taken_name() -> anyhow::Result<()> {
+    run("ways out of a taken name", neighbours::ways_out).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn t_made_again() -> anyhow::Result<()> {
+    run("made again at once", neighbours::made_again).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn u_between_look_and_write() -> anyhow::Result<()> {
+    run("between look and write", races::between_look_and_write).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn v_no_service_account() -> anyhow::Result<()> {
+    run("no service account", refusals::service_account).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn w_quotas() -> anyhow::Result<()> {
+    run("quotas", refusals::quotas).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn x_scan_evicted() -> anyhow::Result<()> {
+    run("scan evicted", refusals::scan_evicted).await
 }

@@ -2,7 +2,7 @@
 //! and the chart that `make test` brings up, and run only when they are asked for.
 
 use kind_tests::case::run;
-use kind_tests::cases::{admission, checking, credentials, lists, moving};
+use kind_tests::cases::{admission, checking, credentials, lists, moving, neighbours};
 use kind_tests::tree::SMALL;
 
 #[tokio::test]
@@ -39,4 +39,10 @@ async fn verified_mirror() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make test"]
 async fn reported_and_fed_back() -> anyhow::Result<()> {
     run("reported and fed back", lists::reported_and_fed_back).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make test"]
+async fn foreign_objects_stay() -> anyhow::Result<()> {
+    run("foreign objects stay", neighbours::foreign_objects_stay).await
 }

@@ -3,13 +3,13 @@
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt};
+use migration_api::MigrationJob;
 use migration_api::status::MigrationJobStatus;
-use migration_api::{MigrationJob, reasons};
 use migration_core::ports::{Condition, Item, Ledger, Write, WriteError};
 use migration_core::records;
 use tracing::{info, warn};
 
-use crate::apply::{self, Made};
+use crate::apply::{self, Made, told};
 use crate::build;
 use crate::context::{Context, Memory};
 use crate::dead_letters::{self, Look};
@@ -18,7 +18,7 @@ use crate::dereference::ledger::{self, LedgerView};
 use crate::dereference::services::Services;
 use crate::dereference::{Found, followups};
 use crate::followup::State;
-use crate::problem::Problem;
+use crate::ownership::Owner;
 use crate::reconcile::{ReconcileError, report, verification};
 use crate::runs::{self, StartInput};
 use crate::validate::ValidatedJob;
@@ -34,11 +34,12 @@ pub async fn act(
 ) -> Result<bool, ReconcileError> {
     let namespace = job.namespace().unwrap_or_default();
     let jobs = Api::<Job>::namespaced(context.client.clone(), &namespace);
-    apply::suspend_jobs(&jobs, &found.cluster.jobs, job.spec.suspend).await?;
-    apply::suspend_jobs(&jobs, &found.cluster.followups, job.spec.suspend).await?;
+    let (cluster, problems) = (&found.cluster, &mut found.missing);
+    told(apply::suspend_jobs(&jobs, &cluster.jobs, job.spec.suspend).await, problems)?;
+    told(apply::suspend_jobs(&jobs, &cluster.followups, job.spec.suspend).await, problems)?;
     if let Some(version) = &found.secrets.version {
         let pods = Api::<Pod>::namespaced(context.client.clone(), &namespace);
-        apply::nudge_pods(&pods, &found.cluster.pods, version).await?;
+        told(apply::nudge_pods(&pods, &cluster.pods, version).await, problems)?;
     }
     if let Some(services) = found.services.clone() {
         drain_dead_letters(job, &services, found, context, memory).await;
@@ -93,13 +94,10 @@ async fn follow(
     let last = found.ledger.as_ref().and_then(|view| view.run.as_ref()).map(|run| run.record.run.clone());
     let run = last.unwrap_or_default();
     let due = built(validated, &run);
-    match apply::job(jobs, &due).await {
-        Err(error) if error.is_refusal() => {
-            found.missing.push(Problem::new(reasons::APPLY_FAILED, error.to_string()));
-        }
-        made => {
-            info!(job = job.name_any(), run, name = due.name_any(), made = ?made?, "what follows the run is started");
-        }
+    match told(apply::job(jobs, &due, &Owner::of(job)).await, &mut found.missing)? {
+        None => {}
+        Some(Made::Yes) => info!(job = job.name_any(), run, name = due.name_any(), "what follows the run is started"),
+        Some(Made::NameTaken(taken)) => found.missing.push(taken.problem()),
     }
     Ok(())
 }
@@ -124,14 +122,9 @@ async fn start_run(
     };
     let Some(start) = runs::start(&input) else { return Ok(false) };
     let Some(validated) = validated.filter(|_| found.missing.is_empty() && !job.spec.suspend) else { return Ok(true) };
-    let made = apply::job(jobs, &build::job::build(validated, start.number, start.manual.as_deref())).await;
-    let made = match made {
-        Err(error) if error.is_refusal() => {
-            found.missing.push(Problem::new(reasons::APPLY_FAILED, error.to_string()));
-            return Ok(true);
-        }
-        made => made?,
-    };
+    let wanted = build::job::build(validated, start.number, start.manual.as_deref());
+    let made = apply::job(jobs, &wanted, &Owner::of(job)).await;
+    let Some(made) = told(made, &mut found.missing)? else { return Ok(true) };
     info!(job = job.name_any(), number = start.number, ?made, "run started");
     // The number is used up also where another Job has the name: the next look takes the next one.
     old.runs_started = start.number;

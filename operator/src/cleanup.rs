@@ -1,20 +1,21 @@
 //! What is done before a deleted resource may go: what runs is ended, uploads are aborted, queue and table removed.
 //!
 //! Nothing here waits for ever. What can't be removed is named in an event, and the resource goes. Migrated data is
-//! never touched.
+//! never touched, nor is what belongs to somebody else: each deletion carries the UID of the child that was looked at.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
-use migration_api::MigrationJob;
 use migration_api::spec::DeletionPolicy;
+use migration_api::{MigrationJob, reasons};
 use migration_core::error::{ErrorClass, ServiceError, SideFault};
 use migration_core::view;
+use serde_json::json;
 use tracing::info;
 
-use crate::apply::{self, ApplyError};
+use crate::apply::{self, ApplyError, Made};
 use crate::build;
 use crate::context::Context;
 use crate::dereference::cluster::{self, JobState};
@@ -22,6 +23,8 @@ use crate::dereference::secrets;
 use crate::dereference::services::{self, Wanted};
 use crate::events::Note;
 use crate::names;
+use crate::ownership::{Child, Owner, is_controlled_by, is_job_of};
+use crate::problem::Problem;
 use crate::validate;
 
 /// How long after the deletion pods and services that may still come to an end are waited for, in milliseconds: more
@@ -39,9 +42,22 @@ pub enum CleanupError {
     /// Kubernetes.
     #[error("failed to clean up after MigrationJob: {0}")]
     Kubernetes(#[from] kube::Error),
-    /// The Job that aborts uploads could not be made, for now.
+    /// A child could not be written or deleted.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+}
+
+impl CleanupError {
+    /// What to tell a person; none where it is to be tried again first.
+    pub fn problem(&self) -> Option<Problem> {
+        match self {
+            Self::Kubernetes(error) if apply::is_refusal(error) => {
+                Some(Problem::new(reasons::APPLY_FAILED, format!("failed to read children: {}", apply::said(error))))
+            }
+            Self::Apply(error) => error.problem(),
+            Self::NotYet(_) | Self::Kubernetes(_) => None,
+        }
+    }
 }
 
 /// One resource that is going.
@@ -49,8 +65,7 @@ struct Going<'a> {
     job: &'a MigrationJob,
     context: &'a Context,
     namespace: String,
-    name: String,
-    uid: String,
+    owner: Owner,
     /// Milliseconds since it was deleted.
     since: i64,
 }
@@ -62,8 +77,7 @@ pub async fn cleanup(job: &MigrationJob, context: &Context) -> Result<(), Cleanu
         job,
         context,
         namespace: job.namespace().unwrap_or_default(),
-        name: job.name_any(),
-        uid: job.uid().unwrap_or_default(),
+        owner: Owner::of(job),
         since: context.now() - deleted,
     };
     going.end_all().await?;
@@ -77,8 +91,8 @@ pub async fn cleanup(job: &MigrationJob, context: &Context) -> Result<(), Cleanu
         None => going.tell_of_lost_keys().await,
     }
     going.remove_abort_job().await?;
-    context.forget(&going.uid);
-    info!(job = going.name, namespace = going.namespace, "cleaned up");
+    context.forget(&going.owner.uid);
+    info!(job = going.owner.name, namespace = going.namespace, "cleaned up");
     Ok(())
 }
 
@@ -99,29 +113,88 @@ impl Going<'_> {
         self.since < PATIENCE_MS
     }
 
-    /// Deletes what starts and holds pods, and waits until they are gone: who still writes could begin an upload.
+    /// Deletes what starts and holds pods, and waits until it is gone: who still writes could begin an upload. In the
+    /// foreground an object stays until its pods are gone. The `CronJob` goes last, since by its UID its Jobs are known.
     async fn end_all(&self) -> Result<(), CleanupError> {
-        delete(&self.api::<CronJob>(), &names::cron_job(&self.name)).await?;
-        delete(&self.api::<Deployment>(), &names::worker(&self.name)).await?;
-        let of_job = ListParams::default().labels(&names::of_job(&self.name));
-        let abort = names::abort(&self.name);
-        let jobs = self.api::<Job>();
-        for job in jobs.list(&of_job).await? {
-            if job.name_any() != abort {
-                delete(&jobs, &job.name_any()).await?;
-            }
+        let name = &self.owner.name;
+        let schedule = self.own::<CronJob>(&names::cron_job(name)).await?;
+        if let Some(schedule) = &schedule {
+            self.hold(schedule).await?;
         }
-        let pods = self.api::<Pod>().list(&of_job).await?;
-        let left: Vec<_> = pods.iter().filter(|pod| holds(pod, &abort)).map(ResourceExt::name_any).collect();
+        let mut left = Vec::new();
+        for job in self.own_jobs(schedule.as_ref()).await? {
+            self.delete(&job, DeleteParams::foreground()).await?;
+            left.push(format!("Job {}", job.name_any()));
+        }
+        if let Some(workers) = self.own::<Deployment>(&names::worker(name)).await? {
+            self.delete(&workers, DeleteParams::foreground()).await?;
+            left.push(format!("Deployment {}", workers.name_any()));
+        }
+        if let Some(schedule) = schedule.filter(|_| left.is_empty()) {
+            self.delete(&schedule, DeleteParams::foreground()).await?;
+            left.push(format!("CronJob {}", schedule.name_any()));
+        }
         if left.is_empty() {
             return Ok(());
         }
-        let text = format!("pods still end: {}", left.join(", "));
+        let text = format!("these and their pods still end: {}", left.join(", "));
         if self.is_patient() {
             return Err(CleanupError::NotYet(text));
         }
         self.warn("PodsLeft", text).await;
         Ok(())
+    }
+
+    /// The child of a name, also where it is on its way out.
+    async fn own<K>(&self, name: &str) -> Result<Option<K>, CleanupError>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let found = self.api::<K>().get_opt(name).await?;
+        Ok(found.filter(|found| is_controlled_by(found.meta(), &self.owner.uid)))
+    }
+
+    /// The job's Jobs, but for the one that aborts uploads.
+    async fn own_jobs(&self, schedule: Option<&CronJob>) -> Result<Vec<Job>, CleanupError> {
+        let of_job = ListParams::default().labels(&names::of_job(&self.owner.name));
+        let of_schedule = schedule.and_then(|schedule| schedule.metadata.uid.as_deref());
+        let abort = names::abort(&self.owner.name);
+        let own = |job: &Job| job.name_any() != abort && is_job_of(&job.metadata, &self.owner, of_schedule);
+        Ok(self.api::<Job>().list(&of_job).await?.items.into_iter().filter(own).collect())
+    }
+
+    /// Lets the schedule make no more Jobs.
+    async fn hold(&self, schedule: &CronJob) -> Result<(), CleanupError> {
+        if schedule.spec.suspend == Some(true) || schedule.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let name = schedule.name_any();
+        let change = Patch::Merge(json!({"metadata": {"uid": schedule.uid()}, "spec": {"suspend": true}}));
+        let held = self.api::<CronJob>().patch(&name, &PatchParams::default(), &change).await;
+        held.map(drop).map_err(|error| ApplyError::new::<CronJob>("suspend", &name, error).into())
+    }
+
+    /// Deletes a child that was looked at, and nothing that took its place. Where it is gone, or going, nothing is sent.
+    async fn delete<K>(&self, child: &K, how: DeleteParams) -> Result<(), CleanupError>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug,
+    {
+        if child.meta().deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let name = child.name_any();
+        let how = how.preconditions(Preconditions { uid: child.uid(), resource_version: None });
+        match self.api::<K>().delete(&name, &how).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(ApplyError::new::<K>("delete", &name, error).into()),
+        }
     }
 
     /// Aborts the uploads that the ledger records, with the rights of workers.
@@ -161,7 +234,7 @@ impl Going<'_> {
 
     async fn recorded_uploads(&self, wanted: &Wanted) -> Result<usize, ServiceError> {
         let Some(ledger) = services::ledger_if_there(wanted).await? else { return Ok(0) };
-        match view::uploads(&ledger, &self.uid).await {
+        match view::uploads(&ledger, &self.owner.uid).await {
             Ok(uploads) => Ok(uploads.len()),
             Err(view::ViewError::Service(error)) => Err(error),
             Err(view::ViewError::Record(error)) => {
@@ -172,23 +245,21 @@ impl Going<'_> {
 
     /// Makes the Job and waits for it. Gives why it could not do its work, where it could not.
     async fn run_abort_job(&self, validated: &validate::ValidatedJob) -> Result<Result<(), String>, CleanupError> {
-        let jobs = self.api::<Job>();
-        let name = names::abort(&self.name);
-        let Some(job) = jobs.get_opt(&name).await? else {
-            let (config, job) = build::abort::build(validated);
-            let mut applied = apply::Applied::default();
-            let made = match apply::one(&self.api::<ConfigMap>(), &config, None, &mut applied).await {
-                Ok(_) => apply::job(&jobs, &job).await.map(|_| ()),
-                Err(error) => Err(error),
-            };
-            return match made {
-                // So it is in a namespace that is being deleted.
-                Err(error) if error.is_refusal() => Ok(Err(error.to_string())),
-                made => Err(made.map_or_else(Into::into, |()| CleanupError::NotYet("uploads are aborted".to_owned()))),
-            };
+        let name = names::abort(&self.owner.name);
+        let job = match Child::of(self.api::<Job>().get_opt(&name).await?, &self.owner) {
+            Child::Absent => return self.make_abort_job(validated).await,
+            Child::Ours(job) => job,
+            Child::Taken(taken) if taken.is_going() && self.is_patient() => {
+                return Err(CleanupError::NotYet(taken.to_string()));
+            }
+            Child::Taken(taken) => return Ok(Err(taken.to_string())),
+            Child::Adoptable(_) => return Ok(Err(format!("a Job {name} that is not this job's is there"))),
         };
-        let pods = self.api::<Pod>().list(&ListParams::default().labels(&names::of_job(&self.name))).await?;
-        match cluster::state(&job, || cluster::last_words(&pods.items, &name)) {
+        let uid = job.uid().unwrap_or_default();
+        let of_job = ListParams::default().labels(&names::of_job(&self.owner.name));
+        let pods = self.api::<Pod>().list(&of_job).await?;
+        let pods = cluster::own_pods(pods.items, &[uid].into());
+        match cluster::state(&job, || cluster::last_words(&pods, &name)) {
             JobState::Succeeded => Ok(Ok(())),
             JobState::Failed { message } => Ok(Err(message)),
             JobState::Unfinished => {
@@ -199,6 +270,26 @@ impl Going<'_> {
                 Ok(Err(format!("the Job {name} did not end")))
             }
         }
+    }
+
+    /// Makes the Job and the `ConfigMap` that it reads. Gives why they can't be made, as in a namespace that is being
+    /// deleted, or where somebody else has their names.
+    async fn make_abort_job(&self, validated: &validate::ValidatedJob) -> Result<Result<(), String>, CleanupError> {
+        let (config, job) = build::abort::build(validated);
+        let maps = self.api::<ConfigMap>();
+        let there = Child::of(maps.get_opt(&config.name_any()).await?, &self.owner);
+        let mut problems = Vec::new();
+        let written = apply::one(&maps, &config, &there, &self.owner, &mut apply::Applied::default()).await;
+        if apply::told(written, &mut problems)?.is_some() {
+            let made = apply::job(&self.api::<Job>(), &job, &self.owner).await;
+            match apply::told(made, &mut problems)? {
+                Some(Made::Yes) => return Err(CleanupError::NotYet("uploads are aborted".to_owned())),
+                Some(Made::NameTaken(taken)) => problems.push(taken.problem()),
+                None => {}
+            }
+        }
+        let texts: Vec<_> = problems.into_iter().map(|problem| problem.message).collect();
+        Ok(Err(texts.join("; ")))
     }
 
     async fn remove_services(&self, wanted: &Wanted) -> Result<(), CleanupError> {
@@ -217,7 +308,7 @@ impl Going<'_> {
 
     async fn tell_of_lost_keys(&self) {
         let resources = self.job.status.as_ref().and_then(|status| status.resources.clone()).unwrap_or_default();
-        let own = names::external(&self.name, &self.uid);
+        let own = names::external(&self.owner.name, &self.owner.uid);
         let text = format!(
             "the Secret of queue or ledger can't be used any more; left behind are queue {}, its dead letters {}, table {} \
              (where they were made for this job) and unfinished uploads at the destination",
@@ -229,17 +320,15 @@ impl Going<'_> {
     }
 
     async fn remove_abort_job(&self) -> Result<(), CleanupError> {
-        let name = names::abort(&self.name);
-        delete(&self.api::<Job>(), &name).await?;
-        delete(&self.api::<ConfigMap>(), &name).await
+        let name = names::abort(&self.owner.name);
+        if let Some(job) = self.own::<Job>(&name).await? {
+            self.delete(&job, DeleteParams::background()).await?;
+        }
+        if let Some(config) = self.own::<ConfigMap>(&name).await? {
+            self.delete(&config, DeleteParams::background()).await?;
+        }
+        Ok(())
     }
-}
-
-/// Whether a pod may still write: it has not ended, and is not the one that aborts uploads.
-fn holds(pod: &Pod, abort: &str) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    let ended = matches!(phase, Some("Succeeded" | "Failed"));
-    !ended && pod.labels().get(names::JOB_NAME_LABEL).is_none_or(|job| job != abort)
 }
 
 /// Whether an error may be over the next time. Keys that are wrong, or rights that are gone, are not waited for.
@@ -251,35 +340,9 @@ fn passes(error: &ServiceError) -> bool {
     }
 }
 
-async fn delete<K>(api: &Api<K>, name: &str) -> Result<(), CleanupError>
-where
-    K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-{
-    match api.delete(name, &DeleteParams::background()).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dereference::cluster::tests::pod;
-
-    #[test]
-    fn pods_that_may_still_write_are_waited_for() {
-        let of = |job: &str, phase: &str| {
-            pod(&format!(
-                "{{metadata: {{name: p, labels: {{{}: {job}}}}}, status: {{phase: {phase}}}}}",
-                names::JOB_NAME_LABEL
-            ))
-        };
-        assert!(holds(&of("photos-run-1", "Running"), "photos-abort-uploads"));
-        assert!(holds(&pod("metadata: {name: worker}"), "photos-abort-uploads"));
-        assert!(!holds(&of("photos-run-1", "Succeeded"), "photos-abort-uploads"));
-        assert!(!holds(&of("photos-abort-uploads", "Running"), "photos-abort-uploads"));
-    }
 
     #[test]
     fn only_what_may_mend_itself_is_waited_for() {

@@ -43,6 +43,8 @@ pub struct Memory {
     pub fewer_since: Option<i64>,
     /// The last look at the dead letters.
     pub look: Option<Look>,
+    /// Looks in a row that were cut short since an object was changed or replaced between look and write.
+    pub conflicts: u32,
 }
 
 /// What a job was validated for: where all of it is as it was, the outcome is too.

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Event as CoreEvent};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
@@ -70,12 +70,15 @@ pub async fn run(
     let context = Arc::new(Context::new(client.clone(), recorder, worker_image));
     let namespace = namespace.as_deref();
     let ours = || watcher::Config::default().labels(names::SELECTOR);
+    let refused = watcher::Config::default().fields("involvedObject.kind=CronJob,reason=FailedCreate");
     let controller = Controller::new(scoped::<Guarded>(&client, namespace), watcher::Config::default())
         .owns(scoped::<ConfigMap>(&client, namespace), ours())
         .owns(scoped::<CronJob>(&client, namespace), ours())
         .owns(scoped::<Deployment>(&client, namespace), ours())
         // Jobs of the schedule, and those made by hand from it, are owned by the CronJob.
         .watches(scoped::<Job>(&client, namespace), ours(), |job| job_of(&job))
+        // What a CronJob can't make shows nowhere else.
+        .watches(scoped::<CoreEvent>(&client, namespace), refused, |event| schedule_of(&event))
         .graceful_shutdown_on(stop.cancelled_owned());
     tokio::spawn(announce(scoped::<Guarded>(&client, namespace), ready));
     controller
@@ -116,6 +119,13 @@ fn job_of(job: &Job) -> Option<ObjectRef<Guarded>> {
     Some(ObjectRef::new(name).within(&job.namespace()?))
 }
 
+/// The resource whose `CronJob` an event may be about, by its name. One of somebody else's wakes nobody, or in vain.
+fn schedule_of(event: &CoreEvent) -> Option<ObjectRef<Guarded>> {
+    let about = &event.involved_object;
+    let name = names::job_of_cron_job(about.name.as_deref()?)?;
+    Some(ObjectRef::new(name).within(about.namespace.as_deref()?))
+}
+
 async fn look(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Action, LookError> {
     let job = match &guarded.0 {
         Ok(job) => Arc::new(job.clone()),
@@ -126,7 +136,11 @@ async fn look(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Lo
         match event {
             Event::Apply(job) => Ok(reconcile::reconcile(&job, &context).await?),
             Event::Cleanup(job) => {
-                cleanup::cleanup(&job, &context).await?;
+                let cleaned = cleanup::cleanup(&job, &context).await;
+                if let Some(problem) = cleaned.as_ref().err().and_then(CleanupError::problem) {
+                    reconcile::tell(&job, &problem, &context).await;
+                }
+                cleaned?;
                 Ok(Action::await_change())
             }
         }
@@ -214,5 +228,16 @@ mod tests {
         let found = job_of(&job).unwrap();
         assert_eq!((found.name.as_str(), found.namespace.as_deref()), ("photos", Some("media")));
         assert!(job_of(&Job::default()).is_none());
+    }
+
+    #[test]
+    fn an_event_of_a_schedule_wakes_its_resource() {
+        let event = |name: &str| -> CoreEvent {
+            let about = serde_json::json!({"kind": "CronJob", "namespace": "media", "name": name});
+            serde_json::from_value(serde_json::json!({"metadata": {}, "involvedObject": about})).unwrap()
+        };
+        let found = schedule_of(&event("photos-jobsender")).unwrap();
+        assert_eq!((found.name.as_str(), found.namespace.as_deref()), ("photos", Some("media")));
+        assert!(schedule_of(&event("backup")).is_none());
     }
 }

@@ -18,6 +18,7 @@ mod events;
 mod followup;
 mod health;
 mod names;
+mod ownership;
 mod problem;
 mod reconcile;
 mod runs;

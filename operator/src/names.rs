@@ -18,6 +18,9 @@ pub const CONFIG_ANNOTATION: &str = "s3migration.dev/config";
 pub const MANUAL_ANNOTATION: &str = "s3migration.dev/manual";
 /// Annotation of pods: hash of the versions of the Secrets that they mount.
 pub const SECRETS_ANNOTATION: &str = "s3migration.dev/secrets";
+/// Annotation by which a person gives an object to a resource: its value is the UID of the `MigrationJob` that may take it
+/// over, which it else never does.
+pub const ADOPTION_ANNOTATION: &str = "s3migration.dev/adoptable-by";
 /// Label that Kubernetes puts on the pods of a Job.
 pub const JOB_NAME_LABEL: &str = "batch.kubernetes.io/job-name";
 /// What selects all that operators of this kind made.
@@ -91,6 +94,11 @@ pub fn cron_job(job: &str) -> String {
     format!("{job}-jobsender")
 }
 
+/// The resource that a `CronJob` of this name would be of.
+pub fn job_of_cron_job(name: &str) -> Option<&str> {
+    name.strip_suffix("-jobsender")
+}
+
 /// The Job of a run that the operator starts itself.
 pub fn run(job: &str, number: u32) -> String {
     format!("{job}-run-{number}")
@@ -147,5 +155,31 @@ mod tests {
         let labels = labels("photos", Component::Worker);
         assert!(selector("photos", Component::Worker).iter().all(|(key, value)| labels.get(key) == Some(value)));
         assert!(component_is(Some(&labels), Component::Worker) && !component_is(Some(&labels), Component::Config));
+    }
+
+    #[test]
+    fn children_of_two_resources_never_share_a_name() {
+        // Names that look like children of each other.
+        let jobs =
+            ["a", "a-run", "a-run-1", "a-jobsender", "a-worker", "a-config", "a-verify", "a-report", "a-abort-uploads"];
+        let of = |kind: usize, job: &str| match kind {
+            0 => vec![config_map(job), abort(job)],
+            1 => vec![cron_job(job)],
+            2 => vec![worker(job)],
+            _ => vec![
+                run(job, 1),
+                run(job, 11),
+                verify(job, "r"),
+                report(job, "r"),
+                abort(job),
+                format!("{}-29384756", cron_job(job)),
+            ],
+        };
+        for kind in 0..4 {
+            let names: Vec<_> = jobs.iter().flat_map(|job| of(kind, job)).collect();
+            let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+            assert_eq!(distinct.len(), names.len(), "{names:?}");
+        }
+        assert_eq!(job_of_cron_job(&cron_job("a")), Some("a"));
     }
 }

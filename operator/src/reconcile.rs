@@ -11,10 +11,10 @@ use migration_api::status::{MigrationJobStatus, Workers};
 use migration_api::{MigrationJob, reasons};
 use migration_core::ports::WriteError;
 use serde_json::json;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::act;
-use crate::apply::{self, ApplyError};
+use crate::apply::{self, ApplyError, told};
 use crate::build;
 use crate::context::{Context, Memory, ValidatedFor};
 use crate::dereference::cluster::{self, Cluster};
@@ -22,6 +22,7 @@ use crate::dereference::{self, Found};
 use crate::events;
 use crate::followup;
 use crate::names;
+use crate::ownership::Owner;
 use crate::problem::Problem;
 use crate::runs;
 use crate::scaling;
@@ -47,7 +48,27 @@ pub enum ReconcileError {
     End(WriteError),
 }
 
-/// Looks at a job and does what is to be done.
+/// Conflicts in a row after which a person is told: a resource that is edited meanwhile has one.
+const CONFLICTS: u32 = 3;
+
+impl ReconcileError {
+    /// What to tell a person; none where the look is to be repeated first. `conflicts` counts those in a row.
+    fn problem(&self, conflicts: &mut u32) -> Option<Problem> {
+        match self {
+            Self::Kubernetes(error) if apply::is_refusal(error) => {
+                Some(Problem::new(reasons::APPLY_FAILED, format!("failed to read children: {}", apply::said(error))))
+            }
+            Self::Apply(error) if error.is_conflict() => {
+                *conflicts += 1;
+                (*conflicts >= CONFLICTS).then(|| Problem::new(reasons::APPLY_FAILED, error.to_string()))
+            }
+            Self::Kubernetes(_) | Self::Apply(_) | Self::End(_) => None,
+        }
+    }
+}
+
+/// Looks at a job and does what is to be done. Where Kubernetes cuts the look short by what it refuses, its words become
+/// a condition.
 pub async fn reconcile(cached: &MigrationJob, context: &Context) -> Result<Action, ReconcileError> {
     let namespace = cached.namespace().unwrap_or_default();
     let api = Api::<MigrationJob>::namespaced(context.client.clone(), &namespace);
@@ -58,18 +79,46 @@ pub async fn reconcile(cached: &MigrationJob, context: &Context) -> Result<Actio
     }
     let memory = context.memory(&job.uid().unwrap_or_default());
     let memory = &mut *memory.lock().await;
+    let looked = look(&api, &job, context, memory).await;
+    match &looked {
+        Ok(_) => memory.conflicts = 0,
+        Err(error) => {
+            if let Some(problem) = error.problem(&mut memory.conflicts) {
+                tell(&job, &problem, context).await;
+            }
+        }
+    }
+    looked
+}
+
+/// Writes that something keeps a job from working, and nothing else of its status.
+pub async fn tell(job: &MigrationJob, problem: &Problem, context: &Context) {
+    let api = Api::<MigrationJob>::namespaced(context.client.clone(), &job.namespace().unwrap_or_default());
+    let old = job.status.clone().unwrap_or_default();
+    let new = status::held(&old, problem, job.metadata.generation, context.now());
+    if let Err(error) = write_status(&api, job, &new, context).await {
+        warn!(job = job.name_any(), problem = problem.message, %error, "the condition could not be written");
+    }
+}
+
+async fn look(
+    api: &Api<MigrationJob>,
+    job: &MigrationJob,
+    context: &Context,
+    memory: &mut Memory,
+) -> Result<Action, ReconcileError> {
     let mut old = job.status.clone().unwrap_or_default();
 
-    let mut found = dereference::dereference(&job, &old, context, memory).await?;
-    let validated = validate(&job, &mut found, context, memory);
+    let mut found = dereference::dereference(job, &old, context, memory).await?;
+    let validated = validate(job, &mut found, context, memory);
     let deployment = match &validated {
-        Some(validated) => build_and_apply(validated, &mut found, context, memory).await?,
-        None => found.cluster.deployment.clone(),
+        Some(validated) => build_and_apply(job, validated, &mut found, context, memory).await?,
+        None => found.cluster.deployment.ours().cloned(),
     };
-    let start_due = act::act(&job, &mut old, validated.as_deref(), &mut found, context, memory).await?;
-    let workers = scale(&job, deployment.as_ref(), &found, context, memory).await?;
-    let new = compute_status(&job, &old, &found, workers, start_due, context.now());
-    write_status(&api, &job, &new, context).await?;
+    let start_due = act::act(job, &mut old, validated.as_deref(), &mut found, context, memory).await?;
+    let workers = scale(job, deployment.as_ref(), &mut found, context, memory).await?;
+    let new = compute_status(job, &old, &found, workers, start_due, context.now());
+    write_status(api, job, &new, context).await?;
     Ok(Action::requeue(next_look(&new, &found.cluster, workers, job.spec.scaling.min_replicas, start_due)))
 }
 
@@ -104,30 +153,28 @@ fn validate(
     }
 }
 
-/// Builds what belongs into the cluster and applies it. What Kubernetes refuses is for a person to mend.
+/// Builds what belongs into the cluster and applies it. What Kubernetes refuses, and names that others have, are for a
+/// person to mend.
 async fn build_and_apply(
+    job: &MigrationJob,
     validated: &ValidatedJob,
     found: &mut Found,
     context: &Context,
     memory: &mut Memory,
 ) -> Result<Option<Deployment>, ReconcileError> {
-    let (client, namespace) = (&context.client, &validated.namespace);
+    let (client, namespace, owner) = (&context.client, &validated.namespace, Owner::of(job));
     let resources = build::resources(validated);
-    match apply::resources(client, namespace, resources, &found.cluster, &mut memory.applied).await {
-        Ok(deployment) => Ok(Some(deployment)),
-        Err(error) if error.is_refusal() => {
-            found.missing.push(Problem::new(reasons::APPLY_FAILED, error.to_string()));
-            Ok(found.cluster.deployment.clone())
-        }
-        Err(error) => Err(error.into()),
-    }
+    let (deployment, problems) =
+        apply::resources(client, namespace, &owner, resources, &found.cluster, &mut memory.applied).await?;
+    found.missing.extend(problems);
+    Ok(deployment)
 }
 
 /// Writes the number of workers where it is to change. Gives the workers as they are then.
 async fn scale(
     job: &MigrationJob,
     deployment: Option<&Deployment>,
-    found: &Found,
+    found: &mut Found,
     context: &Context,
     memory: &mut Memory,
 ) -> Result<Workers, ReconcileError> {
@@ -144,7 +191,10 @@ async fn scale(
     if decision.replicas != seen.replicas {
         info!(job = job.name_any(), from = seen.replicas, to = decision.replicas, backlog = seen.backlog, "scaling");
         let api = Api::namespaced(context.client.clone(), &job.namespace().unwrap_or_default());
-        scaling::write(&api, &names::worker(&job.name_any()), decision.replicas).await?;
+        let written = scaling::write(&api, deployment, decision.replicas).await;
+        if told(written, &mut found.missing)?.is_none() {
+            return Ok(Workers { desired: seen.replicas, ready: scaling::ready(deployment) });
+        }
     }
     Ok(Workers { desired: decision.replicas, ready: scaling::ready(deployment) })
 }
@@ -161,6 +211,7 @@ fn compute_status(
     let heartbeats = view.map(|view| view.heartbeats.as_slice()).unwrap_or_default();
     let mut faults: Vec<_> = status::blocked(heartbeats).iter().map(Problem::blocked).collect();
     faults.extend(cluster::stuck(&found.cluster));
+    faults.extend(found.refusals.iter().cloned());
     let last = view.and_then(|view| view.run.as_ref()).map(|run| &run.record);
     let live = view.is_some_and(|view| view.live().is_some());
     if let Some(words) = runs::failure(&found.cluster.jobs, last).filter(|_| !live && !start_due) {
@@ -217,7 +268,9 @@ async fn write_status(
         return Ok(());
     }
     let patch = json!({
-        "apiVersion": MigrationJob::api_version(&()), "kind": MigrationJob::kind(&()), "status": new,
+        "apiVersion": MigrationJob::api_version(&()), "kind": MigrationJob::kind(&()),
+        // One that was made anew under the name has another status.
+        "metadata": {"uid": job.uid()}, "status": new,
     });
     let params = PatchParams::apply(names::MANAGER).force();
     api.patch_status(&job.name_any(), &params, &Patch::Apply(patch)).await?;

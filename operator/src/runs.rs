@@ -92,11 +92,19 @@ fn failed_sender<'a>(run: &RunRecord, jobs: &'a [SendJob], now: i64) -> Option<&
     // A pod's name begins with its Job's. Whoever else owned the run last is gone when its lease has expired; but a Job
     // from before the run never had it.
     let after = newest.created + CLOCKS_DIFFER_MS >= run.started;
-    let had_it = newest.name == run.started_by || run.owner.starts_with(&newest.name);
+    let had_it = newest.name == run.started_by || is_pod_of(&newest.name, &run.owner);
     match &newest.state {
         JobState::Failed { message } if had_it || (after && run.lease_until < now) => Some(message),
         _ => None,
     }
+}
+
+/// Whether a pod is one of a Job's, by their names: Kubernetes appends a hyphen and five characters, and cuts what stands
+/// before these at 58. Source: `SimpleNameGenerator` in `apiserver/pkg/storage/names`.
+fn is_pod_of(job: &str, pod: &str) -> bool {
+    let base = format!("{job}-");
+    let base = base.get(..58).unwrap_or(&base);
+    pod.strip_prefix(base).is_some_and(|rest| rest.len() == 5)
 }
 
 /// The cluster's clock and a pod's may differ by this much, in milliseconds.
@@ -134,7 +142,15 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn job(name: &str, state: JobState) -> SendJob {
-        SendJob { name: name.into(), created: 900, state, suspended: false, manual: None }
+        SendJob {
+            name: name.into(),
+            uid: format!("uid-{name}"),
+            created: 900,
+            state,
+            active: false,
+            suspended: false,
+            manual: None,
+        }
     }
 
     pub(crate) fn failed() -> JobState {
@@ -199,6 +215,14 @@ pub(crate) mod tests {
         assert_eq!(ended(&[job("other", failed())]), None, "it is not its own and the lease holds");
         assert_eq!(end(&open, &[job("other", failed())], LATER).map(|end| end.result), Some(RunResult::Failed));
         assert_eq!(ended(&[job("photos-run-1", JobState::Succeeded)]), None);
+    }
+
+    #[test]
+    fn a_pod_is_one_of_its_own_job_only() {
+        assert!(is_pod_of("photos-run-1", "photos-run-1-abcde"));
+        assert!(!is_pod_of("photos-run-1", "photos-run-10-abcde") && !is_pod_of("photos", "photos-run-1-abcde"));
+        let long = format!("{}-jobsender-29384756", "a".repeat(40));
+        assert!(is_pod_of(&long, &format!("{}abcde", &long[..58])));
     }
 
     #[test]

@@ -74,6 +74,12 @@ pub const TABLE_SCHEMA_WRONG: &str = "LedgerSchemaWrong";
 pub const LEDGER_RECORD_UNREADABLE: &str = "LedgerRecordUnreadable";
 /// Kubernetes refuses something that the job needs.
 pub const APPLY_FAILED: &str = "ApplyFailed";
+/// What the job needs to call its own is somebody else's; the message names it and what can be done.
+pub const NAME_TAKEN: &str = "NameTaken";
+/// What has the name that the job needs is on its way out; the job goes on by itself.
+pub const NAME_NOT_FREE_YET: &str = "NameNotFreeYet";
+/// Kubernetes makes no Job of the schedule.
+pub const JOB_FAILED_CREATE: &str = "JobFailedCreate";
 /// A jobsender failed for good.
 pub const JOBSENDER_FAILED: &str = "JobsenderFailed";
 /// A pod of the job can't start; what comes after the prefix is Kubernetes' own reason.

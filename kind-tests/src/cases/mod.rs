@@ -7,5 +7,8 @@ pub mod deletion;
 pub mod killing;
 pub mod lists;
 pub mod moving;
+pub mod neighbours;
 pub mod prerequisites;
+pub mod races;
+pub mod refusals;
 pub mod requests;

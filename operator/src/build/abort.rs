@@ -1,11 +1,12 @@
-//! What aborts the uploads that are left when the resource goes. It has no owner: where the resource is deleted in the
-//! foreground, Kubernetes deletes children before the finalizer has run.
+//! What aborts the uploads that are left when the resource goes. It belongs to the resource, but does not hold its
+//! deletion: where that is in the foreground, Kubernetes deletes the children that do before the finalizer has run.
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::ConfigMap;
 
+use super::job::failure_policy;
 use super::pod::{self, Program};
-use super::{config_map, metadata, orphaned};
+use super::{config_map, metadata, outlasting};
 use crate::names::{self, Component};
 use crate::validate::ValidatedJob;
 
@@ -16,14 +17,15 @@ pub const DEADLINE_SECONDS: i64 = 120;
 pub fn build(job: &ValidatedJob) -> (ConfigMap, Job) {
     let name = names::abort(&job.name);
     let config =
-        ConfigMap { metadata: orphaned(metadata(job, name.clone(), Component::Config)), ..config_map::build(job) };
+        ConfigMap { metadata: outlasting(metadata(job, name.clone(), Component::Config)), ..config_map::build(job) };
     let spec = JobSpec {
         template: pod::template(job, Program::AbortUploads, name.clone()),
         backoff_limit: Some(1),
+        pod_failure_policy: Some(failure_policy(Program::AbortUploads, &[])),
         active_deadline_seconds: Some(DEADLINE_SECONDS),
         ..JobSpec::default()
     };
-    let job = Job { metadata: orphaned(metadata(job, name, Component::Jobsender)), spec: Some(spec), status: None };
+    let job = Job { metadata: outlasting(metadata(job, name, Component::Jobsender)), spec: Some(spec), status: None };
     (config, job)
 }
 
@@ -36,7 +38,13 @@ mod tests {
     fn it_outlives_the_children_of_its_resource_and_ends() {
         let job = validated(|job| job.spec.worker.service_account_name = Some("mover".into()));
         let (config, job) = build(&job);
-        assert_eq!((&config.metadata.owner_references, &job.metadata.owner_references), (&None, &None));
+        for metadata in [&config.metadata, &job.metadata] {
+            let owner = &metadata.owner_references.as_ref().unwrap()[0];
+            assert_eq!(
+                (owner.uid.as_str(), owner.controller, owner.block_owner_deletion),
+                ("u-1", Some(true), Some(false))
+            );
+        }
         let spec = job.spec.unwrap();
         assert_eq!((spec.active_deadline_seconds, spec.backoff_limit), (Some(120), Some(1)));
         let pod = spec.template.spec.unwrap();

@@ -46,7 +46,7 @@ mod tests {
         let job = validated(|job| job.spec.verify.method = migration_api::verify::VerifyMethod::Read);
         let built = verify(&job, "20260101t000000z-0001");
         let spec = built.spec.unwrap();
-        let rule = &spec.pod_failure_policy.unwrap().rules[0];
+        let rule = &spec.pod_failure_policy.unwrap().rules[2];
         let pod = spec.template.spec.unwrap();
         let codes = rule.on_exit_codes.as_ref().unwrap();
         assert_eq!((codes.values.as_slice(), codes.container_name.as_deref()), (&[2, 3][..], Some("verifier")));

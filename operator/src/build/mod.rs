@@ -42,8 +42,12 @@ fn metadata(job: &ValidatedJob, name: String, component: Component) -> ObjectMet
     }
 }
 
-/// Takes the owner away: what has to outlive the owner's children while it is being deleted.
-fn orphaned(mut metadata: ObjectMeta) -> ObjectMeta {
-    metadata.owner_references = None;
+/// Makes a child that is not deleted with its owner while the owner's finalizers run, but after it: the garbage collector
+/// takes away only children that block the deletion of an owner that is deleted in the foreground. Source:
+/// `attemptToDeleteItem` and `classifyReferences` in Kubernetes' `pkg/controller/garbagecollector`.
+fn outlasting(mut metadata: ObjectMeta) -> ObjectMeta {
+    for owner in metadata.owner_references.iter_mut().flatten() {
+        owner.block_owner_deletion = Some(false);
+    }
     metadata
 }

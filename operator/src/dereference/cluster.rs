@@ -1,6 +1,9 @@
-//! What runs in the cluster for a job, as far as decisions and status need it.
+//! What runs in the cluster for a job, as far as decisions and status need it. Labels are for finding; what counts is who
+//! controls a thing (see [`crate::ownership`]).
 
-use k8s_openapi::api::apps::v1::Deployment;
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Pod};
 use kube::api::ListParams;
@@ -8,7 +11,9 @@ use kube::{Api, Client, ResourceExt};
 use migration_api::reasons;
 use serde::Deserialize;
 
+use super::refusals::without_random_name;
 use crate::names::{self, Component};
+use crate::ownership::{Child, Owner, is_controlled_by, is_job_of};
 use crate::problem::Problem;
 
 /// What runs in the cluster for a job.
@@ -21,11 +26,11 @@ pub struct Cluster {
     /// All pods.
     pub pods: Vec<Pod>,
     /// The configuration.
-    pub config_map: Option<ConfigMap>,
+    pub config_map: Child<ConfigMap>,
     /// What sends on schedule.
-    pub cron_job: Option<CronJob>,
+    pub cron_job: Child<CronJob>,
     /// The workers.
-    pub deployment: Option<Deployment>,
+    pub deployment: Child<Deployment>,
 }
 
 /// A Job that sends.
@@ -33,10 +38,14 @@ pub struct Cluster {
 pub struct SendJob {
     /// Its name.
     pub name: String,
+    /// Its UID.
+    pub uid: String,
     /// When it was made, in milliseconds since 1970.
     pub created: i64,
     /// How far it is.
     pub state: JobState,
+    /// A pod of it is there and has not ended.
+    pub active: bool,
     /// Its pods are held back.
     pub suspended: bool,
     /// What asked for it, where the operator made it for a manual trigger.
@@ -64,35 +73,65 @@ impl SendJob {
     }
 }
 
-/// Reads it.
-pub async fn read(client: &Client, namespace: &str, job: &str) -> Result<Cluster, kube::Error> {
-    let of_job = ListParams::default().labels(&names::of_job(job));
+/// Reads it. What has the labels and belongs to somebody else is left out.
+pub async fn read(client: &Client, namespace: &str, owner: &Owner) -> Result<Cluster, kube::Error> {
+    let name = &owner.name;
+    let of_job = ListParams::default().labels(&names::of_job(name));
+    let cron_job: Option<CronJob> = Api::namespaced(client.clone(), namespace).get_opt(&names::cron_job(name)).await?;
+    let cron_job = Child::of(cron_job, owner);
+    let deployment = Api::namespaced(client.clone(), namespace).get_opt(&names::worker(name)).await?;
+    let deployment = Child::of(deployment, owner);
+    let config_map = Api::namespaced(client.clone(), namespace).get_opt(&names::config_map(name)).await?;
+    let of_schedule = cron_job.ours().and_then(|cron_job: &CronJob| cron_job.metadata.uid.as_deref());
+    let mut jobs = Api::<Job>::namespaced(client.clone(), namespace).list(&of_job).await?.items;
+    jobs.retain(|found| is_job_of(&found.metadata, owner, of_schedule));
     let pods = Api::<Pod>::namespaced(client.clone(), namespace).list(&of_job).await?.items;
-    let jobs = Api::<Job>::namespaced(client.clone(), namespace).list(&of_job).await?.items;
-    let own = jobs.iter().filter(|j| j.name_any() != names::abort(job));
-    let follows = |j: &&Job| {
-        let is = |component| names::component_is(Some(j.labels()), component);
+    let mut makers: BTreeSet<String> = jobs.iter().filter_map(ResourceExt::uid).collect();
+    makers.extend(replica_sets(client, namespace, &of_job, deployment.ours(), &pods).await?);
+    let pods = own_pods(pods, &makers);
+    let own = jobs.iter().filter(|found| found.name_any() != names::abort(name));
+    let follows = |found: &&Job| {
+        let is = |component| names::component_is(Some(found.labels()), component);
         is(Component::Verifier) || is(Component::Reporter)
     };
     let (followups, jobs): (Vec<_>, Vec<_>) = own.partition(follows);
-    let followups = followups.into_iter().map(|j| send_job(j, &pods)).collect();
-    let mut jobs: Vec<_> = jobs.into_iter().map(|j| send_job(j, &pods)).collect();
+    let followups = followups.into_iter().map(|found| send_job(found, &pods)).collect();
+    let mut jobs: Vec<_> = jobs.into_iter().map(|found| send_job(found, &pods)).collect();
     jobs.sort_by(|a, b| (b.created, &b.name).cmp(&(a.created, &a.name)));
-    Ok(Cluster {
-        jobs,
-        followups,
-        pods,
-        config_map: Api::namespaced(client.clone(), namespace).get_opt(&names::config_map(job)).await?,
-        cron_job: Api::namespaced(client.clone(), namespace).get_opt(&names::cron_job(job)).await?,
-        deployment: Api::namespaced(client.clone(), namespace).get_opt(&names::worker(job)).await?,
-    })
+    Ok(Cluster { jobs, followups, pods, config_map: Child::of(config_map, owner), cron_job, deployment })
+}
+
+/// UIDs of the `ReplicaSets` of the job's Deployment; asked for only where a pod has one.
+async fn replica_sets(
+    client: &Client,
+    namespace: &str,
+    of_job: &ListParams,
+    deployment: Option<&Deployment>,
+    pods: &[Pod],
+) -> Result<Vec<String>, kube::Error> {
+    let Some(uid) = deployment.and_then(ResourceExt::uid) else { return Ok(Vec::new()) };
+    let has_one = |pod: &Pod| pod.owner_references().iter().any(|found| found.kind == "ReplicaSet");
+    if !pods.iter().any(has_one) {
+        return Ok(Vec::new());
+    }
+    let sets = Api::<ReplicaSet>::namespaced(client.clone(), namespace).list_metadata(of_job).await?;
+    let own = sets.items.into_iter().filter(|found| is_controlled_by(&found.metadata, &uid));
+    Ok(own.filter_map(|found| found.metadata.uid).collect())
+}
+
+/// The pods that one of these makes, by its UID.
+pub fn own_pods(pods: Vec<Pod>, makers: &BTreeSet<String>) -> Vec<Pod> {
+    let own = |pod: &Pod| makers.iter().any(|uid| is_controlled_by(&pod.metadata, uid));
+    pods.into_iter().filter(own).collect()
 }
 
 fn send_job(job: &Job, pods: &[Pod]) -> SendJob {
     let name = job.name_any();
     SendJob {
+        uid: job.uid().unwrap_or_default(),
         created: job.creation_timestamp().map_or(0, |time| time.0.as_millisecond()),
         state: state(job, || last_words(pods, &name)),
+        active: job.status.as_ref().and_then(|status| status.active).unwrap_or_default() > 0,
         suspended: job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false),
         manual: job.annotations().get(names::MANUAL_ANNOTATION).cloned(),
         name,
@@ -157,7 +196,7 @@ const STUCK: [&str; 9] = [
 
 /// Why a pod of the job can't start, or can't even be made. The first one found: pods of one kind share their fate.
 pub fn stuck(cluster: &Cluster) -> Option<Problem> {
-    cluster.pods.iter().find_map(stuck_pod).or_else(|| refused_pods(cluster.deployment.as_ref()?))
+    cluster.pods.iter().find_map(stuck_pod).or_else(|| refused_pods(cluster.deployment.ours()?))
 }
 
 fn stuck_pod(pod: &Pod) -> Option<Problem> {
@@ -200,7 +239,7 @@ fn refused_pods(deployment: &Deployment) -> Option<Problem> {
         .iter()
         .find(|c| c.type_.as_deref() == Some("ReplicaFailure") && c.status.as_deref() == Some("True"))?;
     let reason = failure.reason.as_deref().unwrap_or("FailedCreate");
-    let message = failure.message.clone().unwrap_or_default();
+    let message = without_random_name(failure.message.as_deref().unwrap_or_default());
     Some(Problem::new(
         &format!("{}{reason}", reasons::POD_PREFIX),
         format!("Kubernetes makes no worker pods: {message}; check spec.worker and the namespace's quotas"),
@@ -265,5 +304,18 @@ status:
         let unscheduled = "metadata: {name: w}\nstatus: {conditions: [{type: PodScheduled, status: 'False', reason: \
                            Unschedulable, message: 0/1 nodes}]}";
         assert_eq!(problem(pod(unscheduled)).unwrap().reason, "PodUnschedulable");
+    }
+
+    #[test]
+    fn pods_count_by_who_makes_them_and_not_by_their_labels() {
+        let of = |name: &str, uid: &str| {
+            pod(&format!(
+                "metadata: {{name: {name}, labels: {{s3migration.dev/job: photos}}, ownerReferences: [{{apiVersion: \
+                 apps/v1, kind: ReplicaSet, name: r, uid: {uid}, controller: true}}]}}"
+            ))
+        };
+        let labelled = pod("metadata: {name: mine, labels: {s3migration.dev/job: photos}}");
+        let found = own_pods(vec![of("a", "r-1"), of("b", "r-2"), labelled], &["r-1".to_owned()].into());
+        assert_eq!(found.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["a"]);
     }
 }

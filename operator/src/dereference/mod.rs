@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod ledger;
 pub mod patterns;
+pub mod refusals;
 pub mod secrets;
 pub mod services;
 
@@ -16,6 +17,7 @@ use migration_api::verify::VerifyMode;
 
 use crate::context::{Context, Memory};
 use crate::followup;
+use crate::ownership::Owner;
 use crate::problem::Problem;
 use cluster::Cluster;
 use ledger::LedgerView;
@@ -30,6 +32,8 @@ pub struct Found {
     pub patterns: Vec<String>,
     /// What runs.
     pub cluster: Cluster,
+    /// What Kubernetes refuses to make of it.
+    pub refusals: Vec<Problem>,
     /// Queue and table; none where they can't be used.
     pub services: Option<Arc<Services>>,
     /// Messages; none where the queue does not answer.
@@ -47,16 +51,17 @@ pub async fn dereference(
     context: &Context,
     memory: &mut Memory,
 ) -> Result<Found, kube::Error> {
-    let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
+    let namespace = job.namespace().unwrap_or_default();
     let secrets = secrets::read(&Api::<Secret>::namespaced(context.client.clone(), &namespace), &job.spec).await?;
-    let cluster = cluster::read(&context.client, &namespace, &name).await?;
+    let cluster = cluster::read(&context.client, &namespace, &Owner::of(job)).await?;
+    let refusals = refusals::read(&context.client, &namespace, &cluster, context.now()).await;
     let mut missing = secrets.problems.clone();
     let maps = Api::<ConfigMap>::namespaced(context.client.clone(), &namespace);
     let patterns = patterns::read(&maps, &job.spec.filters).await?.unwrap_or_else(|problem| {
         missing.push(problem);
         Vec::new()
     });
-    let mut found = Found { secrets, patterns, cluster, services: None, depth: None, ledger: None, missing };
+    let mut found = Found { secrets, patterns, cluster, refusals, services: None, depth: None, ledger: None, missing };
     let Some(wanted) = Wanted::of(job, &found.secrets) else { return Ok(found) };
     match Services::find(wanted, memory.services.as_ref()).await {
         Ok(services) => {

@@ -7,6 +7,7 @@ use migration_api::status::{MigrationJobStatus, NotPreserved, ReportStatus, RunR
 
 use super::{Activity, Seen};
 use crate::followup::State;
+use crate::problem::Problem;
 
 /// Longest message of a condition that Kubernetes' own types allow.
 const LONGEST: usize = 32_768;
@@ -31,24 +32,31 @@ pub fn compute(old: &[Condition], seen: &Seen<'_>, activity: Activity, new: &Mig
         .into_iter()
         .chain(verified(seen, new))
         .chain(reported(seen, new))
-        .map(|draft| condition(draft, old, seen));
+        .map(|draft| condition(draft, old, seen.generation, seen.now));
     // A ledger that does not answer takes nothing back.
     let follows = |condition: &&Condition| [reasons::VERIFIED, reasons::REPORTED].contains(&condition.type_.as_str());
     let before = old.iter().filter(|_| seen.ledger.is_none()).filter(follows);
     conditions.chain(before.cloned()).collect()
 }
 
-fn condition(draft: Draft, old: &[Condition], seen: &Seen<'_>) -> Condition {
+/// The same conditions, but for Degraded, which tells the problem.
+pub fn held(old: &[Condition], problem: &Problem, generation: Option<i64>, now: i64) -> Vec<Condition> {
+    let draft = Draft::new(reasons::DEGRADED, true, &problem.reason, problem.message.as_str());
+    let others = old.iter().filter(|condition| condition.type_ != reasons::DEGRADED).cloned();
+    others.chain([condition(draft, old, generation, now)]).collect()
+}
+
+fn condition(draft: Draft, old: &[Condition], generation: Option<i64>, now: i64) -> Condition {
     let Draft { kind, holds, reason, message } = draft;
     let status = if holds { "True" } else { "False" };
     let before = old.iter().find(|condition| condition.type_ == kind && condition.status == status);
-    let now = || Time(Timestamp::from_millisecond(seen.now).unwrap_or_default());
+    let now = || Time(Timestamp::from_millisecond(now).unwrap_or_default());
     Condition {
         type_: kind.to_owned(),
         status: status.to_owned(),
         reason,
         message: message.chars().take(LONGEST).collect(),
-        observed_generation: seen.generation,
+        observed_generation: generation,
         last_transition_time: before.map_or_else(now, |condition| condition.last_transition_time.clone()),
     }
 }

@@ -97,6 +97,15 @@ pub fn compute(old: &MigrationJobStatus, seen: &Seen<'_>) -> MigrationJobStatus 
     new
 }
 
+/// The status where a look was cut short: what was known stays, and the condition says why.
+pub fn held(old: &MigrationJobStatus, problem: &Problem, generation: Option<i64>, now: i64) -> MigrationJobStatus {
+    MigrationJobStatus {
+        phase: old.phase.or(Some(Phase::Pending)),
+        conditions: conditions::held(&old.conditions, problem, generation, now),
+        ..old.clone()
+    }
+}
+
 fn resources(external: &External) -> Resources {
     let External { queue_url, dead_letter_url, table } = external.clone();
     Resources { queue_url: Some(queue_url), dead_letter_url: Some(dead_letter_url), table: Some(table) }

@@ -325,3 +325,17 @@ fn what_a_mirror_did_stands_with_the_run() {
     let status = compute(&MigrationJobStatus::default(), &seen(Some(&ended), &[]));
     assert_eq!(status.last_run.unwrap().extraneous, Some(Extraneous { found: 3, deleted: 2 }));
 }
+
+#[test]
+fn a_look_that_was_cut_short_takes_nothing_back() {
+    let ledger = view(record(true, None), 2);
+    let before = compute(&MigrationJobStatus::default(), &seen(Some(&ledger), &[]));
+    let problem = Problem::new("ApplyFailed", "pods is forbidden");
+    let after = held(&before, &problem, Some(4), 200_000);
+    assert_eq!((after.phase, &after.progress), (before.phase, &before.progress));
+    let (holds, condition) = of(&after, "Degraded").unwrap();
+    assert!(holds && condition.reason == "ApplyFailed" && condition.message == "pods is forbidden");
+    assert_eq!(after.conditions.len(), before.conditions.len());
+    assert_eq!(held(&after, &problem, Some(4), 300_000), after, "said once");
+    assert_eq!(held(&MigrationJobStatus::default(), &problem, None, 1).phase, Some(Phase::Pending));
+}
