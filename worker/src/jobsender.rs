@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use migration_core::ignore::IgnoreList;
@@ -43,10 +44,13 @@ enum Command {
 }
 
 /// Runs the program. Exit code 1 = failed, may be tried again; 2 = the configuration, or the work list, can't be used; 3 = verified, and the
-/// copy is not whole.
+/// copy is not whole; 143 = told to end before it was done, which is no failure.
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.common.start_logging();
+    // A process that is the first of its container does not even end by a signal that it does not listen for.
+    let told = CancellationToken::new();
+    boot::stop_on_signals(&told);
     let (process, ignore) = match boot::boot(&cli.common).await {
         Ok(booted) => booted,
         Err(error) => {
@@ -55,17 +59,18 @@ pub async fn main() -> ExitCode {
             return ExitCode::from(UNUSABLE);
         }
     };
-    boot::stop_on_signals(&process.stop);
-    let end = match cli.command {
-        Command::Send => report_send(send(process, &ignore, &cli.common, &Purpose::default()).await),
-        Command::Plan(args) => plan::plan(process, &ignore, &args).await,
-        Command::Verify(args) => verify::verify(process, &ignore, &cli.common, &args).await,
-        Command::Report(args) => Box::pin(report::report(process, &args)).await,
-        Command::AbortUploads => {
-            let process = Arc::new(process);
-            report_abort(with_heartbeat(&process, uploads::abort_all(&process)).await)
+    tokio::spawn({
+        let (told, stop) = (told.clone(), process.stop.clone());
+        async move {
+            told.cancelled().await;
+            stop.cancel();
         }
+    });
+    let end = tokio::select! {
+        end = carry_out(cli, process, &ignore) => end,
+        () = overdue(&told) => End::failed("Interrupted", "it did not end by itself in time"),
     };
+    let end = end.after_signal(told.is_cancelled());
     termination::write(end.reason, &end.message);
     if end.code == 0 {
         info!(reason = end.reason, message = end.message, "ended");
@@ -73,6 +78,25 @@ pub async fn main() -> ExitCode {
         error!(reason = end.reason, message = end.message, "failed");
     }
     ExitCode::from(end.code)
+}
+
+async fn carry_out(cli: Cli, process: AwsProcess, ignore: &IgnoreList) -> End {
+    match cli.command {
+        Command::Send => report_send(send(process, ignore, &cli.common, &Purpose::default()).await),
+        Command::Plan(args) => plan::plan(process, ignore, &args).await,
+        Command::Verify(args) => verify::verify(process, ignore, &cli.common, &args).await,
+        Command::Report(args) => Box::pin(report::report(process, &args)).await,
+        Command::AbortUploads => {
+            let process = Arc::new(process);
+            report_abort(with_heartbeat(&process, uploads::abort_all(&process)).await)
+        }
+    }
+}
+
+/// Ends some time after the program was told to end: what is under way has had its chance.
+async fn overdue(told: &CancellationToken) {
+    told.cancelled().await;
+    tokio::time::sleep(TIME_TO_END).await;
 }
 
 /// Scans both sides as a run, and sends what differs.
@@ -110,11 +134,34 @@ fn sender_name(common: &Common, process: &AwsProcess) -> SenderName {
 }
 
 /// How the program ends.
+#[derive(Debug)]
 pub(crate) struct End {
     pub(crate) reason: &'static str,
     pub(crate) message: String,
     pub(crate) code: u8,
 }
+
+impl End {
+    fn failed(reason: &'static str, message: &str) -> Self {
+        Self { reason, message: message.to_owned(), code: FAILED }
+    }
+
+    /// How it ends where a signal told it to, or not. What was cut short by that has not failed; it is never told as done
+    /// either, since Kubernetes would take the scan for closed.
+    fn after_signal(self, told: bool) -> Self {
+        if !told || self.code != FAILED {
+            return self;
+        }
+        let message =
+            format!("told to end before it was done; the next pod goes on ({}: {})", self.reason, self.message);
+        Self { reason: "Interrupted", message, code: INTERRUPTED }
+    }
+}
+
+/// How long work under way may take to end after a signal: well within the grace of a pod.
+const TIME_TO_END: Duration = Duration::from_secs(30);
+/// Exit code where the program was told to end before it was done: 128 + SIGTERM. The Jobs' pod failure policy ignores it.
+const INTERRUPTED: u8 = 143;
 
 /// Exit code where what the program was given can't be used.
 const UNUSABLE: u8 = 2;
@@ -170,6 +217,22 @@ fn report_abort(result: Result<AbortReport, AbortError>) -> End {
 mod tests {
     use super::*;
     use migration_core::error::{ErrorClass, ServiceError};
+
+    #[test]
+    fn what_a_signal_cut_short_has_not_failed_and_is_not_done() {
+        let end = |code| End { reason: "ScanFailed", message: "told to stop".into(), code };
+        for (code, told, expected) in [
+            (FAILED, true, INTERRUPTED),
+            (FAILED, false, FAILED),
+            (0, true, 0),
+            (UNUSABLE, true, UNUSABLE),
+            (3, true, 3),
+        ] {
+            let end = end(code).after_signal(told);
+            assert_eq!(end.code, expected, "{code} {told}");
+            assert_eq!(end.reason == "Interrupted", end.code == INTERRUPTED, "{end:?}");
+        }
+    }
 
     #[test]
     fn a_list_that_can_not_be_used_is_not_tried_again() {
