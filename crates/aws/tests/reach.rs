@@ -48,19 +48,20 @@ async fn through(access: &Access, reach: &Reach, path_style: bool) -> S3Store {
     S3Store::through(access, reach, path_style, &WriteSettings::default(), Side::Source).await
 }
 
+/// Of a bucket whose name can be that of a host: it has three characters.
 async fn head(store: &S3Store) -> Result<Option<ObjectHead>, ServiceError> {
-    store.head(HeadRequest::new("b", "k y")).await
+    store.head(HeadRequest::new("bkt", "k y")).await
 }
 
 /// A HEAD, a listing and a copy.
 async fn three_requests(store: &S3Store) {
     head(store).await.unwrap();
-    let list = ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None, max_keys: None };
+    let list = ListRequest { bucket: "bkt", prefix: "", start_after: None, continuation: None, max_keys: None };
     store.list(list).await.unwrap();
     let etag = ETag::new("e");
     let source = CopySource { bucket: "a", key: "k y", version_id: None, if_match: &etag };
     let (attributes, condition) = (Attributes::default(), WriteCondition::Any);
-    let copy = CopyRequest { source, bucket: "b", key: "k y", attributes: &attributes, condition: &condition };
+    let copy = CopyRequest { source, bucket: "bkt", key: "k y", attributes: &attributes, condition: &condition };
     store.copy(copy).await.unwrap();
 }
 
@@ -70,15 +71,15 @@ async fn endpoints_may_have_a_path_and_a_slash_at_their_end() {
     let (address, asked) = serve(service).await;
     let reach = Reach { proxy: Some(format!("http://{address}")), ..Reach::default() };
     for (endpoint, path_style, base) in [
-        ("http://s3.test", true, "http://s3.test/b"),
-        ("http://s3.test/", true, "http://s3.test/b"),
-        ("http://s3.test:9000/", true, "http://s3.test:9000/b"),
-        ("http://s3.test/storage/v1/s3", true, "http://s3.test/storage/v1/s3/b"),
-        ("http://s3.test/storage/v1/s3/", true, "http://s3.test/storage/v1/s3/b"),
-        ("http://s3.test", false, "http://b.s3.test"),
-        ("http://s3.test/", false, "http://b.s3.test"),
-        ("http://s3.test/storage/v1/s3", false, "http://b.s3.test/storage/v1/s3"),
-        ("http://s3.test/storage/v1/s3/", false, "http://b.s3.test/storage/v1/s3"),
+        ("http://s3.test", true, "http://s3.test/bkt"),
+        ("http://s3.test/", true, "http://s3.test/bkt"),
+        ("http://s3.test:9000/", true, "http://s3.test:9000/bkt"),
+        ("http://s3.test/storage/v1/s3", true, "http://s3.test/storage/v1/s3/bkt"),
+        ("http://s3.test/storage/v1/s3/", true, "http://s3.test/storage/v1/s3/bkt"),
+        ("http://s3.test", false, "http://bkt.s3.test"),
+        ("http://s3.test/", false, "http://bkt.s3.test"),
+        ("http://s3.test/storage/v1/s3", false, "http://bkt.s3.test/storage/v1/s3"),
+        ("http://s3.test/storage/v1/s3/", false, "http://bkt.s3.test/storage/v1/s3"),
     ] {
         three_requests(&through(&access(endpoint.to_owned()), &reach, path_style).await).await;
         let requests = asked.take();
@@ -207,7 +208,7 @@ async fn a_side_has_its_own_proxy_and_its_own_certificates() {
     let both = Reach { ca_bundle: Some(service.ca.clone()), proxy: proxy.clone(), requester_pays: false };
     assert!(head(&through(&access, &both, true).await).await.unwrap().is_some());
     assert_eq!(connects.take(), [("s3.test:443".to_owned(), None)]);
-    assert_eq!(service.asked.take()[0].line(), "HEAD /b/k%20y HTTP/1.1");
+    assert_eq!(service.asked.take()[0].line(), "HEAD /bkt/k%20y HTTP/1.1");
 
     let untrusted = Reach { ca_bundle: None, ..both.clone() };
     let error = head(&through(&access, &untrusted, true).await).await.unwrap_err();

@@ -11,7 +11,9 @@ mod large;
 mod leftover;
 mod parts;
 mod passes;
+mod preserved;
 mod range;
+mod readback;
 mod small;
 mod tap;
 mod upload;
@@ -55,6 +57,8 @@ pub struct Transfer<'a, S, Q, L> {
     progress: Progress,
     /// An upload was opened here, and is not completed.
     has_upload: AtomicBool,
+    /// What an upload was begun with, and what came of it.
+    written: preserved::Written,
 }
 
 /// When the work of a message last moved; its lease is renewed by that. Clones are the same.
@@ -190,6 +194,7 @@ pub async fn transfer<S: ObjectStore, Q: Queue, L: Ledger>(
         destination_key,
         progress: progress.clone(),
         has_upload: AtomicBool::default(),
+        written: preserved::Written::default(),
     };
     let begun = Instant::now();
     let mut outcome = tokio::select! {

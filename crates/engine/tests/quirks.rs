@@ -4,10 +4,13 @@
 
 mod world;
 
-use migration_core::ports::Operation;
+use migration_core::config::OnLoss;
+use migration_core::error::ErrorClass;
+use migration_core::outcome::Losses;
+use migration_core::ports::{Attributes, Operation};
 use migration_core::records::RunResult;
-use migration_testkit::{BucketSettings, Call, Checksums, ETagStyle, Lie, Scope, StoreSettings};
-use world::{SOURCE, World, content};
+use migration_testkit::{BucketSettings, Call, Carried, Checksums, ETagStyle, Fault, Lie, Scope, StoreSettings};
+use world::{DESTINATION, SOURCE, World, content};
 
 const SMALL: u8 = 5;
 const LARGE: u8 = 2;
@@ -70,4 +73,74 @@ async fn a_content_under_a_weak_etag_is_never_mixed_with_another() {
         assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete, "{key}");
         world.assert_same(key);
     }
+}
+
+/// What a large object and a small one carry, on a destination that drops something without a word.
+fn laden(dropped: Carried) -> World {
+    let world = World::with_destination(StoreSettings::default(), BucketSettings::default());
+    let attributes = Attributes {
+        metadata: [("a".to_owned(), "1".to_owned())].into(),
+        storage_class: Some("STANDARD_IA".into()),
+        ..Attributes::default()
+    };
+    let tags = vec![("t".to_owned(), "v".to_owned())];
+    world.source.insert_with(SOURCE, "large", content(11 << 20, 1), &attributes, &tags);
+    world.destination_lies.tell(Lie::Dropped(dropped), Scope::always().on(&[Operation::CreateUpload]));
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_destination_drops_without_a_word_is_given_again_or_counted() {
+    let none = Losses::default();
+    for (dropped, on_loss, result, lost, put_tags) in [
+        (Carried::Tags, OnLoss::Fail, RunResult::Complete, none, 1),
+        (Carried::Metadata, OnLoss::Count, RunResult::Complete, Losses { lost_metadata: 1, ..none }, 0),
+        (Carried::Metadata, OnLoss::Fail, RunResult::PartiallyFailed, none, 0),
+        (Carried::StorageClass, OnLoss::Count, RunResult::Complete, Losses { lost_classes: 1, ..none }, 0),
+    ] {
+        let mut world = laden(dropped);
+        world.config.transfer.preserve.on_loss = on_loss;
+        world.send("job-1").await.unwrap();
+        let end = world.work_until_over("job-1").await;
+        let context = format!("{dropped:?} {on_loss:?}");
+        assert_eq!((end.result, world.losses().await), (result, lost), "{context}");
+        assert_eq!(world.plan.count(Operation::PutTags), put_tags, "{context}");
+        let object = world.destination.object(DESTINATION, "large").unwrap();
+        assert_eq!(object.tags, [("t".to_owned(), "v".to_owned())], "{context}");
+        assert_eq!(object.content, content(11 << 20, 1), "{context}");
+        assert_eq!(world.destination.open_uploads(DESTINATION), [], "{context}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_that_are_dropped_and_not_taken_afterwards_either_are_counted() {
+    let world = laden(Carried::Tags);
+    let denied = Fault::Fail(ErrorClass::AccessDenied);
+    world.plan.when(|call| call.operation == Operation::PutTags, denied, u32::MAX);
+    world.send("job-1").await.unwrap();
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+    assert_eq!(world.losses().await, Losses { lost_tags: 1, ..Losses::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_asked_again_where_nothing_was_dropped() {
+    let world = laden(Carried::Tags);
+    world.destination_lies.clear();
+    world.send("job-1").await.unwrap();
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+    world.assert_same("nothing dropped");
+    let counts = [Operation::PutTags, Operation::GetTags, Operation::CreateUpload].map(|op| world.plan.count(op));
+    assert_eq!((counts, world.losses().await), ([0, 1, 1], Losses::default()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_object_whose_etag_only_looks_like_a_digest_is_read_back() {
+    let world = tree(StoreSettings::default());
+    for i in 0..LARGE {
+        world.source.remove(SOURCE, &format!("large/{i}"));
+    }
+    world.destination_lies.tell(Lie::ETags(ETagStyle::FalseDigest), Scope::always());
+    world.send("job-1").await.unwrap();
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+    world.assert_same("false digests");
 }

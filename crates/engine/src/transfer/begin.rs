@@ -59,6 +59,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 return Err(halt);
             }
         };
+        self.written.with(&carried);
         let before = unfinished.or((created.tries > 1).then_some(&announced));
         record.upload_id = Some(created.id.clone());
         record.revision = revision + 2;

@@ -121,6 +121,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let Some(found) = found.filter(|found| found.etag.as_ref() == Some(&written.etag)) else {
             return Err(Halt::DestinationChanged(None));
         };
+        self.written.shows(&found);
         if found.size == upload.layout.size {
             return Ok(());
         }

@@ -109,6 +109,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         };
         let unasked = way == Way::CopyWhole || asks_weakly(condition);
         self.look_again(wanted, &etag, unasked).await?;
+        let read = delivery.source.etag.as_ref().or(wanted.etag.as_ref());
+        let lost = self.missing(wanted, read, &delivery.losses).await?;
+        delivery.losses.add(&lost);
         delivery.copied = true;
         if delivery.source.etag.is_none() {
             delivery.source.etag.clone_from(&wanted.etag);

@@ -43,6 +43,7 @@ pub async fn carry<S: ObjectStore, Q: Queue, L: Ledger>(
         destination_key: range.destination_key.clone(),
         progress: progress.clone(),
         has_upload: AtomicBool::default(),
+        written: super::preserved::Written::default(),
     };
     let _named = process.activity.at_range(records::part_range_name(&range.upload_id, range.first));
     let ended = tokio::select! {

@@ -34,7 +34,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         };
         let losses = carried.losses;
         // Content-MD5 went with it: without any proof of its own the service has still refused other bytes.
-        if verify::written(&written, &fetched.digests.md5, Checksum(fetched.digests.crc64)) == Proof::Other {
+        if verify::written(&written, &fetched.digests.md5, Checksum(fetched.digests.crc64)) == Proof::Other
+            && !self.stands_as_sent(&fetched, &written).await?
+        {
             return Err(Halt::Damaged(format!(
                 "the destination has ETag {} and the source's bytes have MD5 {}",
                 written.etag.as_str(),

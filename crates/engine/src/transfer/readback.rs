@@ -1,0 +1,50 @@
+//! A look at what was written, byte for byte, where the service's answer says that it is something else.
+
+use futures::StreamExt;
+use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::ports::{GetRequest, Ledger, ObjectStore, Operation, Queue, Span, Written};
+use tracing::info;
+
+use super::fetch::Fetched;
+use super::{Halt, Transfer};
+use crate::gate::Access;
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+    /// Whether the destination has the bytes that were sent, though its ETag looks like the MD5 of others: services
+    /// encrypt or number their contents without saying so in any header. Content-MD5 went with the bytes; that the service
+    /// looks at it is not taken for granted here. Nothing is held: what arrives is compared with what is in memory.
+    pub(super) async fn stands_as_sent(&self, fetched: &Fetched, written: &Written) -> Result<bool, Halt> {
+        let (bucket, key) = (self.pair.destination_bucket.as_str(), self.destination_key.as_str());
+        let if_match = Some(&written.etag).filter(|etag| !etag.is_weak());
+        let version_id = written.version_id.as_deref();
+        let request = GetRequest { bucket, key, span: Span::Whole, if_match, version_id };
+        let read = || async {
+            match self.is_equal(request, &fetched.bytes).await {
+                // It can't be read, or is not there any more: then nothing proves it.
+                Err(error) if matches!(error.class, ErrorClass::Refused | ErrorClass::AccessDenied) => Ok(false),
+                Err(error) if matches!(error.class, ErrorClass::PreconditionFailed | ErrorClass::NoSuchKey) => {
+                    Ok(false)
+                }
+                other => other,
+            }
+        };
+        let same = self.process.destination(Access::object(Operation::GetObject, bucket, key), read).await?;
+        info!(key, same, etag = written.etag.as_str(), "its ETag is not the MD5 of what was sent: it was read back");
+        Ok(same)
+    }
+
+    async fn is_equal(&self, request: GetRequest<'_>, expected: &[u8]) -> Result<bool, ServiceError> {
+        let response = self.process.ports.destination.get(request).await?;
+        let mut body = response.body;
+        let mut rest = expected;
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk?;
+            match rest.split_at_checked(chunk.len()) {
+                Some((same, left)) if same == chunk => rest = left,
+                _ => return Ok(false),
+            }
+            self.progress.touch();
+        }
+        Ok(rest.is_empty())
+    }
+}
