@@ -42,9 +42,44 @@ pub fn written(answer: &Written, md5: &Md5Digest, checksum: Checksum) -> Proof {
     }
 }
 
+/// Whether the ETag of an object completed from parts is another one than its parts give. It has to have the form of one
+/// that is made of parts, and to be strong: some services tag completed objects in a way of their own, though the tags of
+/// parts are their MD5s.
+///
+/// | ETag | contradicts |
+/// |---|---|
+/// | the one that the parts give | no |
+/// | another digest with a number of parts | yes |
+/// | anything else, a digest without such a number included; weak; no MD5 by the service's rules | no |
+pub fn contradicts_parts(answer: &Written, of_parts: &ETag) -> bool {
+    let made_of_parts = answer.etag_is_md5 && !answer.etag.is_weak() && answer.etag.parts().is_some();
+    made_of_parts && answer.etag != *of_parts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_an_etag_that_is_made_of_parts_contradicts_them() {
+        let of_parts = ETag::of_parts(&[[7; 16], [8; 16]]);
+        let other = ETag::of_parts(&[[7; 16], [9; 16]]);
+        let weak = ETag::new(&format!("W/\"{}\"", other.as_str()));
+        let upper = ETag::new(&of_parts.as_str().to_ascii_uppercase());
+        let answer =
+            |etag: &ETag, etag_is_md5| Written { etag: etag.clone(), etag_is_md5, checksum: None, version_id: None };
+        for (etag, etag_is_md5, expected) in [
+            (&of_parts, true, false),
+            (&upper, true, false),
+            (&other, true, true),
+            (&other, false, false),
+            (&weak, true, false),
+            (&ETag::of_content(&[7; 16]), true, false),
+            (&ETag::new("0x8D4BCC2E4835CD0"), true, false),
+        ] {
+            assert_eq!(contradicts_parts(&answer(etag, etag_is_md5), &of_parts), expected, "{etag:?} {etag_is_md5}");
+        }
+    }
 
     #[test]
     fn an_answer_proves_what_the_table_says() {

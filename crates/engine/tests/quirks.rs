@@ -144,3 +144,15 @@ async fn a_small_object_whose_etag_only_looks_like_a_digest_is_read_back() {
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
     world.assert_same("false digests");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_completed_object_may_have_an_etag_of_its_services_own() {
+    let world = tree(StoreSettings::default());
+    let shown = &[Operation::CompleteUpload, Operation::HeadObject, Operation::GetObject, Operation::ListObjects];
+    world.destination_lies.tell(Lie::ETags(ETagStyle::NoDigest), Scope::always().under("large/").on(shown));
+    world.send("job-1").await.unwrap();
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+    world.assert_same("ETags of completed objects");
+    let completions = world.plan.count(Operation::CompleteUpload);
+    assert!(completions <= usize::from(LARGE) + 1, "{completions} completions of {LARGE} objects");
+}

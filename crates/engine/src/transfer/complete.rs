@@ -10,6 +10,7 @@ use migration_core::ports::{
 };
 use migration_core::records::SourceIdentity;
 use migration_core::resume::complete_parts;
+use migration_core::verify;
 
 use super::upload::Upload;
 use super::{Halt, Transfer};
@@ -131,8 +132,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
 fn check_written(written: &Written, expected: &Expected) -> Result<(), Halt> {
     if let Some(etag) = &expected.etag
-        && written.etag_is_md5
-        && written.etag != *etag
+        && verify::contradicts_parts(written, etag)
     {
         return Err(Halt::Damaged(format!(
             "the destination has ETag {} and its parts give {}",
