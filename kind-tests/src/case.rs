@@ -208,8 +208,14 @@ impl Case {
 
     /// Deletes the case's job and waits until it is gone.
     pub async fn delete_job(&self, limit: Duration) -> anyhow::Result<()> {
-        self.cluster.jobs(&self.namespace).delete(JOB, &DeleteParams::default()).await?;
-        self.watch("the job to be gone", limit, async |job: Option<&Value>| Ok(job.is_none().then_some(()))).await
+        self.delete(JOB, limit).await
+    }
+
+    /// Deletes another job of the case's namespace and waits until it is gone.
+    pub async fn delete(&self, name: &str, limit: Duration) -> anyhow::Result<()> {
+        self.cluster.jobs(&self.namespace).delete(name, &DeleteParams::default()).await?;
+        let gone = async |job: Option<&Value>| Ok(job.is_none().then_some(()));
+        self.cluster.watch_job(&self.namespace, name, "the job to be gone", limit, gone).await
     }
 
     /// The requests on one of the case's buckets since the case began, or from a number on.

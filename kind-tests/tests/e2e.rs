@@ -2,7 +2,8 @@
 
 use kind_tests::case::run;
 use kind_tests::cases::{
-    admission, checking, credentials, deletion, killing, lists, moving, neighbours, prerequisites, races, refusals,
+    admission, checking, credentials, deletion, editing, killing, lists, moving, neighbours, prerequisites, races,
+    refusals,
 };
 use kind_tests::tree::FULL;
 
@@ -148,4 +149,22 @@ async fn w_quotas() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn x_scan_evicted() -> anyhow::Result<()> {
     run("scan evicted", refusals::scan_evicted).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn y_sides_edited_under_way() -> anyhow::Result<()> {
+    run("sides edited under way", editing::sides_under_way).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn y_sides_mended_under_way() -> anyhow::Result<()> {
+    run("sides mended under way", editing::mended_under_way).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn z_one_queue_two_jobs() -> anyhow::Result<()> {
+    run("one queue, two jobs", editing::one_queue).await
 }

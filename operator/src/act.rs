@@ -6,7 +6,7 @@ use kube::{Api, ResourceExt};
 use migration_api::MigrationJob;
 use migration_api::status::MigrationJobStatus;
 use migration_core::ports::{Condition, Item, Ledger, Write, WriteError};
-use migration_core::records;
+use migration_core::records::{self, RunEnd};
 use tracing::{info, warn};
 
 use crate::apply::{self, Made, told};
@@ -18,7 +18,9 @@ use crate::dereference::ledger::{self, LedgerView};
 use crate::dereference::services::Services;
 use crate::dereference::{Found, followups};
 use crate::followup::State;
+use crate::give_way;
 use crate::ownership::Owner;
+use crate::plans::Plans;
 use crate::reconcile::{ReconcileError, report, verification};
 use crate::runs::{self, StartInput};
 use crate::validate::ValidatedJob;
@@ -27,7 +29,7 @@ use crate::validate::ValidatedJob;
 pub async fn act(
     job: &MigrationJob,
     old: &mut MigrationJobStatus,
-    validated: Option<&ValidatedJob>,
+    plans: Option<&Plans>,
     found: &mut Found,
     context: &Context,
     memory: &mut Memory,
@@ -44,13 +46,14 @@ pub async fn act(
     if let Some(services) = found.services.clone() {
         drain_dead_letters(job, &services, found, context, memory).await;
         end_run(job, &services, found, context).await?;
+        give_way(job, old.last_manual_run.as_deref(), plans, &services, found, context).await?;
     }
-    start_report(job, validated, found, &jobs).await?;
+    start_report(job, plans, found, &jobs).await?;
     (old.runs_started, old.last_manual_run) =
         runs::made_before(&job.name_any(), &found.cluster.jobs, old.runs_started, old.last_manual_run.take());
-    let due = start_run(job, old, validated, found, &jobs, context.now()).await?;
+    let due = start_run(job, old, plans, found, &jobs, context.now()).await?;
     if !due {
-        start_verification(job, validated, found, &jobs).await?;
+        start_verification(job, plans, found, &jobs).await?;
     }
     Ok(due)
 }
@@ -59,41 +62,41 @@ pub async fn act(
 /// last run then.
 async fn start_report(
     job: &MigrationJob,
-    validated: Option<&ValidatedJob>,
+    plans: Option<&Plans>,
     found: &mut Found,
     jobs: &Api<Job>,
 ) -> Result<(), ReconcileError> {
     if report(job, found) != State::Due {
         return Ok(());
     }
-    follow(job, validated, found, jobs, build::followup::report).await
+    follow(job, plans, found, jobs, build::followup::report).await
 }
 
 /// Starts the verification of the last run where it is due. A run that is on its way is the better use of the sources.
 async fn start_verification(
     job: &MigrationJob,
-    validated: Option<&ValidatedJob>,
+    plans: Option<&Plans>,
     found: &mut Found,
     jobs: &Api<Job>,
 ) -> Result<(), ReconcileError> {
     if found.cluster.jobs.iter().any(SendJob::is_unfinished) || verification(job, found) != State::Due {
         return Ok(());
     }
-    follow(job, validated, found, jobs, build::followup::verify).await
+    follow(job, plans, found, jobs, build::followup::verify).await
 }
 
 /// Makes a Job that follows the last run.
 async fn follow(
     job: &MigrationJob,
-    validated: Option<&ValidatedJob>,
+    plans: Option<&Plans>,
     found: &mut Found,
     jobs: &Api<Job>,
     built: fn(&ValidatedJob, &str) -> Job,
 ) -> Result<(), ReconcileError> {
-    let Some(validated) = validated.filter(|_| found.missing.is_empty() && !job.spec.suspend) else { return Ok(()) };
+    let Some(plans) = plans.filter(|_| found.missing.is_empty() && !job.spec.suspend) else { return Ok(()) };
     let last = found.ledger.as_ref().and_then(|view| view.run.as_ref()).map(|run| run.record.run.clone());
     let run = last.unwrap_or_default();
-    let due = built(validated, &run);
+    let due = built(&plans.last, &run);
     match told(apply::job(jobs, &due, &Owner::of(job)).await, &mut found.missing)? {
         None => {}
         Some(Made::Yes) => info!(job = job.name_any(), run, name = due.name_any(), "what follows the run is started"),
@@ -106,7 +109,7 @@ async fn follow(
 async fn start_run(
     job: &MigrationJob,
     old: &mut MigrationJobStatus,
-    validated: Option<&ValidatedJob>,
+    plans: Option<&Plans>,
     found: &mut Found,
     jobs: &Api<Job>,
     now: i64,
@@ -121,8 +124,11 @@ async fn start_run(
         now,
     };
     let Some(start) = runs::start(&input) else { return Ok(false) };
-    let Some(validated) = validated.filter(|_| found.missing.is_empty() && !job.spec.suspend) else { return Ok(true) };
-    let wanted = build::job::build(validated, start.number, start.manual.as_deref());
+    // Who goes on with a scan has the sides of its run.
+    let goes_on = view.live().is_some();
+    let Some(plans) = plans.filter(|_| found.missing.is_empty() && !job.spec.suspend) else { return Ok(true) };
+    let wanted = if goes_on { plans.workers() } else { &plans.next };
+    let wanted = build::job::build(wanted, start.number, start.manual.as_deref());
     let made = apply::job(jobs, &wanted, &Owner::of(job)).await;
     let Some(made) = told(made, &mut found.missing)? else { return Ok(true) };
     info!(job = job.name_any(), number = start.number, ?made, "run started");
@@ -160,16 +166,52 @@ async fn drain_dead_letters(
     }
 }
 
-/// Writes the end of a run that is over. Where another writer was first, the next look decides anew.
+/// Writes the end of a run that is over.
 async fn end_run(
     job: &MigrationJob,
     services: &Services,
     found: &mut Found,
     context: &Context,
 ) -> Result<(), ReconcileError> {
+    let Some(live) = found.ledger.as_ref().and_then(LedgerView::live) else { return Ok(()) };
+    let Some(end) = runs::end(live, &found.cluster.jobs, context.now()) else { return Ok(()) };
+    write_end(job, services, found, end, context).await
+}
+
+/// Ends a run that works elsewhere than the specification says by now, where somebody asks for another one.
+async fn give_way(
+    job: &MigrationJob,
+    last_manual: Option<&str>,
+    plans: Option<&Plans>,
+    services: &Services,
+    found: &mut Found,
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    let is_live = found.ledger.as_ref().is_some_and(|view| view.live().is_some());
+    let edited = plans.and_then(|plans| plans.edited.as_deref()).filter(|_| is_live);
+    let is_ready = found.missing.is_empty() && !job.spec.suspend;
+    let Some(edited) = edited.filter(|_| is_ready && give_way::is_asked_for(&job.spec.trigger, last_manual, edited))
+    else {
+        return Ok(());
+    };
+    let jobs = Api::<Job>::namespaced(context.client.clone(), &job.namespace().unwrap_or_default());
+    let stopped = give_way::stop_senders(&jobs, &found.cluster.jobs).await;
+    if told(stopped, &mut found.missing)? != Some(true) {
+        return Ok(());
+    }
+    write_end(job, services, found, give_way::end(edited, context.now()), context).await
+}
+
+/// Writes the end of the live run. Where another writer was first, the next look decides anew.
+async fn write_end(
+    job: &MigrationJob,
+    services: &Services,
+    found: &mut Found,
+    end: RunEnd,
+    context: &Context,
+) -> Result<(), ReconcileError> {
     let now = context.now();
     let Some(live) = found.ledger.as_ref().and_then(LedgerView::live) else { return Ok(()) };
-    let Some(end) = runs::end(live, &found.cluster.jobs, now) else { return Ok(()) };
     let uid = job.uid().unwrap_or_default();
     let (mut record, before) = (live.record.clone(), live.record.revision);
     info!(job = job.name_any(), run = record.run, result = ?end.result, "run ended");

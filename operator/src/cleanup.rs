@@ -11,6 +11,7 @@ use kube::{Api, Resource, ResourceExt};
 use migration_api::spec::DeletionPolicy;
 use migration_api::{MigrationJob, reasons};
 use migration_core::error::{ErrorClass, ServiceError, SideFault};
+use migration_core::records::RunSides;
 use migration_core::view;
 use serde_json::json;
 use tracing::info;
@@ -199,9 +200,9 @@ impl Going<'_> {
 
     /// Aborts the uploads that the ledger records, with the rights of workers.
     async fn abort_uploads(&self, wanted: &Wanted) -> Result<(), CleanupError> {
-        let left = match self.recorded_uploads(wanted).await {
-            Ok(0) => return Ok(()),
-            Ok(left) => left,
+        let (left, sides) = match self.recorded_uploads(wanted).await {
+            Ok((0, _)) => return Ok(()),
+            Ok(found) => found,
             Err(error) if self.is_patient() && passes(&error) => return Err(CleanupError::NotYet(error.to_string())),
             Err(error) => {
                 let text = format!("unfinished uploads at the destination are not known, and may be left: {error}");
@@ -210,7 +211,8 @@ impl Going<'_> {
             }
         };
         let external = services::external_of(wanted, self.job.status.as_ref().and_then(|s| s.resources.as_ref()));
-        let validated = match validate::validate(self.job, &external, &[], &self.context.worker_image) {
+        let around = validate::Around { sides, ..validate::Around::default() };
+        let validated = match validate::validate(self.job, &external, &around, &self.context.worker_image) {
             Ok(validated) => validated,
             Err(error) => {
                 self.warn("UploadsLeft", format!("{left} uploads at the destination are left: {error}")).await;
@@ -232,10 +234,15 @@ impl Going<'_> {
         }
     }
 
-    async fn recorded_uploads(&self, wanted: &Wanted) -> Result<usize, ServiceError> {
-        let Some(ledger) = services::ledger_if_there(wanted).await? else { return Ok(0) };
-        match view::uploads(&ledger, &self.owner.uid).await {
-            Ok(uploads) => Ok(uploads.len()),
+    /// How many there are, and the sides of the last run, which began them.
+    async fn recorded_uploads(&self, wanted: &Wanted) -> Result<(usize, Option<RunSides>), ServiceError> {
+        let Some(ledger) = services::ledger_if_there(wanted).await? else { return Ok((0, None)) };
+        let found = match view::uploads(&ledger, &self.owner.uid).await {
+            Ok(uploads) => view::last_run(&ledger, &self.owner.uid).await.map(|run| (uploads.len(), run)),
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok((uploads, run)) => Ok((uploads, run.and_then(|run| run.sides))),
             Err(view::ViewError::Service(error)) => Err(error),
             Err(view::ViewError::Record(error)) => {
                 Err(ServiceError::new(ErrorClass::Refused, "read uploads", "InvalidRecord", error.to_string()))

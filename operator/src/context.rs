@@ -3,19 +3,23 @@
 //! What is remembered saves requests and is never needed: an operator that starts anew looks again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
+use kube::core::DeserializeGuard;
 use kube::runtime::events::Recorder;
+use kube::runtime::reflector::Store;
+use migration_api::MigrationJob;
 use migration_core::ports::Clock;
 use tracing::warn;
 
 use crate::apply::Applied;
+use crate::configs::Unused;
 use crate::dead_letters::Look;
 use crate::dereference::services::Services;
 use crate::events::Note;
-use crate::validate::{External, ValidatedJob};
+use crate::validate::{Around, External, ValidatedJob};
 
 /// What all reconciliations share.
 pub struct Context {
@@ -27,6 +31,7 @@ pub struct Context {
     pub worker_image: String,
     /// The time.
     pub clock: migration_aws::SystemClock,
+    jobs: OnceLock<Store<DeserializeGuard<MigrationJob>>>,
     memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Memory>>>>,
 }
 
@@ -35,14 +40,16 @@ pub struct Context {
 pub struct Memory {
     /// Queue and table, as they were found.
     pub services: Option<Arc<Services>>,
-    /// The job as it was validated, and for what.
-    pub validated: Option<(ValidatedFor, Arc<ValidatedJob>)>,
+    /// The job as it was validated, and for what; with the sides of the specification, and with those of its last run.
+    pub validated: [Option<(ValidatedFor, Arc<ValidatedJob>)>; 2],
     /// What was applied.
     pub applied: Applied,
     /// Since when fewer workers have sufficed, in milliseconds since 1970.
     pub fewer_since: Option<i64>,
     /// The last look at the dead letters.
     pub look: Option<Look>,
+    /// Configurations that nothing uses.
+    pub unused_configs: Unused,
     /// Looks in a row that were cut short since an object was changed or replaced between look and write.
     pub conflicts: u32,
 }
@@ -54,14 +61,32 @@ pub struct ValidatedFor {
     pub generation: Option<i64>,
     /// Queue and table.
     pub external: External,
-    /// Patterns of the ignore list that stand in a `ConfigMap`.
-    pub patterns: Vec<String>,
+    /// What else decides.
+    pub around: Around,
 }
 
 impl Context {
     /// For an operator.
     pub fn new(client: Client, recorder: Recorder, worker_image: String) -> Self {
-        Self { client, recorder, worker_image, clock: migration_aws::SystemClock, memories: Mutex::default() }
+        Self {
+            client,
+            recorder,
+            worker_image,
+            clock: migration_aws::SystemClock,
+            jobs: OnceLock::new(),
+            memories: Mutex::default(),
+        }
+    }
+
+    /// Lets the resources be known that are watched.
+    pub fn know(&self, jobs: Store<DeserializeGuard<MigrationJob>>) {
+        // There is one controller, which says it once.
+        let _ = self.jobs.set(jobs);
+    }
+
+    /// All resources that are watched, as they were seen last; those among them that can't be read share nothing.
+    pub fn all_jobs(&self) -> Vec<Arc<DeserializeGuard<MigrationJob>>> {
+        self.jobs.get().map(Store::state).unwrap_or_default()
     }
 
     /// Milliseconds since 1970.

@@ -14,7 +14,7 @@ use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::finalizer::{self, Event, finalizer};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use migration_api::{MigrationJob, reasons};
@@ -28,6 +28,7 @@ use crate::events::Note;
 use crate::health::Readiness;
 use crate::names;
 use crate::reconcile::{self, ReconcileError};
+use crate::sharing;
 
 /// How soon a look that was cut short is repeated.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -71,12 +72,17 @@ pub async fn run(
     let namespace = namespace.as_deref();
     let ours = || watcher::Config::default().labels(names::SELECTOR);
     let refused = watcher::Config::default().fields("involvedObject.kind=CronJob,reason=FailedCreate");
-    let controller = Controller::new(scoped::<Guarded>(&client, namespace), watcher::Config::default())
+    let controller = Controller::new(scoped::<Guarded>(&client, namespace), watcher::Config::default());
+    let jobs = controller.store();
+    context.know(jobs.clone());
+    let controller = controller
         .owns(scoped::<ConfigMap>(&client, namespace), ours())
         .owns(scoped::<CronJob>(&client, namespace), ours())
         .owns(scoped::<Deployment>(&client, namespace), ours())
         // Jobs of the schedule, and those made by hand from it, are owned by the CronJob.
         .watches(scoped::<Job>(&client, namespace), ours(), |job| job_of(&job))
+        // Who shares a queue with a job has to say so too, and to go on when it is gone.
+        .watches(scoped::<Guarded>(&client, namespace), watcher::Config::default(), move |job| sharers(&job, &jobs))
         // What a CronJob can't make shows nowhere else.
         .watches(scoped::<CoreEvent>(&client, namespace), refused, |event| schedule_of(&event))
         .graceful_shutdown_on(stop.cancelled_owned());
@@ -111,6 +117,17 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
+}
+
+/// The other resources that have the queue of one.
+fn sharers(guarded: &Guarded, jobs: &Store<Guarded>) -> Vec<ObjectRef<Guarded>> {
+    let Ok(job) = &guarded.0 else { return Vec::new() };
+    let all = jobs.state();
+    let readable: Vec<_> = all.iter().filter_map(|other| other.0.as_ref().ok()).collect();
+    let reference = |other: &MigrationJob| {
+        ObjectRef::<Guarded>::new(&other.name_any()).within(&other.namespace().unwrap_or_default())
+    };
+    sharing::others(job, &readable).into_iter().map(reference).collect()
 }
 
 /// The resource that a Job belongs to, by its label.

@@ -21,6 +21,8 @@ pub const SECRETS_ANNOTATION: &str = "s3migration.dev/secrets";
 /// Annotation by which a person gives an object to a resource: its value is the UID of the `MigrationJob` that may take it
 /// over, which it else never does.
 pub const ADOPTION_ANNOTATION: &str = "s3migration.dev/adoptable-by";
+/// Annotation of pod templates: hash of the sides' certificates, so that new ones restart workers.
+pub const CA_ANNOTATION: &str = "s3migration.dev/ca";
 /// Label that Kubernetes puts on the pods of a Job.
 pub const JOB_NAME_LABEL: &str = "batch.kubernetes.io/job-name";
 /// What selects all that operators of this kind made.
@@ -84,14 +86,19 @@ pub fn of_job(job: &str) -> String {
     format!("{JOB_LABEL}={job},{SELECTOR}")
 }
 
-/// The `ConfigMap`.
-pub fn config_map(job: &str) -> String {
-    format!("{job}-config")
+/// The `ConfigMap` of a configuration with this hash.
+pub fn config_map(job: &str, hash: &str) -> String {
+    format!("{job}-config-{hash}")
 }
 
 /// The `CronJob`.
 pub fn cron_job(job: &str) -> String {
     format!("{job}-jobsender")
+}
+
+/// The label selector of one component of a job.
+pub fn of_component(job: &str, component: Component) -> String {
+    format!("{},{COMPONENT}={}", of_job(job), component.as_str())
 }
 
 /// The resource that a `CronJob` of this name would be of.
@@ -163,7 +170,7 @@ mod tests {
         let jobs =
             ["a", "a-run", "a-run-1", "a-jobsender", "a-worker", "a-config", "a-verify", "a-report", "a-abort-uploads"];
         let of = |kind: usize, job: &str| match kind {
-            0 => vec![config_map(job), abort(job)],
+            0 => vec![config_map(job, "0123456789abcdef"), abort(job)],
             1 => vec![cron_job(job)],
             2 => vec![worker(job)],
             _ => vec![

@@ -23,11 +23,13 @@ use crate::events;
 use crate::followup;
 use crate::names;
 use crate::ownership::Owner;
+use crate::plans::{self, Plans};
 use crate::problem::Problem;
 use crate::runs;
 use crate::scaling;
+use crate::sharing::Sharing;
 use crate::status::{self, Seen};
-use crate::validate::{self, ValidatedJob};
+use crate::validate::{self, Around, ValidateError, ValidatedJob};
 
 /// How soon a job is looked at again while something moves, or should.
 const SOON: Duration = Duration::from_secs(5);
@@ -110,63 +112,79 @@ async fn look(
     let mut old = job.status.clone().unwrap_or_default();
 
     let mut found = dereference::dereference(job, &old, context, memory).await?;
-    let validated = validate(job, &mut found, context, memory);
-    let deployment = match &validated {
-        Some(validated) => build_and_apply(job, validated, &mut found, context, memory).await?,
+    let plans = plan(job, &mut found, context, memory);
+    let deployment = match &plans {
+        Some(plans) => build_and_apply(job, plans, &mut found, context, memory).await?,
         None => found.cluster.deployment.ours().cloned(),
     };
-    let start_due = act::act(job, &mut old, validated.as_deref(), &mut found, context, memory).await?;
+    let start_due = act::act(job, &mut old, plans.as_ref(), &mut found, context, memory).await?;
     let workers = scale(job, deployment.as_ref(), &mut found, context, memory).await?;
-    let new = compute_status(job, &old, &found, workers, start_due, context.now());
+    let new = compute_status(job, &old, &found, plans.as_ref(), workers, start_due, context.now());
     write_status(api, job, &new, context).await?;
     Ok(Action::requeue(next_look(&new, &found.cluster, workers, job.spec.scaling.min_replicas, start_due)))
+}
+
+/// What is built of the job: as its specification says, and with the sides of its last run. None where it can't be known:
+/// what was built before stays.
+fn plan(job: &MigrationJob, found: &mut Found, context: &Context, memory: &mut Memory) -> Option<Plans> {
+    // A list that can't be read is no empty list. So it is with certificates; and a ledger that can't be read may hold a
+    // run that has to keep its sides.
+    let absent = [reasons::CONFIG_MAP_MISSING, reasons::CA_BUNDLE_INVALID];
+    if found.missing.iter().any(|problem| absent.contains(&problem.reason.as_str())) {
+        return None;
+    }
+    let external = found.services.as_ref()?.external.clone();
+    let last = found.ledger.as_ref()?.run.as_ref().map(|run| run.record.clone());
+    let around = Around { patterns: found.patterns.clone(), ca_version: found.ca_version.clone(), sides: None };
+    let wanted = ValidatedFor { generation: job.metadata.generation, external, around };
+    let [of_spec, of_run] = &mut memory.validated;
+    let built = validate(job, wanted.clone(), of_spec, context).and_then(|next| {
+        let sides = plans::other_sides(last.as_ref(), &next.sides).cloned();
+        let with_sides = |sides| {
+            let around = Around { sides: Some(sides), ..wanted.around.clone() };
+            validate(job, ValidatedFor { around, ..wanted.clone() }, of_run, context)
+        };
+        let before = sides.map_or_else(|| Ok(next.clone()), with_sides)?;
+        Ok(Plans { edited: plans::edited(last.as_ref(), &next.sides), next, last: before })
+    });
+    built.map_err(|error| found.missing.push(Problem::new(reasons::SPEC_INVALID, error.to_string()))).ok()
 }
 
 /// Validates the resource, unless that was done before for the same one.
 fn validate(
     job: &MigrationJob,
-    found: &mut Found,
+    wanted: ValidatedFor,
+    before: &mut Option<(ValidatedFor, Arc<ValidatedJob>)>,
     context: &Context,
-    memory: &mut Memory,
-) -> Option<Arc<ValidatedJob>> {
-    // A list that can't be read is no empty list: what was built with it stays.
-    if found.missing.iter().any(|problem| problem.reason == reasons::CONFIG_MAP_MISSING) {
-        return None;
-    }
-    let external = found.services.as_ref()?.external.clone();
-    let wanted = ValidatedFor { generation: job.metadata.generation, external, patterns: found.patterns.clone() };
-    if let Some((before, validated)) = &memory.validated
+) -> Result<Arc<ValidatedJob>, ValidateError> {
+    if let Some((before, validated)) = before
         && *before == wanted
     {
-        return Some(validated.clone());
+        return Ok(validated.clone());
     }
-    match validate::validate(job, &wanted.external, &wanted.patterns, &context.worker_image) {
-        Ok(validated) => {
-            let validated = Arc::new(validated);
-            memory.validated = Some((wanted, validated.clone()));
-            Some(validated)
-        }
-        Err(error) => {
-            found.missing.push(Problem::new(reasons::SPEC_INVALID, error.to_string()));
-            None
-        }
-    }
+    let validated = Arc::new(validate::validate(job, &wanted.external, &wanted.around, &context.worker_image)?);
+    *before = Some((wanted, validated.clone()));
+    Ok(validated)
 }
 
 /// Builds what belongs into the cluster and applies it. What Kubernetes refuses, and names that others have, are for a
 /// person to mend.
 async fn build_and_apply(
     job: &MigrationJob,
-    validated: &ValidatedJob,
+    plans: &Plans,
     found: &mut Found,
     context: &Context,
     memory: &mut Memory,
 ) -> Result<Option<Deployment>, ReconcileError> {
-    let (client, namespace, owner) = (&context.client, &validated.namespace, Owner::of(job));
-    let resources = build::resources(validated);
+    let (client, namespace, owner) = (&context.client, &plans.next.namespace, Owner::of(job));
+    let resources = build::resources(plans);
     let (deployment, problems) =
         apply::resources(client, namespace, &owner, resources, &found.cluster, &mut memory.applied).await?;
     found.missing.extend(problems);
+    let (maps, unused) = (Api::namespaced(client.clone(), namespace), &mut memory.unused_configs);
+    let removed =
+        apply::remove_unused(&maps, &owner, &found.cluster, &plans.config_maps(), unused, context.now()).await;
+    told(removed, &mut found.missing)?;
     Ok(deployment)
 }
 
@@ -182,7 +200,7 @@ async fn scale(
     let seen = scaling::Seen {
         backlog: found.depth.map(|depth| depth.visible + depth.in_flight),
         blocked: found.ledger.as_ref().is_some_and(|view| view.heartbeats.iter().any(|beat| !beat.blocked.is_empty())),
-        suspended: job.spec.suspend,
+        suspended: job.spec.suspend || matches!(found.sharing, Some(Sharing::Younger(_))),
         replicas: scaling::replicas(deployment),
         fewer_since: memory.fewer_since,
     };
@@ -203,6 +221,7 @@ fn compute_status(
     job: &MigrationJob,
     old: &MigrationJobStatus,
     found: &Found,
+    plans: Option<&Plans>,
     workers: Workers,
     start_due: bool,
     now: i64,
@@ -212,6 +231,9 @@ fn compute_status(
     let mut faults: Vec<_> = status::blocked(heartbeats).iter().map(Problem::blocked).collect();
     faults.extend(cluster::stuck(&found.cluster));
     faults.extend(found.refusals.iter().cloned());
+    if let Some(Sharing::Older(problem)) = &found.sharing {
+        faults.push(problem.clone());
+    }
     let last = view.and_then(|view| view.run.as_ref()).map(|run| &run.record);
     let live = view.is_some_and(|view| view.live().is_some());
     if let Some(words) = runs::failure(&found.cluster.jobs, last).filter(|_| !live && !start_due) {
@@ -230,6 +252,7 @@ fn compute_status(
         verification: &verification(job, found),
         report: &report(job, found),
         workers,
+        edited: plans.and_then(|plans| plans.edited.as_deref()).filter(|_| live),
         started: (old.runs_started, old.last_manual_run.as_deref()),
         start_due,
         now,

@@ -124,7 +124,7 @@ pub fn failure<'a>(jobs: &'a [SendJob], last_run: Option<&RunRecord>) -> Option<
 pub(crate) mod tests {
     use super::*;
     use migration_core::progress::{TakeDecision, TakeRequest, Tally, take};
-    use migration_core::records::ScanCounts;
+    use migration_core::records::{RunSides, ScanCounts};
 
     pub(crate) fn run(closed: bool, ended: Option<RunResult>) -> RunRecord {
         let request = TakeRequest {
@@ -132,6 +132,7 @@ pub(crate) mod tests {
             started_by: "photos-run-1".into(),
             owner: "photos-run-1-abcde".into(),
             pairs: vec![],
+            sides: RunSides::of(&serde_yaml::from_str(&crate::validate::tests::validated(|_| ()).config).unwrap()),
             listed_by_manifest: false,
             now: 1_000,
         };

@@ -6,27 +6,32 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::{Resource, ResourceExt};
 use migration_api::filters::Filters;
 use migration_api::pods::PodSettings;
-use migration_api::services::{Credentials as ApiCredentials, Destination, KeyCredentials};
+use migration_api::services::{
+    CaBundle as ApiCaBundle, Credentials as ApiCredentials, Destination, KeyCredentials, Source,
+};
 use migration_api::transfer::{
     ChecksumMode, OnLoss as ApiOnLoss, Preserve as ApiPreserve, Transfer, TransferMode as ApiMode,
 };
 use migration_api::verify::VerifyMethod;
 use migration_api::{MigrationJob, MigrationJobSpec};
 use migration_core::config::{
-    CONFIG_VERSION, ConfigError, Credentials, JobConfig, JobIdentity, LedgerConfig, OnLoss, Preserve, QueueConfig,
-    S3Side, ServiceAccess, TransferMode, TransferSettings, Versioning, WriteSettings,
+    CONFIG_VERSION, CaBundle, ConfigError, Credentials, JobConfig, JobIdentity, LedgerConfig, MountedFrom, OnLoss,
+    Preserve, QueueConfig, S3Side, ServiceAccess, TransferMode, TransferSettings, Versioning, WriteSettings,
 };
 use migration_core::error::Side;
 use migration_core::filter::ObjectFilter;
 use migration_core::mirror::MirrorSettings;
+use migration_core::records::RunSides;
 use migration_core::scaling::ScalingLimits;
 use migration_core::size::ByteSize;
 use sha2::{Digest, Sha256};
 
-use crate::dereference::secrets;
-
 /// Where the Secrets of the sides are mounted.
 pub const CREDENTIALS_DIRECTORY: &str = "/var/run/s3-migration/credentials";
+/// Where the certificates of the sides are mounted, each as [`CA_FILE`] in a directory of its side.
+pub const CA_DIRECTORY: &str = "/var/run/s3-migration/ca";
+/// The file of a side's certificates.
+pub const CA_FILE: &str = "ca.crt";
 
 /// Queue and table that exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +59,12 @@ pub struct ValidatedJob {
     pub config_hash: String,
     /// Side and Secret of what is mounted.
     pub secrets: Vec<(Side, String)>,
+    /// Side and origin of the certificates that are mounted.
+    pub ca_bundles: Vec<(Side, MountedFrom)>,
+    /// Changes when these certificates do.
+    pub ca_version: Option<String>,
+    /// Where the configuration reads and writes.
+    pub sides: RunSides,
     /// Settings of the workers' pods.
     pub worker: PodSettings,
     /// Settings of the jobsender's pods.
@@ -104,11 +115,22 @@ pub enum ValidateError {
 /// Bytes that a `ConfigMap` holds, less some for what else is in it.
 const MOST: usize = 1_000_000;
 
-/// Validates a resource with what stands behind its references; `patterns` are those of `filters.ignoreFrom`.
+/// What else decides how a job is built.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Around {
+    /// Patterns of `filters.ignoreFrom`.
+    pub patterns: Vec<String>,
+    /// Changes when the certificates of the sides do.
+    pub ca_version: Option<String>,
+    /// Sides in place of those of the resource: those of a run that began before they were edited.
+    pub sides: Option<RunSides>,
+}
+
+/// Validates a resource with what stands behind its references.
 pub fn validate(
     job: &MigrationJob,
     external: &External,
-    patterns: &[String],
+    around: &Around,
     default_image: &str,
 ) -> Result<ValidatedJob, ValidateError> {
     let namespace = job.namespace().ok_or(ValidateError::NotStored("namespace"))?;
@@ -116,20 +138,26 @@ pub fn validate(
     let spec = &job.spec;
     let identity = JobIdentity { namespace: namespace.clone(), name: owner.name.clone(), uid: owner.uid.clone() };
     let mut config = config(spec, identity, external);
-    config.ignore.extend_from_slice(patterns);
+    config.ignore.extend_from_slice(&around.patterns);
+    if let Some(sides) = &around.sides {
+        (config.source, config.destination) = ((&sides.source).into(), (&sides.destination).into());
+    }
+    let (sides, secrets, ca_bundles) = (RunSides::of(&config), secrets(&config), ca_bundles(&config));
     config.validate()?;
     let config = serde_yaml::to_string(&config)?;
     if config.len() > MOST {
         return Err(ValidateError::TooLarge(config.len()));
     }
-    let mounted = secrets::names(spec).into_iter().filter_map(|(side, name)| Some((side, name?.to_owned())));
     Ok(ValidatedJob {
         namespace,
         name: owner.name.clone(),
         owner,
         config_hash: hex::encode(Sha256::digest(&config)).chars().take(16).collect(),
         config,
-        secrets: mounted.collect(),
+        secrets,
+        ca_bundles,
+        ca_version: around.ca_version.clone(),
+        sides,
         worker: spec.worker.clone(),
         jobsender: spec.jobsender.clone(),
         default_image: default_image.to_owned(),
@@ -180,18 +208,8 @@ fn config(spec: &MigrationJobSpec, job: JobIdentity, external: &External) -> Job
         version: CONFIG_VERSION,
         job,
         buckets: buckets.iter().map(Into::into).collect(),
-        source: S3Side {
-            service: access(&source.region, source.endpoint.as_ref(), s3(source.credentials.as_ref(), Side::Source)),
-            path_style: source.path_style,
-        },
-        destination: S3Side {
-            service: access(
-                &destination.region,
-                destination.endpoint.as_ref(),
-                s3(destination.credentials.as_ref(), Side::Destination),
-            ),
-            path_style: destination.path_style,
-        },
+        source: source_side(source),
+        destination: destination_side(destination),
         write: write_settings(destination),
         versioning: Versioning {
             compare_version_id: versioning.compare_version_id,
@@ -221,6 +239,46 @@ fn config(spec: &MigrationJobSpec, job: JobIdentity, external: &External) -> Job
     }
 }
 
+/// Taken apart without `..`: a field of the resource that is not carried out does not compile.
+fn source_side(source: &Source) -> S3Side {
+    let Source { region, endpoint, path_style, requester_pays, ca_bundle, proxy, credentials } = source;
+    S3Side {
+        service: access(region, endpoint.as_ref(), s3(credentials.as_ref(), Side::Source)),
+        path_style: *path_style,
+        requester_pays: *requester_pays,
+        ca_bundle: ca(ca_bundle.as_ref(), Side::Source),
+        proxy: proxy.clone(),
+    }
+}
+
+/// What is the same for every object written stands in [`write_settings`].
+fn destination_side(destination: &Destination) -> S3Side {
+    let Destination {
+        region,
+        endpoint,
+        path_style,
+        requester_pays,
+        ca_bundle,
+        proxy,
+        credentials,
+        storage_class: _,
+        encryption: _,
+        acl: _,
+    } = destination;
+    S3Side {
+        service: access(region, endpoint.as_ref(), s3(credentials.as_ref(), Side::Destination)),
+        path_style: *path_style,
+        requester_pays: *requester_pays,
+        ca_bundle: ca(ca_bundle.as_ref(), Side::Destination),
+        proxy: proxy.clone(),
+    }
+}
+
+fn ca(bundle: Option<&ApiCaBundle>, side: Side) -> Option<CaBundle> {
+    let from = Some(bundle?.from()?);
+    Some(CaBundle { path: format!("{CA_DIRECTORY}/{side}/{CA_FILE}").into(), from })
+}
+
 fn access(region: &str, endpoint: Option<&String>, credentials: Credentials) -> ServiceAccess {
     ServiceAccess { region: region.to_owned(), endpoint: endpoint.cloned(), credentials }
 }
@@ -228,17 +286,38 @@ fn access(region: &str, endpoint: Option<&String>, credentials: Credentials) -> 
 fn s3(credentials: Option<&ApiCredentials>, side: Side) -> Credentials {
     match credentials {
         None => Credentials::Pod,
-        Some(ApiCredentials { secret_ref: Some(_), .. }) => mounted(side),
+        Some(ApiCredentials { secret_ref: Some(secret), .. }) => mounted(side, &secret.name),
         Some(ApiCredentials { secret_ref: None, .. }) => Credentials::Anonymous,
     }
 }
 
 fn keys(credentials: Option<&KeyCredentials>, side: Side) -> Credentials {
-    credentials.map_or(Credentials::Pod, |_| mounted(side))
+    credentials.map_or(Credentials::Pod, |keys| mounted(side, &keys.secret_ref.name))
 }
 
-fn mounted(side: Side) -> Credentials {
-    Credentials::Directory { path: format!("{CREDENTIALS_DIRECTORY}/{side}").into() }
+fn mounted(side: Side, secret: &str) -> Credentials {
+    Credentials::Directory { path: format!("{CREDENTIALS_DIRECTORY}/{side}").into(), secret: Some(secret.to_owned()) }
+}
+
+/// Side and Secret of the keys that a configuration's programs read from files.
+fn secrets(config: &JobConfig) -> Vec<(Side, String)> {
+    let services = [
+        (Side::Source, &config.source.service),
+        (Side::Destination, &config.destination.service),
+        (Side::Queue, &config.queue.service),
+        (Side::Ledger, &config.ledger.service),
+    ];
+    let secret = |service: &ServiceAccess| match &service.credentials {
+        Credentials::Directory { secret, .. } => secret.clone(),
+        Credentials::Pod | Credentials::Anonymous => None,
+    };
+    services.into_iter().filter_map(|(side, service)| Some((side, secret(service)?))).collect()
+}
+
+/// Side and origin of the certificates that a configuration's programs read from files.
+fn ca_bundles(config: &JobConfig) -> Vec<(Side, MountedFrom)> {
+    let sides = [(Side::Source, &config.source), (Side::Destination, &config.destination)];
+    sides.into_iter().filter_map(|(side, s3)| Some((side, s3.ca_bundle.as_ref()?.from.clone()?))).collect()
 }
 
 fn write_settings(destination: &Destination) -> WriteSettings {

@@ -84,7 +84,7 @@ async fn carry_out(cli: Cli, process: AwsProcess, ignore: &IgnoreList) -> End {
     match cli.command {
         Command::Send => report_send(send(process, ignore, &cli.common, &Purpose::default()).await),
         Command::Plan(args) => plan::plan(process, ignore, &args).await,
-        Command::Verify(args) => verify::verify(process, ignore, &cli.common, &args).await,
+        Command::Verify(args) => Box::pin(verify::verify(process, ignore, &cli.common, &args)).await,
         Command::Report(args) => Box::pin(report::report(process, &args)).await,
         Command::AbortUploads => {
             let process = Arc::new(process);
@@ -185,6 +185,12 @@ pub(crate) fn report_send(result: Result<SendOutcome, SendError>) -> End {
         Ok(SendOutcome::AlreadySent { run }) => ("AlreadySent", format!("run {run} was sent before"), 0),
         Ok(SendOutcome::RunIsLive { run }) => {
             ("RunIsLive", format!("run {run} is not over; the next one starts after it"), 0)
+        }
+        Ok(SendOutcome::OtherSides { run }) => {
+            let message = format!(
+                "run {run} is not over and keeps the source and the destination that it began with; the next one starts after it"
+            );
+            ("RunIsLive", message, 0)
         }
         // Another try would read the same list.
         Err(SendError::Manifest(error)) if !matches!(*error, ManifestError::Service { .. }) => {

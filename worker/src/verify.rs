@@ -9,7 +9,7 @@ use migration_core::finding::{Action, Finding};
 use migration_core::ignore::IgnoreList;
 use migration_core::pair::BucketPair;
 use migration_core::ports::{Clock, Ledger, WriteError};
-use migration_core::records::{RunRecord, VerificationRecord, verification_write};
+use migration_core::records::{RunRecord, RunSides, VerificationRecord, verification_write};
 use migration_core::verification::{Verification, VerifyMethod};
 use migration_core::view;
 use migration_engine::sender::{Observer, Purpose, SendOutcome, rehearse};
@@ -87,7 +87,7 @@ pub(crate) async fn verify(process: AwsProcess, ignore: &IgnoreList, common: &Co
     let purpose = Purpose { verify: Some(args.method.into()), extras: true, observer: Some(verifier.clone()) };
     let end = if args.repair {
         match jobsender::send(process, ignore, common, &purpose).await {
-            Ok(SendOutcome::RunIsLive { run }) => {
+            Ok(SendOutcome::RunIsLive { run } | SendOutcome::OtherSides { run }) => {
                 failed(format!("failed to repair: run {run} is not over; try again when it is"))
             }
             sent => jobsender::report_send(sent),
@@ -125,6 +125,10 @@ async fn record(
 
 async fn verifier(process: &AwsProcess, args: &VerifyArgs) -> Result<Verifier, String> {
     let run = view::last_run(&process.ports.ledger, &process.config.job.uid).await.map_err(|e| e.to_string())?;
+    let elsewhere = run.as_ref().and_then(|run| run.sides.as_ref()?.difference(&RunSides::of(&process.config)));
+    if let Some(elsewhere) = elsewhere {
+        return Err(format!("failed to verify the last run: it worked elsewhere ({elsewhere}); start a new run"));
+    }
     let list = args.list.as_deref().map(List::create).transpose().map_err(|error| error.to_string())?;
     Ok(Verifier { run, verification: Mutex::default(), list })
 }

@@ -64,10 +64,14 @@ pub const SECRET_MISSING: &str = "SecretMissing";
 pub const SECRET_INCOMPLETE: &str = "SecretIncomplete";
 /// A ConfigMap that the resource names is not there, or lacks the key.
 pub const CONFIG_MAP_MISSING: &str = "ConfigMapMissing";
+/// What spec.source.caBundle or spec.destination.caBundle names is not there, or holds no certificate.
+pub const CA_BUNDLE_INVALID: &str = "CaBundleInvalid";
 /// The specification passes the schema and still can't be used.
 pub const SPEC_INVALID: &str = "SpecInvalid";
 /// The queue of spec.queue.url has no redrive policy.
 pub const DEAD_LETTERS_MISSING: &str = "QueueDeadLettersMissing";
+/// Another job has the same queue: the younger of the two waits.
+pub const QUEUE_SHARED: &str = "QueueShared";
 /// The table has other keys than the ledger's.
 pub const TABLE_SCHEMA_WRONG: &str = "LedgerSchemaWrong";
 /// What stands in the ledger can't be read.

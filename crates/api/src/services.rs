@@ -1,9 +1,11 @@
 //! How the services of a job are reached: both S3 sides, queue and ledger.
 
 use kube::KubeSchema;
-use migration_core::config::Encryption as CoreEncryption;
+use migration_core::config::{Encryption as CoreEncryption, MountedFrom};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::filters::ConfigMapKey;
 
 /// The S3 service that is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -25,6 +27,24 @@ pub struct Source {
     /// `true`.
     #[serde(default)]
     pub path_style: bool,
+
+    /// The caller pays for requests and transfer, where the buckets are set so: each request says it
+    /// (`x-amz-request-payer`). Without it such buckets answer 403.
+    #[serde(default)]
+    pub requester_pays: bool,
+
+    /// Certificates in PEM that the service is trusted by, besides those that are trusted anyway: for services with a
+    /// certificate of an authority of your own. When they change, workers are started anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<CaBundle>,
+
+    /// URL of the HTTP proxy through which the service is reached, such as `http://proxy.example.com:3128`. Absent = as
+    /// HTTPS_PROXY, HTTP_PROXY and NO_PROXY in `worker.env` and `jobsender.env` say. A proxy that wants a password is set
+    /// there too, with the value of a Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    #[x_kube(validation = proxy())]
+    pub proxy: Option<String>,
 
     /// As whom the buckets are read: exactly one of `secretRef` and `anonymous`. Absent = the pod's own identity (IRSA,
     /// Pod Identity, the node's role).
@@ -56,6 +76,24 @@ pub struct Destination {
     /// `true`.
     #[serde(default)]
     pub path_style: bool,
+
+    /// The caller pays for requests and transfer, where the buckets are set so: each request says it
+    /// (`x-amz-request-payer`). Without it such buckets answer 403.
+    #[serde(default)]
+    pub requester_pays: bool,
+
+    /// Certificates in PEM that the service is trusted by, besides those that are trusted anyway: for services with a
+    /// certificate of an authority of your own. When they change, workers are started anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<CaBundle>,
+
+    /// URL of the HTTP proxy through which the service is reached, such as `http://proxy.example.com:3128`. Absent = as
+    /// HTTPS_PROXY, HTTP_PROXY and NO_PROXY in `worker.env` and `jobsender.env` say. A proxy that wants a password is set
+    /// there too, with the value of a Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    #[x_kube(validation = proxy())]
+    pub proxy: Option<String>,
 
     /// As whom the buckets are written: `secretRef`. Absent = the pod's own identity (IRSA, Pod Identity, the node's
     /// role). `anonymous` is refused here.
@@ -91,6 +129,46 @@ pub struct Credentials {
     /// Requests are not signed: for public buckets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anonymous: Option<Anonymous>,
+}
+
+/// Where certificates stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.configMapKeyRef) != has(self.secretKeyRef)").message(
+    "caBundle takes exactly one of configMapKeyRef and secretKeyRef: remove one of them",
+))]
+pub struct CaBundle {
+    /// Key of a ConfigMap in the job's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_key_ref: Option<ConfigMapKey>,
+
+    /// Key of a Secret in the job's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<SecretKey>,
+}
+
+/// A key of a Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKey {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// The key.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+impl CaBundle {
+    /// What is mounted; none where the schema was not asked.
+    pub fn from(&self) -> Option<MountedFrom> {
+        match (self.config_map_key_ref.clone(), self.secret_key_ref.clone()) {
+            (Some(ConfigMapKey { name, key }), None) => Some(MountedFrom::ConfigMap { name, key }),
+            (None, Some(SecretKey { name, key })) => Some(MountedFrom::Secret { name, key }),
+            _ => None,
+        }
+    }
 }
 
 /// Requests are not signed. Has no settings: write `anonymous: {}`.
@@ -235,13 +313,16 @@ impl CannedAcl {
 #[x_kube(validation = Rule::new(
     "has(self.url) == has(oldSelf.url) && (!has(self.url) || self.url == oldSelf.url)",
 ).message("queue.url can't change, since messages would be lost: create a new MigrationJob instead"))]
+#[x_kube(validation = Rule::new(SAME_SERVICE_AS_BEFORE).message(
+    "queue.region and queue.endpoint can't change, since messages would be lost: create a new MigrationJob instead",
+))]
 pub struct Queue {
-    /// Region of the queue.
+    /// Region of the queue. Can't change.
     #[schemars(length(min = 1, max = 40))]
     #[x_kube(validation = region())]
     pub region: String,
 
-    /// URL of the SQS service, where it is not AWS. Absent = the region's endpoint of AWS.
+    /// URL of the SQS service, where it is not AWS. Absent = the region's endpoint of AWS. Can't change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     #[x_kube(validation = endpoint())]
@@ -255,7 +336,7 @@ pub struct Queue {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create: Option<QueueCreate>,
 
-    /// URL of an existing queue, used by this job alone. Its redrive policy must name a dead letter queue.
+    /// URL of an existing queue, used by this job alone: of two jobs with one queue the younger waits. Its redrive policy must name a dead letter queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^/ ]+/[^ ]+$')").message(
@@ -296,13 +377,16 @@ impl Default for QueueCreate {
 #[x_kube(validation = Rule::new(
     "has(self.tableName) == has(oldSelf.tableName) && (!has(self.tableName) || self.tableName == oldSelf.tableName)",
 ).message("ledger.tableName can't change, since the run's records would be lost: create a new MigrationJob instead"))]
+#[x_kube(validation = Rule::new(SAME_SERVICE_AS_BEFORE).message(
+    "ledger.region and ledger.endpoint can't change, since the run's records would be lost: create a new MigrationJob instead",
+))]
 pub struct Ledger {
-    /// Region of the table.
+    /// Region of the table. Can't change.
     #[schemars(length(min = 1, max = 40))]
     #[x_kube(validation = region())]
     pub region: String,
 
-    /// URL of the DynamoDB service, where it is not AWS. Absent = the region's endpoint of AWS.
+    /// URL of the DynamoDB service, where it is not AWS. Absent = the region's endpoint of AWS. Can't change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     #[x_kube(validation = endpoint())]
@@ -329,6 +413,10 @@ pub struct Ledger {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LedgerCreate {}
 
+/// CEL for a service that is where it was.
+const SAME_SERVICE_AS_BEFORE: &str = "self.region == oldSelf.region && has(self.endpoint) == has(oldSelf.endpoint) && \
+     (!has(self.endpoint) || self.endpoint == oldSelf.endpoint)";
+
 fn region() -> kube::core::Rule {
     kube::core::Rule::new("self.matches('^[a-z0-9][a-z0-9-]*$')").message(
         "not a region: write its name in lower-case letters, digits and hyphens, such as eu-central-1; services that \
@@ -336,9 +424,16 @@ fn region() -> kube::core::Rule {
     )
 }
 
+fn proxy() -> kube::core::Rule {
+    kube::core::Rule::new("self.matches('^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?/?$')").message(
+        "not the URL of a proxy: write http:// or https://, host and port, such as http://proxy.example.com:3128; user and \
+         password belong into a Secret that worker.env and jobsender.env take HTTPS_PROXY from",
+    )
+}
+
 fn endpoint() -> kube::core::Rule {
-    kube::core::Rule::new(r"self.matches('^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?$')").message(
-        "not an endpoint: write http:// or https://, host and optional port, without path or slash at the end, such as \
-         https://minio.example.com:9000",
+    kube::core::Rule::new(r"self.matches('^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$')").message(
+        "not an endpoint: write http:// or https://, host, and port and path where the service has them, without bucket, \
+         user and password, such as https://minio.example.com:9000",
     )
 }

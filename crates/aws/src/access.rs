@@ -50,7 +50,7 @@ impl From<&Credentials> for CredentialSource {
         match credentials {
             Credentials::Pod => Self::Pod,
             Credentials::Anonymous => Self::Anonymous,
-            Credentials::Directory { path } => Self::Directory { path: path.clone() },
+            Credentials::Directory { path, .. } => Self::Directory { path: path.clone() },
         }
     }
 }

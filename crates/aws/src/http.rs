@@ -25,6 +25,7 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
+use migration_core::config::S3Side;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -42,6 +43,16 @@ pub struct Reach {
     pub proxy: Option<String>,
     /// Whether each request says that the caller pays for it.
     pub requester_pays: bool,
+}
+
+impl From<&S3Side> for Reach {
+    fn from(side: &S3Side) -> Self {
+        Self {
+            ca_bundle: side.ca_bundle.as_ref().map(|bundle| bundle.path.clone()),
+            proxy: side.proxy.clone(),
+            requester_pays: side.requester_pays,
+        }
+    }
 }
 
 impl Reach {

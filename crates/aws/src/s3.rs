@@ -52,7 +52,7 @@ impl S3Store {
     /// `settings` are those of every object written. Each side has its own budget of quick retries, so that a broken one
     /// does not use up the other's.
     pub async fn new(side: &S3Side, settings: &WriteSettings, which: Side) -> Self {
-        Self::with_access(&Access::from(&side.service), side.path_style, settings, which).await
+        Self::through(&Access::from(&side.service), &side.into(), side.path_style, settings, which).await
     }
 
     /// The same with keys in hand, reached as the environment says.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use migration_aws::{Access, CredentialSource, DynamoLedger, Reach, S3Store, SqsQueue};
-use migration_core::config::WriteSettings;
+use migration_core::config::{CaBundle, Credentials, S3Side, ServiceAccess, WriteSettings};
 use migration_core::error::{ErrorClass, ServiceError, Side};
 use migration_core::etag::ETag;
 use migration_core::ports::{
@@ -218,6 +218,27 @@ async fn a_side_has_its_own_proxy_and_its_own_certificates() {
     let missing = Reach { ca_bundle: Some("/nowhere/ca.crt".into()), ..both };
     let error = head(&through(&access, &missing, true).await).await.unwrap_err();
     assert!(error.message.contains("/nowhere/ca.crt"), "{error}");
+}
+
+#[tokio::test]
+async fn the_configuration_of_a_side_says_how_it_is_reached() {
+    let service = secured().await;
+    let (proxy, connects) = connect_proxy(&service.address).await;
+    let access = ServiceAccess {
+        region: "us-east-1".into(),
+        endpoint: Some("https://s3.test".into()),
+        credentials: Credentials::Anonymous,
+    };
+    let side = S3Side {
+        requester_pays: true,
+        ca_bundle: Some(CaBundle { path: service.ca.clone(), from: None }),
+        proxy: Some(format!("http://{proxy}")),
+        ..S3Side::new(access, true)
+    };
+    let store = S3Store::new(&side, &WriteSettings::default(), Side::Source).await;
+    assert!(head(&store).await.unwrap().is_some());
+    assert_eq!(connects.take(), [("s3.test:443".to_owned(), None)]);
+    assert_eq!(service.asked.take()[0].header("x-amz-request-payer"), Some("requester"));
 }
 
 #[tokio::test]

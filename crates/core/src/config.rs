@@ -1,10 +1,9 @@
 //! What the operator tells jobsender and workers: one document, validated, in a ConfigMap.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
 use crate::compare::CompareMode;
+use crate::error::Side;
 use crate::filter::ObjectFilter;
 use crate::ignore::{IgnoreError, IgnoreList};
 use crate::manifest::ManifestLocation;
@@ -12,8 +11,12 @@ use crate::mirror::MirrorSettings;
 use crate::pair::BucketPair;
 use crate::report::ReportSettings;
 
+pub use side::{
+    ACCESS_KEY_FILE, CaBundle, Credentials, MountedFrom, S3Side, SECRET_KEY_FILE, SESSION_TOKEN_FILE, ServiceAccess,
+};
 pub use transfer::{Encryption, OnLoss, Preserve, TransferMode, TransferSettings, Versioning, WriteSettings};
 
+mod side;
 mod transfer;
 
 /// The version of [`JobConfig`] that this program writes and the only one it reads.
@@ -85,55 +88,6 @@ pub struct JobIdentity {
     pub uid: String,
 }
 
-/// How to reach one S3 service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct S3Side {
-    /// Where and as whom.
-    #[serde(flatten)]
-    pub service: ServiceAccess,
-    /// `https://host/bucket/key` in place of `https://bucket.host/key`.
-    #[serde(default)]
-    pub path_style: bool,
-}
-
-/// Where a service is and as whom it is called.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ServiceAccess {
-    /// Region for signatures and endpoint names.
-    pub region: String,
-    /// URL in place of the region's own endpoint.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<String>,
-    /// As whom.
-    #[serde(default)]
-    pub credentials: Credentials,
-}
-
-/// As whom a service is called. Never holds a secret itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "type")]
-pub enum Credentials {
-    /// The pod's own: IRSA, Pod Identity, the node's role, environment.
-    #[default]
-    Pod,
-    /// Requests are not signed.
-    Anonymous,
-    /// Files named as [`ACCESS_KEY_FILE`] and friends, read again when they change.
-    Directory {
-        /// The directory of the files.
-        path: PathBuf,
-    },
-}
-
-/// Name of the file, and key of the Secret, with the access key's id.
-pub const ACCESS_KEY_FILE: &str = "AWS_ACCESS_KEY_ID";
-/// Name of the file, and key of the Secret, with the access key's secret.
-pub const SECRET_KEY_FILE: &str = "AWS_SECRET_ACCESS_KEY";
-/// Name of the file, and key of the Secret, with the session token of temporary credentials; may be absent.
-pub const SESSION_TOKEN_FILE: &str = "AWS_SESSION_TOKEN";
-
 /// The queue of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -179,6 +133,14 @@ pub enum ConfigError {
         /// What it may be.
         bounds: String,
     },
+    /// A proxy that no request can go through.
+    #[error(
+        "failed to read job config: {side}.proxy is not a URL such as http://proxy.example.com:3128, without user, password and path"
+    )]
+    Proxy {
+        /// Whose.
+        side: Side,
+    },
     /// A pattern that is not valid.
     #[error(transparent)]
     Ignore(#[from] IgnoreError),
@@ -218,6 +180,8 @@ impl JobConfig {
         if self.buckets.is_empty() {
             return Err(ConfigError::NoBuckets);
         }
+        self.source.validate(Side::Source)?;
+        self.destination.validate(Side::Destination)?;
         self.transfer.validate()?;
         self.filter.validate()?;
         self.check_report()?;
@@ -321,7 +285,9 @@ ledger: {region: us-east-1, table: t}
     #[test]
     fn says_what_is_out_of_bounds() {
         type Change = fn(&mut JobConfig);
-        let broken: [(&str, Change); 13] = [
+        let broken: [(&str, Change); 15] = [
+            ("source.proxy is not a URL", |c| c.source.proxy = Some("proxy:3128".into())),
+            ("destination.proxy is not a URL", |c| c.destination.proxy = Some("http://me:secret@proxy".into())),
             ("reports under \"r/\" of bucket b", |c| c.report = Some(report("b", "r/"))),
             ("reports under \"\" of bucket b", |c| c.report = Some(report("b", ""))),
             ("mirror and manifest exclude each other", |c| c.manifest = Some(manifest())),

@@ -70,6 +70,22 @@ pub fn receipt(receives: u32, attempts: u32, max_attempts: u32) -> Receipt {
     }
 }
 
+/// Invisibility of a message that is left to other workers, after its first delivery to one that may not work on it.
+const LEFT_FIRST: Duration = Duration::from_secs(10);
+/// And at most.
+const LEFT_MOST: Duration = Duration::from_mins(15);
+
+/// For how long a message stays invisible that is left to other workers: 10 s, 20 s … 15 min, so that neither its
+/// deliveries nor requests are used up by those who may not work on it. None where it is worn: all 19 deliveries, over
+/// more than two hours, went to such.
+pub fn left_to_others(receives: u32) -> Option<Duration> {
+    if receives >= WORN_AFTER_RECEIVES {
+        return None;
+    }
+    let factor = 1_u32.checked_shl(receives.saturating_sub(1)).unwrap_or(u32::MAX);
+    Some(LEFT_FIRST.saturating_mul(factor).min(LEFT_MOST))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +101,15 @@ mod tests {
         ] {
             assert_eq!(receipt(receives, attempts, 8), expected, "{receives} {attempts}");
         }
+    }
+
+    #[test]
+    fn what_is_left_to_others_comes_back_ever_more_rarely() {
+        let seconds = |receives| left_to_others(receives).map(|time| time.as_secs());
+        assert_eq!([0, 1, 2, 3, 7, 8, 19].map(seconds), [10, 10, 20, 40, 640, 900, 900].map(Some));
+        assert_eq!([20, 60].map(seconds), [None, None]);
+        let all: u64 = (1..WORN_AFTER_RECEIVES).filter_map(seconds).sum();
+        assert!(all > 2 * 3600, "{all}");
     }
 
     #[test]

@@ -89,7 +89,7 @@ mod tests {
 
     fn side(region: &str, endpoint: Option<&str>, credentials: Credentials) -> S3Side {
         let service = ServiceAccess { region: region.into(), endpoint: endpoint.map(str::to_owned), credentials };
-        S3Side { service, path_style: false }
+        S3Side::new(service, false)
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
     fn the_service_copies_only_within_itself() {
         let here = side("eu-west-1", None, Credentials::Pod);
         let china = side("cn-north-1", None, Credentials::Pod);
-        let other = side("eu-west-1", None, Credentials::Directory { path: "/c".into() });
+        let other = side("eu-west-1", None, Credentials::Directory { path: "/c".into(), secret: None });
         let minio = side("eu-west-1", Some("http://minio"), Credentials::Pod);
         for (mode, destination, expected) in [
             (TransferMode::Auto, &here, true),

@@ -2,7 +2,7 @@
 
 use crate::pair::BucketPair;
 use crate::range::{GapError, check_parts};
-use crate::records::{Counters, RangeRecord, RunEnd, RunRecord, RunResult, ScanProgress, StaleRange};
+use crate::records::{Counters, RangeRecord, RunEnd, RunRecord, RunResult, RunSides, ScanProgress, StaleRange};
 
 /// How long a jobsender has a run to itself after each renewal, in milliseconds.
 pub const RUN_LEASE_MS: i64 = 60_000;
@@ -18,6 +18,8 @@ pub struct TakeRequest {
     pub owner: String,
     /// The pairs that a new run gets.
     pub pairs: Vec<BucketPair>,
+    /// Where the sender reads and writes, and a new run with it.
+    pub sides: RunSides,
     /// Whether a new run is about the objects of a work list only.
     pub listed_by_manifest: bool,
     /// Milliseconds since 1970.
@@ -37,6 +39,9 @@ pub enum TakeDecision {
     AlreadySent,
     /// Another run is live: end well, saying so.
     Busy,
+    /// The run that is live reads or writes elsewhere than the sender: end well, saying so. A sender of the run's own
+    /// sides goes on with it.
+    OtherSides,
 }
 
 /// Decides whether a sender gets a run.
@@ -46,7 +51,7 @@ pub enum TakeDecision {
 /// | none, or ended | | | | start |
 /// | live | closed | | the same | already sent |
 /// | live | closed | | another | busy |
-/// | live | open | expired, or the sender's own | any | resume: scans are not lost with their sender |
+/// | live | open | expired, or the sender's own | any | resume: scans are not lost with their sender. A sender that reads or writes elsewhere than the run: other sides |
 /// | live | open | valid | the same | wait until it expires |
 /// | live | open | valid | another | busy |
 pub fn take(last: Option<&RunRecord>, request: &TakeRequest) -> TakeDecision {
@@ -58,7 +63,12 @@ pub fn take(last: Option<&RunRecord>, request: &TakeRequest) -> TakeDecision {
     if last.lease_until > request.now && last.owner != request.owner {
         return if same { TakeDecision::WaitUntil(last.lease_until) } else { TakeDecision::Busy };
     }
+    if last.sides.as_ref().is_some_and(|sides| !sides.are_same_places(&request.sides)) {
+        return TakeDecision::OtherSides;
+    }
     TakeDecision::Resume(RunRecord {
+        // Of versions that did not write them: from now on the run has them.
+        sides: last.sides.clone().or_else(|| Some(request.sides.clone())),
         revision: last.revision + 1,
         owner: request.owner.clone(),
         epoch: last.epoch + 1,
@@ -77,6 +87,7 @@ fn first(request: &TakeRequest) -> RunRecord {
         lease_until: request.now + RUN_LEASE_MS,
         started: request.now,
         pairs: request.pairs.clone(),
+        sides: Some(request.sides.clone()),
         scan: ScanProgress::default(),
         stale: Vec::new(),
         mirror: None,
@@ -203,12 +214,18 @@ mod tests {
     use crate::records::{EndCounts, ScanCounts};
     use proptest::prelude::*;
 
+    fn sides(region: &str) -> RunSides {
+        let side = format!(r#"{{"region":"{region}","credentials":{{"type":"pod"}}}}"#);
+        serde_json::from_str(&format!(r#"{{"source":{side},"destination":{side}}}"#)).unwrap()
+    }
+
     fn request(owner: &str, started_by: &str, now: i64) -> TakeRequest {
         TakeRequest {
             run: "r2".into(),
             started_by: started_by.into(),
             owner: owner.into(),
             pairs: vec![],
+            sides: sides("r"),
             listed_by_manifest: false,
             now,
         }
@@ -238,6 +255,7 @@ mod tests {
             }
             TakeDecision::AlreadySent => "already sent",
             TakeDecision::Busy => "busy",
+            TakeDecision::OtherSides => "other sides",
         };
         for (closed, owner, by, now, expected) in [
             (true, "pod-2", "job-1", 0, "already sent"),
@@ -249,6 +267,21 @@ mod tests {
         ] {
             assert_eq!(kind(&live(closed), owner, by, now), expected, "{closed} {owner} {by} {now}");
         }
+    }
+
+    #[test]
+    fn a_run_is_gone_on_with_where_it_began_and_nowhere_else() {
+        let elsewhere = TakeRequest { sides: sides("elsewhere"), ..request("pod-2", "job-2", RUN_LEASE_MS) };
+        assert_eq!(take(Some(&live(false)), &elsewhere), TakeDecision::OtherSides);
+        assert_eq!(take(Some(&live(true)), &elsewhere), TakeDecision::Busy);
+        // The record of an older version has no sides: who goes on with it gives it its own.
+        let old = RunRecord { sides: None, ..live(false) };
+        let TakeDecision::Resume(taken) = take(Some(&old), &elsewhere) else { panic!("it is gone on with") };
+        assert_eq!(taken.sides, Some(sides("elsewhere")));
+        let mut ended = live(true);
+        ended.end = Some(RunEnd { at: 1, result: RunResult::Complete, message: None });
+        let TakeDecision::Start(next) = take(Some(&ended), &elsewhere) else { panic!("the next run starts") };
+        assert_eq!(next.sides, Some(sides("elsewhere")));
     }
 
     fn counters(batches: u64, remainders: u64, done: u64, failed: u64) -> Counters {

@@ -38,6 +38,7 @@ pub use run::{
     CurrentRun, RANGE_PREFIX, RUN_PREFIX, RangeRecord, RunEnd, RunRecord, RunResult, ScanCounts, ScanProgress,
     StaleRange, current_key, range_key, run_key, run_partition,
 };
+pub use sides::{RunSide, RunSides};
 pub use upload::{
     ANNOUNCED_MS, PartRangeOutcome, PartRangeRecord, SourceIdentity, UPLOAD_SHARDS, UploadRecord, part_range_key,
     part_range_name, part_range_partition, part_range_prefix, upload_key, upload_partition,
@@ -51,6 +52,7 @@ mod extra;
 mod report;
 mod requests;
 mod run;
+mod sides;
 mod upload;
 mod verification;
 mod version;

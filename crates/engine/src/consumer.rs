@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use migration_core::ignore::IgnoreList;
-use migration_core::lease::LEASE;
+use migration_core::lease::{LEASE, left_to_others};
 use migration_core::message::MessageError;
 use migration_core::pair::BucketPair;
 use migration_core::ports::{Ledger, ObjectStore, Queue, ReceivedMessage};
@@ -23,6 +23,7 @@ use crate::outbox::Outbox;
 use crate::room::Pending;
 use crate::transfer::{self, Limits};
 use crate::{Interruption, Process};
+use accept::Accepted;
 
 /// How long one request waits for a message. SQS would take 20 s: but a worker that is told to end waits for its request,
 /// and a job that is deleted waits for its workers. Idle workers are scaled away, so that the requests saved would be few.
@@ -30,6 +31,9 @@ const WAIT: Duration = Duration::from_secs(5);
 /// How long a process that is ending waits for objects and parts in flight, before it gives their messages back as
 /// they are. Kubernetes waits 120 s in all.
 const GRACE: Duration = Duration::from_secs(100);
+/// How long a worker keeps a message that others have to work on before it makes it visible again. It counts as one at
+/// hand meanwhile, so that a queue full of such is not turned over as fast as it answers.
+const LEFT_AFTER: Duration = Duration::from_secs(1);
 
 /// A worker.
 pub struct Consumer<S, Q, L> {
@@ -37,7 +41,7 @@ pub struct Consumer<S, Q, L> {
     limits: Arc<Limits>,
     /// What events leave out; scans have left it out of their batches.
     ignore: IgnoreList,
-    /// Pairs of the runs that were seen; a run's pairs never change.
+    /// Pairs of the runs that were seen and work where this worker does; neither ever changes.
     runs: Mutex<HashMap<String, Arc<[BucketPair]>>>,
     /// Cancelled when a process that is ending waits no longer.
     abandon: CancellationToken,
@@ -133,7 +137,20 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
 
     async fn handle(&self, message: ReceivedMessage, held: Pending) {
         let disposal = match self.accept(&message).await {
-            Ok(Ok(work)) => self.work_off(&message, work, held).await,
+            Ok(Ok(Accepted::Work(work))) => self.work_off(&message, work, held).await,
+            Ok(Ok(Accepted::Over { run })) => {
+                info!(message = message.id, run, "a message of a run that worked elsewhere and is over is removed");
+                Ok(Disposal::Delete)
+            }
+            Ok(Ok(Accepted::Others { why })) => match left_to_others(message.receives) {
+                Some(after) => self.leave(&message, &why, after).await,
+                None => Ok(Disposal::SendAnew),
+            },
+            Ok(Err(reason @ MessageError::OtherJob { .. })) => match left_to_others(message.receives) {
+                Some(after) => self.leave(&message, &reason.to_string(), after).await,
+                // It never came to a worker of that job: there is none, or none any more.
+                None => self.refuse(&message, &reason).await,
+            },
             Ok(Err(reason)) => self.refuse(&message, &reason).await,
             Err(interruption) => Err(interruption),
         };
@@ -163,6 +180,13 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         outbox.flush(&self.process).await?;
         self.process.queue(|| self.process.ports.queue.delete(&message.receipt)).await?;
         Ok(Disposal::Delete)
+    }
+
+    /// Leaves a message to other workers: it is visible to them after a while.
+    async fn leave(&self, message: &ReceivedMessage, why: &str, after: Duration) -> Result<Disposal, Interruption> {
+        warn!(why, message = message.id, receives = message.receives, "a message is left to others");
+        self.process.pause(LEFT_AFTER).await?;
+        Ok(Disposal::Later(after))
     }
 
     /// Puts a message that can't be processed among the dead letters, with the reason.

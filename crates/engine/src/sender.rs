@@ -51,6 +51,11 @@ pub enum SendOutcome {
         /// That run.
         run: String,
     },
+    /// The run that is live reads or writes elsewhere: only a sender of its own sides goes on with it.
+    OtherSides {
+        /// That run.
+        run: String,
+    },
 }
 
 /// Why a scan could not be closed. What was sent stays sent; the next sender goes on.
@@ -135,6 +140,7 @@ pub async fn send_for<S: ObjectStore, Q: Queue, L: Ledger>(
         Taken::Run(run) => Arc::new(*run),
         Taken::AlreadySent(run) => return Ok(SendOutcome::AlreadySent { run }),
         Taken::Busy(run) => return Ok(SendOutcome::RunIsLive { run }),
+        Taken::OtherSides(run) => return Ok(SendOutcome::OtherSides { run }),
     };
     let renewals = CancellationToken::new();
     let keeper = tokio::spawn({

@@ -1,6 +1,7 @@
 //! What the API server refuses, and the examples, which it takes.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize as _, de::DeserializeOwned};
@@ -14,6 +15,9 @@ use crate::paths;
 struct Bad {
     name: String,
     message: String,
+    /// What stands there before, where an edit is refused.
+    #[serde(default)]
+    before: Value,
     manifest: Value,
 }
 
@@ -23,7 +27,14 @@ pub async fn refuses_bad_resources(case: &mut Case) -> anyhow::Result<()> {
     ensure!(table.len() >= 50, "there are only {} bad resources", table.len());
     let mut wrong = Vec::new();
     for bad in &table {
-        match case.cluster.try_apply(&case.namespace, &bad.manifest).await {
+        if !bad.before.is_null() {
+            case.apply(&bad.before).await.with_context(|| format!("the state before {} was refused", bad.name))?;
+        }
+        let tried = case.cluster.try_apply(&case.namespace, &bad.manifest).await;
+        if !bad.before.is_null() {
+            case.delete(&bad.name, Duration::from_mins(1)).await?;
+        }
+        match tried {
             Ok(()) => wrong.push(format!("{} was accepted", bad.name)),
             // Debug shows the API server's whole answer.
             Err(error) if format!("{error:#}").contains(&bad.message) => {}

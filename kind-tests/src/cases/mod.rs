@@ -4,6 +4,7 @@ pub mod admission;
 pub mod checking;
 pub mod credentials;
 pub mod deletion;
+pub mod editing;
 pub mod killing;
 pub mod lists;
 pub mod moving;

@@ -134,8 +134,8 @@ pub async fn foreign_objects_stay(case: &mut Case) -> anyhow::Result<()> {
     }
     let began = Instant::now();
     case.apply(&case.job()).await?;
-    let config = format!("ConfigMap {JOB}-config");
-    let message = told(case, "NameTaken", &[&config], TOLD).await?;
+    let words = [format!("CronJob {JOB}-jobsender"), format!("Deployment {JOB}-worker")];
+    let message = told(case, "NameTaken", &[&words[0], &words[1]], TOLD).await?;
     let seconds = began.elapsed().as_secs_f64();
     let adoption = format!("s3migration.dev/adoptable-by={}", uid_of_job(case).await?);
     for words in ["Delete or rename it", &adoption] {
@@ -144,12 +144,17 @@ pub async fn foreign_objects_stay(case: &mut Case) -> anyhow::Result<()> {
     unchanged(case, &before).await?;
     case.note(format!("NameTaken after {seconds:.1} s: {message}"));
     // The first way out, for one of them: the others are named then.
-    delete(case, "ConfigMap").await?;
-    let words = [format!("CronJob {JOB}-jobsender"), format!("Deployment {JOB}-worker")];
-    told(case, "NameTaken", &[&words[0], &words[1]], TOLD).await?;
-    unchanged(case, &before[1..]).await?;
+    delete(case, "CronJob").await?;
+    before.retain(|kept| kept.kind != "CronJob");
+    case.watch("the Deployment to be the only one that is named", TOLD, async |job: Option<&Value>| {
+        let found = job.and_then(|job| condition(job, "Degraded")).map(|(_, _, message)| message);
+        let alone = found.filter(|message| message.contains(&words[1]) && !message.contains(&words[0]));
+        Ok(alone.map(drop))
+    })
+    .await?;
+    unchanged(case, &before).await?;
     case.delete_job(GONE).await?;
-    unchanged(case, &before[1..]).await?;
+    unchanged(case, &before).await?;
     case.note("nothing of three objects changed, nor when the job was deleted");
     Ok(())
 }
@@ -157,32 +162,30 @@ pub async fn foreign_objects_stay(case: &mut Case) -> anyhow::Result<()> {
 /// Both ways out: what is annotated with the job's UID is taken over, what is deleted is made anew, and the run goes on.
 pub async fn ways_out(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&[Object::of_bytes("a", "a")]).await?;
-    let config = make(case, "ConfigMap").await?;
+    let schedule = make(case, "CronJob").await?;
     make(case, "Deployment").await?;
     case.apply(&case.job()).await?;
-    told(case, "NameTaken", &[&config.name], TOLD).await?;
+    told(case, "NameTaken", &[&schedule.name], TOLD).await?;
     let uid = uid_of_job(case).await?;
-    annotate(case, "ConfigMap", "another-uid").await?;
-    told(case, "NameTaken", &[&config.name], TOLD).await?;
-    annotate(case, "ConfigMap", &uid).await?;
+    annotate(case, "CronJob", "another-uid").await?;
+    told(case, "NameTaken", &[&schedule.name], TOLD).await?;
+    annotate(case, "CronJob", &uid).await?;
     let worker = format!("Deployment {JOB}-worker");
     told(case, "NameTaken", &[&worker], TOLD).await?;
-    let adopted = case.cluster.find(&case.namespace, &stranger("ConfigMap")).await?.context("it is gone")?;
-    ensure!(adopted.uid() == config.uid, "it was replaced and not taken over");
+    let adopted = case.cluster.find(&case.namespace, &stranger("CronJob")).await?.context("it is gone")?;
+    ensure!(adopted.uid() == schedule.uid, "it was replaced and not taken over");
     ensure!(adopted.owner_references().iter().any(|o| o.uid == uid && o.controller == Some(true)), "it has no owner");
-    ensure!(adopted.data["data"].get("job.yaml").is_some(), "it was not written: {:#}", adopted.data);
+    ensure!(adopted.data["spec"]["concurrencyPolicy"] == "Forbid", "it was not written: {:#}", adopted.data);
     delete(case, "Deployment").await?;
     case.run_ended("Complete", None, RUN_LIMIT).await?;
-    case.note(
-        "a ConfigMap was taken over by its annotation, a Deployment made when the other one was deleted; Complete",
-    );
+    case.note("a CronJob was taken over by its annotation, a Deployment made when the other one was deleted; Complete");
     Ok(())
 }
 
 /// A job that is made again under its name while its children of before are on their way out.
 pub async fn made_again(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&[Object::of_bytes("a", "a")]).await?;
-    let mut left = stranger("ConfigMap");
+    let mut left = stranger("CronJob");
     left["metadata"]["finalizers"] = json!(["kind-tests/held"]);
     // Its owner is gone: the garbage collector deletes it, and the finalizer keeps it.
     left["metadata"]["ownerReferences"] = json!([{
@@ -191,10 +194,10 @@ pub async fn made_again(case: &mut Case) -> anyhow::Result<()> {
     }]);
     case.cluster.apply(&case.namespace, &left).await?;
     case.apply(&case.job()).await?;
-    let message = told(case, "NameNotFreeYet", &[&format!("ConfigMap {JOB}-config")], TOLD).await;
+    let message = told(case, "NameNotFreeYet", &[&format!("CronJob {JOB}-jobsender")], TOLD).await;
     let release = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     let api = case.cluster.api_of(&case.namespace, &left)?;
-    api.patch(&format!("{JOB}-config"), &PatchParams::default(), &release).await?;
+    api.patch(&format!("{JOB}-jobsender"), &PatchParams::default(), &release).await?;
     case.note(message?);
     case.run_ended("Complete", None, RUN_LIMIT).await?;
     case.note("and Complete by itself when it was gone");

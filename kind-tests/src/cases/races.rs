@@ -38,7 +38,7 @@ async fn races(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&[Object::of_bytes("a", "a")]).await?;
     let proxy = ApiProxy::start(case.cluster.client()).await?;
     let mut operator = start_operator(case, &proxy)?;
-    let config = created_meanwhile(case, &proxy).await?;
+    let first = created_meanwhile(case, &proxy).await?;
     operator.check_running()?;
     let schedule = replaced(case, &proxy, "CronJob", Method::PATCH, "/cronjobs/job-jobsender", async |case| {
         case.patch_spec(&json!({"trigger": {"schedule": "0 0 1 2 *"}})).await
@@ -53,26 +53,26 @@ async fn races(case: &mut Case) -> anyhow::Result<()> {
     unchanged(case, &[schedule, workers.clone()]).await?;
     deleted_meanwhile(case, &proxy).await?;
     unchanged(case, &[workers]).await?;
-    ensure!(config.uid.is_some(), "the first object has no UID");
+    ensure!(first.uid.is_some(), "the first object has no UID");
     case.note("created, changed, scaled, deleted: what came between look and write was left alone each time");
     Ok(())
 }
 
-/// Before the creation of the `ConfigMap` somebody makes one; when that goes, the job goes on.
+/// Before the creation of the `CronJob` somebody makes one; when that goes, the job goes on.
 async fn created_meanwhile(case: &Case, proxy: &ApiProxy) -> anyhow::Result<Kept> {
-    let path = format!("/namespaces/{}/configmaps", case.namespace);
+    let path = format!("/namespaces/{}/cronjobs", case.namespace);
     let (client, namespace) = (case.cluster.client(), case.namespace.clone());
-    let made = proxy.before(Method::POST, &path, async move { create(&client, &namespace, "ConfigMap").await });
+    let made = proxy.before(Method::POST, &path, async move { create(&client, &namespace, "CronJob").await });
     let mut job = reachable(&case.job())?;
     // Nothing starts by itself.
     job["spec"]["trigger"] = json!({"schedule": "0 0 1 1 *"});
     case.apply(&job).await?;
     done(made).await.context("between look and creation")?;
-    told(case, "NameTaken", &["ConfigMap job-config"], TOLD).await?;
-    let object = stranger("ConfigMap");
-    let there = case.cluster.find(&case.namespace, &object).await?.context("somebody's ConfigMap is gone")?;
+    told(case, "NameTaken", &["CronJob job-jobsender"], TOLD).await?;
+    let object = stranger("CronJob");
+    let there = case.cluster.find(&case.namespace, &object).await?.context("somebody's CronJob is gone")?;
     let kept = Kept::of(&there);
-    ensure!(kept.is_untouched(), "somebody's ConfigMap was written: {kept:#?}");
+    ensure!(kept.is_untouched(), "somebody's CronJob was written: {kept:#?}");
     let api = case.cluster.api_of(&case.namespace, &object)?;
     api.delete(&there.name_any(), &DeleteParams::default()).await?;
     case.watch("the job to be ready", SOON, async |job: Option<&Value>| {

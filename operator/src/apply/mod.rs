@@ -15,8 +15,9 @@ use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,9 +25,10 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::build::Resources;
+use crate::configs::{self, Unused};
 use crate::dereference::cluster::Cluster;
 use crate::names;
-use crate::ownership::{Child, Owner};
+use crate::ownership::{Child, Owner, is_controlled_by};
 use crate::problem::Problem;
 use crate::scaling;
 
@@ -46,12 +48,15 @@ pub async fn resources(
     cluster: &Cluster,
     applied: &mut Applied,
 ) -> Result<(Option<Deployment>, Vec<Problem>), ApplyError> {
-    let Resources { config_map, cron_job, deployment } = resources;
+    let Resources { config_maps, cron_job, deployment } = resources;
     let (mut problems, live) = (Vec::new(), cluster.deployment.ours());
     let api = Api::namespaced(client.clone(), namespace);
-    let made = one(&api, &config_map, &cluster.config_map, owner, applied).await;
-    if told(made, &mut problems)?.is_none() {
-        return Ok((live.cloned(), problems));
+    for config_map in &config_maps {
+        let there = cluster.config_maps.iter().find(|there| there.name_any() == config_map.name_any()).cloned();
+        let made = one(&api, config_map, &Child::of(there, owner), owner, applied).await;
+        if told(made, &mut problems)?.is_none() {
+            return Ok((live.cloned(), problems));
+        }
     }
     let api = Api::namespaced(client.clone(), namespace);
     told(one(&api, &cron_job, &cluster.cron_job, owner, applied).await, &mut problems)?;
@@ -59,6 +64,28 @@ pub async fn resources(
     let made = workers(&api, deployment, &cluster.deployment, owner, applied).await;
     let sent = told(made, &mut problems)?.flatten();
     Ok((sent.or_else(|| live.cloned()), problems))
+}
+
+/// Removes the configurations that nothing has used for a while; `wanted` names those of the job's plans.
+pub async fn remove_unused(
+    api: &Api<ConfigMap>,
+    owner: &Owner,
+    cluster: &Cluster,
+    wanted: &[String],
+    unused: &mut Unused,
+    now: i64,
+) -> Result<(), ApplyError> {
+    let own: Vec<_> = cluster.config_maps.iter().filter(|map| is_controlled_by(&map.metadata, &owner.uid)).collect();
+    let used = cluster.config_maps_used.iter().chain(wanted).cloned().collect();
+    for map in configs::due(&own, &used, unused, now) {
+        let name = map.name_any();
+        let how = DeleteParams::background().preconditions(Preconditions { uid: map.uid(), resource_version: None });
+        match api.delete(&name, &how).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            result => drop(result.map_err(|error| ApplyError::new::<ConfigMap>("delete", &name, error))?),
+        }
+    }
+    Ok(())
 }
 
 /// Applies the Deployment without its number of workers, which has a field manager of its own. Kubernetes sets a field

@@ -16,8 +16,11 @@ pub const DEADLINE_SECONDS: i64 = 120;
 /// The Job, and the `ConfigMap` that it reads.
 pub fn build(job: &ValidatedJob) -> (ConfigMap, Job) {
     let name = names::abort(&job.name);
-    let config =
-        ConfigMap { metadata: outlasting(metadata(job, name.clone(), Component::Config)), ..config_map::build(job) };
+    let config = ConfigMap {
+        metadata: outlasting(metadata(job, name.clone(), Component::Config)),
+        immutable: None,
+        ..config_map::build(job)
+    };
     let spec = JobSpec {
         template: pod::template(job, Program::AbortUploads, name.clone()),
         backoff_limit: Some(1),

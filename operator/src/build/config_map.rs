@@ -1,4 +1,5 @@
-//! The configuration of a job's programs.
+//! The configuration of a job's programs. It never changes: another one has another hash, and so another name, and pods keep
+//! the one that they were made with.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 
@@ -12,7 +13,8 @@ pub const KEY: &str = "job.yaml";
 /// The `ConfigMap`.
 pub fn build(job: &ValidatedJob) -> ConfigMap {
     ConfigMap {
-        metadata: metadata(job, names::config_map(&job.name), Component::Config),
+        metadata: metadata(job, names::config_map(&job.name, &job.config_hash), Component::Config),
+        immutable: Some(true),
         data: Some([(KEY.to_owned(), job.config.clone())].into()),
         ..ConfigMap::default()
     }
@@ -31,6 +33,9 @@ mod tests {
         assert!(config.validate().is_ok());
         let owner = &map.metadata.owner_references.unwrap()[0];
         assert_eq!((owner.uid.as_str(), owner.controller), ("u-1", Some(true)));
-        assert_eq!(map.metadata.name.as_deref(), Some("photos-config"));
+        let other = build(&validated(|job| job.spec.transfer.max_attempts = 3));
+        assert!(map.metadata.name.as_deref().unwrap().starts_with("photos-config-"));
+        assert_ne!(map.metadata.name, other.metadata.name, "another content has another name");
+        assert_eq!((map.immutable, other.immutable), (Some(true), Some(true)));
     }
 }

@@ -18,7 +18,7 @@ pub fn build(job: &ValidatedJob) -> Deployment {
                 match_expressions: None,
             },
             revision_history_limit: Some(2),
-            template: pod::template(job, Program::Worker, names::config_map(&job.name)),
+            template: pod::template(job, Program::Worker, names::config_map(&job.name, &job.config_hash)),
             ..DeploymentSpec::default()
         },
         status: None,

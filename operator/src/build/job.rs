@@ -26,7 +26,7 @@ pub fn spec(job: &ValidatedJob) -> JobSpec {
 /// What a Job of a program does; after one of the final exit codes it is not tried again.
 pub fn spec_of(job: &ValidatedJob, program: Program, final_codes: &[i32]) -> JobSpec {
     JobSpec {
-        template: pod::template(job, program, names::config_map(&job.name)),
+        template: pod::template(job, program, names::config_map(&job.name, &job.config_hash)),
         backoff_limit: Some(BACKOFF_LIMIT),
         pod_failure_policy: Some(failure_policy(program, final_codes)),
         ..JobSpec::default()

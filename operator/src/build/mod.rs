@@ -14,13 +14,14 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::names::{self, Component};
+use crate::plans::Plans;
 use crate::validate::ValidatedJob;
 
 /// All that is applied for a job. One-shot Jobs are made, not applied: they are never changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resources {
-    /// The configuration.
-    pub config_map: ConfigMap,
+    /// The configurations of all that runs, each once.
+    pub config_maps: Vec<ConfigMap>,
     /// What sends: on schedule, and by hand with `kubectl create job --from`.
     pub cron_job: CronJob,
     /// The workers, without their number.
@@ -28,8 +29,11 @@ pub struct Resources {
 }
 
 /// Builds all that is applied.
-pub fn resources(job: &ValidatedJob) -> Resources {
-    Resources { config_map: config_map::build(job), cron_job: cron_job::build(job), deployment: deployment::build(job) }
+pub fn resources(plans: &Plans) -> Resources {
+    let mut config_maps = vec![config_map::build(&plans.next), config_map::build(&plans.last)];
+    config_maps.dedup();
+    let (cron_job, deployment) = (cron_job::build(&plans.next), deployment::build(plans.workers()));
+    Resources { config_maps, cron_job, deployment }
 }
 
 fn metadata(job: &ValidatedJob, name: String, component: Component) -> ObjectMeta {

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, EnvVar, EnvVarSource, ObjectFieldSelector, PodSecurityContext,
-    PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume,
-    VolumeMount,
+    Capabilities, ConfigMapVolumeSource, Container, EnvVar, EnvVarSource, KeyToPath, ObjectFieldSelector,
+    PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile, SecretVolumeSource,
+    SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use migration_api::pods::PodSettings;
 use migration_api::verify::VerifyMethod;
+use migration_core::config::MountedFrom;
+use migration_core::error::Side;
 use migration_core::size::ByteSize;
 
 use super::config_map;
 use crate::names::{self, Component};
-use crate::validate::{CREDENTIALS_DIRECTORY, ValidatedJob};
+use crate::validate::{CA_DIRECTORY, CA_FILE, CREDENTIALS_DIRECTORY, ValidatedJob};
 
 /// Where the configuration is mounted.
 const CONFIG_DIRECTORY: &str = "/etc/s3-migration";
@@ -77,6 +79,9 @@ pub fn template(job: &ValidatedJob, program: Program, config_map: String) -> Pod
     let settings = program.settings(job);
     let mut annotations = settings.annotations.clone();
     annotations.insert(names::CONFIG_ANNOTATION.to_owned(), job.config_hash.clone());
+    if let Some(version) = &job.ca_version {
+        annotations.insert(names::CA_ANNOTATION.to_owned(), version.clone());
+    }
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(names::labels(&job.name, program.component())),
@@ -187,7 +192,33 @@ fn volumes(job: &ValidatedJob, config_map: String) -> Vec<Volume> {
         }),
         ..Volume::default()
     });
-    [config].into_iter().chain(secrets).collect()
+    let certificates = job.ca_bundles.iter().map(|(side, from)| certificates(*side, from));
+    [config].into_iter().chain(secrets).chain(certificates).collect()
+}
+
+/// One key, as one file: what else stands beside it is not shown to pods.
+fn certificates(side: Side, from: &MountedFrom) -> Volume {
+    let file =
+        |key: &String| Some(vec![KeyToPath { key: key.clone(), path: CA_FILE.to_owned(), ..KeyToPath::default() }]);
+    let (mut config_map, mut secret) = (None, None);
+    match from {
+        MountedFrom::ConfigMap { name, key } => {
+            config_map = Some(ConfigMapVolumeSource {
+                name: name.clone(),
+                items: file(key),
+                ..ConfigMapVolumeSource::default()
+            });
+        }
+        MountedFrom::Secret { name, key } => {
+            secret = Some(SecretVolumeSource {
+                secret_name: Some(name.clone()),
+                items: file(key),
+                default_mode: Some(0o440),
+                ..SecretVolumeSource::default()
+            });
+        }
+    }
+    Volume { name: format!("{side}-ca"), config_map, secret, ..Volume::default() }
 }
 
 fn mounts(job: &ValidatedJob) -> Vec<VolumeMount> {
@@ -202,7 +233,9 @@ fn mounts(job: &ValidatedJob) -> Vec<VolumeMount> {
         .secrets
         .iter()
         .map(|(side, _)| mount(format!("{side}-credentials"), format!("{CREDENTIALS_DIRECTORY}/{side}")));
-    [config].into_iter().chain(secrets).collect()
+    let certificates =
+        job.ca_bundles.iter().map(|(side, _)| mount(format!("{side}-ca"), format!("{CA_DIRECTORY}/{side}")));
+    [config].into_iter().chain(secrets).chain(certificates).collect()
 }
 
 fn some(map: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {

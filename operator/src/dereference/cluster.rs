@@ -12,6 +12,7 @@ use migration_api::reasons;
 use serde::Deserialize;
 
 use super::refusals::without_random_name;
+use crate::configs;
 use crate::names::{self, Component};
 use crate::ownership::{Child, Owner, is_controlled_by, is_job_of};
 use crate::problem::Problem;
@@ -25,8 +26,10 @@ pub struct Cluster {
     pub followups: Vec<SendJob>,
     /// All pods.
     pub pods: Vec<Pod>,
-    /// The configuration.
-    pub config_map: Child<ConfigMap>,
+    /// All configurations that have the job's labels.
+    pub config_maps: Vec<ConfigMap>,
+    /// Names of those that something may still read.
+    pub config_maps_used: BTreeSet<String>,
     /// What sends on schedule.
     pub cron_job: Child<CronJob>,
     /// The workers.
@@ -81,7 +84,8 @@ pub async fn read(client: &Client, namespace: &str, owner: &Owner) -> Result<Clu
     let cron_job = Child::of(cron_job, owner);
     let deployment = Api::namespaced(client.clone(), namespace).get_opt(&names::worker(name)).await?;
     let deployment = Child::of(deployment, owner);
-    let config_map = Api::namespaced(client.clone(), namespace).get_opt(&names::config_map(name)).await?;
+    let of_configs = ListParams::default().labels(&names::of_component(name, Component::Config));
+    let config_maps = Api::namespaced(client.clone(), namespace).list(&of_configs).await?.items;
     let of_schedule = cron_job.ours().and_then(|cron_job: &CronJob| cron_job.metadata.uid.as_deref());
     let mut jobs = Api::<Job>::namespaced(client.clone(), namespace).list(&of_job).await?.items;
     jobs.retain(|found| is_job_of(&found.metadata, owner, of_schedule));
@@ -89,6 +93,7 @@ pub async fn read(client: &Client, namespace: &str, owner: &Owner) -> Result<Clu
     let mut makers: BTreeSet<String> = jobs.iter().filter_map(ResourceExt::uid).collect();
     makers.extend(replica_sets(client, namespace, &of_job, deployment.ours(), &pods).await?);
     let pods = own_pods(pods, &makers);
+    let config_maps_used = used(&pods, &jobs, cron_job.ours(), deployment.ours());
     let own = jobs.iter().filter(|found| found.name_any() != names::abort(name));
     let follows = |found: &&Job| {
         let is = |component| names::component_is(Some(found.labels()), component);
@@ -98,7 +103,16 @@ pub async fn read(client: &Client, namespace: &str, owner: &Owner) -> Result<Clu
     let followups = followups.into_iter().map(|found| send_job(found, &pods)).collect();
     let mut jobs: Vec<_> = jobs.into_iter().map(|found| send_job(found, &pods)).collect();
     jobs.sort_by(|a, b| (b.created, &b.name).cmp(&(a.created, &a.name)));
-    Ok(Cluster { jobs, followups, pods, config_map: Child::of(config_map, owner), cron_job, deployment })
+    Ok(Cluster { jobs, followups, pods, config_maps, config_maps_used, cron_job, deployment })
+}
+
+/// Names of the configurations that pods have, and that those have which are still to be made.
+fn used(pods: &[Pod], jobs: &[Job], cron_job: Option<&CronJob>, deployment: Option<&Deployment>) -> BTreeSet<String> {
+    let open = jobs.iter().filter(|job| state(job, || None) == JobState::Unfinished);
+    let jobs = open.filter_map(|job| job.spec.as_ref());
+    let jobs = jobs.chain(cron_job.and_then(|cron_job| cron_job.spec.job_template.spec.as_ref()));
+    let specs = pods.iter().map(|pod| pod.spec.as_ref()).chain(jobs.map(|job| job.template.spec.as_ref()));
+    specs.chain(deployment.map(|workers| workers.spec.template.spec.as_ref())).flat_map(configs::mounted).collect()
 }
 
 /// UIDs of the `ReplicaSets` of the job's Deployment; asked for only where a pod has one.

@@ -1,5 +1,6 @@
 //! The first step: what stands behind the resource's references, inside the cluster and outside.
 
+pub mod authorities;
 pub mod cluster;
 pub mod ledger;
 pub mod patterns;
@@ -19,6 +20,7 @@ use crate::context::{Context, Memory};
 use crate::followup;
 use crate::ownership::Owner;
 use crate::problem::Problem;
+use crate::sharing::{self, Sharing};
 use cluster::Cluster;
 use ledger::LedgerView;
 use secrets::Secrets;
@@ -30,6 +32,8 @@ pub struct Found {
     pub secrets: Secrets,
     /// Patterns of the ignore list that stand in a `ConfigMap`.
     pub patterns: Vec<String>,
+    /// Changes when the certificates of the sides do; none where the job names none.
+    pub ca_version: Option<String>,
     /// What runs.
     pub cluster: Cluster,
     /// What Kubernetes refuses to make of it.
@@ -40,6 +44,8 @@ pub struct Found {
     pub depth: Option<QueueDepth>,
     /// The ledger; none where it does not answer.
     pub ledger: Option<LedgerView>,
+    /// What it means that another job has the same queue, where one has.
+    pub sharing: Option<Sharing>,
     /// What the job needs and does not have.
     pub missing: Vec<Problem>,
 }
@@ -61,7 +67,24 @@ pub async fn dereference(
         missing.push(problem);
         Vec::new()
     });
-    let mut found = Found { secrets, patterns, cluster, refusals, services: None, depth: None, ledger: None, missing };
+    let authorities = authorities::read(&context.client, &namespace, &job.spec).await?;
+    missing.extend(authorities.problems);
+    let ca_version = authorities.version;
+    let mut found = Found {
+        secrets,
+        patterns,
+        ca_version,
+        cluster,
+        refusals,
+        services: None,
+        depth: None,
+        ledger: None,
+        sharing: sharing(job, context),
+        missing,
+    };
+    if let Some(Sharing::Younger(problem)) = &found.sharing {
+        found.missing.push(problem.clone());
+    }
     let Some(wanted) = Wanted::of(job, &found.secrets) else { return Ok(found) };
     match Services::find(wanted, memory.services.as_ref()).await {
         Ok(services) => {
@@ -79,6 +102,12 @@ pub async fn dereference(
         }
     }
     Ok(found)
+}
+
+fn sharing(job: &MigrationJob, context: &Context) -> Option<Sharing> {
+    let all = context.all_jobs();
+    let readable: Vec<_> = all.iter().filter_map(|other| other.0.as_ref().ok()).collect();
+    sharing::decide(job, &readable)
 }
 
 /// What follows the job's runs.

@@ -7,6 +7,7 @@ use migration_api::status::{MigrationJobStatus, NotPreserved, ReportStatus, RunR
 
 use super::{Activity, Seen};
 use crate::followup::State;
+use crate::give_way;
 use crate::problem::Problem;
 
 /// Longest message of a condition that Kubernetes' own types allow.
@@ -87,7 +88,14 @@ fn degraded(seen: &Seen<'_>) -> Draft {
     Draft::new(reasons::DEGRADED, true, &first.reason, message)
 }
 
+/// Whether a run is under way; with what was edited too late for it.
 fn progressing(seen: &Seen<'_>, activity: Activity) -> Draft {
+    let draft = under_way(seen, activity);
+    let Some(edited) = seen.edited.filter(|_| !seen.suspended) else { return draft };
+    Draft { message: format!("{}; {}", draft.message, give_way::advice(edited)), ..draft }
+}
+
+fn under_way(seen: &Seen<'_>, activity: Activity) -> Draft {
     let draft = |holds, reason: &str, message: &str| Draft::new(reasons::PROGRESSING, holds, reason, message);
     if seen.suspended {
         return draft(false, reasons::SUSPENDED_BY_USER, "spec.suspend is true");

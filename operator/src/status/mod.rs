@@ -47,6 +47,8 @@ pub struct Seen<'a> {
     pub report: &'a followup::Report,
     /// The workers.
     pub workers: Workers,
+    /// What became another place since the live run began, in words.
+    pub edited: Option<&'a str>,
     /// Runs that the operator started, and what asked for the last one.
     pub started: (u32, Option<&'a str>),
     /// A run is asked for and not started yet.

@@ -21,6 +21,7 @@ fn seen<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [SendJob]) -> Seen<'a> {
         report: &State::None,
         workers: Workers { desired: 2, ready: 1 },
         started: (1, Some("a")),
+        edited: None,
         start_due: false,
         now: 100_000,
     }
@@ -114,6 +115,18 @@ fn a_run_that_ended_is_summed_up_and_stays_so() {
     let again = compute(&ended, &Seen { now: 900_000, ..seen(Some(&later), &[]) });
     assert_eq!(again, ended);
     assert_eq!(compute(&again, &Seen { now: 990_000, ..seen(Some(&later), &[]) }), again);
+}
+
+#[test]
+fn an_edit_that_comes_too_late_for_a_run_is_said() {
+    let live = view(record(true, None), 2);
+    let message = |seen: &Seen<'_>| {
+        let status = compute(&MigrationJobStatus::default(), seen);
+        of(&status, "Progressing").unwrap().1.message.clone()
+    };
+    let edited = Seen { edited: Some("spec.source: region a became b"), ..seen(Some(&live), &[]) };
+    assert!(message(&edited).contains("region a became b) applies from the next one"), "{}", message(&edited));
+    assert!(!message(&Seen { suspended: true, ..edited }).contains("region a"));
 }
 
 #[test]

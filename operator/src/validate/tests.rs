@@ -26,7 +26,7 @@ pub(crate) fn external() -> External {
 pub(crate) fn validated(change: impl FnOnce(&mut MigrationJob)) -> ValidatedJob {
     let mut job = resource();
     change(&mut job);
-    validate(&job, &external(), &[], "worker:1").unwrap()
+    validate(&job, &external(), &Around::default(), "worker:1").unwrap()
 }
 
 #[test]
@@ -35,7 +35,10 @@ fn the_programs_are_told_what_the_resource_says() {
     let config: JobConfig = serde_yaml::from_str(&job.config).unwrap();
     assert_eq!(config.job.uid, "u-1");
     assert_eq!(config.source.service.credentials, Credentials::Anonymous);
-    let destination = Credentials::Directory { path: format!("{CREDENTIALS_DIRECTORY}/destination").into() };
+    let destination = Credentials::Directory {
+        path: format!("{CREDENTIALS_DIRECTORY}/destination").into(),
+        secret: Some("to".into()),
+    };
     assert_eq!(config.destination.service.credentials, destination);
     assert_eq!(config.ledger.service.credentials, Credentials::Pod);
     assert_eq!((config.write.storage_class.as_deref(), config.destination.path_style), (Some("STANDARD_IA"), true));
@@ -108,7 +111,7 @@ fn every_example_can_be_built() {
         let mut job: MigrationJob = serde_yaml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         job.metadata.namespace = Some("n".into());
         job.metadata.uid = Some("u".into());
-        assert!(validate(&job, &external(), &[], "i").is_ok(), "{}", path.display());
+        assert!(validate(&job, &external(), &Around::default(), "i").is_ok(), "{}", path.display());
         number += 1;
     }
     assert!(number >= 4, "only {number} examples were read");
@@ -126,7 +129,7 @@ fn what_the_schema_can_not_refuse_is_refused_here() {
     let refused = |change: fn(&mut MigrationJob)| {
         let mut job = resource();
         change(&mut job);
-        validate(&job, &external(), &[], "i").unwrap_err().to_string()
+        validate(&job, &external(), &Around::default(), "i").unwrap_err().to_string()
     };
     assert!(refused(|job| job.spec.filters.ignore = vec!["a/[z-a]".into()]).contains("a/[z-a]"));
     assert!(refused(|job| job.spec.filters.ignore = vec!["x".repeat(2_000); 600]).contains("ConfigMap holds"));
@@ -141,11 +144,71 @@ fn patterns_mirror_and_pace_reach_the_programs() {
     job.spec.mirror = migration_api::verify::Mirror { delete_extraneous: true, max_deletes: Some(7) };
     job.spec.limits.backlog_seconds = 60;
     let told = |job: &MigrationJob| -> JobConfig {
-        serde_yaml::from_str(&validate(job, &external(), &["a/x".to_owned()], "i").unwrap().config).unwrap()
+        serde_yaml::from_str(
+            &validate(job, &external(), &Around { patterns: vec!["a/x".to_owned()], ..Around::default() }, "i")
+                .unwrap()
+                .config,
+        )
+        .unwrap()
     };
     let config = told(&job);
     assert_eq!(config.ignore, ["a/*.tmp", "a/x"]);
     assert_eq!((config.mirror, config.backlog_seconds), (Some(MirrorSettings { max_deletes: 7 }), Some(60)));
     job.spec.mirror.delete_extraneous = false;
     assert_eq!(told(&job).mirror, None);
+}
+
+#[test]
+fn payer_certificates_and_proxy_of_a_side_reach_the_programs_and_their_pods() {
+    let job = validated(|job| {
+        job.spec.source.requester_pays = true;
+        job.spec.source.ca_bundle =
+            Some(serde_yaml::from_str("{configMapKeyRef: {name: authorities, key: own.pem}}").unwrap());
+        job.spec.destination.ca_bundle =
+            Some(serde_yaml::from_str("{secretKeyRef: {name: hidden, key: ca.pem}}").unwrap());
+        job.spec.destination.proxy = Some("http://proxy:3128".into());
+    });
+    let config: JobConfig = serde_yaml::from_str(&job.config).unwrap();
+    let path = |side: &S3Side| side.ca_bundle.as_ref().unwrap().path.display().to_string();
+    assert_eq!((config.source.requester_pays, config.destination.requester_pays), (true, false));
+    assert_eq!(path(&config.source), "/var/run/s3-migration/ca/source/ca.crt");
+    assert_eq!(path(&config.destination), "/var/run/s3-migration/ca/destination/ca.crt");
+    assert_eq!((config.source.proxy, config.destination.proxy.as_deref()), (None, Some("http://proxy:3128")));
+    let pod = serde_json::to_value(crate::build::deployment::build(&job).spec.template).unwrap();
+    let volumes = pod["spec"]["volumes"].as_array().unwrap();
+    let items = |key: &str| serde_json::json!([{"key": key, "path": "ca.crt"}]);
+    let found = |name: &str| volumes.iter().find(|volume| volume["name"] == name).unwrap();
+    assert_eq!(found("source-ca")["configMap"], serde_json::json!({"name": "authorities", "items": items("own.pem")}));
+    let secret = &found("destination-ca")["secret"];
+    assert_eq!((&secret["secretName"], &secret["items"]), (&"hidden".into(), &items("ca.pem")));
+    let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|mount| mount["name"] == "destination-ca").unwrap();
+    assert_eq!(mount["mountPath"], "/var/run/s3-migration/ca/destination");
+}
+
+#[test]
+fn new_certificates_start_pods_anew() {
+    let template = |version: &str| {
+        let around = Around { ca_version: Some(version.into()), ..Around::default() };
+        crate::build::deployment::build(&validate(&resource(), &external(), &around, "i").unwrap()).spec.template
+    };
+    assert_eq!(template("a"), template("a"));
+    assert_ne!(template("a"), template("b"));
+}
+
+#[test]
+fn a_run_keeps_its_sides_with_keys_certificates_and_all_settings_of_now() {
+    let before = validated(|job| {
+        job.spec.destination.ca_bundle = Some(serde_yaml::from_str("{secretKeyRef: {name: h, key: k}}").unwrap());
+    });
+    let mut job = resource();
+    job.spec.destination.endpoint = Some("http://elsewhere".into());
+    job.spec.destination.credentials.as_mut().unwrap().secret_ref.as_mut().unwrap().name = "other".into();
+    job.spec.transfer.max_attempts = 3;
+    let around = Around { sides: Some(before.sides.clone()), ..Around::default() };
+    let kept = validate(&job, &external(), &around, "i").unwrap();
+    let config: JobConfig = serde_yaml::from_str(&kept.config).unwrap();
+    assert_eq!((kept.sides, kept.secrets, kept.ca_bundles), (before.sides, before.secrets, before.ca_bundles));
+    assert_eq!(config.destination.service.endpoint.as_deref(), Some("http://s3:9000"));
+    assert_eq!(config.transfer.max_attempts, 3);
 }

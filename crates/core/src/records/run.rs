@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BATCH_PREFIX, job_partition};
+use super::{BATCH_PREFIX, RunSides, job_partition};
 use crate::message::BatchId;
 use crate::mirror::MirrorCounts;
 use crate::pair::BucketPair;
@@ -39,6 +39,10 @@ pub struct RunRecord {
     pub started: i64,
     /// What is moved where; batches are checked against it, and edits of the resource apply from the next run.
     pub pairs: Vec<BucketPair>,
+    /// Where it reads and writes; edits of the resource that lead elsewhere apply from the next run. None in records of
+    /// versions that did not write them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sides: Option<RunSides>,
     /// How far the scan is.
     pub scan: ScanProgress,
     /// Batches that do not count: what killed senders sent of the ranges that they left open, and did not record.

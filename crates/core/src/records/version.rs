@@ -15,10 +15,22 @@ pub struct VersionRecord {
     /// The version; none for the version `null` of buckets that keep none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_id: Option<String>,
+    /// [Name](crate::config::S3Side::place_name) of the place that it was copied to; none in records of versions that did
+    /// not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// Bytes.
     pub size: u64,
     /// When it was recorded, in milliseconds since 1970.
     pub at: i64,
+}
+
+impl VersionRecord {
+    /// The version, where it was copied to this place: of another one it says nothing.
+    pub fn at_place(&self, place: &str) -> Option<&str> {
+        let is_here = self.place.as_ref().is_none_or(|recorded| recorded == place);
+        self.version_id.as_deref().filter(|_| is_here)
+    }
 }
 
 /// The shard of a source key, below [`VERSION_SHARDS`].

@@ -67,6 +67,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         if !self.process.config.versioning.compare_version_id {
             return Vec::new();
         }
+        let place = self.process.config.destination.place_name();
         let moved = batch.objects.iter().zip(outcomes).filter_map(|(entry, outcome)| match outcome {
             EntryOutcome::Done(delivery) => Some((entry, delivery)),
             _ => None,
@@ -81,7 +82,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
             if deliveries.iter().any(|delivery| delivery.version_id != last.version_id) {
                 return Some(Write::Delete { key, condition: Condition::Always });
             }
-            let record = VersionRecord { version_id: last.version_id.clone(), size: last.bytes, at: now };
+            let (version_id, place) = (last.version_id.clone(), Some(place.clone()));
+            let record = VersionRecord { version_id, place, size: last.bytes, at: now };
             Some(Write::Put { item: Item::of(key, &record), condition: Condition::Always })
         });
         records.collect()

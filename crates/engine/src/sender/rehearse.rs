@@ -70,7 +70,9 @@ pub async fn rehearse<S: ObjectStore, Q: Queue, L: Ledger>(
     };
     match sent? {
         SendOutcome::Sent { counts, .. } => Ok(counts),
-        SendOutcome::AlreadySent { run } | SendOutcome::RunIsLive { run } => Err(RehearseError::RunIsLive(run)),
+        SendOutcome::AlreadySent { run } | SendOutcome::RunIsLive { run } | SendOutcome::OtherSides { run } => {
+            Err(RehearseError::RunIsLive(run))
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use migration_core::mirror::MirrorCounts;
 use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
 use migration_core::progress::{self, RUN_LEASE_MS, TakeDecision, TakeRequest};
 use migration_core::range::KeyRange;
-use migration_core::records::{self, CurrentRun, ExtraRecord, RangeRecord, RunRecord, ScanCounts};
+use migration_core::records::{self, CurrentRun, ExtraRecord, RangeRecord, RunRecord, RunSides, ScanCounts};
 use migration_core::view;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,7 @@ pub(super) enum Taken {
     Run(Box<Run>),
     AlreadySent(String),
     Busy(String),
+    OtherSides(String),
 }
 
 /// A run that this sender has.
@@ -71,6 +72,7 @@ pub(super) async fn take<S: ObjectStore, Q: Queue, L: Ledger>(
             started_by: name.started_by.clone(),
             owner: process.name.clone(),
             pairs: process.config.buckets.clone(),
+            sides: RunSides::of(&process.config),
             listed_by_manifest: process.config.manifest.is_some(),
             now: process.clock.now(),
         };
@@ -78,6 +80,7 @@ pub(super) async fn take<S: ObjectStore, Q: Queue, L: Ledger>(
         let taken = match progress::take(last.as_ref(), &request) {
             TakeDecision::AlreadySent => return Ok(Taken::AlreadySent(last_id)),
             TakeDecision::Busy => return Ok(Taken::Busy(last_id)),
+            TakeDecision::OtherSides => return Ok(Taken::OtherSides(last_id)),
             TakeDecision::WaitUntil(at) => {
                 info!(run = last_id, "waiting: the run's sender may still be alive");
                 wait(process, at - process.clock.now()).await?;

@@ -108,6 +108,8 @@ pub(super) struct Scan<'a, S, Q, L> {
     batcher: Batcher,
     outbox: Outbox,
     versions: Option<Versions>,
+    /// Name of the destination's place.
+    place: String,
     /// Whether it matters what the destination has besides copies.
     wants_extras: bool,
     /// Records of extra objects that are not yet written.
@@ -169,6 +171,7 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
             batcher: Batcher::new(BatchLimits::new(config.transfer.multipart_threshold.bytes())),
             outbox: Outbox::default(),
             versions: config.versioning.compare_version_id.then(versions),
+            place: config.destination.place_name(),
             failed_last: scanner.failed_last(range),
             counts: range.before,
         }
@@ -338,7 +341,7 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
         }
         if let Some(versions) = &mut self.versions {
             let record = versions.of(self.process, key).await?;
-            memory.version_id = record.and_then(|record| record.version_id.clone());
+            memory.version_id = record.and_then(|record| record.at_place(&self.place).map(ToOwned::to_owned));
         }
         Ok(memory)
     }

@@ -326,7 +326,7 @@ pub fn pair() -> BucketPair {
 
 fn config() -> JobConfig {
     let service = ServiceAccess { region: "r".into(), endpoint: None, credentials: Credentials::Pod };
-    let side = || S3Side { service: service.clone(), path_style: true };
+    let side = || S3Side::new(service.clone(), true);
     JobConfig {
         version: CONFIG_VERSION,
         job: JobIdentity { namespace: "n".into(), name: "j".into(), uid: JOB.into() },

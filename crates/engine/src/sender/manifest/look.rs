@@ -174,7 +174,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Look<'_, S, Q, L> {
             let record = version_key(job, pair, key);
             let item = process.ledger(|| process.ports.ledger.get(&record)).await?;
             let record = item.and_then(|item| item.read::<VersionRecord>().ok());
-            memory.version_id = record.and_then(|record| record.version_id);
+            let place = process.config.destination.place_name();
+            memory.version_id = record.and_then(|record| record.at_place(&place).map(ToOwned::to_owned));
         }
         Ok(memory)
     }

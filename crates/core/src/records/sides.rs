@@ -1,0 +1,103 @@
+//! The S3 sides that a run works on, as it keeps them from its start to its end.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{CaBundle, Credentials, JobConfig, S3Side, ServiceAccess};
+use crate::error::Side;
+
+/// Both sides of a run.
+///
+/// What a run lists, what its batches name and what it counts is of one place at each side. Who works by a configuration
+/// of another place would put some of its objects there, and the run would end as if all were here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSides {
+    /// The side that is read.
+    pub source: RunSide,
+    /// The side that is written.
+    pub destination: RunSide,
+}
+
+/// One side of a run: what [`S3Side`] has, but members of later versions are ignored where it is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunSide {
+    /// Region for signatures and endpoint names.
+    pub region: String,
+    /// URL in place of the region's own endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// As whom.
+    pub credentials: Credentials,
+    /// `https://host/bucket/key` in place of `https://bucket.host/key`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub path_style: bool,
+    /// The caller pays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub requester_pays: bool,
+    /// Certificates that its service is trusted by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<CaBundle>,
+    /// URL of its proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+}
+
+impl From<&S3Side> for RunSide {
+    fn from(side: &S3Side) -> Self {
+        let S3Side { service, path_style, requester_pays, ca_bundle, proxy } = side.clone();
+        let ServiceAccess { region, endpoint, credentials } = service;
+        Self { region, endpoint, credentials, path_style, requester_pays, ca_bundle, proxy }
+    }
+}
+
+impl From<&RunSide> for S3Side {
+    fn from(side: &RunSide) -> Self {
+        let RunSide { region, endpoint, credentials, path_style, requester_pays, ca_bundle, proxy } = side.clone();
+        let service = ServiceAccess { region, endpoint, credentials };
+        Self { service, path_style, requester_pays, ca_bundle, proxy }
+    }
+}
+
+impl RunSides {
+    /// The sides of a configuration.
+    pub fn of(config: &JobConfig) -> Self {
+        Self { source: (&config.source).into(), destination: (&config.destination).into() }
+    }
+
+    /// What became another place at later ones, in words for people; none where both sides are where they were.
+    pub fn difference(&self, later: &Self) -> Option<String> {
+        let of = |side: Side, before: &RunSide, now: &RunSide| {
+            Some(format!("spec.{side}: {}", S3Side::from(before).difference(&now.into())?))
+        };
+        let source = of(Side::Source, &self.source, &later.source);
+        let destination = of(Side::Destination, &self.destination, &later.destination);
+        let found: Vec<_> = source.into_iter().chain(destination).collect();
+        (!found.is_empty()).then(|| found.join("; "))
+    }
+
+    /// Whether both sides are where those of other ones are.
+    pub fn are_same_places(&self, other: &Self) -> bool {
+        self.difference(other).is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_of_later_versions_are_ignored_and_the_rest_survives() {
+        let text = r#"{"source":{"region":"r","credentials":{"type":"directory","path":"/c","secret":"keys"},"later":1},"destination":{"region":"q","endpoint":"http://s3","pathStyle":true,"credentials":{"type":"pod"},"proxy":"http://p"}}"#;
+        let sides: RunSides = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&sides).unwrap().len() + r#","later":1"#.len(), text.len());
+        for side in [&sides.source, &sides.destination] {
+            assert_eq!(RunSide::from(&S3Side::from(side)), *side);
+        }
+        assert!(sides.are_same_places(&sides));
+        let mut other = sides.clone();
+        other.source.path_style = true;
+        assert!(sides.are_same_places(&other));
+        other.source.region = "s".into();
+        assert!(!sides.are_same_places(&other));
+    }
+}
