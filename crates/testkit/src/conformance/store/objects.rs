@@ -199,9 +199,9 @@ pub(super) async fn tags_are_given_afterwards<S: ObjectStore>(t: &StoreUnderTest
     let etag = t.head("k").await?.and_then(|head| head.etag);
     let mut expected = odd_tags();
     t.store.put_tags(PutTags { bucket: &t.bucket, key: "k", version_id: None, tags: &expected }).await?;
-    let head = t.head("k").await?;
-    ensure_eq!(head.as_ref().map(|head| head.tag_count), Some(5), "number of tags given afterwards");
-    ensure_eq!(head.and_then(|head| head.etag), etag, "ETag after it");
+    // To HEAD many services say no number.
+    let head = t.get("k").await?.head;
+    ensure_eq!((head.tag_count, head.etag), (5, etag), "number of tags given afterwards, and ETag");
     let mut found = t.store.tags(&t.bucket, "k", None).await?;
     expected.sort();
     found.sort();
