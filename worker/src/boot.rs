@@ -1,6 +1,7 @@
 //! What both programs begin with: arguments, logging, configuration, wiring, signals.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -13,6 +14,21 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
+
+/// Bytes of stack of each thread. Requests of the SDK, retried and counted, within transfers of many objects are states
+/// of over a megabyte, which are on the stack while they are made; memory is used as far as it is touched.
+const STACK: usize = 8 << 20;
+
+/// Runs a program to its end, on a thread for each core.
+pub fn run(program: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK).build() {
+        Ok(runtime) => runtime.block_on(program),
+        Err(error) => {
+            eprintln!("failed to start threads: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Arguments of both programs.
 #[derive(Debug, Args)]

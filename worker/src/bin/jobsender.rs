@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     // Of all that it may do, the state of each is as large as that of the largest.
-    Box::pin(s3_migration_worker::jobsender::main()).await
+    s3_migration_worker::boot::run(Box::pin(s3_migration_worker::jobsender::main()))
 }

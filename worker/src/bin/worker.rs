@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    s3_migration_worker::worker::main().await
+fn main() -> ExitCode {
+    s3_migration_worker::boot::run(s3_migration_worker::worker::main())
 }
