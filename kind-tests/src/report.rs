@@ -65,10 +65,13 @@ pub fn add(suite: Suite, row: &Row) -> anyhow::Result<()> {
     writeln!(out, "{}", serde_json::to_string(row)?).context("failed to write a result")
 }
 
-/// The lines so far.
+/// The lines so far, by the names of their cases.
 pub fn rows(suite: Suite) -> anyhow::Result<Vec<Row>> {
     let text = std::fs::read_to_string(suite.file()?).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).context("failed to read a result")).collect()
+    let rows = text.lines().map(|line| serde_json::from_str(line).context("failed to read a result"));
+    let mut rows = rows.collect::<anyhow::Result<Vec<Row>>>()?;
+    rows.sort_by(|a, b| a.case.cmp(&b.case));
+    Ok(rows)
 }
 
 /// The table, as Markdown that is also readable as it is.

@@ -1,7 +1,7 @@
 //! The programs by themselves on real services and on a bad wire: `make wire` brings up what they need.
 
 use kind_tests::wire::case::run;
-use kind_tests::wire::cases::{bad_wire, large, overwritten, plan, requests};
+use kind_tests::wire::cases::{bad_wire, large, overwritten, plan, quirks, requests};
 use kind_tests::wire::services::Kind::{MiniStack, Minio, VersityGw};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,4 +39,10 @@ async fn huge_object_by_four_workers() -> anyhow::Result<()> {
 #[ignore = "needs the servers of make wire"]
 async fn bad_wire() -> anyhow::Result<()> {
     run("bad_wire", (MiniStack, MiniStack), bad_wire::bad_wire).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the servers of make wire"]
+async fn services_and_proxies_with_quirks() -> anyhow::Result<()> {
+    quirks::run_all().await
 }

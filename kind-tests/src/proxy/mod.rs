@@ -1,11 +1,12 @@
 //! A counting HTTP proxy in front of each service: what a job costs in requests is counted here and not guessed.
 //!
 //! Bodies stream both ways, and nothing of a request that a signature covers is changed, the `Host` header least of
-//! all.
+//! all; but for the [`quirks`] that a case sets.
 
 pub mod admin;
 pub mod classify;
 pub mod log;
+pub mod quirks;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -23,6 +24,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 
 use self::log::{Log, Moment};
+use self::quirks::{Canned, Drawn, Quirks};
 
 /// A body of either direction.
 pub type Body = BoxBody<Bytes, hyper::Error>;
@@ -33,6 +35,7 @@ pub struct Proxy {
     side: String,
     upstream: SocketAddr,
     log: Log,
+    quirks: Quirks,
     client: Client<HttpConnector, Body>,
 }
 
@@ -42,7 +45,13 @@ impl Proxy {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Self { side: side.to_owned(), upstream, log, client }
+        Self { side: side.to_owned(), upstream, log, quirks: Quirks::default(), client }
+    }
+
+    /// Lets it have quirks.
+    #[must_use]
+    pub fn with(self, quirks: &Quirks) -> Self {
+        Self { quirks: quirks.clone(), ..self }
     }
 
     /// Serves connections until the listener fails.
@@ -68,12 +77,16 @@ impl Proxy {
     async fn pass(&self, request: Request<Incoming>, peer: IpAddr) -> anyhow::Result<Response<Body>> {
         let what = classify_request(&request);
         let delay = self.log.delay(&what);
+        let drawn = self.quirks.draw(&self.side, &what, request.headers());
         let number = self.log.arrived(&self.side, peer, what, announced(request.headers()));
         if let Some(delay) = delay {
             tokio::time::sleep(delay).await;
         }
         self.log.reached(Moment::Arrived, number).await;
-        let request = self.rewrite(request, number)?;
+        let request = self.rewrite(request, number, &drawn).await?;
+        if let Some(canned) = drawn.instead() {
+            return self.canned(canned, request.into_body(), number).await;
+        }
         let response = match self.client.request(request).await {
             Ok(response) => response,
             Err(error) => {
@@ -86,6 +99,9 @@ impl Proxy {
         };
         self.log.update(number, |e| e.status = Some(response.status().as_u16()));
         self.log.reached(Moment::Answered, number).await;
+        if let Some(canned) = drawn.after() {
+            return self.canned(canned, response.into_body().boxed(), number).await;
+        }
         let log = self.log.clone();
         let (mut parts, body) = response.into_parts();
         drop_hop_headers(&mut parts.headers);
@@ -94,10 +110,19 @@ impl Proxy {
             log.update(number, |e| e.sent += bytes as u64);
             frame
         });
-        Ok(Response::from_parts(parts, body.boxed()))
+        let body = drawn.answer(&mut parts, body.boxed()).await?;
+        Ok(Response::from_parts(parts, body))
     }
 
-    fn rewrite(&self, request: Request<Incoming>, number: usize) -> anyhow::Result<Request<Body>> {
+    /// Answers in place of the service, once all of a body has come.
+    async fn canned(&self, canned: Canned, mut body: Body, number: usize) -> anyhow::Result<Response<Body>> {
+        // What breaks off is answered too: nobody hears it.
+        while let Some(Ok(_)) = body.frame().await {}
+        self.log.update(number, |e| e.status = Some(canned.status));
+        canned.response()
+    }
+
+    async fn rewrite(&self, request: Request<Incoming>, number: usize, drawn: &Drawn) -> anyhow::Result<Request<Body>> {
         let (mut parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().cloned().context("failed to read a request: it has no path")?;
         parts.uri = Uri::builder()
@@ -113,7 +138,8 @@ impl Proxy {
             log.update(number, |e| e.received += bytes as u64);
             frame
         });
-        Ok(Request::from_parts(parts, body.boxed()))
+        let body = drawn.request(&mut parts, body.boxed()).await?;
+        Ok(Request::from_parts(parts, body))
     }
 }
 

@@ -21,6 +21,7 @@ use crate::checker;
 use crate::paths;
 use crate::proxy::Proxy;
 use crate::proxy::log::{Event, Log};
+use crate::proxy::quirks::Quirks;
 use crate::report::{self, Row, Suite};
 use crate::tree::upload::create_bucket;
 use crate::wait::until;
@@ -68,6 +69,8 @@ pub struct Case {
     pub destination: Server,
     /// What passed through the proxies.
     pub log: Log,
+    /// What the proxies do otherwise than the services.
+    pub quirks: Quirks,
     /// The ledger.
     pub ledger: Ledger,
     /// How objects are moved.
@@ -143,6 +146,7 @@ impl Case {
             source,
             destination,
             log: Log::default(),
+            quirks: Quirks::default(),
             ledger,
             settings: Settings::default(),
             toxiproxy: None,
@@ -198,15 +202,7 @@ impl Case {
     /// Plays the operator until the last run is over; fails when a worker ends before, or the run ends otherwise than
     /// Complete.
     pub async fn complete(&self, workers: &mut [Program], limit: Duration) -> anyhow::Result<RunEnd> {
-        let end = until("the run to be over", limit, INTERVAL, async || {
-            workers.iter_mut().try_for_each(Program::check_running)?;
-            self.ledger.end_run().await
-        })
-        .await;
-        let end = match end {
-            Ok(end) => end,
-            Err(error) => anyhow::bail!("{error:#}; it stands at {:?}", self.ledger.progress().await?),
-        };
+        let end = self.over(workers, limit).await?;
         ensure!(
             end.result == RunResult::Complete,
             "the run ended {:?}: {:?}",
@@ -214,6 +210,19 @@ impl Case {
             self.ledger.progress().await?
         );
         Ok(end)
+    }
+
+    /// The same, however the run ends.
+    pub async fn over(&self, workers: &mut [Program], limit: Duration) -> anyhow::Result<RunEnd> {
+        let end = until("the run to be over", limit, INTERVAL, async || {
+            workers.iter_mut().try_for_each(Program::check_running)?;
+            self.ledger.end_run().await
+        })
+        .await;
+        match end {
+            Ok(end) => Ok(end),
+            Err(error) => anyhow::bail!("{error:#}; it stands at {:?}", self.ledger.progress().await?),
+        }
     }
 
     /// Lets the independent checker compare both buckets; gives its last line, or fails with what it printed.
@@ -265,7 +274,7 @@ impl Case {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("failed to listen")?;
         let address = listener.local_addr().context("failed to listen")?;
         let name = side.of(program);
-        self.proxies.spawn(Proxy::new(&name, upstream, self.log.clone()).serve(listener));
+        self.proxies.spawn(Proxy::new(&name, upstream, self.log.clone()).with(&self.quirks).serve(listener));
         match &self.toxiproxy {
             Some(toxiproxy) => toxiproxy.in_front_of(&name.replace(' ', "-"), address).await,
             None => Ok(format!("http://{address}")),

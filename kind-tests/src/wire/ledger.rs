@@ -8,7 +8,9 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
 use migration_core::progress::{RunProgress, Tally, end_of_run, progress};
-use migration_core::records::{self, BATCH_PREFIX, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, RunEnd, RunRecord};
+use migration_core::records::{
+    self, BATCH_PREFIX, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, FailureRecord, RunEnd, RunRecord,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value};
 
@@ -55,6 +57,12 @@ impl Ledger {
         Ok(Some(end))
     }
 
+    /// The failures of the last run.
+    pub async fn failures(&self) -> anyhow::Result<Vec<FailureRecord>> {
+        let Some(run) = self.last_run().await? else { return Ok(Vec::new()) };
+        self.query(&records::failure_partition(JOB, &run.run, 0), "").await
+    }
+
     async fn last_run(&self) -> anyhow::Result<Option<RunRecord>> {
         let partition = records::job_partition(JOB);
         let Some(current) = self.get::<CurrentRun>(&partition, &records::current_key(JOB).sort).await? else {
@@ -92,11 +100,17 @@ impl Ledger {
     async fn query<T: DeserializeOwned>(&self, partition: &str, prefix: &str) -> anyhow::Result<Vec<T>> {
         let query = self.client.query().table_name(TABLE).consistent_read(true);
         let query = query
-            .key_condition_expression("#p = :p AND begins_with(#s, :s)")
             .expression_attribute_names("#p", "pk")
-            .expression_attribute_names("#s", "sk")
-            .expression_attribute_values(":p", AttributeValue::S(partition.into()))
-            .expression_attribute_values(":s", AttributeValue::S(prefix.into()));
+            .expression_attribute_values(":p", AttributeValue::S(partition.into()));
+        // A key condition takes no empty value.
+        let query = if prefix.is_empty() {
+            query.key_condition_expression("#p = :p")
+        } else {
+            query
+                .key_condition_expression("#p = :p AND begins_with(#s, :s)")
+                .expression_attribute_names("#s", "sk")
+                .expression_attribute_values(":s", AttributeValue::S(prefix.into()))
+        };
         let mut items = query.into_paginator().items().send();
         let mut found = Vec::new();
         while let Some(item) = items.next().await {

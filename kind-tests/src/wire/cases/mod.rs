@@ -11,6 +11,7 @@ pub mod bad_wire;
 pub mod large;
 pub mod overwritten;
 pub mod plan;
+pub mod quirks;
 pub mod requests;
 pub mod resent;
 
