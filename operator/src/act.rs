@@ -1,12 +1,14 @@
-//! What a job does by itself, besides what is applied for it: runs start and end, dead letters become failures.
+//! What a job does by itself, besides what is applied for it: runs start, end and are reopened, dead letters become
+//! failures.
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt};
-use migration_api::MigrationJob;
 use migration_api::status::MigrationJobStatus;
+use migration_api::{MigrationJob, reasons};
 use migration_core::ports::{Condition, Item, Ledger, Write, WriteError};
 use migration_core::records::{self, RunEnd};
+use migration_core::reopen;
 use tracing::{info, warn};
 
 use crate::apply::{self, Made, told};
@@ -23,6 +25,7 @@ use crate::ownership::Owner;
 use crate::plans::Plans;
 use crate::reconcile::{ReconcileError, report, verification};
 use crate::runs::{self, StartInput};
+use crate::status;
 use crate::validate::ValidatedJob;
 
 /// Ends and starts runs, holds Jobs back, nudges pods. Says whether a run is asked for that could not be started.
@@ -47,6 +50,9 @@ pub async fn act(
         drain_dead_letters(job, &services, found, context, memory).await;
         end_run(job, &services, found, context).await?;
         give_way(job, old.last_manual_run.as_deref(), plans, &services, found, context).await?;
+        if plans.is_some() {
+            reopen_run(job, &services, old, found, context).await?;
+        }
     }
     start_report(job, plans, found, &jobs).await?;
     (old.runs_started, old.last_manual_run) =
@@ -174,7 +180,8 @@ async fn end_run(
     context: &Context,
 ) -> Result<(), ReconcileError> {
     let Some(live) = found.ledger.as_ref().and_then(LedgerView::live) else { return Ok(()) };
-    let Some(end) = runs::end(live, &found.cluster.jobs, context.now()) else { return Ok(()) };
+    let deadline = job.spec.limits.run_deadline_ms();
+    let Some(end) = runs::end(live, &found.cluster.jobs, deadline, context.now()) else { return Ok(()) };
     write_end(job, services, found, end, context).await
 }
 
@@ -217,6 +224,40 @@ async fn write_end(
     info!(job = job.name_any(), run = record.run, result = ?end.result, "run ended");
     (record.end, record.revision) = (Some(end), before + 1);
     let item = Item::of(records::run_key(&uid, &record.run), &record).expiring(now + records::RETENTION_MS);
+    match services.ledger.write(&[Write::Put { item, condition: Condition::Revision(before) }]).await {
+        Ok(()) | Err(WriteError::Condition) => {
+            reread(job, services, found, now).await;
+            Ok(())
+        }
+        Err(error) => Err(ReconcileError::End(error)),
+    }
+}
+
+/// Opens the scan of a run again whose messages are lost; the next sender finds out which. The Job that sends is started
+/// by [`start_run`], as for any scan that its sender left. Where another writer was first, the next look decides anew.
+async fn reopen_run(
+    job: &MigrationJob,
+    services: &Services,
+    old: &MigrationJobStatus,
+    found: &mut Found,
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    if job.spec.suspend || !found.missing.is_empty() {
+        return Ok(());
+    }
+    let now = context.now();
+    let Some(view) = &found.ledger else { return Ok(()) };
+    // The status does not know yet of what was suspended until this look.
+    let resumed = status::conditions::of(old, reasons::SUSPENDED)
+        .map(|(holds, condition)| if holds { now } else { condition.last_transition_time.0.as_millisecond() });
+    let heartbeats = [&view.heartbeats[..], &view.old_heartbeats].concat();
+    let Some(live) = view.live().filter(|live| runs::is_quiet(live, &heartbeats, resumed, now)) else {
+        return Ok(());
+    };
+    let (uid, before) = (job.uid().unwrap_or_default(), live.record.revision);
+    let asked = reopen::ask(&live.record, now);
+    warn!(job = job.name_any(), run = asked.run, "no batch ended for 7 days: what lacks its end is sent again");
+    let item = Item::of(records::run_key(&uid, &asked.run), &asked);
     match services.ledger.write(&[Write::Put { item, condition: Condition::Revision(before) }]).await {
         Ok(()) | Err(WriteError::Condition) => {
             reread(job, services, found, now).await;

@@ -4,6 +4,7 @@
 //! | dead letter | what is written for it |
 //! |---|---|
 //! | a batch of the live run | failure records and the batch's end |
+//! | a batch of the live run that does not count | nothing: its objects were sent anew |
 //! | a batch of another run, or of another job | nothing: that run has ended, or another operator looks |
 //! | a range of parts | nothing: who holds the object's own batch sends the range again |
 //! | a predecessor's job, S3 events, a batch of the run `events` | nothing: no run waits for it |
@@ -99,7 +100,7 @@ struct Ending {
 /// What is to be written for a dead letter; none where it is no batch of this run: the table above.
 fn ending(letter: &DeadLetter, uid: &str, run: &RunRecord, now: i64) -> Option<Ending> {
     let Ok(Message::Batch(batch)) = Message::parse(&letter.message.body) else { return None };
-    if batch.job != uid || batch.run != run.run {
+    if batch.job != uid || batch.run != run.run || run.is_stale(&batch.id) {
         return None;
     }
     let pair = run.pairs.iter().position(|pair| *pair == batch.pair)?;
@@ -111,6 +112,7 @@ fn ending(letter: &DeadLetter, uid: &str, run: &RunRecord, now: i64) -> Option<E
         size: object.size,
         class: FailureClass::DeadLetter,
         message: format!("failed to transfer object: its message went to the dead letter queue: {why}"),
+        batch: Some(batch.id.clone()),
         attempts: batch.attempts,
         request_ids: Vec::new(),
         at: now,
@@ -157,7 +159,7 @@ mod tests {
     use migration_core::pair::{BucketPair, PrefixMode};
     use migration_core::part::PartLayout;
     use migration_core::ports::{Condition, ReceivedMessage};
-    use migration_core::records::SourceIdentity;
+    use migration_core::records::{Reopening, SourceIdentity};
 
     fn pair(bucket: &str) -> BucketPair {
         BucketPair {
@@ -237,6 +239,9 @@ mod tests {
         assert!(none(|batch| batch.run = "r0".into()));
         assert!(none(|batch| batch.job = "u-2".into()));
         assert!(none(|batch| batch.pair.source_bucket = "third".into()));
+        let mut reopened = live();
+        reopened.reopened.push(Reopening { at: 1, epoch: 2, ranges: vec![0] });
+        assert_eq!(ending(&letter(batch().body(), None), "u-1", &reopened, 5), None, "it was sent anew");
         assert!(ending(&letter("nonsense".into(), None), "u-1", &live(), 5).is_none());
     }
 

@@ -26,7 +26,7 @@ pub fn advice(edited: &str) -> String {
 /// The end of a run that gives way.
 pub fn end(edited: &str, now: i64) -> RunEnd {
     let message = format!("it gave way to another run: {edited}; what it moved stays where it is");
-    RunEnd { at: now, result: RunResult::Failed, message: Some(message) }
+    RunEnd { at: now, result: RunResult::Failed, message: Some(message), cause: None }
 }
 
 /// Deletes the Jobs that send for the run: else a pod of one would take another run with its sides. Says whether there is

@@ -45,8 +45,8 @@ pub enum ReconcileError {
     /// Something could not be applied, for now.
     #[error(transparent)]
     Apply(#[from] ApplyError),
-    /// The end of a run could not be written, for now.
-    #[error("failed to end run: {0}")]
+    /// The end of a run, or that it is reopened, could not be written, for now.
+    #[error("failed to write run record: {0}")]
     End(WriteError),
 }
 

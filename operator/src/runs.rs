@@ -1,7 +1,8 @@
 //! When runs start and end.
 
 use migration_core::progress;
-use migration_core::records::{RunEnd, RunRecord, RunResult};
+use migration_core::records::{Heartbeat, RunEnd, RunRecord, RunResult};
+use migration_core::reopen::{self, QuietInput};
 
 use migration_api::transfer::Trigger;
 
@@ -72,15 +73,26 @@ pub fn made_before(job: &str, jobs: &[SendJob], started: u32, last_manual: Optio
     }
 }
 
-/// Whether a live run is over, and how: all its batches have ended, or the Job that had to list can't go on.
-pub fn end(run: &RunView, jobs: &[SendJob], now: i64) -> Option<RunEnd> {
+/// Whether a live run is over, and how: all its batches have ended, the Job that had to list can't go on, or its time, in
+/// milliseconds, is up.
+pub fn end(run: &RunView, jobs: &[SendJob], deadline: Option<i64>, now: i64) -> Option<RunEnd> {
     let record = &run.record;
     let tally = run.tally.filter(|_| record.end.is_none())?;
     if let Some(end) = progress::end_of_run(record, &tally, now) {
         return Some(end);
     }
-    let message = failed_sender(record, jobs, now).filter(|_| !record.scan.closed)?;
-    Some(RunEnd { at: now, result: RunResult::Failed, message: Some(message.to_owned()) })
+    if let Some(message) = failed_sender(record, jobs, now).filter(|_| !record.scan.closed) {
+        return Some(RunEnd { at: now, result: RunResult::Failed, message: Some(message.to_owned()), cause: None });
+    }
+    progress::end_at_deadline(record, &tally, deadline?, now)
+}
+
+/// Whether the run is to be [reopened](reopen), since its messages are lost. `resumed` is when the job went on after it was
+/// suspended.
+pub fn is_quiet(run: &RunView, heartbeats: &[Heartbeat], resumed: Option<i64>, now: i64) -> bool {
+    let Some(tally) = &run.tally else { return false };
+    let quiet_ms = reopen::QUIET_MS;
+    reopen::is_quiet(&QuietInput { run: &run.record, tally, heartbeats, resumed, quiet_ms, now })
 }
 
 /// The words of the newest Job, where it failed for good and had this run: nobody lists any more.
@@ -90,9 +102,11 @@ fn failed_sender<'a>(run: &RunRecord, jobs: &'a [SendJob], now: i64) -> Option<&
     }
     let newest = jobs.first()?;
     // A pod's name begins with its Job's. Whoever else owned the run last is gone when its lease has expired; but a Job
-    // from before the run never had it.
-    let after = newest.created + CLOCKS_DIFFER_MS >= run.started;
+    // from before the run, or from before it was reopened, never had what is to be listed now.
+    let asked = run.reopen.or(run.reopened.last().map(|reopening| reopening.at));
+    let after = newest.created + CLOCKS_DIFFER_MS >= asked.unwrap_or(run.started);
     let had_it = newest.name == run.started_by || is_pod_of(&newest.name, &run.owner);
+    let had_it = had_it && (asked.is_none() || after);
     match &newest.state {
         JobState::Failed { message } if had_it || (after && run.lease_until < now) => Some(message),
         _ => None,
@@ -124,7 +138,7 @@ pub fn failure<'a>(jobs: &'a [SendJob], last_run: Option<&RunRecord>) -> Option<
 pub(crate) mod tests {
     use super::*;
     use migration_core::progress::{TakeDecision, TakeRequest, Tally, take};
-    use migration_core::records::{RunSides, ScanCounts};
+    use migration_core::records::{RunEndCause, RunSides, ScanCounts};
 
     pub(crate) fn run(closed: bool, ended: Option<RunResult>) -> RunRecord {
         let request = TakeRequest {
@@ -138,7 +152,7 @@ pub(crate) mod tests {
         };
         let TakeDecision::Start(mut run) = take(None, &request) else { panic!("the first run starts") };
         run.scan.closed = closed;
-        run.end = ended.map(|result| RunEnd { at: 9_000, result, message: None });
+        run.end = ended.map(|result| RunEnd { at: 9_000, result, message: None, cause: None });
         run
     }
 
@@ -209,13 +223,41 @@ pub(crate) mod tests {
     #[test]
     fn a_run_fails_with_the_words_of_its_sender() {
         let open = view(run(false, None));
-        let ended = |jobs: &[SendJob]| end(&open, jobs, 2_000).map(|end| (end.result, end.message.unwrap()));
+        let ended = |jobs: &[SendJob]| end(&open, jobs, None, 2_000).map(|end| (end.result, end.message.unwrap()));
         let own = job("photos-run-1", failed());
         assert_eq!(ended(std::slice::from_ref(&own)), Some((RunResult::Failed, "ScanFailed: no such bucket".into())));
         assert_eq!(ended(&[job("photos-run-2", JobState::Unfinished), own]), None, "another one goes on");
         assert_eq!(ended(&[job("other", failed())]), None, "it is not its own and the lease holds");
-        assert_eq!(end(&open, &[job("other", failed())], LATER).map(|end| end.result), Some(RunResult::Failed));
+        assert_eq!(end(&open, &[job("other", failed())], None, LATER).map(|end| end.result), Some(RunResult::Failed));
         assert_eq!(ended(&[job("photos-run-1", JobState::Succeeded)]), None);
+    }
+
+    const DAY: i64 = 24 * 3600 * 1000;
+
+    #[test]
+    fn a_run_whose_messages_are_lost_is_taken_up_by_a_new_job_and_not_ended_by_an_old_one() {
+        let mut closed = view(run(true, None));
+        closed.record.scan.counts = ScanCounts { batches: 1, objects: 1, ..ScanCounts::default() };
+        assert!(!is_quiet(&closed, &[], None, 6 * DAY));
+        assert!(is_quiet(&closed, &[], None, 8 * DAY));
+        let asked = view(reopen::ask(&closed.record, 8 * DAY));
+        let trigger = Trigger::default();
+        for state in [JobState::Succeeded, failed()] {
+            let jobs = [job("photos-run-1", state)];
+            assert_eq!(end(&asked, &jobs, None, 8 * DAY), None, "{jobs:?}");
+            let input = StartInput {
+                trigger: &trigger,
+                started: 1,
+                last_manual: None,
+                last_run: Some(&asked.record),
+                jobs: &jobs,
+                now: 8 * DAY,
+            };
+            assert_eq!(start(&input), Some(Start { number: 2, manual: None }));
+        }
+        // The Job that was to list again fails for good.
+        let second = SendJob { created: 8 * DAY, ..job("photos-run-2", failed()) };
+        assert_eq!(end(&asked, &[second], None, 9 * DAY).map(|end| end.result), Some(RunResult::Failed));
     }
 
     #[test]
@@ -230,11 +272,14 @@ pub(crate) mod tests {
     fn a_closed_scan_ends_with_its_batches_only() {
         let mut closed = view(run(true, None));
         let jobs = [job("photos-run-1", failed())];
-        assert_eq!(end(&closed, &jobs, 5).map(|end| end.result), Some(RunResult::Complete));
+        assert_eq!(end(&closed, &jobs, None, 5).map(|end| end.result), Some(RunResult::Complete));
         closed.record.scan.counts = ScanCounts { batches: 1, objects: 1, ..ScanCounts::default() };
-        assert_eq!(end(&closed, &jobs, 5), None);
-        closed.record.end = Some(RunEnd { at: 1, result: RunResult::Complete, message: None });
-        assert_eq!(end(&closed, &jobs, 5), None, "it has ended");
+        assert_eq!(end(&closed, &jobs, None, 5), None);
+        let at_deadline = end(&closed, &jobs, Some(4_000), 5_000).unwrap();
+        assert_eq!((at_deadline.result, at_deadline.cause), (RunResult::Failed, Some(RunEndCause::Deadline)));
+        assert_eq!(end(&closed, &jobs, Some(4_000), 4_999), None);
+        closed.record.end = Some(RunEnd { at: 1, result: RunResult::Complete, message: None, cause: None });
+        assert_eq!(end(&closed, &jobs, Some(1), 5), None, "it has ended");
     }
 
     #[test]

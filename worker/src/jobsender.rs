@@ -81,9 +81,10 @@ pub async fn main() -> ExitCode {
 }
 
 async fn carry_out(cli: Cli, process: AwsProcess, ignore: &IgnoreList) -> End {
+    // In boxes: the compiler works out how large a future is by looking into all that it holds.
     match cli.command {
-        Command::Send => report_send(send(process, ignore, &cli.common, &Purpose::default()).await),
-        Command::Plan(args) => plan::plan(process, ignore, &args).await,
+        Command::Send => report_send(Box::pin(send(process, ignore, &cli.common, &Purpose::default())).await),
+        Command::Plan(args) => Box::pin(plan::plan(process, ignore, &args)).await,
         Command::Verify(args) => Box::pin(verify::verify(process, ignore, &cli.common, &args)).await,
         Command::Report(args) => Box::pin(report::report(process, &args)).await,
         Command::AbortUploads => {

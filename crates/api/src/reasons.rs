@@ -58,6 +58,11 @@ pub const SUSPENDED_BY_USER: &str = "SuspendedByUser";
 /// spec.suspend is false.
 pub const NOT_SUSPENDED: &str = "NotSuspended";
 
+/// The last run was not over at spec.limits.runDeadline.
+pub const RUN_DEADLINE_EXCEEDED: &str = "RunDeadlineExceeded";
+/// Messages of the run were lost: what lacks its end is listed and sent again.
+pub const RUN_REOPENED: &str = "RunReopened";
+
 /// A Secret that the resource names is not there.
 pub const SECRET_MISSING: &str = "SecretMissing";
 /// A Secret lacks a key, or has it empty.

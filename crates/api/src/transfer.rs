@@ -1,6 +1,7 @@
 //! How and when objects are moved.
 
 use kube::KubeSchema;
+use kube::core::Duration;
 use migration_core::config::Preserve as CorePreserve;
 use migration_core::part::PartSize;
 use migration_core::size::ByteSize;
@@ -233,7 +234,7 @@ fn only_large_objects_are_split() -> kube::core::Rule {
 }
 
 /// What a run may not go beyond.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
     /// How much work the jobsender may be ahead of the workers, in seconds of theirs at the rate of the run so far; but
@@ -241,6 +242,24 @@ pub struct Limits {
     #[serde(default = "two_hours")]
     #[schemars(range(min = 60, max = 604_800))]
     pub backlog_seconds: u32,
+
+    /// How long a run may take from its start, suspended and paused time included, as in `720h` or `36h30m`: at least 1m. A
+    /// run that is not over by then ends as failed, and what it moved stays. Nothing set = as long as it takes: what was
+    /// lost on the way is sent again after 7 days without progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 20))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+[hms])+$') && duration(self) >= duration('1m')").message(
+        "limits.runDeadline is no time of at least a minute: write hours, minutes and seconds, as in 720h or 36h30m",
+    ))]
+    pub run_deadline: Option<Duration>,
+}
+
+impl Limits {
+    /// How long a run may take, in milliseconds.
+    pub fn run_deadline_ms(&self) -> Option<i64> {
+        let deadline = std::time::Duration::from(self.run_deadline?);
+        Some(i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX))
+    }
 }
 
 const fn two_hours() -> u32 {
@@ -249,7 +268,7 @@ const fn two_hours() -> u32 {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { backlog_seconds: two_hours() }
+        Self { backlog_seconds: two_hours(), run_deadline: None }
     }
 }
 

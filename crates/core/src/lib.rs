@@ -37,6 +37,7 @@ pub mod ports;
 pub mod progress;
 pub mod range;
 pub mod records;
+pub mod reopen;
 pub mod report;
 pub mod resume;
 pub mod retry;

@@ -121,6 +121,12 @@ impl BatchId {
         self.0.starts_with(OF_EVENT)
     }
 
+    /// Range and epoch of the batch that a sender made; none of what is of no run.
+    pub fn place(&self) -> Option<(u32, u32)> {
+        let mut parts = self.0.split('/');
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    }
+
     /// What the ids of all batches of one range and epoch, and of their remainders, start with.
     pub fn prefix(range: u32, epoch: u32) -> String {
         format!("{range:06}/{epoch:04}/")
@@ -379,6 +385,8 @@ pub(crate) mod tests {
         assert!(rest.id.as_str().starts_with(&BatchId::prefix(0, 1)));
         assert_ne!(rest.id, whole.id);
         assert_ne!(rest.remainder(&[0]).id, rest.id);
+        assert_eq!((whole.id.place(), rest.id.place()), (Some((0, 1)), Some((0, 1))));
+        assert_eq!(BatchId::of_event("00/01").place(), None);
     }
 
     #[test]

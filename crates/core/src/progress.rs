@@ -2,7 +2,9 @@
 
 use crate::pair::BucketPair;
 use crate::range::{GapError, check_parts};
-use crate::records::{Counters, RangeRecord, RunEnd, RunRecord, RunResult, RunSides, ScanProgress, StaleRange};
+use crate::records::{
+    Counters, RangeRecord, RunEnd, RunEndCause, RunRecord, RunResult, RunSides, ScanProgress, StaleRange,
+};
 
 /// How long a jobsender has a run to itself after each renewal, in milliseconds.
 pub const RUN_LEASE_MS: i64 = 60_000;
@@ -48,6 +50,7 @@ pub enum TakeDecision {
 ///
 /// | last run | its scan | its lease | started by | decision |
 /// |---|---|---|---|---|
+/// | ended at its deadline | | | the same | already sent: its time is up |
 /// | none, or ended | | | | start |
 /// | live | closed | | the same | already sent |
 /// | live | closed | | another | busy |
@@ -55,7 +58,15 @@ pub enum TakeDecision {
 /// | live | open | valid | the same | wait until it expires |
 /// | live | open | valid | another | busy |
 pub fn take(last: Option<&RunRecord>, request: &TakeRequest) -> TakeDecision {
-    let Some(last) = last.filter(|run| run.end.is_none()) else { return TakeDecision::Start(first(request)) };
+    let Some(last) = last else { return TakeDecision::Start(first(request)) };
+    // A pod's name begins with its Job's, cut at 58 characters: who took the run over last is of this Job too.
+    let base = format!("{}-", request.started_by);
+    let same = last.started_by == request.started_by || last.owner.starts_with(base.get(..58).unwrap_or(&base));
+    match &last.end {
+        Some(end) if same && end.cause == Some(RunEndCause::Deadline) => return TakeDecision::AlreadySent,
+        Some(_) => return TakeDecision::Start(first(request)),
+        None => {}
+    }
     let same = last.started_by == request.started_by;
     if last.scan.closed {
         return if same { TakeDecision::AlreadySent } else { TakeDecision::Busy };
@@ -92,6 +103,10 @@ fn first(request: &TakeRequest) -> RunRecord {
         stale: Vec::new(),
         mirror: None,
         listed_by_manifest: request.listed_by_manifest,
+        list: None,
+        reopen: None,
+        reopened: Vec::new(),
+        kept: Counters::default(),
         end: None,
     }
 }
@@ -99,10 +114,13 @@ fn first(request: &TakeRequest) -> RunRecord {
 /// What the ledger says of a run's batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Sum of all workers' counters. Read before `stale`.
+    /// Sum of all workers' counters, of the epochs since the run was [reopened](crate::reopen) last, and of what was kept
+    /// then. Read before `stale`.
     pub ended: Counters,
-    /// Sum of the ends of batches that do not count: those of the run's stale ranges.
+    /// Sum of the ends among them that do not count: those of the run's stale ranges.
     pub stale: Counters,
+    /// When a batch of the run ended last, counting or not, in milliseconds since 1970; none where none has.
+    pub last_end: Option<i64>,
 }
 
 impl Tally {
@@ -169,7 +187,21 @@ pub fn end_of_run(run: &RunRecord, tally: &Tally, now: i64) -> Option<RunEnd> {
     });
     let whole = progress.failed == 0 && message.is_none();
     let result = if whole { RunResult::Complete } else { RunResult::PartiallyFailed };
-    Some(RunEnd { at: now, result, message })
+    Some(RunEnd { at: now, result, message, cause: None })
+}
+
+/// The end of a live run whose time is up, `deadline_ms` after its start: as failed, whatever was done of it.
+pub fn end_at_deadline(run: &RunRecord, tally: &Tally, deadline_ms: i64, now: i64) -> Option<RunEnd> {
+    if run.end.is_some() || now.saturating_sub(run.started) < deadline_ms {
+        return None;
+    }
+    let progress = progress(run, tally);
+    let scan = if run.scan.closed { "all was listed" } else { "not all was listed" };
+    let message = format!(
+        "the run was not over at spec.limits.runDeadline: {scan}, and {} batches had not ended; {} of {} objects were done",
+        progress.open_batches, progress.done, progress.objects
+    );
+    Some(RunEnd { at: now, result: RunResult::Failed, message: Some(message), cause: Some(RunEndCause::Deadline) })
 }
 
 /// The stale ranges of a run after a new sender took it: of every range that is not closed, what was sent behind its
@@ -186,9 +218,16 @@ pub fn stale_after_resume(run: &RunRecord, ranges: &[RangeRecord]) -> Vec<StaleR
     stale
 }
 
-/// The ranges of a run as far as they are recorded, with those of the pairs that nothing is recorded of. Fails where the
+/// The ranges of a run as far as they are recorded, with those of the pairs that nothing is recorded of; those that were
+/// reopened since they were recorded begin again. Fails where the
 /// ranges of a pair are not the parts of its keys: what is between them would be taken for looked at.
 pub fn ranges_of(run: &RunRecord, mut recorded: Vec<RangeRecord>) -> Result<Vec<RangeRecord>, GapError> {
+    for record in &mut recorded {
+        if let Some(epoch) = run.reopened_under(record.range, record.epoch) {
+            let (range, pair, keys) = (record.range, record.pair, std::mem::take(&mut record.keys));
+            *record = RangeRecord { range, epoch, keys, pair, ..RangeRecord::default() };
+        }
+    }
     for pair in 0..u32::try_from(run.pairs.len()).unwrap_or(u32::MAX) {
         if !recorded.iter().any(|record| record.pair == pair) {
             recorded.push(RangeRecord::whole(pair));
@@ -241,8 +280,11 @@ mod tests {
     fn a_run_is_taken_as_the_table_says() {
         assert!(matches!(take(None, &request("p", "j", 0)), TakeDecision::Start(run) if run.epoch == 1));
         let mut ended = live(true);
-        ended.end = Some(RunEnd { at: 1, result: RunResult::Complete, message: None });
+        ended.end = Some(RunEnd { at: 1, result: RunResult::Complete, message: None, cause: None });
         assert!(matches!(take(Some(&ended), &request("p", "job-1", 0)), TakeDecision::Start(_)));
+        ended.end = end_at_deadline(&live(true), &Tally::default(), 5, 5);
+        assert_eq!(take(Some(&ended), &request("p", "job-1", 9)), TakeDecision::AlreadySent);
+        assert!(matches!(take(Some(&ended), &request("p", "job-2", 9)), TakeDecision::Start(_)));
         let kind = |run: &RunRecord, owner, by, now| match take(Some(run), &request(owner, by, now)) {
             TakeDecision::Start(_) => "start",
             TakeDecision::Resume(run) => {
@@ -279,9 +321,23 @@ mod tests {
         let TakeDecision::Resume(taken) = take(Some(&old), &elsewhere) else { panic!("it is gone on with") };
         assert_eq!(taken.sides, Some(sides("elsewhere")));
         let mut ended = live(true);
-        ended.end = Some(RunEnd { at: 1, result: RunResult::Complete, message: None });
+        ended.end = Some(RunEnd { at: 1, result: RunResult::Complete, message: None, cause: None });
         let TakeDecision::Start(next) = take(Some(&ended), &elsewhere) else { panic!("the next run starts") };
         assert_eq!(next.sides, Some(sides("elsewhere")));
+    }
+
+    #[test]
+    fn a_run_ends_at_its_deadline_whatever_it_is_doing() {
+        let mut run = live(false);
+        run.scan.counts = ScanCounts { batches: 2, objects: 3, ..ScanCounts::default() };
+        let tally = Tally { ended: counters(1, 0, 1, 0), ..Tally::default() };
+        assert_eq!(end_at_deadline(&run, &tally, 1_000, 999), None);
+        let end = end_at_deadline(&run, &tally, 1_000, 1_000).unwrap();
+        assert_eq!((end.result, end.cause), (RunResult::Failed, Some(RunEndCause::Deadline)));
+        let message = end.message.clone().unwrap();
+        assert!(message.contains("not all was listed, and 1 batches had not ended; 1 of 3 objects"), "{message}");
+        run.end = Some(end);
+        assert_eq!(end_at_deadline(&run, &tally, 1_000, 2_000), None);
     }
 
     fn counters(batches: u64, remainders: u64, done: u64, failed: u64) -> Counters {
@@ -292,7 +348,9 @@ mod tests {
     fn a_run_ends_when_every_batch_that_counts_has_ended() {
         let mut run = live(true);
         run.scan.counts = ScanCounts { batches: 2, objects: 3, ..ScanCounts::default() };
-        let ended = |run: &RunRecord, ended, stale| end_of_run(run, &Tally { ended, stale }, 9).map(|e| e.result);
+        let ended = |run: &RunRecord, ended, stale| {
+            end_of_run(run, &Tally { ended, stale, ..Tally::default() }, 9).map(|e| e.result)
+        };
         let none = Counters::default();
         assert_eq!(ended(&run, counters(1, 0, 2, 0), none), None);
         assert_eq!(ended(&run, counters(2, 0, 3, 0), none), Some(RunResult::Complete));

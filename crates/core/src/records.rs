@@ -7,7 +7,7 @@
 //! | `job/UID` | `heartbeat/NAME` | [`Heartbeat`] | that worker or jobsender |
 //! | `run/UID/RUN` | `range/RANGE` | [`RangeRecord`] | the run's jobsender |
 //! | `run/UID/RUN` | `batch/ID` | [`BatchEnd`] | who ends the batch, in one transaction with the counters, if absent |
-//! | `run/UID/RUN` | `counter/NAME` | [`Counters`] | that worker only, by addition |
+//! | `run/UID/RUN` | `counter/NAME`, `counter/NAME/EPOCH` | [`Counters`] | that worker only, by addition |
 //! | `failure/UID/RUN/PAIR` | source key | [`FailureRecord`] | who meets the failure; writing twice changes nothing |
 //! | `extra/UID/RUN/PAIR` | destination key | [`ExtraRecord`] | the run's jobsender, where the job mirrors |
 //! | `upload/UID/SHARD` | hash of destination bucket and key | [`UploadRecord`] | who moves the object, by condition |
@@ -27,16 +27,16 @@ use crate::error::Blocked;
 use crate::ports::{Item, LedgerKey};
 
 pub use batch::{
-    BATCH_PREFIX, BatchEnd, COUNTER_PREFIX, Counters, EndCounts, FailureRecord, batch_key, counter_key, end_writes,
-    failure_key, failure_partition, failure_write,
+    BATCH_PREFIX, BatchEnd, COUNTER_PREFIX, Counters, EndCounts, FailureRecord, batch_key, counter_epoch, counter_key,
+    end_writes, failure_key, failure_partition, failure_write, last_end,
 };
 pub use bucket::{BucketRecord, Support, bucket_key};
 pub use extra::{ExtraRecord, extra_partition, extra_write};
 pub use report::{ReportRecord, report_key, report_write};
 pub use requests::{is_refused_for_good, object_sort_key, record_text, requests, value_size};
 pub use run::{
-    CurrentRun, RANGE_PREFIX, RUN_PREFIX, RangeRecord, RunEnd, RunRecord, RunResult, ScanCounts, ScanProgress,
-    StaleRange, current_key, range_key, run_key, run_partition,
+    CurrentRun, RANGE_PREFIX, RUN_PREFIX, RangeRecord, Reopening, RunEnd, RunEndCause, RunRecord, RunResult,
+    ScanCounts, ScanProgress, StaleRange, current_key, range_key, run_key, run_partition,
 };
 pub use sides::{RunSide, RunSides};
 pub use upload::{
@@ -117,6 +117,24 @@ pub struct Heartbeat {
     /// Sides that are paused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocked: Vec<Blocked>,
+    /// When a side was paused last, in milliseconds since 1970; none where none was since the process started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<i64>,
+    /// Runs of which it has batches or ranges in hand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<String>,
+}
+
+impl Heartbeat {
+    /// Whether it still says what its process is doing.
+    pub fn is_fresh(&self, now: i64) -> bool {
+        self.at + HEARTBEAT_LOST_MS > now
+    }
+
+    /// When its process saw a side paused last, in milliseconds since 1970.
+    pub fn last_paused(&self) -> Option<i64> {
+        if self.blocked.is_empty() { self.paused } else { Some(self.at) }
+    }
 }
 
 /// How often heartbeats are written, in milliseconds, while there is work.

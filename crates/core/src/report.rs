@@ -286,6 +286,7 @@ mod tests {
             size: 7,
             class: FailureClass::NotFound,
             message: "failed to find \"it\", sorry".into(),
+            batch: None,
             attempts: 2,
             request_ids: vec!["R1".into()],
             at: 9,

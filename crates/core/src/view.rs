@@ -4,9 +4,8 @@ use crate::error::ServiceError;
 use crate::ports::{Item, Ledger};
 use crate::progress::Tally;
 use crate::records::{
-    self, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, FailureRecord, HEARTBEAT_LOST_MS, HEARTBEAT_PREFIX,
-    Heartbeat, RANGE_PREFIX, RangeRecord, RecordError, ReportRecord, RunRecord, UPLOAD_SHARDS, UploadRecord,
-    VerificationRecord,
+    self, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, FailureRecord, HEARTBEAT_PREFIX, Heartbeat, RANGE_PREFIX,
+    RangeRecord, RecordError, ReportRecord, RunRecord, UPLOAD_SHARDS, UploadRecord, VerificationRecord,
 };
 
 /// Why the state can't be read.
@@ -37,14 +36,20 @@ pub async fn run<L: Ledger>(ledger: &L, job: &str, run: &str) -> Result<Option<R
 }
 
 /// What the ledger says of a run's batches: one query of a page per 1 MB of worker counters, and one more for each
-/// stale range, of which there are some only after a sender was killed.
+/// stale range, of which there are some only after a sender was killed. What is older than the last reopening of the run
+/// is not read again.
 pub async fn tally<L: Ledger>(ledger: &L, job: &str, run: &RunRecord) -> Result<Tally, ViewError> {
     let partition = records::run_partition(job, &run.run);
+    let mut tally = Tally { ended: run.kept, ..Tally::default() };
     // The order matters: a stale batch that ends between the two reads is then taken away without having been added,
     // which delays the end of the run by one look and never hastens it.
-    let ended = counters(ledger, job, &run.run).await?;
-    let mut tally = Tally { ended, stale: Counters::default() };
-    for stale in &run.stale {
+    for item in all(ledger, &partition, COUNTER_PREFIX).await? {
+        tally.last_end = tally.last_end.max(records::last_end(&item));
+        if records::counter_epoch(&item.key.sort) >= run.counted_from() {
+            tally.ended.add(&item.read::<Counters>()?);
+        }
+    }
+    for stale in run.stale.iter().filter(|stale| stale.epoch >= run.counted_from()) {
         for item in all_after(ledger, &partition, &stale.prefix(), stale.after()).await? {
             tally.stale.add(&Counters::of(&item.read::<BatchEnd>()?));
         }
@@ -82,26 +87,38 @@ pub async fn ranges<L: Ledger>(ledger: &L, job: &str, run: &str) -> Result<Vec<R
 
 /// The heartbeats that are not too old to mean something.
 pub async fn heartbeats<L: Ledger>(ledger: &L, job: &str, now: i64) -> Result<Vec<Heartbeat>, ViewError> {
-    let mut beats: Vec<Heartbeat> = read_all(&all(ledger, &records::job_partition(job), HEARTBEAT_PREFIX).await?)?;
-    beats.retain(|beat| beat.at + HEARTBEAT_LOST_MS > now);
+    let mut beats = all_heartbeats(ledger, job).await?;
+    beats.retain(|beat| beat.is_fresh(now));
     Ok(beats)
 }
 
-/// The first failures of a run, at most `limit`, in order of pair and key.
+/// The last heartbeats of all processes, of those that are gone too.
+pub async fn all_heartbeats<L: Ledger>(ledger: &L, job: &str) -> Result<Vec<Heartbeat>, ViewError> {
+    read_all(&all(ledger, &records::job_partition(job), HEARTBEAT_PREFIX).await?)
+}
+
+/// The first failures of a run, at most `limit`, in order of pair and key; those of batches that don't count left out.
 pub async fn failures<L: Ledger>(
     ledger: &L,
     job: &str,
     run: &RunRecord,
     limit: u32,
 ) -> Result<Vec<FailureRecord>, ViewError> {
-    let mut found = Vec::new();
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut found: Vec<FailureRecord> = Vec::new();
     for pair in 0..u32::try_from(run.pairs.len()).unwrap_or(u32::MAX) {
-        let left = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
-        if left == 0 {
-            break;
+        let partition = records::failure_partition(job, &run.run, pair);
+        let mut after: Option<String> = None;
+        while found.len() < limit {
+            let left = u32::try_from(limit - found.len()).unwrap_or(u32::MAX);
+            let page = ledger.query(&partition, "", after.as_deref(), left).await?;
+            let failures: Vec<FailureRecord> = read_all(&page.items)?;
+            found.extend(failures.into_iter().filter(|failure| run.counts(failure)));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
         }
-        let page = ledger.query(&records::failure_partition(job, &run.run, pair), "", None, left).await?;
-        found.extend(read_all(&page.items)?);
     }
     Ok(found)
 }

@@ -1,6 +1,6 @@
 //! What a process is doing, and how the ledger learns of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use migration_core::error::{Blocked, Side};
 use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
 use migration_core::records::{self, HEARTBEAT_EVERY_MS, Heartbeat};
+use migration_core::reopen::QUIET_MS;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -16,6 +17,8 @@ use crate::Process;
 
 /// How long a heartbeat stays in the ledger.
 const KEEP_MS: i64 = 24 * 3600 * 1000;
+/// How long one stays that tells of a pause: as long as it matters for whether a run is quiet.
+const KEEP_PAUSE_MS: i64 = KEEP_MS + QUIET_MS;
 /// Shortest time over which a rate is told.
 const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
 
@@ -26,6 +29,8 @@ pub struct Activity {
     bytes: AtomicU64,
     blocked: Mutex<Vec<Blocked>>,
     ranges: Mutex<BTreeSet<String>>,
+    /// Runs, and how many messages of theirs are in hand.
+    runs: Mutex<BTreeMap<String, u32>>,
     changed: Notify,
 }
 
@@ -42,7 +47,36 @@ impl Drop for AtRange<'_> {
     }
 }
 
+/// A run of which this process has a message in hand, until this is dropped.
+#[derive(Debug)]
+pub struct AtRun<'a> {
+    activity: &'a Activity,
+    run: String,
+}
+
+impl Drop for AtRun<'_> {
+    fn drop(&mut self) {
+        let mut runs = self.activity.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(messages) = runs.get_mut(&self.run) {
+            *messages -= 1;
+            if *messages == 0 {
+                runs.remove(&self.run);
+            }
+        }
+    }
+}
+
 impl Activity {
+    /// A message of a run is under work: nobody needs to think that it was lost.
+    pub fn at_run(&self, run: &str) -> AtRun<'_> {
+        *self.runs.lock().unwrap_or_else(PoisonError::into_inner).entry(run.to_owned()).or_default() += 1;
+        AtRun { activity: self, run: run.to_owned() }
+    }
+
+    fn runs(&self) -> Vec<String> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     /// A message was taken.
     pub fn took_message(&self) {
         if self.messages.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -99,6 +133,7 @@ pub async fn beat<S: ObjectStore, Q: Queue, L: Ledger>(process: &Process<S, Q, L
     let every = Duration::from_millis(u64::try_from(HEARTBEAT_EVERY_MS).unwrap_or_default());
     let activity = &process.activity;
     let (mut bytes, mut at, mut idle, mut rate) = (0, tokio::time::Instant::now(), false, 0);
+    let mut paused = None;
     loop {
         tokio::select! {
             biased;
@@ -119,10 +154,14 @@ pub async fn beat<S: ObjectStore, Q: Queue, L: Ledger>(process: &Process<S, Q, L
             (bytes, at) = (total, tokio::time::Instant::now());
         }
         let now = process.clock.now();
-        let beat =
-            Heartbeat { name: process.name.clone(), at: now, messages, rate, ranges: activity.ranges(), blocked };
+        if !blocked.is_empty() {
+            paused = Some(now);
+        }
+        let (name, ranges, runs) = (process.name.clone(), activity.ranges(), activity.runs());
+        let beat = Heartbeat { name, at: now, messages, rate, ranges, blocked, paused, runs };
         let item = Item::of(records::heartbeat_key(&process.config.job.uid, &process.name), &beat);
-        let write = Write::Put { item: item.expiring(now + KEEP_MS), condition: Condition::Always };
+        let keep = if paused.is_some() { KEEP_PAUSE_MS } else { KEEP_MS };
+        let write = Write::Put { item: item.expiring(now + keep), condition: Condition::Always };
         // Not through the ledger's gate: the next heartbeat is soon, and says more than a late one.
         if let Err(error) = process.ports.ledger.write(&[write]).await {
             warn!(%error, "no heartbeat");

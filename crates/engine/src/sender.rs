@@ -9,6 +9,7 @@ mod purpose;
 mod range;
 mod records;
 mod rehearse;
+mod reopen;
 mod run;
 mod scan;
 mod verdict;
@@ -136,7 +137,7 @@ pub async fn send_for<S: ObjectStore, Q: Queue, L: Ledger>(
     name: &SenderName,
     purpose: &Purpose,
 ) -> Result<SendOutcome, SendError> {
-    let run = match run::take(&process, name).await? {
+    let run = match Box::pin(run::take(&process, name)).await? {
         Taken::Run(run) => Arc::new(*run),
         Taken::AlreadySent(run) => return Ok(SendOutcome::AlreadySent { run }),
         Taken::Busy(run) => return Ok(SendOutcome::RunIsLive { run }),

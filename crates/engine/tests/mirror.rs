@@ -52,7 +52,7 @@ async fn what_only_the_destination_has_is_deleted() {
 }
 
 fn counts(deleted: u64, kept: u64) -> MirrorCounts {
-    MirrorCounts { deleted, kept, refused: false }
+    MirrorCounts { deleted, kept, ..MirrorCounts::default() }
 }
 
 #[tokio::test(start_paused = true)]

@@ -70,7 +70,7 @@ async fn stop(process: &TestProcess, worker: JoinHandle<()>) {
 /// What the operator writes where somebody asks for another run in place of this one.
 async fn end_for_another(world: &World) {
     let run = world.run().await.unwrap();
-    let end = Some(RunEnd { at: world.clock.now(), result: RunResult::Failed, message: None });
+    let end = Some(RunEnd { at: world.clock.now(), result: RunResult::Failed, message: None, cause: None });
     let ended = RunRecord { end, revision: run.revision + 1, ..run.clone() };
     let item = Item::of(records::run_key(JOB, &run.run), &ended);
     world.ledger.write(&[Write::Put { item, condition: Condition::Revision(run.revision) }]).await.unwrap();

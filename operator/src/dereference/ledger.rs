@@ -21,6 +21,8 @@ pub struct LedgerView {
     pub run: Option<RunView>,
     /// Heartbeats that still mean something.
     pub heartbeats: Vec<Heartbeat>,
+    /// The last heartbeats of processes that are gone, or have nothing to do.
+    pub old_heartbeats: Vec<Heartbeat>,
     /// What the verification of that run found, where it is asked for.
     pub verification: Option<VerificationRecord>,
     /// The report of that run, where it is asked for and written.
@@ -56,7 +58,8 @@ pub async fn read<L: Ledger>(
     wanted: Wanted,
     now: i64,
 ) -> Result<LedgerView, ViewError> {
-    let heartbeats = view::heartbeats(ledger, uid, now).await?;
+    let (heartbeats, old_heartbeats) =
+        view::all_heartbeats(ledger, uid).await?.into_iter().partition(|beat| beat.is_fresh(now));
     // One query a look: looks are far apart while nothing is in the queue.
     let events = view::counters(ledger, uid, EVENTS_RUN).await?;
     let run = match view::last_run(ledger, uid).await? {
@@ -79,7 +82,7 @@ pub async fn read<L: Ledger>(
         Some(run) => view::report(ledger, uid, &run.run).await?,
         None => None,
     };
-    Ok(LedgerView { run, heartbeats, verification, report, events })
+    Ok(LedgerView { run, heartbeats, old_heartbeats, verification, report, events })
 }
 
 /// What an error means to the job.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use migration_api::reasons;
 use migration_api::status::{MigrationJobStatus, NotPreserved, ReportStatus, RunResult, VerificationStatus};
+use migration_core::records::RunEndCause;
 
 use super::{Activity, Seen};
 use crate::followup::State;
@@ -28,7 +29,8 @@ impl Draft {
 
 /// Computes them. The time of a transition changes only with the status of its condition.
 pub fn compute(old: &[Condition], seen: &Seen<'_>, activity: Activity, new: &MigrationJobStatus) -> Vec<Condition> {
-    let drafts = [ready(seen), progressing(seen, activity), degraded(seen), complete(activity, new), suspended(seen)];
+    let drafts =
+        [ready(seen), progressing(seen, activity), degraded(seen), complete(seen, activity, new), suspended(seen)];
     let conditions = drafts
         .into_iter()
         .chain(verified(seen, new))
@@ -106,6 +108,12 @@ fn under_way(seen: &Seen<'_>, activity: Activity) -> Draft {
             draft(false, &problem.reason, "a run waits; the condition Degraded says what for")
         }
         (Activity::Starting, None) => draft(true, reasons::RUN_STARTING, "a run starts"),
+        (Activity::Scanning, None) if is_reopened(seen) => draft(
+            true,
+            reasons::RUN_REOPENED,
+            "messages of the run were lost, since none of its batches ended for 7 days: what lacks its end is listed and \
+             sent again; what is in place counts as skipped",
+        ),
         (Activity::Scanning, None) if is_scan_waiting(seen) => draft(
             true,
             reasons::SCAN_WAITING,
@@ -114,18 +122,35 @@ fn under_way(seen: &Seen<'_>, activity: Activity) -> Draft {
         (Activity::Scanning, None) => draft(true, reasons::SCANNING, "both sides are listed and compared"),
         (Activity::Transferring, None) => draft(true, reasons::TRANSFERRING, "all is listed; the rest is moved"),
         (activity, _) => {
-            let (reason, message) = ended(activity);
+            let (reason, message) = ended(activity, is_out_of_time(seen));
             draft(false, reason, message)
         }
     }
+}
+
+fn is_reopened(seen: &Seen<'_>) -> bool {
+    let live = seen.ledger.and_then(|view| view.live());
+    live.is_some_and(|run| run.record.reopen.is_some() || !run.record.reopened.is_empty())
+}
+
+/// Whether the last run ended at its deadline.
+fn is_out_of_time(seen: &Seen<'_>) -> bool {
+    let run = seen.ledger.and_then(|view| view.run.as_ref());
+    let end = run.and_then(|run| run.record.end.as_ref());
+    end.is_some_and(|end| end.cause == Some(RunEndCause::Deadline))
 }
 
 fn is_scan_waiting(seen: &Seen<'_>) -> bool {
     seen.ledger.and_then(|view| view.live()).is_some_and(|run| run.record.scan.waiting)
 }
 
-fn ended(activity: Activity) -> (&'static str, &'static str) {
+fn ended(activity: Activity, out_of_time: bool) -> (&'static str, &'static str) {
     match activity {
+        Activity::Ended(RunResult::Failed) if out_of_time => (
+            reasons::RUN_DEADLINE_EXCEEDED,
+            "the last run was not over at spec.limits.runDeadline; what it moved stays: raise it, and change \
+             spec.trigger.manual to start another one, which goes on with the rest",
+        ),
         Activity::Ended(RunResult::Complete) => {
             (reasons::RUN_COMPLETE, "the last run ended with every object in place")
         }
@@ -142,9 +167,9 @@ fn ended(activity: Activity) -> (&'static str, &'static str) {
     }
 }
 
-fn complete(activity: Activity, new: &MigrationJobStatus) -> Draft {
+fn complete(seen: &Seen<'_>, activity: Activity, new: &MigrationJobStatus) -> Draft {
     let holds = activity == Activity::Ended(RunResult::Complete);
-    let (reason, message) = ended(activity);
+    let (reason, message) = ended(activity, is_out_of_time(seen));
     let numbers = new.last_run.as_ref().filter(|_| holds);
     let numbers = numbers.map(|run| format!("; {} objects moved, {} skipped", run.objects, run.skipped));
     let losses = new.last_run.as_ref().filter(|_| matches!(activity, Activity::Ended(_)));

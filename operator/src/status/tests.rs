@@ -2,6 +2,7 @@ use super::*;
 use crate::dereference::cluster::JobState;
 use crate::runs::tests::{failed, job, run as record};
 use crate::status::conditions::of;
+use migration_api::reasons;
 use migration_core::error::{Side, SideFault};
 use migration_core::mirror::MirrorCounts;
 use migration_core::progress::Tally;
@@ -30,18 +31,28 @@ fn seen<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [SendJob]) -> Seen<'a> {
 fn view(mut record: RunRecord, done: u64) -> LedgerView {
     record.scan.counts = ScanCounts { batches: 2, objects: 4, bytes: 4 << 30, in_place: 3, ..ScanCounts::default() };
     let counts = EndCounts { done, done_bytes: done << 30, ..EndCounts::default() };
-    let tally = Tally { ended: Counters { batches: 1, remainders: 0, counts }, stale: Counters::default() };
+    let tally = Tally { ended: Counters { batches: 1, remainders: 0, counts }, ..Tally::default() };
     LedgerView {
         run: Some(RunView { record, tally: Some(tally), failures: vec![] }),
         verification: None,
         report: None,
         heartbeats: vec![beat(1 << 30)],
+        old_heartbeats: vec![],
         events: Counters::default(),
     }
 }
 
 fn beat(rate: u64) -> Heartbeat {
-    Heartbeat { name: "w".into(), at: 0, messages: 1, rate, ranges: vec![], blocked: vec![] }
+    Heartbeat {
+        name: "w".into(),
+        at: 0,
+        messages: 1,
+        rate,
+        ranges: vec![],
+        blocked: vec![],
+        paused: None,
+        runs: vec![],
+    }
 }
 
 fn blocked_by(resource: &str, since: i64) -> Blocked {
@@ -62,6 +73,7 @@ fn conditions_of(status: &MigrationJobStatus) -> Vec<String> {
 }
 
 #[test]
+#[allow(clippy::large_stack_arrays, reason = "a table")]
 fn phases_follow_the_run() {
     let ended = |result| Some(view(record(true, Some(result)), 4));
     let (idle, busy, broken) = (vec![], vec![job("other", JobState::Unfinished)], vec![job("photos-run-9", failed())]);
@@ -238,6 +250,26 @@ fn a_ledger_that_does_not_answer_leaves_what_is_known() {
 }
 
 #[test]
+fn a_run_that_is_reopened_and_one_that_is_out_of_time_say_so() {
+    let reason = |record: RunRecord, kind: &str| {
+        let ledger = view(record, 1);
+        let status = compute(&MigrationJobStatus::default(), &seen(Some(&ledger), &[]));
+        of(&status, kind).map(|(holds, condition)| (holds, condition.reason.clone())).unwrap()
+    };
+    let asked = migration_core::reopen::ask(&record(true, None), 90_000);
+    assert_eq!(reason(asked, reasons::PROGRESSING), (true, reasons::RUN_REOPENED.to_owned()));
+    let mut late = record(true, None);
+    late.end = migration_core::progress::end_at_deadline(&late, &Tally::default(), 1_000, 90_000);
+    for kind in [reasons::PROGRESSING, reasons::COMPLETE] {
+        assert_eq!(reason(late.clone(), kind), (false, reasons::RUN_DEADLINE_EXCEEDED.to_owned()), "{kind}");
+    }
+    let status = compute(&MigrationJobStatus::default(), &seen(Some(&view(late, 1)), &[]));
+    assert_eq!(status.phase, Some(Phase::Failed));
+    let message = status.last_run.unwrap().message.unwrap();
+    assert!(message.contains("spec.limits.runDeadline"), "{message}");
+}
+
+#[test]
 fn a_paused_side_is_told_once() {
     let beats: Vec<_> = [("b", 9), ("a", 5), ("b", 7)]
         .map(|(resource, since)| Heartbeat { blocked: vec![blocked_by(resource, since)], ..beat(0) })
@@ -257,6 +289,7 @@ fn failures_name_bucket_key_and_kind() {
         size: 1,
         class: FailureClass::KeyNotMappable,
         message: "too long".into(),
+        batch: None,
         attempts: 1,
         request_ids: vec![],
         at: 0,
@@ -332,7 +365,7 @@ fn a_report_shows_in_condition_and_place_until_the_next_one_is_written() {
 #[test]
 fn what_a_mirror_did_stands_with_the_run() {
     let mut record = record(true, Some(CoreResult::Complete));
-    record.mirror = Some(MirrorCounts { deleted: 2, kept: 1, refused: false });
+    record.mirror = Some(MirrorCounts { deleted: 2, kept: 1, ..MirrorCounts::default() });
     let mut ended = view(record, 4);
     ended.run.as_mut().unwrap().record.scan.counts.extra = 3;
     let status = compute(&MigrationJobStatus::default(), &seen(Some(&ended), &[]));

@@ -126,6 +126,9 @@ pub struct FailureRecord {
     pub class: FailureClass,
     /// What happened, with what a person needs to act.
     pub message: String,
+    /// The batch that failed it; none where the scan did. The record of a batch that does not count says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchId>,
     /// Tries made.
     pub attempts: u32,
     /// Identifiers of the requests that failed.
@@ -148,9 +151,25 @@ pub fn batch_key(batch: &Batch) -> LedgerKey {
     LedgerKey::new(run_partition(&batch.job, &batch.run), format!("{BATCH_PREFIX}{}", batch.id.as_str()))
 }
 
-/// Key of a worker's [`Counters`].
-pub fn counter_key(job: &str, run: &str, name: &str) -> LedgerKey {
-    LedgerKey::new(run_partition(job, run), format!("{COUNTER_PREFIX}{name}"))
+/// Key of a worker's [`Counters`] of the batches of one epoch of a run's senders. Those of the first one, and of what is of
+/// no run, stand under the name alone.
+pub fn counter_key(job: &str, run: &str, name: &str, epoch: u32) -> LedgerKey {
+    let sort = if epoch > 1 { format!("{COUNTER_PREFIX}{name}/{epoch:04}") } else { format!("{COUNTER_PREFIX}{name}") };
+    LedgerKey::new(run_partition(job, run), sort)
+}
+
+/// The epoch of the counters under a sort key.
+pub fn counter_epoch(sort: &str) -> u32 {
+    sort.strip_prefix(COUNTER_PREFIX)
+        .and_then(|name| name.rsplit_once('/'))
+        .and_then(|(_, epoch)| epoch.parse().ok())
+        .unwrap_or(1)
+}
+
+/// When a worker ended a batch last, in milliseconds since 1970: what it adds to its counters also sets when they may be
+/// forgotten, [`RETENTION_MS`] later.
+pub fn last_end(counters: &Item) -> Option<i64> {
+    counters.expires_at.map(|at| at * 1_000 - RETENTION_MS)
 }
 
 /// Partition of the failures of one pair in a run.
@@ -188,7 +207,7 @@ pub fn end_writes(batch: &Batch, end: &BatchEnd) -> [Write; 2] {
             condition: if twice { Condition::Always } else { Condition::Absent },
         },
         Write::Add {
-            key: counter_key(&batch.job, &batch.run, &end.by),
+            key: counter_key(&batch.job, &batch.run, &end.by, batch.id.place().map_or(1, |(_, epoch)| epoch)),
             deltas: Counters::of(end).deltas(),
             expires_at: Some(expires_at / 1_000),
         },
@@ -227,6 +246,25 @@ mod tests {
         for (name, n) in one.deltas() {
             assert_eq!(json[&name], n, "{name}");
         }
+    }
+
+    #[test]
+    fn counters_are_kept_apart_by_epoch() {
+        for (epoch, sort) in
+            [(0, "counter/w-1"), (1, "counter/w-1"), (2, "counter/w-1/0002"), (12_345, "counter/w-1/12345")]
+        {
+            let key = counter_key("u", "r", "w-1", epoch);
+            assert_eq!((key.sort.as_str(), counter_epoch(&key.sort)), (sort, epoch.max(1)));
+        }
+        assert_eq!(counter_epoch("counter/a/b"), 1);
+    }
+
+    #[test]
+    fn counters_tell_when_they_were_added_to_last() {
+        let at = 1_700_000_000_000;
+        let item =
+            Item { expires_at: Some((at + RETENTION_MS) / 1_000), ..Item::of(counter_key("u", "r", "w", 1), &0) };
+        assert_eq!(last_end(&item), Some(at));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BATCH_PREFIX, RunSides, job_partition};
+use super::{BATCH_PREFIX, Counters, FailureRecord, RunSides, job_partition};
+use crate::etag::ETag;
 use crate::message::BatchId;
 use crate::mirror::MirrorCounts;
 use crate::pair::BucketPair;
@@ -54,9 +55,37 @@ pub struct RunRecord {
     /// It was about the objects of a work list only: of all others it says nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub listed_by_manifest: bool,
+    /// The content of that list, by its ETag: a run goes on with no other one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<ETag>,
+    /// The operator found that messages are lost, at this time in milliseconds since 1970: the sender that takes the run next
+    /// [reopens](crate::reopen) the ranges that lack ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reopen: Option<i64>,
+    /// The reopenings so far.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reopened: Vec<Reopening>,
+    /// Sums of the ends of the ranges that the last reopening left as they were, under the epochs before it.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub kept: Counters,
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<RunEnd>,
+}
+
+fn is_nothing(counters: &Counters) -> bool {
+    *counters == Counters::default()
+}
+
+/// Ranges that were sent anew from their start, since ends of their batches were missing for too long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reopening {
+    /// When that was asked for, in milliseconds since 1970.
+    pub at: i64,
+    /// The epoch that they began again under: what is of an earlier one does not count.
+    pub epoch: u32,
+    /// The ranges.
+    pub ranges: Vec<u32>,
 }
 
 /// A range of which a part was sent again, and the batches of an epoch that do not count for that.
@@ -168,6 +197,16 @@ pub struct RunEnd {
     /// Why, where it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// What ended it, where not its own last batch or its sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<RunEndCause>,
+}
+
+/// What ended a run that could not end by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunEndCause {
+    /// Its time was up: `spec.limits.runDeadline`.
+    Deadline,
 }
 
 /// With what a run ended.
@@ -220,8 +259,27 @@ impl RangeRecord {
 }
 
 impl RunRecord {
+    /// The first epoch whose counters count: those of earlier ones are in [`Self::kept`], as far as they do.
+    pub fn counted_from(&self) -> u32 {
+        self.reopened.iter().map(|reopening| reopening.epoch).max().unwrap_or_default()
+    }
+
+    /// The epoch under which a range that was recorded under another one begins again; none where it goes on.
+    pub fn reopened_under(&self, range: u32, recorded: u32) -> Option<u32> {
+        let of_range = self.reopened.iter().filter(|reopening| reopening.ranges.contains(&range));
+        of_range.map(|reopening| reopening.epoch).filter(|epoch| *epoch > recorded).max()
+    }
+
+    /// Whether the record of a failure says something of this run.
+    pub fn counts(&self, failure: &FailureRecord) -> bool {
+        !failure.batch.as_ref().is_some_and(|batch| self.is_stale(batch))
+    }
+
     /// Whether a batch does not count.
     pub fn is_stale(&self, batch: &BatchId) -> bool {
+        if batch.place().is_some_and(|(range, epoch)| self.reopened_under(range, epoch).is_some()) {
+            return true;
+        }
         let key = format!("{BATCH_PREFIX}{}", batch.as_str());
         let stands =
             |stale: &StaleRange| key.starts_with(&stale.prefix()) && stale.after().is_none_or(|after| key > after);
@@ -273,6 +331,19 @@ mod tests {
         assert!(id(9).starts_with(&stale.prefix()) && after.starts_with(&stale.prefix()));
         assert!(id(9) < after && format!("{}/r/r", id(9)) < after && id(10) > after);
         assert_eq!(StaleRange { from: 0, ..stale }.after(), None);
+    }
+
+    #[test]
+    fn a_record_from_before_there_were_reopenings_is_read() {
+        let record: RunRecord = serde_json::from_str(
+            r#"{"run":"r","revision":1,"startedBy":"j","owner":"p","epoch":1,"leaseUntil":0,"started":0,"pairs":[],
+               "scan":{"closed":true,"closedAt":5,"batches":3}}"#,
+        )
+        .unwrap();
+        assert_eq!((record.counted_from(), record.kept, record.reopen), (0, Counters::default(), None));
+        assert!(!record.is_stale(&BatchId::new(0, 1, 0)));
+        let written = serde_json::to_value(&record).unwrap();
+        assert!(["kept", "reopened", "reopen", "list"].iter().all(|name| written.get(name).is_none()), "{written}");
     }
 
     #[test]

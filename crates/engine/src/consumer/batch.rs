@@ -95,6 +95,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         let threshold = self.process.config.transfer.multipart_threshold.bytes();
         let large = batch.objects.iter().any(|entry| entry.size > threshold);
         let may_have_ended = job.message.receives > 1 || foreign || large;
+        let _at = self.process.activity.at_run(&batch.run);
         if may_have_ended && let Some(end) = self.ended(batch).await? {
             return self.finish(batch, &end).await;
         }
@@ -129,6 +130,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
     }
 
     async fn carry_range(&self, job: &Job<'_>, range: &PartRange, held: Pending) -> Result<Disposal, Interruption> {
+        let _at = self.process.activity.at_run(&range.run);
         let Some(_room) = held.enter().await else { return Ok(Disposal::GiveBack) };
         let last_try = job.message.receives >= self.process.config.transfer.max_attempts;
         let end = carry(&self.process, &self.limits, range, &job.progress, job.lost.token(), last_try).await;

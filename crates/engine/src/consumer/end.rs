@@ -10,7 +10,7 @@ use migration_core::outcome::{Delivery, EntryOutcome, Failure};
 use migration_core::pair::BucketPair;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Condition, Item, Ledger, ObjectStore, OutgoingMessage, Queue, ReceivedMessage, Write};
-use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, VersionRecord};
+use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, RunRecord, VersionRecord};
 use migration_core::retry::remainder_delay;
 use tracing::info;
 
@@ -49,7 +49,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         let piece = report::write_piece(&self.process, batch, &outcomes, now).await;
         let (mut end, failures) = sum_up(batch, pairs, outcomes, &self.process.name, now);
         end.piece = piece;
-        let failures = failures.iter().map(|failure| records::failure_write(&batch.job, &batch.run, failure));
+        // What does not count must not stand in the place of what does.
+        let is_stale = !failures.is_empty() && self.is_stale(batch).await?;
+        let failures = failures.iter().filter(|_| !is_stale);
+        let failures = failures.map(|failure| records::failure_write(&batch.job, &batch.run, failure));
         for request in records::requests(failures.chain(versions)) {
             self.process.write(&request).await?;
         }
@@ -58,6 +61,17 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
             // Ended before, by another delivery or by a try of this one whose answer was lost: that record counts.
             WriteOutcome::Lost => self.ended(batch).await,
         }
+    }
+
+    /// Whether a batch does not count, by the record of its run as it is now.
+    async fn is_stale(&self, batch: &Batch) -> Result<bool, Interruption> {
+        if batch.id.place().is_none() {
+            return Ok(false);
+        }
+        let key = records::run_key(&batch.job, &batch.run);
+        let item = self.process.ledger(|| self.process.ports.ledger.get(&key)).await?;
+        let run = item.and_then(|item| item.read::<RunRecord>().ok());
+        Ok(run.is_some_and(|run| run.is_stale(&batch.id)))
     }
 
     /// The versions that were copied, where runs compare them. They have no end: the next run may be in a year. Where a
@@ -140,6 +154,7 @@ fn sum_up(
                     size: entry.size,
                     class,
                     message,
+                    batch: Some(batch.id.clone()),
                     attempts: batch.attempts + 1,
                     request_ids: request_id.into_iter().collect(),
                     at,

@@ -208,8 +208,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Join<'_, S, Q, L> {
             let page = process.ledger(query).await?;
             for item in &page.items {
                 let failure: FailureRecord = item.read()?;
-                files.add(&ReportLine::of_failure(pair, failure)).await?;
-                failed += 1;
+                if self.run.counts(&failure) {
+                    files.add(&ReportLine::of_failure(pair, failure)).await?;
+                    failed += 1;
+                }
             }
             after = page.next;
             if after.is_none() {

@@ -35,11 +35,16 @@ pub(super) async fn scan_all<S: ObjectStore, Q: Queue, L: Ledger>(
     purpose: &Purpose,
     run: &Arc<Run>,
 ) -> Result<(), SendError> {
-    let last = scan::last_scanned(process, &run.record().await).await?;
+    let record = run.record().await;
+    let last = scan::last_scanned(process, &record).await?;
     let (ignore, purpose) = (ignore.clone(), purpose.clone());
-    let extras = AtomicU64::new(run.counts().await.extra);
+    let extras = AtomicU64::new(record.mirror.unwrap_or_default().deletions(run.counts().await.extra));
     let manifest = match &process.config.manifest {
-        Some(location) => Some(Arc::new(Manifest::open(process, location).await?)),
+        Some(location) => {
+            let manifest = Manifest::open(process, location).await?;
+            run.work_by(&manifest).await?;
+            Some(Arc::new(manifest))
+        }
         None => None,
     };
     let scanner = Scanner { process: process.clone(), ignore, purpose, last, run: run.clone(), extras, manifest };

@@ -120,9 +120,9 @@ pub enum ManifestError {
 
 /// The work list of a run.
 pub(super) struct Manifest {
-    location: ManifestLocation,
+    pub(super) location: ManifestLocation,
     /// The content of the list itself, or of its `manifest.json`.
-    list: ETag,
+    pub(super) list: ETag,
     index: ManifestIndex,
 }
 

@@ -29,7 +29,8 @@ pub(super) async fn delete_extras<S: ObjectStore, Q: Queue, L: Ledger>(
     run: &Run,
 ) -> Result<(), SendError> {
     let Some(settings) = process.config.mirror else { return Ok(()) };
-    let found = run.counts().await.extra;
+    let before = run.record().await.mirror.unwrap_or_default();
+    let found = before.deletions(run.counts().await.extra);
     if found > settings.max_deletes && !is_planted(Defect::MirrorUnbounded) {
         warn!(found, max = settings.max_deletes, "nothing is deleted: more is extra than may be deleted");
         return run.settle(process, &[], MirrorCounts { refused: true, ..MirrorCounts::default() }).await;

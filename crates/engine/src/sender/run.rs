@@ -15,9 +15,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::manifest::Manifest;
 use super::pace::Pace;
 use super::range::OpenRange;
-use super::{SendError, SenderName};
+use super::{ManifestError, SendError, SenderName, reopen};
 use crate::{Interruption, Process, WriteOutcome};
 
 /// How often the lease is renewed and the numbers so far are written.
@@ -140,8 +141,12 @@ async fn resume<S: ObjectStore, Q: Queue, L: Ledger>(
 ) -> Result<Option<Run>, SendError> {
     let job = &process.config.job.uid;
     let recorded = view::ranges(&process.ports.ledger, job, &record.run).await?;
-    let ranges = progress::ranges_of(&record, recorded)?;
+    let mut ranges = progress::ranges_of(&record, recorded.clone())?;
     record.stale = progress::stale_after_resume(&record, &ranges);
+    if record.reopen.is_some() {
+        record = reopen::reopen(process, record, &ranges).await?;
+        ranges = progress::ranges_of(&record, recorded)?;
+    }
     record.scan.counts = ScanCounts::default();
     for range in &ranges {
         record.scan.counts.add(&range.counts);
@@ -186,6 +191,17 @@ impl Run {
     /// What was found so far.
     pub(super) async fn counts(&self) -> ScanCounts {
         self.table.lock().await.counts()
+    }
+
+    /// The run is about the objects of this list: of no other one, if it was begun before.
+    pub(super) async fn work_by(&self, manifest: &Manifest) -> Result<(), ManifestError> {
+        let list = &mut self.table.lock().await.run.list;
+        if list.as_ref().is_some_and(|begun| *begun != manifest.list) {
+            let (bucket, key) = (manifest.location.bucket.clone(), manifest.location.key.clone());
+            return Err(ManifestError::Replaced { bucket, key });
+        }
+        *list = Some(manifest.list.clone());
+        Ok(())
     }
 
     /// Ends when another sender took the run over.

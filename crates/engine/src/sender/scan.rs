@@ -274,9 +274,8 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
     }
 
     async fn write_doomed(&mut self) -> Result<(), SendError> {
-        let doomed = std::mem::take(&mut self.doomed);
-        if !doomed.is_empty() {
-            self.process.write(&doomed).await?;
+        for request in records::requests(std::mem::take(&mut self.doomed)) {
+            self.process.write(&request).await?;
         }
         Ok(())
     }
@@ -315,6 +314,7 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
             size: object.size,
             class: failure.class,
             message: failure.message,
+            batch: None,
             attempts: 1,
             request_ids: failure.request_id.into_iter().collect(),
             at: self.process.clock.now(),

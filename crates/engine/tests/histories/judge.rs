@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use futures::FutureExt;
 use migration_core::message::{Batch, BatchId, Entry, Message, PartRange};
 use migration_core::ports::{Item, Ledger, LedgerKey};
-use migration_core::records::{self, BatchEnd, UploadRecord};
+use migration_core::records::{self, BatchEnd, RunRecord, UploadRecord};
 use migration_testkit::Operation;
 
 use super::Reference;
@@ -97,7 +97,9 @@ fn in_queue(world: &World, batch: &Batch, id: &BatchId) -> usize {
 
 fn is_over(world: &World, reference: &Reference, batch: &Batch, entry: &Entry) -> bool {
     let failure = LedgerKey::new(records::failure_partition(JOB, &batch.run, 0), entry.key.as_str());
-    if read(world, &failure).is_some() {
+    // What was sent anew is for its new batch to record.
+    let run = read(world, &records::run_key(JOB, &batch.run)).and_then(|item| item.read::<RunRecord>().ok());
+    if read(world, &failure).is_some() || run.is_some_and(|run| run.is_stale(&batch.id)) {
         return true;
     }
     let Some(listed) = reference.generation_of_etag(&entry.key, entry.etag.as_ref()) else { return false };

@@ -25,6 +25,22 @@ use super::judge::{Findings, watch};
 use super::{Figures, History, Reference, Step};
 use crate::world::{DESTINATION, JOB, SOURCE, TINY_LARGE, TestProcess, World, foreign, tiny_config, tiny_store};
 
+/// A Job that sends: started again until it ends well.
+async fn send_again(world: &World, config: &JobConfig, name: &str) {
+    loop {
+        let id = world.plan.process();
+        tokio::select! {
+            biased;
+            () = world.plan.killed(id) => {}
+            sent = world.send_as(world.process_of(id, config.clone()), name) => if sent.is_ok() { return },
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// How long without an end is too long: 7 days, but here workers ask for messages all the time.
+const QUIET: Duration = Duration::from_mins(30);
+
 /// How long a request, and its answer, takes at most.
 const LATENCY: Duration = Duration::from_millis(150);
 
@@ -92,7 +108,7 @@ impl<'a> Play<'a> {
         if self.history.seed > 0 {
             self.world.plan.latency(LATENCY, self.world.clock.clone());
         }
-        let operator = tokio::spawn(operate(self.world.clone()));
+        let operator = tokio::spawn(operate(self.world.clone(), self.config.clone()));
         for step in &self.history.steps {
             self.step(*step).await;
         }
@@ -137,6 +153,7 @@ impl<'a> Play<'a> {
             Step::Break { after, fault } => self.world.plan.at_call(self.world.plan.calls() + after, fault),
             Step::Duplicate { count } => self.world.queue.deliver_twice(count),
             Step::RefuseMessages { count } => self.world.queue.refuse_entries(count),
+            Step::Forget => self.world.queue.forget(),
             Step::NewestFirst(newest_first) => self.world.queue.newest_first(newest_first),
             Step::Replay { nth } => self.replay(nth).await,
             Step::PartSize { bytes } => self.config.transfer.part_size = PartSize::Fixed(ByteSize(bytes)),
@@ -361,10 +378,13 @@ impl<'a> Play<'a> {
     }
 }
 
-/// What the operator does: ends runs that are over.
-async fn operate(world: Arc<World>) {
-    loop {
+/// What the operator does: ends runs that are over, and has those reopened whose messages are lost.
+async fn operate(world: Arc<World>, config: JobConfig) {
+    for job in 1.. {
         sleep(Duration::from_secs(3)).await;
         world.end_run().await;
+        if world.reopen_run(QUIET, None).await {
+            send_again(&world, &config, &format!("again-{job}")).await;
+        }
     }
 }

@@ -22,6 +22,7 @@ use migration_core::part::PartSize;
 use migration_core::ports::{Clock, Condition, Item, Ledger, Write};
 use migration_core::progress::{RunProgress, end_of_run, progress};
 use migration_core::records::{self, Counters, PartRangeRecord, RunEnd, RunRecord};
+use migration_core::reopen::{QuietInput, ask, is_quiet};
 use migration_core::size::ByteSize;
 use migration_core::view;
 use migration_engine::consumer::Consumer;
@@ -225,6 +226,20 @@ impl World {
         let item = Item::of(records::run_key(JOB, &run.run), &ended);
         self.ledger.write(&[Write::Put { item, condition: Condition::Revision(run.revision) }]).await.unwrap();
         Some(end)
+    }
+
+    /// What the operator does besides: asks for the run to be reopened where it is quiet for so long. Says whether it did.
+    pub async fn reopen_run(&self, quiet: Duration, resumed: Option<i64>) -> bool {
+        let Some(run) = self.run().await else { return false };
+        let tally = view::tally(&self.ledger, JOB, &run).await.unwrap();
+        let heartbeats = view::all_heartbeats(&self.ledger, JOB).await.unwrap();
+        let (quiet_ms, now) = (i64::try_from(quiet.as_millis()).unwrap(), self.clock.now());
+        let input = QuietInput { run: &run, tally: &tally, heartbeats: &heartbeats, resumed, quiet_ms, now };
+        if !is_quiet(&input) {
+            return false;
+        }
+        let item = Item::of(records::run_key(JOB, &run.run), &ask(&run, now));
+        self.ledger.write(&[Write::Put { item, condition: Condition::Revision(run.revision) }]).await.is_ok()
     }
 
     /// Works with one worker until the run is over, starting everything again that a fault kills. A run that is not over

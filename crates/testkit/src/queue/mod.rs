@@ -33,6 +33,9 @@ const MAX_IN_FLIGHT: usize = 120_000;
 /// Source: "Amazon SQS visibility timeout" in the SQS developer guide.
 const MAX_VISIBILITY: Duration = Duration::from_hours(12);
 
+/// Longest time for which a message stays.
+const MAX_RETENTION: Duration = Duration::from_hours(14 * 24);
+
 /// How a [`MemoryQueue`] behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueSettings {
@@ -42,11 +45,14 @@ pub struct QueueSettings {
     pub max_bytes: usize,
     /// Messages that are delivered and not deleted at most: beyond it none is delivered.
     pub max_in_flight: usize,
+    /// How long a message stays after it was sent, whoever has it: then it is gone without a word.
+    /// Source: `MessageRetentionPeriod` of `CreateQueue` in the SQS API reference, at most 14 days.
+    pub retention: Duration,
 }
 
 impl Default for QueueSettings {
     fn default() -> Self {
-        Self { max_receives: 60, max_bytes: MAX_BYTES, max_in_flight: MAX_IN_FLIGHT }
+        Self { max_receives: 60, max_bytes: MAX_BYTES, max_in_flight: MAX_IN_FLIGHT, retention: MAX_RETENTION }
     }
 }
 
@@ -135,15 +141,24 @@ impl MemoryQueue {
         lock(&self.state).newest_first = newest_first;
     }
 
+    /// Forgets all messages, those that somebody has among them, as if they had grown too old.
+    pub fn forget(&self) {
+        lock(&self.state).messages.clear();
+    }
+
     /// What the queue holds now.
     pub fn stats(&self) -> QueueStats {
-        lock(&self.state).stats(Instant::now())
+        let now = Instant::now();
+        let mut state = lock(&self.state);
+        state.expire(now, self.settings.retention);
+        state.stats(now)
     }
 
     /// The messages that are not deleted, oldest first.
     pub fn messages(&self) -> Vec<QueuedMessage> {
         let now = Instant::now();
-        let state = lock(&self.state);
+        let mut state = lock(&self.state);
+        state.expire(now, self.settings.retention);
         let seen = state.messages.iter().map(|message| QueuedMessage {
             id: message.id.clone(),
             body: message.body.clone(),

@@ -42,7 +42,7 @@ impl Queue for MemoryQueue {
                     state.refusals -= 1;
                     failed.push(place);
                 } else {
-                    state.push(message.body.clone(), now + message.delay);
+                    state.push(message.body.clone(), now, now + message.delay);
                 }
             }
         }
@@ -69,6 +69,7 @@ impl Queue for MemoryQueue {
             let now = Instant::now();
             let (taken, next) = {
                 let mut state = lock(&self.state);
+                state.expire(now, self.settings.retention);
                 state.bury(now, self.settings.max_receives);
                 let room = self.settings.max_in_flight.saturating_sub(state.stats(now).in_flight);
                 // Said to those alone who do not wait. Source: `ReceiveMessage` in the SQS API reference, `OverLimit`.

@@ -30,13 +30,20 @@ pub(super) struct Message {
     /// When it was delivered last.
     pub(super) received_at: Option<Instant>,
     pub(super) visible_at: Instant,
+    /// When it was sent.
+    pub(super) sent_at: Instant,
 }
 
 impl State {
-    pub(super) fn push(&mut self, body: String, visible_at: Instant) {
+    pub(super) fn push(&mut self, body: String, sent_at: Instant, visible_at: Instant) {
         self.last_id += 1;
         let id = format!("message-{}", self.last_id);
-        self.messages.push(Message { id, body, receives: 0, receipt: None, received_at: None, visible_at });
+        self.messages.push(Message { id, body, receives: 0, receipt: None, received_at: None, visible_at, sent_at });
+    }
+
+    /// Messages that are too old are gone, be they in somebody's hands.
+    pub(super) fn expire(&mut self, now: Instant, retention: Duration) {
+        self.messages.retain(|message| now < message.sent_at + retention);
     }
 
     /// Messages delivered too often become dead letters when somebody asks for them once more.
