@@ -13,6 +13,7 @@ use migration_core::error::ServiceError;
 use migration_core::ports::{Item, Ledger, LedgerKey, QueryPage, Write, WriteError};
 
 use crate::access::{Access, CredentialSource};
+use crate::error::words::OwnSuccess;
 use crate::error::{Service, invalid_response, service_error};
 use crate::sdk;
 
@@ -40,7 +41,7 @@ pub struct DynamoLedger {
 }
 
 pub(crate) async fn client(access: &Access) -> Client {
-    let mut config = Builder::from(&sdk::load(access).await);
+    let mut config = Builder::from(&sdk::load(access).await).interceptor(OwnSuccess::Json);
     if let Some(endpoint) = &access.endpoint {
         config = config.endpoint_url(endpoint);
     }

@@ -8,7 +8,8 @@
 //! | the request can't be built from its values | `InvalidRequest` | `Refused` |
 //! | no connection, or it broke; a name that can't be resolved | `ConnectionFailed` | `NoAnswer` |
 //! | too slow | `Timeout` | `NoAnswer` |
-//! | an answer that can't be understood | `InvalidResponse` | `Transient` |
+//! | an answer that can't be understood | `InvalidResponse` | `NoAnswer` |
+//! | an answer that is [not the service's own](words), whatever its status | `Http…` with the status | `NoAnswer` |
 //!
 //! What a service answered is sorted by [`table`].
 
@@ -18,11 +19,13 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::ServiceError as Answered;
 use migration_core::error::{ErrorClass, ServiceError, SideFault};
 
 pub use table::{Service, classify};
 
 pub mod table;
+pub(crate) mod words;
 
 /// Messages are cut after this many characters.
 const MESSAGE_LIMIT: usize = 1_000;
@@ -35,7 +38,7 @@ pub(crate) fn service_error<E>(service: Service, operation: &str, error: &SdkErr
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    use ErrorClass::{NoAnswer, Refused, Side, Transient};
+    use ErrorClass::{NoAnswer, Refused, Side};
     if let Some(credentials) = find::<CredentialsError>(error) {
         // The error itself only says that there is none; its source says why.
         let why = credentials.source().map_or_else(|| credentials.to_string(), causes);
@@ -48,21 +51,21 @@ where
         );
     }
     let (class, code) = match error {
-        SdkError::ServiceError(answer) => {
-            let mut told =
-                answered(service, operation, answer.err(), answer.raw().status().as_u16(), error.request_id());
+        SdkError::ServiceError(answer) if words::is_own_error(service, answer.raw(), answer.err().code()) => {
+            let mut told = answered(service, operation, answer, error.request_id());
             let named = answer.raw().body().bytes().and_then(named_header);
             if let Some(header) = named.filter(|header| !told.message.contains(header)) {
                 told.message = format!("{} ({header})", told.message);
             }
             return told;
         }
+        SdkError::ServiceError(answer) => return not_own(operation, answer.raw()),
         SdkError::ConstructionFailure(_) => (Refused, "InvalidRequest"),
         SdkError::DispatchFailure(failure) if failure.is_user() => (Refused, "InvalidRequest"),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => (NoAnswer, "Timeout"),
         SdkError::DispatchFailure(_) => (NoAnswer, "ConnectionFailed"),
         SdkError::TimeoutError(_) => (NoAnswer, "Timeout"),
-        _ => (Transient, "InvalidResponse"),
+        _ => (NoAnswer, "InvalidResponse"),
     };
     // Before a connection is tried the SDK repeats the whole request in its outer errors; the innermost says enough.
     let message = match error {
@@ -76,7 +79,30 @@ where
     built
 }
 
-/// An answer that lacks what every answer of its kind has, or contradicts the request.
+/// The same for HEAD, whose answers have no body: the status stands for what it means, whoever gave it.
+pub(crate) fn head_error<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> ServiceError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match error {
+        SdkError::ServiceError(answer) => answered(Service::S3, operation, answer, error.request_id()),
+        error => service_error(Service::S3, operation, error),
+    }
+}
+
+/// An answer that is not the service's own, but that of something in front of it.
+fn not_own(operation: &str, answer: &HttpResponse) -> ServiceError {
+    let code = format!("Http{}", answer.status().as_u16());
+    ServiceError::new(ErrorClass::NoAnswer, operation, &code, shorten(&words::describe(answer)))
+}
+
+/// An answer without what the service's own always has, where the SDK does not show what it was.
+pub(crate) fn no_answer(operation: &str, what: &str) -> ServiceError {
+    let message = format!("the answer is not the service's own: it has no {what}");
+    ServiceError::new(ErrorClass::NoAnswer, operation, "InvalidResponse", message)
+}
+
+/// An answer that contradicts itself or the request.
 pub(crate) fn invalid_response(operation: &str, message: impl Into<String>) -> ServiceError {
     ServiceError::new(ErrorClass::Transient, operation, "InvalidResponse", message)
 }
@@ -86,16 +112,16 @@ pub(crate) fn invalid_request(operation: &str, message: impl Into<String>) -> Se
     ServiceError::new(ErrorClass::Refused, operation, "InvalidRequest", message)
 }
 
-fn answered(
+fn answered<E: ProvideErrorMetadata>(
     service: Service,
     operation: &str,
-    error: &impl ProvideErrorMetadata,
-    status: u16,
+    answer: &Answered<E, HttpResponse>,
     request_id: Option<&str>,
 ) -> ServiceError {
+    let (error, status) = (answer.err(), answer.raw().status().as_u16());
     let message = error.message().unwrap_or_default();
     let class = classify(service, error.code(), status, message);
-    // HEAD has no body, and proxies have bodies of their own.
+    // HEAD has no body.
     let code = error.code().map_or_else(|| format!("Http{status}"), ToOwned::to_owned);
     let message = match message {
         "" => format!("the service answered with HTTP status {status} and no message"),

@@ -15,7 +15,8 @@ use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::{OutgoingMessage, Queue, ReceivedMessage};
 
 use crate::access::{Access, CredentialSource};
-use crate::error::{Service, invalid_response, service_error};
+use crate::error::words::OwnSuccess;
+use crate::error::{Service, invalid_response, no_answer, service_error};
 use crate::sdk;
 
 /// Name of the message attribute that says why a message is among the dead letters.
@@ -45,7 +46,7 @@ pub struct DeadLetter {
 }
 
 pub(crate) async fn client(access: &Access) -> Client {
-    let mut config = Builder::from(&sdk::load(access).await);
+    let mut config = Builder::from(&sdk::load(access).await).interceptor(OwnSuccess::Json);
     if let Some(endpoint) = &access.endpoint {
         config = config.endpoint_url(endpoint);
     }
@@ -159,7 +160,9 @@ impl Queue for SqsQueue {
             let value = MessageAttributeValue::builder().data_type("String").string_value(reason).build();
             send = send.message_attributes(REASON, value.map_err(|error| unbuilt(SEND_DEAD, &error))?);
         }
-        send.send().await.map(|_| ()).map_err(|error| service_error(Service::Sqs, SEND_DEAD, &error))
+        let output = send.send().await.map_err(|error| service_error(Service::Sqs, SEND_DEAD, &error))?;
+        // The original is removed next: what the queue did not take would be lost.
+        output.message_id.map(|_| ()).ok_or_else(|| no_answer(SEND_DEAD, "message id"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which code of a service means what.
 
 use migration_core::error::ErrorClass::{
-    self, AccessDenied, Archived, Conflict, NoSuchKey, NoSuchUpload, PreconditionFailed, Refused, Side,
+    self, AccessDenied, Archived, Conflict, NoAnswer, NoSuchKey, NoSuchUpload, PreconditionFailed, Refused, Side,
     SignatureMismatch, Throttled, Transient,
 };
 use migration_core::error::SideFault::{
@@ -45,7 +45,7 @@ pub enum Service {
 /// | `NoSuchBucket`, `InvalidBucketName` | side: `NotFound` |
 /// | `PermanentRedirect`, `AuthorizationHeaderMalformed` that names a region, `IllegalLocationConstraintException`, `IncorrectEndpoint` | side: `WrongRegion` |
 /// | `AuthorizationHeaderMalformed` otherwise | side: `CredentialsInvalid` |
-/// | `NoSuchKey`, `NoSuchVersion`, `NotFound` | `NoSuchKey` |
+/// | `NoSuchKey`, `NoSuchVersion` | `NoSuchKey` |
 /// | `NoSuchUpload` | `NoSuchUpload` |
 /// | `PreconditionFailed` | `PreconditionFailed` |
 /// | `ConditionalRequestConflict` | `Conflict` |
@@ -77,9 +77,10 @@ pub enum Service {
 /// | `ResourceInUseException` | `Conflict` |
 /// | `ValidationException`, `ItemCollectionSizeLimitExceededException`, `IdempotentParameterMismatchException`, … | `Refused` |
 ///
-/// By status, of all: 301 side: `WrongRegion`; 307, 408 `Transient`; 403 as `AccessDenied`; 404 `NoSuchKey` (S3), side:
-/// `NotFound` (the others); 412 `PreconditionFailed`; 429, 503 `Throttled`; 501 `Refused`; other 5xx, and 2xx with an
-/// error in its body, `Transient`; other 4xx `Refused`.
+/// By status, where the code is unknown, or the answer is that to a HEAD: 301 side: `WrongRegion`; 307, 408 `Transient`;
+/// 403 `AccessDenied` (S3), `NoAnswer` (the others, which name each denial); 404 `Refused` (S3: absence has a code),
+/// `NoAnswer` (the others); 412 `PreconditionFailed`; 429, 503 `Throttled`; 501 `Refused`; other 5xx, and 2xx with an error
+/// in its body, `Transient`; other 4xx `Refused`.
 pub fn classify(service: Service, code: Option<&str>, status: u16, message: &str) -> ErrorClass {
     let by_code = code.and_then(|code| {
         common(service, code, message).or_else(|| match service {
@@ -143,7 +144,7 @@ fn s3(code: &str, message: &str) -> Option<ErrorClass> {
         | "AuthorizationHeaderMalformed"
         | "IllegalLocationConstraintException"
         | "IncorrectEndpoint" => Side(WrongRegion),
-        "NoSuchKey" | "NoSuchVersion" | "NotFound" => NoSuchKey,
+        "NoSuchKey" | "NoSuchVersion" => NoSuchKey,
         "NoSuchUpload" => NoSuchUpload,
         "PreconditionFailed" => PreconditionFailed,
         "ConditionalRequestConflict" => Conflict,
@@ -213,9 +214,8 @@ fn by_status(service: Service, status: u16) -> ErrorClass {
     match status {
         301 => Side(WrongRegion),
         307 | 408 => Transient,
-        403 => denied(service),
-        404 if service == Service::S3 => NoSuchKey,
-        404 => Side(NotFound),
+        403 if service == Service::S3 => AccessDenied,
+        403 | 404 if service != Service::S3 => NoAnswer,
         412 => PreconditionFailed,
         429 | 503 => Throttled,
         400..=499 | 501 => Refused,

@@ -56,7 +56,8 @@ fn s3_codes_have_the_class_of_the_table() {
         ("IncorrectEndpoint", 400, Side(WrongRegion)),
         ("NoSuchKey", 404, NoSuchKey),
         ("NoSuchVersion", 404, NoSuchKey),
-        ("NotFound", 404, NoSuchKey),
+        ("NotFound", 404, Refused),
+        ("NoSuchThing", 404, Refused),
         ("NoSuchUpload", 404, NoSuchUpload),
         ("PreconditionFailed", 412, PreconditionFailed),
         ("ConditionalRequestConflict", 409, Conflict),
@@ -165,15 +166,15 @@ fn some_codes_need_their_message() {
 }
 
 #[test]
-fn without_a_code_the_status_decides() {
+fn an_unknown_code_and_a_head_are_sorted_by_their_status() {
     for (service, status, expected) in [
         (S3, 301, Side(WrongRegion)),
         (S3, 307, Transient),
         (S3, 400, Refused),
         (S3, 403, AccessDenied),
-        (Sqs, 403, Side(AllDenied)),
-        (S3, 404, NoSuchKey),
-        (DynamoDb, 404, Side(NotFound)),
+        (Sqs, 403, NoAnswer),
+        (S3, 404, Refused),
+        (DynamoDb, 404, NoAnswer),
         (S3, 408, Transient),
         (S3, 412, PreconditionFailed),
         (S3, 429, Throttled),
@@ -184,12 +185,14 @@ fn without_a_code_the_status_decides() {
         (S3, 504, Transient),
     ] {
         assert_eq!(classify(service, None, status, ""), expected, "{status}");
+        assert_eq!(classify(service, Some("Odd"), status, ""), expected, "{status}");
     }
 }
 
 fn answer(code: &str, message: &str) -> SdkError<GetObjectError, HttpResponse> {
     let meta = ErrorMetadata::builder().code(code).message(message).build();
-    let mut raw = HttpResponse::new(403.try_into().unwrap(), SdkBody::empty());
+    let body = format!("<Error><Code>{code}</Code></Error>");
+    let mut raw = HttpResponse::new(403.try_into().unwrap(), SdkBody::from(body));
     raw.headers_mut().insert("x-amz-request-id", "R1");
     SdkError::service_error(GetObjectError::generic(meta), raw)
 }
@@ -224,7 +227,7 @@ fn what_broke_before_an_answer_is_told_apart() {
         (E::construction_failure(refused()), Refused, "InvalidRequest"),
         (
             E::response_error(refused(), HttpResponse::new(200.try_into().unwrap(), SdkBody::empty())),
-            Transient,
+            NoAnswer,
             "InvalidResponse",
         ),
     ] {
@@ -233,6 +236,28 @@ fn what_broke_before_an_answer_is_told_apart() {
     }
     let error = service_error(S3, "get object", &E::dispatch_failure(ConnectorError::io(refused().into())));
     assert!(error.message.contains("connection refused"), "{error}");
+}
+
+#[test]
+fn what_is_not_the_services_own_is_no_answer() {
+    for (service, status, body) in [
+        (S3, 404, "404 page not found"),
+        (S3, 404, ""),
+        (S3, 403, "<html></html>"),
+        (S3, 503, "<html></html>"),
+        (S3, 200, "<html></html>"),
+        (Sqs, 404, ""),
+        (Sqs, 403, "{\"message\":\"no\"}"),
+        (DynamoDb, 404, "{\"code\":\"ResourceNotFoundException\"}"),
+    ] {
+        let raw = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
+        // As the SDK reads it: an empty 404 of S3, and any JSON with a code, have one.
+        let code = if body.contains("code") { "ResourceNotFoundException" } else { "NotFound" };
+        let meta = ErrorMetadata::builder().code(code).build();
+        let error: SdkError<GetObjectError, HttpResponse> = SdkError::service_error(GetObjectError::generic(meta), raw);
+        let error = service_error(service, "get object", &error);
+        assert_eq!((error.class, error.code), (NoAnswer, format!("Http{status}")), "{service:?} {status} {body}");
+    }
 }
 
 #[test]

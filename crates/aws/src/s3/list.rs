@@ -9,7 +9,7 @@ use migration_core::filter::STANDARD;
 use migration_core::ports::{ListPage, ListRequest, OpenUpload};
 
 use super::encoding::decode_key;
-use crate::error::{Service, invalid_response, service_error};
+use crate::error::{Service, invalid_response, no_answer, service_error};
 
 const LIST: &str = "list objects";
 const LIST_UPLOADS: &str = "list uploads";
@@ -35,7 +35,7 @@ impl Keys {
     }
 }
 
-/// A bare 404 to a request that names no object means the bucket, or that no S3 service is there.
+/// A request that names no object has no key: what is not there is the bucket.
 pub(super) fn of_bucket(error: ServiceError) -> ServiceError {
     match error.class {
         ErrorClass::NoSuchKey => ServiceError { class: ErrorClass::Side(SideFault::NotFound), ..error },
@@ -56,9 +56,10 @@ pub(super) async fn objects(client: &Client, request: ListRequest<'_>) -> Result
         .send()
         .await
         .map_err(|error| of_bucket(service_error(Service::S3, LIST, &error)))?;
+    let is_truncated = page.is_truncated().ok_or_else(|| no_answer(LIST, "IsTruncated"))?;
     let continuation = page.next_continuation_token().map(ToOwned::to_owned);
     // A listing that ends early would look like objects that are not there.
-    let continuation = match (page.is_truncated() == Some(true), continuation) {
+    let continuation = match (is_truncated, continuation) {
         (true, None) => return Err(invalid_response(LIST, "the page is not the last and has no continuation")),
         (true, token) => token,
         (false, _) => None,

@@ -34,7 +34,7 @@ pub(super) async fn put_part(client: &Client, request: PutPart<'_>) -> Result<Wr
         .part_number(i32::try_from(request.number).unwrap_or(i32::MAX));
     let sent = match request.body {
         Body::Held { bytes, md5 } => held(put, bytes, &md5, request.checksum).await,
-        Body::Streamed { stream, len } => streamed(put, stream, len, request.checksum).await,
+        Body::Streamed { stream, len } => streamed(put, stream, len, request.checksum).await.map_err(unframed),
     };
     let output = sent.map_err(unsigned)?;
     Answer {
@@ -111,9 +111,25 @@ fn unsigned(error: ServiceError) -> ServiceError {
     }
 }
 
+/// A service that does not know bodies without a digest in front, or with a checksum behind them, signs something else:
+/// whether the secret is wrong shows when the same bytes are sent with Content-MD5.
+fn unframed(error: ServiceError) -> ServiceError {
+    match error.class {
+        ErrorClass::SignatureMismatch => ServiceError { class: ErrorClass::Refused, ..error },
+        _ => error,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signature_of_a_streamed_body_that_does_not_fit_is_a_refusal() {
+        let error = |class| unframed(ServiceError::new(class, PUT_PART, "SignatureDoesNotMatch", "")).class;
+        assert_eq!(error(ErrorClass::SignatureMismatch), ErrorClass::Refused);
+        assert_eq!(error(ErrorClass::Throttled), ErrorClass::Throttled);
+    }
 
     #[test]
     fn a_wrong_hash_that_was_never_sent_is_a_refusal() {

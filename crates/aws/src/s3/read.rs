@@ -19,7 +19,7 @@ use super::encoding::{ContentRange, fits_header, range, version_id};
 use super::headers::{Answered, Kept};
 use super::packing::{Accept, Packing, is_repacked, without_framing};
 use super::written::{etag_is_md5, whole_checksum};
-use crate::error::{Service, causes, invalid_response, service_error};
+use crate::error::{Service, causes, head_error, invalid_response, no_answer, service_error};
 
 const GET: &str = "get object";
 const HEAD: &str = "head object";
@@ -132,6 +132,7 @@ pub(super) async fn get(
     let [first, second] = packing.order();
     let failed = |error: SdkError<_, _>| service_error(Service::S3, GET, &error);
     let (mut answered, mut output) = send_get(client, request, first).await.map_err(failed)?;
+    check_own(GET, &answered)?;
     if is_repacked(&answered) {
         (answered, output) = send_get(client, request, second).await.map_err(failed)?;
         if is_repacked(&answered) {
@@ -216,6 +217,7 @@ pub(super) async fn head(
         Ok((answered, _)) => answered,
         Err(error) => return unanswered_head(client, packing, request, &error).await,
     };
+    check_own(HEAD, &answered)?;
     if is_repacked(&answered) {
         (answered, _) = match send_head(client, request, second).await {
             Ok(again) => again,
@@ -230,16 +232,25 @@ pub(super) async fn head(
     Ok(Some(object_head(&answered, size, kept_checksum(&answered))))
 }
 
-/// The answer to HEAD has no body, so that an expired token is a bare 400: a GET of one byte says what it is.
+/// S3 names a content by an ETag; a cache may have taken that away, and the id of the request tells then.
+fn check_own(operation: &str, answered: &Answered) -> Result<(), ServiceError> {
+    let own = ["etag", "x-amz-request-id"].into_iter().any(|name| answered.text(name).is_some());
+    if own { Ok(()) } else { Err(no_answer(operation, "ETag")) }
+}
+
+/// The answer to HEAD has no body, so that an expired token is a bare 400: a GET of one byte says what it is. A 404 says
+/// that nothing was found, by whom it is not known.
 async fn unanswered_head(
     client: &Client,
     packing: &Packing,
     request: HeadRequest<'_>,
     error: &SdkError<HeadObjectError, HttpResponse>,
 ) -> Result<Option<ObjectHead>, ServiceError> {
-    let own = service_error(Service::S3, HEAD, error);
+    if error.raw_response().is_some_and(|answer| answer.status().as_u16() == 404) {
+        return Ok(None);
+    }
+    let own = head_error(HEAD, error);
     match own.class {
-        ErrorClass::NoSuchKey => return Ok(None),
         ErrorClass::Refused | ErrorClass::AccessDenied if error.raw_response().is_some() => {}
         _ => return Err(own),
     }

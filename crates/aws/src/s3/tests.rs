@@ -14,6 +14,7 @@ use crate::credentials::StaticKeys;
 
 mod answers;
 mod copies;
+mod proxies;
 mod streams;
 mod versions;
 

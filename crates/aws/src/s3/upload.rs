@@ -11,6 +11,7 @@ use super::S3Store;
 use super::encoding::{decode_checksum, encode_checksum};
 use super::write::{conditional, with_condition};
 use super::written::{Answer, whole_checksum};
+use crate::error::words::OwnSuccess;
 use crate::error::{Service, invalid_response, service_error};
 use crate::sdk::LONG_REQUEST;
 
@@ -85,5 +86,6 @@ pub(super) async fn complete(client: &Client, request: CompleteUpload<'_>) -> Re
 
 pub(super) async fn abort(client: &Client, upload: UploadRef<'_>) -> Result<(), ServiceError> {
     let abort = client.abort_multipart_upload().bucket(upload.bucket).key(upload.key).upload_id(upload.upload_id);
-    abort.send().await.map(|_| ()).map_err(|error| service_error(Service::S3, "abort upload", &error))
+    let sent = abort.customize().interceptor(OwnSuccess::Empty).send().await;
+    sent.map(|_| ()).map_err(|error| service_error(Service::S3, "abort upload", &error))
 }

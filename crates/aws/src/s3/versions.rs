@@ -10,7 +10,7 @@ use migration_core::ports::{ListPage, ListRequest};
 
 use super::encoding::version_id;
 use super::list::{Keys, of_bucket, other_than_standard};
-use crate::error::{Service, invalid_response, service_error};
+use crate::error::{Service, invalid_response, no_answer, service_error};
 
 const LIST: &str = "list object versions";
 
@@ -67,7 +67,7 @@ pub(super) async fn newest(client: &Client, request: ListRequest<'_>) -> Result<
 
 /// A listing that ends early would look like objects that are not there.
 fn continuation(keys: Keys, page: &ListObjectVersionsOutput) -> Result<Option<String>, ServiceError> {
-    if page.is_truncated() != Some(true) {
+    if !page.is_truncated().ok_or_else(|| no_answer(LIST, "IsTruncated"))? {
         return Ok(None);
     }
     if page.next_key_marker().is_none() {

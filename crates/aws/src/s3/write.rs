@@ -13,7 +13,8 @@ use super::S3Store;
 use super::encoding::{fits_header, md5, tagging};
 use super::settings::{Settings, with_settings};
 use super::written::{Answer, sent_checksum};
-use crate::error::{Service, invalid_response, service_error};
+use crate::error::words::OwnSuccess;
+use crate::error::{Service, no_answer, service_error};
 use crate::sdk::upload_time;
 
 const PUT: &str = "put object";
@@ -117,7 +118,7 @@ pub(super) async fn create_upload(
     let once = Builder::new().retry_config(RetryConfig::disabled());
     let output = create.customize().config_override(once).mutate_request(headers).send().await;
     let output = output.map_err(|error| service_error(Service::S3, CREATE, &error))?;
-    output.upload_id.ok_or_else(|| invalid_response(CREATE, "the answer has no upload id"))
+    output.upload_id.ok_or_else(|| no_answer(CREATE, "upload id"))
 }
 
 /// A deletion that asks for a content of what is not there is answered with 404: there was nothing to do.
@@ -128,7 +129,8 @@ pub(super) async fn delete(client: &Client, request: DeleteRequest<'_>) -> Resul
         .bucket(request.bucket)
         .key(request.key)
         .set_if_match(request.if_match.map(migration_core::etag::ETag::quoted));
-    match delete.send().await.map_err(|error| service_error(Service::S3, DELETE, &error)) {
+    let sent = delete.customize().interceptor(OwnSuccess::Empty).send().await;
+    match sent.map_err(|error| service_error(Service::S3, DELETE, &error)) {
         Err(error) if error.class != ErrorClass::NoSuchKey => Err(error),
         _ => Ok(()),
     }

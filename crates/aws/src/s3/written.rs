@@ -6,7 +6,7 @@ use migration_core::etag::ETag;
 use migration_core::ports::{Checksum, Written};
 
 use super::encoding::{decode_checksum, version_id};
-use crate::error::invalid_response;
+use crate::error::no_answer;
 
 /// Whether the ETag of an answer is made of MD5s.
 ///
@@ -44,7 +44,7 @@ pub(super) struct Answer<'a> {
 
 impl Answer<'_> {
     pub(super) fn written(self, operation: &str) -> Result<Written, ServiceError> {
-        let etag = self.etag.map(ETag::new).ok_or_else(|| invalid_response(operation, "the answer has no ETag"))?;
+        let etag = self.etag.map(ETag::new).ok_or_else(|| no_answer(operation, "ETag"))?;
         Ok(Written {
             etag,
             etag_is_md5: etag_is_md5(self.encryption, self.customer_key),
@@ -75,7 +75,7 @@ mod tests {
             let written = answer.written("put object").unwrap();
             assert_eq!((written.etag.as_str(), written.etag_is_md5), ("e", expected), "{encryption:?}");
         }
-        assert_eq!(Answer::default().written("put object").unwrap_err().class, ErrorClass::Transient);
+        assert_eq!(Answer::default().written("put object").unwrap_err().class, ErrorClass::NoAnswer);
     }
 
     #[test]

@@ -34,9 +34,9 @@ async fn a_body_that_ends_early_is_an_error() {
 async fn another_span_than_the_one_asked_for_is_an_error() {
     let range = |offset, len| Span::Range { offset, len };
     let whole = "HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 3\r\n\r\nabc";
-    let first = "HTTP/1.1 206 Partial\r\ncontent-range: bytes 0-2/9\r\ncontent-length: 3\r\n\r\nabc";
-    let second = "HTTP/1.1 206 Partial\r\ncontent-range: bytes 3-5/9\r\ncontent-length: 3\r\n\r\nabc";
-    let wrong = "HTTP/1.1 206 Partial\r\ncontent-range: bytes 0-3/9\r\ncontent-length: 3\r\n\r\nabc";
+    let first = "HTTP/1.1 206 Partial\r\netag: \"e\"\r\ncontent-range: bytes 0-2/9\r\ncontent-length: 3\r\n\r\nabc";
+    let second = "HTTP/1.1 206 Partial\r\netag: \"e\"\r\ncontent-range: bytes 3-5/9\r\ncontent-length: 3\r\n\r\nabc";
+    let wrong = "HTTP/1.1 206 Partial\r\netag: \"e\"\r\ncontent-range: bytes 0-3/9\r\ncontent-length: 3\r\n\r\nabc";
     for (answer, span, expected) in [
         (whole, Span::Whole, Some((3, 3))),
         (whole, range(0, 3), Some((3, 3))),
@@ -119,7 +119,10 @@ async fn a_listing_never_ends_by_mistake() {
     let (store, _requests) =
         serve("HTTP/1.1 200 OK\r\n\r\n<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>").await;
     assert_eq!(store.list(request).await.unwrap_err().code, "InvalidResponse");
-    let (store, _requests) = serve("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
+    let (store, _requests) = serve("HTTP/1.1 200 OK\r\n\r\n<ListBucketResult></ListBucketResult>").await;
+    assert_eq!(store.list(request).await.unwrap_err().class, ErrorClass::NoAnswer);
+    let missing = "HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n<Error><Code>NoSuchBucket</Code></Error>";
+    let (store, _requests) = serve(missing).await;
     assert_eq!(store.list(request).await.unwrap_err().class, ErrorClass::Side(SideFault::NotFound));
 }
 
@@ -127,7 +130,8 @@ async fn a_listing_never_ends_by_mistake() {
 async fn keys_of_a_service_that_does_not_encode_them_are_left_alone() {
     let entry =
         "<Contents><Key>a+b%20</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.5Z</LastModified></Contents>";
-    let answer = format!("HTTP/1.1 200 OK\r\n\r\n<ListBucketResult>{entry}</ListBucketResult>");
+    let answer =
+        format!("HTTP/1.1 200 OK\r\n\r\n<ListBucketResult><IsTruncated>false</IsTruncated>{entry}</ListBucketResult>");
     let (store, _requests) = serve(answer.leak()).await;
     let request = ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None, max_keys: None };
     let page = store.list(request).await.unwrap();

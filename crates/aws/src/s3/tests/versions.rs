@@ -64,7 +64,10 @@ async fn a_listing_of_versions_never_ends_by_mistake() {
     assert_eq!(store.list_versions(FIRST).await.unwrap_err().code, "InvalidResponse");
     let foreign = store.list_versions(ListRequest { continuation: Some("a"), ..FIRST }).await.unwrap_err();
     assert_eq!(foreign.class, ErrorClass::Refused);
-    let (store, _requests) = serve("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await;
+    let (store, _requests) = serve(page(&[], "")).await;
+    assert_eq!(store.list_versions(FIRST).await.unwrap_err().class, ErrorClass::NoAnswer);
+    let missing = "HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n<Error><Code>NoSuchBucket</Code></Error>";
+    let (store, _requests) = serve(missing).await;
     let error = store.list_versions(FIRST).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Side(SideFault::NotFound));
 }

@@ -1,0 +1,180 @@
+//! Whether an answer is the service's own, or that of something in front of it: a proxy, an ingress, a captive portal.
+//!
+//! | what | is the service's own |
+//! |---|---|
+//! | an error of S3 | has a document `<Error>` with a `<Code>`. Source: "Error responses" in the S3 API reference |
+//! | an error of SQS or DynamoDB | names its type: in `x-amzn-errortype`, `x-amzn-query-error` or the member `__type`. Source: "AWS JSON 1.0 protocol", Smithy 2.0 |
+//! | a success of SQS or DynamoDB | has a request id, or the content type of the protocol |
+//! | a success of S3 that has no body | is a 204, or has a header of S3's own |
+//!
+//! The answer to HEAD has no body whoever gives it: there the status is all that there is.
+
+use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+use super::table::Service;
+
+/// How much of a body is looked at to find out what it is.
+const BEGINNING: usize = 1_024;
+
+/// Whether an answer that is no success is the service's own. `code` is what the SDK found in it.
+pub(super) fn is_own_error(service: Service, answer: &HttpResponse, code: Option<&str>) -> bool {
+    let body = answer.body().bytes().unwrap_or_default();
+    let named = match service {
+        Service::S3 => root_element(body).as_deref() == Some("Error"),
+        Service::Sqs | Service::DynamoDb => {
+            let header = |name| answer.headers().contains_key(name);
+            header("x-amzn-errortype") || header("x-amzn-query-error") || contains(body, b"\"__type\"")
+        }
+    };
+    named && code.is_some()
+}
+
+/// What an answer is that is not the service's own. Never holds the body: proxies repeat requests in theirs.
+pub(super) fn describe(answer: &HttpResponse) -> String {
+    let body = match answer.body().bytes() {
+        Some([]) => " without a body".to_owned(),
+        Some(body) => format!(" and {} bytes", body.len()),
+        None => String::new(),
+    };
+    let said = |name: &str| answer.headers().get(name).map(|value| format!(", {name}: {value}"));
+    let headers: String = ["content-type", "server", "via"].into_iter().filter_map(said).collect();
+    format!("the answer is not the service's own: HTTP status {}{body}{headers}", answer.status().as_u16())
+}
+
+/// The name of an XML document's root element; none where the body is no such document.
+fn root_element(body: &[u8]) -> Option<String> {
+    let beginning = String::from_utf8_lossy(body.get(..BEGINNING).unwrap_or(body));
+    let mut rest = beginning.trim_start_matches('\u{feff}').trim_start();
+    while let Some((_, after)) = ["<?", "<!"].iter().find_map(|start| rest.strip_prefix(start)?.split_once('>')) {
+        rest = after.trim_start();
+    }
+    let name = rest.strip_prefix('<')?.split(|c: char| c.is_whitespace() || c == '>' || c == '/').next()?;
+    Some(name.to_owned())
+}
+
+fn contains(body: &[u8], text: &[u8]) -> bool {
+    body.windows(text.len()).any(|window| window == text)
+}
+
+/// Refuses successes that are not the service's own, where nothing else of the answer would show it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OwnSuccess {
+    /// Of SQS and DynamoDB: an empty body would read as a record that is not there, or as a message that was taken.
+    Json,
+    /// Of requests to S3 that are answered without a body.
+    Empty,
+}
+
+/// A success that is not the service's own.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NotOwn(String);
+
+impl OwnSuccess {
+    fn holds(self, answer: &HttpResponse) -> bool {
+        let headers = answer.headers();
+        let status = answer.status().as_u16();
+        if !(200..300).contains(&status) {
+            return true;
+        }
+        match self {
+            Self::Json => {
+                let of_protocol =
+                    headers.get("content-type").is_some_and(|kind| kind.starts_with("application/x-amz-json"));
+                of_protocol || headers.contains_key("x-amzn-requestid")
+            }
+            Self::Empty => status == 204 || headers.iter().any(|(name, _)| name.starts_with("x-amz-")),
+        }
+    }
+}
+
+impl Intercept for OwnSuccess {
+    fn name(&self) -> &'static str {
+        "OwnSuccess"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let answer = context.response();
+        if self.holds(answer) { Ok(()) } else { Err(Box::new(NotOwn(describe(answer)))) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_smithy_types::body::SdkBody;
+
+    fn answer(status: u16, headers: &[(&'static str, &'static str)], body: &str) -> HttpResponse {
+        let mut answer = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
+        for (name, value) in headers {
+            answer.headers_mut().insert(*name, *value);
+        }
+        answer
+    }
+
+    #[test]
+    fn only_a_document_of_errors_is_an_error_of_s3() {
+        for (body, expected) in [
+            ("<Error><Code>NoSuchKey</Code></Error>", true),
+            ("<?xml version=\"1.0\"?>\n<Error xmlns=\"x\"><Code>NoSuchKey</Code></Error>", true),
+            ("\u{feff}  <?xml?><!-- a --><Error>", true),
+            ("", false),
+            ("404 page not found", false),
+            ("<html><body><Error><Code>NoSuchKey</Code></Error></body></html>", false),
+            ("<!DOCTYPE html><html>", false),
+            ("<Errors><Code>NoSuchKey</Code></Errors>", false),
+            ("{\"code\":\"NoSuchKey\"}", false),
+        ] {
+            assert_eq!(is_own_error(Service::S3, &answer(404, &[], body), Some("NoSuchKey")), expected, "{body}");
+        }
+        assert!(!is_own_error(Service::S3, &answer(404, &[], "<Error></Error>"), None));
+    }
+
+    #[test]
+    fn errors_of_json_services_name_their_type() {
+        let code = Some("QueueDoesNotExist");
+        for (headers, body, expected) in [
+            (&[][..], "{\"__type\":\"com.amazonaws.sqs#QueueDoesNotExist\"}", true),
+            (&[("x-amzn-errortype", "QueueDoesNotExist")], "", true),
+            (&[("x-amzn-query-error", "QueueDoesNotExist;Sender")], "{}", true),
+            (&[], "{\"code\":\"QueueDoesNotExist\"}", false),
+            (&[], "", false),
+        ] {
+            assert_eq!(is_own_error(Service::Sqs, &answer(400, headers, body), code), expected, "{headers:?} {body}");
+        }
+    }
+
+    #[test]
+    fn successes_without_a_mark_of_the_service_are_none() {
+        use OwnSuccess::{Empty, Json};
+        for (kind, status, headers, expected) in [
+            (Json, 200, &[("content-type", "application/x-amz-json-1.0")][..], true),
+            (Json, 200, &[("x-amzn-requestid", "r")], true),
+            (Json, 200, &[("content-type", "text/html")], false),
+            (Json, 200, &[("content-type", "application/json")], false),
+            (Json, 404, &[], true),
+            (Empty, 204, &[], true),
+            (Empty, 200, &[("x-amz-request-id", "r")], true),
+            (Empty, 200, &[("content-type", "text/html")], false),
+        ] {
+            assert_eq!(kind.holds(&answer(status, headers, "")), expected, "{kind:?} {status} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn what_answered_is_told_without_its_body() {
+        let told = describe(&answer(404, &[("content-type", "text/plain"), ("server", "nginx")], "t0k3n"));
+        assert_eq!(
+            told,
+            "the answer is not the service's own: HTTP status 404 and 5 bytes, content-type: text/plain, server: nginx"
+        );
+        assert!(describe(&answer(502, &[], "")).ends_with("HTTP status 502 without a body"));
+    }
+}
