@@ -36,6 +36,7 @@ pub mod planted;
 pub mod ports;
 pub mod progress;
 pub mod range;
+pub mod reading;
 pub mod records;
 pub mod reopen;
 pub mod report;

@@ -46,10 +46,18 @@ pub enum Defect {
     DenialAsAbsence,
     /// A mirror deletes however much is extra.
     MirrorUnbounded,
+    /// What a HEAD does not find is absent, whoever answered.
+    NotFoundIsAbsence,
+    /// That one condition of one request is kept stands for all of them.
+    OneAbilityForAllConditions,
+    /// What an answer says of its own content is not looked at.
+    AnswersETagIgnored,
+    /// The source is looked at before the destination is.
+    SourceLookedAtFirst,
 }
 
 /// Every defect.
-pub const ALL: [Defect; 21] = [
+pub const ALL: [Defect; 25] = [
     Defect::PartMatchedByNumber,
     Defect::NoIfMatchAtSource,
     Defect::UnconditionalWrite,
@@ -71,6 +79,10 @@ pub const ALL: [Defect; 21] = [
     Defect::CutKeyLost,
     Defect::DenialAsAbsence,
     Defect::MirrorUnbounded,
+    Defect::NotFoundIsAbsence,
+    Defect::OneAbilityForAllConditions,
+    Defect::AnswersETagIgnored,
+    Defect::SourceLookedAtFirst,
 ];
 
 #[cfg(planted_defects)]

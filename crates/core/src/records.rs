@@ -15,7 +15,8 @@
 //! | `version/UID/PAIR/SHARD` | source key | [`VersionRecord`] | who moved the object; writing twice changes nothing |
 //! | `job/UID` | `verification/RUN` | [`VerificationRecord`] | who verified the run |
 //! | `job/UID` | `report/RUN` | [`ReportRecord`] | who wrote the report of the run |
-//! | `job/UID` | `bucket/HASH` | [`BucketRecord`] | who finds out what a bucket's service can do |
+//! | `job/UID` | `bucket/HASH` | [`BucketRecord`] | who finds out what a destination bucket's service can do, by condition |
+//! | `job/UID` | `source/HASH` | [`SourceBucketRecord`] | who finds out that a source bucket's ETags are no digests |
 //!
 //! Keys of objects are up to 1,024 bytes, which is all that a sort key holds; so a bucket's name never stands in front
 //! of one. Of a key that can't be a sort key a stand-in is one: [`object_sort_key`].
@@ -30,7 +31,10 @@ pub use batch::{
     BATCH_PREFIX, BatchEnd, COUNTER_PREFIX, Counters, EndCounts, FailureRecord, batch_key, counter_epoch, counter_key,
     end_writes, failure_key, failure_partition, failure_write, last_end,
 };
-pub use bucket::{BucketRecord, Support, bucket_key};
+pub use bucket::{
+    Ability, BucketRecord, Known, MOST_PROBES, NO_STANDS_MS, SourceBucketRecord, Support, bucket_key, is_amazon,
+    source_bucket_key,
+};
 pub use extra::{ExtraRecord, extra_partition, extra_write};
 pub use report::{ReportRecord, report_key, report_write};
 pub use requests::{is_refused_for_good, object_sort_key, record_text, requests, value_size};

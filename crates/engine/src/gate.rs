@@ -109,13 +109,27 @@ impl Gate {
     /// Sends a request when the gate is open, or as the one that tries whether it can be opened. Errors that may pass
     /// are tried again a few times; a fault of the whole side keeps the request here until it is mended or the process
     /// ends; what comes back is about the object.
-    pub async fn pass<T, F>(&self, access: Access<'_>, mut request: impl FnMut() -> F + Send) -> Result<T, Interruption>
+    pub async fn pass<T, F>(&self, access: Access<'_>, request: impl FnMut() -> F + Send) -> Result<T, Interruption>
+    where
+        F: Future<Output = Result<T, ServiceError>> + Send,
+    {
+        self.pass_if(access, |_| true, request).await
+    }
+
+    /// The same for a request whose answer may be that of something in front of the service: only what `proves` holds of
+    /// is a success of the service.
+    pub async fn pass_if<T, F>(
+        &self,
+        access: Access<'_>,
+        proves: fn(&T) -> bool,
+        mut request: impl FnMut() -> F + Send,
+    ) -> Result<T, Interruption>
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
         let mut retries = 0;
         loop {
-            let error = match self.once(access, request()).await {
+            let error = match self.once_if(access, proves, request()).await {
                 Err(Interruption::Service(error)) => error,
                 other => return other,
             };
@@ -138,9 +152,19 @@ impl Gate {
         access: Access<'_>,
         request: impl Future<Output = Result<T, ServiceError>> + Send,
     ) -> Result<T, Interruption> {
+        self.once_if(access, |_| true, request).await
+    }
+
+    async fn once_if<T>(
+        &self,
+        access: Access<'_>,
+        proves: fn(&T) -> bool,
+        request: impl Future<Output = Result<T, ServiceError>> + Send,
+    ) -> Result<T, Interruption> {
         let _probe = self.enter().await?;
         let place = self.windows.enter(access.resource, self.clock.as_ref()).await;
         match request.await {
+            Ok(value) if !proves(&value) => Ok(value),
             Ok(value) => {
                 place.succeeded();
                 self.succeeded();

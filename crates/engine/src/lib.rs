@@ -14,6 +14,7 @@
 //! | [`budget`] | bounds the bytes held in memory |
 //! | [`heartbeat`] | tells the ledger what this process is doing |
 
+mod absence;
 mod buckets;
 pub mod budget;
 pub mod consumer;
@@ -33,8 +34,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use migration_core::config::JobConfig;
-use migration_core::error::{ServiceError, Side};
-use migration_core::ports::{Clock, Condition, Item, Ledger, ObjectStore, Queue, Write, WriteError};
+use migration_core::error::{ErrorClass, ServiceError, Side};
+use migration_core::ports::{Clock, Condition, Item, Ledger, ObjectStore, Operation, Queue, Write, WriteError};
 use tokio_util::sync::CancellationToken;
 
 use crate::buckets::Buckets;
@@ -95,6 +96,18 @@ pub enum Interruption {
     /// A service, after all quick retries.
     #[error(transparent)]
     Service(#[from] ServiceError),
+}
+
+/// What the destination does not find of what is written to it says nothing of the source's object.
+fn no_absence(access: Access<'_>, error: Interruption) -> Interruption {
+    use Operation::{CopyObject, CopyPart, GetObject, HeadObject};
+    let reads = matches!(access.operation, Some(CopyObject | CopyPart | GetObject | HeadObject));
+    match error {
+        Interruption::Service(error) if error.class == ErrorClass::NoSuchKey && !reads => {
+            ServiceError { class: ErrorClass::Transient, ..error }.into()
+        }
+        error => error,
+    }
 }
 
 /// What came of a conditional write.
@@ -167,7 +180,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
-        self.destination_gate.pass(access, request).await
+        self.destination_gate.pass(access, request).await.map_err(|error| no_absence(access, error))
     }
 
     /// One request to the destination that can't be sent twice.
@@ -176,7 +189,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
         access: Access<'_>,
         request: impl Future<Output = Result<T, ServiceError>> + Send,
     ) -> Result<T, Interruption> {
-        self.destination_gate.once(access, request).await
+        self.destination_gate.once(access, request).await.map_err(|error| no_absence(access, error))
     }
 
     /// An error of the source that showed while a body was read.

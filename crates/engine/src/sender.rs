@@ -170,6 +170,10 @@ async fn scan<S: ObjectStore, Q: Queue, L: Ledger>(
     run: &Arc<run::Run>,
 ) -> Result<(), SendError> {
     let record = run.record().await;
+    for pair in &record.pairs {
+        // What comparisons then ask for without the ledger.
+        process.source_has_digests(&pair.source_bucket).await?;
+    }
     if record.listed_by_manifest != process.config.manifest.is_some() {
         return Err(SendError::OtherWorkList(record.run));
     }

@@ -12,6 +12,7 @@ mod leftover;
 mod parts;
 mod passes;
 mod preserved;
+mod probe;
 mod range;
 mod readback;
 mod small;

@@ -7,11 +7,12 @@ mod world;
 use migration_core::config::OnLoss;
 use migration_core::error::ErrorClass;
 use migration_core::outcome::{FailureClass, Losses};
-use migration_core::ports::{Attributes, Ledger, ObjectLock};
-use migration_core::records::{BucketRecord, RunResult, Support, bucket_key};
+use migration_core::ports::{Attributes, Clock, Condition, Item, Ledger, ObjectLock, Write};
+use migration_core::records::{Ability, BucketRecord, MOST_PROBES, NO_STANDS_MS, RunResult, Support, bucket_key};
 use migration_core::view;
 use migration_testkit::{
-    BucketSettings, Checksums, ConditionalWrites, Fault, Operation, StoreSettings, StreamedBodies,
+    BucketSettings, Checksums, ConditionalWrites, Fault, Header, Lie, Operation, Refusal, Scope, StoreSettings,
+    StreamedBodies,
 };
 use world::{DESTINATION, JOB, SOURCE, World, content};
 
@@ -40,15 +41,39 @@ async fn arrives(world: &World, context: &str) -> BucketRecord {
     found_out(world).await
 }
 
+fn support(world: &World, record: &BucketRecord, ability: Ability) -> Support {
+    record.support(ability, world.clock.now())
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_service_that_has_everything_is_found_out_by_one_request_more() {
+async fn a_service_that_has_everything_is_found_out_by_seven_requests_more() {
     let world = tree(StoreSettings::default(), BucketSettings::default());
     let found = arrives(&world, "everything").await;
-    let all =
-        BucketRecord { conditional_writes: Support::Yes, checksums: Support::Unknown, streamed_parts: Support::Yes };
-    assert_eq!(found, all);
-    let puts = world.plan.count(Operation::PutObject) + world.plan.count(Operation::CompleteUpload);
-    assert_eq!(puts, 13 + 1, "one write asked for what nothing has");
+    for ability in Ability::CONDITIONS.into_iter().chain([Ability::StreamedParts]) {
+        assert_eq!(support(&world, &found, ability), Support::Yes, "{ability:?}");
+    }
+    assert_eq!(support(&world, &found, Ability::Checksums), Support::Unknown);
+    let count = |operation| world.plan.count(operation);
+    assert_eq!((count(Operation::PutObject), count(Operation::CompleteUpload)), (10 + 2, 3 + 2));
+    assert_eq!((count(Operation::CreateUpload), count(Operation::AbortUpload)), (3 + 1, 1));
+    assert_eq!(found.probes, 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_that_start_at_once_ask_once_for_all() {
+    let world = tree(StoreSettings::default(), BucketSettings::default());
+    for i in 0..100_u8 {
+        world.source.insert(SOURCE, &format!("more/{i}"), content(100, i));
+    }
+    world.send("job-1").await.unwrap();
+    let others: Vec<_> = (0..5).map(|_| world.start_worker()).collect();
+    world.work_until_over("job-1").await;
+    for (process, worker) in others {
+        process.stop.cancel();
+        worker.await.unwrap();
+    }
+    assert_eq!(found_out(&world).await.probes, 7);
+    assert_eq!(world.plan.count(Operation::CreateUpload), 3 + 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,7 +82,120 @@ async fn without_conditional_writes_both_sides_are_looked_at_after_each_write() 
         let settings = StoreSettings { conditional_writes: kind, ..StoreSettings::default() };
         let world = tree(settings, BucketSettings::default());
         let found = arrives(&world, &format!("{kind:?}")).await;
-        assert_eq!(found.conditional_writes, Support::No, "{kind:?}");
+        for ability in Ability::CONDITIONS {
+            assert_ne!(support(&world, &found, ability), Support::Yes, "{kind:?} {ability:?}");
+        }
+        assert_eq!(support(&world, &found, Ability::PutIfNoneMatch), Support::No, "{kind:?}");
+        assert!(found.probes <= MOST_PROBES, "{kind:?}: {found:?}");
+        let etags = world.destination.keys(DESTINATION).into_iter().filter(|key| key.starts_with("small"));
+        for key in etags {
+            let etag = world.destination.object(DESTINATION, &key).unwrap().etag;
+            assert!(etag.md5().is_some(), "{kind:?}: {key} has the ETag of an upload");
+        }
+    }
+}
+
+const PUTS: &[Operation] = &[Operation::PutObject];
+const COMPLETIONS: &[Operation] = &[Operation::CompleteUpload];
+
+/// The ability that a lie takes away, on all other services there is.
+#[tokio::test(start_paused = true)]
+async fn each_condition_of_each_request_is_found_out_by_itself() {
+    for (ability, operations, header) in [
+        (Ability::PutIfNoneMatch, PUTS, Header::IfNoneMatch),
+        (Ability::PutIfMatch, PUTS, Header::IfMatch),
+        (Ability::CompleteIfNoneMatch, COMPLETIONS, Header::IfNoneMatch),
+        (Ability::CompleteIfMatch, COMPLETIONS, Header::IfMatch),
+    ] {
+        for lie in [Lie::ConditionIgnored(header), Lie::ConditionRefused(header)] {
+            let world = tree(StoreSettings::default(), BucketSettings::default());
+            world.destination_lies.tell(lie, Scope::always().on(operations));
+            let found = arrives(&world, &format!("{lie:?} {operations:?}")).await;
+            assert!(found.probes <= MOST_PROBES, "{found:?}");
+            for other in Ability::CONDITIONS {
+                let support = support(&world, &found, other);
+                // A completion that was done leaves no upload for the next question.
+                let unasked = ability == Ability::CompleteIfNoneMatch && other == Ability::CompleteIfMatch;
+                match (other == ability, unasked && lie == Lie::ConditionIgnored(header)) {
+                    (true, _) => assert_eq!(support, Support::No, "{lie:?} {operations:?}: {other:?}"),
+                    (false, true) => assert_ne!(support, Support::No, "{lie:?} {operations:?}: {other:?}"),
+                    (false, false) => assert_eq!(support, Support::Yes, "{lie:?} {operations:?}: {other:?}"),
+                }
+            }
+            assert_eq!(world.destination.open_uploads(DESTINATION), [], "{lie:?} {operations:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn amazons_own_services_are_not_asked() {
+    let mut world = tree(StoreSettings::default(), BucketSettings::default());
+    world.config.destination.service.endpoint = Some("https://s3.eu-west-1.amazonaws.com".into());
+    world.send("job-1").await.unwrap();
+    world.work_until_over("job-1").await;
+    let count = |operation| world.plan.count(operation);
+    assert_eq!((count(Operation::PutObject), count(Operation::CompleteUpload)), (10, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_version_found_out_is_found_out_anew() {
+    let world = tree(StoreSettings::default(), BucketSettings::default());
+    let old = serde_json::json!({"conditionalWrites": "No", "checksums": "No", "streamedParts": "No"});
+    let serde_json::Value::Object(attributes) = old else { return };
+    let item = Item { key: bucket_key(JOB, DESTINATION), attributes, expires_at: None };
+    world.ledger.write(&[Write::Put { item, condition: Condition::Always }]).await.unwrap();
+    let found = arrives(&world, "an old record").await;
+    for ability in Ability::CONDITIONS.into_iter().chain([Ability::StreamedParts]) {
+        assert_eq!(support(&world, &found, ability), Support::Yes, "{ability:?}");
+    }
+}
+
+/// A proxy that is sick for one request refuses it as a service does that can't: that is believed for a week.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_believed_after_the_same_bytes_went_through_and_for_seven_days() {
+    let world = tree(StoreSettings::default(), BucketSettings::default());
+    world
+        .destination_lies
+        .tell(Lie::Refuse(Refusal::NOT_IMPLEMENTED), Scope::always().on(&[Operation::PutPart]).first(1));
+    let large = |key: &str| world.source.insert(SOURCE, key, content(11 << 20, 9));
+    let found = arrives(&world, "refused once").await;
+    let streamed = found.streamed_parts;
+    assert_eq!((streamed.support, streamed.at > 0), (Support::No, true), "{found:?}");
+    assert_eq!(found.service, "http://destination");
+    tokio::time::sleep(std::time::Duration::from_millis(u64::try_from(NO_STANDS_MS).unwrap())).await;
+    large("large/later");
+    world.send("job-2").await.unwrap();
+    world.work_until_over("job-2").await;
+    assert_eq!(support(&world, &found_out(&world).await, Ability::StreamedParts), Support::Yes);
+}
+
+/// A service that was seen to take streamed parts, and refuses one now: its object arrives all the same.
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_refused_by_a_service_that_took_others_is_held() {
+    let world = tree(StoreSettings::default(), BucketSettings::default());
+    arrives(&world, "before").await;
+    world
+        .destination_lies
+        .tell(Lie::Refuse(Refusal::NOT_IMPLEMENTED), Scope::always().on(&[Operation::PutPart]).first(1));
+    world.source.insert(SOURCE, "large/later", content(11 << 20, 9));
+    world.send("job-2").await.unwrap();
+    let end = world.work_until_over("job-2").await;
+    assert_eq!(end.result, RunResult::Complete);
+    world.assert_same("after a refused part");
+}
+
+/// What is refused however it is sent is this object's failure, and nothing is believed of the service.
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_however_it_is_sent_says_nothing_of_the_service() {
+    let world = tree(StoreSettings::default(), BucketSettings::default());
+    let scope = Scope::always().on(&[Operation::PutPart]).under("large/");
+    world.destination_lies.tell(Lie::Refuse(Refusal::NOT_IMPLEMENTED), scope);
+    world.send("job-1").await.unwrap();
+    let end = world.work_until_over("job-1").await;
+    assert_eq!((end.result, world.progress().await.failed), (RunResult::PartiallyFailed, 3));
+    let found = found_out(&world).await;
+    for ability in [Ability::Checksums, Ability::StreamedParts] {
+        assert_eq!(support(&world, &found, ability), Support::Unknown, "{ability:?}");
     }
 }
 
@@ -67,12 +205,9 @@ async fn without_checksums_parts_are_proved_by_their_etags() {
         let settings = StoreSettings { checksums: kind, ..StoreSettings::default() };
         let world = tree(settings, BucketSettings::default());
         let found = arrives(&world, &format!("{kind:?}")).await;
-        assert_eq!(
-            found.checksums,
-            if kind == Checksums::Refused { Support::No } else { Support::Unknown },
-            "{kind:?}"
-        );
-        assert_eq!(found.streamed_parts, Support::Yes, "{kind:?}");
+        let expected = if kind == Checksums::Refused { Support::No } else { Support::Unknown };
+        assert_eq!(support(&world, &found, Ability::Checksums), expected, "{kind:?}");
+        assert_eq!(support(&world, &found, Ability::StreamedParts), Support::Yes, "{kind:?}");
     }
 }
 
@@ -82,7 +217,7 @@ async fn without_streamed_bodies_parts_are_held() {
         let settings = StoreSettings { streamed_bodies: kind, ..StoreSettings::default() };
         let world = tree(settings, BucketSettings::default());
         let found = arrives(&world, &format!("{kind:?}")).await;
-        assert_eq!(found.streamed_parts, Support::No, "{kind:?}");
+        assert_eq!(support(&world, &found, Ability::StreamedParts), Support::No, "{kind:?}");
     }
 }
 
@@ -90,7 +225,7 @@ async fn without_streamed_bodies_parts_are_held() {
 async fn where_encryption_hides_the_md5_checksums_prove_the_parts() {
     let world = tree(StoreSettings::default(), BucketSettings { opaque_etags: true, ..BucketSettings::default() });
     let found = arrives(&world, "opaque").await;
-    assert_eq!(found.streamed_parts, Support::Yes);
+    assert_eq!(support(&world, &found, Ability::StreamedParts), Support::Yes);
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,7 +234,7 @@ async fn where_nothing_proves_a_part_it_is_held_and_sent_with_its_md5() {
         let settings = StoreSettings { checksums: kind, ..StoreSettings::default() };
         let world = tree(settings, BucketSettings { opaque_etags: true, ..BucketSettings::default() });
         let found = arrives(&world, &format!("opaque, {kind:?}")).await;
-        assert_eq!(found.streamed_parts, Support::No, "{kind:?}");
+        assert_eq!(support(&world, &found, Ability::StreamedParts), Support::No, "{kind:?}");
     }
 }
 

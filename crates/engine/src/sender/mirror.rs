@@ -83,15 +83,14 @@ async fn settle_one<S: ObjectStore, Q: Queue, L: Ledger>(
     delete(process, pair, &extra).await
 }
 
-/// Whether the source says that it has no such object. What it refuses to say is no absence.
+/// Whether the source says that it has no such object. What it refuses to say is no absence, nor is a 404 of somebody else.
 async fn is_gone_at_source<S: ObjectStore, Q: Queue, L: Ledger>(
     process: &Process<S, Q, L>,
     pair: &BucketPair,
     key: &str,
 ) -> Result<bool, Interruption> {
     let request = HeadRequest::new(&pair.source_bucket, key);
-    let access = Access::object(Operation::HeadObject, &pair.source_bucket, key);
-    match process.source(access, || process.ports.source.head(request)).await {
+    match process.look_at_source(request).await {
         Ok(head) => Ok(head.is_none()),
         Err(Interruption::Service(error)) if !error.is_retryable() => Ok(is_planted(Defect::DenialAsAbsence)),
         Err(error) => Err(error),
@@ -103,9 +102,7 @@ async fn at_destination<S: ObjectStore, Q: Queue, L: Ledger>(
     pair: &BucketPair,
     extra: &ExtraRecord,
 ) -> Result<Option<ObjectHead>, Interruption> {
-    let request = HeadRequest::new(&pair.destination_bucket, &extra.key);
-    let access = Access::object(Operation::HeadObject, &pair.destination_bucket, &extra.key);
-    process.destination(access, || process.ports.destination.head(request)).await
+    process.look_at_destination(HeadRequest::new(&pair.destination_bucket, &extra.key)).await
 }
 
 async fn delete<S: ObjectStore, Q: Queue, L: Ledger>(

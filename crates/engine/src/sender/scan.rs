@@ -65,7 +65,7 @@ pub(super) struct Scanner<S, Q, L> {
     pub(super) manifest: Option<Arc<Manifest>>,
 }
 
-impl<S, Q, L> Scanner<S, Q, L> {
+impl<S: ObjectStore, Q: Queue, L: Ledger> Scanner<S, Q, L> {
     /// What comparisons need to know.
     fn context(&self) -> CompareContext {
         let last_complete_scan = self.last.as_ref().map(|last| last.started);
@@ -95,7 +95,9 @@ impl<S, Q, L> Scanner<S, Q, L> {
     /// Who judges the objects of a range.
     pub(super) fn judge<'a>(&'a self, range: &'a OpenRange) -> Judge<'a, S, Q, L> {
         let (process, verify) = (&*self.process, self.purpose.verify);
-        Judge { process, pair: &range.pair, context: self.context(), verify }
+        let context = self.context();
+        let opaque_etags = context.opaque_etags || process.is_without_digests(&range.pair.source_bucket);
+        Judge { process, pair: &range.pair, context: CompareContext { opaque_etags, ..context }, verify }
     }
 }
 

@@ -8,7 +8,7 @@ use migration_core::compare::{
 use migration_core::error::ServiceError;
 use migration_core::pair::BucketPair;
 use migration_core::ports::{
-    ByteStream, Checksum, GetRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span,
+    ByteStream, Checksum, GetRequest, GetResponse, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span,
 };
 use migration_core::verification::{Judgement, VerifyMethod, judge, judge_checksums};
 use tracing::warn;
@@ -101,14 +101,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Judge<'_, S, Q, L> {
         let ask = |bucket, key| HeadRequest { checksum: true, ..HeadRequest::new(bucket, key) };
         let at_source = ask(&pair.source_bucket, &source.key);
         let at_destination = ask(&pair.destination_bucket, &there.key);
-        let looking = |bucket, key| Access::object(Operation::HeadObject, bucket, key);
-        let (at_source, at_destination) = tokio::join!(
-            process.source(looking(at_source.bucket, at_source.key), || process.ports.source.head(at_source)),
-            process.destination(looking(at_destination.bucket, at_destination.key), || process
-                .ports
-                .destination
-                .head(at_destination)),
-        );
+        let (at_source, at_destination) =
+            tokio::join!(process.look_at_source(at_source), process.look_at_destination(at_destination),);
         Ok((checksum_of(at_source, source)?, checksum_of(at_destination, there)?))
     }
 
@@ -167,11 +161,18 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Judge<'_, S, Q, L> {
                 .get(b)),
         );
         match (a, b) {
+            // A cache may give what it has, whatever is asked for: then nothing is known of what was listed.
+            (Ok(a), Ok(b)) if is_another(&a, source) || is_another(&b, there) => Ok(None),
             (Ok(a), Ok(b)) => Ok(Some((a.body, b.body))),
             (Err(error), _) | (_, Err(error)) if is_of_one_object(&error) => Ok(None),
             (Err(error), _) | (_, Err(error)) => Err(error.into()),
         }
     }
+}
+
+/// Whether an answer says itself that it is of another content than the one that was listed.
+fn is_another(answer: &GetResponse, listed: &ListedObject) -> bool {
+    answer.head.etag.is_some() && listed.etag.is_some() && answer.head.etag != listed.etag
 }
 
 /// Whether an error says something of one object only, so that the others go on.

@@ -11,7 +11,7 @@ use migration_core::outcome::{Failure, FailureClass, Losses};
 use migration_core::part::{PartLayout, PartSize};
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{CreateUpload, Ledger, ObjectStore, Operation, Queue, Span};
-use migration_core::records::{self, BucketRecord, SourceIdentity, Support, UploadRecord};
+use migration_core::records::{self, Ability, SourceIdentity, Support, UploadRecord};
 
 use super::fetch::Opened;
 use super::upload::{Begun, Upload};
@@ -39,10 +39,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     ) -> Result<Option<Begun>, Halt> {
         let (layout, first) = self.first_part(source, wanted).await?;
         let mut carried = self.luggage(&first.head).await?;
-        let known = self.process.bucket(&self.pair.destination_bucket).await?;
+        let known = self.process.support(&self.pair.destination_bucket, Ability::Checksums).await?;
         let mut record = UploadRecord {
             revision: revision + 1,
-            checksum: known.checksums != Support::No,
+            checksum: known != Support::No,
             losses: carried.losses,
             ..self.announcement(source, layout, unfinished)
         };
@@ -78,7 +78,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// The record of an upload that is to be created.
-    fn announcement(
+    pub(super) fn announcement(
         &self,
         source: &SourceIdentity,
         layout: PartLayout,
@@ -161,12 +161,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// Creates the upload: with a checksum named unless the service is known to refuse that, and with what the service
     /// takes of what travels with the object.
-    async fn create(
-        &self,
-        record: &mut UploadRecord,
-        carried: &mut Carried,
-        known: BucketRecord,
-    ) -> Result<Created, Halt> {
+    async fn create(&self, record: &mut UploadRecord, carried: &mut Carried, known: Support) -> Result<Created, Halt> {
         let mut tries = 0;
         loop {
             let halt = match self.create_once(record.checksum, carried, &mut tries).await {
@@ -176,10 +171,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             let refused = matches!(&halt, Halt::Service(error) if error.class == ErrorClass::Refused);
             match self.leave_behind(carried, halt) {
                 Ok(()) => record.losses = carried.losses,
-                Err(Halt::Service(_)) if refused && record.checksum && known.checksums == Support::Unknown => {
+                Err(Halt::Service(_)) if refused && record.checksum && known == Support::Unknown => {
+                    // Whether it was refused for that shows when its parts go through.
                     record.checksum = false;
-                    let found = BucketRecord { checksums: Support::No, ..BucketRecord::default() };
-                    self.process.learn(&self.pair.destination_bucket, found).await?;
+                    self.process.suspect(&self.pair.destination_bucket, Ability::Checksums);
                 }
                 Err(halt) => return Err(halt),
             }

@@ -12,6 +12,8 @@ use migration_core::records::SourceIdentity;
 use migration_core::resume::complete_parts;
 use migration_core::verify;
 
+use super::conditional::Landed;
+use super::passes::Moved;
 use super::upload::Upload;
 use super::{Halt, Transfer};
 use crate::hash::crc64;
@@ -26,11 +28,13 @@ pub(super) struct Completed {
     sent: Option<Checksum>,
     /// The checksum that the destination says.
     said: Option<Checksum>,
+    /// Whether the service is known to keep the condition that was asked for.
+    guarded: bool,
 }
 
 impl Completed {
     /// What came of an object that was moved so.
-    pub(super) fn delivery(self, source: SourceIdentity, upload: &Upload) -> (Delivery, ETag) {
+    pub(super) fn moved(self, source: SourceIdentity, upload: &Upload) -> Moved {
         let delivery = Delivery {
             bytes: upload.layout.size,
             version_id: source.version_id,
@@ -39,7 +43,7 @@ impl Completed {
             destination: Fingerprint { etag: None, checksum: self.said },
             ..Delivery::default()
         };
-        (delivery, self.etag)
+        Moved { delivery, etag: self.etag, guarded: self.guarded }
     }
 }
 
@@ -84,15 +88,15 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 async move { store.complete_upload(CompleteUpload { upload: target, parts, condition: &condition }).await }
             })
             .await;
-        let written = match written {
-            Ok(written) => written,
+        let Landed { written, guarded } = match written {
+            Ok(landed) => landed,
             // An answer may have been lost, or another worker was faster: what is there tells.
             Err(Halt::UploadGone) => return Err(Halt::DestinationChanged(expected.etag)),
             Err(halt) => return Err(halt),
         };
         check_written(&written, &expected)?;
         self.check_visible(upload, &written).await?;
-        Ok(Completed { etag: written.etag, sent: expected.checksum, said: written.checksum })
+        Ok(Completed { etag: written.etag, sent: expected.checksum, said: written.checksum, guarded })
     }
 
     /// Compares the checksum of the parts, as the destination has them, with the one that the source's service keeps of

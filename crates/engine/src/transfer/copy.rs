@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::part::Part;
@@ -12,22 +13,20 @@ use migration_core::ports::{
 };
 use migration_core::records::SourceIdentity;
 
+use super::conditional::Landed;
+use super::passes::Moved;
 use super::upload::Upload;
 use super::{Halt, Transfer, Wanted, halt_of};
 use crate::gate::Access;
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Has the object copied in one request.
-    pub(super) async fn copy_whole(
-        &self,
-        wanted: &Wanted,
-        condition: &WriteCondition,
-    ) -> Result<(Delivery, ETag), Halt> {
+    pub(super) async fn copy_whole(&self, wanted: &Wanted, condition: &WriteCondition) -> Result<Moved, Halt> {
         let source = self.identity(wanted).await?;
         let head = self.head_of(&source, wanted).await?;
         let mut carried = self.luggage(&head).await?;
         let store = &self.process.ports.destination;
-        let written = loop {
+        let Landed { written, guarded } = loop {
             let copy = |condition: WriteCondition| {
                 let (attributes, source) = (&carried.attributes, self.copy_source(&source));
                 let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
@@ -45,22 +44,18 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let destination = Fingerprint { etag: None, checksum: written.checksum };
         let version_id = head.version_id;
         let delivery = Delivery { bytes: wanted.size, version_id, losses, source, destination, ..Delivery::default() };
-        Ok((delivery, written.etag))
+        Ok(Moved { delivery, etag: written.etag, guarded })
     }
 
     /// Has the object copied part by part.
-    pub(super) async fn copy_parts(
-        &self,
-        wanted: &Wanted,
-        condition: &WriteCondition,
-    ) -> Result<(Delivery, ETag), Halt> {
+    pub(super) async fn copy_parts(&self, wanted: &Wanted, condition: &WriteCondition) -> Result<Moved, Halt> {
         let source = self.identity(wanted).await?;
         // The first part was opened for what is known of the object; its bytes are not wanted here.
         let (upload, _) = self.open(wanted, &source).await?;
         let sent = self.copy_missing(&upload, &source).await?;
         let completed = self.complete(&upload, &source, &sent, condition).await?;
         self.forget(upload.revision).await?;
-        Ok(completed.delivery(source, &upload))
+        Ok(completed.moved(source, &upload))
     }
 
     async fn copy_missing(&self, upload: &Upload, source: &SourceIdentity) -> Result<BTreeMap<u32, ETag>, Halt> {
@@ -100,7 +95,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let store = &self.process.ports.destination;
         let access = Access::object(Operation::CopyPart, &self.pair.destination_bucket, &self.destination_key);
         let copied = self.process.destination(access, || store.copy_part(request)).await;
-        let written = copied.map_err(|error| halt_of(error, || Halt::SourceChanged))?;
+        let written = copied.map_err(|error| match halt_of(error, || Halt::SourceChanged) {
+            Halt::Service(error) if error.class == ErrorClass::NoSuchKey => Halt::SourceChanged,
+            halt => halt,
+        })?;
         self.progress.touch();
         self.process.activity.moved(part.len);
         Ok((part.number, written.etag))
@@ -118,11 +116,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// What is known of the content that is wanted.
     async fn head_of(&self, source: &SourceIdentity, wanted: &Wanted) -> Result<ObjectHead, Halt> {
-        let store = &self.process.ports.source;
         let copied = self.copy_source(source);
         let request = HeadRequest { version_id: copied.version_id, ..HeadRequest::new(&source.bucket, &source.key) };
-        let access = Access::object(Operation::HeadObject, &source.bucket, &source.key);
-        let head = self.process.source(access, || store.head(request)).await?.ok_or(Halt::Gone)?;
+        // A version that is gone leaves the question what the source has now.
+        let gone = if copied.version_id.is_some() { Halt::SourceChanged } else { Halt::Gone };
+        let head = self.process.look_at_source(request).await?.ok_or(gone)?;
         let same = head.etag.as_ref() == Some(&source.etag) && head.size == wanted.size;
         if same { Ok(head) } else { Err(Halt::SourceChanged) }
     }

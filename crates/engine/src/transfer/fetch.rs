@@ -3,11 +3,13 @@
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use migration_core::error::{ErrorClass, ServiceError};
-use migration_core::etag::ETag;
+use migration_core::etag::{ETag, ETagComparison};
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{ByteStream, GetRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span};
+use migration_core::reading::{SecondRead, is_contradicted, second_read};
 
 use super::{Halt, Transfer, Wanted, halt_of};
+use crate::Interruption;
 use crate::budget::Reservation;
 use crate::gate::Access;
 use crate::hash::{Digests, digest};
@@ -62,7 +64,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let store = &self.process.ports.source;
         let access = Access::object(Operation::GetObject, bucket, self.key);
         let opened = self.process.source(access, || store.get(request)).await;
-        let response = opened.map_err(|error| halt_of(error, || Halt::SourceChanged))?;
+        let response = opened.map_err(|error| unread(error, want))?;
+        if is_another(want.etag, &response.head) {
+            return Err(Halt::SourceChanged);
+        }
         Ok(Opened { head: response.head, len: response.len, body: response.body, memory })
     }
 
@@ -71,13 +76,37 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let memory = self.limits.budget.reserve(expected).await.ok_or(Halt::Stopped)?;
         let access = Access::object(Operation::GetObject, &self.pair.source_bucket, self.key).carrying(expected);
         let request = self.request(want);
-        let (head, bytes) = self
-            .process
-            .source(access, || self.read(request, expected))
-            .await
-            .map_err(|error| halt_of(error, || Halt::SourceChanged))?;
+        let (head, bytes) =
+            self.process.source(access, || self.read(request, expected)).await.map_err(|error| unread(error, want))?;
+        if is_another(want.etag, &head) {
+            return Err(Halt::SourceChanged);
+        }
         let digests = digest(&bytes);
         Ok(Fetched { head, bytes, digests, memory })
+    }
+
+    /// Reads a whole object. Bytes that contradict their ETag are read once more: the same again shows that this service's
+    /// ETags are no digests, others that what comes is no content that the object ever had.
+    pub(super) async fn hold_whole(&self, wanted: &Wanted) -> Result<Fetched, Halt> {
+        let want = self.want(wanted, Span::Whole);
+        let first = self.hold(want, wanted.size).await?;
+        let bucket = &self.pair.source_bucket;
+        let contradicted = first.head.size == wanted.size && is_contradicted(&first.head, &first.digests.md5);
+        if !contradicted || is_planted(Defect::AnswersETagIgnored) || !self.process.source_has_digests(bucket).await? {
+            return Ok(first);
+        }
+        // Its memory first: the second read may need all that there is.
+        let (etag, md5) = (first.head.etag.clone(), first.digests.md5);
+        drop(first);
+        let again = self.hold(want, wanted.size).await?;
+        match second_read((etag.as_ref(), &md5), &again.head, &again.digests.md5) {
+            SecondRead::Right => {}
+            SecondRead::NoDigest => self.process.learn_no_digests(bucket).await?,
+            SecondRead::Mixture => {
+                return Err(Halt::Damaged("the source gives bytes that are not those of its ETag".to_owned()));
+            }
+        }
+        Ok(again)
     }
 
     fn request<'b>(&'b self, want: Want<'b>) -> GetRequest<'b> {
@@ -94,7 +123,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     async fn read(&self, request: GetRequest<'_>, expected: u64) -> Result<(ObjectHead, Bytes), ServiceError> {
         let response = self.process.ports.source.get(request).await?;
         // Without an ETag to ask for, a whole object may have another size: the caller sees it by the head.
-        if response.head.size != expected && request.span == Span::Whole {
+        let resized = response.head.size != expected && request.span == Span::Whole;
+        if resized || is_another(request.if_match, &response.head) {
             return Ok((response.head, Bytes::new()));
         }
         let mut body = response.body;
@@ -111,6 +141,24 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             return Err(unexpected(format!("{} of {expected} bytes arrived", bytes.len())));
         }
         Ok((response.head, bytes.freeze()))
+    }
+}
+
+/// Whether an answer says itself that it is of another content than the one that was asked for: a cache, or a service that
+/// does not know `If-Match`, gives what it has.
+fn is_another(wanted: Option<&ETag>, head: &ObjectHead) -> bool {
+    let said = wanted.zip(head.etag.as_ref());
+    said.is_some_and(|(wanted, said)| wanted.compare(said) != ETagComparison::Same)
+        && !is_planted(Defect::AnswersETagIgnored)
+}
+
+/// Why an object could not be read. A version that is gone says nothing of the newer ones: the source is looked at again.
+fn unread(error: Interruption, want: Want<'_>) -> Halt {
+    match halt_of(error, || Halt::SourceChanged) {
+        Halt::Service(error) if error.class == ErrorClass::NoSuchKey && want.version_id.is_some() => {
+            Halt::SourceChanged
+        }
+        halt => halt,
     }
 }
 

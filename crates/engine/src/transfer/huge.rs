@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use migration_core::etag::ETag;
 use migration_core::message::{self, PartRangeTemplate};
-use migration_core::outcome::{Delivery, Failure};
+use migration_core::outcome::Failure;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Condition, Ledger, ObjectStore, Queue, Write, WriteCondition};
 use migration_core::records::{self, PartRangeOutcome, PartRangeRecord, SourceIdentity};
@@ -17,6 +16,7 @@ use migration_core::split::{Dispatch, is_due};
 use migration_core::view::{self, ViewError};
 use tracing::info;
 
+use super::passes::Moved;
 use super::upload::Upload;
 use super::{Errand, Halt, Transfer, Wanted};
 use crate::outbox::Outbox;
@@ -27,14 +27,14 @@ use crate::uploads::abort;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
-    /// Has the object moved by many workers; gives what came of it and its ETag at the destination.
+    /// Has the object moved by many workers.
     pub(super) async fn huge(
         &self,
         errand: Errand<'_>,
         wanted: &Wanted,
         condition: &WriteCondition,
         room: &mut Option<Room>,
-    ) -> Result<(Delivery, ETag), Halt> {
+    ) -> Result<Moved, Halt> {
         let source = self.identity(wanted).await?;
         let (upload, _) = self.open(wanted, &source).await?;
         // From here on others move bytes, perhaps this worker too: for them it needs the room.
@@ -43,7 +43,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let completed = self.complete(&upload, &source, &BTreeMap::new(), condition).await?;
         self.forget(upload.revision).await?;
         info!(key = self.key, bytes = wanted.size, parts = upload.layout.count(), "completed from ranges");
-        Ok(completed.delivery(source, &upload))
+        Ok(completed.moved(source, &upload))
     }
 
     /// Sends the ranges and waits until all are recorded.

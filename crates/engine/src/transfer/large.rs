@@ -1,23 +1,22 @@
 //! An object that is moved in parts, resumed from what the destination has.
 
-use migration_core::etag::ETag;
-use migration_core::outcome::Delivery;
 use migration_core::ports::{Ledger, ObjectStore, Queue, WriteCondition};
 use migration_core::records::SourceIdentity;
 use tracing::info;
 
+use super::passes::Moved;
 use super::{Halt, Transfer, Wanted};
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
-    /// Moves the object; gives what came of it and its ETag at the destination.
-    pub(super) async fn large(&self, wanted: &Wanted, condition: &WriteCondition) -> Result<(Delivery, ETag), Halt> {
+    /// Moves the object.
+    pub(super) async fn large(&self, wanted: &Wanted, condition: &WriteCondition) -> Result<Moved, Halt> {
         let source = self.identity(wanted).await?;
         let (upload, first) = self.open(wanted, &source).await?;
         let sent = self.send_missing(&upload, &source, 1..=upload.layout.count(), first).await?;
         let completed = self.complete(&upload, &source, &sent, condition).await?;
         self.forget(upload.revision).await?;
         info!(key = self.key, bytes = wanted.size, sent = sent.len(), parts = upload.layout.count(), "completed");
-        Ok(completed.delivery(source, &upload))
+        Ok(completed.moved(source, &upload))
     }
 
     /// The content that is wanted, by name. Without an ETag parts of two contents could be mixed: then the source is

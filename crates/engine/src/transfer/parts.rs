@@ -11,7 +11,7 @@ use migration_core::etag::ETag;
 use migration_core::part::Part;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Body, Checksum, Ledger, ObjectStore, Operation, PutPart, Queue, Span, UploadRef, Written};
-use migration_core::records::{BucketRecord, SourceIdentity, Support};
+use migration_core::records::{Ability, SourceIdentity, Support};
 use migration_core::verify::{self, Proof};
 
 use super::fetch::Opened;
@@ -20,6 +20,7 @@ use super::upload::Upload;
 use super::{Halt, Transfer, halt_of};
 use crate::gate::Access;
 use crate::hash::Digests;
+use crate::uploads::abort;
 
 /// Tries of a part besides the first: the only layer of them, since a body that passes through can't be sent twice.
 const RETRIES: u32 = 4;
@@ -31,6 +32,19 @@ enum Means {
     Streamed,
     /// Held whole, with Content-MD5.
     Held,
+    /// The same without the checksum that the upload names.
+    Bare,
+}
+
+impl Means {
+    /// How to send what was refused: each lacks what may have been refused of the one before.
+    fn after_refusal(self, checksum: bool) -> Option<Self> {
+        match self {
+            Self::Streamed => Some(Self::Held),
+            Self::Held if checksum => Some(Self::Bare),
+            Self::Held | Self::Bare => None,
+        }
+    }
 }
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
@@ -71,8 +85,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         halt.map_or(Ok(sent), Err)
     }
 
-    /// Tries a part until it is verified, or until it is clear that it won't be. Where the service was never seen to
-    /// take streamed parts and does not take this one, the part is held; if that helps, all others are.
+    /// Tries a part until it is verified, or until it is clear that it won't be. A refusal is a suspicion of how it was
+    /// sent, since a wrong secret and a sick proxy answer so too: the part is held, and if that helps, all others are.
     async fn send_part(
         &self,
         upload: &Upload,
@@ -81,22 +95,23 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         source: &SourceIdentity,
     ) -> Result<(u32, ETag), Halt> {
         let bucket = self.pair.destination_bucket.as_str();
-        let mut hold = false;
+        let mut other: Option<Means> = None;
         let mut retries = 0;
         loop {
-            let known = self.process.bucket(bucket).await?.streamed_parts;
-            let means = if hold || known == Support::No { Means::Held } else { Means::Streamed };
+            let known = self.process.support(bucket, Ability::StreamedParts).await?;
+            let usual = if known == Support::No { Means::Held } else { Means::Streamed };
+            let means = other.unwrap_or(usual);
             let result = match means {
                 Means::Streamed => self.stream_part(upload, part, opened.take(), source).await,
-                Means::Held => {
+                Means::Held | Means::Bare => {
                     // Its memory first: a part that is held may need all that there is.
                     drop(opened.take());
-                    self.hold_part(upload, part, source).await
+                    self.hold_part(upload, part, source, means == Means::Held && upload.checksum).await
                 }
             };
             let halt = match result {
                 Ok(etag) => {
-                    self.learn_means(known, means).await?;
+                    self.learn_means(upload, known, other, means).await?;
                     self.process.activity.moved(part.len);
                     return Ok((part.number, etag));
                 }
@@ -105,12 +120,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             match &halt {
                 // The gate holds the next try up until the side is mended: that is no try of this part.
                 Halt::Service(error) if matches!(error.class, ErrorClass::Side(_)) => continue,
-                Halt::Service(error)
-                    if error.class == ErrorClass::Refused && means == Means::Streamed && known == Support::Unknown =>
-                {
-                    hold = true;
+                Halt::Service(error) if error.class == ErrorClass::Refused && !self.process.writes_to_amazon() => {
+                    let Some(next) = means.after_refusal(upload.checksum) else { return Err(halt) };
+                    other = Some(next);
                 }
-                Halt::Damaged(_) => hold |= means == Means::Streamed && known == Support::Unknown,
+                Halt::Damaged(_) if means == Means::Streamed && known == Support::Unknown => other = Some(Means::Held),
+                Halt::Damaged(_) => {}
                 Halt::Service(error) if error.is_retryable() => {}
                 _ => return Err(halt),
             }
@@ -122,13 +137,34 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         }
     }
 
-    async fn learn_means(&self, known: Support, means: Means) -> Result<(), Halt> {
-        if known != Support::Unknown {
-            return Ok(());
+    /// What a part that went through says of the service; `other` is how it was sent after a refusal.
+    ///
+    /// An upload whose checksum turned out not to be taken is given up: without the checksums of its parts it may not be
+    /// completed.
+    async fn learn_means(
+        &self,
+        upload: &Upload,
+        known: Support,
+        other: Option<Means>,
+        means: Means,
+    ) -> Result<(), Halt> {
+        let bucket = &self.pair.destination_bucket;
+        match (means, other) {
+            (Means::Streamed, _) if known == Support::Unknown => {
+                self.process.learn(bucket, Ability::StreamedParts, Support::Yes).await?;
+            }
+            (Means::Held, Some(_)) => self.process.learn(bucket, Ability::StreamedParts, Support::No).await?,
+            (Means::Bare, _) => {
+                self.process.learn(bucket, Ability::Checksums, Support::No).await?;
+                abort(self.process, self.upload_ref(&upload.id)).await?;
+                return Err(Halt::UploadGone);
+            }
+            _ => {}
         }
-        let streamed_parts = if means == Means::Streamed { Support::Yes } else { Support::No };
-        let found = BucketRecord { streamed_parts, ..BucketRecord::default() };
-        Ok(self.process.learn(&self.pair.destination_bucket, found).await?)
+        if !upload.checksum && self.process.is_suspected(bucket, Ability::Checksums) {
+            self.process.learn(bucket, Ability::Checksums, Support::No).await?;
+        }
+        Ok(())
     }
 
     /// Passes a part through once.
@@ -170,7 +206,13 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// Holds a part and sends it with Content-MD5.
-    async fn hold_part(&self, upload: &Upload, part: Part, source: &SourceIdentity) -> Result<ETag, Halt> {
+    async fn hold_part(
+        &self,
+        upload: &Upload,
+        part: Part,
+        source: &SourceIdentity,
+        checksum: bool,
+    ) -> Result<ETag, Halt> {
         let span = Span::Range { offset: part.offset, len: part.len };
         let want = self.want_of(Some(&source.etag), source.version_id.as_deref(), span);
         let fetched = self.hold(want, part.len).await?;
@@ -182,7 +224,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let send = || {
             let body = Body::Held { bytes: fetched.bytes.clone(), md5: fetched.digests.md5 };
             let target = self.upload_ref(&upload.id);
-            store.put_part(PutPart { upload: target, number: part.number, body, checksum: upload.checksum })
+            store.put_part(PutPart { upload: target, number: part.number, body, checksum })
         };
         let written = self.process.destination(access.carrying(part.len), send).await.map_err(part_halt)?;
         self.progress.touch();
@@ -213,7 +255,7 @@ fn part_halt(error: crate::Interruption) -> Halt {
 fn verify_part(part: Part, written: &Written, digests: &Digests, means: Means) -> Result<(), Halt> {
     match (verify::written(written, &digests.md5, Checksum(digests.crc64)), means) {
         // The service has compared the bytes with the MD5 that came with them.
-        (Proof::Same, _) | (Proof::None, Means::Held) => Ok(()),
+        (Proof::Same, _) | (Proof::None, Means::Held | Means::Bare) => Ok(()),
         (Proof::None, Means::Streamed) => Err(Halt::Damaged(format!(
             "part {} can't be verified: its ETag is no MD5, and the destination gives no checksum",
             part.number

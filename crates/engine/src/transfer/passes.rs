@@ -5,15 +5,25 @@ use migration_core::message::Entry;
 use migration_core::outcome::{Delivery, EntryOutcome, Fingerprint};
 use migration_core::plan::{Way, is_server_side, way};
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, WriteCondition};
-use migration_core::records::Support;
+use migration_core::ports::{HeadRequest, Ledger, ObjectHead, ObjectStore, Queue, WriteCondition};
+use migration_core::records::{Ability, Support};
 
 use super::{Errand, Halt, Transfer, Wanted};
-use crate::gate::Access;
 use crate::room::Room;
 
 /// How often an object is looked at anew within one delivery, because it changed at either side under way.
 const LOOKS: u32 = 5;
+
+/// An object that was moved.
+#[derive(Debug)]
+pub(super) struct Moved {
+    /// What came of it.
+    pub(super) delivery: Delivery,
+    /// Its ETag at the destination.
+    pub(super) etag: ETag,
+    /// Whether the service is known to keep the condition that it was written under.
+    pub(super) guarded: bool,
+}
 
 /// What is wanted of the source at first.
 enum Begin {
@@ -22,18 +32,35 @@ enum Begin {
     Over,
 }
 
+impl Wanted {
+    /// What a message asks for.
+    fn of(entry: &Entry) -> Self {
+        Self { size: entry.size, etag: entry.etag.clone(), version_id: entry.version_id.clone() }
+    }
+}
+
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Passes over the object until it is verified at the destination; each pass that met a change looks again at both
     /// sides, the destination first: what is then read from the source is not older than what is replaced.
     pub(super) async fn run(&self, errand: Errand<'_>, room: Room) -> Result<EntryOutcome, Halt> {
         let entry = errand.entry;
-        let Begin::Move(mut wanted) = self.begin_with(errand).await? else { return Ok(EntryOutcome::Gone) };
         let listed = Listed::of(entry);
         let mut condition = listed.condition();
+        let planted = is_planted(Defect::SourceLookedAtFirst);
+        let first = if planted { Some(self.begin_with(errand).await?) } else { None };
         // For a large object the look costs nothing beside its parts, and saves them all where a duplicate of the
         // message, or one of a killed sender, was faster.
-        if errand.redelivered || entry.unlisted || self.way(&wanted) != Way::Whole {
-            let found = self.look_at_destination().await?;
+        let named = Wanted::of(entry);
+        let look = errand.redelivered || entry.unlisted || self.way(&named) != Way::Whole;
+        let found = if look { Some(self.look_before_write(&named).await?) } else { None };
+        // Behind the destination, as in all passes: a version that is read by its name is there long after a newer one
+        // was copied, and the condition would let the older one replace it.
+        let begin = match first {
+            Some(begin) => begin,
+            None => self.begin_with(errand).await?,
+        };
+        let Begin::Move(mut wanted) = begin else { return Ok(EntryOutcome::Gone) };
+        if let Some(found) = found {
             if already_done(&wanted, found.as_ref(), &listed) {
                 return Ok(done(&wanted, found.as_ref()));
             }
@@ -47,7 +74,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 Err(halt @ (Halt::SourceChanged | Halt::DestinationChanged(_) | Halt::UploadGone)) => halt,
                 Err(halt) => return Err(halt),
             };
-            let found = self.look_at_destination().await?;
+            let found = self.look_before_write(&wanted).await?;
             let Some(now) = self.look_at_source(false).await? else { return Ok(EntryOutcome::Gone) };
             let now =
                 Wanted { size: now.size, etag: now.etag, version_id: now.version_id.or(wanted.version_id.clone()) };
@@ -66,15 +93,19 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         Err(last)
     }
 
-    /// What is wanted at first: what the message says, or the newest where it does not say enough, or where versions are
-    /// to be read before the copy. An event does not say all that filters ask for: there the object is looked at.
+    /// What is wanted at first: what the message says, or the newest where it does not say enough, where versions are to
+    /// be read before the copy, or where the version that the message names is read by its name: that succeeds when there
+    /// is a newer one too. An event does not say all that filters ask for: there the object is looked at.
     async fn begin_with(&self, errand: Errand<'_>) -> Result<Begin, Halt> {
         let (entry, filter) = (errand.entry, &self.process.config.filter);
         let filtered = errand.batch.id.is_of_event() && !filter.is_default();
-        let wanted = Wanted { size: entry.size, etag: entry.etag.clone(), version_id: entry.version_id.clone() };
+        let wanted = Wanted::of(entry);
         let pinned = entry.unlisted && entry.version_id.is_some();
-        let update = self.process.config.versioning.update_version_id;
-        if !(update || pinned || filtered || (entry.unlisted && entry.etag.is_none())) {
+        let versioning = self.process.config.versioning;
+        let named = versioning.get_object_with_version_id && entry.version_id.is_some();
+        let named = named && !is_planted(Defect::SourceLookedAtFirst);
+        let update = versioning.update_version_id;
+        if !(update || named || pinned || filtered || (entry.unlisted && entry.etag.is_none())) {
             return Ok(Begin::Move(wanted));
         }
         let Some(head) = self.look_at_source(false).await? else { return Ok(Begin::Over) };
@@ -100,15 +131,15 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         if way != Way::Ranges && room.is_none() {
             *room = self.limits.rooms.expect().enter().await;
         }
-        let (mut delivery, etag) = match way {
+        let Moved { mut delivery, etag, guarded } = match way {
             Way::Whole => self.small(wanted, condition).await?,
             Way::Parts => self.large(wanted, condition).await?,
             Way::Ranges => self.huge(errand, wanted, condition, room).await?,
             Way::CopyWhole => self.copy_whole(wanted, condition).await?,
             Way::CopyParts => self.copy_parts(wanted, condition).await?,
         };
-        let unasked = way == Way::CopyWhole || asks_weakly(condition);
-        self.look_again(wanted, &etag, unasked).await?;
+        // Services that keep conditions of other writes may ignore those of a copy.
+        self.look_again(wanted, &etag, guarded && way != Way::CopyWhole).await?;
         let read = delivery.source.etag.as_ref().or(wanted.etag.as_ref());
         let lost = self.missing(wanted, read, &delivery.losses).await?;
         delivery.losses.add(&lost);
@@ -121,14 +152,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// Looks at both sides after a write: at the source where versions are checked again, and at both where the
-    /// destination's service keeps no conditions, so that a slow worker finds out that it put an old content over a newer
-    /// one. Services that keep conditions of other writes may ignore those of a copy, and weak ETags can't be asked for:
-    /// `unasked`.
-    async fn look_again(&self, wanted: &Wanted, written: &ETag, unasked: bool) -> Result<(), Halt> {
-        let bucket = self.process.bucket(&self.pair.destination_bucket).await?;
-        let unconditional = unasked || bucket.conditional_writes == Support::No;
+    /// destination's service is not known to keep the condition, or weak ETags can't be asked for, so that a slow worker
+    /// finds out that it put an old content over a newer one.
+    async fn look_again(&self, wanted: &Wanted, written: &ETag, guarded: bool) -> Result<(), Halt> {
         let versions = self.process.config.versioning.update_version_id && !is_planted(Defect::VersionNotCheckedAgain);
-        if !unconditional && !versions {
+        if guarded && !versions {
             return Ok(());
         }
         if let Some(now) = self.look_at_source(false).await? {
@@ -137,9 +165,13 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 return Err(Halt::SourceChanged);
             }
         }
-        if unconditional {
+        if !guarded {
             let found = self.look_at_destination().await?;
-            if found.and_then(|head| head.etag).as_ref() != Some(written) {
+            let is_written = |head: ObjectHead| match head.etag {
+                Some(etag) => etag == *written,
+                None => head.size == wanted.size,
+            };
+            if !found.is_some_and(is_written) {
                 return Err(Halt::DestinationChanged(None));
             }
         }
@@ -161,20 +193,35 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         way(wanted.size, &config.transfer, server_side)
     }
 
+    /// What the destination has; none only by its service's own words.
     pub(super) async fn look_at_destination(&self) -> Result<Option<ObjectHead>, Halt> {
-        let bucket = &self.pair.destination_bucket;
-        let store = &self.process.ports.destination;
-        let access = Access::object(Operation::HeadObject, bucket, &self.destination_key);
-        let request = HeadRequest::new(bucket, &self.destination_key);
-        Ok(self.process.destination(access, || store.head(request)).await?)
+        let request = HeadRequest::new(&self.pair.destination_bucket, &self.destination_key);
+        Ok(self.process.look_at_destination(request).await?)
     }
 
+    /// The same before a write. That there is nothing need not be proven where the write asks for it itself.
+    async fn look_before_write(&self, wanted: &Wanted) -> Result<Option<ObjectHead>, Halt> {
+        let ability = match self.way(wanted) {
+            Way::Whole => Some(Ability::PutIfNoneMatch),
+            Way::Parts | Way::Ranges | Way::CopyParts => Some(Ability::CompleteIfNoneMatch),
+            Way::CopyWhole => None,
+        };
+        let bucket = &self.pair.destination_bucket;
+        let support = match ability {
+            Some(ability) => self.process.support(bucket, ability).await?,
+            None => Support::No,
+        };
+        if support != Support::Yes {
+            return self.look_at_destination().await;
+        }
+        let request = HeadRequest::new(&self.pair.destination_bucket, &self.destination_key);
+        Ok(self.process.guess_destination(request).await?)
+    }
+
+    /// What the source has; none only by its service's own words.
     pub(super) async fn look_at_source(&self, checksum: bool) -> Result<Option<ObjectHead>, Halt> {
-        let bucket = &self.pair.source_bucket;
-        let store = &self.process.ports.source;
-        let request = HeadRequest { checksum, ..HeadRequest::new(bucket, self.key) };
-        let access = Access::object(Operation::HeadObject, bucket, self.key);
-        Ok(self.process.source(access, || store.head(request)).await?)
+        let request = HeadRequest { checksum, ..HeadRequest::new(&self.pair.source_bucket, self.key) };
+        Ok(self.process.look_at_source(request).await?)
     }
 }
 

@@ -66,12 +66,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// What travels with the content that was read; none where the source has another one now.
     async fn carried_by(&self, wanted: &Wanted, etag: Option<&ETag>) -> Result<Option<Carried>, Halt> {
         let bucket = &self.pair.source_bucket;
-        let store = &self.process.ports.source;
         let pinned = self.process.config.versioning.get_object_with_version_id;
         let version_id = wanted.version_id.as_deref().filter(|_| pinned);
         let request = HeadRequest { version_id, ..HeadRequest::new(bucket, self.key) };
-        let access = Access::object(Operation::HeadObject, bucket, self.key);
-        let head = self.process.source(access, || store.head(request)).await?;
+        let head = self.process.look_at_source(request).await?;
         match head.filter(|head| etag.is_some() && head.etag.as_ref() == etag) {
             Some(head) => self.luggage(&head).await.map(Some),
             None => Ok(None),

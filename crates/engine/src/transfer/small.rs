@@ -4,18 +4,19 @@
 use migration_core::etag::ETag;
 use migration_core::fidelity::Carried;
 use migration_core::outcome::{Delivery, Fingerprint};
-use migration_core::ports::{
-    Checksum, Ledger, ObjectStore, Operation, PutRequest, Queue, Span, WriteCondition, Written,
-};
+use migration_core::ports::{Checksum, Ledger, ObjectStore, Operation, PutRequest, Queue, WriteCondition};
 use migration_core::verify::{self, Proof};
 
+use super::conditional::Landed;
 use super::fetch::Fetched;
+use super::passes::Moved;
+use super::probe::Sent;
 use super::{Halt, Transfer, Wanted};
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
-    /// Moves the object; gives what came of it and its ETag at the destination.
-    pub(super) async fn small(&self, wanted: &Wanted, condition: &WriteCondition) -> Result<(Delivery, ETag), Halt> {
-        let fetched = self.hold(self.want(wanted, Span::Whole), wanted.size).await?;
+    /// Moves the object.
+    pub(super) async fn small(&self, wanted: &Wanted, condition: &WriteCondition) -> Result<Moved, Halt> {
+        let fetched = self.hold_whole(wanted).await?;
         if fetched.head.size != wanted.size {
             return Err(Halt::SourceChanged);
         }
@@ -26,33 +27,62 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         }
         self.look_after_weak_read(wanted.etag.as_ref(), wanted.size).await?;
         let mut carried = self.luggage(&fetched.head).await?;
-        let written = loop {
-            match self.put(&fetched, &carried, condition).await {
-                Ok(written) => break written,
-                Err(halt) => self.leave_behind(&mut carried, halt)?,
+        let bucket = &self.pair.destination_bucket;
+        // An empty object makes no upload.
+        let probing = if wanted.size > 0 { self.process.probing(bucket).await? } else { None };
+        let put = self.put_verified(&fetched, &mut carried, condition).await;
+        let landed = match (put, &probing) {
+            (Ok(landed), None) => landed,
+            (Ok(landed), Some(_)) => {
+                let sent = Sent { fetched: &fetched, carried: &carried };
+                Box::pin(self.find_out(sent, condition, landed)).await?
+            }
+            (Err(halt), None) => return Err(halt),
+            (Err(halt), Some(_)) => {
+                // The next object finds out; where this can't be said, its worker waits until the right expires.
+                let _ = self.process.probed(bucket, &[], 0).await;
+                return Err(halt);
             }
         };
+        drop(probing);
         let losses = carried.losses;
-        // Content-MD5 went with it: without any proof of its own the service has still refused other bytes.
-        if verify::written(&written, &fetched.digests.md5, Checksum(fetched.digests.crc64)) == Proof::Other
-            && !self.stands_as_sent(&fetched, &written).await?
-        {
-            return Err(Halt::Damaged(format!(
-                "the destination has ETag {} and the source's bytes have MD5 {}",
-                written.etag.as_str(),
-                ETag::of_content(&fetched.digests.md5).as_str()
-            )));
-        }
+        let Landed { written, guarded } = landed;
         self.process.activity.moved(wanted.size);
         let version_id = fetched.head.version_id.or_else(|| wanted.version_id.clone());
         drop(fetched.memory);
         let source = Fingerprint { etag: fetched.head.etag, checksum: Some(Checksum(fetched.digests.crc64)) };
         let destination = Fingerprint { etag: None, checksum: written.checksum };
         let delivery = Delivery { bytes: wanted.size, version_id, losses, source, destination, ..Delivery::default() };
-        Ok((delivery, written.etag))
+        Ok(Moved { delivery, etag: written.etag, guarded })
     }
 
-    async fn put(&self, fetched: &Fetched, carried: &Carried, condition: &WriteCondition) -> Result<Written, Halt> {
+    /// Writes the object, without what the destination refuses to take along.
+    async fn put_verified(
+        &self,
+        fetched: &Fetched,
+        carried: &mut Carried,
+        condition: &WriteCondition,
+    ) -> Result<Landed, Halt> {
+        let landed = loop {
+            match self.put(fetched, carried, condition).await {
+                Ok(landed) => break landed,
+                Err(halt) => self.leave_behind(carried, halt)?,
+            }
+        };
+        // Content-MD5 went with it: without any proof of its own the service has still refused other bytes.
+        if verify::written(&landed.written, &fetched.digests.md5, Checksum(fetched.digests.crc64)) == Proof::Other
+            && !self.stands_as_sent(fetched, &landed.written).await?
+        {
+            return Err(Halt::Damaged(format!(
+                "the destination has ETag {} and the source's bytes have MD5 {}",
+                landed.written.etag.as_str(),
+                ETag::of_content(&fetched.digests.md5).as_str()
+            )));
+        }
+        Ok(landed)
+    }
+
+    async fn put(&self, fetched: &Fetched, carried: &Carried, condition: &WriteCondition) -> Result<Landed, Halt> {
         let meant = ETag::of_content(&fetched.digests.md5);
         let store = &self.process.ports.destination;
         self.write(Operation::PutObject, condition, Some(&meant), |condition| async move {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use migration_core::error::ErrorClass;
 use migration_core::mirror::MirrorSettings;
-use migration_testkit::{Call, Fault, Operation};
+use migration_testkit::{Call, Fault, Lie, Operation, Scope};
 
 use crate::histories::Violation;
 use crate::world::{DESTINATION, SOURCE, World, content};
@@ -37,4 +37,20 @@ pub async fn denial() -> Result<(), Violation> {
 /// One more is extra than may be deleted.
 pub async fn too_many() -> Result<(), Violation> {
     left(&mirrored(1).await, &["a", "b"]).await
+}
+
+/// A proxy answers the look at one of two objects that the source has again.
+pub async fn not_found() -> Result<(), Violation> {
+    let world = mirrored(2).await;
+    let source = world.source.clone();
+    let listed = move |call: &Call| {
+        // Behind the listing, and before the look.
+        if call.operation == Operation::HeadObject {
+            source.insert(SOURCE, "b", content(9, 2));
+        }
+        false
+    };
+    world.plan.when(listed, Fault::Crash, u32::MAX);
+    world.source_lies.tell(Lie::Absent, Scope::always().on(&[Operation::HeadObject]).key("b"));
+    left(&world, &["b"]).await
 }

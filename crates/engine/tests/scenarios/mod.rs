@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+mod answers;
 mod mirror;
 
 use std::pin::Pin;
@@ -30,7 +31,7 @@ type Outcome = Pin<Box<dyn Future<Output = Result<(), Violation>>>>;
 type Scenario = fn() -> Outcome;
 
 /// All of them.
-pub const ALL: [(&str, Scenario); 11] = [
+pub const ALL: [(&str, Scenario); 16] = [
     ("a part of another size is sent anew", || Box::pin(part_of_another_size())),
     ("a worker that wakes up late writes nothing over a newer content", || Box::pin(late_worker())),
     ("a huge object waits for its last range", || Box::pin(last_range())),
@@ -42,6 +43,11 @@ pub const ALL: [(&str, Scenario); 11] = [
     ("a listing that is cut leaves nothing out", || Box::pin(cut_listing())),
     ("a mirror takes a denial for no absence", || Box::pin(mirror::denial())),
     ("a mirror deletes no more than it may", || Box::pin(mirror::too_many())),
+    ("a mirror takes a 404 of somebody else for no absence", || Box::pin(mirror::not_found())),
+    ("a HEAD that finds nothing makes no object gone", || Box::pin(answers::not_found())),
+    ("a condition that one request keeps is not taken for kept by others", || Box::pin(answers::other_condition())),
+    ("an answer of another content is no part of an object", || Box::pin(answers::other_content())),
+    ("a version that is read by its name replaces no newer one", || Box::pin(answers::older_version())),
 ];
 
 /// Runs one in a runtime of its own.

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use migration_core::compare::{ListedObject, Verdict, compare};
 use migration_core::manifest::ManifestRow;
 use migration_core::outcome::{Failure, FailureClass};
-use migration_core::ports::{HeadRequest, Ledger, LedgerKey, ObjectHead, ObjectStore, Operation, Queue};
-use migration_core::records::{VersionRecord, failure_partition, version_key};
+use migration_core::ports::{HeadRequest, Ledger, LedgerKey, ObjectHead, ObjectStore, Queue};
+use migration_core::records::{Ability, Support, VersionRecord, failure_partition, version_key};
 
 use super::super::SendError;
 use super::super::range::OpenRange;
 use super::super::scan::Scanner;
 use super::super::verdict::{Judge, Memory, is_of_one_object};
 use crate::Interruption;
-use crate::gate::Access;
 
 /// What was found out about a row.
 #[derive(Debug)]
@@ -144,17 +143,23 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Look<'_, S, Q, L> {
     }
 
     async fn at_source(&self) -> Result<Option<ObjectHead>, Halt> {
-        let (process, bucket) = (&self.scanner.process, &self.range.pair.source_bucket);
-        let request = HeadRequest::new(bucket, &self.row.key);
-        let access = Access::object(Operation::HeadObject, bucket, &self.row.key);
-        of_one(process.source(access, || process.ports.source.head(request)).await)
+        let request = HeadRequest::new(&self.range.pair.source_bucket, &self.row.key);
+        of_one(self.scanner.process.look_at_source(request).await)
     }
 
     async fn at_destination(&self, key: &str) -> Result<Option<ListedObject>, Halt> {
         let (process, bucket) = (&self.scanner.process, &self.range.pair.destination_bucket);
         let request = HeadRequest::new(bucket, key);
-        let access = Access::object(Operation::HeadObject, bucket, key);
-        let head = of_one(process.destination(access, || process.ports.destination.head(request)).await)?;
+        // A run's write asks for what is found here, where the service knows conditions; nothing else does.
+        let known = process.bucket(bucket).await?;
+        let now = process.clock.now();
+        let asks = [Ability::PutIfNoneMatch, Ability::CompleteIfNoneMatch]
+            .iter()
+            .all(|ability| known.support(*ability, now) == Support::Yes);
+        let asks = asks && self.scanner.purpose.verify.is_none();
+        let head =
+            if asks { process.guess_destination(request).await } else { process.look_at_destination(request).await };
+        let head = of_one(head)?;
         Ok(head.map(|head| listed(key, head)))
     }
 

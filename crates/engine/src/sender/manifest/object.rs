@@ -41,10 +41,9 @@ impl Object {
         key: &str,
     ) -> Result<Self, SendError> {
         let request = HeadRequest::new(bucket, key);
-        let access = Access::object(Operation::HeadObject, bucket, key);
         let head = match side {
-            BucketSide::Source => process.source(access, || process.ports.source.head(request)).await,
-            BucketSide::Destination => process.destination(access, || process.ports.destination.head(request)).await,
+            BucketSide::Source => process.look_at_source(request).await,
+            BucketSide::Destination => process.look_at_destination(request).await,
         };
         let (bucket, key) = (bucket.to_owned(), key.to_owned());
         match head {
@@ -82,6 +81,10 @@ impl Object {
         };
         let (bucket, key) = (self.bucket.clone(), self.key.clone());
         match got {
+            // A cache may give what it has, whatever is asked for.
+            Ok(GetResponse { head, .. }) if head.etag.as_ref().is_some_and(|etag| *etag != self.etag) => {
+                Err(ManifestError::Replaced { bucket, key }.into())
+            }
             Ok(GetResponse { body, .. }) => Ok(body),
             Err(Interruption::Service(error)) => Err(match error.class {
                 ErrorClass::PreconditionFailed => ManifestError::Replaced { bucket, key },

@@ -1,0 +1,212 @@
+//! Finds out which conditions of writes the destination's service keeps, by the work's own keys and contents only: a small
+//! object that was just written is written again, and completed from an upload of one part, under conditions that do not
+//! hold. What the service does all the same has put the same content in place of itself.
+//!
+//! | request | kept | not kept |
+//! |---|---|---|
+//! | PUT, `If-None-Match: *` | 412 | done |
+//! | PUT, `If-Match` of what nothing has | 412 | done |
+//! | `CreateMultipartUpload`, `UploadPart` | | |
+//! | completion, `If-None-Match: *` | 412 | done |
+//! | completion, `If-Match` of what nothing has, where the upload is still there | 412 | done |
+//! | PUT, where a completion was done | | the object has the ETag of a PUT again |
+//! | `AbortMultipartUpload`, where none was | | |
+//!
+//! These are at most [`MOST_PROBES`](migration_core::records::MOST_PROBES), once a job and bucket. What they don't show
+//! stays unknown, which is as safe as a no.
+
+use bytes::Bytes;
+use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::etag::ETag;
+use migration_core::fidelity::Carried;
+use migration_core::part::PartLayout;
+use migration_core::ports::{
+    Body, CompleteUpload, CompletedPart, Ledger, ObjectStore, Operation, PutPart, PutRequest, Queue, WriteCondition,
+    Written,
+};
+use migration_core::records::{Ability, SourceIdentity, Support, UploadRecord};
+use tracing::debug;
+
+use super::conditional::Landed;
+use super::fetch::Fetched;
+use super::{Halt, Transfer};
+use crate::gate::Access;
+use crate::{Interruption, WriteOutcome};
+
+/// An ETag that nothing has.
+const NOTHING: &str = "00000000000000000000000000000000";
+
+/// A small object as it is written.
+#[derive(Clone, Copy)]
+pub(super) struct Sent<'a> {
+    pub(super) fetched: &'a Fetched,
+    pub(super) carried: &'a Carried,
+}
+
+/// What was found out so far.
+#[derive(Default)]
+struct Probe {
+    found: Vec<(Ability, Support)>,
+    requests: u32,
+    /// What the object was written as last.
+    written: Option<Written>,
+}
+
+impl Probe {
+    /// Takes what came of a write whose condition did not hold. Whether it was done.
+    fn take(&mut self, ability: Ability, outcome: Result<Written, Interruption>) -> bool {
+        self.requests += 1;
+        let support = match &outcome {
+            Ok(_) => Support::No,
+            Err(Interruption::Service(error)) => verdict(error),
+            Err(Interruption::Stopped) => Support::Unknown,
+        };
+        if support != Support::Unknown {
+            self.found.push((ability, support));
+        }
+        match outcome {
+            Ok(written) => {
+                self.written = Some(written);
+                true
+            }
+            Err(error) => {
+                debug!(?ability, %error, "a write whose condition does not hold");
+                false
+            }
+        }
+    }
+
+    fn support(&self, ability: Ability) -> Support {
+        self.found.iter().find(|(found, _)| *found == ability).map_or(Support::Unknown, |(_, support)| *support)
+    }
+}
+
+/// What an error says of a condition. One that is refused is lacking: the same bytes went through without it just before.
+fn verdict(error: &ServiceError) -> Support {
+    match error.class {
+        ErrorClass::PreconditionFailed => Support::Yes,
+        ErrorClass::Refused => Support::No,
+        _ => Support::Unknown,
+    }
+}
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+    /// Finds out what is not known yet, with a small object that was just written under `condition`.
+    pub(super) async fn find_out(
+        &self,
+        sent: Sent<'_>,
+        condition: &WriteCondition,
+        landed: Landed,
+    ) -> Result<Landed, Halt> {
+        let bucket = &self.pair.destination_bucket;
+        let known = self.process.bucket(bucket).await?;
+        let unknown = |ability| known.support(ability, self.process.clock.now()) == Support::Unknown;
+        let mut probe = Probe::default();
+        for (ability, condition) in [
+            (Ability::PutIfNoneMatch, WriteCondition::Absent),
+            (Ability::PutIfMatch, WriteCondition::Matches(ETag::new(NOTHING))),
+        ] {
+            if unknown(ability) {
+                let outcome = self.put_again(sent, &condition).await;
+                probe.take(ability, outcome);
+            }
+        }
+        let ask = unknown(Ability::CompleteIfNoneMatch) || unknown(Ability::CompleteIfMatch);
+        let completed = if ask { self.complete_again(sent, &mut probe).await } else { Ok(()) };
+        self.process.probed(bucket, &probe.found, probe.requests).await?;
+        completed?;
+        let kept = Ability::of_write(Operation::PutObject, condition)
+            .is_some_and(|ability| probe.support(ability) == Support::Yes);
+        Ok(Landed { written: probe.written.unwrap_or(landed.written), guarded: landed.guarded || kept })
+    }
+
+    /// Writes the object once more, once.
+    async fn put_again(&self, sent: Sent<'_>, condition: &WriteCondition) -> Result<Written, Interruption> {
+        let access = Access::object(Operation::PutObject, &self.pair.destination_bucket, &self.destination_key);
+        let request = PutRequest {
+            bucket: &self.pair.destination_bucket,
+            key: &self.destination_key,
+            body: sent.fetched.bytes.clone(),
+            md5: sent.fetched.digests.md5,
+            attributes: &sent.carried.attributes,
+            tags: &sent.carried.tags,
+            condition,
+        };
+        let put = self.process.ports.destination.put(request);
+        self.process.destination_once(access.carrying(sent.fetched.bytes.len() as u64), put).await
+    }
+
+    /// Completes an upload of the object's content over it, and leaves the object as a PUT leaves it. The upload is
+    /// announced and recorded like any other, so that whoever comes next finds it.
+    async fn complete_again(&self, sent: Sent<'_>, probe: &mut Probe) -> Result<(), Halt> {
+        let Some(etag) = sent.fetched.head.etag.clone() else { return Ok(()) };
+        let source = SourceIdentity {
+            bucket: self.pair.source_bucket.clone(),
+            key: self.key.to_owned(),
+            etag,
+            version_id: sent.fetched.head.version_id.clone(),
+        };
+        let size = sent.fetched.bytes.len() as u64;
+        let record = self.announcement(&source, PartLayout { size, part_size: size }, None);
+        if self.record(&record, 0).await? == WriteOutcome::Lost {
+            return Ok(());
+        }
+        self.has_upload.store(true, std::sync::atomic::Ordering::Relaxed);
+        let mut tries = 0;
+        let created = self.create_once(false, sent.carried, &mut tries).await;
+        probe.requests += tries;
+        let Ok(id) = created else { return Ok(()) };
+        let record = UploadRecord { upload_id: Some(id.clone()), revision: 2, ..record };
+        if self.record(&record, 1).await? == WriteOutcome::Lost {
+            return Ok(());
+        }
+        if self.complete_upload_again(sent, &id, probe).await {
+            self.forget(record.revision).await?;
+            return self.restore(sent, probe).await;
+        }
+        let abort = self.process.ports.destination.abort_upload(self.upload_ref(&id));
+        let access = Access::object(Operation::AbortUpload, &self.pair.destination_bucket, &self.destination_key);
+        probe.requests += 1;
+        if self.process.destination_once(access, abort).await.is_ok() {
+            self.forget(record.revision).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a completion was done.
+    async fn complete_upload_again(&self, sent: Sent<'_>, id: &str, probe: &mut Probe) -> bool {
+        let access = |operation| Access::object(operation, &self.pair.destination_bucket, &self.destination_key);
+        let store = &self.process.ports.destination;
+        let body = Body::Held { bytes: Bytes::clone(&sent.fetched.bytes), md5: sent.fetched.digests.md5 };
+        let part = PutPart { upload: self.upload_ref(id), number: 1, body, checksum: false };
+        probe.requests += 1;
+        let part = self.process.destination_once(access(Operation::PutPart), store.put_part(part)).await;
+        let Ok(part) = part else { return false };
+        let parts = [CompletedPart { number: 1, etag: part.etag, checksum: None }];
+        for (ability, condition) in [
+            (Ability::CompleteIfNoneMatch, WriteCondition::Absent),
+            (Ability::CompleteIfMatch, WriteCondition::Matches(ETag::new(NOTHING))),
+        ] {
+            let request = CompleteUpload { upload: self.upload_ref(id), parts: &parts, condition: &condition };
+            let complete = store.complete_upload(request);
+            let outcome = self.process.destination_once(access(Operation::CompleteUpload), complete).await;
+            if probe.take(ability, outcome) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Writes the object as it was before a completion took its place.
+    async fn restore(&self, sent: Sent<'_>, probe: &mut Probe) -> Result<(), Halt> {
+        let completed = probe.written.as_ref().map(|written| written.etag.clone());
+        let condition = match completed {
+            Some(etag) if probe.support(Ability::PutIfMatch) == Support::Yes => WriteCondition::Matches(etag),
+            _ => WriteCondition::Any,
+        };
+        probe.requests += 1;
+        let written = self.put_again(sent, &condition).await;
+        probe.written = Some(written.map_err(|error| super::halt_of(error, || Halt::DestinationChanged(None)))?);
+        Ok(())
+    }
+}
