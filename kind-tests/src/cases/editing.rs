@@ -108,8 +108,10 @@ pub async fn mended_under_way(case: &mut Case) -> anyhow::Result<()> {
     // Nothing listens there.
     job["spec"]["destination"]["endpoint"] = json!("http://host.cluster.local:9");
     case.apply(&job).await?;
-    let message = case.degraded("DestinationUnreachable", Duration::from_mins(2)).await?;
-    case.note(format!("Degraded: {message}"));
+    case.watch("a run to be live", SAYS_SO, async |job: Option<&Value>| {
+        Ok(job.is_some_and(|job| job.pointer("/status/currentRun").is_some()).then_some(()))
+    })
+    .await?;
     case.patch_spec(&json!({"destination": {"endpoint": right}, "trigger": {"manual": "mended"}})).await?;
     let job = case.run_ended("Complete", None, RUN_LIMIT).await?;
     totals(&job, OBJECTS as u64, bytes_of(&objects))?;
