@@ -102,13 +102,18 @@ impl<'a> Play<'a> {
         }
     }
 
+    /// Whether the queue forgets in it, so that the operator has runs reopened.
+    fn forgets(&self) -> bool {
+        self.history.steps.iter().any(|step| matches!(step, Step::Forget))
+    }
+
     /// Plays all steps, lets things come to rest, scans once more, and checks.
     pub async fn run(mut self) -> Result<Figures, Violation> {
         watch(&self.world, &self.reference, &self.findings);
         if self.history.seed > 0 {
             self.world.plan.latency(LATENCY, self.world.clock.clone());
         }
-        let operator = tokio::spawn(operate(self.world.clone(), self.config.clone()));
+        let operator = tokio::spawn(operate(self.world.clone(), self.config.clone(), self.forgets()));
         for step in &self.history.steps {
             self.step(*step).await;
         }
@@ -379,11 +384,11 @@ impl<'a> Play<'a> {
 }
 
 /// What the operator does: ends runs that are over, and has those reopened whose messages are lost.
-async fn operate(world: Arc<World>, config: JobConfig) {
+async fn operate(world: Arc<World>, config: JobConfig, forgets: bool) {
     for job in 1.. {
         sleep(Duration::from_secs(3)).await;
         world.end_run().await;
-        if world.reopen_run(QUIET, None).await {
+        if forgets && world.reopen_run(QUIET, None).await {
             send_again(&world, &config, &format!("again-{job}")).await;
         }
     }

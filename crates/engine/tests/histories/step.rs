@@ -171,8 +171,7 @@ fn random(chance: &mut Chance) -> Step {
         85..88 => Step::Duplicate { count: 1 + u32::try_from(chance.below(3)).unwrap_or_default() },
         88 => Step::RefuseMessages { count: 1 + u32::try_from(chance.below(4)).unwrap_or_default() },
         89..91 => Step::NewestFirst(chance.once_in(2)),
-        91 => Step::Forget,
-        92..96 => Step::Replay { nth: usize::try_from(chance.below(8)).unwrap_or_default() },
+        91..96 => Step::Replay { nth: usize::try_from(chance.below(8)).unwrap_or_default() },
         _ => Step::PartSize { bytes: chance.pick(&PART_SIZES) },
     }
 }
