@@ -19,8 +19,9 @@ mod small;
 mod tap;
 mod upload;
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use migration_core::error::{ErrorClass, ServiceError};
@@ -46,6 +47,14 @@ pub struct Limits {
     pub budget: Budget,
     /// Objects at once.
     pub rooms: Arc<Rooms>,
+    /// Destination buckets that were seen to keep the tags of uploads, and to tell HEAD nothing of them.
+    quiet_of_tags: Mutex<HashSet<String>>,
+}
+
+impl Limits {
+    fn quiet_of_tags(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.quiet_of_tags.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One object's transfer.
@@ -235,5 +244,6 @@ pub fn limits(config: &migration_core::config::JobConfig) -> Arc<Limits> {
     Arc::new(Limits {
         budget: Budget::new(config.transfer.memory_limit.bytes()),
         rooms: Arc::new(Rooms::new(config.transfer.files_per_worker)),
+        quiet_of_tags: Mutex::default(),
     })
 }

@@ -156,3 +156,20 @@ async fn a_completed_object_may_have_an_etag_of_its_services_own() {
     let completions = world.plan.count(Operation::CompleteUpload);
     assert!(completions <= usize::from(LARGE) + 1, "{completions} completions of {LARGE} objects");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_tells_head_nothing_of_tags_is_asked_for_them_once() {
+    let bucket = BucketSettings { quiet_of_tags: true, ..BucketSettings::default() };
+    let world = World::with_destination(StoreSettings::default(), bucket);
+    let tags = vec![("t".to_owned(), "v".to_owned())];
+    for key in ["large/0", "large/1", "large/2"] {
+        world.source.insert_with(SOURCE, key, content(11 << 20, 1), &Attributes::default(), &tags);
+    }
+    world.send("job-1").await.unwrap();
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+    world.assert_same("quiet of tags");
+    let (read, put) = (world.plan.count(Operation::GetTags), world.plan.count(Operation::PutTags));
+    // One of each object at the source; objects that are completed at once may all ask.
+    assert!((4..=6).contains(&read) && put == 0, "tags were read {read} times and put {put} times");
+    assert_eq!(world.losses().await, Losses::default());
+}

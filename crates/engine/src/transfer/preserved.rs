@@ -53,7 +53,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let tags = u32::try_from(carried.tags.len()).unwrap_or(u32::MAX);
         let mut lost = missing(&Asked { attributes: carried.attributes, tags }, &config.write, &found);
         lost.forget(known);
-        if lost.lost_tags > 0 && self.give_tags(&carried.tags, found.version_id.as_deref()).await? {
+        if lost.lost_tags > 0 && self.has_tags(&carried.tags, &found).await? {
             lost.lost_tags = 0;
         }
         if !lost.is_none() {
@@ -74,6 +74,33 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             Some(head) => self.luggage(&head).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Makes sure of tags that the last look does not show. Many services tell HEAD nothing of tags: one that is seen to
+    /// have kept them all the same is not asked again. Where tags may not be read there, they are given again.
+    async fn has_tags(&self, tags: &Tags, found: &ObjectHead) -> Result<bool, Halt> {
+        let (bucket, key) = (self.pair.destination_bucket.as_str(), self.destination_key.as_str());
+        let version_id = found.version_id.as_deref();
+        if found.tag_count > 0 || tags.is_empty() {
+            return self.give_tags(tags, version_id).await;
+        }
+        if self.limits.quiet_of_tags().contains(bucket) {
+            return Ok(true);
+        }
+        let store = &self.process.ports.destination;
+        let read = || async {
+            match store.tags(bucket, key, version_id).await {
+                Ok(there) => Ok(there.len()),
+                Err(error) if matches!(error.class, ErrorClass::AccessDenied | ErrorClass::Refused) => Ok(0),
+                Err(error) => Err(error),
+            }
+        };
+        let there = self.process.destination(Access::object(Operation::GetTags, bucket, key), read).await?;
+        if there < tags.len() {
+            return self.give_tags(tags, version_id).await;
+        }
+        self.limits.quiet_of_tags().insert(bucket.to_owned());
+        Ok(true)
     }
 
     /// Gives the object its tags by a request of their own. False where the service does not take them so either.

@@ -93,6 +93,8 @@ pub struct BucketSettings {
     pub storage_classes: Option<&'static [&'static str]>,
     /// Headers that it refuses as not implemented, by name: those of tags, class, metadata (`x-amz-meta`) and lock.
     pub unknown_headers: &'static [&'static str],
+    /// Tells GET how many tags an object has, and HEAD nothing of them.
+    pub quiet_of_tags: bool,
 }
 
 impl BucketSettings {
@@ -104,6 +106,7 @@ impl BucketSettings {
             object_lock: false,
             storage_classes: None,
             unknown_headers: &[],
+            quiet_of_tags: false,
         }
     }
 }

@@ -48,12 +48,17 @@ impl State {
 
     /// S3 answers a HEAD without a body, so that a missing bucket looks like a missing key.
     pub(super) fn head(&self, request: HeadRequest<'_>) -> Option<ObjectHead> {
-        let versions = self.buckets.get(request.bucket)?.objects.get(request.key)?;
+        let bucket = self.buckets.get(request.bucket)?;
+        let versions = bucket.objects.get(request.key)?;
         let object = match request.version_id {
             None => versions.current(),
             Some(id) => versions.find(id)?.object.as_ref(),
         };
-        object.map(|object| ObjectHead { checksum: object.checksum.filter(|_| request.checksum), ..object.head() })
+        object.map(|object| {
+            let head = object.head();
+            let tag_count = if bucket.settings.quiet_of_tags { 0 } else { head.tag_count };
+            ObjectHead { checksum: object.checksum.filter(|_| request.checksum), tag_count, ..head }
+        })
     }
 
     /// What a copy is made of, if it is what was asked for.
