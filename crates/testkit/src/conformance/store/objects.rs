@@ -198,10 +198,12 @@ pub(super) async fn tags_are_given_afterwards<S: ObjectStore>(t: &StoreUnderTest
     t.put_with("k", "x", &Attributes::default(), &before, &WriteCondition::Any).await?;
     let etag = t.head("k").await?.and_then(|head| head.etag);
     let mut expected = odd_tags();
+    // Services are stricter here than with the header. Source: "Object tagging" in the S3 user guide.
+    expected.retain(|(name, _)| !name.contains('&'));
     t.store.put_tags(PutTags { bucket: &t.bucket, key: "k", version_id: None, tags: &expected }).await?;
     // To HEAD many services say no number.
     let head = t.get("k").await?.head;
-    ensure_eq!((head.tag_count, head.etag), (5, etag), "number of tags given afterwards, and ETag");
+    ensure_eq!((head.tag_count, head.etag), (4, etag), "number of tags given afterwards, and ETag");
     let mut found = t.store.tags(&t.bucket, "k", None).await?;
     expected.sort();
     found.sort();
