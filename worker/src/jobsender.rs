@@ -9,9 +9,9 @@ use migration_core::ignore::IgnoreList;
 use migration_core::size;
 use migration_engine::heartbeat;
 use migration_engine::sender::{self, ManifestError, Purpose, SendError, SendOutcome, SenderName};
-use migration_engine::uploads::{self, AbortError, AbortReport};
+use migration_engine::uploads::{self, AbortError, AbortReport, LeftUpload};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::boot::{self, AwsProcess, Common};
 use crate::plan::{self, PlanArgs};
@@ -208,9 +208,18 @@ fn report_abort(result: Result<AbortReport, AbortError>) -> End {
             End { reason: "UploadsAborted", message: format!("{} uploads aborted", report.aborted), code: 0 }
         }
         Ok(report) => {
-            let (bucket, key) = report.left.first().cloned().unwrap_or_default();
+            for left in &report.left {
+                warn!(
+                    bucket = left.bucket,
+                    key = left.key,
+                    command = left.command,
+                    "an upload that may be ours is left"
+                );
+            }
+            let LeftUpload { bucket, key, command } = report.left.first().cloned().unwrap_or_default();
             let message = format!(
-                "{} uploads aborted; {} that may be ours are left, the first in bucket {bucket} under key {key:?}",
+                "{} uploads aborted; {} that may be ours are left, the first in bucket {bucket} under key {key:?}: \
+                 if nobody works on it, abort it with {command}",
                 report.aborted,
                 report.left.len()
             );

@@ -38,6 +38,9 @@ pub struct Delivery {
     pub destination: Fingerprint,
     /// How long this try took, in milliseconds.
     pub millis: u64,
+    /// Revision of the [`crate::records::UploadRecord`] that says what the object shows at the destination: it goes when
+    /// the end of the batch is recorded.
+    pub upload: Option<u64>,
 }
 
 /// An object's content by what is known of it.

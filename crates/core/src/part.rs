@@ -117,6 +117,11 @@ impl PartLayout {
         (fits && layout.count() == parts).then_some(layout)
     }
 
+    /// Bytes of its longest part.
+    pub fn longest(&self) -> u64 {
+        self.part_size.min(self.size)
+    }
+
     /// Number of parts: 1 … 10,000.
     pub fn count(&self) -> u32 {
         u32::try_from(self.size.div_ceil(self.part_size)).unwrap_or(u32::MAX)

@@ -54,10 +54,14 @@ pub enum Defect {
     AnswersETagIgnored,
     /// The source is looked at before the destination is.
     SourceLookedAtFirst,
+    /// A part that is listed with its size counts as sent, though nothing proves its bytes.
+    UnprovenPartAdopted,
+    /// An object that goes in parts counts as moved when something of its size is there that was not listed.
+    LargeDoneBySize,
 }
 
 /// Every defect.
-pub const ALL: [Defect; 25] = [
+pub const ALL: [Defect; 27] = [
     Defect::PartMatchedByNumber,
     Defect::NoIfMatchAtSource,
     Defect::UnconditionalWrite,
@@ -83,6 +87,8 @@ pub const ALL: [Defect; 25] = [
     Defect::OneAbilityForAllConditions,
     Defect::AnswersETagIgnored,
     Defect::SourceLookedAtFirst,
+    Defect::UnprovenPartAdopted,
+    Defect::LargeDoneBySize,
 ];
 
 #[cfg(planted_defects)]

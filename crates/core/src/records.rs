@@ -12,6 +12,7 @@
 //! | `extra/UID/RUN/PAIR` | destination key | [`ExtraRecord`] | the run's jobsender, where the job mirrors |
 //! | `upload/UID/SHARD` | hash of destination bucket and key | [`UploadRecord`] | who moves the object, by condition |
 //! | `parts/UID/HASH` | hash of the upload's id, first part | [`PartRangeRecord`] | who carries that range of a huge object |
+//! | `parts/UID/HASH` | `verified/`, hash of the upload's id, first part | [`VerifiedPartsRecord`] | who sends these parts; each part it holds was verified |
 //! | `version/UID/PAIR/SHARD` | source key | [`VersionRecord`] | who moved the object; writing twice changes nothing |
 //! | `job/UID` | `verification/RUN` | [`VerificationRecord`] | who verified the run |
 //! | `job/UID` | `report/RUN` | [`ReportRecord`] | who wrote the report of the run |
@@ -44,8 +45,9 @@ pub use run::{
 };
 pub use sides::{RunSide, RunSides};
 pub use upload::{
-    ANNOUNCED_MS, PartRangeOutcome, PartRangeRecord, SourceIdentity, UPLOAD_SHARDS, UploadRecord, part_range_key,
-    part_range_name, part_range_partition, part_range_prefix, upload_key, upload_partition,
+    ANNOUNCED_MS, Damage, PartRangeOutcome, PartRangeRecord, SourceIdentity, UPLOAD_SHARDS, UploadRecord,
+    VERIFIED_EVERY_MS, VerifiedPartsRecord, part_range_key, part_range_name, part_range_partition, part_range_prefix,
+    upload_key, upload_partition, verified_key, verified_prefix, verified_write,
 };
 pub use verification::{VerificationRecord, verification_key, verification_write};
 pub use version::{VERSION_SHARDS, VersionRecord, version_key, version_partition, version_shard};

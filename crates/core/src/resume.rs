@@ -1,12 +1,14 @@
-//! Whether an upload found in the ledger and at the destination can be carried on.
+//! Whether an upload found in the ledger and at the destination can be carried on, and which of its parts are proved to
+//! be the source's bytes.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use crate::etag::ETag;
+use crate::etag::{ETag, ETagComparison, Md5Digest};
 use crate::part::PartLayout;
 use crate::planted::{Defect, is_planted};
-use crate::ports::{Checksum, CompletedPart};
+use crate::ports::{Checksum, CompletedPart, ObjectHead};
 use crate::records::{SourceIdentity, UploadRecord};
+use crate::verified::VerifiedParts;
 
 /// A part as the destination lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,66 +34,160 @@ pub enum UploadDecision {
     Unfinished,
 }
 
-/// Decides by the record alone.
+/// Decides by the record alone. `longest` is the longest part that can be sent, in bytes, where such a cut is possible.
 ///
-/// | upload id | source | size | decision |
-/// |---|---|---|---|
-/// | none | any | any | unfinished |
-/// | there | same | same | adopt, whatever the part size now wanted |
-/// | there | another | any | replace |
-/// | there | same | another | replace |
-pub fn decide(record: &UploadRecord, source: &SourceIdentity, size: u64) -> UploadDecision {
+/// | upload id | source | size | its parts | decision |
+/// |---|---|---|---|---|
+/// | none | any | any | any | unfinished |
+/// | there | same | same | short enough | adopt, whatever the part size now wanted |
+/// | there | another | any | any | replace |
+/// | there | same | another | any | replace |
+/// | there | same | same | too long | replace |
+pub fn decide(record: &UploadRecord, source: &SourceIdentity, size: u64, longest: u64) -> UploadDecision {
     if record.upload_id.is_none() {
         UploadDecision::Unfinished
-    } else if record.source == *source && record.layout.size == size {
+    } else if record.source == *source && record.layout.size == size && record.layout.longest() <= longest {
         UploadDecision::Adopt(record.layout)
     } else {
         UploadDecision::Replace
     }
 }
 
-/// The listed parts that fit the layout, by number; none if one does not fit, which means that the upload is not what
-/// the ledger says, and is never completed.
-pub fn fitting_parts(layout: &PartLayout, listed: &[ListedPart]) -> Option<BTreeMap<u32, ETag>> {
-    let fits = |part: &ListedPart| {
-        layout.part(part.number).is_some_and(|p| p.len == part.size || is_planted(Defect::PartMatchedByNumber))
-    };
-    listed.iter().all(fits).then(|| listed.iter().map(|part| (part.number, part.etag.clone())).collect())
+/// What proves that listed parts are the bytes that were read of the source.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// The service refuses a part that is not what the checksum says that came with it, and the upload was begun with one
+    /// named: what is stored with a checksum is what was sent, and only what is read of this content is sent.
+    pub checksums_enforced: bool,
+    /// Parts that were verified when they were sent.
+    pub verified: &'a VerifiedParts,
+    /// The source's ETag.
+    pub source: &'a ETag,
 }
 
-/// Checks the destination's list of parts before completion: every part once, of the right size, with the ETag that
-/// was verified when it was sent. Returns the parts in order, or the number of the first part that is wrong.
+impl Evidence<'_> {
+    fn proves(&self, part: &ListedPart) -> bool {
+        (self.checksums_enforced && part.checksum.is_some())
+            || self.verified.proves(part.number, &part.etag)
+            || is_planted(Defect::UnprovenPartAdopted)
+    }
+
+    /// Whether these parts, all that the object has, give the very ETag that it has at the source, where it was cut in
+    /// the same way.
+    fn proves_all(&self, layout: &PartLayout, listed: &[ListedPart]) -> bool {
+        let complete = listed.len() == layout.count() as usize && self.source.parts() == Some(layout.count());
+        complete
+            && listed.is_sorted_by(|a, b| a.number < b.number)
+            && composite(listed.iter().map(|p| &p.etag)).as_ref() == Some(self.source)
+    }
+}
+
+/// The ETag of the object that parts with these ETags give; none where one of them is no MD5.
+pub fn composite<'a>(parts: impl Iterator<Item = &'a ETag>) -> Option<ETag> {
+    let digests: Option<Vec<Md5Digest>> = parts.map(ETag::md5).collect();
+    Some(ETag::of_parts(&digests?))
+}
+
+fn fits(layout: &PartLayout, part: &ListedPart) -> bool {
+    layout.part(part.number).is_some_and(|p| p.len == part.size || is_planted(Defect::PartMatchedByNumber))
+}
+
+/// The numbers of the listed parts that are proved and need not be sent again. None where one does not fit the layout,
+/// which means that the upload is not what the ledger says, and is never completed.
 ///
-/// `verified` holds the parts that this process sent; others were verified by whoever sent them, and their ETags enter
-/// the whole object's.
+/// | size | proof, cheapest first | part |
+/// |---|---|---|
+/// | another than the layout's | any | spoils the upload |
+/// | the layout's | a checksum that the service enforced at upload | there |
+/// | | all parts are listed and give the source's own ETag | there |
+/// | | it was verified when it was sent, and has the same ETag since | there |
+/// | | none of these | sent again |
+pub fn proven_parts(layout: &PartLayout, listed: &[ListedPart], evidence: Evidence<'_>) -> Option<BTreeSet<u32>> {
+    let all = evidence.proves_all(layout, listed);
+    let proven = listed.iter().filter(|part| all || evidence.proves(part)).map(|part| part.number);
+    listed.iter().all(|part| fits(layout, part)).then(|| proven.collect())
+}
+
+/// Why a list of parts can't be completed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incomplete {
+    /// A part is listed that the layout does not have.
+    Foreign(u32),
+    /// These are not listed, have another size, or are not proved to be what was read: they have to be sent.
+    Missing(Vec<u32>),
+}
+
+/// Checks the destination's list of parts before completion: every part once, of the right size, proved to be the bytes
+/// that were read of the source. Returns the parts in order.
 pub fn complete_parts(
     layout: &PartLayout,
     listed: &[ListedPart],
-    verified: &BTreeMap<u32, ETag>,
-) -> Result<Vec<CompletedPart>, u32> {
-    let by_number: BTreeMap<u32, &ListedPart> = listed.iter().map(|part| (part.number, part)).collect();
-    if let Some(extra) = by_number.keys().find(|number| layout.part(**number).is_none()) {
-        return Err(*extra);
+    evidence: Evidence<'_>,
+) -> Result<Vec<CompletedPart>, Incomplete> {
+    if let Some(extra) = listed.iter().find(|part| layout.part(part.number).is_none()) {
+        return Err(Incomplete::Foreign(extra.number));
     }
-    layout
-        .parts()
-        .map(|part| {
-            let found = by_number
-                .get(&part.number)
-                .filter(|found| found.size == part.len || is_planted(Defect::PartMatchedByNumber))
-                .ok_or(part.number)?;
-            match verified.get(&part.number) {
-                Some(etag) if *etag != found.etag => Err(part.number),
-                _ => Ok(CompletedPart { number: part.number, etag: found.etag.clone(), checksum: found.checksum }),
-            }
-        })
-        .collect()
+    let all = evidence.proves_all(layout, listed);
+    let good = listed.iter().filter(|part| fits(layout, part) && (all || evidence.proves(part)));
+    let mut parts: Vec<CompletedPart> = good
+        .map(|part| CompletedPart { number: part.number, etag: part.etag.clone(), checksum: part.checksum })
+        .collect();
+    parts.sort_by_key(|part| part.number);
+    parts.dedup_by_key(|part| part.number);
+    let there: BTreeSet<u32> = parts.iter().map(|part| part.number).collect();
+    let missing: Vec<u32> = (1..=layout.count()).filter(|number| !there.contains(number)).collect();
+    if missing.is_empty() { Ok(parts) } else { Err(Incomplete::Missing(missing)) }
+}
+
+/// Whether what stands at the destination is the wanted content, so that nothing is left to do. `record` is what the
+/// ledger has of the object's upload; `found` has been asked for its checksum where the record expects one. `changed`
+/// says that a redelivered object which goes in one request, with Content-MD5, was absent or another one when it was
+/// listed.
+///
+/// | found damaged | completion was to give | size | ETags | changed | done |
+/// |---|---|---|---|---|---|
+/// | any | any | another | any | any | no |
+/// | yes | any | same | any | any | no |
+/// | no | this checksum | same | any | any | yes |
+/// | no | another checksum | same | any | any | no |
+/// | no | this ETag | same | any | any | yes |
+/// | no | another ETag, or nothing | same | same | any | yes |
+/// | no | | same | both MD5, differ | any | no |
+/// | no | | same | not comparable | yes | yes |
+/// | no | | same | not comparable | no | no |
+pub fn is_done(
+    (source, size): (Option<&ETag>, u64),
+    found: &ObjectHead,
+    record: Option<&UploadRecord>,
+    changed: bool,
+) -> bool {
+    if found.size != size || record.is_some_and(|record| record.damaged.is_some()) {
+        return false;
+    }
+    let same = record.filter(|record| Some(&record.source.etag) == source && record.layout.size == size);
+    if let Some(expected) = same.and_then(|record| record.expected.as_ref()) {
+        if let (Some(expected), Some(found)) = (expected.checksum, found.checksum) {
+            return expected == found;
+        }
+        if expected.etag.is_some() && expected.etag == found.etag {
+            return true;
+        }
+    }
+    match source.zip(found.etag.as_ref()).map(|(source, found)| source.compare(found)) {
+        Some(ETagComparison::Same) => true,
+        Some(ETagComparison::Different) => false,
+        Some(ETagComparison::NotComparable) | None => changed,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::{Fingerprint, Losses};
+    use crate::records::Damage;
     use proptest::prelude::*;
+
+    const LAYOUT: PartLayout = PartLayout { size: 25, part_size: 10 };
 
     fn identity(etag: &str) -> SourceIdentity {
         SourceIdentity { bucket: "b".into(), key: "k".into(), etag: ETag::new(etag), version_id: None }
@@ -102,55 +198,140 @@ mod tests {
             revision: 1,
             destination_bucket: "d".into(),
             destination_key: "k".into(),
-            source: identity("x"),
-            layout: PartLayout { size: 25, part_size: 10 },
+            source: identity("x-2"),
+            layout: LAYOUT,
             by: "w".into(),
             intended: 0,
             checksum: true,
             wait_until: 0,
             contested: false,
-            losses: crate::outcome::Losses::default(),
+            losses: Losses::default(),
+            expected: None,
+            damaged: None,
             upload_id: upload_id.map(str::to_owned),
         }
     }
 
+    /// The ETag of a part as services make them.
+    fn etag(number: u32) -> ETag {
+        ETag::of_content(&[u8::try_from(number % 251).unwrap(); 16])
+    }
+
     fn part(number: u32, size: u64) -> ListedPart {
-        ListedPart { number, size, etag: ETag::new(&format!("e{number}")), checksum: None }
+        ListedPart { number, size, etag: etag(number), checksum: None }
+    }
+
+    fn verified(numbers: impl IntoIterator<Item = u32>) -> VerifiedParts {
+        let mut verified = VerifiedParts::default();
+        numbers.into_iter().for_each(|number| verified.insert(number, &etag(number)));
+        verified
+    }
+
+    fn evidence<'a>(verified: &'a VerifiedParts, source: &'a ETag) -> Evidence<'a> {
+        Evidence { checksums_enforced: false, verified, source }
     }
 
     #[test]
     fn decides_as_the_table_says() {
-        let layout = record(None).layout;
-        for (id, source, size, expected) in [
-            (None, "x", 25, UploadDecision::Unfinished),
-            (Some("u"), "x", 25, UploadDecision::Adopt(layout)),
-            (Some("u"), "y", 25, UploadDecision::Replace),
-            (Some("u"), "x", 26, UploadDecision::Replace),
+        for (id, source, size, longest, expected) in [
+            (None, "x-2", 25, 10, UploadDecision::Unfinished),
+            (Some("u"), "x-2", 25, 10, UploadDecision::Adopt(LAYOUT)),
+            (Some("u"), "y", 25, 10, UploadDecision::Replace),
+            (Some("u"), "x-2", 26, 10, UploadDecision::Replace),
+            (Some("u"), "x-2", 25, 9, UploadDecision::Replace),
         ] {
-            assert_eq!(decide(&record(id), &identity(source), size), expected);
+            assert_eq!(decide(&record(id), &identity(source), size, longest), expected);
         }
     }
 
     #[test]
     fn a_part_of_another_cut_spoils_the_upload() {
-        let layout = PartLayout { size: 25, part_size: 10 };
-        assert_eq!(fitting_parts(&layout, &[part(3, 5), part(1, 10)]).map(|p| p.len()), Some(2));
-        assert_eq!(fitting_parts(&layout, &[part(1, 10), part(3, 10)]), None);
-        assert_eq!(fitting_parts(&layout, &[part(4, 10)]), None);
+        let (verified, source) = (verified([1, 3]), ETag::new("x"));
+        let proven = |listed: &[ListedPart]| proven_parts(&LAYOUT, listed, evidence(&verified, &source));
+        assert_eq!(proven(&[part(3, 5), part(1, 10)]), Some([1, 3].into()));
+        assert_eq!(proven(&[part(1, 10), part(3, 10)]), None);
+        assert_eq!(proven(&[part(4, 10)]), None);
     }
 
     #[test]
-    fn completion_names_the_part_that_is_wrong() {
-        let layout = PartLayout { size: 25, part_size: 10 };
+    fn a_listed_part_is_there_only_with_proof() {
+        let (own, none) = (verified([1]), VerifiedParts::default());
+        let other = ETag::new("x");
+        let same_cut = composite((1..=3).map(etag).collect::<Vec<_>>().iter()).unwrap();
         let whole = [part(1, 10), part(2, 10), part(3, 5)];
-        let verified = BTreeMap::from([(2, ETag::new("e2"))]);
-        assert_eq!(complete_parts(&layout, &whole, &verified).map(|p| p.len()), Ok(3));
-        assert_eq!(complete_parts(&layout, &whole[..2], &verified), Err(3));
-        assert_eq!(complete_parts(&layout, &[part(1, 9), part(2, 10), part(3, 5)], &verified), Err(1));
-        let other = BTreeMap::from([(2, ETag::new("other"))]);
-        assert_eq!(complete_parts(&layout, &whole, &other), Err(2));
+        let summed = whole.clone().map(|part| ListedPart { checksum: Some(Checksum(1)), ..part });
+        let mut replaced = whole.clone();
+        replaced[0].etag = etag(9);
+        for (case, listed, checksums_enforced, verified, source, expected) in [
+            ("size alone", &whole[..], false, &none, &other, vec![]),
+            ("verified", &whole, false, &own, &other, vec![1]),
+            ("stored again since", &replaced, false, &own, &other, vec![]),
+            ("checksums that nobody checks", &summed, false, &none, &other, vec![]),
+            ("checksums that the service checks", &summed, true, &none, &other, vec![1, 2, 3]),
+            ("no checksum on a service that checks them", &whole, true, &none, &other, vec![]),
+            ("the source's own ETag", &whole, false, &none, &same_cut, vec![1, 2, 3]),
+            ("the source's own ETag, one missing", &whole[..2], false, &none, &same_cut, vec![]),
+            ("the source's cut with another part", &replaced, false, &none, &same_cut, vec![]),
+        ] {
+            let evidence = Evidence { checksums_enforced, verified, source };
+            let proven = proven_parts(&LAYOUT, listed, evidence);
+            assert_eq!(proven, Some(expected.iter().copied().collect()), "{case}");
+            let missing: Vec<u32> = (1..=3).filter(|number| !expected.contains(number)).collect();
+            let completed = complete_parts(&LAYOUT, listed, evidence);
+            assert_eq!(completed.err(), (!missing.is_empty()).then_some(Incomplete::Missing(missing)), "{case}");
+        }
+    }
+
+    #[test]
+    fn completion_names_the_parts_that_are_wrong() {
+        let (verified, source) = (verified(1..=3), ETag::new("x"));
+        let complete = |listed: &[ListedPart]| complete_parts(&LAYOUT, listed, evidence(&verified, &source));
+        let whole = [part(3, 5), part(1, 10), part(2, 10)];
+        assert_eq!(complete(&whole).map(|p| p.iter().map(|p| p.number).collect()), Ok(vec![1, 2, 3]));
+        assert_eq!(complete(&whole[..2]), Err(Incomplete::Missing(vec![2])));
+        assert_eq!(complete(&[part(1, 9), part(2, 10)]), Err(Incomplete::Missing(vec![1, 3])));
         let extra = [part(1, 10), part(2, 10), part(3, 5), part(4, 1)];
-        assert_eq!(complete_parts(&layout, &extra, &verified), Err(4));
+        assert_eq!(complete(&extra), Err(Incomplete::Foreign(4)));
+    }
+
+    #[test]
+    fn what_stands_at_the_destination_is_done_where_the_table_says() {
+        const A: &str = "0cc175b9c0f1b6a831c399e269772661";
+        const B: &str = "92eb5ffee6ae2fec3ad71c777531578f";
+        let found = |etag: &str, checksum: Option<u64>| ObjectHead {
+            size: 25,
+            etag: Some(ETag::new(etag)),
+            checksum: checksum.map(Checksum),
+            ..ObjectHead::default()
+        };
+        let expects = |etag: Option<&str>, checksum: Option<u64>| UploadRecord {
+            expected: Some(Fingerprint { etag: etag.map(ETag::new), checksum: checksum.map(Checksum) }),
+            ..record(Some("u"))
+        };
+        let damaged = || UploadRecord { damaged: Some(Damage::Upload), ..expects(Some("y-3"), None) };
+        let of_other = || UploadRecord { source: identity("z-2"), ..expects(Some("y-3"), None) };
+        for (source, size, found, record, changed, expected) in [
+            ("x-2", 24, found("x-2", None), None, true, false),
+            ("x-2", 25, found("x-2", None), None, false, true),
+            (A, 25, found(A, None), None, false, true),
+            (A, 25, found(B, None), None, true, false),
+            // Not comparable: only what went in one request is done because it changed.
+            ("x-2", 25, found("y-3", None), None, false, false),
+            ("x-2", 25, found("y-3", None), None, true, true),
+            // What completion was to give.
+            ("x-2", 25, found("y-3", None), Some(expects(Some("y-3"), None)), false, true),
+            ("x-2", 25, found("z-3", None), Some(expects(Some("y-3"), None)), false, false),
+            ("x-2", 25, found("z-3", Some(7)), Some(expects(None, Some(7))), false, true),
+            ("x-2", 25, found("y-3", Some(8)), Some(expects(Some("y-3"), Some(7))), false, false),
+            ("x-2", 25, found("x-2", Some(8)), Some(expects(None, Some(7))), false, false),
+            ("x-2", 25, found("z-3", None), Some(expects(None, Some(7))), false, false),
+            ("x-2", 25, found("y-3", None), Some(of_other()), false, false),
+            ("x-2", 25, found("y-3", None), Some(damaged()), false, false),
+            ("x-2", 25, found("x-2", None), Some(damaged()), true, false),
+        ] {
+            let done = is_done((Some(&ETag::new(source)), size), &found, record.as_ref(), changed);
+            assert_eq!(done, expected, "{source} {size} {found:?} {record:?} {changed}");
+        }
     }
 
     proptest! {
@@ -158,9 +339,11 @@ mod tests {
         fn only_the_exact_cut_completes(size in 1_u64..200, part_size in 1_u64..50, drop in any::<prop::sample::Index>()) {
             let layout = PartLayout { size, part_size };
             let mut listed: Vec<ListedPart> = layout.parts().map(|p| part(p.number, p.len)).collect();
-            prop_assert!(complete_parts(&layout, &listed, &BTreeMap::new()).is_ok());
-            listed.remove(drop.index(listed.len()));
-            prop_assert!(complete_parts(&layout, &listed, &BTreeMap::new()).is_err());
+            let (verified, source) = (verified(1..=layout.count()), ETag::new("x"));
+            prop_assert!(complete_parts(&layout, &listed, evidence(&verified, &source)).is_ok());
+            let gone = listed.remove(drop.index(listed.len())).number;
+            let missing = Err(Incomplete::Missing(vec![gone]));
+            prop_assert_eq!(complete_parts(&layout, &listed, evidence(&verified, &source)), missing);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The bound on bytes held in memory.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -9,6 +10,26 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct Budget {
     free: Arc<Semaphore>,
     total: u32,
+    most: Arc<AtomicU64>,
+}
+
+/// Why bytes were not reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReserveError {
+    /// The process is ending.
+    #[error("failed to reserve memory: the process is ending")]
+    Closed,
+    /// They would never be free.
+    #[error(
+        "failed to reserve memory: {wanted} bytes have to be held at once and transfer.memoryLimit is {limit}; \
+         raise it to at least {wanted}"
+    )]
+    TooMany {
+        /// How many.
+        wanted: u64,
+        /// How many there are in all.
+        limit: u64,
+    },
 }
 
 /// Bytes that are spoken for; they are free again when this is dropped.
@@ -19,14 +40,25 @@ impl Budget {
     /// A budget of this many bytes.
     pub fn new(bytes: u64) -> Self {
         let total = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).max(1);
-        Self { free: Arc::new(Semaphore::new(total as usize)), total }
+        Self { free: Arc::new(Semaphore::new(total as usize)), total, most: Arc::default() }
     }
 
-    /// Waits until this many bytes are free and takes them; more than the whole budget takes all of it. Those who ask
-    /// are served in order, so large ones are not starved. None after [`Budget::close`].
-    pub async fn reserve(&self, bytes: u64) -> Option<Reservation> {
-        let wanted = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(self.total);
-        self.free.clone().acquire_many_owned(wanted).await.ok().map(Reservation)
+    /// Waits until this many bytes are free and takes them. Those who ask are served in order, so large ones are not
+    /// starved. More than the whole budget is refused, since it would not be a bound; and so is all after
+    /// [`Budget::close`].
+    pub async fn reserve(&self, bytes: u64) -> Result<Reservation, ReserveError> {
+        let wanted = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        if wanted > self.total {
+            return Err(ReserveError::TooMany { wanted: bytes, limit: u64::from(self.total) << 10 });
+        }
+        let permit = self.free.clone().acquire_many_owned(wanted).await.map_err(|_| ReserveError::Closed)?;
+        self.most.fetch_max(self.used(), Ordering::Relaxed);
+        Ok(Reservation(permit))
+    }
+
+    /// The most bytes that were in use at once, rounded up to KiB.
+    pub fn most_used(&self) -> u64 {
+        self.most.load(Ordering::Relaxed)
     }
 
     /// Bytes in use, rounded up to KiB; zero when nothing moves.
@@ -56,7 +88,13 @@ mod tests {
         assert_eq!(budget.used(), 5 << 10);
         drop(second);
         assert_eq!(budget.used(), 0);
-        let all = budget.reserve(1 << 40).await;
-        assert!(all.is_some(), "more than the whole takes the whole");
+        assert_eq!(budget.most_used(), 6 << 10);
+        assert!(budget.reserve(10 << 10).await.is_ok());
+        let limit = 10 << 10;
+        for wanted in [limit + 1, 1 << 40] {
+            assert_eq!(budget.reserve(wanted).await.err(), Some(ReserveError::TooMany { wanted, limit }));
+        }
+        budget.close();
+        assert_eq!(budget.reserve(1).await.err(), Some(ReserveError::Closed));
     }
 }

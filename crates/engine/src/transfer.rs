@@ -18,6 +18,7 @@ mod readback;
 mod small;
 mod tap;
 mod upload;
+mod verified;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,7 +28,7 @@ use std::time::Duration;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
 use migration_core::message::{Batch, Entry};
-use migration_core::outcome::{EntryOutcome, Failure, FailureClass, of_error};
+use migration_core::outcome::{EntryOutcome, Failure, FailureClass, after_attempts, of_error};
 use migration_core::pair::{BucketPair, MapKeyError};
 use migration_core::ports::{Ledger, ObjectStore, Queue};
 use tokio::time::Instant;
@@ -36,7 +37,7 @@ use tracing::{debug, info};
 
 pub use range::{RangeEnd, carry};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, ReserveError};
 use crate::room::{Room, Rooms};
 use crate::{Interruption, Process};
 
@@ -144,6 +145,15 @@ impl From<Interruption> for Halt {
     }
 }
 
+impl From<ReserveError> for Halt {
+    fn from(error: ReserveError) -> Self {
+        match error {
+            ReserveError::Closed => Self::Stopped,
+            ReserveError::TooMany { .. } => Self::Failed(Failure::new(FailureClass::Refused, error.to_string())),
+        }
+    }
+}
+
 impl Halt {
     /// What it means for the object.
     fn outcome(self) -> EntryOutcome {
@@ -226,6 +236,9 @@ pub async fn transfer<S: ObjectStore, Q: Queue, L: Ledger>(
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     async fn to_end(&self, errand: Errand<'_>, room: Room) -> EntryOutcome {
         let outcome = self.run(errand, room).await.unwrap_or_else(Halt::outcome);
+        // Before what it leaves open is cleared away: an object without tries left is over.
+        let most = self.process.config.transfer.max_attempts;
+        let outcome = after_attempts(outcome, errand.batch.attempts + 1, most);
         self.clear_away(errand, outcome).await
     }
 }

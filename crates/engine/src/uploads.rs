@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use migration_core::error::ErrorClass;
+use migration_core::initiator::{Owner, abort_command, owner};
+use migration_core::message::Batch;
 use migration_core::ports::{Condition, Ledger, ObjectStore, Operation, Queue, UploadRef, Write};
 use migration_core::records::{self, UploadRecord};
 use migration_core::view::{self, ViewError};
@@ -42,7 +44,8 @@ pub async fn abort<S: ObjectStore, Q: Queue, L: Ledger>(
 }
 
 /// Aborts uploads that were created after an announcement and never recorded, because their worker died in between:
-/// those of the same key, begun after the announcement by the one who began `own`.
+/// those of the same key, begun after the announcement by the one who began `own`. One that may be of a worker of ours, and
+/// can't be told to be, is left and reported.
 pub async fn abort_unrecorded<S: ObjectStore, Q: Queue, L: Ledger>(
     process: &Process<S, Q, L>,
     announced: &UploadRecord,
@@ -53,13 +56,26 @@ pub async fn abort_unrecorded<S: ObjectStore, Q: Queue, L: Ledger>(
     let access = Access::object(Operation::ListParts, bucket, key);
     let own_upload = UploadRef { bucket, key, upload_id: own };
     let me = process.destination(access, || store.list_parts(own_upload, None)).await?.initiator;
-    let Some(me) = me else { return Ok(()) };
     let access = Access::object(Operation::ListUploads, bucket, key);
     for open in process.destination(access, || store.list_uploads(bucket, key)).await? {
         let begun_after = open.initiated + CLOCK_SLACK_MS >= announced.intended;
-        if open.upload_id != own && open.initiator.as_ref() == Some(&me) && begun_after {
-            info!(bucket, key, "aborting an upload whose worker died before recording it");
-            abort(process, UploadRef { bucket, key, upload_id: &open.upload_id }).await?;
+        if open.upload_id == own || !begun_after {
+            continue;
+        }
+        match owner(me.as_deref(), open.initiator.as_deref()) {
+            Owner::Ours => {
+                info!(bucket, key, "aborting an upload whose worker died before recording it");
+                abort(process, UploadRef { bucket, key, upload_id: &open.upload_id }).await?;
+            }
+            Owner::Unclear => {
+                let endpoint = process.config.destination.service.endpoint.as_deref();
+                let command = abort_command(endpoint, bucket, key, &open.upload_id);
+                warn!(
+                    bucket,
+                    key, command, "an upload is open that no record holds, and may be ours: abort it by hand"
+                );
+            }
+            Owner::Foreign => {}
         }
     }
     Ok(())
@@ -70,8 +86,19 @@ pub async fn abort_unrecorded<S: ObjectStore, Q: Queue, L: Ledger>(
 pub struct AbortReport {
     /// Uploads that are gone.
     pub aborted: u32,
-    /// Bucket and key of those that are not, or may not be.
-    pub left: Vec<(String, String)>,
+    /// Those that are not, or may not be.
+    pub left: Vec<LeftUpload>,
+}
+
+/// An upload that is open and can't be told to be ours, under a key where one of ours may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftUpload {
+    /// The bucket.
+    pub bucket: String,
+    /// The key.
+    pub key: String,
+    /// The command by which a person who knows better aborts it.
+    pub command: String,
 }
 
 /// Why the uploads could not be aborted.
@@ -108,35 +135,85 @@ pub async fn abort_all<S: ObjectStore, Q: Queue, L: Ledger>(
         report.aborted += 1;
     }
     for record in &announced {
-        if abort_announced(process, record, &initiators).await? {
+        let left = abort_announced(process, record, &initiators).await?;
+        if left.is_empty() {
             forget(process, record).await?;
             report.aborted += 1;
-        } else {
-            report.left.push((record.destination_bucket.clone(), record.destination_key.clone()));
         }
+        report.left.extend(left);
     }
     Ok(report)
 }
 
-/// Aborts what came of an announcement. False where an upload of that key is open and can't be told to be ours.
+/// Aborts what came of an announcement. Gives the uploads of that key that are open and can't be told to be ours.
 async fn abort_announced<S: ObjectStore, Q: Queue, L: Ledger>(
     process: &Process<S, Q, L>,
     record: &UploadRecord,
     initiators: &BTreeSet<String>,
-) -> Result<bool, Interruption> {
+) -> Result<Vec<LeftUpload>, Interruption> {
     let (bucket, key) = (record.destination_bucket.as_str(), record.destination_key.as_str());
     let store = &process.ports.destination;
     let access = Access::object(Operation::ListUploads, bucket, key);
     let open = process.destination(access, || store.list_uploads(bucket, key)).await?;
-    let mut all_ours = true;
+    let endpoint = process.config.destination.service.endpoint.as_deref();
+    let mut left = Vec::new();
     for upload in open.iter().filter(|open| open.initiated + CLOCK_SLACK_MS >= record.intended) {
         if upload.initiator.as_ref().is_some_and(|who| initiators.contains(who)) {
             abort(process, UploadRef { bucket, key, upload_id: &upload.upload_id }).await?;
         } else {
-            all_ours = false;
+            let command = abort_command(endpoint, bucket, key, &upload.upload_id);
+            left.push(LeftUpload { bucket: bucket.to_owned(), key: key.to_owned(), command });
         }
     }
-    Ok(all_ours)
+    Ok(left)
+}
+
+/// Removes the records of uploads whose objects are done, once the end of their batch is recorded: bucket, key and
+/// revision of each. One that another worker has written since stays: it goes with that one's work.
+pub(crate) async fn forget_done<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Process<S, Q, L>,
+    records: impl IntoIterator<Item = (&str, String, u64)>,
+) -> Result<(), Interruption> {
+    for (bucket, key, revision) in records {
+        let key = records::upload_key(&process.config.job.uid, bucket, &key);
+        process.write(&[Write::Delete { key, condition: Condition::Revision(revision) }]).await?;
+    }
+    Ok(())
+}
+
+/// Which recorded uploads of a batch are cleared away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clear {
+    /// The batch has ended: those that were completed, whose worker died before it could remove their records. Others may
+    /// be of a later run.
+    Completed,
+    /// The batch is given up: all, since nobody carries them on.
+    All,
+}
+
+/// Aborts recorded uploads of a batch that is over, and removes their records: those of the contents that it is about.
+/// Only objects over `larger_than` bytes are looked for, with a read of the ledger each.
+pub(crate) async fn clear_batch<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Process<S, Q, L>,
+    batch: &Batch,
+    larger_than: u64,
+    clear: Clear,
+) -> Result<(), Interruption> {
+    let bucket = batch.pair.destination_bucket.as_str();
+    for entry in batch.objects.iter().filter(|entry| entry.size > larger_than && entry.etag.is_some()) {
+        let Ok(key) = batch.pair.map_key(&entry.key) else { continue };
+        let record_key = records::upload_key(&process.config.job.uid, bucket, &key);
+        let item = process.ledger(|| process.ports.ledger.get(&record_key)).await?;
+        let Some(record) = item.and_then(|item| item.read::<UploadRecord>().ok()) else { continue };
+        let is_asked_for = clear == Clear::All || record.expected.is_some();
+        if entry.etag.as_ref() != Some(&record.source.etag) || !is_asked_for {
+            continue;
+        }
+        let Some(upload_id) = record.upload_id.as_deref() else { continue };
+        abort(process, UploadRef { bucket, key: &key, upload_id }).await?;
+        forget_done(process, [(bucket, key, record.revision)]).await?;
+    }
+    Ok(())
 }
 
 async fn forget<S: ObjectStore, Q: Queue, L: Ledger>(

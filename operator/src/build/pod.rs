@@ -26,6 +26,10 @@ const USER: i64 = 65_532;
 /// How long a worker may take to finish the parts in flight after it was told to end, in seconds.
 pub const GRACE_SECONDS: i64 = 120;
 
+/// The variable by which the SDK names the session of the role that a ServiceAccount stands for; 2 … 64 characters of
+/// `[A-Za-z0-9_+=,.@-]`. Source: `AssumeRoleWithWebIdentity` in the STS API reference, `RoleSessionName`.
+const SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
+
 /// What a pod is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
@@ -123,7 +127,7 @@ fn container(job: &ValidatedJob, program: Program) -> Container {
         image_pull_policy: settings.image_pull_policy.map(|policy| policy.as_str().to_owned()),
         command: Some(vec![command.to_owned()]),
         args: Some(config.into_iter().chain(arguments.iter().map(|argument| (*argument).to_owned())).collect()),
-        env: Some(environment(settings, program)),
+        env: Some(environment(job, program)),
         resources: Some(settings.resources.clone().unwrap_or_else(|| resources(job, program))),
         volume_mounts: Some(mounts(job)),
         // A program that could not write its last words has written them to its log.
@@ -138,12 +142,19 @@ fn container(job: &ValidatedJob, program: Program) -> Container {
     }
 }
 
-fn environment(settings: &PodSettings, program: Program) -> Vec<EnvVar> {
+fn environment(job: &ValidatedJob, program: Program) -> Vec<EnvVar> {
+    let settings = program.settings(job);
     let mut environment = vec![from_field("POD_NAME", "metadata.name".to_owned())];
     if program != Program::Worker {
         environment.push(from_field("JOB_NAME", format!("metadata.labels['{}']", names::JOB_NAME_LABEL)));
     }
     environment.extend(settings.env.iter().cloned());
+    // The service tells who began an upload by role and session: with one name for all pods of the job, uploads of a pod
+    // that is gone can be told to be ours. What the user says stays.
+    if !environment.iter().any(|variable| variable.name == SESSION_NAME) {
+        let name = format!("s3-migration-{}", job.owner.uid);
+        environment.push(EnvVar { name: SESSION_NAME.to_owned(), value: Some(name), value_from: None });
+    }
     environment
 }
 
@@ -280,7 +291,7 @@ mod tests {
             (&worker["command"], &worker["args"]),
             (&json!(["/usr/local/bin/worker"]), &json!(["--config", "/etc/s3-migration/job.yaml"]))
         );
-        assert_eq!(worker["env"].as_array().unwrap().len(), 1);
+        assert_eq!(worker["env"].as_array().unwrap().len(), 2);
         assert_eq!(worker["image"], "worker:1");
         let send = container(Program::Send);
         assert_eq!(send["args"], json!(["--config", "/etc/s3-migration/job.yaml", "send"]));
@@ -289,6 +300,25 @@ mod tests {
             "metadata.labels['batch.kubernetes.io/job-name']"
         );
         assert_eq!(container(Program::AbortUploads)["args"][2], "abort-uploads");
+    }
+
+    #[test]
+    fn all_pods_of_a_job_have_one_session_name_unless_the_user_gives_another() {
+        let named = |program, job: &ValidatedJob| {
+            let environment = spec(program, job)["containers"][0]["env"].clone();
+            let all = environment.as_array().unwrap().iter().filter(|one| one["name"] == SESSION_NAME);
+            all.map(|one| one["value"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let job = validated(|_| ());
+        for program in [Program::Worker, Program::Send, Program::AbortUploads] {
+            assert_eq!(named(program, &job), ["s3-migration-u-1"]);
+        }
+        let longest = format!("s3-migration-{}", "01234567-89ab-cdef-0123-456789abcdef");
+        assert!(longest.len() <= 64);
+        let job = validated(|job| {
+            job.spec.worker = serde_yaml::from_str("env: [{name: AWS_ROLE_SESSION_NAME, value: mine}]").unwrap();
+        });
+        assert_eq!(named(Program::Worker, &job), ["mine"]);
     }
 
     #[test]

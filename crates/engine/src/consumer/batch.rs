@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::{FutureExt, StreamExt};
 use migration_core::lease::{Receipt, receipt};
 use migration_core::message::{Batch, PartRange};
-use migration_core::outcome::{EntryOutcome, after_attempts};
+use migration_core::outcome::EntryOutcome;
 use migration_core::pair::BucketPair;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Ledger, ObjectStore, Queue, ReceivedMessage};
@@ -21,6 +21,7 @@ use super::{Consumer, Disposal};
 use crate::Interruption;
 use crate::room::Pending;
 use crate::transfer::{Errand, Progress, RangeEnd, carry, transfer};
+use crate::uploads::{self, Clear};
 
 /// What the work of one message shares.
 struct Job<'a> {
@@ -60,6 +61,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
                     Receipt::Work => {}
                     Receipt::Renew => return self.renew(job.message, batches).await,
                     Receipt::GiveUp => {
+                        // Nobody carries its uploads on.
+                        let threshold = self.process.config.transfer.multipart_threshold.bytes();
+                        for batch in &batches {
+                            uploads::clear_batch(&self.process, batch, threshold, Clear::All).await?;
+                        }
                         let why = format!("its workers died or stalled at {} deliveries", job.message.receives);
                         return self.bury(job.message, &why).await;
                     }
@@ -97,6 +103,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         let may_have_ended = job.message.receives > 1 || foreign || large;
         let _at = self.process.activity.at_run(&batch.run);
         if may_have_ended && let Some(end) = self.ended(batch).await? {
+            if end.remainder.is_empty() {
+                uploads::clear_batch(&self.process, batch, threshold, Clear::Completed).await?;
+            }
             return self.finish(batch, &end).await;
         }
         if is_planted(Defect::AckBeforeVerify) {
@@ -125,8 +134,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         if self.process.stop.is_cancelled() {
             return EntryOutcome::Interrupted;
         }
-        let outcome = transfer(&self.process, &self.limits, errand, progress, room).await;
-        after_attempts(outcome, errand.batch.attempts + 1, self.process.config.transfer.max_attempts)
+        transfer(&self.process, &self.limits, errand, progress, room).await
     }
 
     async fn carry_range(&self, job: &Job<'_>, range: &PartRange, held: Pending) -> Result<Disposal, Interruption> {

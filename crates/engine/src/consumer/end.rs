@@ -15,7 +15,7 @@ use migration_core::retry::remainder_delay;
 use tracing::info;
 
 use super::{Consumer, Disposal};
-use crate::{Interruption, WriteOutcome, report};
+use crate::{Interruption, WriteOutcome, report, uploads};
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
     /// Ends a batch with the outcomes of its entries, in their order. What the ledger refuses for good would be refused at
@@ -46,6 +46,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
     ) -> Result<Option<BatchEnd>, Interruption> {
         let now = self.process.clock.now();
         let versions = self.versions(batch, &outcomes, now);
+        let done = done_uploads(batch, &outcomes);
         let piece = report::write_piece(&self.process, batch, &outcomes, now).await;
         let (mut end, failures) = sum_up(batch, pairs, outcomes, &self.process.name, now);
         end.piece = piece;
@@ -56,11 +57,15 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         for request in records::requests(failures.chain(versions)) {
             self.process.write(&request).await?;
         }
-        match self.process.write(&records::end_writes(batch, &end)).await? {
-            WriteOutcome::Written => Ok(Some(end)),
+        let end = match self.process.write(&records::end_writes(batch, &end)).await? {
+            WriteOutcome::Written => Some(end),
             // Ended before, by another delivery or by a try of this one whose answer was lost: that record counts.
-            WriteOutcome::Lost => self.ended(batch).await,
+            WriteOutcome::Lost => self.ended(batch).await?,
+        };
+        if end.is_some() {
+            uploads::forget_done(&self.process, done).await?;
         }
+        Ok(end)
     }
 
     /// Whether a batch does not count, by the record of its run as it is now.
@@ -118,6 +123,18 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         }
         Ok(Disposal::Delete)
     }
+}
+
+/// The records of uploads that say what an object shows at the destination: nobody asks for that any more when the end
+/// of the batch is recorded. Bucket, key and revision of each.
+fn done_uploads<'a>(batch: &'a Batch, outcomes: &[EntryOutcome]) -> Vec<(&'a str, String, u64)> {
+    let done = batch.objects.iter().zip(outcomes).filter_map(|(entry, outcome)| match outcome {
+        EntryOutcome::Done(Delivery { upload: Some(revision), .. }) => {
+            Some((batch.pair.destination_bucket.as_str(), batch.pair.map_key(&entry.key).ok()?, *revision))
+        }
+        _ => None,
+    });
+    done.collect()
 }
 
 /// The record of a batch's end, and those of its failures.

@@ -3,7 +3,7 @@
 //! Every upload is announced in the ledger before it is created and recorded after it, so that whatever dies in
 //! between, an upload of ours can be told from anybody else's, and no upload is bound to the wrong source.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use migration_core::error::ErrorClass;
 use migration_core::fidelity::Carried;
@@ -11,7 +11,7 @@ use migration_core::outcome::{Failure, FailureClass, Losses};
 use migration_core::part::{PartLayout, PartSize};
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{CreateUpload, Ledger, ObjectStore, Operation, Queue, Span};
-use migration_core::records::{self, Ability, SourceIdentity, Support, UploadRecord};
+use migration_core::records::{self, Ability, Damage, SourceIdentity, Support, UploadRecord};
 
 use super::fetch::Opened;
 use super::upload::{Begun, Upload};
@@ -28,15 +28,16 @@ struct Created {
 }
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
-    /// Announces, creates and records an upload in place of the record with `revision`; `unfinished` is that record,
-    /// where it announces an upload. None where another worker was first with one of these.
+    /// Announces, creates and records an upload in place of the record that stands in the ledger. None where another
+    /// worker was first with one of these.
     pub(super) async fn begin(
         &self,
         source: &SourceIdentity,
         wanted: &Wanted,
-        revision: u64,
-        unfinished: Option<&UploadRecord>,
+        stands: Option<&UploadRecord>,
     ) -> Result<Option<Begun>, Halt> {
+        let revision = stands.map_or(0, |record| record.revision);
+        let unfinished = stands.filter(|record| record.is_announcement());
         let (layout, first) = self.first_part(source, wanted).await?;
         let mut carried = self.luggage(&first.head).await?;
         let known = self.process.support(&self.pair.destination_bucket, Ability::Checksums).await?;
@@ -44,7 +45,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             revision: revision + 1,
             checksum: known != Support::No,
             losses: carried.losses,
-            ..self.announcement(source, layout, unfinished)
+            ..self.announcement(source, layout, stands)
         };
         if !is_planted(Defect::NoIntent) && self.record(&record, revision).await? == WriteOutcome::Lost {
             return Ok(None);
@@ -63,28 +64,24 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let before = unfinished.or((created.tries > 1).then_some(&announced));
         record.upload_id = Some(created.id.clone());
         record.revision = revision + 2;
-        Ok(self.bind(&created.id, &record, before).await?.then(|| {
-            let upload = Upload {
-                id: created.id,
-                layout,
-                revision: record.revision,
-                checksum: record.checksum,
-                losses: record.losses,
-                contested: record.contested.then(|| record.clone()),
-                there: BTreeMap::new(),
-            };
-            (upload, Some(first))
-        }))
+        if !self.bind(&created.id, &record, before).await? {
+            return Ok(None);
+        }
+        let verified = self.verified(&record, 1..=layout.count());
+        let (contested, there) = (record.contested, BTreeSet::new());
+        let upload = Upload { id: created.id, layout, record, contested, there, verified, server_side: false };
+        Ok(Some((upload, Some(first))))
     }
 
-    /// The record of an upload that is to be created.
+    /// The record of an upload that is to be created, in place of one that stands.
     pub(super) fn announcement(
         &self,
         source: &SourceIdentity,
         layout: PartLayout,
-        unfinished: Option<&UploadRecord>,
+        stands: Option<&UploadRecord>,
     ) -> UploadRecord {
         let now = self.process.clock.now();
+        let unfinished = stands.filter(|record| record.is_announcement());
         UploadRecord {
             revision: 1,
             destination_bucket: self.pair.destination_bucket.clone(),
@@ -99,6 +96,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             checksum: false,
             contested: unfinished.is_some(),
             losses: Losses::default(),
+            expected: None,
+            // Until this one is completed and proves right.
+            damaged: stands.and_then(|record| record.damaged).map(|_| Damage::Upload),
             upload_id: None,
         }
     }
@@ -131,7 +131,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// The cut of the object, and the body of its first part, whose answer says what is known of the object. Where the
-    /// part size is left to us, the source's own cut is kept if it can be told.
+    /// part size is left to us, the source's own cut is kept if it can be told, and if memory has room for its parts where
+    /// the service may want them to be held.
     async fn first_part(&self, source: &SourceIdentity, wanted: &Wanted) -> Result<(PartLayout, Opened), Halt> {
         let settings = &self.process.config.transfer;
         let version = source.version_id.as_deref();
@@ -141,7 +142,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 Ok(opened) if opened.head.size != wanted.size => return Err(Halt::SourceChanged),
                 Ok(opened) => {
                     let parts = opened.head.parts.unwrap_or_default();
-                    if let Some(layout) = PartLayout::of_source(wanted.size, opened.len, parts) {
+                    let longest = self.longest_part(wanted.size);
+                    if let Some(layout) = PartLayout::of_source(wanted.size, opened.len, parts)
+                        && layout.longest() <= longest
+                    {
                         return Ok((layout, opened));
                     }
                 }

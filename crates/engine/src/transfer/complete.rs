@@ -1,23 +1,28 @@
 //! Completion: from the destination's own list of parts, which is the single point of truth, and checked from several
 //! sides before and after.
 
-use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
-use migration_core::etag::{ETag, Md5Digest};
+use migration_core::etag::ETag;
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::ports::{
     Checksum, CompleteUpload, CompletedPart, Ledger, ObjectStore, Operation, Queue, WriteCondition, Written,
 };
-use migration_core::records::SourceIdentity;
-use migration_core::resume::complete_parts;
+use migration_core::records::{SourceIdentity, UploadRecord};
+use migration_core::resume::{Evidence, Incomplete, ListedPart, complete_parts, composite};
 use migration_core::verify;
+use tracing::warn;
 
 use super::conditional::Landed;
 use super::passes::Moved;
 use super::upload::Upload;
 use super::{Halt, Transfer};
+use crate::WriteOutcome;
 use crate::hash::crc64;
 use crate::uploads::{self, abort};
+
+/// How often the parts of an upload are listed before it is given up because some are always wrong.
+const LISTS: u32 = 3;
 
 /// An object that was completed.
 #[derive(Clone, Debug)]
@@ -30,6 +35,8 @@ pub(super) struct Completed {
     said: Option<Checksum>,
     /// Whether the service is known to keep the condition that was asked for.
     guarded: bool,
+    /// Revision of the upload's record.
+    revision: u64,
 }
 
 impl Completed {
@@ -38,49 +45,37 @@ impl Completed {
         let delivery = Delivery {
             bytes: upload.layout.size,
             version_id: source.version_id,
-            losses: upload.losses,
+            losses: upload.record.losses,
             source: Fingerprint { etag: Some(source.etag), checksum: self.sent },
             destination: Fingerprint { etag: None, checksum: self.said },
+            upload: Some(self.revision),
             ..Delivery::default()
         };
         Moved { delivery, etag: self.etag, guarded: self.guarded }
     }
 }
 
-/// What the whole object is to have.
-#[derive(Clone, Debug)]
-struct Expected {
-    /// Where the ETags of all parts are their MD5s.
-    etag: Option<ETag>,
-    /// Where all parts have checksums.
-    checksum: Option<Checksum>,
-}
-
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
-    /// Completes an upload. `sent` are the parts that this process verified; others were
-    /// verified by whoever sent them.
+    /// Completes an upload. What the object has to show then is recorded before it is asked for, so that whoever comes
+    /// after a death in between can tell whether what stands at the destination is this object.
     pub(super) async fn complete(
         &self,
         upload: &Upload,
         source: &SourceIdentity,
-        sent: &BTreeMap<u32, ETag>,
         condition: &WriteCondition,
     ) -> Result<Completed, Halt> {
         let target = self.upload_ref(&upload.id);
-        let listed = self.list_parts(&upload.id, None).await?;
-        let parts = match complete_parts(&upload.layout, &listed, sent) {
-            Ok(parts) => parts,
-            Err(number) => {
-                abort(self.process, target).await?;
-                return Err(Halt::Damaged(format!("the destination's list of parts is wrong at part {number}")));
-            }
+        let parts = self.proven_list(upload, source).await?;
+        let expected = Fingerprint {
+            etag: composite(parts.iter().map(|part| &part.etag)),
+            checksum: expected_checksum(upload, &parts),
         };
-        let expected = Expected { etag: expected_etag(&parts), checksum: expected_checksum(upload, &parts) };
         self.look_after_weak_read(Some(&source.etag), upload.layout.size).await?;
-        self.compare_with_source(upload, source, &expected).await?;
-        if let Some(record) = &upload.contested {
-            uploads::abort_unrecorded(self.process, record, &upload.id).await?;
+        self.compare_with_source(upload, source, expected.checksum).await?;
+        if upload.contested {
+            uploads::abort_unrecorded(self.process, &upload.record, &upload.id).await?;
         }
+        let record = self.expect(upload, &expected).await?;
         let store = &self.process.ports.destination;
         let written = self
             .write(Operation::CompleteUpload, condition, expected.etag.as_ref(), |condition| {
@@ -94,9 +89,74 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             Err(Halt::UploadGone) => return Err(Halt::DestinationChanged(expected.etag)),
             Err(halt) => return Err(halt),
         };
-        check_written(&written, &expected)?;
-        self.check_visible(upload, &written).await?;
-        Ok(Completed { etag: written.etag, sent: expected.checksum, said: written.checksum, guarded })
+        let wrong = match difference(&written, &expected) {
+            Some(wrong) => Some(wrong),
+            None => self.check_visible(upload, &written).await?,
+        };
+        if let Some(wrong) = wrong {
+            self.record_damage(source, upload.layout).await?;
+            return Err(Halt::Damaged(wrong));
+        }
+        let revision = self.prove_right(record, &expected, &written).await?;
+        self.has_upload.store(false, Ordering::Relaxed);
+        Ok(Completed { etag: written.etag, sent: expected.checksum, said: written.checksum, guarded, revision })
+    }
+
+    /// The parts to complete, every one of them proved: those that the destination does not list as they have to be are
+    /// sent again.
+    async fn proven_list(&self, upload: &Upload, source: &SourceIdentity) -> Result<Vec<CompletedPart>, Halt> {
+        let mut wrong = 0;
+        for turn in 1..=LISTS {
+            let listed = self.list_parts(&upload.id, None).await?;
+            let mut list = check_list(upload, &listed);
+            // Others may have sent them: of a huge object all.
+            if turn == 1 && matches!(list, Err(Incomplete::Missing(_))) {
+                upload.verified.merge(self.recorded_parts(&upload.id).await?);
+                list = check_list(upload, &listed);
+            }
+            wrong = match list {
+                Ok(parts) => return Ok(parts),
+                Err(Incomplete::Foreign(number)) => {
+                    wrong = number;
+                    break;
+                }
+                Err(Incomplete::Missing(numbers)) => {
+                    warn!(key = self.key, parts = numbers.len(), "parts are not listed as they were sent");
+                    let first = numbers.first().copied().unwrap_or_default();
+                    if turn < LISTS {
+                        self.send_parts(upload, source, numbers.into_iter(), None).await?;
+                    }
+                    first
+                }
+            };
+        }
+        abort(self.process, self.upload_ref(&upload.id)).await?;
+        Err(Halt::Damaged(format!("the destination's list of parts is wrong at part {wrong}")))
+    }
+
+    /// Records what the completed object has to show.
+    async fn expect(&self, upload: &Upload, expected: &Fingerprint) -> Result<UploadRecord, Halt> {
+        let before = upload.record.revision;
+        let record = UploadRecord { revision: before + 1, expected: Some(expected.clone()), ..upload.record.clone() };
+        match self.record(&record, before).await? {
+            WriteOutcome::Written => Ok(record),
+            // Another worker completes it, or began anew.
+            WriteOutcome::Lost => Err(Halt::UploadGone),
+        }
+    }
+
+    /// Records what the object shows, where that is not what was expected of it, or where it stood as damaged. Gives the
+    /// record's revision.
+    async fn prove_right(&self, record: UploadRecord, expected: &Fingerprint, written: &Written) -> Result<u64, Halt> {
+        let before = record.revision;
+        let is_told = expected.checksum.is_some() || expected.etag.as_ref() == Some(&written.etag);
+        if is_told && record.damaged.is_none() {
+            return Ok(before);
+        }
+        let shown = Fingerprint { etag: Some(written.etag.clone()), checksum: expected.checksum };
+        let record = UploadRecord { revision: before + 1, expected: Some(shown), damaged: None, ..record };
+        self.record(&record, before).await?;
+        Ok(record.revision)
     }
 
     /// Compares the checksum of the parts, as the destination has them, with the one that the source's service keeps of
@@ -105,9 +165,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         &self,
         upload: &Upload,
         source: &SourceIdentity,
-        expected: &Expected,
+        expected: Option<Checksum>,
     ) -> Result<(), Halt> {
-        let (true, Some(ours)) = (self.process.config.transfer.compare_checksums, expected.checksum) else {
+        let (true, Some(ours)) = (self.process.config.transfer.compare_checksums, expected) else {
             return Ok(());
         };
         let Some(head) = self.look_at_source(true).await? else { return Ok(()) };
@@ -120,42 +180,44 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         }
     }
 
-    /// Looks at what became visible: its size is the source's, or somebody else has written meanwhile.
-    async fn check_visible(&self, upload: &Upload, written: &Written) -> Result<(), Halt> {
+    /// Looks at what became visible and says what is wrong with it: its size is the source's, or somebody else has written
+    /// meanwhile.
+    async fn check_visible(&self, upload: &Upload, written: &Written) -> Result<Option<String>, Halt> {
         let found = self.look_at_destination().await?;
         let Some(found) = found.filter(|found| found.etag.as_ref() == Some(&written.etag)) else {
             return Err(Halt::DestinationChanged(None));
         };
         self.written.shows(&found);
-        if found.size == upload.layout.size {
-            return Ok(());
-        }
-        Err(Halt::Damaged(format!("the destination has {} bytes of {}", found.size, upload.layout.size)))
+        let (has, of) = (found.size, upload.layout.size);
+        Ok((has != of).then(|| format!("the destination has {has} bytes of {of}")))
     }
 }
 
-fn check_written(written: &Written, expected: &Expected) -> Result<(), Halt> {
+/// The destination's list of parts, held against what is known of them.
+fn check_list(upload: &Upload, listed: &[ListedPart]) -> Result<Vec<CompletedPart>, Incomplete> {
+    let verified = upload.verified.parts();
+    let checksums_enforced = upload.verified.enforced();
+    let evidence = Evidence { checksums_enforced, verified: &verified, source: &upload.record.source.etag };
+    complete_parts(&upload.layout, listed, evidence)
+}
+
+/// What of the answer to a completion says that the object is not what its parts give.
+fn difference(written: &Written, expected: &Fingerprint) -> Option<String> {
     if let Some(etag) = &expected.etag
         && verify::contradicts_parts(written, etag)
     {
-        return Err(Halt::Damaged(format!(
+        return Some(format!(
             "the destination has ETag {} and its parts give {}",
             written.etag.as_str(),
             etag.as_str()
-        )));
+        ));
     }
     match (written.checksum, expected.checksum) {
         (Some(said), Some(ours)) if said != ours => {
-            Err(Halt::Damaged("the destination's checksum is not that of its parts".to_owned()))
+            Some("the destination's checksum is not that of its parts".to_owned())
         }
-        _ => Ok(()),
+        _ => None,
     }
-}
-
-/// The ETag of the whole object, where those of all parts are their MD5s.
-fn expected_etag(parts: &[CompletedPart]) -> Option<ETag> {
-    let digests: Option<Vec<Md5Digest>> = parts.iter().map(|part| part.etag.md5()).collect();
-    Some(ETag::of_parts(&digests?))
 }
 
 /// The checksum of the whole object, where all parts have theirs.

@@ -1,9 +1,5 @@
 //! An object that the service copies by itself: no byte of it passes through here.
 
-use std::collections::BTreeMap;
-
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::outcome::{Delivery, Fingerprint};
@@ -51,40 +47,19 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     pub(super) async fn copy_parts(&self, wanted: &Wanted, condition: &WriteCondition) -> Result<Moved, Halt> {
         let source = self.identity(wanted).await?;
         // The first part was opened for what is known of the object; its bytes are not wanted here.
-        let (upload, _) = self.open(wanted, &source).await?;
-        let sent = self.copy_missing(&upload, &source).await?;
-        let completed = self.complete(&upload, &source, &sent, condition).await?;
-        self.forget(upload.revision).await?;
+        let (mut upload, _) = self.open(wanted, &source).await?;
+        upload.server_side = true;
+        self.send_parts(&upload, &source, upload.missing(1..=upload.layout.count()), None).await?;
+        let completed = self.complete(&upload, &source, condition).await?;
         Ok(completed.moved(source, &upload))
     }
 
-    async fn copy_missing(&self, upload: &Upload, source: &SourceIdentity) -> Result<BTreeMap<u32, ETag>, Halt> {
-        let mut missing = upload.layout.parts().filter(|part| !upload.there.contains_key(&part.number));
-        let at_once = self.process.config.transfer.parts_per_file as usize;
-        let mut in_flight = FuturesUnordered::new();
-        let (mut sent, mut halt) = (BTreeMap::new(), None);
-        loop {
-            while halt.is_none() && in_flight.len() < at_once {
-                if self.process.stop.is_cancelled() {
-                    halt = Some(Halt::Stopped);
-                    break;
-                }
-                let Some(part) = missing.next() else { break };
-                in_flight.push(self.copy_part(upload, part, source));
-            }
-            match in_flight.next().await {
-                None => return halt.map_or(Ok(sent), Err),
-                Some(Ok((number, etag))) => {
-                    sent.insert(number, etag);
-                }
-                Some(Err(error)) => {
-                    halt.get_or_insert(error);
-                }
-            }
-        }
-    }
-
-    async fn copy_part(&self, upload: &Upload, part: Part, source: &SourceIdentity) -> Result<(u32, ETag), Halt> {
+    pub(super) async fn copy_part(
+        &self,
+        upload: &Upload,
+        part: Part,
+        source: &SourceIdentity,
+    ) -> Result<(u32, ETag), Halt> {
         let request = CopyPart {
             source: self.copy_source(source),
             upload: self.upload_ref(&upload.id),

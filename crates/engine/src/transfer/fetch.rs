@@ -58,7 +58,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// Asks for a body and leaves it unread; it takes no more memory than [`PASSING`], however long it is.
     pub(super) async fn open_body(&self, want: Want<'_>) -> Result<Opened, Halt> {
-        let memory = self.limits.budget.reserve(PASSING).await.ok_or(Halt::Stopped)?;
+        let memory = self.limits.budget.reserve(PASSING).await?;
         let bucket = &self.pair.source_bucket;
         let request = self.request(want);
         let store = &self.process.ports.source;
@@ -73,7 +73,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// Reserves `expected` bytes and reads them. A body that is shorter or longer is an error that may pass.
     pub(super) async fn hold(&self, want: Want<'_>, expected: u64) -> Result<Fetched, Halt> {
-        let memory = self.limits.budget.reserve(expected).await.ok_or(Halt::Stopped)?;
+        let memory = self.limits.budget.reserve(expected).await?;
         let access = Access::object(Operation::GetObject, &self.pair.source_bucket, self.key).carrying(expected);
         let request = self.request(want);
         let (head, bytes) =

@@ -40,8 +40,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         // From here on others move bytes, perhaps this worker too: for them it needs the room.
         drop(room.take());
         self.coordinate(errand, &upload, &source).await?;
-        let completed = self.complete(&upload, &source, &BTreeMap::new(), condition).await?;
-        self.forget(upload.revision).await?;
+        let completed = self.complete(&upload, &source, condition).await?;
         info!(key = self.key, bytes = wanted.size, parts = upload.layout.count(), "completed from ranges");
         Ok(completed.moved(source, &upload))
     }
@@ -57,7 +56,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             destination_key: self.destination_key.clone(),
             upload_id: upload.id.clone(),
             layout: upload.layout,
-            checksum: upload.checksum,
+            checksum: upload.record.checksum,
         };
         let mut dispatched: BTreeMap<u32, Dispatch> = BTreeMap::new();
         loop {
@@ -127,7 +126,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             }
         };
         abort(self.process, self.upload_ref(&upload.id)).await?;
-        self.forget(upload.revision).await?;
+        self.forget(upload.record.revision).await?;
         Err(halt)
     }
 

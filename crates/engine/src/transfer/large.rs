@@ -12,10 +12,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     pub(super) async fn large(&self, wanted: &Wanted, condition: &WriteCondition) -> Result<Moved, Halt> {
         let source = self.identity(wanted).await?;
         let (upload, first) = self.open(wanted, &source).await?;
-        let sent = self.send_missing(&upload, &source, 1..=upload.layout.count(), first).await?;
-        let completed = self.complete(&upload, &source, &sent, condition).await?;
-        self.forget(upload.revision).await?;
-        info!(key = self.key, bytes = wanted.size, sent = sent.len(), parts = upload.layout.count(), "completed");
+        self.send_parts(&upload, &source, upload.missing(1..=upload.layout.count()), first).await?;
+        let completed = self.complete(&upload, &source, condition).await?;
+        let (parts, there) = (upload.layout.count(), upload.there.len());
+        info!(key = self.key, bytes = wanted.size, parts, there, "completed");
         Ok(completed.moved(source, &upload))
     }
 

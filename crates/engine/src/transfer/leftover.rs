@@ -4,25 +4,35 @@ use std::sync::atomic::Ordering;
 
 use migration_core::fidelity::Carried;
 use migration_core::message::Entry;
-use migration_core::outcome::EntryOutcome;
-use migration_core::ports::{Ledger, ObjectStore, Queue};
-use migration_core::records::UploadRecord;
+use migration_core::outcome::{Delivery, EntryOutcome};
+use migration_core::part::PartLayout;
+use migration_core::ports::{Condition, Ledger, ObjectStore, Queue, Write};
+use migration_core::records::{Damage, SourceIdentity, UploadRecord};
 use tracing::{info, warn};
 
 use super::{Errand, Halt, Transfer};
+use crate::WriteOutcome;
 use crate::uploads::{self, abort};
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Takes away what an object that is over has left open at the destination, before its message goes. The outcome is
     /// then as it was, or another try where that can't be done now.
     pub(super) async fn clear_away(&self, errand: Errand<'_>, outcome: EntryOutcome) -> EntryOutcome {
-        let is_over = !matches!(outcome, EntryOutcome::Retry(_) | EntryOutcome::Interrupted);
+        let is_over = match &outcome {
+            EntryOutcome::Retry(_) | EntryOutcome::Interrupted => false,
+            // Completed here: the record goes when the end of the batch is recorded.
+            EntryOutcome::Done(delivery) => delivery.upload.is_none(),
+            EntryOutcome::Gone | EntryOutcome::Failed(_) => true,
+        };
         let earlier = errand.redelivered || errand.batch.attempts > 0;
         if !is_over || !(earlier || self.has_upload.load(Ordering::Relaxed)) {
             return outcome;
         }
-        match self.abort_leftover(errand.entry).await {
-            Ok(()) => outcome,
+        match self.abort_leftover(errand.entry, &outcome).await {
+            Ok(upload) => match outcome {
+                EntryOutcome::Done(delivery) => EntryOutcome::Done(Delivery { upload, ..delivery }),
+                outcome => outcome,
+            },
             Err(Halt::Stopped) => EntryOutcome::Interrupted,
             Err(halt) => match halt.outcome() {
                 EntryOutcome::Retry(failure) => EntryOutcome::Retry(failure),
@@ -41,24 +51,68 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// | what this message is about | any | aborted |
     /// | another content | no | aborted |
     /// | another content | yes | stays |
-    async fn abort_leftover(&self, entry: &Entry) -> Result<(), Halt> {
-        let Some(record) = self.upload_record().await? else { return Ok(()) };
+    ///
+    /// Then its record goes too; but one that says what the object shows at the destination, where it is done, stays until
+    /// the end of the batch is recorded. Gives the revision of that one.
+    async fn abort_leftover(&self, entry: &Entry, outcome: &EntryOutcome) -> Result<Option<u64>, Halt> {
+        let Some(record) = self.upload_record().await? else { return Ok(None) };
         if entry.etag.as_ref() != Some(&record.source.etag) && !self.has_upload.load(Ordering::Relaxed) {
             let now = self.look_at_source(false).await?.and_then(|head| head.etag);
             if now.as_ref() == Some(&record.source.etag) {
-                return Ok(());
+                return Ok(None);
             }
         }
         if record.upload_id.is_none() && record.wait_until > self.process.clock.now() {
             // Another worker is at it, whose message is not over.
-            return Ok(());
+            return Ok(None);
         }
         info!(key = self.key, "aborting an upload that nobody completes any more");
         match &record.upload_id {
             Some(id) => abort(self.process, self.upload_ref(id)).await?,
-            None => self.abort_announced(&record).await?,
+            None if record.is_announcement() => self.abort_announced(&record).await?,
+            None => {}
         }
-        self.forget(record.revision).await
+        let shown = match outcome {
+            EntryOutcome::Done(delivery) => {
+                record.expected.is_some() && delivery.source.etag.as_ref() == Some(&record.source.etag)
+            }
+            _ => false,
+        };
+        if shown && record.damaged.is_none() {
+            return Ok(Some(record.revision));
+        }
+        self.forget(record.revision).await?;
+        Ok(None)
+    }
+
+    /// Removes the record of an upload that is over. Where that fails, whoever reads the record finds that the upload is
+    /// gone.
+    pub(super) async fn forget(&self, revision: u64) -> Result<(), Halt> {
+        let condition = Condition::Revision(revision);
+        self.process.write(&[Write::Delete { key: self.upload_key(), condition }]).await?;
+        self.has_upload.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Records that what stands at the destination is damaged, before anybody is told: whoever moves the object next
+    /// writes it again, whatever it looks like.
+    pub(super) async fn record_damage(&self, source: &SourceIdentity, layout: PartLayout) -> Result<(), Halt> {
+        loop {
+            let stands = self.upload_record().await?;
+            let before = stands.as_ref().map_or(0, |record| record.revision);
+            let record = match stands {
+                Some(stands) => UploadRecord { damaged: Some(stands.damaged.unwrap_or(Damage::Upload)), ..stands },
+                None => UploadRecord {
+                    wait_until: 0,
+                    damaged: Some(Damage::Put),
+                    ..self.announcement(source, layout, None)
+                },
+            };
+            let record = UploadRecord { revision: before + 1, ..record };
+            if self.record(&record, before).await? == WriteOutcome::Written {
+                return Ok(());
+            }
+        }
     }
 
     /// Aborts what came of an announcement. Whose uploads are ours is told by one of our own.

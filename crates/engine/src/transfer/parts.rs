@@ -1,11 +1,6 @@
 //! The parts of an upload: each is one ranged GET whose body passes into one `UploadPart`, many at once, verified one by
 //! one.
 
-use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
-
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::part::Part;
@@ -48,41 +43,26 @@ impl Means {
 }
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
-    /// Sends those of these parts that are not there yet and gives their verified ETags. When one fails, or the process
-    /// ends, no new ones are begun and those in flight are waited for: their bytes are not sent again by who comes next.
-    pub(super) async fn send_missing(
+    /// Sends these parts, each verified, or has the service copy them.
+    pub(super) async fn send_parts(
         &self,
         upload: &Upload,
         source: &SourceIdentity,
-        numbers: RangeInclusive<u32>,
+        numbers: impl Iterator<Item = u32>,
         mut first: Option<Opened>,
-    ) -> Result<BTreeMap<u32, ETag>, Halt> {
-        let mut missing = numbers.filter(|number| !upload.there.contains_key(number));
-        let at_once = self.process.config.transfer.parts_per_file as usize;
-        let mut in_flight = FuturesUnordered::new();
-        let mut sent = BTreeMap::new();
-        let mut halt = None;
-        loop {
-            while halt.is_none() && in_flight.len() < at_once {
-                if self.process.stop.is_cancelled() {
-                    halt = Some(Halt::Stopped);
-                    break;
-                }
-                let Some(part) = missing.next().and_then(|number| upload.layout.part(number)) else { break };
-                let opened = if part.number == 1 { first.take() } else { None };
-                in_flight.push(self.send_part(upload, part, opened, source));
-            }
-            match in_flight.next().await {
-                None => break,
-                Some(Ok((number, etag))) => {
-                    sent.insert(number, etag);
-                }
-                Some(Err(error)) => {
-                    halt.get_or_insert(error);
-                }
-            }
+    ) -> Result<(), Halt> {
+        let mut missing = numbers.filter_map(|number| upload.layout.part(number));
+        if upload.server_side {
+            return self
+                .work_on_parts(upload, || missing.next().map(|part| self.copy_part(upload, part, source)))
+                .await;
         }
-        halt.map_or(Ok(sent), Err)
+        let next = || {
+            let part = missing.next()?;
+            let opened = if part.number == 1 { first.take() } else { None };
+            Some(self.send_part(upload, part, opened, source))
+        };
+        self.work_on_parts(upload, next).await
     }
 
     /// Tries a part until it is verified, or until it is clear that it won't be. A refusal is a suspicion of how it was
@@ -106,7 +86,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 Means::Held | Means::Bare => {
                     // Its memory first: a part that is held may need all that there is.
                     drop(opened.take());
-                    self.hold_part(upload, part, source, means == Means::Held && upload.checksum).await
+                    self.hold_part(upload, part, source, means == Means::Held && upload.record.checksum).await
                 }
             };
             let halt = match result {
@@ -121,7 +101,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 // The gate holds the next try up until the side is mended: that is no try of this part.
                 Halt::Service(error) if matches!(error.class, ErrorClass::Side(_)) => continue,
                 Halt::Service(error) if error.class == ErrorClass::Refused && !self.process.writes_to_amazon() => {
-                    let Some(next) = means.after_refusal(upload.checksum) else { return Err(halt) };
+                    let Some(next) = means.after_refusal(upload.record.checksum) else { return Err(halt) };
                     other = Some(next);
                 }
                 Halt::Damaged(_) if means == Means::Streamed && known == Support::Unknown => other = Some(Means::Held),
@@ -161,7 +141,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             }
             _ => {}
         }
-        if !upload.checksum && self.process.is_suspected(bucket, Ability::Checksums) {
+        if !upload.record.checksum && self.process.is_suspected(bucket, Ability::Checksums) {
             self.process.learn(bucket, Ability::Checksums, Support::No).await?;
         }
         Ok(())
@@ -184,8 +164,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let body = Body::Streamed { stream, len: part.len };
         let access = Access::object(Operation::PutPart, &self.pair.destination_bucket, &self.destination_key);
         let store = &self.process.ports.destination;
-        let request =
-            PutPart { upload: self.upload_ref(&upload.id), number: part.number, body, checksum: upload.checksum };
+        let request = PutPart {
+            upload: self.upload_ref(&upload.id),
+            number: part.number,
+            body,
+            checksum: upload.record.checksum,
+        };
         let result = self.process.destination_once(access.carrying(part.len), store.put_part(request)).await;
         let passed = tap.finish().await;
         if is_planted(Defect::BudgetLeak) && result.is_err() {

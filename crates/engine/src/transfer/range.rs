@@ -6,7 +6,6 @@ use migration_core::message::PartRange;
 use migration_core::outcome::{EntryOutcome, Failure, FailureClass};
 use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
 use migration_core::records::{self, PartRangeOutcome, PartRangeRecord, RETENTION_MS, UploadRecord};
-use migration_core::resume::fitting_parts;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
@@ -73,7 +72,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             return Ok(RangeEnd::Over);
         }
         let outcome = match self.send_range(range, &record).await {
-            Ok(()) => PartRangeOutcome::Sent,
+            Ok(upload) => {
+                return self.record_range(range, PartRangeOutcome::Sent, Some(&upload)).await.map(|()| RangeEnd::Over);
+            }
             Err(Halt::SourceChanged) => PartRangeOutcome::SourceChanged,
             // The coordinator completed or aborted it; or somebody else aborted it, and it still counts on it.
             Err(Halt::UploadGone) if self.upload_of(range).await?.is_none() => return Ok(RangeEnd::Over),
@@ -94,7 +95,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 EntryOutcome::Done(_) | EntryOutcome::Interrupted => return Ok(RangeEnd::Interrupted),
             },
         };
-        self.record_range(range, outcome).await?;
+        self.record_range(range, outcome, None).await?;
         Ok(RangeEnd::Over)
     }
 
@@ -105,27 +106,33 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             .filter(|record| record.upload_id.as_deref() == Some(&range.upload_id) && record.source == range.source))
     }
 
-    /// Sends what the destination does not have of the range.
-    async fn send_range(&self, range: &PartRange, record: &UploadRecord) -> Result<(), Halt> {
+    /// Sends what the destination does not have of the range. Gives the upload, with what was verified of it.
+    async fn send_range(&self, range: &PartRange, record: &UploadRecord) -> Result<Upload, Halt> {
         let listed = self.list_parts(&range.upload_id, Some((range.first, range.last))).await?;
+        let verified = self.verified(record, range.first..=range.last);
         // Parts of another cut are sent anew: they can only be somebody else's.
-        let there = fitting_parts(&range.layout, &listed).unwrap_or_default();
+        let there = self.proven(&range.layout, &listed, record, &verified).await?.unwrap_or_default();
         let upload = Upload {
             id: range.upload_id.clone(),
             layout: range.layout,
-            revision: record.revision,
-            checksum: range.checksum,
-            losses: record.losses,
-            contested: None,
+            record: UploadRecord { checksum: range.checksum, ..record.clone() },
+            contested: false,
             there,
+            verified,
+            server_side: false,
         };
-        let sent = self.send_missing(&upload, &range.source, range.first..=range.last, None).await?;
-        info!(key = self.key, first = range.first, last = range.last, sent = sent.len(), "a range is over");
-        Ok(())
+        self.send_parts(&upload, &range.source, upload.missing(range.first..=range.last), None).await?;
+        info!(key = self.key, first = range.first, last = range.last, there = upload.there.len(), "a range is over");
+        Ok(upload)
     }
 
-    /// Records what came of the range; the first word stands.
-    async fn record_range(&self, range: &PartRange, outcome: PartRangeOutcome) -> Result<(), Halt> {
+    /// Records what came of the range, with what was verified of it; the first word on a range stands.
+    async fn record_range(
+        &self,
+        range: &PartRange,
+        outcome: PartRangeOutcome,
+        upload: Option<&Upload>,
+    ) -> Result<(), Halt> {
         let now = self.process.clock.now();
         let record = PartRangeRecord {
             upload_id: range.upload_id.clone(),
@@ -136,7 +143,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             outcome,
         };
         let item = Item::of(self.range_key(range), &record).expiring(now + RETENTION_MS);
-        self.process.write(&[Write::Put { item, condition: Condition::Absent }]).await?;
+        let verified = upload.and_then(|upload| self.verified_write(upload));
+        let writes: Vec<Write> =
+            [Write::Put { item, condition: Condition::Absent }].into_iter().chain(verified).collect();
+        self.process.write(&writes).await?;
         Ok(())
     }
 

@@ -4,7 +4,9 @@
 use migration_core::etag::ETag;
 use migration_core::fidelity::Carried;
 use migration_core::outcome::{Delivery, Fingerprint};
+use migration_core::part::PartLayout;
 use migration_core::ports::{Checksum, Ledger, ObjectStore, Operation, PutRequest, Queue, WriteCondition};
+use migration_core::records::SourceIdentity;
 use migration_core::verify::{self, Proof};
 
 use super::conditional::Landed;
@@ -73,6 +75,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         if verify::written(&landed.written, &fetched.digests.md5, Checksum(fetched.digests.crc64)) == Proof::Other
             && !self.stands_as_sent(fetched, &landed.written).await?
         {
+            let (bucket, key) = (self.pair.source_bucket.clone(), self.key.to_owned());
+            let etag = fetched.head.etag.clone().unwrap_or_else(|| ETag::new(""));
+            let size = fetched.head.size;
+            let source = SourceIdentity { bucket, key, etag, version_id: fetched.head.version_id.clone() };
+            self.record_damage(&source, PartLayout { size, part_size: size.max(1) }).await?;
             return Err(Halt::Damaged(format!(
                 "the destination has ETag {} and the source's bytes have MD5 {}",
                 landed.written.etag.as_str(),

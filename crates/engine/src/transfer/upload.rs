@@ -1,19 +1,21 @@
 //! The multipart upload of an object: carried on where the ledger and the destination agree, begun anew otherwise.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use migration_core::etag::ETag;
-use migration_core::outcome::{Failure, FailureClass, Losses};
+use migration_core::outcome::{Failure, FailureClass};
 use migration_core::part::PartLayout;
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{Condition, Item, Ledger, LedgerKey, ObjectStore, Operation, Queue, Write};
+use migration_core::ports::{Condition, Item, Ledger, LedgerKey, ObjectStore, Operation, Queue};
 use migration_core::records::{self, SourceIdentity, UploadRecord};
-use migration_core::resume::{self, ListedPart, UploadDecision};
+use migration_core::resume::{self, Evidence, ListedPart, UploadDecision};
+use migration_core::verified::VerifiedParts;
 use tracing::info;
 
 use super::fetch::Opened;
+use super::verified::Verified;
 use super::{Halt, Transfer, Wanted, halt_of};
 use crate::WriteOutcome;
 use crate::gate::Access;
@@ -26,15 +28,23 @@ const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
 pub(super) struct Upload {
     pub id: String,
     pub layout: PartLayout,
-    pub revision: u64,
-    /// Whether it was begun with a checksum named.
-    pub checksum: bool,
-    /// What could not be taken along.
-    pub losses: Losses,
-    /// The record, where uploads that nothing names may be open beside this one.
-    pub contested: Option<UploadRecord>,
-    /// Parts that are already there.
-    pub there: BTreeMap<u32, ETag>,
+    /// The record, as it stands in the ledger.
+    pub record: UploadRecord,
+    /// Uploads that nothing names may be open beside this one.
+    pub contested: bool,
+    /// Parts that are already there, and proved to be the source's bytes.
+    pub there: BTreeSet<u32>,
+    /// What this worker knows of the parts that were verified.
+    pub verified: Verified,
+    /// The service copies the parts by itself.
+    pub server_side: bool,
+}
+
+impl Upload {
+    /// Those of the numbers whose parts are not there yet.
+    pub(super) fn missing(&self, numbers: RangeInclusive<u32>) -> impl Iterator<Item = u32> + use<'_> {
+        numbers.filter(|number| !self.there.contains(number))
+    }
 }
 
 /// An upload to work on, and the first part's body where it came with what the upload was created from.
@@ -57,13 +67,14 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     pub(super) async fn open(&self, wanted: &Wanted, source: &SourceIdentity) -> Result<Begun, Halt> {
         self.has_upload.store(true, Ordering::Relaxed);
         if is_planted(Defect::ForeignUploadAdopted)
-            && let Some(upload) = self.adopt_any(wanted).await?
+            && let Some(upload) = self.adopt_any(wanted, source).await?
         {
             return Ok((upload, None));
         }
         loop {
             let record = self.upload_record().await?;
-            let decision = record.as_ref().map(|record| (record, resume::decide(record, source, wanted.size)));
+            let longest = self.longest_part(wanted.size);
+            let decision = record.as_ref().map(|record| (record, resume::decide(record, source, wanted.size, longest)));
             if let Some((record, UploadDecision::Adopt(layout))) = &decision
                 && let Some(upload) = self.adopt(record, *layout).await?
             {
@@ -79,9 +90,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 self.process.pause(WAIT_FOR_OTHERS).await?;
                 continue;
             }
-            let before = record.as_ref().filter(|record| record.upload_id.is_none()).cloned();
-            let revision = record.map_or(0, |record| record.revision);
-            if let Some(begun) = self.begin(source, wanted, revision, before.as_ref()).await? {
+            if let Some(begun) = self.begin(source, wanted, record.as_ref()).await? {
                 return Ok(begun);
             }
         }
@@ -90,49 +99,95 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Carries a recorded upload on. None where its parts are not what the record says.
     async fn adopt(&self, record: &UploadRecord, layout: PartLayout) -> Result<Option<Upload>, Halt> {
         let Some(id) = &record.upload_id else { return Ok(None) };
-        match self.list_parts(id, None).await {
-            Ok(listed) => Ok(resume::fitting_parts(&layout, &listed).map(|there| {
-                info!(key = self.key, parts = there.len(), of = layout.count(), "carrying an upload on");
-                Upload {
-                    id: id.clone(),
-                    layout,
-                    revision: record.revision,
-                    checksum: record.checksum,
-                    losses: record.losses,
-                    // Who began it is dead, or has company: either may have left another one.
-                    contested: Some(record.clone()),
-                    there,
-                }
-            })),
+        let listed = match self.list_parts(id, None).await {
+            Ok(listed) => listed,
             Err(Halt::UploadGone) => {
-                // Completed, or aborted by someone. The record becomes an announcement, since others may have begun
-                // uploads that nothing names; then both sides are looked at again.
-                self.has_upload.store(true, Ordering::Relaxed);
-                let announced = UploadRecord {
-                    upload_id: None,
-                    revision: record.revision + 1,
-                    wait_until: 0,
-                    contested: true,
-                    ..record.clone()
-                };
-                self.record(&announced, record.revision).await?;
-                Err(Halt::UploadGone)
+                self.announce_again(record).await?;
+                return Err(Halt::UploadGone);
             }
-            Err(halt) => Err(halt),
-        }
+            Err(halt) => return Err(halt),
+        };
+        let verified = self.verified(record, 1..=layout.count());
+        let Some(there) = self.proven(&layout, &listed, record, &verified).await? else { return Ok(None) };
+        info!(key = self.key, parts = there.len(), listed = listed.len(), of = layout.count(), "carrying an upload on");
+        Ok(Some(Upload {
+            id: id.clone(),
+            layout,
+            record: record.clone(),
+            // Who began it is dead, or has company: either may have left another one.
+            contested: true,
+            there,
+            verified,
+            server_side: false,
+        }))
+    }
+
+    /// Makes the record of an upload that is gone an announcement, since others may have begun uploads that nothing names;
+    /// it was completed, or aborted by someone: then both sides are looked at again.
+    async fn announce_again(&self, record: &UploadRecord) -> Result<(), Halt> {
+        self.has_upload.store(true, Ordering::Relaxed);
+        let announced = UploadRecord {
+            upload_id: None,
+            revision: record.revision + 1,
+            wait_until: 0,
+            contested: true,
+            expected: None,
+            ..record.clone()
+        };
+        self.record(&announced, record.revision).await.map(|_| ())
+    }
+
+    /// What is to be known of the parts `numbers` of an upload, none of which is sent yet.
+    pub(super) fn verified(&self, record: &UploadRecord, numbers: RangeInclusive<u32>) -> Verified {
+        // That another service takes checksums does not show that it refuses what they don't fit.
+        Verified::new(numbers, record.checksum && self.process.writes_to_amazon())
+    }
+
+    /// Those of the listed parts that are proved to be the source's bytes; none where one does not fit the cut. The
+    /// ledger is asked only where the list itself does not prove them all.
+    pub(super) async fn proven(
+        &self,
+        layout: &PartLayout,
+        listed: &[ListedPart],
+        record: &UploadRecord,
+        verified: &Verified,
+    ) -> Result<Option<BTreeSet<u32>>, Halt> {
+        let prove = |parts: &VerifiedParts| {
+            let source = &record.source.etag;
+            let evidence = Evidence { checksums_enforced: verified.enforced(), verified: parts, source };
+            resume::proven_parts(layout, listed, evidence)
+        };
+        let there = prove(&verified.parts());
+        let Some(id) = record.upload_id.as_ref().filter(|_| there.as_ref().is_some_and(|t| t.len() < listed.len()))
+        else {
+            return Ok(there);
+        };
+        verified.merge(self.recorded_parts(id).await?);
+        Ok(prove(&verified.parts()))
+    }
+
+    /// The longest part that may be sent, in bytes: where the service may want parts to be held, one that memory has room
+    /// for, as long as the object can be cut into such.
+    pub(super) fn longest_part(&self, size: u64) -> u64 {
+        let settings = &self.process.config.transfer;
+        let limit = settings.memory_limit.bytes();
+        let fits = PartLayout::new(size, settings.part_size).is_ok_and(|layout| layout.longest() <= limit);
+        if self.process.writes_to_amazon() || !fits { u64::MAX } else { limit }
     }
 
     /// The planted defect: whatever upload is open.
-    async fn adopt_any(&self, wanted: &Wanted) -> Result<Option<Upload>, Halt> {
+    async fn adopt_any(&self, wanted: &Wanted, source: &SourceIdentity) -> Result<Option<Upload>, Halt> {
         let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
         let store = &self.process.ports.destination;
         let access = Access::object(Operation::ListUploads, bucket, key);
         let open = self.process.destination(access, || store.list_uploads(bucket, key)).await?;
         let Some(open) = open.into_iter().next() else { return Ok(None) };
         let Ok(layout) = PartLayout::new(wanted.size, self.process.config.transfer.part_size) else { return Ok(None) };
-        let there = self.list_parts(&open.upload_id, None).await?.into_iter().map(|p| (p.number, p.etag)).collect();
-        let losses = Losses::default();
-        Ok(Some(Upload { id: open.upload_id, layout, revision: 0, checksum: false, losses, contested: None, there }))
+        let there = self.list_parts(&open.upload_id, None).await?.into_iter().map(|part| part.number).collect();
+        let announced = self.announcement(source, layout, None);
+        let record = UploadRecord { revision: 0, upload_id: Some(open.upload_id.clone()), ..announced };
+        let verified = self.verified(&record, 1..=layout.count());
+        Ok(Some(Upload { id: open.upload_id, layout, record, contested: false, there, verified, server_side: false }))
     }
 
     async fn abort_recorded(&self, record: &UploadRecord) -> Result<(), Halt> {
@@ -166,15 +221,6 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 return Ok(parts);
             }
         }
-    }
-
-    /// Removes the record of an upload that is completed. Where that fails, whoever reads the record finds that the
-    /// upload is gone.
-    pub(super) async fn forget(&self, revision: u64) -> Result<(), Halt> {
-        let condition = Condition::Revision(revision);
-        self.process.write(&[Write::Delete { key: self.upload_key(), condition }]).await?;
-        self.has_upload.store(false, Ordering::Relaxed);
-        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod answers;
 mod mirror;
+pub mod resume;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use md5::{Digest, Md5};
 use migration_core::error::ErrorClass;
+use migration_core::etag::ETag;
 use migration_core::ignore::IgnoreList;
 use migration_core::outcome::Losses;
 use migration_core::part::PartLayout;
@@ -31,7 +33,7 @@ type Outcome = Pin<Box<dyn Future<Output = Result<(), Violation>>>>;
 type Scenario = fn() -> Outcome;
 
 /// All of them.
-pub const ALL: [(&str, Scenario); 16] = [
+pub const ALL: [(&str, Scenario); 19] = [
     ("a part of another size is sent anew", || Box::pin(part_of_another_size())),
     ("a worker that wakes up late writes nothing over a newer content", || Box::pin(late_worker())),
     ("a huge object waits for its last range", || Box::pin(last_range())),
@@ -41,6 +43,11 @@ pub const ALL: [(&str, Scenario); 16] = [
     ("a listing that breaks does not close the scan", || Box::pin(broken_listing())),
     ("a killed sender's checkpoints leave nothing out", || Box::pin(killed_sender())),
     ("a listing that is cut leaves nothing out", || Box::pin(cut_listing())),
+    ("a damaged part is not adopted by the next try", || Box::pin(resume::damaged_part())),
+    ("somebody else's object of the same size is not taken for the copy", || {
+        Box::pin(resume::foreign_object_of_the_same_size())
+    }),
+    ("what was found damaged is written again", || Box::pin(resume::found_damaged())),
     ("a mirror takes a denial for no absence", || Box::pin(mirror::denial())),
     ("a mirror deletes no more than it may", || Box::pin(mirror::too_many())),
     ("a mirror takes a 404 of somebody else for no absence", || Box::pin(mirror::not_found())),
@@ -193,22 +200,9 @@ async fn part_of_another_size() -> Result<(), Violation> {
     let bytes = Bytes::from(content(40, 9));
     let body = Body::Held { md5: Md5::digest(&bytes).into(), bytes };
     world.destination.put_part(PutPart { upload, number: 1, body, checksum: true }).await.unwrap();
-    let record = UploadRecord {
-        revision: 1,
-        destination_bucket: DESTINATION.into(),
-        destination_key: "large".into(),
-        source: SourceIdentity { bucket: SOURCE.into(), key: "large".into(), etag, version_id: None },
-        layout: PartLayout { size: 100, part_size: 32 },
-        by: "pod-before".into(),
-        intended: 0,
-        checksum: true,
-        wait_until: 0,
-        contested: false,
-        losses: Losses::default(),
-        upload_id: Some(upload_id),
-    };
-    let item = Item::of(upload_key(JOB, DESTINATION, "large"), &record);
-    world.ledger.write(&[Write::Put { item, condition: Condition::Always }]).await.unwrap();
+    let mut record = record_of("large", etag, 100);
+    record.upload_id = Some(upload_id);
+    put_record(&world, &record).await;
     world.send("job-1").await.unwrap();
     world.work_until_over("job-1").await;
     world.assert_same("after the part was sent anew");
@@ -220,6 +214,32 @@ async fn part_of_another_size() -> Result<(), Violation> {
     // All four, on an upload begun anew: who believes in the number finds out only when it compares whole contents.
     let sent = world.plan.count(Operation::PutPart);
     if sent == 4 { Ok(()) } else { Err(Violation::new("resume", format!("{sent} parts were sent, not 4"))) }
+}
+
+/// What the ledger says of an upload of an object of so many bytes, before it was created.
+pub fn record_of(key: &str, etag: ETag, size: u64) -> UploadRecord {
+    UploadRecord {
+        revision: 1,
+        destination_bucket: DESTINATION.into(),
+        destination_key: key.into(),
+        source: SourceIdentity { bucket: SOURCE.into(), key: key.into(), etag, version_id: None },
+        layout: PartLayout { size, part_size: 32 },
+        by: "pod-before".into(),
+        intended: 0,
+        checksum: true,
+        wait_until: 0,
+        contested: false,
+        losses: Losses::default(),
+        expected: None,
+        damaged: None,
+        upload_id: None,
+    }
+}
+
+/// Puts a record into the ledger.
+pub async fn put_record(world: &World, record: &UploadRecord) {
+    let item = Item::of(upload_key(JOB, DESTINATION, &record.destination_key), record);
+    world.ledger.write(&[Write::Put { item, condition: Condition::Always }]).await.unwrap();
 }
 
 /// A worker stands still before its write, as a machine that is suspended; meanwhile another one moves a newer content.

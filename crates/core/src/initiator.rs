@@ -1,0 +1,87 @@
+//! Whose a multipart upload is that no record names.
+
+/// Whose an upload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Begun by the principal that we are, under the same session name.
+    Ours,
+    /// It may have been one of our processes: nobody but a person can tell.
+    Unclear,
+    /// Somebody else's.
+    Foreign,
+}
+
+/// Whose an upload is by who began it, as the service says, next to who began one of our own.
+///
+/// | ours | the upload's | whose |
+/// |---|---|---|
+/// | x | x | ours |
+/// | a session of a role | another session of that role | unclear: Pod Identity and a node's role name sessions as they like |
+/// | not said, or any | not said | unclear |
+/// | not said | any | unclear |
+/// | x | y | foreign |
+///
+/// Source: `ListParts` in the S3 API reference, member `Initiator`; "IAM identifiers" in the IAM user guide, for sessions.
+pub fn owner(ours: Option<&str>, theirs: Option<&str>) -> Owner {
+    let (Some(ours), Some(theirs)) = (ours, theirs) else { return Owner::Unclear };
+    if ours == theirs {
+        Owner::Ours
+    } else if role(ours).is_some() && role(ours) == role(theirs) {
+        Owner::Unclear
+    } else {
+        Owner::Foreign
+    }
+}
+
+/// The role of a session: `arn:aws:sts::123456789012:assumed-role/ROLE/SESSION` without the session.
+fn role(arn: &str) -> Option<&str> {
+    let (role, _) = arn.rsplit_once('/')?;
+    role.contains(":assumed-role/").then_some(role)
+}
+
+/// The command by which a person aborts an upload.
+pub fn abort_command(endpoint: Option<&str>, bucket: &str, key: &str, upload_id: &str) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let endpoint = endpoint.map(|url| format!(" --endpoint-url {}", quoted(url))).unwrap_or_default();
+    format!(
+        "aws s3api abort-multipart-upload{endpoint} --bucket {} --key {} --upload-id {}",
+        quoted(bucket),
+        quoted(key),
+        quoted(upload_id)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uploads_are_whose_the_table_says() {
+        let session = |role: &str, name: &str| format!("arn:aws:sts::123456789012:assumed-role/{role}/{name}");
+        let (own, pod, node) = (session("mover", "s3-migration-u"), session("mover", "eks-pod"), session("other", "x"));
+        let user = "arn:aws:iam::123456789012:user/mover";
+        for (ours, theirs, expected) in [
+            (Some(own.as_str()), Some(own.as_str()), Owner::Ours),
+            (Some(&own), Some(&pod), Owner::Unclear),
+            (Some(&own), Some(&node), Owner::Foreign),
+            (Some(&own), None, Owner::Unclear),
+            (None, Some(&own), Owner::Unclear),
+            (None, None, Owner::Unclear),
+            (Some(user), Some(user), Owner::Ours),
+            (Some(user), Some("arn:aws:iam::123456789012:user/else"), Owner::Foreign),
+            (Some("a/b"), Some("a/c"), Owner::Foreign),
+        ] {
+            assert_eq!(owner(ours, theirs), expected, "{ours:?} {theirs:?}");
+        }
+    }
+
+    #[test]
+    fn the_command_survives_a_shell_whatever_the_key_holds() {
+        assert_eq!(
+            abort_command(Some("http://minio:9000"), "b", "it's; $(rm) \"a\"", "id"),
+            r#"aws s3api abort-multipart-upload --endpoint-url 'http://minio:9000' --bucket 'b' --key 'it'\''s; $(rm) "a"' --upload-id 'id'"#
+        );
+        let plain = "aws s3api abort-multipart-upload --bucket 'b' --key 'k' --upload-id 'id'";
+        assert_eq!(abort_command(None, "b", "k", "id"), plain);
+    }
+}
