@@ -3,7 +3,7 @@
 //!
 //! | dead letter | what is written for it |
 //! |---|---|
-//! | a batch of the live run | failure records and the batch's end |
+//! | a batch of the live run | failure records and the batch's end; it is sent once more, for a worker to abort its upload |
 //! | a batch of the live run that does not count | nothing: its objects were sent anew |
 //! | a batch of another run, or of another job | nothing: that run has ended, or another operator looks |
 //! | a range of parts | nothing: who holds the object's own batch sends the range again |
@@ -19,12 +19,10 @@ use migration_aws::{DeadLetter, DynamoLedger, SqsQueue};
 use migration_core::error::ServiceError;
 use migration_core::message::{Batch, Message};
 use migration_core::outcome::FailureClass;
-use migration_core::ports::{Ledger, Write, WriteError};
+use migration_core::ports::{Ledger, OutgoingMessage, Queue, Write, WriteError};
 use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, RunRecord};
 use tracing::warn;
 
-/// The operator's name among those who end batches.
-const NAME: &str = "operator";
 /// How long dead letters that were looked at stay invisible: long enough to see all of them once.
 const VISIBILITY: Duration = Duration::from_secs(10);
 /// Messages a request gives at most.
@@ -66,7 +64,11 @@ pub async fn drain(
         for letter in &fresh {
             let Some(end) = ending(letter, uid, run, now) else { continue };
             match write(ledger, &end).await {
-                Ok(written) => ended += u32::from(written),
+                Ok(true) => {
+                    ended += 1;
+                    clear_away(queue, &end.batch).await?;
+                }
+                Ok(false) => {}
                 // One letter that can't be recorded must not stop those behind it.
                 Err(WriteError::Service(error)) if records::is_refused_for_good(&error) => {
                     warn!(%error, batch = end.batch.id.as_str(), "a dead letter can't be recorded");
@@ -76,6 +78,16 @@ pub async fn drain(
         }
     }
     Ok(ended)
+}
+
+/// Sends a batch that was ended here once more where it may have left a multipart upload open: a worker, which has the
+/// rights for it, finds the end and aborts the upload. Objects that go in parts travel alone. Should this be lost, the
+/// next run carries the upload on, or the deletion of the job aborts it.
+async fn clear_away<Q: Queue>(queue: &Q, batch: &Batch) -> Result<(), ServiceError> {
+    if batch.objects.len() == 1 {
+        queue.send(&[OutgoingMessage { body: batch.body(), delay: Duration::ZERO }]).await?;
+    }
+    Ok(())
 }
 
 /// Why dead letters could not be made failures.
@@ -123,8 +135,14 @@ fn ending(letter: &DeadLetter, uid: &str, run: &RunRecord, now: i64) -> Option<E
         failed_bytes: batch.bytes(),
         ..EndCounts::default()
     };
-    let end =
-        BatchEnd { id: batch.id.clone(), by: NAME.to_owned(), at: now, counts, remainder: Vec::new(), piece: None };
+    let end = BatchEnd {
+        id: batch.id.clone(),
+        by: records::OPERATOR.to_owned(),
+        at: now,
+        counts,
+        remainder: Vec::new(),
+        piece: None,
+    };
     Some(Ending { batch, failures, end })
 }
 

@@ -29,7 +29,7 @@ use crate::error::Blocked;
 use crate::ports::{Item, LedgerKey};
 
 pub use batch::{
-    BATCH_PREFIX, BatchEnd, COUNTER_PREFIX, Counters, EndCounts, FailureRecord, batch_key, counter_epoch, counter_key,
+    BATCH_PREFIX, BatchEnd, COUNTER_PREFIX, Counters, EndCounts, FailureRecord, OPERATOR, batch_key, counter_epoch, counter_key,
     end_writes, failure_key, failure_partition, failure_write, last_end,
 };
 pub use bucket::{

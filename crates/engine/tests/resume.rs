@@ -12,8 +12,8 @@ use std::time::Duration;
 use migration_core::message::Batch;
 use migration_core::outcome::FailureClass;
 use migration_core::part::PartSize;
-use migration_core::ports::{Attributes, Tags};
-use migration_core::records::RunResult;
+use migration_core::ports::{Attributes, Ledger, Tags};
+use migration_core::records::{self, BatchEnd, EndCounts, OPERATOR, RunResult};
 use migration_core::size::ByteSize;
 use migration_core::view;
 use migration_testkit::{
@@ -398,4 +398,26 @@ async fn an_upload_that_no_record_holds_is_aborted_only_if_its_session_is_ours()
             assert_eq!(report.left[0].command, command);
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_ended_among_the_dead_letters_leaves_no_upload_once_it_is_seen_again() {
+    let world = World::tiny();
+    world.source.insert(SOURCE, "large", content(150, 1));
+    world.send("job-1").await.unwrap();
+    world.plan.at(Operation::PutPart, 3, Fault::Crash);
+    let (_, worker) = world.start_worker();
+    world.plan.crashed().await;
+    worker.abort();
+    world.plan.restart();
+    assert_eq!(world.destination.open_uploads(DESTINATION).len(), 1);
+    // What the operator does when the queue has given the message up.
+    let batch: Batch = serde_json::from_str(&world.queue.messages()[0].body).unwrap();
+    let counts = EndCounts { failed: 1, failed_bytes: 150, ..EndCounts::default() };
+    let end = BatchEnd { id: batch.id.clone(), by: OPERATOR.into(), at: 0, counts, remainder: Vec::new(), piece: None };
+    world.ledger.write(&records::end_writes(&batch, &end)).await.unwrap();
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::PartiallyFailed);
+    assert_eq!(world.destination.open_uploads(DESTINATION), []);
+    assert_eq!(view::uploads(&world.ledger, JOB).await.unwrap(), []);
+    assert_eq!(world.plan.count(Operation::PutPart), 3, "nothing is sent any more");
 }

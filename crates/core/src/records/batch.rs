@@ -8,6 +8,9 @@ use crate::outcome::{FailureClass, Losses};
 use crate::planted::{Defect, is_planted};
 use crate::ports::{Condition, Item, LedgerKey, Write};
 
+/// The operator's name among those who end batches: it ends those among the dead letters.
+pub const OPERATOR: &str = "operator";
+
 /// That a batch is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,6 +30,13 @@ pub struct BatchEnd {
     /// The object with what became of its entries, below the root of the run's report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub piece: Option<String>,
+}
+
+impl BatchEnd {
+    /// Whether the queue had given the batch up: no worker has cleared away what it left open.
+    pub fn is_of_dead_letter(&self) -> bool {
+        self.by == OPERATOR
+    }
 }
 
 /// What became of the entries of a batch.

@@ -104,7 +104,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         let _at = self.process.activity.at_run(&batch.run);
         if may_have_ended && let Some(end) = self.ended(batch).await? {
             if end.remainder.is_empty() {
-                uploads::clear_batch(&self.process, batch, threshold, Clear::Completed).await?;
+                let clear = if end.is_of_dead_letter() { Clear::All } else { Clear::Completed };
+                uploads::clear_batch(&self.process, batch, threshold, clear).await?;
             }
             return self.finish(batch, &end).await;
         }
