@@ -135,6 +135,10 @@ pub async fn abort_all<S: ObjectStore, Q: Queue, L: Ledger>(
         report.aborted += 1;
     }
     for record in &announced {
+        if !record.is_announcement() {
+            forget(process, record).await?;
+            continue;
+        }
         let left = abort_announced(process, record, &initiators).await?;
         if left.is_empty() {
             forget(process, record).await?;

@@ -78,11 +78,29 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             }
             _ => false,
         };
-        if shown && record.damaged.is_none() {
-            return Ok(Some(record.revision));
+        let done = matches!(outcome, EntryOutcome::Done(_));
+        match record.damaged {
+            None if shown => return Ok(Some(record.revision)),
+            Some(_) if !done => self.keep_damage(&record).await?,
+            _ => self.forget(record.revision).await?,
         }
-        self.forget(record.revision).await?;
         Ok(None)
+    }
+
+    /// Leaves of a record that is over what the next who moves the object has to know: what stands there is damaged.
+    async fn keep_damage(&self, record: &UploadRecord) -> Result<(), Halt> {
+        let kept = UploadRecord {
+            revision: record.revision + 1,
+            damaged: Some(Damage::Put),
+            upload_id: None,
+            expected: None,
+            wait_until: 0,
+            contested: false,
+            ..record.clone()
+        };
+        self.record(&kept, record.revision).await?;
+        self.has_upload.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Removes the record of an upload that is over. Where that fails, whoever reads the record finds that the upload is
