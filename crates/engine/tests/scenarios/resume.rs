@@ -35,8 +35,8 @@ pub async fn damaged_part() -> Result<(), Violation> {
     world.source.insert(SOURCE, "large", content(150, 1));
     world.send("job-1").await.unwrap();
     world.plan.at(Operation::PutPart, 2, Fault::Corrupt);
-    // The same part again: the others are sent by then.
-    world.plan.at(Operation::PutPart, 6, Fault::Crash);
+    // The same part again, the sixth: this rule is not shown the one that the other breaks.
+    world.plan.at(Operation::PutPart, 5, Fault::Crash);
     let end = world.work_until_over("job-1").await;
     if world.plan.injected() != 2 || end.result != RunResult::Complete {
         return Err(Violation::new("complete", format!("{} faults, {:?}", world.plan.injected(), end.result)));
