@@ -19,7 +19,7 @@ use migration_core::view;
 use migration_testkit::{
     BucketSettings, Call, Checksums, Fault, MemoryLedger, Operation, StoreSettings, StreamedBodies,
 };
-use scenarios::resume::{OPAQUE, only_the_source_was_visible, without_checksums};
+use scenarios::resume::{only_the_source_was_visible, without_checksums};
 use world::{DESTINATION, JOB, SOURCE, World, content, tiny_config, tiny_store};
 
 fn scenario(name: &str) {
@@ -216,7 +216,7 @@ async fn a_death_behind_the_completion_costs_no_part() {
         ] {
             let world = World::tiny();
             if opaque {
-                world.destination.create_bucket_with(DESTINATION, OPAQUE);
+                world.destination.create_bucket_with(DESTINATION, scenarios::resume::opaque());
             }
             let sent = completed_with(&world, after_completion(operation), fault).await;
             assert_eq!(sent, (3, 1), "opaque {opaque}, {operation} {fault:?}");
@@ -228,7 +228,7 @@ async fn a_death_behind_the_completion_costs_no_part() {
 async fn where_nothing_can_be_compared_the_object_is_written_again() {
     let opaque = || {
         let world = without_checksums();
-        world.destination.create_bucket_with(DESTINATION, OPAQUE);
+        world.destination.create_bucket_with(DESTINATION, scenarios::resume::opaque());
         world
     };
     // The first completion finds out whether conditions are kept; the answer of the second is lost.

@@ -26,7 +26,7 @@ const USER: i64 = 65_532;
 /// How long a worker may take to finish the parts in flight after it was told to end, in seconds.
 pub const GRACE_SECONDS: i64 = 120;
 
-/// The variable by which the SDK names the session of the role that a ServiceAccount stands for; 2 … 64 characters of
+/// The variable by which the SDK names the session of the role that a service account stands for; 2 … 64 characters of
 /// `[A-Za-z0-9_+=,.@-]`. Source: `AssumeRoleWithWebIdentity` in the STS API reference, `RoleSessionName`.
 const SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
 

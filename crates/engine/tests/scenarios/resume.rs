@@ -77,9 +77,6 @@ pub async fn found_damaged() -> Result<(), Violation> {
 }
 
 /// A bucket whose ETags say nothing.
-pub const OPAQUE: BucketSettings = BucketSettings {
-    versioning: migration_testkit::Versioning::Off,
-    opaque_etags: true,
-    object_lock: false,
-    storage_classes: None,
-};
+pub fn opaque() -> BucketSettings {
+    BucketSettings { opaque_etags: true, ..BucketSettings::default() }
+}
