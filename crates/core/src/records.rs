@@ -29,8 +29,8 @@ use crate::error::Blocked;
 use crate::ports::{Item, LedgerKey};
 
 pub use batch::{
-    BATCH_PREFIX, BatchEnd, COUNTER_PREFIX, Counters, EndCounts, FailureRecord, OPERATOR, batch_key, counter_epoch, counter_key,
-    end_writes, failure_key, failure_partition, failure_write, last_end,
+    BATCH_PREFIX, BatchEnd, COUNTER_PREFIX, Counters, EndCounts, FailureRecord, OPERATOR, batch_key, counter_epoch,
+    counter_key, end_writes, failure_key, failure_partition, failure_write, last_end,
 };
 pub use bucket::{
     Ability, BucketRecord, Known, MOST_PROBES, NO_STANDS_MS, SourceBucketRecord, Support, bucket_key, is_amazon,
