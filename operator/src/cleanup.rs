@@ -342,7 +342,9 @@ impl Going<'_> {
 fn passes(error: &ServiceError) -> bool {
     match error.class {
         ErrorClass::Transient | ErrorClass::Throttled | ErrorClass::Conflict => true,
-        ErrorClass::Side(fault) => matches!(fault, SideFault::Unreachable | SideFault::ClockSkewed),
+        ErrorClass::Side(fault) => {
+            matches!(fault, SideFault::Unreachable | SideFault::Throttled | SideFault::ClockSkewed)
+        }
         _ => false,
     }
 }

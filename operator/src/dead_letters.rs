@@ -141,6 +141,7 @@ fn ending(letter: &DeadLetter, uid: &str, run: &RunRecord, now: i64) -> Option<E
         at: now,
         counts,
         remainder: Vec::new(),
+        tried: Vec::new(),
         piece: None,
     };
     Some(Ending { batch, failures, end })
@@ -178,6 +179,7 @@ mod tests {
     use migration_core::part::PartLayout;
     use migration_core::ports::{Condition, ReceivedMessage};
     use migration_core::records::{Reopening, SourceIdentity};
+    use migration_core::retry::Tried;
 
     fn pair(bucket: &str) -> BucketPair {
         BucketPair {
@@ -197,6 +199,7 @@ mod tests {
             version_id: None,
             destination: None,
             unlisted: false,
+            tried: Tried::default(),
         };
         Batch {
             version: MESSAGE_VERSION,

@@ -65,6 +65,10 @@ fn advice(side: Side, fault: SideFault) -> String {
         SideFault::WrongRegion => format!("correct spec.{side}.region or spec.{side}.endpoint"),
         SideFault::ClockSkewed => "set the clocks of the nodes".to_owned(),
         SideFault::Unreachable => format!("check spec.{side}.endpoint, and the network from the cluster to it"),
+        SideFault::Throttled => {
+            "the service asks everybody to slow down; the job goes on by itself. Fewer workers, or fewer other callers, help"
+                .to_owned()
+        }
     }
 }
 

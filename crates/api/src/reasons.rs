@@ -112,6 +112,7 @@ pub fn side_fault(side: migration_core::error::Side, fault: migration_core::erro
         SideFault::WrongRegion => format!("{side}WrongRegion"),
         SideFault::ClockSkewed => format!("{side}ClockSkewed"),
         SideFault::Unreachable => format!("{side}Unreachable"),
+        SideFault::Throttled => format!("{side}Throttled"),
     }
 }
 

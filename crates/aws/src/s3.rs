@@ -49,8 +49,7 @@ pub struct S3Store {
 impl S3Store {
     /// The store of a job's side. Sends nothing yet.
     ///
-    /// `settings` are those of every object written. Each side has its own budget of quick retries, so that a broken one
-    /// does not use up the other's.
+    /// `settings` are those of every object written. Each request is one attempt; what passes is the caller's to try again.
     pub async fn new(side: &S3Side, settings: &WriteSettings, which: Side) -> Self {
         Self::through(&Access::from(&side.service), &side.into(), side.path_style, settings, which).await
     }
@@ -71,6 +70,8 @@ impl S3Store {
         let mut config = Builder::from(&sdk::load_through(access, reach).await)
             .force_path_style(path_style)
             .interceptor(StripHeaders)
+            .retry_config(sdk::one_attempt())
+            .retry_classifier(sdk::OnlyWrongClocks)
             .retry_partition(RetryPartition::new(format!("s3-{which}")));
         if let Some(endpoint) = &access.endpoint {
             config = config.endpoint_url(with_slash(endpoint));

@@ -1,4 +1,4 @@
-//! How every client is set up: connection pools that are shared, one layer of quick retries, time-outs, no needless checksums.
+//! How every client is set up: connection pools that are shared, at most one layer of quick retries, time-outs, no needless checksums.
 
 use std::time::Duration;
 
@@ -7,13 +7,15 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig};
+use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
+use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
 
 use crate::access::{Access, CredentialSource};
 use crate::credentials::DirectoryCredentials;
 use crate::http::Reach;
 
-/// Tries of one request, the first included. This is the only layer of quick retries: what it gives up is left to the
-/// caller's own slow ones.
+/// Tries of one request to SQS or `DynamoDB`, the first included. This is their only layer of quick retries: what it gives
+/// up is left to the caller's own slow ones. S3 has [`one_attempt`].
 const ATTEMPTS: u32 = 4;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Until the answer's head has come (and its body, unless that is an object's content) of a request without a large
@@ -52,6 +54,29 @@ pub(crate) async fn load_through(access: &Access, reach: &Reach) -> SdkConfig {
     }
     .load()
     .await
+}
+
+/// One attempt: the caller tries again itself, so that its bound on requests under way hears of every answer. Only a
+/// request that was refused for a clock that is wrong is sent again, with the service's time.
+pub(crate) fn one_attempt() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(10))
+}
+
+/// Forbids every retry but that of a wrong clock, which the SDK finds out by the `Date` of a 403.
+#[derive(Debug)]
+pub(crate) struct OnlyWrongClocks;
+
+impl ClassifyRetry for OnlyWrongClocks {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        match context.response().map(|response| response.status().as_u16()) {
+            Some(403) => RetryAction::NoActionIndicated,
+            _ => RetryAction::RetryForbidden,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "OnlyWrongClocks"
+    }
 }
 
 /// Connections of all clients are pooled by their connect and read time-outs, so only the attempt's differs.

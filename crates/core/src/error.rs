@@ -4,6 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod denial;
+mod outage;
+
+pub use denial::{AccessHistory, DENIALS_OF_A_SIDE, Denial, Subject, Testimony, denial, is_settled};
+pub use outage::{FAILURES_OF_AN_OUTAGE, SILENCE_OF_AN_OUTAGE_MS, is_outage, is_throttled_as_a_whole};
+
 /// Which of a job's services an error belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -48,6 +54,8 @@ pub enum SideFault {
     ClockSkewed,
     /// The name can't be resolved, or nothing answers there.
     Unreachable,
+    /// Everything is answered with "slow down", whichever object it is about.
+    Throttled,
 }
 
 /// What to do about an error.
@@ -119,51 +127,6 @@ impl ServiceError {
     }
 }
 
-/// What is known of a side's answers when a request of it is denied. See [`denial`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AccessHistory {
-    /// A request of the same kind was allowed since the process started.
-    pub ever_allowed: bool,
-    /// Denials of different objects in a row, this one included.
-    pub denied_in_a_row: u32,
-}
-
-/// Denials of different objects in a row that make a side's fault of what could be the objects' own.
-pub const DENIALS_OF_A_SIDE: u32 = 3;
-
-/// What a denied request means.
-///
-/// | allowed before | denials in a row | meaning |
-/// |---|---|---|
-/// | no | any | the side's credentials lack the right |
-/// | yes | < 3 | this object is denied |
-/// | yes | ≥ 3 | the right was taken away |
-pub fn denial(history: AccessHistory) -> ErrorClass {
-    if !history.ever_allowed || history.denied_in_a_row >= DENIALS_OF_A_SIDE {
-        ErrorClass::Side(SideFault::AccessDenied)
-    } else {
-        ErrorClass::AccessDenied
-    }
-}
-
-/// Failures in a row, each after all quick retries, that may mean that nothing works any more.
-pub const FAILURES_OF_AN_OUTAGE: u32 = 4;
-/// How long nothing may have succeeded for that, in milliseconds.
-pub const SILENCE_OF_AN_OUTAGE_MS: u64 = 15_000;
-
-/// Whether failures that may pass are an outage of the whole side: links between partitions break for hours, and no
-/// object's tries are used up by that. Answers that something broke count once for each object in a row, so that one
-/// object that always breaks is not taken for the service; missing answers count each time.
-///
-/// | failures in a row | since the last success | outage |
-/// |---|---|---|
-/// | < 4 | any | no |
-/// | ≥ 4 | < 15 s | no |
-/// | ≥ 4 | ≥ 15 s | yes |
-pub fn is_outage(failures_in_a_row: u32, since_success_ms: u64) -> bool {
-    failures_in_a_row >= FAILURES_OF_AN_OUTAGE && since_success_ms >= SILENCE_OF_AN_OUTAGE_MS
-}
-
 /// A side that is paused, and why; written into heartbeats, shown in conditions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -183,23 +146,6 @@ pub struct Blocked {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_denial_is_judged_by_what_was_allowed_before() {
-        for (ever_allowed, denied_in_a_row, expected) in [
-            (false, 1, ErrorClass::Side(SideFault::AccessDenied)),
-            (true, 1, ErrorClass::AccessDenied),
-            (true, 2, ErrorClass::AccessDenied),
-            (true, 3, ErrorClass::Side(SideFault::AccessDenied)),
-        ] {
-            assert_eq!(denial(AccessHistory { ever_allowed, denied_in_a_row }), expected);
-        }
-    }
-
-    #[test]
-    fn an_outage_takes_failures_and_silence() {
-        assert_eq!([(3, 99_000), (4, 14_999), (4, 15_000)].map(|(f, s)| is_outage(f, s)), [false, false, true]);
-    }
 
     #[test]
     fn errors_say_what_was_tried_and_the_request() {

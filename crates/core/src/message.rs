@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::etag::ETag;
 use crate::pair::BucketPair;
+use crate::retry::Tried;
 
 mod envelope;
 mod event;
@@ -39,7 +40,7 @@ pub struct Batch {
     pub scanned: i64,
     /// Where the objects come from and go to; one of the pairs recorded for the run.
     pub pair: BucketPair,
-    /// Tries that the objects have behind them in earlier batches.
+    /// How often the objects were sent again: the tries that they have behind them, unless one says otherwise.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u32,
     /// Small objects, or one large one.
@@ -82,6 +83,9 @@ pub struct Entry {
     /// Nobody looked at the destination when this was made, so that `destination` says nothing: the worker looks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unlisted: bool,
+    /// The tries that it has behind it.
+    #[serde(default, skip_serializing_if = "Tried::is_default")]
+    pub tried: Tried,
 }
 
 /// What the scan saw at the destination. Left out where the object was absent.
@@ -101,6 +105,10 @@ pub struct DestinationState {
 #[serde(transparent)]
 pub struct BatchId(String);
 
+/// Remainders of remainders that are told by `/r` for each; from there on by their number, since the ledger's keys have
+/// 1,024 bytes.
+const CHAINED: usize = 16;
+
 /// What the ids of the batches of events start with.
 const OF_EVENT: &str = "foreign/event/";
 
@@ -113,7 +121,13 @@ impl BatchId {
     /// The id of the batch that carries on what this one left over.
     #[must_use]
     pub fn remainder(&self) -> Self {
-        Self(format!("{}/r", self.0))
+        let base = self.0.trim_end_matches("/r");
+        let chained = (self.0.len() - base.len()) / 2;
+        match base.rsplit_once("/r").and_then(|(root, depth)| Some((root, depth.parse::<u32>().ok()?))) {
+            Some((root, depth)) if chained == 0 => Self(format!("{root}/r{}", depth.saturating_add(1))),
+            _ if chained >= CHAINED => Self(format!("{base}/r{}", chained + 1)),
+            _ => Self(format!("{}/r", self.0)),
+        }
     }
 
     /// Whether it is that of an object that an event of S3 named.
@@ -285,12 +299,39 @@ impl Batch {
         })
     }
 
-    /// The batch that carries on with some entries of this one, by their places in it.
+    /// Tries without progress that an entry has behind it.
+    pub fn tries(&self, entry: &Entry) -> u32 {
+        entry.tried.tries.unwrap_or(self.attempts)
+    }
+
+    /// The most tries that one of the entries has behind it.
+    pub fn most_tries(&self) -> u32 {
+        self.objects.iter().map(|entry| self.tries(entry)).max().unwrap_or(self.attempts)
+    }
+
+    /// The batch that carries on with some entries of this one, by their places in it. `tried` is what each has behind it
+    /// then, in their order; without it (a record of an older writer) this batch was a try of each.
     #[must_use]
-    pub fn remainder(&self, entries: &[u32]) -> Self {
-        let objects = entries.iter().filter_map(|i| self.objects.get(*i as usize)).cloned().collect();
+    pub fn remainder(&self, entries: &[u32], tried: &[Tried]) -> Self {
+        let left = entries.iter().zip(tried.iter().copied().map(Some).chain(std::iter::repeat(None)));
+        let left = left.filter_map(|(place, tried)| Some((self.objects.get(*place as usize)?, tried)));
+        let objects =
+            left.map(|(entry, tried)| Entry { tried: tried.unwrap_or_else(|| one_more(entry)), ..entry.clone() });
+        let objects = objects.collect();
         Self { id: self.id.remainder(), attempts: self.attempts + 1, objects, ..self.clone() }
     }
+
+    /// The same with one try more behind each entry.
+    #[must_use]
+    pub fn tried_once_more(&self) -> Self {
+        let objects = self.objects.iter().map(|entry| Entry { tried: one_more(entry), ..entry.clone() });
+        Self { attempts: self.attempts + 1, objects: objects.collect(), ..self.clone() }
+    }
+}
+
+/// What an entry has behind it after another try; where it does not say, its batch's number does.
+fn one_more(entry: &Entry) -> Tried {
+    Tried { tries: entry.tried.tries.map(|tries| tries + 1), ..entry.tried }
 }
 
 #[cfg(test)]
@@ -329,6 +370,7 @@ pub(crate) mod tests {
             version_id: None,
             destination: None,
             unlisted: false,
+            tried: Tried::default(),
         }
     }
 
@@ -380,13 +422,36 @@ pub(crate) mod tests {
     #[test]
     fn a_remainder_has_an_id_of_its_own_under_its_range_and_epoch() {
         let whole = batch(vec![entry("a", 1), entry("b", 2), entry("c", 4)]);
-        let rest = whole.remainder(&[0, 2]);
+        let rest = whole.remainder(&[0, 2], &[]);
         assert_eq!((rest.bytes(), rest.attempts), (5, 1));
         assert!(rest.id.as_str().starts_with(&BatchId::prefix(0, 1)));
         assert_ne!(rest.id, whole.id);
-        assert_ne!(rest.remainder(&[0]).id, rest.id);
         assert_eq!((whole.id.place(), rest.id.place()), (Some((0, 1)), Some((0, 1))));
         assert_eq!(BatchId::of_event("00/01").place(), None);
+        assert_ne!(rest.remainder(&[0], &[]).id, rest.id);
+    }
+
+    #[test]
+    fn ids_of_remainders_stay_short_and_different() {
+        let mut ids = vec![BatchId::new(0, 1, 7)];
+        for _ in 0..3_000 {
+            ids.push(ids.last().unwrap().remainder());
+        }
+        assert_eq!(ids[2].as_str(), "000000/0001/0000000007/r/r");
+        assert!(ids.iter().all(|id| id.as_str().len() < 64 && id.as_str().starts_with(&BatchId::prefix(0, 1))));
+        assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), ids.len());
+    }
+
+    #[test]
+    fn a_remainder_keeps_the_tries_of_each_entry() {
+        let whole = Batch { attempts: 2, ..batch(vec![entry("a", 1), entry("b", 2)]) };
+        let tried = Tried { tries: Some(0), since: None, parts: 9 };
+        let rest = whole.remainder(&[0, 1], &[tried]);
+        assert_eq!(rest.objects.iter().map(|entry| rest.tries(entry)).collect::<Vec<_>>(), [0, 3]);
+        assert_eq!((rest.objects[0].tried.parts, rest.most_tries()), (9, 3));
+        let again = rest.tried_once_more();
+        assert_eq!(again.objects.iter().map(|entry| again.tries(entry)).collect::<Vec<_>>(), [1, 4]);
+        assert_eq!(Message::parse(&again.body()), Ok(Message::Batch(again)));
     }
 
     #[test]

@@ -152,6 +152,22 @@ pub struct Failure {
     pub message: String,
     /// Identifier of the request that failed.
     pub request_id: Option<String>,
+    /// Why it may pass, where it may: what of it counts as a try.
+    pub cause: Cause,
+}
+
+/// Why an object failed for now; see [`crate::retry::next_try`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// Something of its own, or of the service.
+    #[default]
+    Own,
+    /// The service throttled it while others of its bucket were answered.
+    Throttled,
+    /// The whole side is broken, or throttled.
+    Side,
+    /// Whatever it was, so many parts are at the destination now, and fewer were before.
+    Progress(u32),
 }
 
 /// Kinds of failures, as reports and the status name them.
@@ -192,12 +208,17 @@ impl Failure {
             ErrorClass::Refused | ErrorClass::SignatureMismatch => FailureClass::Refused,
             _ => FailureClass::Exhausted,
         };
-        Self { class, message: error.to_string(), request_id: error.request_id.clone() }
+        let cause = match error.class {
+            ErrorClass::Throttled => Cause::Throttled,
+            ErrorClass::Side(_) => Cause::Side,
+            _ => Cause::Own,
+        };
+        Self { class, message: error.to_string(), request_id: error.request_id.clone(), cause }
     }
 
     /// One that is not a service's error.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), request_id: None }
+        Self { class, message: message.into(), request_id: None, cause: Cause::Own }
     }
 }
 
@@ -221,15 +242,6 @@ pub fn of_error(error: &ServiceError) -> EntryOutcome {
         | ErrorClass::NoSuchUpload
         | ErrorClass::PreconditionFailed
         | ErrorClass::Side(_) => EntryOutcome::Retry(Failure::of(error)),
-    }
-}
-
-/// A retry that has no tries left is a failure. `attempts` counts this try.
-#[must_use]
-pub fn after_attempts(outcome: EntryOutcome, attempts: u32, max_attempts: u32) -> EntryOutcome {
-    match outcome {
-        EntryOutcome::Retry(failure) if attempts >= max_attempts => EntryOutcome::Failed(failure),
-        outcome => outcome,
     }
 }
 
@@ -258,13 +270,5 @@ mod tests {
             assert!(matches!(outcome(class), EntryOutcome::Failed(_)), "{class:?}");
         }
         assert_eq!(outcome(ErrorClass::NoSuchKey), EntryOutcome::Gone);
-    }
-
-    #[test]
-    fn tries_are_bounded() {
-        let retry = EntryOutcome::Retry(Failure::new(FailureClass::Exhausted, "x"));
-        assert_eq!(after_attempts(retry.clone(), 2, 3), retry);
-        assert!(matches!(after_attempts(retry, 3, 3), EntryOutcome::Failed(_)));
-        assert_eq!(after_attempts(EntryOutcome::Gone, 9, 3), EntryOutcome::Gone);
     }
 }

@@ -58,10 +58,14 @@ pub enum Defect {
     UnprovenPartAdopted,
     /// An object that goes in parts counts as moved when something of its size is there that was not listed.
     LargeDoneBySize,
+    /// A few objects that are denied pause the side for ever.
+    DenialsOfFewPauseASide,
+    /// A try that moved something, or that a whole bucket throttled, counts like any other.
+    EveryTryCounts,
 }
 
 /// Every defect.
-pub const ALL: [Defect; 27] = [
+pub const ALL: [Defect; 29] = [
     Defect::PartMatchedByNumber,
     Defect::NoIfMatchAtSource,
     Defect::UnconditionalWrite,
@@ -89,6 +93,8 @@ pub const ALL: [Defect; 27] = [
     Defect::SourceLookedAtFirst,
     Defect::UnprovenPartAdopted,
     Defect::LargeDoneBySize,
+    Defect::DenialsOfFewPauseASide,
+    Defect::EveryTryCounts,
 ];
 
 #[cfg(planted_defects)]

@@ -138,7 +138,7 @@ impl ReportLine {
             size: entry.size,
             source: Fingerprint { etag: entry.etag.clone(), checksum: None },
             destination: Fingerprint::default(),
-            attempts: batch.attempts + 1,
+            attempts: batch.tries(entry) + 1,
             duration_ms: None,
             at,
             failure: None,

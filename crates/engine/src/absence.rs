@@ -16,7 +16,7 @@ use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{GetRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span};
 
-use crate::gate::Access;
+use crate::gate::{Access, Store};
 use crate::{Interruption, Process};
 
 /// The code of a service that has no byte of the range: the object is there, and empty.
@@ -42,7 +42,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     /// write that follows asks for it (`If-None-Match: *`).
     pub(crate) async fn guess_destination(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, Interruption> {
         let access = Access::object(Operation::HeadObject, request.bucket, request.key);
-        self.destination_gate.pass_if(access, Option::is_some, || self.ports.destination.head(request)).await
+        self.destination_gate.pass_if(access, &Store(&self.ports.destination), Option::is_some, || self.ports.destination.head(request)).await
     }
 }
 

@@ -16,9 +16,11 @@ use migration_core::pair::BucketPair;
 use migration_core::ports::{Ledger, ObjectStore, Queue, ReceivedMessage};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::gate::PROBE_EVERY;
 use crate::outbox::Outbox;
 use crate::room::Pending;
 use crate::transfer::{self, Limits};
@@ -34,6 +36,15 @@ const GRACE: Duration = Duration::from_secs(100);
 /// How long a worker keeps a message that others have to work on before it makes it visible again. It counts as one at
 /// hand meanwhile, so that a queue full of such is not turned over as fast as it answers.
 const LEFT_AFTER: Duration = Duration::from_secs(1);
+
+/// Shortest time between two messages that are received to try out a missing right.
+const SOONEST_SCOUT: Duration = Duration::from_millis(100);
+
+/// How long after one such message the next one is received: soon at first, when a few more objects tell most, and later
+/// as seldom as anything paused is tried.
+fn between_scouts(missing: Duration) -> Duration {
+    (missing / 20).clamp(SOONEST_SCOUT, PROBE_EVERY)
+}
 
 /// A worker.
 pub struct Consumer<S, Q, L> {
@@ -56,14 +67,16 @@ enum Disposal {
     GiveBack,
     /// It is tried again after a while.
     Later(Duration),
-    /// Its lease can't be kept for much longer: the same goes on as a new message.
-    SendAnew,
+    /// The same goes on as a new message, seen after a while: its lease can't be kept for much longer, or it has to wait
+    /// for others without using up one of its deliveries.
+    SendAnew(Duration),
 }
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
     /// A worker of a job.
     pub fn new(process: Arc<Process<S, Q, L>>, ignore: IgnoreList) -> Self {
         let limits = transfer::limits(&process.config);
+        process.let_go_of_denied();
         Self { process, limits, ignore, runs: Mutex::default(), abandon: CancellationToken::new() }
     }
 
@@ -76,7 +89,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
     pub async fn run(self) {
         let this = Arc::new(self);
         let mut tasks = JoinSet::new();
-        while let Some(message) = this.next().await {
+        let mut last = Instant::now();
+        while let Some(message) = this.next(last).await {
+            last = Instant::now();
             while tasks.try_join_next().is_some() {}
             this.process.activity.took_message();
             // Counted from its receipt on: what others could do is left to them.
@@ -95,18 +110,21 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
     }
 
     /// The next message; none when the process is to end. Waits while enough objects are at hand, and while a side is
-    /// paused: what is received then would only use a delivery up.
-    async fn next(&self) -> Option<ReceivedMessage> {
+    /// paused: what is received then would only use a delivery up. While a right is missing, messages come one by one, so
+    /// that it is tried with other objects again and again.
+    async fn next(&self, last: Instant) -> Option<ReceivedMessage> {
         let process = &self.process;
         loop {
             if process.stop.is_cancelled() {
                 return None;
             }
-            if self.limits.rooms.is_full() || process.is_paused() {
+            let too_early = process.right_missing().is_some_and(|missing| last.elapsed() < between_scouts(missing));
+            if self.limits.rooms.is_full() || process.is_paused() || too_early {
+                let look = if too_early { SOONEST_SCOUT } else { Duration::from_secs(1) };
                 tokio::select! {
                     () = process.stop.cancelled() => return None,
                     () = self.limits.rooms.changed() => {}
-                    () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                    () = tokio::time::sleep(look) => {}
                 }
                 continue;
             }
@@ -135,7 +153,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         }
     }
 
-    async fn handle(&self, message: ReceivedMessage, held: Pending) {
+    async fn handle(self: &Arc<Self>, message: ReceivedMessage, held: Pending) {
         let disposal = match self.accept(&message).await {
             Ok(Ok(Accepted::Work(work))) => self.work_off(&message, work, held).await,
             Ok(Ok(Accepted::Over { run })) => {
@@ -161,7 +179,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
                 return self.give_back(&message, Duration::ZERO).await;
             }
             Ok(Disposal::Later(after)) => return self.give_back(&message, after).await,
-            Ok(Disposal::SendAnew) => self.replace(&message, vec![message.body.clone()]).await.map(|_| ()),
+            Ok(Disposal::SendAnew(after)) => {
+                self.replace(&message, vec![message.body.clone()], after).await.map(|_| ())
+            }
             Err(interruption) => Err(interruption),
         };
         if let Err(error) = result {
@@ -172,8 +192,13 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
 
     /// Sends other messages in a message's place, and then removes it. A crash between leaves duplicates, which do no
     /// harm.
-    async fn replace(&self, message: &ReceivedMessage, bodies: Vec<String>) -> Result<Disposal, Interruption> {
-        let mut outbox = Outbox::default();
+    async fn replace(
+        &self,
+        message: &ReceivedMessage,
+        bodies: Vec<String>,
+        after: Duration,
+    ) -> Result<Disposal, Interruption> {
+        let mut outbox = Outbox::delayed(after);
         for body in bodies {
             outbox.push(&self.process, body).await?;
         }

@@ -1,13 +1,20 @@
-//! A gate in front of one service: pauses it when its credentials, its bucket or the link to it are broken, lets one
-//! request at a time try it, and opens when one succeeds. Nothing is given up meanwhile.
+//! A gate in front of one service: pauses what of it is broken (all of it, one operation, one bucket), lets one request
+//! at a time try it, and opens when one succeeds. Nothing is given up meanwhile.
+//!
+//! For S3 the gate is the only layer of quick retries, so that each answer is heard by the bound on requests under way.
+//! Queue and ledger are retried by their clients; here only what lasts is waited for.
 
-use std::sync::Arc;
+mod access;
+mod state;
+mod witness;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use migration_core::error::{AccessHistory, Blocked, ErrorClass, ServiceError, Side, SideFault, denial, is_outage};
+use migration_core::error::{Blocked, ErrorClass, ServiceError, Side, SideFault, Testimony, is_throttled_as_a_whole};
 use migration_core::ports::{Clock, Operation};
 use migration_core::retry::Backoff;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -15,49 +22,20 @@ use tracing::{debug, info, warn};
 use crate::Interruption;
 use crate::heartbeat::Activity;
 use crate::windows::Windows;
+use state::{Pause, Scope, State};
 
-/// How long a paused side is left alone between two tries.
-const PROBE_EVERY: Duration = Duration::from_secs(5);
-/// Tries of a request whose error may pass, besides those that the adapter makes itself.
-const QUICK_RETRIES: u32 = 2;
+pub use access::Access;
+pub use witness::Witness;
+pub(crate) use witness::{Nobody, Store};
+
+/// How long what is paused is left alone between two tries.
+pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(5);
+/// Tries of a request to S3 whose error may pass, besides the first.
+const QUICK_RETRIES: u32 = 4;
 /// The waits between them.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), cap: Duration::from_secs(10) };
-
-/// A request, as far as its gate has to know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access<'a> {
-    /// What is asked of a bucket. None of a queue or a table, whose errors say themselves whether they are the side's.
-    pub operation: Option<Operation>,
-    /// Bucket, queue or table: what a fault of the side is reported with.
-    pub resource: &'a str,
-    /// The object's key; none of a request about the whole resource.
-    pub key: Option<&'a str>,
-    /// Bytes of an object that go with the request or its answer, where they are known before.
-    pub bytes: u64,
-}
-
-impl<'a> Access<'a> {
-    /// A request about an object.
-    pub fn object(operation: Operation, bucket: &'a str, key: &'a str) -> Self {
-        Self { operation: Some(operation), resource: bucket, key: Some(key), bytes: 0 }
-    }
-
-    /// A request about a bucket itself.
-    pub fn whole(operation: Operation, bucket: &'a str) -> Self {
-        Self { operation: Some(operation), resource: bucket, key: None, bytes: 0 }
-    }
-
-    /// A request to a queue or a table.
-    pub fn service(resource: &'a str) -> Self {
-        Self { operation: None, resource, key: None, bytes: 0 }
-    }
-
-    /// The same with so many bytes of an object.
-    #[must_use]
-    pub fn carrying(self, bytes: u64) -> Self {
-        Self { bytes, ..self }
-    }
-}
+/// For how long what was heard of something else is taken for granted.
+const TESTIMONY_HOLDS: Duration = Duration::from_secs(1);
 
 /// A gate in front of one service.
 pub struct Gate {
@@ -68,52 +46,73 @@ pub struct Gate {
     state: Mutex<State>,
     probe: tokio::sync::Mutex<()>,
     windows: Windows,
+    /// What was heard last: one asks, the others wait for that.
+    heard: tokio::sync::Mutex<Option<(Question, Instant, Testimony)>>,
+    lets_go: AtomicBool,
 }
 
-struct State {
-    blocked: Option<Blocked>,
-    access: AccessHistory,
-    last_denied: String,
-    failures: u32,
-    last_failed: String,
-    last_success: Instant,
+/// What something else is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Question {
+    Bucket(String),
+    Object(Operation, String),
 }
 
 impl Gate {
     /// An open gate.
     pub fn new(side: Side, stop: CancellationToken, clock: Arc<dyn Clock>, activity: Arc<Activity>) -> Self {
-        let state = State {
-            blocked: None,
-            access: AccessHistory::default(),
-            last_denied: String::new(),
-            failures: 0,
-            last_failed: String::new(),
-            last_success: Instant::now(),
-        };
         Self {
             side,
             stop,
             clock,
             activity,
-            state: Mutex::new(state),
+            state: Mutex::new(State::new()),
             probe: tokio::sync::Mutex::default(),
             windows: Windows::default(),
+            heard: tokio::sync::Mutex::default(),
+            lets_go: AtomicBool::new(false),
         }
     }
 
-    /// Whether the side is paused.
+    /// Whether anything of the side is paused: what waits for it is not to blame.
+    pub fn is_waiting(&self) -> bool {
+        !self.state().pauses.is_empty()
+    }
+
+    /// Whether the whole side is paused.
     pub fn is_blocked(&self) -> bool {
-        self.state().blocked.is_some()
+        self.state().pauses.iter().any(|pause| pause.scope == Scope::Side)
+    }
+
+    /// From now on requests for which a right is missing come back instead of being held: who has other objects to try
+    /// it with does that, [`Gate::right_missing`] being set.
+    pub fn let_go(&self) {
+        self.lets_go.store(true, Ordering::Relaxed);
+    }
+
+    /// For how long an operation has been paused for want of a right, if one is.
+    pub fn right_missing(&self) -> Option<Duration> {
+        self.state().right_missing()
+    }
+
+    /// Whether denials so far are known to be those objects' own, or the side's.
+    pub fn is_settled(&self) -> bool {
+        self.state().is_settled()
     }
 
     /// Sends a request when the gate is open, or as the one that tries whether it can be opened. Errors that may pass
     /// are tried again a few times; a fault of the whole side keeps the request here until it is mended or the process
     /// ends; what comes back is about the object.
-    pub async fn pass<T, F>(&self, access: Access<'_>, request: impl FnMut() -> F + Send) -> Result<T, Interruption>
+    pub async fn pass<T, F>(
+        &self,
+        access: Access<'_>,
+        witness: &impl Witness,
+        request: impl FnMut() -> F + Send,
+    ) -> Result<T, Interruption>
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
-        self.pass_if(access, |_| true, request).await
+        self.pass_if(access, witness, |_| true, request).await
     }
 
     /// The same for a request whose answer may be that of something in front of the service: only what `proves` holds of
@@ -121,27 +120,31 @@ impl Gate {
     pub async fn pass_if<T, F>(
         &self,
         access: Access<'_>,
+        witness: &impl Witness,
         proves: fn(&T) -> bool,
         mut request: impl FnMut() -> F + Send,
     ) -> Result<T, Interruption>
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
+        let began = Instant::now();
         let mut retries = 0;
         loop {
-            let error = match self.once_if(access, proves, request()).await {
+            let error = match self.once_if(access, witness, proves, request()).await {
                 Err(Interruption::Service(error)) => error,
                 other => return other,
             };
             match error.class {
-                ErrorClass::Side(_) => {}
-                _ if self.is_blocked() && error.is_retryable() => {}
-                _ if error.is_retryable() && retries < QUICK_RETRIES => {
-                    self.back_off(retries).await?;
-                    retries += 1;
-                }
+                ErrorClass::Side(SideFault::AccessDenied) if self.lets_go_of(&access) => return Err(error.into()),
+                ErrorClass::Side(_) => continue,
+                _ if !error.is_retryable() => return Err(error.into()),
+                _ if self.is_held(&access) => continue,
+                _ if retries < self.quick_retries() => {}
+                ErrorClass::Throttled if !self.others_succeed(&access, began) => {}
                 _ => return Err(error.into()),
             }
+            self.back_off(retries).await?;
+            retries += 1;
         }
     }
 
@@ -150,41 +153,51 @@ impl Gate {
     pub async fn once<T>(
         &self,
         access: Access<'_>,
+        witness: &impl Witness,
         request: impl Future<Output = Result<T, ServiceError>> + Send,
     ) -> Result<T, Interruption> {
-        self.once_if(access, |_| true, request).await
+        self.once_if(access, witness, |_| true, request).await
     }
 
     async fn once_if<T>(
         &self,
         access: Access<'_>,
+        witness: &impl Witness,
         proves: fn(&T) -> bool,
         request: impl Future<Output = Result<T, ServiceError>> + Send,
     ) -> Result<T, Interruption> {
-        let _probe = self.enter().await?;
-        let place = self.windows.enter(access.resource, self.clock.as_ref()).await;
-        match request.await {
-            Ok(value) if !proves(&value) => Ok(value),
+        let turn = self.enter(&access).await?;
+        // Who has the turn to try goes alone, and waits for nobody who is under way.
+        let place = tokio::select! {
+            biased;
+            place = self.windows.enter(&access, self.clock.as_ref(), turn.is_some()) => place,
+            () = self.stop.cancelled() => return Err(Interruption::Stopped),
+        };
+        let error = match request.await {
+            Ok(value) if !proves(&value) => return Ok(value),
             Ok(value) => {
                 place.succeeded();
-                self.succeeded();
-                Ok(value)
+                self.succeeded(&access, true);
+                return Ok(value);
             }
-            Err(error) => {
-                if error.class == ErrorClass::Throttled {
-                    place.throttled(self.clock.now());
-                }
-                debug!(side = %self.side, ?access, %error, "a request failed");
-                Err(self.failed(error, access).into())
-            }
+            Err(error) => error,
+        };
+        debug!(side = %self.side, ?access, %error, "a request failed");
+        if error.class == ErrorClass::Throttled {
+            place.throttled(self.clock.now());
         }
+        drop(place);
+        // Boxed: errors are rare, and every request would be as large as what may follow one.
+        Err(Box::pin(self.judged(error, &access, witness)).await.into())
     }
 
     /// An error of this side that showed elsewhere, such as in a body that was being read.
     pub fn failed(&self, mut error: ServiceError, access: Access<'_>) -> ServiceError {
-        error.class = self.judge(&error, access);
+        if matches!(error.class, ErrorClass::Transient | ErrorClass::NoAnswer) {
+            error.class = self.state().failed(&error, &access, SideFault::Unreachable);
+        }
         if let ErrorClass::Side(fault) = error.class {
-            self.block(access.resource, fault, &error);
+            self.pause(Scope::Side, access.resource, fault, &error);
         }
         error
     }
@@ -194,9 +207,37 @@ impl Gate {
         self.sleep(BACKOFF.wait(retries, self.clock.random())).await
     }
 
+    fn quick_retries(&self) -> u32 {
+        match self.side {
+            Side::Source | Side::Destination => QUICK_RETRIES,
+            // Their clients have tried again already.
+            Side::Queue | Side::Ledger => 0,
+        }
+    }
+
+    fn is_held(&self, access: &Access<'_>) -> bool {
+        self.state().is_held(access, self.lets_go.load(Ordering::Relaxed))
+    }
+
+    fn lets_go_of(&self, access: &Access<'_>) -> bool {
+        self.lets_go.load(Ordering::Relaxed) && !self.is_held(access)
+    }
+
+    /// Whether the bucket is known to answer others while this request is throttled. Queues and tables are never
+    /// throttled for what an object is: they are waited for.
+    fn others_succeed(&self, access: &Access<'_>, began: Instant) -> bool {
+        access.operation.is_some()
+            && (self.windows.succeeded_since(access.resource, began) || self.is_throttled_long(access))
+    }
+
+    fn is_throttled_long(&self, access: &Access<'_>) -> bool {
+        let (in_a_row, since) = self.windows.throttled_in_a_row(access.resource);
+        is_throttled_as_a_whole(in_a_row, u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// Waits until the gate is open, or until it is this caller's turn to try it.
-    async fn enter(&self) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, Interruption> {
-        if !self.is_blocked() {
+    async fn enter(&self, access: &Access<'_>) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, Interruption> {
+        if !self.is_held(access) {
             return Ok(None);
         }
         let turn = tokio::select! {
@@ -204,7 +245,7 @@ impl Gate {
             () = self.stop.cancelled() => return Err(Interruption::Stopped),
             turn = self.probe.lock() => turn,
         };
-        if !self.is_blocked() {
+        if !self.is_held(access) {
             return Ok(None);
         }
         self.sleep(PROBE_EVERY).await?;
@@ -219,64 +260,127 @@ impl Gate {
         }
     }
 
-    fn succeeded(&self) {
+    fn succeeded(&self, access: &Access<'_>, allowed: bool) {
         let mut state = self.state();
-        state.access = AccessHistory { ever_allowed: true, denied_in_a_row: 0 };
-        state.last_denied.clear();
-        state.failures = 0;
-        state.last_failed.clear();
-        state.last_success = Instant::now();
-        if let Some(blocked) = state.blocked.take() {
-            drop(state);
-            info!(side = %self.side, resource = blocked.resource, "the side answers again");
-            self.activity.unblocked(self.side);
+        let over = state.succeeded(access, allowed);
+        if over.is_empty() {
+            return;
+        }
+        let left = state.pauses.last().map(|pause| pause.blocked.clone());
+        drop(state);
+        for pause in over {
+            info!(side = %self.side, resource = pause.blocked.resource, scope = ?pause.scope, "the side answers again");
+        }
+        match left {
+            Some(blocked) => self.activity.blocked(blocked),
+            None => self.activity.unblocked(self.side),
         }
     }
 
-    /// The class of an error in the light of what this side answered before.
-    fn judge(&self, error: &ServiceError, access: Access<'_>) -> ErrorClass {
-        let mut state = self.state();
-        match error.class {
-            ErrorClass::AccessDenied => {
-                if state.access.denied_in_a_row == 0 || state.last_denied != access.key.unwrap_or_default() {
-                    state.access.denied_in_a_row += 1;
-                    access.key.unwrap_or_default().clone_into(&mut state.last_denied);
-                }
-                denial(state.access)
+    /// The error with its class in the light of what this side answered before, and the side paused where it is its.
+    async fn judged(&self, mut error: ServiceError, access: &Access<'_>, witness: &impl Witness) -> ServiceError {
+        let (class, scope) = self.judge(&error, access, witness).await;
+        error.class = class;
+        if let ErrorClass::Side(fault) = class {
+            self.pause(scope, access.resource, fault, &error);
+        }
+        error
+    }
+
+    async fn judge(&self, error: &ServiceError, access: &Access<'_>, witness: &impl Witness) -> (ErrorClass, Scope) {
+        let class = match (error.class, access.operation) {
+            (ErrorClass::AccessDenied | ErrorClass::SignatureMismatch, Some(operation)) => {
+                let testimony = self.hear(error.class, operation, access, witness).await;
+                return self.state().denied(error.class, operation, access.key, testimony);
             }
-            ErrorClass::Transient | ErrorClass::NoAnswer => {
-                if error.class == ErrorClass::NoAnswer
-                    || state.failures == 0
-                    || state.last_failed != access.key.unwrap_or_default()
-                {
-                    state.failures += 1;
-                    access.key.unwrap_or_default().clone_into(&mut state.last_failed);
+            (ErrorClass::Throttled, Some(_)) => {
+                if self.is_throttled_as_a_whole(access, witness).await {
+                    return (ErrorClass::Side(SideFault::Throttled), Scope::Bucket(access.resource.to_owned()));
                 }
-                let silence = u64::try_from(state.last_success.elapsed().as_millis()).unwrap_or(u64::MAX);
-                if is_outage(state.failures, silence) { ErrorClass::Side(SideFault::Unreachable) } else { error.class }
-            }
-            // The service answered about the object: link, credentials and bucket are in order.
-            ErrorClass::NoSuchKey | ErrorClass::PreconditionFailed | ErrorClass::NoSuchUpload => {
-                drop(state);
-                self.succeeded();
                 error.class
             }
-            // Until it is known better: a wrong secret.
-            ErrorClass::SignatureMismatch => ErrorClass::Side(SideFault::CredentialsInvalid),
-            class => class,
-        }
+            (ErrorClass::Throttled, None) => self.state().failed(error, access, SideFault::Throttled),
+            (ErrorClass::Transient | ErrorClass::NoAnswer, _) => {
+                self.state().failed(error, access, SideFault::Unreachable)
+            }
+            // The service answered about the object: link, credentials and bucket are in order.
+            (ErrorClass::NoSuchKey | ErrorClass::PreconditionFailed | ErrorClass::NoSuchUpload, _) => {
+                self.succeeded(access, false);
+                error.class
+            }
+            (class, _) => class,
+        };
+        (class, Scope::Side)
     }
 
-    fn block(&self, resource: &str, fault: SideFault, error: &ServiceError) {
+    /// What something else says of a denied object: an object that was allowed before, or else the bucket.
+    async fn hear(
+        &self,
+        class: ErrorClass,
+        operation: Operation,
+        access: &Access<'_>,
+        witness: &impl Witness,
+    ) -> Testimony {
+        if access.key.is_none() {
+            return Testimony::None;
+        }
+        // Only an answer with a body says that a signature is wrong; a HEAD has none.
+        let before = self.state().last_allowed(operation).filter(|_| class == ErrorClass::AccessDenied);
+        if let Some(key) = before.filter(|key| Some(key.as_str()) != access.key) {
+            let question = Question::Object(operation, key.clone());
+            let asked = witness.object(operation, access.resource, &key);
+            if let Some(testimony) = self.ask(question, true, asked).await {
+                return testimony;
+            }
+        }
+        let question = Question::Bucket(access.resource.to_owned());
+        self.ask(question, false, witness.bucket(access.resource)).await.unwrap_or(Testimony::None)
+    }
+
+    /// Asks, unless the same was answered just now. None where there is nothing to ask.
+    async fn ask(
+        &self,
+        question: Question,
+        worked_before: bool,
+        asked: impl Future<Output = Option<Result<(), ServiceError>>>,
+    ) -> Option<Testimony> {
+        let mut heard = self.heard.lock().await;
+        if let Some((same, at, testimony)) = &*heard
+            && *same == question
+            && at.elapsed() < TESTIMONY_HOLDS
+        {
+            return Some(*testimony);
+        }
+        let class = asked.await?.err().map(|error| error.class);
+        let testimony = Testimony::of(class, worked_before);
+        *heard = Some((question, Instant::now(), testimony));
+        Some(testimony)
+    }
+
+    /// Whether the bucket is throttled as a whole: long enough, and for what is about no object too.
+    async fn is_throttled_as_a_whole(&self, access: &Access<'_>, witness: &impl Witness) -> bool {
+        if !self.is_throttled_long(access) {
+            return false;
+        }
+        let question = Question::Bucket(access.resource.to_owned());
+        self.ask(question, false, witness.bucket(access.resource)).await == Some(Testimony::None)
+    }
+
+    fn pause(&self, scope: Scope, resource: &str, fault: SideFault, error: &ServiceError) {
         let mut state = self.state();
-        let since = state.blocked.as_ref().map_or_else(|| self.clock.now(), |before| before.since);
+        let before = state.pauses.iter().position(|pause| pause.scope == scope);
+        let since = before.and_then(|at| state.pauses.get(at)).map(|pause| (pause.blocked.since, pause.since));
+        let (since, began) = since.unwrap_or_else(|| (self.clock.now(), Instant::now()));
         let blocked =
             Blocked { side: self.side, resource: resource.to_owned(), fault, message: error.to_string(), since };
-        let first = state.blocked.replace(blocked.clone()).is_none();
-        drop(state);
-        if first {
-            warn!(side = %self.side, resource, ?fault, %error, "the side is paused");
+        let pause = Pause { scope, blocked: blocked.clone(), since: began };
+        if let Some(same) = before.and_then(|at| state.pauses.get_mut(at)) {
+            *same = pause;
+        } else {
+            warn!(side = %self.side, resource, ?fault, scope = ?pause.scope, %error, "the side is paused");
+            state.pauses.push(pause);
         }
+        drop(state);
         self.activity.blocked(blocked);
     }
 

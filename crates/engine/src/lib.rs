@@ -39,12 +39,15 @@ use migration_core::ports::{Clock, Condition, Item, Ledger, ObjectStore, Operati
 use tokio_util::sync::CancellationToken;
 
 use crate::buckets::Buckets;
-use crate::gate::{Access, Gate};
+use crate::gate::{Access, Gate, Nobody, Store};
 use crate::hash::Hashing;
 
 /// Ranges of keys that a scan has under work at once: as many as keep a processor busy at the latency of a service in
 /// the same region, with some 20 MB of pages in memory.
 const RANGES_IN_FLIGHT: usize = 16;
+
+/// How often it is looked at whether denials have settled.
+const SETTLING: Duration = Duration::from_millis(200);
 
 /// What a process needs of the world, and the gates in front of it.
 #[derive(Debug)]
@@ -172,7 +175,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
-        self.source_gate.pass(access, request).await
+        self.source_gate.pass(access, &Store(&self.ports.source), request).await
     }
 
     /// One request to the destination.
@@ -180,7 +183,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
-        self.destination_gate.pass(access, request).await.map_err(|error| no_absence(access, error))
+        self.destination_gate.pass(access, &Store(&self.ports.destination), request).await.map_err(|error| no_absence(access, error))
     }
 
     /// One request to the destination that can't be sent twice.
@@ -189,7 +192,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
         access: Access<'_>,
         request: impl Future<Output = Result<T, ServiceError>> + Send,
     ) -> Result<T, Interruption> {
-        self.destination_gate.once(access, request).await.map_err(|error| no_absence(access, error))
+        self.destination_gate.once(access, &Store(&self.ports.destination), request).await.map_err(|error| no_absence(access, error))
     }
 
     /// An error of the source that showed while a body was read.
@@ -221,7 +224,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
-        self.queue_gate.pass(Access::service(&self.config.queue.url), request).await
+        self.queue_gate.pass(Access::service(&self.config.queue.url), &Nobody, request).await
     }
 
     /// One request to the ledger.
@@ -229,7 +232,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
-        self.ledger_gate.pass(Access::service(&self.config.ledger.table), request).await
+        self.ledger_gate.pass(Access::service(&self.config.ledger.table), &Nobody, request).await
     }
 
     /// One write to the ledger.
@@ -262,8 +265,39 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
         Ok(if own { WriteOutcome::Written } else { WriteOutcome::Lost })
     }
 
-    /// Whether one of the buckets' sides is paused.
+    /// Whether a side is paused as a whole, so that what is received now could only wait.
     fn is_paused(&self) -> bool {
-        self.source_gate.is_blocked() || self.destination_gate.is_blocked()
+        [&self.source_gate, &self.destination_gate, &self.ledger_gate].into_iter().any(Gate::is_blocked)
+    }
+
+    /// Whether anything is paused: what does not move meanwhile is not to blame.
+    fn is_waiting(&self) -> bool {
+        [&self.source_gate, &self.destination_gate, &self.queue_gate, &self.ledger_gate]
+            .into_iter()
+            .any(Gate::is_waiting)
+    }
+
+    /// From now on objects for which a right is missing come back instead of waiting: who calls this has others.
+    fn let_go_of_denied(&self) {
+        self.source_gate.let_go();
+        self.destination_gate.let_go();
+    }
+
+    /// For how long an operation has been paused because a right is missing, if one is.
+    fn right_missing(&self) -> Option<Duration> {
+        self.source_gate.right_missing().max(self.destination_gate.right_missing())
+    }
+
+    /// Waits until it is known whose the denials are that were met: true = a right is missing, false = the objects' own.
+    async fn is_right_missing(&self) -> Result<bool, Interruption> {
+        loop {
+            if self.right_missing().is_some() {
+                return Ok(true);
+            }
+            if self.source_gate.is_settled() && self.destination_gate.is_settled() {
+                return Ok(false);
+            }
+            self.pause(SETTLING).await?;
+        }
     }
 }

@@ -19,9 +19,15 @@ const BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::
 pub(crate) struct Outbox {
     messages: Vec<OutgoingMessage>,
     bytes: usize,
+    delay: Duration,
 }
 
 impl Outbox {
+    /// One whose messages are seen after a while only.
+    pub(crate) fn delayed(delay: Duration) -> Self {
+        Self { delay, ..Self::default() }
+    }
+
     /// Takes a body; sends what is at hand when it is enough for a request.
     pub(crate) async fn push<S: ObjectStore, Q: Queue, L: Ledger>(
         &mut self,
@@ -33,7 +39,7 @@ impl Outbox {
             self.flush(process).await?;
         }
         self.bytes += body.len();
-        self.messages.push(OutgoingMessage { body, delay: Duration::ZERO });
+        self.messages.push(OutgoingMessage { body, delay: self.delay });
         if self.messages.len() == AT_ONCE { self.flush(process).await } else { Ok(()) }
     }
 

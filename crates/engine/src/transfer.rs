@@ -21,14 +21,15 @@ mod upload;
 mod verified;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
 use migration_core::message::{Batch, Entry};
-use migration_core::outcome::{EntryOutcome, Failure, FailureClass, after_attempts, of_error};
+use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass, of_error};
+use migration_core::retry::next_try;
 use migration_core::pair::{BucketPair, MapKeyError};
 use migration_core::ports::{Ledger, ObjectStore, Queue};
 use tokio::time::Instant;
@@ -70,6 +71,8 @@ pub struct Transfer<'a, S, Q, L> {
     has_upload: AtomicBool,
     /// What an upload was begun with, and what came of it.
     written: preserved::Written,
+    /// Most parts of the object that were seen at the destination.
+    in_place: AtomicU32,
 }
 
 /// When the work of a message last moved; its lease is renewed by that. Clones are the same.
@@ -215,6 +218,7 @@ pub async fn transfer<S: ObjectStore, Q: Queue, L: Ledger>(
         progress: progress.clone(),
         has_upload: AtomicBool::default(),
         written: preserved::Written::default(),
+        in_place: AtomicU32::default(),
     };
     let begun = Instant::now();
     let mut outcome = tokio::select! {
@@ -236,10 +240,36 @@ pub async fn transfer<S: ObjectStore, Q: Queue, L: Ledger>(
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     async fn to_end(&self, errand: Errand<'_>, room: Room) -> EntryOutcome {
         let outcome = self.run(errand, room).await.unwrap_or_else(Halt::outcome);
-        // Before what it leaves open is cleared away: an object without tries left is over.
-        let most = self.process.config.transfer.max_attempts;
-        let outcome = after_attempts(outcome, errand.batch.attempts + 1, most);
+        let outcome = match outcome {
+            EntryOutcome::Retry(failure) => self.tried(errand, failure),
+            outcome => outcome,
+        };
+        // After it is known that no tries are left: an object that is given up is over, and leaves nothing open.
         self.clear_away(errand, outcome).await
+    }
+
+    /// Another try, or a failure where none is left.
+    fn tried(&self, errand: Errand<'_>, failure: Failure) -> EntryOutcome {
+        let before = errand.entry.tried;
+        let failure = self.with_progress(failure, before.parts);
+        let most = self.process.config.transfer.max_attempts;
+        let tries = errand.batch.tries(errand.entry);
+        match next_try(failure.cause, before, tries, most, self.process.clock.now()) {
+            Some(_) => EntryOutcome::Retry(failure),
+            None => EntryOutcome::Failed(failure),
+        }
+    }
+
+    /// Notes that so many parts of the object are at the destination, verified.
+    fn has_in_place(&self, parts: usize) {
+        self.in_place.fetch_max(u32::try_from(parts).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// A failure for now, as progress where more parts are in place than `before`.
+    fn with_progress(&self, failure: Failure, before: u32) -> Failure {
+        let parts = self.in_place.load(Ordering::Relaxed);
+        let cause = if parts > before && failure.cause != Cause::Side { Cause::Progress(parts) } else { failure.cause };
+        Failure { cause, ..failure }
     }
 }
 

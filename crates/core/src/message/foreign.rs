@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use super::{Batch, BatchId, Entry, EventKind, MESSAGE_VERSION, MessageError, ObjectEvent};
 use crate::ignore::IgnoreList;
 use crate::pair::BucketPair;
+use crate::retry::Tried;
 
 /// The run that work is counted in which belongs to no scan.
 pub const EVENTS_RUN: &str = "events";
@@ -92,7 +93,7 @@ pub fn batches_of_events(
 }
 
 fn unlisted(key: &str, size: u64, etag: Option<crate::etag::ETag>, version_id: Option<String>) -> Entry {
-    Entry { key: key.to_owned(), size, etag, version_id, destination: None, unlisted: true }
+    Entry { key: key.to_owned(), size, etag, version_id, destination: None, unlisted: true, tried: Tried::default() }
 }
 
 fn batch(job: &str, id: BatchId, pair: &BucketPair, entry: Entry, now: i64) -> Batch {

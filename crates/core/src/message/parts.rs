@@ -43,6 +43,9 @@ pub struct PartRange {
     pub first: u32,
     /// Last part of the range.
     pub last: u32,
+    /// Most of its parts that were ever at the destination at the end of a try.
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    pub parts: u32,
 }
 
 /// What the ranges of one upload have in common.
@@ -86,11 +89,18 @@ impl PartRangeTemplate {
             checksum: this.checksum,
             first,
             last,
+            parts: 0,
         }
     }
 }
 
 impl PartRange {
+    /// The same once more parts of it were seen at the destination.
+    #[must_use]
+    pub fn with_parts(&self, parts: u32) -> Self {
+        Self { parts, ..self.clone() }
+    }
+
     /// Refuses a range of a pair that its run does not have, and one that maps its key elsewhere.
     pub fn check(&self, pairs: &[BucketPair]) -> Result<(), MessageError> {
         if self.source.key.is_empty() {

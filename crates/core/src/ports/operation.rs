@@ -86,6 +86,11 @@ impl Operation {
         }
     }
 
+    /// Whether it ends work that holds something open at the service: it must get through while others wait.
+    pub const fn ends_work(self) -> bool {
+        matches!(self, Self::CompleteUpload | Self::AbortUpload)
+    }
+
     /// Whether it changes something at the service.
     pub const fn writes(self) -> bool {
         !matches!(

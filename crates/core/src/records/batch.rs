@@ -7,6 +7,7 @@ use crate::message::{Batch, BatchId};
 use crate::outcome::{FailureClass, Losses};
 use crate::planted::{Defect, is_planted};
 use crate::ports::{Condition, Item, LedgerKey, Write};
+use crate::retry::Tried;
 
 /// The operator's name among those who end batches: it ends those among the dead letters.
 pub const OPERATOR: &str = "operator";
@@ -27,6 +28,9 @@ pub struct BatchEnd {
     /// Places of the entries that go on in the batch [`BatchId::remainder`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remainder: Vec<u32>,
+    /// What each of them has behind it, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Tried>,
     /// The object with what became of its entries, below the root of the run's report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub piece: Option<String>,
@@ -244,6 +248,7 @@ mod tests {
                 losses: Losses { lost_tags: 1, lost_locks: 2, lost_metadata: 3, lost_classes: 4, lost_encryption: 5 },
             },
             remainder: vec![7],
+            tried: vec![],
             piece: None,
         };
         let one = Counters::of(&end);

@@ -1,17 +1,18 @@
 //! The work of one message: objects moved, many at once, or a range of parts carried, under a lease that is renewed
 //! while they move.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
 use migration_core::lease::{Receipt, receipt};
 use migration_core::message::{Batch, PartRange};
-use migration_core::outcome::EntryOutcome;
+use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass};
 use migration_core::pair::BucketPair;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Ledger, ObjectStore, Queue, ReceivedMessage};
 use migration_core::records::{self, BatchEnd};
-use migration_core::retry::remainder_delay;
+use migration_core::retry::{PUT_BACK, next_try, remainder_delay};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -33,7 +34,7 @@ struct Job<'a> {
 impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
     /// Works a message off, keeping it meanwhile.
     pub(super) async fn work_off(
-        &self,
+        self: &Arc<Self>,
         message: &ReceivedMessage,
         work: Work,
         held: Pending,
@@ -46,16 +47,21 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
             () = keep(&self.process, &message.receipt, &job.progress, &job.lost) => Ok(Disposal::GiveBack),
         };
         match disposal {
-            Ok(Disposal::GiveBack) if job.lost.is_worn_out() => Ok(Disposal::SendAnew),
+            Ok(Disposal::GiveBack) if job.lost.is_worn_out() => Ok(Disposal::SendAnew(Duration::ZERO)),
             other => other,
         }
     }
 
-    async fn work_under_lease(&self, job: &Job<'_>, work: Work, held: Pending) -> Result<Disposal, Interruption> {
+    async fn work_under_lease(
+        self: &Arc<Self>,
+        job: &Job<'_>,
+        work: Work,
+        held: Pending,
+    ) -> Result<Disposal, Interruption> {
         match work {
             Work::Range(range) => self.carry_range(job, &range, held).await,
             Work::Batches { batches, pairs, foreign } => {
-                let attempts = batches.iter().map(|batch| batch.attempts).max().unwrap_or_default();
+                let attempts = batches.iter().map(Batch::most_tries).max().unwrap_or_default();
                 let most = self.process.config.transfer.max_attempts;
                 match receipt(job.message.receives, attempts, most) {
                     Receipt::Work => {}
@@ -71,8 +77,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
                     }
                 }
                 let mut held = Some(held);
-                for batch in &batches {
-                    let disposal = self.work_batch(job, batch, &pairs, foreign, &mut held).await?;
+                for batch in batches.into_iter().map(Arc::new) {
+                    let disposal = self.work_batch(job, &batch, &pairs, foreign, &mut held).await?;
                     if disposal != Disposal::Delete {
                         return Ok(disposal);
                     }
@@ -85,14 +91,14 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
     /// Sends a worn message's batches anew, with one try more behind them.
     async fn renew(&self, message: &ReceivedMessage, batches: Vec<Batch>) -> Result<Disposal, Interruption> {
         info!(message = message.id, receives = message.receives, "a worn message is renewed");
-        let renewed = batches.into_iter().map(|batch| Batch { attempts: batch.attempts + 1, ..batch }.body());
-        self.replace(message, renewed.collect()).await
+        let renewed = batches.iter().map(|batch| batch.tried_once_more().body());
+        self.replace(message, renewed.collect(), Duration::ZERO).await
     }
 
     async fn work_batch(
-        &self,
+        self: &Arc<Self>,
         job: &Job<'_>,
-        batch: &Batch,
+        batch: &Arc<Batch>,
         pairs: &[BucketPair],
         foreign: bool,
         held: &mut Option<Pending>,
@@ -112,21 +118,62 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         if is_planted(Defect::AckBeforeVerify) {
             self.process.queue(|| self.process.ports.queue.delete(&job.message.receipt)).await?;
         }
-        let at_once = self.process.config.transfer.files_per_worker as usize;
-        let moves = batch.objects.iter().map(|entry| {
-            let pending = self.limits.rooms.expect();
-            let errand = Errand { batch, entry, redelivered: job.message.receives > 1, lost: job.lost.token() };
-            self.one(errand, &job.progress, pending).boxed()
-        });
-        // Made before the stream: a closure inside it would have to hold for every lifetime.
-        let moves: Vec<_> = moves.collect();
-        // Its objects are counted now.
-        held.take();
-        let outcomes: Vec<EntryOutcome> = futures::stream::iter(moves).buffered(at_once).collect().await;
+        let Some(outcomes) = self.move_objects(job, batch, held).await else {
+            return Ok(Disposal::SendAnew(Duration::from_secs(PUT_BACK.into())));
+        };
         if outcomes.contains(&EntryOutcome::Interrupted) {
             return Ok(Disposal::GiveBack);
         }
+        let outcomes = self.settled(outcomes).await?;
+        if outcomes.iter().all(is_the_sides) {
+            // Nothing of it is over: it waits as it is.
+            return Ok(Disposal::SendAnew(Duration::from_secs(PUT_BACK.into())));
+        }
         self.end(job.message, batch, pairs, outcomes).await
+    }
+
+    /// Moves the objects of a batch, each in a task of its own; gives what became of them in their order. While a right is
+    /// missing, one object tries it first; none where it is missing still.
+    async fn move_objects(
+        self: &Arc<Self>,
+        job: &Job<'_>,
+        batch: &Arc<Batch>,
+        held: &mut Option<Pending>,
+    ) -> Option<Vec<EntryOutcome>> {
+        let scout = self.process.right_missing().map(|_| place_of(self.process.clock.random(), batch.objects.len()));
+        let mut outcomes = vec![EntryOutcome::Interrupted; batch.objects.len()];
+        let mut tasks = JoinSet::new();
+        if let Some(scout) = scout {
+            self.start(&mut tasks, job, batch, scout);
+            collect(&mut tasks, &mut outcomes).await;
+            if self.process.right_missing().is_some() {
+                return None;
+            }
+        }
+        for place in (0..batch.objects.len()).filter(|place| Some(*place) != scout) {
+            self.start(&mut tasks, job, batch, place);
+        }
+        // Its objects are counted now.
+        held.take();
+        collect(&mut tasks, &mut outcomes).await;
+        Some(outcomes)
+    }
+
+    /// Starts with one object of a batch as soon as there is room.
+    fn start(
+        self: &Arc<Self>,
+        tasks: &mut JoinSet<(usize, EntryOutcome)>,
+        job: &Job<'_>,
+        batch: &Arc<Batch>,
+        place: usize,
+    ) {
+        let (this, batch, progress, lost) = (self.clone(), batch.clone(), job.progress.clone(), job.lost.token.clone());
+        let (redelivered, pending) = (job.message.receives > 1, self.limits.rooms.expect());
+        tasks.spawn(async move {
+            let Some(entry) = batch.objects.get(place) else { return (place, EntryOutcome::Interrupted) };
+            let errand = Errand { batch: &batch, entry, redelivered, lost: &lost };
+            (place, this.one(errand, &progress, pending).await)
+        });
     }
 
     /// Moves one object when there is room for it.
@@ -136,6 +183,22 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
             return EntryOutcome::Interrupted;
         }
         transfer(&self.process, &self.limits, errand, progress, room).await
+    }
+
+    /// The same outcomes, once it is known whose the denials among them are: where a right is missing, the objects are
+    /// tried again and have not failed.
+    async fn settled(&self, outcomes: Vec<EntryOutcome>) -> Result<Vec<EntryOutcome>, Interruption> {
+        let denied = |outcome: &EntryOutcome| matches!(outcome, EntryOutcome::Failed(failure) if failure.class == FailureClass::AccessDenied);
+        if !outcomes.iter().any(denied) || !self.process.is_right_missing().await? {
+            return Ok(outcomes);
+        }
+        let waiting = outcomes.into_iter().map(|outcome| match outcome {
+            EntryOutcome::Failed(failure) if failure.class == FailureClass::AccessDenied => {
+                EntryOutcome::Retry(Failure { cause: Cause::Side, ..failure })
+            }
+            other => other,
+        });
+        Ok(waiting.collect())
     }
 
     async fn carry_range(&self, job: &Job<'_>, range: &PartRange, held: Pending) -> Result<Disposal, Interruption> {
@@ -148,7 +211,16 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
             RangeEnd::Interrupted => Disposal::GiveBack,
             RangeEnd::Retry(failure) => {
                 info!(reason = failure.message, first = range.first, "a range is tried again");
-                Disposal::Later(Duration::from_secs(remainder_delay(job.message.receives).into()))
+                match failure.cause {
+                    Cause::Side => Disposal::SendAnew(Duration::from_secs(PUT_BACK.into())),
+                    Cause::Progress(parts) => {
+                        let after = Duration::from_secs(remainder_delay(0).into());
+                        return self.replace(job.message, vec![range.with_parts(parts).body()], after).await;
+                    }
+                    Cause::Own | Cause::Throttled => {
+                        Disposal::Later(Duration::from_secs(remainder_delay(job.message.receives).into()))
+                    }
+                }
             }
         })
     }
@@ -159,6 +231,32 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         let item = self.process.ledger(|| self.process.ports.ledger.get(&key)).await?;
         Ok(item.and_then(|item| item.read().ok()))
     }
+}
+
+/// The place of the object that a random number from 0 up to 1 chooses.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a few hundred"
+)]
+fn place_of(random: f64, objects: usize) -> usize {
+    (random * objects as f64) as usize
+}
+
+/// Waits for all tasks; one that panicked leaves its object interrupted.
+async fn collect(tasks: &mut JoinSet<(usize, EntryOutcome)>, outcomes: &mut [EntryOutcome]) {
+    while let Some(joined) = tasks.join_next().await {
+        if let Ok((place, outcome)) = joined
+            && let Some(at) = outcomes.get_mut(place)
+        {
+            *at = outcome;
+        }
+    }
+}
+
+fn is_the_sides(outcome: &EntryOutcome) -> bool {
+    matches!(outcome, EntryOutcome::Retry(failure) if failure.cause == Cause::Side)
 }
 
 impl Lost {

@@ -11,7 +11,7 @@ use migration_core::pair::BucketPair;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Condition, Item, Ledger, ObjectStore, OutgoingMessage, Queue, ReceivedMessage, Write};
 use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, RunRecord, VersionRecord};
-use migration_core::retry::remainder_delay;
+use migration_core::retry::{Tried, next_try, remainder_delay};
 use tracing::info;
 
 use super::{Consumer, Disposal};
@@ -48,7 +48,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
         let versions = self.versions(batch, &outcomes, now);
         let done = done_uploads(batch, &outcomes);
         let piece = report::write_piece(&self.process, batch, &outcomes, now).await;
-        let (mut end, failures) = sum_up(batch, pairs, outcomes, &self.process.name, now);
+        let most = self.process.config.transfer.max_attempts;
+        let (mut end, failures) = sum_up(batch, pairs, outcomes, &self.process.name, most, now);
         end.piece = piece;
         // What does not count must not stand in the place of what does.
         let is_stale = !failures.is_empty() && self.is_stale(batch).await?;
@@ -111,9 +112,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
     /// Sends what an ended batch left over. A duplicate of it ends once only.
     pub(super) async fn finish(&self, batch: &Batch, end: &BatchEnd) -> Result<Disposal, Interruption> {
         if !end.remainder.is_empty() && !is_planted(Defect::LostRemainder) {
-            let rest = batch.remainder(&end.remainder);
+            let rest = batch.remainder(&end.remainder, &end.tried);
             info!(batch = batch.id.as_str(), objects = rest.objects.len(), "objects left over are tried again");
-            let bound = Duration::from_secs(remainder_delay(rest.attempts).into());
+            let bound = Duration::from_secs(remainder_delay(rest.most_tries()).into());
             let delay = bound.mul_f64(0.5 + self.process.clock.random() / 2.0);
             let messages = [OutgoingMessage { body: rest.body(), delay }];
             let queue = &self.process.ports.queue;
@@ -143,12 +144,13 @@ fn sum_up(
     pairs: &[BucketPair],
     outcomes: Vec<EntryOutcome>,
     by: &str,
+    most: u32,
     at: i64,
 ) -> (BatchEnd, Vec<FailureRecord>) {
     let pair =
         pairs.iter().position(|pair| *pair == batch.pair).and_then(|i| u32::try_from(i).ok()).unwrap_or_default();
     let mut counts = EndCounts::default();
-    let mut remainder = Vec::new();
+    let (mut remainder, mut tried) = (Vec::new(), Vec::new());
     let mut failures = Vec::new();
     for ((entry, outcome), place) in batch.objects.iter().zip(outcomes).zip(0..) {
         match outcome {
@@ -161,8 +163,17 @@ fn sum_up(
                 counts.gone += 1;
                 counts.gone_bytes += entry.size;
             }
-            EntryOutcome::Retry(_) | EntryOutcome::Interrupted => remainder.push(place),
-            EntryOutcome::Failed(Failure { class, message, request_id }) => {
+            EntryOutcome::Retry(Failure { cause, .. }) => {
+                let before = batch.tries(entry);
+                let counted = Tried { tries: Some(before + 1), ..entry.tried };
+                tried.push(next_try(cause, entry.tried, before, most, at).unwrap_or(counted));
+                remainder.push(place);
+            }
+            EntryOutcome::Interrupted => {
+                tried.push(Tried { tries: Some(batch.tries(entry)), ..entry.tried });
+                remainder.push(place);
+            }
+            EntryOutcome::Failed(Failure { class, message, request_id, .. }) => {
                 counts.failed += 1;
                 counts.failed_bytes += entry.size;
                 failures.push(FailureRecord {
@@ -172,14 +183,14 @@ fn sum_up(
                     class,
                     message,
                     batch: Some(batch.id.clone()),
-                    attempts: batch.attempts + 1,
+                    attempts: batch.tries(entry) + 1,
                     request_ids: request_id.into_iter().collect(),
                     at,
                 });
             }
         }
     }
-    (BatchEnd { id: batch.id.clone(), by: by.to_owned(), at, counts, remainder, piece: None }, failures)
+    (BatchEnd { id: batch.id.clone(), by: by.to_owned(), at, counts, remainder, tried, piece: None }, failures)
 }
 
 #[cfg(test)]
@@ -204,6 +215,7 @@ mod tests {
             version_id: None,
             destination: None,
             unlisted: false,
+            tried: Tried::default(),
         };
         let batch = Batch {
             version: MESSAGE_VERSION,
@@ -226,10 +238,11 @@ mod tests {
             EntryOutcome::Failed(failure()),
             EntryOutcome::Retry(failure()),
         ];
-        let (end, failures) = sum_up(&batch, &[pair], outcomes, "w", 9);
+        let (end, failures) = sum_up(&batch, &[pair], outcomes, "w", 8, 9);
         let losses = Losses { lost_tags: 1, ..Losses::default() };
         let expected = EndCounts { done: 1, done_bytes: 1, gone: 1, gone_bytes: 2, failed: 1, failed_bytes: 4, losses };
         assert_eq!((end.counts, end.remainder), (expected, vec![3]));
+        assert_eq!(end.tried, [Tried { tries: Some(3), since: Some(9), parts: 0 }]);
         assert_eq!(failures.iter().map(|f| (f.key.as_str(), f.attempts)).collect::<Vec<_>>(), [("c", 3)]);
     }
 }

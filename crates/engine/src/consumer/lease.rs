@@ -40,7 +40,7 @@ pub(super) async fn keep<S: ObjectStore, Q: Queue, L: Ledger>(
     let received = Instant::now();
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
-        match renewal(received.elapsed(), progress.idle(), process.is_paused()) {
+        match renewal(received.elapsed(), progress.idle(), process.is_waiting()) {
             Renewal::Extend => {
                 // Not through the gate: a renewal that is late is worth nothing, and two may be missed.
                 if let Err(error) = process.ports.queue.set_visibility(receipt, LEASE).await {

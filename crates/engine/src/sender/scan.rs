@@ -15,6 +15,7 @@ use migration_core::pair::{BucketPair, MapKeyError};
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Ledger, ObjectStore, Queue, Write};
 use migration_core::records::{self, ExtraRecord, FailureRecord, RunRecord, RunResult, ScanCounts, extra_write};
+use migration_core::retry::Tried;
 
 use super::listing::Listing;
 use super::manifest::Manifest;
@@ -379,7 +380,7 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
         self.tell(&Finding::Transfer { source: &source, destination: there.as_ref(), difference });
         let destination = there.map(|there| DestinationState { etag: there.etag });
         let ListedObject { key, size, etag, version_id, .. } = source;
-        let entry = Entry { key, size, etag, version_id, destination, unlisted: false };
+        let entry = Entry { key, size, etag, version_id, destination, unlisted: false, tried: Tried::default() };
         for full in self.batcher.push(entry) {
             self.send(full).await?;
         }

@@ -66,6 +66,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 return Err(Halt::UploadGone);
             }
             let records = self.range_records(upload).await?;
+            let sent = records.values().filter(|record| record.outcome == PartRangeOutcome::Sent);
+            self.has_in_place(sent.map(|record| (record.last - record.first + 1) as usize).sum());
             self.judge(upload, &records).await?;
             let missing: Vec<(u32, u32)> =
                 message::ranges(&upload.layout).filter(|(first, _)| !records.contains_key(first)).collect();

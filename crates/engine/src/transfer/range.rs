@@ -1,9 +1,9 @@
 //! One range of the parts of a huge object.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use migration_core::message::PartRange;
-use migration_core::outcome::{EntryOutcome, Failure, FailureClass};
+use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass};
 use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
 use migration_core::records::{self, PartRangeOutcome, PartRangeRecord, RETENTION_MS, UploadRecord};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,7 @@ pub async fn carry<S: ObjectStore, Q: Queue, L: Ledger>(
         progress: progress.clone(),
         has_upload: AtomicBool::default(),
         written: super::preserved::Written::default(),
+        in_place: AtomicU32::default(),
     };
     let _named = process.activity.at_range(records::part_range_name(&range.upload_id, range.first));
     let ended = tokio::select! {
@@ -88,10 +89,14 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 EntryOutcome::Failed(Failure { class, message, .. }) => {
                     PartRangeOutcome::Failed { class, message, retry: false }
                 }
-                EntryOutcome::Retry(Failure { class, message, .. }) if last_try => {
-                    PartRangeOutcome::Failed { class, message, retry: true }
+                EntryOutcome::Retry(failure) => {
+                    let failure = self.with_progress(failure, range.parts);
+                    let is_try = matches!(failure.cause, Cause::Own | Cause::Throttled);
+                    if !(is_try && last_try) {
+                        return Ok(RangeEnd::Retry(failure));
+                    }
+                    PartRangeOutcome::Failed { class: failure.class, message: failure.message, retry: true }
                 }
-                EntryOutcome::Retry(failure) => return Ok(RangeEnd::Retry(failure)),
                 EntryOutcome::Done(_) | EntryOutcome::Interrupted => return Ok(RangeEnd::Interrupted),
             },
         };

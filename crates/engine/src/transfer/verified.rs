@@ -101,7 +101,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     {
         let at_once = self.process.config.transfer.parts_per_file as usize;
         let (mut in_flight, mut recording) = (FuturesUnordered::new(), FuturesUnordered::new());
-        let mut halt = None;
+        let (mut sent, mut halt) = (0, None);
         loop {
             while halt.is_none() && in_flight.len() < at_once {
                 if self.process.stop.is_cancelled() {
@@ -117,7 +117,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             tokio::select! {
                 biased;
                 Some(done) = in_flight.next() => match done {
-                    Ok((number, etag)) => upload.verified.insert(number, &etag),
+                    Ok((number, etag)) => {
+                        upload.verified.insert(number, &etag);
+                        sent += 1;
+                        self.has_in_place(upload.there.len() + sent);
+                    }
                     Err(error) => { halt.get_or_insert(error); }
                 },
                 Some(()) = recording.next() => {}

@@ -6,6 +6,7 @@
 mod answers;
 mod mirror;
 pub mod resume;
+mod trouble;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ type Outcome = Pin<Box<dyn Future<Output = Result<(), Violation>>>>;
 type Scenario = fn() -> Outcome;
 
 /// All of them.
-pub const ALL: [(&str, Scenario); 19] = [
+pub const ALL: [(&str, Scenario); 21] = [
     ("a part of another size is sent anew", || Box::pin(part_of_another_size())),
     ("a worker that wakes up late writes nothing over a newer content", || Box::pin(late_worker())),
     ("a huge object waits for its last range", || Box::pin(last_range())),
@@ -49,6 +50,8 @@ pub const ALL: [(&str, Scenario); 19] = [
     }),
     ("what was found damaged is written again", || Box::pin(resume::found_damaged())),
     ("a mirror takes a denial for no absence", || Box::pin(mirror::denial())),
+    ("thirty objects that are denied end a run", || Box::pin(trouble::denied_objects())),
+    ("an object that moves on is not given up", || Box::pin(trouble::throttled_object())),
     ("a mirror deletes no more than it may", || Box::pin(mirror::too_many())),
     ("a mirror takes a 404 of somebody else for no absence", || Box::pin(mirror::not_found())),
     ("a HEAD that finds nothing makes no object gone", || Box::pin(answers::not_found())),

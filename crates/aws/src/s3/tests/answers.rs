@@ -23,6 +23,24 @@ async fn an_error_in_the_body_of_a_200_is_an_error() {
 }
 
 #[tokio::test]
+async fn each_answer_is_heard_by_who_asked_and_only_a_wrong_clock_is_tried_again_here() {
+    let skewed = "HTTP/1.1 403 Forbidden\r\ndate: Wed, 01 Jan 2020 00:00:00 GMT\r\n\r\n\
+        <Error><Code>RequestTimeTooSkewed</Code><Message>m</Message></Error>";
+    for (answer, class, requests) in [
+        ("HTTP/1.1 503 Slow Down\r\n\r\n<Error><Code>SlowDown</Code></Error>", ErrorClass::Throttled, 1),
+        ("HTTP/1.1 500 Oh\r\n\r\n<Error><Code>InternalError</Code></Error>", ErrorClass::Transient, 1),
+        ("HTTP/1.1 400 Bad\r\n\r\n<Error><Code>RequestTimeout</Code></Error>", ErrorClass::Transient, 1),
+        ("HTTP/1.1 403 No\r\n\r\n<Error><Code>AccessDenied</Code></Error>", ErrorClass::AccessDenied, 1),
+        (skewed, ErrorClass::Side(SideFault::ClockSkewed), 2),
+    ] {
+        let (store, mut seen) = serve(answer).await;
+        let request = ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None, max_keys: None };
+        let error = store.list(request).await.unwrap_err();
+        assert_eq!((error.class, sent(&mut seen).len()), (class, requests), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_ends_early_is_an_error() {
     let (store, _requests) = serve("HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 10\r\n\r\nshort").await;
     let chunks: Vec<_> = store.get(WHOLE).await.unwrap().body.collect().await;

@@ -1,0 +1,242 @@
+//! What a denied request means: something of its object, or of the whole side.
+
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::{ErrorClass, SideFault};
+use crate::planted::{Defect, is_planted};
+use crate::ports::Operation;
+
+/// Different objects in a row that are denied before a right is taken to be missing, where the operation never worked.
+/// Fewer are what a prefix under another key, or a policy for some objects, looks like.
+pub const DENIALS_OF_A_SIDE: u32 = 1_000;
+/// How long no other object was denied before denials of an operation that never worked are the objects' own, in
+/// milliseconds: by then there is nothing else to try it with.
+const SETTLED_AFTER_MS: u64 = 10_000;
+
+/// What the answers to one operation of one side were since the process started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessHistory {
+    ever_allowed: bool,
+    /// An object that it was allowed for last.
+    last_allowed: Option<String>,
+    /// Hashes of the objects that were denied since, at most [`DENIALS_OF_A_SIDE`].
+    denied: BTreeSet<u64>,
+}
+
+impl AccessHistory {
+    /// The operation was allowed, for this object or for the bucket.
+    pub fn allow(&mut self, key: Option<&str>) {
+        self.ever_allowed = true;
+        self.denied.clear();
+        if let Some(key) = key {
+            key.clone_into(self.last_allowed.get_or_insert_default());
+        }
+    }
+
+    /// The operation was denied for this object.
+    pub fn deny(&mut self, key: &str) {
+        if self.denied_in_a_row() < DENIALS_OF_A_SIDE {
+            let mut hasher = DefaultHasher::new();
+            key.hash(&mut hasher);
+            self.denied.insert(hasher.finish());
+        }
+    }
+
+    /// Whether it worked since the process started.
+    pub fn ever_allowed(&self) -> bool {
+        self.ever_allowed
+    }
+
+    /// The object that it worked for last.
+    pub fn last_allowed(&self) -> Option<&str> {
+        self.last_allowed.as_deref()
+    }
+
+    /// Different objects that were denied since it worked last; counted up to [`DENIALS_OF_A_SIDE`].
+    pub fn denied_in_a_row(&self) -> u32 {
+        u32::try_from(self.denied.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// What a denied request was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A bucket.
+    Bucket,
+    /// One object.
+    Object,
+}
+
+/// What was heard when something else was asked in the place of a denied object: one that was allowed before, or the
+/// bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Testimony {
+    /// Nothing, or nothing that says anything.
+    None,
+    /// The credentials are good: it was answered, or the bucket was refused for want of a right.
+    Good,
+    /// What was allowed before is denied too.
+    DeniedToo,
+    /// Credentials, bucket or clock are wrong.
+    Wrong(SideFault),
+}
+
+impl Testimony {
+    /// What an answer says. `worked_before` is true where the same was asked and allowed before.
+    pub fn of(class: Option<ErrorClass>, worked_before: bool) -> Self {
+        match class {
+            Some(ErrorClass::Side(fault)) => Self::Wrong(fault),
+            Some(ErrorClass::SignatureMismatch) => Self::Wrong(SideFault::CredentialsInvalid),
+            Some(ErrorClass::AccessDenied) if worked_before => Self::DeniedToo,
+            Some(ErrorClass::Transient | ErrorClass::NoAnswer | ErrorClass::Throttled) => Self::None,
+            Some(_) | None => Self::Good,
+        }
+    }
+}
+
+/// All that is known of a denied request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// [`ErrorClass::AccessDenied`] or [`ErrorClass::SignatureMismatch`].
+    pub class: ErrorClass,
+    /// What was asked.
+    pub operation: Operation,
+    /// What of.
+    pub subject: Subject,
+    /// Whether the operation worked before in this process.
+    pub ever_allowed: bool,
+    /// Different objects in a row that were denied, this one included.
+    pub denied_in_a_row: u32,
+    /// What something else answered.
+    pub testimony: Testimony,
+}
+
+/// What a denied request means: a fault of the side, or the class as it was, which is the object's own.
+///
+/// | about | error | something else, when asked | the operation worked before | objects in a row | meaning |
+/// |---|---|---|---|---|---|
+/// | any | any | credentials, bucket or clock are wrong | any | any | the side's: that |
+/// | any | any | what was allowed before is denied too | any | any | the side's: a right was taken away |
+/// | bucket | signature | | any | | the side's: the secret is wrong |
+/// | bucket | denied | | yes | | the side's: a right was taken away |
+/// | bucket | denied | | no | | a right that this caller was never given: no word about the side |
+/// | object | signature | good, or nothing | any | any | the object's: its request was rewritten on the way |
+/// | object | denied | good, or nothing | yes | any | the object's |
+/// | object | denied | good, or nothing | no | < 1,000 | the object's |
+/// | object | denied | good, or nothing | no | ≥ 1,000 | the side's: a right is missing |
+///
+/// Reading tags is left out of the last row: objects are moved without them where they can't be read.
+pub fn denial(denial: Denial) -> ErrorClass {
+    let side = ErrorClass::Side;
+    match (denial.testimony, denial.subject, denial.class) {
+        (Testimony::Wrong(fault), ..) => side(fault),
+        (Testimony::DeniedToo, ..) => side(SideFault::AccessDenied),
+        (_, Subject::Bucket, ErrorClass::SignatureMismatch) => side(SideFault::CredentialsInvalid),
+        (_, Subject::Bucket, _) if denial.ever_allowed => side(SideFault::AccessDenied),
+        (_, Subject::Object, ErrorClass::AccessDenied) if is_missing_right(denial) => side(SideFault::AccessDenied),
+        (.., class) => class,
+    }
+}
+
+fn is_missing_right(denial: Denial) -> bool {
+    let enough = if is_planted(Defect::DenialsOfFewPauseASide) { 3 } else { DENIALS_OF_A_SIDE };
+    !denial.ever_allowed && denial.denied_in_a_row >= enough && denial.operation != Operation::GetTags
+}
+
+/// Whether the denials of an operation are known to be the objects' own, where they are no fault of the side.
+///
+/// | the operation worked before | denied objects | since the last one | settled |
+/// |---|---|---|---|
+/// | yes | any | any | yes |
+/// | no | none | | yes |
+/// | no | some | < 10 s | no: others may be denied as well, or allowed |
+/// | no | some | ≥ 10 s | yes |
+pub fn is_settled(history: &AccessHistory, since_denial_ms: u64) -> bool {
+    history.ever_allowed || history.denied.is_empty() || since_denial_ms >= SETTLED_AFTER_MS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ErrorClass::{AccessDenied, SignatureMismatch};
+
+    fn judged(class: ErrorClass, subject: Subject, ever_allowed: bool, row: u32, testimony: Testimony) -> ErrorClass {
+        let operation = Operation::GetObject;
+        denial(Denial { class, operation, subject, ever_allowed, denied_in_a_row: row, testimony })
+    }
+
+    #[test]
+    fn denials_mean_what_the_table_says() {
+        let side = |fault| ErrorClass::Side(fault);
+        let expired = Testimony::Wrong(SideFault::CredentialsExpired);
+        for (class, subject, ever_allowed, row, testimony, expected) in [
+            (AccessDenied, Subject::Object, true, 1, expired, side(SideFault::CredentialsExpired)),
+            (SignatureMismatch, Subject::Object, false, 1, expired, side(SideFault::CredentialsExpired)),
+            (AccessDenied, Subject::Object, true, 1, Testimony::DeniedToo, side(SideFault::AccessDenied)),
+            (SignatureMismatch, Subject::Bucket, true, 0, Testimony::None, side(SideFault::CredentialsInvalid)),
+            (AccessDenied, Subject::Bucket, true, 0, Testimony::None, side(SideFault::AccessDenied)),
+            (AccessDenied, Subject::Bucket, false, 0, Testimony::None, AccessDenied),
+            (SignatureMismatch, Subject::Object, false, 1_000, Testimony::Good, SignatureMismatch),
+            (SignatureMismatch, Subject::Object, true, 1_000, Testimony::None, SignatureMismatch),
+            (AccessDenied, Subject::Object, true, 1_000, Testimony::Good, AccessDenied),
+            (AccessDenied, Subject::Object, false, 999, Testimony::Good, AccessDenied),
+            (AccessDenied, Subject::Object, false, 1_000, Testimony::Good, side(SideFault::AccessDenied)),
+        ] {
+            let found = judged(class, subject, ever_allowed, row, testimony);
+            assert_eq!(found, expected, "{class:?} {subject:?} {ever_allowed} {row} {testimony:?}");
+        }
+        let tags = Denial {
+            class: AccessDenied,
+            operation: Operation::GetTags,
+            subject: Subject::Object,
+            ever_allowed: false,
+            denied_in_a_row: 1_000,
+            testimony: Testimony::None,
+        };
+        assert_eq!(denial(tags), AccessDenied);
+    }
+
+    #[test]
+    fn objects_in_a_row_are_counted_once_each_and_in_bounded_memory() {
+        let mut history = AccessHistory::default();
+        for _ in 0..2 {
+            for number in 0..3 {
+                history.deny(&number.to_string());
+            }
+        }
+        assert_eq!((history.denied_in_a_row(), history.ever_allowed()), (3, false));
+        for number in 0..5_000 {
+            history.deny(&number.to_string());
+        }
+        assert_eq!(history.denied_in_a_row(), DENIALS_OF_A_SIDE);
+        history.allow(Some("k"));
+        assert_eq!((history.denied_in_a_row(), history.last_allowed()), (0, Some("k")));
+    }
+
+    #[test]
+    fn denials_settle_when_nothing_else_is_denied_or_something_is_allowed() {
+        let mut history = AccessHistory::default();
+        assert!(is_settled(&history, 0));
+        history.deny("k");
+        assert_eq!([0, 9_999, 10_000].map(|ms| is_settled(&history, ms)), [false, false, true]);
+        history.allow(None);
+        history.deny("k");
+        assert!(is_settled(&history, 0));
+    }
+
+    #[test]
+    fn a_testimony_is_of_credentials_bucket_or_clock_only() {
+        for (class, worked_before, expected) in [
+            (None, false, Testimony::Good),
+            (Some(AccessDenied), false, Testimony::Good),
+            (Some(AccessDenied), true, Testimony::DeniedToo),
+            (Some(ErrorClass::NoSuchKey), true, Testimony::Good),
+            (Some(ErrorClass::Throttled), true, Testimony::None),
+            (Some(SignatureMismatch), false, Testimony::Wrong(SideFault::CredentialsInvalid)),
+            (Some(ErrorClass::Side(SideFault::ClockSkewed)), false, Testimony::Wrong(SideFault::ClockSkewed)),
+        ] {
+            assert_eq!(Testimony::of(class, worked_before), expected, "{class:?} {worked_before}");
+        }
+    }
+}
