@@ -42,7 +42,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     /// write that follows asks for it (`If-None-Match: *`).
     pub(crate) async fn guess_destination(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, Interruption> {
         let access = Access::object(Operation::HeadObject, request.bucket, request.key);
-        self.destination_gate.pass_if(access, &Store(&self.ports.destination), Option::is_some, || self.ports.destination.head(request)).await
+        self.destination_gate
+            .pass_if(access, &Store(&self.ports.destination), Option::is_some, || self.ports.destination.head(request))
+            .await
     }
 }
 

@@ -162,7 +162,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
             }
             Ok(Ok(Accepted::Others { why })) => match left_to_others(message.receives) {
                 Some(after) => self.leave(&message, &why, after).await,
-                None => Ok(Disposal::SendAnew),
+                None => Ok(Disposal::SendAnew(Duration::ZERO)),
             },
             Ok(Err(reason @ MessageError::OtherJob { .. })) => match left_to_others(message.receives) {
                 Some(after) => self.leave(&message, &reason.to_string(), after).await,

@@ -183,7 +183,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
-        self.destination_gate.pass(access, &Store(&self.ports.destination), request).await.map_err(|error| no_absence(access, error))
+        self.destination_gate
+            .pass(access, &Store(&self.ports.destination), request)
+            .await
+            .map_err(|error| no_absence(access, error))
     }
 
     /// One request to the destination that can't be sent twice.
@@ -192,7 +195,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
         access: Access<'_>,
         request: impl Future<Output = Result<T, ServiceError>> + Send,
     ) -> Result<T, Interruption> {
-        self.destination_gate.once(access, &Store(&self.ports.destination), request).await.map_err(|error| no_absence(access, error))
+        self.destination_gate
+            .once(access, &Store(&self.ports.destination), request)
+            .await
+            .map_err(|error| no_absence(access, error))
     }
 
     /// An error of the source that showed while a body was read.
