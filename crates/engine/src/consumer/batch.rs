@@ -11,7 +11,7 @@ use migration_core::pair::BucketPair;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Ledger, ObjectStore, Queue, ReceivedMessage};
 use migration_core::records::{self, BatchEnd};
-use migration_core::retry::{PUT_BACK, next_try, remainder_delay};
+use migration_core::retry::{PUT_BACK, remainder_delay};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
