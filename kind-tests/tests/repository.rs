@@ -91,3 +91,25 @@ fn the_chart_has_the_resource_as_it_is() -> anyhow::Result<()> {
     assert!(crd == copy, "charts/s3-migration/files/migrationjobs.yaml differs: run make generate");
     Ok(())
 }
+
+/// The names of tests in the documents, as `path/of/file.rs::name`.
+const NAMED_TESTS: &[&str] = &["docs/robustness.md"];
+
+#[test]
+fn tests_that_documents_name_exist() -> anyhow::Result<()> {
+    let root = paths::repository();
+    let mut missing = Vec::new();
+    for document in NAMED_TESTS {
+        let text = std::fs::read_to_string(root.join(document))?;
+        let names: Vec<_> = text.split('`').filter_map(|quoted| quoted.split_once(".rs::")).collect();
+        ensure!(!names.is_empty(), "{document} names no test");
+        for (file, test) in names {
+            let source = std::fs::read_to_string(root.join(format!("{file}.rs"))).unwrap_or_default();
+            if !source.contains(&format!("fn {test}(")) && !source.contains(&format!("\"{test}\"")) {
+                missing.push(format!("{document}: {file}.rs::{test}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    Ok(())
+}

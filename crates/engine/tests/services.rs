@@ -12,7 +12,7 @@ use migration_core::records::{Ability, BucketRecord, MOST_PROBES, NO_STANDS_MS, 
 use migration_core::view;
 use migration_testkit::{
     BucketSettings, Checksums, ConditionalWrites, Fault, Header, Lie, Operation, Refusal, Scope, StoreSettings,
-    StreamedBodies,
+    StreamedBodies, Told,
 };
 use world::{DESTINATION, JOB, SOURCE, World, content};
 
@@ -125,6 +125,20 @@ async fn each_condition_of_each_request_is_found_out_by_itself() {
             assert_eq!(world.destination.open_uploads(DESTINATION), [], "{lie:?} {operations:?}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_finds_something_out_and_is_stored_damaged_never_becomes_visible() {
+    let settings = StoreSettings { conditional_writes: ConditionalWrites::Ignored, ..StoreSettings::default() };
+    let world = World::with_destination(settings, BucketSettings::default());
+    world.source.insert(SOURCE, "small", content(300, 1));
+    world.destination_lies.tell(Lie::Damaged(Told::Stored), Scope::always().on(&[Operation::PutPart]));
+    world.send("job-1").await.unwrap();
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+    assert_eq!(world.plan.count(Operation::PutPart), 1);
+    let source = world.source.content(SOURCE, "small").unwrap();
+    assert!(world.destination.write_log(DESTINATION).iter().all(|entry| entry.content == source));
+    assert_eq!(world.destination.open_uploads(DESTINATION), []);
 }
 
 #[tokio::test(start_paused = true)]

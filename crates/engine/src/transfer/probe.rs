@@ -21,10 +21,11 @@ use migration_core::etag::ETag;
 use migration_core::fidelity::Carried;
 use migration_core::part::PartLayout;
 use migration_core::ports::{
-    Body, CompleteUpload, CompletedPart, Ledger, ObjectStore, Operation, PutPart, PutRequest, Queue, WriteCondition,
-    Written,
+    Body, Checksum, CompleteUpload, CompletedPart, Ledger, ObjectStore, Operation, PutPart, PutRequest, Queue,
+    WriteCondition, Written,
 };
 use migration_core::records::{Ability, SourceIdentity, Support, UploadRecord};
+use migration_core::verify::{self, Proof};
 use tracing::debug;
 
 use super::conditional::Landed;
@@ -182,6 +183,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         probe.requests += 1;
         let part = self.process.destination_once(access(Operation::PutPart), store.put_part(part)).await;
         let Ok(part) = part else { return false };
+        // A part that may be damaged is not made visible for the sake of finding something out.
+        let digests = &sent.fetched.digests;
+        if verify::written(&part, &digests.md5, Checksum(digests.crc64)) == Proof::Other {
+            return false;
+        }
         let parts = [CompletedPart { number: 1, etag: part.etag, checksum: None }];
         for (ability, condition) in [
             (Ability::CompleteIfNoneMatch, WriteCondition::Absent),
