@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `MODEL_HISTORIES` | how many histories; 10,000 by default |
 //! | `MODEL_CALLS` | prints the calls of a history that fails, if it is set |
+//! | `MODEL_LIES` | services lie, if it is set |
 //! | `MODEL_SEED` | the first seed; one history only, unless `MODEL_HISTORIES` is given too |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
@@ -28,13 +29,14 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// The first history that broke each check, and how many did.
-type Failures = BTreeMap<&'static str, (History, Violation, u64)>;
+/// The first history that broke each check under each habit of a service, and how many did.
+type Failures = BTreeMap<(&'static str, String), (History, Violation, u64)>;
 
 #[test]
 fn random_histories_end_well() {
     let seed = variable("MODEL_SEED");
     let count = variable("MODEL_HISTORIES").unwrap_or(if seed.is_some() { 1 } else { HISTORIES });
+    let history_of = if variable("MODEL_LIES").is_some() { History::lying } else { History::of };
     let (first, next, began) = (seed.unwrap_or(1), AtomicU64::new(0), Instant::now());
     let (sum, failures) = (Mutex::new(Figures::default()), Mutex::new(Failures::new()));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -46,12 +48,13 @@ fn random_histories_end_well() {
                     if number >= count {
                         return;
                     }
-                    let history = History::of(first + number);
+                    let history = history_of(first + number);
                     match history.run() {
                         Ok(figures) => sum.lock().unwrap().add(figures),
                         Err(found) => {
                             let mut all = failures.lock().unwrap();
-                            all.entry(found.check).or_insert((history, found, 0)).2 += 1;
+                            let kind = (found.check, history.habit());
+                            all.entry(kind).or_insert((history, found, 0)).2 += 1;
                         }
                     }
                 }

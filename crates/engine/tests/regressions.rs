@@ -5,8 +5,11 @@
 mod histories;
 mod world;
 
-use histories::{History, Setup, Step};
-use migration_testkit::{Fault, StreamedBodies};
+use std::time::Duration;
+
+use histories::{Habit, History, Liar, Setup, Step};
+use migration_core::ports::Operation;
+use migration_testkit::{ETagStyle, Fault, Header, Lie, Refusal, Scope, StreamedBodies};
 
 /// Plays `before`, kills the worker at each call in turn, and then lets `after` happen.
 fn killed_at_any_call(before: &[Step], after: &[Step]) {
@@ -60,4 +63,77 @@ fn a_held_part_gets_the_memory_that_its_passing_body_had() {
     let first = [LARGE, Step::StartWorker, Step::Scan, Step::Settle];
     let steps = [&first[..], &[HUGE, Step::Scan, Step::Settle, LARGE, Step::Scan, Step::Settle]].concat();
     History { seed: 0, setup, steps }.run().unwrap_or_else(|violation| panic!("{violation}"));
+}
+
+const SMALL: Step = Step::Put { key: "z", size: Some(40), in_parts: false };
+const READS: &[Operation] = &[Operation::GetObject, Operation::HeadObject];
+const WRITES: &[Operation] =
+    &[Operation::PutObject, Operation::CreateUpload, Operation::PutPart, Operation::CompleteUpload];
+
+fn played(what: &str, setup: Setup, steps: &[Step]) {
+    let history = History { seed: 0, setup, steps: steps.to_vec() };
+    history.run().unwrap_or_else(|violation| panic!("{what}: {violation}"));
+}
+
+/// Every object, moved twice: the second time over what is there.
+fn moved_twice(what: &str, habit: Habit) {
+    let setup = Setup { habit: Some(habit), ..Setup::default() };
+    let first = [SMALL, LARGE, Step::StartWorker, Step::Scan, Step::Settle, Step::Wait(Duration::from_secs(10))];
+    let second = [
+        Step::Put { key: "z", size: Some(64), in_parts: false },
+        Step::Put { key: "d", size: Some(300), in_parts: true },
+        Step::Scan,
+        Step::Settle,
+    ];
+    played(what, setup, &[&first[..], &second].concat());
+}
+
+#[test]
+fn a_404_of_a_proxy_is_no_absence() {
+    for integrity in [false, true] {
+        let absent = |scope| Step::Lie { liar: Liar::Source, lie: Lie::Absent, scope };
+        for lie in [absent(Scope::always().key("z")), absent(Scope::always().first(6))] {
+            let setup = Setup { integrity, ..Setup::default() };
+            played("404", setup, &[SMALL, lie, Step::StartWorker, Step::Scan, Step::Wait(Duration::from_mins(1))]);
+        }
+    }
+}
+
+#[test]
+fn signatures_that_do_not_fit_one_key_fail_that_key_and_no_more() {
+    for (liar, operations) in [(Liar::Source, READS), (Liar::Destination, WRITES)] {
+        let scope = Scope::always().key("z").on(operations);
+        let lie = Lie::Refuse(Refusal::SIGNATURE_DOES_NOT_MATCH);
+        moved_twice("signatures", Habit { liar, lie, scope, fails: true });
+    }
+}
+
+#[test]
+fn conditions_that_are_not_there_one_by_one_keep_nothing_from_moving() {
+    for header in [Header::IfMatch, Header::IfNoneMatch] {
+        for operation in [&[Operation::PutObject], &[Operation::CompleteUpload]] {
+            for lie in [Lie::ConditionRefused(header), Lie::ConditionIgnored(header)] {
+                let scope = Scope::always().on(operation);
+                moved_twice(
+                    &format!("{lie:?} {operation:?}"),
+                    Habit { liar: Liar::Destination, lie, scope, fails: false },
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn etags_of_any_look_are_understood() {
+    let styles =
+        [ETagStyle::UpperCase, ETagStyle::Weak, ETagStyle::Quoted, ETagStyle::NoDigest, ETagStyle::FalseDigest];
+    for liar in [Liar::Source, Liar::Destination] {
+        for style in styles {
+            // Parts that are told under other digests than their own are not believed: such an object fails, with its
+            // record.
+            let fails = liar == Liar::Destination && style == ETagStyle::FalseDigest;
+            let habit = Habit { liar, lie: Lie::ETags(style), scope: Scope::always(), fails };
+            moved_twice(&format!("{liar:?} {style:?}"), habit);
+        }
+    }
 }

@@ -10,6 +10,7 @@ use migration_core::records::{self, RUN_PREFIX, RunRecord, UploadRecord};
 use migration_core::view;
 use migration_testkit::ConditionalWrites;
 
+use super::lies::Excuses;
 use super::reference::Reference;
 use crate::world::{DESTINATION, JOB, SOURCE, World};
 
@@ -39,23 +40,29 @@ fn require(holds: bool, check: &'static str, detail: impl FnOnce() -> String) ->
     if holds { Ok(()) } else { Err(Violation::new(check, detail())) }
 }
 
-/// Every object of the source is at the destination: bytes, tags, what travels with them.
-pub fn same(world: &World) -> Checked {
+/// Every object of the source is at the destination: bytes, tags, what travels with them; or, where objects may fail, it
+/// has a failure record in this run.
+pub fn same(world: &World, excuses: Excuses, may_fail: Option<&RunRecord>) -> Checked {
     for key in world.source.keys(SOURCE) {
         let source = world.source.object(SOURCE, &key).unwrap();
+        if may_fail.is_some_and(|run| super::judge::has_failed(world, &run.run, &key)) {
+            continue;
+        }
         let Some(found) = world.destination.object(DESTINATION, &key) else {
             return Err(Violation::new("same", format!("{key} is missing at the destination")));
         };
         require(source.content == found.content, "same", || format!("{key} has another content"))?;
         let carried = (&source.tags, &source.attributes) == (&found.tags, &found.attributes);
-        require(carried, "carried", || format!("{key} has {:?} for {:?}", found.attributes, source.attributes))?;
+        require(carried || excuses.carried, "carried", || {
+            format!("{key} has {:?} for {:?}", found.attributes, source.attributes)
+        })?;
     }
     Ok(())
 }
 
 /// Nothing became visible that was neither a content of the source nor a foreign one, and no older content over a newer
 /// where the service keeps conditions.
-pub fn visible(world: &World, reference: &Reference, conditions: ConditionalWrites) -> Checked {
+pub fn visible(world: &World, reference: &Reference, conditions: ConditionalWrites, excuses: Excuses) -> Checked {
     let mut now: BTreeMap<&str, Bytes> = BTreeMap::new();
     let mut removed = reference.removed.iter().peekable();
     let log = world.destination.write_log(DESTINATION);
@@ -66,13 +73,16 @@ pub fn visible(world: &World, reference: &Reference, conditions: ConditionalWrit
         let (key, bytes) = (entry.key.as_str(), &entry.content);
         if !reference.is_foreign(key, bytes) {
             let Some(generation) = reference.generation_of(key, bytes) else {
+                if excuses.damaged && reference.is_damaged(key, bytes) {
+                    continue;
+                }
                 let what = format!("write {place}: {key} became {} bytes that it never was", bytes.len());
                 return Err(Violation::new("mixture", what));
             };
             // Empty contents are all the same: none of them is older than another.
             let before = now.get(key).filter(|before| !before.is_empty());
             let before = before.and_then(|before| reference.generation_of(key, before));
-            let kept = conditions == ConditionalWrites::Kept;
+            let kept = conditions == ConditionalWrites::Kept && !excuses.order;
             let backwards = kept && before.is_some_and(|before| before > generation);
             require(!backwards, "order", || {
                 format!("write {place}: {key} went back from content {before:?} to {generation}")

@@ -9,7 +9,7 @@ use migration_core::ports::{Item, Ledger, LedgerKey};
 use migration_core::records::{self, BatchEnd, RunRecord, UploadRecord};
 use migration_testkit::Operation;
 
-use super::Reference;
+use super::{Excuses, Reference};
 use crate::world::{DESTINATION, JOB, World};
 
 /// Most calls of a history; one that makes more goes round in circles without time passing.
@@ -19,7 +19,7 @@ const MOST_CALLS: u64 = 100_000;
 pub type Findings = Arc<Mutex<Vec<String>>>;
 
 /// Looks at every call through the world's ports, and stops everything where there are too many.
-pub fn watch(world: &Arc<World>, reference: &Arc<Mutex<Reference>>, findings: &Findings) {
+pub fn watch(world: &Arc<World>, reference: &Arc<Mutex<Reference>>, findings: &Findings, excuses: Excuses) {
     let (seen, reference, findings) = (world.clone(), reference.clone(), findings.clone());
     let ranges = Mutex::new(Vec::<String>::new());
     let watch = move |call: &migration_testkit::Call| {
@@ -28,8 +28,9 @@ pub fn watch(world: &Arc<World>, reference: &Arc<Mutex<Reference>>, findings: &F
         }
         if call.operation == Operation::DeleteMessage {
             let wrong = seen.queue.messages().into_iter().find(|m| m.receipt.as_deref() == Some(call.subject.as_str()));
-            let wrong = wrong
-                .and_then(|message| judge(&seen, &reference.lock().unwrap(), &ranges.lock().unwrap(), &message.body));
+            let wrong = wrong.and_then(|message| {
+                judge(&seen, &reference.lock().unwrap(), &ranges.lock().unwrap(), &message.body, excuses)
+            });
             findings.lock().unwrap().extend(wrong);
         }
         if call.number == MOST_CALLS {
@@ -46,7 +47,7 @@ fn read(world: &World, key: &LedgerKey) -> Option<Item> {
 }
 
 /// Why a message may not be removed yet.
-fn judge(world: &World, reference: &Reference, ranges: &[String], body: &str) -> Option<String> {
+fn judge(world: &World, reference: &Reference, ranges: &[String], body: &str, excuses: Excuses) -> Option<String> {
     let ours = match Message::parse(body) {
         Ok(Message::Batch(batch)) if batch.job == JOB => batch,
         Ok(Message::PartRange(range)) if range.job == JOB => return open_range(world, ranges, &range),
@@ -60,6 +61,9 @@ fn judge(world: &World, reference: &Reference, ranges: &[String], body: &str) ->
     let rest = end.remainder.iter().map(|place| usize::try_from(*place).unwrap_or(usize::MAX)).collect::<Vec<_>>();
     if !rest.is_empty() && !is_known(world, &ours, &ours.id.remainder()) {
         return Some(format!("batch {} is removed and its remainder was never sent", ours.id.as_str()));
+    }
+    if excuses.acknowledged {
+        return None;
     }
     let entries = ours.objects.iter().enumerate().filter(|(place, _)| !rest.contains(place));
     let mut open = entries.filter(|(_, entry)| !is_over(world, reference, &ours, entry));
@@ -95,14 +99,19 @@ fn in_queue(world: &World, batch: &Batch, id: &BatchId) -> usize {
     world.queue.messages().iter().filter(|message| is_it(&message.body)).count()
 }
 
+/// Whether an object has a failure record in a run.
+pub fn has_failed(world: &World, run: &str, key: &str) -> bool {
+    read(world, &LedgerKey::new(records::failure_partition(JOB, run, 0), key)).is_some()
+}
+
 fn is_over(world: &World, reference: &Reference, batch: &Batch, entry: &Entry) -> bool {
-    let failure = LedgerKey::new(records::failure_partition(JOB, &batch.run, 0), entry.key.as_str());
     // What was sent anew is for its new batch to record.
     let run = read(world, &records::run_key(JOB, &batch.run)).and_then(|item| item.read::<RunRecord>().ok());
-    if read(world, &failure).is_some() || run.is_some_and(|run| run.is_stale(&batch.id)) {
+    if has_failed(world, &batch.run, &entry.key) || run.is_some_and(|run| run.is_stale(&batch.id)) {
         return true;
     }
-    let Some(listed) = reference.generation_of_etag(&entry.key, entry.etag.as_ref()) else { return false };
+    let etag = entry.etag.as_ref().map(|etag| world.source_lies.real(etag));
+    let Some(listed) = reference.generation_of_etag(&entry.key, etag.as_ref()) else { return false };
     let arrived = |log: &migration_testkit::WriteLogEntry| {
         log.key == entry.key && reference.generation_of(&log.key, &log.content).is_some_and(|found| found >= listed)
     };

@@ -2,15 +2,16 @@
 //!
 //! A history is a list of [`Step`]s made from a seed: foreign writers at both sides, jobsenders, workers, all that the
 //! queue and the network may do, and deaths. It is played on services in memory under a clock that is paused, so that
-//! hours take milliseconds. A [`Reference`] writes down what stood at the source when; [`checks`] holds against it what
+//! hours take milliseconds. Services may [lie](lies) in it. A [`Reference`] writes down what stood at the source when; [`checks`] holds against it what
 //! the destination showed, what was acknowledged and what was counted.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod chance;
 mod checks;
 mod judge;
+mod lies;
 mod play;
 mod reference;
 mod step;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub use chance::Chance;
 pub use checks::Violation;
+pub use lies::{Excuses, Habit, Liar};
 use play::Play;
 pub use reference::Reference;
 pub use step::{Setup, Step, generate};
@@ -44,6 +46,10 @@ pub struct Figures {
     pub writes: u64,
     pub runs: u64,
     pub failed: u64,
+    /// Requests that were told otherwise than it is.
+    pub lies: u64,
+    /// Histories in which that happened.
+    pub lied: u64,
 }
 
 impl Figures {
@@ -53,6 +59,8 @@ impl Figures {
         self.writes += other.writes;
         self.runs += other.runs;
         self.failed += other.failed;
+        self.lies += other.lies;
+        self.lied += other.lied;
     }
 }
 
@@ -70,6 +78,18 @@ impl History {
         let setup = Setup::random(&mut chance);
         let steps = generate(&mut chance);
         Self { seed, setup, steps }
+    }
+
+    /// The same with services that lie.
+    pub fn lying(seed: u64) -> Self {
+        let mut history = Self::of(seed);
+        lies::add(&mut Chance::new(!seed), &mut history.setup, &mut history.steps);
+        history
+    }
+
+    /// What a service of it does for ever, for the report; empty where it does nothing.
+    pub fn habit(&self) -> String {
+        self.setup.habit.map(|habit| format!("{:?} {:?}", habit.liar, habit.lie)).unwrap_or_default()
     }
 
     /// Plays it in a runtime of its own.

@@ -7,6 +7,9 @@ use migration_core::etag::ETag;
 
 use super::Chance;
 
+/// Bytes of a part at least, but for the last.
+const SMALLEST_PART: u64 = 24;
+
 /// A content that the source had under a key.
 #[derive(Clone, Debug)]
 pub struct Content {
@@ -76,6 +79,15 @@ impl Reference {
     pub fn generation_of(&self, key: &str, bytes: &Bytes) -> Option<u64> {
         let contents = self.contents.get(key)?;
         contents.iter().rev().find(|content| content.bytes == *bytes).map(|content| content.generation)
+    }
+
+    /// Whether these bytes are a content of the source but for a bit in each part.
+    pub fn is_damaged(&self, key: &str, bytes: &Bytes) -> bool {
+        let bits = |a: &[u8], b: &[u8]| a.iter().zip(b).map(|(a, b)| u64::from((a ^ b).count_ones())).sum::<u64>();
+        self.contents.get(key).is_some_and(|contents| {
+            let mut same_size = contents.iter().filter(|content| content.bytes.len() == bytes.len());
+            same_size.any(|content| bits(&content.bytes, bytes) <= 1 + bytes.len() as u64 / SMALLEST_PART)
+        })
     }
 
     /// The generation of what a listing showed.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use migration_core::error::{ErrorClass, SideFault};
-use migration_testkit::{ConditionalWrites, Fault, StreamedBodies};
+use migration_testkit::{ConditionalWrites, Fault, Lie, Scope, StreamedBodies};
 
 use super::Chance;
+use super::lies::{Habit, Liar};
 
 /// Keys of the source; the mapping leaves them as they are.
 pub const KEYS: [&str; 6] = ["a", "b/", "b/c +%41é", "d", "e//f", "z"];
@@ -34,9 +35,25 @@ pub struct Setup {
     pub streamed_bodies: StreamedBodies,
     /// Versions are read before each copy and looked at again after it.
     pub integrity: bool,
+    /// The destination knows no checksums.
+    pub no_checksums: bool,
+    /// What a service tells otherwise than it is, for ever.
+    pub habit: Option<Habit>,
 }
 
 impl Setup {
+    /// Services that do all they should.
+    pub const PLAIN: Self = Self {
+        source_versioned: false,
+        destination_versioned: false,
+        opaque_etags: false,
+        conditional_writes: ConditionalWrites::Kept,
+        streamed_bodies: StreamedBodies::Taken,
+        integrity: false,
+        no_checksums: false,
+        habit: None,
+    };
+
     pub fn random(chance: &mut Chance) -> Self {
         Self {
             source_versioned: chance.once_in(4),
@@ -56,6 +73,8 @@ impl Setup {
                 StreamedBodies::Mangled,
             ]),
             integrity: chance.once_in(5),
+            no_checksums: false,
+            habit: None,
         }
     }
 }
@@ -104,6 +123,10 @@ pub enum Step {
     /// A foreign writer puts another content of the same size at the source, right before the call so many calls from
     /// now.
     OverwriteAt { key: &'static str, after: u64 },
+    /// A service tells requests otherwise than it is.
+    Lie { liar: Liar, lie: Lie, scope: Scope },
+    /// No service does so any more, but for what it does for ever.
+    Truth,
     /// Time passes.
     Wait(Duration),
     /// Time passes until the run is over, or until no worker is left.

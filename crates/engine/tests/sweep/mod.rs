@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use migration_core::error::ErrorClass;
-use migration_testkit::Fault;
+use migration_core::ports::Operation;
+use migration_testkit::{ETagStyle, Fault, Header, Lie, Named, Refusal, Scope, Told};
 
-use crate::histories::{History, Setup, Step, Violation};
+use crate::histories::{Habit, History, Liar, Setup, Step, Violation};
 
 /// Ways in which a call breaks.
 pub const FAULTS: [(&str, Fault); 10] = [
@@ -33,9 +34,66 @@ const OBJECTS: [(&str, u64, bool); 6] = [
     ("z", 64, false),
 ];
 
+/// A service that lies while the scenario is broken: what is not asked for is that no object fails twice.
+#[derive(Clone, Copy, Debug)]
+pub struct Lying {
+    pub name: &'static str,
+    setup: Setup,
+}
+
+const fn lying(name: &'static str, liar: Liar, lie: Lie, scope: Scope) -> Lying {
+    let habit = Some(Habit { liar, lie, scope, fails: false });
+    Lying { name, setup: Setup { habit, ..Setup::PLAIN } }
+}
+
+const READS: &[Operation] = &[Operation::GetObject, Operation::HeadObject];
+const PARTS: &[Operation] = &[Operation::PutPart];
+const COMPLETIONS: &[Operation] = &[Operation::CompleteUpload];
+
+/// What services do while calls break.
+pub const LIES: [Lying; 10] = [
+    lying("a proxy answers 404 for the source", Liar::Source, Lie::Absent, Scope::always().on(READS).every(4)),
+    lying(
+        "a proxy answers 404 for the destination",
+        Liar::Destination,
+        Lie::Absent,
+        Scope::always().on(READS).every(3),
+    ),
+    lying("proxies answer pages", Liar::Destination, Lie::Page, Scope::always().every(9)),
+    damaged_parts(),
+    lying("If-Match of reads is ignored", Liar::Source, Lie::IfMatchIgnored(Named::Own), Scope::always()),
+    lying("reads are mixed", Liar::Source, Lie::Mixed, Scope::always().first(6)),
+    lying("ETags of the source are no digests", Liar::Source, Lie::ETags(ETagStyle::FalseDigest), Scope::always()),
+    lying(
+        "ETags of the destination are in upper case",
+        Liar::Destination,
+        Lie::ETags(ETagStyle::UpperCase),
+        Scope::always(),
+    ),
+    lying(
+        "completions ignore If-None-Match",
+        Liar::Destination,
+        Lie::ConditionIgnored(Header::IfNoneMatch),
+        Scope::always().on(COMPLETIONS),
+    ),
+    lying(
+        "completions are answered NoSuchUpload",
+        Liar::Destination,
+        Lie::RefuseAfter(Refusal::NO_SUCH_UPLOAD),
+        Scope::always().on(COMPLETIONS).first(2),
+    ),
+];
+
+/// A service without checksums that stores every fifth part with another bit and says so.
+const fn damaged_parts() -> Lying {
+    let scope = Scope::always().on(PARTS).every(5);
+    let Lying { name, setup } = lying("parts are stored damaged", Liar::Destination, Lie::Damaged(Told::Stored), scope);
+    Lying { name, setup: Setup { no_checksums: true, ..setup } }
+}
+
 /// The scenario with this many workers, and `broken` in it. Without a seed nothing takes time, and the workers begin
 /// when all is sent.
-fn scenario(workers: usize, seed: Option<u64>, broken: Step) -> History {
+fn scenario(workers: usize, seed: Option<u64>, broken: Step, setup: Setup) -> History {
     let put = |(key, size, in_parts)| Step::Put { key, size: Some(size), in_parts };
     let mut steps: Vec<Step> = OBJECTS.into_iter().map(put).collect();
     let start = std::iter::repeat_n(Step::StartWorker, workers);
@@ -44,7 +102,6 @@ fn scenario(workers: usize, seed: Option<u64>, broken: Step) -> History {
         None => steps.extend([broken, Step::Scan, Step::Wait(Duration::from_secs(1))].into_iter().chain(start)),
     }
     steps.push(Step::Settle);
-    let setup = Setup::default();
     History { seed: seed.unwrap_or_default(), setup, steps }
 }
 
@@ -57,10 +114,19 @@ pub struct Swept {
 
 /// Breaks the scenario at every call. Gives the number of points, or the first point at which something does not hold.
 pub fn sweep(workers: usize, seed: Option<u64>, fault: Fault) -> Result<Swept, (u64, Violation)> {
+    sweep_in(workers, seed, fault, Setup::default())
+}
+
+/// The same where services lie.
+pub fn sweep_lying(lying: Lying, workers: usize, seed: Option<u64>, fault: Fault) -> Result<Swept, (u64, Violation)> {
+    sweep_in(workers, seed, fault, lying.setup)
+}
+
+fn sweep_in(workers: usize, seed: Option<u64>, fault: Fault, setup: Setup) -> Result<Swept, (u64, Violation)> {
     let mut swept = Swept::default();
     loop {
         let point = swept.points + 1;
-        let history = scenario(workers, seed, Step::Break { after: point, fault });
+        let history = scenario(workers, seed, Step::Break { after: point, fault }, setup);
         let figures = history.run().map_err(|violation| (point, violation))?;
         if figures.injected == 0 {
             return Ok(swept);
@@ -75,11 +141,20 @@ pub fn sweep(workers: usize, seed: Option<u64>, fault: Fault) -> Result<Swept, (
 
 /// Lets a foreign writer overwrite an object of the source, with as many bytes, before every call.
 pub fn overwrite(workers: usize, seed: Option<u64>) -> Result<Swept, (u64, Violation)> {
+    overwrite_in(workers, seed, Setup::default())
+}
+
+/// The same where services lie.
+pub fn overwrite_lying(lying: Lying, workers: usize, seed: Option<u64>) -> Result<Swept, (u64, Violation)> {
+    overwrite_in(workers, seed, lying.setup)
+}
+
+fn overwrite_in(workers: usize, seed: Option<u64>, setup: Setup) -> Result<Swept, (u64, Violation)> {
     let mut swept = Swept::default();
     for (key, size, _) in OBJECTS.into_iter().filter(|(_, size, _)| *size > 0) {
-        let calls = scenario(workers, seed, Step::Wait(Duration::ZERO)).run().map_err(|found| (0, found))?.calls;
+        let calls = scenario(workers, seed, Step::Wait(Duration::ZERO), setup).run().map_err(|found| (0, found))?.calls;
         for after in 1..=calls {
-            let history = scenario(workers, seed, Step::OverwriteAt { key, after });
+            let history = scenario(workers, seed, Step::OverwriteAt { key, after }, setup);
             let figures = history
                 .run()
                 .map_err(|found| (after, Violation::new(found.check, format!("{key}, {size}: {found}"))))?;

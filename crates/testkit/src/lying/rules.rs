@@ -55,7 +55,7 @@ impl Scope {
 
     /// These operations only.
     #[must_use]
-    pub fn on(self, operations: &'static [Operation]) -> Self {
+    pub const fn on(self, operations: &'static [Operation]) -> Self {
         Self { operations: Some(operations), ..self }
     }
 
@@ -85,19 +85,19 @@ impl Scope {
 
     /// The first so many of these requests.
     #[must_use]
-    pub fn first(self, count: u64) -> Self {
+    pub const fn first(self, count: u64) -> Self {
         Self { times: Times::First(count), ..self }
     }
 
     /// Every n-th of these requests; 0 counts as 1.
     #[must_use]
-    pub fn every(self, nth: u64) -> Self {
-        Self { times: Times::Every(nth.max(1)), ..self }
+    pub const fn every(self, nth: u64) -> Self {
+        Self { times: Times::Every(if nth == 0 { 1 } else { nth }), ..self }
     }
 
     /// Requests within so much of tokio's time from when the lie is switched on.
     #[must_use]
-    pub fn lasting(self, time: Duration) -> Self {
+    pub const fn lasting(self, time: Duration) -> Self {
         Self { times: Times::For(time), ..self }
     }
 
@@ -232,8 +232,8 @@ impl Lies {
     }
 
     /// A tag of a request as the service inside knows it.
-    pub(super) fn understood(&self, tag: &ETag) -> ETag {
-        self.memory(|memory| memory.tags.understood(tag))
+    pub(super) fn understood(&self, tag: &ETag, drawn: &Drawn) -> ETag {
+        self.memory(|memory| memory.tags.understood(tag, drawn.has_etags()))
     }
 }
 
@@ -248,6 +248,11 @@ impl Drawn {
 
     pub(super) fn find<T>(&self, of: impl FnMut(&Lie) -> Option<T>) -> Option<T> {
         self.0.iter().find_map(of)
+    }
+
+    /// Whether ETags look otherwise.
+    pub(super) fn has_etags(&self) -> bool {
+        self.0.iter().any(|lie| matches!(lie, Lie::ETags(_)))
     }
 
     pub(super) fn each(&self) -> impl Iterator<Item = Lie> {

@@ -96,7 +96,7 @@ impl<T: ObjectStore + Clone> ObjectStore for Lying<T> {
         let drawn = self.draw(GET, request.key, asked);
         drawn.before(GET)?;
         let ignored = drawn.find(|lie| if let Lie::IfMatchIgnored(named) = lie { Some(*named) } else { None });
-        let understood = request.if_match.map(|tag| self.lies.understood(tag));
+        let understood = request.if_match.map(|tag| self.lies.understood(tag, &drawn));
         let if_match = understood.as_ref().filter(|_| ignored.is_none());
         let mut answer = self.read(GetRequest { if_match, ..request }, &drawn).await?;
         self.describe(request.key, &mut answer.head, &drawn);
@@ -158,7 +158,7 @@ impl<T: ObjectStore + Clone> ObjectStore for Lying<T> {
         let condition = condition(self, COPY, request.condition, &drawn)?;
         let no_tags = Tags::new();
         let (attributes, _) = carried(request.attributes, &no_tags, &drawn);
-        let if_match = self.lies.understood(request.source.if_match);
+        let if_match = self.lies.understood(request.source.if_match, &drawn);
         let source = CopySource { if_match: &if_match, ..request.source };
         let asked = CopyRequest { source, attributes: &attributes, condition: &condition, ..request };
         let written = self.inner.copy(asked).await?;
@@ -195,7 +195,7 @@ impl<T: ObjectStore + Clone> ObjectStore for Lying<T> {
         const COPY: Operation = Operation::CopyPart;
         let drawn = self.draw(COPY, request.upload.key, Asked::default());
         drawn.before(COPY)?;
-        let if_match = self.lies.understood(request.source.if_match);
+        let if_match = self.lies.understood(request.source.if_match, &drawn);
         let source = CopySource { if_match: &if_match, ..request.source };
         let written = self.inner.copy_part(CopyPart { source, ..request }).await?;
         drawn.after(COPY, self.written(request.upload.key, written, &drawn))

@@ -12,7 +12,7 @@ const WEAK: &str = "W/";
 /// What no content has.
 const NOBODYS: &str = "the tag of no content";
 
-/// Which ETags were shown for which; what was shown otherwise is not understood as it is.
+/// Which ETags were shown for which. While ETags look otherwise, what was shown otherwise is not understood as it is.
 #[derive(Debug, Default)]
 pub(super) struct ShownTags {
     real: BTreeMap<String, ETag>,
@@ -40,7 +40,9 @@ impl ShownTags {
         // To the letter: equal tags may be written in two ways.
         if shown.as_str() != tag.as_str() {
             self.hidden.insert(text.to_owned());
-            self.real.insert(shown.as_str().to_owned(), tag.clone());
+            // What looks otherwise twice is still the same tag.
+            let real = self.real(tag);
+            self.real.insert(shown.as_str().to_owned(), real);
         }
         shown
     }
@@ -51,18 +53,18 @@ impl ShownTags {
     }
 
     /// A tag of a condition, as it really is. Weak ones are nobody's.
-    pub(super) fn understood(&self, tag: &ETag) -> ETag {
+    pub(super) fn understood(&self, tag: &ETag, otherwise: bool) -> ETag {
         match self.real.get(tag.as_str()) {
             Some(_) if tag.as_str().starts_with(WEAK) => ETag::new(NOBODYS),
             Some(real) => real.clone(),
-            None if self.hidden.contains(tag.as_str()) => ETag::new(NOBODYS),
+            None if otherwise && self.hidden.contains(tag.as_str()) => ETag::new(NOBODYS),
             None => tag.clone(),
         }
     }
 
     /// A part's tag in a completion: weak ones are taken too, as they only name the part.
-    pub(super) fn understood_of_part(&self, tag: &ETag) -> ETag {
-        if tag.as_str().starts_with(WEAK) { self.real(tag) } else { self.understood(tag) }
+    pub(super) fn understood_of_part(&self, tag: &ETag, otherwise: bool) -> ETag {
+        if tag.as_str().starts_with(WEAK) { self.real(tag) } else { self.understood(tag, otherwise) }
     }
 }
 

@@ -98,7 +98,7 @@ impl<T: ObjectStore + Clone> Lying<T> {
         let mut parts = request.parts.to_vec();
         self.lies.memory(|memory| {
             for part in &mut parts {
-                part.etag = memory.tags.understood_of_part(&part.etag);
+                part.etag = memory.tags.understood_of_part(&part.etag, drawn.has_etags());
                 memory.parts.completed(id, part);
             }
         });
@@ -143,7 +143,7 @@ pub(super) fn condition<T>(
     }
     Ok(match condition {
         _ if drawn.has(Lie::ConditionIgnored(header)) => WriteCondition::Any,
-        WriteCondition::Matches(tag) => WriteCondition::Matches(lying.lies.understood(tag)),
+        WriteCondition::Matches(tag) => WriteCondition::Matches(lying.lies.understood(tag, drawn)),
         other => other.clone(),
     })
 }
