@@ -134,7 +134,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// Aborts what came of an announcement. Whose uploads are ours is told by one of our own.
-    async fn abort_announced(&self, record: &UploadRecord) -> Result<(), Halt> {
+    pub(super) async fn abort_announced(&self, record: &UploadRecord) -> Result<(), Halt> {
         let own = self.create_once(false, &Carried::default(), &mut 0).await?;
         uploads::abort_unrecorded(self.process, record, &own).await?;
         Ok(abort(self.process, self.upload_ref(&own)).await?)

@@ -32,7 +32,7 @@ use super::conditional::Landed;
 use super::fetch::Fetched;
 use super::{Halt, Transfer};
 use crate::gate::Access;
-use crate::{Interruption, WriteOutcome};
+use crate::{Interruption, WriteOutcome, uploads};
 
 /// An ETag that nothing has.
 const NOTHING: &str = "00000000000000000000000000000000";
@@ -156,7 +156,15 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let mut tries = 0;
         let created = self.create_once(false, sent.carried, &mut tries).await;
         probe.requests += tries;
-        let Ok(id) = created else { return Ok(()) };
+        let Ok(id) = created else {
+            // An answer may have been lost, and the upload be there.
+            self.abort_announced(&record).await?;
+            return self.forget(record.revision).await;
+        };
+        if tries > 1 {
+            // So may that of an earlier try.
+            uploads::abort_unrecorded(self.process, &record, &id).await?;
+        }
         let record = UploadRecord { upload_id: Some(id.clone()), revision: 2, ..record };
         if self.record(&record, 1).await? == WriteOutcome::Lost {
             return Ok(());
