@@ -30,8 +30,6 @@ pub enum Defect {
     RedeliveryDoneBySize,
     /// A huge object is completed by whoever finds its ranges done, and counted by each.
     TwoCompletions,
-    /// A huge object is completed when all but one of its ranges are there.
-    CompletedEarly,
     /// An upload is not announced before it is created.
     NoIntent,
     /// What a part was stored as is not compared with what was sent.
@@ -65,7 +63,7 @@ pub enum Defect {
 }
 
 /// Every defect.
-pub const ALL: [Defect; 29] = [
+pub const ALL: [Defect; 28] = [
     Defect::PartMatchedByNumber,
     Defect::NoIfMatchAtSource,
     Defect::UnconditionalWrite,
@@ -79,7 +77,6 @@ pub const ALL: [Defect; 29] = [
     Defect::CountedTwice,
     Defect::RedeliveryDoneBySize,
     Defect::TwoCompletions,
-    Defect::CompletedEarly,
     Defect::NoIntent,
     Defect::PartNotVerified,
     Defect::VersionNotCheckedAgain,

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use migration_core::message::{self, PartRangeTemplate};
 use migration_core::outcome::Failure;
-use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Condition, Ledger, ObjectStore, Queue, Write, WriteCondition};
 use migration_core::records::{self, PartRangeOutcome, PartRangeRecord, SourceIdentity};
 use migration_core::split::{Dispatch, is_due};
@@ -71,7 +70,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             self.judge(upload, &records).await?;
             let missing: Vec<(u32, u32)> =
                 message::ranges(&upload.layout).filter(|(first, _)| !records.contains_key(first)).collect();
-            if missing.is_empty() || (missing.len() == 1 && is_planted(Defect::CompletedEarly)) {
+            if missing.is_empty() {
                 return Ok(());
             }
             self.send_due(&template, &missing, &mut dispatched).await?;
