@@ -6,7 +6,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use migration_api::spec::DeletionPolicy;
 use migration_api::{MigrationJob, reasons};
@@ -189,13 +189,7 @@ impl Going<'_> {
         if child.meta().deletion_timestamp.is_some() {
             return Ok(());
         }
-        let name = child.name_any();
-        let how = how.preconditions(Preconditions { uid: child.uid(), resource_version: None });
-        match self.api::<K>().delete(&name, &how).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            Err(error) => Err(ApplyError::new::<K>("delete", &name, error).into()),
-        }
+        Ok(apply::delete(&self.api::<K>(), &child.name_any(), child.uid(), how).await?)
     }
 
     /// Aborts the uploads that the ledger records, with the rights of workers.

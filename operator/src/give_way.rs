@@ -3,11 +3,11 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
-use kube::api::{DeleteParams, Preconditions};
+use kube::api::DeleteParams;
 use migration_api::transfer::Trigger;
 use migration_core::records::{RunEnd, RunResult};
 
-use crate::apply::ApplyError;
+use crate::apply::{self, ApplyError};
 use crate::dereference::cluster::SendJob;
 
 /// Whether a live run gives way: `edited` is what became another place since it began.
@@ -35,12 +35,7 @@ pub async fn stop_senders(api: &Api<Job>, jobs: &[SendJob]) -> Result<bool, Appl
     let mut none_left = true;
     for job in jobs.iter().filter(|job| job.is_unfinished()) {
         none_left = false;
-        let uid = Some(job.uid.clone());
-        let how = DeleteParams::foreground().preconditions(Preconditions { uid, resource_version: None });
-        match api.delete(&job.name, &how).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
-            result => drop(result.map_err(|error| ApplyError::new::<Job>("delete", &job.name, error))?),
-        }
+        apply::delete(api, &job.name, Some(job.uid.clone()), DeleteParams::foreground()).await?;
     }
     Ok(none_left)
 }

@@ -95,10 +95,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     /// The right to find out which conditions are kept; none where that is known, or can't be found out. While another
     /// task or worker is at it, this waits for what comes of it.
     pub(crate) async fn probing(&self, bucket: &str) -> Result<Option<MutexGuard<'_, ()>>, Interruption> {
-        let unknown = |record: &BucketRecord, now| {
-            Ability::CONDITIONS.iter().any(|ability| record.support(*ability, now) == Support::Unknown)
-        };
-        if !unknown(&self.bucket(bucket).await?, self.clock.now()) {
+        if !self.bucket(bucket).await?.is_unsure(self.clock.now()) {
             return Ok(None);
         }
         let right = self.buckets.probe.lock().await;

@@ -78,14 +78,22 @@ pub async fn remove_unused(
     let own: Vec<_> = cluster.config_maps.iter().filter(|map| is_controlled_by(&map.metadata, &owner.uid)).collect();
     let used = cluster.config_maps_used.iter().chain(wanted).cloned().collect();
     for map in configs::due(&own, &used, unused, now) {
-        let name = map.name_any();
-        let how = DeleteParams::background().preconditions(Preconditions { uid: map.uid(), resource_version: None });
-        match api.delete(&name, &how).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
-            result => drop(result.map_err(|error| ApplyError::new::<ConfigMap>("delete", &name, error))?),
-        }
+        delete(api, &map.name_any(), map.uid(), DeleteParams::background()).await?;
     }
     Ok(())
+}
+
+/// Deletes the object that was looked at, by its UID, and nothing that took its place. Where it is gone, that is as good.
+pub async fn delete<K>(api: &Api<K>, name: &str, uid: Option<String>, how: DeleteParams) -> Result<(), ApplyError>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let how = how.preconditions(Preconditions { uid, resource_version: None });
+    match api.delete(name, &how).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => Err(ApplyError::new::<K>("delete", name, error)),
+    }
 }
 
 /// Applies the Deployment without its number of workers, which has a field manager of its own. Kubernetes sets a field

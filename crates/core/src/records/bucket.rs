@@ -190,11 +190,15 @@ impl BucketRecord {
         self
     }
 
+    /// Whether it is not known of some condition whether it is kept.
+    pub fn is_unsure(&self, now: i64) -> bool {
+        Ability::CONDITIONS.iter().any(|ability| self.support(*ability, now) == Support::Unknown)
+    }
+
     /// Whether a worker may begin to find out about conditions: something is not known, nobody else is at it, and nobody
     /// has asked yet: what one round of requests did not show stays unknown, so that there are at most [`MOST_PROBES`].
     pub fn may_probe(&self, now: i64) -> bool {
-        let unknown = Ability::CONDITIONS.iter().any(|ability| self.support(*ability, now) == Support::Unknown);
-        unknown && self.probing_until <= now && self.probes == 0
+        self.is_unsure(now) && self.probing_until <= now && self.probes == 0
     }
 }
 

@@ -107,7 +107,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// upload is aborted. `before` is the announcement that may have left another upload: a try whose answer was lost, or
     /// a worker that died before it could record. That is looked for while the announcement stands: who dies here leaves
     /// it to the next.
-    async fn bind(&self, id: &str, record: &UploadRecord, before: Option<&UploadRecord>) -> Result<bool, Halt> {
+    pub(super) async fn bind(
+        &self,
+        id: &str,
+        record: &UploadRecord,
+        before: Option<&UploadRecord>,
+    ) -> Result<bool, Halt> {
         let recorded = async {
             if let Some(before) = before {
                 uploads::abort_unrecorded(self.process, before, id).await?;

@@ -1,5 +1,6 @@
 //! An object that is moved in parts, resumed from what the destination has.
 
+use migration_core::etag::ETag;
 use migration_core::ports::{Ledger, ObjectStore, Queue, WriteCondition};
 use migration_core::records::SourceIdentity;
 use tracing::info;
@@ -28,11 +29,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             let head = self.look_at_source(false).await?.ok_or(Halt::Gone)?;
             head.etag.filter(|_| head.size == wanted.size).ok_or(Halt::SourceChanged)?
         };
-        Ok(SourceIdentity {
-            bucket: self.pair.source_bucket.clone(),
-            key: self.key.to_owned(),
-            etag,
-            version_id: wanted.version_id.clone(),
-        })
+        Ok(self.content(etag, wanted.version_id.clone()))
+    }
+
+    /// A content of the object, by name.
+    pub(super) fn content(&self, etag: ETag, version_id: Option<String>) -> SourceIdentity {
+        SourceIdentity { bucket: self.pair.source_bucket.clone(), key: self.key.to_owned(), etag, version_id }
     }
 }

@@ -21,10 +21,10 @@ use migration_core::etag::ETag;
 use migration_core::fidelity::Carried;
 use migration_core::part::PartLayout;
 use migration_core::ports::{
-    Body, Checksum, CompleteUpload, CompletedPart, Ledger, ObjectStore, Operation, PutPart, PutRequest, Queue,
-    WriteCondition, Written,
+    Body, Checksum, CompleteUpload, CompletedPart, Ledger, ObjectStore, Operation, PutPart, Queue, WriteCondition,
+    Written,
 };
-use migration_core::records::{Ability, SourceIdentity, Support, UploadRecord};
+use migration_core::records::{Ability, Support, UploadRecord};
 use migration_core::verify::{self, Proof};
 use tracing::debug;
 
@@ -32,7 +32,7 @@ use super::conditional::Landed;
 use super::fetch::Fetched;
 use super::{Halt, Transfer};
 use crate::gate::Access;
-use crate::{Interruption, WriteOutcome, uploads};
+use crate::{Interruption, WriteOutcome};
 
 /// An ETag that nothing has.
 const NOTHING: &str = "00000000000000000000000000000000";
@@ -124,16 +124,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Writes the object once more, once.
     async fn put_again(&self, sent: Sent<'_>, condition: &WriteCondition) -> Result<Written, Interruption> {
         let access = Access::object(Operation::PutObject, &self.pair.destination_bucket, &self.destination_key);
-        let request = PutRequest {
-            bucket: &self.pair.destination_bucket,
-            key: &self.destination_key,
-            body: sent.fetched.bytes.clone(),
-            md5: sent.fetched.digests.md5,
-            attributes: &sent.carried.attributes,
-            tags: &sent.carried.tags,
-            condition,
-        };
-        let put = self.process.ports.destination.put(request);
+        let put = self.process.ports.destination.put(self.put_request(sent.fetched, sent.carried, condition));
         self.process.destination_once(access.carrying(sent.fetched.bytes.len() as u64), put).await
     }
 
@@ -141,15 +132,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// announced and recorded like any other, so that whoever comes next finds it.
     async fn complete_again(&self, sent: Sent<'_>, probe: &mut Probe) -> Result<(), Halt> {
         let Some(etag) = sent.fetched.head.etag.clone() else { return Ok(()) };
-        let source = SourceIdentity {
-            bucket: self.pair.source_bucket.clone(),
-            key: self.key.to_owned(),
-            etag,
-            version_id: sent.fetched.head.version_id.clone(),
-        };
+        let source = self.content(etag, sent.fetched.head.version_id.clone());
         let size = sent.fetched.bytes.len() as u64;
-        let record = self.announcement(&source, PartLayout { size, part_size: size }, None);
-        if self.record(&record, 0).await? == WriteOutcome::Lost {
+        let announced = self.announcement(&source, PartLayout { size, part_size: size }, None);
+        if self.record(&announced, 0).await? == WriteOutcome::Lost {
             return Ok(());
         }
         self.has_upload.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -158,15 +144,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         probe.requests += tries;
         let Ok(id) = created else {
             // An answer may have been lost, and the upload be there.
-            self.abort_announced(&record).await?;
-            return self.forget(record.revision).await;
+            self.abort_announced(&announced).await?;
+            return self.forget(announced.revision).await;
         };
-        if tries > 1 {
-            // So may that of an earlier try.
-            uploads::abort_unrecorded(self.process, &record, &id).await?;
-        }
-        let record = UploadRecord { upload_id: Some(id.clone()), revision: 2, ..record };
-        if self.record(&record, 1).await? == WriteOutcome::Lost {
+        let revision = announced.revision + 1;
+        let record = UploadRecord { upload_id: Some(id.clone()), revision, ..announced.clone() };
+        if !self.bind(&id, &record, (tries > 1).then_some(&announced)).await? {
             return Ok(());
         }
         if self.complete_upload_again(sent, &id, probe).await {

@@ -6,7 +6,6 @@ use migration_core::fidelity::Carried;
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::part::PartLayout;
 use migration_core::ports::{Checksum, Ledger, ObjectStore, Operation, PutRequest, Queue, WriteCondition};
-use migration_core::records::SourceIdentity;
 use migration_core::verify::{self, Proof};
 
 use super::conditional::Landed;
@@ -75,10 +74,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         if verify::written(&landed.written, &fetched.digests.md5, Checksum(fetched.digests.crc64)) == Proof::Other
             && !self.stands_as_sent(fetched, &landed.written).await?
         {
-            let (bucket, key) = (self.pair.source_bucket.clone(), self.key.to_owned());
             let etag = fetched.head.etag.clone().unwrap_or_else(|| ETag::new(""));
             let size = fetched.head.size;
-            let source = SourceIdentity { bucket, key, etag, version_id: fetched.head.version_id.clone() };
+            let source = self.content(etag, fetched.head.version_id.clone());
             self.record_damage(&source, PartLayout { size, part_size: size.max(1) }).await?;
             return Err(Halt::Damaged(format!(
                 "the destination has ETag {} and the source's bytes have MD5 {}",
@@ -93,18 +91,26 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let meant = ETag::of_content(&fetched.digests.md5);
         let store = &self.process.ports.destination;
         self.write(Operation::PutObject, condition, Some(&meant), |condition| async move {
-            store
-                .put(PutRequest {
-                    bucket: &self.pair.destination_bucket,
-                    key: &self.destination_key,
-                    body: fetched.bytes.clone(),
-                    md5: fetched.digests.md5,
-                    attributes: &carried.attributes,
-                    tags: &carried.tags,
-                    condition: &condition,
-                })
-                .await
+            store.put(self.put_request(fetched, carried, &condition)).await
         })
         .await
+    }
+
+    /// The request that writes the object whole.
+    pub(super) fn put_request<'b>(
+        &'b self,
+        fetched: &Fetched,
+        carried: &'b Carried,
+        condition: &'b WriteCondition,
+    ) -> PutRequest<'b> {
+        PutRequest {
+            bucket: &self.pair.destination_bucket,
+            key: &self.destination_key,
+            body: fetched.bytes.clone(),
+            md5: fetched.digests.md5,
+            attributes: &carried.attributes,
+            tags: &carried.tags,
+            condition,
+        }
     }
 }
