@@ -135,15 +135,7 @@ fn ending(letter: &DeadLetter, uid: &str, run: &RunRecord, now: i64) -> Option<E
         failed_bytes: batch.bytes(),
         ..EndCounts::default()
     };
-    let end = BatchEnd {
-        id: batch.id.clone(),
-        by: records::OPERATOR.to_owned(),
-        at: now,
-        counts,
-        remainder: Vec::new(),
-        tried: Vec::new(),
-        piece: None,
-    };
+    let end = BatchEnd::new(batch.id.clone(), records::OPERATOR, now, counts);
     Some(Ending { batch, failures, end })
 }
 

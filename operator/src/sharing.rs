@@ -2,6 +2,7 @@
 
 use kube::ResourceExt;
 use migration_api::{MigrationJob, reasons};
+use migration_core::records::is_amazon;
 
 use crate::problem::Problem;
 
@@ -25,17 +26,11 @@ impl<'a> QueueName<'a> {
         let (_, path) = rest.split_once('/')?;
         let endpoint = queue.endpoint.as_deref().map(|endpoint| endpoint.trim_end_matches('/'));
         Some(Self {
-            endpoint: endpoint.filter(|endpoint| !is_of_aws(endpoint)),
+            endpoint: endpoint.filter(|endpoint| !is_amazon(Some(endpoint))),
             region: &queue.region,
             path: path.trim_matches('/'),
         })
     }
-}
-
-/// Whether an endpoint is one of AWS's own, which is the same as none.
-fn is_of_aws(endpoint: &str) -> bool {
-    let host = endpoint.split_once("://").map_or(endpoint, |(_, host)| host);
-    host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
 }
 
 /// The others of all jobs that have this one's queue.

@@ -30,15 +30,7 @@ fn scans() -> Scans {
 async fn end(scans: &Scans, batches: &[Batch]) {
     for batch in batches {
         let counts = EndCounts { done: 1, ..EndCounts::default() };
-        let end = BatchEnd {
-            id: batch.id.clone(),
-            by: "w".into(),
-            at: 0,
-            counts,
-            remainder: vec![],
-            tried: vec![],
-            piece: None,
-        };
+        let end = BatchEnd::new(batch.id.clone(), "w", 0, counts);
         scans.ledger.write(&end_writes(batch, &end)).await.unwrap();
     }
 }

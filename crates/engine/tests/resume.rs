@@ -418,15 +418,7 @@ async fn a_batch_that_ended_among_the_dead_letters_leaves_no_upload_once_it_is_s
     // What the operator does when the queue has given the message up.
     let batch: Batch = serde_json::from_str(&world.queue.messages()[0].body).unwrap();
     let counts = EndCounts { failed: 1, failed_bytes: 150, ..EndCounts::default() };
-    let end = BatchEnd {
-        id: batch.id.clone(),
-        by: OPERATOR.into(),
-        at: 0,
-        counts,
-        remainder: Vec::new(),
-        tried: Vec::new(),
-        piece: None,
-    };
+    let end = BatchEnd::new(batch.id.clone(), OPERATOR, 0, counts);
     world.ledger.write(&records::end_writes(&batch, &end)).await.unwrap();
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::PartiallyFailed);
     assert_eq!(world.destination.open_uploads(DESTINATION), []);

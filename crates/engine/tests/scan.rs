@@ -211,15 +211,7 @@ async fn send_killed(scans: &Scans, deaths: &[u64]) {
 async fn end_all(scans: &Scans) -> RunProgress {
     for batch in scans.batches() {
         let counts = EndCounts { done: batch.objects.len() as u64, done_bytes: batch.bytes(), ..EndCounts::default() };
-        let end = BatchEnd {
-            id: batch.id.clone(),
-            by: "w".into(),
-            at: 0,
-            counts,
-            remainder: vec![],
-            tried: vec![],
-            piece: None,
-        };
+        let end = BatchEnd::new(batch.id.clone(), "w", 0, counts);
         scans.ledger.write(&end_writes(&batch, &end)).await.unwrap();
     }
     let run = scans.run().await;

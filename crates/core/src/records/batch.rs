@@ -37,6 +37,11 @@ pub struct BatchEnd {
 }
 
 impl BatchEnd {
+    /// An end that leaves nothing over.
+    pub fn new(id: BatchId, by: &str, at: i64, counts: EndCounts) -> Self {
+        Self { id, by: by.to_owned(), at, counts, remainder: Vec::new(), tried: Vec::new(), piece: None }
+    }
+
     /// Whether the queue had given the batch up: no worker has cleared away what it left open.
     pub fn is_of_dead_letter(&self) -> bool {
         self.by == OPERATOR

@@ -77,7 +77,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     {
         let access = Access::object(operation, &self.pair.destination_bucket, &self.destination_key);
         let sent = self.process.destination(access, || request(condition.clone())).await;
-        sent.map_err(|error| write_halt(error, meant))
+        sent.map_err(|error| write_halt(error, || Halt::DestinationChanged(meant.cloned())))
     }
 
     /// Sends a condition that may be refused: the write, without it, tells whether it was refused for that.
@@ -102,8 +102,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 }
 
-fn write_halt(error: Interruption, meant: Option<&ETag>) -> Halt {
-    match halt_of(error, || Halt::DestinationChanged(meant.cloned())) {
+/// The same as [`halt_of`] for a write, which may be a copy.
+pub(super) fn write_halt(error: Interruption, on_precondition: impl FnOnce() -> Halt) -> Halt {
+    match halt_of(error, on_precondition) {
         // Said of a copy: by the source's bucket or by the destination's, both of which are looked at again.
         Halt::Service(error) if error.class == ErrorClass::NoSuchKey => Halt::SourceChanged,
         halt => halt,

@@ -1,6 +1,5 @@
 //! An object that the service copies by itself: no byte of it passes through here.
 
-use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::part::Part;
@@ -9,10 +8,10 @@ use migration_core::ports::{
 };
 use migration_core::records::SourceIdentity;
 
-use super::conditional::Landed;
+use super::conditional::{Landed, write_halt};
 use super::passes::Moved;
 use super::upload::Upload;
-use super::{Halt, Transfer, Wanted, halt_of};
+use super::{Halt, Transfer, Wanted};
 use crate::gate::Access;
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
@@ -70,10 +69,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let store = &self.process.ports.destination;
         let access = Access::object(Operation::CopyPart, &self.pair.destination_bucket, &self.destination_key);
         let copied = self.process.destination(access, || store.copy_part(request)).await;
-        let written = copied.map_err(|error| match halt_of(error, || Halt::SourceChanged) {
-            Halt::Service(error) if error.class == ErrorClass::NoSuchKey => Halt::SourceChanged,
-            halt => halt,
-        })?;
+        let written = copied.map_err(|error| write_halt(error, || Halt::SourceChanged))?;
         self.progress.touch();
         self.process.activity.moved(part.len);
         Ok((part.number, written.etag))
