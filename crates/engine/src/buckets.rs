@@ -92,20 +92,24 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
         self.buckets.suspected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The right to find out which conditions are kept; none where that is known, or can't be found out. While another
-    /// task or worker is at it, this waits for what comes of it.
-    pub(crate) async fn probing(&self, bucket: &str) -> Result<Option<MutexGuard<'_, ()>>, Interruption> {
-        if !self.bucket(bucket).await?.is_unsure(self.clock.now()) {
+    /// The right to find out which of these conditions are kept; none where that is known, or can't be found out. While
+    /// another task or worker is at it, this waits for what comes of it.
+    pub(crate) async fn probing(
+        &self,
+        bucket: &str,
+        conditions: &[Ability],
+    ) -> Result<Option<MutexGuard<'_, ()>>, Interruption> {
+        if !self.bucket(bucket).await?.is_unsure(conditions, self.clock.now()) {
             return Ok(None);
         }
         let right = self.buckets.probe.lock().await;
         loop {
             let (record, now) = (self.bucket(bucket).await?, self.clock.now());
-            if !record.may_probe(now) && record.probing_until <= now {
+            if !record.may_probe(conditions, now) && record.probing_until <= now {
                 return Ok(None);
             }
             let claimed = |record: BucketRecord| {
-                record.may_probe(now).then(|| BucketRecord { probing_until: now + PROBING_MS, ..record })
+                record.may_probe(conditions, now).then(|| BucketRecord { probing_until: now + PROBING_MS, ..record })
             };
             if self.change_bucket(bucket, claimed).await? {
                 return Ok(Some(right));

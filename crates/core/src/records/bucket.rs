@@ -13,6 +13,9 @@ pub const NO_STANDS_MS: i64 = 7 * 24 * 3_600 * 1_000;
 /// Requests a job makes of a destination bucket to find out which conditions its service keeps, at most.
 pub const MOST_PROBES: u32 = 8;
 
+/// Those of them that ask which conditions PUT keeps.
+const PUT_PROBES: u32 = 2;
+
 /// Whether a service can do something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Support {
@@ -47,6 +50,17 @@ impl Ability {
     /// Those that keep conditions of writes.
     pub const CONDITIONS: [Self; 4] =
         [Self::PutIfNoneMatch, Self::PutIfMatch, Self::CompleteIfNoneMatch, Self::CompleteIfMatch];
+
+    /// Those of them that are of PUT.
+    pub const PUTS: &[Self] = Self::CONDITIONS.split_at(2).0;
+
+    /// Those of them that are of completions.
+    pub const COMPLETIONS: &[Self] = Self::CONDITIONS.split_at(2).1;
+
+    /// Those that a small object finds out about. An empty one makes no upload.
+    pub const fn found_out_by(is_empty: bool) -> &'static [Self] {
+        if is_empty { Self::PUTS } else { &Self::CONDITIONS }
+    }
 
     /// What a write needs of the service so that its condition is kept; none where nothing is asked for.
     ///
@@ -190,15 +204,22 @@ impl BucketRecord {
         self
     }
 
-    /// Whether it is not known of some condition whether it is kept.
-    pub fn is_unsure(&self, now: i64) -> bool {
-        Ability::CONDITIONS.iter().any(|ability| self.support(*ability, now) == Support::Unknown)
+    /// Whether it is not known of some of these conditions whether it is kept.
+    pub fn is_unsure(&self, conditions: &[Ability], now: i64) -> bool {
+        conditions.iter().any(|ability| self.support(*ability, now) == Support::Unknown)
     }
 
-    /// Whether a worker may begin to find out about conditions: something is not known, nobody else is at it, and nobody
-    /// has asked yet: what one round of requests did not show stays unknown, so that there are at most [`MOST_PROBES`].
-    pub fn may_probe(&self, now: i64) -> bool {
-        self.is_unsure(now) && self.probing_until <= now && self.probes == 0
+    /// Whether a worker may begin to find out about these conditions: something is not known, nobody else is at it, and
+    /// nobody has asked yet: what one round of requests did not show stays unknown, so that there are at most
+    /// [`MOST_PROBES`].
+    pub fn may_probe(&self, conditions: &[Ability], now: i64) -> bool {
+        conditions.iter().any(|ability| self.may_ask(*ability, now)) && self.probing_until <= now
+    }
+
+    /// Whether a condition may be asked about: it is not known, and no round of requests was for it.
+    pub fn may_ask(&self, ability: Ability, now: i64) -> bool {
+        let most = if Ability::PUTS.contains(&ability) { 0 } else { PUT_PROBES };
+        self.support(ability, now) == Support::Unknown && self.probes <= most
     }
 }
 
@@ -323,12 +344,16 @@ mod tests {
         for (record, expected) in
             [(record(0, 0), true), (record(0, 100), true), (record(1, 0), false), (record(0, 101), false)]
         {
-            assert_eq!(record.may_probe(100), expected, "{record:?}");
+            assert_eq!(record.may_probe(Ability::PUTS, 100), expected, "{record:?}");
+        }
+        // An empty object asked about PUT; another one still asks about completions, once.
+        for (probes, expected) in [(2, true), (3, false)] {
+            assert_eq!(record(probes, 0).may_probe(&Ability::CONDITIONS, 100), expected, "{probes}");
         }
         let known = Ability::CONDITIONS
             .into_iter()
             .fold(BucketRecord::default(), |record, ability| record.learned(ability, Support::No, 0));
-        assert!(!known.may_probe(100));
+        assert!(!known.may_probe(&Ability::CONDITIONS, 100));
     }
 
     #[test]

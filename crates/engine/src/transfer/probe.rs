@@ -9,11 +9,12 @@
 //! | `CreateMultipartUpload`, `UploadPart` | | |
 //! | completion, `If-None-Match: *` | 412 | done |
 //! | completion, `If-Match` of what nothing has, where the upload is still there | 412 | done |
+//! | `AbortMultipartUpload` | | |
 //! | PUT, where a completion was done | | the object has the ETag of a PUT again |
-//! | `AbortMultipartUpload`, where none was | | |
 //!
 //! These are at most [`MOST_PROBES`](migration_core::records::MOST_PROBES), once a job and bucket. What they don't show
-//! stays unknown, which is as safe as a no.
+//! stays unknown, which is as safe as a no. An empty object, which makes no upload, asks about PUT alone; the next one
+//! that has bytes asks about completions.
 
 use bytes::Bytes;
 use migration_core::error::{ErrorClass, ServiceError};
@@ -101,18 +102,19 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     ) -> Result<Landed, Halt> {
         let bucket = &self.pair.destination_bucket;
         let known = self.process.bucket(bucket).await?;
-        let unknown = |ability| known.support(ability, self.process.clock.now()) == Support::Unknown;
+        let now = self.process.clock.now();
         let mut probe = Probe::default();
         for (ability, condition) in [
             (Ability::PutIfNoneMatch, WriteCondition::Absent),
             (Ability::PutIfMatch, WriteCondition::Matches(ETag::new(NOTHING))),
         ] {
-            if unknown(ability) {
+            if known.may_ask(ability, now) {
                 let outcome = self.put_again(sent, &condition).await;
                 probe.take(ability, outcome);
             }
         }
-        let ask = unknown(Ability::CompleteIfNoneMatch) || unknown(Ability::CompleteIfMatch);
+        let asked = Ability::found_out_by(sent.fetched.bytes.is_empty());
+        let ask = Ability::COMPLETIONS.iter().any(|ability| asked.contains(ability) && known.may_ask(*ability, now));
         let completed = if ask { self.complete_again(sent, &mut probe).await } else { Ok(()) };
         self.process.probed(bucket, &probe.found, probe.requests).await?;
         completed?;
@@ -152,17 +154,15 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         if !self.bind(&id, &record, (tries > 1).then_some(&announced)).await? {
             return Ok(());
         }
-        if self.complete_upload_again(sent, &id, probe).await {
-            self.forget(record.revision).await?;
-            return self.restore(sent, probe).await;
-        }
+        let completed = self.complete_upload_again(sent, &id, probe).await;
+        // Also where a completion says that it was done: it may not have been.
         let abort = self.process.ports.destination.abort_upload(self.upload_ref(&id));
         let access = Access::object(Operation::AbortUpload, &self.pair.destination_bucket, &self.destination_key);
         probe.requests += 1;
         if self.process.destination_once(access, abort).await.is_ok() {
             self.forget(record.revision).await?;
         }
-        Ok(())
+        if completed { self.restore(sent, probe).await } else { Ok(()) }
     }
 
     /// Whether a completion was done.

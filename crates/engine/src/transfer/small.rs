@@ -6,6 +6,7 @@ use migration_core::fidelity::Carried;
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::part::PartLayout;
 use migration_core::ports::{Checksum, Ledger, ObjectStore, Operation, PutRequest, Queue, WriteCondition};
+use migration_core::records::Ability;
 use migration_core::verify::{self, Proof};
 
 use super::conditional::Landed;
@@ -29,8 +30,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         self.look_after_weak_read(wanted.etag.as_ref(), wanted.size).await?;
         let mut carried = self.luggage(&fetched.head).await?;
         let bucket = &self.pair.destination_bucket;
-        // An empty object makes no upload.
-        let probing = if wanted.size > 0 { self.process.probing(bucket).await? } else { None };
+        let probing = self.process.probing(bucket, Ability::found_out_by(wanted.size == 0)).await?;
         let put = self.put_verified(&fetched, &mut carried, condition).await;
         let landed = match (put, &probing) {
             (Ok(landed), None) => landed,
