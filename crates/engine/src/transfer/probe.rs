@@ -113,8 +113,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 probe.take(ability, outcome);
             }
         }
-        let asked = Ability::found_out_by(sent.fetched.bytes.is_empty());
-        let ask = Ability::COMPLETIONS.iter().any(|ability| asked.contains(ability) && known.may_ask(*ability, now));
+        let has_bytes = !sent.fetched.bytes.is_empty();
+        let ask = has_bytes && Ability::COMPLETIONS.iter().any(|ability| known.may_ask(*ability, now));
         let completed = if ask { self.complete_again(sent, &mut probe).await } else { Ok(()) };
         self.process.probed(bucket, &probe.found, probe.requests).await?;
         completed?;
@@ -159,7 +159,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let abort = self.process.ports.destination.abort_upload(self.upload_ref(&id));
         let access = Access::object(Operation::AbortUpload, &self.pair.destination_bucket, &self.destination_key);
         probe.requests += 1;
-        if self.process.destination_once(access, abort).await.is_ok() {
+        let is_gone = match self.process.destination_once(access, abort).await {
+            Ok(()) => true,
+            Err(Interruption::Service(error)) => error.class == ErrorClass::NoSuchUpload,
+            Err(Interruption::Stopped) => false,
+        };
+        if is_gone {
             self.forget(record.revision).await?;
         }
         if completed { self.restore(sent, probe).await } else { Ok(()) }
