@@ -252,8 +252,10 @@ impl Case {
 
     async fn start(&mut self, name: &str, program: &str, arguments: &[&str]) -> anyhow::Result<Program> {
         let endpoints = Endpoints {
-            source: self.proxy(Side::Source, name).await?,
-            destination: self.proxy(Side::Destination, name).await?,
+            source: self.source.endpoint(),
+            source_proxy: self.proxy(Side::Source, name).await?,
+            destination: self.destination.endpoint(),
+            destination_proxy: self.proxy(Side::Destination, name).await?,
             control: self.control.endpoint(),
             queue: self.queue.clone(),
             dead_letters: self.dead_letters.clone(),

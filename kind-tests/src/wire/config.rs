@@ -63,10 +63,14 @@ impl Default for Settings {
 /// Where a program finds the services.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
-    /// The S3 service that is read.
+    /// The S3 service that is read. It is the same for all programs of a run, which would not work elsewhere.
     pub source: String,
+    /// The proxy that the program's requests to it go through.
+    pub source_proxy: String,
     /// The S3 service that is written.
     pub destination: String,
+    /// The proxy of that one.
+    pub destination_proxy: String,
     /// SQS and `DynamoDB`.
     pub control: String,
     /// URL of the queue.
@@ -87,6 +91,8 @@ fn document(keys: &Path, endpoints: &Endpoints, settings: &Settings) -> Value {
         service[name] = value;
         service
     };
+    let side =
+        |endpoint: &str, proxy: &str| with(with(service(endpoint), "pathStyle", json!(true)), "proxy", json!(proxy));
     let mut transfer = json!({
         "partSize": settings.part_size,
         "multipartThreshold": settings.multipart_threshold,
@@ -103,8 +109,8 @@ fn document(keys: &Path, endpoints: &Endpoints, settings: &Settings) -> Value {
         "version": CONFIG_VERSION,
         "job": {"namespace": "default", "name": JOB, "uid": JOB},
         "buckets": [{"sourceBucket": SOURCE, "destinationBucket": DESTINATION}],
-        "source": with(service(&endpoints.source), "pathStyle", json!(true)),
-        "destination": with(service(&endpoints.destination), "pathStyle", json!(true)),
+        "source": side(&endpoints.source, &endpoints.source_proxy),
+        "destination": side(&endpoints.destination, &endpoints.destination_proxy),
         "ignore": settings.ignore,
         "transfer": transfer,
         "queue": with(queue, "deadLetterUrl", json!(endpoints.dead_letters)),
@@ -133,7 +139,9 @@ mod tests {
     fn the_programs_read_it() {
         let endpoints = Endpoints {
             source: "http://s".into(),
+            source_proxy: "http://sp".into(),
             destination: "http://d".into(),
+            destination_proxy: "http://dp".into(),
             control: "http://c".into(),
             queue: "http://c/q".into(),
             dead_letters: "http://c/d".into(),
@@ -141,6 +149,8 @@ mod tests {
         let document = document(Path::new("/keys"), &endpoints, &Settings::default());
         let config: migration_core::config::JobConfig = serde_json::from_value(document).unwrap();
         config.validate().unwrap();
+        assert_eq!(config.source.proxy.as_deref(), Some("http://sp"));
+        assert_eq!(config.destination.proxy.as_deref(), Some("http://dp"));
         assert_eq!(config.queue.url, "http://c/q");
     }
 }
