@@ -1,5 +1,6 @@
 //! Whether what a service says of bytes written proves that they are the ones sent.
 
+use crate::error::ServiceError;
 use crate::etag::{ETag, Md5Digest};
 use crate::planted::{Defect, is_planted};
 use crate::ports::{Checksum, Written};
@@ -40,6 +41,12 @@ pub fn written(answer: &Written, md5: &Md5Digest, checksum: Checksum) -> Proof {
         (_, Some(_)) => Proof::Same,
         (_, None) => Proof::None,
     }
+}
+
+/// Whether a service refuses bytes since they are not those of the Content-MD5 that came with them. Source: "List of error
+/// codes" in the S3 API reference.
+pub fn is_digest_refused(error: &ServiceError) -> bool {
+    matches!(error.code.as_str(), "BadDigest" | "InvalidDigest")
 }
 
 /// Whether the ETag of an object completed from parts is another one than its parts give. It has to have the form of one

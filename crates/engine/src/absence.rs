@@ -59,13 +59,16 @@ async fn proven<S: ObjectStore>(store: &S, request: HeadRequest<'_>) -> Result<O
         return Ok(found);
     }
     let byte = GetRequest { bucket, key, span: Span::Range { offset: 0, len: 1 }, if_match: None, version_id };
+    let unanswered = || {
+        let message = "the service found nothing by HEAD, and has the object by GET";
+        ServiceError::new(ErrorClass::NoAnswer, Operation::HeadObject.as_str(), "Http404", message)
+    };
     match store.get(byte).await {
+        // A range comes without the checksum of the whole.
+        Ok(_) if request.checksum => Err(unanswered()),
         Ok(answer) => Ok(Some(answer.head)),
         Err(error) if error.class == ErrorClass::NoSuchKey => Ok(None),
-        Err(error) if error.class == ErrorClass::Archived || error.code == INVALID_RANGE => {
-            let message = "the service found nothing by HEAD, and has the object by GET";
-            Err(ServiceError::new(ErrorClass::NoAnswer, Operation::HeadObject.as_str(), "Http404", message))
-        }
+        Err(error) if error.class == ErrorClass::Archived || error.code == INVALID_RANGE => Err(unanswered()),
         Err(error) => Err(error),
     }
 }

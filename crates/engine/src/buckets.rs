@@ -15,6 +15,8 @@ use crate::{Interruption, Process, WriteOutcome};
 
 /// How long a record is gone by before it is read again: what is unknown here another worker may have found out.
 const READ_AGAIN: Duration = Duration::from_secs(30);
+/// How long an answer stands for all others that was the MD5 of the bytes sent.
+const DIGESTS_STAND: Duration = Duration::from_mins(1);
 /// How long one worker has the right to find out about conditions, in milliseconds.
 const PROBING_MS: i64 = 60_000;
 /// How often is looked whether another worker found out.
@@ -33,6 +35,8 @@ pub(crate) struct Buckets {
     suspected: std::sync::Mutex<HashSet<(String, Ability)>>,
     /// Source buckets whose ETags are no digests, as far as that was read.
     without_digests: std::sync::Mutex<HashSet<String>>,
+    /// When destination buckets last answered with the MD5 of the bytes they got.
+    digests: std::sync::Mutex<HashMap<String, Instant>>,
 }
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
@@ -85,6 +89,25 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     /// Whether something seems to be lacking.
     pub(crate) fn is_suspected(&self, bucket: &str, ability: Ability) -> bool {
         self.suspected().contains(&(bucket.to_owned(), ability))
+    }
+
+    /// Remembers that a destination bucket answered with the MD5 of the bytes it got.
+    pub(crate) fn saw_digest(&self, bucket: &str) {
+        let mut digests = self.digests();
+        match digests.get_mut(bucket) {
+            Some(seen) => *seen = Instant::now(),
+            None => drop(digests.insert(bucket.to_owned(), Instant::now())),
+        }
+    }
+
+    /// Whether a destination bucket did so lately: then an ETag that looks like another digest is one.
+    pub(crate) fn has_digests(&self, bucket: &str) -> bool {
+        self.digests().get(bucket).is_some_and(|seen| seen.elapsed() < DIGESTS_STAND)
+    }
+
+    fn digests(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
+        // A panic elsewhere leaves a whole map behind.
+        self.buckets.digests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn suspected(&self) -> std::sync::MutexGuard<'_, HashSet<(String, Ability)>> {

@@ -329,17 +329,18 @@ impl Gate {
         if let Some(key) = before.filter(|key| Some(key.as_str()) != access.key) {
             let question = Question::Object(operation, key.clone());
             let asked = witness.object(operation, access.resource, &key);
-            if let Some(testimony) = self.ask(question, true, asked).await {
+            if let Some(testimony) = self.ask(access, question, true, asked).await {
                 return testimony;
             }
         }
         let question = Question::Bucket(access.resource.to_owned());
-        self.ask(question, false, witness.bucket(access.resource)).await.unwrap_or(Testimony::None)
+        self.ask(access, question, false, witness.bucket(access.resource)).await.unwrap_or(Testimony::None)
     }
 
     /// Asks, unless the same was answered just now. None where there is nothing to ask.
     async fn ask(
         &self,
+        access: &Access<'_>,
         question: Question,
         worked_before: bool,
         asked: impl Future<Output = Option<Result<(), ServiceError>>>,
@@ -352,6 +353,10 @@ impl Gate {
             return Some(*testimony);
         }
         let class = asked.await?.err().map(|error| error.class);
+        if class.is_none() {
+            // The service is there, and throttles the bucket no more.
+            self.succeeded(&access.without_key(), false);
+        }
         let testimony = Testimony::of(class, worked_before);
         *heard = Some((question, Instant::now(), testimony));
         Some(testimony)
@@ -363,7 +368,7 @@ impl Gate {
             return false;
         }
         let question = Question::Bucket(access.resource.to_owned());
-        self.ask(question, false, witness.bucket(access.resource)).await == Some(Testimony::None)
+        self.ask(access, question, false, witness.bucket(access.resource)).await == Some(Testimony::None)
     }
 
     fn pause(&self, scope: Scope, resource: &str, fault: SideFault, error: &ServiceError) {

@@ -130,6 +130,24 @@ async fn each_condition_of_each_request_is_found_out_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn empty_objects_find_out_what_puts_keep_and_cost_no_looks_after_that() {
+    let world = World::with_destination(StoreSettings::default(), BucketSettings::default());
+    (0..40).for_each(|number| drop(world.source.insert(SOURCE, &format!("empty/{number}"), content(0, 1))));
+    world.send("job-1").await.unwrap();
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+    world.assert_same("empty objects");
+    let found = found_out(&world).await;
+    for ability in Ability::CONDITIONS {
+        let expected = if Ability::PUTS.contains(&ability) { Support::Yes } else { Support::Unknown };
+        assert_eq!(support(&world, &found, ability), expected, "{ability:?}");
+    }
+    let count = |operation| world.plan.count(operation);
+    // The first asks twice, and its content is looked at before it is written.
+    assert_eq!((count(Operation::PutObject), count(Operation::CreateUpload)), (42, 0));
+    assert!(count(Operation::HeadObject) <= 2, "{} looks", count(Operation::HeadObject));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_part_that_finds_something_out_and_is_stored_damaged_never_becomes_visible() {
     let settings = StoreSettings { conditional_writes: ConditionalWrites::Ignored, ..StoreSettings::default() };
     let world = World::with_destination(settings, BucketSettings::default());

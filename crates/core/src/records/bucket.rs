@@ -44,6 +44,8 @@ pub enum Ability {
     Checksums,
     /// Parts are taken as they arrive, without digest in front.
     StreamedParts,
+    /// Content-MD5 is what proves parts: other bytes are refused, and ETags look like digests and are none.
+    ContentMd5,
 }
 
 impl Ability {
@@ -78,7 +80,7 @@ impl Ability {
     /// Whether a no is tried again after [`NO_STANDS_MS`]. Conditions are not, since a job asks for them at most
     /// [`MOST_PROBES`] times: what is done without them is as safe.
     const fn is_tried_again(self) -> bool {
-        matches!(self, Self::Checksums | Self::StreamedParts)
+        matches!(self, Self::Checksums | Self::StreamedParts | Self::ContentMd5)
     }
 }
 
@@ -121,6 +123,7 @@ impl From<Written> for Known {
 /// | conditions of completion | an upload of that object's content, of one part, is completed over it: 412 = kept, done = not | the same |
 /// | checksums | an upload that names CRC-64/NVME, or a part that brings one, is refused, and the same bytes go through without | ETags prove parts; where they can't, parts are held and sent with Content-MD5 |
 /// | streamed parts | a streamed part is refused, or other bytes arrive, and the same bytes go through when they are held | parts are held and sent with Content-MD5 |
+/// | Content-MD5 as proof | a held part gets an ETag that is another digest; sent with a wrong Content-MD5 it is refused, and sent again it gets the same ETag; only a yes is recorded | such a part is damaged |
 ///
 /// Members of earlier versions that named one ability for all conditions are not read: it is found out anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +145,8 @@ pub struct BucketRecord {
     pub checksums: Known,
     /// See [`Ability::StreamedParts`].
     pub streamed_parts: Known,
+    /// See [`Ability::ContentMd5`].
+    pub content_md5: Known,
     /// Requests made to find out about conditions.
     pub probes: u32,
     /// Until when one worker has the right to make such requests, in milliseconds since 1970.
@@ -174,6 +179,7 @@ impl BucketRecord {
             Ability::CompleteIfMatch => self.complete_if_match,
             Ability::Checksums => self.checksums,
             Ability::StreamedParts => self.streamed_parts,
+            Ability::ContentMd5 => self.content_md5,
         }
     }
 
@@ -185,6 +191,7 @@ impl BucketRecord {
             Ability::CompleteIfMatch => &mut self.complete_if_match,
             Ability::Checksums => &mut self.checksums,
             Ability::StreamedParts => &mut self.streamed_parts,
+            Ability::ContentMd5 => &mut self.content_md5,
         }
     }
 
@@ -265,6 +272,8 @@ pub fn source_bucket_key(job: &str, bucket: &str) -> LedgerKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const OTHERS: [Ability; 3] = [Ability::Checksums, Ability::StreamedParts, Ability::ContentMd5];
     use crate::etag::ETag;
 
     #[test]
@@ -285,9 +294,9 @@ mod tests {
 
     #[test]
     fn what_is_learned_of_one_ability_says_nothing_of_the_others() {
-        for ability in Ability::CONDITIONS.into_iter().chain([Ability::Checksums, Ability::StreamedParts]) {
+        for ability in Ability::CONDITIONS.into_iter().chain(OTHERS) {
             let record = BucketRecord::default().learned(ability, Support::Yes, 5);
-            for other in Ability::CONDITIONS.into_iter().chain([Ability::Checksums, Ability::StreamedParts]) {
+            for other in Ability::CONDITIONS.into_iter().chain(OTHERS) {
                 let expected = if other == ability { Support::Yes } else { Support::Unknown };
                 assert_eq!(record.support(other, 5), expected, "{ability:?} {other:?}");
             }

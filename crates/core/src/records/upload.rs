@@ -73,6 +73,12 @@ pub enum Damage {
 }
 
 impl UploadRecord {
+    /// Whether nothing of the object was recorded before this upload was announced, and it was not asked to be completed:
+    /// that writes revision 1, and its creation 2.
+    pub const fn is_first(&self) -> bool {
+        self.revision <= 2 && self.expected.is_none()
+    }
+
     /// Whether an upload may be open that was announced and not recorded.
     pub fn is_announcement(&self) -> bool {
         self.upload_id.is_none() && self.damaged != Some(Damage::Put)

@@ -31,6 +31,12 @@ impl<'a> Access<'a> {
         Self { operation: None, resource, key: None, bytes: 0 }
     }
 
+    /// The same about the whole resource.
+    #[must_use]
+    pub fn without_key(self) -> Self {
+        Self { key: None, bytes: 0, ..self }
+    }
+
     /// The same with so many bytes of an object.
     #[must_use]
     pub fn carrying(self, bytes: u64) -> Self {

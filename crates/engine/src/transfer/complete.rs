@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 
 use migration_core::etag::ETag;
 use migration_core::outcome::{Delivery, Fingerprint};
+use migration_core::part::PartLayout;
 use migration_core::ports::{
     Checksum, CompleteUpload, CompletedPart, Ledger, ObjectStore, Operation, Queue, WriteCondition, Written,
 };
-use migration_core::records::{SourceIdentity, UploadRecord};
+use migration_core::records::{Ability, SourceIdentity, Support, UploadRecord};
 use migration_core::resume::{Evidence, Incomplete, ListedPart, complete_parts, composite};
 use migration_core::verify;
 use tracing::warn;
@@ -66,8 +67,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     ) -> Result<Completed, Halt> {
         let target = self.upload_ref(&upload.id);
         let parts = self.proven_list(upload, source).await?;
+        self.require_one_kind_of_etags(upload).await?;
+        // Where ETags only look like digests, those of parts say nothing of the object's.
+        let are_digests =
+            self.process.support(&self.pair.destination_bucket, Ability::ContentMd5).await? != Support::Yes;
         let expected = Fingerprint {
-            etag: composite(parts.iter().map(|part| &part.etag)),
+            etag: composite(parts.iter().map(|part| &part.etag)).filter(|_| are_digests),
             checksum: expected_checksum(upload, &parts),
         };
         self.look_after_weak_read(Some(&source.etag), upload.layout.size).await?;
@@ -97,17 +102,22 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             self.record_damage(source, upload.layout).await?;
             return Err(Halt::Damaged(wrong));
         }
+        if !upload.record.is_first() || stood_before(condition, &written.etag) {
+            // The object looks the same where this completion was answered and not done, or an earlier one late.
+            abort(self.process, target).await?;
+        }
         let revision = self.prove_right(record, &expected, &written).await?;
         self.has_upload.store(false, Ordering::Relaxed);
         Ok(Completed { etag: written.etag, sent: expected.checksum, said: written.checksum, guarded, revision })
     }
 
     /// The parts to complete, every one of them proved: those that the destination does not list as they have to be are
-    /// sent again.
+    /// sent again. One that is not listed then either is taken as it was answered: a completion that names a part which is
+    /// not there is refused. Source: `CompleteMultipartUpload` in the S3 API reference, `InvalidPart`.
     async fn proven_list(&self, upload: &Upload, source: &SourceIdentity) -> Result<Vec<CompletedPart>, Halt> {
-        let mut wrong = 0;
+        let (mut wrong, mut sent) = (0, Vec::new());
         for turn in 1..=LISTS {
-            let listed = self.list_parts(&upload.id, None).await?;
+            let listed = with_unlisted(self.list_parts(&upload.id, None).await?, &sent, &upload.layout);
             let mut list = check_list(upload, &listed);
             // Others may have sent them: of a huge object all.
             if turn == 1 && matches!(list, Err(Incomplete::Missing(_))) {
@@ -124,7 +134,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                     warn!(key = self.key, parts = numbers.len(), "parts are not listed as they were sent");
                     let first = numbers.first().copied().unwrap_or_default();
                     if turn < LISTS {
-                        self.send_parts(upload, source, numbers.into_iter(), None).await?;
+                        sent = self.send_parts(upload, source, numbers.into_iter(), None).await?;
                     }
                     first
                 }
@@ -132,6 +142,17 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         }
         abort(self.process, self.upload_ref(&upload.id)).await?;
         Err(Halt::Damaged(format!("the destination's list of parts is wrong at part {wrong}")))
+    }
+
+    /// Gives an upload up some of whose parts have ETags that are MD5s, and others ETags that only look so: one of these
+    /// may be damaged, and how its service is to be understood is found out anew.
+    async fn require_one_kind_of_etags(&self, upload: &Upload) -> Result<(), Halt> {
+        if !upload.verified.is_contradictory() {
+            return Ok(());
+        }
+        self.process.learn(&self.pair.destination_bucket, Ability::ContentMd5, Support::Unknown).await?;
+        abort(self.process, self.upload_ref(&upload.id)).await?;
+        Err(Halt::Damaged("some parts have ETags that are their MD5s, and others have not".to_owned()))
     }
 
     /// Records what the completed object has to show.
@@ -171,8 +192,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             return Ok(());
         };
         let Some(head) = self.look_at_source(true).await? else { return Ok(()) };
+        let is_other = head.etag.as_ref() != Some(&source.etag);
         match head.checksum {
-            Some(theirs) if head.etag.as_ref() == Some(&source.etag) && theirs != ours => {
+            // What was read can't be compared any more, and is not what is wanted.
+            Some(_) if is_other && source.version_id.is_none() => Err(Halt::SourceChanged),
+            Some(theirs) if !is_other && theirs != ours => {
                 abort(self.process, self.upload_ref(&upload.id)).await?;
                 Err(Halt::Damaged("the checksum of the parts is not the one that the source keeps".to_owned()))
             }
@@ -191,6 +215,27 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let (has, of) = (found.size, upload.layout.size);
         Ok((has != of).then(|| format!("the destination has {has} bytes of {of}")))
     }
+}
+
+/// Whether the object may have had this ETag before it was written.
+fn stood_before(condition: &WriteCondition, etag: &ETag) -> bool {
+    match condition {
+        WriteCondition::Absent => false,
+        WriteCondition::Matches(before) => before == etag,
+        WriteCondition::Any => true,
+    }
+}
+
+/// A list of parts, and those that were sent since the one before and that it leaves out.
+fn with_unlisted(mut listed: Vec<ListedPart>, sent: &[CompletedPart], layout: &PartLayout) -> Vec<ListedPart> {
+    for CompletedPart { number, etag, checksum } in sent.iter().cloned() {
+        if let Some(part) = layout.part(number)
+            && listed.iter().all(|listed| listed.number != number)
+        {
+            listed.push(ListedPart { number, size: part.len, etag, checksum });
+        }
+    }
+    listed
 }
 
 /// The destination's list of parts, held against what is known of them.

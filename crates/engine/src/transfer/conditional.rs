@@ -27,7 +27,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     ///
     /// | the service keeps this condition of this operation | the condition is sent | guarded |
     /// |---|---|---|
-    /// | yes | yes | yes |
+    /// | yes | yes; where that is refused all the same, as by a service or proxy in its place, as below | yes; then no |
     /// | nobody knows | yes; where that is refused, the write is sent without it | no |
     /// | no | no | no |
     pub(super) async fn write<F>(
@@ -57,10 +57,13 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             return self.write_with(operation, WriteCondition::Any, meant, &request).await.map(landed(guarded));
         };
         match self.process.support(bucket, ability).await? {
-            Support::Yes => self.write_with(operation, condition.clone(), meant, &request).await.map(landed(true)),
+            Support::Yes if self.process.writes_to_amazon() => {
+                self.write_with(operation, condition.clone(), meant, &request).await.map(landed(true))
+            }
             Support::No => self.write_with(operation, WriteCondition::Any, meant, &request).await.map(landed(false)),
-            Support::Unknown => {
-                self.write_unsure(operation, (condition, ability), meant, &request).await.map(landed(false))
+            known => {
+                let landed = self.write_unsure(operation, (condition, ability), meant, &request).await?;
+                Ok(Landed { guarded: landed.guarded && known == Support::Yes, ..landed })
             }
         }
     }
@@ -80,14 +83,15 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         sent.map_err(|error| write_halt(error, || Halt::DestinationChanged(meant.cloned())))
     }
 
-    /// Sends a condition that may be refused: the write, without it, tells whether it was refused for that.
+    /// Sends a condition that may be refused: the write, without it, tells whether it was refused for that. Guarded where
+    /// it was not.
     async fn write_unsure<F>(
         &self,
         operation: Operation,
         (condition, ability): (&WriteCondition, Ability),
         meant: Option<&ETag>,
         request: &(impl Fn(WriteCondition) -> F + Send + Sync),
-    ) -> Result<Written, Halt>
+    ) -> Result<Landed, Halt>
     where
         F: Future<Output = Result<Written, ServiceError>> + Send,
     {
@@ -95,9 +99,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             Err(Halt::Service(error)) if matches!(error.class, ErrorClass::Refused | ErrorClass::SignatureMismatch) => {
                 let written = self.write_with(operation, WriteCondition::Any, meant, request).await?;
                 self.process.learn(&self.pair.destination_bucket, ability, Support::No).await?;
-                Ok(written)
+                Ok(Landed { written, guarded: false })
             }
-            sent => sent,
+            sent => sent.map(|written| Landed { written, guarded: true }),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! An object that the service copies by itself: no byte of it passes through here.
 
-use migration_core::etag::ETag;
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::part::Part;
 use migration_core::ports::{
-    CopyPart, CopyRequest, CopySource, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, WriteCondition,
+    CompletedPart, CopyPart, CopyRequest, CopySource, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue,
+    WriteCondition,
 };
 use migration_core::records::SourceIdentity;
 
@@ -58,7 +58,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         upload: &Upload,
         part: Part,
         source: &SourceIdentity,
-    ) -> Result<(u32, ETag), Halt> {
+    ) -> Result<CompletedPart, Halt> {
         let request = CopyPart {
             source: self.copy_source(source),
             upload: self.upload_ref(&upload.id),
@@ -72,7 +72,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let written = copied.map_err(|error| write_halt(error, || Halt::SourceChanged))?;
         self.progress.touch();
         self.process.activity.moved(part.len);
-        Ok((part.number, written.etag))
+        Ok(CompletedPart { number: part.number, etag: written.etag, checksum: written.checksum })
     }
 
     fn copy_source<'b>(&'b self, source: &'b SourceIdentity) -> CopySource<'b> {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use migration_core::fidelity::Carried;
 use migration_core::message::Entry;
-use migration_core::outcome::{Delivery, EntryOutcome};
+use migration_core::outcome::{Cause, Delivery, EntryOutcome, Failure};
 use migration_core::part::PartLayout;
 use migration_core::ports::{Condition, Ledger, ObjectStore, Queue, Write};
 use migration_core::records::{Damage, SourceIdentity, UploadRecord};
@@ -13,6 +13,9 @@ use tracing::{info, warn};
 use super::{Errand, Halt, Transfer};
 use crate::WriteOutcome;
 use crate::uploads::{self, abort};
+
+/// Tries to clear away what an object leaves open, beyond those to move it.
+const CLEARING_TRIES: u32 = 4;
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Takes away what an object that is over has left open at the destination, before its message goes. The outcome is
@@ -35,13 +38,21 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             },
             Err(Halt::Stopped) => EntryOutcome::Interrupted,
             Err(halt) => match halt.outcome() {
-                EntryOutcome::Retry(failure) => EntryOutcome::Retry(failure),
+                EntryOutcome::Retry(failure) if self.may_clear_later(errand, &failure) => EntryOutcome::Retry(failure),
                 other => {
                     warn!(key = self.key, ?other, "an upload is left open until the job goes away");
                     outcome
                 }
             },
         }
+    }
+
+    /// Whether there is another try to clear away: beyond those of the object there are some for that, and any number
+    /// while the side is away. What is left after them has its record, by which whoever moves the object next and the
+    /// deletion of the job find it.
+    fn may_clear_later(&self, errand: Errand<'_>, failure: &Failure) -> bool {
+        let most = self.process.config.transfer.max_attempts.saturating_add(CLEARING_TRIES);
+        failure.cause == Cause::Side || errand.batch.tries(errand.entry) < most
     }
 
     /// Aborts the recorded upload, unless another message is about its content.

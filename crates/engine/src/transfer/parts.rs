@@ -1,11 +1,14 @@
 //! The parts of an upload: each is one ranged GET whose body passes into one `UploadPart`, many at once, verified one by
 //! one.
 
+use bytes::Bytes;
 use migration_core::error::ErrorClass;
-use migration_core::etag::ETag;
+use migration_core::etag::{ETag, Md5Digest};
 use migration_core::part::Part;
 use migration_core::planted::{Defect, is_planted};
-use migration_core::ports::{Body, Checksum, Ledger, ObjectStore, Operation, PutPart, Queue, Span, UploadRef, Written};
+use migration_core::ports::{
+    Body, Checksum, CompletedPart, Ledger, ObjectStore, Operation, PutPart, Queue, Span, UploadRef, Written,
+};
 use migration_core::records::{Ability, SourceIdentity, Support};
 use migration_core::verify::{self, Proof};
 
@@ -13,12 +16,23 @@ use super::fetch::Opened;
 use super::tap::{Passed, tap};
 use super::upload::Upload;
 use super::{Halt, Transfer, halt_of};
+use crate::Interruption;
 use crate::gate::Access;
 use crate::hash::Digests;
 use crate::uploads::abort;
 
 /// Tries of a part besides the first: the only layer of them, since a body that passes through can't be sent twice.
 const RETRIES: u32 = 4;
+
+/// A part that is in memory.
+#[derive(Clone, Copy)]
+struct HeldPart<'a> {
+    upload: &'a Upload,
+    part: Part,
+    bytes: &'a Bytes,
+    /// Whether it is sent with the checksum that the upload names.
+    checksum: bool,
+}
 
 /// How a part's bytes get to the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,14 +57,14 @@ impl Means {
 }
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
-    /// Sends these parts, each verified, or has the service copy them.
+    /// Sends these parts, each verified, or has the service copy them. Gives what the destination answered to each.
     pub(super) async fn send_parts(
         &self,
         upload: &Upload,
         source: &SourceIdentity,
         numbers: impl Iterator<Item = u32>,
         mut first: Option<Opened>,
-    ) -> Result<(), Halt> {
+    ) -> Result<Vec<CompletedPart>, Halt> {
         let mut missing = numbers.filter_map(|number| upload.layout.part(number));
         if upload.server_side {
             return self
@@ -73,13 +87,14 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         part: Part,
         mut opened: Option<Opened>,
         source: &SourceIdentity,
-    ) -> Result<(u32, ETag), Halt> {
+    ) -> Result<CompletedPart, Halt> {
         let bucket = self.pair.destination_bucket.as_str();
         let mut other: Option<Means> = None;
-        let mut retries = 0;
+        let (mut retries, mut damaged) = (0, 0);
         loop {
             let known = self.process.support(bucket, Ability::StreamedParts).await?;
-            let usual = if known == Support::No { Means::Held } else { Means::Streamed };
+            let proven_by_md5 = self.process.support(bucket, Ability::ContentMd5).await? == Support::Yes;
+            let usual = if known == Support::No || proven_by_md5 { Means::Held } else { Means::Streamed };
             let means = other.unwrap_or(usual);
             let result = match means {
                 Means::Streamed => self.stream_part(upload, part, opened.take(), source).await,
@@ -90,10 +105,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 }
             };
             let halt = match result {
-                Ok(etag) => {
+                Ok(Written { etag, checksum, .. }) => {
                     self.learn_means(upload, known, other, means).await?;
                     self.process.activity.moved(part.len);
-                    return Ok((part.number, etag));
+                    return Ok(CompletedPart { number: part.number, etag, checksum });
                 }
                 Err(halt) => halt,
             };
@@ -104,8 +119,13 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                     let Some(next) = means.after_refusal(upload.record.checksum) else { return Err(halt) };
                     other = Some(next);
                 }
-                Halt::Damaged(_) if means == Means::Streamed && known == Support::Unknown => other = Some(Means::Held),
-                Halt::Damaged(_) => {}
+                Halt::Damaged(_) => {
+                    damaged += 1;
+                    // What worked before may have been a lie, or work no more.
+                    if means == Means::Streamed && (known == Support::Unknown || damaged > 1) {
+                        other = Some(Means::Held);
+                    }
+                }
                 Halt::Service(error) if error.is_retryable() => {}
                 _ => return Err(halt),
             }
@@ -154,7 +174,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         part: Part,
         opened: Option<Opened>,
         source: &SourceIdentity,
-    ) -> Result<ETag, Halt> {
+    ) -> Result<Written, Halt> {
         let opened = match opened {
             Some(opened) => opened,
             None => self.open_part(upload, part, source).await?,
@@ -184,7 +204,14 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         }
         let written = result.map_err(part_halt)?;
         match passed {
-            Passed::Whole(digests) => verify_part(part, &written, &digests, Means::Streamed).map(|()| written.etag),
+            Passed::Whole(digests) => match self.proof_of(upload, &written, &digests) {
+                Proof::Same => Ok(written),
+                Proof::None => Err(Halt::Damaged(format!(
+                    "part {} can't be verified: its ETag is no MD5, and the destination gives no checksum",
+                    part.number
+                ))),
+                Proof::Other => Err(other_bytes(part, &written, &digests)),
+            },
             _ => Err(Halt::Damaged(format!("part {} was answered before its bytes were sent", part.number))),
         }
     }
@@ -196,24 +223,76 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         part: Part,
         source: &SourceIdentity,
         checksum: bool,
-    ) -> Result<ETag, Halt> {
+    ) -> Result<Written, Halt> {
         let span = Span::Range { offset: part.offset, len: part.len };
         let want = self.want_of(Some(&source.etag), source.version_id.as_deref(), span);
         let fetched = self.hold(want, part.len).await?;
         if fetched.head.size != upload.layout.size {
             return Err(Halt::SourceChanged);
         }
-        let access = Access::object(Operation::PutPart, &self.pair.destination_bucket, &self.destination_key);
-        let store = &self.process.ports.destination;
-        let send = || {
-            let body = Body::Held { bytes: fetched.bytes.clone(), md5: fetched.digests.md5 };
-            let target = self.upload_ref(&upload.id);
-            store.put_part(PutPart { upload: target, number: part.number, body, checksum })
-        };
-        let written = self.process.destination(access.carrying(part.len), send).await.map_err(part_halt)?;
+        let sent = HeldPart { upload, part, bytes: &fetched.bytes, checksum };
+        let written = self.put_held(sent, fetched.digests.md5).await.map_err(part_halt)?;
         self.progress.touch();
-        verify_part(part, &written, &fetched.digests, Means::Held)?;
-        Ok(written.etag)
+        match self.proof_of(upload, &written, &fetched.digests) {
+            // The service has compared the bytes with the MD5 that came with them.
+            Proof::Same | Proof::None => Ok(written),
+            Proof::Other if written.checksum.is_some_and(|said| said.0 != fetched.digests.crc64) => {
+                Err(other_bytes(part, &written, &fetched.digests))
+            }
+            Proof::Other => self.proven_by_md5(sent, &written, &fetched.digests).await,
+        }
+    }
+
+    async fn put_held(&self, sent: HeldPart<'_>, md5: Md5Digest) -> Result<Written, Interruption> {
+        let HeldPart { upload, part, bytes, checksum } = sent;
+        let access = Access::object(Operation::PutPart, &self.pair.destination_bucket, &self.destination_key);
+        let request = || {
+            let body = Body::Held { bytes: bytes.clone(), md5 };
+            let target = self.upload_ref(&upload.id);
+            self.process.ports.destination.put_part(PutPart { upload: target, number: part.number, body, checksum })
+        };
+        self.process.destination(access.carrying(part.len), request).await
+    }
+
+    /// A part whose ETag is the digest of other bytes is damaged, unless ETags there are no digests: then a wrong
+    /// Content-MD5 is refused, and the right one gets the same ETag again. Found out with this part, once a bucket.
+    async fn proven_by_md5(&self, sent: HeldPart<'_>, written: &Written, digests: &Digests) -> Result<Written, Halt> {
+        let bucket = self.pair.destination_bucket.as_str();
+        let damaged = || other_bytes(sent.part, written, digests);
+        let taken = |written: Written| {
+            sent.upload.verified.saw_other();
+            written
+        };
+        if sent.upload.verified.has_digests() || self.process.has_digests(bucket) {
+            return Err(damaged());
+        }
+        if self.process.support(bucket, Ability::ContentMd5).await? == Support::Yes {
+            return Ok(taken(written.clone()));
+        }
+        let wrong = digests.md5.map(|byte| !byte);
+        match self.put_held(sent, wrong).await {
+            Err(Interruption::Service(error)) if verify::is_digest_refused(&error) => {}
+            Err(other) => return Err(part_halt(other)),
+            Ok(_) => return Err(damaged()),
+        }
+        let again = self.put_held(sent, digests.md5).await.map_err(part_halt)?;
+        match self.proof_of(sent.upload, &again, digests) {
+            Proof::Same => Ok(again),
+            _ if again.etag != written.etag => Err(damaged()),
+            Proof::Other | Proof::None => {
+                self.process.learn(bucket, Ability::ContentMd5, Support::Yes).await?;
+                Ok(taken(again))
+            }
+        }
+    }
+
+    /// What the answer to a part proves.
+    fn proof_of(&self, upload: &Upload, written: &Written, digests: &Digests) -> Proof {
+        if written.etag.md5() == Some(digests.md5) {
+            upload.verified.saw_digest();
+            self.process.saw_digest(&self.pair.destination_bucket);
+        }
+        verify::written(written, &digests.md5, Checksum(digests.crc64))
     }
 
     /// Opens the body of one part of the content that the upload carries.
@@ -232,23 +311,15 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 }
 
-fn part_halt(error: crate::Interruption) -> Halt {
+fn part_halt(error: Interruption) -> Halt {
     halt_of(error, || Halt::DestinationChanged(None))
 }
 
-fn verify_part(part: Part, written: &Written, digests: &Digests, means: Means) -> Result<(), Halt> {
-    match (verify::written(written, &digests.md5, Checksum(digests.crc64)), means) {
-        // The service has compared the bytes with the MD5 that came with them.
-        (Proof::Same, _) | (Proof::None, Means::Held | Means::Bare) => Ok(()),
-        (Proof::None, Means::Streamed) => Err(Halt::Damaged(format!(
-            "part {} can't be verified: its ETag is no MD5, and the destination gives no checksum",
-            part.number
-        ))),
-        (Proof::Other, _) => Err(Halt::Damaged(format!(
-            "part {} has ETag {} at the destination and its bytes have MD5 {}",
-            part.number,
-            written.etag.as_str(),
-            ETag::of_content(&digests.md5).as_str()
-        ))),
-    }
+fn other_bytes(part: Part, written: &Written, digests: &Digests) -> Halt {
+    Halt::Damaged(format!(
+        "part {} has ETag {} at the destination and its bytes have MD5 {}",
+        part.number,
+        written.etag.as_str(),
+        ETag::of_content(&digests.md5).as_str()
+    ))
 }

@@ -305,14 +305,22 @@ impl Listed {
         }
     }
 
-    /// Whether the destination is not what was listed.
+    /// Whether the destination is not what was listed. An ETag of another form shows nothing: who writes it may have
+    /// changed, and not the object.
     fn differs_from(&self, found: &ObjectHead) -> bool {
-        match self {
-            Self::Unknown => false,
-            Self::Absent => found.etag.is_some(),
-            Self::There(listed) => found.etag.is_some() && found.etag != *listed,
+        match (self, &found.etag) {
+            (Self::Unknown, _) | (_, None) => false,
+            (Self::Absent, Some(_)) => true,
+            (Self::There(listed), Some(found)) => {
+                listed.as_ref().is_some_and(|listed| listed != found && form_of(listed) == form_of(found))
+            }
         }
     }
+}
+
+/// Whether an ETag is weak, and whether it has the form of a digest.
+fn form_of(etag: &ETag) -> (bool, bool) {
+    (etag.is_weak(), etag.md5().is_some() || etag.parts().is_some())
 }
 
 /// What to ask of the destination after having looked at it.
@@ -360,6 +368,12 @@ mod tests {
             (Listed::Absent, head(A), true),
             (there(A), head(A), false),
             (there(A), head(B), true),
+            (there(A), head(&format!("{B}-2")), true),
+            (there(A), head("0x8D4BCC2E4835CD0"), false),
+            (there("0x8D4BCC2E4835CD0"), head("0x8D4BCC2E4835CD1"), true),
+            (there("W/\"1\""), head("1"), false),
+            (there("W/\"1\""), head("W/\"2\""), true),
+            (Listed::There(None), head(B), false),
             (there(A), ObjectHead::default(), false),
         ] {
             assert_eq!(listed.differs_from(&found), expected, "{listed:?} {found:?}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use migration_core::etag::ETag;
-use migration_core::ports::{Ledger, ObjectStore, Queue, Write};
+use migration_core::ports::{CompletedPart, Ledger, ObjectStore, Queue, Write};
 use migration_core::records::{self, VERIFIED_EVERY_MS, VerifiedPartsRecord};
 use migration_core::verified::VerifiedParts;
 use tokio::time::Instant;
@@ -37,11 +37,16 @@ struct State {
     unrecorded: bool,
     /// When the ledger may be told next.
     next: Instant,
+    /// Some ETags of parts were the MD5s of their bytes.
+    digests: bool,
+    /// Some were others, of parts that Content-MD5 proved.
+    others: bool,
 }
 
 impl Verified {
     pub(super) fn new(numbers: RangeInclusive<u32>, enforced: bool) -> Self {
-        let state = State { parts: VerifiedParts::default(), unrecorded: false, next: Instant::now() + EVERY };
+        let next = Instant::now() + EVERY;
+        let state = State { parts: VerifiedParts::default(), unrecorded: false, next, digests: false, others: false };
         Self { numbers, enforced, state: Mutex::new(state) }
     }
 
@@ -57,6 +62,27 @@ impl Verified {
 
     pub(super) fn merge(&self, other: VerifiedParts) {
         self.state().parts.merge(other);
+    }
+
+    /// The ETag of a part is the MD5 of its bytes.
+    pub(super) fn saw_digest(&self) {
+        self.state().digests = true;
+    }
+
+    /// Whether that was seen: then one that looks like another digest is one.
+    pub(super) fn has_digests(&self) -> bool {
+        self.state().digests
+    }
+
+    /// The ETag of a part looks like another digest, and Content-MD5 proves it.
+    pub(super) fn saw_other(&self) {
+        self.state().others = true;
+    }
+
+    /// Whether a part may be damaged that was taken for one whose ETag is no digest.
+    pub(super) fn is_contradictory(&self) -> bool {
+        let state = self.state();
+        state.digests && state.others
     }
 
     fn insert(&self, number: u32, etag: &ETag) {
@@ -88,20 +114,20 @@ impl Verified {
 }
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
-    /// Does the work of parts, several at once, and remembers which were verified. When one fails, or the process ends, no
-    /// new ones are begun, those in flight are waited for, and what was verified is recorded: who comes next does not send
-    /// it again.
+    /// Does the work of parts, several at once, gives what the destination answered to each, and remembers which were
+    /// verified. When one fails, or the process ends, no new ones are begun, those in flight are waited for, and what was
+    /// verified is recorded: who comes next does not send it again.
     pub(super) async fn work_on_parts<F>(
         &self,
         upload: &Upload,
         mut next: impl FnMut() -> Option<F>,
-    ) -> Result<(), Halt>
+    ) -> Result<Vec<CompletedPart>, Halt>
     where
-        F: Future<Output = Result<(u32, ETag), Halt>>,
+        F: Future<Output = Result<CompletedPart, Halt>>,
     {
         let at_once = self.process.config.transfer.parts_per_file as usize;
         let (mut in_flight, mut recording) = (FuturesUnordered::new(), FuturesUnordered::new());
-        let (mut sent, mut halt) = (0, None);
+        let (mut sent, mut halt) = (Vec::new(), None);
         loop {
             while halt.is_none() && in_flight.len() < at_once {
                 if self.process.stop.is_cancelled() {
@@ -117,10 +143,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             tokio::select! {
                 biased;
                 Some(done) = in_flight.next() => match done {
-                    Ok((number, etag)) => {
-                        upload.verified.insert(number, &etag);
-                        sent += 1;
-                        self.has_in_place(upload.there.len() + sent);
+                    Ok(part) => {
+                        upload.verified.insert(part.number, &part.etag);
+                        sent.push(part);
+                        self.has_in_place(upload.there.len() + sent.len());
                     }
                     Err(error) => { halt.get_or_insert(error); }
                 },
@@ -129,7 +155,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             }
         }
         while recording.next().await.is_some() {}
-        let Some(halt) = halt else { return Ok(()) };
+        let Some(halt) = halt else { return Ok(sent) };
         self.record_verified(upload).await;
         Err(halt)
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use migration_core::error::ErrorClass;
 use migration_core::ports::Operation;
-use migration_testkit::{Carried, ETagStyle, Header, Lie, Lies, Modified, Named, Refusal, Scope, Told};
+use migration_testkit::{Carried, ETagStyle, Fault, Header, Lie, Lies, Modified, Named, Refusal, Scope, Told};
 
 use super::Chance;
 use super::step::{KEYS, Setup, Step};
@@ -56,7 +56,10 @@ pub struct Excuses {
     pub damaged: bool,
     /// That a foreign object of the size of the source's is found: ETags that do not look like digests can't be compared.
     pub foreign: bool,
-    /// What was found out about an object by its ETag, where the source shows none.
+    /// That the contents are the same where their ETags can't be compared: what is stored damaged and told as sent is as
+    /// long, and an older content that was copied as the newest is younger than that.
+    pub compared: bool,
+    /// What was found out about an object by its ETag, where the source shows none, or an older content.
     pub acknowledged: bool,
 }
 
@@ -64,17 +67,25 @@ impl Excuses {
     fn of(liar: Liar, lie: Lie) -> Self {
         let none = Self::default();
         match (liar, lie) {
-            (Liar::Source, Lie::Stale) | (Liar::Destination, Lie::ConditionIgnored(_) | Lie::ConditionRefused(_)) => {
+            // A content that a scan listed, and that no read shows as long as the cache does not know it.
+            (Liar::Source, Lie::Stale) => Self { order: true, compared: true, acknowledged: true, ..none },
+            (Liar::Destination, Lie::Stale | Lie::ConditionIgnored(_) | Lie::ConditionRefused(_)) => {
                 Self { order: true, ..none }
             }
             // A weak tag is in no condition, and a missing or changing one can't be.
             (_, Lie::ETags(ETagStyle::Weak | ETagStyle::Missing | ETagStyle::Changing)) => {
                 Self { order: true, foreign: true, acknowledged: liar == Liar::Source, ..none }
             }
-            (_, Lie::ETags(ETagStyle::Quoted | ETagStyle::NoDigest)) => Self { foreign: true, ..none },
-            (Liar::Destination, Lie::Stale) => Self { order: true, ..none },
+            // Once those of the source are known to be no digests, they are not compared any more.
+            (_, Lie::ETags(ETagStyle::Quoted | ETagStyle::NoDigest))
+            | (Liar::Source, Lie::ETags(ETagStyle::FalseDigest)) => Self { foreign: true, ..none },
+            // A mixture that is the same at each read looks like a content whose ETag is no digest, and one of which the
+            // older content's bytes are all is that content.
+            (Liar::Source, Lie::Mixed) => Self { foreign: true, acknowledged: true, ..none },
             (_, Lie::Dropped(_)) => Self { carried: true, ..none },
-            (_, Lie::Damaged(Told::Sent)) => Self { damaged: true, acknowledged: true, order: true, ..none },
+            (_, Lie::Damaged(Told::Sent)) => {
+                Self { damaged: true, compared: true, acknowledged: true, order: true, ..none }
+            }
             _ => none,
         }
     }
@@ -83,6 +94,10 @@ impl Excuses {
     pub fn of_all(setup: &Setup, steps: &[Step]) -> Self {
         let told = steps.iter().filter_map(|step| match step {
             Step::Lie { liar, lie, .. } => Some(Self::of(*liar, *lie)),
+            // Tags that may not be read are counted and left out.
+            Step::Break { fault: Fault::Fail(ErrorClass::AccessDenied | ErrorClass::Refused), .. } => {
+                Some(Self { carried: true, ..Self::default() })
+            }
             _ => None,
         });
         told.chain(setup.habit.map(|habit| Self::of(habit.liar, habit.lie))).fold(Self::default(), |a, b| Self {
@@ -90,6 +105,7 @@ impl Excuses {
             carried: a.carried || b.carried,
             damaged: a.damaged || b.damaged,
             foreign: a.foreign || b.foreign,
+            compared: a.compared || b.compared,
             acknowledged: a.acknowledged || b.acknowledged,
         })
     }
@@ -261,10 +277,18 @@ fn hides_damage(setup: &Setup, liar: Liar, lie: Lie) -> bool {
     }
 }
 
-/// Whether nothing would tell of parts that are stored damaged for ever.
+/// Whether a lie can't be found out beside what a service does for ever: contents that ETags alone would tell, where
+/// ETags tell nothing, and damage that makes a destination seem not to look at Content-MD5 where nothing else proves parts.
 fn hides_digests(setup: &Setup, liar: Liar, lie: Lie) -> bool {
-    let damages = setup.habit.is_some_and(|habit| matches!(habit.lie, Lie::Damaged(_)));
-    damages && setup.no_checksums && liar == Liar::Destination && matches!(lie, Lie::ETags(_))
+    let Some(habit) = setup.habit else { return false };
+    match (habit.liar, habit.lie, liar, lie) {
+        (Liar::Destination, Lie::Damaged(_), Liar::Destination, Lie::ETags(_)) => setup.no_checksums,
+        (_, Lie::ETags(_), Liar::Destination, Lie::Damaged(Told::Sent))
+        | (Liar::Destination, Lie::ETags(_), Liar::Destination, Lie::Damaged(Told::Stored))
+        | (Liar::Source, Lie::Mixed, Liar::Destination, Lie::Damaged(Told::Sent))
+        | (Liar::Source, Lie::ETags(_), Liar::Source, Lie::Mixed | Lie::RangeShifted | Lie::Stale) => true,
+        _ => false,
+    }
 }
 
 /// Lets the services of a history lie.

@@ -384,7 +384,8 @@ impl<'a> Play<'a> {
         checks::uploads(&world, &reference).await?;
         let last = runs.last().and_then(|run| run.end.clone()).map(|end| end.result);
         if last != Some(RunResult::Complete) && !(fails && last == Some(RunResult::PartiallyFailed)) {
-            return Err(Violation::new("complete", format!("the last run is {last:?}")));
+            let failures = checks::failures(&world, runs.last()).await;
+            return Err(Violation::new("complete", format!("the last run is {last:?}: {failures:?}")));
         }
         self.end_workers().await?;
         let mut failed = 0;

@@ -51,7 +51,7 @@ const PARTS: &[Operation] = &[Operation::PutPart];
 const COMPLETIONS: &[Operation] = &[Operation::CompleteUpload];
 
 /// What services do while calls break.
-pub const LIES: [Lying; 10] = [
+pub const LIES: [Lying; 14] = [
     lying("a proxy answers 404 for the source", Liar::Source, Lie::Absent, Scope::always().on(READS).every(4)),
     lying(
         "a proxy answers 404 for the destination",
@@ -81,6 +81,25 @@ pub const LIES: [Lying; 10] = [
         Liar::Destination,
         Lie::RefuseAfter(Refusal::NO_SUCH_UPLOAD),
         Scope::always().on(COMPLETIONS).first(2),
+    ),
+    lying(
+        "completions are answered and not done",
+        Liar::Destination,
+        Lie::NotDone,
+        Scope::always().on(COMPLETIONS).first(2),
+    ),
+    lying(
+        "completions are answered and done later",
+        Liar::Destination,
+        Lie::DoneLater(Duration::from_millis(900)),
+        Scope::always().on(COMPLETIONS).first(2),
+    ),
+    lying("lists of parts leave some out", Liar::Destination, Lie::PartsHidden, Scope::always()),
+    lying(
+        "ETags of the destination only look like digests",
+        Liar::Destination,
+        Lie::ETags(ETagStyle::FalseDigest),
+        Scope::always(),
     ),
 ];
 
