@@ -7,14 +7,9 @@ mod world;
 
 use std::time::Duration;
 
+use histories::lies::{COMPLETIONS, OBJECT_WRITES, PARTS};
 use histories::{History, Liar, Setup, Step};
-use migration_core::ports::Operation;
 use migration_testkit::{ConditionalWrites, Lie, Modified, Refusal, Scope, StreamedBodies, Told};
-
-const PARTS: &[Operation] = &[Operation::PutPart];
-const COMPLETIONS: &[Operation] = &[Operation::CompleteUpload];
-const WRITES: &[Operation] =
-    &[Operation::PutObject, Operation::CreateUpload, Operation::PutPart, Operation::CompleteUpload];
 
 const LARGE: Step = Step::Put { key: "d", size: Some(200), in_parts: true };
 
@@ -67,7 +62,7 @@ fn parts_that_are_answered_and_not_done_teach_nothing_of_how_to_send_them() {
 fn conditions_that_seemed_to_be_kept_and_are_refused_keep_nothing_from_moving() {
     let setup = Setup { conditional_writes: ConditionalWrites::Refused, ..Setup::default() };
     let refused = Lie::Refuse(Refusal::PRECONDITION_FAILED);
-    let refused = lie(Liar::Destination, refused, Scope::always().on(WRITES).every(2));
+    let refused = lie(Liar::Destination, refused, Scope::always().on(OBJECT_WRITES).every(2));
     let objects = ["a", "b/", "z"].map(|key| Step::Put { key, size: Some(64), in_parts: false });
     let rest = [LARGE, refused, Step::StartWorker, Step::Scan, Step::Wait(Duration::from_mins(5))];
     played(setup, &[&objects[..], &rest].concat());

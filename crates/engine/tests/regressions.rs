@@ -7,6 +7,7 @@ mod world;
 
 use std::time::Duration;
 
+use histories::lies::OBJECT_WRITES;
 use histories::{Habit, History, Liar, Setup, Step};
 use migration_core::ports::Operation;
 use migration_testkit::{ETagStyle, Fault, Header, Lie, Refusal, Scope, StreamedBodies};
@@ -67,8 +68,6 @@ fn a_held_part_gets_the_memory_that_its_passing_body_had() {
 
 const SMALL: Step = Step::Put { key: "z", size: Some(40), in_parts: false };
 const READS: &[Operation] = &[Operation::GetObject, Operation::HeadObject];
-const WRITES: &[Operation] =
-    &[Operation::PutObject, Operation::CreateUpload, Operation::PutPart, Operation::CompleteUpload];
 
 fn played(what: &str, setup: Setup, steps: &[Step]) {
     let history = History { seed: 0, setup, steps: steps.to_vec() };
@@ -101,7 +100,7 @@ fn a_404_of_a_proxy_is_no_absence() {
 
 #[test]
 fn signatures_that_do_not_fit_one_key_fail_that_key_and_no_more() {
-    for (liar, operations) in [(Liar::Source, READS), (Liar::Destination, WRITES)] {
+    for (liar, operations) in [(Liar::Source, READS), (Liar::Destination, OBJECT_WRITES)] {
         let scope = Scope::always().key("z").on(operations);
         let lie = Lie::Refuse(Refusal::SIGNATURE_DOES_NOT_MATCH);
         moved_twice("signatures", Habit { liar, lie, scope, fails: true });
@@ -111,7 +110,7 @@ fn signatures_that_do_not_fit_one_key_fail_that_key_and_no_more() {
 #[test]
 fn a_key_that_is_refused_for_ever_fails_and_no_more() {
     for refusal in [Refusal::SLOW_DOWN, Refusal::INTERNAL_ERROR, Refusal::ACCESS_DENIED] {
-        for (liar, operations) in [(Liar::Source, READS), (Liar::Destination, WRITES)] {
+        for (liar, operations) in [(Liar::Source, READS), (Liar::Destination, OBJECT_WRITES)] {
             for key in ["z", "d"] {
                 let habit = Habit {
                     liar,

@@ -80,7 +80,7 @@ impl Ability {
     /// Whether a no is tried again after [`NO_STANDS_MS`]. Conditions are not, since a job asks for them at most
     /// [`MOST_PROBES`] times: what is done without them is as safe.
     const fn is_tried_again(self) -> bool {
-        matches!(self, Self::Checksums | Self::StreamedParts | Self::ContentMd5)
+        matches!(self, Self::Checksums | Self::StreamedParts)
     }
 }
 
@@ -272,9 +272,9 @@ pub fn source_bucket_key(job: &str, bucket: &str) -> LedgerKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::etag::ETag;
 
     const OTHERS: [Ability; 3] = [Ability::Checksums, Ability::StreamedParts, Ability::ContentMd5];
-    use crate::etag::ETag;
 
     #[test]
     fn each_condition_of_each_request_is_an_ability_of_its_own() {

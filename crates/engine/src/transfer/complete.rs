@@ -69,13 +69,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let target = self.upload_ref(&upload.id);
         let parts = self.proven_list(upload, source).await?;
         self.require_one_kind_of_etags(upload).await?;
-        // Where ETags only look like digests, those of parts say nothing of the object's.
-        let are_digests =
-            self.process.support(&self.pair.destination_bucket, Ability::ContentMd5).await? != Support::Yes;
-        let expected = Fingerprint {
-            etag: composite(parts.iter().map(|part| &part.etag)).filter(|_| are_digests),
-            checksum: expected_checksum(upload, &parts),
-        };
+        let expected = self.expected_of(upload, &parts).await?;
         self.look_after_weak_read(Some(&source.etag), upload.layout.size).await?;
         self.compare_with_source(upload, source, expected.checksum).await?;
         if upload.contested {
@@ -154,6 +148,14 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         self.process.learn(&self.pair.destination_bucket, Ability::ContentMd5, Support::Unknown).await?;
         abort(self.process, self.upload_ref(&upload.id)).await?;
         Err(Halt::Damaged("some parts have ETags that are their MD5s, and others have not".to_owned()))
+    }
+
+    /// What the completed object has to show. Where ETags only look like digests, those of parts say nothing of its own.
+    async fn expected_of(&self, upload: &Upload, parts: &[CompletedPart]) -> Result<Fingerprint, Halt> {
+        let bucket = &self.pair.destination_bucket;
+        let are_digests = self.process.support(bucket, Ability::ContentMd5).await? != Support::Yes;
+        let etag = if are_digests { composite(parts.iter().map(|part| &part.etag)) } else { None };
+        Ok(Fingerprint { etag, checksum: expected_checksum(upload, parts) })
     }
 
     /// Records what the completed object has to show.

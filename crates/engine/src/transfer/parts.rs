@@ -92,8 +92,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let mut other: Option<Means> = None;
         let (mut retries, mut damaged) = (0, 0);
         loop {
-            let known = self.process.support(bucket, Ability::StreamedParts).await?;
-            let proven_by_md5 = self.process.support(bucket, Ability::ContentMd5).await? == Support::Yes;
+            let (service, now) = (self.process.bucket(bucket).await?, self.process.clock.now());
+            let known = service.support(Ability::StreamedParts, now);
+            let proven_by_md5 = service.support(Ability::ContentMd5, now) == Support::Yes;
             let usual = if known == Support::No || proven_by_md5 { Means::Held } else { Means::Streamed };
             let means = other.unwrap_or(usual);
             let result = match means {

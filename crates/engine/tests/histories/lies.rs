@@ -120,11 +120,11 @@ impl Habit {
 }
 
 const OBJECT_READS: &[Operation] = &[Operation::GetObject, Operation::HeadObject];
-const PARTS: &[Operation] = &[Operation::PutPart];
-const COMPLETIONS: &[Operation] = &[Operation::CompleteUpload];
+pub const PARTS: &[Operation] = &[Operation::PutPart];
+pub const COMPLETIONS: &[Operation] = &[Operation::CompleteUpload];
 const PUTS: &[Operation] = &[Operation::PutObject];
 const CREATIONS: &[Operation] = &[Operation::CreateUpload];
-const OBJECT_WRITES: &[Operation] =
+pub const OBJECT_WRITES: &[Operation] =
     &[Operation::PutObject, Operation::CreateUpload, Operation::PutPart, Operation::CompleteUpload];
 
 /// Refusals that a service answers without a reason.

@@ -11,7 +11,7 @@
 mod chance;
 mod checks;
 mod judge;
-mod lies;
+pub mod lies;
 mod play;
 mod reference;
 mod step;

@@ -8,6 +8,7 @@ use migration_core::error::ErrorClass;
 use migration_core::ports::Operation;
 use migration_testkit::{ETagStyle, Fault, Header, Lie, Named, Refusal, Scope, Told};
 
+use crate::histories::lies::{COMPLETIONS, PARTS};
 use crate::histories::{Habit, History, Liar, Setup, Step, Violation};
 
 /// Ways in which a call breaks.
@@ -47,8 +48,6 @@ const fn lying(name: &'static str, liar: Liar, lie: Lie, scope: Scope) -> Lying 
 }
 
 const READS: &[Operation] = &[Operation::GetObject, Operation::HeadObject];
-const PARTS: &[Operation] = &[Operation::PutPart];
-const COMPLETIONS: &[Operation] = &[Operation::CompleteUpload];
 
 /// What services do while calls break.
 pub const LIES: [Lying; 14] = [
