@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,9 @@ pub struct Event {
     pub request: Request,
     /// The answer's status; none while there is no answer, or where the caller went away before.
     pub status: Option<u16>,
+    /// When the answer came; none where there is no status.
+    #[serde(default)]
+    pub answered: Option<SystemTime>,
     /// Bytes of content that the caller announced; what chunked encodings and trailers add is not among them.
     #[serde(default)]
     pub announced: u64,
@@ -36,7 +39,7 @@ pub struct Event {
 impl Event {
     /// A request that has just arrived.
     pub fn new(number: usize, side: &str, peer: IpAddr, request: Request, announced: u64) -> Self {
-        Self { number, side: side.to_owned(), peer, request, status: None, announced, received: 0, sent: 0 }
+        Self { number, side: side.to_owned(), peer, request, status: None, answered: None, announced, received: 0, sent: 0 }
     }
 }
 
@@ -153,6 +156,14 @@ impl Log {
         self.with(|state| state.connections)
     }
 
+    /// Notes a request's answer.
+    pub fn answered(&self, number: usize, status: u16) {
+        self.update(number, |event| {
+            event.status = Some(status);
+            event.answered = Some(SystemTime::now());
+        });
+    }
+
     /// Changes what is noted of a request.
     pub fn update(&self, number: usize, change: impl FnOnce(&mut Event)) {
         self.with(|state| state.events.get_mut(number).map(change));
@@ -206,7 +217,7 @@ mod tests {
         let log = Log::default();
         log.arrived("source", PEER, request("a"), 0);
         let second = log.arrived("source", PEER, request("b"), 0);
-        log.update(second, |e| e.status = Some(200));
+        log.answered(second, 200);
         assert_eq!(log.next(), 2);
         assert_eq!(log.since(1, None).len(), 1);
         assert_eq!(log.since(0, Some("b"))[0].status, Some(200));

@@ -93,11 +93,11 @@ impl Proxy {
                 let text = format!("the proxy failed to reach {}: {error}", self.side);
                 let mut response = Response::new(full(text));
                 *response.status_mut() = StatusCode::BAD_GATEWAY;
-                self.log.update(number, |e| e.status = Some(StatusCode::BAD_GATEWAY.as_u16()));
+                self.log.answered(number, StatusCode::BAD_GATEWAY.as_u16());
                 return Ok(response);
             }
         };
-        self.log.update(number, |e| e.status = Some(response.status().as_u16()));
+        self.log.answered(number, response.status().as_u16());
         self.log.reached(Moment::Answered, number).await;
         if let Some(canned) = drawn.after() {
             return self.canned(canned, response.into_body().boxed(), number).await;
@@ -118,7 +118,7 @@ impl Proxy {
     async fn canned(&self, canned: Canned, mut body: Body, number: usize) -> anyhow::Result<Response<Body>> {
         // What breaks off is answered too: nobody hears it.
         while let Some(Ok(_)) = body.frame().await {}
-        self.log.update(number, |e| e.status = Some(canned.status));
+        self.log.answered(number, canned.status);
         canned.response()
     }
 

@@ -1,6 +1,7 @@
 //! Which bytes of an object in parts were sent more than once.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use super::{is, succeeded};
 use crate::proxy::log::Event;
@@ -43,6 +44,12 @@ pub fn in_flight(events: &[Event]) -> InFlight {
     open.fold(InFlight::default(), |sum, e| InFlight { parts: sum.parts + 1, bytes: sum.bytes + e.announced })
 }
 
+/// Bytes of distinct parts that came to be there since a time.
+pub fn there_since(events: &[Event], since: SystemTime) -> u64 {
+    let parts = events.iter().filter(|e| is(e, "UploadPart") && succeeded(e) && e.answered >= Some(since));
+    parts.map(|e| (e.request.part, e.announced)).collect::<BTreeMap<_, _>>().values().sum()
+}
+
 /// Parts that are being sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InFlight {
@@ -68,11 +75,13 @@ mod tests {
     use super::*;
     use crate::proxy::classify::Request;
     use std::net::{IpAddr, Ipv4Addr};
+    use std::time::Duration;
 
     fn part(number: u32, status: Option<u16>, received: u64) -> Event {
         let request =
             Request { operation: "UploadPart".into(), bucket: "b".into(), key: "k".into(), part: Some(number) };
-        Event { status, received, ..Event::new(0, "destination w", IpAddr::V4(Ipv4Addr::LOCALHOST), request, 10) }
+        let answered = status.map(|_| SystemTime::UNIX_EPOCH + Duration::from_secs(number.into()));
+        Event { status, answered, received, ..Event::new(0, "destination w", IpAddr::V4(Ipv4Addr::LOCALHOST), request, 10) }
     }
 
     #[test]
@@ -81,5 +90,6 @@ mod tests {
         assert_eq!(sent(&events), Sent { parts: 2, requests: 4, bytes: 34, twice: 10 });
         assert_eq!(in_flight(&events), InFlight { parts: 1, bytes: 10 });
         assert_eq!(there(&events), 20);
+        assert_eq!(there_since(&events, SystemTime::UNIX_EPOCH + Duration::from_secs(2)), 10);
     }
 }
