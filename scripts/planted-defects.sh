@@ -9,4 +9,4 @@ RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/rustc-planted.sh"
 export RUSTC_WORKSPACE_WRAPPER
 read -ra packages <<<"${PLANTED_PACKAGES:---workspace}"
 
-exec cargo test --release --locked "${packages[@]}" --test planted -- --nocapture
+exec cargo test --release --locked "${packages[@]}" --test engine planted:: -- --nocapture

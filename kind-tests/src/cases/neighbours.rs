@@ -170,8 +170,7 @@ pub async fn ways_out(case: &mut Case) -> anyhow::Result<()> {
     annotate(case, "CronJob", "another-uid").await?;
     told(case, "NameTaken", &[&schedule.name], TOLD).await?;
     annotate(case, "CronJob", &uid).await?;
-    let worker = format!("Deployment {JOB}-worker");
-    told(case, "NameTaken", &[&worker], TOLD).await?;
+    only_told_of(case, &format!("Deployment {JOB}-worker"), &schedule.name).await?;
     let adopted = case.cluster.find(&case.namespace, &stranger("CronJob")).await?.context("it is gone")?;
     ensure!(adopted.uid() == schedule.uid, "it was replaced and not taken over");
     ensure!(adopted.owner_references().iter().any(|o| o.uid == uid && o.controller == Some(true)), "it has no owner");
@@ -210,6 +209,15 @@ async fn delete(case: &Case, kind: &str) -> anyhow::Result<()> {
     let name = object["metadata"]["name"].as_str().context("it has no name")?;
     api.delete(name, &DeleteParams::background()).await?;
     Ok(())
+}
+
+/// Waits until the condition names one taken object, and another one no longer.
+async fn only_told_of(case: &Case, named: &str, gone: &str) -> anyhow::Result<()> {
+    case.watch(&format!("Degraded with {named} and without {gone}"), TOLD, async |job: Option<&Value>| {
+        let found = job.and_then(|job| condition(job, "Degraded"));
+        Ok(found.filter(|(_, _, message)| message.contains(named) && !message.contains(gone)).map(|_| ()))
+    })
+    .await
 }
 
 async fn annotate(case: &Case, kind: &str, uid: &str) -> anyhow::Result<()> {

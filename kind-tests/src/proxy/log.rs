@@ -39,7 +39,17 @@ pub struct Event {
 impl Event {
     /// A request that has just arrived.
     pub fn new(number: usize, side: &str, peer: IpAddr, request: Request, announced: u64) -> Self {
-        Self { number, side: side.to_owned(), peer, request, status: None, answered: None, announced, received: 0, sent: 0 }
+        Self {
+            number,
+            side: side.to_owned(),
+            peer,
+            request,
+            status: None,
+            answered: None,
+            announced,
+            received: 0,
+            sent: 0,
+        }
     }
 }
 

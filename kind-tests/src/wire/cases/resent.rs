@@ -81,7 +81,12 @@ mod tests {
         let request =
             Request { operation: "UploadPart".into(), bucket: "b".into(), key: "k".into(), part: Some(number) };
         let answered = status.map(|_| SystemTime::UNIX_EPOCH + Duration::from_secs(number.into()));
-        Event { status, answered, received, ..Event::new(0, "destination w", IpAddr::V4(Ipv4Addr::LOCALHOST), request, 10) }
+        Event {
+            status,
+            answered,
+            received,
+            ..Event::new(0, "destination w", IpAddr::V4(Ipv4Addr::LOCALHOST), request, 10)
+        }
     }
 
     #[test]

@@ -1,0 +1,9 @@
+//! The tests of the adapters as one program. `cargo test --test aws reach::` runs those of one file.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod conformance;
+mod faults;
+mod quirks;
+mod reach;
+mod support;

@@ -1,0 +1,129 @@
+//! Answers of services and of what stands in front of them, each as a scenario of its own.
+
+use crate::world::{DESTINATION, JOB, SOURCE, World, content};
+use migration_core::ports::Ledger;
+use migration_core::records::{RunResult, SourceBucketRecord, source_bucket_key};
+use migration_testkit::{ETagStyle, Fault, Lie, Operation, Refusal, Scope};
+
+/// Every scenario that the deliberate bugs are found by holds without one.
+#[test]
+fn all_scenarios_hold() {
+    for (name, scenario) in crate::scenarios::ALL {
+        crate::scenarios::run(scenario).unwrap_or_else(|violation| panic!("{name}: {violation}"));
+    }
+}
+
+/// Objects of the last run that counted as gone.
+async fn gone(world: &World) -> u64 {
+    let run = world.run().await.unwrap();
+    world.counters(&run.run).await.counts.gone
+}
+
+async fn complete(world: &World, job: &str) {
+    world.send(job).await.unwrap();
+    let end = world.work_until_over(job).await;
+    assert_eq!(end.result, RunResult::Complete, "{job}");
+    world.assert_same(job);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_a_head_does_not_find_is_asked_for_by_a_get() {
+    let mut world = World::tiny();
+    world.config.versioning.update_version_id = true;
+    for (key, size) in [("empty", 0), ("small", 20), ("large", 100)] {
+        world.source.insert(SOURCE, key, content(size, 1));
+    }
+    world.send("job-1").await.unwrap();
+    // An ingress that does not know HEAD, for a while, for some of the looks.
+    world.source_lies.tell(Lie::Absent, Scope::always().on(&[Operation::HeadObject]).first(4));
+    let end = world.work_until_over("job-1").await;
+    assert_eq!((end.result, gone(&world).await), (RunResult::Complete, 0));
+    world.assert_same("behind an ingress without HEAD");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_gone_costs_one_request_more_and_is_counted() {
+    let mut world = World::tiny();
+    world.config.versioning.update_version_id = true;
+    world.source.insert(SOURCE, "a", content(20, 1));
+    world.send("job-1").await.unwrap();
+    world.source.remove(SOURCE, "a");
+    world.work_until_over("job-1").await;
+    assert_eq!(gone(&world).await, 1);
+    assert_eq!((world.plan.count(Operation::HeadObject), world.plan.count(Operation::GetObject)), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_keeps_no_conditions_is_asked_twice_for_what_it_does_not_find() {
+    let mut world = World::tiny();
+    world.config.destination.service.endpoint = Some("http://destination".into());
+    world.destination_lies.tell(Lie::ConditionIgnored(migration_testkit::Header::IfNoneMatch), Scope::always());
+    world.source.insert(SOURCE, "0", content(10, 1));
+    complete(&world, "job-1").await;
+    // Somebody else's object, which the listing did not show yet.
+    world.source.insert(SOURCE, "large", content(100, 1));
+    world.send("job-2").await.unwrap();
+    world.destination.insert(DESTINATION, "large", content(100, 1));
+    world.destination_lies.tell(Lie::Absent, Scope::always().on(&[Operation::HeadObject]).key("large").first(1));
+    let before = world.destination.write_log(DESTINATION).len();
+    world.work_until_over("job-2").await;
+    assert_eq!(world.destination.write_log(DESTINATION)[before..].len(), 0, "it is in place by its ETag or size");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_whose_etags_are_no_digests_is_found_out_by_one_object() {
+    let world = World::tiny();
+    for number in 0..6_u8 {
+        world.source.insert(SOURCE, &format!("{number}"), content(20, number));
+    }
+    world.source_lies.tell(Lie::ETags(ETagStyle::FalseDigest), Scope::always());
+    // Where ETags say nothing, a copy must be clearly younger than its original.
+    tokio::time::sleep(std::time::Duration::from_mins(1)).await;
+    complete(&world, "job-1").await;
+    let item = world.ledger.get(&source_bucket_key(JOB, SOURCE)).await.unwrap().unwrap();
+    let record: SourceBucketRecord = item.read().unwrap();
+    assert!(!record.has_digests("", record.etags_are_digests.at));
+    let gets = world.plan.count(Operation::GetObject);
+    // Those that were under way at once.
+    assert!((7..=6 + 4).contains(&gets), "{gets} GETs");
+    tokio::time::sleep(std::time::Duration::from_mins(1)).await;
+    world.send("job-2").await.unwrap();
+    assert_eq!(world.run().await.unwrap().scan.counts.objects, 0, "nothing is moved again for its ETag");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_contradict_their_etag_once_are_read_again() {
+    let world = World::tiny();
+    world.source.insert(SOURCE, "a", content(20, 1));
+    world.plan.at(Operation::GetObject, 1, Fault::Corrupt);
+    complete(&world, "job-1").await;
+    assert_eq!(world.plan.count(Operation::GetObject), 2);
+    assert!(world.ledger.get(&source_bucket_key(JOB, SOURCE)).await.unwrap().is_none(), "its ETags are digests");
+    assert_eq!(world.destination.write_log(DESTINATION).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_change_under_one_etag_are_not_written() {
+    let world = World::tiny();
+    world.source.insert(SOURCE, "a", content(20, 1));
+    for get in 1..=2 {
+        world.plan.at(Operation::GetObject, get, if get == 1 { Fault::Corrupt } else { Fault::Truncate(0) });
+    }
+    complete(&world, "job-1").await;
+    let log = world.destination.write_log(DESTINATION);
+    assert!(log.iter().all(|entry| entry.content == content(20, 1)), "{log:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_destination_does_not_find_makes_no_object_gone() {
+    const WRITES: &[Operation] =
+        &[Operation::PutObject, Operation::CreateUpload, Operation::PutPart, Operation::ListParts];
+    let world = World::tiny();
+    world.source.insert(SOURCE, "a", content(20, 1));
+    world.source.insert(SOURCE, "large", content(100, 1));
+    world.destination_lies.tell(Lie::Refuse(Refusal::NO_SUCH_KEY), Scope::always().on(WRITES).first(2));
+    world.send("job-1").await.unwrap();
+    let end = world.work_until_over("job-1").await;
+    assert_eq!((end.result, gone(&world).await), (RunResult::Complete, 0));
+    world.assert_same("after writes that found nothing");
+}

@@ -1,0 +1,134 @@
+//! One object carried by many workers: completed once, whatever dies on the way.
+
+use std::time::Duration;
+
+use crate::world::{DESTINATION, SOURCE, World, content};
+use migration_core::records::RunResult;
+use migration_core::size::ByteSize;
+use migration_testkit::{Fault, Operation};
+
+const SIZE: usize = (41 << 20) + 5;
+/// Of 5 MiB.
+const PARTS: usize = 9;
+
+fn huge() -> World {
+    let mut world = World::new();
+    world.config.transfer.split_threshold = ByteSize::mib(20);
+    world.source.insert(SOURCE, "huge", content(SIZE, 3));
+    world.source.insert(SOURCE, "small", content(10, 1));
+    world
+}
+
+fn assert_arrived(world: &World) {
+    world.assert_same("huge");
+    let writes = world.destination.write_log(DESTINATION);
+    assert_eq!(writes.iter().filter(|entry| entry.key == "huge").count(), 1, "it became visible once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_carried_by_several_workers_and_completed_once() {
+    let world = huge();
+    world.send("job-1").await.unwrap();
+    let takes_time = Fault::Delay(Duration::from_secs(1));
+    world.plan.when(|c| c.operation == Operation::PutPart, takes_time, 1_000);
+    let others: Vec<_> = (0..3).map(|_| world.start_worker()).collect();
+    let end = world.work_until_over("job-1").await;
+    assert_eq!(end.result, RunResult::Complete);
+    assert_arrived(&world);
+    assert_eq!(world.plan.count(Operation::PutPart), PARTS, "no part was sent twice");
+    assert_eq!(world.plan.count(Operation::CreateUpload), 1);
+    let progress = world.progress().await;
+    assert_eq!((progress.done, progress.done_bytes), (2, SIZE as u64 + 10));
+    let carriers: std::collections::BTreeSet<String> = world.range_carriers("huge").await;
+    assert!(carriers.len() > 1, "{carriers:?}");
+    for (process, worker) in others {
+        process.stop.cancel();
+        worker.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_worker_alone_with_room_for_one_object_gets_it_done() {
+    let mut world = huge();
+    world.config.transfer.files_per_worker = 1;
+    world.send("job-1").await.unwrap();
+    let end = world.work_until_over("job-1").await;
+    assert_eq!(end.result, RunResult::Complete);
+    assert_arrived(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_killed_on_the_way_cost_the_parts_in_flight() {
+    for nth in 1..=u32::try_from(PARTS).unwrap() {
+        let world = huge();
+        world.send("job-1").await.unwrap();
+        world.plan.at(Operation::PutPart, nth, Fault::Crash);
+        let end = world.work_until_over("job-1").await;
+        assert_eq!(end.result, RunResult::Complete, "killed at part {nth}");
+        assert_arrived(&world);
+        let sent = world.plan.count(Operation::PutPart);
+        let at_once = world.config.transfer.parts_per_file * world.config.transfer.files_per_worker;
+        assert!(sent <= PARTS + at_once as usize, "{sent} parts were sent when killed at part {nth}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_changes_under_way_begins_a_new_generation() {
+    let world = huge();
+    world.send("job-1").await.unwrap();
+    let (source, mut changed) = (world.source.clone(), false);
+    world.plan.when(
+        move |c| {
+            if c.operation == Operation::PutPart && c.number > 20 && !changed {
+                changed = true;
+                source.insert(SOURCE, "huge", content(SIZE, 77));
+            }
+            false
+        },
+        Fault::Crash,
+        1,
+    );
+    let end = world.work_until_over("job-1").await;
+    assert_eq!(end.result, RunResult::Complete);
+    assert_arrived(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_range_that_is_lost_is_sent_again() {
+    let world = huge();
+    world.send("job-1").await.unwrap();
+    // The queue takes the ranges and forgets one of them.
+    world.queue.refuse_entries(1);
+    let (process, worker) = world.start_worker();
+    while world.plan.count(Operation::CreateUpload) == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let end = world.over().await;
+    assert_eq!(end.result, RunResult::Complete);
+    assert_arrived(&world);
+    process.stop.cancel();
+    worker.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_gone_from_the_source_is_gone_and_leaves_no_upload() {
+    let world = huge();
+    world.send("job-1").await.unwrap();
+    let (source, mut seen) = (world.source.clone(), 0);
+    world.plan.when(
+        move |c| {
+            seen += usize::from(c.operation == Operation::PutPart);
+            if seen == 3 {
+                source.remove(SOURCE, "huge");
+            }
+            false
+        },
+        Fault::Crash,
+        1,
+    );
+    let end = world.work_until_over("job-1").await;
+    assert_eq!(end.result, RunResult::Complete);
+    assert_eq!(world.destination.keys(DESTINATION), ["small"]);
+    assert_eq!(world.destination.open_uploads(DESTINATION), []);
+    assert_eq!(world.progress().await.done, 1);
+}

@@ -1,0 +1,90 @@
+//! Histories with services that lie that once ended badly, each at its least.
+
+use std::time::Duration;
+
+use crate::histories::lies::{COMPLETIONS, OBJECT_WRITES, PARTS};
+use crate::histories::{History, Liar, Setup, Step};
+use migration_testkit::{ConditionalWrites, Lie, Modified, Refusal, Scope, StreamedBodies, Told};
+
+const LARGE: Step = Step::Put { key: "d", size: Some(200), in_parts: true };
+
+fn lie(liar: Liar, lie: Lie, scope: Scope) -> Step {
+    Step::Lie { liar, lie, scope }
+}
+
+/// Plays a history under a few orders of its requests.
+fn played(setup: Setup, steps: &[Step]) {
+    for seed in 0..40 {
+        let history = History { seed, setup, steps: steps.to_vec() };
+        history.run().unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+    }
+}
+
+#[test]
+fn a_completion_that_is_done_later_leaves_no_upload_open() {
+    let setup = Setup {
+        source_versioned: true,
+        streamed_bodies: StreamedBodies::Mangled,
+        no_checksums: true,
+        ..Setup::default()
+    };
+    let put = Step::Put { key: "z", size: Some(96), in_parts: false };
+    let later = lie(Liar::Destination, Lie::DoneLater(Duration::from_millis(900)), Scope::always().on(COMPLETIONS));
+    played(setup, &[put, Step::StartWorker, later, Step::Scan, Step::Wait(Duration::from_mins(8))]);
+}
+
+#[test]
+fn a_completion_that_is_not_done_over_the_same_content_leaves_no_upload_open() {
+    let put = Step::Put { key: "d", size: Some(200), in_parts: false };
+    let not_done = lie(Liar::Destination, Lie::NotDone, Scope::always().on(COMPLETIONS).first(1));
+    // The next run takes the object for a newer one.
+    let late = lie(Liar::Source, Lie::Modified(Modified::Late), Scope::always());
+    let first = [put, Step::StartWorker, Step::Scan, Step::Settle];
+    let second = [late, not_done, Step::Scan, Step::Settle];
+    played(Setup::default(), &[&first[..], &second].concat());
+}
+
+#[test]
+fn parts_that_are_answered_and_not_done_teach_nothing_of_how_to_send_them() {
+    for streamed_bodies in [StreamedBodies::Refused, StreamedBodies::Mangled] {
+        let setup = Setup { streamed_bodies, ..Setup::default() };
+        let not_done = lie(Liar::Destination, Lie::NotDone, Scope::always().on(PARTS).first(12));
+        played(setup, &[LARGE, not_done, Step::StartWorker, Step::Scan, Step::Settle]);
+    }
+}
+
+#[test]
+fn conditions_that_seemed_to_be_kept_and_are_refused_keep_nothing_from_moving() {
+    let setup = Setup { conditional_writes: ConditionalWrites::Refused, ..Setup::default() };
+    let refused = Lie::Refuse(Refusal::PRECONDITION_FAILED);
+    let refused = lie(Liar::Destination, refused, Scope::always().on(OBJECT_WRITES).every(2));
+    let objects = ["a", "b/", "z"].map(|key| Step::Put { key, size: Some(64), in_parts: false });
+    let rest = [LARGE, refused, Step::StartWorker, Step::Scan, Step::Wait(Duration::from_mins(5))];
+    played(setup, &[&objects[..], &rest].concat());
+}
+
+#[test]
+fn damaged_parts_are_not_taken_for_parts_whose_etags_are_no_digests() {
+    let setup = Setup { no_checksums: true, ..Setup::default() };
+    let damaged = lie(Liar::Destination, Lie::Damaged(Told::Stored), Scope::always().on(PARTS).every(3));
+    let objects =
+        [("a", 420), ("b/", 150), ("e//f", 300)].map(|(key, size)| Step::Put { key, size: Some(size), in_parts: true });
+    let rest = [LARGE, damaged, Step::StartWorker, Step::Scan, Step::Settle];
+    played(setup, &[&objects[..], &rest].concat());
+}
+
+#[test]
+fn a_mixture_shows_though_the_source_denies_the_object_to_a_head() {
+    let setup = Setup { opaque_etags: true, streamed_bodies: StreamedBodies::Mangled, ..Setup::default() };
+    let absent = lie(Liar::Source, Lie::Absent, Scope::always().every(2));
+    let mixed = lie(Liar::Source, Lie::Mixed, Scope::always().lasting(Duration::from_mins(12)));
+    let first = [absent, Step::Put { key: "b/", size: Some(200), in_parts: false }, Step::StartWorker, Step::Scan];
+    let second = [
+        mixed,
+        Step::Wait(Duration::from_secs(90)),
+        Step::Put { key: "b/", size: None, in_parts: true },
+        Step::Scan,
+        Step::Wait(Duration::from_mins(7)),
+    ];
+    played(setup, &[&first[..], &second].concat());
+}

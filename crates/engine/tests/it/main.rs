@@ -1,0 +1,37 @@
+//! The tests of the engine as one program, so that the engine is compiled once for all of them. `cargo test --test engine
+//! model::` runs those of one file.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
+
+mod answers;
+mod backlog;
+mod choosing;
+mod crash_sweep;
+mod denials;
+mod foreign;
+mod histories;
+mod huge;
+mod lies;
+mod manifest;
+mod merge;
+mod mirror;
+mod model;
+mod moves;
+mod places;
+#[cfg(planted_defects)]
+mod planted;
+mod predecessor;
+mod quirks;
+mod regressions;
+mod rehearsal;
+mod reopen;
+mod report;
+mod resume;
+mod scan;
+mod scans;
+mod scenarios;
+mod services;
+mod sweep;
+mod tries;
+mod versions;
+mod world;

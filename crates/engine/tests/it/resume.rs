@@ -1,0 +1,421 @@
+//! Which parts and objects that stand at a destination are proved to be the source's, and what is sent again where
+//! nothing proves it.
+
+use std::time::Duration;
+
+use crate::scenarios::resume::{only_the_source_was_visible, without_checksums};
+use crate::world::{DESTINATION, JOB, SOURCE, World, content, tiny_config, tiny_store};
+use migration_core::message::Batch;
+use migration_core::outcome::FailureClass;
+use migration_core::part::PartSize;
+use migration_core::ports::{Attributes, Ledger, Tags};
+use migration_core::records::{self, BatchEnd, EndCounts, OPERATOR, RunResult};
+use migration_core::size::ByteSize;
+use migration_core::view;
+use migration_testkit::{
+    BucketSettings, Call, Checksums, Fault, MemoryLedger, Operation, StoreSettings, StreamedBodies,
+};
+
+fn scenario(name: &str) {
+    let (_, run) = crate::scenarios::ALL.iter().find(|(found, _)| *found == name).unwrap();
+    crate::scenarios::run(*run).unwrap_or_else(|violation| panic!("{name}: {violation}"));
+}
+
+#[test]
+fn a_damaged_part_is_not_adopted_by_the_next_try() {
+    scenario("a damaged part is not adopted by the next try");
+}
+
+#[test]
+fn somebody_elses_object_of_the_same_size_is_not_taken_for_the_copy() {
+    scenario("somebody else's object of the same size is not taken for the copy");
+}
+
+#[test]
+fn what_was_found_damaged_is_written_again() {
+    scenario("what was found damaged is written again");
+}
+
+/// Writes that record verified parts.
+fn records_of_parts(world: &World) -> usize {
+    let is_one = |call: &&Call| call.operation == Operation::WriteItems && call.subject.contains(" verified/");
+    world.plan.log().iter().filter(is_one).count()
+}
+
+/// An object of so many parts, each of which takes so long.
+async fn slow_parts(parts: usize, each: Duration) -> World {
+    let mut world = without_checksums();
+    world.config.transfer.split_threshold = ByteSize::mib(1);
+    world.source.insert(SOURCE, "large", content(parts * 32, 1));
+    world.plan.when(|call| call.operation == Operation::PutPart, Fault::Delay(each), u32::MAX);
+    world.send("job-1").await.unwrap();
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_parts_and_twenty_deaths_send_again_what_was_in_flight_and_half_a_minute() {
+    const PARTS: usize = 1_000;
+    const KILLS: usize = 20;
+    // Two at once, of two seconds each: a part a second.
+    let world = slow_parts(PARTS, Duration::from_secs(2)).await;
+    for _ in 0..KILLS {
+        let (_, worker) = world.start_worker();
+        let before = world.plan.count(Operation::PutPart);
+        while world.plan.count(Operation::PutPart) < before + 45 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        worker.abort();
+        assert!(worker.await.unwrap_err().is_cancelled());
+        world.plan.crash();
+        world.plan.restart();
+    }
+    let end = world.work_until_over("job-1").await;
+    assert_eq!(end.result, RunResult::Complete);
+    only_the_source_was_visible(&world, "large").unwrap();
+    let (sent, records) = (world.plan.count(Operation::PutPart), records_of_parts(&world));
+    println!("{sent} parts sent of {PARTS} with {KILLS} deaths, {records} records");
+    let again = sent - PARTS;
+    assert!(again > 0 && again <= KILLS * (2 + 30), "{again} parts were sent again");
+    // A record every 30 s of a part a second.
+    assert!(records <= sent / 30 + KILLS + 1, "{records} records for {sent} parts");
+    assert_eq!(world.plan.count(Operation::CreateUpload), 2, "one was refused for its checksum");
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_of_verified_parts_grow_with_the_time_and_not_with_the_parts() {
+    let mut written = Vec::new();
+    for (parts, seconds) in [(50, 8), (200, 2), (400, 1)] {
+        let world = slow_parts(parts, Duration::from_secs(seconds)).await;
+        world.work_until_over("job-1").await;
+        only_the_source_was_visible(&world, "large").unwrap();
+        written.push(records_of_parts(&world));
+    }
+    println!("{written:?} records in 200 s");
+    assert!(written.iter().all(|records| (5..=7).contains(records)), "{written:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_told_to_end_records_what_it_has_verified() {
+    let world = slow_parts(40, Duration::from_secs(2)).await;
+    let (process, worker) = world.start_worker();
+    while world.plan.count(Operation::PutPart) < 12 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    process.stop.cancel();
+    worker.await.unwrap();
+    assert_eq!(records_of_parts(&world), 1);
+    world.work_until_over("job-1").await;
+    only_the_source_was_visible(&world, "large").unwrap();
+    assert_eq!(world.plan.count(Operation::PutPart), 40, "no part was sent twice");
+}
+
+/// Kills the worker at the first completion, and gives how many parts were sent in all.
+async fn killed_at_completion(world: &World) -> usize {
+    world.send("job-1").await.unwrap();
+    world.plan.at(Operation::CompleteUpload, 1, Fault::Crash);
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+    only_the_source_was_visible(world, "large").unwrap();
+    world.plan.count(Operation::PutPart)
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_that_give_the_sources_own_etag_need_no_record() {
+    let mut world = without_checksums();
+    world.config.transfer.part_size = PartSize::Auto;
+    world.config.transfer.memory_limit = ByteSize::mib(16);
+    let parts = [content(8 << 20, 1).into(), content(8 << 20, 2).into(), content(5, 3).into()];
+    world.source.insert_parts(SOURCE, "large", &parts, &Attributes::default(), &Tags::new());
+    world.config.transfer.split_threshold = ByteSize::mib(64);
+    assert_eq!(killed_at_completion(&world).await, 3, "the list proves them all");
+    // The same without the source's cut: nothing was recorded within half a minute.
+    let mut world = without_checksums();
+    world.config.transfer.split_threshold = ByteSize::mib(1);
+    world.source.insert(SOURCE, "large", content(96, 1));
+    assert_eq!(killed_at_completion(&world).await, 6, "nothing proves them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn checksums_that_aws_enforced_need_no_record() {
+    let world = World::tiny();
+    world.source.insert(SOURCE, "large", content(96, 1));
+    assert_eq!(killed_at_completion(&world).await, 3);
+    assert_eq!(records_of_parts(&world), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_replaced_after_it_was_verified_is_sent_again_before_completion() {
+    use migration_core::ports::{Body, ObjectStore, PutPart, UploadRef};
+    let world = without_checksums();
+    world.source.insert(SOURCE, "large", content(150, 1));
+    world.send("job-1").await.unwrap();
+    // A worker that was taken for dead, or a service that stores it late.
+    let (destination, mut parts) = (world.destination.clone(), 0);
+    let replace = move |call: &Call| {
+        parts += usize::from(call.operation == Operation::PutPart);
+        if call.operation == Operation::ListParts && parts == 5 {
+            let (key, id) = destination.open_uploads(DESTINATION).remove(0);
+            let bytes = bytes::Bytes::from(content(32, 77));
+            let body = Body::Held {
+                md5: md5::Digest::finalize(md5::Digest::chain_update(md5::Md5::default(), &bytes)).into(),
+                bytes,
+            };
+            let upload = UploadRef { bucket: DESTINATION, key: &key, upload_id: &id };
+            let put = destination.put_part(PutPart { upload, number: 2, body, checksum: false });
+            futures::FutureExt::now_or_never(put).unwrap().unwrap();
+            return true;
+        }
+        false
+    };
+    world.plan.when(replace, Fault::Delay(Duration::from_millis(1)), 1);
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+    only_the_source_was_visible(&world, "large").unwrap();
+    assert_eq!(world.plan.count(Operation::PutPart), 6);
+}
+
+/// A large object, and a fault at its completion or behind it.
+async fn completed_with(
+    world: &World,
+    applies: impl FnMut(&Call) -> bool + Send + 'static,
+    fault: Fault,
+) -> (usize, usize) {
+    world.source.insert(SOURCE, "large", content(96, 1));
+    world.send("job-1").await.unwrap();
+    world.plan.when(applies, fault, 1);
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+    assert_eq!(world.plan.injected(), 1);
+    only_the_source_was_visible(world, "large").unwrap();
+    assert_eq!(view::uploads(&world.ledger, JOB).await.unwrap(), [], "the record is gone with the message");
+    assert_eq!(world.progress().await.done, 1);
+    (world.plan.count(Operation::PutPart), world.plan.count(Operation::CompleteUpload))
+}
+
+/// The first call of an operation behind the completion.
+fn after_completion(operation: Operation) -> impl FnMut(&Call) -> bool + Send + 'static {
+    let mut completed = false;
+    move |call| {
+        completed |= call.operation == Operation::CompleteUpload;
+        completed && call.operation == operation && !call.subject.contains("heartbeat/")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_death_behind_the_completion_costs_no_part() {
+    for opaque in [false, true] {
+        for (operation, fault) in [
+            (Operation::CompleteUpload, Fault::CrashAfter),
+            (Operation::HeadObject, Fault::Crash),
+            (Operation::HeadObject, Fault::CrashAfter),
+            (Operation::WriteItems, Fault::Crash),
+            (Operation::WriteItems, Fault::CrashAfter),
+        ] {
+            let world = World::tiny();
+            if opaque {
+                world.destination.create_bucket_with(DESTINATION, crate::scenarios::resume::opaque());
+            }
+            let sent = completed_with(&world, after_completion(operation), fault).await;
+            assert_eq!(sent, (3, 1), "opaque {opaque}, {operation} {fault:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_can_be_compared_the_object_is_written_again() {
+    let opaque = || {
+        let world = without_checksums();
+        world.destination.create_bucket_with(DESTINATION, crate::scenarios::resume::opaque());
+        world
+    };
+    let lost = after_completion(Operation::CompleteUpload);
+    let world = opaque();
+    let (sent, _) = completed_with(&world, lost, Fault::CrashAfter).await;
+    // Three parts twice, and the first two besides: what proves parts that are streamed is not there.
+    assert_eq!((sent, world.destination.write_log(DESTINATION).len()), (8, 2));
+    // Once the last look is over, the ledger has the ETag that was shown: the second write after it ends the batch.
+    let (mut seen, mut behind) = (0, after_completion(Operation::WriteItems));
+    let second = move |call: &Call| {
+        let is_behind = behind(call);
+        seen += u32::from(is_behind && call.subject.contains(" batch/"));
+        seen == 1
+    };
+    let world = opaque();
+    completed_with(&world, second, Fault::Crash).await;
+    let writes = world.destination.write_log(DESTINATION);
+    assert_eq!(writes.len(), 1, "it became visible once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_replaces_the_copy_before_the_last_look_is_not_taken_for_it() {
+    let world = World::tiny();
+    let destination = world.destination.clone();
+    let mut look = after_completion(Operation::HeadObject);
+    world.source.insert(SOURCE, "large", content(96, 1));
+    world.send("job-1").await.unwrap();
+    let replace = move |call: &Call| {
+        let now = look(call);
+        if now {
+            let (attributes, tags) = crate::world::foreign::dressed(0);
+            let bytes = bytes::Bytes::from(content(96, 9));
+            crate::world::foreign::put_in_parts(&destination, (DESTINATION, "large"), &bytes, (&attributes, &tags));
+        }
+        now
+    };
+    world.plan.when(replace, Fault::Delay(Duration::from_millis(1)), 1);
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+    assert_eq!(world.destination.content(DESTINATION, "large"), world.source.content(SOURCE, "large"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_longer_than_memory_are_cut_anew_where_the_service_may_want_them_held() {
+    for streamed_bodies in [StreamedBodies::Refused, StreamedBodies::Mangled] {
+        let settings = StoreSettings { streamed_bodies, ..StoreSettings::default() };
+        let mut world = World::with_destination(settings, BucketSettings::default());
+        world.config.transfer.part_size = PartSize::Auto;
+        let parts = [content(20 << 20, 1).into(), content(20 << 20, 2).into()];
+        world.source.insert_parts(SOURCE, "large", &parts, &Attributes::default(), &Tags::new());
+        world.send("job-1").await.unwrap();
+        let (consumer, process) = world.consumer();
+        let budget = consumer.limits().budget.clone();
+        let worker = tokio::spawn(consumer.run());
+        assert_eq!(world.until_over_and_quiet().await.result, RunResult::Complete);
+        process.stop.cancel();
+        worker.await.unwrap();
+        only_the_source_was_visible(&world, "large").unwrap();
+        let most = budget.most_used();
+        let limit = world.config.transfer.memory_limit.bytes();
+        assert!(most > 0 && most <= limit, "{most} bytes were held of {limit}");
+        assert_eq!(world.destination.object(DESTINATION, "large").unwrap().parts, [16 << 20, 16 << 20, 8 << 20]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_can_neither_be_streamed_nor_held_is_refused_with_the_reason() {
+    let settings = StoreSettings { streamed_bodies: StreamedBodies::Refused, ..tiny_store() };
+    let mut config = tiny_config();
+    config.destination.service.endpoint = Some("http://destination".into());
+    config.transfer.part_size = PartSize::Fixed(ByteSize::mib(3));
+    config.transfer.multipart_threshold = ByteSize::mib(1);
+    config.transfer.split_threshold = ByteSize::mib(64);
+    // What validation would refuse stands for an object that needs longer parts than wanted.
+    config.transfer.memory_limit = ByteSize::mib(2);
+    let world = World::with(&settings, MemoryLedger::with_page(3), config);
+    world.source.insert(SOURCE, "large", content(7 << 20, 1));
+    world.send("job-1").await.unwrap();
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::PartiallyFailed);
+    let run = world.run().await.unwrap();
+    let failure = view::failures(&world.ledger, JOB, &run, 10).await.unwrap().remove(0);
+    assert_eq!(failure.class, FailureClass::Refused);
+    assert!(failure.message.contains("transfer.memoryLimit"), "{}", failure.message);
+    assert_eq!(world.destination.open_uploads(DESTINATION), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_ends_exhausted_leaves_no_upload() {
+    for checksums in [Checksums::Kept, Checksums::Refused] {
+        let settings = StoreSettings { checksums, ..StoreSettings::default() };
+        let world = World::with_destination(settings, BucketSettings::default());
+        world.source.insert(SOURCE, "large", content(11 << 20, 1));
+        world.send("job-1").await.unwrap();
+        let second = |call: &Call| call.operation == Operation::GetObject;
+        world.plan.when(second, Fault::Truncate(1 << 20), u32::MAX);
+        assert_eq!(world.work_until_over("job-1").await.result, RunResult::PartiallyFailed);
+        let run = world.run().await.unwrap();
+        let failure = view::failures(&world.ledger, JOB, &run, 10).await.unwrap().remove(0);
+        assert_eq!(failure.class, FailureClass::Exhausted);
+        assert_eq!(world.destination.open_uploads(DESTINATION), []);
+        assert_eq!(view::uploads(&world.ledger, JOB).await.unwrap(), []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_given_up_leaves_no_upload() {
+    let mut world = World::tiny();
+    world.config.transfer.max_attempts = 1;
+    world.source.insert(SOURCE, "large", content(150, 1));
+    world.send("job-1").await.unwrap();
+    // Its workers die at every delivery, in the middle of the upload.
+    let dies = |call: &Call| call.operation == Operation::PutPart && call.subject.ends_with("part 3");
+    world.plan.when(dies, Fault::Crash, u32::MAX);
+    let given_up = async {
+        while world.queue.dead_letters().is_empty() {
+            let (process, worker) = world.start_worker();
+            tokio::select! {
+                () = world.plan.crashed() => {
+                    worker.abort();
+                    world.plan.restart();
+                }
+                () = async {
+                    while world.queue.dead_letters().is_empty() {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                } => {
+                    process.stop.cancel();
+                    worker.await.unwrap();
+                }
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_hours(12), given_up).await.unwrap();
+    let letters = world.queue.dead_letters();
+    assert!(letters.iter().all(|letter| serde_json::from_str::<Batch>(&letter.body).is_ok()));
+    assert_eq!(world.destination.open_uploads(DESTINATION), []);
+    assert_eq!(view::uploads(&world.ledger, JOB).await.unwrap(), []);
+}
+
+/// An upload that a pod began as this session of a role, and died before it could record it.
+async fn unrecorded(world: &World, session: &str) -> String {
+    use migration_core::ports::{CreateUpload, ObjectStore};
+    let store = world.destination.as_principal(session);
+    let (attributes, tags) = (Attributes::default(), Tags::new());
+    let request =
+        CreateUpload { bucket: DESTINATION, key: "large", attributes: &attributes, tags: &tags, checksum: true };
+    store.create_upload(request).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_no_record_holds_is_aborted_only_if_its_session_is_ours() {
+    const OURS: &str = "arn:aws:sts::123456789012:assumed-role/mover/s3-migration-uid-1";
+    const POD: &str = "arn:aws:sts::123456789012:assumed-role/mover/eks-cluster-pod-1";
+    for (session, aborted) in [(OURS, true), (POD, false)] {
+        let mut world = World::tiny();
+        world.destination = world.destination.as_principal(OURS);
+        let etag = world.source.insert(SOURCE, "large", content(96, 1));
+        let upload = unrecorded(&world, session).await;
+        crate::scenarios::put_record(&world, &crate::scenarios::record_of("large", etag.clone(), 96)).await;
+        world.send("job-1").await.unwrap();
+        assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+        let open = world.destination.open_uploads(DESTINATION);
+        assert_eq!(open.is_empty(), aborted, "{session}");
+        // The same when the job goes.
+        crate::scenarios::put_record(&world, &crate::scenarios::record_of("large", etag, 96)).await;
+        let report = migration_engine::uploads::abort_all(&world.process()).await.unwrap();
+        assert_eq!(report.left.is_empty(), aborted, "{session}");
+        if !aborted {
+            let command = format!(
+                "aws s3api abort-multipart-upload --bucket '{DESTINATION}' --key 'large' --upload-id '{upload}'"
+            );
+            assert_eq!(report.left[0].command, command);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_ended_among_the_dead_letters_leaves_no_upload_once_it_is_seen_again() {
+    let world = World::tiny();
+    world.source.insert(SOURCE, "large", content(150, 1));
+    world.send("job-1").await.unwrap();
+    world.plan.at(Operation::PutPart, 3, Fault::Crash);
+    let (_, worker) = world.start_worker();
+    world.plan.crashed().await;
+    worker.abort();
+    world.plan.restart();
+    assert_eq!(world.destination.open_uploads(DESTINATION).len(), 1);
+    // What the operator does when the queue has given the message up.
+    let batch: Batch = serde_json::from_str(&world.queue.messages()[0].body).unwrap();
+    let counts = EndCounts { failed: 1, failed_bytes: 150, ..EndCounts::default() };
+    let end = BatchEnd::new(batch.id.clone(), OPERATOR, 0, counts);
+    world.ledger.write(&records::end_writes(&batch, &end)).await.unwrap();
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::PartiallyFailed);
+    assert_eq!(world.destination.open_uploads(DESTINATION), []);
+    assert_eq!(view::uploads(&world.ledger, JOB).await.unwrap(), []);
+    assert_eq!(world.plan.count(Operation::PutPart), 3, "nothing is sent any more");
+}

@@ -1,0 +1,111 @@
+//! Scans of buckets that nobody stores, and what came of them.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on fails")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use migration_core::config::JobConfig;
+use migration_core::ignore::IgnoreList;
+use migration_core::message::{Batch, Message};
+use migration_core::ports::Clock;
+use migration_core::records::{RangeRecord, RunRecord, ScanCounts};
+use migration_core::size::ByteSize;
+use migration_core::view;
+use migration_engine::hash::Hashing;
+use migration_engine::sender::{SendError, SendOutcome, SenderName, send};
+use migration_engine::{Ports, Process};
+use migration_testkit::{FaultPlan, Faulty, MemoryLedger, MemoryQueue, ProcessId, SyntheticStore, TestClock};
+
+use crate::world::{JOB, tiny_config};
+
+type Sender = Process<Faulty<SyntheticStore>, Faulty<MemoryQueue>, Faulty<MemoryLedger>>;
+
+/// A job between two buckets that nobody stores.
+pub struct Scans {
+    pub clock: TestClock,
+    pub source: SyntheticStore,
+    pub destination: SyntheticStore,
+    pub queue: MemoryQueue,
+    pub ledger: MemoryLedger,
+    pub plan: FaultPlan,
+    pub config: JobConfig,
+}
+
+impl Scans {
+    pub fn new(source: SyntheticStore, destination: SyntheticStore) -> Self {
+        let mut config = tiny_config();
+        config.transfer.multipart_threshold = ByteSize::mib(5);
+        Self {
+            clock: TestClock::following_tokio(1_700_000_000_000),
+            source,
+            destination,
+            queue: MemoryQueue::default(),
+            ledger: MemoryLedger::new(),
+            plan: FaultPlan::new(),
+            config,
+        }
+    }
+
+    /// A sender of its own, that can be killed alone.
+    pub fn sender(&self, id: ProcessId, ranges: usize) -> Arc<Sender> {
+        let plan = &self.plan;
+        let ports = Ports {
+            source: Faulty::of(self.source.clone(), plan, id),
+            destination: Faulty::of(self.destination.clone(), plan, id),
+            queue: Faulty::of(self.queue.clone(), plan, id),
+            ledger: Faulty::of(self.ledger.clone(), plan, id),
+        };
+        let process = Process::new(ports, self.config.clone(), format!("{id:?}"), Arc::new(self.clock.clone()));
+        Arc::new(process.with_hashing(Hashing::inline()).with_ranges_in_flight(ranges))
+    }
+
+    /// Scans with so many ranges in flight.
+    pub async fn send(&self, ranges: usize) -> Result<SendOutcome, SendError> {
+        self.send_as(self.plan.process(), ranges).await
+    }
+
+    pub async fn send_as(&self, id: ProcessId, ranges: usize) -> Result<SendOutcome, SendError> {
+        let ignore = IgnoreList::new(&self.config.ignore).unwrap();
+        let name = SenderName { started_by: "job-1".into(), new_run: format!("run-{:020}", self.clock.now()) };
+        send(self.sender(id, ranges), &ignore, &name).await
+    }
+
+    /// Scans to the end, and gives what was found.
+    pub async fn sent(&self, ranges: usize) -> ScanCounts {
+        let outcome = self.send(ranges).await.unwrap();
+        let SendOutcome::Sent { counts, .. } = outcome else { panic!("{outcome:?}") };
+        counts
+    }
+
+    pub fn batches(&self) -> Vec<Batch> {
+        let message = |body: &str| match Message::parse(body).unwrap() {
+            Message::Batch(batch) => batch,
+            other => panic!("{other:?}"),
+        };
+        self.queue.messages().iter().map(|message_| message(&message_.body)).collect()
+    }
+
+    pub async fn run(&self) -> RunRecord {
+        view::last_run(&self.ledger, JOB).await.unwrap().unwrap()
+    }
+
+    pub async fn ranges(&self) -> Vec<RangeRecord> {
+        view::ranges(&self.ledger, JOB, &self.run().await.run).await.unwrap()
+    }
+
+    /// Keys that the destination lacks.
+    pub fn differences(&self, count: u64) -> BTreeSet<String> {
+        let differs = |place: &u64| self.source.has(*place) && !self.destination.has(*place);
+        (0..count).filter(differs).map(|place| self.source.object(place).key).collect()
+    }
+}
+
+/// How often each key is in batches.
+pub fn times_sent<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> BTreeMap<String, u32> {
+    let mut times = BTreeMap::new();
+    for entry in batches.into_iter().flat_map(|batch| &batch.objects) {
+        *times.entry(entry.key.clone()).or_default() += 1;
+    }
+    times
+}

@@ -1,0 +1,400 @@
+//! A job with both its services in memory: started, killed, started again, and looked at from outside.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on fails")]
+
+pub mod foreign;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use migration_core::compare::CompareMode;
+use migration_core::config::{
+    CONFIG_VERSION, Credentials, JobConfig, JobIdentity, LedgerConfig, Preserve, QueueConfig, S3Side, ServiceAccess,
+    TransferMode, TransferSettings, Versioning, WriteSettings,
+};
+use migration_core::filter::ObjectFilter;
+use migration_core::ignore::IgnoreList;
+use migration_core::outcome::Losses;
+use migration_core::pair::{BucketPair, PrefixMode};
+use migration_core::part::PartSize;
+use migration_core::ports::{Clock, Condition, Item, Ledger, Write};
+use migration_core::progress::{RunProgress, end_of_run, progress};
+use migration_core::records::{self, Counters, PartRangeRecord, RunEnd, RunRecord};
+use migration_core::reopen::{QuietInput, ask, is_quiet};
+use migration_core::size::ByteSize;
+use migration_core::view;
+use migration_engine::consumer::Consumer;
+use migration_engine::hash::Hashing;
+use migration_engine::sender::{SendError, SendOutcome, SenderName, send};
+use migration_engine::{Ports, Process, heartbeat};
+use migration_testkit::{
+    BucketSettings, FaultPlan, Faulty, Lies, Lying, MemoryLedger, MemoryQueue, MemoryStore, ProcessId, StoreSettings,
+    TestClock,
+};
+use tokio_util::sync::CancellationToken;
+
+pub const SOURCE: &str = "from";
+pub const DESTINATION: &str = "to";
+pub const JOB: &str = "uid-1";
+
+pub type Store = Faulty<Lying<MemoryStore>>;
+pub type TestConsumer = Consumer<Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>>;
+pub type TestProcess = Process<Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>>;
+
+/// Everything that outlives the processes.
+pub struct World {
+    pub clock: TestClock,
+    pub source: MemoryStore,
+    pub destination: MemoryStore,
+    /// What the source tells all processes otherwise than it is.
+    pub source_lies: Lies,
+    /// The same for the destination.
+    pub destination_lies: Lies,
+    pub queue: MemoryQueue,
+    pub ledger: MemoryLedger,
+    pub plan: FaultPlan,
+    pub config: JobConfig,
+    started: std::sync::atomic::AtomicU32,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(&StoreSettings::default(), MemoryLedger::new(), config())
+    }
+
+    /// One whose objects are tiny, so that thousands of them cost nothing: see [`tiny_config`].
+    pub fn tiny() -> Self {
+        Self::with(&tiny_store(), MemoryLedger::with_page(3), tiny_config())
+    }
+
+    /// One whose services behave so.
+    pub fn with(settings: &StoreSettings, ledger: MemoryLedger, config: JobConfig) -> Self {
+        let clock = TestClock::following_tokio(1_700_000_000_000);
+        let source = MemoryStore::with_settings(clock.clone(), "reader", settings.clone());
+        let destination = MemoryStore::with_settings(clock.clone(), "writer", settings.clone());
+        source.create_bucket(SOURCE);
+        destination.create_bucket(DESTINATION);
+        Self {
+            source,
+            destination,
+            source_lies: Lies::new(),
+            destination_lies: Lies::new(),
+            queue: MemoryQueue::default(),
+            ledger,
+            plan: FaultPlan::new(),
+            config,
+            started: std::sync::atomic::AtomicU32::new(0),
+            clock,
+        }
+    }
+
+    /// The same with a destination that behaves so, and that has to be found out.
+    pub fn with_destination(settings: StoreSettings, bucket: BucketSettings) -> Self {
+        let mut world = Self::new();
+        world.destination = MemoryStore::with_settings(world.clock.clone(), "writer", settings);
+        world.destination.create_bucket_with(DESTINATION, bucket);
+        world.config.destination.service.endpoint = Some("http://destination".into());
+        world
+    }
+
+    /// The same with buckets that keep versions.
+    pub fn versioned() -> Self {
+        let world = Self::new();
+        world.source.create_bucket_with(SOURCE, BucketSettings::versioned());
+        world.destination.create_bucket_with(DESTINATION, BucketSettings::versioned());
+        world
+    }
+
+    /// A process that is started now, with a name of its own.
+    pub fn process(&self) -> Arc<TestProcess> {
+        let plan = &self.plan;
+        self.process_with(
+            self.config.clone(),
+            Ports {
+                source: Faulty::new(Lying::new(self.source.clone(), &self.source_lies), plan),
+                destination: Faulty::new(Lying::new(self.destination.clone(), &self.destination_lies), plan),
+                queue: Faulty::new(self.queue.clone(), plan),
+                ledger: Faulty::new(self.ledger.clone(), plan),
+            },
+        )
+    }
+
+    /// The same for one that can be killed alone.
+    pub fn process_of(&self, id: ProcessId, config: JobConfig) -> Arc<TestProcess> {
+        let plan = &self.plan;
+        self.process_with(
+            config,
+            Ports {
+                source: Faulty::of(Lying::new(self.source.clone(), &self.source_lies), plan, id),
+                destination: Faulty::of(Lying::new(self.destination.clone(), &self.destination_lies), plan, id),
+                queue: Faulty::of(self.queue.clone(), plan, id),
+                ledger: Faulty::of(self.ledger.clone(), plan, id),
+            },
+        )
+    }
+
+    fn process_with(
+        &self,
+        config: JobConfig,
+        ports: Ports<Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>>,
+    ) -> Arc<TestProcess> {
+        let number = self.started.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let process = Process::new(ports, config, format!("pod-{number}"), Arc::new(self.clock.clone()));
+        // A thread of its own would not be waited for by a clock that stands still.
+        Arc::new(process.with_hashing(Hashing::inline()))
+    }
+
+    /// Runs a jobsender to its end.
+    pub async fn send(&self, started_by: &str) -> Result<SendOutcome, SendError> {
+        self.send_as(self.process(), started_by).await
+    }
+
+    /// The same in this process.
+    pub async fn send_as(&self, process: Arc<TestProcess>, started_by: &str) -> Result<SendOutcome, SendError> {
+        let ignore = IgnoreList::new(&self.config.ignore).unwrap();
+        // Two runs may start within one millisecond of a clock that stands still.
+        let number = self.started.load(std::sync::atomic::Ordering::Relaxed);
+        let new_run = format!("run-{:020}-{number:06}", self.clock.now());
+        send(process, &ignore, &SenderName { started_by: started_by.into(), new_run }).await
+    }
+
+    /// A worker that is not started yet.
+    pub fn consumer(&self) -> (TestConsumer, Arc<TestProcess>) {
+        let process = self.process();
+        (Consumer::new(process.clone(), IgnoreList::new(&self.config.ignore).unwrap()), process)
+    }
+
+    /// Starts a worker, and its heartbeats.
+    pub fn start_worker(&self) -> (Arc<TestProcess>, tokio::task::JoinHandle<()>) {
+        let process = self.process();
+        let worker = process.clone();
+        let ignore = IgnoreList::new(&self.config.ignore).unwrap();
+        let handle = tokio::spawn(async move {
+            let end = CancellationToken::new();
+            tokio::select! {
+                () = heartbeat::beat(&worker, end) => {}
+                () = Consumer::new(worker.clone(), ignore).run() => {}
+            }
+        });
+        (process, handle)
+    }
+
+    pub async fn run(&self) -> Option<RunRecord> {
+        view::last_run(&self.ledger, JOB).await.unwrap()
+    }
+
+    pub async fn progress(&self) -> RunProgress {
+        let run = self.run().await.unwrap();
+        progress(&run, &view::tally(&self.ledger, JOB, &run).await.unwrap())
+    }
+
+    /// The sums of a run, whether or not it has a record.
+    pub async fn counters(&self, run: &str) -> Counters {
+        let partition = records::run_partition(JOB, run);
+        let page = self.ledger.query(&partition, records::COUNTER_PREFIX, None, 1_000).await.unwrap();
+        let mut sums = Counters::default();
+        for item in page.items {
+            sums.add(&item.read().unwrap());
+        }
+        sums
+    }
+
+    /// What could not be taken along in the last run.
+    pub async fn losses(&self) -> Losses {
+        let run = self.run().await.unwrap();
+        self.counters(&run.run).await.counts.losses
+    }
+
+    /// Who carried the ranges of a huge object.
+    pub async fn range_carriers(&self, key: &str) -> BTreeSet<String> {
+        let partition = records::part_range_partition(JOB, DESTINATION, key);
+        let page = self.ledger.query(&partition, "", None, 1_000).await.unwrap();
+        page.items.iter().map(|item| item.read::<PartRangeRecord>().unwrap().by).collect()
+    }
+
+    /// What the operator does: ends the run if it is over. Gives its end.
+    pub async fn end_run(&self) -> Option<RunEnd> {
+        let run = self.run().await?;
+        if run.end.is_some() {
+            return run.end;
+        }
+        let tally = view::tally(&self.ledger, JOB, &run).await.unwrap();
+        let end = end_of_run(&run, &tally, self.clock.now())?;
+        let ended = RunRecord { end: Some(end.clone()), revision: run.revision + 1, ..run.clone() };
+        let item = Item::of(records::run_key(JOB, &run.run), &ended);
+        self.ledger.write(&[Write::Put { item, condition: Condition::Revision(run.revision) }]).await.unwrap();
+        Some(end)
+    }
+
+    /// What the operator does besides: asks for the run to be reopened where it is quiet for so long. Says whether it did.
+    pub async fn reopen_run(&self, quiet: Duration, resumed: Option<i64>) -> bool {
+        let Some(run) = self.run().await else { return false };
+        let tally = view::tally(&self.ledger, JOB, &run).await.unwrap();
+        let heartbeats = view::all_heartbeats(&self.ledger, JOB).await.unwrap();
+        let (quiet_ms, now) = (i64::try_from(quiet.as_millis()).unwrap(), self.clock.now());
+        let input = QuietInput { run: &run, tally: &tally, heartbeats: &heartbeats, resumed, quiet_ms, now };
+        if !is_quiet(&input) {
+            return false;
+        }
+        let item = Item::of(records::run_key(JOB, &run.run), &ask(&run, now));
+        self.ledger.write(&[Write::Put { item, condition: Condition::Revision(run.revision) }]).await.is_ok()
+    }
+
+    /// Works with one worker until the run is over, starting everything again that a fault kills. A run that is not over
+    /// after twelve hours never will be.
+    pub async fn work_until_over(&self, started_by: &str) -> RunEnd {
+        let over = tokio::time::timeout(Duration::from_hours(12), self.work(started_by)).await;
+        over.unwrap_or_else(|_| {
+            let log: Vec<String> = self.plan.log().iter().map(ToString::to_string).collect();
+            let last = log.len().saturating_sub(60);
+            panic!("the run does not end; its last calls:\n{}", log[last..].join("\n"))
+        })
+    }
+
+    async fn work(&self, started_by: &str) -> RunEnd {
+        loop {
+            let (process, worker) = self.start_worker();
+            tokio::select! {
+                () = self.plan.crashed() => {
+                    worker.abort();
+                    self.plan.restart();
+                    // A sender that was killed is started again by Kubernetes.
+                    if !self.run().await.is_some_and(|run| run.scan.closed) {
+                        self.send_until_closed(started_by).await;
+                    }
+                }
+                end = self.until_over_and_quiet() => {
+                    process.stop.cancel();
+                    tokio::select! {
+                        _ = worker => {}
+                        () = self.plan.crashed() => self.plan.restart(),
+                    }
+                    return end;
+                }
+            }
+        }
+    }
+
+    /// Starts a jobsender again and again until one closed the scan.
+    pub async fn send_until_closed(&self, started_by: &str) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.plan.crashed() => self.plan.restart(),
+                sent = self.send(started_by) => {
+                    if sent.is_ok() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    /// The run is over, and what killed senders left in the queue is worked off as well.
+    pub async fn until_over_and_quiet(&self) -> RunEnd {
+        let end = self.over().await;
+        loop {
+            let stats = self.queue.stats();
+            if stats.visible + stats.in_flight + stats.delayed == 0 {
+                return end;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Waits until the run is over.
+    pub async fn over(&self) -> RunEnd {
+        loop {
+            if let Some(end) = self.end_run().await {
+                return end;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// The destination holds exactly the source's objects, and nothing of ours is left open.
+    pub fn assert_same(&self, context: &str) {
+        let keys = self.source.keys(SOURCE);
+        assert_eq!(self.destination.keys(DESTINATION), keys, "{context}");
+        for key in keys {
+            let (a, b) =
+                (self.source.object(SOURCE, &key).unwrap(), self.destination.object(DESTINATION, &key).unwrap());
+            assert!(a.content == b.content, "{context}: {key} differs");
+            assert_eq!((a.tags, a.attributes.metadata), (b.tags, b.attributes.metadata), "{context}: {key}");
+        }
+        assert_eq!(self.destination.open_uploads(DESTINATION), [], "{context}: uploads are open");
+    }
+}
+
+pub fn pair() -> BucketPair {
+    BucketPair {
+        source_bucket: SOURCE.into(),
+        source_prefix: String::new(),
+        destination_bucket: DESTINATION.into(),
+        destination_prefix: String::new(),
+        prefix_mode: PrefixMode::Append,
+    }
+}
+
+fn config() -> JobConfig {
+    let service = ServiceAccess { region: "r".into(), endpoint: None, credentials: Credentials::Pod };
+    let side = || S3Side::new(service.clone(), true);
+    JobConfig {
+        version: CONFIG_VERSION,
+        job: JobIdentity { namespace: "n".into(), name: "j".into(), uid: JOB.into() },
+        buckets: vec![pair()],
+        source: side(),
+        destination: side(),
+        write: WriteSettings::default(),
+        versioning: Versioning::default(),
+        ignore: vec![],
+        filter: ObjectFilter::default(),
+        compare: CompareMode::Default,
+        manifest: None,
+        report: None,
+        mirror: None,
+        backlog_seconds: Some(7_200),
+        transfer: TransferSettings {
+            part_size: PartSize::Fixed(ByteSize::mib(5)),
+            multipart_threshold: ByteSize::mib(5),
+            split_threshold: ByteSize::mib(1 << 20),
+            files_per_worker: 4,
+            parts_per_file: 2,
+            memory_limit: ByteSize::mib(16),
+            max_attempts: 5,
+            mode: TransferMode::Stream,
+            compare_checksums: true,
+            preserve: Preserve::default(),
+        },
+        queue: QueueConfig { service: service.clone(), url: "q".into(), dead_letter_url: "d".into() },
+        ledger: LedgerConfig { service, table: "t".into() },
+    }
+}
+
+/// Objects over this many bytes are moved in parts in a tiny world.
+pub const TINY_LARGE: u64 = 64;
+
+/// Objects over this many bytes are split between workers in a tiny world.
+pub const TINY_HUGE: u64 = 400;
+
+/// A service that takes parts of a byte, and whose pages are short.
+pub fn tiny_store() -> StoreSettings {
+    StoreSettings { list_page: 3, parts_page: 2, minimum_part: 1, chunk: 16, ..StoreSettings::default() }
+}
+
+/// Objects over 64 bytes are moved in parts of 32.
+pub fn tiny_config() -> JobConfig {
+    let mut config = config();
+    config.transfer.part_size = PartSize::Fixed(ByteSize(32));
+    config.transfer.multipart_threshold = ByteSize(TINY_LARGE);
+    config.transfer.split_threshold = ByteSize(TINY_HUGE);
+    config.transfer.memory_limit = ByteSize::mib(3);
+    config
+}
+
+/// Content that differs from place to place, so that a part in the wrong place shows.
+pub fn content(len: usize, seed: u8) -> Vec<u8> {
+    (0..len).map(|i| u8::try_from((i / 251 + i) % 256).unwrap().wrapping_add(seed)).collect()
+}
