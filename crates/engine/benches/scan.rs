@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a measurement that can't go on fails")]
 
+#[allow(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/it/world/mod.rs"]
 mod world;
 
