@@ -167,10 +167,11 @@ mod tests {
     use crate::runs::tests::run;
     use migration_core::etag::ETag;
     use migration_core::message::{BatchId, EVENTS_RUN, Entry, MESSAGE_VERSION, PartRangeTemplate};
+    use migration_core::object::SourceIdentity;
     use migration_core::pair::{BucketPair, PrefixMode};
     use migration_core::part::PartLayout;
     use migration_core::ports::{Condition, ReceivedMessage};
-    use migration_core::records::{Reopening, SourceIdentity};
+    use migration_core::records::Reopening;
     use migration_core::retry::Tried;
 
     fn pair(bucket: &str) -> BucketPair {

@@ -14,13 +14,13 @@ use migration_api::transfer::{
 };
 use migration_api::verify::VerifyMethod;
 use migration_api::{MigrationJob, MigrationJobSpec};
+use migration_core::config::MirrorSettings;
+use migration_core::config::ObjectFilter;
 use migration_core::config::{
     CONFIG_VERSION, CaBundle, ConfigError, Credentials, JobConfig, JobIdentity, LedgerConfig, MountedFrom, OnLoss,
     Preserve, QueueConfig, S3Side, ServiceAccess, TransferMode, TransferSettings, Versioning, WriteSettings,
 };
 use migration_core::error::Side;
-use migration_core::filter::ObjectFilter;
-use migration_core::mirror::MirrorSettings;
 use migration_core::records::RunSides;
 use migration_core::scaling::ScalingLimits;
 use migration_core::size::ByteSize;

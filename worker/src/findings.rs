@@ -86,7 +86,8 @@ impl List {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use migration_core::compare::{Difference, Evidence, ListedObject};
+    use migration_core::compare::{Difference, Evidence};
+    use migration_core::object::ListedObject;
 
     #[test]
     fn every_finding_is_a_line_whatever_its_key_holds() {

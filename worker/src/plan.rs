@@ -196,8 +196,9 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use migration_core::compare::{Difference, ListedObject};
+    use migration_core::compare::Difference;
     use migration_core::config::JobConfig;
+    use migration_core::object::ListedObject;
 
     fn plan_of_one() -> Plan {
         let config: JobConfig = serde_yaml::from_str(

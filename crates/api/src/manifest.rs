@@ -85,9 +85,9 @@ pub enum ReportScope {
     FailedTasksOnly,
 }
 
-impl From<&Report> for migration_core::report::ReportSettings {
+impl From<&Report> for migration_core::config::ReportSettings {
     fn from(report: &Report) -> Self {
-        use migration_core::report::ReportScope as Core;
+        use migration_core::config::ReportScope as Core;
         let scope = match report.scope {
             ReportScope::AllTasks => Core::AllTasks,
             ReportScope::FailedTasksOnly => Core::FailedTasksOnly,

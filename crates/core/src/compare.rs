@@ -2,25 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::etag::{ETag, ETagComparison};
-use crate::ports::Checksum;
-
-/// An object as a listing shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedObject {
-    /// The whole key.
-    pub key: String,
-    /// Bytes.
-    pub size: u64,
-    /// The ETag; a few services leave it out.
-    pub etag: Option<ETag>,
-    /// Last modification, in milliseconds since 1970.
-    pub modified: i64,
-    /// The version, where versions were listed and the bucket keeps them; the version `null` is none.
-    pub version_id: Option<String>,
-    /// The storage class; none means STANDARD.
-    pub storage_class: Option<String>,
-}
+use crate::etag::ETagComparison;
+use crate::object::{Checksum, ListedObject};
 
 /// By what two objects of one key are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,6 +196,7 @@ pub fn merge_step(source: Option<&str>, destination: Option<&str>) -> MergeStep 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::etag::ETag;
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
 

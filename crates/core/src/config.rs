@@ -4,18 +4,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::CompareMode;
 use crate::error::Side;
-use crate::filter::ObjectFilter;
 use crate::ignore::{IgnoreError, IgnoreList};
 use crate::manifest::ManifestLocation;
-use crate::mirror::MirrorSettings;
 use crate::pair::BucketPair;
-use crate::report::ReportSettings;
 
+pub use filter::{ObjectFilter, STANDARD};
+pub use report::{ReportScope, ReportSettings};
 pub use side::{
     ACCESS_KEY_FILE, CaBundle, Credentials, MountedFrom, S3Side, SECRET_KEY_FILE, SESSION_TOKEN_FILE, ServiceAccess,
 };
 pub use transfer::{Encryption, OnLoss, Preserve, TransferMode, TransferSettings, Versioning, WriteSettings};
 
+mod filter;
+mod report;
 mod side;
 mod transfer;
 
@@ -86,6 +87,14 @@ pub struct JobIdentity {
     pub name: String,
     /// UID of the resource: a job deleted and made again under its name is another job.
     pub uid: String,
+}
+
+/// That the destination is to have nothing that the source does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MirrorSettings {
+    /// Most objects that one run deletes. Where more are extra, none is: so many were never meant.
+    pub max_deletes: u64,
 }
 
 /// The queue of a job.
@@ -230,7 +239,6 @@ impl JobConfig {
 mod tests {
     use super::*;
     use crate::part::PartSize;
-    use crate::report::ReportScope;
     use crate::size::ByteSize;
 
     fn config() -> JobConfig {

@@ -1,6 +1,7 @@
 //! What a scan finds of each key: what runs act on, plans list, and verifications judge.
 
-use crate::compare::{Difference, Evidence, ListedObject};
+use crate::compare::{Difference, Evidence};
+use crate::object::ListedObject;
 use crate::outcome::FailureClass;
 
 /// What a scan finds of one key. Every source key under a pair's prefix is found once, whatever it is found to be; a key

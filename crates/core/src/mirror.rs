@@ -1,55 +1,7 @@
 //! Which objects of the destination are deleted, because the source does not have them.
 
-use serde::{Deserialize, Serialize};
-
-use crate::ports::ObjectHead;
-use crate::records::ExtraRecord;
-
-/// That the destination is to have nothing that the source does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct MirrorSettings {
-    /// Most objects that one run deletes. Where more are extra, none is: so many were never meant.
-    pub max_deletes: u64,
-}
-
-/// What a run did about what is extra.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct MirrorCounts {
-    /// Objects that were deleted.
-    pub deleted: u64,
-    /// Objects that stayed: the source has them by now, they changed, or nobody can say.
-    pub kept: u64,
-    /// More were extra than may be deleted, so that all stayed.
-    pub refused: bool,
-    /// Extra objects whose fate was known when the run was [reopened](crate::reopen), of ranges that were left as they were.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub settled: u64,
-    /// Objects that were deleted before the run was reopened.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub deleted_before: u64,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
-fn is_zero(n: &u64) -> bool {
-    *n == 0
-}
-
-impl MirrorCounts {
-    /// How many objects the run may delete in all, reopenings included, by the extra objects that its ranges found.
-    pub fn deletions(&self, found: u64) -> u64 {
-        found.saturating_sub(self.settled) + self.deleted_before
-    }
-
-    /// Adds what became of one object.
-    pub fn add(&mut self, fate: Fate) {
-        match fate {
-            Fate::Deleted => self.deleted += 1,
-            Fate::Kept => self.kept += 1,
-        }
-    }
-}
+use crate::object::ObjectHead;
+use crate::records::{ExtraRecord, MirrorCounts};
 
 /// What became of an extra object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +10,16 @@ pub enum Fate {
     Deleted,
     /// It stays.
     Kept,
+}
+
+impl MirrorCounts {
+    /// Adds what became of one object.
+    pub fn add(&mut self, fate: Fate) {
+        match fate {
+            Fate::Deleted => self.deleted += 1,
+            Fate::Kept => self.kept += 1,
+        }
+    }
 }
 
 /// By how much an object must be older than the scan's start, in milliseconds: listings show whole seconds, and the

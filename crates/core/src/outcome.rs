@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorClass, ServiceError};
 use crate::etag::ETag;
-use crate::ports::Checksum;
+use crate::object::Checksum;
 
 /// What became of one entry of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]

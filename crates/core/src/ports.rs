@@ -2,19 +2,20 @@
 //! what is broken on the way where the request can be sent again, and sort errors into classes.
 
 mod ledger;
-mod object;
-mod operation;
 mod queue;
 mod store;
 
+pub use crate::object::{
+    Attributes, Checksum, CompletedPart, ListedObject, ListedPart, ObjectHead, ObjectLock, Retention, RetentionMode,
+    Tags,
+};
+pub use crate::operation::Operation;
 pub use ledger::{Condition, Item, Ledger, LedgerKey, QueryPage, Write, WriteError};
-pub use object::{Attributes, Checksum, ObjectHead, ObjectLock, Retention, RetentionMode, Tags};
-pub use operation::Operation;
 pub use queue::{OutgoingMessage, Queue, ReceivedMessage};
 pub use store::{
-    Body, ByteStream, CompleteUpload, CompletedPart, CopyPart, CopyRequest, CopySource, CreateUpload, DeleteRequest,
-    GetRequest, GetResponse, HeadRequest, ListPage, ListRequest, ObjectStore, OpenUpload, PartsPage, PutPart,
-    PutRequest, PutTags, Span, UploadRef, WriteCondition, Written,
+    Body, ByteStream, CompleteUpload, CopyPart, CopyRequest, CopySource, CreateUpload, DeleteRequest, GetRequest,
+    GetResponse, HeadRequest, ListPage, ListRequest, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
+    Span, UploadRef, WriteCondition, Written,
 };
 
 /// The time, and chance: both come from outside, so that tests can repeat what happened.

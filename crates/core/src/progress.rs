@@ -248,8 +248,8 @@ pub fn eta_seconds(progress: &RunProgress, rate: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mirror::MirrorCounts;
     use crate::range::KeyRange;
+    use crate::records::MirrorCounts;
     use crate::records::{EndCounts, ScanCounts};
     use proptest::prelude::*;
 

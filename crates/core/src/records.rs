@@ -37,6 +37,7 @@ pub use bucket::{
     source_bucket_key,
 };
 pub use extra::{ExtraRecord, extra_partition, extra_write};
+pub use mirror::MirrorCounts;
 pub use report::{ReportRecord, report_key, report_write};
 pub use requests::{is_refused_for_good, object_sort_key, record_text, requests, value_size};
 pub use run::{
@@ -45,9 +46,9 @@ pub use run::{
 };
 pub use sides::{RunSide, RunSides};
 pub use upload::{
-    ANNOUNCED_MS, Damage, PartRangeOutcome, PartRangeRecord, SourceIdentity, UPLOAD_SHARDS, UploadRecord,
-    VERIFIED_EVERY_MS, VerifiedPartsRecord, part_range_key, part_range_name, part_range_partition, part_range_prefix,
-    upload_key, upload_partition, verified_key, verified_prefix, verified_write,
+    ANNOUNCED_MS, Damage, PartRangeOutcome, PartRangeRecord, UPLOAD_SHARDS, UploadRecord, VERIFIED_EVERY_MS,
+    VerifiedPartsRecord, part_range_key, part_range_name, part_range_partition, part_range_prefix, upload_key,
+    upload_partition, verified_key, verified_prefix, verified_write,
 };
 pub use verification::{VerificationRecord, verification_key, verification_write};
 pub use version::{VERSION_SHARDS, VersionRecord, version_key, version_partition, version_shard};
@@ -55,6 +56,7 @@ pub use version::{VERSION_SHARDS, VersionRecord, version_key, version_partition,
 mod batch;
 mod bucket;
 mod extra;
+mod mirror;
 mod report;
 mod requests;
 mod run;

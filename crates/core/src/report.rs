@@ -12,7 +12,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use crate::config::JobIdentity;
+use crate::config::{JobIdentity, ReportScope, ReportSettings};
 use crate::etag::ETag;
 use crate::message::{Batch, EVENTS_RUN, Entry};
 use crate::outcome::{Delivery, EntryOutcome, FailureClass, Fingerprint};
@@ -20,30 +20,6 @@ use crate::pair::BucketPair;
 use crate::records::FailureRecord;
 
 pub use crate::manifest::REPORT_SCHEMA;
-
-/// Where reports go: to the destination's side.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ReportSettings {
-    /// The bucket.
-    pub bucket: String,
-    /// What the keys of reports begin with.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub prefix: String,
-    /// What is reported.
-    #[serde(default)]
-    pub scope: ReportScope,
-}
-
-/// What is reported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ReportScope {
-    /// Every object that the run moved or could not move. Costs one small object for each batch while the run goes on.
-    #[default]
-    AllTasks,
-    /// Those that it could not move.
-    FailedTasksOnly,
-}
 
 impl ReportSettings {
     /// What the keys of a run's report begin with.

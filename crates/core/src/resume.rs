@@ -4,24 +4,11 @@
 use std::collections::BTreeSet;
 
 use crate::etag::{ETag, ETagComparison, Md5Digest};
+use crate::object::{CompletedPart, ListedPart, ObjectHead, SourceIdentity};
 use crate::part::PartLayout;
 use crate::planted::{Defect, is_planted};
-use crate::ports::{Checksum, CompletedPart, ObjectHead};
-use crate::records::{SourceIdentity, UploadRecord};
+use crate::records::UploadRecord;
 use crate::verified::VerifiedParts;
-
-/// A part as the destination lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedPart {
-    /// From 1.
-    pub number: u32,
-    /// Bytes.
-    pub size: u64,
-    /// Its ETag.
-    pub etag: ETag,
-    /// Its checksum, where the upload was begun with one named.
-    pub checksum: Option<Checksum>,
-}
 
 /// What to do with a recorded upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +170,7 @@ pub fn is_done(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::Checksum;
     use crate::outcome::{Fingerprint, Losses};
     use crate::records::Damage;
     use proptest::prelude::*;

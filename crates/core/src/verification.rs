@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::compare::{CompareContext, CompareMode, Difference, Evidence, ListedObject, Verdict, compare};
+use crate::compare::{CompareContext, CompareMode, Difference, Evidence, Verdict, compare};
 use crate::finding::Finding;
-use crate::ports::Checksum;
+use crate::object::{Checksum, ListedObject};
 
 /// By what copies are proven.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use migration_core::compare::ListedObject;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
+use migration_core::object::ListedObject;
 use migration_core::ports::{ListPage, ListRequest};
 
 pub use shape::KeyShape;

@@ -2,10 +2,10 @@
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{EncodingType, MultipartUpload, Object, ObjectStorageClass};
-use migration_core::compare::ListedObject;
+use migration_core::config::STANDARD;
 use migration_core::error::{ErrorClass, ServiceError, SideFault};
 use migration_core::etag::ETag;
-use migration_core::filter::STANDARD;
+use migration_core::object::ListedObject;
 use migration_core::ports::{ListPage, ListRequest, OpenUpload};
 
 use super::encoding::decode_key;

@@ -4,8 +4,8 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{ChecksumType, CompletedMultipartUpload, CompletedPart as SdkPart, Part};
 use migration_core::error::ServiceError;
 use migration_core::etag::ETag;
+use migration_core::object::ListedPart;
 use migration_core::ports::{CompleteUpload, CompletedPart, PartsPage, UploadRef, Written};
-use migration_core::resume::ListedPart;
 
 use super::S3Store;
 use super::encoding::{decode_checksum, encode_checksum};

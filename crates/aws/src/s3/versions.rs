@@ -3,9 +3,9 @@
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
 use aws_sdk_s3::types::{EncodingType, ObjectVersion};
-use migration_core::compare::ListedObject;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
+use migration_core::object::ListedObject;
 use migration_core::ports::{ListPage, ListRequest};
 
 use super::encoding::version_id;

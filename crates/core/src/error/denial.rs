@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::{ErrorClass, SideFault};
+use crate::operation::Operation;
 use crate::planted::{Defect, is_planted};
-use crate::ports::Operation;
 
 /// Different objects in a row that are denied before a right is taken to be missing, where the operation never worked.
 /// Fewer are what a prefix under another key, or a policy for some objects, looks like.

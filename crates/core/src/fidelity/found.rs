@@ -1,7 +1,7 @@
 //! What is missing of what an object was written with.
 
+use crate::config::STANDARD;
 use crate::config::{Encryption, WriteSettings};
-use crate::filter::STANDARD;
 use crate::outcome::Losses;
 use crate::ports::{Attributes, ObjectHead, ObjectLock};
 

@@ -1,6 +1,7 @@
 use super::*;
-use crate::compare::{Difference, Evidence, ListedObject};
+use crate::compare::{Difference, Evidence};
 use crate::etag::ETag;
+use crate::object::ListedObject;
 use crate::size::ByteSize;
 
 const MIB: u64 = 1 << 20;

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{BatchId, MessageError};
+use crate::object::SourceIdentity;
 use crate::pair::BucketPair;
 use crate::part::PartLayout;
-use crate::records::SourceIdentity;
 
 /// What stands in the member `kind`.
 pub(super) const KIND: &str = "parts";

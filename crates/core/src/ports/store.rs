@@ -7,11 +7,9 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures::Stream;
 
-use super::object::{Attributes, Checksum, ObjectHead, Tags};
-use crate::compare::ListedObject;
 use crate::error::ServiceError;
 use crate::etag::{ETag, Md5Digest};
-use crate::resume::ListedPart;
+use crate::object::{Attributes, Checksum, CompletedPart, ListedObject, ListedPart, ObjectHead, Tags};
 
 /// A body as it arrives.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, ServiceError>> + Send>>;
@@ -389,17 +387,6 @@ pub struct CompleteUpload<'a> {
     pub parts: &'a [CompletedPart],
     /// When to write.
     pub condition: &'a WriteCondition,
-}
-
-/// A part of an upload that is completed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CompletedPart {
-    /// From 1.
-    pub number: u32,
-    /// Its ETag, as the service gave it.
-    pub etag: ETag,
-    /// Its checksum, where the upload was begun with one named.
-    pub checksum: Option<Checksum>,
 }
 
 /// An upload that is open at the destination.

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::job_partition;
-use crate::ports::{LedgerKey, Operation, WriteCondition};
+use crate::operation::Operation;
+use crate::ports::{LedgerKey, WriteCondition};
 
 /// How long it stands that a service can't do something, in milliseconds. A wrong secret and a sick proxy answer like a
 /// service that can't, and services learn.

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{RETENTION_MS, object_sort_key};
-use crate::compare::ListedObject;
 use crate::etag::ETag;
+use crate::object::ListedObject;
 use crate::ports::{Condition, Item, LedgerKey, Write};
 
 /// An object that stood at the destination under a key that no source key maps to. Written while the scan goes on, and

@@ -2,10 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BATCH_PREFIX, Counters, FailureRecord, RunSides, job_partition};
+use super::{BATCH_PREFIX, Counters, FailureRecord, MirrorCounts, RunSides, job_partition};
 use crate::etag::ETag;
 use crate::message::BatchId;
-use crate::mirror::MirrorCounts;
 use crate::pair::BucketPair;
 use crate::ports::LedgerKey;
 use crate::range::KeyRange;

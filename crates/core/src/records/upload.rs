@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::RETENTION_MS;
-use crate::etag::ETag;
+use crate::object::SourceIdentity;
 use crate::outcome::{FailureClass, Fingerprint, Losses};
 use crate::part::PartLayout;
 use crate::ports::{Condition, Item, LedgerKey, Write};
@@ -83,21 +83,6 @@ impl UploadRecord {
     pub fn is_announcement(&self) -> bool {
         self.upload_id.is_none() && self.damaged != Some(Damage::Put)
     }
-}
-
-/// One content of one object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SourceIdentity {
-    /// Its bucket.
-    pub bucket: String,
-    /// Its key.
-    pub key: String,
-    /// Its ETag.
-    pub etag: ETag,
-    /// Its version, where that is asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version_id: Option<String>,
 }
 
 /// Which parts of an upload were verified when they were sent, for the worker that carries the upload on. Written at most
@@ -222,6 +207,7 @@ pub fn part_range_prefix(upload_id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::etag::ETag;
 
     #[test]
     fn an_upload_key_fits_whatever_the_object_is_called() {

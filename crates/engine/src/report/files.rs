@@ -1,8 +1,9 @@
 //! The files of a report, written as they fill.
 
 use md5::{Digest, Md5};
+use migration_core::config::ReportSettings;
 use migration_core::ports::{Ledger, ObjectStore, Queue};
-use migration_core::report::{ReportFile, ReportLine, ReportSettings, ReportStatus};
+use migration_core::report::{ReportFile, ReportLine, ReportStatus};
 
 use super::join::ReportError;
 use super::piece::put;

@@ -1,6 +1,8 @@
 //! Joins the pieces of a run and the records of its failures into its report.
 
 use futures::{StreamExt, TryStreamExt, stream};
+use migration_core::config::ReportScope;
+use migration_core::config::ReportSettings;
 use migration_core::error::ServiceError;
 use migration_core::pair::BucketPair;
 use migration_core::ports::{DeleteRequest, GetRequest, Ledger, ListRequest, ObjectStore, Queue, Span};
@@ -8,7 +10,7 @@ use migration_core::records::{
     BATCH_PREFIX, BatchEnd, FailureRecord, RecordError, ReportRecord, RunRecord, failure_partition, report_write,
     run_partition,
 };
-use migration_core::report::{ReportLine, ReportManifest, ReportScope, ReportSettings, ReportStatus};
+use migration_core::report::{ReportLine, ReportManifest, ReportStatus};
 use migration_core::view::{self, ViewError};
 use tracing::{info, warn};
 

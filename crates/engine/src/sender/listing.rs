@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use migration_core::compare::{ListedObject, MergeStep, merge_step};
+use migration_core::compare::{MergeStep, merge_step};
 use migration_core::error::{ServiceError, Side};
+use migration_core::object::ListedObject;
 use migration_core::pair::MAX_KEY_BYTES;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Ledger, ListPage, ListRequest, ObjectStore, Operation, Queue};

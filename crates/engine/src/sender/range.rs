@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use migration_core::compare::ListedObject;
 use migration_core::cut::{Alphabet, CutSearch, Rest, pages_left};
+use migration_core::object::ListedObject;
 use migration_core::pair::BucketPair;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::range::KeyRange;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use migration_core::batch::{BatchLimits, Batcher};
-use migration_core::compare::{CompareContext, Difference, Evidence, ListedObject, Verdict};
+use migration_core::compare::{CompareContext, Difference, Evidence, Verdict};
 use migration_core::config::Encryption;
 use migration_core::error::Side;
 use migration_core::finding::Finding;
 use migration_core::ignore::IgnoreList;
 use migration_core::message::{Batch, BatchId, DestinationState, Entry, MESSAGE_VERSION};
+use migration_core::object::ListedObject;
 use migration_core::outcome::{Failure, FailureClass};
 use migration_core::pair::{BucketPair, MapKeyError};
 use migration_core::planted::{Defect, is_planted};

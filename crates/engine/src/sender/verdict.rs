@@ -3,9 +3,10 @@
 use bytes::{Buf, Bytes};
 use futures::StreamExt;
 use migration_core::compare::{
-    CompareContext, Difference, Evidence, ListedObject, Verdict, compare, compare_checksums, compare_version,
+    CompareContext, Difference, Evidence, Verdict, compare, compare_checksums, compare_version,
 };
 use migration_core::error::ServiceError;
+use migration_core::object::ListedObject;
 use migration_core::pair::BucketPair;
 use migration_core::ports::{
     ByteStream, Checksum, GetRequest, GetResponse, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span,

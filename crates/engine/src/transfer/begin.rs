@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 
 use migration_core::error::ErrorClass;
 use migration_core::fidelity::Carried;
+use migration_core::object::SourceIdentity;
 use migration_core::outcome::{Failure, FailureClass, Losses};
 use migration_core::part::{PartLayout, PartSize};
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{CreateUpload, Ledger, ObjectStore, Operation, Queue, Span};
-use migration_core::records::{self, Ability, Damage, SourceIdentity, Support, UploadRecord};
+use migration_core::records::{self, Ability, Damage, Support, UploadRecord};
 
 use super::fetch::Opened;
 use super::upload::{Begun, Upload};

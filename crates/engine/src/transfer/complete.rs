@@ -4,14 +4,16 @@
 use std::sync::atomic::Ordering;
 
 use migration_core::etag::ETag;
+use migration_core::object::ListedPart;
+use migration_core::object::SourceIdentity;
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::part::PartLayout;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{
     Checksum, CompleteUpload, CompletedPart, Ledger, ObjectStore, Operation, Queue, WriteCondition, Written,
 };
-use migration_core::records::{Ability, SourceIdentity, Support, UploadRecord};
-use migration_core::resume::{Evidence, Incomplete, ListedPart, complete_parts, composite};
+use migration_core::records::{Ability, Support, UploadRecord};
+use migration_core::resume::{Evidence, Incomplete, complete_parts, composite};
 use migration_core::verify;
 use tracing::warn;
 

@@ -1,12 +1,12 @@
 //! An object that the service copies by itself: no byte of it passes through here.
 
+use migration_core::object::SourceIdentity;
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::part::Part;
 use migration_core::ports::{
     CompletedPart, CopyPart, CopyRequest, CopySource, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue,
     WriteCondition,
 };
-use migration_core::records::SourceIdentity;
 
 use super::conditional::{Landed, write_halt};
 use super::passes::Moved;

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use migration_core::message::{self, PartRangeTemplate};
+use migration_core::object::SourceIdentity;
 use migration_core::outcome::Failure;
 use migration_core::ports::{Condition, Ledger, ObjectStore, Queue, Write, WriteCondition};
-use migration_core::records::{self, PartRangeOutcome, PartRangeRecord, SourceIdentity};
+use migration_core::records::{self, PartRangeOutcome, PartRangeRecord};
 use migration_core::split::{Dispatch, is_due};
 use migration_core::view::{self, ViewError};
 use tracing::info;

@@ -1,8 +1,8 @@
 //! An object that is moved in parts, resumed from what the destination has.
 
 use migration_core::etag::ETag;
+use migration_core::object::SourceIdentity;
 use migration_core::ports::{Ledger, ObjectStore, Queue, WriteCondition};
-use migration_core::records::SourceIdentity;
 use tracing::info;
 
 use super::passes::Moved;

@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering;
 
 use migration_core::fidelity::Carried;
 use migration_core::message::Entry;
+use migration_core::object::SourceIdentity;
 use migration_core::outcome::{Cause, Delivery, EntryOutcome, Failure};
 use migration_core::part::PartLayout;
 use migration_core::ports::{Condition, Ledger, ObjectStore, Queue, Write};
-use migration_core::records::{Damage, SourceIdentity, UploadRecord};
+use migration_core::records::{Damage, UploadRecord};
 use tracing::{info, warn};
 
 use super::{Errand, Halt, Transfer};

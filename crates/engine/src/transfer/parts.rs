@@ -4,12 +4,13 @@
 use bytes::Bytes;
 use migration_core::error::ErrorClass;
 use migration_core::etag::{ETag, Md5Digest};
+use migration_core::object::SourceIdentity;
 use migration_core::part::Part;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{
     Body, Checksum, CompletedPart, Ledger, ObjectStore, Operation, PutPart, Queue, Span, UploadRef, Written,
 };
-use migration_core::records::{Ability, SourceIdentity, Support};
+use migration_core::records::{Ability, Support};
 use migration_core::verify::{self, Proof};
 
 use super::fetch::Opened;

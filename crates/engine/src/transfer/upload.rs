@@ -5,12 +5,14 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use migration_core::object::ListedPart;
+use migration_core::object::SourceIdentity;
 use migration_core::outcome::{Failure, FailureClass};
 use migration_core::part::PartLayout;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Condition, Item, Ledger, LedgerKey, ObjectStore, Operation, Queue};
-use migration_core::records::{self, SourceIdentity, UploadRecord};
-use migration_core::resume::{self, Evidence, ListedPart, UploadDecision};
+use migration_core::records::{self, UploadRecord};
+use migration_core::resume::{self, Evidence, UploadDecision};
 use migration_core::verified::VerifiedParts;
 use tracing::info;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::world::{DESTINATION, SOURCE, World, content};
-use migration_core::filter::ObjectFilter;
+use migration_core::config::ObjectFilter;
 use migration_core::message::EVENTS_RUN;
 use migration_core::ports::{OutgoingMessage, Queue};
 use migration_testkit::Operation;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::world::{DESTINATION, SOURCE, World, content, tiny_config, tiny_store};
+use migration_core::config::MirrorSettings;
 use migration_core::error::ErrorClass;
-use migration_core::mirror::{MirrorCounts, MirrorSettings};
 use migration_core::ports::{HeadRequest, ObjectStore};
+use migration_core::records::MirrorCounts;
 use migration_core::records::RunResult;
 use migration_engine::sender::SendError;
 use migration_testkit::{BucketSettings, Call, ConditionalWrites, Fault, Operation, StoreSettings};

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::world::{DESTINATION, SOURCE, World, content};
 use md5::{Digest, Md5};
+use migration_core::config::ReportScope;
+use migration_core::config::ReportSettings;
 use migration_core::error::ErrorClass;
 use migration_core::manifest::{BucketSide, ManifestLocation};
 use migration_core::outcome::FailureClass;
 use migration_core::ports::{Attributes, Tags};
 use migration_core::records::{ReportRecord, RunResult};
-use migration_core::report::{REPORT_SCHEMA, ReportLine, ReportManifest, ReportScope, ReportSettings, ReportStatus};
+use migration_core::report::{REPORT_SCHEMA, ReportLine, ReportManifest, ReportStatus};
 use migration_engine::report::{self, ReportError};
 use migration_testkit::{Fault, MemoryLedger, Operation};
 

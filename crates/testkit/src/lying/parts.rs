@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use migration_core::object::ListedPart;
 use migration_core::ports::{CompletedPart, Written};
-use migration_core::resume::ListedPart;
 
 /// What was told of parts, and what is stored, by upload and number.
 #[derive(Debug, Default)]

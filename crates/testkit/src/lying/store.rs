@@ -1,12 +1,12 @@
 //! The port.
 
 use migration_core::error::ServiceError;
+use migration_core::object::ListedPart;
 use migration_core::ports::{
     CompleteUpload, CopyPart, CopyRequest, CopySource, CreateUpload, DeleteRequest, GetRequest, GetResponse,
     HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
     Span, Tags, UploadRef, WriteCondition, Written,
 };
-use migration_core::resume::ListedPart;
 
 use super::Lying;
 use super::lie::{Asked, Lie, Named};

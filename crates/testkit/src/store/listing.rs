@@ -1,7 +1,7 @@
 //! Listings of keys and of versions.
 
-use migration_core::compare::ListedObject;
 use migration_core::error::ServiceError;
+use migration_core::object::ListedObject;
 use migration_core::ports::{ListPage, ListRequest};
 
 use super::checks::{refused, whole_seconds};

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::{ETag, Md5Digest};
+use migration_core::object::ListedPart;
 use migration_core::ports::{
     Attributes, Checksum, CopyPart, CreateUpload, OpenUpload, PartsPage, Tags, UploadRef, Written,
 };
-use migration_core::resume::ListedPart;
 
 use super::checks::{check_new, copied, error, refused, whole_seconds};
 use super::object::{StoredObject, crc64nvme, md5};

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use migration_core::compare::{ListedObject, Verdict, compare};
+use migration_core::compare::{Verdict, compare};
 use migration_core::manifest::ManifestRow;
+use migration_core::object::ListedObject;
 use migration_core::outcome::{Failure, FailureClass};
 use migration_core::ports::{HeadRequest, Ledger, LedgerKey, ObjectHead, ObjectStore, Queue};
 use migration_core::records::{Ability, Support, VersionRecord, failure_partition, version_key};

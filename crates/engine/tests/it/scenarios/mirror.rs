@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use migration_core::config::MirrorSettings;
 use migration_core::error::ErrorClass;
-use migration_core::mirror::MirrorSettings;
 use migration_testkit::{Call, Fault, Lie, Operation, Scope};
 
 use crate::histories::Violation;

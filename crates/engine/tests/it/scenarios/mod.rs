@@ -16,12 +16,13 @@ use md5::{Digest, Md5};
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::ignore::IgnoreList;
+use migration_core::object::SourceIdentity;
 use migration_core::outcome::Losses;
 use migration_core::part::PartLayout;
 use migration_core::ports::{
     Attributes, Body, Condition, CreateUpload, Item, Ledger, ObjectStore, PutPart, Tags, UploadRef, Write,
 };
-use migration_core::records::{RunResult, SourceIdentity, UploadRecord, upload_key};
+use migration_core::records::{RunResult, UploadRecord, upload_key};
 use migration_core::view;
 use migration_engine::consumer::Consumer;
 use migration_testkit::{Fault, MemoryLedger, Operation, StoreSettings};

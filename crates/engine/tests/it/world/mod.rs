@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use migration_core::compare::CompareMode;
+use migration_core::config::ObjectFilter;
 use migration_core::config::{
     CONFIG_VERSION, Credentials, JobConfig, JobIdentity, LedgerConfig, Preserve, QueueConfig, S3Side, ServiceAccess,
     TransferMode, TransferSettings, Versioning, WriteSettings,
 };
-use migration_core::filter::ObjectFilter;
 use migration_core::ignore::IgnoreList;
 use migration_core::outcome::Losses;
 use migration_core::pair::{BucketPair, PrefixMode};

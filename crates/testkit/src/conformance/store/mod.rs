@@ -19,9 +19,9 @@ use std::ops::AsyncFn;
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use md5::{Digest, Md5};
-use migration_core::compare::ListedObject;
 use migration_core::error::ServiceError;
 use migration_core::etag::{ETag, Md5Digest};
+use migration_core::object::ListedObject;
 use migration_core::ports::{
     Attributes, Body, CompleteUpload, CompletedPart, CreateUpload, GetRequest, GetResponse, HeadRequest, ListRequest,
     ObjectHead, ObjectStore, PutPart, PutRequest, Span, Tags, UploadRef, WriteCondition, Written,

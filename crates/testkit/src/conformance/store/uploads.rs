@@ -6,8 +6,8 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
+use migration_core::object::ListedPart;
 use migration_core::ports::{Attributes, Body, CreateUpload, ObjectStore, PutPart, Tags, UploadRef, WriteCondition};
-use migration_core::resume::ListedPart;
 
 use super::objects::{all_attributes, odd_tags};
 use super::{StoreUnderTest, content, md5};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use migration_core::compare::ListedObject;
 use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::object::ListedObject;
 use migration_core::ports::{
     Attributes, CopyRequest, CopySource, GetRequest, HeadRequest, ListRequest, ObjectHead, ObjectStore, Tags,
     WriteCondition,

@@ -1,4 +1,4 @@
-//! What is known of an object besides its bytes.
+//! What is known of objects and their parts besides the bytes.
 
 use std::collections::BTreeMap;
 
@@ -102,3 +102,59 @@ pub enum RetentionMode {
 
 /// Tags of an object.
 pub type Tags = Vec<(String, String)>;
+
+/// An object as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedObject {
+    /// The whole key.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+    /// The ETag; a few services leave it out.
+    pub etag: Option<ETag>,
+    /// Last modification, in milliseconds since 1970.
+    pub modified: i64,
+    /// The version, where versions were listed and the bucket keeps them; the version `null` is none.
+    pub version_id: Option<String>,
+    /// The storage class; none means STANDARD.
+    pub storage_class: Option<String>,
+}
+
+/// One content of one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceIdentity {
+    /// Its bucket.
+    pub bucket: String,
+    /// Its key.
+    pub key: String,
+    /// Its ETag.
+    pub etag: ETag,
+    /// Its version, where that is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<String>,
+}
+
+/// A part as the destination lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedPart {
+    /// From 1.
+    pub number: u32,
+    /// Bytes.
+    pub size: u64,
+    /// Its ETag.
+    pub etag: ETag,
+    /// Its checksum, where the upload was begun with one named.
+    pub checksum: Option<Checksum>,
+}
+
+/// A part of an upload that is completed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompletedPart {
+    /// From 1.
+    pub number: u32,
+    /// Its ETag, as the service gave it.
+    pub etag: ETag,
+    /// Its checksum, where the upload was begun with one named.
+    pub checksum: Option<Checksum>,
+}

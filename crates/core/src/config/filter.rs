@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::ConfigError;
+use super::ConfigError;
 
 /// The storage class of objects of which a listing says none.
 /// Source: "Object" in the S3 API reference, member `StorageClass`.
