@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::message::Entry;
 use migration_core::outcome::{Delivery, EntryOutcome, Fingerprint};
@@ -77,7 +78,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 Err(halt @ (Halt::SourceChanged | Halt::DestinationChanged(_) | Halt::UploadGone)) => halt,
                 Err(halt) => return Err(halt),
             };
-            let found = self.look_before_write(&wanted).await?;
+            // That there was nothing may have been a guess, which the refusal of the write contradicts.
+            let found = match last {
+                Halt::DestinationChanged(_) => self.look_at_destination().await?,
+                _ => self.look_before_write(&wanted).await?,
+            };
             let Some(now) = self.look_at_source(false).await? else { return Ok(EntryOutcome::Gone) };
             let now =
                 Wanted { size: now.size, etag: now.etag, version_id: now.version_id.or(wanted.version_id.clone()) };
@@ -115,7 +120,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let record = if is_whole && !earlier { None } else { self.upload_record().await? };
         let expected = record.as_ref().and_then(|record| record.expected.as_ref());
         let with_checksum = match expected.and_then(|expected| expected.checksum) {
-            Some(_) => self.look_at_destination_for(true).await?,
+            Some(_) => match self.look_at_destination_for(true).await {
+                // What is in front of the service does not know HEAD, for now: its ETag has to do.
+                Err(Halt::Service(error)) if error.class == ErrorClass::NoAnswer => Some(found.clone()),
+                looked => looked?,
+            },
             None => Some(found.clone()),
         };
         let Some(found) = with_checksum else { return Ok(None) };

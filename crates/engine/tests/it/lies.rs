@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::histories::lies::{COMPLETIONS, OBJECT_WRITES, PARTS};
 use crate::histories::{History, Liar, Setup, Step};
+use migration_core::ports::Operation;
 use migration_testkit::{ConditionalWrites, Lie, Modified, Refusal, Scope, StreamedBodies, Told};
 
 const LARGE: Step = Step::Put { key: "d", size: Some(200), in_parts: true };
@@ -50,6 +51,20 @@ fn parts_that_are_answered_and_not_done_teach_nothing_of_how_to_send_them() {
         let setup = Setup { streamed_bodies, ..Setup::default() };
         let not_done = lie(Liar::Destination, Lie::NotDone, Scope::always().on(PARTS).first(12));
         played(setup, &[LARGE, not_done, Step::StartWorker, Step::Scan, Step::Settle]);
+    }
+}
+
+#[test]
+fn an_object_whose_heads_are_answered_404_for_a_while_is_written_over() {
+    let heads = Scope::always().on(&[Operation::HeadObject]).lasting(Duration::from_mins(2));
+    let absent = lie(Liar::Destination, Lie::Absent, heads);
+    let small = Step::Put { key: "a", size: Some(20), in_parts: false };
+    let steps =
+        [small, LARGE, Step::StartWorker, Step::Scan, Step::Settle, small, LARGE, absent, Step::Scan, Step::Settle];
+    for seed in 0..40 {
+        let history = History { seed, setup: Setup::default(), steps: steps.to_vec() };
+        let figures = history.run().unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        assert_eq!(figures.failed, 0, "seed {seed}: {figures:?}");
     }
 }
 

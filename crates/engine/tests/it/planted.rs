@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::histories::{History, Violation};
 use migration_core::planted::{ALL, Defect, plant};
+use migration_testkit::Fault;
 
 /// Histories that a defect has to show itself in, if no scenario and no sweep finds it.
 const HISTORIES: u64 = 1_000;
@@ -45,6 +46,43 @@ fn swept(defect: Option<Defect>) -> Option<Catch> {
     };
     let red = crate::sweep::FAULTS.iter().find_map(|(name, fault)| Some((name, red(defect, || sweep(*fault))?)));
     red.map(|(name, found)| Catch { by: format!("sweep: {name}"), found })
+}
+
+/// Those that are about what services answer: histories and sweeps in which services lie have to find them too. Not among
+/// them: `OneAbilityForAllConditions`, since order is not asked where conditions are ignored; a scenario has it.
+const ABOUT_LIES: [Defect; 4] =
+    [Defect::AnswersETagIgnored, Defect::NotFoundIsAbsence, Defect::UnprovenPartAdopted, Defect::PartNotVerified];
+
+/// What finds a defect where services lie.
+fn under_lies(defect: Defect) -> Option<Catch> {
+    let history = (1..=HISTORIES).find_map(|seed| Some((seed, red(Some(defect), || History::lying(seed).run())?)));
+    let history = history.map(|(seed, found)| Catch { by: format!("lying history {seed}"), found });
+    history.or_else(|| {
+        let sweep = |lying| {
+            let told = |(point, found): (u64, Violation)| Violation::new(found.check, format!("call {point}: {found}"));
+            crate::sweep::sweep_lying(lying, 1, None, Fault::CrashAfter)
+                .and_then(|_| crate::sweep::overwrite_lying(lying, 1, None))
+                .map_err(told)
+        };
+        let mut lies = crate::sweep::LIES.into_iter();
+        lies.find_map(|lying| {
+            let found = red(Some(defect), || sweep(lying))?;
+            Some(Catch { by: format!("sweep where {}", lying.name), found })
+        })
+    })
+}
+
+#[test]
+fn each_planted_defect_about_answers_is_found_where_services_lie() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let caught = ABOUT_LIES.map(|defect| (defect, under_lies(defect)));
+    let _ = std::panic::take_hook();
+    for (defect, catch) in &caught {
+        let (by, check) = catch.as_ref().map_or(("nothing", ""), |catch| (catch.by.as_str(), catch.found.check));
+        println!("| {defect:?} | {by} | {check} |");
+    }
+    let missed: Vec<Defect> = caught.iter().filter(|(_, catch)| catch.is_none()).map(|row| row.0).collect();
+    assert!(missed.is_empty(), "no history and no sweep with services that lie finds {missed:?}");
 }
 
 /// The first that catches it: a scenario, a history, or the sweep.

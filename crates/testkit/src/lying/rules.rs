@@ -104,15 +104,18 @@ impl Scope {
     fn covers(&self, operation: Operation, key: &str) -> bool {
         let listing = matches!(operation, Operation::ListObjects | Operation::ListVersions);
         let operations = self.operations.is_none_or(|all| all.contains(&operation));
-        operations
-            && match self.keys {
-                Keys::All => true,
-                _ if listing => false,
-                Keys::Where(text, Match::Is) => key == text,
-                Keys::Where(text, Match::StartsWith) => key.starts_with(text),
-                Keys::Where(text, Match::Contains) => key.contains(text),
-                Keys::If(holds) => holds(key),
-            }
+        operations && (matches!(self.keys, Keys::All) || (!listing && self.is_about(key)))
+    }
+
+    /// Whether it has this key.
+    pub fn is_about(&self, key: &str) -> bool {
+        match self.keys {
+            Keys::All => true,
+            Keys::Where(text, Match::Is) => key == text,
+            Keys::Where(text, Match::StartsWith) => key.starts_with(text),
+            Keys::Where(text, Match::Contains) => key.contains(text),
+            Keys::If(holds) => holds(key),
+        }
     }
 }
 

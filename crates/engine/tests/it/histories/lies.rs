@@ -22,8 +22,9 @@ use migration_core::error::ErrorClass;
 use migration_core::ports::Operation;
 use migration_testkit::{Carried, ETagStyle, Fault, Header, Lie, Lies, Modified, Named, Refusal, Scope, Told};
 
-use super::Chance;
 use super::step::{KEYS, Setup, Step};
+use super::{Chance, Reference};
+use crate::world::TINY_LARGE;
 
 /// Which service lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +60,8 @@ pub struct Excuses {
     /// That the contents are the same where their ETags can't be compared: what is stored damaged and told as sent is as
     /// long, and an older content that was copied as the newest is younger than that.
     pub compared: bool,
-    /// What was found out about an object by its ETag, where the source shows none, or an older content.
+    /// That the very content which was listed is there when its message is removed, where the source shows no ETag of it,
+    /// or an older content: some content of the source has to be.
     pub acknowledged: bool,
 }
 
@@ -111,7 +113,27 @@ impl Excuses {
     }
 }
 
+/// Whether a proxy before a service that keeps all that AWS documents may answer so.
+pub fn is_of_a_proxy(lie: Lie) -> bool {
+    match lie {
+        Lie::Absent | Lie::Page | Lie::BodyShort(_) | Lie::BodyLong(_) => true,
+        Lie::Refuse(refusal) => REFUSALS[..3].contains(&refusal),
+        Lie::RefuseAfter(refusal) => LOST.contains(&refusal),
+        _ => false,
+    }
+}
+
 impl Habit {
+    /// Whether an object of so many bytes may fail under it.
+    pub fn may_fail(self, key: &str, size: usize, reference: &Reference) -> bool {
+        match self.lie {
+            Lie::Mixed => reference.contents(key) > 1,
+            // What was sent in one request is proved by Content-MD5.
+            Lie::ETags(ETagStyle::Missing) => self.liar == Liar::Source || size as u64 > TINY_LARGE,
+            _ => self.scope.is_about(key),
+        }
+    }
+
     /// Switches it on.
     pub fn begin(self, source: &Lies, destination: &Lies) {
         let lies = if self.liar == Liar::Source { source } else { destination };

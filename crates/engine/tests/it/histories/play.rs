@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use migration_core::config::JobConfig;
+use migration_core::error::ErrorClass;
 use migration_core::ignore::IgnoreList;
 use migration_core::part::PartSize;
 use migration_core::ports::{Clock, OutgoingMessage, Queue};
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::checks::{self, Violation};
 use super::judge::{Findings, watch};
+use super::lies::is_of_a_proxy;
 use super::{Excuses, Figures, History, Liar, Reference, Step};
 use crate::world::{DESTINATION, JOB, SOURCE, TINY_LARGE, TestProcess, World, foreign, tiny_config, tiny_store};
 
@@ -76,8 +78,13 @@ impl<'a> Play<'a> {
         };
         let excuses = Excuses::of_all(&setup, &history.steps);
         let mut config = tiny_config();
-        // Only a service that is not AWS's own is asked what it can.
-        let lying = setup.habit.is_some() || history.steps.iter().any(|step| matches!(step, Step::Lie { .. }));
+        // Only a service that is not AWS's own is asked what it can. Proxies stand before those too.
+        let told = history.steps.iter().filter_map(|step| match step {
+            Step::Lie { lie, .. } => Some(*lie),
+            _ => None,
+        });
+        let mut told = told.chain(setup.habit.map(|habit| habit.lie)).peekable();
+        let lying = told.peek().is_some() && (history.seed.is_multiple_of(2) || !told.all(is_of_a_proxy));
         let foreign = lying
             || setup.no_checksums
             || setup.conditional_writes != ConditionalWrites::Kept
@@ -119,6 +126,15 @@ impl<'a> Play<'a> {
     /// Whether the queue forgets in it, so that the operator has runs reopened.
     fn forgets(&self) -> bool {
         self.history.steps.iter().any(|step| matches!(step, Step::Forget))
+    }
+
+    /// Whether objects may fail in it: a request was refused for good, or a service lied.
+    fn may_fail(&self) -> bool {
+        let refused = |step: &Step| {
+            matches!(step, Step::Break { fault: Fault::Fail(ErrorClass::AccessDenied | ErrorClass::Refused), .. })
+        };
+        let lies = |step: &Step| matches!(step, Step::Lie { .. });
+        self.history.setup.habit.is_some() || self.history.steps.iter().any(|step| refused(step) || lies(step))
     }
 
     /// Plays all steps, lets things come to rest, scans once more, and checks.
@@ -376,8 +392,12 @@ impl<'a> Play<'a> {
             checks::visible(&world, &reference, self.history.setup.conditional_writes, self.excuses)?;
         }
         let runs = checks::runs(&world).await;
-        let fails = self.history.setup.habit.is_some_and(|habit| habit.fails);
-        checks::same(&world, self.excuses, runs.last().filter(|_| fails))?;
+        let habit = self.history.setup.habit.filter(|habit| habit.fails);
+        let fails = habit.is_some();
+        {
+            let reference = self.reference.lock().unwrap();
+            checks::same(&world, &reference, self.excuses, runs.last().zip(habit))?;
+        }
         checks::drained(&world)?;
         checks::counted(&world).await?;
         let reference = std::mem::take(&mut *self.reference.lock().unwrap());
@@ -391,6 +411,10 @@ impl<'a> Play<'a> {
         let mut failed = 0;
         for run in &runs {
             failed += view::tally(&world.ledger, JOB, run).await.unwrap().counted().counts.failed;
+        }
+        if failed > 0 && !self.may_fail() {
+            let failures = checks::failures(&world, runs.last()).await;
+            return Err(Violation::new("failed", format!("{failed} objects failed for now: {failures:?}")));
         }
         let writes = world.destination.write_log(DESTINATION).len() as u64;
         let (calls, injected) = (world.plan.calls(), world.plan.injected());

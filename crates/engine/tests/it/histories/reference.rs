@@ -54,6 +54,11 @@ impl Reference {
         self.generation
     }
 
+    /// How many contents the source has had under a key.
+    pub fn contents(&self, key: &str) -> usize {
+        self.contents.get(key).map_or(0, Vec::len)
+    }
+
     /// The source has these bytes, the last that were made, under the key now.
     pub fn put(&mut self, key: &str, bytes: Bytes, etag: ETag) {
         let content = Content { generation: self.generation, bytes, etag };

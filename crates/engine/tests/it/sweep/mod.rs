@@ -48,7 +48,7 @@ const fn lying(name: &'static str, liar: Liar, lie: Lie, scope: Scope) -> Lying 
 const READS: &[Operation] = &[Operation::GetObject, Operation::HeadObject];
 
 /// What services do while calls break.
-pub const LIES: [Lying; 14] = [
+pub const LIES: [Lying; 15] = [
     lying("a proxy answers 404 for the source", Liar::Source, Lie::Absent, Scope::always().on(READS).every(4)),
     lying(
         "a proxy answers 404 for the destination",
@@ -59,6 +59,12 @@ pub const LIES: [Lying; 14] = [
     lying("proxies answer pages", Liar::Destination, Lie::Page, Scope::always().every(9)),
     damaged_parts(),
     lying("If-Match of reads is ignored", Liar::Source, Lie::IfMatchIgnored(Named::Own), Scope::always()),
+    without_checksums(lying(
+        "If-Match of reads is ignored, and nobody keeps checksums",
+        Liar::Source,
+        Lie::IfMatchIgnored(Named::Own),
+        Scope::always(),
+    )),
     lying("reads are mixed", Liar::Source, Lie::Mixed, Scope::always().first(6)),
     lying("ETags of the source are no digests", Liar::Source, Lie::ETags(ETagStyle::FalseDigest), Scope::always()),
     lying(
@@ -103,7 +109,10 @@ pub const LIES: [Lying; 14] = [
 /// A service without checksums that stores every fifth part with another bit and says so.
 const fn damaged_parts() -> Lying {
     let scope = Scope::always().on(PARTS).every(5);
-    let Lying { name, setup } = lying("parts are stored damaged", Liar::Destination, Lie::Damaged(Told::Stored), scope);
+    without_checksums(lying("parts are stored damaged", Liar::Destination, Lie::Damaged(Told::Stored), scope))
+}
+
+const fn without_checksums(Lying { name, setup }: Lying) -> Lying {
     Lying { name, setup: Setup { no_checksums: true, ..setup } }
 }
 
@@ -144,6 +153,9 @@ fn sweep_in(workers: usize, seed: Option<u64>, fault: Fault, setup: Setup) -> Re
         let point = swept.points + 1;
         let history = scenario(workers, seed, Step::Break { after: point, fault }, setup);
         let figures = history.run().map_err(|violation| (point, violation))?;
+        if setup.habit.is_some() && figures.lies == 0 {
+            return Err((point, Violation::new("told", "the service did not lie")));
+        }
         if figures.injected == 0 {
             return Ok(swept);
         }
