@@ -11,6 +11,7 @@ pub mod logs;
 pub mod paths;
 pub mod pods;
 pub mod process;
+pub mod programs;
 pub mod proxy;
 pub mod report;
 pub mod services;

@@ -13,18 +13,18 @@ use tracing::{info, warn};
 
 use crate::apply::{self, Made, told};
 use crate::build;
+use crate::cluster::SendJob;
 use crate::context::{Context, Memory};
 use crate::dead_letters::{self, Look};
-use crate::dereference::cluster::SendJob;
 use crate::dereference::ledger::{self, LedgerView};
-use crate::dereference::services::Services;
-use crate::dereference::{Found, followups};
+use crate::dereference::{Found, followups, report, verification};
+use crate::error::ReconcileError;
 use crate::followup::State;
 use crate::give_way;
 use crate::ownership::Owner;
 use crate::plans::Plans;
-use crate::reconcile::{ReconcileError, report, verification};
 use crate::runs::{self, StartInput};
+use crate::services::Services;
 use crate::status;
 use crate::validate::ValidatedJob;
 

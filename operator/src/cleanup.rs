@@ -18,14 +18,14 @@ use tracing::info;
 
 use crate::apply::{self, ApplyError, Made};
 use crate::build;
+use crate::cluster::{self, JobState};
 use crate::context::Context;
-use crate::dereference::cluster::{self, JobState};
-use crate::dereference::secrets;
-use crate::dereference::services::{self, Wanted};
-use crate::events::Note;
 use crate::names;
+use crate::note::Note;
 use crate::ownership::{Child, Owner, is_controlled_by, is_job_of};
 use crate::problem::Problem;
+use crate::secrets;
+use crate::services::{self, Wanted};
 use crate::validate;
 
 /// How long after the deletion pods and services that may still come to an end are waited for, in milliseconds: more

@@ -17,8 +17,8 @@ use tracing::warn;
 use crate::apply::Applied;
 use crate::configs::Unused;
 use crate::dead_letters::Look;
-use crate::dereference::services::Services;
-use crate::events::Note;
+use crate::note::Note;
+use crate::services::Services;
 use crate::validate::{Around, External, ValidatedJob};
 
 /// What all reconciliations share.

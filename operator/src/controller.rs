@@ -24,10 +24,11 @@ use tracing::{debug, error, info, warn};
 
 use crate::cleanup::{self, CleanupError};
 use crate::context::Context;
-use crate::events::Note;
+use crate::error::ReconcileError;
 use crate::health::Readiness;
 use crate::names;
-use crate::reconcile::{self, ReconcileError};
+use crate::note::Note;
+use crate::reconcile;
 use crate::sharing;
 
 /// How soon a look that was cut short is repeated.

@@ -2,7 +2,7 @@
 
 use migration_core::records::{ReportRecord, RunRecord, RunResult, VerificationRecord};
 
-use crate::dereference::cluster::{JobState, SendJob};
+use crate::cluster::{JobState, SendJob};
 
 /// How far something that follows the last run is.
 #[derive(Clone, Debug, PartialEq, Eq)]

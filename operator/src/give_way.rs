@@ -8,7 +8,7 @@ use migration_api::transfer::Trigger;
 use migration_core::records::{RunEnd, RunResult};
 
 use crate::apply::{self, ApplyError};
-use crate::dereference::cluster::SendJob;
+use crate::cluster::SendJob;
 
 /// Whether a live run gives way: `edited` is what became another place since it began.
 pub fn is_asked_for(trigger: &Trigger, last_manual: Option<&str>, edited: Option<&str>) -> bool {

@@ -9,18 +9,17 @@ use kube::runtime::controller::Action;
 use kube::{Api, Resource, ResourceExt};
 use migration_api::status::{MigrationJobStatus, Workers};
 use migration_api::{MigrationJob, reasons};
-use migration_core::ports::WriteError;
 use serde_json::json;
 use tracing::{info, warn};
 
 use crate::act;
-use crate::apply::{self, ApplyError, told};
+use crate::apply::{self, told};
 use crate::build;
+use crate::cluster::{self, Cluster};
 use crate::context::{Context, Memory, ValidatedFor};
-use crate::dereference::cluster::{self, Cluster};
 use crate::dereference::{self, Found};
+use crate::error::ReconcileError;
 use crate::events;
-use crate::followup;
 use crate::names;
 use crate::ownership::Owner;
 use crate::plans::{self, Plans};
@@ -35,39 +34,6 @@ use crate::validate::{self, Around, ValidateError, ValidatedJob};
 const SOON: Duration = Duration::from_secs(5);
 /// How soon a job is looked at again while nothing moves. Jobs of Kubernetes that begin to send wake it up at once.
 const IDLE: Duration = Duration::from_mins(10);
-
-/// Why a look was cut short. It is repeated soon.
-#[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
-    /// Kubernetes.
-    #[error("failed to reconcile MigrationJob: {0}")]
-    Kubernetes(#[from] kube::Error),
-    /// Something could not be applied, for now.
-    #[error(transparent)]
-    Apply(#[from] ApplyError),
-    /// The end of a run, or that it is reopened, could not be written, for now.
-    #[error("failed to write run record: {0}")]
-    End(WriteError),
-}
-
-/// Conflicts in a row after which a person is told: a resource that is edited meanwhile has one.
-const CONFLICTS: u32 = 3;
-
-impl ReconcileError {
-    /// What to tell a person; none where the look is to be repeated first. `conflicts` counts those in a row.
-    fn problem(&self, conflicts: &mut u32) -> Option<Problem> {
-        match self {
-            Self::Kubernetes(error) if apply::is_refusal(error) => {
-                Some(Problem::new(reasons::APPLY_FAILED, format!("failed to read children: {}", apply::said(error))))
-            }
-            Self::Apply(error) if error.is_conflict() => {
-                *conflicts += 1;
-                (*conflicts >= CONFLICTS).then(|| Problem::new(reasons::APPLY_FAILED, error.to_string()))
-            }
-            Self::Kubernetes(_) | Self::Apply(_) | Self::End(_) => None,
-        }
-    }
-}
 
 /// Looks at a job and does what is to be done. Where Kubernetes cuts the look short by what it refuses, its words become
 /// a condition.
@@ -209,7 +175,7 @@ async fn scale(
     if decision.replicas != seen.replicas {
         info!(job = job.name_any(), from = seen.replicas, to = decision.replicas, backlog = seen.backlog, "scaling");
         let api = Api::namespaced(context.client.clone(), &job.namespace().unwrap_or_default());
-        let written = scaling::write(&api, deployment, decision.replicas).await;
+        let written = apply::scale::scale(&api, deployment, decision.replicas).await;
         if told(written, &mut found.missing)?.is_none() {
             return Ok(Workers { desired: seen.replicas, ready: scaling::ready(deployment) });
         }
@@ -249,8 +215,8 @@ fn compute_status(
         depth: found.depth,
         ledger: view,
         jobs: &found.cluster.jobs,
-        verification: &verification(job, found),
-        report: &report(job, found),
+        verification: &dereference::verification(job, found),
+        report: &dereference::report(job, found),
         workers,
         edited: plans.and_then(|plans| plans.edited.as_deref()).filter(|_| live),
         started: (old.runs_started, old.last_manual_run.as_deref()),
@@ -258,24 +224,6 @@ fn compute_status(
         now,
     };
     status::compute(old, &seen)
-}
-
-/// How far the verification of the last run is.
-pub fn verification(job: &MigrationJob, found: &Found) -> followup::Verification {
-    let view = found.ledger.as_ref();
-    let last = view.and_then(|view| view.run.as_ref()).map(|run| &run.record);
-    let run = dereference::followups(job).verified(last);
-    let name = run.map(|run| names::verify(&job.name_any(), &run.run)).unwrap_or_default();
-    followup::state(run, view.and_then(|view| view.verification.as_ref()), &name, &found.cluster.followups)
-}
-
-/// How far the report of the last run is.
-pub fn report(job: &MigrationJob, found: &Found) -> followup::Report {
-    let view = found.ledger.as_ref();
-    let last = view.and_then(|view| view.run.as_ref()).map(|run| &run.record);
-    let run = dereference::followups(job).reported(last);
-    let name = run.map(|run| names::report(&job.name_any(), &run.run)).unwrap_or_default();
-    followup::state(run, view.and_then(|view| view.report.as_ref()), &name, &found.cluster.followups)
 }
 
 /// Writes the status where it changed, and tells of what changed. An operator that is ended in between tells nothing,
@@ -329,7 +277,7 @@ fn next_look(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dereference::cluster::JobState;
+    use crate::cluster::JobState;
     use crate::runs::tests::job;
     use migration_api::status::{Phase, QueueDepth};
 

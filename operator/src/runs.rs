@@ -6,7 +6,7 @@ use migration_core::reopen::{self, QuietInput};
 
 use migration_api::transfer::Trigger;
 
-use crate::dereference::cluster::{JobState, SendJob};
+use crate::cluster::{JobState, SendJob};
 use crate::dereference::ledger::RunView;
 use crate::names;
 

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use migration_core::ignore::IgnoreList;
-use migration_core::size;
-use migration_engine::heartbeat;
-use migration_engine::sender::{self, ManifestError, Purpose, SendError, SendOutcome, SenderName};
+use migration_engine::sender::Purpose;
 use migration_engine::uploads::{self, AbortError, AbortReport, LeftUpload};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::boot::{self, AwsProcess, Common};
+use crate::exit::{End, FAILED, UNUSABLE};
 use crate::plan::{self, PlanArgs};
 use crate::report::{self, ReportArgs};
+use crate::send::{report_send, send, with_heartbeat};
 use crate::termination;
 use crate::verify::{self, VerifyArgs};
 
@@ -100,108 +100,8 @@ async fn overdue(told: &CancellationToken) {
     tokio::time::sleep(TIME_TO_END).await;
 }
 
-/// Scans both sides as a run, and sends what differs.
-pub(crate) async fn send(
-    process: AwsProcess,
-    ignore: &IgnoreList,
-    common: &Common,
-    purpose: &Purpose,
-) -> Result<SendOutcome, SendError> {
-    let process = Arc::new(process);
-    let name = sender_name(common, &process);
-    with_heartbeat(&process, sender::send_for(process.clone(), ignore, &name, purpose)).await
-}
-
-/// Does a work and tells the ledger meanwhile that it is done.
-pub(crate) async fn with_heartbeat<T>(process: &Arc<AwsProcess>, work: impl Future<Output = T>) -> T {
-    let beats = CancellationToken::new();
-    let beating = tokio::spawn({
-        let (process, beats) = (process.clone(), beats.clone());
-        async move { heartbeat::beat(&process, beats).await }
-    });
-    let done = work.await;
-    beats.cancel();
-    // It holds nothing that could be lost: a panic in it has been printed.
-    let _ = beating.await;
-    done
-}
-
-fn sender_name(common: &Common, process: &AwsProcess) -> SenderName {
-    let now = jiff::Timestamp::now().strftime("%Y%m%dt%H%M%Sz");
-    SenderName {
-        started_by: common.job_name.clone().unwrap_or_else(|| process.name.clone()),
-        new_run: format!("{now}-{:04x}", rand::random::<u16>()),
-    }
-}
-
-/// How the program ends.
-#[derive(Debug)]
-pub(crate) struct End {
-    pub(crate) reason: &'static str,
-    pub(crate) message: String,
-    pub(crate) code: u8,
-}
-
-impl End {
-    fn failed(reason: &'static str, message: &str) -> Self {
-        Self { reason, message: message.to_owned(), code: FAILED }
-    }
-
-    /// How it ends where a signal told it to, or not. What was cut short by that has not failed; it is never told as done
-    /// either, since Kubernetes would take the scan for closed.
-    fn after_signal(self, told: bool) -> Self {
-        if !told || self.code != FAILED {
-            return self;
-        }
-        let message =
-            format!("told to end before it was done; the next pod goes on ({}: {})", self.reason, self.message);
-        Self { reason: "Interrupted", message, code: INTERRUPTED }
-    }
-}
-
 /// How long work under way may take to end after a signal: well within the grace of a pod.
 const TIME_TO_END: Duration = Duration::from_secs(30);
-/// Exit code where the program was told to end before it was done: 128 + SIGTERM. The Jobs' pod failure policy ignores it.
-const INTERRUPTED: u8 = 143;
-
-/// Exit code where what the program was given can't be used.
-const UNUSABLE: u8 = 2;
-/// Exit code of what may be tried again.
-pub(crate) const FAILED: u8 = 1;
-
-pub(crate) fn report_send(result: Result<SendOutcome, SendError>) -> End {
-    let (reason, message, code) = match result {
-        Ok(SendOutcome::Sent { run, counts }) => {
-            let message = format!(
-                "run {run}: {} objects of {} sent in {} batches; {} in place, {} ignored, {} failed",
-                counts.objects,
-                size::human(counts.bytes),
-                counts.batches,
-                counts.in_place,
-                counts.ignored,
-                counts.failed
-            );
-            ("Sent", message, 0)
-        }
-        Ok(SendOutcome::AlreadySent { run }) => ("AlreadySent", format!("run {run} was sent before"), 0),
-        Ok(SendOutcome::RunIsLive { run }) => {
-            ("RunIsLive", format!("run {run} is not over; the next one starts after it"), 0)
-        }
-        Ok(SendOutcome::OtherSides { run }) => {
-            let message = format!(
-                "run {run} is not over and keeps the source and the destination that it began with; the next one starts after it"
-            );
-            ("RunIsLive", message, 0)
-        }
-        // Another try would read the same list.
-        Err(SendError::Manifest(error)) if !matches!(*error, ManifestError::Service { .. }) => {
-            ("ManifestInvalid", error.to_string(), UNUSABLE)
-        }
-        Err(error) => ("ScanFailed", error.to_string(), FAILED),
-    };
-    End { reason, message, code }
-}
-
 fn report_abort(result: Result<AbortReport, AbortError>) -> End {
     match result {
         Ok(report) if report.left.is_empty() => {
@@ -226,37 +126,5 @@ fn report_abort(result: Result<AbortReport, AbortError>) -> End {
             End { reason: "UploadsLeft", message, code: FAILED }
         }
         Err(error) => End { reason: "UploadsLeft", message: error.to_string(), code: FAILED },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use migration_core::error::{ErrorClass, ServiceError};
-
-    #[test]
-    fn what_a_signal_cut_short_has_not_failed_and_is_not_done() {
-        let end = |code| End { reason: "ScanFailed", message: "told to stop".into(), code };
-        for (code, told, expected) in [
-            (FAILED, true, INTERRUPTED),
-            (FAILED, false, FAILED),
-            (0, true, 0),
-            (UNUSABLE, true, UNUSABLE),
-            (3, true, 3),
-        ] {
-            let end = end(code).after_signal(told);
-            assert_eq!(end.code, expected, "{code} {told}");
-            assert_eq!(end.reason == "Interrupted", end.code == INTERRUPTED, "{end:?}");
-        }
-    }
-
-    #[test]
-    fn a_list_that_can_not_be_used_is_not_tried_again() {
-        let (bucket, key) = (String::from("b"), String::from("k"));
-        let end = report_send(Err(ManifestError::Missing { bucket: bucket.clone(), key: key.clone() }.into()));
-        assert_eq!((end.reason, end.code), ("ManifestInvalid", UNUSABLE));
-        let source = ServiceError::new(ErrorClass::Transient, "get object", "InternalError", "later");
-        let end = report_send(Err(ManifestError::Service { bucket, key, source }.into()));
-        assert_eq!((end.reason, end.code), ("ScanFailed", FAILED));
     }
 }

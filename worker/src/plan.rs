@@ -15,8 +15,8 @@ use migration_engine::sender::{Observer, Purpose, rehearse};
 use serde::Serialize;
 
 use crate::boot::AwsProcess;
+use crate::exit::{End, FAILED};
 use crate::findings::List;
-use crate::jobsender::{End, FAILED};
 
 /// Arguments of `jobsender plan`.
 #[derive(Args, Clone, Debug)]

@@ -6,7 +6,8 @@ use clap::Args;
 use migration_engine::report::{self, ReportError};
 
 use crate::boot::AwsProcess;
-use crate::jobsender::{End, FAILED, with_heartbeat};
+use crate::exit::{End, FAILED};
+use crate::send::with_heartbeat;
 
 /// Arguments of `jobsender report`.
 #[derive(Args, Clone, Debug)]

@@ -15,8 +15,9 @@ use migration_core::view;
 use migration_engine::sender::{Observer, Purpose, SendOutcome, rehearse};
 
 use crate::boot::{AwsProcess, Common};
+use crate::exit::{End, FAILED};
 use crate::findings::List;
-use crate::jobsender::{self, End, FAILED};
+use crate::send;
 
 /// Exit code where the copy is not whole: another look would find the same.
 const DIFFERENT: u8 = 3;
@@ -86,11 +87,11 @@ pub(crate) async fn verify(process: AwsProcess, ignore: &IgnoreList, common: &Co
     };
     let purpose = Purpose { verify: Some(args.method.into()), extras: true, observer: Some(verifier.clone()) };
     let end = if args.repair {
-        match jobsender::send(process, ignore, common, &purpose).await {
+        match send::send(process, ignore, common, &purpose).await {
             Ok(SendOutcome::RunIsLive { run } | SendOutcome::OtherSides { run }) => {
                 failed(format!("failed to repair: run {run} is not over; try again when it is"))
             }
-            sent => jobsender::report_send(sent),
+            sent => send::report_send(sent),
         }
     } else {
         match rehearse(process, ignore, &purpose).await {

@@ -16,8 +16,9 @@ use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{GetRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span};
 
-use crate::gate::{Access, Store};
+use crate::gate::Store;
 use crate::{Interruption, Process};
+use migration_core::operation::RequestInfo;
 
 /// The code of a service that has no byte of the range: the object is there, and empty.
 const INVALID_RANGE: &str = "InvalidRange";
@@ -25,7 +26,7 @@ const INVALID_RANGE: &str = "InvalidRange";
 impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     /// What the source has; none where its service says so. Costs one GET more for what is not there.
     pub(crate) async fn look_at_source(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, Interruption> {
-        let access = Access::object(Operation::HeadObject, request.bucket, request.key);
+        let access = RequestInfo::object(Operation::HeadObject, request.bucket, request.key);
         Box::pin(self.source(access, || proven(&self.ports.source, request))).await
     }
 
@@ -34,14 +35,14 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
         &self,
         request: HeadRequest<'_>,
     ) -> Result<Option<ObjectHead>, Interruption> {
-        let access = Access::object(Operation::HeadObject, request.bucket, request.key);
+        let access = RequestInfo::object(Operation::HeadObject, request.bucket, request.key);
         Box::pin(self.destination(access, || proven(&self.ports.destination, request))).await
     }
 
     /// What the destination has by a HEAD alone: that there is nothing is no more than a guess, which is enough where the
     /// write that follows asks for it (`If-None-Match: *`).
     pub(crate) async fn guess_destination(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, Interruption> {
-        let access = Access::object(Operation::HeadObject, request.bucket, request.key);
+        let access = RequestInfo::object(Operation::HeadObject, request.bucket, request.key);
         self.destination_gate
             .pass_if(access, &Store(&self.ports.destination), Option::is_some, || self.ports.destination.head(request))
             .await

@@ -4,7 +4,6 @@
 //! For S3 the gate is the only layer of quick retries, so that each answer is heard by the bound on requests under way.
 //! Queue and ledger are retried by their clients; here only what lasts is waited for.
 
-mod access;
 mod state;
 mod witness;
 
@@ -13,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use migration_core::error::{Blocked, ErrorClass, ServiceError, Side, SideFault, Testimony, is_throttled_as_a_whole};
+use migration_core::operation::RequestInfo;
 use migration_core::ports::{Clock, Operation};
 use migration_core::retry::Backoff;
 use tokio::time::Instant;
@@ -24,7 +24,6 @@ use crate::heartbeat::Activity;
 use crate::windows::Windows;
 use state::{Pause, Scope, State};
 
-pub use access::Access;
 pub use witness::Witness;
 pub(crate) use witness::{Nobody, Store};
 
@@ -105,7 +104,7 @@ impl Gate {
     /// ends; what comes back is about the object.
     pub async fn pass<T, F>(
         &self,
-        access: Access<'_>,
+        access: RequestInfo<'_>,
         witness: &impl Witness,
         request: impl FnMut() -> F + Send,
     ) -> Result<T, Interruption>
@@ -119,7 +118,7 @@ impl Gate {
     /// is a success of the service.
     pub async fn pass_if<T, F>(
         &self,
-        access: Access<'_>,
+        access: RequestInfo<'_>,
         witness: &impl Witness,
         proves: fn(&T) -> bool,
         mut request: impl FnMut() -> F + Send,
@@ -152,7 +151,7 @@ impl Gate {
     /// which then holds up the next request.
     pub async fn once<T>(
         &self,
-        access: Access<'_>,
+        access: RequestInfo<'_>,
         witness: &impl Witness,
         request: impl Future<Output = Result<T, ServiceError>> + Send,
     ) -> Result<T, Interruption> {
@@ -161,7 +160,7 @@ impl Gate {
 
     async fn once_if<T>(
         &self,
-        access: Access<'_>,
+        access: RequestInfo<'_>,
         witness: &impl Witness,
         proves: fn(&T) -> bool,
         request: impl Future<Output = Result<T, ServiceError>> + Send,
@@ -192,7 +191,7 @@ impl Gate {
     }
 
     /// An error of this side that showed elsewhere, such as in a body that was being read.
-    pub fn failed(&self, mut error: ServiceError, access: Access<'_>) -> ServiceError {
+    pub fn failed(&self, mut error: ServiceError, access: RequestInfo<'_>) -> ServiceError {
         if matches!(error.class, ErrorClass::Transient | ErrorClass::NoAnswer) {
             error.class = self.state().failed(&error, &access, SideFault::Unreachable);
         }
@@ -215,28 +214,28 @@ impl Gate {
         }
     }
 
-    fn is_held(&self, access: &Access<'_>) -> bool {
+    fn is_held(&self, access: &RequestInfo<'_>) -> bool {
         self.state().is_held(access, self.lets_go.load(Ordering::Relaxed))
     }
 
-    fn lets_go_of(&self, access: &Access<'_>) -> bool {
+    fn lets_go_of(&self, access: &RequestInfo<'_>) -> bool {
         self.lets_go.load(Ordering::Relaxed) && !self.is_held(access)
     }
 
     /// Whether the bucket is known to answer others while this request is throttled. Queues and tables are never
     /// throttled for what an object is: they are waited for.
-    fn others_succeed(&self, access: &Access<'_>, began: Instant) -> bool {
+    fn others_succeed(&self, access: &RequestInfo<'_>, began: Instant) -> bool {
         access.operation.is_some()
             && (self.windows.succeeded_since(access.resource, began) || self.is_throttled_long(access))
     }
 
-    fn is_throttled_long(&self, access: &Access<'_>) -> bool {
+    fn is_throttled_long(&self, access: &RequestInfo<'_>) -> bool {
         let (in_a_row, since) = self.windows.throttled_in_a_row(access.resource);
         is_throttled_as_a_whole(in_a_row, u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Waits until the gate is open, or until it is this caller's turn to try it.
-    async fn enter(&self, access: &Access<'_>) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, Interruption> {
+    async fn enter(&self, access: &RequestInfo<'_>) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, Interruption> {
         if !self.is_held(access) {
             return Ok(None);
         }
@@ -260,7 +259,7 @@ impl Gate {
         }
     }
 
-    fn succeeded(&self, access: &Access<'_>, allowed: bool) {
+    fn succeeded(&self, access: &RequestInfo<'_>, allowed: bool) {
         let mut state = self.state();
         let over = state.succeeded(access, allowed);
         if over.is_empty() {
@@ -278,7 +277,7 @@ impl Gate {
     }
 
     /// The error with its class in the light of what this side answered before, and the side paused where it is its.
-    async fn judged(&self, mut error: ServiceError, access: &Access<'_>, witness: &impl Witness) -> ServiceError {
+    async fn judged(&self, mut error: ServiceError, access: &RequestInfo<'_>, witness: &impl Witness) -> ServiceError {
         let (class, scope) = self.judge(&error, access, witness).await;
         error.class = class;
         if let ErrorClass::Side(fault) = class {
@@ -287,7 +286,12 @@ impl Gate {
         error
     }
 
-    async fn judge(&self, error: &ServiceError, access: &Access<'_>, witness: &impl Witness) -> (ErrorClass, Scope) {
+    async fn judge(
+        &self,
+        error: &ServiceError,
+        access: &RequestInfo<'_>,
+        witness: &impl Witness,
+    ) -> (ErrorClass, Scope) {
         let class = match (error.class, access.operation) {
             (ErrorClass::AccessDenied | ErrorClass::SignatureMismatch, Some(operation)) => {
                 let testimony = self.hear(error.class, operation, access, witness).await;
@@ -318,7 +322,7 @@ impl Gate {
         &self,
         class: ErrorClass,
         operation: Operation,
-        access: &Access<'_>,
+        access: &RequestInfo<'_>,
         witness: &impl Witness,
     ) -> Testimony {
         if access.key.is_none() {
@@ -340,7 +344,7 @@ impl Gate {
     /// Asks, unless the same was answered just now. None where there is nothing to ask.
     async fn ask(
         &self,
-        access: &Access<'_>,
+        access: &RequestInfo<'_>,
         question: Question,
         worked_before: bool,
         asked: impl Future<Output = Option<Result<(), ServiceError>>>,
@@ -363,7 +367,7 @@ impl Gate {
     }
 
     /// Whether the bucket is throttled as a whole: long enough, and for what is about no object too.
-    async fn is_throttled_as_a_whole(&self, access: &Access<'_>, witness: &impl Witness) -> bool {
+    async fn is_throttled_as_a_whole(&self, access: &RequestInfo<'_>, witness: &impl Witness) -> bool {
         if !self.is_throttled_long(access) {
             return false;
         }

@@ -39,8 +39,9 @@ use migration_core::ports::{Clock, Condition, Item, Ledger, ObjectStore, Operati
 use tokio_util::sync::CancellationToken;
 
 use crate::buckets::Buckets;
-use crate::gate::{Access, Gate, Nobody, Store};
+use crate::gate::{Gate, Nobody, Store};
 use crate::hash::Hashing;
+use migration_core::operation::RequestInfo;
 
 /// Ranges of keys that a scan has under work at once: as many as keep a processor busy at the latency of a service in
 /// the same region, with some 20 MB of pages in memory.
@@ -102,7 +103,7 @@ pub enum Interruption {
 }
 
 /// What the destination does not find of what is written to it says nothing of the source's object.
-fn no_absence(access: Access<'_>, error: Interruption) -> Interruption {
+fn no_absence(access: RequestInfo<'_>, error: Interruption) -> Interruption {
     use Operation::{CopyObject, CopyPart, GetObject, HeadObject};
     let reads = matches!(access.operation, Some(CopyObject | CopyPart | GetObject | HeadObject));
     match error {
@@ -171,7 +172,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     }
 
     /// One request, or a few that belong together, to the source.
-    async fn source<T, F>(&self, access: Access<'_>, request: impl FnMut() -> F + Send) -> Result<T, Interruption>
+    async fn source<T, F>(&self, access: RequestInfo<'_>, request: impl FnMut() -> F + Send) -> Result<T, Interruption>
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
@@ -179,7 +180,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     }
 
     /// One request to the destination.
-    async fn destination<T, F>(&self, access: Access<'_>, request: impl FnMut() -> F + Send) -> Result<T, Interruption>
+    async fn destination<T, F>(
+        &self,
+        access: RequestInfo<'_>,
+        request: impl FnMut() -> F + Send,
+    ) -> Result<T, Interruption>
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
@@ -192,7 +197,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     /// One request to the destination that can't be sent twice.
     async fn destination_once<T>(
         &self,
-        access: Access<'_>,
+        access: RequestInfo<'_>,
         request: impl Future<Output = Result<T, ServiceError>> + Send,
     ) -> Result<T, Interruption> {
         self.destination_gate
@@ -202,7 +207,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     }
 
     /// An error of the source that showed while a body was read.
-    fn source_failed(&self, error: ServiceError, access: Access<'_>) -> ServiceError {
+    fn source_failed(&self, error: ServiceError, access: RequestInfo<'_>) -> ServiceError {
         self.source_gate.failed(error, access)
     }
 
@@ -230,7 +235,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
-        self.queue_gate.pass(Access::service(&self.config.queue.url), &Nobody, request).await
+        self.queue_gate.pass(RequestInfo::service(&self.config.queue.url), &Nobody, request).await
     }
 
     /// One request to the ledger.
@@ -238,7 +243,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
-        self.ledger_gate.pass(Access::service(&self.config.ledger.table), &Nobody, request).await
+        self.ledger_gate.pass(RequestInfo::service(&self.config.ledger.table), &Nobody, request).await
     }
 
     /// One write to the ledger.

@@ -10,8 +10,8 @@ use migration_core::records::{self, UploadRecord};
 use migration_core::view::{self, ViewError};
 use tracing::{info, warn};
 
-use crate::gate::Access;
 use crate::{Interruption, Process};
+use migration_core::operation::RequestInfo;
 
 /// How often an upload is aborted before it is left: parts in flight during an abort can keep it alive.
 /// Source: `AbortMultipartUpload` in the S3 API reference.
@@ -25,8 +25,8 @@ pub async fn abort<S: ObjectStore, Q: Queue, L: Ledger>(
     upload: UploadRef<'_>,
 ) -> Result<(), Interruption> {
     let store = &process.ports.destination;
-    let aborting = Access::object(Operation::AbortUpload, upload.bucket, upload.key);
-    let looking = Access { operation: Some(Operation::ListParts), ..aborting };
+    let aborting = RequestInfo::object(Operation::AbortUpload, upload.bucket, upload.key);
+    let looking = RequestInfo { operation: Some(Operation::ListParts), ..aborting };
     for _ in 0..ABORTS {
         let gone = |result: Result<(), Interruption>| match result {
             Err(Interruption::Service(error)) if error.class == ErrorClass::NoSuchUpload => Ok(true),
@@ -53,10 +53,10 @@ pub async fn abort_unrecorded<S: ObjectStore, Q: Queue, L: Ledger>(
 ) -> Result<(), Interruption> {
     let (bucket, key) = (announced.destination_bucket.as_str(), announced.destination_key.as_str());
     let store = &process.ports.destination;
-    let access = Access::object(Operation::ListParts, bucket, key);
+    let access = RequestInfo::object(Operation::ListParts, bucket, key);
     let own_upload = UploadRef { bucket, key, upload_id: own };
     let me = process.destination(access, || store.list_parts(own_upload, None)).await?.initiator;
-    let access = Access::object(Operation::ListUploads, bucket, key);
+    let access = RequestInfo::object(Operation::ListUploads, bucket, key);
     for open in process.destination(access, || store.list_uploads(bucket, key)).await? {
         let begun_after = open.initiated + CLOCK_SLACK_MS >= announced.intended;
         if open.upload_id == own || !begun_after {
@@ -126,7 +126,7 @@ pub async fn abort_all<S: ObjectStore, Q: Queue, L: Ledger>(
         let Some(upload_id) = record.upload_id.as_deref() else { continue };
         let upload = UploadRef { bucket, key, upload_id };
         let store = &process.ports.destination;
-        let access = Access::object(Operation::ListParts, bucket, key);
+        let access = RequestInfo::object(Operation::ListParts, bucket, key);
         if let Ok(page) = process.destination(access, || store.list_parts(upload, None)).await {
             initiators.extend(page.initiator);
         }
@@ -157,7 +157,7 @@ async fn abort_announced<S: ObjectStore, Q: Queue, L: Ledger>(
 ) -> Result<Vec<LeftUpload>, Interruption> {
     let (bucket, key) = (record.destination_bucket.as_str(), record.destination_key.as_str());
     let store = &process.ports.destination;
-    let access = Access::object(Operation::ListUploads, bucket, key);
+    let access = RequestInfo::object(Operation::ListUploads, bucket, key);
     let open = process.destination(access, || store.list_uploads(bucket, key)).await?;
     let endpoint = process.config.destination.service.endpoint.as_deref();
     let mut left = Vec::new();

@@ -10,7 +10,7 @@ use migration_core::ports::{Clock, Operation};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::gate::Access;
+use migration_core::operation::RequestInfo;
 
 /// Requests beyond the bound that end work, so that what holds something open at the service gets through.
 const RESERVE: u32 = 2;
@@ -52,7 +52,7 @@ pub struct Place<'a> {
 
 impl Windows {
     /// Waits until one request more to this bucket may start. One that goes `alone` does not wait.
-    pub async fn enter<'a>(&'a self, access: &Access<'a>, clock: &dyn Clock, alone: bool) -> Place<'a> {
+    pub async fn enter<'a>(&'a self, access: &RequestInfo<'a>, clock: &dyn Clock, alone: bool) -> Place<'a> {
         let (bucket, ends) = (access.resource, access.operation.is_some_and(Operation::ends_work));
         let mut hasher = DefaultHasher::new();
         access.key.hash(&mut hasher);
@@ -155,8 +155,8 @@ mod tests {
     use super::*;
     use migration_testkit::TestClock;
 
-    fn put(bucket: &'static str, key: &'static str) -> Access<'static> {
-        Access::object(Operation::PutObject, bucket, key)
+    fn put(bucket: &'static str, key: &'static str) -> RequestInfo<'static> {
+        RequestInfo::object(Operation::PutObject, bucket, key)
     }
 
     #[tokio::test]
@@ -178,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn what_ends_work_gets_through_where_others_wait() {
         let (windows, clock) = (Windows::default(), TestClock::default());
-        let (part, complete) = (put("a", "k"), Access::object(Operation::CompleteUpload, "a", "k"));
+        let (part, complete) = (put("a", "k"), RequestInfo::object(Operation::CompleteUpload, "a", "k"));
         let held = windows.enter(&part, &clock, false).await;
         held.throttled(clock.now());
         let mut waits = Box::pin(windows.enter(&part, &clock, false));

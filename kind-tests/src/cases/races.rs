@@ -18,9 +18,9 @@ use crate::case::{Case, JOB};
 use crate::kubernetes::Cluster;
 use crate::logs::OPERATOR_NAMESPACE;
 use crate::paths;
+use crate::programs::{self, Program};
 use crate::services;
 use crate::tree::Object;
-use crate::wire::programs::{self, Program};
 
 const OPERATOR: &str = "s3-migration";
 const SOON: Duration = Duration::from_mins(2);

@@ -14,11 +14,11 @@ use tokio::task::JoinSet;
 
 use super::config::{self, DESTINATION, Endpoints, QUEUE, SOURCE, Settings};
 use super::ledger::Ledger;
-use super::programs::{self, Program};
 use super::services::{KEYS, Kind, Server};
 use super::tools::toxics::Toxiproxy;
 use crate::checker;
 use crate::paths;
+use crate::programs::{self, Program};
 use crate::proxy::Proxy;
 use crate::proxy::log::{Event, Log};
 use crate::proxy::quirks::Quirks;

@@ -5,6 +5,5 @@ pub mod case;
 pub mod cases;
 pub mod config;
 pub mod ledger;
-pub mod programs;
 pub mod services;
 pub mod tools;

@@ -10,8 +10,8 @@ use anyhow::{Context as _, ensure};
 use aws_credential_types::Credentials;
 use aws_sdk_s3::config::{BehaviorVersion, Region, RequestChecksumCalculation};
 
-use super::programs::Program;
 use crate::paths;
+use crate::programs::Program;
 use crate::services::{REGION, ministack, python};
 use crate::wait::until;
 

@@ -7,7 +7,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::ApplyError;
-use crate::dereference::cluster::SendJob;
+use crate::cluster::SendJob;
 use crate::names;
 use crate::ownership::{Owner, Taken, is_controlled_by, standing};
 

@@ -9,6 +9,7 @@
 
 mod error;
 mod jobs;
+pub mod scale;
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -25,8 +26,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::build::Resources;
+use crate::cluster::Cluster;
 use crate::configs::{self, Unused};
-use crate::dereference::cluster::Cluster;
 use crate::names;
 use crate::ownership::{Child, Owner, is_controlled_by};
 use crate::problem::Problem;
@@ -113,7 +114,7 @@ async fn workers(
     if let Child::Ours(live) | Child::Adoptable(live) = child
         && !scaling::has_manager(live)
     {
-        scaling::write(api, live, scaling::replicas(live)).await?;
+        scale::scale(api, live, scaling::replicas(live)).await?;
     }
     one(api, &wanted, child, owner, applied).await
 }

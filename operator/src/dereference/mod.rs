@@ -1,12 +1,8 @@
 //! The first step: what stands behind the resource's references, inside the cluster and outside.
 
 pub mod authorities;
-pub mod cluster;
 pub mod ledger;
 pub mod patterns;
-pub mod refusals;
-pub mod secrets;
-pub mod services;
 
 use std::sync::Arc;
 
@@ -16,15 +12,16 @@ use migration_api::MigrationJob;
 use migration_api::status::{MigrationJobStatus, QueueDepth};
 use migration_api::verify::VerifyMode;
 
+use crate::cluster::{self, Cluster, refusals};
 use crate::context::{Context, Memory};
 use crate::followup;
+use crate::names;
 use crate::ownership::Owner;
 use crate::problem::Problem;
+use crate::secrets::{self, Secrets};
+use crate::services::{Services, Wanted};
 use crate::sharing::{self, Sharing};
-use cluster::Cluster;
 use ledger::LedgerView;
-use secrets::Secrets;
-use services::{Services, Wanted};
 
 /// What was found by the first step.
 pub struct Found {
@@ -134,4 +131,22 @@ async fn look_outside(job: &MigrationJob, old: &MigrationJobStatus, services: &S
         Ok(view) => found.ledger = Some(view),
         Err(error) => found.missing.push(ledger::problem(&services.external.table, &error)),
     }
+}
+
+/// How far the verification of the last run is.
+pub fn verification(job: &MigrationJob, found: &Found) -> followup::Verification {
+    let view = found.ledger.as_ref();
+    let last = view.and_then(|view| view.run.as_ref()).map(|run| &run.record);
+    let run = followups(job).verified(last);
+    let name = run.map(|run| names::verify(&job.name_any(), &run.run)).unwrap_or_default();
+    followup::state(run, view.and_then(|view| view.verification.as_ref()), &name, &found.cluster.followups)
+}
+
+/// How far the report of the last run is.
+pub fn report(job: &MigrationJob, found: &Found) -> followup::Report {
+    let view = found.ledger.as_ref();
+    let last = view.and_then(|view| view.run.as_ref()).map(|run| &run.record);
+    let run = followups(job).reported(last);
+    let name = run.map(|run| names::report(&job.name_any(), &run.run)).unwrap_or_default();
+    followup::state(run, view.and_then(|view| view.report.as_ref()), &name, &found.cluster.followups)
 }

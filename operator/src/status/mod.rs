@@ -15,7 +15,7 @@ use migration_core::progress::{self, RunProgress};
 use migration_core::records::{Counters, FailureRecord, Heartbeat, RunRecord, RunResult as CoreResult};
 use migration_core::verification::Verification;
 
-use crate::dereference::cluster::SendJob;
+use crate::cluster::SendJob;
 use crate::dereference::ledger::{LedgerView, RunView};
 use crate::followup::{self, State};
 use crate::problem::Problem;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::dereference::cluster::JobState;
+use crate::cluster::JobState;
 use crate::runs::tests::{failed, job, run as record};
 use crate::status::conditions::of;
 use migration_api::reasons;

@@ -9,7 +9,7 @@ use migration_core::error::{
 use migration_core::ports::Operation;
 use tokio::time::{Duration, Instant};
 
-use super::Access;
+use migration_core::operation::RequestInfo;
 
 /// Which requests a pause holds up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) enum Scope {
 
 impl Scope {
     /// Whether a request is held up; a success of one that is opens it.
-    fn holds(&self, access: &Access<'_>) -> bool {
+    fn holds(&self, access: &RequestInfo<'_>) -> bool {
         match self {
             Self::Side => true,
             Self::Operation(operation) => access.operation == Some(*operation),
@@ -70,7 +70,7 @@ impl State {
     }
 
     /// Whether a request has to wait for its turn to try. Where denied objects are let go, a missing right holds none.
-    pub(super) fn is_held(&self, access: &Access<'_>, lets_go: bool) -> bool {
+    pub(super) fn is_held(&self, access: &RequestInfo<'_>, lets_go: bool) -> bool {
         self.pauses.iter().any(|pause| {
             let comes_back = lets_go && matches!(pause.scope, Scope::Operation(_));
             pause.scope.holds(access) && !comes_back
@@ -79,7 +79,7 @@ impl State {
 
     /// Remembers that a request succeeded, or was answered in a way that proves link, credentials and bucket. Gives the
     /// pauses that are over by that.
-    pub(super) fn succeeded(&mut self, access: &Access<'_>, allowed: bool) -> Vec<Pause> {
+    pub(super) fn succeeded(&mut self, access: &RequestInfo<'_>, allowed: bool) -> Vec<Pause> {
         self.failures = 0;
         self.last_failed.clear();
         self.last_success = Instant::now();
@@ -124,7 +124,7 @@ impl State {
     }
 
     /// Remembers a failure that may pass, and gives what it means. `fault` is what an outage of that kind is called.
-    pub(super) fn failed(&mut self, error: &ServiceError, access: &Access<'_>, fault: SideFault) -> ErrorClass {
+    pub(super) fn failed(&mut self, error: &ServiceError, access: &RequestInfo<'_>, fault: SideFault) -> ErrorClass {
         let object = access.key.unwrap_or_default();
         if error.class != ErrorClass::Transient || self.failures == 0 || self.last_failed != object {
             self.failures += 1;

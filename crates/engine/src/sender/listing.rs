@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 
 use super::SendError;
 use super::range::OpenRange;
-use crate::gate::Access;
 use crate::{Interruption, Process};
+use migration_core::operation::RequestInfo;
 
 /// A listing under way. At most two pages are in memory: the one at hand, and one waiting or arriving.
 pub(super) struct Listing {
@@ -145,7 +145,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Reader<S, Q, L> {
             continuation: self.continuation.as_deref(),
             max_keys: None,
         };
-        let access = Access::whole(listing(&self.process, self.side), &self.bucket);
+        let access = RequestInfo::whole(listing(&self.process, self.side), &self.bucket);
         let page = if self.side == Side::Source {
             self.process.source(access, || list_source(&self.process, request)).await
         } else {
@@ -219,7 +219,7 @@ pub(super) async fn first_after<S: ObjectStore, Q: Queue, L: Ledger>(
         let continued = continuation.as_deref();
         let request = ListRequest { bucket, prefix, start_after: Some(text), continuation: continued, max_keys };
         let page = process
-            .source(Access::whole(listing(process, Side::Source), bucket), || list_source(process, request))
+            .source(RequestInfo::whole(listing(process, Side::Source), bucket), || list_source(process, request))
             .await?;
         order.check(&page.objects)?;
         let first = page.objects.into_iter().next();

@@ -15,8 +15,8 @@ use tracing::{info, warn};
 
 use super::SendError;
 use super::run::Run;
-use crate::gate::Access;
 use crate::{Interruption, Process};
+use migration_core::operation::RequestInfo;
 
 /// Objects that are looked at at once.
 const AT_ONCE: usize = 16;
@@ -112,7 +112,7 @@ async fn delete<S: ObjectStore, Q: Queue, L: Ledger>(
     extra: &ExtraRecord,
 ) -> Result<Fate, SendError> {
     let bucket = &pair.destination_bucket;
-    let access = Access::object(Operation::DeleteObject, bucket, &extra.key);
+    let access = RequestInfo::object(Operation::DeleteObject, bucket, &extra.key);
     let store = &process.ports.destination;
     let request = DeleteRequest { bucket, key: &extra.key, if_match: extra.etag.as_ref() };
     let mut deleted = process.destination(access, || store.delete(request)).await;

@@ -15,8 +15,8 @@ use migration_core::verification::{Judgement, VerifyMethod, judge, judge_checksu
 use tracing::warn;
 
 use super::SendError;
-use crate::gate::Access;
 use crate::{Interruption, Process};
+use migration_core::operation::RequestInfo;
 
 /// How often a body that breaks is read on.
 const READS: u32 = 5;
@@ -155,8 +155,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Judge<'_, S, Q, L> {
             version_id: None,
         };
         let (a, b) = tokio::join!(
-            process.source(Access::object(Operation::GetObject, a.bucket, a.key), || process.ports.source.get(a)),
-            process.destination(Access::object(Operation::GetObject, b.bucket, b.key), || process
+            process.source(RequestInfo::object(Operation::GetObject, a.bucket, a.key), || process.ports.source.get(a)),
+            process.destination(RequestInfo::object(Operation::GetObject, b.bucket, b.key), || process
                 .ports
                 .destination
                 .get(b)),

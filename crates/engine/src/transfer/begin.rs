@@ -18,8 +18,8 @@ use super::fetch::Opened;
 use super::upload::{Begun, Upload};
 use super::{Halt, Transfer, Wanted};
 use crate::WriteOutcome;
-use crate::gate::Access;
 use crate::uploads::{self, abort};
+use migration_core::operation::RequestInfo;
 
 /// What was created at the destination.
 struct Created {
@@ -200,7 +200,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             *tries += 1;
             store.create_upload(request)
         };
-        let access = Access::object(Operation::CreateUpload, bucket, key);
+        let access = RequestInfo::object(Operation::CreateUpload, bucket, key);
         Ok(self.process.destination(access, create).await?)
     }
 }

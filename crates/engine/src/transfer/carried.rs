@@ -8,7 +8,7 @@ use migration_core::ports::{Ledger, ObjectHead, ObjectStore, Operation, Queue, T
 use tracing::info;
 
 use super::{Halt, Transfer};
-use crate::gate::Access;
+use migration_core::operation::RequestInfo;
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// What travels with the object; its tags are asked for only where it has some. Tags that the source does not give are
@@ -48,7 +48,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 other => other.map(Ok),
             }
         };
-        Ok(self.process.source(Access::object(Operation::GetTags, bucket, self.key), read).await?)
+        Ok(self.process.source(RequestInfo::object(Operation::GetTags, bucket, self.key), read).await?)
     }
 
     /// Leaves behind what the destination said that it does not take. An error where it said nothing of the kind, or where

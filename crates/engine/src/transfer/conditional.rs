@@ -11,7 +11,7 @@ use migration_core::records::{Ability, Support};
 use super::passes::{asks_weakly, condition_holds};
 use super::{Halt, Transfer, halt_of};
 use crate::Interruption;
-use crate::gate::Access;
+use migration_core::operation::RequestInfo;
 
 /// A write that made the object visible.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     where
         F: Future<Output = Result<Written, ServiceError>> + Send,
     {
-        let access = Access::object(operation, &self.pair.destination_bucket, &self.destination_key);
+        let access = RequestInfo::object(operation, &self.pair.destination_bucket, &self.destination_key);
         let sent = self.process.destination(access, || request(condition.clone())).await;
         sent.map_err(|error| write_halt(error, || Halt::DestinationChanged(meant.cloned())))
     }

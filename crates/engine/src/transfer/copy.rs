@@ -12,7 +12,7 @@ use super::conditional::{Landed, write_halt};
 use super::passes::Moved;
 use super::upload::Upload;
 use super::{Halt, Transfer, Wanted};
-use crate::gate::Access;
+use migration_core::operation::RequestInfo;
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Has the object copied in one request.
@@ -67,7 +67,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             len: part.len,
         };
         let store = &self.process.ports.destination;
-        let access = Access::object(Operation::CopyPart, &self.pair.destination_bucket, &self.destination_key);
+        let access = RequestInfo::object(Operation::CopyPart, &self.pair.destination_bucket, &self.destination_key);
         let copied = self.process.destination(access, || store.copy_part(request)).await;
         let written = copied.map_err(|error| write_halt(error, || Halt::SourceChanged))?;
         self.progress.touch();

@@ -11,8 +11,8 @@ use migration_core::reading::{SecondRead, is_contradicted, second_read};
 use super::{Halt, Transfer, Wanted, halt_of};
 use crate::Interruption;
 use crate::budget::Reservation;
-use crate::gate::Access;
 use crate::hash::{Digests, digest};
+use migration_core::operation::RequestInfo;
 
 /// Bytes that a body under way holds in memory: what connections buffer of it, and what waits to be hashed.
 pub(super) const PASSING: u64 = 1 << 20;
@@ -62,7 +62,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let bucket = &self.pair.source_bucket;
         let request = self.request(want);
         let store = &self.process.ports.source;
-        let access = Access::object(Operation::GetObject, bucket, self.key);
+        let access = RequestInfo::object(Operation::GetObject, bucket, self.key);
         let opened = self.process.source(access, || store.get(request)).await;
         let response = opened.map_err(|error| unread(error, want))?;
         if is_another(want.etag, &response.head) {
@@ -74,7 +74,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Reserves `expected` bytes and reads them. A body that is shorter or longer is an error that may pass.
     pub(super) async fn hold(&self, want: Want<'_>, expected: u64) -> Result<Fetched, Halt> {
         let memory = self.limits.budget.reserve(expected).await?;
-        let access = Access::object(Operation::GetObject, &self.pair.source_bucket, self.key).carrying(expected);
+        let access = RequestInfo::object(Operation::GetObject, &self.pair.source_bucket, self.key).carrying(expected);
         let request = self.request(want);
         let (head, bytes) =
             self.process.source(access, || self.read(request, expected)).await.map_err(|error| unread(error, want))?;

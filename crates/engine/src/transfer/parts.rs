@@ -18,9 +18,9 @@ use super::tap::{Passed, tap};
 use super::upload::Upload;
 use super::{Halt, Transfer, halt_of};
 use crate::Interruption;
-use crate::gate::Access;
 use crate::hash::Digests;
 use crate::uploads::abort;
+use migration_core::operation::RequestInfo;
 
 /// Tries of a part besides the first: the only layer of them, since a body that passes through can't be sent twice.
 const RETRIES: u32 = 4;
@@ -184,7 +184,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let Opened { body, memory, .. } = opened;
         let (stream, tap) = tap(body, part.len, self.process.hashing.stream(), self.progress.clone());
         let body = Body::Streamed { stream, len: part.len };
-        let access = Access::object(Operation::PutPart, &self.pair.destination_bucket, &self.destination_key);
+        let access = RequestInfo::object(Operation::PutPart, &self.pair.destination_bucket, &self.destination_key);
         let store = &self.process.ports.destination;
         let request = PutPart {
             upload: self.upload_ref(&upload.id),
@@ -201,7 +201,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         }
         // Where the source broke, what the destination says of it is no word of its own.
         if let Passed::Broken(error) = passed {
-            let access = Access::object(Operation::GetObject, &self.pair.source_bucket, self.key);
+            let access = RequestInfo::object(Operation::GetObject, &self.pair.source_bucket, self.key);
             return Err(Halt::Service(self.process.source_failed(error, access)));
         }
         let written = result.map_err(part_halt)?;
@@ -247,7 +247,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     async fn put_held(&self, sent: HeldPart<'_>, md5: Md5Digest) -> Result<Written, Interruption> {
         let HeldPart { upload, part, bytes, checksum } = sent;
-        let access = Access::object(Operation::PutPart, &self.pair.destination_bucket, &self.destination_key);
+        let access = RequestInfo::object(Operation::PutPart, &self.pair.destination_bucket, &self.destination_key);
         let request = || {
             let body = Body::Held { bytes: bytes.clone(), md5 };
             let target = self.upload_ref(&upload.id);

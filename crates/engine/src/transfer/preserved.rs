@@ -10,7 +10,7 @@ use migration_core::ports::{HeadRequest, Ledger, ObjectHead, ObjectStore, Operat
 use tracing::{info, warn};
 
 use super::{Halt, Transfer, Wanted};
-use crate::gate::Access;
+use migration_core::operation::RequestInfo;
 
 /// What an upload was begun with here, and what the last look at its object shows.
 #[derive(Debug, Default)]
@@ -95,7 +95,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 Err(error) => Err(error),
             }
         };
-        let there = self.process.destination(Access::object(Operation::GetTags, bucket, key), read).await?;
+        let there = self.process.destination(RequestInfo::object(Operation::GetTags, bucket, key), read).await?;
         if there < tags.len() {
             return self.give_tags(tags, version_id).await;
         }
@@ -121,6 +121,6 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 Err(error) => Err(error),
             }
         };
-        Ok(self.process.destination(Access::object(Operation::PutTags, bucket, key), put).await?)
+        Ok(self.process.destination(RequestInfo::object(Operation::PutTags, bucket, key), put).await?)
     }
 }

@@ -32,8 +32,8 @@ use tracing::debug;
 use super::conditional::Landed;
 use super::fetch::Fetched;
 use super::{Halt, Transfer};
-use crate::gate::Access;
 use crate::{Interruption, WriteOutcome};
+use migration_core::operation::RequestInfo;
 
 /// An ETag that nothing has.
 const NOTHING: &str = "00000000000000000000000000000000";
@@ -125,7 +125,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// Writes the object once more, once.
     async fn put_again(&self, sent: Sent<'_>, condition: &WriteCondition) -> Result<Written, Interruption> {
-        let access = Access::object(Operation::PutObject, &self.pair.destination_bucket, &self.destination_key);
+        let access = RequestInfo::object(Operation::PutObject, &self.pair.destination_bucket, &self.destination_key);
         let put = self.process.ports.destination.put(self.put_request(sent.fetched, sent.carried, condition));
         self.process.destination_once(access.carrying(sent.fetched.bytes.len() as u64), put).await
     }
@@ -157,7 +157,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let completed = self.complete_upload_again(sent, &id, probe).await;
         // Also where a completion says that it was done: it may not have been.
         let abort = self.process.ports.destination.abort_upload(self.upload_ref(&id));
-        let access = Access::object(Operation::AbortUpload, &self.pair.destination_bucket, &self.destination_key);
+        let access = RequestInfo::object(Operation::AbortUpload, &self.pair.destination_bucket, &self.destination_key);
         probe.requests += 1;
         let is_gone = match self.process.destination_once(access, abort).await {
             Ok(()) => true,
@@ -172,7 +172,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// Whether a completion was done.
     async fn complete_upload_again(&self, sent: Sent<'_>, id: &str, probe: &mut Probe) -> bool {
-        let access = |operation| Access::object(operation, &self.pair.destination_bucket, &self.destination_key);
+        let access = |operation| RequestInfo::object(operation, &self.pair.destination_bucket, &self.destination_key);
         let store = &self.process.ports.destination;
         let body = Body::Held { bytes: Bytes::clone(&sent.fetched.bytes), md5: sent.fetched.digests.md5 };
         let part = PutPart { upload: self.upload_ref(id), number: 1, body, checksum: false };

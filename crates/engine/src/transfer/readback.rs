@@ -7,7 +7,7 @@ use tracing::info;
 
 use super::fetch::Fetched;
 use super::{Halt, Transfer};
-use crate::gate::Access;
+use migration_core::operation::RequestInfo;
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Whether the destination has the bytes that were sent, though its ETag looks like the MD5 of others: services
@@ -28,7 +28,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 other => other,
             }
         };
-        let same = self.process.destination(Access::object(Operation::GetObject, bucket, key), read).await?;
+        let same = self.process.destination(RequestInfo::object(Operation::GetObject, bucket, key), read).await?;
         info!(key, same, etag = written.etag.as_str(), "its ETag is not the MD5 of what was sent: it was read back");
         Ok(same)
     }

@@ -20,8 +20,8 @@ use super::fetch::Opened;
 use super::verified::Verified;
 use super::{Halt, Transfer, Wanted, halt_of};
 use crate::WriteOutcome;
-use crate::gate::Access;
 use crate::uploads::abort;
+use migration_core::operation::RequestInfo;
 
 /// How often an upload is looked for that another worker has announced.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
@@ -181,7 +181,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     async fn adopt_any(&self, wanted: &Wanted, source: &SourceIdentity) -> Result<Option<Upload>, Halt> {
         let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
         let store = &self.process.ports.destination;
-        let access = Access::object(Operation::ListUploads, bucket, key);
+        let access = RequestInfo::object(Operation::ListUploads, bucket, key);
         let open = self.process.destination(access, || store.list_uploads(bucket, key)).await?;
         let Some(open) = open.into_iter().next() else { return Ok(None) };
         let Ok(layout) = PartLayout::new(wanted.size, self.process.config.transfer.part_size) else { return Ok(None) };
@@ -211,7 +211,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let mut parts: Vec<ListedPart> = Vec::new();
         let mut after = span.map(|(first, _)| first - 1).filter(|after| *after > 0);
         loop {
-            let access = Access::object(Operation::ListParts, upload.bucket, upload.key);
+            let access = RequestInfo::object(Operation::ListParts, upload.bucket, upload.key);
             let store = &self.process.ports.destination;
             let page = self.process.destination(access, || store.list_parts(upload, after)).await;
             let page = page.map_err(|error| halt_of(error, || Halt::UploadGone))?;

@@ -9,12 +9,12 @@ use migration_core::size::ByteSize;
 
 use super::resent::{self, InFlight};
 use super::{is, size, succeeded};
+use crate::programs::Program;
 use crate::proxy::log::Event;
 use crate::report::human;
 use crate::wait::until;
 use crate::wire::case::{Case, Side};
 use crate::wire::config::SOURCE;
-use crate::wire::programs::Program;
 use crate::wire::tools::seeded;
 
 const KEY: &str = "large/object";

@@ -9,10 +9,10 @@ use anyhow::{Context as _, ensure};
 use aws_sdk_s3::Client;
 
 use super::is;
+use crate::programs::Program;
 use crate::proxy::log::{Event, Hook, Moment};
 use crate::wire::case::Case;
 use crate::wire::config::{DESTINATION, SOURCE};
-use crate::wire::programs::Program;
 use crate::wire::tools::seeded;
 
 const LIMIT: Duration = Duration::from_mins(3);

@@ -8,13 +8,13 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use super::{is, size, succeeded};
+use crate::programs::Program;
 use crate::proxy::log::Event;
 use crate::report::human;
 use crate::tree::upload::put_all;
 use crate::tree::{Amount, Object, bytes_of, select};
 use crate::wire::case::{Case, Side};
 use crate::wire::config::{DESTINATION, SOURCE};
-use crate::wire::programs::Program;
 
 const LIMIT: Duration = Duration::from_mins(20);
 /// Bytes of the tree, where `TREE_SIZE` says nothing else.

@@ -14,8 +14,8 @@ use migration_core::ports::{
 
 use super::super::SendError;
 use super::ManifestError;
-use crate::gate::Access;
 use crate::{Interruption, Process};
+use migration_core::operation::RequestInfo;
 
 /// Tries to read on that bring no byte, after which a body is given up.
 const READS: u32 = 5;
@@ -74,7 +74,7 @@ impl Object {
     ) -> Result<ByteStream, SendError> {
         let request =
             GetRequest { bucket: &self.bucket, key: &self.key, span, if_match: Some(&self.etag), version_id: None };
-        let access = Access::object(Operation::GetObject, &self.bucket, &self.key);
+        let access = RequestInfo::object(Operation::GetObject, &self.bucket, &self.key);
         let got = match self.side {
             BucketSide::Source => process.source(access, || process.ports.source.get(request)).await,
             BucketSide::Destination => process.destination(access, || process.ports.destination.get(request)).await,

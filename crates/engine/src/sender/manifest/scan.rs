@@ -17,7 +17,7 @@ use super::look::{Looked, look};
 use super::rows::Rows;
 use super::{Manifest, ManifestError};
 use crate::Process;
-use crate::gate::Access;
+use migration_core::operation::RequestInfo;
 
 /// Rows of a pair that are looked at at once: at 50 ms a request some 1,300 rows a second.
 const AT_ONCE: usize = 64;
@@ -72,8 +72,8 @@ async fn prove_buckets<S: ObjectStore, Q: Queue, L: Ledger>(
     let one = |bucket| ListRequest { bucket, prefix: "", start_after: None, continuation: None, max_keys: Some(1) };
     let (source, destination) = (one(&pair.source_bucket), one(&pair.destination_bucket));
     tokio::try_join!(
-        process.source(Access::whole(Operation::ListObjects, source.bucket), || process.ports.source.list(source)),
-        process.destination(Access::whole(Operation::ListObjects, destination.bucket), || process
+        process.source(RequestInfo::whole(Operation::ListObjects, source.bucket), || process.ports.source.list(source)),
+        process.destination(RequestInfo::whole(Operation::ListObjects, destination.bucket), || process
             .ports
             .destination
             .list(destination)),

@@ -11,11 +11,13 @@ use kube::{Api, Client, ResourceExt};
 use migration_api::reasons;
 use serde::Deserialize;
 
-use super::refusals::without_random_name;
+pub mod refusals;
+
 use crate::configs;
 use crate::names::{self, Component};
 use crate::ownership::{Child, Owner, is_controlled_by, is_job_of};
 use crate::problem::Problem;
+use refusals::without_random_name;
 
 /// What runs in the cluster for a job.
 #[derive(Clone, Debug, Default)]

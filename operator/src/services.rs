@@ -11,9 +11,9 @@ use migration_aws::{
 };
 use migration_core::error::{ErrorClass, ServiceError, Side, SideFault};
 
-use super::secrets::Secrets;
 use crate::names;
 use crate::problem::Problem;
+use crate::secrets::Secrets;
 use crate::validate::External;
 
 /// How long a table that is being made is waited for, before others get their turn.

@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt};
 use migration_api::reasons;
 use tracing::warn;
 
-use super::cluster::{Cluster, SendJob};
+use super::{Cluster, SendJob};
 use crate::names::{self, Component};
 use crate::ownership::is_controlled_by;
 use crate::problem::Problem;
@@ -152,8 +152,8 @@ pub fn without_random_name(words: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dereference::cluster::JobState;
-    use crate::dereference::cluster::tests::pod;
+    use crate::cluster::JobState;
+    use crate::cluster::tests::pod;
     use crate::ownership::Child;
     use crate::runs::tests::job;
 

@@ -1,0 +1,96 @@
+//! The scan of a run, as the program does it.
+
+use std::sync::Arc;
+
+use migration_core::ignore::IgnoreList;
+use migration_core::size;
+use migration_engine::heartbeat;
+use migration_engine::sender::{self, ManifestError, Purpose, SendError, SendOutcome, SenderName};
+use tokio_util::sync::CancellationToken;
+
+use crate::boot::{AwsProcess, Common};
+use crate::exit::{End, FAILED, UNUSABLE};
+
+/// Scans both sides as a run, and sends what differs.
+pub(crate) async fn send(
+    process: AwsProcess,
+    ignore: &IgnoreList,
+    common: &Common,
+    purpose: &Purpose,
+) -> Result<SendOutcome, SendError> {
+    let process = Arc::new(process);
+    let name = sender_name(common, &process);
+    with_heartbeat(&process, sender::send_for(process.clone(), ignore, &name, purpose)).await
+}
+
+/// Does a work and tells the ledger meanwhile that it is done.
+pub(crate) async fn with_heartbeat<T>(process: &Arc<AwsProcess>, work: impl Future<Output = T>) -> T {
+    let beats = CancellationToken::new();
+    let beating = tokio::spawn({
+        let (process, beats) = (process.clone(), beats.clone());
+        async move { heartbeat::beat(&process, beats).await }
+    });
+    let done = work.await;
+    beats.cancel();
+    // It holds nothing that could be lost: a panic in it has been printed.
+    let _ = beating.await;
+    done
+}
+
+fn sender_name(common: &Common, process: &AwsProcess) -> SenderName {
+    let now = jiff::Timestamp::now().strftime("%Y%m%dt%H%M%Sz");
+    SenderName {
+        started_by: common.job_name.clone().unwrap_or_else(|| process.name.clone()),
+        new_run: format!("{now}-{:04x}", rand::random::<u16>()),
+    }
+}
+
+/// How the program ends by what came of a scan.
+pub(crate) fn report_send(result: Result<SendOutcome, SendError>) -> End {
+    let (reason, message, code) = match result {
+        Ok(SendOutcome::Sent { run, counts }) => {
+            let message = format!(
+                "run {run}: {} objects of {} sent in {} batches; {} in place, {} ignored, {} failed",
+                counts.objects,
+                size::human(counts.bytes),
+                counts.batches,
+                counts.in_place,
+                counts.ignored,
+                counts.failed
+            );
+            ("Sent", message, 0)
+        }
+        Ok(SendOutcome::AlreadySent { run }) => ("AlreadySent", format!("run {run} was sent before"), 0),
+        Ok(SendOutcome::RunIsLive { run }) => {
+            ("RunIsLive", format!("run {run} is not over; the next one starts after it"), 0)
+        }
+        Ok(SendOutcome::OtherSides { run }) => {
+            let message = format!(
+                "run {run} is not over and keeps the source and the destination that it began with; the next one starts after it"
+            );
+            ("RunIsLive", message, 0)
+        }
+        // Another try would read the same list.
+        Err(SendError::Manifest(error)) if !matches!(*error, ManifestError::Service { .. }) => {
+            ("ManifestInvalid", error.to_string(), UNUSABLE)
+        }
+        Err(error) => ("ScanFailed", error.to_string(), FAILED),
+    };
+    End { reason, message, code }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use migration_core::error::{ErrorClass, ServiceError};
+
+    #[test]
+    fn a_list_that_can_not_be_used_is_not_tried_again() {
+        let (bucket, key) = (String::from("b"), String::from("k"));
+        let end = report_send(Err(ManifestError::Missing { bucket: bucket.clone(), key: key.clone() }.into()));
+        assert_eq!((end.reason, end.code), ("ManifestInvalid", UNUSABLE));
+        let source = ServiceError::new(ErrorClass::Transient, "get object", "InternalError", "later");
+        let end = report_send(Err(ManifestError::Service { bucket, key, source }.into()));
+        assert_eq!((end.reason, end.code), ("ScanFailed", FAILED));
+    }
+}
