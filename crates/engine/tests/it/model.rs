@@ -30,7 +30,9 @@ type Failures = BTreeMap<(&'static str, String), (History, Violation, u64)>;
 
 #[test]
 fn random_histories_end_well() {
-    all_end_well(History::of, HISTORIES);
+    let (sum, count) = all_end_well(History::of, HISTORIES);
+    // Several deaths and conflicts of one object may use up its tries, and the next run moves it.
+    assert!(sum.given_up <= count.div_ceil(1_000), "objects were given up in {} of {count} histories", sum.given_up);
 }
 
 #[test]

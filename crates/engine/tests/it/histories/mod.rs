@@ -49,6 +49,8 @@ pub struct Figures {
     pub lies: u64,
     /// Histories in which that happened.
     pub lied: u64,
+    /// Histories in which an object failed though nothing was refused for good: faults used up its tries.
+    pub given_up: u64,
 }
 
 impl Figures {
@@ -60,6 +62,7 @@ impl Figures {
         self.failed += other.failed;
         self.lies += other.lies;
         self.lied += other.lied;
+        self.given_up += other.given_up;
     }
 }
 
