@@ -1,6 +1,7 @@
 //! What holds for the repository as a whole, and needs no cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::ensure;
@@ -81,6 +82,119 @@ fn crates() -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
         (package.name, dependencies.map(|d| d.name).collect())
     };
     Ok(metadata.packages.into_iter().map(used).collect())
+}
+
+/// Which modules of a crate each of them imports, by the words of its source that is no test. A folder is one module.
+fn imports(crate_root: &Path) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
+    let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let source = crate_root.join("src");
+    let mut folders = vec![source.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let inside = path.strip_prefix(&source)?.with_extension("");
+            let mut names = inside.iter().filter_map(|name| name.to_str());
+            let is_test = names.clone().any(|name| name == "tests");
+            let Some(module) = names.next().filter(|name| !is_test && !["lib", "main", "bin"].contains(name)) else {
+                continue;
+            };
+            let text = std::fs::read_to_string(&path)?;
+            let lines = without_tests(&text).lines().map(|line| line.split("//").next().unwrap_or_default());
+            let code: String = lines.flat_map(|line| [line, " "]).collect();
+            let imported = imports.entry(module.to_owned()).or_default();
+            for rest in code.split("crate::").skip(1) {
+                imported.extend(first_names(rest).into_iter().filter(|name| name != module));
+            }
+        }
+    }
+    let modules: BTreeSet<String> = imports.keys().cloned().collect();
+    for imported in imports.values_mut() {
+        imported.retain(|name| modules.contains(name));
+    }
+    Ok(imports)
+}
+
+/// A source up to its module of tests, which is the last one.
+fn without_tests(text: &str) -> &str {
+    const TEST: &str = "\n#[cfg(test)]\n";
+    let is_module = |rest: &str| rest.lines().next().is_some_and(|line| line.contains("mod ") && line.ends_with('{'));
+    let found = text.match_indices(TEST).find(|(place, _)| is_module(&text[place + TEST.len()..]));
+    found.map_or(text, |(place, _)| &text[..place])
+}
+
+/// The names that stand first in what follows `crate::`: one, or those of a group in braces.
+fn first_names(rest: &str) -> Vec<String> {
+    let name = |text: &str| text.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let Some(group) = rest.strip_prefix('{') else { return vec![name(rest)] };
+    let (mut depth, mut names, mut begins) = (0, Vec::new(), 0);
+    for (place, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' | ',' if depth == 0 => {
+                names.push(name(&group[begins..place]));
+                begins = place + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    names
+}
+
+/// The modules that are reached from a module, itself only where a circle leads back to it.
+fn reached<'a>(imports: &'a BTreeMap<String, BTreeSet<String>>, from: &'a str) -> BTreeSet<&'a str> {
+    let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
+    while let Some(module) = next.pop() {
+        for imported in imports.get(module).into_iter().flatten() {
+            if seen.insert(imported.as_str()) {
+                next.push(imported);
+            }
+        }
+    }
+    seen
+}
+
+#[test]
+fn modules_import_each_other_one_way() -> anyhow::Result<()> {
+    let root = paths::repository();
+    let mut crates: Vec<_> = ["operator", "worker", "kind-tests"].map(|name| root.join(name)).into();
+    for entry in std::fs::read_dir(root.join("crates"))? {
+        crates.push(entry?.path());
+    }
+    let mut circles = Vec::new();
+    for path in crates {
+        let imports = imports(&path)?;
+        ensure!(!imports.is_empty(), "{} has no modules", path.display());
+        let in_circle: Vec<_> =
+            imports.keys().filter(|module| reached(&imports, module).contains(module.as_str())).collect();
+        if !in_circle.is_empty() {
+            circles.push(format!("{}: {in_circle:?}", path.display()));
+        }
+    }
+    assert!(circles.is_empty(), "{circles:#?}");
+    Ok(())
+}
+
+#[test]
+fn circles_are_found() {
+    let graph = |edges: &[(&str, &str)]| {
+        let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (from, to) in edges {
+            graph.entry((*from).to_owned()).or_default().insert((*to).to_owned());
+        }
+        graph
+    };
+    assert!(reached(&graph(&[("a", "b"), ("b", "c"), ("c", "a")]), "a").contains("a"));
+    assert!(!reached(&graph(&[("a", "b"), ("a", "c"), ("b", "c")]), "a").contains("a"));
+    assert_eq!(first_names("{a::{b, c}, self, d}; crate"), ["a", "self", "d"]);
+    assert_eq!(first_names("gate::Gate"), ["gate"]);
 }
 
 #[test]
