@@ -37,6 +37,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         Ok(carried)
     }
 
+    /// The same by what a HEAD shows. Many services say nothing of tags there, so they are asked for whatever it shows.
+    pub(super) async fn luggage_of_head(&self, head: ObjectHead) -> Result<Carried, Halt> {
+        let asked = u32::from(self.process.config.transfer.preserve.tags);
+        self.luggage(&ObjectHead { tag_count: head.tag_count.max(asked), ..head }).await
+    }
+
     /// The object's tags, or why the service does not give them. A denial is an answer here: it says nothing of the side,
     /// whose objects can be read.
     async fn read_tags(&self, version: Option<&str>) -> Result<Result<Tags, ServiceError>, Halt> {

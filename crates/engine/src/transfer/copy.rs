@@ -19,7 +19,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     pub(super) async fn copy_whole(&self, wanted: &Wanted, condition: &WriteCondition) -> Result<Moved, Halt> {
         let source = self.identity(wanted).await?;
         let head = self.head_of(&source, wanted).await?;
-        let mut carried = self.luggage(&head).await?;
+        let mut carried = self.luggage_of_head(head.clone()).await?;
         let store = &self.process.ports.destination;
         let Landed { written, guarded } = loop {
             let copy = |condition: WriteCondition| {

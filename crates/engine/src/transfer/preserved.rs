@@ -71,7 +71,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let request = HeadRequest { version_id, ..HeadRequest::new(bucket, self.key) };
         let head = self.process.look_at_source(request).await?;
         match head.filter(|head| etag.is_some() && head.etag.as_ref() == etag) {
-            Some(head) => self.luggage(&head).await.map(Some),
+            Some(head) => self.luggage_of_head(head).await.map(Some),
             None => Ok(None),
         }
     }

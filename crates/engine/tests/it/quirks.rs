@@ -109,6 +109,20 @@ async fn what_a_destination_drops_without_a_word_is_given_again_or_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tags_of_an_upload_that_another_worker_began_are_asked_for_though_head_tells_nothing_of_them() {
+    let world = laden(Carried::Tags);
+    let object = world.source.object(SOURCE, "large").unwrap();
+    world.source.create_bucket_with(SOURCE, BucketSettings { quiet_of_tags: true, ..BucketSettings::default() });
+    world.source.insert_with(SOURCE, "large", object.content, &object.attributes, &object.tags);
+    world.plan.when(|call| call.operation == Operation::PutPart, Fault::CrashAfter, 1);
+    world.send("job-1").await.unwrap();
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+    assert_eq!(world.plan.count(Operation::CreateUpload), 1, "the upload was not carried on");
+    world.assert_same("tags of a carried upload");
+    assert_eq!(world.losses().await, Losses::default());
+}
+
+#[tokio::test(start_paused = true)]
 async fn tags_that_are_dropped_and_not_taken_afterwards_either_are_counted() {
     let world = laden(Carried::Tags);
     let denied = Fault::Fail(ErrorClass::AccessDenied);
