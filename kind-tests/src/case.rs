@@ -199,9 +199,25 @@ impl Case {
 
     /// Waits until the Degraded condition is as wanted; gives its reason and message.
     pub async fn degraded(&self, reason: &str, limit: Duration) -> anyhow::Result<String> {
-        self.watch(&format!("Degraded with reason {reason}"), limit, async |job: Option<&Value>| {
+        self.degraded_saying(reason, &[], &[], limit).await
+    }
+
+    /// The same with a message that has all of some words, and none of others.
+    pub async fn degraded_saying(
+        &self,
+        reason: &str,
+        words: &[&str],
+        none_of: &[&str],
+        limit: Duration,
+    ) -> anyhow::Result<String> {
+        let what = format!("Degraded with reason {reason}, {words:?} and none of {none_of:?}");
+        let says = |message: &str| {
+            words.iter().all(|word| message.contains(word)) && !none_of.iter().any(|word| message.contains(word))
+        };
+        self.watch(&what, limit, async |job: Option<&Value>| {
             let found = job.and_then(|job| crate::kubernetes::condition(job, "Degraded"));
-            Ok(found.filter(|(status, r, _)| *status == "True" && *r == reason).map(|(_, _, m)| m.to_owned()))
+            let found = found.filter(|(status, r, message)| *status == "True" && *r == reason && says(message));
+            Ok(found.map(|(_, _, message)| message.to_owned()))
         })
         .await
     }

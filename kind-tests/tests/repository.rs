@@ -1,10 +1,10 @@
 //! What holds for the repository as a whole, and needs no cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use kind_tests::paths;
 use serde::Deserialize;
 
@@ -60,6 +60,7 @@ struct Metadata {
 #[derive(Deserialize)]
 struct Package {
     name: String,
+    manifest_path: PathBuf,
     dependencies: Vec<Dependency>,
 }
 
@@ -69,19 +70,24 @@ struct Dependency {
     kind: Option<String>,
 }
 
-/// The crates and what each uses outside of its tests.
-fn crates() -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
+/// All crates of the workspace.
+fn packages() -> anyhow::Result<Vec<Package>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .current_dir(paths::repository())
         .output()?;
     let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
     ensure!(metadata.packages.len() >= 6, "cargo names only {} crates", metadata.packages.len());
+    Ok(metadata.packages)
+}
+
+/// The crates and what each uses outside of its tests.
+fn crates() -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
     let used = |package: Package| {
         let dependencies = package.dependencies.into_iter().filter(|d| d.kind.is_none());
         (package.name, dependencies.map(|d| d.name).collect())
     };
-    Ok(metadata.packages.into_iter().map(used).collect())
+    Ok(packages()?.into_iter().map(used).collect())
 }
 
 /// Which modules of a crate each of them imports, by the words of its source that is no test. A folder is one module.
@@ -163,19 +169,14 @@ fn reached<'a>(imports: &'a BTreeMap<String, BTreeSet<String>>, from: &'a str) -
 
 #[test]
 fn modules_import_each_other_one_way() -> anyhow::Result<()> {
-    let root = paths::repository();
-    let mut crates: Vec<_> = ["operator", "worker", "kind-tests"].map(|name| root.join(name)).into();
-    for entry in std::fs::read_dir(root.join("crates"))? {
-        crates.push(entry?.path());
-    }
     let mut circles = Vec::new();
-    for path in crates {
-        let imports = imports(&path)?;
-        ensure!(!imports.is_empty(), "{} has no modules", path.display());
-        let in_circle: Vec<_> =
-            imports.keys().filter(|module| reached(&imports, module).contains(module.as_str())).collect();
+    for package in packages()? {
+        let imports = imports(package.manifest_path.parent().context("a manifest has no folder")?)?;
+        ensure!(!imports.is_empty(), "{} has no modules", package.name);
+        let is_in_circle = |module: &&String| reached(&imports, module).contains(module.as_str());
+        let in_circle: Vec<_> = imports.keys().filter(is_in_circle).collect();
         if !in_circle.is_empty() {
-            circles.push(format!("{}: {in_circle:?}", path.display()));
+            circles.push(format!("{}: {in_circle:?}", package.name));
         }
     }
     assert!(circles.is_empty(), "{circles:#?}");

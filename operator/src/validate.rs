@@ -14,11 +14,10 @@ use migration_api::transfer::{
 };
 use migration_api::verify::VerifyMethod;
 use migration_api::{MigrationJob, MigrationJobSpec};
-use migration_core::config::MirrorSettings;
-use migration_core::config::ObjectFilter;
 use migration_core::config::{
-    CONFIG_VERSION, CaBundle, ConfigError, Credentials, JobConfig, JobIdentity, LedgerConfig, MountedFrom, OnLoss,
-    Preserve, QueueConfig, S3Side, ServiceAccess, TransferMode, TransferSettings, Versioning, WriteSettings,
+    CONFIG_VERSION, CaBundle, ConfigError, Credentials, JobConfig, JobIdentity, LedgerConfig, MirrorSettings,
+    MountedFrom, ObjectFilter, OnLoss, Preserve, QueueConfig, S3Side, ServiceAccess, TransferMode, TransferSettings,
+    Versioning, WriteSettings,
 };
 use migration_core::error::Side;
 use migration_core::records::RunSides;

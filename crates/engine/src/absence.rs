@@ -13,12 +13,12 @@
 //! | 404 | anything else | nobody knows |
 
 use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::operation::RequestInfo;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{GetRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span};
 
 use crate::gate::Store;
 use crate::{Interruption, Process};
-use migration_core::operation::RequestInfo;
 
 /// The code of a service that has no byte of the range: the object is there, and empty.
 const INVALID_RANGE: &str = "InvalidRange";

@@ -35,13 +35,13 @@ use std::time::Duration;
 
 use migration_core::config::JobConfig;
 use migration_core::error::{ErrorClass, ServiceError, Side};
+use migration_core::operation::RequestInfo;
 use migration_core::ports::{Clock, Condition, Item, Ledger, ObjectStore, Operation, Queue, Write, WriteError};
 use tokio_util::sync::CancellationToken;
 
 use crate::buckets::Buckets;
 use crate::gate::{Gate, Nobody, Store};
 use crate::hash::Hashing;
-use migration_core::operation::RequestInfo;
 
 /// Ranges of keys that a scan has under work at once: as many as keep a processor busy at the latency of a service in
 /// the same region, with some 20 MB of pages in memory.

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use migration_core::error::ErrorClass;
 use migration_core::initiator::{Owner, abort_command, owner};
 use migration_core::message::Batch;
+use migration_core::operation::RequestInfo;
 use migration_core::ports::{Condition, Ledger, ObjectStore, Operation, Queue, UploadRef, Write};
 use migration_core::records::{self, UploadRecord};
 use migration_core::view::{self, ViewError};
 use tracing::{info, warn};
 
 use crate::{Interruption, Process};
-use migration_core::operation::RequestInfo;
 
 /// How often an upload is aborted before it is left: parts in flight during an abort can keep it alive.
 /// Source: `AbortMultipartUpload` in the S3 API reference.

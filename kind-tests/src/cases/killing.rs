@@ -25,7 +25,7 @@ const FINISHED: Duration = Duration::from_mins(2);
 /// `transfer.partsPerFile` of these cases.
 const PARTS_AT_ONCE: usize = 4;
 /// Time between two records of the parts that are verified, and some for the write itself.
-const RECORDED_EVERY: Duration = Duration::from_millis(VERIFIED_EVERY_MS + 2_000);
+pub const RECORDED_EVERY: Duration = Duration::from_millis(VERIFIED_EVERY_MS + 2_000);
 const WORKERS: &str = "app.kubernetes.io/component=worker";
 
 /// The large object of an amount, and a few small ones.

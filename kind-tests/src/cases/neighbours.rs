@@ -113,12 +113,7 @@ pub async fn unchanged(case: &Case, before: &[Kept]) -> anyhow::Result<()> {
 
 /// Waits until the condition Degraded has a reason and all of some words; gives its message.
 pub async fn told(case: &Case, reason: &str, words: &[&str], limit: Duration) -> anyhow::Result<String> {
-    case.watch(&format!("Degraded with reason {reason} and {words:?}"), limit, async |job: Option<&Value>| {
-        let found = job.and_then(|job| condition(job, "Degraded"));
-        let fits = |message: &str| words.iter().all(|word| message.contains(word));
-        Ok(found.filter(|(s, r, m)| *s == "True" && *r == reason && fits(m)).map(|(_, _, m)| m.to_owned()))
-    })
-    .await
+    case.degraded_saying(reason, words, &[], limit).await
 }
 
 async fn uid_of_job(case: &Case) -> anyhow::Result<String> {
@@ -170,7 +165,8 @@ pub async fn ways_out(case: &mut Case) -> anyhow::Result<()> {
     annotate(case, "CronJob", "another-uid").await?;
     told(case, "NameTaken", &[&schedule.name], TOLD).await?;
     annotate(case, "CronJob", &uid).await?;
-    only_told_of(case, &format!("Deployment {JOB}-worker"), &schedule.name).await?;
+    let worker = format!("Deployment {JOB}-worker");
+    case.degraded_saying("NameTaken", &[&worker], &[&schedule.name], TOLD).await?;
     let adopted = case.cluster.find(&case.namespace, &stranger("CronJob")).await?.context("it is gone")?;
     ensure!(adopted.uid() == schedule.uid, "it was replaced and not taken over");
     ensure!(adopted.owner_references().iter().any(|o| o.uid == uid && o.controller == Some(true)), "it has no owner");
@@ -209,15 +205,6 @@ async fn delete(case: &Case, kind: &str) -> anyhow::Result<()> {
     let name = object["metadata"]["name"].as_str().context("it has no name")?;
     api.delete(name, &DeleteParams::background()).await?;
     Ok(())
-}
-
-/// Waits until the condition names one taken object, and another one no longer.
-async fn only_told_of(case: &Case, named: &str, gone: &str) -> anyhow::Result<()> {
-    case.watch(&format!("Degraded with {named} and without {gone}"), TOLD, async |job: Option<&Value>| {
-        let found = job.and_then(|job| condition(job, "Degraded"));
-        Ok(found.filter(|(_, _, message)| message.contains(named) && !message.contains(gone)).map(|_| ()))
-    })
-    .await
 }
 
 async fn annotate(case: &Case, kind: &str, uid: &str) -> anyhow::Result<()> {

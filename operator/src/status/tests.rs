@@ -5,8 +5,7 @@ use crate::status::conditions::of;
 use migration_api::reasons;
 use migration_core::error::{Side, SideFault};
 use migration_core::progress::Tally;
-use migration_core::records::MirrorCounts;
-use migration_core::records::{EndCounts, ReportRecord, ScanCounts, VerificationRecord};
+use migration_core::records::{EndCounts, MirrorCounts, ReportRecord, ScanCounts, VerificationRecord};
 
 fn seen<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [SendJob]) -> Seen<'a> {
     Seen {

@@ -1,7 +1,6 @@
 //! What is missing of what an object was written with.
 
-use crate::config::STANDARD;
-use crate::config::{Encryption, WriteSettings};
+use crate::config::{Encryption, STANDARD, WriteSettings};
 use crate::outcome::Losses;
 use crate::ports::{Attributes, ObjectHead, ObjectLock};
 

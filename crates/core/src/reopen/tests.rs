@@ -3,8 +3,7 @@ use crate::error::{Blocked, Side, SideFault};
 use crate::message::BatchId;
 use crate::progress::{TakeDecision, TakeRequest, end_of_run, ranges_of, stale_after_resume, take};
 use crate::range::KeyRange;
-use crate::records::MirrorCounts;
-use crate::records::{EndCounts, RunEnd, RunResult, ScanCounts, StaleRange};
+use crate::records::{EndCounts, MirrorCounts, RunEnd, RunResult, ScanCounts, StaleRange};
 
 const HOUR: i64 = 3600 * 1000;
 const DAY: i64 = 24 * HOUR;

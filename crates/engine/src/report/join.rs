@@ -1,8 +1,7 @@
 //! Joins the pieces of a run and the records of its failures into its report.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use migration_core::config::ReportScope;
-use migration_core::config::ReportSettings;
+use migration_core::config::{ReportScope, ReportSettings};
 use migration_core::error::ServiceError;
 use migration_core::pair::BucketPair;
 use migration_core::ports::{DeleteRequest, GetRequest, Ledger, ListRequest, ObjectStore, Queue, Span};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use migration_core::compare::{MergeStep, merge_step};
 use migration_core::error::{ServiceError, Side};
 use migration_core::object::ListedObject;
+use migration_core::operation::RequestInfo;
 use migration_core::pair::MAX_KEY_BYTES;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Ledger, ListPage, ListRequest, ObjectStore, Operation, Queue};
@@ -15,7 +16,6 @@ use tokio::task::JoinHandle;
 use super::SendError;
 use super::range::OpenRange;
 use crate::{Interruption, Process};
-use migration_core::operation::RequestInfo;
 
 /// A listing under way. At most two pages are in memory: the one at hand, and one waiting or arriving.
 pub(super) struct Listing {

@@ -6,17 +6,16 @@ use futures::{StreamExt, TryStreamExt, stream};
 use migration_core::error::ServiceError;
 use migration_core::ignore::IgnoreList;
 use migration_core::mirror::{Fate, may_delete};
+use migration_core::operation::RequestInfo;
 use migration_core::pair::BucketPair;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{DeleteRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue};
-use migration_core::records::MirrorCounts;
-use migration_core::records::{ExtraRecord, RunRecord, extra_partition};
+use migration_core::records::{ExtraRecord, MirrorCounts, RunRecord, extra_partition};
 use tracing::{info, warn};
 
 use super::SendError;
 use super::run::Run;
 use crate::{Interruption, Process};
-use migration_core::operation::RequestInfo;
 
 /// Objects that are looked at at once.
 const AT_ONCE: usize = 16;

@@ -8,8 +8,9 @@ use migration_core::cut::Cut;
 use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
 use migration_core::progress::{self, RUN_LEASE_MS, TakeDecision, TakeRequest};
 use migration_core::range::KeyRange;
-use migration_core::records::MirrorCounts;
-use migration_core::records::{self, CurrentRun, ExtraRecord, RangeRecord, RunRecord, RunSides, ScanCounts};
+use migration_core::records::{
+    self, CurrentRun, ExtraRecord, MirrorCounts, RangeRecord, RunRecord, RunSides, ScanCounts,
+};
 use migration_core::view;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;

@@ -7,6 +7,7 @@ use migration_core::compare::{
 };
 use migration_core::error::ServiceError;
 use migration_core::object::ListedObject;
+use migration_core::operation::RequestInfo;
 use migration_core::pair::BucketPair;
 use migration_core::ports::{
     ByteStream, Checksum, GetRequest, GetResponse, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span,
@@ -16,7 +17,6 @@ use tracing::warn;
 
 use super::SendError;
 use crate::{Interruption, Process};
-use migration_core::operation::RequestInfo;
 
 /// How often a body that breaks is read on.
 const READS: u32 = 5;

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use migration_core::error::ErrorClass;
 use migration_core::fidelity::Carried;
 use migration_core::object::SourceIdentity;
+use migration_core::operation::RequestInfo;
 use migration_core::outcome::{Failure, FailureClass, Losses};
 use migration_core::part::{PartLayout, PartSize};
 use migration_core::planted::{Defect, is_planted};
@@ -19,7 +20,6 @@ use super::upload::{Begun, Upload};
 use super::{Halt, Transfer, Wanted};
 use crate::WriteOutcome;
 use crate::uploads::{self, abort};
-use migration_core::operation::RequestInfo;
 
 /// What was created at the destination.
 struct Created {

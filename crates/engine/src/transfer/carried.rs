@@ -3,17 +3,27 @@
 use migration_core::config::OnLoss;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::fidelity::{Carried, luggage, reduce};
+use migration_core::operation::RequestInfo;
 use migration_core::outcome::{Failure, FailureClass, Losses};
 use migration_core::ports::{Ledger, ObjectHead, ObjectStore, Operation, Queue, Tags};
 use tracing::info;
 
 use super::{Halt, Transfer};
-use migration_core::operation::RequestInfo;
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
-    /// What travels with the object; its tags are asked for only where it has some. Tags that the source does not give are
-    /// left behind: its bytes can be moved all the same.
+    /// What travels with the object that a GET answered with; its tags are asked for only where it has some.
     pub(super) async fn luggage(&self, head: &ObjectHead) -> Result<Carried, Halt> {
+        self.luggage_with(head, false).await
+    }
+
+    /// The same by what a HEAD shows. Many services say nothing of tags there, so they are asked for whatever it shows.
+    pub(super) async fn luggage_of_head(&self, head: &ObjectHead) -> Result<Carried, Halt> {
+        self.luggage_with(head, true).await
+    }
+
+    /// The same; `is_quiet_of_tags` says that a head which shows no tags proves nothing. Tags that the source does not give
+    /// are left behind: its bytes can be moved all the same.
+    async fn luggage_with(&self, head: &ObjectHead, is_quiet_of_tags: bool) -> Result<Carried, Halt> {
         let config = &self.process.config;
         let taken = luggage(head, config.transfer.preserve);
         self.accept_loss(&taken.unmet, || "they can't be sent as they came from the source".to_owned())?;
@@ -23,7 +33,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             own_class: config.write.storage_class.is_none(),
             losses: taken.losses,
         };
-        if taken.tags {
+        if taken.tags || (is_quiet_of_tags && config.transfer.preserve.tags) {
             match self.read_tags(head.version_id.as_deref()).await? {
                 Ok(tags) => carried.tags = tags,
                 Err(error) => {
@@ -35,12 +45,6 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             }
         }
         Ok(carried)
-    }
-
-    /// The same by what a HEAD shows. Many services say nothing of tags there, so they are asked for whatever it shows.
-    pub(super) async fn luggage_of_head(&self, head: ObjectHead) -> Result<Carried, Halt> {
-        let asked = u32::from(self.process.config.transfer.preserve.tags);
-        self.luggage(&ObjectHead { tag_count: head.tag_count.max(asked), ..head }).await
     }
 
     /// The object's tags, or why the service does not give them. A denial is an answer here: it says nothing of the side,

@@ -4,8 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use migration_core::etag::ETag;
-use migration_core::object::ListedPart;
-use migration_core::object::SourceIdentity;
+use migration_core::object::{ListedPart, SourceIdentity};
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::part::PartLayout;
 use migration_core::planted::{Defect, is_planted};

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
+use migration_core::operation::RequestInfo;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Ledger, ObjectStore, Operation, Queue, WriteCondition, Written};
 use migration_core::records::{Ability, Support};
@@ -11,7 +12,6 @@ use migration_core::records::{Ability, Support};
 use super::passes::{asks_weakly, condition_holds};
 use super::{Halt, Transfer, halt_of};
 use crate::Interruption;
-use migration_core::operation::RequestInfo;
 
 /// A write that made the object visible.
 #[derive(Clone, Debug)]

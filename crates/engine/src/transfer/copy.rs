@@ -1,6 +1,7 @@
 //! An object that the service copies by itself: no byte of it passes through here.
 
 use migration_core::object::SourceIdentity;
+use migration_core::operation::RequestInfo;
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::part::Part;
 use migration_core::ports::{
@@ -12,14 +13,13 @@ use super::conditional::{Landed, write_halt};
 use super::passes::Moved;
 use super::upload::Upload;
 use super::{Halt, Transfer, Wanted};
-use migration_core::operation::RequestInfo;
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Has the object copied in one request.
     pub(super) async fn copy_whole(&self, wanted: &Wanted, condition: &WriteCondition) -> Result<Moved, Halt> {
         let source = self.identity(wanted).await?;
         let head = self.head_of(&source, wanted).await?;
-        let mut carried = self.luggage_of_head(head.clone()).await?;
+        let mut carried = self.luggage_of_head(&head).await?;
         let store = &self.process.ports.destination;
         let Landed { written, guarded } = loop {
             let copy = |condition: WriteCondition| {

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::{ETag, ETagComparison};
+use migration_core::operation::RequestInfo;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{ByteStream, GetRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span};
 use migration_core::reading::{SecondRead, is_contradicted, second_read};
@@ -12,7 +13,6 @@ use super::{Halt, Transfer, Wanted, halt_of};
 use crate::Interruption;
 use crate::budget::Reservation;
 use crate::hash::{Digests, digest};
-use migration_core::operation::RequestInfo;
 
 /// Bytes that a body under way holds in memory: what connections buffer of it, and what waits to be hashed.
 pub(super) const PASSING: u64 = 1 << 20;

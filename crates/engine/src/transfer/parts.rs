@@ -5,6 +5,7 @@ use bytes::Bytes;
 use migration_core::error::ErrorClass;
 use migration_core::etag::{ETag, Md5Digest};
 use migration_core::object::SourceIdentity;
+use migration_core::operation::RequestInfo;
 use migration_core::part::Part;
 use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{
@@ -20,7 +21,6 @@ use super::{Halt, Transfer, halt_of};
 use crate::Interruption;
 use crate::hash::Digests;
 use crate::uploads::abort;
-use migration_core::operation::RequestInfo;
 
 /// Tries of a part besides the first: the only layer of them, since a body that passes through can't be sent twice.
 const RETRIES: u32 = 4;

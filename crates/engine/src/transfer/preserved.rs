@@ -5,12 +5,12 @@ use std::sync::{Mutex, PoisonError};
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::fidelity::{Asked, Carried, missing};
+use migration_core::operation::RequestInfo;
 use migration_core::outcome::Losses;
 use migration_core::ports::{HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, PutTags, Queue, Tags};
 use tracing::{info, warn};
 
 use super::{Halt, Transfer, Wanted};
-use migration_core::operation::RequestInfo;
 
 /// What an upload was begun with here, and what the last look at its object shows.
 #[derive(Debug, Default)]
@@ -71,7 +71,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let request = HeadRequest { version_id, ..HeadRequest::new(bucket, self.key) };
         let head = self.process.look_at_source(request).await?;
         match head.filter(|head| etag.is_some() && head.etag.as_ref() == etag) {
-            Some(head) => self.luggage_of_head(head).await.map(Some),
+            Some(head) => self.luggage_of_head(&head).await.map(Some),
             None => Ok(None),
         }
     }

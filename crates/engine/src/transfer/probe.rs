@@ -20,6 +20,7 @@ use bytes::Bytes;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
 use migration_core::fidelity::Carried;
+use migration_core::operation::RequestInfo;
 use migration_core::part::PartLayout;
 use migration_core::ports::{
     Body, Checksum, CompleteUpload, CompletedPart, Ledger, ObjectStore, Operation, PutPart, Queue, WriteCondition,
@@ -33,7 +34,6 @@ use super::conditional::Landed;
 use super::fetch::Fetched;
 use super::{Halt, Transfer};
 use crate::{Interruption, WriteOutcome};
-use migration_core::operation::RequestInfo;
 
 /// An ETag that nothing has.
 const NOTHING: &str = "00000000000000000000000000000000";

@@ -2,12 +2,12 @@
 
 use futures::StreamExt;
 use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::operation::RequestInfo;
 use migration_core::ports::{GetRequest, Ledger, ObjectStore, Operation, Queue, Span, Written};
 use tracing::info;
 
 use super::fetch::Fetched;
 use super::{Halt, Transfer};
-use migration_core::operation::RequestInfo;
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Whether the destination has the bytes that were sent, though its ETag looks like the MD5 of others: services

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use migration_core::object::ListedPart;
-use migration_core::object::SourceIdentity;
+use migration_core::object::{ListedPart, SourceIdentity};
+use migration_core::operation::RequestInfo;
 use migration_core::outcome::{Failure, FailureClass};
 use migration_core::part::PartLayout;
 use migration_core::planted::{Defect, is_planted};
@@ -21,7 +21,6 @@ use super::verified::Verified;
 use super::{Halt, Transfer, Wanted, halt_of};
 use crate::WriteOutcome;
 use crate::uploads::abort;
-use migration_core::operation::RequestInfo;
 
 /// How often an upload is looked for that another worker has announced.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);

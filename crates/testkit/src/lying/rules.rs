@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use migration_core::etag::ETag;
-use migration_core::ports::{ListPage, ObjectHead};
+use migration_core::ports::{ListPage, ObjectHead, Operation};
 use tokio::time::Instant;
 
 use super::lie::{Asked, Lie};
 use super::parts::StoredParts;
 use super::tags::ShownTags;
 use crate::lock;
-use migration_core::ports::Operation;
 
 /// Which requests a lie is told to.
 #[derive(Clone, Copy, Debug)]

@@ -4,15 +4,14 @@ use migration_core::error::ServiceError;
 use migration_core::object::ListedPart;
 use migration_core::ports::{
     CompleteUpload, CopyPart, CopyRequest, CopySource, CreateUpload, DeleteRequest, GetRequest, GetResponse,
-    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
-    Span, Tags, UploadRef, WriteCondition, Written,
+    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, Operation, PartsPage, PutPart, PutRequest,
+    PutTags, Span, Tags, UploadRef, WriteCondition, Written,
 };
 
 use super::Lying;
 use super::lie::{Asked, Lie, Named};
 use super::rules::Drawn;
 use super::writes::{OwnedUpload, after, asked, carried, condition, later};
-use migration_core::ports::Operation;
 
 impl<T: ObjectStore + Clone> Lying<T> {
     async fn listed(&self, operation: Operation, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
-use migration_core::records::VERIFIED_EVERY_MS;
 use migration_core::size::ByteSize;
 
 use super::resent::{self, InFlight};
 use super::{is, size, succeeded};
+use crate::cases::killing::RECORDED_EVERY;
 use crate::programs::Program;
 use crate::proxy::log::Event;
 use crate::report::human;
@@ -24,8 +24,6 @@ const LIMIT: Duration = Duration::from_mins(30);
 const INTERVAL: Duration = Duration::from_millis(5);
 /// Memory that no worker of `memoryLimit: 64Mi` may pass.
 const MEMORY: u64 = 128 << 20;
-/// Time between two records of the parts that are verified, and some for the write itself.
-const RECORDED_EVERY: Duration = Duration::from_millis(VERIFIED_EVERY_MS + 2_000);
 /// Percent of the object that are there when its worker is killed.
 const KILLS: [u64; 3] = [10, 45, 90];
 /// The same for the object that four workers carry, for one of them each.

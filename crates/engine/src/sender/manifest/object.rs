@@ -8,6 +8,7 @@ use futures::{Stream, StreamExt, stream};
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::manifest::{BucketSide, ManifestIndex};
+use migration_core::operation::RequestInfo;
 use migration_core::ports::{
     ByteStream, GetRequest, GetResponse, HeadRequest, Ledger, ObjectStore, Operation, Queue, Span,
 };
@@ -15,7 +16,6 @@ use migration_core::ports::{
 use super::super::SendError;
 use super::ManifestError;
 use crate::{Interruption, Process};
-use migration_core::operation::RequestInfo;
 
 /// Tries to read on that bring no byte, after which a body is given up.
 const READS: u32 = 5;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use migration_core::manifest::Position;
+use migration_core::operation::RequestInfo;
 use migration_core::pair::BucketPair;
 use migration_core::ports::{Ledger, ListRequest, ObjectStore, Operation, Queue};
 use migration_core::records::ScanCounts;
@@ -17,7 +18,6 @@ use super::look::{Looked, look};
 use super::rows::Rows;
 use super::{Manifest, ManifestError};
 use crate::Process;
-use migration_core::operation::RequestInfo;
 
 /// Rows of a pair that are looked at at once: at 50 ms a request some 1,300 rows a second.
 const AT_ONCE: usize = 64;
