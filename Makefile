@@ -10,7 +10,7 @@ CLUSTER := bash kind-tests/cluster/cluster.sh
 CARGO_FLAGS := --release --workspace --locked
 export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 
-.PHONY: help setup build lint unit planted generate check-generated images test smoke e2e wire scan-bench scan-peers demo-cluster demo-clean
+.PHONY: help setup build lint unit mutants generate check-generated images test smoke e2e wire scan-bench scan-peers demo-cluster demo-clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -29,8 +29,8 @@ unit: setup ## Tests that need no cluster
 	cargo test $(CARGO_FLAGS)
 	cd kind-tests/checker && "$$(bash ../services/venv.sh)/bin/python" -m unittest
 
-planted: setup ## Plant deliberate bugs in the engine: each must turn the tests red
-	bash scripts/planted-defects.sh
+mutants: setup ## Activate deliberate bugs in the engine, one by one: each must turn the tests red
+	bash scripts/mutants.sh
 
 generate: build ## Write the generated files: crds/ and the chart's copy
 	bash scripts/generate.sh
@@ -45,7 +45,7 @@ images: build ## Build the images and load them into the cluster
 smoke: build ## A whole job on a cluster, in a few minutes
 	bash scripts/cluster-tests.sh smoke
 
-test: lint unit planted check-generated smoke ## All tests up to the cluster smoke (what CI runs)
+test: lint unit mutants check-generated smoke ## All tests up to the cluster smoke (what CI runs)
 
 e2e: build ## The long tests on a cluster, written to kind-tests/RESULTS.md (CASES=name: only these)
 	bash scripts/cluster-tests.sh e2e $(CASES)

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::planted::{Defect, is_planted};
+use crate::mutants::{Mutant, is_active};
 use crate::size::ByteSize;
 
 /// Smallest part, other than the last. Source: "Amazon S3 multipart upload limits".
@@ -131,7 +131,7 @@ impl PartLayout {
     pub fn part(&self, number: u32) -> Option<Part> {
         let offset = u64::from(number.checked_sub(1)?).checked_mul(self.part_size)?;
         let left = self.size.saturating_sub(offset);
-        let len = if is_planted(Defect::WrongLastPart) { self.part_size } else { self.part_size.min(left) };
+        let len = if is_active(Mutant::WrongLastPart) { self.part_size } else { self.part_size.min(left) };
         (offset < self.size).then_some(Part { number, offset, len })
     }
 

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use crate::etag::{ETag, ETagComparison, Md5Digest};
+use crate::mutants::{Mutant, is_active};
 use crate::object::{CompletedPart, ListedPart, ObjectHead, SourceIdentity};
 use crate::part::PartLayout;
-use crate::planted::{Defect, is_planted};
 use crate::records::UploadRecord;
 use crate::verified::VerifiedParts;
 
@@ -56,7 +56,7 @@ impl Evidence<'_> {
     fn proves(&self, part: &ListedPart) -> bool {
         (self.checksums_enforced && part.checksum.is_some())
             || self.verified.proves(part.number, &part.etag)
-            || is_planted(Defect::UnprovenPartAdopted)
+            || is_active(Mutant::UnprovenPartAdopted)
     }
 
     /// Whether these parts, all that the object has, give the very ETag that it has at the source, where it was cut in
@@ -76,7 +76,7 @@ pub fn composite<'a>(parts: impl Iterator<Item = &'a ETag>) -> Option<ETag> {
 }
 
 fn fits(layout: &PartLayout, part: &ListedPart) -> bool {
-    layout.part(part.number).is_some_and(|p| p.len == part.size || is_planted(Defect::PartMatchedByNumber))
+    layout.part(part.number).is_some_and(|p| p.len == part.size || is_active(Mutant::PartMatchedByNumber))
 }
 
 /// The numbers of the listed parts that are proved and need not be sent again. None where one does not fit the layout,

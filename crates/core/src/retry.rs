@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::mutants::{Mutant, is_active};
 use crate::outcome::Cause;
-use crate::planted::{Defect, is_planted};
 
 /// Waits that grow by doubling, with full jitter: each is a random share of its bound, so that many workers do not come
 /// back together. Source: "Exponential Backoff And Jitter", AWS Architecture Blog.
@@ -80,7 +80,7 @@ impl Tried {
 ///
 /// So tries end: there are at most 10,000 parts, and a side that is broken for ever is shown to a person.
 pub fn next_try(cause: Cause, before: Tried, tries: u32, most: u32, now: i64) -> Option<Tried> {
-    let cause = if is_planted(Defect::EveryTryCounts) { Cause::Own } else { cause };
+    let cause = if is_active(Mutant::EveryTryCounts) { Cause::Own } else { cause };
     let since = before.since.unwrap_or(now);
     let counted = Tried { tries: Some(tries + 1), since: Some(since), parts: before.parts };
     let used_up = tries + 1 >= most;

@@ -2,7 +2,7 @@
 
 use crate::error::ServiceError;
 use crate::etag::{ETag, Md5Digest};
-use crate::planted::{Defect, is_planted};
+use crate::mutants::{Mutant, is_active};
 use crate::ports::{Checksum, Written};
 
 /// What an answer proves.
@@ -29,7 +29,7 @@ pub enum Proof {
 /// | | yes | another | other |
 /// | | yes | none | none |
 pub fn written(answer: &Written, md5: &Md5Digest, checksum: Checksum) -> Proof {
-    if is_planted(Defect::PartNotVerified) {
+    if is_active(Mutant::PartNotVerified) {
         return Proof::Same;
     }
     if answer.checksum.is_some_and(|said| said != checksum) {

@@ -13,8 +13,8 @@
 //! | 404 | anything else | nobody knows |
 
 use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::mutants::{Mutant, is_active};
 use migration_core::operation::RequestInfo;
-use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{GetRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span};
 
 use crate::gate::Store;
@@ -56,7 +56,7 @@ async fn proven<S: ObjectStore>(store: &S, request: HeadRequest<'_>) -> Result<O
         Err(error) if error.class == ErrorClass::NoSuchKey => return Ok(None),
         found => found?,
     };
-    if found.is_some() || is_planted(Defect::NotFoundIsAbsence) {
+    if found.is_some() || is_active(Mutant::NotFoundIsAbsence) {
         return Ok(found);
     }
     let byte = GetRequest { bucket, key, span: Span::Range { offset: 0, len: 1 }, if_match: None, version_id };

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use migration_core::planted::{Defect, is_planted};
+use migration_core::mutants::{Mutant, is_active};
 use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
 use migration_core::records::{self, Ability, BucketRecord, Known, SourceBucketRecord, Support, is_amazon};
 use tokio::sync::{Mutex, MutexGuard};
@@ -63,7 +63,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
 
     /// Whether the service of a destination bucket has an ability.
     pub(crate) async fn support(&self, bucket: &str, ability: Ability) -> Result<Support, Interruption> {
-        let one_for_all = is_planted(Defect::OneAbilityForAllConditions) && Ability::CONDITIONS.contains(&ability);
+        let one_for_all = is_active(Mutant::OneAbilityForAllConditions) && Ability::CONDITIONS.contains(&ability);
         let ability = if one_for_all { Ability::PutIfMatch } else { ability };
         Ok(self.bucket(bucket).await?.support(ability, self.clock.now()))
     }

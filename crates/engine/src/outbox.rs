@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use migration_core::message::MAX_BODY_BYTES;
-use migration_core::planted::{Defect, is_planted};
+use migration_core::mutants::{Mutant, is_active};
 use migration_core::ports::{Ledger, ObjectStore, OutgoingMessage, Queue};
 use migration_core::retry::Backoff;
 
@@ -53,7 +53,7 @@ impl Outbox {
         let mut attempt = 0;
         while !left.is_empty() {
             let mut refused = process.queue(|| process.ports.queue.send(&left)).await?;
-            if is_planted(Defect::LostQueueEntry) {
+            if is_active(Mutant::LostQueueEntry) {
                 refused.clear();
             }
             let mut place = 0;

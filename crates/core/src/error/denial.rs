@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::{ErrorClass, SideFault};
+use crate::mutants::{Mutant, is_active};
 use crate::operation::Operation;
-use crate::planted::{Defect, is_planted};
 
 /// Different objects in a row that are denied before a right is taken to be missing, where the operation never worked.
 /// Fewer are what a prefix under another key, or a policy for some objects, looks like.
@@ -140,7 +140,7 @@ pub fn denial(denial: Denial) -> ErrorClass {
 }
 
 fn is_missing_right(denial: Denial) -> bool {
-    let enough = if is_planted(Defect::DenialsOfFewPauseASide) { 3 } else { DENIALS_OF_A_SIDE };
+    let enough = if is_active(Mutant::DenialsOfFewPauseASide) { 3 } else { DENIALS_OF_A_SIDE };
     !denial.ever_allowed && denial.denied_in_a_row >= enough && denial.operation != Operation::GetTags
 }
 

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{RETENTION_MS, object_sort_key, record_text, run_partition};
 use crate::message::{Batch, BatchId};
+use crate::mutants::{Mutant, is_active};
 use crate::outcome::{FailureClass, Losses};
-use crate::planted::{Defect, is_planted};
 use crate::ports::{Condition, Item, LedgerKey, Write};
 use crate::retry::Tried;
 
@@ -219,7 +219,7 @@ pub fn failure_write(job: &str, run: &str, failure: &FailureRecord) -> Write {
 /// batch is counted once, whoever else holds a copy of its message.
 pub fn end_writes(batch: &Batch, end: &BatchEnd) -> [Write; 2] {
     let expires_at = end.at + RETENTION_MS;
-    let twice = is_planted(Defect::CountedTwice) || is_planted(Defect::TwoCompletions);
+    let twice = is_active(Mutant::CountedTwice) || is_active(Mutant::TwoCompletions);
     [
         Write::Put {
             item: Item::of(batch_key(batch), end).expiring(expires_at),

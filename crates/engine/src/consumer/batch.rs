@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use migration_core::lease::{Receipt, receipt};
 use migration_core::message::{Batch, PartRange};
+use migration_core::mutants::{Mutant, is_active};
 use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass};
 use migration_core::pair::BucketPair;
-use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Ledger, ObjectStore, Queue, ReceivedMessage};
 use migration_core::records::{self, BatchEnd};
 use migration_core::retry::{PUT_BACK, remainder_delay};
@@ -115,7 +115,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
             }
             return self.finish(batch, &end).await;
         }
-        if is_planted(Defect::AckBeforeVerify) {
+        if is_active(Mutant::AckBeforeVerify) {
             self.process.queue(|| self.process.ports.queue.delete(&job.message.receipt)).await?;
         }
         let Some(outcomes) = self.move_objects(job, batch, held).await else {

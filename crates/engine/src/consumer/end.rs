@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use migration_core::message::Batch;
+use migration_core::mutants::{Mutant, is_active};
 use migration_core::outcome::{Delivery, EntryOutcome, Failure};
 use migration_core::pair::BucketPair;
-use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Condition, Item, Ledger, ObjectStore, OutgoingMessage, Queue, ReceivedMessage, Write};
 use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, RunRecord, VersionRecord};
 use migration_core::retry::{Tried, next_try, remainder_delay};
@@ -111,7 +111,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Consumer<S, Q, L> {
 
     /// Sends what an ended batch left over. A duplicate of it ends once only.
     pub(super) async fn finish(&self, batch: &Batch, end: &BatchEnd) -> Result<Disposal, Interruption> {
-        if !end.remainder.is_empty() && !is_planted(Defect::LostRemainder) {
+        if !end.remainder.is_empty() && !is_active(Mutant::LostRemainder) {
             let rest = batch.remainder(&end.remainder, &end.tried);
             info!(batch = batch.id.as_str(), objects = rest.objects.len(), "objects left over are tried again");
             let bound = Duration::from_secs(remainder_delay(rest.most_tries()).into());

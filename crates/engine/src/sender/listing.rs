@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use migration_core::compare::{MergeStep, merge_step};
 use migration_core::error::{ServiceError, Side};
+use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::ListedObject;
 use migration_core::operation::RequestInfo;
 use migration_core::pair::MAX_KEY_BYTES;
-use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Ledger, ListPage, ListRequest, ObjectStore, Operation, Queue};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -173,7 +173,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Reader<S, Q, L> {
 }
 
 fn as_end(error: Interruption) -> Result<ListPage, Interruption> {
-    if is_planted(Defect::ListingErrorAsEnd) { Ok(ListPage::default()) } else { Err(error) }
+    if is_active(Mutant::ListingErrorAsEnd) { Ok(ListPage::default()) } else { Err(error) }
 }
 
 /// A bound as services take it: they need not take longer keys than there are. Earlier than the bound, if at all.

@@ -6,9 +6,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use migration_core::error::ServiceError;
 use migration_core::ignore::IgnoreList;
 use migration_core::mirror::{Fate, may_delete};
+use migration_core::mutants::{Mutant, is_active};
 use migration_core::operation::RequestInfo;
 use migration_core::pair::BucketPair;
-use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{DeleteRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue};
 use migration_core::records::{ExtraRecord, MirrorCounts, RunRecord, extra_partition};
 use tracing::{info, warn};
@@ -31,7 +31,7 @@ pub(super) async fn delete_extras<S: ObjectStore, Q: Queue, L: Ledger>(
     let Some(settings) = process.config.mirror else { return Ok(()) };
     let before = run.record().await.mirror.unwrap_or_default();
     let found = before.deletions(run.counts().await.extra);
-    if found > settings.max_deletes && !is_planted(Defect::MirrorUnbounded) {
+    if found > settings.max_deletes && !is_active(Mutant::MirrorUnbounded) {
         warn!(found, max = settings.max_deletes, "nothing is deleted: more is extra than may be deleted");
         return run.settle(process, &[], MirrorCounts { refused: true, ..MirrorCounts::default() }).await;
     }
@@ -92,7 +92,7 @@ async fn is_gone_at_source<S: ObjectStore, Q: Queue, L: Ledger>(
     let request = HeadRequest::new(&pair.source_bucket, key);
     match process.look_at_source(request).await {
         Ok(head) => Ok(head.is_none()),
-        Err(Interruption::Service(error)) if !error.is_retryable() => Ok(is_planted(Defect::DenialAsAbsence)),
+        Err(Interruption::Service(error)) if !error.is_retryable() => Ok(is_active(Mutant::DenialAsAbsence)),
         Err(error) => Err(error),
     }
 }

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use migration_core::cut::{Alphabet, CutSearch, Rest, pages_left};
+use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::ListedObject;
 use migration_core::pair::BucketPair;
-use migration_core::planted::{Defect, is_planted};
 use migration_core::range::KeyRange;
 use migration_core::records::{RangeRecord, RunRecord, ScanCounts};
 use tokio::sync::Notify;
@@ -110,7 +110,7 @@ impl OpenRange {
         let mut state = self.state();
         if let Some(until) = &state.until {
             let is_over = objects.last().is_some_and(|last| last.key >= *until);
-            let within = |key: &String| if is_planted(Defect::CutKeyLost) { key < until } else { key <= until };
+            let within = |key: &String| if is_active(Mutant::CutKeyLost) { key < until } else { key <= until };
             objects.truncate(objects.partition_point(|object| within(&object.key)));
             state.ended = is_over;
         }

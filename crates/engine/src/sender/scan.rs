@@ -10,10 +10,10 @@ use migration_core::error::Side;
 use migration_core::finding::Finding;
 use migration_core::ignore::IgnoreList;
 use migration_core::message::{Batch, BatchId, DestinationState, Entry, MESSAGE_VERSION};
+use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::ListedObject;
 use migration_core::outcome::{Failure, FailureClass};
 use migration_core::pair::{BucketPair, MapKeyError};
-use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Ledger, ObjectStore, Queue, Write};
 use migration_core::records::{self, ExtraRecord, FailureRecord, RunRecord, RunResult, ScanCounts, extra_write};
 use migration_core::retry::Tried;
@@ -189,7 +189,7 @@ impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
 
     /// All up to here was looked at.
     pub(super) async fn checkpoint(&mut self, position: String) -> Result<(), SendError> {
-        if !is_planted(Defect::CheckpointAhead) {
+        if !is_active(Mutant::CheckpointAhead) {
             self.flush().await?;
         }
         self.tell_counts();

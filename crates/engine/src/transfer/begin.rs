@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 
 use migration_core::error::ErrorClass;
 use migration_core::fidelity::Carried;
+use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::SourceIdentity;
 use migration_core::operation::RequestInfo;
 use migration_core::outcome::{Failure, FailureClass, Losses};
 use migration_core::part::{PartLayout, PartSize};
-use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{CreateUpload, Ledger, ObjectStore, Operation, Queue, Span};
 use migration_core::records::{self, Ability, Damage, Support, UploadRecord};
 
@@ -48,7 +48,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             losses: carried.losses,
             ..self.announcement(source, layout, stands)
         };
-        if !is_planted(Defect::NoIntent) && self.record(&record, revision).await? == WriteOutcome::Lost {
+        if !is_active(Mutant::NoIntent) && self.record(&record, revision).await? == WriteOutcome::Lost {
             return Ok(None);
         }
         let announced = record.clone();
@@ -118,7 +118,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             if let Some(before) = before {
                 uploads::abort_unrecorded(self.process, before, id).await?;
             }
-            let announced = record.revision - if is_planted(Defect::NoIntent) { 2 } else { 1 };
+            let announced = record.revision - if is_active(Mutant::NoIntent) { 2 } else { 1 };
             self.record(record, announced).await
         };
         match recorded.await {

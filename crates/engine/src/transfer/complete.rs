@@ -4,10 +4,10 @@
 use std::sync::atomic::Ordering;
 
 use migration_core::etag::ETag;
+use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::{ListedPart, SourceIdentity};
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::part::PartLayout;
-use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{
     Checksum, CompleteUpload, CompletedPart, Ledger, ObjectStore, Operation, Queue, WriteCondition, Written,
 };
@@ -198,7 +198,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let Some(head) = self.look_at_source(true).await? else { return Ok(()) };
         let is_other = head.etag.as_ref() != Some(&source.etag);
         // This look finds most of what these defects let through.
-        let unlooked = is_planted(Defect::NoIfMatchAtSource) || is_planted(Defect::AnswersETagIgnored);
+        let unlooked = is_active(Mutant::NoIfMatchAtSource) || is_active(Mutant::AnswersETagIgnored);
         match head.checksum {
             // What was read can't be compared any more, and is not what is wanted.
             Some(_) if is_other && source.version_id.is_none() && !unlooked => Err(Halt::SourceChanged),

@@ -4,8 +4,8 @@ use std::future::Future;
 
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
+use migration_core::mutants::{Mutant, is_active};
 use migration_core::operation::RequestInfo;
-use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Ledger, ObjectStore, Operation, Queue, WriteCondition, Written};
 use migration_core::records::{Ability, Support};
 
@@ -41,7 +41,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         F: Future<Output = Result<Written, ServiceError>> + Send,
     {
         let landed = |guarded| move |written| Landed { written, guarded };
-        if is_planted(Defect::UnconditionalWrite) {
+        if is_active(Mutant::UnconditionalWrite) {
             return self.write_with(operation, WriteCondition::Any, meant, &request).await.map(landed(true));
         }
         if asks_weakly(condition) {

@@ -4,8 +4,8 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::{ETag, ETagComparison};
+use migration_core::mutants::{Mutant, is_active};
 use migration_core::operation::RequestInfo;
-use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{ByteStream, GetRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span};
 use migration_core::reading::{SecondRead, is_contradicted, second_read};
 
@@ -50,7 +50,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     pub(super) fn want_of<'a>(&self, etag: Option<&'a ETag>, version_id: Option<&'a str>, span: Span) -> Want<'a> {
         let pinned = self.process.config.versioning.get_object_with_version_id;
         Want {
-            etag: etag.filter(|_| !is_planted(Defect::NoIfMatchAtSource)),
+            etag: etag.filter(|_| !is_active(Mutant::NoIfMatchAtSource)),
             version_id: version_id.filter(|_| pinned),
             span,
         }
@@ -92,7 +92,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let first = self.hold(want, wanted.size).await?;
         let bucket = &self.pair.source_bucket;
         let contradicted = first.head.size == wanted.size && is_contradicted(&first.head, &first.digests.md5);
-        if !contradicted || is_planted(Defect::AnswersETagIgnored) || !self.process.source_has_digests(bucket).await? {
+        if !contradicted || is_active(Mutant::AnswersETagIgnored) || !self.process.source_has_digests(bucket).await? {
             return Ok(first);
         }
         // Its memory first: the second read may need all that there is.
@@ -149,7 +149,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 fn is_another(wanted: Option<&ETag>, head: &ObjectHead) -> bool {
     let said = wanted.zip(head.etag.as_ref());
     said.is_some_and(|(wanted, said)| wanted.compare(said) != ETagComparison::Same)
-        && !is_planted(Defect::AnswersETagIgnored)
+        && !is_active(Mutant::AnswersETagIgnored)
 }
 
 /// Why an object could not be read. A version that is gone says nothing of the newer ones: the source is looked at again.

@@ -4,10 +4,10 @@
 use bytes::Bytes;
 use migration_core::error::ErrorClass;
 use migration_core::etag::{ETag, Md5Digest};
+use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::SourceIdentity;
 use migration_core::operation::RequestInfo;
 use migration_core::part::Part;
-use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{
     Body, Checksum, CompletedPart, Ledger, ObjectStore, Operation, PutPart, Queue, Span, UploadRef, Written,
 };
@@ -194,7 +194,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         };
         let result = self.process.destination_once(access.carrying(part.len), store.put_part(request)).await;
         let passed = tap.finish().await;
-        if is_planted(Defect::BudgetLeak) && result.is_err() {
+        if is_active(Mutant::BudgetLeak) && result.is_err() {
             std::mem::forget(memory);
         } else {
             drop(memory);

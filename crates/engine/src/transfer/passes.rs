@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::message::Entry;
+use migration_core::mutants::{Mutant, is_active};
 use migration_core::outcome::{Delivery, EntryOutcome, Fingerprint};
 use migration_core::plan::{Way, is_server_side, way};
-use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{HeadRequest, Ledger, ObjectHead, ObjectStore, Queue, WriteCondition};
 use migration_core::records::{Ability, Support};
 use migration_core::resume;
@@ -50,8 +50,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let entry = errand.entry;
         let listed = Listed::of(entry);
         let mut condition = listed.condition();
-        let planted = is_planted(Defect::SourceLookedAtFirst);
-        let first = if planted { Some(self.begin_with(errand).await?) } else { None };
+        let adopts_any = is_active(Mutant::SourceLookedAtFirst);
+        let first = if adopts_any { Some(self.begin_with(errand).await?) } else { None };
         // For a large object the look costs nothing beside its parts, and saves them all where a duplicate of the
         // message, or one of a killed sender, was faster.
         let named = Wanted::of(entry);
@@ -112,7 +112,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         listed: &Listed,
     ) -> Result<Option<EntryOutcome>, Halt> {
         let Some(found) = found.filter(|found| found.size == wanted.size) else { return Ok(None) };
-        if is_planted(Defect::RedeliveryDoneBySize) {
+        if is_active(Mutant::RedeliveryDoneBySize) {
             return Ok(Some(done(wanted, Some(found))));
         }
         let is_whole = self.way(wanted) == Way::Whole;
@@ -128,7 +128,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             None => Some(found.clone()),
         };
         let Some(found) = with_checksum else { return Ok(None) };
-        let by_size = (is_whole && errand.redelivered) || is_planted(Defect::LargeDoneBySize);
+        let by_size = (is_whole && errand.redelivered) || is_active(Mutant::LargeDoneBySize);
         let changed = by_size && listed.differs_from(&found);
         let is_done = resume::is_done((wanted.etag.as_ref(), wanted.size), &found, record.as_ref(), changed);
         if is_done && expected.is_some() {
@@ -148,7 +148,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let pinned = entry.unlisted && entry.version_id.is_some();
         let versioning = self.process.config.versioning;
         let named = versioning.get_object_with_version_id && entry.version_id.is_some();
-        let named = named && !is_planted(Defect::SourceLookedAtFirst);
+        let named = named && !is_active(Mutant::SourceLookedAtFirst);
         let update = versioning.update_version_id;
         if !(update || named || pinned || filtered || (entry.unlisted && entry.etag.is_none())) {
             return Ok(Begin::Move(wanted));
@@ -200,7 +200,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// destination's service is not known to keep the condition, or weak ETags can't be asked for, so that a slow worker
     /// finds out that it put an old content over a newer one.
     async fn look_again(&self, wanted: &Wanted, written: &ETag, guarded: bool) -> Result<(), Halt> {
-        let versions = self.process.config.versioning.update_version_id && !is_planted(Defect::VersionNotCheckedAgain);
+        let versions = self.process.config.versioning.update_version_id && !is_active(Mutant::VersionNotCheckedAgain);
         if guarded && !versions {
             return Ok(());
         }

@@ -5,11 +5,11 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::{ListedPart, SourceIdentity};
 use migration_core::operation::RequestInfo;
 use migration_core::outcome::{Failure, FailureClass};
 use migration_core::part::PartLayout;
-use migration_core::planted::{Defect, is_planted};
 use migration_core::ports::{Condition, Item, Ledger, LedgerKey, ObjectStore, Operation, Queue};
 use migration_core::records::{self, UploadRecord};
 use migration_core::resume::{self, Evidence, UploadDecision};
@@ -67,7 +67,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Gives an upload to work on.
     pub(super) async fn open(&self, wanted: &Wanted, source: &SourceIdentity) -> Result<Begun, Halt> {
         self.has_upload.store(true, Ordering::Relaxed);
-        if is_planted(Defect::ForeignUploadAdopted)
+        if is_active(Mutant::ForeignUploadAdopted)
             && let Some(upload) = self.adopt_any(wanted, source).await?
         {
             return Ok((upload, None));
@@ -176,7 +176,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         if self.process.writes_to_amazon() || !fits { u64::MAX } else { limit }
     }
 
-    /// The planted defect: whatever upload is open.
+    /// The mutant that adopts whatever upload is open.
     async fn adopt_any(&self, wanted: &Wanted, source: &SourceIdentity) -> Result<Option<Upload>, Halt> {
         let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
         let store = &self.process.ports.destination;

@@ -17,9 +17,9 @@ mod merge;
 mod mirror;
 mod model;
 mod moves;
+#[cfg(mutants)]
+mod mutants;
 mod places;
-#[cfg(planted_defects)]
-mod planted;
 mod predecessor;
 mod quirks;
 mod regressions;

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
 # The compiler for the crates of this repository, with their deliberate bugs compiled in.
-exec "$@" --cfg planted_defects
+exec "$@" --cfg mutants

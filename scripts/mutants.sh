@@ -5,8 +5,8 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/rustc-planted.sh"
+RUSTC_WORKSPACE_WRAPPER="$PWD/scripts/rustc-mutants.sh"
 export RUSTC_WORKSPACE_WRAPPER
 read -ra packages <<<"${PLANTED_PACKAGES:---workspace}"
 
-exec cargo test --release --locked "${packages[@]}" --test engine planted:: -- --nocapture
+exec cargo test --release --locked "${packages[@]}" --test engine mutants:: -- --nocapture

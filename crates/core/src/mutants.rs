@@ -1,9 +1,9 @@
-//! Deliberate bugs, to prove that the tests find them. They exist only in builds with `--cfg planted_defects`, which no
+//! Deliberate bugs, to prove that the tests find them. They exist only in builds with `--cfg mutants`, which no
 //! program is made of; elsewhere every question here is answered `false` at compile time.
 
-/// A deliberate bug.
+/// A mutant: a deliberate bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Defect {
+pub enum Mutant {
     /// A part found at the destination counts by its number, whatever its size.
     PartMatchedByNumber,
     /// The source is read without asking for the content that was listed.
@@ -62,64 +62,64 @@ pub enum Defect {
     EveryTryCounts,
 }
 
-/// Every defect.
-pub const ALL: [Defect; 28] = [
-    Defect::PartMatchedByNumber,
-    Defect::NoIfMatchAtSource,
-    Defect::UnconditionalWrite,
-    Defect::AckBeforeVerify,
-    Defect::ListingErrorAsEnd,
-    Defect::BudgetLeak,
-    Defect::LostQueueEntry,
-    Defect::LostRemainder,
-    Defect::WrongLastPart,
-    Defect::ForeignUploadAdopted,
-    Defect::CountedTwice,
-    Defect::RedeliveryDoneBySize,
-    Defect::TwoCompletions,
-    Defect::NoIntent,
-    Defect::PartNotVerified,
-    Defect::VersionNotCheckedAgain,
-    Defect::CheckpointAhead,
-    Defect::CutKeyLost,
-    Defect::DenialAsAbsence,
-    Defect::MirrorUnbounded,
-    Defect::NotFoundIsAbsence,
-    Defect::OneAbilityForAllConditions,
-    Defect::AnswersETagIgnored,
-    Defect::SourceLookedAtFirst,
-    Defect::UnprovenPartAdopted,
-    Defect::LargeDoneBySize,
-    Defect::DenialsOfFewPauseASide,
-    Defect::EveryTryCounts,
+/// Every mutant.
+pub const ALL: [Mutant; 28] = [
+    Mutant::PartMatchedByNumber,
+    Mutant::NoIfMatchAtSource,
+    Mutant::UnconditionalWrite,
+    Mutant::AckBeforeVerify,
+    Mutant::ListingErrorAsEnd,
+    Mutant::BudgetLeak,
+    Mutant::LostQueueEntry,
+    Mutant::LostRemainder,
+    Mutant::WrongLastPart,
+    Mutant::ForeignUploadAdopted,
+    Mutant::CountedTwice,
+    Mutant::RedeliveryDoneBySize,
+    Mutant::TwoCompletions,
+    Mutant::NoIntent,
+    Mutant::PartNotVerified,
+    Mutant::VersionNotCheckedAgain,
+    Mutant::CheckpointAhead,
+    Mutant::CutKeyLost,
+    Mutant::DenialAsAbsence,
+    Mutant::MirrorUnbounded,
+    Mutant::NotFoundIsAbsence,
+    Mutant::OneAbilityForAllConditions,
+    Mutant::AnswersETagIgnored,
+    Mutant::SourceLookedAtFirst,
+    Mutant::UnprovenPartAdopted,
+    Mutant::LargeDoneBySize,
+    Mutant::DenialsOfFewPauseASide,
+    Mutant::EveryTryCounts,
 ];
 
-#[cfg(planted_defects)]
-mod planting {
+#[cfg(mutants)]
+mod activation {
     use std::cell::Cell;
 
-    use super::Defect;
+    use super::Mutant;
 
     thread_local! {
-        static PLANTED: Cell<Option<Defect>> = const { Cell::new(None) };
+        static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
     }
 
-    /// Plants one in this thread, or none. Tests run their engine on one thread.
-    pub fn plant(defect: Option<Defect>) {
-        PLANTED.set(defect);
+    /// Activates one in this thread, or none. Tests run their engine on one thread.
+    pub fn activate(mutant: Option<Mutant>) {
+        ACTIVE.set(mutant);
     }
 
-    /// Whether this one is planted in this thread.
-    pub fn is_planted(defect: Defect) -> bool {
-        PLANTED.get() == Some(defect)
+    /// Whether this one is active in this thread.
+    pub fn is_active(mutant: Mutant) -> bool {
+        ACTIVE.get() == Some(mutant)
     }
 }
 
-#[cfg(planted_defects)]
-pub use planting::{is_planted, plant};
+#[cfg(mutants)]
+pub use activation::{activate, is_active};
 
-/// Whether this one is planted: never, in this build.
-#[cfg(not(planted_defects))]
-pub const fn is_planted(_: Defect) -> bool {
+/// Whether this one is active: never, in this build.
+#[cfg(not(mutants))]
+pub const fn is_active(_: Mutant) -> bool {
     false
 }
