@@ -2,39 +2,39 @@
 
 use kind_tests::case::run;
 use kind_tests::cases::{
-    admission, checking, credentials, deletion, editing, killing, lists, moving, neighbours, prerequisites, races,
-    refusals,
+    admission, checking, crash_recovery, credentials, deletion, editing, lists, migration, neighbours, prerequisites,
+    races, refusals,
 };
 use kind_tests::tree::FULL;
 
 #[tokio::test]
 #[ignore = "needs the cluster of make e2e"]
 async fn a_main_job() -> anyhow::Result<()> {
-    run("full tree, again, deleted", async |case| moving::main_job(case, FULL).await).await
+    run("full tree, again, deleted", async |case| migration::main_job(case, FULL).await).await
 }
 
 #[tokio::test]
 #[ignore = "needs the cluster of make e2e"]
 async fn b_new_objects() -> anyhow::Result<()> {
-    run("new and changed objects", moving::third_run_moves_what_is_new).await
+    run("new and changed objects", migration::third_run_moves_what_is_new).await
 }
 
 #[tokio::test]
 #[ignore = "needs the cluster of make e2e"]
 async fn c_key_too_long() -> anyhow::Result<()> {
-    run("key too long", moving::key_too_long).await
+    run("key too long", migration::key_too_long).await
 }
 
 #[tokio::test]
 #[ignore = "needs the cluster of make e2e"]
 async fn d_worker_killed() -> anyhow::Result<()> {
-    run("worker killed", async |case| killing::worker_in_a_large_object(case, FULL).await).await
+    run("worker killed", async |case| crash_recovery::worker_in_a_large_object(case, FULL).await).await
 }
 
 #[tokio::test]
 #[ignore = "needs the cluster of make e2e"]
 async fn e_operator_killed() -> anyhow::Result<()> {
-    run("operator killed", killing::operator).await
+    run("operator killed", crash_recovery::operator).await
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn l_no_queue() -> anyhow::Result<()> {
 #[tokio::test]
 #[ignore = "needs the cluster of make e2e"]
 async fn m_open_upload() -> anyhow::Result<()> {
-    run("deleted with an open upload", killing::deleted_with_an_open_upload).await
+    run("deleted with an open upload", crash_recovery::deleted_with_an_open_upload).await
 }
 
 #[tokio::test]

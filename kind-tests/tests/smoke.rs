@@ -2,7 +2,7 @@
 //! and the chart that `make test` brings up, and run only when they are asked for.
 
 use kind_tests::case::run;
-use kind_tests::cases::{admission, checking, credentials, lists, moving, neighbours};
+use kind_tests::cases::{admission, checking, credentials, lists, migration, neighbours};
 use kind_tests::tree::SMALL;
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn examples_are_accepted() -> anyhow::Result<()> {
 #[tokio::test]
 #[ignore = "needs the cluster of make test"]
 async fn small_tree() -> anyhow::Result<()> {
-    run("small tree, again, deleted", async |case| moving::main_job(case, SMALL).await).await
+    run("small tree, again, deleted", async |case| migration::main_job(case, SMALL).await).await
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ mod tests {
         let (odd, there) = (object("s/a,\"b\"\nc"), object("d/s/x"));
         list.add(&pair, &Finding::Transfer { source: &odd, destination: None, difference: Difference::Missing });
         list.add(&pair, &Finding::InPlace { source: &odd, evidence: Evidence::Content });
-        list.add(&pair, &Finding::Extra { destination: &there });
+        list.add(&pair, &Finding::Extraneous { destination: &there });
         list.end().unwrap();
         let mut reader = csv::Reader::from_path(&path).unwrap();
         let lines: Vec<Vec<String>> =

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use migration_core::ignore::IgnoreList;
-use migration_engine::sender::Purpose;
+use migration_engine::scan::Purpose;
 use migration_engine::uploads::{self, AbortError, AbortReport, LeftUpload};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::boot::{self, AwsProcess, Common};
 use crate::exit::{End, FAILED, UNUSABLE};
 use crate::plan::{self, PlanArgs};
 use crate::report::{self, ReportArgs};
 use crate::send::{report_send, send, with_heartbeat};
+use crate::setup::{self, AwsProcess, Common};
 use crate::termination;
 use crate::verify::{self, VerifyArgs};
 
@@ -50,8 +50,8 @@ pub async fn main() -> ExitCode {
     cli.common.start_logging();
     // A process that is the first of its container does not even end by a signal that it does not listen for.
     let told = CancellationToken::new();
-    boot::stop_on_signals(&told);
-    let (process, ignore) = match boot::boot(&cli.common).await {
+    setup::stop_on_signals(&told);
+    let (process, ignore) = match setup::boot(&cli.common).await {
         Ok(booted) => booted,
         Err(error) => {
             error!(%error, "the jobsender can't start");

@@ -1,12 +1,12 @@
 //! The programs `worker` and `jobsender`: they read the job's configuration, wire the engine to AWS, and end well.
 
-pub mod boot;
 mod exit;
 mod findings;
 pub mod jobsender;
 mod plan;
 mod report;
 mod send;
+pub mod setup;
 pub mod termination;
 mod verify;
 pub mod worker;

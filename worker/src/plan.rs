@@ -5,18 +5,18 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
+use migration_core::estimate::{Cost, Estimate, Prices, Requests, SIZE_CLASSES, Sum};
 use migration_core::finding::Finding;
-use migration_core::forecast::{Cost, Forecast, Prices, Requests, SIZE_CLASSES, Sum};
 use migration_core::ignore::IgnoreList;
 use migration_core::pair::BucketPair;
 use migration_core::records::ScanCounts;
 use migration_core::size::human;
-use migration_engine::sender::{Observer, Purpose, rehearse};
+use migration_engine::scan::{Observer, Purpose, dry_run};
 use serde::Serialize;
 
-use crate::boot::AwsProcess;
 use crate::exit::{End, FAILED};
 use crate::findings::List;
+use crate::setup::AwsProcess;
 
 /// Arguments of `jobsender plan`.
 #[derive(Args, Clone, Debug)]
@@ -43,14 +43,14 @@ enum Output {
 
 /// Adds findings up, and lists them.
 struct Planner {
-    forecast: Mutex<Forecast>,
+    estimate: Mutex<Estimate>,
     list: Option<List>,
 }
 
 impl Observer for Planner {
     fn found(&self, pair: &BucketPair, finding: &Finding<'_>) {
         // A panic elsewhere leaves sums behind that lack at most what it was about.
-        self.forecast.lock().unwrap_or_else(PoisonError::into_inner).add(finding);
+        self.estimate.lock().unwrap_or_else(PoisonError::into_inner).add(finding);
         if let Some(list) = &self.list {
             list.add(pair, finding);
         }
@@ -68,21 +68,21 @@ pub(crate) async fn plan(process: AwsProcess, ignore: &IgnoreList, args: &PlanAr
 async fn planned(process: AwsProcess, ignore: &IgnoreList, args: &PlanArgs) -> Result<String, String> {
     let prices = prices(args)?;
     let list = args.list.as_deref().map(List::create).transpose().map_err(|error| error.to_string())?;
-    let forecast = Mutex::new(Forecast::new(&process.config));
-    let planner = Arc::new(Planner { forecast, list });
+    let estimate = Mutex::new(Estimate::new(&process.config));
+    let planner = Arc::new(Planner { estimate, list });
     let purpose = Purpose { observer: Some(planner.clone()), ..Purpose::default() };
-    let counts = rehearse(process, ignore, &purpose).await.map_err(|error| error.to_string())?;
+    let counts = dry_run(process, ignore, &purpose).await.map_err(|error| error.to_string())?;
     if let Some(list) = &planner.list {
         list.end().map_err(|error| error.to_string())?;
     }
-    let forecast = planner.forecast.lock().unwrap_or_else(PoisonError::into_inner);
-    let plan = Plan::new(&forecast, &counts, &prices);
+    let estimate = planner.estimate.lock().unwrap_or_else(PoisonError::into_inner);
+    let plan = Plan::new(&estimate, &counts, &prices);
     let text = match args.output {
         Output::Text => plan.to_string(),
         Output::Json => serde_json::to_string(&plan).map_err(|error| error.to_string())? + "\n",
     };
     print(&text).map_err(|error| format!("failed to write plan: {error}"))?;
-    Ok(format!("{} objects of {} to copy", forecast.copied().objects, human(forecast.copied().bytes)))
+    Ok(format!("{} objects of {} to copy", estimate.copied().objects, human(estimate.copied().bytes)))
 }
 
 fn print(text: &str) -> std::io::Result<()> {
@@ -131,19 +131,19 @@ struct SizeClass {
 }
 
 impl Plan {
-    fn new(forecast: &Forecast, counts: &ScanCounts, prices: &Prices) -> Self {
+    fn new(estimate: &Estimate, counts: &ScanCounts, prices: &Prices) -> Self {
         let bounds = SIZE_CLASSES.into_iter().map(Some).chain([None]);
-        let sizes = forecast.sizes.into_iter().zip(bounds).map(|(sum, up_to)| SizeClass { up_to, sum });
-        let (source_requests, destination_requests) = forecast.requests();
-        let cost = forecast.cost(prices, counts.batches);
+        let sizes = estimate.sizes.into_iter().zip(bounds).map(|(sum, up_to)| SizeClass { up_to, sum });
+        let (source_requests, destination_requests) = estimate.requests();
+        let cost = estimate.cost(prices, counts.batches);
         Self {
-            transfer: forecast.transfer,
-            update: forecast.update,
-            skip: forecast.skip,
+            transfer: estimate.transfer,
+            update: estimate.update,
+            skip: estimate.skip,
             not_compared_by_content: counts.in_place_by_time + counts.in_place_by_size,
-            ignore: forecast.ignore,
-            fail: forecast.fail,
-            delete: forecast.delete,
+            ignore: estimate.ignore,
+            fail: estimate.fail,
+            delete: estimate.delete,
             sizes: sizes.collect(),
             batches: counts.batches,
             source_requests,
@@ -214,7 +214,7 @@ ledger: {region: us-east-1, table: t}
 ",
         )
         .unwrap();
-        let mut forecast = Forecast::new(&config);
+        let mut estimate = Estimate::new(&config);
         let source = ListedObject {
             key: "k".into(),
             size: 2_000_000_000,
@@ -223,9 +223,9 @@ ledger: {region: us-east-1, table: t}
             version_id: None,
             storage_class: None,
         };
-        forecast.add(&Finding::Transfer { source: &source, destination: None, difference: Difference::Missing });
+        estimate.add(&Finding::Transfer { source: &source, destination: None, difference: Difference::Missing });
         let counts = ScanCounts { batches: 1, objects: 1, ..ScanCounts::default() };
-        Plan::new(&forecast, &counts, &Prices::default())
+        Plan::new(&estimate, &counts, &Prices::default())
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use clap::Args;
 use migration_engine::report::{self, ReportError};
 
-use crate::boot::AwsProcess;
 use crate::exit::{End, FAILED};
 use crate::send::with_heartbeat;
+use crate::setup::AwsProcess;
 
 /// Arguments of `jobsender report`.
 #[derive(Args, Clone, Debug)]

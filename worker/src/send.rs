@@ -5,11 +5,11 @@ use std::sync::Arc;
 use migration_core::ignore::IgnoreList;
 use migration_core::size;
 use migration_engine::heartbeat;
-use migration_engine::sender::{self, ManifestError, Purpose, SendError, SendOutcome, SenderName};
+use migration_engine::scan::{self, ManifestError, Purpose, ScanError, ScanOutcome, SenderName};
 use tokio_util::sync::CancellationToken;
 
-use crate::boot::{AwsProcess, Common};
 use crate::exit::{End, FAILED, UNUSABLE};
+use crate::setup::{AwsProcess, Common};
 
 /// Scans both sides as a run, and sends what differs.
 pub(crate) async fn send(
@@ -17,10 +17,10 @@ pub(crate) async fn send(
     ignore: &IgnoreList,
     common: &Common,
     purpose: &Purpose,
-) -> Result<SendOutcome, SendError> {
+) -> Result<ScanOutcome, ScanError> {
     let process = Arc::new(process);
     let name = sender_name(common, &process);
-    with_heartbeat(&process, sender::send_for(process.clone(), ignore, &name, purpose)).await
+    with_heartbeat(&process, scan::send_for(process.clone(), ignore, &name, purpose)).await
 }
 
 /// Does a work and tells the ledger meanwhile that it is done.
@@ -46,9 +46,9 @@ fn sender_name(common: &Common, process: &AwsProcess) -> SenderName {
 }
 
 /// How the program ends by what came of a scan.
-pub(crate) fn report_send(result: Result<SendOutcome, SendError>) -> End {
+pub(crate) fn report_send(result: Result<ScanOutcome, ScanError>) -> End {
     let (reason, message, code) = match result {
-        Ok(SendOutcome::Sent { run, counts }) => {
+        Ok(ScanOutcome::Sent { run, counts }) => {
             let message = format!(
                 "run {run}: {} objects of {} sent in {} batches; {} in place, {} ignored, {} failed",
                 counts.objects,
@@ -60,18 +60,18 @@ pub(crate) fn report_send(result: Result<SendOutcome, SendError>) -> End {
             );
             ("Sent", message, 0)
         }
-        Ok(SendOutcome::AlreadySent { run }) => ("AlreadySent", format!("run {run} was sent before"), 0),
-        Ok(SendOutcome::RunIsLive { run }) => {
+        Ok(ScanOutcome::AlreadySent { run }) => ("AlreadySent", format!("run {run} was sent before"), 0),
+        Ok(ScanOutcome::RunIsLive { run }) => {
             ("RunIsLive", format!("run {run} is not over; the next one starts after it"), 0)
         }
-        Ok(SendOutcome::OtherSides { run }) => {
+        Ok(ScanOutcome::OtherSides { run }) => {
             let message = format!(
                 "run {run} is not over and keeps the source and the destination that it began with; the next one starts after it"
             );
             ("RunIsLive", message, 0)
         }
         // Another try would read the same list.
-        Err(SendError::Manifest(error)) if !matches!(*error, ManifestError::Service { .. }) => {
+        Err(ScanError::Manifest(error)) if !matches!(*error, ManifestError::Service { .. }) => {
             ("ManifestInvalid", error.to_string(), UNUSABLE)
         }
         Err(error) => ("ScanFailed", error.to_string(), FAILED),

@@ -12,12 +12,12 @@ use migration_core::ports::{Clock, Ledger, WriteError};
 use migration_core::records::{RunRecord, RunSides, VerificationRecord, verification_write};
 use migration_core::verification::{Verification, VerifyMethod};
 use migration_core::view;
-use migration_engine::sender::{Observer, Purpose, SendOutcome, rehearse};
+use migration_engine::scan::{Observer, Purpose, ScanOutcome, dry_run};
 
-use crate::boot::{AwsProcess, Common};
 use crate::exit::{End, FAILED};
 use crate::findings::List;
 use crate::send;
+use crate::setup::{AwsProcess, Common};
 
 /// Exit code where the copy is not whole: another look would find the same.
 const DIFFERENT: u8 = 3;
@@ -88,13 +88,13 @@ pub(crate) async fn verify(process: AwsProcess, ignore: &IgnoreList, common: &Co
     let purpose = Purpose { verify: Some(args.method.into()), extras: true, observer: Some(verifier.clone()) };
     let end = if args.repair {
         match send::send(process, ignore, common, &purpose).await {
-            Ok(SendOutcome::RunIsLive { run } | SendOutcome::OtherSides { run }) => {
+            Ok(ScanOutcome::RunIsLive { run } | ScanOutcome::OtherSides { run }) => {
                 failed(format!("failed to repair: run {run} is not over; try again when it is"))
             }
             sent => send::report_send(sent),
         }
     } else {
-        match rehearse(process, ignore, &purpose).await {
+        match dry_run(process, ignore, &purpose).await {
             Ok(_) => {
                 let found = *verifier.verification.lock().unwrap_or_else(PoisonError::into_inner);
                 match record(&ledger, &job, &verifier, args.method.into(), found).await {

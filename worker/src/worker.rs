@@ -4,12 +4,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use migration_engine::consumer::Consumer;
 use migration_engine::heartbeat;
+use migration_engine::worker::Worker;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::boot::{self, Common};
+use crate::setup::{self, Common};
 
 /// Moves objects that a job's queue names, until SIGTERM or SIGINT.
 #[derive(Debug, Parser)]
@@ -23,17 +23,17 @@ struct Cli {
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.common.start_logging();
-    match boot::boot(&cli.common).await {
+    match setup::boot(&cli.common).await {
         Ok((process, ignore)) => {
             let process = Arc::new(process);
-            boot::stop_on_signals(&process.stop);
+            setup::stop_on_signals(&process.stop);
             info!(job = process.config.job.name, name = process.name, "worker");
             let beats = CancellationToken::new();
             let beating = tokio::spawn({
                 let (process, beats) = (process.clone(), beats.clone());
                 async move { heartbeat::beat(&process, beats).await }
             });
-            Consumer::new(process, ignore).run().await;
+            Worker::new(process, ignore).run().await;
             beats.cancel();
             // It holds nothing that could be lost: a panic in it has been printed.
             let _ = beating.await;

@@ -1,7 +1,7 @@
 //! What is taken along with an object's bytes, and what is left behind.
 
 use crate::config::Preserve;
-use crate::outcome::Losses;
+use crate::outcome::NotPreserved;
 use crate::ports::{Attributes, ObjectHead, ObjectLock};
 
 pub use found::{Asked, missing};
@@ -12,15 +12,15 @@ mod refusal;
 
 /// What is taken along.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Luggage {
+pub struct PreservedAttributes {
     /// What is written with the object.
     pub attributes: Attributes,
     /// Whether its tags have to be asked for.
     pub tags: bool,
     /// What is left behind, by the job's choice or because it can't be carried.
-    pub losses: Losses,
+    pub losses: NotPreserved,
     /// What of that was to be taken along.
-    pub unmet: Losses,
+    pub unmet: NotPreserved,
 }
 
 /// What is taken along with an object.
@@ -32,10 +32,11 @@ pub struct Luggage {
 /// | tags | with `preserve.tags` | without, where the object has some |
 /// | retention, legal hold | with `preserve.objectLock` | without, where the object has one |
 /// | storage class | unless the job sets another | by who finds that the destination does not have it |
-pub fn luggage(head: &ObjectHead, preserve: Preserve) -> Luggage {
+pub fn preserved_attributes(head: &ObjectHead, preserve: Preserve) -> PreservedAttributes {
     let mut attributes = head.attributes.clone();
-    let mut losses = Losses { lost_metadata: u64::from(attributes.missing_metadata > 0), ..Losses::default() };
-    let unmet = if preserve.metadata { losses } else { Losses::default() };
+    let mut losses =
+        NotPreserved { lost_metadata: u64::from(attributes.missing_metadata > 0), ..NotPreserved::default() };
+    let unmet = if preserve.metadata { losses } else { NotPreserved::default() };
     if !preserve.metadata {
         let Attributes { storage_class, lock, .. } = attributes.clone();
         let bare = Attributes { storage_class, lock, ..Attributes::default() };
@@ -47,7 +48,7 @@ pub fn luggage(head: &ObjectHead, preserve: Preserve) -> Luggage {
         losses.lost_locks = 1;
     }
     losses.lost_tags = u64::from(!preserve.tags && head.tag_count > 0);
-    Luggage { attributes, tags: preserve.tags && head.tag_count > 0, losses, unmet }
+    PreservedAttributes { attributes, tags: preserve.tags && head.tag_count > 0, losses, unmet }
 }
 
 #[cfg(test)]
@@ -72,25 +73,28 @@ mod tests {
 
     #[test]
     fn everything_is_taken_where_everything_is_wanted() {
-        let taken = luggage(&head(), preserve(true));
-        assert_eq!(taken, Luggage { attributes: head().attributes, tags: true, ..Luggage::default() });
+        let taken = preserved_attributes(&head(), preserve(true));
+        assert_eq!(
+            taken,
+            PreservedAttributes { attributes: head().attributes, tags: true, ..PreservedAttributes::default() }
+        );
     }
 
     #[test]
     fn what_is_left_behind_is_counted() {
-        let taken = luggage(&head(), preserve(false));
-        let lost = Losses { lost_tags: 1, lost_locks: 1, lost_metadata: 1, ..Losses::default() };
-        assert_eq!((taken.losses, taken.unmet), (lost, Losses::default()), "the job's choice");
+        let taken = preserved_attributes(&head(), preserve(false));
+        let lost = NotPreserved { lost_tags: 1, lost_locks: 1, lost_metadata: 1, ..NotPreserved::default() };
+        assert_eq!((taken.losses, taken.unmet), (lost, NotPreserved::default()), "the job's choice");
         let class = Attributes { storage_class: Some("STANDARD_IA".into()), ..Attributes::default() };
         assert_eq!((taken.attributes, taken.tags), (class, false));
         let mut missing = head();
         missing.attributes.missing_metadata = 1;
-        let taken = luggage(&missing, Preserve::default());
+        let taken = preserved_attributes(&missing, Preserve::default());
         assert_eq!((taken.losses.lost_metadata, taken.unmet.lost_metadata), (1, 1));
     }
 
     #[test]
     fn an_object_without_luggage_loses_nothing() {
-        assert_eq!(luggage(&ObjectHead::default(), preserve(false)), Luggage::default());
+        assert_eq!(preserved_attributes(&ObjectHead::default(), preserve(false)), PreservedAttributes::default());
     }
 }

@@ -43,7 +43,7 @@ pub enum Finding<'a> {
     },
     /// An object of the destination under a key that no source key maps to, and that the filters do not hide. Found only
     /// where somebody asks for it.
-    Extra {
+    Extraneous {
         /// The object.
         destination: &'a ListedObject,
     },
@@ -58,7 +58,7 @@ impl Finding<'_> {
             Self::InPlace { .. } | Self::Gone { .. } => Action::Skip,
             Self::Ignored { .. } => Action::Ignore,
             Self::Unmovable { .. } => Action::Fail,
-            Self::Extra { .. } => Action::Delete,
+            Self::Extraneous { .. } => Action::Delete,
         }
     }
 
@@ -70,7 +70,7 @@ impl Finding<'_> {
             | Self::Ignored { source }
             | Self::Gone { source }
             | Self::Unmovable { source, .. } => source,
-            Self::Extra { destination } => destination,
+            Self::Extraneous { destination } => destination,
         }
     }
 
@@ -99,7 +99,7 @@ impl Finding<'_> {
                 _ => "refused",
             },
             Self::Gone { .. } => "gone since it was listed",
-            Self::Extra { .. } => "not at the source",
+            Self::Extraneous { .. } => "not at the source",
         }
     }
 }
@@ -154,7 +154,7 @@ mod tests {
             (Finding::Unmovable { source, class: FailureClass::KeyNotMappable }, "fail", "no valid destination key"),
             (Finding::Unmovable { source, class: FailureClass::OldVersion }, "fail", "not the latest version"),
             (Finding::Gone { source }, "skip", "gone since it was listed"),
-            (Finding::Extra { destination: source }, "delete", "not at the source"),
+            (Finding::Extraneous { destination: source }, "delete", "not at the source"),
         ] {
             assert_eq!((finding.action().as_str(), finding.reason()), (action, reason), "{finding:?}");
         }

@@ -9,21 +9,21 @@
 //!                                                        └────────► records, progress ◄───────────┘
 //! ```
 //!
-//! Large buckets are listed in parts: [`range`] says which keys, [`cut`] where one ends and the next begins.
+//! Large buckets are listed in parts: [`range`] says which keys, [`range_split`] where one ends and the next begins.
 
+pub mod backpressure;
 pub mod batch;
 pub mod compare;
 pub mod concurrency;
 pub mod config;
-pub mod cut;
-pub mod dispatch;
 pub mod error;
+pub mod estimate;
 pub mod etag;
 pub mod fidelity;
 pub mod finding;
-pub mod forecast;
 pub mod ignore;
 pub mod initiator;
+pub mod integrity;
 pub mod lease;
 pub mod manifest;
 pub mod message;
@@ -34,10 +34,12 @@ pub mod operation;
 pub mod outcome;
 pub mod pair;
 pub mod part;
+pub mod part_ranges;
 pub mod plan;
 pub mod ports;
 pub mod progress;
 pub mod range;
+pub mod range_split;
 pub mod reading;
 pub mod records;
 pub mod reopen;
@@ -46,8 +48,6 @@ pub mod resume;
 pub mod retry;
 pub mod scaling;
 pub mod size;
-pub mod split;
 pub mod verification;
 pub mod verified;
-pub mod verify;
 pub mod view;

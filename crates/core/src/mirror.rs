@@ -1,7 +1,7 @@
 //! Which objects of the destination are deleted, because the source does not have them.
 
 use crate::object::ObjectHead;
-use crate::records::{ExtraRecord, MirrorCounts};
+use crate::records::{ExtraneousRecord, MirrorCounts};
 
 /// What became of an extra object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ const MARGIN: i64 = 5_000;
 /// | says that it has none | as listed | less than 5 s before the scan began, or since | no |
 /// | says that it has none | as listed | before that | yes |
 pub fn may_delete(
-    extra: &ExtraRecord,
+    extra: &ExtraneousRecord,
     is_gone_at_source: bool,
     destination: Option<&ObjectHead>,
     scan_started: i64,
@@ -51,8 +51,12 @@ mod tests {
 
     #[test]
     fn objects_are_deleted_as_the_table_says() {
-        let extra =
-            |etag: Option<&str>| ExtraRecord { pair: 0, key: "k".into(), etag: etag.map(ETag::new), modified: 10_000 };
+        let extra = |etag: Option<&str>| ExtraneousRecord {
+            pair: 0,
+            key: "k".into(),
+            etag: etag.map(ETag::new),
+            modified: 10_000,
+        };
         let head = |etag| ObjectHead { etag: Some(ETag::new(etag)), ..ObjectHead::default() };
         let listed = extra(Some("a"));
         for (extra, gone, destination, started, expected) in [

@@ -29,7 +29,7 @@ pub struct Delivery {
     /// The source's version that was copied, where it is known.
     pub version_id: Option<String>,
     /// What could not be taken along.
-    pub losses: Losses,
+    pub losses: NotPreserved,
     /// Copied by this try, and not found there.
     pub copied: bool,
     /// The content at the source.
@@ -82,7 +82,7 @@ mod checksum {
 /// What could not be taken along with objects, by kind: counted, and named in the status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Losses {
+pub struct NotPreserved {
     /// Objects without their tags.
     pub lost_tags: u64,
     /// Objects without their retention or legal hold.
@@ -95,7 +95,7 @@ pub struct Losses {
     pub lost_encryption: u64,
 }
 
-impl Losses {
+impl NotPreserved {
     /// Takes out the kinds that others have: they are counted already.
     pub fn forget(&mut self, others: &Self) {
         let forget = |mine: &mut u64, theirs: u64| *mine = if theirs > 0 { 0 } else { *mine };

@@ -1,19 +1,19 @@
-//! By which way an object is moved.
+//! How an object is moved.
 
 use crate::config::{S3Side, TransferMode, TransferSettings};
 use crate::part::MAX_PART;
 
-/// By which way an object is moved.
+/// How an object is moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum TransferMethod {
     /// One GET, one PUT, held in memory between them.
-    Whole,
+    SinglePut,
     /// A multipart upload whose parts pass through this worker.
-    Parts,
+    Multipart,
     /// A multipart upload whose parts pass through many workers, a range each.
-    Ranges,
+    Distributed,
     /// The service copies it by itself.
-    CopyWhole,
+    CopyObject,
     /// The service copies it by itself, in parts.
     CopyParts,
 }
@@ -40,27 +40,27 @@ pub fn is_server_side(settings: &TransferSettings, source: &S3Side, destination:
     }
 }
 
-/// The way of an object of `size` bytes.
+/// Returns how an object of `size` bytes is moved.
 ///
-/// | size | server side | way |
+/// | size | server side | method |
 /// |---|---|---|
-/// | ≤ 5 GiB | yes | `CopyWhole` |
+/// | ≤ 5 GiB | yes | `CopyObject` |
 /// | more | yes | `CopyParts` |
-/// | ≤ multipartThreshold | no | Whole |
-/// | ≤ splitThreshold | no | Parts |
-/// | more | no | Ranges |
+/// | ≤ multipartThreshold | no | `SinglePut` |
+/// | ≤ splitThreshold | no | Multipart |
+/// | more | no | Distributed |
 ///
 /// Source: "Copying objects" in the S3 user guide, for the 5 GiB.
-pub fn way(size: u64, settings: &TransferSettings, server_side: bool) -> Way {
+pub fn method(size: u64, settings: &TransferSettings, server_side: bool) -> TransferMethod {
     if server_side {
-        return if size <= MAX_PART { Way::CopyWhole } else { Way::CopyParts };
+        return if size <= MAX_PART { TransferMethod::CopyObject } else { TransferMethod::CopyParts };
     }
     if size <= settings.multipart_threshold.bytes() {
-        Way::Whole
+        TransferMethod::SinglePut
     } else if size <= settings.split_threshold.bytes() {
-        Way::Parts
+        TransferMethod::Multipart
     } else {
-        Way::Ranges
+        TransferMethod::Distributed
     }
 }
 
@@ -93,19 +93,19 @@ mod tests {
     }
 
     #[test]
-    fn goes_the_way_that_the_table_says() {
+    fn objects_are_moved_as_the_table_says() {
         let settings = settings(10, 20);
         for (size, server_side, expected) in [
-            (0, false, Way::Whole),
-            (10, false, Way::Whole),
-            (11, false, Way::Parts),
-            (20, false, Way::Parts),
-            (21, false, Way::Ranges),
-            (0, true, Way::CopyWhole),
-            (MAX_PART, true, Way::CopyWhole),
-            (MAX_PART + 1, true, Way::CopyParts),
+            (0, false, TransferMethod::SinglePut),
+            (10, false, TransferMethod::SinglePut),
+            (11, false, TransferMethod::Multipart),
+            (20, false, TransferMethod::Multipart),
+            (21, false, TransferMethod::Distributed),
+            (0, true, TransferMethod::CopyObject),
+            (MAX_PART, true, TransferMethod::CopyObject),
+            (MAX_PART + 1, true, TransferMethod::CopyParts),
         ] {
-            assert_eq!(way(size, &settings, server_side), expected, "{size} {server_side}");
+            assert_eq!(method(size, &settings, server_side), expected, "{size} {server_side}");
         }
     }
 
@@ -132,12 +132,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn larger_objects_never_go_a_smaller_way(a in any::<u64>(), b in any::<u64>(), m in 0_u64..100, s in 0_u64..100) {
-            let rank = |way| match way { Way::Whole | Way::CopyWhole => 0, Way::Parts | Way::CopyParts => 1, Way::Ranges => 2 };
+        fn larger_objects_never_take_a_smaller_method(a in any::<u64>(), b in any::<u64>(), m in 0_u64..100, s in 0_u64..100) {
+            let rank = |method| match method { TransferMethod::SinglePut | TransferMethod::CopyObject => 0, TransferMethod::Multipart | TransferMethod::CopyParts => 1, TransferMethod::Distributed => 2 };
             let settings = settings(m, m + s);
             let (a, b) = (a.min(b), a.max(b));
             for server_side in [false, true] {
-                prop_assert!(rank(way(a, &settings, server_side)) <= rank(way(b, &settings, server_side)));
+                prop_assert!(rank(method(a, &settings, server_side)) <= rank(method(b, &settings, server_side)));
             }
         }
     }

@@ -9,7 +9,7 @@
 //! | `run/UID/RUN` | `batch/ID` | [`BatchEnd`] | who ends the batch, in one transaction with the counters, if absent |
 //! | `run/UID/RUN` | `counter/NAME`, `counter/NAME/EPOCH` | [`Counters`] | that worker only, by addition |
 //! | `failure/UID/RUN/PAIR` | source key | [`FailureRecord`] | who meets the failure; writing twice changes nothing |
-//! | `extra/UID/RUN/PAIR` | destination key | [`ExtraRecord`] | the run's jobsender, where the job mirrors |
+//! | `extra/UID/RUN/PAIR` | destination key | [`ExtraneousRecord`] | the run's jobsender, where the job mirrors |
 //! | `upload/UID/SHARD` | hash of destination bucket and key | [`UploadRecord`] | who moves the object, by condition |
 //! | `parts/UID/HASH` | hash of the upload's id, first part | [`PartRangeRecord`] | who carries that range of a huge object |
 //! | `parts/UID/HASH` | `verified/`, hash of the upload's id, first part | [`VerifiedPartsRecord`] | who sends these parts; each part it holds was verified |
@@ -36,7 +36,7 @@ pub use bucket::{
     Ability, BucketRecord, Known, MOST_PROBES, NO_STANDS_MS, SourceBucketRecord, Support, bucket_key, is_amazon,
     source_bucket_key,
 };
-pub use extra::{ExtraRecord, extra_partition, extra_write};
+pub use extraneous::{ExtraneousRecord, extraneous_partition, extraneous_write};
 pub use mirror::MirrorCounts;
 pub use report::{ReportRecord, report_key, report_write};
 pub use requests::{is_refused_for_good, object_sort_key, record_text, requests, value_size};
@@ -55,7 +55,7 @@ pub use version::{VERSION_SHARDS, VersionRecord, version_key, version_partition,
 
 mod batch;
 mod bucket;
-mod extra;
+mod extraneous;
 mod mirror;
 mod report;
 mod requests;

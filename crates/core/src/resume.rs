@@ -171,7 +171,7 @@ pub fn is_done(
 mod tests {
     use super::*;
     use crate::object::Checksum;
-    use crate::outcome::{Fingerprint, Losses};
+    use crate::outcome::{Fingerprint, NotPreserved};
     use crate::records::Damage;
     use proptest::prelude::*;
 
@@ -193,7 +193,7 @@ mod tests {
             checksum: true,
             wait_until: 0,
             contested: false,
-            losses: Losses::default(),
+            losses: NotPreserved::default(),
             expected: None,
             damaged: None,
             upload_id: upload_id.map(str::to_owned),

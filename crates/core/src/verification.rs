@@ -104,7 +104,7 @@ impl Verification {
             Finding::InPlace { .. } => self.by_size += 1,
             Finding::Ignored { .. } | Finding::Gone { .. } => self.ignored += 1,
             Finding::Unmovable { .. } => self.unmappable += 1,
-            Finding::Extra { .. } => self.extra += 1,
+            Finding::Extraneous { .. } => self.extra += 1,
         }
     }
 
@@ -178,7 +178,7 @@ mod tests {
             verification
         };
         let proven = Finding::InPlace { source: &source, evidence: Evidence::Content };
-        let extra = Finding::Extra { destination: &source };
+        let extra = Finding::Extraneous { destination: &source };
         let unmappable = Finding::Unmovable { source: &source, class: FailureClass::KeyNotMappable };
         for (findings, since, whole) in [
             (vec![], None, true),

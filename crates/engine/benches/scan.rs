@@ -18,7 +18,7 @@ use migration_core::ignore::IgnoreList;
 use migration_core::size::ByteSize;
 use migration_core::view;
 use migration_engine::hash::Hashing;
-use migration_engine::sender::{SendOutcome, SenderName, send};
+use migration_engine::scan::{ScanOutcome, SenderName, send};
 use migration_engine::{Ports, Process};
 use migration_testkit::{KeyShape, MemoryLedger, SinkQueue, SyntheticStore, TestClock};
 
@@ -186,7 +186,7 @@ async fn scan(case: Case) -> Cost {
     let began = tokio::time::Instant::now();
     let sent = send(Arc::new(process), &ignore_list(case.patterns), &name).await.unwrap();
     let seconds = began.elapsed().as_secs_f64();
-    let SendOutcome::Sent { run, counts } = sent else { panic!("{sent:?}") };
+    let ScanOutcome::Sent { run, counts } = sent else { panic!("{sent:?}") };
     assert_eq!((counts.objects, counts.in_place), (case.keys / 10, case.keys - case.keys / 10));
     assert_eq!(counts.batches, queue.messages());
     let ranges = view::ranges(&ledger, world::JOB, &run).await.unwrap();

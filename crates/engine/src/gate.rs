@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::Interruption;
+use crate::concurrency::AdaptiveLimiter;
 use crate::heartbeat::Activity;
-use crate::windows::Windows;
 use state::{Pause, Scope, State};
 
 pub use witness::Witness;
@@ -44,7 +44,7 @@ pub struct Gate {
     activity: Arc<Activity>,
     state: Mutex<State>,
     probe: tokio::sync::Mutex<()>,
-    windows: Windows,
+    limiter: AdaptiveLimiter,
     /// What was heard last: one asks, the others wait for that.
     heard: tokio::sync::Mutex<Option<(Question, Instant, Testimony)>>,
     lets_go: AtomicBool,
@@ -67,7 +67,7 @@ impl Gate {
             activity,
             state: Mutex::new(State::new()),
             probe: tokio::sync::Mutex::default(),
-            windows: Windows::default(),
+            limiter: AdaptiveLimiter::default(),
             heard: tokio::sync::Mutex::default(),
             lets_go: AtomicBool::new(false),
         }
@@ -165,11 +165,11 @@ impl Gate {
         proves: fn(&T) -> bool,
         request: impl Future<Output = Result<T, ServiceError>> + Send,
     ) -> Result<T, Interruption> {
-        let turn = self.enter(&access).await?;
+        let turn = self.acquire(&access).await?;
         // Who has the turn to try goes alone, and waits for nobody who is under way.
         let place = tokio::select! {
             biased;
-            place = self.windows.enter(&access, self.clock.as_ref(), turn.is_some()) => place,
+            place = self.limiter.acquire(&access, self.clock.as_ref(), turn.is_some()) => place,
             () = self.stop.cancelled() => return Err(Interruption::Stopped),
         };
         let error = match request.await {
@@ -226,16 +226,16 @@ impl Gate {
     /// throttled for what an object is: they are waited for.
     fn others_succeed(&self, access: &RequestInfo<'_>, began: Instant) -> bool {
         access.operation.is_some()
-            && (self.windows.succeeded_since(access.resource, began) || self.is_throttled_long(access))
+            && (self.limiter.succeeded_since(access.resource, began) || self.is_throttled_long(access))
     }
 
     fn is_throttled_long(&self, access: &RequestInfo<'_>) -> bool {
-        let (in_a_row, since) = self.windows.throttled_in_a_row(access.resource);
+        let (in_a_row, since) = self.limiter.throttled_in_a_row(access.resource);
         is_throttled_as_a_whole(in_a_row, u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Waits until the gate is open, or until it is this caller's turn to try it.
-    async fn enter(&self, access: &RequestInfo<'_>) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, Interruption> {
+    async fn acquire(&self, access: &RequestInfo<'_>) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, Interruption> {
         if !self.is_held(access) {
             return Ok(None);
         }

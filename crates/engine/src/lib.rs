@@ -2,32 +2,32 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`sender`] | takes a run, lists and compares both sides, sends batches |
-//! | [`consumer`] | receives batches, moves their objects, ends them in the ledger |
+//! | [`scan`] | takes a run, lists and compares both sides, sends batches |
+//! | [`worker`] | receives batches, moves their objects, ends them in the ledger |
 //! | [`transfer`] | moves one object, small or large |
 //! | [`report`] | what became of each object, for people and for the next run |
 //! | [`uploads`] | aborts what is left open when a job goes away |
 //! | [`hash`] | digests of all bytes under way, together in SIMD lanes |
 //! | [`gate`] | pauses a side whose credentials or bucket are broken, and finds out when it is mended |
-//! | [`windows`] | bounds the requests under way to a bucket that throttles |
-//! | [`room`] | bounds the objects at hand |
+//! | [`concurrency`] | bounds the requests under way to a bucket that throttles |
+//! | [`admission`] | bounds the objects at hand |
 //! | [`budget`] | bounds the bytes held in memory |
 //! | [`heartbeat`] | tells the ledger what this process is doing |
 
 mod absence;
+pub mod admission;
 mod buckets;
 pub mod budget;
-pub mod consumer;
+pub mod concurrency;
 pub mod gate;
 pub mod hash;
 pub mod heartbeat;
-mod outbox;
 pub mod report;
-pub mod room;
-pub mod sender;
+pub mod scan;
+mod send_buffer;
 pub mod transfer;
 pub mod uploads;
-pub mod windows;
+pub mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

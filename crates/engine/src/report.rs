@@ -2,9 +2,9 @@
 //! records of failures are joined into the files of the report.
 
 mod files;
-mod join;
-mod piece;
+mod fragment;
+mod merge;
 
-pub use join::{ReportError, write};
+pub use merge::{ReportError, write};
 
-pub(crate) use piece::write_piece;
+pub(crate) use fragment::write_fragment;

@@ -1,22 +1,22 @@
 //! Moves one object: plans, moves, verifies, and says what became of it.
 
-mod begin;
+mod attempt;
 mod carried;
+mod cleanup;
 mod complete;
 mod conditional;
 mod copy;
+mod create_upload;
+mod distributed;
 mod fetch;
-mod huge;
-mod large;
-mod leftover;
+mod hashing_body;
+mod multipart;
 mod parts;
-mod passes;
 mod preserved;
 mod probe;
 mod range;
 mod readback;
-mod small;
-mod tap;
+mod single_put;
 mod upload;
 mod verified;
 
@@ -38,8 +38,8 @@ use tracing::{debug, info};
 
 pub use range::{RangeEnd, carry};
 
+use crate::admission::{ObjectPermit, ObjectPermits};
 use crate::budget::{Budget, ReserveError};
-use crate::room::{Room, Rooms};
 use crate::{Interruption, Process};
 
 /// What the objects of one process share.
@@ -48,7 +48,7 @@ pub struct Limits {
     /// Bytes in memory.
     pub budget: Budget,
     /// Objects at once.
-    pub rooms: Arc<Rooms>,
+    pub permits: Arc<ObjectPermits>,
     /// Destination buckets that were seen to keep the tags of uploads, and to tell HEAD nothing of them.
     quiet_of_tags: Mutex<HashSet<String>>,
 }
@@ -109,7 +109,7 @@ impl Progress {
 
 /// The source content that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Wanted {
+struct SourceSnapshot {
     size: u64,
     etag: Option<ETag>,
     version_id: Option<String>,
@@ -117,7 +117,7 @@ struct Wanted {
 
 /// Why one pass over an object did not end with a verified copy.
 #[derive(Debug)]
-enum Halt {
+enum TransferError {
     /// The process is ending, or the lease is lost.
     Stopped,
     /// A service.
@@ -139,7 +139,7 @@ enum Halt {
     Retry(Failure),
 }
 
-impl From<Interruption> for Halt {
+impl From<Interruption> for TransferError {
     fn from(interruption: Interruption) -> Self {
         match interruption {
             Interruption::Stopped => Self::Stopped,
@@ -148,7 +148,7 @@ impl From<Interruption> for Halt {
     }
 }
 
-impl From<ReserveError> for Halt {
+impl From<ReserveError> for TransferError {
     fn from(error: ReserveError) -> Self {
         match error {
             ReserveError::Closed => Self::Stopped,
@@ -157,7 +157,7 @@ impl From<ReserveError> for Halt {
     }
 }
 
-impl Halt {
+impl TransferError {
     /// What it means for the object.
     fn outcome(self) -> EntryOutcome {
         let retry = |class, message: &str| {
@@ -183,7 +183,7 @@ impl Halt {
 
 /// What is known of the object's message.
 #[derive(Clone, Copy, Debug)]
-pub struct Errand<'a> {
+pub struct TransferTask<'a> {
     /// The batch.
     pub batch: &'a Batch,
     /// The object.
@@ -194,15 +194,15 @@ pub struct Errand<'a> {
     pub lost: &'a CancellationToken,
 }
 
-/// Moves an object and says what became of it. Keeps `room` as long as it moves bytes itself.
+/// Moves an object and says what became of it. Keeps `permit` as long as it moves bytes itself.
 pub async fn transfer<S: ObjectStore, Q: Queue, L: Ledger>(
     process: &Process<S, Q, L>,
     limits: &Limits,
-    errand: Errand<'_>,
+    task: TransferTask<'_>,
     progress: &Progress,
-    room: Room,
+    permit: ObjectPermit,
 ) -> EntryOutcome {
-    let (pair, key) = (&errand.batch.pair, errand.entry.key.as_str());
+    let (pair, key) = (&task.batch.pair, task.entry.key.as_str());
     let destination_key = match pair.map_key(key) {
         Ok(key) => key,
         Err(error @ (MapKeyError::OutsidePrefix | MapKeyError::Empty | MapKeyError::TooLong(_))) => {
@@ -223,8 +223,8 @@ pub async fn transfer<S: ObjectStore, Q: Queue, L: Ledger>(
     let begun = Instant::now();
     let mut outcome = tokio::select! {
         biased;
-        () = errand.lost.cancelled() => EntryOutcome::Interrupted,
-        outcome = transfer.to_end(errand, room) => outcome,
+        () = task.lost.cancelled() => EntryOutcome::Interrupted,
+        outcome = transfer.to_end(task, permit) => outcome,
     };
     progress.touch();
     if let EntryOutcome::Done(delivery) = &mut outcome {
@@ -238,22 +238,22 @@ pub async fn transfer<S: ObjectStore, Q: Queue, L: Ledger>(
 }
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
-    async fn to_end(&self, errand: Errand<'_>, room: Room) -> EntryOutcome {
-        let outcome = self.run(errand, room).await.unwrap_or_else(Halt::outcome);
+    async fn to_end(&self, task: TransferTask<'_>, permit: ObjectPermit) -> EntryOutcome {
+        let outcome = self.run(task, permit).await.unwrap_or_else(TransferError::outcome);
         let outcome = match outcome {
-            EntryOutcome::Retry(failure) => self.tried(errand, failure),
+            EntryOutcome::Retry(failure) => self.tried(task, failure),
             outcome => outcome,
         };
         // After it is known that no tries are left: an object that is given up is over, and leaves nothing open.
-        self.clear_away(errand, outcome).await
+        self.clear_away(task, outcome).await
     }
 
     /// Another try, or a failure where none is left.
-    fn tried(&self, errand: Errand<'_>, failure: Failure) -> EntryOutcome {
-        let before = errand.entry.tried;
+    fn tried(&self, task: TransferTask<'_>, failure: Failure) -> EntryOutcome {
+        let before = task.entry.tried;
         let failure = self.with_progress(failure, before.parts);
         let most = self.process.config.transfer.max_attempts;
-        let tries = errand.batch.tries(errand.entry);
+        let tries = task.batch.tries(task.entry);
         match next_try(failure.cause, before, tries, most, self.process.clock.now()) {
             Some(_) => EntryOutcome::Retry(failure),
             None => EntryOutcome::Failed(failure),
@@ -274,10 +274,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 }
 
 /// An answer to a conditional request, as what it means for the transfer.
-fn halt_of(error: Interruption, on_precondition: impl FnOnce() -> Halt) -> Halt {
+fn transfer_error(error: Interruption, on_precondition: impl FnOnce() -> TransferError) -> TransferError {
     match error {
         Interruption::Service(error) if error.class == ErrorClass::PreconditionFailed => on_precondition(),
-        Interruption::Service(error) if error.class == ErrorClass::NoSuchUpload => Halt::UploadGone,
+        Interruption::Service(error) if error.class == ErrorClass::NoSuchUpload => TransferError::UploadGone,
         other => other.into(),
     }
 }
@@ -286,7 +286,7 @@ fn halt_of(error: Interruption, on_precondition: impl FnOnce() -> Halt) -> Halt 
 pub fn limits(config: &migration_core::config::JobConfig) -> Arc<Limits> {
     Arc::new(Limits {
         budget: Budget::new(config.transfer.memory_limit.bytes()),
-        rooms: Arc::new(Rooms::new(config.transfer.files_per_worker)),
+        permits: Arc::new(ObjectPermits::new(config.transfer.files_per_worker)),
         quiet_of_tags: Mutex::default(),
     })
 }

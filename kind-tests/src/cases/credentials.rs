@@ -16,7 +16,7 @@ use crate::logs::OPERATOR_NAMESPACE;
 use crate::services::{self, AccessKey, Side};
 use crate::tree::{Amount, Object, bytes_of, select};
 
-use super::moving::totals;
+use super::migration::totals;
 use crate::wait::until;
 
 /// Within this a job says what is wrong.

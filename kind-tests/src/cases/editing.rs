@@ -14,7 +14,7 @@ use crate::services::{self, REGION, Side};
 use crate::tree::{Object, bytes_of, upload};
 use crate::wait::until;
 
-use super::moving::totals;
+use super::migration::totals;
 
 const OBJECTS: usize = 60;
 const SAYS_SO: Duration = Duration::from_secs(30);

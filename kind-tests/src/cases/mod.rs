@@ -2,12 +2,12 @@
 
 pub mod admission;
 pub mod checking;
+pub mod crash_recovery;
 pub mod credentials;
 pub mod deletion;
 pub mod editing;
-pub mod killing;
 pub mod lists;
-pub mod moving;
+pub mod migration;
 pub mod neighbours;
 pub mod prerequisites;
 pub mod races;

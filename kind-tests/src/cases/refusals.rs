@@ -103,7 +103,7 @@ pub async fn scan_evicted(case: &mut Case) -> anyhow::Result<()> {
     }
     services::proxies().delay(&case.source, "ListObjectsV2", 0).await?;
     let job = case.run_ended("Complete", None, RUN_LIMIT).await?;
-    super::moving::totals(&job, objects.len() as u64, crate::tree::bytes_of(&objects))?;
+    super::migration::totals(&job, objects.len() as u64, crate::tree::bytes_of(&objects))?;
     case.note(format!("evicted or deleted {EVICTIONS} times, Complete after {:.0} s", began.elapsed().as_secs_f64()));
     case.note(case.check("")?);
     Ok(())

@@ -1,6 +1,6 @@
 //! Real files as objects: what the tests and the demo move.
 
-pub mod awkward;
+pub mod edge_case_keys;
 pub mod select;
 pub mod upload;
 

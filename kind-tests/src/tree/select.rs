@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-use super::{Amount, Content, Headers, Object, awkward};
+use super::{Amount, Content, Headers, Object, edge_case_keys};
 
 /// The largest file that is taken as one object. Larger ones come in through the one large object.
 const LARGEST_FILE: u64 = 64 << 20;
@@ -23,7 +23,7 @@ pub fn tree(amount: Amount) -> anyhow::Result<Vec<Object>> {
     found.sort();
     let mut objects = vec![large(&found, amount.large)?];
     objects.extend(choose(&found, amount));
-    objects.extend(awkward::objects());
+    objects.extend(edge_case_keys::objects());
     for n in 0..5 {
         objects.push(Object::of_bytes(format!("ignored/{n}.txt"), format!("left out {n}")));
         objects.push(Object::of_bytes(format!("scratch/{n}.tmp"), format!("left out {n}")));

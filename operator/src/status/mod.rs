@@ -10,7 +10,7 @@ use migration_api::status::{
     Progress, QueueDepth, ReportStatus, Resources, RunResult, VerificationStatus, Workers,
 };
 use migration_core::error::Blocked;
-use migration_core::outcome::{FailureClass, Losses};
+use migration_core::outcome::{FailureClass, NotPreserved as NotPreservedCounts};
 use migration_core::progress::{self, RunProgress};
 use migration_core::records::{Counters, FailureRecord, Heartbeat, RunRecord, RunResult as CoreResult};
 use migration_core::verification::Verification;
@@ -234,8 +234,8 @@ fn progress_of(numbers: &RunProgress, not_preserved: Option<NotPreserved>, rate:
 }
 
 /// What could not be taken along; none where all was.
-fn not_preserved(losses: &Losses) -> Option<NotPreserved> {
-    let &Losses { lost_tags, lost_locks, lost_metadata, lost_classes, lost_encryption } = losses;
+fn not_preserved(losses: &NotPreservedCounts) -> Option<NotPreserved> {
+    let &NotPreservedCounts { lost_tags, lost_locks, lost_metadata, lost_classes, lost_encryption } = losses;
     let found = NotPreserved {
         tags: lost_tags,
         object_locks: lost_locks,

@@ -180,7 +180,7 @@ fn conditions_say_what_is_so_and_why() {
 
 #[test]
 fn what_could_not_be_taken_along_is_counted_and_named() {
-    let losses = Losses { lost_tags: 2, lost_classes: 1, ..Losses::default() };
+    let losses = NotPreservedCounts { lost_tags: 2, lost_classes: 1, ..NotPreservedCounts::default() };
     let counted = NotPreserved { tags: 2, storage_classes: 1, ..NotPreserved::default() };
     let named = "; not taken along (status.lastRun.notPreserved): tags of 2 objects, the storage class of 1 object";
     for (result, is_named) in
@@ -213,7 +213,7 @@ fn work_of_no_run_is_shown_once_there_was_some() {
     let mut ledger = LedgerView::default();
     let none = compute(&MigrationJobStatus::default(), &seen(Some(&ledger), &[]));
     assert_eq!(none.events, None);
-    let losses = Losses { lost_metadata: 1, ..Losses::default() };
+    let losses = NotPreservedCounts { lost_metadata: 1, ..NotPreservedCounts::default() };
     let counts = EndCounts { done: 3, done_bytes: 30, failed: 1, losses, ..EndCounts::default() };
     ledger.events = Counters { batches: 4, remainders: 0, counts };
     let status = compute(&none, &seen(Some(&ledger), &[]));

@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Of all that it may do, the state of each is as large as that of the largest.
-    s3_migration_worker::boot::run(Box::pin(s3_migration_worker::jobsender::main()))
+    s3_migration_worker::setup::run(Box::pin(s3_migration_worker::jobsender::main()))
 }

@@ -7,12 +7,12 @@ use migration_core::config::WriteSettings;
 use migration_core::error::Side;
 use migration_core::etag::{ETag, Md5Digest};
 use migration_core::fidelity::{Carried, reduce};
-use migration_core::outcome::Losses;
+use migration_core::integrity::{self, Proof};
+use migration_core::outcome::NotPreserved;
 use migration_core::ports::{
     Attributes, Checksum, CreateUpload, GetRequest, HeadRequest, ObjectHead, ObjectLock, ObjectStore, PutRequest, Span,
     WriteCondition, Written,
 };
-use migration_core::verify::{self, Proof};
 
 use crate::support::access;
 use crate::support::wire::{Asked, Request, answer, serve};
@@ -190,16 +190,17 @@ fn carried() -> Carried {
         lock: ObjectLock { retention: None, legal_hold: true },
         ..Attributes::default()
     };
-    Carried { attributes, tags: vec![("t".into(), "v".into())], own_class: true, losses: Losses::default() }
+    Carried { attributes, tags: vec![("t".into(), "v".into())], own_class: true, losses: NotPreserved::default() }
 }
 
 #[tokio::test]
 async fn what_a_destination_does_not_take_is_left_behind_by_its_name() {
-    const NONE: Losses = Losses { lost_tags: 0, lost_locks: 0, lost_metadata: 0, lost_classes: 0, lost_encryption: 0 };
-    const TAGS: Losses = Losses { lost_tags: 1, ..NONE };
-    const CLASS: Losses = Losses { lost_classes: 1, ..NONE };
-    const METADATA: Losses = Losses { lost_metadata: 1, ..NONE };
-    const LOCK: Losses = Losses { lost_locks: 1, ..NONE };
+    const NONE: NotPreserved =
+        NotPreserved { lost_tags: 0, lost_locks: 0, lost_metadata: 0, lost_classes: 0, lost_encryption: 0 };
+    const TAGS: NotPreserved = NotPreserved { lost_tags: 1, ..NONE };
+    const CLASS: NotPreserved = NotPreserved { lost_classes: 1, ..NONE };
+    const METADATA: NotPreserved = NotPreserved { lost_metadata: 1, ..NONE };
+    const LOCK: NotPreserved = NotPreserved { lost_locks: 1, ..NONE };
     let implied = "<Message>A header you provided implies functionality that is not implemented</Message>";
     for (status, inner, lost) in [
         ("501 Not Implemented", format!("<Code>NotImplemented</Code>{implied}<Header>x-amz-tagging</Header>"), TAGS),
@@ -286,6 +287,6 @@ async fn an_etag_that_is_no_digest_proves_nothing_and_damages_nothing() {
         let condition = WriteCondition::Any;
         let written: Written = store.put(put(&carried(), &condition)).await.unwrap();
         assert_eq!(written.etag.quoted(), etag, "to the letter");
-        assert_eq!(verify::written(&written, &MD5, Checksum(1)), expected, "{etag}");
+        assert_eq!(integrity::written(&written, &MD5, Checksum(1)), expected, "{etag}");
     }
 }

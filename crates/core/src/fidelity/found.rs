@@ -1,7 +1,7 @@
 //! What is missing of what an object was written with.
 
 use crate::config::{Encryption, STANDARD, WriteSettings};
-use crate::outcome::Losses;
+use crate::outcome::NotPreserved;
 use crate::ports::{Attributes, ObjectHead, ObjectLock};
 
 /// What an object was written with.
@@ -25,12 +25,12 @@ pub struct Asked {
 /// | storage class | another one than asked for, `STANDARD` and none being the same |
 /// | lock | the mode or the hold is not there, or the retention ends earlier |
 /// | encryption | another one than the job asks for |
-pub fn missing(asked: &Asked, settings: &WriteSettings, found: &ObjectHead) -> Losses {
+pub fn missing(asked: &Asked, settings: &WriteSettings, found: &ObjectHead) -> NotPreserved {
     let (sent, there) = (&asked.attributes, &found.attributes);
     let class = settings.storage_class.as_ref().or(sent.storage_class.as_ref());
     let encryption = settings.encryption.as_ref().map(name);
     let lost = |lost: bool| u64::from(lost);
-    Losses {
+    NotPreserved {
         lost_tags: lost(found.tag_count < asked.tags),
         lost_locks: lost(!holds(&sent.lock, &there.lock)),
         lost_metadata: lost(!headers_are_there(sent, there) || !metadata_is_there(sent, there)),
@@ -93,7 +93,8 @@ mod tests {
     use super::*;
     use crate::ports::{Retention, RetentionMode};
 
-    const NONE: Losses = Losses { lost_tags: 0, lost_locks: 0, lost_metadata: 0, lost_classes: 0, lost_encryption: 0 };
+    const NONE: NotPreserved =
+        NotPreserved { lost_tags: 0, lost_locks: 0, lost_metadata: 0, lost_classes: 0, lost_encryption: 0 };
 
     fn attributes() -> Attributes {
         let retention = Retention { mode: RetentionMode::Governance, until: 5_900 };
@@ -138,16 +139,16 @@ mod tests {
     fn what_a_service_dropped_is_missing() {
         type Drop = fn(&mut ObjectHead);
         let kms = WriteSettings { encryption: Some(Encryption::Kms { kms_key_id: None }), ..WriteSettings::default() };
-        let dropped: [(Drop, Losses); 9] = [
-            (|found| found.tag_count = 1, Losses { lost_tags: 1, ..NONE }),
-            (|found| found.attributes.content_type = None, Losses { lost_metadata: 1, ..NONE }),
-            (|found| found.attributes.expires = Some("1".into()), Losses { lost_metadata: 1, ..NONE }),
-            (|found| drop(found.attributes.metadata.remove("name")), Losses { lost_metadata: 1, ..NONE }),
-            (|found| found.attributes.storage_class = None, Losses { lost_classes: 1, ..NONE }),
-            (|found| found.attributes.lock.legal_hold = false, Losses { lost_locks: 1, ..NONE }),
-            (|found| found.attributes.lock.retention = None, Losses { lost_locks: 1, ..NONE }),
-            (|found| found.encryption = None, Losses { lost_encryption: 1, ..NONE }),
-            (|found| found.encryption = Some("AES256".into()), Losses { lost_encryption: 1, ..NONE }),
+        let dropped: [(Drop, NotPreserved); 9] = [
+            (|found| found.tag_count = 1, NotPreserved { lost_tags: 1, ..NONE }),
+            (|found| found.attributes.content_type = None, NotPreserved { lost_metadata: 1, ..NONE }),
+            (|found| found.attributes.expires = Some("1".into()), NotPreserved { lost_metadata: 1, ..NONE }),
+            (|found| drop(found.attributes.metadata.remove("name")), NotPreserved { lost_metadata: 1, ..NONE }),
+            (|found| found.attributes.storage_class = None, NotPreserved { lost_classes: 1, ..NONE }),
+            (|found| found.attributes.lock.legal_hold = false, NotPreserved { lost_locks: 1, ..NONE }),
+            (|found| found.attributes.lock.retention = None, NotPreserved { lost_locks: 1, ..NONE }),
+            (|found| found.encryption = None, NotPreserved { lost_encryption: 1, ..NONE }),
+            (|found| found.encryption = Some("AES256".into()), NotPreserved { lost_encryption: 1, ..NONE }),
         ];
         for (number, (drop, lost)) in dropped.into_iter().enumerate() {
             let mut found = found();
@@ -155,6 +156,6 @@ mod tests {
             assert_eq!(missing(&asked(), &kms, &found), lost, "row {number}");
         }
         let set = WriteSettings { storage_class: Some("GLACIER_IR".into()), ..kms };
-        assert_eq!(missing(&asked(), &set, &found()), Losses { lost_classes: 1, ..NONE }, "the job's own class");
+        assert_eq!(missing(&asked(), &set, &found()), NotPreserved { lost_classes: 1, ..NONE }, "the job's own class");
     }
 }

@@ -1,7 +1,7 @@
 //! What is left behind because the destination refuses it.
 
 use crate::error::{ErrorClass, ServiceError};
-use crate::outcome::Losses;
+use crate::outcome::NotPreserved;
 use crate::ports::{Attributes, ObjectLock, Tags};
 
 /// What is written with an object.
@@ -14,7 +14,7 @@ pub struct Carried {
     /// Whether the storage class is the object's own, and not the job's setting, which nothing is left out of.
     pub own_class: bool,
     /// What was left behind, because it was refused.
-    pub losses: Losses,
+    pub losses: NotPreserved,
 }
 
 /// Words that a service names user metadata as a whole by.
@@ -157,14 +157,15 @@ mod tests {
             ..Attributes::default()
         };
         let tags = vec![("t".to_owned(), "v".to_owned())];
-        Carried { attributes, tags, own_class: true, losses: Losses::default() }
+        Carried { attributes, tags, own_class: true, losses: NotPreserved::default() }
     }
 
-    const NONE: Losses = Losses { lost_tags: 0, lost_locks: 0, lost_metadata: 0, lost_classes: 0, lost_encryption: 0 };
-    const TAGS: Losses = Losses { lost_tags: 1, ..NONE };
-    const CLASS: Losses = Losses { lost_classes: 1, ..NONE };
-    const METADATA: Losses = Losses { lost_metadata: 1, ..NONE };
-    const LOCK: Losses = Losses { lost_locks: 1, ..NONE };
+    const NONE: NotPreserved =
+        NotPreserved { lost_tags: 0, lost_locks: 0, lost_metadata: 0, lost_classes: 0, lost_encryption: 0 };
+    const TAGS: NotPreserved = NotPreserved { lost_tags: 1, ..NONE };
+    const CLASS: NotPreserved = NotPreserved { lost_classes: 1, ..NONE };
+    const METADATA: NotPreserved = NotPreserved { lost_metadata: 1, ..NONE };
+    const LOCK: NotPreserved = NotPreserved { lost_locks: 1, ..NONE };
 
     #[test]
     fn what_an_error_names_is_left_behind_and_counted_once() {

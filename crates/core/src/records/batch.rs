@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{RETENTION_MS, object_sort_key, record_text, run_partition};
 use crate::message::{Batch, BatchId};
 use crate::mutants::{Mutant, is_active};
-use crate::outcome::{FailureClass, Losses};
+use crate::outcome::{FailureClass, NotPreserved};
 use crate::ports::{Condition, Item, LedgerKey, Write};
 use crate::retry::Tried;
 
@@ -66,7 +66,7 @@ pub struct EndCounts {
     pub failed_bytes: u64,
     /// What could not be taken along with the objects that are done.
     #[serde(flatten)]
-    pub losses: Losses,
+    pub losses: NotPreserved,
 }
 
 /// The sums of one worker in one run.
@@ -250,7 +250,13 @@ mod tests {
                 gone_bytes: 3,
                 failed: 4,
                 failed_bytes: 5,
-                losses: Losses { lost_tags: 1, lost_locks: 2, lost_metadata: 3, lost_classes: 4, lost_encryption: 5 },
+                losses: NotPreserved {
+                    lost_tags: 1,
+                    lost_locks: 2,
+                    lost_metadata: 3,
+                    lost_classes: 4,
+                    lost_encryption: 5,
+                },
             },
             remainder: vec![7],
             tried: vec![],

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::RETENTION_MS;
 use crate::object::SourceIdentity;
-use crate::outcome::{FailureClass, Fingerprint, Losses};
+use crate::outcome::{FailureClass, Fingerprint, NotPreserved};
 use crate::part::PartLayout;
 use crate::ports::{Condition, Item, LedgerKey, Write};
 use crate::verified::VerifiedParts;
@@ -48,7 +48,7 @@ pub struct UploadRecord {
     pub contested: bool,
     /// What could not be taken along with the object.
     #[serde(default)]
-    pub losses: Losses,
+    pub losses: NotPreserved,
     /// What the destination has to show once the upload is completed; written before that is asked for. A delivery that
     /// finds it at the destination has nothing left to do. The record stays until the end of the object's batch is
     /// recorded.

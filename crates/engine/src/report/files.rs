@@ -5,8 +5,8 @@ use migration_core::config::ReportSettings;
 use migration_core::ports::{Ledger, ObjectStore, Queue};
 use migration_core::report::{ReportFile, ReportLine, ReportStatus};
 
-use super::join::ReportError;
-use super::piece::put;
+use super::fragment::put;
+use super::merge::ReportError;
 use crate::Process;
 
 /// Bytes after which a file is written and the next one begun: what is in memory of each of the three kinds.

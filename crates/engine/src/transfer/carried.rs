@@ -2,30 +2,30 @@
 
 use migration_core::config::OnLoss;
 use migration_core::error::{ErrorClass, ServiceError};
-use migration_core::fidelity::{Carried, luggage, reduce};
+use migration_core::fidelity::{Carried, preserved_attributes, reduce};
 use migration_core::operation::RequestInfo;
-use migration_core::outcome::{Failure, FailureClass, Losses};
+use migration_core::outcome::{Failure, FailureClass, NotPreserved};
 use migration_core::ports::{Ledger, ObjectHead, ObjectStore, Operation, Queue, Tags};
 use tracing::info;
 
-use super::{Halt, Transfer};
+use super::{Transfer, TransferError};
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// What travels with the object that a GET answered with; its tags are asked for only where it has some.
-    pub(super) async fn luggage(&self, head: &ObjectHead) -> Result<Carried, Halt> {
-        self.luggage_with(head, false).await
+    pub(super) async fn preserved_attributes(&self, head: &ObjectHead) -> Result<Carried, TransferError> {
+        self.attributes_with(head, false).await
     }
 
     /// The same by what a HEAD shows. Many services say nothing of tags there, so they are asked for whatever it shows.
-    pub(super) async fn luggage_of_head(&self, head: &ObjectHead) -> Result<Carried, Halt> {
-        self.luggage_with(head, true).await
+    pub(super) async fn attributes_of_head(&self, head: &ObjectHead) -> Result<Carried, TransferError> {
+        self.attributes_with(head, true).await
     }
 
     /// The same; `is_quiet_of_tags` says that a head which shows no tags proves nothing. Tags that the source does not give
     /// are left behind: its bytes can be moved all the same.
-    async fn luggage_with(&self, head: &ObjectHead, is_quiet_of_tags: bool) -> Result<Carried, Halt> {
+    async fn attributes_with(&self, head: &ObjectHead, is_quiet_of_tags: bool) -> Result<Carried, TransferError> {
         let config = &self.process.config;
-        let taken = luggage(head, config.transfer.preserve);
+        let taken = preserved_attributes(head, config.transfer.preserve);
         self.accept_loss(&taken.unmet, || "they can't be sent as they came from the source".to_owned())?;
         let mut carried = Carried {
             attributes: taken.attributes,
@@ -39,7 +39,9 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 Err(error) => {
                     carried.losses.lost_tags = 1;
                     let why = "allow s3:GetObjectTagging and s3:GetObjectVersionTagging at the source";
-                    self.accept_loss(&Losses { lost_tags: 1, ..Losses::default() }, || format!("{error}; {why}"))?;
+                    self.accept_loss(&NotPreserved { lost_tags: 1, ..NotPreserved::default() }, || {
+                        format!("{error}; {why}")
+                    })?;
                     info!(key = self.key, %error, "its tags are left behind");
                 }
             }
@@ -49,7 +51,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// The object's tags, or why the service does not give them. A denial is an answer here: it says nothing of the side,
     /// whose objects can be read.
-    async fn read_tags(&self, version: Option<&str>) -> Result<Result<Tags, ServiceError>, Halt> {
+    async fn read_tags(&self, version: Option<&str>) -> Result<Result<Tags, ServiceError>, TransferError> {
         let bucket = &self.pair.source_bucket;
         let store = &self.process.ports.source;
         let read = || async {
@@ -63,11 +65,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// Leaves behind what the destination said that it does not take. An error where it said nothing of the kind, or where
     /// the job wants such objects to fail.
-    pub(super) fn leave_behind(&self, carried: &mut Carried, halt: Halt) -> Result<(), Halt> {
-        let Halt::Service(error) = &halt else { return Err(halt) };
+    pub(super) fn leave_behind(&self, carried: &mut Carried, failed: TransferError) -> Result<(), TransferError> {
+        let TransferError::Service(error) = &failed else { return Err(failed) };
         let before = carried.losses;
         if !reduce(carried, error) {
-            return Err(halt);
+            return Err(failed);
         }
         let mut lost = carried.losses;
         lost.subtract(&before);
@@ -76,7 +78,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// Says whether the job can do with a loss.
-    pub(super) fn accept_loss(&self, lost: &Losses, why: impl FnOnce() -> String) -> Result<(), Halt> {
+    pub(super) fn accept_loss(&self, lost: &NotPreserved, why: impl FnOnce() -> String) -> Result<(), TransferError> {
         if lost.is_none() || self.process.config.transfer.preserve.on_loss == OnLoss::Count {
             return Ok(());
         }
@@ -85,6 +87,6 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             lost.kinds(),
             why()
         );
-        Err(Halt::Failed(Failure::new(FailureClass::NotPreserved, message)))
+        Err(TransferError::Failed(Failure::new(FailureClass::NotPreserved, message)))
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use migration_core::etag::ETag;
+use migration_core::integrity;
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::{ListedPart, SourceIdentity};
 use migration_core::outcome::{Delivery, Fingerprint};
@@ -13,13 +14,12 @@ use migration_core::ports::{
 };
 use migration_core::records::{Ability, Support, UploadRecord};
 use migration_core::resume::{Evidence, Incomplete, complete_parts, composite};
-use migration_core::verify;
 use tracing::warn;
 
+use super::attempt::Moved;
 use super::conditional::Landed;
-use super::passes::Moved;
 use super::upload::Upload;
-use super::{Halt, Transfer};
+use super::{Transfer, TransferError};
 use crate::WriteOutcome;
 use crate::hash::crc64;
 use crate::uploads::{self, abort};
@@ -66,7 +66,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         upload: &Upload,
         source: &SourceIdentity,
         condition: &WriteCondition,
-    ) -> Result<Completed, Halt> {
+    ) -> Result<Completed, TransferError> {
         let target = self.upload_ref(&upload.id);
         let parts = self.proven_list(upload, source).await?;
         self.require_one_kind_of_etags(upload).await?;
@@ -87,8 +87,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let Landed { written, guarded } = match written {
             Ok(landed) => landed,
             // An answer may have been lost, or another worker was faster: what is there tells.
-            Err(Halt::UploadGone) => return Err(Halt::DestinationChanged(expected.etag)),
-            Err(halt) => return Err(halt),
+            Err(TransferError::UploadGone) => return Err(TransferError::DestinationChanged(expected.etag)),
+            Err(error) => return Err(error),
         };
         let wrong = match difference(&written, &expected) {
             Some(wrong) => Some(wrong),
@@ -96,7 +96,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         };
         if let Some(wrong) = wrong {
             self.record_damage(source, upload.layout).await?;
-            return Err(Halt::Damaged(wrong));
+            return Err(TransferError::Damaged(wrong));
         }
         if !upload.record.is_first() || stood_before(condition, &written.etag) {
             // The object looks the same where this completion was answered and not done, or an earlier one late.
@@ -110,7 +110,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// The parts to complete, every one of them proved: those that the destination does not list as they have to be are
     /// sent again. One that is not listed then either is taken as it was answered: a completion that names a part which is
     /// not there is refused. Source: `CompleteMultipartUpload` in the S3 API reference, `InvalidPart`.
-    async fn proven_list(&self, upload: &Upload, source: &SourceIdentity) -> Result<Vec<CompletedPart>, Halt> {
+    async fn proven_list(&self, upload: &Upload, source: &SourceIdentity) -> Result<Vec<CompletedPart>, TransferError> {
         let (mut wrong, mut sent) = (0, Vec::new());
         for turn in 1..=LISTS {
             let listed = with_unlisted(self.list_parts(&upload.id, None).await?, &sent, &upload.layout);
@@ -137,22 +137,22 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             };
         }
         abort(self.process, self.upload_ref(&upload.id)).await?;
-        Err(Halt::Damaged(format!("the destination's list of parts is wrong at part {wrong}")))
+        Err(TransferError::Damaged(format!("the destination's list of parts is wrong at part {wrong}")))
     }
 
     /// Gives an upload up some of whose parts have ETags that are MD5s, and others ETags that only look so: one of these
     /// may be damaged, and how its service is to be understood is found out anew.
-    async fn require_one_kind_of_etags(&self, upload: &Upload) -> Result<(), Halt> {
+    async fn require_one_kind_of_etags(&self, upload: &Upload) -> Result<(), TransferError> {
         if !upload.verified.is_contradictory() {
             return Ok(());
         }
         self.process.learn(&self.pair.destination_bucket, Ability::ContentMd5, Support::Unknown).await?;
         abort(self.process, self.upload_ref(&upload.id)).await?;
-        Err(Halt::Damaged("some parts have ETags that are their MD5s, and others have not".to_owned()))
+        Err(TransferError::Damaged("some parts have ETags that are their MD5s, and others have not".to_owned()))
     }
 
     /// What the completed object has to show. Where ETags only look like digests, those of parts say nothing of its own.
-    async fn expected_of(&self, upload: &Upload, parts: &[CompletedPart]) -> Result<Fingerprint, Halt> {
+    async fn expected_of(&self, upload: &Upload, parts: &[CompletedPart]) -> Result<Fingerprint, TransferError> {
         let bucket = &self.pair.destination_bucket;
         let are_digests = self.process.support(bucket, Ability::ContentMd5).await? != Support::Yes;
         let etag = if are_digests { composite(parts.iter().map(|part| &part.etag)) } else { None };
@@ -160,19 +160,24 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// Records what the completed object has to show.
-    async fn expect(&self, upload: &Upload, expected: &Fingerprint) -> Result<UploadRecord, Halt> {
+    async fn expect(&self, upload: &Upload, expected: &Fingerprint) -> Result<UploadRecord, TransferError> {
         let before = upload.record.revision;
         let record = UploadRecord { revision: before + 1, expected: Some(expected.clone()), ..upload.record.clone() };
         match self.record(&record, before).await? {
             WriteOutcome::Written => Ok(record),
             // Another worker completes it, or began anew.
-            WriteOutcome::Lost => Err(Halt::UploadGone),
+            WriteOutcome::Lost => Err(TransferError::UploadGone),
         }
     }
 
     /// Records what the object shows, where that is not what was expected of it, or where it stood as damaged. Gives the
     /// record's revision.
-    async fn prove_right(&self, record: UploadRecord, expected: &Fingerprint, written: &Written) -> Result<u64, Halt> {
+    async fn prove_right(
+        &self,
+        record: UploadRecord,
+        expected: &Fingerprint,
+        written: &Written,
+    ) -> Result<u64, TransferError> {
         let before = record.revision;
         let is_told = expected.checksum.is_some() || expected.etag.as_ref() == Some(&written.etag);
         if is_told && record.damaged.is_none() {
@@ -191,7 +196,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         upload: &Upload,
         source: &SourceIdentity,
         expected: Option<Checksum>,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), TransferError> {
         let (true, Some(ours)) = (self.process.config.transfer.compare_checksums, expected) else {
             return Ok(());
         };
@@ -201,10 +206,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let unlooked = is_active(Mutant::NoIfMatchAtSource) || is_active(Mutant::AnswersETagIgnored);
         match head.checksum {
             // What was read can't be compared any more, and is not what is wanted.
-            Some(_) if is_other && source.version_id.is_none() && !unlooked => Err(Halt::SourceChanged),
+            Some(_) if is_other && source.version_id.is_none() && !unlooked => Err(TransferError::SourceChanged),
             Some(theirs) if !is_other && theirs != ours => {
                 abort(self.process, self.upload_ref(&upload.id)).await?;
-                Err(Halt::Damaged("the checksum of the parts is not the one that the source keeps".to_owned()))
+                Err(TransferError::Damaged("the checksum of the parts is not the one that the source keeps".to_owned()))
             }
             _ => Ok(()),
         }
@@ -212,10 +217,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// Looks at what became visible and says what is wrong with it: its size is the source's, or somebody else has written
     /// meanwhile.
-    async fn check_visible(&self, upload: &Upload, written: &Written) -> Result<Option<String>, Halt> {
+    async fn check_visible(&self, upload: &Upload, written: &Written) -> Result<Option<String>, TransferError> {
         let found = self.look_at_destination().await?;
         let Some(found) = found.filter(|found| found.etag.as_ref() == Some(&written.etag)) else {
-            return Err(Halt::DestinationChanged(None));
+            return Err(TransferError::DestinationChanged(None));
         };
         self.written.shows(&found);
         let (has, of) = (found.size, upload.layout.size);
@@ -255,7 +260,7 @@ fn check_list(upload: &Upload, listed: &[ListedPart]) -> Result<Vec<CompletedPar
 /// What of the answer to a completion says that the object is not what its parts give.
 fn difference(written: &Written, expected: &Fingerprint) -> Option<String> {
     if let Some(etag) = &expected.etag
-        && verify::contradicts_parts(written, etag)
+        && integrity::contradicts_parts(written, etag)
     {
         return Some(format!(
             "the destination has ETag {} and its parts give {}",

@@ -9,8 +9,8 @@ use migration_core::operation::RequestInfo;
 use migration_core::ports::{Ledger, ObjectStore, Operation, Queue, WriteCondition, Written};
 use migration_core::records::{Ability, Support};
 
-use super::passes::{asks_weakly, condition_holds};
-use super::{Halt, Transfer, halt_of};
+use super::attempt::{asks_weakly, condition_holds};
+use super::{Transfer, TransferError, transfer_error};
 use crate::Interruption;
 
 /// A write that made the object visible.
@@ -36,7 +36,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         condition: &WriteCondition,
         meant: Option<&ETag>,
         request: impl Fn(WriteCondition) -> F + Send + Sync,
-    ) -> Result<Landed, Halt>
+    ) -> Result<Landed, TransferError>
     where
         F: Future<Output = Result<Written, ServiceError>> + Send,
     {
@@ -47,7 +47,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         if asks_weakly(condition) {
             // The passes look once more after it.
             if !condition_holds(condition, self.look_at_destination().await?.as_ref()) {
-                return Err(Halt::DestinationChanged(meant.cloned()));
+                return Err(TransferError::DestinationChanged(meant.cloned()));
             }
             return self.write_with(operation, WriteCondition::Any, meant, &request).await.map(landed(false));
         }
@@ -74,13 +74,13 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         condition: WriteCondition,
         meant: Option<&ETag>,
         request: &(impl Fn(WriteCondition) -> F + Send + Sync),
-    ) -> Result<Written, Halt>
+    ) -> Result<Written, TransferError>
     where
         F: Future<Output = Result<Written, ServiceError>> + Send,
     {
         let access = RequestInfo::object(operation, &self.pair.destination_bucket, &self.destination_key);
         let sent = self.process.destination(access, || request(condition.clone())).await;
-        sent.map_err(|error| write_halt(error, || Halt::DestinationChanged(meant.cloned())))
+        sent.map_err(|error| write_error(error, || TransferError::DestinationChanged(meant.cloned())))
     }
 
     /// Sends a condition that may be refused: the write, without it, tells whether it was refused for that. Guarded where
@@ -91,12 +91,14 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         (condition, ability): (&WriteCondition, Ability),
         meant: Option<&ETag>,
         request: &(impl Fn(WriteCondition) -> F + Send + Sync),
-    ) -> Result<Landed, Halt>
+    ) -> Result<Landed, TransferError>
     where
         F: Future<Output = Result<Written, ServiceError>> + Send,
     {
         match self.write_with(operation, condition.clone(), meant, request).await {
-            Err(Halt::Service(error)) if matches!(error.class, ErrorClass::Refused | ErrorClass::SignatureMismatch) => {
+            Err(TransferError::Service(error))
+                if matches!(error.class, ErrorClass::Refused | ErrorClass::SignatureMismatch) =>
+            {
                 let written = self.write_with(operation, WriteCondition::Any, meant, request).await?;
                 self.process.learn(&self.pair.destination_bucket, ability, Support::No).await?;
                 Ok(Landed { written, guarded: false })
@@ -106,11 +108,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 }
 
-/// The same as [`halt_of`] for a write, which may be a copy.
-pub(super) fn write_halt(error: Interruption, on_precondition: impl FnOnce() -> Halt) -> Halt {
-    match halt_of(error, on_precondition) {
+/// The same as [`transfer_error`] for a write, which may be a copy.
+pub(super) fn write_error(error: Interruption, on_precondition: impl FnOnce() -> TransferError) -> TransferError {
+    match transfer_error(error, on_precondition) {
         // Said of a copy: by the source's bucket or by the destination's, both of which are looked at again.
-        Halt::Service(error) if error.class == ErrorClass::NoSuchKey => Halt::SourceChanged,
-        halt => halt,
+        TransferError::Service(error) if error.class == ErrorClass::NoSuchKey => TransferError::SourceChanged,
+        error => error,
     }
 }

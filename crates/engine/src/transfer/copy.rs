@@ -9,17 +9,21 @@ use migration_core::ports::{
     WriteCondition,
 };
 
-use super::conditional::{Landed, write_halt};
-use super::passes::Moved;
+use super::attempt::Moved;
+use super::conditional::{Landed, write_error};
 use super::upload::Upload;
-use super::{Halt, Transfer, Wanted};
+use super::{SourceSnapshot, Transfer, TransferError};
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Has the object copied in one request.
-    pub(super) async fn copy_whole(&self, wanted: &Wanted, condition: &WriteCondition) -> Result<Moved, Halt> {
-        let source = self.identity(wanted).await?;
-        let head = self.head_of(&source, wanted).await?;
-        let mut carried = self.luggage_of_head(&head).await?;
+    pub(super) async fn copy_whole(
+        &self,
+        snapshot: &SourceSnapshot,
+        condition: &WriteCondition,
+    ) -> Result<Moved, TransferError> {
+        let source = self.identity(snapshot).await?;
+        let head = self.head_of(&source, snapshot).await?;
+        let mut carried = self.attributes_of_head(&head).await?;
         let store = &self.process.ports.destination;
         let Landed { written, guarded } = loop {
             let copy = |condition: WriteCondition| {
@@ -29,24 +33,29 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             };
             match self.write(Operation::CopyObject, condition, None, copy).await {
                 // A copy is refused for either side's condition: the passes look at both.
-                Err(halt) => self.leave_behind(&mut carried, halt)?,
+                Err(error) => self.leave_behind(&mut carried, error)?,
                 Ok(written) => break written,
             }
         };
         let losses = carried.losses;
-        self.process.activity.moved(wanted.size);
+        self.process.activity.moved(snapshot.size);
         let source = Fingerprint { etag: head.etag, checksum: head.checksum };
         let destination = Fingerprint { etag: None, checksum: written.checksum };
         let version_id = head.version_id;
-        let delivery = Delivery { bytes: wanted.size, version_id, losses, source, destination, ..Delivery::default() };
+        let delivery =
+            Delivery { bytes: snapshot.size, version_id, losses, source, destination, ..Delivery::default() };
         Ok(Moved { delivery, etag: written.etag, guarded })
     }
 
     /// Has the object copied part by part.
-    pub(super) async fn copy_parts(&self, wanted: &Wanted, condition: &WriteCondition) -> Result<Moved, Halt> {
-        let source = self.identity(wanted).await?;
+    pub(super) async fn copy_parts(
+        &self,
+        snapshot: &SourceSnapshot,
+        condition: &WriteCondition,
+    ) -> Result<Moved, TransferError> {
+        let source = self.identity(snapshot).await?;
         // The first part was opened for what is known of the object; its bytes are not wanted here.
-        let (mut upload, _) = self.open(wanted, &source).await?;
+        let (mut upload, _) = self.open(snapshot, &source).await?;
         upload.server_side = true;
         self.send_parts(&upload, &source, upload.missing(1..=upload.layout.count()), None).await?;
         let completed = self.complete(&upload, &source, condition).await?;
@@ -58,7 +67,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         upload: &Upload,
         part: Part,
         source: &SourceIdentity,
-    ) -> Result<CompletedPart, Halt> {
+    ) -> Result<CompletedPart, TransferError> {
         let request = CopyPart {
             source: self.copy_source(source),
             upload: self.upload_ref(&upload.id),
@@ -69,7 +78,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let store = &self.process.ports.destination;
         let access = RequestInfo::object(Operation::CopyPart, &self.pair.destination_bucket, &self.destination_key);
         let copied = self.process.destination(access, || store.copy_part(request)).await;
-        let written = copied.map_err(|error| write_halt(error, || Halt::SourceChanged))?;
+        let written = copied.map_err(|error| write_error(error, || TransferError::SourceChanged))?;
         self.progress.touch();
         self.process.activity.moved(part.len);
         Ok(CompletedPart { number: part.number, etag: written.etag, checksum: written.checksum })
@@ -86,13 +95,13 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// What is known of the content that is wanted.
-    async fn head_of(&self, source: &SourceIdentity, wanted: &Wanted) -> Result<ObjectHead, Halt> {
+    async fn head_of(&self, source: &SourceIdentity, snapshot: &SourceSnapshot) -> Result<ObjectHead, TransferError> {
         let copied = self.copy_source(source);
         let request = HeadRequest { version_id: copied.version_id, ..HeadRequest::new(&source.bucket, &source.key) };
         // A version that is gone leaves the question what the source has now.
-        let gone = if copied.version_id.is_some() { Halt::SourceChanged } else { Halt::Gone };
+        let gone = if copied.version_id.is_some() { TransferError::SourceChanged } else { TransferError::Gone };
         let head = self.process.look_at_source(request).await?.ok_or(gone)?;
-        let same = head.etag.as_ref() == Some(&source.etag) && head.size == wanted.size;
-        if same { Ok(head) } else { Err(Halt::SourceChanged) }
+        let same = head.etag.as_ref() == Some(&source.etag) && head.size == snapshot.size;
+        if same { Ok(head) } else { Err(TransferError::SourceChanged) }
     }
 }

@@ -9,7 +9,7 @@ use migration_core::operation::RequestInfo;
 use migration_core::ports::{ByteStream, GetRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span};
 use migration_core::reading::{SecondRead, is_contradicted, second_read};
 
-use super::{Halt, Transfer, Wanted, halt_of};
+use super::{SourceSnapshot, Transfer, TransferError, transfer_error};
 use crate::Interruption;
 use crate::budget::Reservation;
 use crate::hash::{Digests, digest};
@@ -43,8 +43,8 @@ pub(super) struct Want<'a> {
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// What to ask the source for.
-    pub(super) fn want<'a>(&self, wanted: &'a Wanted, span: Span) -> Want<'a> {
-        self.want_of(wanted.etag.as_ref(), wanted.version_id.as_deref(), span)
+    pub(super) fn want<'a>(&self, snapshot: &'a SourceSnapshot, span: Span) -> Want<'a> {
+        self.want_of(snapshot.etag.as_ref(), snapshot.version_id.as_deref(), span)
     }
 
     pub(super) fn want_of<'a>(&self, etag: Option<&'a ETag>, version_id: Option<&'a str>, span: Span) -> Want<'a> {
@@ -57,7 +57,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// Asks for a body and leaves it unread; it takes no more memory than [`PASSING`], however long it is.
-    pub(super) async fn open_body(&self, want: Want<'_>) -> Result<Opened, Halt> {
+    pub(super) async fn open_body(&self, want: Want<'_>) -> Result<Opened, TransferError> {
         let memory = self.limits.budget.reserve(PASSING).await?;
         let bucket = &self.pair.source_bucket;
         let request = self.request(want);
@@ -66,20 +66,20 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let opened = self.process.source(access, || store.get(request)).await;
         let response = opened.map_err(|error| unread(error, want))?;
         if is_another(want.etag, &response.head) {
-            return Err(Halt::SourceChanged);
+            return Err(TransferError::SourceChanged);
         }
         Ok(Opened { head: response.head, len: response.len, body: response.body, memory })
     }
 
     /// Reserves `expected` bytes and reads them. A body that is shorter or longer is an error that may pass.
-    pub(super) async fn hold(&self, want: Want<'_>, expected: u64) -> Result<Fetched, Halt> {
+    pub(super) async fn hold(&self, want: Want<'_>, expected: u64) -> Result<Fetched, TransferError> {
         let memory = self.limits.budget.reserve(expected).await?;
         let access = RequestInfo::object(Operation::GetObject, &self.pair.source_bucket, self.key).carrying(expected);
         let request = self.request(want);
         let (head, bytes) =
             self.process.source(access, || self.read(request, expected)).await.map_err(|error| unread(error, want))?;
         if is_another(want.etag, &head) {
-            return Err(Halt::SourceChanged);
+            return Err(TransferError::SourceChanged);
         }
         let digests = digest(&bytes);
         Ok(Fetched { head, bytes, digests, memory })
@@ -87,23 +87,23 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// Reads a whole object. Bytes that contradict their ETag are read once more: the same again shows that this service's
     /// ETags are no digests, others that what comes is no content that the object ever had.
-    pub(super) async fn hold_whole(&self, wanted: &Wanted) -> Result<Fetched, Halt> {
-        let want = self.want(wanted, Span::Whole);
-        let first = self.hold(want, wanted.size).await?;
+    pub(super) async fn hold_whole(&self, snapshot: &SourceSnapshot) -> Result<Fetched, TransferError> {
+        let want = self.want(snapshot, Span::Whole);
+        let first = self.hold(want, snapshot.size).await?;
         let bucket = &self.pair.source_bucket;
-        let contradicted = first.head.size == wanted.size && is_contradicted(&first.head, &first.digests.md5);
+        let contradicted = first.head.size == snapshot.size && is_contradicted(&first.head, &first.digests.md5);
         if !contradicted || is_active(Mutant::AnswersETagIgnored) || !self.process.source_has_digests(bucket).await? {
             return Ok(first);
         }
         // Its memory first: the second read may need all that there is.
         let (etag, md5) = (first.head.etag.clone(), first.digests.md5);
         drop(first);
-        let again = self.hold(want, wanted.size).await?;
+        let again = self.hold(want, snapshot.size).await?;
         match second_read((etag.as_ref(), &md5), &again.head, &again.digests.md5) {
             SecondRead::Right => {}
             SecondRead::NoDigest => self.process.learn_no_digests(bucket).await?,
             SecondRead::Mixture => {
-                return Err(Halt::Damaged("the source gives bytes that are not those of its ETag".to_owned()));
+                return Err(TransferError::Damaged("the source gives bytes that are not those of its ETag".to_owned()));
             }
         }
         Ok(again)
@@ -146,19 +146,19 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
 /// Whether an answer says itself that it is of another content than the one that was asked for: a cache, or a service that
 /// does not know `If-Match`, gives what it has.
-fn is_another(wanted: Option<&ETag>, head: &ObjectHead) -> bool {
-    let said = wanted.zip(head.etag.as_ref());
-    said.is_some_and(|(wanted, said)| wanted.compare(said) != ETagComparison::Same)
+fn is_another(snapshot: Option<&ETag>, head: &ObjectHead) -> bool {
+    let said = snapshot.zip(head.etag.as_ref());
+    said.is_some_and(|(snapshot, said)| snapshot.compare(said) != ETagComparison::Same)
         && !is_active(Mutant::AnswersETagIgnored)
 }
 
 /// Why an object could not be read. A version that is gone says nothing of the newer ones: the source is looked at again.
-fn unread(error: Interruption, want: Want<'_>) -> Halt {
-    match halt_of(error, || Halt::SourceChanged) {
-        Halt::Service(error) if error.class == ErrorClass::NoSuchKey && want.version_id.is_some() => {
-            Halt::SourceChanged
+fn unread(error: Interruption, want: Want<'_>) -> TransferError {
+    match transfer_error(error, || TransferError::SourceChanged) {
+        TransferError::Service(error) if error.class == ErrorClass::NoSuchKey && want.version_id.is_some() => {
+            TransferError::SourceChanged
         }
-        halt => halt,
+        error => error,
     }
 }
 

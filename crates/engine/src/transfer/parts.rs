@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use migration_core::error::ErrorClass;
 use migration_core::etag::{ETag, Md5Digest};
+use migration_core::integrity::{self, Proof};
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::SourceIdentity;
 use migration_core::operation::RequestInfo;
@@ -12,12 +13,11 @@ use migration_core::ports::{
     Body, Checksum, CompletedPart, Ledger, ObjectStore, Operation, PutPart, Queue, Span, UploadRef, Written,
 };
 use migration_core::records::{Ability, Support};
-use migration_core::verify::{self, Proof};
 
 use super::fetch::Opened;
-use super::tap::{Passed, tap};
+use super::hashing_body::{Passed, hashing_body};
 use super::upload::Upload;
-use super::{Halt, Transfer, halt_of};
+use super::{Transfer, TransferError, transfer_error};
 use crate::Interruption;
 use crate::hash::Digests;
 use crate::uploads::abort;
@@ -65,7 +65,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         source: &SourceIdentity,
         numbers: impl Iterator<Item = u32>,
         mut first: Option<Opened>,
-    ) -> Result<Vec<CompletedPart>, Halt> {
+    ) -> Result<Vec<CompletedPart>, TransferError> {
         let mut missing = numbers.filter_map(|number| upload.layout.part(number));
         if upload.server_side {
             return self
@@ -88,7 +88,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         part: Part,
         mut opened: Option<Opened>,
         source: &SourceIdentity,
-    ) -> Result<CompletedPart, Halt> {
+    ) -> Result<CompletedPart, TransferError> {
         let bucket = self.pair.destination_bucket.as_str();
         let mut other: Option<Means> = None;
         let (mut retries, mut damaged) = (0, 0);
@@ -106,33 +106,35 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                     self.hold_part(upload, part, source, means == Means::Held && upload.record.checksum).await
                 }
             };
-            let halt = match result {
+            let failed = match result {
                 Ok(Written { etag, checksum, .. }) => {
                     self.learn_means(upload, known, other, means).await?;
                     self.process.activity.moved(part.len);
                     return Ok(CompletedPart { number: part.number, etag, checksum });
                 }
-                Err(halt) => halt,
+                Err(failed) => failed,
             };
-            match &halt {
+            match &failed {
                 // The gate holds the next try up until the side is mended: that is no try of this part.
-                Halt::Service(error) if matches!(error.class, ErrorClass::Side(_)) => continue,
-                Halt::Service(error) if error.class == ErrorClass::Refused && !self.process.writes_to_amazon() => {
-                    let Some(next) = means.after_refusal(upload.record.checksum) else { return Err(halt) };
+                TransferError::Service(error) if matches!(error.class, ErrorClass::Side(_)) => continue,
+                TransferError::Service(error)
+                    if error.class == ErrorClass::Refused && !self.process.writes_to_amazon() =>
+                {
+                    let Some(next) = means.after_refusal(upload.record.checksum) else { return Err(failed) };
                     other = Some(next);
                 }
-                Halt::Damaged(_) => {
+                TransferError::Damaged(_) => {
                     damaged += 1;
                     // What worked before may have been a lie, or work no more.
                     if means == Means::Streamed && (known == Support::Unknown || damaged > 1) {
                         other = Some(Means::Held);
                     }
                 }
-                Halt::Service(error) if error.is_retryable() => {}
-                _ => return Err(halt),
+                TransferError::Service(error) if error.is_retryable() => {}
+                _ => return Err(failed),
             }
             if retries == RETRIES {
-                return Err(halt);
+                return Err(failed);
             }
             self.process.back_off(retries).await?;
             retries += 1;
@@ -149,7 +151,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         known: Support,
         other: Option<Means>,
         means: Means,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), TransferError> {
         let bucket = &self.pair.destination_bucket;
         match (means, other) {
             (Means::Streamed, _) if known == Support::Unknown => {
@@ -159,7 +161,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             (Means::Bare, _) => {
                 self.process.learn(bucket, Ability::Checksums, Support::No).await?;
                 abort(self.process, self.upload_ref(&upload.id)).await?;
-                return Err(Halt::UploadGone);
+                return Err(TransferError::UploadGone);
             }
             _ => {}
         }
@@ -176,13 +178,13 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         part: Part,
         opened: Option<Opened>,
         source: &SourceIdentity,
-    ) -> Result<Written, Halt> {
+    ) -> Result<Written, TransferError> {
         let opened = match opened {
             Some(opened) => opened,
             None => self.open_part(upload, part, source).await?,
         };
         let Opened { body, memory, .. } = opened;
-        let (stream, tap) = tap(body, part.len, self.process.hashing.stream(), self.progress.clone());
+        let (stream, tap) = hashing_body(body, part.len, self.process.hashing.stream(), self.progress.clone());
         let body = Body::Streamed { stream, len: part.len };
         let access = RequestInfo::object(Operation::PutPart, &self.pair.destination_bucket, &self.destination_key);
         let store = &self.process.ports.destination;
@@ -202,19 +204,19 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         // Where the source broke, what the destination says of it is no word of its own.
         if let Passed::Broken(error) = passed {
             let access = RequestInfo::object(Operation::GetObject, &self.pair.source_bucket, self.key);
-            return Err(Halt::Service(self.process.source_failed(error, access)));
+            return Err(TransferError::Service(self.process.source_failed(error, access)));
         }
-        let written = result.map_err(part_halt)?;
+        let written = result.map_err(part_error)?;
         match passed {
             Passed::Whole(digests) => match self.proof_of(upload, &written, &digests) {
                 Proof::Same => Ok(written),
-                Proof::None => Err(Halt::Damaged(format!(
+                Proof::None => Err(TransferError::Damaged(format!(
                     "part {} can't be verified: its ETag is no MD5, and the destination gives no checksum",
                     part.number
                 ))),
                 Proof::Other => Err(other_bytes(part, &written, &digests)),
             },
-            _ => Err(Halt::Damaged(format!("part {} was answered before its bytes were sent", part.number))),
+            _ => Err(TransferError::Damaged(format!("part {} was answered before its bytes were sent", part.number))),
         }
     }
 
@@ -225,15 +227,15 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         part: Part,
         source: &SourceIdentity,
         checksum: bool,
-    ) -> Result<Written, Halt> {
+    ) -> Result<Written, TransferError> {
         let span = Span::Range { offset: part.offset, len: part.len };
         let want = self.want_of(Some(&source.etag), source.version_id.as_deref(), span);
         let fetched = self.hold(want, part.len).await?;
         if fetched.head.size != upload.layout.size {
-            return Err(Halt::SourceChanged);
+            return Err(TransferError::SourceChanged);
         }
         let sent = HeldPart { upload, part, bytes: &fetched.bytes, checksum };
-        let written = self.put_held(sent, fetched.digests.md5).await.map_err(part_halt)?;
+        let written = self.put_held(sent, fetched.digests.md5).await.map_err(part_error)?;
         self.progress.touch();
         match self.proof_of(upload, &written, &fetched.digests) {
             // The service has compared the bytes with the MD5 that came with them.
@@ -258,7 +260,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// A part whose ETag is the digest of other bytes is damaged, unless ETags there are no digests: then a wrong
     /// Content-MD5 is refused, and the right one gets the same ETag again. Found out with this part, once a bucket.
-    async fn proven_by_md5(&self, sent: HeldPart<'_>, written: &Written, digests: &Digests) -> Result<Written, Halt> {
+    async fn proven_by_md5(
+        &self,
+        sent: HeldPart<'_>,
+        written: &Written,
+        digests: &Digests,
+    ) -> Result<Written, TransferError> {
         let bucket = self.pair.destination_bucket.as_str();
         let damaged = || other_bytes(sent.part, written, digests);
         let taken = |written: Written| {
@@ -273,11 +280,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         }
         let wrong = digests.md5.map(|byte| !byte);
         match self.put_held(sent, wrong).await {
-            Err(Interruption::Service(error)) if verify::is_digest_refused(&error) => {}
-            Err(other) => return Err(part_halt(other)),
+            Err(Interruption::Service(error)) if integrity::is_digest_refused(&error) => {}
+            Err(other) => return Err(part_error(other)),
             Ok(_) => return Err(damaged()),
         }
-        let again = self.put_held(sent, digests.md5).await.map_err(part_halt)?;
+        let again = self.put_held(sent, digests.md5).await.map_err(part_error)?;
         match self.proof_of(sent.upload, &again, digests) {
             Proof::Same => Ok(again),
             _ if again.etag != written.etag => Err(damaged()),
@@ -294,17 +301,22 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             upload.verified.saw_digest();
             self.process.saw_digest(&self.pair.destination_bucket);
         }
-        verify::written(written, &digests.md5, Checksum(digests.crc64))
+        integrity::written(written, &digests.md5, Checksum(digests.crc64))
     }
 
     /// Opens the body of one part of the content that the upload carries.
-    pub(super) async fn open_part(&self, upload: &Upload, part: Part, source: &SourceIdentity) -> Result<Opened, Halt> {
+    pub(super) async fn open_part(
+        &self,
+        upload: &Upload,
+        part: Part,
+        source: &SourceIdentity,
+    ) -> Result<Opened, TransferError> {
         let span = Span::Range { offset: part.offset, len: part.len };
         let opened = self.open_body(self.want_of(Some(&source.etag), source.version_id.as_deref(), span)).await?;
         if opened.head.size == upload.layout.size && opened.len == part.len {
             Ok(opened)
         } else {
-            Err(Halt::SourceChanged)
+            Err(TransferError::SourceChanged)
         }
     }
 
@@ -313,12 +325,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 }
 
-fn part_halt(error: Interruption) -> Halt {
-    halt_of(error, || Halt::DestinationChanged(None))
+fn part_error(error: Interruption) -> TransferError {
+    transfer_error(error, || TransferError::DestinationChanged(None))
 }
 
-fn other_bytes(part: Part, written: &Written, digests: &Digests) -> Halt {
-    Halt::Damaged(format!(
+fn other_bytes(part: Part, written: &Written, digests: &Digests) -> TransferError {
+    TransferError::Damaged(format!(
         "part {} has ETag {} at the destination and its bytes have MD5 {}",
         part.number,
         written.etag.as_str(),

@@ -6,11 +6,11 @@ use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::fidelity::{Asked, Carried, missing};
 use migration_core::operation::RequestInfo;
-use migration_core::outcome::Losses;
+use migration_core::outcome::NotPreserved;
 use migration_core::ports::{HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, PutTags, Queue, Tags};
 use tracing::{info, warn};
 
-use super::{Halt, Transfer, Wanted};
+use super::{SourceSnapshot, Transfer, TransferError};
 
 /// What an upload was begun with here, and what the last look at its object shows.
 #[derive(Debug, Default)]
@@ -38,18 +38,23 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// one request are not looked at.
     ///
     /// AWS itself keeps what it takes, and shows tags only to who may read them: there nothing is asked for.
-    pub(super) async fn missing(&self, wanted: &Wanted, etag: Option<&ETag>, known: &Losses) -> Result<Losses, Halt> {
+    pub(super) async fn missing(
+        &self,
+        snapshot: &SourceSnapshot,
+        etag: Option<&ETag>,
+        known: &NotPreserved,
+    ) -> Result<NotPreserved, TransferError> {
         let config = &self.process.config;
         let (carried, found) = self.written.take();
         let Some(found) = found.filter(|_| config.destination.service.endpoint.is_some()) else {
-            return Ok(Losses::default());
+            return Ok(NotPreserved::default());
         };
         let carried = match carried {
             Some(carried) => Some(carried),
             // Somebody else began the upload.
-            None => self.carried_by(wanted, etag).await?,
+            None => self.carried_by(snapshot, etag).await?,
         };
-        let Some(carried) = carried else { return Ok(Losses::default()) };
+        let Some(carried) = carried else { return Ok(NotPreserved::default()) };
         let tags = u32::try_from(carried.tags.len()).unwrap_or(u32::MAX);
         let mut lost = missing(&Asked { attributes: carried.attributes, tags }, &config.write, &found);
         lost.forget(known);
@@ -64,21 +69,25 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// What travels with the content that was read; none where the source has another one now.
-    async fn carried_by(&self, wanted: &Wanted, etag: Option<&ETag>) -> Result<Option<Carried>, Halt> {
+    async fn carried_by(
+        &self,
+        snapshot: &SourceSnapshot,
+        etag: Option<&ETag>,
+    ) -> Result<Option<Carried>, TransferError> {
         let bucket = &self.pair.source_bucket;
         let pinned = self.process.config.versioning.get_object_with_version_id;
-        let version_id = wanted.version_id.as_deref().filter(|_| pinned);
+        let version_id = snapshot.version_id.as_deref().filter(|_| pinned);
         let request = HeadRequest { version_id, ..HeadRequest::new(bucket, self.key) };
         let head = self.process.look_at_source(request).await?;
         match head.filter(|head| etag.is_some() && head.etag.as_ref() == etag) {
-            Some(head) => self.luggage_of_head(&head).await.map(Some),
+            Some(head) => self.attributes_of_head(&head).await.map(Some),
             None => Ok(None),
         }
     }
 
     /// Makes sure of tags that the last look does not show. Many services tell HEAD nothing of tags: one that is seen to
     /// have kept them all the same is not asked again. Where tags may not be read there, they are given again.
-    async fn has_tags(&self, tags: &Tags, found: &ObjectHead) -> Result<bool, Halt> {
+    async fn has_tags(&self, tags: &Tags, found: &ObjectHead) -> Result<bool, TransferError> {
         let (bucket, key) = (self.pair.destination_bucket.as_str(), self.destination_key.as_str());
         let version_id = found.version_id.as_deref();
         if found.tag_count > 0 || tags.is_empty() {
@@ -104,7 +113,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// Gives the object its tags by a request of their own. False where the service does not take them so either.
-    async fn give_tags(&self, tags: &Tags, version_id: Option<&str>) -> Result<bool, Halt> {
+    async fn give_tags(&self, tags: &Tags, version_id: Option<&str>) -> Result<bool, TransferError> {
         if tags.is_empty() {
             return Ok(false);
         }

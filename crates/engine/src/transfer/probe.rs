@@ -20,6 +20,7 @@ use bytes::Bytes;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
 use migration_core::fidelity::Carried;
+use migration_core::integrity::{self, Proof};
 use migration_core::operation::RequestInfo;
 use migration_core::part::PartLayout;
 use migration_core::ports::{
@@ -27,12 +28,11 @@ use migration_core::ports::{
     Written,
 };
 use migration_core::records::{Ability, Support, UploadRecord};
-use migration_core::verify::{self, Proof};
 use tracing::debug;
 
 use super::conditional::Landed;
 use super::fetch::Fetched;
-use super::{Halt, Transfer};
+use super::{Transfer, TransferError};
 use crate::{Interruption, WriteOutcome};
 
 /// An ETag that nothing has.
@@ -99,7 +99,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         sent: Sent<'_>,
         condition: &WriteCondition,
         landed: Landed,
-    ) -> Result<Landed, Halt> {
+    ) -> Result<Landed, TransferError> {
         let bucket = &self.pair.destination_bucket;
         let known = self.process.bucket(bucket).await?;
         let now = self.process.clock.now();
@@ -132,7 +132,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// Completes an upload of the object's content over it, and leaves the object as a PUT leaves it. The upload is
     /// announced and recorded like any other, so that whoever comes next finds it.
-    async fn complete_again(&self, sent: Sent<'_>, probe: &mut Probe) -> Result<(), Halt> {
+    async fn complete_again(&self, sent: Sent<'_>, probe: &mut Probe) -> Result<(), TransferError> {
         let Some(etag) = sent.fetched.head.etag.clone() else { return Ok(()) };
         let source = self.content(etag, sent.fetched.head.version_id.clone());
         let size = sent.fetched.bytes.len() as u64;
@@ -181,7 +181,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         let Ok(part) = part else { return false };
         // A part that may be damaged is not made visible for the sake of finding something out.
         let digests = &sent.fetched.digests;
-        if verify::written(&part, &digests.md5, Checksum(digests.crc64)) == Proof::Other {
+        if integrity::written(&part, &digests.md5, Checksum(digests.crc64)) == Proof::Other {
             return false;
         }
         let parts = [CompletedPart { number: 1, etag: part.etag, checksum: None }];
@@ -200,7 +200,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// Writes the object as it was before a completion took its place.
-    async fn restore(&self, sent: Sent<'_>, probe: &mut Probe) -> Result<(), Halt> {
+    async fn restore(&self, sent: Sent<'_>, probe: &mut Probe) -> Result<(), TransferError> {
         let completed = probe.written.as_ref().map(|written| written.etag.clone());
         let condition = match completed {
             Some(etag) if probe.support(Ability::PutIfMatch) == Support::Yes => WriteCondition::Matches(etag),
@@ -208,7 +208,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         };
         probe.requests += 1;
         let written = self.put_again(sent, &condition).await;
-        probe.written = Some(written.map_err(|error| super::halt_of(error, || Halt::DestinationChanged(None)))?);
+        probe.written =
+            Some(written.map_err(|error| super::transfer_error(error, || TransferError::DestinationChanged(None)))?);
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::upload::Upload;
-use super::{Halt, Limits, Progress, Transfer};
+use super::{Limits, Progress, Transfer, TransferError};
 use crate::Process;
 
 /// What came of a range's message.
@@ -54,7 +54,7 @@ pub async fn carry<S: ObjectStore, Q: Queue, L: Ledger>(
     progress.touch();
     match ended {
         Ok(end) => end,
-        Err(halt) => match halt.outcome() {
+        Err(error) => match error.outcome() {
             EntryOutcome::Interrupted => RangeEnd::Interrupted,
             EntryOutcome::Retry(failure) | EntryOutcome::Failed(failure) => RangeEnd::Retry(failure),
             EntryOutcome::Done(_) | EntryOutcome::Gone => RangeEnd::Over,
@@ -63,7 +63,7 @@ pub async fn carry<S: ObjectStore, Q: Queue, L: Ledger>(
 }
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
-    async fn carry(&self, range: &PartRange, last_try: bool) -> Result<RangeEnd, Halt> {
+    async fn carry(&self, range: &PartRange, last_try: bool) -> Result<RangeEnd, TransferError> {
         let Some(record) = self.upload_of(range).await? else {
             debug!(key = self.key, "a range of an upload that is over");
             return Ok(RangeEnd::Over);
@@ -76,15 +76,15 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             Ok(upload) => {
                 return self.record_range(range, PartRangeOutcome::Sent, Some(&upload)).await.map(|()| RangeEnd::Over);
             }
-            Err(Halt::SourceChanged) => PartRangeOutcome::SourceChanged,
+            Err(TransferError::SourceChanged) => PartRangeOutcome::SourceChanged,
             // The coordinator completed or aborted it; or somebody else aborted it, and it still counts on it.
-            Err(Halt::UploadGone) if self.upload_of(range).await?.is_none() => return Ok(RangeEnd::Over),
-            Err(Halt::UploadGone) => PartRangeOutcome::Failed {
+            Err(TransferError::UploadGone) if self.upload_of(range).await?.is_none() => return Ok(RangeEnd::Over),
+            Err(TransferError::UploadGone) => PartRangeOutcome::Failed {
                 class: FailureClass::Exhausted,
                 message: "failed to send parts: the multipart upload was aborted by someone else".to_owned(),
                 retry: true,
             },
-            Err(halt) => match halt.outcome() {
+            Err(error) => match error.outcome() {
                 EntryOutcome::Gone => PartRangeOutcome::Gone,
                 EntryOutcome::Failed(Failure { class, message, .. }) => {
                     PartRangeOutcome::Failed { class, message, retry: false }
@@ -105,14 +105,14 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// The record of the range's upload, as long as it is the one that the object is carried by.
-    async fn upload_of(&self, range: &PartRange) -> Result<Option<UploadRecord>, Halt> {
+    async fn upload_of(&self, range: &PartRange) -> Result<Option<UploadRecord>, TransferError> {
         let record = self.upload_record().await?;
         Ok(record
             .filter(|record| record.upload_id.as_deref() == Some(&range.upload_id) && record.source == range.source))
     }
 
     /// Sends what the destination does not have of the range. Gives the upload, with what was verified of it.
-    async fn send_range(&self, range: &PartRange, record: &UploadRecord) -> Result<Upload, Halt> {
+    async fn send_range(&self, range: &PartRange, record: &UploadRecord) -> Result<Upload, TransferError> {
         let listed = self.list_parts(&range.upload_id, Some((range.first, range.last))).await?;
         let verified = self.verified(record, range.first..=range.last);
         // Parts of another cut are sent anew: they can only be somebody else's.
@@ -137,7 +137,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         range: &PartRange,
         outcome: PartRangeOutcome,
         upload: Option<&Upload>,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), TransferError> {
         let now = self.process.clock.now();
         let record = PartRangeRecord {
             upload_id: range.upload_id.clone(),

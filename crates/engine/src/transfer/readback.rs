@@ -7,13 +7,13 @@ use migration_core::ports::{GetRequest, Ledger, ObjectStore, Operation, Queue, S
 use tracing::info;
 
 use super::fetch::Fetched;
-use super::{Halt, Transfer};
+use super::{Transfer, TransferError};
 
 impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     /// Whether the destination has the bytes that were sent, though its ETag looks like the MD5 of others: services
     /// encrypt or number their contents without saying so in any header. Content-MD5 went with the bytes; that the service
     /// looks at it is not taken for granted here. Nothing is held: what arrives is compared with what is in memory.
-    pub(super) async fn stands_as_sent(&self, fetched: &Fetched, written: &Written) -> Result<bool, Halt> {
+    pub(super) async fn stands_as_sent(&self, fetched: &Fetched, written: &Written) -> Result<bool, TransferError> {
         let (bucket, key) = (self.pair.destination_bucket.as_str(), self.destination_key.as_str());
         let if_match = Some(&written.etag).filter(|etag| !etag.is_weak());
         let version_id = written.version_id.as_deref();

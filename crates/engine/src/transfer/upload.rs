@@ -18,7 +18,7 @@ use tracing::info;
 
 use super::fetch::Opened;
 use super::verified::Verified;
-use super::{Halt, Transfer, Wanted, halt_of};
+use super::{SourceSnapshot, Transfer, TransferError, transfer_error};
 use crate::WriteOutcome;
 use crate::uploads::abort;
 
@@ -58,24 +58,29 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// The record of this object's upload, if there is one.
-    pub(super) async fn upload_record(&self) -> Result<Option<UploadRecord>, Halt> {
+    pub(super) async fn upload_record(&self) -> Result<Option<UploadRecord>, TransferError> {
         let key = self.upload_key();
         let item = self.process.ledger(|| self.process.ports.ledger.get(&key)).await?;
         item.map(|item| item.read()).transpose().map_err(unreadable)
     }
 
     /// Gives an upload to work on.
-    pub(super) async fn open(&self, wanted: &Wanted, source: &SourceIdentity) -> Result<Begun, Halt> {
+    pub(super) async fn open(
+        &self,
+        snapshot: &SourceSnapshot,
+        source: &SourceIdentity,
+    ) -> Result<Begun, TransferError> {
         self.has_upload.store(true, Ordering::Relaxed);
         if is_active(Mutant::ForeignUploadAdopted)
-            && let Some(upload) = self.adopt_any(wanted, source).await?
+            && let Some(upload) = self.adopt_any(snapshot, source).await?
         {
             return Ok((upload, None));
         }
         loop {
             let record = self.upload_record().await?;
-            let longest = self.longest_part(wanted.size);
-            let decision = record.as_ref().map(|record| (record, resume::decide(record, source, wanted.size, longest)));
+            let longest = self.longest_part(snapshot.size);
+            let decision =
+                record.as_ref().map(|record| (record, resume::decide(record, source, snapshot.size, longest)));
             if let Some((record, UploadDecision::Adopt(layout))) = &decision
                 && let Some(upload) = self.adopt(record, *layout).await?
             {
@@ -91,22 +96,22 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                 self.process.pause(WAIT_FOR_OTHERS).await?;
                 continue;
             }
-            if let Some(begun) = self.begin(source, wanted, record.as_ref()).await? {
+            if let Some(begun) = self.begin(source, snapshot, record.as_ref()).await? {
                 return Ok(begun);
             }
         }
     }
 
     /// Carries a recorded upload on. None where its parts are not what the record says.
-    async fn adopt(&self, record: &UploadRecord, layout: PartLayout) -> Result<Option<Upload>, Halt> {
+    async fn adopt(&self, record: &UploadRecord, layout: PartLayout) -> Result<Option<Upload>, TransferError> {
         let Some(id) = &record.upload_id else { return Ok(None) };
         let listed = match self.list_parts(id, None).await {
             Ok(listed) => listed,
-            Err(Halt::UploadGone) => {
+            Err(TransferError::UploadGone) => {
                 self.announce_again(record).await?;
-                return Err(Halt::UploadGone);
+                return Err(TransferError::UploadGone);
             }
-            Err(halt) => return Err(halt),
+            Err(error) => return Err(error),
         };
         let verified = self.verified(record, 1..=layout.count());
         let Some(there) = self.proven(&layout, &listed, record, &verified).await? else { return Ok(None) };
@@ -125,7 +130,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// Makes the record of an upload that is gone an announcement, since others may have begun uploads that nothing names;
     /// it was completed, or aborted by someone: then both sides are looked at again.
-    async fn announce_again(&self, record: &UploadRecord) -> Result<(), Halt> {
+    async fn announce_again(&self, record: &UploadRecord) -> Result<(), TransferError> {
         self.has_upload.store(true, Ordering::Relaxed);
         let announced = UploadRecord {
             upload_id: None,
@@ -152,7 +157,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         listed: &[ListedPart],
         record: &UploadRecord,
         verified: &Verified,
-    ) -> Result<Option<BTreeSet<u32>>, Halt> {
+    ) -> Result<Option<BTreeSet<u32>>, TransferError> {
         let prove = |parts: &VerifiedParts| {
             let source = &record.source.etag;
             let evidence = Evidence { checksums_enforced: verified.enforced(), verified: parts, source };
@@ -177,13 +182,19 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// The mutant that adopts whatever upload is open.
-    async fn adopt_any(&self, wanted: &Wanted, source: &SourceIdentity) -> Result<Option<Upload>, Halt> {
+    async fn adopt_any(
+        &self,
+        snapshot: &SourceSnapshot,
+        source: &SourceIdentity,
+    ) -> Result<Option<Upload>, TransferError> {
         let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
         let store = &self.process.ports.destination;
         let access = RequestInfo::object(Operation::ListUploads, bucket, key);
         let open = self.process.destination(access, || store.list_uploads(bucket, key)).await?;
         let Some(open) = open.into_iter().next() else { return Ok(None) };
-        let Ok(layout) = PartLayout::new(wanted.size, self.process.config.transfer.part_size) else { return Ok(None) };
+        let Ok(layout) = PartLayout::new(snapshot.size, self.process.config.transfer.part_size) else {
+            return Ok(None);
+        };
         let there = self.list_parts(&open.upload_id, None).await?.into_iter().map(|part| part.number).collect();
         let announced = self.announcement(source, layout, None);
         let record = UploadRecord { revision: 0, upload_id: Some(open.upload_id.clone()), ..announced };
@@ -191,7 +202,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         Ok(Some(Upload { id: open.upload_id, layout, record, contested: false, there, verified, server_side: false }))
     }
 
-    async fn abort_recorded(&self, record: &UploadRecord) -> Result<(), Halt> {
+    async fn abort_recorded(&self, record: &UploadRecord) -> Result<(), TransferError> {
         if let Some(upload_id) = &record.upload_id {
             abort(self.process, self.upload_ref(upload_id)).await?;
         }
@@ -199,13 +210,17 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
     }
 
     /// Writes the record in place of the one with revision `before`; 0 = there is none.
-    pub(super) async fn record(&self, record: &UploadRecord, before: u64) -> Result<WriteOutcome, Halt> {
+    pub(super) async fn record(&self, record: &UploadRecord, before: u64) -> Result<WriteOutcome, TransferError> {
         let condition = if before == 0 { Condition::Absent } else { Condition::Revision(before) };
         Ok(self.process.replace(Item::of(self.upload_key(), record), condition, Vec::new()).await?)
     }
 
     /// The parts of an upload as the destination lists them: all, or up to a number after another.
-    pub(super) async fn list_parts(&self, upload_id: &str, span: Option<(u32, u32)>) -> Result<Vec<ListedPart>, Halt> {
+    pub(super) async fn list_parts(
+        &self,
+        upload_id: &str,
+        span: Option<(u32, u32)>,
+    ) -> Result<Vec<ListedPart>, TransferError> {
         let upload = self.upload_ref(upload_id);
         let mut parts: Vec<ListedPart> = Vec::new();
         let mut after = span.map(|(first, _)| first - 1).filter(|after| *after > 0);
@@ -213,7 +228,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
             let access = RequestInfo::object(Operation::ListParts, upload.bucket, upload.key);
             let store = &self.process.ports.destination;
             let page = self.process.destination(access, || store.list_parts(upload, after)).await;
-            let page = page.map_err(|error| halt_of(error, || Halt::UploadGone))?;
+            let page = page.map_err(|error| transfer_error(error, || TransferError::UploadGone))?;
             parts.extend(page.parts);
             after = page.next;
             let enough = span.is_some_and(|(_, last)| parts.last().is_some_and(|part| part.number >= last));
@@ -226,6 +241,6 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "used as a map_err function")]
-fn unreadable(error: records::RecordError) -> Halt {
-    Halt::Failed(Failure::new(FailureClass::Refused, error.to_string()))
+fn unreadable(error: records::RecordError) -> TransferError {
+    TransferError::Failed(Failure::new(FailureClass::Refused, error.to_string()))
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::upload::Upload;
-use super::{Halt, Transfer};
+use super::{Transfer, TransferError};
 
 /// Shortest time between two records of one upload's verified parts.
 const EVERY: Duration = Duration::from_millis(VERIFIED_EVERY_MS);
@@ -121,17 +121,17 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
         &self,
         upload: &Upload,
         mut next: impl FnMut() -> Option<F>,
-    ) -> Result<Vec<CompletedPart>, Halt>
+    ) -> Result<Vec<CompletedPart>, TransferError>
     where
-        F: Future<Output = Result<CompletedPart, Halt>>,
+        F: Future<Output = Result<CompletedPart, TransferError>>,
     {
         let at_once = self.process.config.transfer.parts_per_file as usize;
         let (mut in_flight, mut recording) = (FuturesUnordered::new(), FuturesUnordered::new());
-        let (mut sent, mut halt) = (Vec::new(), None);
+        let (mut sent, mut error) = (Vec::new(), None);
         loop {
-            while halt.is_none() && in_flight.len() < at_once {
+            while error.is_none() && in_flight.len() < at_once {
                 if self.process.stop.is_cancelled() {
-                    halt = Some(Halt::Stopped);
+                    error = Some(TransferError::Stopped);
                     break;
                 }
                 let Some(part) = next() else { break };
@@ -148,16 +148,16 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
                         sent.push(part);
                         self.has_in_place(upload.there.len() + sent.len());
                     }
-                    Err(error) => { halt.get_or_insert(error); }
+                    Err(next) => { error.get_or_insert(next); }
                 },
                 Some(()) = recording.next() => {}
                 () = upload.verified.due(), if recording.is_empty() => recording.push(self.record_verified(upload)),
             }
         }
         while recording.next().await.is_some() {}
-        let Some(halt) = halt else { return Ok(sent) };
+        let Some(error) = error else { return Ok(sent) };
         self.record_verified(upload).await;
-        Err(halt)
+        Err(error)
     }
 
     /// Tells the ledger which parts were verified, where it does not know. Where that fails, parts are sent again that
@@ -194,7 +194,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
 
     /// What the ledger knows of the verified parts of an upload, whoever sent them. One query, and more where an object
     /// has thousands of parts.
-    pub(super) async fn recorded_parts(&self, upload_id: &str) -> Result<VerifiedParts, Halt> {
+    pub(super) async fn recorded_parts(&self, upload_id: &str) -> Result<VerifiedParts, TransferError> {
         let (job, bucket) = (&self.process.config.job.uid, &self.pair.destination_bucket);
         let partition = records::part_range_partition(job, bucket, &self.destination_key);
         let prefix = records::verified_prefix(upload_id);

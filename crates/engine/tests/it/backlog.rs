@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::scans::{Scans, times_sent};
-use migration_core::dispatch::LEAST_BACKLOG;
+use migration_core::backpressure::LEAST_BACKLOG;
 use migration_core::message::Batch;
 use migration_core::ports::{Clock, Ledger};
 use migration_core::progress::RUN_LEASE_MS;

@@ -15,7 +15,7 @@ use migration_core::pair::{BucketPair, PrefixMode};
 use migration_core::ports::Ledger;
 use migration_core::records::{self, RunResult, VersionRecord};
 use migration_core::view;
-use migration_engine::sender::{ManifestError, Observer, Purpose, SendError, rehearse};
+use migration_engine::scan::{ManifestError, Observer, Purpose, ScanError, dry_run};
 use migration_testkit::{BucketSettings, Fault, MemoryLedger, Operation};
 
 const LISTS: &str = "lists";
@@ -51,7 +51,7 @@ fn keys(names: &[&str]) -> BTreeSet<String> {
 /// A listed error, as it is told.
 async fn refusal(world: &World) -> String {
     match world.send("job-1").await {
-        Err(error @ SendError::Manifest(_)) => error.to_string(),
+        Err(error @ ScanError::Manifest(_)) => error.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -347,7 +347,7 @@ async fn a_sender_goes_on_at_its_checkpoint_in_the_same_list_only() {
             world.source.insert(LISTS, "l.csv", "from,k001\n");
             let error = world.send("job-1").await.unwrap_err();
             let expected = ManifestError::Replaced { bucket: LISTS.into(), key: "l.csv".into() };
-            assert_eq!(error, SendError::from(expected));
+            assert_eq!(error, ScanError::from(expected));
         } else {
             world.send("job-1").await.unwrap();
             let counts = world.run().await.unwrap().scan.counts;
@@ -379,7 +379,7 @@ async fn a_list_says_nothing_of_what_it_does_not_name() {
     world.config.manifest = None;
     tokio::time::sleep(std::time::Duration::from_secs(90)).await;
     let error = world.send("job-3").await.unwrap_err();
-    assert!(matches!(error, SendError::OtherWorkList(_)), "{error}");
+    assert!(matches!(error, ScanError::OtherWorkList(_)), "{error}");
 }
 
 /// What was found of each row.
@@ -398,7 +398,7 @@ async fn a_plan_of_a_list_is_what_its_run_does() {
     let notes = Arc::new(Notes::default());
     let purpose = Purpose { extras: true, observer: Some(notes.clone()), ..Purpose::default() };
     let process = Arc::into_inner(world.process()).unwrap();
-    let planned = rehearse(process, &IgnoreList::new::<&str>(&[]).unwrap(), &purpose).await.unwrap();
+    let planned = dry_run(process, &IgnoreList::new::<&str>(&[]).unwrap(), &purpose).await.unwrap();
     let before = written(&world);
     assert_eq!(run(&world).await, RunResult::Complete);
     assert_eq!(world.run().await.unwrap().scan.counts, planned);

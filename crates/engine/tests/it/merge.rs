@@ -12,7 +12,7 @@ use migration_core::message::Message;
 use migration_core::pair::{BucketPair, PrefixMode};
 use migration_core::records::{FailureRecord, ScanCounts};
 use migration_core::view;
-use migration_engine::sender::{Observer, Purpose, SenderName, send_for};
+use migration_engine::scan::{Observer, Purpose, SenderName, send_for};
 use migration_testkit::{MemoryLedger, StoreSettings};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -80,7 +80,7 @@ struct Extras(Mutex<Vec<String>>);
 
 impl Observer for Extras {
     fn found(&self, _: &BucketPair, finding: &Finding<'_>) {
-        if let Finding::Extra { destination } = finding {
+        if let Finding::Extraneous { destination } = finding {
             self.0.lock().unwrap().push(destination.key.clone());
         }
     }

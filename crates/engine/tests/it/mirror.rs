@@ -8,7 +8,7 @@ use migration_core::error::ErrorClass;
 use migration_core::ports::{HeadRequest, ObjectStore};
 use migration_core::records::MirrorCounts;
 use migration_core::records::RunResult;
-use migration_engine::sender::SendError;
+use migration_engine::scan::ScanError;
 use migration_testkit::{BucketSettings, Call, ConditionalWrites, Fault, Operation, StoreSettings};
 
 /// Objects on both sides, and some that only the destination has, all of them old.
@@ -215,7 +215,7 @@ async fn a_listing_that_fails_deletes_nothing() {
                 assert!(sent.is_ok() && failing > 2, "{bucket} {failing}");
                 break;
             }
-            assert!(matches!(sent, Err(SendError::Interruption(_))), "{bucket} {failing}: {sent:?}");
+            assert!(matches!(sent, Err(ScanError::Interruption(_))), "{bucket} {failing}: {sent:?}");
             assert_eq!(world.destination.keys(DESTINATION), ALL, "{bucket} {failing}");
             assert_eq!(world.plan.count(Operation::DeleteObject), 0, "{bucket} {failing}");
         }

@@ -8,7 +8,7 @@ use migration_core::outcome::FailureClass;
 use migration_core::ports::{Attributes, Tags};
 use migration_core::records::RunResult;
 use migration_core::view;
-use migration_engine::sender::SendOutcome;
+use migration_engine::scan::ScanOutcome;
 use migration_testkit::{Fault, Operation};
 
 fn tree() -> World {
@@ -23,7 +23,7 @@ fn tree() -> World {
 #[tokio::test(start_paused = true)]
 async fn a_run_moves_everything_with_one_get_and_one_put_an_object() {
     let world = tree();
-    assert!(matches!(world.send("job-1").await, Ok(SendOutcome::Sent { .. })));
+    assert!(matches!(world.send("job-1").await, Ok(ScanOutcome::Sent { .. })));
     let end = world.work_until_over("job-1").await;
     assert_eq!(end.result, RunResult::Complete);
     world.assert_same("after the run");
@@ -76,8 +76,8 @@ async fn a_changed_object_replaces_its_copy() {
 async fn a_second_sender_finds_the_live_run_and_ends_well() {
     let world = tree();
     world.send("job-1").await.unwrap();
-    assert!(matches!(world.send("job-2").await, Ok(SendOutcome::RunIsLive { .. })));
-    assert!(matches!(world.send("job-1").await, Ok(SendOutcome::AlreadySent { .. })));
+    assert!(matches!(world.send("job-2").await, Ok(ScanOutcome::RunIsLive { .. })));
+    assert!(matches!(world.send("job-1").await, Ok(ScanOutcome::AlreadySent { .. })));
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,9 +10,9 @@ use migration_core::ignore::IgnoreList;
 use migration_core::ports::{Clock, Condition, Item, Ledger, Write};
 use migration_core::records::{self, RunEnd, RunRecord, RunResult};
 use migration_core::view;
-use migration_engine::consumer::Consumer;
 use migration_engine::hash::Hashing;
-use migration_engine::sender::SendOutcome;
+use migration_engine::scan::ScanOutcome;
+use migration_engine::worker::Worker;
 use migration_engine::{Ports, Process};
 use migration_testkit::{Fault, Faulty, Lying, MemoryStore, Operation};
 use tokio::task::JoinHandle;
@@ -55,7 +55,7 @@ fn process(world: &World, config: JobConfig, destination: &MemoryStore, name: &s
 }
 
 fn start(process: &Arc<TestProcess>) -> JoinHandle<()> {
-    tokio::spawn(Consumer::new(process.clone(), IgnoreList::new::<String>(&[]).unwrap()).run())
+    tokio::spawn(Worker::new(process.clone(), IgnoreList::new::<String>(&[]).unwrap()).run())
 }
 
 async fn stop(process: &TestProcess, worker: JoinHandle<()>) {
@@ -137,7 +137,7 @@ async fn the_next_run_works_where_the_edit_says_and_what_the_last_one_left_is_re
     tokio::time::sleep(Duration::from_secs(1)).await;
     let process = process(&world, edited(&world), &other, "pod-elsewhere");
     let sent = world.send_as(process.clone(), "job-2").await.unwrap();
-    assert!(matches!(sent, SendOutcome::Sent { .. }), "{sent:?}");
+    assert!(matches!(sent, ScanOutcome::Sent { .. }), "{sent:?}");
     let worker = start(&process);
     assert_eq!(world.over().await.result, RunResult::Complete);
     while world.queue.stats().visible + world.queue.stats().in_flight > 0 {
@@ -190,7 +190,7 @@ async fn an_open_scan_is_gone_on_with_only_where_it_began() {
     assert!(!run.scan.closed, "its sender was killed before the end");
     let process = process(&world, edited(&world), &other, "sender-elsewhere");
     let sent = world.send_as(process, "job-2").await.unwrap();
-    assert_eq!(sent, SendOutcome::OtherSides { run: run.run.clone() });
+    assert_eq!(sent, ScanOutcome::OtherSides { run: run.run.clone() });
     assert_eq!(world.run().await.unwrap().revision, run.revision, "the run is as it was");
     world.send("job-3").await.unwrap();
     assert_eq!(world.work_until_over("job-3").await.result, RunResult::Complete);

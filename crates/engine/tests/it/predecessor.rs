@@ -7,7 +7,7 @@
 //! | 8.1-15 parts of it (ACL, encryption, locks) | attributes that adapters send; the engine hands them on as one value |
 //! | 8.1-18 waits without jitter, two layers of retries | the waits are a pure function of `migration_core::retry`, with its own tests |
 //! | 8.1-22 exit code 0 for a broken configuration | ends of programs are tested with the programs |
-//! | 8.2-2, 8.2-3 quadratic time, all keys in memory | listings are merged in order, two pages at a time: `sender::listing` |
+//! | 8.2-2, 8.2-3 quadratic time, all keys in memory | listings are merged in order, two pages at a time: `scan::listing` |
 //! | 8.2-4, 8.2-5 prefixes cut wrongly | the mapping is a pure function of `migration_core::pair`, with its own tests |
 //! | 8.2-8 queries of the ledger read one page only | the ledger of all tests here has pages of three items |
 //! | 8.2-9 nothing is scanned until the queue is empty | a run ends by the ledger; the queue is never asked |

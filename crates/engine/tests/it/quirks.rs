@@ -3,7 +3,7 @@
 use crate::world::{DESTINATION, SOURCE, World, content};
 use migration_core::config::OnLoss;
 use migration_core::error::ErrorClass;
-use migration_core::outcome::Losses;
+use migration_core::outcome::NotPreserved;
 use migration_core::ports::{Attributes, Operation};
 use migration_core::records::RunResult;
 use migration_testkit::{BucketSettings, Call, Carried, Checksums, ETagStyle, Fault, Lie, Scope, StoreSettings};
@@ -87,12 +87,12 @@ fn laden(dropped: Carried) -> World {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_destination_drops_without_a_word_is_given_again_or_counted() {
-    let none = Losses::default();
+    let none = NotPreserved::default();
     for (dropped, on_loss, result, lost, put_tags) in [
         (Carried::Tags, OnLoss::Fail, RunResult::Complete, none, 1),
-        (Carried::Metadata, OnLoss::Count, RunResult::Complete, Losses { lost_metadata: 1, ..none }, 0),
+        (Carried::Metadata, OnLoss::Count, RunResult::Complete, NotPreserved { lost_metadata: 1, ..none }, 0),
         (Carried::Metadata, OnLoss::Fail, RunResult::PartiallyFailed, none, 0),
-        (Carried::StorageClass, OnLoss::Count, RunResult::Complete, Losses { lost_classes: 1, ..none }, 0),
+        (Carried::StorageClass, OnLoss::Count, RunResult::Complete, NotPreserved { lost_classes: 1, ..none }, 0),
     ] {
         let mut world = laden(dropped);
         world.config.transfer.preserve.on_loss = on_loss;
@@ -119,7 +119,7 @@ async fn tags_of_an_upload_that_another_worker_began_are_asked_for_though_head_t
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
     assert_eq!(world.plan.count(Operation::CreateUpload), 1, "the upload was not carried on");
     world.assert_same("tags of a carried upload");
-    assert_eq!(world.losses().await, Losses::default());
+    assert_eq!(world.losses().await, NotPreserved::default());
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,7 +129,7 @@ async fn tags_that_are_dropped_and_not_taken_afterwards_either_are_counted() {
     world.plan.when(|call| call.operation == Operation::PutTags, denied, u32::MAX);
     world.send("job-1").await.unwrap();
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
-    assert_eq!(world.losses().await, Losses { lost_tags: 1, ..Losses::default() });
+    assert_eq!(world.losses().await, NotPreserved { lost_tags: 1, ..NotPreserved::default() });
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,7 +140,7 @@ async fn nothing_is_asked_again_where_nothing_was_dropped() {
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
     world.assert_same("nothing dropped");
     let counts = [Operation::PutTags, Operation::GetTags, Operation::CreateUpload].map(|op| world.plan.count(op));
-    assert_eq!((counts, world.losses().await), ([0, 1, 1], Losses::default()));
+    assert_eq!((counts, world.losses().await), ([0, 1, 1], NotPreserved::default()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,5 +183,5 @@ async fn a_service_that_tells_head_nothing_of_tags_is_asked_for_them_once() {
     let (read, put) = (world.plan.count(Operation::GetTags), world.plan.count(Operation::PutTags));
     // One of each object at the source; objects that are completed at once may all ask.
     assert!((4..=6).contains(&read) && put == 0, "tags were read {read} times and put {put} times");
-    assert_eq!(world.losses().await, Losses::default());
+    assert_eq!(world.losses().await, NotPreserved::default());
 }

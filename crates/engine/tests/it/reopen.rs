@@ -10,7 +10,7 @@ use migration_core::ports::{Clock, OutgoingMessage, Queue};
 use migration_core::progress::progress;
 use migration_core::records::{RunRecord, RunResult};
 use migration_core::view;
-use migration_engine::sender::{ManifestError, SendError};
+use migration_engine::scan::{ManifestError, ScanError};
 use migration_testkit::{Call, Fault, MemoryLedger, Operation};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -328,7 +328,7 @@ async fn a_work_list_begins_again_if_it_is_the_same() {
             world.source.insert("lists", "l.csv", "from,a\n");
             let error = world.send("job-2").await.unwrap_err();
             let expected = ManifestError::Replaced { bucket: "lists".into(), key: "l.csv".into() };
-            assert_eq!(error, SendError::from(expected));
+            assert_eq!(error, ScanError::from(expected));
             continue;
         }
         world.send("job-2").await.unwrap();

@@ -13,7 +13,7 @@ use migration_core::progress::{RunProgress, end_of_run, progress};
 use migration_core::range::{KeyRange, check_parts};
 use migration_core::records::{BatchEnd, EndCounts, RunResult, ScanCounts, end_writes};
 use migration_core::view;
-use migration_engine::sender::SendError;
+use migration_engine::scan::ScanError;
 use migration_testkit::{Call, Fault, KeyShape, Operation, SyntheticStore, TestClock};
 
 const LATENCY: Duration = Duration::from_millis(20);
@@ -129,7 +129,7 @@ async fn keys_out_of_order_are_named_with_side_and_bucket() {
                 let scans = Scans::new(source, destination);
                 let error = scans.send(ranges).await.unwrap_err();
                 let bucket_of = |side| if side == Side::Source { SOURCE } else { DESTINATION };
-                let named = matches!(&error, SendError::OutOfOrder { side: found, bucket, .. }
+                let named = matches!(&error, ScanError::OutOfOrder { side: found, bucket, .. }
                     if *found == side && bucket == bucket_of(side));
                 assert!(named, "{place} {side} {ranges}: {error}");
                 assert!(!scans.run().await.scan.closed);

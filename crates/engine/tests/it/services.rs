@@ -3,7 +3,7 @@
 use crate::world::{DESTINATION, JOB, SOURCE, World, content};
 use migration_core::config::OnLoss;
 use migration_core::error::ErrorClass;
-use migration_core::outcome::{FailureClass, Losses};
+use migration_core::outcome::{FailureClass, NotPreserved};
 use migration_core::ports::{Attributes, Clock, Condition, Item, Ledger, ObjectLock, Write};
 use migration_core::records::{Ability, BucketRecord, MOST_PROBES, NO_STANDS_MS, RunResult, Support, bucket_key};
 use migration_core::view;
@@ -338,12 +338,12 @@ fn laden(bucket: BucketSettings, keys: &[&str]) -> World {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_destination_does_not_take_is_left_behind_and_counted() {
-    let lost = Losses::default();
+    let lost = NotPreserved::default();
     for (header, expected) in [
-        ("x-amz-tagging", Losses { lost_tags: 2, ..lost }),
-        ("x-amz-storage-class", Losses { lost_classes: 2, ..lost }),
-        ("x-amz-meta", Losses { lost_metadata: 2, ..lost }),
-        ("x-amz-object-lock", Losses { lost_locks: 2, ..lost }),
+        ("x-amz-tagging", NotPreserved { lost_tags: 2, ..lost }),
+        ("x-amz-storage-class", NotPreserved { lost_classes: 2, ..lost }),
+        ("x-amz-meta", NotPreserved { lost_metadata: 2, ..lost }),
+        ("x-amz-object-lock", NotPreserved { lost_locks: 2, ..lost }),
     ] {
         let unknown_headers = Vec::leak(vec![header]);
         let bucket = BucketSettings { object_lock: true, unknown_headers, ..BucketSettings::default() };
@@ -397,7 +397,7 @@ async fn objects_whose_tags_the_source_does_not_give_are_moved_without() {
             assert_eq!((end.result, progress.done, progress.failed), (RunResult::PartiallyFailed, 0, 21));
         } else {
             assert_eq!((end.result, progress.done, progress.failed), (RunResult::Complete, 21, 0));
-            assert_eq!(world.losses().await, Losses { lost_tags: 21, ..Losses::default() });
+            assert_eq!(world.losses().await, NotPreserved { lost_tags: 21, ..NotPreserved::default() });
         }
     }
 }

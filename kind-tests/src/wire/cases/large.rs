@@ -8,7 +8,7 @@ use migration_core::size::ByteSize;
 
 use super::resent::{self, InFlight};
 use super::{is, size, succeeded};
-use crate::cases::killing::RECORDED_EVERY;
+use crate::cases::crash_recovery::RECORDED_EVERY;
 use crate::programs::Program;
 use crate::proxy::log::Event;
 use crate::report::human;

@@ -12,8 +12,8 @@ use migration_core::records::RunResult;
 use migration_core::size::ByteSize;
 use migration_core::view;
 use migration_engine::budget::Budget;
-use migration_engine::consumer::Consumer;
 use migration_engine::heartbeat;
+use migration_engine::worker::Worker;
 use migration_testkit::{
     BucketSettings, Call, Checksums, ConditionalWrites, Fault, FaultPlan, MemoryLedger, MemoryStore, ProcessId,
     StoreSettings, StreamedBodies, Versioning,
@@ -47,7 +47,7 @@ const QUIET: Duration = Duration::from_mins(30);
 /// How long a request, and its answer, takes at most.
 const LATENCY: Duration = Duration::from_millis(150);
 
-struct Worker {
+struct RunningWorker {
     id: ProcessId,
     process: Arc<TestProcess>,
     handle: JoinHandle<()>,
@@ -61,7 +61,7 @@ pub struct Play<'a> {
     reference: Arc<Mutex<Reference>>,
     findings: Findings,
     excuses: Excuses,
-    workers: Vec<Worker>,
+    workers: Vec<RunningWorker>,
     budgets: Vec<Budget>,
     sender: Option<JoinHandle<()>>,
     sender_id: Arc<Mutex<Option<ProcessId>>>,
@@ -319,7 +319,7 @@ impl<'a> Play<'a> {
     fn start_worker(&mut self) {
         let (id, plan) = (self.world.plan.process(), self.world.plan.clone());
         let process = self.world.process_of(id, self.config.clone());
-        let consumer = Consumer::new(process.clone(), IgnoreList::new::<String>(&[]).unwrap());
+        let consumer = Worker::new(process.clone(), IgnoreList::new::<String>(&[]).unwrap());
         self.budgets.push(consumer.limits().budget.clone());
         let worker = process.clone();
         let handle = tokio::spawn(async move {
@@ -330,7 +330,7 @@ impl<'a> Play<'a> {
                 () = heartbeat::beat(&worker, CancellationToken::new()) => {}
             }
         });
-        self.workers.push(Worker { id, process, handle });
+        self.workers.push(RunningWorker { id, process, handle });
     }
 
     fn scan(&mut self) {

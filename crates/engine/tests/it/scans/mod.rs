@@ -13,7 +13,7 @@ use migration_core::records::{RangeRecord, RunRecord, ScanCounts};
 use migration_core::size::ByteSize;
 use migration_core::view;
 use migration_engine::hash::Hashing;
-use migration_engine::sender::{SendError, SendOutcome, SenderName, send};
+use migration_engine::scan::{ScanError, ScanOutcome, SenderName, send};
 use migration_engine::{Ports, Process};
 use migration_testkit::{FaultPlan, Faulty, MemoryLedger, MemoryQueue, ProcessId, SyntheticStore, TestClock};
 
@@ -61,11 +61,11 @@ impl Scans {
     }
 
     /// Scans with so many ranges in flight.
-    pub async fn send(&self, ranges: usize) -> Result<SendOutcome, SendError> {
+    pub async fn send(&self, ranges: usize) -> Result<ScanOutcome, ScanError> {
         self.send_as(self.plan.process(), ranges).await
     }
 
-    pub async fn send_as(&self, id: ProcessId, ranges: usize) -> Result<SendOutcome, SendError> {
+    pub async fn send_as(&self, id: ProcessId, ranges: usize) -> Result<ScanOutcome, ScanError> {
         let ignore = IgnoreList::new(&self.config.ignore).unwrap();
         let name = SenderName { started_by: "job-1".into(), new_run: format!("run-{:020}", self.clock.now()) };
         send(self.sender(id, ranges), &ignore, &name).await
@@ -74,7 +74,7 @@ impl Scans {
     /// Scans to the end, and gives what was found.
     pub async fn sent(&self, ranges: usize) -> ScanCounts {
         let outcome = self.send(ranges).await.unwrap();
-        let SendOutcome::Sent { counts, .. } = outcome else { panic!("{outcome:?}") };
+        let ScanOutcome::Sent { counts, .. } = outcome else { panic!("{outcome:?}") };
         counts
     }
 

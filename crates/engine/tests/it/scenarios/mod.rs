@@ -17,14 +17,14 @@ use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::ignore::IgnoreList;
 use migration_core::object::SourceIdentity;
-use migration_core::outcome::Losses;
+use migration_core::outcome::NotPreserved;
 use migration_core::part::PartLayout;
 use migration_core::ports::{
     Attributes, Body, Condition, CreateUpload, Item, Ledger, ObjectStore, PutPart, Tags, UploadRef, Write,
 };
 use migration_core::records::{RunResult, UploadRecord, upload_key};
 use migration_core::view;
-use migration_engine::consumer::Consumer;
+use migration_engine::worker::Worker;
 use migration_testkit::{Fault, MemoryLedger, Operation, StoreSettings};
 
 use crate::histories::Violation;
@@ -232,7 +232,7 @@ pub fn record_of(key: &str, etag: ETag, size: u64) -> UploadRecord {
         checksum: true,
         wait_until: 0,
         contested: false,
-        losses: Losses::default(),
+        losses: NotPreserved::default(),
         expected: None,
         damaged: None,
         upload_id: None,
@@ -254,7 +254,7 @@ async fn late_worker() -> Result<(), Violation> {
     let late = world.plan.process();
     let process = world.process_of(late, world.config.clone());
     let ignore = IgnoreList::new::<&str>(&[]).unwrap();
-    let worker = tokio::spawn(Consumer::new(process, ignore).run());
+    let worker = tokio::spawn(Worker::new(process, ignore).run());
     while world.plan.count(Operation::PutObject) == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

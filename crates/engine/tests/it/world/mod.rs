@@ -15,7 +15,7 @@ use migration_core::config::{
     TransferMode, TransferSettings, Versioning, WriteSettings,
 };
 use migration_core::ignore::IgnoreList;
-use migration_core::outcome::Losses;
+use migration_core::outcome::NotPreserved;
 use migration_core::pair::{BucketPair, PrefixMode};
 use migration_core::part::PartSize;
 use migration_core::ports::{Clock, Condition, Item, Ledger, Write};
@@ -24,9 +24,9 @@ use migration_core::records::{self, Counters, PartRangeRecord, RunEnd, RunRecord
 use migration_core::reopen::{QuietInput, ask, is_quiet};
 use migration_core::size::ByteSize;
 use migration_core::view;
-use migration_engine::consumer::Consumer;
 use migration_engine::hash::Hashing;
-use migration_engine::sender::{SendError, SendOutcome, SenderName, send};
+use migration_engine::scan::{ScanError, ScanOutcome, SenderName, send};
+use migration_engine::worker::Worker;
 use migration_engine::{Ports, Process, heartbeat};
 use migration_testkit::{
     BucketSettings, FaultPlan, Faulty, Lies, Lying, MemoryLedger, MemoryQueue, MemoryStore, ProcessId, StoreSettings,
@@ -39,7 +39,7 @@ pub const DESTINATION: &str = "to";
 pub const JOB: &str = "uid-1";
 
 pub type Store = Faulty<Lying<MemoryStore>>;
-pub type TestConsumer = Consumer<Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>>;
+pub type TestConsumer = Worker<Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>>;
 pub type TestProcess = Process<Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>>;
 
 /// Everything that outlives the processes.
@@ -146,12 +146,12 @@ impl World {
     }
 
     /// Runs a jobsender to its end.
-    pub async fn send(&self, started_by: &str) -> Result<SendOutcome, SendError> {
+    pub async fn send(&self, started_by: &str) -> Result<ScanOutcome, ScanError> {
         self.send_as(self.process(), started_by).await
     }
 
     /// The same in this process.
-    pub async fn send_as(&self, process: Arc<TestProcess>, started_by: &str) -> Result<SendOutcome, SendError> {
+    pub async fn send_as(&self, process: Arc<TestProcess>, started_by: &str) -> Result<ScanOutcome, ScanError> {
         let ignore = IgnoreList::new(&self.config.ignore).unwrap();
         // Two runs may start within one millisecond of a clock that stands still.
         let number = self.started.load(std::sync::atomic::Ordering::Relaxed);
@@ -162,7 +162,7 @@ impl World {
     /// A worker that is not started yet.
     pub fn consumer(&self) -> (TestConsumer, Arc<TestProcess>) {
         let process = self.process();
-        (Consumer::new(process.clone(), IgnoreList::new(&self.config.ignore).unwrap()), process)
+        (Worker::new(process.clone(), IgnoreList::new(&self.config.ignore).unwrap()), process)
     }
 
     /// Starts a worker, and its heartbeats.
@@ -174,7 +174,7 @@ impl World {
             let end = CancellationToken::new();
             tokio::select! {
                 () = heartbeat::beat(&worker, end) => {}
-                () = Consumer::new(worker.clone(), ignore).run() => {}
+                () = Worker::new(worker.clone(), ignore).run() => {}
             }
         });
         (process, handle)
@@ -201,7 +201,7 @@ impl World {
     }
 
     /// What could not be taken along in the last run.
-    pub async fn losses(&self) -> Losses {
+    pub async fn losses(&self) -> NotPreserved {
         let run = self.run().await.unwrap();
         self.counters(&run.run).await.counts.losses
     }

@@ -1,0 +1,71 @@
+//! What a worker writes of a batch.
+
+use md5::{Digest, Md5};
+use migration_core::message::Batch;
+use migration_core::outcome::EntryOutcome;
+use migration_core::ports::{Attributes, Ledger, ObjectStore, PutRequest, Queue, Tags, WriteCondition};
+use migration_core::report::{ReportLine, piece_name};
+use tracing::warn;
+
+use crate::Process;
+
+/// Tries to write an object of a report.
+pub(super) const TRIES: u32 = 5;
+
+/// Writes what became of a batch's entries, where that is reported; gives its name. What can't be written is missing in
+/// the report, which says so: objects are not moved again for the sake of it.
+pub(crate) async fn write_fragment<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Process<S, Q, L>,
+    batch: &Batch,
+    outcomes: &[EntryOutcome],
+    now: i64,
+) -> Option<String> {
+    let settings = process.config.report.as_ref().filter(|settings| settings.wants(batch))?;
+    let lines = batch.objects.iter().zip(outcomes);
+    let lines = lines.filter_map(|(entry, outcome)| ReportLine::of_outcome(batch, entry, outcome, now));
+    let body: String = lines.map(|line| line.json()).collect();
+    if body.is_empty() {
+        return None;
+    }
+    let name = piece_name(batch, &process.next_name(), now);
+    let key = format!("{}{name}", settings.root(&process.config.job, &batch.run));
+    let written = put(process, &settings.bucket, &key, body.into(), "application/x-ndjson").await;
+    match written {
+        Ok(()) => Some(name),
+        Err(error) => {
+            warn!(%error, bucket = settings.bucket, key, "what became of a batch will be missing in the report");
+            None
+        }
+    }
+}
+
+/// Writes an object of a report. Not through the destination's gate: a bucket of reports that denies must not stop what
+/// is moved to others.
+pub(super) async fn put<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Process<S, Q, L>,
+    bucket: &str,
+    key: &str,
+    body: bytes::Bytes,
+    content_type: &str,
+) -> Result<(), migration_core::error::ServiceError> {
+    let attributes = Attributes { content_type: Some(content_type.to_owned()), ..Attributes::default() };
+    let md5 = Md5::digest(&body).into();
+    let (condition, tags) = (WriteCondition::Any, Tags::default());
+    let mut tries = 0;
+    loop {
+        let request = PutRequest {
+            bucket,
+            key,
+            body: body.clone(),
+            md5,
+            attributes: &attributes,
+            tags: &tags,
+            condition: &condition,
+        };
+        let Err(error) = process.reports().put(request).await else { return Ok(()) };
+        tries += 1;
+        if !error.is_retryable() || tries == TRIES || process.back_off(tries - 1).await.is_err() {
+            return Err(error);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Joins the pieces of a run and the records of its failures into its report.
+
+use futures::{StreamExt, TryStreamExt, stream};
+use migration_core::config::{ReportScope, ReportSettings};
+use migration_core::error::ServiceError;
+use migration_core::pair::BucketPair;
+use migration_core::ports::{DeleteRequest, GetRequest, Ledger, ListRequest, ObjectStore, Queue, Span};
+use migration_core::records::{
+    BATCH_PREFIX, BatchEnd, FailureRecord, RecordError, ReportRecord, RunRecord, failure_partition, report_write,
+    run_partition,
+};
+use migration_core::report::{ReportLine, ReportManifest, ReportStatus};
+use migration_core::view::{self, ViewError};
+use tracing::{info, warn};
+
+use super::files::Files;
+use super::fragment::{TRIES, put};
+use crate::{Interruption, Process};
+
+/// Pieces that are read at once, and those that are removed at once.
+const AT_ONCE: usize = 16;
+/// Records of one request.
+const PAGE: u32 = 200;
+
+/// Why there is no report.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReportError {
+    /// Nobody asked for one.
+    #[error("failed to write report: the job has no report; set spec.report")]
+    Unwanted,
+    /// There is nothing to report.
+    #[error("failed to write report: the ledger has no such run of the job")]
+    NoRun,
+    /// What becomes of its objects is not known yet.
+    #[error("failed to write report: run {0} is not over; try again when it is")]
+    RunIsLive(String),
+    /// The ledger could not be read.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// A record in it.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A service, or the end of the process.
+    #[error(transparent)]
+    Interruption(#[from] Interruption),
+    /// A file of the report.
+    #[error("failed to write report {bucket}/{key}: {source}")]
+    Write {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+        /// What the service said.
+        source: ServiceError,
+    },
+    /// A piece of it.
+    #[error("failed to read piece {bucket}/{key} of report: {source}")]
+    Read {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+        /// What the service said.
+        source: ServiceError,
+    },
+    /// Text that is none.
+    #[error("failed to write report: {0}")]
+    Form(String),
+}
+
+/// Writes the report of a run, the last one where none is named, records it, and removes the pieces. Where it is recorded already, only the pieces
+/// are removed that a process that was killed has left. `now` is when, as RFC 3339 has times.
+pub async fn write<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Process<S, Q, L>,
+    run: Option<&str>,
+    now: String,
+) -> Result<ReportRecord, ReportError> {
+    let settings = process.config.report.as_ref().ok_or(ReportError::Unwanted)?;
+    let job = &process.config.job.uid;
+    let ledger = &process.ports.ledger;
+    let run = match run {
+        Some(run) => view::run(ledger, job, run).await?,
+        None => view::last_run(ledger, job).await?,
+    };
+    let run = run.ok_or(ReportError::NoRun)?;
+    if run.end.is_none() {
+        return Err(ReportError::RunIsLive(run.run));
+    }
+    let root = settings.root(&process.config.job, &run.run);
+    let merge = Merge { process, settings, run: &run, root: &root };
+    let record = if let Some(record) = view::report(ledger, job, &run.run).await? {
+        record
+    } else {
+        let record = merge.write(now).await?;
+        process.write(&[report_write(job, &run.run, &record)]).await?;
+        record
+    };
+    merge.remove_fragments().await;
+    Ok(record)
+}
+
+struct Merge<'a, S, Q, L> {
+    process: &'a Process<S, Q, L>,
+    settings: &'a ReportSettings,
+    run: &'a RunRecord,
+    root: &'a str,
+}
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Merge<'_, S, Q, L> {
+    async fn write(&self, now: String) -> Result<ReportRecord, ReportError> {
+        let mut files = Files::new(self.process, self.settings, self.root);
+        let mut record = ReportRecord::default();
+        if self.settings.scope == ReportScope::AllTasks {
+            self.add_pieces(&mut files, &mut record).await?;
+        }
+        for (pair, number) in self.run.pairs.iter().zip(0_u32..) {
+            record.failed += self.add_failures(&mut files, pair, number).await?;
+        }
+        let manifest = ReportManifest::new(now, files.end().await?);
+        let body = serde_json::to_string_pretty(&manifest).map_err(|error| ReportError::Form(error.to_string()))?;
+        let (bucket, key) = (self.settings.bucket.clone(), format!("{}manifest.json", self.root));
+        if let Err(source) = put(self.process, &bucket, &key, body.into(), "application/json").await {
+            return Err(ReportError::Write { bucket, key, source });
+        }
+        info!(bucket, key, succeeded = record.succeeded, failed = record.failed, "report written");
+        Ok(ReportRecord { at: self.process.clock.now(), bucket, key, ..record })
+    }
+
+    /// Adds what the workers wrote of the batches that count.
+    async fn add_pieces(&self, files: &mut Files<'_, S, Q, L>, record: &mut ReportRecord) -> Result<(), ReportError> {
+        let (process, partition) = (self.process, run_partition(&self.process.config.job.uid, &self.run.run));
+        let mut after: Option<String> = None;
+        loop {
+            let query = || process.ports.ledger.query(&partition, BATCH_PREFIX, after.as_deref(), PAGE);
+            let page = process.ledger(query).await?;
+            let ends = page.items.iter().map(migration_core::ports::Item::read::<BatchEnd>);
+            let mut fragments = Vec::new();
+            for end in ends {
+                let end = end?;
+                match end.piece {
+                    _ if self.run.is_stale(&end.id) => {}
+                    Some(fragment) => fragments.push(fragment),
+                    None => record.unreported += end.counts.done + end.counts.gone,
+                }
+            }
+            let reads: Vec<_> = fragments.into_iter().map(|fragment| self.read_fragment(fragment)).collect();
+            let mut reads = stream::iter(reads).buffered(AT_ONCE);
+            while let Some(lines) = reads.try_next().await? {
+                for line in lines {
+                    record.succeeded += u64::from(line.status != ReportStatus::Gone);
+                    files.add(&line).await?;
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn read_fragment(&self, fragment: String) -> Result<Vec<ReportLine>, ReportError> {
+        let (bucket, key) = (&self.settings.bucket, format!("{}{fragment}", self.root));
+        let wrong = |source| ReportError::Read { bucket: bucket.clone(), key: key.clone(), source };
+        let mut tries = 0;
+        let text = loop {
+            match self.get(&key).await {
+                Ok(text) => break text,
+                Err(error) => {
+                    tries += 1;
+                    if !error.is_retryable() || tries == TRIES {
+                        return Err(wrong(error));
+                    }
+                    self.process.back_off(tries - 1).await?;
+                }
+            }
+        };
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let lines = lines.map(serde_json::from_slice);
+        lines.collect::<Result<_, _>>().map_err(|error| ReportError::Form(format!("{bucket}/{key}: {error}")))
+    }
+
+    async fn get(&self, key: &str) -> Result<Vec<u8>, ServiceError> {
+        let bucket = &self.settings.bucket;
+        let request = GetRequest { bucket, key, span: Span::Whole, if_match: None, version_id: None };
+        let got = self.process.reports().get(request).await?;
+        let mut text = Vec::new();
+        let mut body = got.body;
+        while let Some(fragment) = body.try_next().await? {
+            text.extend_from_slice(&fragment);
+        }
+        if text.len() as u64 == got.len {
+            return Ok(text);
+        }
+        let cut = format!("{} bytes of {} arrived", text.len(), got.len);
+        Err(ServiceError::new(migration_core::error::ErrorClass::Transient, "get object", "IncompleteBody", cut))
+    }
+
+    async fn add_failures(
+        &self,
+        files: &mut Files<'_, S, Q, L>,
+        pair: &BucketPair,
+        number: u32,
+    ) -> Result<u64, ReportError> {
+        let process = self.process;
+        let partition = failure_partition(&process.config.job.uid, &self.run.run, number);
+        let (mut after, mut failed) = (None::<String>, 0);
+        loop {
+            let query = || process.ports.ledger.query(&partition, "", after.as_deref(), PAGE);
+            let page = process.ledger(query).await?;
+            for item in &page.items {
+                let failure: FailureRecord = item.read()?;
+                if self.run.counts(&failure) {
+                    files.add(&ReportLine::of_failure(pair, failure)).await?;
+                    failed += 1;
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(failed);
+            }
+        }
+    }
+
+    /// Removes the pieces, those of batches that do not count among them. What can't be removed stays, and does no harm.
+    async fn remove_fragments(&self) {
+        let (store, bucket, prefix) = (self.process.reports(), &self.settings.bucket, format!("{}pieces/", self.root));
+        let mut continuation: Option<String> = None;
+        loop {
+            let continued = continuation.as_deref();
+            let request =
+                ListRequest { bucket, prefix: &prefix, start_after: None, continuation: continued, max_keys: None };
+            let page = match store.list(request).await {
+                Ok(page) => page,
+                Err(error) => return warn!(%error, bucket, prefix, "pieces of the report stay"),
+            };
+            let deletions: Vec<_> = page
+                .objects
+                .iter()
+                .map(|object| store.delete(DeleteRequest { bucket, key: &object.key, if_match: None }))
+                .collect();
+            let deleted = stream::iter(deletions).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await;
+            if let Err(error) = deleted {
+                return warn!(%error, bucket, prefix, "pieces of the report stay");
+            }
+            continuation = page.continuation;
+            if continuation.is_none() {
+                return;
+            }
+        }
+    }
+}

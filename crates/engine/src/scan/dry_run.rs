@@ -1,0 +1,181 @@
+//! A scan that leaves nothing behind: the very code of a run, on a ledger whose writes stay in this process and a queue
+//! that forgets. So a plan is what the run then does, and a verification judges with what a run compares by.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use migration_core::error::ServiceError;
+use migration_core::ignore::IgnoreList;
+use migration_core::ports::{
+    Condition, Item, Ledger, LedgerKey, ObjectStore, OutgoingMessage, QueryPage, Queue, ReceivedMessage, Write,
+    WriteError,
+};
+use migration_core::records::{HEARTBEAT_PREFIX, ScanCounts, job_partition, run_partition};
+use migration_core::view::{self, ViewError};
+
+use super::{Purpose, ScanError, ScanOutcome, SenderName, send_for};
+use crate::{Interruption, Ports, Process, heartbeat};
+
+/// The id of the run that never is.
+const RUN: &str = "rehearsal";
+
+/// Why a scan could not be rehearsed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DryRunError {
+    /// The ledger could not be read.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// What a run has yet to do can't be told from what there is to do.
+    #[error("failed to rehearse: run {0} is not over; try again when it is")]
+    RunIsLive(String),
+    /// The scan.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+}
+
+/// Scans both sides without sending or recording anything, and gives the numbers. Refused while a run is live.
+pub async fn dry_run<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: Process<S, Q, L>,
+    ignore: &IgnoreList,
+    purpose: &Purpose,
+) -> Result<ScanCounts, DryRunError> {
+    let job = process.config.job.uid.clone();
+    let last = view::last_run(&process.ports.ledger, &job).await?;
+    if let Some(live) = last.filter(|run| run.end.is_none()) {
+        return Err(DryRunError::RunIsLive(live.run));
+    }
+    let Process { ports, mut config, name, clock, stop, hashing, ranges_in_flight, .. } = process;
+    // What is extra is found and never deleted.
+    let extras = config.mirror.take().is_some() || purpose.extras;
+    // Nobody works on what is not sent.
+    config.backlog_seconds = None;
+    let purpose = &Purpose { extras, ..purpose.clone() };
+    let Ports { source, destination, ledger, .. } = ports;
+    // Who verifies says when a side is paused, as every program that an operator starts; a plan writes nothing at all.
+    let announces = purpose.verify.is_some();
+    let ledger = OverlayLedger::new(ledger, &job, announces);
+    let ports = Ports { source, destination, queue: NullQueue, ledger };
+    let dry_run = Process::new(ports, config, name, clock);
+    let dry_run = Arc::new(dry_run.with_hashing(hashing).with_ranges_in_flight(ranges_in_flight));
+    let name = SenderName { started_by: RUN.into(), new_run: RUN.into() };
+    let beats = async {
+        heartbeat::beat(&dry_run, stop.clone()).await;
+        std::future::pending::<()>().await;
+    };
+    let sent = tokio::select! {
+        () = beats, if announces => Err(ScanError::from(Interruption::Stopped)),
+        () = stop.cancelled() => Err(ScanError::from(Interruption::Stopped)),
+        sent = send_for(dry_run.clone(), ignore, &name, purpose) => sent,
+    };
+    match sent? {
+        ScanOutcome::Sent { counts, .. } => Ok(counts),
+        ScanOutcome::AlreadySent { run } | ScanOutcome::RunIsLive { run } | ScanOutcome::OtherSides { run } => {
+            Err(DryRunError::RunIsLive(run))
+        }
+    }
+}
+
+/// A queue that forgets what it is given.
+struct NullQueue;
+
+impl Queue for NullQueue {
+    async fn send(&self, _: &[OutgoingMessage]) -> Result<Vec<usize>, ServiceError> {
+        Ok(Vec::new())
+    }
+
+    async fn receive(&self, _: u32, _: Duration, _: Duration) -> Result<Vec<ReceivedMessage>, ServiceError> {
+        Ok(Vec::new())
+    }
+
+    async fn set_visibility(&self, _: &str, _: Duration) -> Result<(), ServiceError> {
+        Ok(())
+    }
+
+    async fn delete(&self, _: &str) -> Result<(), ServiceError> {
+        Ok(())
+    }
+
+    async fn send_dead_letter(&self, _: &str, _: &str) -> Result<(), ServiceError> {
+        Ok(())
+    }
+}
+
+/// A ledger that is read and not written. What a scan reads again of its own is the run's pointer, record and ranges: a
+/// few hundred items, which are kept here; all else that it writes is about single objects, never read by itself, and
+/// forgotten, so that memory does not grow with the number of keys.
+struct OverlayLedger<L> {
+    inner: L,
+    partitions: [String; 2],
+    /// Heartbeats are written.
+    announces: bool,
+    kept: Mutex<HashMap<LedgerKey, Item>>,
+}
+
+impl<L: Ledger> OverlayLedger<L> {
+    fn new(inner: L, job: &str, announces: bool) -> Self {
+        let partitions = [job_partition(job), run_partition(job, RUN)];
+        Self { inner, partitions, announces, kept: Mutex::default() }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<LedgerKey, Item>> {
+        // A panic elsewhere leaves whole items behind.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn holds(&self, key: &LedgerKey, condition: &Condition) -> Result<bool, ServiceError> {
+        Ok(match condition {
+            Condition::Always => true,
+            Condition::Absent => self.get(key).await?.is_none(),
+            Condition::Revision(wanted) => {
+                let there = self.get(key).await?;
+                // A `Value` compares with a number.
+                there.is_some_and(|item| item.attributes.get("revision").is_some_and(|revision| *revision == *wanted))
+            }
+        })
+    }
+}
+
+impl<L: Ledger> Ledger for OverlayLedger<L> {
+    async fn get(&self, key: &LedgerKey) -> Result<Option<Item>, ServiceError> {
+        let kept = self.kept().get(key).cloned();
+        if kept.is_some() { Ok(kept) } else { self.inner.get(key).await }
+    }
+
+    /// Scans ask so for the runs, failures and versions that were before them.
+    async fn query(
+        &self,
+        partition: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<QueryPage, ServiceError> {
+        self.inner.query(partition, prefix, after, limit).await
+    }
+
+    async fn write(&self, writes: &[Write]) -> Result<(), WriteError> {
+        if writes.iter().all(is_heartbeat) {
+            return if self.announces { self.inner.write(writes).await } else { Ok(()) };
+        }
+        for write in writes {
+            if let Write::Put { item: Item { key, .. }, condition } | Write::Delete { key, condition } = write
+                && !self.holds(key, condition).await?
+            {
+                return Err(WriteError::Condition);
+            }
+        }
+        let mut kept = self.kept();
+        for write in writes {
+            if let Write::Put { item, .. } = write
+                && self.partitions.contains(&item.key.partition)
+            {
+                kept.insert(item.key.clone(), item.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_heartbeat(write: &Write) -> bool {
+    matches!(write, Write::Put { item, .. } if item.key.sort.starts_with(HEARTBEAT_PREFIX))
+}

@@ -1,0 +1,128 @@
+//! The ranges under work at once. A lane that has nothing to do cuts the range of which most is left, and takes what was
+//! cut off: so all lanes are at work until the end, wherever the keys are.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use migration_core::ignore::IgnoreList;
+use migration_core::pair::MAX_KEY_BYTES;
+use migration_core::ports::{Ledger, ObjectStore, Queue};
+use migration_core::range_split::{CutSearch, CutStep};
+use tokio::task::JoinSet;
+use tracing::debug;
+
+use super::listing::first_after;
+use super::manifest::{Manifest, scan_rows};
+use super::merge::{self, Scanner};
+use super::range::{OpenRange, WORTH_CUTTING};
+use super::run::Run;
+use super::{Purpose, ScanError};
+use crate::Process;
+
+/// What a lane did.
+enum Ended {
+    /// A range is closed.
+    Closed(u32),
+    /// A range was cut, and this was cut off; nothing where it was left whole.
+    Cut(Vec<Arc<OpenRange>>),
+}
+
+/// Scans every range that is not closed.
+pub(super) async fn scan_all<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Arc<Process<S, Q, L>>,
+    ignore: &IgnoreList,
+    purpose: &Purpose,
+    run: &Arc<Run>,
+) -> Result<(), ScanError> {
+    let record = run.record().await;
+    let last = merge::last_scanned(process, &record).await?;
+    let (ignore, purpose) = (ignore.clone(), purpose.clone());
+    let extras = AtomicU64::new(record.mirror.unwrap_or_default().deletions(run.counts().await.extra));
+    let manifest = match &process.config.manifest {
+        Some(location) => {
+            let manifest = Manifest::open(process, location).await?;
+            run.work_by(&manifest).await?;
+            Some(Arc::new(manifest))
+        }
+        None => None,
+    };
+    let scanner = Scanner { process: process.clone(), ignore, purpose, last, run: run.clone(), extras, manifest };
+    let scanner = Arc::new(scanner);
+    let mut waiting: VecDeque<Arc<OpenRange>> = run.open().await.into();
+    let mut under_work: BTreeMap<u32, Arc<OpenRange>> = BTreeMap::new();
+    // When this is dropped, all lanes end.
+    let mut lanes = JoinSet::new();
+    loop {
+        while lanes.len() < process.ranges_in_flight {
+            if let Some(range) = waiting.pop_front() {
+                under_work.insert(range.number, range.clone());
+                lanes.spawn(close_one(scanner.clone(), range));
+            } else if let Some((range, search)) = most_left(&under_work, process.ranges_in_flight - lanes.len()) {
+                lanes.spawn(cut_one(scanner.clone(), range, search));
+            } else {
+                break;
+            }
+        }
+        tokio::select! {
+            biased;
+            ended = lanes.join_next() => match ended {
+                None => return Ok(()),
+                Some(ended) => match ended.map_err(|error| ScanError::Broken(error.to_string()))?? {
+                    Ended::Closed(number) => drop(under_work.remove(&number)),
+                    Ended::Cut(rest) => waiting.extend(rest),
+                },
+            },
+            () = run.moved() => {}
+        }
+    }
+}
+
+/// The range of which most is left, where that is worth a cut, and the search for parts of it for its share of the idle
+/// lanes.
+fn most_left(ranges: &BTreeMap<u32, Arc<OpenRange>>, idle: usize) -> Option<(Arc<OpenRange>, CutSearch)> {
+    let worth: Vec<_> = ranges.values().filter_map(|range| Some((range.worth_cutting()?, range))).collect();
+    let (left, range) = worth.iter().max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    let mut parts = 1 + idle.div_ceil(worth.len());
+    while parts > 2 && *left / WORTH_CUTTING < f64::from(u32::try_from(parts).unwrap_or(u32::MAX)) {
+        parts -= 1;
+    }
+    Some((Arc::clone(range), range.search(parts)?))
+}
+
+async fn close_one<S: ObjectStore, Q: Queue, L: Ledger>(
+    scanner: Arc<Scanner<S, Q, L>>,
+    range: Arc<OpenRange>,
+) -> Result<Ended, ScanError> {
+    debug!(range = range.number, after = range.begin, "scanning");
+    let counts = match &scanner.manifest {
+        Some(manifest) => scan_rows(&scanner, manifest, &range).await?,
+        None => merge::scan_range(&scanner, &range).await?,
+    };
+    scanner.run.close_range(&scanner.process, &range, counts).await?;
+    Ok(Ended::Closed(range.number))
+}
+
+async fn cut_one<S: ObjectStore, Q: Queue, L: Ledger>(
+    scanner: Arc<Scanner<S, Q, L>>,
+    range: Arc<OpenRange>,
+    mut search: CutSearch,
+) -> Result<Ended, ScanError> {
+    let mut step = search.begin();
+    loop {
+        match step {
+            // Services need not take a longer key than there can be.
+            CutStep::Probe(text) if text.len() > MAX_KEY_BYTES => step = CutStep::Nothing,
+            CutStep::Probe(text) => {
+                let found = first_after(&scanner.process, &range, &text).await?;
+                let within = found.filter(|key| range.until().is_none_or(|until| *key <= until));
+                step = search.answered(within.as_deref());
+            }
+            CutStep::Cut(cut) => return Ok(Ended::Cut(scanner.run.cut(&scanner.process, &range, cut).await?)),
+            CutStep::Nothing => {
+                range.leave_whole();
+                return Ok(Ended::Cut(Vec::new()));
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The listing of a range at one side as a stream of objects: pages are asked for one ahead, and their order is checked.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use migration_core::compare::{MergeStep, merge_step};
+use migration_core::error::{ServiceError, Side};
+use migration_core::mutants::{Mutant, is_active};
+use migration_core::object::ListedObject;
+use migration_core::operation::RequestInfo;
+use migration_core::pair::MAX_KEY_BYTES;
+use migration_core::ports::{Ledger, ListPage, ListRequest, ObjectStore, Operation, Queue};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::ScanError;
+use super::range::OpenRange;
+use crate::{Interruption, Process};
+
+/// A listing under way. At most two pages are in memory: the one at hand, and one waiting or arriving.
+pub(super) struct Listing {
+    bucket: String,
+    pages: mpsc::Receiver<Result<Page, ScanError>>,
+    page: VecDeque<ListedObject>,
+    ended: bool,
+    reader: JoinHandle<()>,
+}
+
+/// What of a page is in the range.
+struct Page {
+    objects: VecDeque<ListedObject>,
+    /// No more of the range is behind it.
+    last: bool,
+}
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+impl Listing {
+    /// Begins to list what one side has of a range.
+    pub(super) fn open<S: ObjectStore, Q: Queue, L: Ledger>(
+        process: &Arc<Process<S, Q, L>>,
+        side: Side,
+        range: &Arc<OpenRange>,
+    ) -> Self {
+        let (send, pages) = mpsc::channel(1);
+        let reader = Reader::new(process.clone(), side, range.clone());
+        let bucket = reader.bucket.clone();
+        let reader = tokio::spawn(reader.read(send));
+        Self { bucket, pages, page: VecDeque::new(), ended: false, reader }
+    }
+
+    /// Makes the next object stand first in the page at hand, unless there is none.
+    async fn fill(&mut self) -> Result<(), ScanError> {
+        while self.page.is_empty() && !self.ended {
+            // A reader that ends without a word says nothing about what is behind.
+            let page = self.pages.recv().await.ok_or_else(|| ScanError::CutShort { bucket: self.bucket.clone() })??;
+            self.page = page.objects;
+            self.ended = page.last;
+        }
+        Ok(())
+    }
+
+    /// The next object; none at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<ListedObject>, ScanError> {
+        self.fill().await?;
+        Ok(self.page.pop_front())
+    }
+
+    /// The next object whose key is before this one, or any where none is given; what is behind stays.
+    pub(super) async fn before(&mut self, key: Option<&str>) -> Result<Option<ListedObject>, ScanError> {
+        self.fill().await?;
+        let first = self.page.front().map(|object| object.key.as_str());
+        Ok(if first.is_some() && merge_step(key, first) == MergeStep::Destination {
+            self.page.pop_front()
+        } else {
+            None
+        })
+    }
+
+    /// The object with this key; what is before it is passed over, and what is behind stays.
+    pub(super) async fn find(&mut self, key: &str) -> Result<Option<ListedObject>, ScanError> {
+        loop {
+            self.fill().await?;
+            match merge_step(Some(key), self.page.front().map(|object| object.key.as_str())) {
+                MergeStep::Destination => {
+                    self.page.pop_front();
+                }
+                MergeStep::Both => return Ok(self.page.pop_front()),
+                MergeStep::Source | MergeStep::End => return Ok(None),
+            }
+        }
+    }
+}
+
+/// Reads the pages of a range at one side.
+struct Reader<S, Q, L> {
+    process: Arc<Process<S, Q, L>>,
+    side: Side,
+    range: Arc<OpenRange>,
+    bucket: String,
+    prefix: String,
+    /// The range begins after this.
+    after: Option<String>,
+    continuation: Option<String>,
+    order: Order,
+}
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Reader<S, Q, L> {
+    fn new(process: Arc<Process<S, Q, L>>, side: Side, range: Arc<OpenRange>) -> Self {
+        let (pair, begin) = (&range.pair, range.begin.as_deref());
+        let (bucket, prefix, after) = if side == Side::Source {
+            (&pair.source_bucket, pair.source_prefix.clone(), begin.map(str::to_owned))
+        } else {
+            (&pair.destination_bucket, pair.destination_range(), begin.and_then(|begin| pair.map_bound(begin)))
+        };
+        let bucket = bucket.clone();
+        let last = after.as_deref().map(|after| shortened(after).to_owned());
+        let order = Order { side, bucket: bucket.clone(), last };
+        Self { process, side, range, bucket, prefix, after, continuation: None, order }
+    }
+
+    /// Reads pages until the end of the range, an error, or until nobody wants them any more.
+    async fn read(mut self, send: mpsc::Sender<Result<Page, ScanError>>) {
+        loop {
+            // A page is asked for when there is a place for it.
+            let Ok(place) = send.reserve().await else { return };
+            let page = self.page().await;
+            let is_last = page.as_ref().map_or(true, |page| page.last);
+            place.send(page);
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    async fn page(&mut self) -> Result<Page, ScanError> {
+        let request = ListRequest {
+            bucket: &self.bucket,
+            prefix: &self.prefix,
+            start_after: self.after.as_deref().map(shortened),
+            continuation: self.continuation.as_deref(),
+            max_keys: None,
+        };
+        let access = RequestInfo::whole(listing(&self.process, self.side), &self.bucket);
+        let page = if self.side == Side::Source {
+            self.process.source(access, || list_source(&self.process, request)).await
+        } else {
+            self.process.destination(access, || self.process.ports.destination.list(request)).await
+        };
+        let ListPage { mut objects, continuation } = page.or_else(as_end)?;
+        self.order.check(&objects)?;
+        if let Some(after) = &self.after {
+            objects.drain(..objects.partition_point(|object| object.key <= *after));
+        }
+        let more = continuation.is_some();
+        let goes_on = match self.side {
+            Side::Source => self.range.listed(&mut objects, more),
+            _ => more && !self.is_past(objects.last()),
+        };
+        self.continuation = continuation;
+        Ok(Page { objects: objects.into(), last: !goes_on })
+    }
+
+    /// Whether an object of the destination is at the end of the range, or behind it.
+    fn is_past(&self, object: Option<&ListedObject>) -> bool {
+        let until = self.range.until().and_then(|until| self.range.pair.map_bound(&until));
+        object.zip(until).is_some_and(|(object, until)| object.key >= until)
+    }
+}
+
+fn as_end(error: Interruption) -> Result<ListPage, Interruption> {
+    if is_active(Mutant::ListingErrorAsEnd) { Ok(ListPage::default()) } else { Err(error) }
+}
+
+/// A bound as services take it: they need not take longer keys than there are. Earlier than the bound, if at all.
+fn shortened(bound: &str) -> &str {
+    &bound[..bound.floor_char_boundary(MAX_KEY_BYTES)]
+}
+
+/// Sees to it that keys come in the order of their bytes.
+struct Order {
+    side: Side,
+    bucket: String,
+    last: Option<String>,
+}
+
+impl Order {
+    fn check(&mut self, objects: &[ListedObject]) -> Result<(), ScanError> {
+        let mut last = self.last.as_deref();
+        for object in objects {
+            if let Some(before) = last.filter(|before| *before >= object.key.as_str()) {
+                let (side, bucket) = (self.side, self.bucket.clone());
+                let (before, after) = (before.to_owned(), object.key.clone());
+                return Err(ScanError::OutOfOrder { side, bucket, before, after });
+            }
+            last = Some(&object.key);
+        }
+        self.last = last.map(str::to_owned);
+        Ok(())
+    }
+}
+
+/// The first source key of a range's pair after a text.
+pub(super) async fn first_after<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Process<S, Q, L>,
+    range: &OpenRange,
+    text: &str,
+) -> Result<Option<String>, ScanError> {
+    let (bucket, prefix) = (&range.pair.source_bucket, &range.pair.source_prefix);
+    // A page of versions may hold one that shows no object: then a whole page is the better question.
+    let max_keys = (!process.config.versioning.compare_version_id).then_some(1);
+    let mut order = Order { side: Side::Source, bucket: bucket.clone(), last: Some(text.to_owned()) };
+    let mut continuation: Option<String> = None;
+    loop {
+        let continued = continuation.as_deref();
+        let request = ListRequest { bucket, prefix, start_after: Some(text), continuation: continued, max_keys };
+        let page = process
+            .source(RequestInfo::whole(listing(process, Side::Source), bucket), || list_source(process, request))
+            .await?;
+        order.check(&page.objects)?;
+        let first = page.objects.into_iter().next();
+        continuation = page.continuation;
+        if first.is_some() || continuation.is_none() {
+            return Ok(first.map(|object| object.key));
+        }
+    }
+}
+
+/// What a page of this side is asked for with.
+fn listing<S: ObjectStore, Q: Queue, L: Ledger>(process: &Process<S, Q, L>, side: Side) -> Operation {
+    let versions = side == Side::Source && process.config.versioning.compare_version_id;
+    if versions { Operation::ListVersions } else { Operation::ListObjects }
+}
+
+/// One page of the source: with versions where runs compare them.
+async fn list_source<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Process<S, Q, L>,
+    request: ListRequest<'_>,
+) -> Result<ListPage, ServiceError> {
+    if process.config.versioning.compare_version_id {
+        process.ports.source.list_versions(request).await
+    } else {
+        process.ports.source.list(request).await
+    }
+}

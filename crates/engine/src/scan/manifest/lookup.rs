@@ -1,0 +1,203 @@
+//! What both sides have of an object that a work list names.
+
+use std::sync::Arc;
+
+use migration_core::compare::{Verdict, compare};
+use migration_core::manifest::ManifestRow;
+use migration_core::object::ListedObject;
+use migration_core::outcome::{Failure, FailureClass};
+use migration_core::ports::{HeadRequest, Ledger, LedgerKey, ObjectHead, ObjectStore, Queue};
+use migration_core::records::{Ability, Support, VersionRecord, failure_partition, version_key};
+
+use super::super::ScanError;
+use super::super::merge::Scanner;
+use super::super::range::OpenRange;
+use super::super::verdict::{Judge, Memory, is_of_one_object};
+use crate::Interruption;
+
+/// What was found out about a row.
+#[derive(Debug)]
+pub(super) enum Looked {
+    /// What is to be done.
+    Judged { source: ListedObject, there: Option<ListedObject>, verdict: Verdict },
+    /// The filters hide it.
+    Hidden(ListedObject),
+    /// It was in an inventory, and is gone since then.
+    Gone(ListedObject),
+    /// It can't be moved.
+    Unmovable(ListedObject, Failure),
+}
+
+/// Why a look at an object came to no end.
+enum LookupError {
+    /// It can't be moved.
+    Unmovable(Failure),
+    /// The scan can't go on.
+    Scan(ScanError),
+}
+
+impl<E: Into<ScanError>> From<E> for LookupError {
+    fn from(error: E) -> Self {
+        Self::Scan(error.into())
+    }
+}
+
+/// Looks at an object that a list names: at the destination always; at the source unless what an inventory says of it
+/// shows that it has to be moved, since then the worker reads exactly that content or looks again. What an inventory
+/// shows to be in place may have changed since it was made.
+pub(super) async fn look<S: ObjectStore, Q: Queue, L: Ledger>(
+    scanner: Arc<Scanner<S, Q, L>>,
+    range: Arc<OpenRange>,
+    row: ManifestRow,
+) -> Result<Looked, ScanError> {
+    let judge = scanner.judge(&range);
+    match (Lookup { scanner: &scanner, range: &range, judge, row: &row }).at_both().await {
+        Ok(looked) => Ok(looked),
+        Err(LookupError::Unmovable(failure)) => Ok(Looked::Unmovable(named(&row), failure)),
+        Err(LookupError::Scan(error)) => Err(error),
+    }
+}
+
+/// The object as its row shows it.
+fn named(row: &ManifestRow) -> ListedObject {
+    ListedObject {
+        key: row.key.clone(),
+        size: row.size.unwrap_or_default(),
+        etag: row.etag.clone(),
+        // As old as can be: then it is never taken for newer than its copy, but looked at.
+        modified: 0,
+        version_id: None,
+        storage_class: None,
+    }
+}
+
+struct Lookup<'a, S, Q, L> {
+    scanner: &'a Scanner<S, Q, L>,
+    range: &'a OpenRange,
+    judge: Judge<'a, S, Q, L>,
+    row: &'a ManifestRow,
+}
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Lookup<'_, S, Q, L> {
+    async fn at_both(&self) -> Result<Looked, LookupError> {
+        let pair = &self.range.pair;
+        if self.scanner.ignore.ignores(&pair.source_bucket, &self.row.key) {
+            return Ok(Looked::Hidden(named(self.row)));
+        }
+        let mapped = pair
+            .map_key(&self.row.key)
+            .map_err(|error| LookupError::Unmovable(Failure::new(FailureClass::KeyNotMappable, error.to_string())))?;
+        let memory = self.memory().await?;
+        if self.says_enough() {
+            let (source, there) = (named(self.row), self.at_destination(&mapped).await?);
+            let context = self.judge.context(&memory);
+            if let verdict @ Verdict::Transfer(_) = compare(&source, there.as_ref(), context) {
+                return Ok(Looked::Judged { source, there, verdict });
+            }
+            return self.judged(self.at_source().await?, there, &memory).await;
+        }
+        let (source, there) = tokio::try_join!(self.at_source(), self.at_destination(&mapped))?;
+        self.judged(source, there, &memory).await
+    }
+
+    /// Whether what the row says may be enough: nothing but content is asked for.
+    fn says_enough(&self) -> bool {
+        let config = &self.scanner.process.config;
+        let has_content = self.row.size.is_some() && self.row.etag.is_some();
+        let asks_more = !config.filter.is_default()
+            || config.versioning.compare_version_id
+            || self.scanner.purpose.verify.is_some()
+            || self.row.version_id.is_some();
+        has_content && !asks_more
+    }
+
+    async fn judged(
+        &self,
+        source: Option<ObjectHead>,
+        there: Option<ListedObject>,
+        memory: &Memory,
+    ) -> Result<Looked, LookupError> {
+        let config = &self.scanner.process.config;
+        let Some(head) = source else {
+            if self.row.is_inventory {
+                return Ok(Looked::Gone(named(self.row)));
+            }
+            let why = "failed to find object: the list names it, and the source does not have it";
+            return Err(LookupError::Unmovable(Failure::new(FailureClass::NotFound, why)));
+        };
+        if let Some(meant) = self.row.version_id.as_ref().filter(|meant| Some(*meant) != head.version_id.as_ref()) {
+            let why = format!(
+                "failed to move version {meant} of object: it is not the latest one, and only that is moved; leave the version out of the list"
+            );
+            return Err(LookupError::Unmovable(Failure::new(FailureClass::OldVersion, why)));
+        }
+        let mut source = listed(&self.row.key, head);
+        if !config.versioning.compare_version_id {
+            // As listings without versions.
+            source.version_id = None;
+        }
+        if !config.filter.keeps(source.size, source.modified, source.storage_class.as_deref()) {
+            return Ok(Looked::Hidden(source));
+        }
+        let verdict = self.judge.verdict(&source, there.as_ref(), memory).await?;
+        Ok(Looked::Judged { source, there, verdict })
+    }
+
+    async fn at_source(&self) -> Result<Option<ObjectHead>, LookupError> {
+        let request = HeadRequest::new(&self.range.pair.source_bucket, &self.row.key);
+        of_one(self.scanner.process.look_at_source(request).await)
+    }
+
+    async fn at_destination(&self, key: &str) -> Result<Option<ListedObject>, LookupError> {
+        let (process, bucket) = (&self.scanner.process, &self.range.pair.destination_bucket);
+        let request = HeadRequest::new(bucket, key);
+        // A run's write asks for what is found here, where the service knows conditions; nothing else does.
+        let known = process.bucket(bucket).await?;
+        let now = process.clock.now();
+        let asks = [Ability::PutIfNoneMatch, Ability::CompleteIfNoneMatch]
+            .iter()
+            .all(|ability| known.support(*ability, now) == Support::Yes);
+        let asks = asks && self.scanner.purpose.verify.is_none();
+        let head =
+            if asks { process.guess_destination(request).await } else { process.look_at_destination(request).await };
+        let head = of_one(head)?;
+        Ok(head.map(|head| listed(key, head)))
+    }
+
+    /// What earlier runs left of it.
+    async fn memory(&self) -> Result<Memory, LookupError> {
+        let (process, pair, key) = (&self.scanner.process, &self.range.pair, &self.row.key);
+        let job = &process.config.job.uid;
+        let mut memory = Memory::default();
+        if self.scanner.purpose.verify.is_some() {
+            return Ok(memory);
+        }
+        if let Some((run, place)) = self.scanner.left_over(pair) {
+            let record = LedgerKey::new(failure_partition(job, run, place), key.as_str());
+            memory.failed_last = process.ledger(|| process.ports.ledger.get(&record)).await?.is_some();
+        }
+        if process.config.versioning.compare_version_id {
+            let record = version_key(job, pair, key);
+            let item = process.ledger(|| process.ports.ledger.get(&record)).await?;
+            let record = item.and_then(|item| item.read::<VersionRecord>().ok());
+            let place = process.config.destination.place_name();
+            memory.version_id = record.and_then(|record| record.at_place(&place).map(ToOwned::to_owned));
+        }
+        Ok(memory)
+    }
+}
+
+fn listed(key: &str, head: ObjectHead) -> ListedObject {
+    let ObjectHead { size, etag, version_id, modified, attributes, .. } = head;
+    ListedObject { key: key.to_owned(), size, etag, modified, version_id, storage_class: attributes.storage_class }
+}
+
+/// An error that says something of this object only is its failure.
+fn of_one<T>(result: Result<T, Interruption>) -> Result<T, LookupError> {
+    result.map_err(|error| match error {
+        Interruption::Service(error) if is_of_one_object(&Interruption::Service(error.clone())) => {
+            LookupError::Unmovable(Failure::of(&error))
+        }
+        error => LookupError::Scan(error.into()),
+    })
+}

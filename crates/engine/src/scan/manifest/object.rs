@@ -1,0 +1,180 @@
+//! An object of a work list: read from any byte on, and read on where its body breaks.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt, stream};
+use migration_core::error::ErrorClass;
+use migration_core::etag::ETag;
+use migration_core::manifest::{BucketSide, ManifestIndex};
+use migration_core::operation::RequestInfo;
+use migration_core::ports::{
+    ByteStream, GetRequest, GetResponse, HeadRequest, Ledger, ObjectStore, Operation, Queue, Span,
+};
+
+use super::super::ScanError;
+use super::ManifestError;
+use crate::{Interruption, Process};
+
+/// Tries to read on that bring no byte, after which a body is given up.
+const READS: u32 = 5;
+/// Bytes that are looked at to tell what a list is.
+const BEGINNING: u64 = 64;
+
+/// An object with the content that it had when it was found.
+#[derive(Clone, Debug)]
+pub(super) struct Object {
+    pub(super) side: BucketSide,
+    pub(super) bucket: String,
+    pub(super) key: String,
+    pub(super) size: u64,
+    pub(super) etag: ETag,
+}
+
+impl Object {
+    /// Looks at an object.
+    pub(super) async fn find<S: ObjectStore, Q: Queue, L: Ledger>(
+        process: &Process<S, Q, L>,
+        side: BucketSide,
+        bucket: &str,
+        key: &str,
+    ) -> Result<Self, ScanError> {
+        let request = HeadRequest::new(bucket, key);
+        let head = match side {
+            BucketSide::Source => process.look_at_source(request).await,
+            BucketSide::Destination => process.look_at_destination(request).await,
+        };
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        match head {
+            Ok(Some(head)) => match head.etag {
+                Some(etag) => Ok(Self { side, bucket, key, size: head.size, etag }),
+                // Without one nothing would show that it was replaced.
+                None => Err(ManifestError::Damaged { bucket, key, what: "its service gives no ETag".into() }.into()),
+            },
+            Ok(None) => Err(ManifestError::Missing { bucket, key }.into()),
+            Err(Interruption::Service(source)) => Err(ManifestError::Service { bucket, key, source }.into()),
+            Err(stopped) => Err(stopped.into()),
+        }
+    }
+
+    /// Whether it begins as a `manifest.json`.
+    pub(super) async fn begins_as_index<S: ObjectStore, Q: Queue, L: Ledger>(
+        &self,
+        process: &Process<S, Q, L>,
+    ) -> Result<bool, ScanError> {
+        let beginning = self.span(process, 0, BEGINNING.min(self.size)).await?;
+        Ok(ManifestIndex::is_index(&beginning))
+    }
+
+    async fn open<S: ObjectStore, Q: Queue, L: Ledger>(
+        &self,
+        process: &Process<S, Q, L>,
+        span: Span,
+    ) -> Result<ByteStream, ScanError> {
+        let request =
+            GetRequest { bucket: &self.bucket, key: &self.key, span, if_match: Some(&self.etag), version_id: None };
+        let access = RequestInfo::object(Operation::GetObject, &self.bucket, &self.key);
+        let got = match self.side {
+            BucketSide::Source => process.source(access, || process.ports.source.get(request)).await,
+            BucketSide::Destination => process.destination(access, || process.ports.destination.get(request)).await,
+        };
+        let (bucket, key) = (self.bucket.clone(), self.key.clone());
+        match got {
+            // A cache may give what it has, whatever is asked for.
+            Ok(GetResponse { head, .. }) if head.etag.as_ref().is_some_and(|etag| *etag != self.etag) => {
+                Err(ManifestError::Replaced { bucket, key }.into())
+            }
+            Ok(GetResponse { body, .. }) => Ok(body),
+            Err(Interruption::Service(error)) => Err(match error.class {
+                ErrorClass::PreconditionFailed => ManifestError::Replaced { bucket, key },
+                ErrorClass::NoSuchKey => ManifestError::Missing { bucket, key },
+                _ => ManifestError::Service { bucket, key, source: error },
+            }
+            .into()),
+            Err(stopped) => Err(stopped.into()),
+        }
+    }
+
+    /// Some bytes of it, all in memory.
+    pub(super) async fn span<S: ObjectStore, Q: Queue, L: Ledger>(
+        &self,
+        process: &Process<S, Q, L>,
+        offset: u64,
+        len: u64,
+    ) -> Result<Bytes, ScanError> {
+        let mut held = BytesMut::new();
+        let mut reading = Reading::new(offset, len);
+        while let Some(piece) = reading.next(process, self).await? {
+            held.extend_from_slice(&piece);
+        }
+        Ok(held.freeze())
+    }
+
+    /// All of its bytes, as they come.
+    pub(super) fn bytes<S: ObjectStore, Q: Queue, L: Ledger>(
+        self,
+        process: Arc<Process<S, Q, L>>,
+    ) -> impl Stream<Item = io::Result<Bytes>> + Send {
+        let reading = Reading::new(0, self.size);
+        stream::try_unfold((self, process, reading), |(object, process, mut reading)| async move {
+            let piece = reading.next(&process, &object).await.map_err(io::Error::other)?;
+            Ok(piece.map(|piece| (piece, (object, process, reading))))
+        })
+    }
+}
+
+/// How far bytes are read.
+struct Reading {
+    offset: u64,
+    end: u64,
+    body: Option<ByteStream>,
+    in_vain: u32,
+}
+
+impl Reading {
+    fn new(offset: u64, len: u64) -> Self {
+        Self { offset, end: offset + len, body: None, in_vain: 0 }
+    }
+
+    /// The next bytes; none at the end.
+    async fn next<S: ObjectStore, Q: Queue, L: Ledger>(
+        &mut self,
+        process: &Process<S, Q, L>,
+        object: &Object,
+    ) -> Result<Option<Bytes>, ScanError> {
+        while self.offset < self.end {
+            let (offset, len) = (self.offset, self.end - self.offset);
+            let mut body = match self.body.take() {
+                Some(body) => body,
+                None if len == object.size => object.open(process, Span::Whole).await?,
+                None => object.open(process, Span::Range { offset, len }).await?,
+            };
+            let why = match body.next().await {
+                Some(Ok(piece)) if !piece.is_empty() => {
+                    self.offset += piece.len() as u64;
+                    self.body = Some(body);
+                    self.in_vain = 0;
+                    return Ok(Some(piece));
+                }
+                Some(Ok(_)) => {
+                    self.body = Some(body);
+                    continue;
+                }
+                Some(Err(error)) => Some(error),
+                None => None,
+            };
+            self.in_vain += 1;
+            if self.in_vain == READS {
+                let (bucket, key) = (object.bucket.clone(), object.key.clone());
+                return Err(match why {
+                    Some(source) => ManifestError::Service { bucket, key, source },
+                    None => ManifestError::Damaged { bucket, key, what: format!("it ends after {offset} bytes") },
+                }
+                .into());
+            }
+            process.back_off(self.in_vain - 1).await?;
+        }
+        Ok(None)
+    }
+}

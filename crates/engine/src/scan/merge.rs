@@ -1,0 +1,419 @@
+//! The scan of one range: both listings merged in order, differences gathered into batches and sent as they are found.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use migration_core::batch::{BatchLimits, Batcher};
+use migration_core::compare::{CompareContext, Difference, Evidence, Verdict};
+use migration_core::config::Encryption;
+use migration_core::error::Side;
+use migration_core::finding::Finding;
+use migration_core::ignore::IgnoreList;
+use migration_core::message::{Batch, BatchId, DestinationState, Entry, MESSAGE_VERSION};
+use migration_core::mutants::{Mutant, is_active};
+use migration_core::object::ListedObject;
+use migration_core::outcome::{Failure, FailureClass};
+use migration_core::pair::{BucketPair, MapKeyError};
+use migration_core::ports::{Ledger, ObjectStore, Queue, Write};
+use migration_core::records::{
+    self, ExtraneousRecord, FailureRecord, RunRecord, RunResult, ScanCounts, extraneous_write,
+};
+use migration_core::retry::Tried;
+
+use super::listing::Listing;
+use super::manifest::Manifest;
+use super::range::OpenRange;
+use super::records::Records;
+use super::run::Run;
+use super::verdict::{Judge, Memory};
+use super::versions::Versions;
+use super::{Purpose, ScanError};
+use crate::Process;
+use crate::send_buffer::SendBuffer;
+
+/// Records of extra objects that are written at once.
+const EXTRANEOUS_AT_ONCE: usize = 50;
+
+/// The last run before this one whose scan was complete. Those of work lists say nothing of other objects.
+pub(super) async fn last_scanned<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Process<S, Q, L>,
+    run: &RunRecord,
+) -> Result<Option<RunRecord>, ScanError> {
+    let job = records::job_partition(&process.config.job.uid);
+    let mut last: Option<RunRecord> = None;
+    let mut after: Option<String> = None;
+    loop {
+        let query = || process.ports.ledger.query(&job, records::RUN_PREFIX, after.as_deref(), 100);
+        let page = process.ledger(query).await?;
+        let runs = page.items.iter().filter_map(|item| item.read::<RunRecord>().ok());
+        let scanned = runs.filter(|other| other.run != run.run && other.scan.closed && !other.listed_by_manifest);
+        last = last.into_iter().chain(scanned).max_by_key(|run| run.started);
+        after = page.next;
+        if after.is_none() {
+            return Ok(last);
+        }
+    }
+}
+
+/// What the scans of all ranges share.
+pub(super) struct Scanner<S, Q, L> {
+    pub(super) process: Arc<Process<S, Q, L>>,
+    pub(super) ignore: IgnoreList,
+    pub(super) purpose: Purpose,
+    /// The last run before this one whose scan was complete.
+    pub(super) last: Option<RunRecord>,
+    pub(super) run: Arc<Run>,
+    /// Extra objects found so far, by all ranges.
+    pub(super) extras: AtomicU64,
+    /// What the run is about, where not all that the source has.
+    pub(super) manifest: Option<Arc<Manifest>>,
+}
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Scanner<S, Q, L> {
+    /// What comparisons need to know.
+    fn context(&self) -> CompareContext {
+        let last_complete_scan = self.last.as_ref().map(|last| last.started);
+        let config = &self.process.config;
+        // Under such keys the service gives ETags that look like digests of the content and are none.
+        let opaque_etags = matches!(config.write.encryption, Some(Encryption::Kms { .. } | Encryption::DualKms { .. }));
+        CompareContext { mode: config.compare, opaque_etags, last_complete_scan, ..CompareContext::default() }
+    }
+
+    /// The last run and the pair's place among its pairs, where there may be something that it could not move.
+    pub(super) fn left_over(&self, pair: &BucketPair) -> Option<(&str, u32)> {
+        let last = self.last.as_ref()?;
+        if last.end.as_ref().is_some_and(|end| end.result == RunResult::Complete) {
+            return None;
+        }
+        let place = last.pairs.iter().position(|other| other == pair)?;
+        Some((&last.run, u32::try_from(place).ok()?))
+    }
+
+    /// What the last run could not move of a range, where it left anything.
+    fn failed_last(&self, range: &OpenRange) -> Option<Records<FailureRecord>> {
+        let (run, place) = self.left_over(&range.pair)?;
+        let partition = records::failure_partition(&self.process.config.job.uid, run, place);
+        Some(Records::new(partition, range.begin.as_deref()))
+    }
+
+    /// Who judges the objects of a range.
+    pub(super) fn judge<'a>(&'a self, range: &'a OpenRange) -> Judge<'a, S, Q, L> {
+        let (process, verify) = (&*self.process, self.purpose.verify);
+        let context = self.context();
+        let opaque_etags = context.opaque_etags || process.is_without_digests(&range.pair.source_bucket);
+        Judge { process, pair: &range.pair, context: CompareContext { opaque_etags, ..context }, verify }
+    }
+}
+
+/// A range's scan under way.
+pub(super) struct Scan<'a, S, Q, L> {
+    process: &'a Process<S, Q, L>,
+    scanner: &'a Scanner<S, Q, L>,
+    judge: Judge<'a, S, Q, L>,
+    range: &'a OpenRange,
+    batcher: Batcher,
+    send_buffer: SendBuffer,
+    versions: Option<Versions>,
+    /// Name of the destination's place.
+    place: String,
+    /// Whether it matters what the destination has besides copies.
+    wants_extras: bool,
+    /// Records of extra objects that are not yet written.
+    extraneous: Vec<Write>,
+    failed_last: Option<Records<FailureRecord>>,
+    counts: ScanCounts,
+}
+
+/// What becomes of a source object.
+enum Place {
+    /// It belongs under this key of the destination.
+    At(String),
+    Ignored,
+    Nowhere(MapKeyError),
+}
+
+/// Scans a range to its end and gives what was found.
+pub(super) async fn scan_range<S: ObjectStore, Q: Queue, L: Ledger>(
+    scanner: &Scanner<S, Q, L>,
+    range: &Arc<OpenRange>,
+) -> Result<ScanCounts, ScanError> {
+    let process = &scanner.process;
+    let mut source = Listing::open(process, Side::Source, range);
+    let mut destination = Listing::open(process, Side::Destination, range);
+    let mut scan = Scan::new(scanner, range);
+    while let Some(object) = source.next().await? {
+        let key = scan.is_checkpoint_due().then(|| object.key.clone());
+        match scan.place(&object) {
+            Place::At(mapped) => {
+                let there = scan.there(&mut destination, &mapped).await?;
+                scan.compare(object, there).await?;
+            }
+            Place::Ignored => scan.ignore(&object, &mut destination).await?,
+            Place::Nowhere(error) => {
+                let failure = Failure::new(FailureClass::KeyNotMappable, error.to_string());
+                scan.leave_out(&object, failure).await?;
+            }
+        }
+        match key {
+            Some(key) => scan.checkpoint(key).await?,
+            None => scan.tell_counts(),
+        }
+    }
+    scan.rest(&mut destination).await?;
+    scan.end().await
+}
+
+impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
+    pub(super) fn new(scanner: &'a Scanner<S, Q, L>, range: &'a OpenRange) -> Self {
+        let config = &scanner.process.config;
+        let versions = || Versions::new(&config.job.uid, &range.pair, range.begin.as_deref());
+        Self {
+            process: &scanner.process,
+            scanner,
+            wants_extras: scanner.purpose.extras || config.mirror.is_some(),
+            extraneous: Vec::new(),
+            judge: scanner.judge(range),
+            range,
+            batcher: Batcher::new(BatchLimits::new(config.transfer.multipart_threshold.bytes())),
+            send_buffer: SendBuffer::default(),
+            versions: config.versioning.compare_version_id.then(versions),
+            place: config.destination.place_name(),
+            failed_last: scanner.failed_last(range),
+            counts: range.before,
+        }
+    }
+
+    /// Whether a checkpoint is asked for. Who has to wait writes one too: a sender that is killed meanwhile has sent
+    /// nothing in vain.
+    pub(super) fn is_checkpoint_due(&self) -> bool {
+        self.range.is_checkpoint_due() || self.scanner.run.pace.is_waiting()
+    }
+
+    /// All up to here was looked at.
+    pub(super) async fn checkpoint(&mut self, position: String) -> Result<(), ScanError> {
+        if !is_active(Mutant::CheckpointAhead) {
+            self.flush().await?;
+        }
+        self.tell_counts();
+        self.range.mark(position, self.counts);
+        self.scanner.run.pace.wait().await;
+        Ok(())
+    }
+
+    /// Shows how far the scan is.
+    pub(super) fn tell_counts(&self) {
+        self.range.found(self.counts);
+    }
+
+    /// Sends what is at hand, and gives what was found.
+    pub(super) async fn end(mut self) -> Result<ScanCounts, ScanError> {
+        self.flush().await?;
+        Ok(self.counts)
+    }
+
+    fn place(&self, object: &ListedObject) -> Place {
+        if self.hides(object, &object.key) {
+            return Place::Ignored;
+        }
+        self.range.pair.map_key(&object.key).map_or_else(Place::Nowhere, Place::At)
+    }
+
+    /// Whether the filters hide an object that has, or would have, this key at the source.
+    fn hides(&self, object: &ListedObject, source_key: &str) -> bool {
+        let ListedObject { size, modified, storage_class, .. } = object;
+        let kept = self.process.config.filter.keeps(*size, *modified, storage_class.as_deref());
+        !kept || self.scanner.ignore.ignores(&self.range.pair.source_bucket, source_key)
+    }
+
+    fn tell(&self, finding: &Finding<'_>) {
+        if let Some(observer) = &self.scanner.purpose.observer {
+            observer.found(&self.range.pair, finding);
+        }
+    }
+
+    /// What the destination has under a key. What is before it is nobody's copy.
+    async fn there(&mut self, destination: &mut Listing, key: &str) -> Result<Option<ListedObject>, ScanError> {
+        if self.wants_extras {
+            while let Some(extra) = destination.before(Some(key)).await? {
+                self.extra(&extra).await?;
+            }
+        }
+        destination.find(key).await
+    }
+
+    /// What the destination has behind the last source key of the range.
+    async fn rest(&mut self, destination: &mut Listing) -> Result<(), ScanError> {
+        if !self.wants_extras {
+            return Ok(());
+        }
+        while let Some(extra) = destination.before(None).await? {
+            // By now the range can't be cut any more.
+            if self.range.is_behind(&extra.key) {
+                return Ok(());
+            }
+            self.extra(&extra).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts an object that is nobody's copy, unless the filters would hide its source.
+    async fn extra(&mut self, there: &ListedObject) -> Result<(), ScanError> {
+        let Some(source_key) = self.range.pair.source_key(&there.key) else { return Ok(()) };
+        if self.hides(there, &source_key) {
+            return Ok(());
+        }
+        self.counts.extra += 1;
+        self.tell(&Finding::Extraneous { destination: there });
+        self.doom(there).await
+    }
+
+    /// Notes an extra object that the run may delete. Where there are more than it may, they don't matter.
+    async fn doom(&mut self, there: &ListedObject) -> Result<(), ScanError> {
+        let before = self.scanner.extras.fetch_add(1, Ordering::Relaxed);
+        let config = &self.process.config;
+        if config.mirror.is_none_or(|mirror| before >= mirror.max_deletes) {
+            return Ok(());
+        }
+        let extra = ExtraneousRecord::of(self.range.pair_number, there);
+        self.extraneous.push(extraneous_write(&config.job.uid, &self.range.run, &extra, self.process.clock.now()));
+        if self.extraneous.len() == EXTRANEOUS_AT_ONCE { self.write_extraneous().await } else { Ok(()) }
+    }
+
+    async fn write_extraneous(&mut self) -> Result<(), ScanError> {
+        for request in records::requests(std::mem::take(&mut self.extraneous)) {
+            self.process.write(&request).await?;
+        }
+        Ok(())
+    }
+
+    /// Leaves an object alone that the filters hide, and what may be its copy.
+    async fn ignore(&mut self, object: &ListedObject, destination: &mut Listing) -> Result<(), ScanError> {
+        self.hide(object);
+        if self.wants_extras
+            && let Ok(mapped) = self.range.pair.map_key(&object.key)
+        {
+            self.there(destination, &mapped).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts an object that the filters hide.
+    pub(super) fn hide(&mut self, object: &ListedObject) {
+        self.counts.ignored += 1;
+        self.tell(&Finding::Ignored { source: object });
+    }
+
+    /// Counts an object that was listed some time ago and is gone.
+    pub(super) fn pass_over(&mut self, object: &ListedObject) {
+        self.counts.gone += 1;
+        self.tell(&Finding::Gone { source: object });
+    }
+
+    /// Records an object that can't be moved.
+    pub(super) async fn leave_out(&mut self, object: &ListedObject, failure: Failure) -> Result<(), ScanError> {
+        self.counts.failed += 1;
+        self.counts.failed_bytes += object.size;
+        self.tell(&Finding::Unmovable { source: object, class: failure.class });
+        let failure = FailureRecord {
+            pair: self.range.pair_number,
+            key: object.key.clone(),
+            size: object.size,
+            class: failure.class,
+            message: failure.message,
+            batch: None,
+            attempts: 1,
+            request_ids: failure.request_id.into_iter().collect(),
+            at: self.process.clock.now(),
+        };
+        let write = records::failure_write(&self.process.config.job.uid, &self.range.run, &failure);
+        self.process.write(&[write]).await?;
+        Ok(())
+    }
+
+    async fn compare(&mut self, source: ListedObject, there: Option<ListedObject>) -> Result<(), ScanError> {
+        let memory = self.memory(&source.key).await?;
+        let verdict = self.judge.verdict(&source, there.as_ref(), &memory).await?;
+        self.act(source, there, verdict).await
+    }
+
+    /// What earlier runs left of an object; keys have to come in order.
+    async fn memory(&mut self, key: &str) -> Result<Memory, ScanError> {
+        let mut memory = Memory::default();
+        if self.judge.verify.is_some() {
+            return Ok(memory);
+        }
+        if let Some(failures) = &mut self.failed_last {
+            memory.failed_last = failures.of(self.process, key).await?.is_some();
+        }
+        if let Some(versions) = &mut self.versions {
+            let record = versions.of(self.process, key).await?;
+            memory.version_id = record.and_then(|record| record.at_place(&self.place).map(ToOwned::to_owned));
+        }
+        Ok(memory)
+    }
+
+    /// Does about an object what its verdict says.
+    pub(super) async fn act(
+        &mut self,
+        source: ListedObject,
+        there: Option<ListedObject>,
+        verdict: Verdict,
+    ) -> Result<(), ScanError> {
+        match verdict {
+            Verdict::InPlace(evidence) => {
+                self.counts.in_place += 1;
+                self.counts.in_place_bytes += source.size;
+                self.counts.in_place_by_time += u64::from(evidence == Evidence::SizeAndTime);
+                self.counts.in_place_by_size += u64::from(evidence == Evidence::Size);
+                self.tell(&Finding::InPlace { source: &source, evidence });
+                Ok(())
+            }
+            Verdict::Transfer(difference) => self.transfer(source, there, difference).await,
+            // Nothing was found out: a copy too many does no harm.
+            Verdict::AskForChecksums => self.transfer(source, there, Difference::MaybeNewer).await,
+        }
+    }
+
+    async fn transfer(
+        &mut self,
+        source: ListedObject,
+        there: Option<ListedObject>,
+        difference: Difference,
+    ) -> Result<(), ScanError> {
+        self.tell(&Finding::Transfer { source: &source, destination: there.as_ref(), difference });
+        let destination = there.map(|there| DestinationState { etag: there.etag });
+        let ListedObject { key, size, etag, version_id, .. } = source;
+        let entry = Entry { key, size, etag, version_id, destination, unlisted: false, tried: Tried::default() };
+        for full in self.batcher.push(entry) {
+            self.send(full).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, objects: Vec<Entry>) -> Result<(), ScanError> {
+        let batch = Batch {
+            version: MESSAGE_VERSION,
+            job: self.process.config.job.uid.clone(),
+            run: self.range.run.clone(),
+            id: BatchId::new(self.range.number, self.range.epoch, self.counts.batches),
+            scanned: self.process.clock.now(),
+            pair: self.range.pair.clone(),
+            attempts: 0,
+            objects,
+        };
+        self.counts.batches += 1;
+        self.scanner.run.pace.sent();
+        self.counts.objects += batch.objects.len() as u64;
+        self.counts.bytes += batch.bytes();
+        Ok(self.send_buffer.push(self.process, batch.body()).await?)
+    }
+
+    /// Sends what is at hand.
+    async fn flush(&mut self) -> Result<(), ScanError> {
+        if let Some(rest) = self.batcher.flush() {
+            self.send(rest).await?;
+        }
+        self.write_extraneous().await?;
+        Ok(self.send_buffer.flush(self.process).await?)
+    }
+}

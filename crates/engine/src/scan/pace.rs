@@ -1,0 +1,94 @@
+//! Keeps a sender from running away from the workers: so many batches may be sent, and the rest waits.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use migration_core::backpressure::{LEAST_BACKLOG, allowance};
+use migration_core::ports::{Ledger, ObjectStore, Queue};
+use migration_core::progress::progress;
+use migration_core::records::RunRecord;
+use migration_core::view;
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use crate::Process;
+
+/// How many batches of a run were sent, and how many may be.
+pub(super) struct Pace {
+    sent: AtomicU64,
+    allowed: AtomicU64,
+    more: Notify,
+}
+
+impl Pace {
+    /// The pace of a run of which so many batches were sent before.
+    pub(super) fn new(sent: u64, is_bounded: bool) -> Self {
+        let allowed = if is_bounded { sent + LEAST_BACKLOG / 2 } else { u64::MAX };
+        Self { sent: AtomicU64::new(sent), allowed: AtomicU64::new(allowed), more: Notify::new() }
+    }
+
+    /// A batch was sent.
+    pub(super) fn sent(&self) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether all was sent that may be.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.sent.load(Ordering::Relaxed) >= self.allowed.load(Ordering::Relaxed)
+    }
+
+    /// Ends when more may be sent.
+    pub(super) async fn wait(&self) {
+        loop {
+            let mut more = std::pin::pin!(self.more.notified());
+            // From here on no word is missed.
+            more.as_mut().enable();
+            if !self.is_waiting() {
+                return;
+            }
+            more.await;
+        }
+    }
+
+    /// Looks what the workers have done, where it may soon matter.
+    pub(super) async fn look<S: ObjectStore, Q: Queue, L: Ledger>(&self, process: &Process<S, Q, L>, run: &RunRecord) {
+        let Some(seconds) = process.config.backlog_seconds else { return };
+        let (sent, allowed) = (self.sent.load(Ordering::Relaxed), self.allowed.load(Ordering::Relaxed));
+        if sent + LEAST_BACKLOG / 2 < allowed {
+            return;
+        }
+        let tally = match view::tally(&process.ports.ledger, &process.config.job.uid, run).await {
+            Ok(tally) => tally,
+            Err(error) => return warn!(%error, "the backlog is looked at again soon"),
+        };
+        // A remainder is sent by its worker, and its batch has not really ended.
+        let open = progress(run, &tally).open_batches;
+        let ended = run.scan.counts.batches.saturating_sub(open);
+        let now = allowance(ended, process.clock.now() - run.started, seconds);
+        if now > allowed {
+            self.allowed.store(now, Ordering::Relaxed);
+            self.more.notify_waiters();
+        } else if sent >= allowed {
+            info!(sent, ended, "the scan waits for the workers");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_waits_when_it_has_sent_what_it_may() {
+        let pace = Pace::new(5, true);
+        for _ in 0..LEAST_BACKLOG / 2 {
+            assert!(!pace.is_waiting());
+            pace.sent();
+        }
+        assert!(pace.is_waiting());
+        let second = std::time::Duration::from_secs(1);
+        assert!(tokio::time::timeout(second, pace.wait()).await.is_err());
+        pace.allowed.store(LEAST_BACKLOG, Ordering::Relaxed);
+        pace.wait().await;
+        assert!(!Pace::new(u64::MAX - 1, false).is_waiting());
+    }
+}

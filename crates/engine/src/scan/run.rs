@@ -1,0 +1,409 @@
+//! The run that a sender has: taken by condition, kept by renewals, lost when another sender took it over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
+use migration_core::progress::{self, RUN_LEASE_MS, TakeDecision, TakeRequest};
+use migration_core::range::KeyRange;
+use migration_core::range_split::Cut;
+use migration_core::records::{
+    self, CurrentRun, ExtraneousRecord, MirrorCounts, RangeRecord, RunRecord, RunSides, ScanCounts,
+};
+use migration_core::view;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::manifest::Manifest;
+use super::pace::Pace;
+use super::range::OpenRange;
+use super::{ManifestError, ScanError, SenderName, reopen};
+use crate::{Interruption, Process, WriteOutcome};
+
+/// How often the lease is renewed and the numbers so far are written.
+const KEEP_EVERY: Duration = Duration::from_secs(5);
+/// Every so many renewals, the ranges under work write a checkpoint: what a killed sender may have sent in vain.
+const CHECKPOINT_EVERY: u32 = 6;
+/// Most cuts of a run: what its scan costs in records does not grow with the number of keys.
+const MOST_CUTS: usize = 512;
+
+/// What came of asking for a run.
+pub(super) enum Taken {
+    Run(Box<Run>),
+    AlreadySent(String),
+    Busy(String),
+    OtherSides(String),
+}
+
+/// A run that this sender has.
+pub(super) struct Run {
+    table: tokio::sync::Mutex<Table>,
+    lost: CancellationToken,
+    /// Told when a page of any range has arrived.
+    moved: Arc<Notify>,
+    pub(super) pace: Pace,
+}
+
+/// The run's records as they stand in the ledger, or will after the next write.
+struct Table {
+    run: RunRecord,
+    ranges: BTreeMap<u32, RangeRecord>,
+    /// Ranges whose records were changed since the last write that is known to be done. A cut of a range is never
+    /// forgotten so: no write closes one part without the other.
+    changed: BTreeSet<u32>,
+    /// Those under work.
+    open: BTreeMap<u32, Arc<OpenRange>>,
+}
+
+/// Asks for a run until the answer is final.
+pub(super) async fn take<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Process<S, Q, L>,
+    name: &SenderName,
+) -> Result<Taken, ScanError> {
+    let (job, ledger) = (&process.config.job.uid, &process.ports.ledger);
+    loop {
+        let current = view::current(ledger, job).await?;
+        let last = match &current {
+            Some(current) => view::run(ledger, job, &current.run).await?,
+            None => None,
+        };
+        let request = TakeRequest {
+            run: name.new_run.clone(),
+            started_by: name.started_by.clone(),
+            owner: process.name.clone(),
+            pairs: process.config.buckets.clone(),
+            sides: RunSides::of(&process.config),
+            listed_by_manifest: process.config.manifest.is_some(),
+            now: process.clock.now(),
+        };
+        let last_id = last.as_ref().map(|run| run.run.clone()).unwrap_or_default();
+        let taken = match progress::take(last.as_ref(), &request) {
+            TakeDecision::AlreadySent => return Ok(Taken::AlreadySent(last_id)),
+            TakeDecision::Busy => return Ok(Taken::Busy(last_id)),
+            TakeDecision::OtherSides => return Ok(Taken::OtherSides(last_id)),
+            TakeDecision::WaitUntil(at) => {
+                info!(run = last_id, "waiting: the run's sender may still be alive");
+                wait(process, at - process.clock.now()).await?;
+                continue;
+            }
+            TakeDecision::Start(record) => start(process, record, current).await?,
+            TakeDecision::Resume(record) => resume(process, record).await?,
+        };
+        if let Some(run) = taken {
+            return Ok(Taken::Run(Box::new(run)));
+        }
+        // Another sender was first: what it wrote is looked at, and never in a loop without a pause.
+        wait(process, 0).await?;
+    }
+}
+
+async fn wait<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Process<S, Q, L>,
+    millis: i64,
+) -> Result<(), Interruption> {
+    // A second more, and never none: the clocks of two pods differ.
+    let wait = Duration::from_millis(u64::try_from(millis).unwrap_or_default() + 1_000);
+    tokio::select! {
+        () = process.stop.cancelled() => Err(Interruption::Stopped),
+        () = tokio::time::sleep(wait) => Ok(()),
+    }
+}
+
+/// Writes a new run, if no other sender was first.
+async fn start<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Process<S, Q, L>,
+    record: RunRecord,
+    current: Option<CurrentRun>,
+) -> Result<Option<Run>, ScanError> {
+    let job = &process.config.job.uid;
+    let revision = current.map(|current| current.revision);
+    let pointer = CurrentRun { run: record.run.clone(), revision: revision.unwrap_or_default() + 1 };
+    let pointer = Write::Put {
+        item: Item::of(records::current_key(job), &pointer),
+        condition: revision.map_or(Condition::Absent, Condition::Revision),
+    };
+    let item = Item::of(records::run_key(job, &record.run), &record);
+    Ok(match process.replace(item, Condition::Absent, vec![pointer]).await? {
+        WriteOutcome::Written => {
+            info!(run = record.run, "a new run");
+            let ranges = progress::ranges_of(&record, Vec::new())?;
+            Some(Run::new(record, ranges, process.config.backlog_seconds.is_some()))
+        }
+        WriteOutcome::Lost => None,
+    })
+}
+
+/// Takes a run over, if no other sender was first.
+async fn resume<S: ObjectStore, Q: Queue, L: Ledger>(
+    process: &Process<S, Q, L>,
+    mut record: RunRecord,
+) -> Result<Option<Run>, ScanError> {
+    let job = &process.config.job.uid;
+    let recorded = view::ranges(&process.ports.ledger, job, &record.run).await?;
+    let mut ranges = progress::ranges_of(&record, recorded.clone())?;
+    record.stale = progress::stale_after_resume(&record, &ranges);
+    if record.reopen.is_some() {
+        record = reopen::reopen(process, record, &ranges).await?;
+        ranges = progress::ranges_of(&record, recorded)?;
+    }
+    record.scan.counts = ScanCounts::default();
+    for range in &ranges {
+        record.scan.counts.add(&range.counts);
+    }
+    let condition = Condition::Revision(record.revision - 1);
+    let item = Item::of(records::run_key(job, &record.run), &record);
+    Ok(match process.replace(item, condition, Vec::new()).await? {
+        WriteOutcome::Written => {
+            let open = ranges.iter().filter(|range| !range.closed).count();
+            info!(run = record.run, epoch = record.epoch, open, "going on with a run that its sender left");
+            Some(Run::new(record, ranges, process.config.backlog_seconds.is_some()))
+        }
+        WriteOutcome::Lost => None,
+    })
+}
+
+impl Run {
+    fn new(run: RunRecord, ranges: Vec<RangeRecord>, is_bounded: bool) -> Self {
+        let moved = Arc::new(Notify::new());
+        let open = ranges.iter().filter(|record| !record.closed);
+        let open = open.filter_map(|record| OpenRange::new(record, &run, moved.clone()));
+        let open = open.map(|range| (range.number, Arc::new(range))).collect();
+        let ranges = ranges.into_iter().map(|record| (record.range, record)).collect();
+        let pace = Pace::new(run.scan.counts.batches, is_bounded);
+        let table = Table { run, ranges, changed: BTreeSet::new(), open };
+        Self { table: tokio::sync::Mutex::new(table), lost: CancellationToken::new(), moved, pace }
+    }
+
+    pub(super) async fn record(&self) -> RunRecord {
+        self.table.lock().await.run.clone()
+    }
+
+    pub(super) async fn id(&self) -> String {
+        self.table.lock().await.run.run.clone()
+    }
+
+    /// The ranges that are not closed, in the order of their numbers.
+    pub(super) async fn open(&self) -> Vec<Arc<OpenRange>> {
+        self.table.lock().await.open.values().cloned().collect()
+    }
+
+    /// What was found so far.
+    pub(super) async fn counts(&self) -> ScanCounts {
+        self.table.lock().await.counts()
+    }
+
+    /// The run is about the objects of this list: of no other one, if it was begun before.
+    pub(super) async fn work_by(&self, manifest: &Manifest) -> Result<(), ManifestError> {
+        let list = &mut self.table.lock().await.run.list;
+        if list.as_ref().is_some_and(|begun| *begun != manifest.list) {
+            let (bucket, key) = (manifest.location.bucket.clone(), manifest.location.key.clone());
+            return Err(ManifestError::Replaced { bucket, key });
+        }
+        *list = Some(manifest.list.clone());
+        Ok(())
+    }
+
+    /// Ends when another sender took the run over.
+    pub(super) async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
+
+    /// Ends when a page of any range has arrived.
+    pub(super) async fn moved(&self) {
+        self.moved.notified().await;
+    }
+
+    /// Renews the lease until `end`, and writes checkpoints of the ranges under work.
+    pub(super) async fn keep<S: ObjectStore, Q: Queue, L: Ledger>(
+        &self,
+        process: &Process<S, Q, L>,
+        end: CancellationToken,
+    ) {
+        for beat in 1_u32.. {
+            tokio::select! {
+                biased;
+                () = end.cancelled() => return,
+                () = tokio::time::sleep(KEEP_EVERY) => {}
+            }
+            let mut table = self.table.lock().await;
+            if beat.is_multiple_of(CHECKPOINT_EVERY) {
+                table.open.values().for_each(|range| range.want_checkpoint());
+            }
+            table.take_marks();
+            if let Err(error) = self.save(process, &mut table, |_| {}).await {
+                warn!(%error, "the run's lease was not renewed");
+            }
+            let record = table.run.clone();
+            drop(table);
+            self.pace.look(process, &record).await;
+        }
+    }
+
+    /// A range is over.
+    pub(super) async fn close_range<S: ObjectStore, Q: Queue, L: Ledger>(
+        &self,
+        process: &Process<S, Q, L>,
+        range: &OpenRange,
+        counts: ScanCounts,
+    ) -> Result<(), ScanError> {
+        let mut table = self.table.lock().await;
+        table.open.remove(&range.number);
+        if let Some(record) = table.ranges.get_mut(&range.number) {
+            *record = RangeRecord { closed: true, epoch: range.epoch, position: None, counts, ..record.clone() };
+        }
+        table.changed.insert(range.number);
+        self.save(process, &mut table, |_| {}).await
+    }
+
+    /// Cuts a range, and gives what was cut off; nothing where that is too late, or where there are too many.
+    pub(super) async fn cut<S: ObjectStore, Q: Queue, L: Ledger>(
+        &self,
+        process: &Process<S, Q, L>,
+        range: &OpenRange,
+        cut: Cut,
+    ) -> Result<Vec<Arc<OpenRange>>, ScanError> {
+        let mut table = self.table.lock().await;
+        let room = (table.run.pairs.len() + MOST_CUTS).saturating_sub(table.ranges.len());
+        if room == 0 {
+            range.leave_whole();
+            return Ok(Vec::new());
+        }
+        let parts = range.cut(&cut.at[..cut.at.len().min(room)]);
+        let Some(first) = parts.first() else { return Ok(Vec::new()) };
+        if let Some(record) = table.ranges.get_mut(&range.number) {
+            record.keys.until.clone_from(&first.after);
+        }
+        table.changed.insert(range.number);
+        let mut known = (cut.top, cut.beyond);
+        let mut new = Vec::new();
+        for keys in parts.into_iter().rev() {
+            new.extend(table.add(range, keys, self.moved.clone(), std::mem::take(&mut known)));
+        }
+        new.reverse();
+        self.save(process, &mut table, |_| {}).await?;
+        Ok(new)
+    }
+
+    /// The fate of extra objects is known: it is counted, and their records go.
+    pub(super) async fn settle<S: ObjectStore, Q: Queue, L: Ledger>(
+        &self,
+        process: &Process<S, Q, L>,
+        extras: &[ExtraneousRecord],
+        counts: MirrorCounts,
+    ) -> Result<(), ScanError> {
+        let mut table = self.table.lock().await;
+        let (job, run) = (&process.config.job.uid, table.run.run.clone());
+        let settled = extras.iter().map(|extra| extra.ledger_key(job, &run));
+        let settled = settled.map(|key| Write::Delete { key, condition: Condition::Always }).collect();
+        self.save_with(process, &mut table, settled, |record| {
+            let all = record.mirror.get_or_insert_default();
+            all.deleted += counts.deleted;
+            all.kept += counts.kept;
+            all.refused |= counts.refused;
+        })
+        .await
+    }
+
+    /// The scan is over: every range of every pair is closed.
+    pub(super) async fn close<S: ObjectStore, Q: Queue, L: Ledger>(
+        &self,
+        process: &Process<S, Q, L>,
+    ) -> Result<ScanCounts, ScanError> {
+        let now = process.clock.now();
+        let mut table = self.table.lock().await;
+        if let Some(open) = table.ranges.values().find(|range| !range.closed) {
+            return Err(ScanError::Broken(format!("range {} was left open", open.range)));
+        }
+        self.save(process, &mut table, |record| {
+            record.scan.closed = true;
+            record.scan.waiting = false;
+            record.scan.closed_at = now;
+        })
+        .await?;
+        Ok(table.counts())
+    }
+
+    /// Writes the record with the numbers so far and a renewed lease, and what changed of the ranges with it.
+    async fn save<S: ObjectStore, Q: Queue, L: Ledger>(
+        &self,
+        process: &Process<S, Q, L>,
+        table: &mut Table,
+        change: impl FnOnce(&mut RunRecord) + Send,
+    ) -> Result<(), ScanError> {
+        self.save_with(process, table, Vec::new(), change).await
+    }
+
+    /// The same with other writes, all or nothing.
+    async fn save_with<S: ObjectStore, Q: Queue, L: Ledger>(
+        &self,
+        process: &Process<S, Q, L>,
+        table: &mut Table,
+        mut others: Vec<Write>,
+        change: impl FnOnce(&mut RunRecord) + Send,
+    ) -> Result<(), ScanError> {
+        let job = &process.config.job.uid;
+        let now = process.clock.now();
+        let mut next = table.run.clone();
+        next.revision += 1;
+        next.lease_until = now + RUN_LEASE_MS;
+        next.scan.counts = table.counts();
+        next.scan.waiting = self.pace.is_waiting();
+        change(&mut next);
+        let item = Item::of(records::run_key(job, &next.run), &next);
+        let ranges = table.changed.iter().filter_map(|number| table.ranges.get(number));
+        let ranges = ranges.map(|range| {
+            let item = Item::of(records::range_key(job, &next.run, range.range), range);
+            Write::Put { item: item.expiring(now + records::RETENTION_MS), condition: Condition::Always }
+        });
+        others.extend(ranges);
+        let before = Condition::Revision(table.run.revision);
+        if process.replace(item, before, others).await? == WriteOutcome::Lost {
+            self.lost.cancel();
+            return Err(ScanError::TakenOver(next.run));
+        }
+        table.run = next;
+        table.changed.clear();
+        Ok(())
+    }
+}
+
+impl Table {
+    /// Adds a part of a range that was cut.
+    fn add(
+        &mut self,
+        of: &OpenRange,
+        keys: KeyRange,
+        moved: Arc<Notify>,
+        known: (Option<String>, Option<String>),
+    ) -> Option<Arc<OpenRange>> {
+        let range = self.ranges.keys().next_back().map_or(0, |last| last + 1);
+        let (epoch, pair) = (of.epoch, of.pair_number);
+        let record = RangeRecord { range, epoch, keys, pair, ..RangeRecord::default() };
+        let new = Arc::new(OpenRange::new(&record, &self.run, moved)?.cut_off(known));
+        self.ranges.insert(range, record);
+        self.open.insert(range, new.clone());
+        self.changed.insert(range);
+        Some(new)
+    }
+
+    /// What was found so far.
+    fn counts(&self) -> ScanCounts {
+        let mut counts = ScanCounts::default();
+        for record in self.ranges.values() {
+            counts.add(&self.open.get(&record.range).map_or(record.counts, |range| range.counts()));
+        }
+        counts
+    }
+
+    /// Takes the checkpoints of the ranges under work into their records.
+    fn take_marks(&mut self) {
+        for (number, range) in &self.open {
+            if let (Some((position, counts)), Some(record)) = (range.take_mark(), self.ranges.get_mut(number)) {
+                *record = RangeRecord { epoch: range.epoch, position: Some(position), counts, ..record.clone() };
+                self.changed.insert(*number);
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! What becomes of one object: what listings show, and what has to be asked for besides.
+
+use bytes::{Buf, Bytes};
+use futures::StreamExt;
+use migration_core::compare::{
+    CompareContext, Difference, Evidence, Verdict, compare, compare_checksums, compare_version,
+};
+use migration_core::error::ServiceError;
+use migration_core::object::ListedObject;
+use migration_core::operation::RequestInfo;
+use migration_core::pair::BucketPair;
+use migration_core::ports::{
+    ByteStream, Checksum, GetRequest, GetResponse, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span,
+};
+use migration_core::verification::{Judgement, VerifyMethod, judge, judge_checksums};
+use tracing::warn;
+
+use super::ScanError;
+use crate::{Interruption, Process};
+
+/// How often a body that breaks is read on.
+const READS: u32 = 5;
+
+/// How two bodies compare, as far as they came.
+enum Compared {
+    /// So many bytes are equal, and both end behind them.
+    Same(u64),
+    /// They differ.
+    Different,
+    /// So many bytes are equal; then one broke off.
+    Broken(u64),
+}
+
+/// What earlier runs left of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Memory {
+    /// The last run has failed to move it.
+    pub(super) failed_last: bool,
+    /// The version that was copied last, where versions are compared.
+    pub(super) version_id: Option<String>,
+}
+
+/// Judges the objects of one pair.
+pub(super) struct Judge<'a, S, Q, L> {
+    pub(super) process: &'a Process<S, Q, L>,
+    pub(super) pair: &'a BucketPair,
+    pub(super) context: CompareContext,
+    /// By nothing but content.
+    pub(super) verify: Option<VerifyMethod>,
+}
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Judge<'_, S, Q, L> {
+    /// What the comparison of an object needs to know.
+    pub(super) fn context(&self, memory: &Memory) -> CompareContext {
+        CompareContext { failed_last: memory.failed_last, ..self.context }
+    }
+
+    /// What both sides say of an object, after all that has to be asked for.
+    pub(super) async fn verdict(
+        &self,
+        source: &ListedObject,
+        there: Option<&ListedObject>,
+        memory: &Memory,
+    ) -> Result<Verdict, ScanError> {
+        if let Some(method) = self.verify {
+            return self.verified(source, there, method).await;
+        }
+        let context = self.context(memory);
+        let verdict = if self.process.config.versioning.compare_version_id {
+            compare_version(source, there, memory.version_id.as_deref(), context)
+        } else {
+            compare(source, there, context)
+        };
+        let (Verdict::AskForChecksums, Some(there)) = (verdict, there) else { return Ok(verdict) };
+        let checksums = self.checksums(source, there).await?;
+        Ok(compare_checksums(source, there, checksums, context))
+    }
+
+    /// The same where copies are verified.
+    async fn verified(
+        &self,
+        source: &ListedObject,
+        there: Option<&ListedObject>,
+        method: VerifyMethod,
+    ) -> Result<Verdict, ScanError> {
+        match (judge(source, there, method, self.context.opaque_etags), there) {
+            (Judgement::Differs(difference), _) => Ok(Verdict::Transfer(difference)),
+            (Judgement::AskForChecksums, Some(there)) => Ok(judge_checksums(self.checksums(source, there).await?)),
+            (Judgement::Read, Some(there)) => self.read_both(source, there).await,
+            (Judgement::Same(evidence), _) => Ok(Verdict::InPlace(evidence)),
+            (_, None) => Ok(Verdict::Transfer(Difference::Missing)),
+        }
+    }
+
+    /// The checksums that the services keep of what was listed; none of what has another content by now.
+    async fn checksums(
+        &self,
+        source: &ListedObject,
+        there: &ListedObject,
+    ) -> Result<(Option<Checksum>, Option<Checksum>), ScanError> {
+        let (process, pair) = (self.process, self.pair);
+        let ask = |bucket, key| HeadRequest { checksum: true, ..HeadRequest::new(bucket, key) };
+        let at_source = ask(&pair.source_bucket, &source.key);
+        let at_destination = ask(&pair.destination_bucket, &there.key);
+        let (at_source, at_destination) =
+            tokio::join!(process.look_at_source(at_source), process.look_at_destination(at_destination),);
+        Ok((checksum_of(at_source, source)?, checksum_of(at_destination, there)?))
+    }
+
+    /// Reads an object and its copy, of equal size, and compares them byte by byte as they come; a body that breaks off is
+    /// read on from there. Where one of them can't be read, its size is all that is known.
+    async fn read_both(&self, source: &ListedObject, there: &ListedObject) -> Result<Verdict, ScanError> {
+        let mut equal = 0;
+        for attempt in 0..READS {
+            if equal == source.size {
+                return Ok(Verdict::InPlace(Evidence::Content));
+            }
+            let Some((a, b)) = self.open_both(source, there, equal).await? else { break };
+            match compare_bodies(a, b).await {
+                Compared::Different => return Ok(Verdict::Transfer(Difference::Content)),
+                Compared::Same(more) | Compared::Broken(more) => equal += more,
+            }
+            if equal < source.size {
+                self.process.back_off(attempt).await?;
+            }
+        }
+        if equal == source.size {
+            return Ok(Verdict::InPlace(Evidence::Content));
+        }
+        warn!(bucket = self.pair.source_bucket, key = source.key, "an object and its copy could not be read whole");
+        Ok(Verdict::InPlace(Evidence::Size))
+    }
+
+    /// Both bodies from an offset on; none where one of the objects is another by now, or is not to be read.
+    async fn open_both(
+        &self,
+        source: &ListedObject,
+        there: &ListedObject,
+        offset: u64,
+    ) -> Result<Option<(ByteStream, ByteStream)>, ScanError> {
+        let (process, pair) = (self.process, self.pair);
+        let span = if offset == 0 { Span::Whole } else { Span::Range { offset, len: source.size - offset } };
+        let a = GetRequest {
+            bucket: &pair.source_bucket,
+            key: &source.key,
+            span,
+            if_match: source.etag.as_ref(),
+            version_id: None,
+        };
+        let b = GetRequest {
+            bucket: &pair.destination_bucket,
+            key: &there.key,
+            span,
+            if_match: there.etag.as_ref(),
+            version_id: None,
+        };
+        let (a, b) = tokio::join!(
+            process.source(RequestInfo::object(Operation::GetObject, a.bucket, a.key), || process.ports.source.get(a)),
+            process.destination(RequestInfo::object(Operation::GetObject, b.bucket, b.key), || process
+                .ports
+                .destination
+                .get(b)),
+        );
+        match (a, b) {
+            // A cache may give what it has, whatever is asked for: then nothing is known of what was listed.
+            (Ok(a), Ok(b)) if is_another(&a, source) || is_another(&b, there) => Ok(None),
+            (Ok(a), Ok(b)) => Ok(Some((a.body, b.body))),
+            (Err(error), _) | (_, Err(error)) if is_of_one_object(&error) => Ok(None),
+            (Err(error), _) | (_, Err(error)) => Err(error.into()),
+        }
+    }
+}
+
+/// Whether an answer says itself that it is of another content than the one that was listed.
+fn is_another(answer: &GetResponse, listed: &ListedObject) -> bool {
+    answer.head.etag.is_some() && listed.etag.is_some() && answer.head.etag != listed.etag
+}
+
+/// Whether an error says something of one object only, so that the others go on.
+pub(super) fn is_of_one_object(error: &Interruption) -> bool {
+    matches!(error, Interruption::Service(error) if !error.is_retryable())
+}
+
+async fn compare_bodies(mut a: ByteStream, mut b: ByteStream) -> Compared {
+    let (mut x, mut y) = (Bytes::new(), Bytes::new());
+    let mut equal = 0;
+    loop {
+        let (more_x, more_y) = tokio::join!(fill(&mut a, &mut x), fill(&mut b, &mut y));
+        let (Ok(()), Ok(())) = (more_x, more_y) else { return Compared::Broken(equal) };
+        let common = x.len().min(y.len());
+        if common == 0 {
+            return if x.is_empty() && y.is_empty() { Compared::Same(equal) } else { Compared::Broken(equal) };
+        }
+        if x.get(..common) != y.get(..common) {
+            return Compared::Different;
+        }
+        x.advance(common);
+        y.advance(common);
+        equal += common as u64;
+    }
+}
+
+/// Makes the piece at hand hold bytes, unless the body has ended.
+async fn fill(body: &mut ByteStream, piece: &mut Bytes) -> Result<(), ServiceError> {
+    while piece.is_empty() {
+        match body.next().await {
+            Some(next) => *piece = next?,
+            None => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// The checksum that a look at an object showed; none of what has another content than the one listed. Where this object
+/// alone is refused nothing is known of its content, and the others go on.
+fn checksum_of(
+    head: Result<Option<ObjectHead>, Interruption>,
+    listed: &ListedObject,
+) -> Result<Option<Checksum>, Interruption> {
+    match head {
+        Ok(head) => {
+            Ok(head.filter(|head| head.etag == listed.etag && head.size == listed.size).and_then(|h| h.checksum))
+        }
+        Err(error) if is_of_one_object(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,71 @@
+//! Batches on their way to the queue: sent ten at a time, and what is not taken is sent again.
+
+use std::time::Duration;
+
+use migration_core::message::MAX_BODY_BYTES;
+use migration_core::mutants::{Mutant, is_active};
+use migration_core::ports::{Ledger, ObjectStore, OutgoingMessage, Queue};
+use migration_core::retry::Backoff;
+
+use crate::{Interruption, Process};
+
+/// Most messages of one request.
+const AT_ONCE: usize = 10;
+/// The waits before what the queue did not take is sent again.
+const BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
+
+/// Messages not yet sent.
+#[derive(Default)]
+pub(crate) struct SendBuffer {
+    messages: Vec<OutgoingMessage>,
+    bytes: usize,
+    delay: Duration,
+}
+
+impl SendBuffer {
+    /// One whose messages are seen after a while only.
+    pub(crate) fn delayed(delay: Duration) -> Self {
+        Self { delay, ..Self::default() }
+    }
+
+    /// Takes a body; sends what is at hand when it is enough for a request.
+    pub(crate) async fn push<S: ObjectStore, Q: Queue, L: Ledger>(
+        &mut self,
+        process: &Process<S, Q, L>,
+        body: String,
+    ) -> Result<(), Interruption> {
+        // The queue bounds the bytes of a whole request as it does those of one message.
+        if self.bytes + body.len() > MAX_BODY_BYTES {
+            self.flush(process).await?;
+        }
+        self.bytes += body.len();
+        self.messages.push(OutgoingMessage { body, delay: self.delay });
+        if self.messages.len() == AT_ONCE { self.flush(process).await } else { Ok(()) }
+    }
+
+    /// Sends everything; comes back when the queue has taken it all.
+    pub(crate) async fn flush<S: ObjectStore, Q: Queue, L: Ledger>(
+        &mut self,
+        process: &Process<S, Q, L>,
+    ) -> Result<(), Interruption> {
+        let mut left = std::mem::take(&mut self.messages);
+        self.bytes = 0;
+        let mut attempt = 0;
+        while !left.is_empty() {
+            let mut refused = process.queue(|| process.ports.queue.send(&left)).await?;
+            if is_active(Mutant::LostQueueEntry) {
+                refused.clear();
+            }
+            let mut place = 0;
+            left.retain(|_| {
+                place += 1;
+                refused.contains(&(place - 1))
+            });
+            if !left.is_empty() {
+                tokio::time::sleep(BACKOFF.wait(attempt, process.clock.random())).await;
+                attempt += 1;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! A body on its way from one side to the other: hashed, counted and measured as it passes, and held by nobody.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::ports::ByteStream;
+
+use super::Progress;
+use crate::hash::{Digests, HashStream};
+
+/// What is known of a body that passes.
+pub(super) struct HashingBody(Arc<Mutex<State>>);
+
+enum State {
+    /// Bytes are missing.
+    Passing,
+    /// All bytes have passed.
+    Passed(Box<HashStream>),
+    /// The source broke.
+    Broken(ServiceError),
+}
+
+/// What came of a body.
+pub(super) enum Passed {
+    /// It passed whole.
+    Whole(Digests),
+    /// The source broke on the way.
+    Broken(ServiceError),
+    /// Whoever took it stopped before its end.
+    Unfinished,
+}
+
+/// What a body still has to give.
+struct Rest {
+    body: ByteStream,
+    len: u64,
+    left: u64,
+    hash: Option<Box<HashStream>>,
+    progress: Progress,
+    state: Arc<Mutex<State>>,
+}
+
+/// Puts a tap on a body of `len` bytes, at least one. More or fewer are an error that may pass.
+pub(super) fn hashing_body(
+    body: ByteStream,
+    len: u64,
+    hash: HashStream,
+    progress: Progress,
+) -> (ByteStream, HashingBody) {
+    let state = Arc::new(Mutex::new(State::Passing));
+    let rest = Rest { body, len, left: len, hash: Some(Box::new(hash)), progress, state: state.clone() };
+    let passing = stream::unfold(rest, |mut rest| async move { rest.next().await.map(|chunk| (chunk, rest)) });
+    (passing.boxed(), HashingBody(state))
+}
+
+impl HashingBody {
+    /// What came of it, once nobody reads it any more.
+    pub(super) async fn finish(self) -> Passed {
+        let state = std::mem::replace(&mut *lock(&self.0), State::Passing);
+        match state {
+            State::Passed(hash) => Passed::Whole(hash.finish().await),
+            State::Broken(error) => Passed::Broken(error),
+            State::Passing => Passed::Unfinished,
+        }
+    }
+}
+
+impl Rest {
+    async fn next(&mut self) -> Option<Result<Bytes, ServiceError>> {
+        // Over: with its last byte, or with an error.
+        self.hash.as_ref()?;
+        match self.body.next().await {
+            Some(Ok(chunk)) if chunk.len() as u64 <= self.left => Some(Ok(self.pass(chunk).await)),
+            Some(Ok(_)) => Some(Err(self.break_off(unexpected(self.len, "more than those arrived")))),
+            Some(Err(error)) => Some(Err(self.break_off(error))),
+            None => {
+                let arrived = self.len - self.left;
+                Some(Err(self.break_off(unexpected(self.len, &format!("{arrived} arrived")))))
+            }
+        }
+    }
+
+    async fn pass(&mut self, chunk: Bytes) -> Bytes {
+        if let Some(hash) = &mut self.hash {
+            hash.update(chunk.clone()).await;
+        }
+        self.left -= chunk.len() as u64;
+        self.progress.touch();
+        // Said with the last byte: whoever sends a known number of bytes need not ask for the end.
+        if self.left == 0
+            && let Some(hash) = self.hash.take()
+        {
+            *lock(&self.state) = State::Passed(hash);
+        }
+        chunk
+    }
+
+    fn break_off(&mut self, error: ServiceError) -> ServiceError {
+        self.hash = None;
+        *lock(&self.state) = State::Broken(error.clone());
+        error
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    // A panic elsewhere leaves a whole state behind, never half of one.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unexpected(len: u64, what: &str) -> ServiceError {
+    let message = format!("{len} bytes were asked for and {what}");
+    ServiceError::new(ErrorClass::Transient, "read object body", "IncompleteBody", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::{Hashing, digest};
+
+    async fn passed(chunks: &[&'static str], len: u64) -> (Vec<u8>, Passed) {
+        let chunks: Vec<_> = chunks.iter().map(|chunk| Ok(Bytes::from(*chunk))).collect();
+        let (mut body, tap) =
+            hashing_body(stream::iter(chunks).boxed(), len, Hashing::inline().stream(), Progress::default());
+        let mut seen = Vec::new();
+        while let Some(Ok(chunk)) = body.next().await {
+            seen.extend_from_slice(&chunk);
+        }
+        drop(body);
+        (seen, tap.finish().await)
+    }
+
+    #[tokio::test]
+    async fn what_passes_is_what_came() {
+        let (seen, what) = passed(&["ab", "", "cde"], 5).await;
+        assert_eq!(seen, b"abcde");
+        assert!(matches!(what, Passed::Whole(digests) if digests.md5 == digest(b"abcde").md5));
+    }
+
+    #[tokio::test]
+    async fn a_body_of_another_length_breaks() {
+        for (chunks, len, expected) in [(&["ab"][..], 3, "3 bytes were asked for and 2 arrived"), (&["abc"], 2, "more")]
+        {
+            let (_, what) = passed(chunks, len).await;
+            assert!(matches!(what, Passed::Broken(error) if error.message.contains(expected)));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_is_known_without_asking_for_it() {
+        let chunks = stream::iter([Ok(Bytes::from("ab"))]).chain(stream::pending());
+        let (mut body, tap) = hashing_body(chunks.boxed(), 2, Hashing::inline().stream(), Progress::default());
+        body.next().await.unwrap().unwrap();
+        assert!(matches!(tap.finish().await, Passed::Whole(_)));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_nobody_reads_to_its_end_is_unfinished() {
+        let chunks = stream::iter([Ok(Bytes::from("ab")), Ok(Bytes::from("c"))]);
+        let (mut body, tap) = hashing_body(chunks.boxed(), 3, Hashing::inline().stream(), Progress::default());
+        body.next().await.unwrap().unwrap();
+        drop(body);
+        assert!(matches!(tap.finish().await, Passed::Unfinished));
+    }
+}

@@ -1,0 +1,130 @@
+//! What a message asks for, once it is sure that it is this job's.
+
+use std::sync::Arc;
+
+use migration_core::message::{Batch, EVENTS_RUN, Message, MessageError, PartRange, batch_of_job, batches_of_events};
+use migration_core::pair::BucketPair;
+use migration_core::ports::{Ledger, ObjectStore, Queue, ReceivedMessage};
+use migration_core::records::{self, RunRecord, RunSides};
+use tracing::info;
+
+use super::Worker;
+use crate::Interruption;
+
+/// Whose a message is.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    /// This worker's.
+    Work(Work),
+    /// Of workers with another configuration: its run reads or writes elsewhere, or this version can't read what the
+    /// ledger says of it.
+    Others {
+        /// Why.
+        why: String,
+    },
+    /// Nobody's: its run worked elsewhere and is over. What it left, the next run finds.
+    Over {
+        /// The run.
+        run: String,
+    },
+}
+
+/// By what the messages of a run are judged.
+enum Terms {
+    /// It may name these pairs.
+    Pairs(Arc<[BucketPair]>),
+    /// They are not this worker's.
+    Not(Accepted),
+}
+
+/// What a message asks for.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Objects to move: one batch of ours, or what foreign messages are made into, which may be nothing.
+    Batches {
+        batches: Vec<Batch>,
+        pairs: Arc<[BucketPair]>,
+        /// Nobody has looked at the destination before.
+        foreign: bool,
+    },
+    /// A range of the parts of a huge object.
+    Range(Box<PartRange>),
+}
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Worker<S, Q, L> {
+    /// Reads a message and checks that it is this job's, and this worker's.
+    pub(super) async fn accept(
+        &self,
+        message: &ReceivedMessage,
+    ) -> Result<Result<Accepted, MessageError>, Interruption> {
+        let (job, now) = (&self.process.config.job.uid, self.process.clock.now());
+        let own = || Arc::<[BucketPair]>::from(self.process.config.buckets.clone());
+        let foreign = |batches| Work::Batches { batches, pairs: own(), foreign: true };
+        let work = match Message::parse(&message.body) {
+            Err(reason) => Err(reason),
+            Ok(Message::Batch(batch)) => match self.terms_of(&batch.job, &batch.run).await? {
+                Err(reason) => Err(reason),
+                Ok(Terms::Not(accepted)) => return Ok(Ok(accepted)),
+                Ok(Terms::Pairs(pairs)) => batch.check(job, &pairs).map(|()| Work::Batches {
+                    foreign: batch.run == EVENTS_RUN,
+                    batches: vec![batch],
+                    pairs,
+                }),
+            },
+            Ok(Message::PartRange(range)) => match self.terms_of(&range.job, &range.run).await? {
+                Err(reason) => Err(reason),
+                Ok(Terms::Not(accepted)) => return Ok(Ok(accepted)),
+                Ok(Terms::Pairs(pairs)) => range.check(&pairs).map(|()| Work::Range(Box::new(range))),
+            },
+            Ok(Message::Job(found)) => {
+                batch_of_job(job, &found, &own(), &message.id, now).map(|batch| foreign(vec![batch]))
+            }
+            Ok(Message::Events(events)) => {
+                let batches = batches_of_events(job, &events, &own(), &self.ignore, now);
+                info!(events = events.len(), objects = batches.len(), "events of the source");
+                Ok(foreign(batches))
+            }
+            Ok(Message::TestEvent) => Ok(foreign(Vec::new())),
+        };
+        Ok(work.map(Accepted::Work))
+    }
+
+    /// By what a message of ours is judged: the pairs of its run, or the job's own for what belongs to no run; and where
+    /// its run reads and writes, which has to be where this worker does.
+    async fn terms_of(&self, found: &str, run: &str) -> Result<Result<Terms, MessageError>, Interruption> {
+        let process = &self.process;
+        let job = &process.config.job.uid;
+        if found != job {
+            return Ok(Err(MessageError::OtherJob { found: found.to_owned(), expected: job.clone() }));
+        }
+        if run == EVENTS_RUN {
+            return Ok(Ok(Terms::Pairs(process.config.buckets.clone().into())));
+        }
+        let mut runs = self.runs.lock().await;
+        if let Some(pairs) = runs.get(run) {
+            return Ok(Ok(Terms::Pairs(pairs.clone())));
+        }
+        let key = records::run_key(job, run);
+        let Some(item) = process.ledger(|| process.ports.ledger.get(&key)).await? else {
+            return Ok(Err(MessageError::UnknownRun(run.to_owned())));
+        };
+        let record = match item.read::<RunRecord>() {
+            Ok(record) => record,
+            Err(error) => return Ok(Ok(Terms::Not(Accepted::Others { why: error.to_string() }))),
+        };
+        let elsewhere = record.sides.as_ref().and_then(|sides| sides.difference(&RunSides::of(&process.config)));
+        Ok(Ok(match elsewhere {
+            // It may end, and the worker be started anew: so this is asked again each time.
+            Some(_) if record.end.is_some() => Terms::Not(Accepted::Over { run: record.run }),
+            Some(what) => {
+                let why = format!("run {run} works elsewhere than this worker: {what}");
+                Terms::Not(Accepted::Others { why })
+            }
+            None => {
+                let pairs: Arc<[BucketPair]> = record.pairs.into();
+                runs.insert(run.to_owned(), pairs.clone());
+                Terms::Pairs(pairs)
+            }
+        }))
+    }
+}

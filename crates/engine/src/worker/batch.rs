@@ -1,0 +1,272 @@
+//! The work of one message: objects moved, many at once, or a range of parts carried, under a lease that is renewed
+//! while they move.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use migration_core::lease::{Receipt, receipt};
+use migration_core::message::{Batch, PartRange};
+use migration_core::mutants::{Mutant, is_active};
+use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass};
+use migration_core::pair::BucketPair;
+use migration_core::ports::{Ledger, ObjectStore, Queue, ReceivedMessage};
+use migration_core::records::{self, BatchEnd};
+use migration_core::retry::{PUT_BACK, remainder_delay};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::accept::Work;
+use super::lease::{Lost, keep};
+use super::{Disposal, Worker};
+use crate::Interruption;
+use crate::admission::PendingObject;
+use crate::transfer::{Progress, RangeEnd, TransferTask, carry, transfer};
+use crate::uploads::{self, Clear};
+
+/// What the work of one message shares.
+struct Job<'a> {
+    message: &'a ReceivedMessage,
+    progress: Progress,
+    lost: Lost,
+}
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Worker<S, Q, L> {
+    /// Works a message off, keeping it meanwhile.
+    pub(super) async fn work_off(
+        self: &Arc<Self>,
+        message: &ReceivedMessage,
+        work: Work,
+        held: PendingObject,
+    ) -> Result<Disposal, Interruption> {
+        let job = Job { message, progress: Progress::default(), lost: Lost::new(self.abandon.child_token()) };
+        let disposal = tokio::select! {
+            biased;
+            disposal = self.work_under_lease(&job, work, held) => disposal,
+            // Ends only by cancelling `lost` and waiting for the work to notice.
+            () = keep(&self.process, &message.receipt, &job.progress, &job.lost) => Ok(Disposal::GiveBack),
+        };
+        match disposal {
+            Ok(Disposal::GiveBack) if job.lost.is_worn_out() => Ok(Disposal::SendAnew(Duration::ZERO)),
+            other => other,
+        }
+    }
+
+    async fn work_under_lease(
+        self: &Arc<Self>,
+        job: &Job<'_>,
+        work: Work,
+        held: PendingObject,
+    ) -> Result<Disposal, Interruption> {
+        match work {
+            Work::Range(range) => self.carry_range(job, &range, held).await,
+            Work::Batches { batches, pairs, foreign } => {
+                let attempts = batches.iter().map(Batch::most_tries).max().unwrap_or_default();
+                let most = self.process.config.transfer.max_attempts;
+                match receipt(job.message.receives, attempts, most) {
+                    Receipt::Work => {}
+                    Receipt::Renew => return self.renew(job.message, batches).await,
+                    Receipt::GiveUp => {
+                        // Nobody carries its uploads on.
+                        let threshold = self.process.config.transfer.multipart_threshold.bytes();
+                        for batch in &batches {
+                            uploads::clear_batch(&self.process, batch, threshold, Clear::All).await?;
+                        }
+                        let why = format!("its workers died or stalled at {} deliveries", job.message.receives);
+                        return self.bury(job.message, &why).await;
+                    }
+                }
+                let mut held = Some(held);
+                for batch in batches.into_iter().map(Arc::new) {
+                    let disposal = self.work_batch(job, &batch, &pairs, foreign, &mut held).await?;
+                    if disposal != Disposal::Delete {
+                        return Ok(disposal);
+                    }
+                }
+                Ok(Disposal::Delete)
+            }
+        }
+    }
+
+    /// Sends a worn message's batches anew, with one try more behind them.
+    async fn renew(&self, message: &ReceivedMessage, batches: Vec<Batch>) -> Result<Disposal, Interruption> {
+        info!(message = message.id, receives = message.receives, "a worn message is renewed");
+        let renewed = batches.iter().map(|batch| batch.tried_once_more().body());
+        self.replace(message, renewed.collect(), Duration::ZERO).await
+    }
+
+    async fn work_batch(
+        self: &Arc<Self>,
+        job: &Job<'_>,
+        batch: &Arc<Batch>,
+        pairs: &[BucketPair],
+        foreign: bool,
+        held: &mut Option<PendingObject>,
+    ) -> Result<Disposal, Interruption> {
+        // Beside the parts of a large object one look costs nothing, and a late duplicate begins no upload.
+        let threshold = self.process.config.transfer.multipart_threshold.bytes();
+        let large = batch.objects.iter().any(|entry| entry.size > threshold);
+        let may_have_ended = job.message.receives > 1 || foreign || large;
+        let _at = self.process.activity.at_run(&batch.run);
+        if may_have_ended && let Some(end) = self.ended(batch).await? {
+            if end.remainder.is_empty() {
+                let clear = if end.is_of_dead_letter() { Clear::All } else { Clear::Completed };
+                uploads::clear_batch(&self.process, batch, threshold, clear).await?;
+            }
+            return self.finish(batch, &end).await;
+        }
+        if is_active(Mutant::AckBeforeVerify) {
+            self.process.queue(|| self.process.ports.queue.delete(&job.message.receipt)).await?;
+        }
+        let Some(outcomes) = self.move_objects(job, batch, held).await else {
+            return Ok(Disposal::SendAnew(Duration::from_secs(PUT_BACK.into())));
+        };
+        if outcomes.contains(&EntryOutcome::Interrupted) {
+            return Ok(Disposal::GiveBack);
+        }
+        let outcomes = self.settled(outcomes).await?;
+        if outcomes.iter().all(is_the_sides) {
+            // Nothing of it is over: it waits as it is.
+            return Ok(Disposal::SendAnew(Duration::from_secs(PUT_BACK.into())));
+        }
+        self.end(job.message, batch, pairs, outcomes).await
+    }
+
+    /// Moves the objects of a batch, each in a task of its own; gives what became of them in their order. While a right is
+    /// missing, one object tries it first; none where it is missing still.
+    async fn move_objects(
+        self: &Arc<Self>,
+        job: &Job<'_>,
+        batch: &Arc<Batch>,
+        held: &mut Option<PendingObject>,
+    ) -> Option<Vec<EntryOutcome>> {
+        let scout = self.process.right_missing().map(|_| place_of(self.process.clock.random(), batch.objects.len()));
+        let mut outcomes = vec![EntryOutcome::Interrupted; batch.objects.len()];
+        let mut tasks = JoinSet::new();
+        if let Some(scout) = scout {
+            self.start(&mut tasks, job, batch, scout);
+            collect(&mut tasks, &mut outcomes).await;
+            if self.process.right_missing().is_some() {
+                return None;
+            }
+        }
+        for place in (0..batch.objects.len()).filter(|place| Some(*place) != scout) {
+            self.start(&mut tasks, job, batch, place);
+        }
+        // Its objects are counted now.
+        held.take();
+        collect(&mut tasks, &mut outcomes).await;
+        Some(outcomes)
+    }
+
+    /// Starts with one object of a batch as soon as there is room.
+    fn start(
+        self: &Arc<Self>,
+        tasks: &mut JoinSet<(usize, EntryOutcome)>,
+        job: &Job<'_>,
+        batch: &Arc<Batch>,
+        place: usize,
+    ) {
+        let (this, batch, progress, lost) = (self.clone(), batch.clone(), job.progress.clone(), job.lost.token.clone());
+        let (redelivered, pending) = (job.message.receives > 1, self.limits.permits.expect());
+        tasks.spawn(async move {
+            let Some(entry) = batch.objects.get(place) else { return (place, EntryOutcome::Interrupted) };
+            let task = TransferTask { batch: &batch, entry, redelivered, lost: &lost };
+            (place, this.one(task, &progress, pending).await)
+        });
+    }
+
+    /// Moves one object when there is room for it.
+    async fn one(&self, task: TransferTask<'_>, progress: &Progress, pending: PendingObject) -> EntryOutcome {
+        let Some(permit) = pending.acquire().await else { return EntryOutcome::Interrupted };
+        if self.process.stop.is_cancelled() {
+            return EntryOutcome::Interrupted;
+        }
+        transfer(&self.process, &self.limits, task, progress, permit).await
+    }
+
+    /// The same outcomes, once it is known whose the denials among them are: where a right is missing, the objects are
+    /// tried again and have not failed.
+    async fn settled(&self, outcomes: Vec<EntryOutcome>) -> Result<Vec<EntryOutcome>, Interruption> {
+        let denied = |outcome: &EntryOutcome| matches!(outcome, EntryOutcome::Failed(failure) if failure.class == FailureClass::AccessDenied);
+        if !outcomes.iter().any(denied) || !self.process.is_right_missing().await? {
+            return Ok(outcomes);
+        }
+        let waiting = outcomes.into_iter().map(|outcome| match outcome {
+            EntryOutcome::Failed(failure) if failure.class == FailureClass::AccessDenied => {
+                EntryOutcome::Retry(Failure { cause: Cause::Side, ..failure })
+            }
+            other => other,
+        });
+        Ok(waiting.collect())
+    }
+
+    async fn carry_range(
+        &self,
+        job: &Job<'_>,
+        range: &PartRange,
+        held: PendingObject,
+    ) -> Result<Disposal, Interruption> {
+        let _at = self.process.activity.at_run(&range.run);
+        let Some(_room) = held.acquire().await else { return Ok(Disposal::GiveBack) };
+        let last_try = job.message.receives >= self.process.config.transfer.max_attempts;
+        let end = carry(&self.process, &self.limits, range, &job.progress, job.lost.token(), last_try).await;
+        Ok(match end {
+            RangeEnd::Over => Disposal::Delete,
+            RangeEnd::Interrupted => Disposal::GiveBack,
+            RangeEnd::Retry(failure) => {
+                info!(reason = failure.message, first = range.first, "a range is tried again");
+                match failure.cause {
+                    Cause::Side => Disposal::SendAnew(Duration::from_secs(PUT_BACK.into())),
+                    Cause::Progress(parts) => {
+                        let after = Duration::from_secs(remainder_delay(0).into());
+                        return self.replace(job.message, vec![range.with_parts(parts).body()], after).await;
+                    }
+                    Cause::Own | Cause::Throttled => {
+                        Disposal::Later(Duration::from_secs(remainder_delay(job.message.receives).into()))
+                    }
+                }
+            }
+        })
+    }
+
+    /// The end of a batch, where the ledger has it.
+    pub(super) async fn ended(&self, batch: &Batch) -> Result<Option<BatchEnd>, Interruption> {
+        let key = records::batch_key(batch);
+        let item = self.process.ledger(|| self.process.ports.ledger.get(&key)).await?;
+        Ok(item.and_then(|item| item.read().ok()))
+    }
+}
+
+/// The place of the object that a random number from 0 up to 1 chooses.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a few hundred"
+)]
+fn place_of(random: f64, objects: usize) -> usize {
+    (random * objects as f64) as usize
+}
+
+/// Waits for all tasks; one that panicked leaves its object interrupted.
+async fn collect(tasks: &mut JoinSet<(usize, EntryOutcome)>, outcomes: &mut [EntryOutcome]) {
+    while let Some(joined) = tasks.join_next().await {
+        if let Ok((place, outcome)) = joined
+            && let Some(at) = outcomes.get_mut(place)
+        {
+            *at = outcome;
+        }
+    }
+}
+
+fn is_the_sides(outcome: &EntryOutcome) -> bool {
+    matches!(outcome, EntryOutcome::Retry(failure) if failure.cause == Cause::Side)
+}
+
+impl Lost {
+    /// Cancelled when the lease is lost.
+    fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+}

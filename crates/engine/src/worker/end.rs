@@ -1,0 +1,248 @@
+//! The end of a batch: failures recorded, then the end and the counters in one transaction, then what is left over
+//! sent as a batch of its own, and only then the message removed. A crash anywhere in between leaves a message whose
+//! next delivery goes on from the record.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use migration_core::message::Batch;
+use migration_core::mutants::{Mutant, is_active};
+use migration_core::outcome::{Delivery, EntryOutcome, Failure};
+use migration_core::pair::BucketPair;
+use migration_core::ports::{Condition, Item, Ledger, ObjectStore, OutgoingMessage, Queue, ReceivedMessage, Write};
+use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, RunRecord, VersionRecord};
+use migration_core::retry::{Tried, next_try, remainder_delay};
+use tracing::info;
+
+use super::{Disposal, Worker};
+use crate::{Interruption, WriteOutcome, report, uploads};
+
+impl<S: ObjectStore, Q: Queue, L: Ledger> Worker<S, Q, L> {
+    /// Ends a batch with the outcomes of its entries, in their order. What the ledger refuses for good would be refused at
+    /// each delivery: such a message goes to the dead letters, with the ledger's words.
+    pub(super) async fn end(
+        &self,
+        message: &ReceivedMessage,
+        batch: &Batch,
+        pairs: &[BucketPair],
+        outcomes: Vec<EntryOutcome>,
+    ) -> Result<Disposal, Interruption> {
+        match self.record(batch, pairs, outcomes).await {
+            Ok(Some(end)) => self.finish(batch, &end).await,
+            Ok(None) => Ok(Disposal::GiveBack),
+            Err(Interruption::Service(error)) if records::is_refused_for_good(&error) => {
+                self.bury(message, &format!("failed to record the end of batch {}: {error}", batch.id.as_str())).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the end of a batch and gives the one that stands; none where it is not known which.
+    async fn record(
+        &self,
+        batch: &Batch,
+        pairs: &[BucketPair],
+        outcomes: Vec<EntryOutcome>,
+    ) -> Result<Option<BatchEnd>, Interruption> {
+        let now = self.process.clock.now();
+        let versions = self.versions(batch, &outcomes, now);
+        let done = done_uploads(batch, &outcomes);
+        let piece = report::write_fragment(&self.process, batch, &outcomes, now).await;
+        let most = self.process.config.transfer.max_attempts;
+        let (mut end, failures) = sum_up(batch, pairs, outcomes, &self.process.name, most, now);
+        end.piece = piece;
+        // What does not count must not stand in the place of what does.
+        let is_stale = !failures.is_empty() && self.is_stale(batch).await?;
+        let failures = failures.iter().filter(|_| !is_stale);
+        let failures = failures.map(|failure| records::failure_write(&batch.job, &batch.run, failure));
+        for request in records::requests(failures.chain(versions)) {
+            self.process.write(&request).await?;
+        }
+        let end = match self.process.write(&records::end_writes(batch, &end)).await? {
+            WriteOutcome::Written => Some(end),
+            // Ended before, by another delivery or by a try of this one whose answer was lost: that record counts.
+            WriteOutcome::Lost => self.ended(batch).await?,
+        };
+        if end.is_some() {
+            uploads::forget_done(&self.process, done).await?;
+        }
+        Ok(end)
+    }
+
+    /// Whether a batch does not count, by the record of its run as it is now.
+    async fn is_stale(&self, batch: &Batch) -> Result<bool, Interruption> {
+        if batch.id.place().is_none() {
+            return Ok(false);
+        }
+        let key = records::run_key(&batch.job, &batch.run);
+        let item = self.process.ledger(|| self.process.ports.ledger.get(&key)).await?;
+        let run = item.and_then(|item| item.read::<RunRecord>().ok());
+        Ok(run.is_some_and(|run| run.is_stale(&batch.id)))
+    }
+
+    /// The versions that were copied, where runs compare them. They have no end: the next run may be in a year. Where a
+    /// batch names a key twice and two versions of it were copied, nobody knows which one stayed: nothing is recorded, and
+    /// what was is removed.
+    fn versions(&self, batch: &Batch, outcomes: &[EntryOutcome], now: i64) -> Vec<Write> {
+        if !self.process.config.versioning.compare_version_id {
+            return Vec::new();
+        }
+        let place = self.process.config.destination.place_name();
+        let moved = batch.objects.iter().zip(outcomes).filter_map(|(entry, outcome)| match outcome {
+            EntryOutcome::Done(delivery) => Some((entry, delivery)),
+            _ => None,
+        });
+        let mut copied: BTreeMap<&str, Vec<&Delivery>> = BTreeMap::new();
+        for (entry, delivery) in moved {
+            copied.entry(&entry.key).or_default().push(delivery);
+        }
+        let records = copied.into_iter().filter_map(|(key, deliveries)| {
+            let last = deliveries.last()?;
+            let key = records::version_key(&batch.job, &batch.pair, key);
+            if deliveries.iter().any(|delivery| delivery.version_id != last.version_id) {
+                return Some(Write::Delete { key, condition: Condition::Always });
+            }
+            let (version_id, place) = (last.version_id.clone(), Some(place.clone()));
+            let record = VersionRecord { version_id, place, size: last.bytes, at: now };
+            Some(Write::Put { item: Item::of(key, &record), condition: Condition::Always })
+        });
+        records.collect()
+    }
+
+    /// Sends what an ended batch left over. A duplicate of it ends once only.
+    pub(super) async fn finish(&self, batch: &Batch, end: &BatchEnd) -> Result<Disposal, Interruption> {
+        if !end.remainder.is_empty() && !is_active(Mutant::LostRemainder) {
+            let rest = batch.remainder(&end.remainder, &end.tried);
+            info!(batch = batch.id.as_str(), objects = rest.objects.len(), "objects left over are tried again");
+            let bound = Duration::from_secs(remainder_delay(rest.most_tries()).into());
+            let delay = bound.mul_f64(0.5 + self.process.clock.random() / 2.0);
+            let messages = [OutgoingMessage { body: rest.body(), delay }];
+            let queue = &self.process.ports.queue;
+            while !self.process.queue(|| queue.send(&messages)).await?.is_empty() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+        Ok(Disposal::Delete)
+    }
+}
+
+/// The records of uploads that say what an object shows at the destination: nobody asks for that any more when the end
+/// of the batch is recorded. Bucket, key and revision of each.
+fn done_uploads<'a>(batch: &'a Batch, outcomes: &[EntryOutcome]) -> Vec<(&'a str, String, u64)> {
+    let done = batch.objects.iter().zip(outcomes).filter_map(|(entry, outcome)| match outcome {
+        EntryOutcome::Done(Delivery { upload: Some(revision), .. }) => {
+            Some((batch.pair.destination_bucket.as_str(), batch.pair.map_key(&entry.key).ok()?, *revision))
+        }
+        _ => None,
+    });
+    done.collect()
+}
+
+/// The record of a batch's end, and those of its failures.
+fn sum_up(
+    batch: &Batch,
+    pairs: &[BucketPair],
+    outcomes: Vec<EntryOutcome>,
+    by: &str,
+    most: u32,
+    at: i64,
+) -> (BatchEnd, Vec<FailureRecord>) {
+    let pair =
+        pairs.iter().position(|pair| *pair == batch.pair).and_then(|i| u32::try_from(i).ok()).unwrap_or_default();
+    let mut counts = EndCounts::default();
+    let (mut remainder, mut tried) = (Vec::new(), Vec::new());
+    let mut failures = Vec::new();
+    for ((entry, outcome), place) in batch.objects.iter().zip(outcomes).zip(0..) {
+        match outcome {
+            EntryOutcome::Done(Delivery { bytes, losses, .. }) => {
+                counts.done += 1;
+                counts.done_bytes += bytes;
+                counts.losses.add(&losses);
+            }
+            EntryOutcome::Gone => {
+                counts.gone += 1;
+                counts.gone_bytes += entry.size;
+            }
+            EntryOutcome::Retry(Failure { cause, .. }) => {
+                let before = batch.tries(entry);
+                let counted = Tried { tries: Some(before + 1), ..entry.tried };
+                tried.push(next_try(cause, entry.tried, before, most, at).unwrap_or(counted));
+                remainder.push(place);
+            }
+            EntryOutcome::Interrupted => {
+                tried.push(Tried { tries: Some(batch.tries(entry)), ..entry.tried });
+                remainder.push(place);
+            }
+            EntryOutcome::Failed(Failure { class, message, request_id, .. }) => {
+                counts.failed += 1;
+                counts.failed_bytes += entry.size;
+                failures.push(FailureRecord {
+                    pair,
+                    key: entry.key.clone(),
+                    size: entry.size,
+                    class,
+                    message,
+                    batch: Some(batch.id.clone()),
+                    attempts: batch.tries(entry) + 1,
+                    request_ids: request_id.into_iter().collect(),
+                    at,
+                });
+            }
+        }
+    }
+    (BatchEnd { id: batch.id.clone(), by: by.to_owned(), at, counts, remainder, tried, piece: None }, failures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use migration_core::message::{BatchId, Entry, MESSAGE_VERSION};
+    use migration_core::outcome::{FailureClass, NotPreserved};
+
+    #[test]
+    fn every_entry_is_counted_once_or_left_over() {
+        let pair = BucketPair {
+            source_bucket: "a".into(),
+            source_prefix: String::new(),
+            destination_bucket: "b".into(),
+            destination_prefix: String::new(),
+            prefix_mode: migration_core::pair::PrefixMode::Append,
+        };
+        let entry = |key: &str, size| Entry {
+            key: key.into(),
+            size,
+            etag: None,
+            version_id: None,
+            destination: None,
+            unlisted: false,
+            tried: Tried::default(),
+        };
+        let batch = Batch {
+            version: MESSAGE_VERSION,
+            job: "u".into(),
+            run: "r".into(),
+            id: BatchId::new(0, 1, 0),
+            scanned: 0,
+            pair: pair.clone(),
+            attempts: 2,
+            objects: vec![entry("a", 1), entry("b", 2), entry("c", 4), entry("d", 8)],
+        };
+        let failure = || Failure::new(FailureClass::Archived, "x");
+        let outcomes = vec![
+            EntryOutcome::Done(Delivery {
+                bytes: 1,
+                losses: NotPreserved { lost_tags: 1, ..NotPreserved::default() },
+                ..Delivery::default()
+            }),
+            EntryOutcome::Gone,
+            EntryOutcome::Failed(failure()),
+            EntryOutcome::Retry(failure()),
+        ];
+        let (end, failures) = sum_up(&batch, &[pair], outcomes, "w", 8, 9);
+        let losses = NotPreserved { lost_tags: 1, ..NotPreserved::default() };
+        let expected = EndCounts { done: 1, done_bytes: 1, gone: 1, gone_bytes: 2, failed: 1, failed_bytes: 4, losses };
+        assert_eq!((end.counts, end.remainder), (expected, vec![3]));
+        assert_eq!(end.tried, [Tried { tries: Some(3), since: Some(9), parts: 0 }]);
+        assert_eq!(failures.iter().map(|f| (f.key.as_str(), f.attempts)).collect::<Vec<_>>(), [("c", 3)]);
+    }
+}
