@@ -93,18 +93,18 @@ pub enum BootError {
 }
 
 /// A process on AWS's services.
-pub type AwsProcess = Process<S3Store, SqsQueue, DynamoLedger>;
+pub type AwsProcess = Process<(S3Store, S3Store, SqsQueue, DynamoLedger)>;
 
 /// Reads the configuration and wires the process to the services that it names. No request is sent yet.
 pub async fn boot(common: &Common) -> Result<(AwsProcess, IgnoreList), BootError> {
     let config = read(&common.config)?;
     let ignore = config.validate()?;
-    let ports = Ports {
-        source: S3Store::new(&config.source, &WriteSettings::default(), Side::Source).await,
-        destination: S3Store::new(&config.destination, &config.write, Side::Destination).await,
-        queue: SqsQueue::new(&config.queue).await,
-        ledger: DynamoLedger::new(&config.ledger).await,
-    };
+    let ports = Ports::new(
+        S3Store::new(&config.source, &WriteSettings::default(), Side::Source).await,
+        S3Store::new(&config.destination, &config.write, Side::Destination).await,
+        SqsQueue::new(&config.queue).await,
+        DynamoLedger::new(&config.ledger).await,
+    );
     let readable = WriteSettings { storage_class: None, acl: None, ..config.write.clone() };
     let reports = S3Store::new(&config.destination, &readable, Side::Destination).await;
     let process = Process::new(ports, config, common.name.clone(), Arc::new(SystemClock));

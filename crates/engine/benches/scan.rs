@@ -174,7 +174,7 @@ async fn scan(case: Case) -> Cost {
     let source = SyntheticStore::new(KeyShape::ALL[case.shape], case.keys).with_latency(latency);
     let destination = source.uncounted().without_every(10);
     let (queue, ledger) = (SinkQueue::default(), MemoryLedger::new());
-    let ports = Ports { source: source.clone(), destination, queue: queue.clone(), ledger: ledger.clone() };
+    let ports = Ports::new(source.clone(), destination, queue.clone(), ledger.clone());
     let mut config = world::tiny_config();
     config.transfer.multipart_threshold = ByteSize::mib(16);
     // Nobody works on what is sent.

@@ -15,15 +15,15 @@
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::operation::RequestInfo;
-use migration_core::ports::{GetRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span};
+use migration_core::ports::{GetRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Span};
 
 use crate::gate::Store;
-use crate::{Interruption, Process};
+use crate::{Interruption, Process, Services};
 
 /// The code of a service that has no byte of the range: the object is there, and empty.
 const INVALID_RANGE: &str = "InvalidRange";
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
+impl<P: Services> Process<P> {
     /// What the source has; none where its service says so. Costs one GET more for what is not there.
     pub(crate) async fn look_at_source(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, Interruption> {
         let access = RequestInfo::object(Operation::HeadObject, request.bucket, request.key);

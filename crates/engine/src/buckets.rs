@@ -5,13 +5,13 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use migration_core::mutants::{Mutant, is_active};
-use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
+use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Write};
 use migration_core::records::{self, Ability, BucketRecord, Known, SourceBucketRecord, Support, is_amazon};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::{Interruption, Process, WriteOutcome};
+use crate::{Interruption, Process, Services, WriteOutcome};
 
 /// How long a record is gone by before it is read again: what is unknown here another worker may have found out.
 const READ_AGAIN: Duration = Duration::from_secs(30);
@@ -39,7 +39,7 @@ pub(crate) struct Buckets {
     digests: std::sync::Mutex<HashMap<String, Instant>>,
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
+impl<P: Services> Process<P> {
     /// Whether the destination is Amazon's own: then there is nothing to find out.
     pub(crate) fn writes_to_amazon(&self) -> bool {
         is_amazon(self.config.destination.service.endpoint.as_deref())

@@ -6,14 +6,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use migration_core::error::{Blocked, Side};
-use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
+use migration_core::ports::{Condition, Item, Ledger, Write};
 use migration_core::records::{self, HEARTBEAT_EVERY_MS, Heartbeat};
 use migration_core::reopen::QUIET_MS;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::Process;
+use crate::{Process, Services};
 
 /// How long a heartbeat stays in the ledger.
 const KEEP_MS: i64 = 24 * 3600 * 1000;
@@ -129,7 +129,7 @@ impl Activity {
 
 /// Writes heartbeats until `end` is cancelled: at once when a side is paused or goes on, every 5 s while there is work
 /// or a side is paused, once when the process falls idle, and then not at all.
-pub async fn beat<S: ObjectStore, Q: Queue, L: Ledger>(process: &Process<S, Q, L>, end: CancellationToken) {
+pub async fn beat<P: Services>(process: &Process<P>, end: CancellationToken) {
     let every = Duration::from_millis(u64::try_from(HEARTBEAT_EVERY_MS).unwrap_or_default());
     let activity = &process.activity;
     let (mut bytes, mut at, mut idle, mut rate) = (0, tokio::time::Instant::now(), false, 0);

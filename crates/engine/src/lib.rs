@@ -25,6 +25,7 @@ pub mod heartbeat;
 pub mod report;
 pub mod scan;
 mod send_buffer;
+mod services;
 pub mod transfer;
 pub mod uploads;
 pub mod worker;
@@ -36,12 +37,14 @@ use std::time::Duration;
 use migration_core::config::JobConfig;
 use migration_core::error::{ErrorClass, ServiceError, Side};
 use migration_core::operation::RequestInfo;
-use migration_core::ports::{Clock, Condition, Item, Ledger, ObjectStore, Operation, Queue, Write, WriteError};
+use migration_core::ports::{Clock, Condition, Item, Ledger, ObjectStore, Operation, Write, WriteError};
 use tokio_util::sync::CancellationToken;
 
 use crate::buckets::Buckets;
 use crate::gate::{Gate, Nobody, Store};
 use crate::hash::Hashing;
+
+pub use services::{Ports, Services};
 
 /// Ranges of keys that a scan has under work at once: as many as keep a processor busy at the latency of a service in
 /// the same region, with some 20 MB of pages in memory.
@@ -50,23 +53,10 @@ const RANGES_IN_FLIGHT: usize = 16;
 /// How often it is looked at whether denials have settled.
 const SETTLING: Duration = Duration::from_millis(200);
 
-/// What a process needs of the world, and the gates in front of it.
-#[derive(Debug)]
-pub struct Ports<S, Q, L> {
-    /// The side that is read.
-    pub source: S,
-    /// The side that is written.
-    pub destination: S,
-    /// The job's queue.
-    pub queue: Q,
-    /// The job's ledger.
-    pub ledger: L,
-}
-
 /// One process of a job: its ports, its settings, and what all its tasks share.
-pub struct Process<S, Q, L> {
+pub struct Process<P: Services> {
     /// The world.
-    pub ports: Ports<S, Q, L>,
+    pub ports: Ports<P>,
     /// What the operator says.
     pub config: JobConfig,
     /// The name of this process in the ledger: its pod's.
@@ -78,7 +68,7 @@ pub struct Process<S, Q, L> {
     /// What this process is doing.
     pub activity: Arc<heartbeat::Activity>,
     /// Where reports go, if not where objects go.
-    reports: Option<S>,
+    reports: Option<P::Destination>,
     /// Where bytes under way are hashed.
     hashing: Hashing,
     /// Ranges of keys that a scan has under work at once.
@@ -123,9 +113,9 @@ pub enum WriteOutcome {
     Lost,
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
+impl<P: Services> Process<P> {
     /// A process that has done nothing yet.
-    pub fn new(ports: Ports<S, Q, L>, config: JobConfig, name: String, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(ports: Ports<P>, config: JobConfig, name: String, clock: Arc<dyn Clock>) -> Self {
         let stop = CancellationToken::new();
         let activity = Arc::new(heartbeat::Activity::default());
         let gate = |side| Gate::new(side, stop.clone(), clock.clone(), activity.clone());
@@ -157,11 +147,11 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Process<S, Q, L> {
     /// The same whose reports go to the destination's service through a store of their own: in no storage class that
     /// has to be restored before it is read.
     #[must_use]
-    pub fn with_reports(self, reports: S) -> Self {
+    pub fn with_reports(self, reports: P::Destination) -> Self {
         Self { reports: Some(reports), ..self }
     }
 
-    fn reports(&self) -> &S {
+    fn reports(&self) -> &P::Destination {
         self.reports.as_ref().unwrap_or(&self.ports.destination)
     }
 

@@ -19,13 +19,12 @@ use std::sync::Arc;
 
 use migration_core::error::Side;
 use migration_core::ignore::IgnoreList;
-use migration_core::ports::{Ledger, ObjectStore, Queue};
 use migration_core::range::GapError;
 use migration_core::records::ScanCounts;
 use migration_core::view::ViewError;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Interruption, Process};
+use crate::{Interruption, Process, Services};
 use run::Taken;
 
 pub use dry_run::{DryRunError, dry_run};
@@ -122,8 +121,8 @@ pub struct SenderName {
 }
 
 /// Takes a run and scans it to its end.
-pub async fn send<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: Arc<Process<S, Q, L>>,
+pub async fn send<P: Services>(
+    process: Arc<Process<P>>,
     ignore: &IgnoreList,
     name: &SenderName,
 ) -> Result<ScanOutcome, ScanError> {
@@ -131,8 +130,8 @@ pub async fn send<S: ObjectStore, Q: Queue, L: Ledger>(
 }
 
 /// The same with a purpose of its own.
-pub async fn send_for<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: Arc<Process<S, Q, L>>,
+pub async fn send_for<P: Services>(
+    process: Arc<Process<P>>,
     ignore: &IgnoreList,
     name: &SenderName,
     purpose: &Purpose,
@@ -163,8 +162,8 @@ pub async fn send_for<S: ObjectStore, Q: Queue, L: Ledger>(
 }
 
 /// Everything of a run but its closing: deletions come after the last listing of both sides.
-async fn scan<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Arc<Process<S, Q, L>>,
+async fn scan<P: Services>(
+    process: &Arc<Process<P>>,
     ignore: &IgnoreList,
     purpose: &Purpose,
     run: &Arc<run::Run>,

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use migration_core::message::MAX_BODY_BYTES;
 use migration_core::mutants::{Mutant, is_active};
-use migration_core::ports::{Ledger, ObjectStore, OutgoingMessage, Queue};
+use migration_core::ports::{OutgoingMessage, Queue};
 use migration_core::retry::Backoff;
 
-use crate::{Interruption, Process};
+use crate::{Interruption, Process, Services};
 
 /// Most messages of one request.
 const AT_ONCE: usize = 10;
@@ -29,11 +29,7 @@ impl SendBuffer {
     }
 
     /// Takes a body; sends what is at hand when it is enough for a request.
-    pub(crate) async fn push<S: ObjectStore, Q: Queue, L: Ledger>(
-        &mut self,
-        process: &Process<S, Q, L>,
-        body: String,
-    ) -> Result<(), Interruption> {
+    pub(crate) async fn push<P: Services>(&mut self, process: &Process<P>, body: String) -> Result<(), Interruption> {
         // The queue bounds the bytes of a whole request as it does those of one message.
         if self.bytes + body.len() > MAX_BODY_BYTES {
             self.flush(process).await?;
@@ -44,10 +40,7 @@ impl SendBuffer {
     }
 
     /// Sends everything; comes back when the queue has taken it all.
-    pub(crate) async fn flush<S: ObjectStore, Q: Queue, L: Ledger>(
-        &mut self,
-        process: &Process<S, Q, L>,
-    ) -> Result<(), Interruption> {
+    pub(crate) async fn flush<P: Services>(&mut self, process: &Process<P>) -> Result<(), Interruption> {
         let mut left = std::mem::take(&mut self.messages);
         self.bytes = 0;
         let mut attempt = 0;

@@ -30,7 +30,6 @@ use migration_core::etag::ETag;
 use migration_core::message::{Batch, Entry};
 use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass, of_error};
 use migration_core::pair::{BucketPair, MapKeyError};
-use migration_core::ports::{Ledger, ObjectStore, Queue};
 use migration_core::retry::next_try;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +39,7 @@ pub use range::{RangeEnd, carry};
 
 use crate::admission::{ObjectPermit, ObjectPermits};
 use crate::budget::{Budget, ReserveError};
-use crate::{Interruption, Process};
+use crate::{Interruption, Process, Services};
 
 /// What the objects of one process share.
 #[derive(Debug)]
@@ -60,8 +59,8 @@ impl Limits {
 }
 
 /// One object's transfer.
-pub struct Transfer<'a, S, Q, L> {
-    process: &'a Process<S, Q, L>,
+pub struct Transfer<'a, P: Services> {
+    process: &'a Process<P>,
     limits: &'a Limits,
     pair: &'a BucketPair,
     key: &'a str,
@@ -195,8 +194,8 @@ pub struct TransferTask<'a> {
 }
 
 /// Moves an object and says what became of it. Keeps `permit` as long as it moves bytes itself.
-pub async fn transfer<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+pub async fn transfer<P: Services>(
+    process: &Process<P>,
     limits: &Limits,
     task: TransferTask<'_>,
     progress: &Progress,
@@ -237,7 +236,7 @@ pub async fn transfer<S: ObjectStore, Q: Queue, L: Ledger>(
     outcome
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     async fn to_end(&self, task: TransferTask<'_>, permit: ObjectPermit) -> EntryOutcome {
         let outcome = self.run(task, permit).await.unwrap_or_else(TransferError::outcome);
         let outcome = match outcome {

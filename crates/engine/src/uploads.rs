@@ -6,12 +6,12 @@ use migration_core::error::ErrorClass;
 use migration_core::initiator::{Owner, abort_command, owner};
 use migration_core::message::Batch;
 use migration_core::operation::RequestInfo;
-use migration_core::ports::{Condition, Ledger, ObjectStore, Operation, Queue, UploadRef, Write};
+use migration_core::ports::{Condition, Ledger, ObjectStore, Operation, UploadRef, Write};
 use migration_core::records::{self, UploadRecord};
 use migration_core::view::{self, ViewError};
 use tracing::{info, warn};
 
-use crate::{Interruption, Process};
+use crate::{Interruption, Process, Services};
 
 /// How often an upload is aborted before it is left: parts in flight during an abort can keep it alive.
 /// Source: `AbortMultipartUpload` in the S3 API reference.
@@ -20,10 +20,7 @@ const ABORTS: u32 = 5;
 const CLOCK_SLACK_MS: i64 = 60_000;
 
 /// Aborts an upload until the destination says that it is not there.
-pub async fn abort<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
-    upload: UploadRef<'_>,
-) -> Result<(), Interruption> {
+pub async fn abort<P: Services>(process: &Process<P>, upload: UploadRef<'_>) -> Result<(), Interruption> {
     let store = &process.ports.destination;
     let aborting = RequestInfo::object(Operation::AbortUpload, upload.bucket, upload.key);
     let looking = RequestInfo { operation: Some(Operation::ListParts), ..aborting };
@@ -46,8 +43,8 @@ pub async fn abort<S: ObjectStore, Q: Queue, L: Ledger>(
 /// Aborts uploads that were created after an announcement and never recorded, because their worker died in between:
 /// those of the same key, begun after the announcement by the one who began `own`. One that may be of a worker of ours, and
 /// can't be told to be, is left and reported.
-pub async fn abort_unrecorded<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+pub async fn abort_unrecorded<P: Services>(
+    process: &Process<P>,
     announced: &UploadRecord,
     own: &str,
 ) -> Result<(), Interruption> {
@@ -113,9 +110,7 @@ pub enum AbortError {
 }
 
 /// Aborts every upload that the ledger has of the job, and forgets it.
-pub async fn abort_all<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
-) -> Result<AbortReport, AbortError> {
+pub async fn abort_all<P: Services>(process: &Process<P>) -> Result<AbortReport, AbortError> {
     let job = &process.config.job.uid;
     let mut report = AbortReport::default();
     let mut initiators = BTreeSet::new();
@@ -150,8 +145,8 @@ pub async fn abort_all<S: ObjectStore, Q: Queue, L: Ledger>(
 }
 
 /// Aborts what came of an announcement. Gives the uploads of that key that are open and can't be told to be ours.
-async fn abort_announced<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+async fn abort_announced<P: Services>(
+    process: &Process<P>,
     record: &UploadRecord,
     initiators: &BTreeSet<String>,
 ) -> Result<Vec<LeftUpload>, Interruption> {
@@ -174,8 +169,8 @@ async fn abort_announced<S: ObjectStore, Q: Queue, L: Ledger>(
 
 /// Removes the records of uploads whose objects are done, once the end of their batch is recorded: bucket, key and
 /// revision of each. One that another worker has written since stays: it goes with that one's work.
-pub(crate) async fn forget_done<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+pub(crate) async fn forget_done<P: Services>(
+    process: &Process<P>,
     records: impl IntoIterator<Item = (&str, String, u64)>,
 ) -> Result<(), Interruption> {
     for (bucket, key, revision) in records {
@@ -197,8 +192,8 @@ pub(crate) enum Clear {
 
 /// Aborts recorded uploads of a batch that is over, and removes their records: those of the contents that it is about.
 /// Only objects over `larger_than` bytes are looked for, with a read of the ledger each.
-pub(crate) async fn clear_batch<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+pub(crate) async fn clear_batch<P: Services>(
+    process: &Process<P>,
     batch: &Batch,
     larger_than: u64,
     clear: Clear,
@@ -220,10 +215,7 @@ pub(crate) async fn clear_batch<S: ObjectStore, Q: Queue, L: Ledger>(
     Ok(())
 }
 
-async fn forget<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
-    record: &UploadRecord,
-) -> Result<(), Interruption> {
+async fn forget<P: Services>(process: &Process<P>, record: &UploadRecord) -> Result<(), Interruption> {
     let key = records::upload_key(&process.config.job.uid, &record.destination_bucket, &record.destination_key);
     process.write(&[Write::Delete { key, condition: Condition::Always }]).await?;
     Ok(())

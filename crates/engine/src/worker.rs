@@ -13,7 +13,7 @@ use migration_core::ignore::IgnoreList;
 use migration_core::lease::{LEASE, left_to_others};
 use migration_core::message::MessageError;
 use migration_core::pair::BucketPair;
-use migration_core::ports::{Ledger, ObjectStore, Queue, ReceivedMessage};
+use migration_core::ports::{ObjectStore, Queue, ReceivedMessage};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -24,7 +24,7 @@ use crate::admission::PendingObject;
 use crate::gate::PROBE_EVERY;
 use crate::send_buffer::SendBuffer;
 use crate::transfer::{self, Limits};
-use crate::{Interruption, Process};
+use crate::{Interruption, Process, Services};
 use accept::Accepted;
 
 /// How long one request waits for a message. SQS would take 20 s: but a worker that is told to end waits for its request,
@@ -47,8 +47,8 @@ fn between_scouts(missing: Duration) -> Duration {
 }
 
 /// A worker.
-pub struct Worker<S, Q, L> {
-    process: Arc<Process<S, Q, L>>,
+pub struct Worker<P: Services> {
+    process: Arc<Process<P>>,
     limits: Arc<Limits>,
     /// What events leave out; scans have left it out of their batches.
     ignore: IgnoreList,
@@ -72,9 +72,9 @@ enum Disposal {
     SendAnew(Duration),
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Worker<S, Q, L> {
+impl<P: Services> Worker<P> {
     /// A worker of a job.
-    pub fn new(process: Arc<Process<S, Q, L>>, ignore: IgnoreList) -> Self {
+    pub fn new(process: Arc<Process<P>>, ignore: IgnoreList) -> Self {
         let limits = transfer::limits(&process.config);
         process.let_go_of_denied();
         Self { process, limits, ignore, runs: Mutex::default(), abandon: CancellationToken::new() }

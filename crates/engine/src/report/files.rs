@@ -2,12 +2,12 @@
 
 use md5::{Digest, Md5};
 use migration_core::config::ReportSettings;
-use migration_core::ports::{Ledger, ObjectStore, Queue};
+use migration_core::ports::Ledger;
 use migration_core::report::{ReportFile, ReportLine, ReportStatus};
 
 use super::fragment::put;
 use super::merge::ReportError;
-use crate::Process;
+use crate::{Process, Services};
 
 /// Bytes after which a file is written and the next one begun: what is in memory of each of the three kinds.
 const FULL: usize = 8 << 20;
@@ -30,8 +30,8 @@ impl Kind {
 }
 
 /// The files of a report under way.
-pub(super) struct Files<'a, S, Q, L> {
-    process: &'a Process<S, Q, L>,
+pub(super) struct Files<'a, P: Services> {
+    process: &'a Process<P>,
     settings: &'a ReportSettings,
     root: &'a str,
     succeeded: Kind,
@@ -40,8 +40,8 @@ pub(super) struct Files<'a, S, Q, L> {
     written: Vec<ReportFile>,
 }
 
-impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Files<'a, S, Q, L> {
-    pub(super) fn new(process: &'a Process<S, Q, L>, settings: &'a ReportSettings, root: &'a str) -> Self {
+impl<'a, P: Services> Files<'a, P> {
+    pub(super) fn new(process: &'a Process<P>, settings: &'a ReportSettings, root: &'a str) -> Self {
         Self {
             process,
             settings,

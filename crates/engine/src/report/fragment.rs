@@ -3,19 +3,19 @@
 use md5::{Digest, Md5};
 use migration_core::message::Batch;
 use migration_core::outcome::EntryOutcome;
-use migration_core::ports::{Attributes, Ledger, ObjectStore, PutRequest, Queue, Tags, WriteCondition};
+use migration_core::ports::{Attributes, ObjectStore, PutRequest, Tags, WriteCondition};
 use migration_core::report::{ReportLine, piece_name};
 use tracing::warn;
 
-use crate::Process;
+use crate::{Process, Services};
 
 /// Tries to write an object of a report.
 pub(super) const TRIES: u32 = 5;
 
 /// Writes what became of a batch's entries, where that is reported; gives its name. What can't be written is missing in
 /// the report, which says so: objects are not moved again for the sake of it.
-pub(crate) async fn write_fragment<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+pub(crate) async fn write_fragment<P: Services>(
+    process: &Process<P>,
     batch: &Batch,
     outcomes: &[EntryOutcome],
     now: i64,
@@ -41,8 +41,8 @@ pub(crate) async fn write_fragment<S: ObjectStore, Q: Queue, L: Ledger>(
 
 /// Writes an object of a report. Not through the destination's gate: a bucket of reports that denies must not stop what
 /// is moved to others.
-pub(super) async fn put<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+pub(super) async fn put<P: Services>(
+    process: &Process<P>,
     bucket: &str,
     key: &str,
     body: bytes::Bytes,

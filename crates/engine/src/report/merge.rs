@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::files::Files;
 use super::fragment::{TRIES, put};
-use crate::{Interruption, Process};
+use crate::{Interruption, Process, Services};
 
 /// Pieces that are read at once, and those that are removed at once.
 const AT_ONCE: usize = 16;
@@ -70,8 +70,8 @@ pub enum ReportError {
 
 /// Writes the report of a run, the last one where none is named, records it, and removes the pieces. Where it is recorded already, only the pieces
 /// are removed that a process that was killed has left. `now` is when, as RFC 3339 has times.
-pub async fn write<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+pub async fn write<P: Services>(
+    process: &Process<P>,
     run: Option<&str>,
     now: String,
 ) -> Result<ReportRecord, ReportError> {
@@ -99,14 +99,14 @@ pub async fn write<S: ObjectStore, Q: Queue, L: Ledger>(
     Ok(record)
 }
 
-struct Merge<'a, S, Q, L> {
-    process: &'a Process<S, Q, L>,
+struct Merge<'a, P: Services> {
+    process: &'a Process<P>,
     settings: &'a ReportSettings,
     run: &'a RunRecord,
     root: &'a str,
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Merge<'_, S, Q, L> {
+impl<P: Services> Merge<'_, P> {
     async fn write(&self, now: String) -> Result<ReportRecord, ReportError> {
         let mut files = Files::new(self.process, self.settings, self.root);
         let mut record = ReportRecord::default();
@@ -127,7 +127,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Merge<'_, S, Q, L> {
     }
 
     /// Adds what the workers wrote of the batches that count.
-    async fn add_pieces(&self, files: &mut Files<'_, S, Q, L>, record: &mut ReportRecord) -> Result<(), ReportError> {
+    async fn add_pieces(&self, files: &mut Files<'_, P>, record: &mut ReportRecord) -> Result<(), ReportError> {
         let (process, partition) = (self.process, run_partition(&self.process.config.job.uid, &self.run.run));
         let mut after: Option<String> = None;
         loop {
@@ -195,12 +195,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Merge<'_, S, Q, L> {
         Err(ServiceError::new(migration_core::error::ErrorClass::Transient, "get object", "IncompleteBody", cut))
     }
 
-    async fn add_failures(
-        &self,
-        files: &mut Files<'_, S, Q, L>,
-        pair: &BucketPair,
-        number: u32,
-    ) -> Result<u64, ReportError> {
+    async fn add_failures(&self, files: &mut Files<'_, P>, pair: &BucketPair, number: u32) -> Result<u64, ReportError> {
         let process = self.process;
         let partition = failure_partition(&process.config.job.uid, &self.run.run, number);
         let (mut after, mut failed) = (None::<String>, 0);

@@ -15,7 +15,7 @@ use migration_core::records::{HEARTBEAT_PREFIX, ScanCounts, job_partition, run_p
 use migration_core::view::{self, ViewError};
 
 use super::{Purpose, ScanError, ScanOutcome, SenderName, send_for};
-use crate::{Interruption, Ports, Process, heartbeat};
+use crate::{Interruption, Ports, Process, Services, heartbeat};
 
 /// The id of the run that never is.
 const RUN: &str = "rehearsal";
@@ -35,8 +35,8 @@ pub enum DryRunError {
 }
 
 /// Scans both sides without sending or recording anything, and gives the numbers. Refused while a run is live.
-pub async fn dry_run<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: Process<S, Q, L>,
+pub async fn dry_run<P: Services>(
+    process: Process<P>,
     ignore: &IgnoreList,
     purpose: &Purpose,
 ) -> Result<ScanCounts, DryRunError> {
@@ -55,7 +55,7 @@ pub async fn dry_run<S: ObjectStore, Q: Queue, L: Ledger>(
     // Who verifies says when a side is paused, as every program that an operator starts; a plan writes nothing at all.
     let announces = purpose.verify.is_some();
     let ledger = OverlayLedger::new(ledger, &job, announces);
-    let ports = Ports { source, destination, queue: NullQueue, ledger };
+    let ports = Ports::new(source, destination, NullQueue, ledger);
     let dry_run = Process::new(ports, config, name, clock);
     let dry_run = Arc::new(dry_run.with_hashing(hashing).with_ranges_in_flight(ranges_in_flight));
     let name = SenderName { started_by: RUN.into(), new_run: RUN.into() };

@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicU64;
 
 use migration_core::ignore::IgnoreList;
 use migration_core::pair::MAX_KEY_BYTES;
-use migration_core::ports::{Ledger, ObjectStore, Queue};
 use migration_core::range_split::{CutSearch, CutStep};
 use tokio::task::JoinSet;
 use tracing::debug;
@@ -18,7 +17,7 @@ use super::merge::{self, Scanner};
 use super::range::{OpenRange, WORTH_CUTTING};
 use super::run::Run;
 use super::{Purpose, ScanError};
-use crate::Process;
+use crate::{Process, Services};
 
 /// What a lane did.
 enum Ended {
@@ -29,8 +28,8 @@ enum Ended {
 }
 
 /// Scans every range that is not closed.
-pub(super) async fn scan_all<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Arc<Process<S, Q, L>>,
+pub(super) async fn scan_all<P: Services>(
+    process: &Arc<Process<P>>,
     ignore: &IgnoreList,
     purpose: &Purpose,
     run: &Arc<Run>,
@@ -90,10 +89,7 @@ fn most_left(ranges: &BTreeMap<u32, Arc<OpenRange>>, idle: usize) -> Option<(Arc
     Some((Arc::clone(range), range.search(parts)?))
 }
 
-async fn close_one<S: ObjectStore, Q: Queue, L: Ledger>(
-    scanner: Arc<Scanner<S, Q, L>>,
-    range: Arc<OpenRange>,
-) -> Result<Ended, ScanError> {
+async fn close_one<P: Services>(scanner: Arc<Scanner<P>>, range: Arc<OpenRange>) -> Result<Ended, ScanError> {
     debug!(range = range.number, after = range.begin, "scanning");
     let counts = match &scanner.manifest {
         Some(manifest) => scan_rows(&scanner, manifest, &range).await?,
@@ -103,8 +99,8 @@ async fn close_one<S: ObjectStore, Q: Queue, L: Ledger>(
     Ok(Ended::Closed(range.number))
 }
 
-async fn cut_one<S: ObjectStore, Q: Queue, L: Ledger>(
-    scanner: Arc<Scanner<S, Q, L>>,
+async fn cut_one<P: Services>(
+    scanner: Arc<Scanner<P>>,
     range: Arc<OpenRange>,
     mut search: CutSearch,
 ) -> Result<Ended, ScanError> {

@@ -9,13 +9,13 @@ use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::ListedObject;
 use migration_core::operation::RequestInfo;
 use migration_core::pair::MAX_KEY_BYTES;
-use migration_core::ports::{Ledger, ListPage, ListRequest, ObjectStore, Operation, Queue};
+use migration_core::ports::{ListPage, ListRequest, ObjectStore, Operation, Queue};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::ScanError;
 use super::range::OpenRange;
-use crate::{Interruption, Process};
+use crate::{Interruption, Process, Services};
 
 /// A listing under way. At most two pages are in memory: the one at hand, and one waiting or arriving.
 pub(super) struct Listing {
@@ -41,11 +41,7 @@ impl Drop for Listing {
 
 impl Listing {
     /// Begins to list what one side has of a range.
-    pub(super) fn open<S: ObjectStore, Q: Queue, L: Ledger>(
-        process: &Arc<Process<S, Q, L>>,
-        side: Side,
-        range: &Arc<OpenRange>,
-    ) -> Self {
+    pub(super) fn open<P: Services>(process: &Arc<Process<P>>, side: Side, range: &Arc<OpenRange>) -> Self {
         let (send, pages) = mpsc::channel(1);
         let reader = Reader::new(process.clone(), side, range.clone());
         let bucket = reader.bucket.clone();
@@ -97,8 +93,8 @@ impl Listing {
 }
 
 /// Reads the pages of a range at one side.
-struct Reader<S, Q, L> {
-    process: Arc<Process<S, Q, L>>,
+struct Reader<P: Services> {
+    process: Arc<Process<P>>,
     side: Side,
     range: Arc<OpenRange>,
     bucket: String,
@@ -109,8 +105,8 @@ struct Reader<S, Q, L> {
     order: Order,
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Reader<S, Q, L> {
-    fn new(process: Arc<Process<S, Q, L>>, side: Side, range: Arc<OpenRange>) -> Self {
+impl<P: Services> Reader<P> {
+    fn new(process: Arc<Process<P>>, side: Side, range: Arc<OpenRange>) -> Self {
         let (pair, begin) = (&range.pair, range.begin.as_deref());
         let (bucket, prefix, after) = if side == Side::Source {
             (&pair.source_bucket, pair.source_prefix.clone(), begin.map(str::to_owned))
@@ -205,8 +201,8 @@ impl Order {
 }
 
 /// The first source key of a range's pair after a text.
-pub(super) async fn first_after<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+pub(super) async fn first_after<P: Services>(
+    process: &Process<P>,
     range: &OpenRange,
     text: &str,
 ) -> Result<Option<String>, ScanError> {
@@ -231,16 +227,13 @@ pub(super) async fn first_after<S: ObjectStore, Q: Queue, L: Ledger>(
 }
 
 /// What a page of this side is asked for with.
-fn listing<S: ObjectStore, Q: Queue, L: Ledger>(process: &Process<S, Q, L>, side: Side) -> Operation {
+fn listing<P: Services>(process: &Process<P>, side: Side) -> Operation {
     let versions = side == Side::Source && process.config.versioning.compare_version_id;
     if versions { Operation::ListVersions } else { Operation::ListObjects }
 }
 
 /// One page of the source: with versions where runs compare them.
-async fn list_source<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
-    request: ListRequest<'_>,
-) -> Result<ListPage, ServiceError> {
+async fn list_source<P: Services>(process: &Process<P>, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
     if process.config.versioning.compare_version_id {
         process.ports.source.list_versions(request).await
     } else {

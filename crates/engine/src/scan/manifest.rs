@@ -11,10 +11,9 @@ mod scan;
 use migration_core::error::ServiceError;
 use migration_core::etag::ETag;
 use migration_core::manifest::{IndexError, MAX_INDEX_BYTES, ManifestIndex, ManifestLocation, RowError};
-use migration_core::ports::{Ledger, ObjectStore, Queue};
 
 use super::ScanError;
-use crate::Process;
+use crate::{Process, Services};
 use object::Object;
 
 pub(super) use scan::scan_rows;
@@ -128,8 +127,8 @@ pub(super) struct Manifest {
 
 impl Manifest {
     /// Looks what the list is.
-    pub(super) async fn open<S: ObjectStore, Q: Queue, L: Ledger>(
-        process: &Process<S, Q, L>,
+    pub(super) async fn open<P: Services>(
+        process: &Process<P>,
         location: &ManifestLocation,
     ) -> Result<Self, ScanError> {
         let object = Object::find(process, location.side, &location.bucket, &location.key).await?;

@@ -14,7 +14,7 @@ use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::ListedObject;
 use migration_core::outcome::{Failure, FailureClass};
 use migration_core::pair::{BucketPair, MapKeyError};
-use migration_core::ports::{Ledger, ObjectStore, Queue, Write};
+use migration_core::ports::{Ledger, Queue, Write};
 use migration_core::records::{
     self, ExtraneousRecord, FailureRecord, RunRecord, RunResult, ScanCounts, extraneous_write,
 };
@@ -28,15 +28,15 @@ use super::run::Run;
 use super::verdict::{Judge, Memory};
 use super::versions::Versions;
 use super::{Purpose, ScanError};
-use crate::Process;
 use crate::send_buffer::SendBuffer;
+use crate::{Process, Services};
 
 /// Records of extra objects that are written at once.
 const EXTRANEOUS_AT_ONCE: usize = 50;
 
 /// The last run before this one whose scan was complete. Those of work lists say nothing of other objects.
-pub(super) async fn last_scanned<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+pub(super) async fn last_scanned<P: Services>(
+    process: &Process<P>,
     run: &RunRecord,
 ) -> Result<Option<RunRecord>, ScanError> {
     let job = records::job_partition(&process.config.job.uid);
@@ -56,8 +56,8 @@ pub(super) async fn last_scanned<S: ObjectStore, Q: Queue, L: Ledger>(
 }
 
 /// What the scans of all ranges share.
-pub(super) struct Scanner<S, Q, L> {
-    pub(super) process: Arc<Process<S, Q, L>>,
+pub(super) struct Scanner<P: Services> {
+    pub(super) process: Arc<Process<P>>,
     pub(super) ignore: IgnoreList,
     pub(super) purpose: Purpose,
     /// The last run before this one whose scan was complete.
@@ -69,7 +69,7 @@ pub(super) struct Scanner<S, Q, L> {
     pub(super) manifest: Option<Arc<Manifest>>,
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Scanner<S, Q, L> {
+impl<P: Services> Scanner<P> {
     /// What comparisons need to know.
     fn context(&self) -> CompareContext {
         let last_complete_scan = self.last.as_ref().map(|last| last.started);
@@ -97,7 +97,7 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Scanner<S, Q, L> {
     }
 
     /// Who judges the objects of a range.
-    pub(super) fn judge<'a>(&'a self, range: &'a OpenRange) -> Judge<'a, S, Q, L> {
+    pub(super) fn judge<'a>(&'a self, range: &'a OpenRange) -> Judge<'a, P> {
         let (process, verify) = (&*self.process, self.purpose.verify);
         let context = self.context();
         let opaque_etags = context.opaque_etags || process.is_without_digests(&range.pair.source_bucket);
@@ -106,10 +106,10 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Scanner<S, Q, L> {
 }
 
 /// A range's scan under way.
-pub(super) struct Scan<'a, S, Q, L> {
-    process: &'a Process<S, Q, L>,
-    scanner: &'a Scanner<S, Q, L>,
-    judge: Judge<'a, S, Q, L>,
+pub(super) struct Scan<'a, P: Services> {
+    process: &'a Process<P>,
+    scanner: &'a Scanner<P>,
+    judge: Judge<'a, P>,
     range: &'a OpenRange,
     batcher: Batcher,
     send_buffer: SendBuffer,
@@ -133,8 +133,8 @@ enum Place {
 }
 
 /// Scans a range to its end and gives what was found.
-pub(super) async fn scan_range<S: ObjectStore, Q: Queue, L: Ledger>(
-    scanner: &Scanner<S, Q, L>,
+pub(super) async fn scan_range<P: Services>(
+    scanner: &Scanner<P>,
     range: &Arc<OpenRange>,
 ) -> Result<ScanCounts, ScanError> {
     let process = &scanner.process;
@@ -163,8 +163,8 @@ pub(super) async fn scan_range<S: ObjectStore, Q: Queue, L: Ledger>(
     scan.end().await
 }
 
-impl<'a, S: ObjectStore, Q: Queue, L: Ledger> Scan<'a, S, Q, L> {
-    pub(super) fn new(scanner: &'a Scanner<S, Q, L>, range: &'a OpenRange) -> Self {
+impl<'a, P: Services> Scan<'a, P> {
+    pub(super) fn new(scanner: &'a Scanner<P>, range: &'a OpenRange) -> Self {
         let config = &scanner.process.config;
         let versions = || Versions::new(&config.job.uid, &range.pair, range.begin.as_deref());
         Self {

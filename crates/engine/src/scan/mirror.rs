@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::ScanError;
 use super::run::Run;
-use crate::{Interruption, Process};
+use crate::{Interruption, Process, Services};
 
 /// Objects that are looked at at once.
 const AT_ONCE: usize = 16;
@@ -23,8 +23,8 @@ const AT_ONCE: usize = 16;
 const PAGE: u32 = 48;
 
 /// Deletes what is extra, unless it is more than may be deleted.
-pub(super) async fn delete_extras<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+pub(super) async fn delete_extras<P: Services>(
+    process: &Process<P>,
     ignore: &IgnoreList,
     run: &Run,
 ) -> Result<(), ScanError> {
@@ -58,8 +58,8 @@ pub(super) async fn delete_extras<S: ObjectStore, Q: Queue, L: Ledger>(
     Ok(())
 }
 
-async fn settle_one<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+async fn settle_one<P: Services>(
+    process: &Process<P>,
     ignore: &IgnoreList,
     run: &RunRecord,
     pair: &BucketPair,
@@ -84,8 +84,8 @@ async fn settle_one<S: ObjectStore, Q: Queue, L: Ledger>(
 }
 
 /// Whether the source says that it has no such object. What it refuses to say is no absence, nor is a 404 of somebody else.
-async fn is_gone_at_source<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+async fn is_gone_at_source<P: Services>(
+    process: &Process<P>,
     pair: &BucketPair,
     key: &str,
 ) -> Result<bool, Interruption> {
@@ -97,16 +97,16 @@ async fn is_gone_at_source<S: ObjectStore, Q: Queue, L: Ledger>(
     }
 }
 
-async fn at_destination<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+async fn at_destination<P: Services>(
+    process: &Process<P>,
     pair: &BucketPair,
     extra: &ExtraneousRecord,
 ) -> Result<Option<ObjectHead>, Interruption> {
     process.look_at_destination(HeadRequest::new(&pair.destination_bucket, &extra.key)).await
 }
 
-async fn delete<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+async fn delete<P: Services>(
+    process: &Process<P>,
     pair: &BucketPair,
     extra: &ExtraneousRecord,
 ) -> Result<Fate, ScanError> {

@@ -3,14 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use migration_core::backpressure::{LEAST_BACKLOG, allowance};
-use migration_core::ports::{Ledger, ObjectStore, Queue};
 use migration_core::progress::progress;
 use migration_core::records::RunRecord;
 use migration_core::view;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use crate::Process;
+use crate::{Process, Services};
 
 /// How many batches of a run were sent, and how many may be.
 pub(super) struct Pace {
@@ -50,7 +49,7 @@ impl Pace {
     }
 
     /// Looks what the workers have done, where it may soon matter.
-    pub(super) async fn look<S: ObjectStore, Q: Queue, L: Ledger>(&self, process: &Process<S, Q, L>, run: &RunRecord) {
+    pub(super) async fn look<P: Services>(&self, process: &Process<P>, run: &RunRecord) {
         let Some(seconds) = process.config.backlog_seconds else { return };
         let (sent, allowed) = (self.sent.load(Ordering::Relaxed), self.allowed.load(Ordering::Relaxed));
         if sent + LEAST_BACKLOG / 2 < allowed {

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use migration_core::ports::{Ledger, ObjectStore, Queue};
+use migration_core::ports::Ledger;
 use serde::de::DeserializeOwned;
 
-use crate::{Interruption, Process};
+use crate::{Interruption, Process, Services};
 
 /// Records of one request. With `compareVersionId` there are 16 pages for each range under work.
 const PAGE: u32 = 200;
@@ -33,9 +33,9 @@ impl<T: DeserializeOwned> Records<T> {
     }
 
     /// The record of a key. Keys have to be asked for in order: those before this one are forgotten.
-    pub(super) async fn of<S: ObjectStore, Q: Queue, L: Ledger>(
+    pub(super) async fn of<P: Services>(
         &mut self,
-        process: &Process<S, Q, L>,
+        process: &Process<P>,
         key: &str,
     ) -> Result<Option<&T>, Interruption> {
         loop {
@@ -49,10 +49,7 @@ impl<T: DeserializeOwned> Records<T> {
     }
 
     /// Reads the next page; false where there is none.
-    async fn read<S: ObjectStore, Q: Queue, L: Ledger>(
-        &mut self,
-        process: &Process<S, Q, L>,
-    ) -> Result<bool, Interruption> {
+    async fn read<P: Services>(&mut self, process: &Process<P>) -> Result<bool, Interruption> {
         let after = match &self.next {
             Next::First => None,
             Next::After(key) => Some(key.as_str()),

@@ -1,21 +1,21 @@
 //! What a run whose messages were lost still lacks: all ends of its batches are read once, and held against its ranges.
 
-use migration_core::ports::{Ledger, ObjectStore, Queue};
+use migration_core::ports::Ledger;
 use migration_core::records::{BATCH_PREFIX, BatchEnd, Counters, RangeRecord, RunRecord, run_partition};
 use migration_core::reopen::{self, Ends};
 use migration_core::view::ViewError;
 use tracing::{info, warn};
 
 use super::ScanError;
-use crate::Process;
+use crate::{Process, Services};
 
 /// Ends of one request.
 const PAGE: u32 = 1_000;
 
 /// Decides which ranges of a run that is being taken over begin again. Costs one read of all ends of its batches; memory
 /// grows with the number of ranges, not with that of batches.
-pub(super) async fn reopen<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+pub(super) async fn reopen<P: Services>(
+    process: &Process<P>,
     record: RunRecord,
     ranges: &[RangeRecord],
 ) -> Result<RunRecord, ScanError> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
+use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Write};
 use migration_core::progress::{self, RUN_LEASE_MS, TakeDecision, TakeRequest};
 use migration_core::range::KeyRange;
 use migration_core::range_split::Cut;
@@ -20,7 +20,7 @@ use super::manifest::Manifest;
 use super::pace::Pace;
 use super::range::OpenRange;
 use super::{ManifestError, ScanError, SenderName, reopen};
-use crate::{Interruption, Process, WriteOutcome};
+use crate::{Interruption, Process, Services, WriteOutcome};
 
 /// How often the lease is renewed and the numbers so far are written.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
@@ -58,10 +58,7 @@ struct Table {
 }
 
 /// Asks for a run until the answer is final.
-pub(super) async fn take<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
-    name: &SenderName,
-) -> Result<Taken, ScanError> {
+pub(super) async fn take<P: Services>(process: &Process<P>, name: &SenderName) -> Result<Taken, ScanError> {
     let (job, ledger) = (&process.config.job.uid, &process.ports.ledger);
     loop {
         let current = view::current(ledger, job).await?;
@@ -99,10 +96,7 @@ pub(super) async fn take<S: ObjectStore, Q: Queue, L: Ledger>(
     }
 }
 
-async fn wait<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
-    millis: i64,
-) -> Result<(), Interruption> {
+async fn wait<P: Services>(process: &Process<P>, millis: i64) -> Result<(), Interruption> {
     // A second more, and never none: the clocks of two pods differ.
     let wait = Duration::from_millis(u64::try_from(millis).unwrap_or_default() + 1_000);
     tokio::select! {
@@ -112,8 +106,8 @@ async fn wait<S: ObjectStore, Q: Queue, L: Ledger>(
 }
 
 /// Writes a new run, if no other sender was first.
-async fn start<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+async fn start<P: Services>(
+    process: &Process<P>,
     record: RunRecord,
     current: Option<CurrentRun>,
 ) -> Result<Option<Run>, ScanError> {
@@ -136,10 +130,7 @@ async fn start<S: ObjectStore, Q: Queue, L: Ledger>(
 }
 
 /// Takes a run over, if no other sender was first.
-async fn resume<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
-    mut record: RunRecord,
-) -> Result<Option<Run>, ScanError> {
+async fn resume<P: Services>(process: &Process<P>, mut record: RunRecord) -> Result<Option<Run>, ScanError> {
     let job = &process.config.job.uid;
     let recorded = view::ranges(&process.ports.ledger, job, &record.run).await?;
     let mut ranges = progress::ranges_of(&record, recorded.clone())?;
@@ -216,11 +207,7 @@ impl Run {
     }
 
     /// Renews the lease until `end`, and writes checkpoints of the ranges under work.
-    pub(super) async fn keep<S: ObjectStore, Q: Queue, L: Ledger>(
-        &self,
-        process: &Process<S, Q, L>,
-        end: CancellationToken,
-    ) {
+    pub(super) async fn keep<P: Services>(&self, process: &Process<P>, end: CancellationToken) {
         for beat in 1_u32.. {
             tokio::select! {
                 biased;
@@ -242,9 +229,9 @@ impl Run {
     }
 
     /// A range is over.
-    pub(super) async fn close_range<S: ObjectStore, Q: Queue, L: Ledger>(
+    pub(super) async fn close_range<P: Services>(
         &self,
-        process: &Process<S, Q, L>,
+        process: &Process<P>,
         range: &OpenRange,
         counts: ScanCounts,
     ) -> Result<(), ScanError> {
@@ -258,9 +245,9 @@ impl Run {
     }
 
     /// Cuts a range, and gives what was cut off; nothing where that is too late, or where there are too many.
-    pub(super) async fn cut<S: ObjectStore, Q: Queue, L: Ledger>(
+    pub(super) async fn cut<P: Services>(
         &self,
-        process: &Process<S, Q, L>,
+        process: &Process<P>,
         range: &OpenRange,
         cut: Cut,
     ) -> Result<Vec<Arc<OpenRange>>, ScanError> {
@@ -287,9 +274,9 @@ impl Run {
     }
 
     /// The fate of extra objects is known: it is counted, and their records go.
-    pub(super) async fn settle<S: ObjectStore, Q: Queue, L: Ledger>(
+    pub(super) async fn settle<P: Services>(
         &self,
-        process: &Process<S, Q, L>,
+        process: &Process<P>,
         extras: &[ExtraneousRecord],
         counts: MirrorCounts,
     ) -> Result<(), ScanError> {
@@ -307,10 +294,7 @@ impl Run {
     }
 
     /// The scan is over: every range of every pair is closed.
-    pub(super) async fn close<S: ObjectStore, Q: Queue, L: Ledger>(
-        &self,
-        process: &Process<S, Q, L>,
-    ) -> Result<ScanCounts, ScanError> {
+    pub(super) async fn close<P: Services>(&self, process: &Process<P>) -> Result<ScanCounts, ScanError> {
         let now = process.clock.now();
         let mut table = self.table.lock().await;
         if let Some(open) = table.ranges.values().find(|range| !range.closed) {
@@ -326,9 +310,9 @@ impl Run {
     }
 
     /// Writes the record with the numbers so far and a renewed lease, and what changed of the ranges with it.
-    async fn save<S: ObjectStore, Q: Queue, L: Ledger>(
+    async fn save<P: Services>(
         &self,
-        process: &Process<S, Q, L>,
+        process: &Process<P>,
         table: &mut Table,
         change: impl FnOnce(&mut RunRecord) + Send,
     ) -> Result<(), ScanError> {
@@ -336,9 +320,9 @@ impl Run {
     }
 
     /// The same with other writes, all or nothing.
-    async fn save_with<S: ObjectStore, Q: Queue, L: Ledger>(
+    async fn save_with<P: Services>(
         &self,
-        process: &Process<S, Q, L>,
+        process: &Process<P>,
         table: &mut Table,
         mut others: Vec<Write>,
         change: impl FnOnce(&mut RunRecord) + Send,

@@ -10,13 +10,13 @@ use migration_core::object::ListedObject;
 use migration_core::operation::RequestInfo;
 use migration_core::pair::BucketPair;
 use migration_core::ports::{
-    ByteStream, Checksum, GetRequest, GetResponse, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span,
+    ByteStream, Checksum, GetRequest, GetResponse, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Span,
 };
 use migration_core::verification::{Judgement, VerifyMethod, judge, judge_checksums};
 use tracing::warn;
 
 use super::ScanError;
-use crate::{Interruption, Process};
+use crate::{Interruption, Process, Services};
 
 /// How often a body that breaks is read on.
 const READS: u32 = 5;
@@ -41,15 +41,15 @@ pub(super) struct Memory {
 }
 
 /// Judges the objects of one pair.
-pub(super) struct Judge<'a, S, Q, L> {
-    pub(super) process: &'a Process<S, Q, L>,
+pub(super) struct Judge<'a, P: Services> {
+    pub(super) process: &'a Process<P>,
     pub(super) pair: &'a BucketPair,
     pub(super) context: CompareContext,
     /// By nothing but content.
     pub(super) verify: Option<VerifyMethod>,
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Judge<'_, S, Q, L> {
+impl<P: Services> Judge<'_, P> {
     /// What the comparison of an object needs to know.
     pub(super) fn context(&self, memory: &Memory) -> CompareContext {
         CompareContext { failed_last: memory.failed_last, ..self.context }

@@ -1,11 +1,10 @@
 //! The versions that were recorded at the last copies, read back in the order of their keys.
 
 use migration_core::pair::BucketPair;
-use migration_core::ports::{Ledger, ObjectStore, Queue};
 use migration_core::records::{VERSION_SHARDS, VersionRecord, version_partition, version_shard};
 
 use super::records::Records;
-use crate::{Interruption, Process};
+use crate::{Interruption, Process, Services};
 
 /// The recorded versions of a range: 16 shards, each an ordered stream, merged.
 pub(super) struct Versions {
@@ -20,9 +19,9 @@ impl Versions {
     }
 
     /// The record of a key. Keys have to be asked for in order: those before this one are forgotten.
-    pub(super) async fn of<S: ObjectStore, Q: Queue, L: Ledger>(
+    pub(super) async fn of<P: Services>(
         &mut self,
-        process: &Process<S, Q, L>,
+        process: &Process<P>,
         key: &str,
     ) -> Result<Option<&VersionRecord>, Interruption> {
         match self.shards.get_mut(usize::from(version_shard(key))) {

@@ -8,11 +8,12 @@ use migration_core::message::Entry;
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::outcome::{Delivery, EntryOutcome, Fingerprint};
 use migration_core::plan::{TransferMethod, is_server_side, method};
-use migration_core::ports::{HeadRequest, Ledger, ObjectHead, ObjectStore, Queue, WriteCondition};
+use migration_core::ports::{HeadRequest, ObjectHead, WriteCondition};
 use migration_core::records::{Ability, Support};
 use migration_core::resume;
 
 use super::{SourceSnapshot, Transfer, TransferError, TransferTask};
+use crate::Services;
 use crate::admission::ObjectPermit;
 
 /// How often an object is looked at anew within one delivery, because it changed at either side under way.
@@ -43,7 +44,7 @@ impl SourceSnapshot {
     }
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// Passes over the object until it is verified at the destination; each pass that met a change looks again at both
     /// sides, the destination first: what is then read from the source is not older than what is replaced.
     pub(super) async fn run(

@@ -5,12 +5,13 @@ use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::fidelity::{Carried, preserved_attributes, reduce};
 use migration_core::operation::RequestInfo;
 use migration_core::outcome::{Failure, FailureClass, NotPreserved};
-use migration_core::ports::{Ledger, ObjectHead, ObjectStore, Operation, Queue, Tags};
+use migration_core::ports::{Ledger, ObjectHead, ObjectStore, Operation, Tags};
 use tracing::info;
 
 use super::{Transfer, TransferError};
+use crate::Services;
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// What travels with the object that a GET answered with; its tags are asked for only where it has some.
     pub(super) async fn preserved_attributes(&self, head: &ObjectHead) -> Result<Carried, TransferError> {
         self.attributes_with(head, false).await

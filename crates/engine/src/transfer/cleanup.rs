@@ -7,18 +7,19 @@ use migration_core::message::Entry;
 use migration_core::object::SourceIdentity;
 use migration_core::outcome::{Cause, Delivery, EntryOutcome, Failure};
 use migration_core::part::PartLayout;
-use migration_core::ports::{Condition, Ledger, ObjectStore, Queue, Write};
+use migration_core::ports::{Condition, Ledger, Write};
 use migration_core::records::{Damage, UploadRecord};
 use tracing::{info, warn};
 
 use super::{Transfer, TransferError, TransferTask};
+use crate::Services;
 use crate::WriteOutcome;
 use crate::uploads::{self, abort};
 
 /// Tries to clear away what an object leaves open, beyond those to move it.
 const CLEARING_TRIES: u32 = 4;
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// Takes away what an object that is over has left open at the destination, before its message goes. The outcome is
     /// then as it was, or another try where that can't be done now.
     pub(super) async fn clear_away(&self, task: TransferTask<'_>, outcome: EntryOutcome) -> EntryOutcome {

@@ -10,7 +10,7 @@ use migration_core::object::{ListedPart, SourceIdentity};
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::part::PartLayout;
 use migration_core::ports::{
-    Checksum, CompleteUpload, CompletedPart, Ledger, ObjectStore, Operation, Queue, WriteCondition, Written,
+    Checksum, CompleteUpload, CompletedPart, Ledger, ObjectStore, Operation, WriteCondition, Written,
 };
 use migration_core::records::{Ability, Support, UploadRecord};
 use migration_core::resume::{Evidence, Incomplete, complete_parts, composite};
@@ -20,6 +20,7 @@ use super::attempt::Moved;
 use super::conditional::Landed;
 use super::upload::Upload;
 use super::{Transfer, TransferError};
+use crate::Services;
 use crate::WriteOutcome;
 use crate::hash::crc64;
 use crate::uploads::{self, abort};
@@ -58,7 +59,7 @@ impl Completed {
     }
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// Completes an upload. What the object has to show then is recorded before it is asked for, so that whoever comes
     /// after a death in between can tell whether what stands at the destination is this object.
     pub(super) async fn complete(

@@ -6,12 +6,12 @@ use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::operation::RequestInfo;
-use migration_core::ports::{Ledger, ObjectStore, Operation, Queue, WriteCondition, Written};
+use migration_core::ports::{Operation, WriteCondition, Written};
 use migration_core::records::{Ability, Support};
 
 use super::attempt::{asks_weakly, condition_holds};
 use super::{Transfer, TransferError, transfer_error};
-use crate::Interruption;
+use crate::{Interruption, Services};
 
 /// A write that made the object visible.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Landed {
     pub(super) guarded: bool,
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// Sends a write that makes the object visible, by this operation. `meant` is the ETag that it is to have then.
     ///
     /// | the service keeps this condition of this operation | the condition is sent | guarded |

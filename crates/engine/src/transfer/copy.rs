@@ -5,7 +5,7 @@ use migration_core::operation::RequestInfo;
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::part::Part;
 use migration_core::ports::{
-    CompletedPart, CopyPart, CopyRequest, CopySource, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue,
+    CompletedPart, CopyPart, CopyRequest, CopySource, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation,
     WriteCondition,
 };
 
@@ -13,8 +13,9 @@ use super::attempt::Moved;
 use super::conditional::{Landed, write_error};
 use super::upload::Upload;
 use super::{SourceSnapshot, Transfer, TransferError};
+use crate::Services;
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// Has the object copied in one request.
     pub(super) async fn copy_whole(
         &self,

@@ -12,12 +12,13 @@ use migration_core::object::SourceIdentity;
 use migration_core::operation::RequestInfo;
 use migration_core::outcome::{Failure, FailureClass, NotPreserved};
 use migration_core::part::{PartLayout, PartSize};
-use migration_core::ports::{CreateUpload, Ledger, ObjectStore, Operation, Queue, Span};
+use migration_core::ports::{CreateUpload, ObjectStore, Operation, Span};
 use migration_core::records::{self, Ability, Damage, Support, UploadRecord};
 
 use super::fetch::Opened;
 use super::upload::{Begun, Upload};
 use super::{SourceSnapshot, Transfer, TransferError};
+use crate::Services;
 use crate::WriteOutcome;
 use crate::uploads::{self, abort};
 
@@ -28,7 +29,7 @@ struct Created {
     tries: u32,
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// Announces, creates and records an upload in place of the record that stands in the ledger. None where another
     /// worker was first with one of these.
     pub(super) async fn begin(

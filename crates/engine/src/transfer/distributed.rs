@@ -11,7 +11,7 @@ use migration_core::message::{self, PartRangeTemplate};
 use migration_core::object::SourceIdentity;
 use migration_core::outcome::Failure;
 use migration_core::part_ranges::{Dispatch, is_due};
-use migration_core::ports::{Condition, Ledger, ObjectStore, Queue, Write, WriteCondition};
+use migration_core::ports::{Condition, Ledger, Write, WriteCondition};
 use migration_core::records::{self, PartRangeOutcome, PartRangeRecord};
 use migration_core::view::{self, ViewError};
 use tracing::info;
@@ -19,6 +19,7 @@ use tracing::info;
 use super::attempt::Moved;
 use super::upload::Upload;
 use super::{SourceSnapshot, Transfer, TransferError, TransferTask};
+use crate::Services;
 use crate::admission::ObjectPermit;
 use crate::send_buffer::SendBuffer;
 use crate::uploads::abort;
@@ -26,7 +27,7 @@ use crate::uploads::abort;
 /// How often the coordinator looks at the records. One small query of the ledger, and one of the heartbeats.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// Has the object moved by many workers.
     pub(super) async fn huge(
         &self,

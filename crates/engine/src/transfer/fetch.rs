@@ -6,13 +6,13 @@ use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::{ETag, ETagComparison};
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::operation::RequestInfo;
-use migration_core::ports::{ByteStream, GetRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue, Span};
+use migration_core::ports::{ByteStream, GetRequest, Ledger, ObjectHead, ObjectStore, Operation, Span};
 use migration_core::reading::{SecondRead, is_contradicted, second_read};
 
 use super::{SourceSnapshot, Transfer, TransferError, transfer_error};
-use crate::Interruption;
 use crate::budget::Reservation;
 use crate::hash::{Digests, digest};
+use crate::{Interruption, Services};
 
 /// Bytes that a body under way holds in memory: what connections buffer of it, and what waits to be hashed.
 pub(super) const PASSING: u64 = 1 << 20;
@@ -41,7 +41,7 @@ pub(super) struct Want<'a> {
     pub span: Span,
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// What to ask the source for.
     pub(super) fn want<'a>(&self, snapshot: &'a SourceSnapshot, span: Span) -> Want<'a> {
         self.want_of(snapshot.etag.as_ref(), snapshot.version_id.as_deref(), span)

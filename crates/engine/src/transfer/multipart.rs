@@ -2,13 +2,14 @@
 
 use migration_core::etag::ETag;
 use migration_core::object::SourceIdentity;
-use migration_core::ports::{Ledger, ObjectStore, Queue, WriteCondition};
+use migration_core::ports::WriteCondition;
 use tracing::info;
 
 use super::attempt::Moved;
 use super::{SourceSnapshot, Transfer, TransferError};
+use crate::Services;
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// Moves the object.
     pub(super) async fn large(
         &self,

@@ -9,18 +9,16 @@ use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::SourceIdentity;
 use migration_core::operation::RequestInfo;
 use migration_core::part::Part;
-use migration_core::ports::{
-    Body, Checksum, CompletedPart, Ledger, ObjectStore, Operation, PutPart, Queue, Span, UploadRef, Written,
-};
+use migration_core::ports::{Body, Checksum, CompletedPart, ObjectStore, Operation, PutPart, Span, UploadRef, Written};
 use migration_core::records::{Ability, Support};
 
 use super::fetch::Opened;
 use super::hashing_body::{Passed, hashing_body};
 use super::upload::Upload;
 use super::{Transfer, TransferError, transfer_error};
-use crate::Interruption;
 use crate::hash::Digests;
 use crate::uploads::abort;
+use crate::{Interruption, Services};
 
 /// Tries of a part besides the first: the only layer of them, since a body that passes through can't be sent twice.
 const RETRIES: u32 = 4;
@@ -57,7 +55,7 @@ impl Means {
     }
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// Sends these parts, each verified, or has the service copy them. Gives what the destination answered to each.
     pub(super) async fn send_parts(
         &self,

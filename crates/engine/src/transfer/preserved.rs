@@ -7,10 +7,11 @@ use migration_core::etag::ETag;
 use migration_core::fidelity::{Asked, Carried, missing};
 use migration_core::operation::RequestInfo;
 use migration_core::outcome::NotPreserved;
-use migration_core::ports::{HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, PutTags, Queue, Tags};
+use migration_core::ports::{HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, PutTags, Tags};
 use tracing::{info, warn};
 
 use super::{SourceSnapshot, Transfer, TransferError};
+use crate::Services;
 
 /// What an upload was begun with here, and what the last look at its object shows.
 #[derive(Debug, Default)]
@@ -32,7 +33,7 @@ impl Written {
     }
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// Holds what the last look shows against what the object was written with, gives it the tags that are missing, and
     /// says what is missing for good. `known` is what was left behind before it was written. Objects that were written in
     /// one request are not looked at.

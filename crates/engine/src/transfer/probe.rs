@@ -24,8 +24,7 @@ use migration_core::integrity::{self, Proof};
 use migration_core::operation::RequestInfo;
 use migration_core::part::PartLayout;
 use migration_core::ports::{
-    Body, Checksum, CompleteUpload, CompletedPart, Ledger, ObjectStore, Operation, PutPart, Queue, WriteCondition,
-    Written,
+    Body, Checksum, CompleteUpload, CompletedPart, ObjectStore, Operation, PutPart, WriteCondition, Written,
 };
 use migration_core::records::{Ability, Support, UploadRecord};
 use tracing::debug;
@@ -33,7 +32,7 @@ use tracing::debug;
 use super::conditional::Landed;
 use super::fetch::Fetched;
 use super::{Transfer, TransferError};
-use crate::{Interruption, WriteOutcome};
+use crate::{Interruption, Services, WriteOutcome};
 
 /// An ETag that nothing has.
 const NOTHING: &str = "00000000000000000000000000000000";
@@ -92,7 +91,7 @@ fn verdict(error: &ServiceError) -> Support {
     }
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// Finds out what is not known yet, with a small object that was just written under `condition`.
     pub(super) async fn find_out(
         &self,

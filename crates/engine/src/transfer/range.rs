@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use migration_core::message::PartRange;
 use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass};
-use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Queue, Write};
+use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Write};
 use migration_core::records::{self, PartRangeOutcome, PartRangeRecord, RETENTION_MS, UploadRecord};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::upload::Upload;
 use super::{Limits, Progress, Transfer, TransferError};
-use crate::Process;
+use crate::{Process, Services};
 
 /// What came of a range's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +26,8 @@ pub enum RangeEnd {
 
 /// Carries a range, and records that it is over. `last_try` makes a failure for now one that is recorded: then the
 /// coordinator decides.
-pub async fn carry<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
+pub async fn carry<P: Services>(
+    process: &Process<P>,
     limits: &Limits,
     range: &PartRange,
     progress: &Progress,
@@ -62,7 +62,7 @@ pub async fn carry<S: ObjectStore, Q: Queue, L: Ledger>(
     }
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     async fn carry(&self, range: &PartRange, last_try: bool) -> Result<RangeEnd, TransferError> {
         let Some(record) = self.upload_of(range).await? else {
             debug!(key = self.key, "a range of an upload that is over");

@@ -3,13 +3,14 @@
 use futures::StreamExt;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::operation::RequestInfo;
-use migration_core::ports::{GetRequest, Ledger, ObjectStore, Operation, Queue, Span, Written};
+use migration_core::ports::{GetRequest, Ledger, ObjectStore, Operation, Span, Written};
 use tracing::info;
 
 use super::fetch::Fetched;
 use super::{Transfer, TransferError};
+use crate::Services;
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// Whether the destination has the bytes that were sent, though its ETag looks like the MD5 of others: services
     /// encrypt or number their contents without saying so in any header. Content-MD5 went with the bytes; that the service
     /// looks at it is not taken for granted here. Nothing is held: what arrives is compared with what is in memory.

@@ -6,7 +6,7 @@ use migration_core::fidelity::Carried;
 use migration_core::integrity::{self, Proof};
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::part::PartLayout;
-use migration_core::ports::{Checksum, Ledger, ObjectStore, Operation, PutRequest, Queue, WriteCondition};
+use migration_core::ports::{Checksum, Ledger, ObjectStore, Operation, PutRequest, WriteCondition};
 use migration_core::records::Ability;
 
 use super::attempt::Moved;
@@ -14,8 +14,9 @@ use super::conditional::Landed;
 use super::fetch::Fetched;
 use super::probe::Sent;
 use super::{SourceSnapshot, Transfer, TransferError};
+use crate::Services;
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// Moves the object.
     pub(super) async fn small(
         &self,

@@ -10,7 +10,7 @@ use migration_core::object::{ListedPart, SourceIdentity};
 use migration_core::operation::RequestInfo;
 use migration_core::outcome::{Failure, FailureClass};
 use migration_core::part::PartLayout;
-use migration_core::ports::{Condition, Item, Ledger, LedgerKey, ObjectStore, Operation, Queue};
+use migration_core::ports::{Condition, Item, Ledger, LedgerKey, ObjectStore, Operation};
 use migration_core::records::{self, UploadRecord};
 use migration_core::resume::{self, Evidence, UploadDecision};
 use migration_core::verified::VerifiedParts;
@@ -19,6 +19,7 @@ use tracing::info;
 use super::fetch::Opened;
 use super::verified::Verified;
 use super::{SourceSnapshot, Transfer, TransferError, transfer_error};
+use crate::Services;
 use crate::WriteOutcome;
 use crate::uploads::abort;
 
@@ -51,7 +52,7 @@ impl Upload {
 /// An upload to work on, and the first part's body where it came with what the upload was created from.
 pub(super) type Begun = (Upload, Option<Opened>);
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// The ledger's key of this object's upload.
     pub(super) fn upload_key(&self) -> LedgerKey {
         records::upload_key(&self.process.config.job.uid, &self.pair.destination_bucket, &self.destination_key)

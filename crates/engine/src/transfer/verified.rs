@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use migration_core::etag::ETag;
-use migration_core::ports::{CompletedPart, Ledger, ObjectStore, Queue, Write};
+use migration_core::ports::{CompletedPart, Ledger, Write};
 use migration_core::records::{self, VERIFIED_EVERY_MS, VerifiedPartsRecord};
 use migration_core::verified::VerifiedParts;
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use tracing::warn;
 
 use super::upload::Upload;
 use super::{Transfer, TransferError};
+use crate::Services;
 
 /// Shortest time between two records of one upload's verified parts.
 const EVERY: Duration = Duration::from_millis(VERIFIED_EVERY_MS);
@@ -113,7 +114,7 @@ impl Verified {
     }
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Transfer<'_, S, Q, L> {
+impl<P: Services> Transfer<'_, P> {
     /// Does the work of parts, several at once, gives what the destination answered to each, and remembers which were
     /// verified. When one fails, or the process ends, no new ones are begun, those in flight are waited for, and what was
     /// verified is recorded: who comes next does not send it again.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use migration_core::message::{Batch, EVENTS_RUN, Message, MessageError, PartRange, batch_of_job, batches_of_events};
 use migration_core::pair::BucketPair;
-use migration_core::ports::{Ledger, ObjectStore, Queue, ReceivedMessage};
+use migration_core::ports::{Ledger, ObjectStore, ReceivedMessage};
 use migration_core::records::{self, RunRecord, RunSides};
 use tracing::info;
 
 use super::Worker;
-use crate::Interruption;
+use crate::{Interruption, Services};
 
 /// Whose a message is.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub(super) enum Work {
     Range(Box<PartRange>),
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Worker<S, Q, L> {
+impl<P: Services> Worker<P> {
     /// Reads a message and checks that it is this job's, and this worker's.
     pub(super) async fn accept(
         &self,

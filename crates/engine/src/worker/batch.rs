@@ -19,10 +19,10 @@ use tracing::info;
 use super::accept::Work;
 use super::lease::{Lost, keep};
 use super::{Disposal, Worker};
-use crate::Interruption;
 use crate::admission::PendingObject;
 use crate::transfer::{Progress, RangeEnd, TransferTask, carry, transfer};
 use crate::uploads::{self, Clear};
+use crate::{Interruption, Services};
 
 /// What the work of one message shares.
 struct Job<'a> {
@@ -31,7 +31,7 @@ struct Job<'a> {
     lost: Lost,
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Worker<S, Q, L> {
+impl<P: Services> Worker<P> {
     /// Works a message off, keeping it meanwhile.
     pub(super) async fn work_off(
         self: &Arc<Self>,

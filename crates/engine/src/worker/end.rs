@@ -15,9 +15,9 @@ use migration_core::retry::{Tried, next_try, remainder_delay};
 use tracing::info;
 
 use super::{Disposal, Worker};
-use crate::{Interruption, WriteOutcome, report, uploads};
+use crate::{Interruption, Services, WriteOutcome, report, uploads};
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Worker<S, Q, L> {
+impl<P: Services> Worker<P> {
     /// Ends a batch with the outcomes of its entries, in their order. What the ledger refuses for good would be refused at
     /// each delivery: such a message goes to the dead letters, with the ledger's words.
     pub(super) async fn end(

@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use migration_core::lease::{LEASE, RENEW_EVERY, Renewal, renewal};
-use migration_core::ports::{Ledger, ObjectStore, Queue};
+use migration_core::ports::Queue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::Process;
 use crate::transfer::Progress;
+use crate::{Process, Services};
 
 /// Whether a message's lease is lost, and why.
 #[derive(Debug)]
@@ -31,12 +31,7 @@ impl Lost {
 
 /// Renews the lease until this future is dropped. When the work hangs, or the lease can't be renewed for much longer,
 /// cancels `lost` and renews no more.
-pub(super) async fn keep<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
-    receipt: &str,
-    progress: &Progress,
-    lost: &Lost,
-) {
+pub(super) async fn keep<P: Services>(process: &Process<P>, receipt: &str, progress: &Progress, lost: &Lost) {
     let received = Instant::now();
     loop {
         tokio::time::sleep(RENEW_EVERY).await;

@@ -60,7 +60,7 @@ impl Observer for Notes {
 
 async fn dry_run_of(world: &World, purpose: Purpose) -> Result<ScanCounts, DryRunError> {
     let ignore = IgnoreList::new(&world.config.ignore).unwrap();
-    let process: Process<_, _, _> = Arc::into_inner(world.process()).unwrap();
+    let process: Process<_> = Arc::into_inner(world.process()).unwrap();
     dry_run(process, &ignore, &purpose).await
 }
 

@@ -44,12 +44,12 @@ fn edited(world: &World) -> JobConfig {
 /// A process by another configuration, whose destination is another store.
 fn process(world: &World, config: JobConfig, destination: &MemoryStore, name: &str) -> Arc<TestProcess> {
     let plan = &world.plan;
-    let ports = Ports {
-        source: Faulty::new(Lying::new(world.source.clone(), &world.source_lies), plan),
-        destination: Faulty::new(Lying::new(destination.clone(), &world.destination_lies), plan),
-        queue: Faulty::new(world.queue.clone(), plan),
-        ledger: Faulty::new(world.ledger.clone(), plan),
-    };
+    let ports = Ports::new(
+        Faulty::new(Lying::new(world.source.clone(), &world.source_lies), plan),
+        Faulty::new(Lying::new(destination.clone(), &world.destination_lies), plan),
+        Faulty::new(world.queue.clone(), plan),
+        Faulty::new(world.ledger.clone(), plan),
+    );
     let process = Process::new(ports, config, name.to_owned(), Arc::new(world.clock.clone()));
     Arc::new(process.with_hashing(Hashing::inline()))
 }

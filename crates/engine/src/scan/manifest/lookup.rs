@@ -6,14 +6,14 @@ use migration_core::compare::{Verdict, compare};
 use migration_core::manifest::ManifestRow;
 use migration_core::object::ListedObject;
 use migration_core::outcome::{Failure, FailureClass};
-use migration_core::ports::{HeadRequest, Ledger, LedgerKey, ObjectHead, ObjectStore, Queue};
+use migration_core::ports::{HeadRequest, Ledger, LedgerKey, ObjectHead, ObjectStore};
 use migration_core::records::{Ability, Support, VersionRecord, failure_partition, version_key};
 
 use super::super::ScanError;
 use super::super::merge::Scanner;
 use super::super::range::OpenRange;
 use super::super::verdict::{Judge, Memory, is_of_one_object};
-use crate::Interruption;
+use crate::{Interruption, Services};
 
 /// What was found out about a row.
 #[derive(Debug)]
@@ -45,8 +45,8 @@ impl<E: Into<ScanError>> From<E> for LookupError {
 /// Looks at an object that a list names: at the destination always; at the source unless what an inventory says of it
 /// shows that it has to be moved, since then the worker reads exactly that content or looks again. What an inventory
 /// shows to be in place may have changed since it was made.
-pub(super) async fn look<S: ObjectStore, Q: Queue, L: Ledger>(
-    scanner: Arc<Scanner<S, Q, L>>,
+pub(super) async fn look<P: Services>(
+    scanner: Arc<Scanner<P>>,
     range: Arc<OpenRange>,
     row: ManifestRow,
 ) -> Result<Looked, ScanError> {
@@ -71,14 +71,14 @@ fn named(row: &ManifestRow) -> ListedObject {
     }
 }
 
-struct Lookup<'a, S, Q, L> {
-    scanner: &'a Scanner<S, Q, L>,
+struct Lookup<'a, P: Services> {
+    scanner: &'a Scanner<P>,
     range: &'a OpenRange,
-    judge: Judge<'a, S, Q, L>,
+    judge: Judge<'a, P>,
     row: &'a ManifestRow,
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Lookup<'_, S, Q, L> {
+impl<P: Services> Lookup<'_, P> {
     async fn at_both(&self) -> Result<Looked, LookupError> {
         let pair = &self.range.pair;
         if self.scanner.ignore.ignores(&pair.source_bucket, &self.row.key) {

@@ -9,13 +9,11 @@ use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::manifest::{BucketSide, ManifestIndex};
 use migration_core::operation::RequestInfo;
-use migration_core::ports::{
-    ByteStream, GetRequest, GetResponse, HeadRequest, Ledger, ObjectStore, Operation, Queue, Span,
-};
+use migration_core::ports::{ByteStream, GetRequest, GetResponse, HeadRequest, Ledger, ObjectStore, Operation, Span};
 
 use super::super::ScanError;
 use super::ManifestError;
-use crate::{Interruption, Process};
+use crate::{Interruption, Process, Services};
 
 /// Tries to read on that bring no byte, after which a body is given up.
 const READS: u32 = 5;
@@ -34,8 +32,8 @@ pub(super) struct Object {
 
 impl Object {
     /// Looks at an object.
-    pub(super) async fn find<S: ObjectStore, Q: Queue, L: Ledger>(
-        process: &Process<S, Q, L>,
+    pub(super) async fn find<P: Services>(
+        process: &Process<P>,
         side: BucketSide,
         bucket: &str,
         key: &str,
@@ -59,19 +57,12 @@ impl Object {
     }
 
     /// Whether it begins as a `manifest.json`.
-    pub(super) async fn begins_as_index<S: ObjectStore, Q: Queue, L: Ledger>(
-        &self,
-        process: &Process<S, Q, L>,
-    ) -> Result<bool, ScanError> {
+    pub(super) async fn begins_as_index<P: Services>(&self, process: &Process<P>) -> Result<bool, ScanError> {
         let beginning = self.span(process, 0, BEGINNING.min(self.size)).await?;
         Ok(ManifestIndex::is_index(&beginning))
     }
 
-    async fn open<S: ObjectStore, Q: Queue, L: Ledger>(
-        &self,
-        process: &Process<S, Q, L>,
-        span: Span,
-    ) -> Result<ByteStream, ScanError> {
+    async fn open<P: Services>(&self, process: &Process<P>, span: Span) -> Result<ByteStream, ScanError> {
         let request =
             GetRequest { bucket: &self.bucket, key: &self.key, span, if_match: Some(&self.etag), version_id: None };
         let access = RequestInfo::object(Operation::GetObject, &self.bucket, &self.key);
@@ -97,9 +88,9 @@ impl Object {
     }
 
     /// Some bytes of it, all in memory.
-    pub(super) async fn span<S: ObjectStore, Q: Queue, L: Ledger>(
+    pub(super) async fn span<P: Services>(
         &self,
-        process: &Process<S, Q, L>,
+        process: &Process<P>,
         offset: u64,
         len: u64,
     ) -> Result<Bytes, ScanError> {
@@ -112,10 +103,7 @@ impl Object {
     }
 
     /// All of its bytes, as they come.
-    pub(super) fn bytes<S: ObjectStore, Q: Queue, L: Ledger>(
-        self,
-        process: Arc<Process<S, Q, L>>,
-    ) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    pub(super) fn bytes<P: Services>(self, process: Arc<Process<P>>) -> impl Stream<Item = io::Result<Bytes>> + Send {
         let reading = Reading::new(0, self.size);
         stream::try_unfold((self, process, reading), |(object, process, mut reading)| async move {
             let piece = reading.next(&process, &object).await.map_err(io::Error::other)?;
@@ -138,11 +126,7 @@ impl Reading {
     }
 
     /// The next bytes; none at the end.
-    async fn next<S: ObjectStore, Q: Queue, L: Ledger>(
-        &mut self,
-        process: &Process<S, Q, L>,
-        object: &Object,
-    ) -> Result<Option<Bytes>, ScanError> {
+    async fn next<P: Services>(&mut self, process: &Process<P>, object: &Object) -> Result<Option<Bytes>, ScanError> {
         while self.offset < self.end {
             let (offset, len) = (self.offset, self.end - self.offset);
             let mut body = match self.body.take() {

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes, BytesMut};
 use migration_core::manifest::{Column, RawRow};
-use migration_core::ports::{Ledger, ObjectStore, Queue};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use parquet::record::reader::RowIter;
@@ -16,7 +15,7 @@ use tokio::runtime::Handle;
 
 use super::super::ScanError;
 use super::object::Object;
-use crate::Process;
+use crate::{Process, Services};
 
 /// Bytes of one request. Columns are read side by side, a page of some hundred kilobytes at a time.
 const BLOCK: u64 = 512 << 10;
@@ -24,8 +23,8 @@ const BLOCK: u64 = 512 << 10;
 const BLOCKS: usize = 16;
 
 /// A file whose bytes are asked for as they are needed. Only for threads that may block.
-pub(super) struct Blocks<S, Q, L> {
-    process: Arc<Process<S, Q, L>>,
+pub(super) struct Blocks<P: Services> {
+    process: Arc<Process<P>>,
     object: Object,
     runtime: Handle,
     held: Mutex<VecDeque<(u64, Bytes)>>,
@@ -33,8 +32,8 @@ pub(super) struct Blocks<S, Q, L> {
     failed: Arc<Mutex<Option<ScanError>>>,
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Blocks<S, Q, L> {
-    pub(super) fn new(process: Arc<Process<S, Q, L>>, object: Object, failed: Arc<Mutex<Option<ScanError>>>) -> Self {
+impl<P: Services> Blocks<P> {
+    pub(super) fn new(process: Arc<Process<P>>, object: Object, failed: Arc<Mutex<Option<ScanError>>>) -> Self {
         Self { process, object, runtime: Handle::current(), held: Mutex::default(), failed }
     }
 
@@ -73,16 +72,16 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Blocks<S, Q, L> {
 }
 
 /// The file as the reader of Parquet takes it.
-struct Chunks<S, Q, L>(Arc<Blocks<S, Q, L>>);
+struct Chunks<P: Services>(Arc<Blocks<P>>);
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Length for Chunks<S, Q, L> {
+impl<P: Services> Length for Chunks<P> {
     fn len(&self) -> u64 {
         self.0.object.size
     }
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> ChunkReader for Chunks<S, Q, L> {
-    type T = FromOffset<S, Q, L>;
+impl<P: Services> ChunkReader for Chunks<P> {
+    type T = FromOffset<P>;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
         Ok(FromOffset { blocks: self.0.clone(), offset: start })
@@ -104,12 +103,12 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> ChunkReader for Chunks<S, Q, L> {
 }
 
 /// The file's bytes from an offset on.
-struct FromOffset<S, Q, L> {
-    blocks: Arc<Blocks<S, Q, L>>,
+struct FromOffset<P: Services> {
+    blocks: Arc<Blocks<P>>,
     offset: u64,
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Read for FromOffset<S, Q, L> {
+impl<P: Services> Read for FromOffset<P> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let block = self.blocks.rest_of_block(self.offset)?;
         let len = block.len().min(into.len());
@@ -120,8 +119,8 @@ impl<S: ObjectStore, Q: Queue, L: Ledger> Read for FromOffset<S, Q, L> {
 }
 
 /// The rows of a file, in its order. Columns that say nothing to a run are not read.
-pub(super) fn rows<S: ObjectStore, Q: Queue, L: Ledger>(
-    blocks: Blocks<S, Q, L>,
+pub(super) fn rows<P: Services>(
+    blocks: Blocks<P>,
 ) -> Result<impl Iterator<Item = Result<RawRow, ParquetError>>, ParquetError> {
     let reader = SerializedFileReader::new(Chunks(Arc::new(blocks)))?;
     let schema = reader.metadata().file_metadata().schema();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use migration_core::etag::Md5Digest;
 use migration_core::manifest::{Encoding, FileForm, ManifestFile, ManifestRow, Position, RawRow, RowError};
 use migration_core::pair::BucketPair;
-use migration_core::ports::{Ledger, ObjectStore, Queue};
+use migration_core::ports::{ObjectStore, Queue};
 use parquet::errors::ParquetError;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -15,7 +15,7 @@ use super::csv::{CsvError, CsvRows, Digester};
 use super::object::Object;
 use super::parquet::{self as columnar, Blocks};
 use super::{Manifest, ManifestError};
-use crate::Process;
+use crate::{Process, Services};
 
 /// Rows that are read ahead.
 const AHEAD: usize = 1_000;
@@ -29,8 +29,8 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Begins to read the rows of a pair behind a position.
-    pub(super) fn open<S: ObjectStore, Q: Queue, L: Ledger>(
-        process: Arc<Process<S, Q, L>>,
+    pub(super) fn open<P: Services>(
+        process: Arc<Process<P>>,
         manifest: Arc<Manifest>,
         pairs: Arc<[BucketPair]>,
         pair: BucketPair,
@@ -54,8 +54,8 @@ impl Rows {
     }
 }
 
-struct Reader<S, Q, L> {
-    process: Arc<Process<S, Q, L>>,
+struct Reader<P: Services> {
+    process: Arc<Process<P>>,
     manifest: Arc<Manifest>,
     pairs: Arc<[BucketPair]>,
     pair: BucketPair,
@@ -71,7 +71,7 @@ enum Taken {
     Unwanted,
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Reader<S, Q, L> {
+impl<P: Services> Reader<P> {
     async fn read(self) -> Result<(), ScanError> {
         let first = self.behind.as_ref().map_or(0, |behind| behind.file);
         for (file, number) in self.manifest.index.files.iter().zip(0_u32..).skip(first as usize) {

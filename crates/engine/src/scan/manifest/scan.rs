@@ -7,7 +7,7 @@ use std::sync::Arc;
 use migration_core::manifest::Position;
 use migration_core::operation::RequestInfo;
 use migration_core::pair::BucketPair;
-use migration_core::ports::{Ledger, ListRequest, ObjectStore, Operation, Queue};
+use migration_core::ports::{ListRequest, ObjectStore, Operation};
 use migration_core::records::ScanCounts;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -17,7 +17,7 @@ use super::super::range::OpenRange;
 use super::lookup::{Looked, look};
 use super::rows::Rows;
 use super::{Manifest, ManifestError};
-use crate::Process;
+use crate::{Process, Services};
 
 /// Rows of a pair that are looked at at once: at 50 ms a request some 1,300 rows a second.
 const AT_ONCE: usize = 64;
@@ -25,8 +25,8 @@ const AT_ONCE: usize = 64;
 type Lookup = AbortOnDropHandle<Result<Looked, ScanError>>;
 
 /// Scans the rows of a range's pair to the end and gives what was found.
-pub(in super::super) async fn scan_rows<S: ObjectStore, Q: Queue, L: Ledger>(
-    scanner: &Arc<Scanner<S, Q, L>>,
+pub(in super::super) async fn scan_rows<P: Services>(
+    scanner: &Arc<Scanner<P>>,
     manifest: &Arc<Manifest>,
     range: &Arc<OpenRange>,
 ) -> Result<ScanCounts, ScanError> {
@@ -65,10 +65,7 @@ fn begin_of(manifest: &Manifest, range: &OpenRange) -> Result<Option<Position>, 
 }
 
 /// Makes sure that both buckets are there and answer: to a HEAD, an object of a bucket that is not there is just absent.
-async fn prove_buckets<S: ObjectStore, Q: Queue, L: Ledger>(
-    process: &Process<S, Q, L>,
-    pair: &BucketPair,
-) -> Result<(), ScanError> {
+async fn prove_buckets<P: Services>(process: &Process<P>, pair: &BucketPair) -> Result<(), ScanError> {
     let one = |bucket| ListRequest { bucket, prefix: "", start_after: None, continuation: None, max_keys: Some(1) };
     let (source, destination) = (one(&pair.source_bucket), one(&pair.destination_bucket));
     tokio::try_join!(
@@ -81,7 +78,7 @@ async fn prove_buckets<S: ObjectStore, Q: Queue, L: Ledger>(
     Ok(())
 }
 
-impl<S: ObjectStore, Q: Queue, L: Ledger> Scan<'_, S, Q, L> {
+impl<P: Services> Scan<'_, P> {
     async fn take(&mut self, looked: Looked) -> Result<(), ScanError> {
         match looked {
             Looked::Judged { source, there, verdict } => self.act(source, there, verdict).await,

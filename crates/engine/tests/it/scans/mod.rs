@@ -19,7 +19,7 @@ use migration_testkit::{FaultPlan, Faulty, MemoryLedger, MemoryQueue, ProcessId,
 
 use crate::world::{JOB, tiny_config};
 
-type Sender = Process<Faulty<SyntheticStore>, Faulty<MemoryQueue>, Faulty<MemoryLedger>>;
+type Sender = Process<(Faulty<SyntheticStore>, Faulty<SyntheticStore>, Faulty<MemoryQueue>, Faulty<MemoryLedger>)>;
 
 /// A job between two buckets that nobody stores.
 pub struct Scans {
@@ -50,12 +50,12 @@ impl Scans {
     /// A sender of its own, that can be killed alone.
     pub fn sender(&self, id: ProcessId, ranges: usize) -> Arc<Sender> {
         let plan = &self.plan;
-        let ports = Ports {
-            source: Faulty::of(self.source.clone(), plan, id),
-            destination: Faulty::of(self.destination.clone(), plan, id),
-            queue: Faulty::of(self.queue.clone(), plan, id),
-            ledger: Faulty::of(self.ledger.clone(), plan, id),
-        };
+        let ports = Ports::new(
+            Faulty::of(self.source.clone(), plan, id),
+            Faulty::of(self.destination.clone(), plan, id),
+            Faulty::of(self.queue.clone(), plan, id),
+            Faulty::of(self.ledger.clone(), plan, id),
+        );
         let process = Process::new(ports, self.config.clone(), format!("{id:?}"), Arc::new(self.clock.clone()));
         Arc::new(process.with_hashing(Hashing::inline()).with_ranges_in_flight(ranges))
     }

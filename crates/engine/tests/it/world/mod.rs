@@ -40,7 +40,7 @@ pub const JOB: &str = "uid-1";
 
 pub type Store = Faulty<Lying<MemoryStore>>;
 pub type TestConsumer = Worker<Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>>;
-pub type TestProcess = Process<Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>>;
+pub type TestProcess = Process<(Store, Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>)>;
 
 /// Everything that outlives the processes.
 pub struct World {
@@ -111,12 +111,12 @@ impl World {
         let plan = &self.plan;
         self.process_with(
             self.config.clone(),
-            Ports {
-                source: Faulty::new(Lying::new(self.source.clone(), &self.source_lies), plan),
-                destination: Faulty::new(Lying::new(self.destination.clone(), &self.destination_lies), plan),
-                queue: Faulty::new(self.queue.clone(), plan),
-                ledger: Faulty::new(self.ledger.clone(), plan),
-            },
+            Ports::new(
+                Faulty::new(Lying::new(self.source.clone(), &self.source_lies), plan),
+                Faulty::new(Lying::new(self.destination.clone(), &self.destination_lies), plan),
+                Faulty::new(self.queue.clone(), plan),
+                Faulty::new(self.ledger.clone(), plan),
+            ),
         )
     }
 
@@ -125,19 +125,19 @@ impl World {
         let plan = &self.plan;
         self.process_with(
             config,
-            Ports {
-                source: Faulty::of(Lying::new(self.source.clone(), &self.source_lies), plan, id),
-                destination: Faulty::of(Lying::new(self.destination.clone(), &self.destination_lies), plan, id),
-                queue: Faulty::of(self.queue.clone(), plan, id),
-                ledger: Faulty::of(self.ledger.clone(), plan, id),
-            },
+            Ports::new(
+                Faulty::of(Lying::new(self.source.clone(), &self.source_lies), plan, id),
+                Faulty::of(Lying::new(self.destination.clone(), &self.destination_lies), plan, id),
+                Faulty::of(self.queue.clone(), plan, id),
+                Faulty::of(self.ledger.clone(), plan, id),
+            ),
         )
     }
 
     fn process_with(
         &self,
         config: JobConfig,
-        ports: Ports<Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>>,
+        ports: Ports<(Store, Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>)>,
     ) -> Arc<TestProcess> {
         let number = self.started.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let process = Process::new(ports, config, format!("pod-{number}"), Arc::new(self.clock.clone()));
