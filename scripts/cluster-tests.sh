@@ -23,6 +23,8 @@ finish() {
 }
 trap finish EXIT
 
+# What does not compile is known before anything is started.
+cargo test --release --workspace --locked --test "$suite" --no-run
 bash "$root/scripts/install.sh"
 eval "$(bash "$cluster" env)"
 "$program" clear

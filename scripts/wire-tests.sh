@@ -7,6 +7,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tests=$root/kind-tests
 program=${CARGO_TARGET_DIR:?}/release/kind-tests
 
+cargo test --release --workspace --locked --test wire --no-run
 bash "$tests/services/venv.sh" >/dev/null
 for server in toxiproxy versitygw minio; do bash "$tests/services/servers.sh" "$server" >/dev/null; done
 "$program" clear --suite wire

@@ -90,6 +90,29 @@ fn crates() -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
     Ok(packages()?.into_iter().map(used).collect())
 }
 
+/// The features of each dependency, where these kinds of dependencies are followed.
+fn features(kinds: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--workspace", "--locked", "--offline", "--prefix", "none", "-f", "{p};{f}", "-e", kinds])
+        .current_dir(paths::repository())
+        .output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let lines = text.lines().filter_map(|line| line.trim_end_matches(" (*)").split_once(';'));
+    let features: BTreeMap<_, _> = lines.map(|(name, features)| (name.to_owned(), features.to_owned())).collect();
+    ensure!(features.len() > 100, "cargo tree names only {} packages", features.len());
+    Ok(features)
+}
+
+/// Otherwise the dependencies would be compiled once for the programs, and once more for the tests.
+#[test]
+fn tests_give_dependencies_no_other_features_than_programs() -> anyhow::Result<()> {
+    let (programs, tests) = (features("normal,build")?, features("normal,build,dev")?);
+    let differs = |(name, features): &(String, String)| tests.get(name) != Some(features);
+    let other: Vec<_> = programs.into_iter().filter(differs).collect();
+    assert!(other.is_empty(), "with other features in tests: {other:#?}");
+    Ok(())
+}
+
 /// Which modules of a crate each of them imports, by the words of its source that is no test. A folder is one module.
 fn imports(crate_root: &Path) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
     let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
