@@ -1,5 +1,5 @@
-//! A proxy in front of the API server that does something right before a chosen request reaches it: what happens between
-//! the look and the write of a program.
+//! A proxy in front of the API server that runs an action right before a chosen request, to test races between a
+//! program's read and its write.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 type Act = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
-/// What is to be done before a request.
+/// An action to run before a request.
 struct Armed {
     method: Method,
     path_end: String,
@@ -27,7 +27,7 @@ struct Armed {
     done: oneshot::Sender<anyhow::Result<()>>,
 }
 
-/// The proxy; it ends with its last clone.
+/// The proxy. It stops when its last clone is dropped.
 #[derive(Clone)]
 pub struct ApiProxy {
     client: Client,
@@ -36,7 +36,7 @@ pub struct ApiProxy {
 }
 
 impl ApiProxy {
-    /// Starts a proxy on the loopback address. It passes requests on with the rights of `client`.
+    /// Starts a proxy on the loopback address that forwards requests with the rights of `client`.
     pub async fn start(client: Client) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("failed to listen")?;
         let proxy = Self { client, address: listener.local_addr()?, armed: Arc::default() };
@@ -47,7 +47,7 @@ impl ApiProxy {
                     let proxy = proxy.clone();
                     tokio::spawn(async move {
                         let service = service_fn(|request| proxy.pass(request));
-                        // A caller that goes away needs no answer.
+                        // The client may have disconnected.
                         let _ = hyper::server::conn::http1::Builder::new()
                             .serve_connection(TokioIo::new(stream), service)
                             .await;
@@ -58,7 +58,8 @@ impl ApiProxy {
         Ok(proxy)
     }
 
-    /// Does something once, before the first request of a method whose path ends so; what is given ends then.
+    /// Runs an action once, before the first request with this method and path suffix. The returned future completes
+    /// when the action has run.
     pub fn before(
         &self,
         method: Method,
@@ -71,7 +72,7 @@ impl ApiProxy {
         receiver
     }
 
-    /// Writes a configuration that leads to the proxy, as the service account of a namespace: with its rights and no more.
+    /// Writes a kubeconfig for the proxy with the rights of a service account.
     pub fn write_config(&self, directory: &Path, namespace: &str, account: &str) -> anyhow::Result<PathBuf> {
         let config = serde_json::json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
@@ -93,7 +94,7 @@ impl ApiProxy {
 
     async fn pass(&self, request: Request<Incoming>) -> anyhow::Result<Response<Body>> {
         if let Some(Armed { act, done, .. }) = self.take(&request) {
-            // Who armed it may not wait any more.
+            // The caller may have stopped waiting.
             let _ = done.send(act.await);
         }
         let (mut parts, body) = request.into_parts();

@@ -1,4 +1,4 @@
-//! One case: a namespace, buckets and users of its own, and what is kept of it.
+//! A test case: its own namespace, buckets and users, and its results.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,32 +15,32 @@ use crate::services::{self, AccessKey, REGION, Side};
 use crate::tree::{Object, select, upload};
 use crate::{checker, logs, paths};
 
-/// The name of each case's job.
+/// Name of each case's job.
 pub const JOB: &str = "job";
-/// How many workers a case's job may have.
+/// Most workers of a case's job.
 pub const MOST_WORKERS: usize = 3;
-/// How long a run of a test's tree may take.
+/// Time limit of a run with a test's tree.
 pub const RUN_LIMIT: Duration = Duration::from_mins(7);
 
-/// A case under way.
+/// A running case.
 pub struct Case {
-    /// The cluster.
+    /// Connection to the cluster.
     pub cluster: Cluster,
-    /// The namespace of the case's job.
+    /// Namespace of the case's job.
     pub namespace: String,
-    /// The bucket that is read.
+    /// Source bucket.
     pub source: String,
-    /// The bucket that is written.
+    /// Destination bucket.
     pub destination: String,
-    /// The key that the job has for the source.
+    /// The job's access key for the source.
     pub source_key: Option<AccessKey>,
-    /// The key that the job has for the destination.
+    /// The job's access key for the destination.
     pub destination_key: Option<AccessKey>,
     notes: Vec<String>,
     since: usize,
 }
 
-/// Runs a case: notes how it ended, keeps the logs of all parts where it failed, and takes away what it made.
+/// Runs a case: records its result, keeps the logs of all components if it failed, and removes what it created.
 pub async fn run(name: &str, body: impl AsyncFnOnce(&mut Case) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let began = Instant::now();
     let mut case = Case::new(name).await?;
@@ -49,7 +49,7 @@ pub async fn run(name: &str, body: impl AsyncFnOnce(&mut Case) -> anyhow::Result
         case.note(format!("{error:#}"));
         let kept = paths::results()?.join(&case.namespace);
         if let Err(error) = logs::collect(&case.cluster, &case.namespace, &kept).await {
-            case.note(format!("the logs could not be kept: {error:#}"));
+            case.note(format!("failed to keep the logs: {error:#}"));
         }
         case.note(format!("logs in {}", kept.display()));
     }
@@ -85,19 +85,19 @@ impl Case {
         })
     }
 
-    /// Keeps something for the table.
+    /// Adds a note to the results table.
     pub fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
     }
 
-    /// Fills the source bucket, makes the destination bucket, users of both sides and of the queue, and their Secrets.
+    /// Fills the source bucket; creates the destination bucket, users for both sides and the queue, and their Secrets.
     pub async fn prepare(&mut self, objects: &[Object]) -> anyhow::Result<()> {
         upload::seed(&services::s3(Side::Source), &self.source, objects).await?;
         upload::create_bucket(&services::s3(Side::Destination), &self.destination).await?;
         self.users().await
     }
 
-    /// Makes the users and their Secrets.
+    /// Creates the users and their Secrets.
     pub async fn users(&mut self) -> anyhow::Result<()> {
         let name = self.namespace.clone();
         let source = services::create_user(Side::Source, &name, &services::source_policy(&self.source))?;
@@ -112,7 +112,7 @@ impl Case {
         Ok(())
     }
 
-    /// Lets the job delete at the destination.
+    /// Allows the job to delete at the destination.
     pub async fn allow_deletions(&mut self) -> anyhow::Result<()> {
         let name = format!("{}-mirror", self.namespace);
         let key = services::create_user(Side::Destination, &name, &services::mirror_policy(&self.destination))?;
@@ -121,7 +121,7 @@ impl Case {
         Ok(())
     }
 
-    /// Writes a Secret with a key.
+    /// Writes a Secret with an access key.
     pub async fn put_keys(&self, name: &str, key: &AccessKey) -> anyhow::Result<()> {
         self.put_secret(name, &[("AWS_ACCESS_KEY_ID", &key.id), ("AWS_SECRET_ACCESS_KEY", &key.secret)]).await
     }
@@ -133,7 +133,7 @@ impl Case {
         self.cluster.apply(&self.namespace, &secret).await
     }
 
-    /// The case's job, as a user would write it.
+    /// Returns the manifest of the case's job, as a user would write it.
     pub fn job(&self) -> Value {
         let keys = |name: &str| json!({"secretRef": {"name": name}});
         let s3 = |side: Side, secret: &str| {
@@ -163,14 +163,14 @@ impl Case {
         self.cluster.apply(&self.namespace, job).await.context("failed to apply the job")
     }
 
-    /// Changes fields of the spec, leaving the others.
+    /// Changes fields of the spec and leaves the others.
     pub async fn patch_spec(&self, spec: &Value) -> anyhow::Result<()> {
         let patch = kube::api::Patch::Merge(json!({"spec": spec}));
         self.cluster.jobs(&self.namespace).patch(JOB, &PatchParams::default(), &patch).await?;
         Ok(())
     }
 
-    /// Watches the case's job, see [`Cluster::watch_job`].
+    /// Watches the case's job; see [`Cluster::watch_job`].
     pub async fn watch<T>(
         &self,
         what: &str,
@@ -180,7 +180,7 @@ impl Case {
         self.cluster.watch_job(&self.namespace, JOB, what, limit, check).await
     }
 
-    /// Waits until the last run ended, and is not the run `before`; gives the job.
+    /// Waits until a run other than `before` has ended in this phase; returns the job.
     pub async fn run_ended(&self, phase: &str, before: Option<&str>, limit: Duration) -> anyhow::Result<Value> {
         self.watch(&format!("phase {phase}"), limit, async |job: Option<&Value>| {
             let Some(job) = job else { return Ok(None) };
@@ -189,7 +189,7 @@ impl Case {
             let now = job.pointer("/status/phase").and_then(Value::as_str);
             ensure!(
                 !ended || !matches!(now, Some("Complete" | "PartiallyFailed" | "Failed")) || now == Some(phase),
-                "the run ended with {now:?} and not with {phase}: {:#}",
+                "the run ended with {now:?} instead of {phase}: {:#}",
                 job["status"]
             );
             Ok((ended && now == Some(phase)).then(|| job.clone()))
@@ -197,12 +197,12 @@ impl Case {
         .await
     }
 
-    /// Waits until the Degraded condition is as wanted; gives its reason and message.
+    /// Waits until the condition Degraded has this reason; returns reason and message.
     pub async fn degraded(&self, reason: &str, limit: Duration) -> anyhow::Result<String> {
         self.degraded_saying(reason, &[], &[], limit).await
     }
 
-    /// The same with a message that has all of some words, and none of others.
+    /// Waits until Degraded has this reason and a message with all of `words` and none of `none_of`.
     pub async fn degraded_saying(
         &self,
         reason: &str,
@@ -227,26 +227,26 @@ impl Case {
         self.delete(JOB, limit).await
     }
 
-    /// Deletes another job of the case's namespace and waits until it is gone.
+    /// Deletes a job of the case's namespace and waits until it is gone.
     pub async fn delete(&self, name: &str, limit: Duration) -> anyhow::Result<()> {
         self.cluster.jobs(&self.namespace).delete(name, &DeleteParams::default()).await?;
         let gone = async |job: Option<&Value>| Ok(job.is_none().then_some(()));
         self.cluster.watch_job(&self.namespace, name, "the job to be gone", limit, gone).await
     }
 
-    /// The requests on one of the case's buckets since the case began, or from a number on.
+    /// Returns the requests on one of the case's buckets, from number `since` or from the start of the case.
     pub async fn events(&self, side: Side, since: Option<usize>) -> anyhow::Result<Vec<Event>> {
         let bucket = if side == Side::Source { &self.source } else { &self.destination };
         services::proxies().events(since.unwrap_or(self.since), bucket).await
     }
 
-    /// Lets the independent checker compare both buckets; gives its last line, or fails with what it printed. `prefix`
-    /// is the job's destination prefix.
+    /// Compares both buckets with the independent checker; returns its last line, or fails with its output. `prefix` is
+    /// the job's destination prefix.
     pub fn check(&self, prefix: &str) -> anyhow::Result<String> {
         self.check_part("", prefix, "Append")
     }
 
-    /// The same for the objects under a prefix that both sides have in common.
+    /// Compares the objects under a prefix that both sides share.
     pub fn check_under(&self, prefix: &str) -> anyhow::Result<String> {
         self.check_part(prefix, prefix, "Replace")
     }
@@ -263,7 +263,7 @@ impl Case {
     }
 
     async fn clear(&self) -> anyhow::Result<()> {
-        // A job that is left must not hold the namespace: the operator may be what failed.
+        // A job that remains must not block the namespace: the operator itself may have failed.
         let jobs = self.cluster.jobs(&self.namespace);
         if jobs.get_opt(JOB).await?.is_some() && self.delete_job(Duration::from_mins(1)).await.is_err() {
             let patch = kube::api::Patch::Merge(json!({"metadata": {"finalizers": null}}));

@@ -1,4 +1,4 @@
-//! The independent checker of `checker/check.py`.
+//! The independent checker `checker/check.py`.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{paths, services};
 
-/// Lets it compare what `work` names, as `check.py` says; gives its last line, or fails with what it printed.
+/// Runs the checker on `work`; returns its last line, or fails with its output.
 pub fn compare(name: &str, work: &Value) -> anyhow::Result<String> {
     let file = paths::results()?.join(format!("{name}-check.json"));
     std::fs::write(&file, work.to_string()).context("failed to write the checker's work")?;

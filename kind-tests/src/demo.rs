@@ -1,4 +1,4 @@
-//! The demo: a tree of real files from one S3 service to another, live.
+//! The demo: copies a tree of real files from one S3 service to another.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::Command;
@@ -45,7 +45,7 @@ pub async fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes away what an earlier demo left.
+/// Removes the resources of an earlier demo.
 async fn forget(cluster: &Cluster) -> anyhow::Result<()> {
     let jobs = cluster.jobs(NAMESPACE);
     if jobs.get_opt(JOB).await?.is_some() {
@@ -58,7 +58,9 @@ async fn forget(cluster: &Cluster) -> anyhow::Result<()> {
         cluster.delete_namespace(NAMESPACE).await?;
         let gone = |n: Option<&_>| n.is_none();
         let wait = kube::runtime::wait::await_condition(namespaces, NAMESPACE, gone);
-        tokio::time::timeout(Duration::from_mins(2), wait).await.context("the last demo's namespace stays")??;
+        tokio::time::timeout(Duration::from_mins(2), wait)
+            .await
+            .context("the last demo's namespace could not be deleted")??;
     }
     for (side, bucket) in [(Side::Source, SOURCE), (Side::Destination, DESTINATION)] {
         upload::delete_bucket(&services::s3(side), bucket).await?;
@@ -85,7 +87,7 @@ async fn users(cluster: &Cluster) -> anyhow::Result<Vec<(Side, AccessKey)>> {
     Ok(keys)
 }
 
-/// Shows the job's line of `kubectl get` as it changes: in place on a terminal, else a line each.
+/// Shows the job's line of `kubectl get`: updated in place on a terminal, otherwise one line per change.
 async fn show(cluster: &Cluster) -> anyhow::Result<Value> {
     let terminal = std::io::stdout().is_terminal();
     let heading: Vec<String> = SHOWN.iter().map(|(name, width)| format!("{name:<width$}")).collect();
@@ -121,7 +123,7 @@ async fn show(cluster: &Cluster) -> anyhow::Result<Value> {
     Ok(job)
 }
 
-/// The columns that are shown, and their widths.
+/// Columns to show, with their widths.
 const SHOWN: [(&str, usize); 7] =
     [("Phase", 12), ("Objects", 11), ("Bytes", 21), ("Failed", 6), ("Rate", 11), ("ETA", 8), ("Workers", 7)];
 
@@ -180,7 +182,7 @@ fn summary(job: &Value, objects: &[Object], began: Instant, keys: &[(Side, Acces
     println!("\nTear it down: make demo-clean");
 }
 
-/// Where kubectl is, when it is the cluster tool's own.
+/// Directory of kubectl if it is the cluster tool's own.
 fn kubectl_directory() -> Option<String> {
     let output = Command::new("sh").args(["-c", "command -v kubectl"]).output().ok()?;
     let path = String::from_utf8(output.stdout).ok()?;

@@ -1,4 +1,4 @@
-//! The cluster, seen as its users see it: through the API server, with resources as plain documents.
+//! The cluster as its users see it: through the API server, with resources as plain documents.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use kube::runtime::watcher::watch_object;
 use kube::{Client, ResourceExt as _};
 use serde_json::Value;
 
-/// Who the tests are in `metadata.managedFields`.
+/// The tests' name in `metadata.managedFields`.
 const MANAGER: &str = "kind-tests";
 
 /// A connection to the cluster of `KUBECONFIG`.
@@ -22,35 +22,35 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Connects.
+    /// Connects to the cluster of `KUBECONFIG`.
     pub async fn connect() -> anyhow::Result<Self> {
-        // Two providers are compiled in, the SDK's and the cluster's; an error says that one was chosen before.
+        // Two TLS providers are compiled in, the SDK's and kube's. An error means that one was chosen before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::try_default().await.context("failed to reach the cluster: is KUBECONFIG set?")?;
         Ok(Self { client })
     }
 
-    /// The cluster of a client.
+    /// Uses an existing client.
     pub fn of(client: Client) -> Self {
         Self { client }
     }
 
-    /// The client, for what has no method here.
+    /// Returns the client, for requests without a method here.
     pub fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// The `MigrationJob`s of a namespace.
+    /// Returns the API of `MigrationJob`s in a namespace.
     pub fn jobs(&self, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client(), namespace, &job_type())
     }
 
-    /// Applies a document as `kubectl apply --server-side` does.
+    /// Applies a document like `kubectl apply --server-side`.
     pub async fn apply(&self, namespace: &str, document: &Value) -> anyhow::Result<()> {
         self.patch(namespace, document, &PatchParams::apply(MANAGER).force()).await
     }
 
-    /// Asks whether the API server would take a document.
+    /// Checks by a dry run whether the API server accepts a document.
     pub async fn try_apply(&self, namespace: &str, document: &Value) -> anyhow::Result<()> {
         let parameters = PatchParams { dry_run: true, ..PatchParams::apply(MANAGER) };
         self.patch(namespace, document, &parameters).await
@@ -61,19 +61,19 @@ impl Cluster {
         Ok(())
     }
 
-    /// The objects of a document's kind.
+    /// Returns the API of a document's kind.
     pub fn api_of(&self, namespace: &str, document: &Value) -> anyhow::Result<Api<DynamicObject>> {
         let types: TypeMeta = serde_json::from_value(document.clone()).context("failed to read a document's kind")?;
         let kind = GroupVersionKind::try_from(&types)?;
         Ok(Api::namespaced_with(self.client(), namespace, &ApiResource::from_gvk(&kind)))
     }
 
-    /// The object of a document's kind and name, where it is there.
+    /// Returns the object with a document's kind and name, if it exists.
     pub async fn find(&self, namespace: &str, document: &Value) -> anyhow::Result<Option<DynamicObject>> {
         Ok(self.api_of(namespace, document)?.get_opt(name_of(document)?).await?)
     }
 
-    /// Makes a namespace in which only pods of the restricted standard may run.
+    /// Creates a namespace that only admits pods of the restricted standard.
     pub async fn create_namespace(&self, name: &str) -> anyhow::Result<()> {
         let namespace: Namespace = serde_json::from_value(serde_json::json!({
             "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
@@ -82,14 +82,14 @@ impl Cluster {
         api.create(&PostParams::default(), &namespace)
             .await
             .with_context(|| format!("failed to make namespace {name}"))?;
-        // Pods can't be made before the namespace has its account.
+        // Pods can't be created before the namespace has its service account.
         let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::namespaced(self.client(), name);
         let wait = kube::runtime::wait::await_condition(accounts, "default", |a: Option<&_>| a.is_some());
-        tokio::time::timeout(Duration::from_secs(30), wait).await.context("the namespace got no account")??;
+        tokio::time::timeout(Duration::from_secs(30), wait).await.context("the namespace got no service account")??;
         Ok(())
     }
 
-    /// Deletes a namespace; does not wait for its end.
+    /// Deletes a namespace without waiting.
     pub async fn delete_namespace(&self, name: &str) -> anyhow::Result<()> {
         let api: Api<Namespace> = Api::all(self.client());
         api.delete(name, &DeleteParams::default())
@@ -98,8 +98,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Watches a job until `check` gives a value; none of it where the job is gone. Fails after `limit`, with the last
-    /// state that was seen.
+    /// Watches a job until `check` returns a value; `check` gets `None` if the job is gone. Fails after `limit` with
+    /// the last state.
     pub async fn watch_job<T>(
         &self,
         namespace: &str,
@@ -113,7 +113,7 @@ impl Cluster {
             let stream = watch_object(self.jobs(namespace), name);
             pin_mut!(stream);
             while let Some(seen) = stream.next().await {
-                // The watch goes on by itself after an error of the connection.
+                // The watch recovers from connection errors by itself.
                 let Ok(object) = seen else { continue };
                 let object = object.map(serde_json::to_value).transpose()?;
                 last = object.clone().unwrap_or_default();
@@ -125,17 +125,17 @@ impl Cluster {
         };
         let waited = tokio::time::timeout(limit, watch).await;
         waited.unwrap_or_else(|_| {
-            Err(anyhow!("waited {limit:?} in vain for {what}; the job's status is {:#}", last["status"]))
+            Err(anyhow!("timed out after {limit:?} waiting for {what}; the job's status is {:#}", last["status"]))
         })
     }
 
-    /// The pods of a namespace, of a label where it is given.
+    /// Returns the pods of a namespace, optionally with a label.
     pub async fn pods(&self, namespace: &str, labels: &str) -> anyhow::Result<Vec<Pod>> {
         let api: Api<Pod> = Api::namespaced(self.client(), namespace);
         Ok(api.list(&ListParams::default().labels(labels)).await?.items)
     }
 
-    /// Deletes a pod as `kubectl delete --grace-period=0 --force` does.
+    /// Deletes a pod like `kubectl delete --grace-period=0 --force`.
     pub async fn force_delete_pod(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
         let api: Api<Pod> = Api::namespaced(self.client(), namespace);
         match api.delete(name, &DeleteParams::default().grace_period(0)).await {
@@ -144,14 +144,14 @@ impl Cluster {
         }
     }
 
-    /// The worker Deployment of a namespace's only job.
+    /// Returns the worker Deployment of a namespace's only job.
     pub async fn worker_deployment(&self, namespace: &str) -> anyhow::Result<Deployment> {
         let api: Api<Deployment> = Api::namespaced(self.client(), namespace);
         let labels = ListParams::default().labels("app.kubernetes.io/component=worker");
         api.list(&labels).await?.items.into_iter().next().context("there is no worker Deployment")
     }
 
-    /// Watches a Deployment until it satisfies a condition.
+    /// Watches a Deployment until it meets a condition.
     pub async fn watch_deployment(
         &self,
         namespace: &str,
@@ -162,11 +162,13 @@ impl Cluster {
     ) -> anyhow::Result<()> {
         let api: Api<Deployment> = Api::namespaced(self.client(), namespace);
         let wait = kube::runtime::wait::await_condition(api, name, |d: Option<&Deployment>| d.is_some_and(&check));
-        tokio::time::timeout(limit, wait).await.with_context(|| format!("waited {limit:?} in vain for {what}"))??;
+        tokio::time::timeout(limit, wait)
+            .await
+            .with_context(|| format!("timed out after {limit:?} waiting for {what}"))??;
         Ok(())
     }
 
-    /// The cells of a job's line in `kubectl get`, by the names of the columns.
+    /// Returns the cells of a job's line in `kubectl get`, with the names of their columns.
     pub async fn columns(&self, namespace: &str, name: &str) -> anyhow::Result<Vec<(String, String)>> {
         let path = format!("/apis/s3migration.dev/v1alpha1/namespaces/{namespace}/migrationjobs/{name}");
         let request = http_get(&path, "application/json;as=Table;v=v1;g=meta.k8s.io")?;
@@ -186,12 +188,12 @@ fn http_get(path: &str, accept: &str) -> anyhow::Result<hyper::Request<Vec<u8>>>
     Ok(hyper::Request::get(path).header(hyper::header::ACCEPT, accept).body(Vec::new())?)
 }
 
-/// The type of `MigrationJob`s.
+/// Returns the type of `MigrationJob`.
 pub fn job_type() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("s3migration.dev", "v1alpha1", "MigrationJob"))
 }
 
-/// Name and restarts of each container of pods.
+/// Returns name and restarts of each container of pods.
 pub fn restarts(pods: &[Pod]) -> Vec<(String, i32)> {
     pods.iter()
         .flat_map(|pod| {
@@ -201,7 +203,7 @@ pub fn restarts(pods: &[Pod]) -> Vec<(String, i32)> {
         .collect()
 }
 
-/// A condition of a job: its status, reason and message.
+/// Returns status, reason and message of a job's condition.
 pub fn condition<'a>(job: &'a Value, kind: &str) -> Option<(&'a str, &'a str, &'a str)> {
     let conditions = job.pointer("/status/conditions")?.as_array()?;
     let found = conditions.iter().find(|c| c["type"] == kind)?;

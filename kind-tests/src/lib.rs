@@ -1,5 +1,5 @@
-//! Black-box tests of the installed chart on the cluster of `KUBECONFIG`, and what they run on: local services behind
-//! counting proxies, a tree of real files, and a demo. And tests of the programs by themselves, see [`wire`].
+//! Black-box tests of the installed chart on the cluster of `KUBECONFIG`, and their environment: local services behind
+//! counting proxies, a tree of real files, and a demo. The programs are also tested by themselves, see [`wire`].
 
 pub mod api_proxy;
 pub mod case;

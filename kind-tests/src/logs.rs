@@ -1,4 +1,4 @@
-//! What is kept of a case that failed: the logs of all parts, events and resources.
+//! Diagnostics of a failed case: the logs of all components, events and resources.
 
 use std::fs;
 use std::path::Path;
@@ -12,10 +12,10 @@ use kube::api::{Api, ListParams, LogParams};
 use crate::kubernetes::Cluster;
 use crate::paths;
 
-/// The namespace that the chart is installed in.
+/// Namespace that the chart is installed in.
 pub const OPERATOR_NAMESPACE: &str = "s3-migration-system";
 
-/// Writes everything of a namespace, of the operator and of the services into a directory.
+/// Writes the diagnostics of a namespace, the operator and the services to a directory.
 pub async fn collect(cluster: &Cluster, namespace: &str, directory: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("failed to make {}", directory.display()))?;
     for namespace in [namespace, OPERATOR_NAMESPACE] {
@@ -42,7 +42,7 @@ async fn pod_logs(cluster: &Cluster, namespace: &str, directory: &Path) -> anyho
         let name = pod.name_any();
         for previous in [false, true] {
             let parameters = LogParams { previous, ..LogParams::default() };
-            // A container that did not start, or has no predecessor, has no log.
+            // A container that has not started or not restarted has no such log.
             if let Ok(text) = pods.logs(&name, &parameters).await {
                 let file = format!("{name}{}.log", if previous { ".previous" } else { "" });
                 fs::write(directory.join(file), text).context("failed to write a log")?;
@@ -54,5 +54,5 @@ async fn pod_logs(cluster: &Cluster, namespace: &str, directory: &Path) -> anyho
 
 fn kubectl(arguments: &[&str], file: &Path) -> anyhow::Result<()> {
     let output = Command::new("kubectl").args(arguments).output().context("failed to run kubectl")?;
-    fs::write(file, [output.stdout, output.stderr].concat()).context("failed to write what kubectl said")
+    fs::write(file, [output.stdout, output.stderr].concat()).context("failed to write the output of kubectl")
 }

@@ -1,4 +1,4 @@
-//! What the tests and the demo run on: see `kind-tests --help`.
+//! Environment of the tests and the demo; see `kind-tests --help`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use kind_tests::report::Suite;
 use kind_tests::{demo, report, services};
 
-/// Services, results and the demo of the tests on a cluster.
+/// Services, results and the demo for tests on a cluster.
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -16,29 +16,29 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start the local services and the proxies, where they don't run.
+    /// Start the local services and the proxies that are not running.
     Up,
-    /// Stop them; what they hold is gone.
+    /// Stop the services and proxies; their data is lost.
     Down,
-    /// Succeed where they run.
+    /// Succeed if all services and proxies are running.
     Running,
     /// Run the proxies in the foreground.
     #[command(hide = true)]
     Proxies,
-    /// Move a tree of real files and show it.
+    /// Copy a tree of real files and show the progress.
     Demo,
-    /// Forget the results of earlier tests.
+    /// Remove the results of earlier tests.
     Clear {
-        /// Which tests.
+        /// Suite of the tests.
         #[arg(long, default_value = "cluster")]
         suite: Suite,
     },
-    /// Print the table of the results; fails where one did.
+    /// Print the table of results. Fails if a test failed.
     Results {
-        /// Which tests.
+        /// Suite of the tests.
         #[arg(long, default_value = "cluster")]
         suite: Suite,
-        /// Write it, with a heading, to this file too.
+        /// Also write the table, with a heading, to this file.
         #[arg(long)]
         write: Option<PathBuf>,
     },

@@ -1,4 +1,4 @@
-//! The processes of pods, where the machine that runs the tests is the one that runs the pods.
+//! Processes of pods that run on the same machine as the tests.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::process::signal;
 
-/// The processes of a pod: those in a cgroup with its UID. Empty where the pod runs on another machine.
+/// Returns the processes in a pod's cgroup; empty if the pod runs on another machine.
 pub fn processes(pod: &Pod) -> Vec<u32> {
     let Some(uid) = pod.uid() else { return Vec::new() };
     // The systemd driver writes the UID with underscores.
@@ -23,7 +23,7 @@ pub fn processes(pod: &Pod) -> Vec<u32> {
     all_processes().filter(of_pod).collect()
 }
 
-/// Ends all processes of a pod at once, without a word to them. Gives their number.
+/// Kills all processes of a pod with SIGKILL; returns their number.
 pub fn kill(pod: &Pod) -> anyhow::Result<usize> {
     let processes = processes(pod);
     for pid in &processes {
@@ -37,7 +37,7 @@ fn all_processes() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// Watches the memory of the project's programs in pods of this machine.
+/// Records the memory of the project's programs in local pods.
 #[derive(Debug)]
 pub struct MemoryWatch {
     peaks: Arc<Mutex<BTreeMap<String, u64>>>,
@@ -45,8 +45,8 @@ pub struct MemoryWatch {
 }
 
 impl MemoryWatch {
-    /// Begins to look, ten times a second. The figure is the kernel's own high-water mark of resident memory, so
-    /// that only what a process gained in its last tenth of a second can be missed.
+    /// Starts recording, ten times per second. The value is the kernel's high-water mark of resident memory, so only
+    /// growth in a process's last tenth of a second can be missed.
     pub fn start() -> Self {
         let peaks = Arc::new(Mutex::new(BTreeMap::new()));
         let seen = Arc::clone(&peaks);
@@ -64,14 +64,14 @@ impl MemoryWatch {
         Self { peaks, task }
     }
 
-    /// Stops, and gives the peak of each program in bytes.
+    /// Stops; returns the peak of each program in bytes.
     pub fn stop(self) -> BTreeMap<String, u64> {
         self.task.abort();
         self.peaks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// Program and peak of a process, if it is one of ours in a pod.
+/// Returns program and peak of a process, if it is one of ours in a pod.
 fn high_water(pid: u32) -> Option<(String, u64)> {
     let program = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned();
     if !["operator", "worker", "jobsender"].contains(&program.as_str()) {

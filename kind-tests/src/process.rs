@@ -1,4 +1,4 @@
-//! Programs in the background, known by process id and start time, so that a reused id is never taken for one.
+//! Background programs, identified by process id and start time, so that a reused id is not mistaken for one.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use crate::paths;
 use crate::wait::until;
 
-/// Starts a program in a process group of its own, its output in a log, its id in a file; both named after it.
+/// Starts a program in its own process group, with its output in a log and its id in a file; both are named after it.
 pub fn start(name: &str, command: &mut Command) -> anyhow::Result<()> {
     let state = paths::state()?;
     let log = state.join(format!("{name}.log"));
@@ -26,24 +26,25 @@ pub fn start(name: &str, command: &mut Command) -> anyhow::Result<()> {
         .spawn()
         .with_context(|| format!("failed to start {name}"))?;
     let began = began(child.id()).with_context(|| format!("failed to start {name}: see {}", log.display()))?;
-    fs::write(state.join(format!("{name}.pid")), format!("{} {began}", child.id())).context("failed to note a process")
+    fs::write(state.join(format!("{name}.pid")), format!("{} {began}", child.id()))
+        .context("failed to record a process")
 }
 
-/// Waits until a program answers on an address; fails when it ends before, or after half a minute.
+/// Waits until a program listens on an address; fails if it exits first, or after half a minute.
 pub async fn listening(name: &str, address: SocketAddr) -> anyhow::Result<()> {
     until(&format!("{name} to listen on {address}"), Duration::from_secs(30), Duration::from_millis(50), async || {
-        ensure!(running(name)?, "{name} ended: see {}", paths::state()?.join(format!("{name}.log")).display());
+        ensure!(running(name)?, "{name} exited: see {}", paths::state()?.join(format!("{name}.log")).display());
         Ok(TcpStream::connect(address).await.ok().map(drop))
     })
     .await
 }
 
-/// Whether a program that was started lives.
+/// Returns true if a program that was started is still running.
 pub fn running(name: &str) -> anyhow::Result<bool> {
     Ok(noted(&paths::state()?.join(format!("{name}.pid"))).is_some())
 }
 
-/// Ends a program, if it lives, and waits until it is gone.
+/// Stops a program if it is running, and waits until it has exited.
 pub async fn stop(name: &str) -> anyhow::Result<()> {
     let file = paths::state()?.join(format!("{name}.pid"));
     if let Some(pid) = noted(&file) {
@@ -53,7 +54,7 @@ pub async fn stop(name: &str) -> anyhow::Result<()> {
         });
         if gone.await.is_err() {
             signal("KILL", pid)?;
-            until(&format!("{name} to end"), Duration::from_secs(10), Duration::from_millis(50), async || {
+            until(&format!("{name} to exit"), Duration::from_secs(10), Duration::from_millis(50), async || {
                 Ok(noted(&file).is_none().then_some(()))
             })
             .await?;
@@ -72,7 +73,7 @@ pub fn signal(signal: &str, pid: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The process of a file, while that very process lives.
+/// Returns the process recorded in a file, if that very process is still running.
 fn noted(file: &Path) -> Option<u32> {
     let text = fs::read_to_string(file).ok()?;
     let (pid, start) = text.split_once(' ')?;
@@ -80,10 +81,10 @@ fn noted(file: &Path) -> Option<u32> {
     (began(pid).as_deref() == Some(start)).then_some(pid)
 }
 
-/// When a process began, in the kernel's ticks; none for one that has ended, waited for by its parent or not.
+/// Returns the start time of a process in kernel ticks; `None` if it has exited, reaped or not.
 fn began(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold anything; what follows its closing bracket does not.
+    // The process name may hold anything; the fields after its closing bracket may not.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     (*fields.first()? != "Z").then(|| fields.get(19).map(|s| (*s).to_owned()))?
 }

@@ -1,4 +1,4 @@
-//! Programs that end with the value that stands for them.
+//! Programs that are stopped when their value is dropped.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use anyhow::{Context as _, bail, ensure};
 use crate::process::signal;
 use crate::wait::until;
 
-/// How often is looked whether a program has ended.
+/// Interval between checks whether a program has exited.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// A running program, which is killed when this is dropped.
+/// A running program, killed on drop.
 #[derive(Debug)]
 pub struct Program {
     name: String,
@@ -23,8 +23,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts a program with its output in a log of its name. Of this process's environment it gets what it needs to
-    /// run: the rest may hold credentials.
+    /// Starts a program with its output in a log of the same name. It gets only the environment variables that it
+    /// needs, since others may hold credentials.
     pub fn start(name: &str, directory: &Path, command: &mut Command) -> anyhow::Result<Self> {
         let log = directory.join(format!("{name}.log"));
         let output = File::create(&log).with_context(|| format!("failed to make {}", log.display()))?;
@@ -41,20 +41,20 @@ impl Program {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
-    /// Its name.
+    /// Returns the name of the program.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it printed.
+    /// Returns its output so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Fails where it has ended.
+    /// Fails if it has exited.
     pub fn check_running(&mut self) -> anyhow::Result<()> {
         if let Some(status) = self.ended()? {
-            bail!("{} ended with {status}: {}", self.name, self.last_words());
+            bail!("{} exited with {status}: {}", self.name, self.last_words());
         }
         Ok(())
     }
@@ -68,22 +68,22 @@ impl Program {
         log.lines().last().unwrap_or("it printed nothing").to_owned()
     }
 
-    /// Waits until it ends; fails where it ends badly, or not within the limit. Gives the last line that it printed.
+    /// Waits until it exits; fails if it does not succeed within the limit. Returns the last line of its output.
     pub async fn finished(mut self, limit: Duration) -> anyhow::Result<String> {
-        let what = format!("{} to end", self.name);
+        let what = format!("{} to exit", self.name);
         let status = until(&what, limit, INTERVAL, async || self.ended()).await?;
-        ensure!(status.success(), "{} ended with {status}: {}", self.name, self.last_words());
+        ensure!(status.success(), "{} exited with {status}: {}", self.name, self.last_words());
         Ok(self.last_words())
     }
 
-    /// Waits until it ends, well or badly; gives its exit code, none where a signal ended it, and all that it printed.
+    /// Waits until it exits, successfully or not. Returns its exit code (`None` after a signal) and its output.
     pub async fn ended_with(mut self, limit: Duration) -> anyhow::Result<(Option<i32>, String)> {
-        let what = format!("{} to end", self.name);
+        let what = format!("{} to exit", self.name);
         let status = until(&what, limit, INTERVAL, async || self.ended()).await?;
         Ok((status.code(), self.log()))
     }
 
-    /// The most memory that it ever had resident, in bytes.
+    /// Returns the peak of its resident memory, in bytes.
     pub fn peak_memory(&self) -> anyhow::Result<u64> {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
@@ -92,12 +92,12 @@ impl Program {
         Ok(kib.with_context(|| format!("failed to find VmHWM in {path}"))? << 10)
     }
 
-    /// Halts it where it is, so that what it has under way can be looked at before it is killed.
+    /// Stops it with SIGSTOP, so that its work in progress can be inspected before it is killed.
     pub fn freeze(&self) -> anyhow::Result<()> {
         signal("STOP", self.child.id())
     }
 
-    /// Kills it without a word and waits until it is gone.
+    /// Kills it with SIGKILL and waits until it has exited.
     pub fn kill(mut self) -> anyhow::Result<()> {
         self.child.kill().with_context(|| format!("failed to kill {}", self.name))?;
         self.child.wait().with_context(|| format!("failed to wait for {}", self.name)).map(drop)
@@ -106,13 +106,14 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // Only fails where it has ended by itself.
+        // Fails only if it has exited by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A program of this workspace: beside this one's directory, or in that of the environment variable `PROGRAMS`.
+/// Returns the path of a program of this workspace: in the parent of this program's directory, or in the directory
+/// named by the environment variable `PROGRAMS`.
 pub fn own(name: &str) -> anyhow::Result<PathBuf> {
     let directory = if let Some(directory) = env::var_os("PROGRAMS") {
         PathBuf::from(directory)

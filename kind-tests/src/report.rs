@@ -1,4 +1,4 @@
-//! What the cases showed: a line each, kept in a file until the table is printed.
+//! Results of the cases: one line each, kept in a file until the table is printed.
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -10,25 +10,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::paths;
 
-/// What a case showed.
+/// Result of a case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// The case.
+    /// Name of the case.
     pub case: String,
-    /// Whether it passed.
+    /// True if it passed.
     pub passed: bool,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// What was measured.
+    /// Measurements and other notes.
     pub notes: Vec<String>,
 }
 
-/// Tests whose results make one table.
+/// Tests whose results form one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Suite {
-    /// Those on a cluster.
+    /// Tests on a cluster.
     Cluster,
-    /// Those of the programs by themselves.
+    /// Tests of the programs by themselves.
     Wire,
 }
 
@@ -41,7 +41,7 @@ impl Suite {
         Ok(paths::results()?.join(name))
     }
 
-    /// What its table is called.
+    /// Returns the heading of the table.
     pub fn heading(self) -> &'static str {
         match self {
             Self::Cluster => "Results of `make e2e`",
@@ -50,7 +50,7 @@ impl Suite {
     }
 }
 
-/// Forgets what earlier runs showed.
+/// Removes the results of earlier runs.
 pub fn clear(suite: Suite) -> anyhow::Result<()> {
     match std::fs::remove_file(suite.file()?) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context("failed to clear the results"),
@@ -58,14 +58,14 @@ pub fn clear(suite: Suite) -> anyhow::Result<()> {
     }
 }
 
-/// Adds a line.
+/// Appends a result.
 pub fn add(suite: Suite, row: &Row) -> anyhow::Result<()> {
     let mut out = OpenOptions::new();
     let mut out = out.append(true).create(true).open(suite.file()?).context("failed to open the results")?;
     writeln!(out, "{}", serde_json::to_string(row)?).context("failed to write a result")
 }
 
-/// The lines so far, by the names of their cases.
+/// Returns the results so far, sorted by the names of their cases.
 pub fn rows(suite: Suite) -> anyhow::Result<Vec<Row>> {
     let text = std::fs::read_to_string(suite.file()?).unwrap_or_default();
     let rows = text.lines().map(|line| serde_json::from_str(line).context("failed to read a result"));
@@ -74,7 +74,7 @@ pub fn rows(suite: Suite) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The table, as Markdown that is also readable as it is.
+/// Formats the table as Markdown that is also readable as plain text.
 pub fn table(rows: &[Row]) -> String {
     let mut out = String::from("| case | result | seconds | what was seen |\n|---|---|---:|---|\n");
     for row in rows {
@@ -86,7 +86,7 @@ pub fn table(rows: &[Row]) -> String {
     out
 }
 
-/// Bytes for people.
+/// Formats bytes with a unit.
 pub fn human(bytes: u64) -> String {
     #[allow(clippy::cast_precision_loss, reason = "two digits are shown")]
     let bytes = bytes as f64;

@@ -1,4 +1,4 @@
-//! The local services: two S3 services and one for queues and tables, each with users of its own, behind proxies.
+//! The local services behind proxies: two S3 services and one for queues and tables, each with its own users.
 
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,31 +17,31 @@ use crate::proxy::admin::{self, Admin};
 use crate::proxy::log::Log;
 use crate::{paths, process};
 
-/// The region that all requests are signed for.
+/// Region that all requests are signed for.
 pub const REGION: &str = "us-east-1";
-/// Keys of the administrator of each service.
+/// Access key id and secret of each service's administrator.
 const ROOT: &str = "test";
-/// The name of the machine as pods see it.
+/// Name of the machine as pods resolve it.
 pub const HOST: &str = "host.cluster.local";
 const ADMIN_PORT: u16 = 9310;
 
-/// One of the services.
+/// A local service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
-    /// The S3 service that is read.
+    /// S3 service of the source.
     Source,
-    /// The S3 service that is written.
+    /// S3 service of the destination.
     Destination,
     /// SQS and DynamoDB.
     Control,
 }
 
-/// All of them.
+/// All services.
 pub const SIDES: [Side; 3] = [Side::Source, Side::Destination, Side::Control];
 
 impl Side {
-    /// Its name in logs.
+    /// Returns the name used in logs.
     pub fn name(self) -> &'static str {
         match self {
             Side::Source => "source",
@@ -69,12 +69,12 @@ impl Side {
         SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT - 10 + self.offset()))
     }
 
-    /// Where the tests themselves reach the service, past its proxy.
+    /// Returns the URL that the tests use, past the proxy.
     pub fn endpoint(self) -> String {
         format!("http://{}", self.direct())
     }
 
-    /// Where pods reach the service, through its proxy.
+    /// Returns the URL that pods use, through the proxy.
     pub fn endpoint_of_pods(self) -> String {
         format!("http://{HOST}:{}", ADMIN_PORT + self.offset())
     }
@@ -84,23 +84,23 @@ impl Side {
     }
 }
 
-/// A user's key.
+/// Access key of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct AccessKey {
-    /// The user that has it.
+    /// Name of the user.
     pub user: String,
-    /// Its id.
+    /// Access key id.
     pub id: String,
-    /// Its secret.
+    /// Secret access key.
     pub secret: String,
 }
 
-/// The administrator of the proxies.
+/// Returns a client of the proxies' process.
 pub fn proxies() -> Admin {
     Admin::new(SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)))
 }
 
-/// The machine's address as pods see it, which the cluster tool tells in `HOST_IP`.
+/// Returns the machine's address as pods see it, from `HOST_IP`, which the cluster tool prints.
 pub fn host_address() -> anyhow::Result<IpAddr> {
     let text = env::var("HOST_IP").context("failed to find the machine's address: eval \"$(cluster.sh env)\" first")?;
     text.parse().with_context(|| format!("failed to read the machine's address {text:?}"))
@@ -122,7 +122,7 @@ pub async fn run_proxies() -> anyhow::Result<()> {
     tasks.join_next().await.context("failed to run the proxies")??
 }
 
-/// Starts what does not run; data of a service that runs stays.
+/// Starts the services and proxies that are not running. Running services keep their data.
 pub async fn up() -> anyhow::Result<()> {
     let python = python()?;
     for side in SIDES {
@@ -133,7 +133,7 @@ pub async fn up() -> anyhow::Result<()> {
     for side in SIDES {
         process::listening(&side.process(), side.direct()).await?;
     }
-    // Proxies of another build are replaced; they hold nothing but counts.
+    // Proxies of another build are replaced; they hold only counts.
     let program = env::current_exe().context("failed to find this program")?;
     let stamp = paths::state()?.join("proxies.stamp");
     let now = format!("{:?} {}", fs::metadata(&program)?.modified()?, host_address()?);
@@ -144,7 +144,7 @@ pub async fn up() -> anyhow::Result<()> {
         process::start("proxies", Command::new(program).arg("proxies"))?;
     }
     process::listening("proxies", SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT))).await?;
-    fs::write(stamp, now).context("failed to note the proxies' build")
+    fs::write(stamp, now).context("failed to record the proxies' build")
 }
 
 fn start_service(side: Side, python: &Path) -> anyhow::Result<()> {
@@ -162,23 +162,23 @@ fn start_service(side: Side, python: &Path) -> anyhow::Result<()> {
     process::start(&side.process(), &mut command)
 }
 
-/// The command that starts a `MiniStack` with a Python that has it.
+/// Returns the command that starts a `MiniStack`.
 pub fn ministack(python: &Path) -> Command {
     let mut command = Command::new(python);
     command.arg(paths::here("services/start_ministack.py"));
     command
 }
 
-/// Fails where not all of it runs.
+/// Fails unless all services and the proxies are running.
 pub fn running() -> anyhow::Result<()> {
     for side in SIDES {
-        ensure!(process::running(&side.process())?, "the service {} does not run", side.name());
+        ensure!(process::running(&side.process())?, "the service {} is not running", side.name());
     }
-    ensure!(process::running("proxies")?, "the proxies don't run");
+    ensure!(process::running("proxies")?, "the proxies are not running");
     Ok(())
 }
 
-/// Stops all of it.
+/// Stops all services and the proxies.
 pub async fn down() -> anyhow::Result<()> {
     process::stop("proxies").await?;
     for side in SIDES {
@@ -187,7 +187,7 @@ pub async fn down() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The Python of the services' own environment, which is made where it is not there.
+/// Returns the Python of the services' environment, which is created if needed.
 pub fn python() -> anyhow::Result<PathBuf> {
     let script = paths::here("services/venv.sh");
     let made = Command::new(&script).stderr(Stdio::inherit()).output().context("failed to run venv.sh")?;
@@ -195,7 +195,7 @@ pub fn python() -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8_lossy(&made.stdout).trim()).join("bin/python"))
 }
 
-/// A client of a service's S3 with an administrator's rights, past the proxy.
+/// Creates an S3 client with an administrator's rights, past the proxy.
 pub fn s3(side: Side) -> aws_sdk_s3::Client {
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -207,7 +207,7 @@ pub fn s3(side: Side) -> aws_sdk_s3::Client {
     aws_sdk_s3::Client::from_conf(config)
 }
 
-/// A client of the queues with an administrator's rights, past the proxy.
+/// Creates an SQS client with an administrator's rights, past the proxy.
 pub fn sqs() -> aws_sdk_sqs::Client {
     let config = aws_sdk_sqs::Config::builder()
         .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
@@ -218,7 +218,7 @@ pub fn sqs() -> aws_sdk_sqs::Client {
     aws_sdk_sqs::Client::from_conf(config)
 }
 
-/// A client of the tables with an administrator's rights, past the proxy.
+/// Creates a DynamoDB client with an administrator's rights, past the proxy.
 pub fn dynamodb() -> aws_sdk_dynamodb::Client {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
@@ -229,13 +229,13 @@ pub fn dynamodb() -> aws_sdk_dynamodb::Client {
     aws_sdk_dynamodb::Client::from_conf(config)
 }
 
-/// Makes a user with a policy, and a key of it.
+/// Creates a user with a policy and an access key.
 pub fn create_user(side: Side, name: &str, policy: &serde_json::Value) -> anyhow::Result<AccessKey> {
     let output = iam(side, &["create", name], &policy.to_string())?;
     serde_json::from_slice(&output).with_context(|| format!("failed to read the key of user {name}"))
 }
 
-/// Switches a user's key on or off.
+/// Enables or disables a user's access key.
 pub fn set_key(side: Side, key: &AccessKey, active: bool) -> anyhow::Result<()> {
     iam(side, &["set", &key.user, &key.id, if active { "Active" } else { "Inactive" }], "").map(drop)
 }
@@ -251,21 +251,21 @@ fn iam(side: Side, arguments: &[&str], input: &str) -> anyhow::Result<Vec<u8>> {
         .context("failed to run iam.py")?;
     child.stdin.take().context("failed to write to iam.py")?.write_all(input.as_bytes())?;
     let output = child.wait_with_output().context("failed to run iam.py")?;
-    ensure!(output.status.success(), "failed to administer users: iam.py {arguments:?} ended with {}", output.status);
+    ensure!(output.status.success(), "failed to administer users: iam.py {arguments:?} exited with {}", output.status);
     Ok(output.stdout)
 }
 
-/// What a job may do at its source: read one bucket.
+/// Policy of a job at its source: read one bucket.
 pub fn source_policy(bucket: &str) -> serde_json::Value {
     policy(bucket, &["s3:ListBucket"], &["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging"])
 }
 
-/// What a job may do at its destination: write one bucket, and not delete there.
+/// Policy of a job at its destination: write one bucket, without deletion.
 pub fn destination_policy(bucket: &str) -> serde_json::Value {
     policy(bucket, OF_DESTINATION, WRITES)
 }
 
-/// What a job that mirrors may do at its destination.
+/// Policy of a job with a mirror at its destination.
 pub fn mirror_policy(bucket: &str) -> serde_json::Value {
     policy(bucket, OF_DESTINATION, &[WRITES, &["s3:DeleteObject"]].concat())
 }
@@ -274,7 +274,7 @@ const OF_DESTINATION: &[&str] = &["s3:ListBucket", "s3:ListBucketMultipartUpload
 const WRITES: &[&str] =
     &["s3:GetObject", "s3:PutObject", "s3:PutObjectTagging", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"];
 
-/// What a job may do with queues and tables.
+/// Policy of a job for queues and tables.
 pub fn control_policy() -> serde_json::Value {
     serde_json::json!({"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Action": ["sqs:*", "dynamodb:*"], "Resource": "*"},

@@ -1,12 +1,12 @@
-//! Waiting on conditions, each with a limit.
+//! Waiting for conditions with a time limit.
 
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-/// Looks again and again, `every` so often, until there is a value; fails when there is none after `limit`.
+/// Polls at the interval `every` until there is a value; fails after `limit`.
 ///
-/// For what can't be watched: services and processes. Resources of the cluster are watched, see [`crate::kubernetes`].
+/// For services and processes, which can't be watched. Resources of the cluster are watched, see [`crate::kubernetes`].
 pub async fn until<T>(
     what: &str,
     limit: Duration,
@@ -19,7 +19,7 @@ pub async fn until<T>(
             return Ok(value);
         }
         if Instant::now() >= end {
-            bail!("waited {limit:?} in vain for {what}");
+            bail!("timed out after {limit:?} waiting for {what}");
         }
         tokio::time::sleep(every).await;
     }

@@ -1,4 +1,4 @@
-//! The long tests: `make e2e` brings up what they need.
+//! The long tests. `make e2e` starts their environment.
 
 use kind_tests::case::run;
 use kind_tests::cases::{

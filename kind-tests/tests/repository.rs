@@ -1,4 +1,4 @@
-//! What holds for the repository as a whole, and needs no cluster.
+//! Rules for the repository as a whole; they need no cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use kind_tests::paths;
 use serde::Deserialize;
 
-/// Which of our crates each of them may use. What is not named may use none.
+/// Allowed dependencies between our crates. A crate that is not listed may use none.
 const OWN: &[(&str, &[&str])] = &[
     ("migration-core", &[]),
     ("migration-api", &["migration-core"]),
@@ -20,7 +20,7 @@ const OWN: &[(&str, &[&str])] = &[
     ("kind-tests", &["migration-api", "migration-core"]),
 ];
 
-/// Which of our crates may use a library directly.
+/// Crates that may use a library directly, by the prefix of the library's name.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("aws-", &["migration-aws", "kind-tests"]),
     ("kube", &["migration-api", "s3-migration-operator", "kind-tests"]),
@@ -51,7 +51,7 @@ fn dependencies_point_one_way() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What of `cargo metadata` is looked at.
+/// The fields of `cargo metadata` that are read.
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -70,7 +70,7 @@ struct Dependency {
     kind: Option<String>,
 }
 
-/// All crates of the workspace.
+/// Returns all crates of the workspace.
 fn packages() -> anyhow::Result<Vec<Package>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
@@ -81,7 +81,7 @@ fn packages() -> anyhow::Result<Vec<Package>> {
     Ok(metadata.packages)
 }
 
-/// The crates and what each uses outside of its tests.
+/// Returns the crates with their dependencies outside of tests.
 fn crates() -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
     let used = |package: Package| {
         let dependencies = package.dependencies.into_iter().filter(|d| d.kind.is_none());
@@ -113,7 +113,8 @@ fn tests_give_dependencies_no_other_features_than_programs() -> anyhow::Result<(
     Ok(())
 }
 
-/// Which modules of a crate each of them imports, by the words of its source that is no test. A folder is one module.
+/// Returns the modules that each module of a crate imports outside of tests, by its text. A folder counts as one
+/// module.
 fn imports(crate_root: &Path) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
     let mut imports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let source = crate_root.join("src");
@@ -147,7 +148,7 @@ fn imports(crate_root: &Path) -> anyhow::Result<BTreeMap<String, BTreeSet<String
     Ok(imports)
 }
 
-/// A source up to its module of tests, which is the last one.
+/// Returns a source file up to its test module, which comes last.
 fn without_tests(text: &str) -> &str {
     const TEST: &str = "\n#[cfg(test)]\n";
     let is_module = |rest: &str| rest.lines().next().is_some_and(|line| line.contains("mod ") && line.ends_with('{'));
@@ -155,7 +156,7 @@ fn without_tests(text: &str) -> &str {
     found.map_or(text, |(place, _)| &text[..place])
 }
 
-/// The names that stand first in what follows `crate::`: one, or those of a group in braces.
+/// Returns the first names after `crate::`: one, or those of a group in braces.
 fn first_names(rest: &str) -> Vec<String> {
     let name = |text: &str| text.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let Some(group) = rest.strip_prefix('{') else { return vec![name(rest)] };
@@ -177,7 +178,7 @@ fn first_names(rest: &str) -> Vec<String> {
     names
 }
 
-/// The modules that are reached from a module, itself only where a circle leads back to it.
+/// Returns the modules reachable from a module; itself only if a circle leads back to it.
 fn reached<'a>(imports: &'a BTreeMap<String, BTreeSet<String>>, from: &'a str) -> BTreeSet<&'a str> {
     let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
     while let Some(module) = next.pop() {
@@ -230,7 +231,7 @@ fn the_chart_has_the_resource_as_it_is() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The names of tests in the documents, as `path/of/file.rs::name`.
+/// Documents that name tests, as `path/of/file.rs::name`.
 const NAMED_TESTS: &[&str] = &["docs/robustness.md"];
 
 #[test]

@@ -1,5 +1,5 @@
-//! The short tests: one tree through a whole job, and what the API server refuses. They need the cluster, the services
-//! and the chart that `make test` brings up, and run only when they are asked for.
+//! The short tests: a whole job with one tree, and resources that the API server rejects. They need the cluster, the
+//! services and the chart that `make test` starts, and run only on request.
 
 use kind_tests::case::run;
 use kind_tests::cases::{admission, checking, credentials, lists, migration, neighbours};

@@ -1,4 +1,4 @@
-//! The programs by themselves on real services and on a bad wire: `make wire` brings up what they need.
+//! The programs by themselves on real services and with broken connections. `make wire` starts their environment.
 
 use kind_tests::wire::case::run;
 use kind_tests::wire::cases::{bad_wire, large, overwritten, plan, quirks, requests};

@@ -1,13 +1,14 @@
-//! How the programs end: why, in words for a person, and with which code.
+//! How the programs end: reason, message and exit code.
 
-/// Exit code where the program was told to end before it was done: 128 + SIGTERM. The Jobs' pod failure policy ignores it.
+/// Exit code after a signal that came before the work was done: 128 + SIGTERM. The pod failure policy of the Jobs
+/// ignores it.
 pub(crate) const INTERRUPTED: u8 = 143;
-/// Exit code where what the program was given can't be used.
+/// Exit code for unusable input: a retry would fail too.
 pub(crate) const UNUSABLE: u8 = 2;
-/// Exit code of what may be tried again.
+/// Exit code for a failure that a retry may resolve.
 pub(crate) const FAILED: u8 = 1;
 
-/// How the program ends.
+/// Result of the program.
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) reason: &'static str,
@@ -16,19 +17,18 @@ pub(crate) struct End {
 }
 
 impl End {
-    /// What may be tried again.
+    /// Creates the result for a failure that a retry may resolve.
     pub(crate) fn failed(reason: &'static str, message: &str) -> Self {
         Self { reason, message: message.to_owned(), code: FAILED }
     }
 
-    /// How it ends where a signal told it to, or not. What was cut short by that has not failed; it is never told as done
-    /// either, since Kubernetes would take the scan for closed.
+    /// Turns a failure into an interruption if a signal caused it. An interrupted program must not report success
+    /// either, or Kubernetes would consider the scan complete.
     pub(crate) fn after_signal(self, told: bool) -> Self {
         if !told || self.code != FAILED {
             return self;
         }
-        let message =
-            format!("told to end before it was done; the next pod goes on ({}: {})", self.reason, self.message);
+        let message = format!("interrupted by a signal; the next pod continues ({}: {})", self.reason, self.message);
         Self { reason: "Interrupted", message, code: INTERRUPTED }
     }
 }
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn what_a_signal_cut_short_has_not_failed_and_is_not_done() {
-        let end = |code| End { reason: "ScanFailed", message: "told to stop".into(), code };
+        let end = |code| End { reason: "ScanFailed", message: "stopped".into(), code };
         for (code, told, expected) in [
             (FAILED, true, INTERRUPTED),
             (FAILED, false, FAILED),

@@ -1,4 +1,4 @@
-//! What a scan finds, written as a list.
+//! Findings of a scan as a CSV file.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use migration_core::finding::{Action, Finding};
 use migration_core::pair::BucketPair;
 
-/// A list that could not be written whole.
+/// Failure to write the whole list.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to write list {path}: {source}")]
 pub(crate) struct ListError {
@@ -15,7 +15,7 @@ pub(crate) struct ListError {
     source: csv::Error,
 }
 
-/// A CSV file with a line for each finding, in no order: ranges of keys are scanned at once.
+/// A CSV file with one line per finding, in no particular order, since key ranges are scanned concurrently.
 pub(crate) struct List {
     path: PathBuf,
     state: Mutex<State>,
@@ -30,7 +30,7 @@ const HEADER: [&str; 9] =
     ["action", "reason", "sourceBucket", "key", "versionId", "size", "etag", "destinationBucket", "destinationKey"];
 
 impl List {
-    /// Begins a list, in place of what is in the file.
+    /// Creates the file, replacing an existing one.
     pub(crate) fn create(path: &Path) -> Result<Self, ListError> {
         let begin = || {
             let mut writer = csv::Writer::from_path(path)?;
@@ -42,12 +42,12 @@ impl List {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere leaves whole lines behind.
+        // If another thread panicked, the file still consists of whole lines.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a line. The file is written some kilobytes at a time, which holds up the scan for microseconds; what fails is
-    /// said by [`Self::end`].
+    /// Adds a line. Lines are buffered and written a few kilobytes at a time, so the scan is hardly delayed. Errors are
+    /// returned by [`Self::end`].
     pub(crate) fn add(&self, pair: &BucketPair, finding: &Finding<'_>) {
         let object = finding.object();
         let (source_key, destination_key) = match finding.action() {
@@ -75,7 +75,7 @@ impl List {
         }
     }
 
-    /// Says whether every line is in the file.
+    /// Flushes the file; returns the first error of any write.
     pub(crate) fn end(&self) -> Result<(), ListError> {
         let mut state = self.state();
         let failed = state.failed.take().or_else(|| state.writer.flush().err().map(csv::Error::from));

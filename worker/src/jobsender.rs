@@ -19,7 +19,7 @@ use crate::setup::{self, AwsProcess, Common};
 use crate::termination;
 use crate::verify::{self, VerifyArgs};
 
-/// Compares both sides of a job and sends what differs to its queue.
+/// Compares both sides of a job and sends the differences to its queue.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -31,30 +31,30 @@ struct Cli {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// Scan both sides and send batches of what differs.
+    /// List both sides and send the objects that differ to the queue, in batches.
     Send,
-    /// Say what a run would do and cost, without doing it.
+    /// Show what a run would do and cost, without doing it.
     Plan(PlanArgs),
-    /// Look at both sides after a run: what is missing, different or extra. Fails where the copy is not whole.
+    /// Compare both sides after a run and report what is missing, different or extra. Fails if the copy is incomplete.
     Verify(VerifyArgs),
-    /// Write what became of each object of a run to where the configuration says.
+    /// Write the completion report of a run to the configured bucket.
     Report(ReportArgs),
-    /// Abort every multipart upload that the ledger has of this job.
+    /// Abort all multipart uploads that the ledger records for this job.
     AbortUploads,
 }
 
-/// Runs the program. Exit code 1 = failed, may be tried again; 2 = the configuration, or the work list, can't be used; 3 = verified, and the
-/// copy is not whole; 143 = told to end before it was done, which is no failure.
+/// Runs the program. Exit codes: 1 = failed, a retry may succeed; 2 = the configuration or the work list can't be used;
+/// 3 = verified, and the copy is incomplete; 143 = interrupted by a signal, which is no failure.
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.common.start_logging();
-    // A process that is the first of its container does not even end by a signal that it does not listen for.
+    // As PID 1 of a container, a process is not terminated by signals without a handler.
     let told = CancellationToken::new();
     setup::stop_on_signals(&told);
     let (process, ignore) = match setup::boot(&cli.common).await {
         Ok(booted) => booted,
         Err(error) => {
-            error!(%error, "the jobsender can't start");
+            error!(%error, "failed to start the jobsender");
             termination::write("ConfigInvalid", &error.to_string());
             return ExitCode::from(UNUSABLE);
         }
@@ -68,7 +68,7 @@ pub async fn main() -> ExitCode {
     });
     let end = tokio::select! {
         end = carry_out(cli, process, &ignore) => end,
-        () = overdue(&told) => End::failed("Interrupted", "it did not end by itself in time"),
+        () = overdue(&told) => End::failed("Interrupted", "it did not stop in time after the signal"),
     };
     let end = end.after_signal(told.is_cancelled());
     termination::write(end.reason, &end.message);
@@ -81,7 +81,7 @@ pub async fn main() -> ExitCode {
 }
 
 async fn carry_out(cli: Cli, process: AwsProcess, ignore: &IgnoreList) -> End {
-    // In boxes: the compiler works out how large a future is by looking into all that it holds.
+    // Boxed, since the compiler computes the size of a future from everything inside it.
     match cli.command {
         Command::Send => report_send(Box::pin(send(process, ignore, &cli.common, &Purpose::default())).await),
         Command::Plan(args) => Box::pin(plan::plan(process, ignore, &args)).await,
@@ -94,13 +94,13 @@ async fn carry_out(cli: Cli, process: AwsProcess, ignore: &IgnoreList) -> End {
     }
 }
 
-/// Ends some time after the program was told to end: what is under way has had its chance.
+/// Completes once work that was in progress at the signal has had its time to end.
 async fn overdue(told: &CancellationToken) {
     told.cancelled().await;
     tokio::time::sleep(TIME_TO_END).await;
 }
 
-/// How long work under way may take to end after a signal: well within the grace of a pod.
+/// Time that work in progress has to end after a signal; well within the pod's grace period.
 const TIME_TO_END: Duration = Duration::from_secs(30);
 fn report_abort(result: Result<AbortReport, AbortError>) -> End {
     match result {
@@ -113,13 +113,13 @@ fn report_abort(result: Result<AbortReport, AbortError>) -> End {
                     bucket = left.bucket,
                     key = left.key,
                     command = left.command,
-                    "an upload that may be ours is left"
+                    "left an upload that may belong to this job"
                 );
             }
             let LeftUpload { bucket, key, command } = report.left.first().cloned().unwrap_or_default();
             let message = format!(
-                "{} uploads aborted; {} that may be ours are left, the first in bucket {bucket} under key {key:?}: \
-                 if nobody works on it, abort it with {command}",
+                "{} uploads aborted; {} more may belong to this job, the first in bucket {bucket} under key {key:?}: \
+                 if it is not in use, abort it with {command}",
                 report.aborted,
                 report.left.len()
             );

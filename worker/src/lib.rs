@@ -1,4 +1,5 @@
-//! The programs `worker` and `jobsender`: they read the job's configuration, wire the engine to AWS, and end well.
+//! The programs `worker` and `jobsender`: they read the job's configuration, connect the engine to AWS, and handle
+//! signals.
 
 mod exit;
 mod findings;

@@ -1,4 +1,4 @@
-//! `jobsender plan`: what a run would do and about what it would cost.
+//! `jobsender plan`: shows what a run would do and estimates its cost.
 
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
@@ -21,27 +21,27 @@ use crate::setup::AwsProcess;
 /// Arguments of `jobsender plan`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PlanArgs {
-    /// Write a line for each object into this CSV file.
+    /// Write one line per object to this CSV file.
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
-    /// Prices in YAML, in place of Amazon's public ones of us-east-1.
+    /// YAML file of prices that replace Amazon's public prices of us-east-1.
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
-    /// Form of the plan, on standard output.
+    /// Format of the plan on standard output.
     #[arg(long, default_value = "text")]
     output: Output,
 }
 
-/// Forms of a plan.
+/// Formats of a plan.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Output {
-    /// For people.
+    /// Human-readable text.
     Text,
     /// One JSON object.
     Json,
 }
 
-/// Adds findings up, and lists them.
+/// Sums up findings and lists them.
 struct Planner {
     estimate: Mutex<Estimate>,
     list: Option<List>,
@@ -49,7 +49,7 @@ struct Planner {
 
 impl Observer for Planner {
     fn found(&self, pair: &BucketPair, finding: &Finding<'_>) {
-        // A panic elsewhere leaves sums behind that lack at most what it was about.
+        // If another thread panicked, the sums lack at most the finding it was adding.
         self.estimate.lock().unwrap_or_else(PoisonError::into_inner).add(finding);
         if let Some(list) = &self.list {
             list.add(pair, finding);
@@ -57,7 +57,7 @@ impl Observer for Planner {
     }
 }
 
-/// Plans a run.
+/// Runs the subcommand.
 pub(crate) async fn plan(process: AwsProcess, ignore: &IgnoreList, args: &PlanArgs) -> End {
     match planned(process, ignore, args).await {
         Ok(message) => End { reason: "Planned", message, code: 0 },
@@ -98,14 +98,14 @@ fn prices(args: &PlanArgs) -> Result<Prices, String> {
     serde_yaml::from_str(&text).map_err(|e| format!("failed to read prices {}: {e}", path.display()))
 }
 
-/// A plan as it is told.
+/// The plan, ready for output.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Plan {
     transfer: Sum,
     update: Sum,
     skip: Sum,
-    /// Of those skipped, the ones that are in place by less than their content.
+    /// Skipped objects that were found up to date without comparing content.
     not_compared_by_content: u64,
     ignore: Sum,
     fail: Sum,
@@ -119,11 +119,11 @@ struct Plan {
     total_cost: f64,
 }
 
-/// What is copied of one class of sizes.
+/// Objects to copy in one size class.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct SizeClass {
-    /// Most bytes; none for the last class.
+    /// Largest size in bytes; `None` for the last class.
     #[serde(skip_serializing_if = "Option::is_none")]
     up_to: Option<u64>,
     #[serde(flatten)]
@@ -157,7 +157,7 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let weak = format!("in place; {} of them not by content", self.not_compared_by_content);
+        let weak = format!("in place; {} of them not compared by content", self.not_compared_by_content);
         for (name, sum, what) in [
             ("transfer", self.transfer, "not at the destination"),
             ("update", self.update, "another content at the destination"),
@@ -178,7 +178,7 @@ impl fmt::Display for Plan {
             }
             writeln!(f, "  {name:<16} {:>5} objects {:>11}", class.sum.objects, human(class.sum.bytes))?;
         }
-        writeln!(f, "\nabout what it takes, in {} batches", self.batches)?;
+        writeln!(f, "\nestimated requests and cost, in {} batches", self.batches)?;
         for (side, Requests { reads, writes }) in
             [("source", self.source_requests), ("destination", self.destination_requests)]
         {
@@ -188,7 +188,7 @@ impl fmt::Display for Plan {
         let (currency, total) = (&self.currency, self.total_cost);
         writeln!(
             f,
-            "  {currency} {total:.2}: requests {requests:.2}, bytes that leave the source {out:.2}, queue and ledger {coordination:.2}"
+            "  {currency} {total:.2}: requests {requests:.2}, data transfer out of the source {out:.2}, queue and ledger {coordination:.2}"
         )
     }
 }

@@ -1,4 +1,4 @@
-//! `jobsender report`: what became of each object of a run, as files.
+//! `jobsender report`: writes the completion report of a run.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::setup::AwsProcess;
 /// Arguments of `jobsender report`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ReportArgs {
-    /// The run; the last one where none is named.
+    /// Run to report on. The last one by default.
     #[arg(long)]
     run: Option<String>,
 }
 
-/// Writes the report of a run to where the configuration says.
+/// Runs the subcommand.
 pub(crate) async fn report(process: AwsProcess, args: &ReportArgs) -> End {
     let process = Arc::new(process);
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
@@ -31,7 +31,7 @@ fn end_of(result: Result<migration_core::records::ReportRecord, ReportError>) ->
             let numbers = format!("{} objects succeeded, {} failed", record.succeeded, record.failed);
             let missing = match record.unreported {
                 0 => String::new(),
-                unreported => format!("; {unreported} that were moved are missing in it"),
+                unreported => format!("; {unreported} copied objects are missing from it"),
             };
             End { reason: "Reported", message: format!("s3://{bucket}/{key}: {numbers}{missing}"), code: 0 }
         }
@@ -49,7 +49,7 @@ mod tests {
         let record = ReportRecord { bucket: "b".into(), key: "k".into(), succeeded: 3, ..ReportRecord::default() };
         assert_eq!(end_of(Ok(record.clone())).message, "s3://b/k: 3 objects succeeded, 0 failed");
         let end = end_of(Ok(ReportRecord { unreported: 2, ..record }));
-        assert!(end.message.ends_with("; 2 that were moved are missing in it") && end.code == 0, "{}", end.message);
+        assert!(end.message.ends_with("; 2 copied objects are missing from it") && end.code == 0, "{}", end.message);
         assert_eq!(end_of(Err(ReportError::NoRun)).code, FAILED);
     }
 }

@@ -1,4 +1,4 @@
-//! The scan of a run, as the program does it.
+//! `jobsender send`: scans both sides for a run.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::{End, FAILED, UNUSABLE};
 use crate::setup::{AwsProcess, Common};
 
-/// Scans both sides as a run, and sends what differs.
+/// Scans both sides as a run and sends the differences.
 pub(crate) async fn send(
     process: AwsProcess,
     ignore: &IgnoreList,
@@ -23,7 +23,7 @@ pub(crate) async fn send(
     with_heartbeat(&process, scan::send_for(process.clone(), ignore, &name, purpose)).await
 }
 
-/// Does a work and tells the ledger meanwhile that it is done.
+/// Runs work while sending heartbeats to the ledger.
 pub(crate) async fn with_heartbeat<T>(process: &Arc<AwsProcess>, work: impl Future<Output = T>) -> T {
     let beats = CancellationToken::new();
     let beating = tokio::spawn({
@@ -32,7 +32,7 @@ pub(crate) async fn with_heartbeat<T>(process: &Arc<AwsProcess>, work: impl Futu
     });
     let done = work.await;
     beats.cancel();
-    // It holds nothing that could be lost: a panic in it has been printed.
+    // The task has no result, and a panic in it has already been printed.
     let _ = beating.await;
     done
 }
@@ -45,7 +45,7 @@ fn sender_name(common: &Common, process: &AwsProcess) -> SenderName {
     }
 }
 
-/// How the program ends by what came of a scan.
+/// Maps the outcome of a scan to the result of the program.
 pub(crate) fn report_send(result: Result<ScanOutcome, ScanError>) -> End {
     let (reason, message, code) = match result {
         Ok(ScanOutcome::Sent { run, counts }) => {
@@ -60,17 +60,17 @@ pub(crate) fn report_send(result: Result<ScanOutcome, ScanError>) -> End {
             );
             ("Sent", message, 0)
         }
-        Ok(ScanOutcome::AlreadySent { run }) => ("AlreadySent", format!("run {run} was sent before"), 0),
+        Ok(ScanOutcome::AlreadySent { run }) => ("AlreadySent", format!("run {run} has already been sent"), 0),
         Ok(ScanOutcome::RunIsLive { run }) => {
-            ("RunIsLive", format!("run {run} is not over; the next one starts after it"), 0)
+            ("RunIsLive", format!("run {run} is still in progress; the next one starts after it"), 0)
         }
         Ok(ScanOutcome::OtherSides { run }) => {
             let message = format!(
-                "run {run} is not over and keeps the source and the destination that it began with; the next one starts after it"
+                "run {run} is still in progress with the previous source and destination; the next one starts after it"
             );
             ("RunIsLive", message, 0)
         }
-        // Another try would read the same list.
+        // A retry would read the same list.
         Err(ScanError::Manifest(error)) if !matches!(*error, ManifestError::Service { .. }) => {
             ("ManifestInvalid", error.to_string(), UNUSABLE)
         }

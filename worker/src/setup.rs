@@ -1,4 +1,4 @@
-//! What both programs begin with: arguments, logging, configuration, wiring, signals.
+//! Startup of both programs: arguments, logging, configuration, wiring, signals.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,16 +15,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-/// Bytes of stack of each thread. Requests of the SDK, retried and counted, within transfers of many objects are states
-/// of over a megabyte, which are on the stack while they are made; memory is used as far as it is touched.
+/// Stack size per thread, in bytes. The futures of SDK requests, with retries and metering inside transfers of many
+/// objects, exceed a megabyte and pass through the stack while they are built. Only touched pages use memory.
 const STACK: usize = 8 << 20;
 
-/// Runs a program to its end, on a thread for each core.
+/// Runs a program to its end, on one thread per core.
 pub fn run(program: impl Future<Output = ExitCode>) -> ExitCode {
     match tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK).build() {
         Ok(runtime) => runtime.block_on(program),
         Err(error) => {
-            eprintln!("failed to start threads: {error}");
+            eprintln!("failed to start the async runtime: {error}");
             ExitCode::FAILURE
         }
     }
@@ -33,31 +33,31 @@ pub fn run(program: impl Future<Output = ExitCode>) -> ExitCode {
 /// Arguments of both programs.
 #[derive(Debug, Args)]
 pub struct Common {
-    /// The job's configuration, as the operator writes it.
+    /// Job configuration in YAML, as written by the operator.
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// Name of this process in the ledger.
     #[arg(long, env = "POD_NAME", default_value = "local")]
     pub name: String,
-    /// Name that stays the same when the process is started again.
+    /// Name under which a restarted process resumes its run.
     #[arg(long, env = "JOB_NAME")]
     pub job_name: Option<String>,
-    /// Form of the log.
+    /// Log format.
     #[arg(long, env = "LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 }
 
-/// Forms of the log.
+/// Log formats.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people.
+    /// Human-readable lines.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 impl Common {
-    /// Logs to standard error, `info` and above unless `RUST_LOG` says otherwise.
+    /// Starts logging to standard error: `info` and above, unless `RUST_LOG` is set.
     pub fn start_logging(&self) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -68,34 +68,34 @@ impl Common {
     }
 }
 
-/// Why a program can't begin.
+/// Failures to start a program.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
-    /// The file can't be read.
+    /// The configuration can't be read.
     #[error("failed to read job config {path}: {source}")]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: std::io::Error,
     },
-    /// It is not what it should be.
+    /// The configuration is no valid YAML or has wrong fields.
     #[error("failed to read job config {path}: {source}")]
     Parse {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: serde_yaml::Error,
     },
-    /// It says what can't be.
+    /// The configuration has invalid values.
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
 
-/// A process on AWS's services.
+/// A process that uses the AWS adapters.
 pub type AwsProcess = Process<(S3Store, S3Store, SqsQueue, DynamoLedger)>;
 
-/// Reads the configuration and wires the process to the services that it names. No request is sent yet.
+/// Reads the configuration and connects the process to its services. Sends no request yet.
 pub async fn boot(common: &Common) -> Result<(AwsProcess, IgnoreList), BootError> {
     let config = read(&common.config)?;
     let ignore = config.validate()?;
@@ -124,12 +124,12 @@ pub fn stop_on_signals(stop: &CancellationToken) {
             Ok(mut signals) => {
                 tokio::spawn(async move {
                     if signals.recv().await.is_some() {
-                        info!(signal = kind.as_raw_value(), "told to end");
+                        info!(signal = kind.as_raw_value(), "shutdown requested");
                         stop.cancel();
                     }
                 });
             }
-            Err(error) => warn!(%error, "failed to listen for signals; the process ends only by force"),
+            Err(error) => warn!(%error, "failed to listen for signals; only SIGKILL can stop the process"),
         }
     }
 }

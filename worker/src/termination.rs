@@ -1,11 +1,11 @@
-//! The last words of a program, which Kubernetes keeps in the pod's status.
+//! The termination message, which Kubernetes stores in the pod's status.
 
 use serde::Serialize;
 use tracing::warn;
 
-/// Where Kubernetes reads them.
+/// Path at which Kubernetes reads the message.
 const PATH: &str = "/dev/termination-log";
-/// Kubernetes keeps 4,096 bytes.
+/// Longest message in bytes; Kubernetes keeps 4,096 bytes of the file.
 const LONGEST: usize = 3_000;
 
 #[derive(Serialize)]
@@ -14,7 +14,7 @@ struct Words<'a> {
     message: &'a str,
 }
 
-/// Writes one line of JSON. Outside a pod there is nowhere to write to, and nothing happens.
+/// Writes the message as one line of JSON. Does nothing outside a pod.
 pub fn write(reason: &str, message: &str) {
     let line = line(reason, message);
     if let Err(error) = std::fs::OpenOptions::new()
@@ -29,7 +29,7 @@ pub fn write(reason: &str, message: &str) {
 
 fn line(reason: &str, message: &str) -> String {
     let end = (0..=message.len().min(LONGEST)).rev().find(|end| message.is_char_boundary(*end)).unwrap_or_default();
-    // Two strings: this can't fail.
+    // Serialising two strings can't fail.
     serde_json::to_string(&Words { reason, message: &message[..end] }).unwrap_or_default()
 }
 

@@ -1,4 +1,4 @@
-//! `jobsender verify`: an independent look at both sides.
+//! `jobsender verify`: compares both sides independently of the run.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,31 +19,31 @@ use crate::findings::List;
 use crate::send;
 use crate::setup::{AwsProcess, Common};
 
-/// Exit code where the copy is not whole: another look would find the same.
+/// Exit code for an incomplete copy: a retry would find the same.
 const DIFFERENT: u8 = 3;
 
 /// Arguments of `jobsender verify`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct VerifyArgs {
-    /// By what copies are proven.
+    /// Method of the comparison.
     #[arg(long, default_value = "listing")]
     method: Method,
-    /// Write a line for each object that is missing, different or extra into this CSV file.
+    /// Write one line per object that is missing, different or extra to this CSV file.
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
-    /// Send what is missing or different to the queue, as a run.
+    /// Send missing and different objects to the queue, as a run.
     #[arg(long)]
     repair: bool,
 }
 
-/// By what copies are proven.
+/// Methods of the comparison.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Method {
-    /// Sizes and ETags, as listings show them.
+    /// Sizes and ETags from listings.
     Listing,
-    /// Where ETags say nothing, the checksums that both services keep.
+    /// If ETags are inconclusive, the checksums that both services store.
     Checksum,
-    /// Both sides are read and compared byte by byte.
+    /// Read both sides and compare byte by byte.
     Read,
 }
 
@@ -57,9 +57,9 @@ impl From<Method> for VerifyMethod {
     }
 }
 
-/// Adds findings up, and lists those that are not well.
+/// Sums up findings and lists the problems.
 struct Verifier {
-    /// The last run.
+    /// Last run; `None` if there was none.
     run: Option<RunRecord>,
     verification: Mutex<Verification>,
     list: Option<List>,
@@ -67,7 +67,7 @@ struct Verifier {
 
 impl Observer for Verifier {
     fn found(&self, pair: &BucketPair, finding: &Finding<'_>) {
-        // A panic elsewhere leaves sums behind that lack at most what it was about.
+        // If another thread panicked, the sums lack at most the finding it was adding.
         let since = self.run.as_ref().map(|run| run.started);
         self.verification.lock().unwrap_or_else(PoisonError::into_inner).add(finding, since);
         let well = matches!(finding.action(), Action::Skip | Action::Ignore);
@@ -77,7 +77,7 @@ impl Observer for Verifier {
     }
 }
 
-/// Verifies the last run, or sends what it left.
+/// Runs the subcommand: verifies the last run, or repairs it.
 pub(crate) async fn verify(process: AwsProcess, ignore: &IgnoreList, common: &Common, args: &VerifyArgs) -> End {
     let failed = |message: String| End { reason: "VerifyFailed", message, code: FAILED };
     let (ledger, job) = (process.ports.ledger.clone(), process.config.job.uid.clone());
@@ -89,7 +89,7 @@ pub(crate) async fn verify(process: AwsProcess, ignore: &IgnoreList, common: &Co
     let end = if args.repair {
         match send::send(process, ignore, common, &purpose).await {
             Ok(ScanOutcome::RunIsLive { run } | ScanOutcome::OtherSides { run }) => {
-                failed(format!("failed to repair: run {run} is not over; try again when it is"))
+                failed(format!("failed to repair: run {run} is still in progress; try again after it has ended"))
             }
             sent => send::report_send(sent),
         }
@@ -111,7 +111,7 @@ pub(crate) async fn verify(process: AwsProcess, ignore: &IgnoreList, common: &Co
     }
 }
 
-/// Tells the ledger what was found of the last run.
+/// Records the verification of the last run in the ledger.
 async fn record(
     ledger: &DynamoLedger,
     job: &str,
@@ -128,7 +128,7 @@ async fn verifier(process: &AwsProcess, args: &VerifyArgs) -> Result<Verifier, S
     let run = view::last_run(&process.ports.ledger, &process.config.job.uid).await.map_err(|e| e.to_string())?;
     let elsewhere = run.as_ref().and_then(|run| run.sides.as_ref()?.difference(&RunSides::of(&process.config)));
     if let Some(elsewhere) = elsewhere {
-        return Err(format!("failed to verify the last run: it worked elsewhere ({elsewhere}); start a new run"));
+        return Err(format!("failed to verify the last run: the job has changed ({elsewhere}); start a new run"));
     }
     let list = args.list.as_deref().map(List::create).transpose().map_err(|error| error.to_string())?;
     Ok(Verifier { run, verification: Mutex::default(), list })
@@ -137,8 +137,8 @@ async fn verifier(process: &AwsProcess, args: &VerifyArgs) -> Result<Verifier, S
 fn end_of(found: Verification) -> End {
     let Verification { proven, by_size, missing, different, newer, unmappable, ignored, extra } = found;
     let message = format!(
-        "{proven} objects are proven to be at the destination, {by_size} by size only; {missing} missing, {different} different \
-         ({newer} of these changed since the run), {unmappable} without a valid key; {extra} extra, {ignored} ignored"
+        "{proven} objects verified at the destination, {by_size} more by size only; {missing} missing, {different} different \
+         ({newer} of these changed since the run), {unmappable} without a valid key, {extra} extra, {ignored} ignored"
     );
     if found.is_whole() {
         End { reason: "Verified", message, code: 0 }

@@ -11,7 +11,7 @@ use tracing::{error, info};
 
 use crate::setup::{self, Common};
 
-/// Moves objects that a job's queue names, until SIGTERM or SIGINT.
+/// Copies the objects named in a job's queue, until SIGTERM or SIGINT.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -27,7 +27,7 @@ pub async fn main() -> ExitCode {
         Ok((process, ignore)) => {
             let process = Arc::new(process);
             setup::stop_on_signals(&process.stop);
-            info!(job = process.config.job.name, name = process.name, "worker");
+            info!(job = process.config.job.name, name = process.name, "worker started");
             let beats = CancellationToken::new();
             let beating = tokio::spawn({
                 let (process, beats) = (process.clone(), beats.clone());
@@ -35,13 +35,13 @@ pub async fn main() -> ExitCode {
             });
             Worker::new(process, ignore).run().await;
             beats.cancel();
-            // It holds nothing that could be lost: a panic in it has been printed.
+            // The task has no result, and a panic in it has already been printed.
             let _ = beating.await;
-            info!("worker ended");
+            info!("worker stopped");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            error!(%error, "the worker can't start");
+            error!(%error, "failed to start the worker");
             crate::termination::write("ConfigInvalid", &error.to_string());
             ExitCode::from(2)
         }

@@ -1,48 +1,49 @@
-//! What is moved where.
+//! Pairs of source and destination buckets.
 
 use kube::KubeSchema;
 use migration_core::pair::{BucketPair, PrefixMode as CorePrefixMode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One source bucket and prefix, and where its objects go.
+/// A source bucket and prefix, and the destination of its objects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BucketMapping {
-    /// Bucket to read.
+    /// Bucket to read from.
     #[schemars(length(min = 3, max = 63))]
     #[x_kube(validation = bucket_name())]
     pub source_bucket: String,
 
-    /// Only keys that start with this string are moved. Empty (the default) means all keys. It is a plain string as S3
-    /// knows it: end it with `/` to name a folder.
+    /// Only keys that start with this string are copied. Empty (the default) means all keys. It is a plain string, as
+    /// in S3: end it with `/` to name a folder.
     #[serde(default)]
     #[schemars(length(max = 1024))]
     pub source_prefix: String,
 
-    /// Bucket to write. It must exist.
+    /// Bucket to write to. It must exist.
     #[schemars(length(min = 3, max = 63))]
     #[x_kube(validation = bucket_name())]
     pub destination_bucket: String,
 
-    /// Put in front of each key at the destination, as it is: end it with `/` to name a folder. Empty by default.
+    /// String put in front of each destination key. It is a plain string: end it with `/` to name a folder. Empty by
+    /// default.
     #[serde(default)]
     #[schemars(length(max = 1024))]
     pub destination_prefix: String,
 
     /// `Append` (the default): destination key = destinationPrefix + the whole source key. `Replace`: destination key =
-    /// destinationPrefix + what follows sourcePrefix in the source key.
+    /// destinationPrefix + the source key without sourcePrefix.
     #[serde(default)]
     pub prefix_mode: PrefixMode,
 }
 
-/// What becomes of the source prefix in the destination key.
+/// How the source prefix affects the destination key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PrefixMode {
     /// Destination prefix + the whole source key.
     #[default]
     Append,
-    /// Destination prefix + what follows the source prefix.
+    /// Destination prefix + the source key without the source prefix.
     Replace,
 }
 

@@ -1,4 +1,4 @@
-//! The definition of the resource, as it is installed.
+//! The CustomResourceDefinition.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::MigrationJob;
 
-/// The definition, ready to be applied.
+/// Returns the definition, ready to be applied.
 pub fn crd() -> CustomResourceDefinition {
     let crd = MigrationJob::crd();
     let Ok(mut value) = serde_json::to_value(&crd) else { return crd };
@@ -14,8 +14,8 @@ pub fn crd() -> CustomResourceDefinition {
     serde_json::from_value(value).unwrap_or(crd)
 }
 
-/// Takes out what the API server only warns of or what would weaken the rules: `nullable`, since a null passes for a
-/// value in `has()`, and number formats that it does not know.
+/// Removes `nullable`, since a null would count as a value in `has()`, and replaces number formats that the API server
+/// warns about.
 fn tidy(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -45,7 +45,7 @@ mod tests {
         serde_json::to_value(crd()).unwrap()["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
     }
 
-    /// Paths of all schemas of fields for which `wanted` holds.
+    /// Collects the paths of all schemas for which `wanted` returns true.
     fn paths(schema: &Value, path: &str, wanted: &dyn Fn(&Value) -> bool, found: &mut Vec<String>) {
         if wanted(schema) {
             found.push(path.to_owned());
@@ -63,14 +63,17 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crds/migrationjobs.yaml");
         let committed = std::fs::read_to_string(path).unwrap();
         let expected = serde_yaml::to_string(&crd()).unwrap();
-        assert!(committed == expected, "crds/migrationjobs.yaml is old: run `operator crd > crds/migrationjobs.yaml`");
+        assert!(
+            committed == expected,
+            "crds/migrationjobs.yaml is stale: run `operator crd > crds/migrationjobs.yaml`"
+        );
     }
 
     #[test]
     fn every_field_of_ours_is_documented() {
         let mut found = Vec::new();
         paths(&schema(), "", &|field| field["description"].is_null(), &mut found);
-        // Items of lists of texts are documented by their list; what Kubernetes defines, by Kubernetes.
+        // Items of string lists are documented by their list, and types of Kubernetes by Kubernetes.
         let foreign =
             |path: &String| path.is_empty() || path == ".metadata" || path.ends_with("[]") || path.contains("affinity");
         found.retain(|path| !foreign(path));

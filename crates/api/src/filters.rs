@@ -1,4 +1,4 @@
-//! Which objects a job is about, and by what they are found to be in place.
+//! Selection of objects, and the comparison that decides which are up to date.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
@@ -8,60 +8,60 @@ use serde::{Deserialize, Serialize};
 
 use crate::transfer::{SIZE, size_form};
 
-/// Which objects are left out: not moved, and counted as skipped. All of these apply to S3 events too.
+/// Objects to leave out. They are not copied and count as skipped. All filters apply to S3 events too.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = sizes_leave_room())]
 #[x_kube(validation = Rule::new(
     "!has(self.modifiedAfter) || !has(self.modifiedBefore) || self.modifiedAfter < self.modifiedBefore",
-).message("filters.modifiedBefore is not later than modifiedAfter, so that nothing is left: make it later, or remove one"))]
+).message("filters.modifiedBefore is not later than modifiedAfter, so no object matches: make it later, or remove one"))]
 pub struct Filters {
-    /// Objects whose `bucket/key` matches one of these patterns are left out. `*` stands for any characters, `/`
-    /// included, `?` for one, `[abc]` for one of these.
+    /// Leaves out objects whose `bucket/key` matches one of these patterns. `*` matches any characters, `/` included;
+    /// `?` one character; `[abc]` one of these characters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10000), inner(length(min = 1, max = 2048)))]
     pub ignore: Vec<String>,
 
-    /// More such patterns, in a ConfigMap.
+    /// Further patterns, from a ConfigMap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignore_from: Option<IgnoreFrom>,
 
-    /// Smaller objects are left out.
+    /// Leaves out smaller objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 16))]
     #[x_kube(validation = size_form())]
     pub min_size: Option<ByteSize>,
 
-    /// Larger objects are left out.
+    /// Leaves out larger objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 16))]
     #[x_kube(validation = size_form())]
     pub max_size: Option<ByteSize>,
 
-    /// Objects that were modified before this time are left out, such as `2026-01-31T00:00:00Z`.
+    /// Leaves out objects modified before this time, such as `2026-01-31T00:00:00Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified_after: Option<Time>,
 
-    /// Objects that were modified at this time or later are left out.
+    /// Leaves out objects modified at or after this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified_before: Option<Time>,
 
-    /// Only objects of these storage classes are moved, such as STANDARD; empty = of all.
+    /// Copies only objects of these storage classes, such as STANDARD. Empty = all classes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 40), regex(pattern = "^[A-Z][A-Z0-9_]*$")))]
     pub storage_classes: Vec<String>,
 }
 
-/// Where more patterns are.
+/// Source of further patterns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IgnoreFrom {
-    /// A key of a ConfigMap in the job's namespace. Each line of its text is a pattern, taken as it is: no comments, no
-    /// trimming; an empty line is none. A change is seen within minutes, and applies from the next run.
+    /// Key of a ConfigMap in the job's namespace. Each line is a pattern, used as it is: there are no comments and no
+    /// trimming; empty lines are ignored. A change is noticed within minutes and applies from the next run.
     pub config_map_key_ref: ConfigMapKey,
 }
 
-/// A key of a ConfigMap.
+/// Key of a ConfigMap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigMapKey {
@@ -69,7 +69,7 @@ pub struct ConfigMapKey {
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 
-    /// The key.
+    /// Key in its data.
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
 }
@@ -79,20 +79,20 @@ fn sizes_leave_room() -> kube::core::Rule {
         "!has(self.minSize) || !has(self.maxSize) || !self.minSize.matches('{SIZE}') || !self.maxSize.matches('{SIZE}') || \
          quantity(self.minSize).compareTo(quantity(self.maxSize)) <= 0"
     ))
-    .message("filters.maxSize is smaller than minSize, so that nothing is left: raise maxSize or lower minSize")
+    .message("filters.maxSize is smaller than minSize, so no object matches: raise maxSize or lower minSize")
 }
 
-/// By what an object is found to be in place already.
+/// Comparison that decides which objects are up to date.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum CompareMode {
-    /// Size; ETags where they are digests of the content, else times.
+    /// Size; then ETags if they are digests of the content, otherwise times.
     #[default]
     Default,
-    /// Size alone.
+    /// Size only.
     Size,
-    /// Size, and ETags where they are digests of the content.
+    /// Size; then ETags if they are digests of the content.
     ETag,
-    /// Size, ETags, and where these say nothing the checksums that both services keep.
+    /// Size; then ETags; if these are inconclusive, the checksums that both services store.
     Checksum,
 }
 

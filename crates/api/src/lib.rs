@@ -1,8 +1,8 @@
-//! The `MigrationJob` resource: its fields, their bounds, and what its status says.
+//! The `MigrationJob` resource: its fields with their bounds, and its status.
 //!
-//! The documentation of the fields is what `kubectl explain migrationjob.spec` shows. Whatever can be refused when a
-//! resource is applied is refused there, by the schema or by a rule in CEL with a message that says what to write.
-//! Rules whose message matters are in CEL and not in a `pattern`, since the API server shows a pattern as it is.
+//! The doc comments of fields are what `kubectl explain migrationjob.spec` shows. Invalid resources are rejected when
+//! they are applied, by the schema or by a CEL rule whose message says what to write instead. Rules that need such a
+//! message use CEL rather than a `pattern`, since the API server prints a pattern as it is.
 
 #![allow(clippy::doc_markdown, reason = "kubectl shows the documentation of fields as plain text, backticks and all")]
 
@@ -22,5 +22,5 @@ pub use crd::crd;
 pub use spec::{MigrationJob, MigrationJobSpec};
 pub use status::MigrationJobStatus;
 
-/// The resource's API group; also the prefix of annotations and labels of ours.
+/// API group of the resource; also the prefix of our annotations and labels.
 pub const GROUP: &str = "s3migration.dev";

@@ -1,4 +1,4 @@
-//! A work list in place of listings, and where the result of each object goes.
+//! Work lists that replace listings, and completion reports.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::buckets::is_bucket_name;
 
-/// A list of the objects that runs are about, in place of all that the source has under the pairs' prefixes.
+/// A list of the objects to copy, instead of everything under the source prefixes of the pairs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
-    /// Whose service has the list, and whose credentials read it.
+    /// Side whose service holds the list and whose credentials read it.
     #[serde(default)]
     pub side: BucketSide,
 
-    /// The bucket of the list.
+    /// Bucket of the list.
     #[schemars(length(min = 3, max = 63))]
     #[x_kube(validation = bucket_name())]
     pub bucket: String,
 
-    /// The key of the list: a `manifest.json` of S3 Inventory (CSV or Parquet), a `manifest.json` of a completion report,
-    /// of which what failed is tried again, or a CSV file as S3 Batch Operations takes it, gzipped or not: bucket and key,
-    /// URL-encoded, and perhaps versionId, without a header.
+    /// Key of the list. It is one of: a `manifest.json` of S3 Inventory (CSV or Parquet); a `manifest.json` of a
+    /// completion report, whose failed objects are tried again; or a CSV file as for S3 Batch Operations, optionally
+    /// gzipped, without a header: bucket, URL-encoded key and, optionally, version id.
     #[schemars(length(min = 1, max = 1024))]
     pub key: String,
 }
@@ -33,7 +33,7 @@ fn bucket_name() -> kube::core::Rule {
     )
 }
 
-/// One of the two sides.
+/// Source or destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum BucketSide {
     /// The source.
@@ -54,34 +54,34 @@ impl From<&Manifest> for migration_core::manifest::ManifestLocation {
     }
 }
 
-/// Where the result of each object goes after a run.
+/// Destination of the completion reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// A bucket at the destination's service. Reports may not lie among the objects that pairs write.
+    /// Bucket at the destination's service. Reports may not lie among the objects that pairs write.
     #[schemars(length(min = 3, max = 63))]
     #[x_kube(validation = bucket_name())]
     pub bucket: String,
 
-    /// What the keys of reports begin with, a plain string. Then come the job's name and the first digits of its UID, the
-    /// run, and `manifest.json`, `results/*.csv` and `objects-*.jsonl`.
+    /// Prefix of the keys of reports, a plain string. It is followed by the job's name and the first digits of its UID,
+    /// the run, and `manifest.json`, `results/*.csv` or `objects-*.jsonl`.
     #[serde(default)]
     #[schemars(length(max = 512))]
     pub prefix: String,
 
-    /// `AllTasks`: every object that was moved or could not be. Workers write one small object more for each batch.
-    /// `FailedTasksOnly`: what could not be moved. Objects found in place are in neither.
+    /// `AllTasks`: all objects that were copied or failed. Workers then write one more small object for each batch.
+    /// `FailedTasksOnly`: only objects that failed. Neither includes objects that were already up to date.
     #[serde(default)]
     pub scope: ReportScope,
 }
 
-/// What is reported.
+/// Objects in a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ReportScope {
-    /// Every object that was moved or could not be.
+    /// Objects that were copied or failed.
     #[default]
     AllTasks,
-    /// What could not be moved.
+    /// Objects that failed.
     FailedTasksOnly,
 }
 

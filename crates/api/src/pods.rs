@@ -1,4 +1,4 @@
-//! Settings of the pods that a job runs in.
+//! Settings of a job's pods.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,13 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Settings of the worker's or the jobsender's pods. Their security context is fixed: not root, a read-only root file
+/// Settings of the workers' or the jobsender's pods. Their security context is fixed: not root, a read-only root file
 /// system, no capabilities, no service account token.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSettings {
-    /// Image with the programs `worker` and `jobsender`, of the operator's own version. Absent = the operator's default.
+    /// Image with the programs `worker` and `jobsender`, of the same version as the operator. Absent = the operator's
+    /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("!self.contains(' ') && !self.contains('://')").message(
@@ -20,11 +21,12 @@ pub struct PodSettings {
     ))]
     pub image: Option<String>,
 
-    /// When the image is pulled. Absent = `Always` for the tag latest, else `IfNotPresent`.
+    /// Pull policy of the image. Absent = `Always` for the tag latest, otherwise `IfNotPresent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<PullPolicy>,
 
-    /// Requests and limits. Absent = computed: a worker requests memoryLimit + 64Mi and may use memoryLimit + 256Mi.
+    /// Resource requests and limits. Absent = computed: a worker requests memoryLimit + 64Mi and is limited to
+    /// memoryLimit + 256Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
 
@@ -33,16 +35,16 @@ pub struct PodSettings {
     #[schemars(extend("maxProperties" = 50))]
     pub node_selector: BTreeMap<String, String>,
 
-    /// Taints of nodes that don't matter.
+    /// Taints of nodes that the pods tolerate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub tolerations: Vec<Toleration>,
 
-    /// Which nodes are preferred or required.
+    /// Preferred or required nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
 
-    /// Service account of the pods: the way to an identity by IRSA or Pod Identity. Absent = `default`.
+    /// Service account of the pods, which IRSA and Pod Identity bind to an identity. Absent = `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')").message(
@@ -50,7 +52,7 @@ pub struct PodSettings {
     ))]
     pub service_account_name: Option<String>,
 
-    /// More environment variables, such as HTTPS_PROXY or RUST_LOG.
+    /// Additional environment variables, such as HTTPS_PROXY or RUST_LOG.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     #[x_kube(validation = Rule::new("self.all(e, !(e.name in ['POD_NAME', 'JOB_NAME']))").message(
@@ -58,7 +60,7 @@ pub struct PodSettings {
     ))]
     pub env: Vec<EnvVar>,
 
-    /// More annotations of the pods.
+    /// Additional annotations of the pods.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 50))]
     #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('s3migration.dev/'))").message(
@@ -67,7 +69,7 @@ pub struct PodSettings {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// When an image is pulled.
+/// Pull policy of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs, reason = "the names are those of Kubernetes and say all")]
 pub enum PullPolicy {
@@ -77,7 +79,7 @@ pub enum PullPolicy {
 }
 
 impl PullPolicy {
-    /// As Kubernetes writes it.
+    /// Returns the name that Kubernetes uses.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Always => "Always",

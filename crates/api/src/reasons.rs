@@ -1,100 +1,101 @@
 //! Types and reasons of conditions, and reasons of events. Scripts may rely on them.
 
-/// The job's prerequisites are there and its parts are applied.
+/// The job's prerequisites exist and its resources are applied.
 pub const READY: &str = "Ready";
-/// A run is under way.
+/// A run is in progress.
 pub const PROGRESSING: &str = "Progressing";
-/// Something keeps the job from working; the reason says what, the message what to do.
+/// Something keeps the job from working. The reason names the cause, the message the remedy.
 pub const DEGRADED: &str = "Degraded";
-/// The last run ended with every object in place, and no other is under way.
+/// The last run ended with every object in place, and no other run is in progress.
 pub const COMPLETE: &str = "Complete";
-/// The last run was verified, and the copy is whole.
+/// The last run was verified, and the copy is complete.
 pub const VERIFIED: &str = "Verified";
-/// The report of the last run is written, and every object that it is about is in it.
+/// The report of the last run is written and complete.
 pub const REPORTED: &str = "Reported";
 /// The job is suspended.
 pub const SUSPENDED: &str = "Suspended";
 
-/// Nothing is wrong.
+/// No problem is known.
 pub const AS_EXPECTED: &str = "AsExpected";
-/// Queue, table and all that runs in the cluster are in place.
+/// Queue, table and cluster resources are in place.
 pub const RESOURCES_APPLIED: &str = "ResourcesApplied";
-/// What the job needs is missing or refused; the condition Degraded says what.
+/// A prerequisite is missing or rejected; the condition Degraded names it.
 pub const PREREQUISITES_MISSING: &str = "PrerequisitesMissing";
-/// No run was yet.
+/// No run has been started yet.
 pub const NO_RUN_YET: &str = "NoRunYet";
-/// A run was asked for and has not begun.
+/// A run was requested but has not started.
 pub const RUN_STARTING: &str = "RunStarting";
-/// The buckets are listed.
+/// The buckets are being listed.
 pub const SCANNING: &str = "Scanning";
-/// The scan stands still until the workers have done more.
+/// The scan waits until the workers have caught up.
 pub const SCAN_WAITING: &str = "ScanWaiting";
-/// Objects are moved.
+/// Objects are being copied.
 pub const TRANSFERRING: &str = "Transferring";
-/// The run ended; every object is in place.
+/// The run ended, and every object is in place.
 pub const RUN_COMPLETE: &str = "RunComplete";
-/// The run ended; some objects could not be moved.
+/// The run ended, and some objects failed.
 pub const OBJECTS_FAILED: &str = "ObjectsFailed";
-/// The run could not be ended.
+/// The run failed.
 pub const RUN_FAILED: &str = "RunFailed";
-/// Both sides are looked at once more.
+/// Both sides are being compared again.
 pub const VERIFYING: &str = "Verifying";
-/// The copy is whole.
+/// The copy is complete.
 pub const COPY_WHOLE: &str = "CopyWhole";
-/// Objects are missing at the destination, or have another content there.
+/// Objects are missing at the destination or have different content there.
 pub const COPY_DIFFERS: &str = "CopyDiffers";
-/// The verification could not be ended.
+/// The verification failed.
 pub const VERIFY_FAILED: &str = "VerifyFailed";
 /// The report is being written.
 pub const REPORT_BEING_WRITTEN: &str = "ReportBeingWritten";
 /// The report is written.
 pub const REPORT_WRITTEN: &str = "ReportWritten";
-/// The report is written, and objects are missing in it.
+/// The report is written, but objects are missing from it.
 pub const REPORT_INCOMPLETE: &str = "ReportIncomplete";
-/// The report could not be written.
+/// Writing the report failed.
 pub const REPORT_FAILED: &str = "ReportFailed";
 /// spec.suspend is true.
 pub const SUSPENDED_BY_USER: &str = "SuspendedByUser";
 /// spec.suspend is false.
 pub const NOT_SUSPENDED: &str = "NotSuspended";
 
-/// The last run was not over at spec.limits.runDeadline.
+/// The last run exceeded spec.limits.runDeadline.
 pub const RUN_DEADLINE_EXCEEDED: &str = "RunDeadlineExceeded";
-/// Messages of the run were lost: what lacks its end is listed and sent again.
+/// Messages of the run were lost; the unfinished key ranges are listed and sent again.
 pub const RUN_REOPENED: &str = "RunReopened";
 
-/// A Secret that the resource names is not there.
+/// A Secret named in the resource does not exist.
 pub const SECRET_MISSING: &str = "SecretMissing";
-/// A Secret lacks a key, or has it empty.
+/// A Secret lacks a key, or its value is empty.
 pub const SECRET_INCOMPLETE: &str = "SecretIncomplete";
-/// A ConfigMap that the resource names is not there, or lacks the key.
+/// A ConfigMap named in the resource does not exist or lacks the key.
 pub const CONFIG_MAP_MISSING: &str = "ConfigMapMissing";
-/// What spec.source.caBundle or spec.destination.caBundle names is not there, or holds no certificate.
+/// The object named in spec.source.caBundle or spec.destination.caBundle does not exist or holds no certificate.
 pub const CA_BUNDLE_INVALID: &str = "CaBundleInvalid";
-/// The specification passes the schema and still can't be used.
+/// The spec passes the schema but can't be used.
 pub const SPEC_INVALID: &str = "SpecInvalid";
 /// The queue of spec.queue.url has no redrive policy.
 pub const DEAD_LETTERS_MISSING: &str = "QueueDeadLettersMissing";
-/// Another job has the same queue: the younger of the two waits.
+/// Another job uses the same queue; the younger of the two waits.
 pub const QUEUE_SHARED: &str = "QueueShared";
-/// The table has other keys than the ledger's.
+/// The table's keys differ from the ledger's.
 pub const TABLE_SCHEMA_WRONG: &str = "LedgerSchemaWrong";
-/// What stands in the ledger can't be read.
+/// A record in the ledger can't be read.
 pub const LEDGER_RECORD_UNREADABLE: &str = "LedgerRecordUnreadable";
-/// Kubernetes refuses something that the job needs.
+/// Kubernetes rejects a resource that the job needs.
 pub const APPLY_FAILED: &str = "ApplyFailed";
-/// What the job needs to call its own is somebody else's; the message names it and what can be done.
+/// A resource that the job needs belongs to somebody else; the message names it and the remedy.
 pub const NAME_TAKEN: &str = "NameTaken";
-/// What has the name that the job needs is on its way out; the job goes on by itself.
+/// A resource with a name that the job needs is being deleted; the job continues by itself.
 pub const NAME_NOT_FREE_YET: &str = "NameNotFreeYet";
-/// Kubernetes makes no Job of the schedule.
+/// Kubernetes can't create a Job from the schedule.
 pub const JOB_FAILED_CREATE: &str = "JobFailedCreate";
-/// A jobsender failed for good.
+/// A jobsender failed permanently.
 pub const JOBSENDER_FAILED: &str = "JobsenderFailed";
-/// A pod of the job can't start; what comes after the prefix is Kubernetes' own reason.
+/// A pod of the job can't start; the rest of the reason is Kubernetes' own.
 pub const POD_PREFIX: &str = "Pod";
 
-/// Reason of a side's fault: `DestinationCredentialsInvalid`, `SourceBucketNotFound`, `QueueNotFound`.
+/// Returns the reason for a side's fault, such as `DestinationCredentialsInvalid`, `SourceBucketNotFound`,
+/// `QueueNotFound`.
 pub fn side_fault(side: migration_core::error::Side, fault: migration_core::error::SideFault) -> String {
     use migration_core::error::{Side, SideFault};
     let (side, bucket) = match side {

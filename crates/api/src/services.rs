@@ -1,4 +1,4 @@
-//! How the services of a job are reached: both S3 sides, queue and ledger.
+//! Connections to the services of a job: S3 on both sides, queue and ledger.
 
 use kube::KubeSchema;
 use migration_core::config::{Encryption as CoreEncryption, MountedFrom};
@@ -7,114 +7,116 @@ use serde::{Deserialize, Serialize};
 
 use crate::filters::ConfigMapKey;
 
-/// The S3 service that is read.
+/// The S3 service to read from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
-    /// Region of the buckets, such as `eu-central-1` or `cn-north-1`. Other vendors name a region of their own; where
-    /// they don't, write `us-east-1`.
+    /// Region of the buckets, such as `eu-central-1` or `cn-north-1`. Other vendors define their own region names; if
+    /// they define none, write `us-east-1`.
     #[schemars(length(min = 1, max = 40))]
     #[x_kube(validation = region())]
     pub region: String,
 
-    /// URL of the service, where it is not AWS: `https://minio.example.com:9000`. Absent = the region's endpoint of AWS.
+    /// URL of the service if it is not AWS, such as `https://minio.example.com:9000`. Absent = the AWS endpoint of the
+    /// region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     #[x_kube(validation = endpoint())]
     pub endpoint: Option<String>,
 
-    /// Address buckets as `https://host/bucket` in place of `https://bucket.host`. Most services that are not AWS need
+    /// Address buckets as `https://host/bucket` instead of `https://bucket.host`. Most services other than AWS need
     /// `true`.
     #[serde(default)]
     pub path_style: bool,
 
-    /// The caller pays for requests and transfer, where the buckets are set so: each request says it
-    /// (`x-amz-request-payer`). Without it such buckets answer 403.
+    /// Accept the costs of requests and transfer for Requester Pays buckets: each request then has the header
+    /// `x-amz-request-payer`. Without it such buckets return 403.
     #[serde(default)]
     pub requester_pays: bool,
 
-    /// Certificates in PEM that the service is trusted by, besides those that are trusted anyway: for services with a
-    /// certificate of an authority of your own. When they change, workers are started anew.
+    /// Certificates in PEM to trust in addition to the default ones, for services whose certificates are signed by a
+    /// private authority. When they change, the workers are restarted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<CaBundle>,
 
-    /// URL of the HTTP proxy through which the service is reached, such as `http://proxy.example.com:3128`. Absent = as
-    /// HTTPS_PROXY, HTTP_PROXY and NO_PROXY in `worker.env` and `jobsender.env` say. A proxy that wants a password is set
-    /// there too, with the value of a Secret.
+    /// URL of the HTTP proxy for this service, such as `http://proxy.example.com:3128`. Absent = HTTPS_PROXY,
+    /// HTTP_PROXY and NO_PROXY of `worker.env` and `jobsender.env` apply. A proxy that requires a password is
+    /// configured there too, with a value from a Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     #[x_kube(validation = proxy())]
     pub proxy: Option<String>,
 
-    /// As whom the buckets are read: exactly one of `secretRef` and `anonymous`. Absent = the pod's own identity (IRSA,
-    /// Pod Identity, the node's role).
+    /// Credentials to read the buckets: either `secretRef` or `anonymous`. Absent = the pod's identity (IRSA, Pod
+    /// Identity, or the node's role).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
 }
 
-/// The S3 service that is written.
+/// The S3 service to write to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.credentials) || !has(self.credentials.anonymous)").message(
-    "credentials.anonymous is for the source only, since a destination is written: name a Secret with \
+    "credentials.anonymous is for the source only, since writing needs credentials: name a Secret with \
      credentials.secretRef, or leave credentials out to use the pod's identity",
 ))]
 pub struct Destination {
-    /// Region of the buckets, such as `eu-central-1` or `cn-north-1`. Other vendors name a region of their own; where
-    /// they don't, write `us-east-1`.
+    /// Region of the buckets, such as `eu-central-1` or `cn-north-1`. Other vendors define their own region names; if
+    /// they define none, write `us-east-1`.
     #[schemars(length(min = 1, max = 40))]
     #[x_kube(validation = region())]
     pub region: String,
 
-    /// URL of the service, where it is not AWS: `https://minio.example.com:9000`. Absent = the region's endpoint of AWS.
+    /// URL of the service if it is not AWS, such as `https://minio.example.com:9000`. Absent = the AWS endpoint of the
+    /// region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     #[x_kube(validation = endpoint())]
     pub endpoint: Option<String>,
 
-    /// Address buckets as `https://host/bucket` in place of `https://bucket.host`. Most services that are not AWS need
+    /// Address buckets as `https://host/bucket` instead of `https://bucket.host`. Most services other than AWS need
     /// `true`.
     #[serde(default)]
     pub path_style: bool,
 
-    /// The caller pays for requests and transfer, where the buckets are set so: each request says it
-    /// (`x-amz-request-payer`). Without it such buckets answer 403.
+    /// Accept the costs of requests and transfer for Requester Pays buckets: each request then has the header
+    /// `x-amz-request-payer`. Without it such buckets return 403.
     #[serde(default)]
     pub requester_pays: bool,
 
-    /// Certificates in PEM that the service is trusted by, besides those that are trusted anyway: for services with a
-    /// certificate of an authority of your own. When they change, workers are started anew.
+    /// Certificates in PEM to trust in addition to the default ones, for services whose certificates are signed by a
+    /// private authority. When they change, the workers are restarted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<CaBundle>,
 
-    /// URL of the HTTP proxy through which the service is reached, such as `http://proxy.example.com:3128`. Absent = as
-    /// HTTPS_PROXY, HTTP_PROXY and NO_PROXY in `worker.env` and `jobsender.env` say. A proxy that wants a password is set
-    /// there too, with the value of a Secret.
+    /// URL of the HTTP proxy for this service, such as `http://proxy.example.com:3128`. Absent = HTTPS_PROXY,
+    /// HTTP_PROXY and NO_PROXY of `worker.env` and `jobsender.env` apply. A proxy that requires a password is
+    /// configured there too, with a value from a Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     #[x_kube(validation = proxy())]
     pub proxy: Option<String>,
 
-    /// As whom the buckets are written: `secretRef`. Absent = the pod's own identity (IRSA, Pod Identity, the node's
-    /// role). `anonymous` is refused here.
+    /// Credentials to write the buckets: `secretRef`. Absent = the pod's identity (IRSA, Pod Identity, or the node's
+    /// role). `anonymous` is rejected here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
 
-    /// Storage class of every object written. Absent = the class that the source object has.
+    /// Storage class of the objects written. Absent = the class of the source object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<StorageClass>,
 
-    /// Encryption at rest of every object written. Absent = as each bucket's own default says.
+    /// Encryption at rest of the objects written. Absent = the default of each bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
 
-    /// Canned ACL of every object written; needs s3:PutObjectAcl. Buckets with ACLs disabled take none but
-    /// `bucket-owner-full-control`. Absent = none is sent.
+    /// Canned ACL of the objects written; needs s3:PutObjectAcl. Buckets with ACLs disabled accept only
+    /// `bucket-owner-full-control`. Absent = no ACL is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acl: Option<CannedAcl>,
 }
 
-/// As whom an S3 service is called.
+/// Credentials for an S3 service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.secretRef) != has(self.anonymous)").message(
@@ -122,16 +124,16 @@ pub struct Destination {
 ))]
 pub struct Credentials {
     /// Secret in the job's namespace with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN
-    /// for temporary ones. When it changes, running workers go on with the new keys.
+    /// for temporary credentials. When it changes, running workers switch to the new keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
 
-    /// Requests are not signed: for public buckets.
+    /// Send unsigned requests, for public buckets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anonymous: Option<Anonymous>,
 }
 
-/// Where certificates stand.
+/// Source of certificates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.configMapKeyRef) != has(self.secretKeyRef)").message(
@@ -147,7 +149,7 @@ pub struct CaBundle {
     pub secret_key_ref: Option<SecretKey>,
 }
 
-/// A key of a Secret.
+/// Key of a Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretKey {
@@ -155,13 +157,13 @@ pub struct SecretKey {
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 
-    /// The key.
+    /// Key in its data.
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
 }
 
 impl CaBundle {
-    /// What is mounted; none where the schema was not asked.
+    /// Returns the volume source; `None` if neither or both are set, which the schema rejects.
     pub fn from(&self) -> Option<MountedFrom> {
         match (self.config_map_key_ref.clone(), self.secret_key_ref.clone()) {
             (Some(ConfigMapKey { name, key }), None) => Some(MountedFrom::ConfigMap { name, key }),
@@ -171,23 +173,23 @@ impl CaBundle {
     }
 }
 
-/// Requests are not signed. Has no settings: write `anonymous: {}`.
+/// Send unsigned requests. There are no settings: write `anonymous: {}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Anonymous {}
 
-/// As whom queue or ledger are called.
+/// Credentials for queue or ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyCredentials {
     /// Secret in the job's namespace with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN
-    /// for temporary ones.
+    /// for temporary credentials.
     pub secret_ref: SecretRef,
 }
 
-/// Names a Secret in the job's own namespace.
+/// A Secret in the job's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct SecretRef {
-    /// Its name.
+    /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')").message(
         "not the name of a Secret: write the name of one in this namespace, of lower-case letters, digits, dots and hyphens",
@@ -195,8 +197,7 @@ pub struct SecretRef {
     pub name: String,
 }
 
-/// Storage classes of S3 that an object can be written with.
-/// Source: the `StorageClass` request header of `PutObject`.
+/// Storage classes that S3 accepts for new objects. Source: the request header `x-amz-storage-class` of `PutObject`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[allow(missing_docs, reason = "the names are those of S3 and say all")]
@@ -212,7 +213,7 @@ pub enum StorageClass {
 }
 
 impl StorageClass {
-    /// As the service writes it.
+    /// Returns the value of the header.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Standard => "STANDARD",
@@ -231,34 +232,33 @@ impl StorageClass {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.kmsKeyId) || self.type != 'SSE-S3'").message(
-    "encryption.kmsKeyId is for keys of KMS and SSE-S3 has its own: write type SSE-KMS or DSSE-KMS, or remove kmsKeyId",
+    "encryption.kmsKeyId does not apply to SSE-S3: write type SSE-KMS or DSSE-KMS, or remove kmsKeyId",
 ))]
 pub struct Encryption {
-    /// `SSE-S3`: with keys of S3 itself. `SSE-KMS`: with a key of KMS. `DSSE-KMS`: with a key of KMS, in two layers.
+    /// `SSE-S3`: keys managed by S3. `SSE-KMS`: a KMS key. `DSSE-KMS`: a KMS key, in two layers.
     #[serde(rename = "type")]
     pub kind: EncryptionType,
 
-    /// The key of KMS: its ID or ARN, or `alias/` and its alias; of another account than the bucket's by ARN only. The
-    /// destination's credentials need kms:GenerateDataKey and kms:Decrypt on it. Absent = the account's own key for S3,
-    /// `aws/s3`.
+    /// KMS key: its ID or ARN, or `alias/` and its alias; a key of another account only by ARN. The destination's
+    /// credentials need kms:GenerateDataKey and kms:Decrypt on it. Absent = the account's default key for S3, `aws/s3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9:/_.-]+$')").message(
-        "not a key of KMS: write its ID such as 1234abcd-12ab-34cd-56ef-1234567890ab, its ARN, or alias/ and its alias",
+        "not a KMS key: write its ID such as 1234abcd-12ab-34cd-56ef-1234567890ab, its ARN, or alias/ and its alias",
     ))]
     pub kms_key_id: Option<String>,
 }
 
-/// With whose keys objects are encrypted.
+/// Type of encryption at rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum EncryptionType {
-    /// Keys of S3.
+    /// Keys managed by S3.
     #[serde(rename = "SSE-S3")]
     S3,
-    /// A key of KMS.
+    /// A KMS key.
     #[serde(rename = "SSE-KMS")]
     Kms,
-    /// A key of KMS, in two layers.
+    /// A KMS key, in two layers.
     #[serde(rename = "DSSE-KMS")]
     DualKms,
 }
@@ -274,8 +274,7 @@ impl From<&Encryption> for CoreEncryption {
     }
 }
 
-/// Canned ACLs that an object can be written with.
-/// Source: the `x-amz-acl` request header of `PutObject`.
+/// Canned ACLs of S3 for objects. Source: the request header `x-amz-acl` of `PutObject`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the names are those of S3 and say all")]
@@ -290,7 +289,7 @@ pub enum CannedAcl {
 }
 
 impl CannedAcl {
-    /// As the service writes it.
+    /// Returns the value of the header.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Private => "private",
@@ -304,7 +303,7 @@ impl CannedAcl {
     }
 }
 
-/// The SQS queue that carries the batches from jobsender to workers, in either account.
+/// The SQS queue that carries batches of work from the jobsender to the workers. It may be in any account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.url) && has(self.create))").message(
@@ -317,26 +316,27 @@ impl CannedAcl {
     "queue.region and queue.endpoint can't change, since messages would be lost: create a new MigrationJob instead",
 ))]
 pub struct Queue {
-    /// Region of the queue. Can't change.
+    /// Region of the queue. Immutable.
     #[schemars(length(min = 1, max = 40))]
     #[x_kube(validation = region())]
     pub region: String,
 
-    /// URL of the SQS service, where it is not AWS. Absent = the region's endpoint of AWS. Can't change.
+    /// URL of the SQS service if it is not AWS. Absent = the AWS endpoint of the region. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     #[x_kube(validation = endpoint())]
     pub endpoint: Option<String>,
 
-    /// As whom operator, jobsender and workers call it. Absent = the identity of each of these pods.
+    /// Credentials of operator, jobsender and workers for the queue. Absent = the identity of each pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<KeyCredentials>,
 
-    /// Make a queue and a dead letter queue for this job, with these settings. The default, where `url` is absent.
+    /// Create a queue and a dead letter queue for this job, with these settings. The default if `url` is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create: Option<QueueCreate>,
 
-    /// URL of an existing queue, used by this job alone: of two jobs with one queue the younger waits. Its redrive policy must name a dead letter queue.
+    /// URL of an existing queue, which no other job may use: of two jobs with the same queue, the younger one waits.
+    /// Its redrive policy must name a dead letter queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     #[x_kube(validation = Rule::new("self.matches('^https?://[^/ ]+/[^ ]+$')").message(
@@ -345,19 +345,19 @@ pub struct Queue {
     pub url: Option<String>,
 }
 
-/// Settings of a queue that is made for the job.
+/// Settings of a queue created for the job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct QueueCreate {
-    /// How long a received message stays with other consumers that don't renew it, in seconds. Workers renew.
+    /// Visibility timeout of received messages, in seconds. Workers extend it while they work.
     #[schemars(range(min = 30, max = 43200))]
     pub visibility_timeout_seconds: u32,
 
-    /// How long messages are kept, in days.
+    /// Retention of messages, in days.
     #[schemars(range(min = 1, max = 14))]
     pub retention_days: u32,
 
-    /// Deliveries after which a message goes to the dead letters.
+    /// Deliveries after which a message goes to the dead letter queue.
     #[schemars(range(min = 3, max = 1000))]
     pub max_receives: u32,
 }
@@ -368,7 +368,7 @@ impl Default for QueueCreate {
     }
 }
 
-/// The DynamoDB table that records what was done.
+/// The DynamoDB table that records the state of runs and objects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.tableName) && has(self.create))").message(
@@ -381,26 +381,28 @@ impl Default for QueueCreate {
     "ledger.region and ledger.endpoint can't change, since the run's records would be lost: create a new MigrationJob instead",
 ))]
 pub struct Ledger {
-    /// Region of the table. Can't change.
+    /// Region of the table. Immutable.
     #[schemars(length(min = 1, max = 40))]
     #[x_kube(validation = region())]
     pub region: String,
 
-    /// URL of the DynamoDB service, where it is not AWS. Absent = the region's endpoint of AWS. Can't change.
+    /// URL of the DynamoDB service if it is not AWS. Absent = the AWS endpoint of the region. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
     #[x_kube(validation = endpoint())]
     pub endpoint: Option<String>,
 
-    /// As whom operator, jobsender and workers call it. Absent = the identity of each of these pods.
+    /// Credentials of operator, jobsender and workers for the table. Absent = the identity of each pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<KeyCredentials>,
 
-    /// Make an on-demand table for this job. The default, where `tableName` is absent. Has no settings: `create: {}`.
+    /// Create an on-demand table for this job. The default if `tableName` is absent. There are no settings: write
+    /// `create: {}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create: Option<LedgerCreate>,
 
-    /// Name of an existing table; several jobs may share it. Its keys must be those that the documentation gives.
+    /// Name of an existing table, which jobs may share. Its partition key must be the string `pk` and its sort key the
+    /// string `sk`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 3, max = 255))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_.-]+$')").message(
@@ -409,31 +411,31 @@ pub struct Ledger {
     pub table_name: Option<String>,
 }
 
-/// A table is made for the job. Has no settings.
+/// Create a table for the job. There are no settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LedgerCreate {}
 
-/// CEL for a service that is where it was.
+/// CEL rule: region and endpoint are unchanged.
 const SAME_SERVICE_AS_BEFORE: &str = "self.region == oldSelf.region && has(self.endpoint) == has(oldSelf.endpoint) && \
      (!has(self.endpoint) || self.endpoint == oldSelf.endpoint)";
 
 fn region() -> kube::core::Rule {
     kube::core::Rule::new("self.matches('^[a-z0-9][a-z0-9-]*$')").message(
-        "not a region: write its name in lower-case letters, digits and hyphens, such as eu-central-1; services that \
-         have no regions take us-east-1",
+        "not a region: write its name in lower-case letters, digits and hyphens, such as eu-central-1; services \
+         without regions take us-east-1",
     )
 }
 
 fn proxy() -> kube::core::Rule {
     kube::core::Rule::new("self.matches('^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?/?$')").message(
         "not the URL of a proxy: write http:// or https://, host and port, such as http://proxy.example.com:3128; user and \
-         password belong into a Secret that worker.env and jobsender.env take HTTPS_PROXY from",
+         password belong in a Secret that worker.env and jobsender.env take HTTPS_PROXY from",
     )
 }
 
 fn endpoint() -> kube::core::Rule {
     kube::core::Rule::new(r"self.matches('^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$')").message(
-        "not an endpoint: write http:// or https://, host, and port and path where the service has them, without bucket, \
+        "not an endpoint: write http:// or https://, host and, if needed, port and path, without bucket, \
          user and password, such as https://minio.example.com:9000",
     )
 }

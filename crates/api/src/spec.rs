@@ -1,4 +1,4 @@
-//! The resource itself and the rules that join its fields.
+//! The resource and the rules that span several of its fields.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -13,7 +13,7 @@ use crate::status::MigrationJobStatus;
 use crate::transfer::{Limits, Scaling, Transfer, Trigger, Versioning};
 use crate::verify::{Mirror, Verify};
 
-/// What is moved from where to where, when, and by how much.
+/// A migration: its buckets, its schedule and its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "s3migration.dev",
@@ -22,7 +22,7 @@ use crate::verify::{Mirror, Verify};
     plural = "migrationjobs",
     shortname = "mj",
     namespaced,
-    doc = "Moves objects between S3 buckets that can't copy from each other, and keeps them in step.",
+    doc = "Migrates objects between S3 buckets that can't copy from each other, and keeps them in sync.",
     status = "MigrationJobStatus",
     derive = "PartialEq",
     validation = name_fits(),
@@ -31,27 +31,27 @@ use crate::verify::{Mirror, Verify};
         name = "Objects",
         type_ = "string",
         json_path = ".status.display.objects",
-        description = "Objects done, of those to move"
+        description = "Objects copied, of those to copy"
     ),
     printcolumn(
         name = "Bytes",
         type_ = "string",
         json_path = ".status.display.bytes",
-        description = "Bytes done, of those to move"
+        description = "Bytes copied, of those to copy"
     ),
     printcolumn(
         name = "Failed",
         type_ = "integer",
         json_path = ".status.progress.objects.failed",
-        description = "Objects that could not be moved"
+        description = "Objects that failed"
     ),
     printcolumn(
         name = "Rate",
         type_ = "string",
         json_path = ".status.display.rate",
-        description = "Bytes a second now, or the mean of the last run"
+        description = "Current rate, or the average of the last run"
     ),
-    printcolumn(name = "ETA", type_ = "string", json_path = ".status.display.eta", description = "Time left at this rate"),
+    printcolumn(name = "ETA", type_ = "string", json_path = ".status.display.eta", description = "Remaining time"),
     printcolumn(
         name = "Workers",
         type_ = "string",
@@ -73,71 +73,75 @@ use crate::verify::{Mirror, Verify};
 #[x_kube(validation = no_mirror_of_a_list())]
 #[x_kube(validation = reports_are_not_among_copies())]
 pub struct MigrationJobSpec {
-    /// What is moved where: 1 to 50 pairs of buckets. A change applies from the next run.
+    /// Pairs of buckets to copy between, 1 to 50. A change applies from the next run.
     #[schemars(length(min = 1, max = 50))]
     #[x_kube(validation = destinations_do_not_overlap())]
     pub buckets: Vec<BucketMapping>,
 
-    /// The S3 service that is read.
+    /// The S3 service to read from.
     pub source: Source,
 
-    /// The S3 service that is written.
+    /// The S3 service to write to.
     pub destination: Destination,
 
-    /// Which objects are left out. None by default.
+    /// Objects to leave out. None by default.
     #[serde(default)]
     pub filters: Filters,
 
-    /// When the job runs. Nothing set = once, when it is created.
+    /// Start of runs. Empty = one run, when the job is created.
     #[serde(default)]
     pub trigger: Trigger,
 
-    /// By what an object is found to be in place already, once it is there in equal size. `Default`: equal ETags; where
-    /// these are no digests of the content on both sides, the source must be older than its copy and than the last
-    /// complete scan. `Size`: nothing more. `ETag`: ETags, where they are digests; times play no part. `Checksum`: ETags,
-    /// and where these say nothing the CRC-64/NVME checksums that both services keep, for one request more at each side
-    /// for each such object; where one is not kept, as Default. What was decided by less than content is counted in
-    /// status.progress.notComparedByContent.
+    /// Comparison that decides which objects at the destination are up to date. Objects of different size never are;
+    /// for others:
+    /// - `Default`: equal ETags. If ETags are not digests of the content on both sides, the source must be older than
+    ///   its copy and than the last complete scan.
+    /// - `Size`: nothing more.
+    /// - `ETag`: equal ETags, or ETags that are not digests; times don't matter.
+    /// - `Checksum`: equal ETags. If they are inconclusive, equal CRC-64/NVME checksums, at the cost of one more
+    ///   request to each side per object; if a service stores none, as Default.
+    ///
+    /// Objects found up to date without comparing content are counted in status.progress.notComparedByContent.
     #[serde(default)]
     pub compare: CompareMode,
 
-    /// What versions of source objects are for. Nothing set = they play no part.
+    /// Use of object versions at the source. Empty = versions are ignored.
     #[serde(default)]
     pub versioning: Versioning,
 
-    /// A list of the objects that runs are about: nothing is listed, each object that it names is asked for at both sides.
-    /// Nothing set = all that the source has under the pairs' prefixes.
+    /// List of the objects to copy. Nothing is listed; each object named is looked up at both sides. Absent = all
+    /// objects under the source prefixes of the pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Manifest>,
 
-    /// Where the result of each object goes after a run. Nothing set = failures stand in the ledger, and the first of them
-    /// in the status.
+    /// Destination of a completion report after each run. Absent = no report; failures are recorded in the ledger, and
+    /// the first of them in the status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Report>,
 
-    /// What is proven of copies after a run. Nothing set = each copy as it is written.
+    /// Verification after a run. Empty = each copy is verified as it is written.
     #[serde(default)]
     pub verify: Verify,
 
-    /// What becomes of objects at the destination that the source does not have. Nothing set = they stay.
+    /// Deletion of objects at the destination that the source does not have. Empty = they stay.
     #[serde(default)]
     pub mirror: Mirror,
 
-    /// How objects are moved.
+    /// Settings of the transfer.
     #[serde(default)]
     pub transfer: Transfer,
 
-    /// What a run may not go beyond.
+    /// Limits of a run.
     #[serde(default)]
     pub limits: Limits,
 
     /// The SQS queue that carries the work.
     pub queue: Queue,
 
-    /// The DynamoDB table that records what was done.
+    /// The DynamoDB table that records the state of runs and objects.
     pub ledger: Ledger,
 
-    /// How many workers there are.
+    /// Number of workers.
     #[serde(default)]
     pub scaling: Scaling,
 
@@ -149,16 +153,17 @@ pub struct MigrationJobSpec {
     #[serde(default)]
     pub jobsender: PodSettings,
 
-    /// Stop: no run starts, jobsender and workers end, nothing is lost. `false` goes on where it was left.
+    /// Suspend the job: no run starts, and jobsender and workers stop without losing work. `false` resumes it.
     #[serde(default)]
     pub suspend: bool,
 
-    /// What becomes of queue and table that were made for the job when it is deleted. Migrated data always stays.
+    /// `Delete` (the default): the queue and table created for the job are deleted with it. `Retain`: they stay.
+    /// Migrated data always stays.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 }
 
-/// What becomes of queue and table that were made for the job when it is deleted.
+/// Handling of the queue and table created for a job when it is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     /// They are deleted.
@@ -170,39 +175,41 @@ pub enum DeletionPolicy {
 
 fn name_fits() -> kube::core::Rule {
     kube::core::Rule::new("self.metadata.name.matches('^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$')").message(
-        "metadata.name is too long or has dots: write at most 40 lower-case letters, digits and hyphens, since the names \
-         of pods and queue are made from it",
+        "metadata.name is too long or has dots: write at most 40 lower-case letters, digits and hyphens, since the \
+         names of pods and queue are derived from it",
     )
 }
 
-/// CEL for the prefix of all keys that a pair writes.
+/// Returns a CEL expression for the prefix of all keys that a pair writes.
 fn range_of(pair: &str) -> String {
     format!("({pair}.destinationPrefix + ({pair}.prefixMode == 'Append' ? {pair}.sourcePrefix : ''))")
 }
 
-// The API server bounds what a rule may cost at worst, here the square of the number of pairs times the length of their
-// prefixes: that is where the bound of 50 pairs comes from.
+// Destinations of different pairs must not overlap.
+//
+// The API server limits the worst-case cost of a rule, here the square of the number of pairs times the length of their
+// prefixes. Hence the limit of 50 pairs.
 fn destinations_do_not_overlap() -> kube::core::Rule {
-    // Each pair's range begins with its own; if it begins with another pair's too, the two overlap.
+    // Each pair's range starts with its own prefix; if it also starts with another pair's, the two overlap.
     kube::core::Rule::new(format!(
         "self.all(a, self.exists_one(b, a.destinationBucket == b.destinationBucket && {}.startsWith({})))",
         range_of("a"),
         range_of("b")
     ))
     .message(
-        "two pairs of buckets write into the same keys: give them different destination buckets, or destinationPrefixes \
-         of which none begins with another",
+        "two pairs of buckets write to the same keys: give them different destination buckets, or destinationPrefixes \
+         none of which begins with another",
     )
 }
 
-/// CEL for whether both sides are the same service: one endpoint, or AWS in one partition.
+/// CEL expression: both sides are the same service, by endpoint or by AWS partition.
 const SAME_SERVICE: &str = "(has(self.source.endpoint) || has(self.destination.endpoint) ? \
      has(self.source.endpoint) && has(self.destination.endpoint) && self.source.endpoint == self.destination.endpoint : \
      self.source.region.startsWith('cn-') == self.destination.region.startsWith('cn-') && \
      self.source.region.startsWith('us-gov-') == self.destination.region.startsWith('us-gov-'))";
 
-const OVERLAP: &str = "a destination lies within a source of the same service, or the other way round, so that the job \
-     would copy its own copies: choose another destinationBucket, or prefixes of which none begins with the other";
+const OVERLAP: &str = "a destination lies within a source of the same service, or the other way round, so the job \
+     would copy its own copies: choose another destinationBucket, or prefixes neither of which begins with the other";
 
 fn sides_do_not_overlap() -> kube::core::Rule {
     kube::core::Rule::new(format!(
@@ -214,7 +221,7 @@ fn sides_do_not_overlap() -> kube::core::Rule {
 }
 
 fn sides_do_not_overlap_the_other_way() -> kube::core::Rule {
-    // Where both begin with each other they are equal, and the first rule has said so.
+    // If each starts with the other they are equal, which the first rule already rejects.
     kube::core::Rule::new(format!(
         "!{SAME_SERVICE} || !self.buckets.exists(a, self.buckets.exists(b, a.destinationBucket == b.sourceBucket && \
          {0} != b.sourcePrefix && b.sourcePrefix.startsWith({0})))",
@@ -225,8 +232,8 @@ fn sides_do_not_overlap_the_other_way() -> kube::core::Rule {
 
 fn no_mirror_of_a_list() -> kube::core::Rule {
     kube::core::Rule::new("!has(self.manifest) || !self.mirror.deleteExtraneous").message(
-        "mirror.deleteExtraneous and manifest exclude each other: a list says nothing of what else the source has; leave \
-         one out",
+        "mirror.deleteExtraneous and manifest exclude each other: a manifest does not say what else the source has; remove \
+         one of them",
     )
 }
 
@@ -244,7 +251,7 @@ fn reports_are_not_among_copies() -> kube::core::Rule {
 
 fn server_side_needs_one_service() -> kube::core::Rule {
     kube::core::Rule::new(format!("self.transfer.mode != 'ServerSide' || {SAME_SERVICE}")).message(
-        "transfer.mode ServerSide is for two buckets of one service: both sides need the same endpoint, or regions of one \
-         partition of AWS; write Auto or Stream to let workers carry the bytes",
+        "transfer.mode ServerSide needs both buckets in one service, with the same endpoint or in AWS regions of one \
+         partition: write Auto or Stream to copy through the workers",
     )
 }

@@ -1,4 +1,4 @@
-//! What is known of a job.
+//! Status of a job.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
@@ -6,46 +6,46 @@ use serde::{Deserialize, Serialize};
 
 use crate::verify::VerifyMethod;
 
-/// What the operator knows of the job. Written when something changed.
+/// Observed state of the job. Written when something has changed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MigrationJobStatus {
-    /// metadata.generation of the resource that this was computed from.
+    /// metadata.generation of the resource that this status is based on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// The state in one word.
+    /// Summary of the state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
-    /// Ready, Progressing, Degraded, Complete and Suspended, with `verify.mode: Full` Verified, and with report Reported, each with a reason and
-    /// a message.
+    /// Conditions, each with a reason and a message: Ready, Progressing, Degraded, Complete and Suspended; with
+    /// `verify.mode: Full` also Verified, with spec.report also Reported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 
-    /// How far the current run is, or how far the last one got.
+    /// Progress of the current run, or the final state of the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
 
-    /// The same for people's eyes, and for the columns of `kubectl get`.
+    /// Progress as text, for the columns of `kubectl get`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display: Option<Display>,
 
-    /// The workers.
+    /// Number of workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<Workers>,
 
-    /// The queue. Its numbers are approximate.
+    /// Messages in the queue. All numbers are approximate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueDepth>,
 
-    /// What was moved besides the runs: S3 events, and job messages of the predecessor, that stood in the queue. Absent
-    /// until something was.
+    /// Objects copied outside of runs: because of S3 events, or of job messages of the predecessor in the queue. Absent
+    /// until there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<EventWork>,
 
-    /// Identifier of the run that is live.
+    /// Identifier of the current run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_run: Option<String>,
 
@@ -53,23 +53,23 @@ pub struct MigrationJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<LastRun>,
 
-    /// What the verification of that run found, with `verify.mode: Full`.
+    /// Result of the verification of that run, with `verify.mode: Full`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<VerificationStatus>,
 
-    /// The last report that is written, with spec.report; it names its run.
+    /// The last report written, with spec.report; it names its run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<ReportStatus>,
 
-    /// The first objects that could not be moved, at most 10. The ledger has all.
+    /// The first objects that failed, at most 10. The ledger has all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<ObjectFailure>,
 
-    /// The value of spec.trigger.manual whose run was started last.
+    /// The value of spec.trigger.manual that started a run last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_manual_run: Option<String>,
 
-    /// Runs that the operator itself started: the first one and the manual ones. Runs of the schedule don't count.
+    /// Number of runs started by the operator: the first one and manual ones. Scheduled runs don't count.
     #[serde(default)]
     pub runs_started: u32,
 
@@ -78,29 +78,29 @@ pub struct MigrationJobStatus {
     pub resources: Option<Resources>,
 }
 
-/// The state of a job in one word.
+/// Summary of the state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
-    /// No run was yet, or the next one has not begun to list.
+    /// No run has started yet, or the next one has not begun to list.
     Pending,
-    /// The buckets are listed and compared; workers move what was found so far.
+    /// The buckets are being listed and compared; workers copy what has been found so far.
     Scanning,
-    /// All is listed; workers move the rest.
+    /// Listing is complete; workers copy the rest.
     Transferring,
-    /// The run has ended, and both sides are looked at once more.
+    /// The run has ended, and both sides are being compared again.
     Verifying,
     /// The last run ended with every object in place.
     Complete,
-    /// The last run ended with failures of single objects, or the verification found the copy not whole.
+    /// In the last run some objects failed, or the verification found the copy incomplete.
     PartiallyFailed,
-    /// The last run could not be ended.
+    /// The last run failed.
     Failed,
     /// spec.suspend is true.
     Suspended,
 }
 
 impl Phase {
-    /// The word.
+    /// Returns the name used in the status.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
@@ -115,30 +115,30 @@ impl Phase {
     }
 }
 
-/// How far a run is.
+/// Progress of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
-    /// Numbers of objects.
+    /// Number of objects.
     pub objects: Counts,
-    /// Their bytes.
+    /// Bytes of these objects.
     pub bytes: Counts,
-    /// Bytes a second that all workers move now.
+    /// Current rate of all workers, in bytes per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_bytes_per_second: Option<u64>,
-    /// Seconds until the rest is moved at this rate.
+    /// Seconds until the rest is copied at this rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_seconds: Option<u64>,
-    /// What could not be taken along with the objects that are done. Absent where all was.
+    /// Attributes that copies lack. Absent if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_preserved: Option<NotPreserved>,
-    /// Objects that were found in place by less than their content: by size and time, or with `compare: Size` or `ETag`
-    /// by size. Absent where there is none. `compare: Checksum` makes them fewer.
+    /// Objects found up to date without comparing content: by size and time, or with `compare: Size` or `ETag` by size.
+    /// Absent if there are none. `compare: Checksum` reduces their number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_compared_by_content: Option<u64>,
 }
 
-/// What could not be taken along, in numbers of objects whose bytes are at the destination and verified.
+/// Number of objects whose content was copied and verified, but whose copies lack attributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NotPreserved {
@@ -148,63 +148,63 @@ pub struct NotPreserved {
     pub object_locks: u64,
     /// Objects without some of their metadata or headers.
     pub metadata: u64,
-    /// Objects in another storage class than the source's, which the destination does not have.
+    /// Objects in another storage class, since the destination does not support the source's.
     pub storage_classes: u64,
-    /// Objects without the encryption at rest that spec.destination.encryption asks for, which the service took and did
-    /// not do. Looked at where objects are moved in parts.
+    /// Objects without the encryption requested by spec.destination.encryption, which the service accepted but did not
+    /// apply. Checked for objects copied in parts.
     pub encryption: u64,
 }
 
-/// What was moved besides the runs, since the job was created.
+/// Objects copied outside of runs since the job was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventWork {
-    /// Numbers of objects.
+    /// Number of objects.
     pub objects: EventCounts,
-    /// Bytes of those done.
+    /// Bytes of the objects done.
     pub bytes: u64,
-    /// What could not be taken along with the objects that are done. Absent where all was.
+    /// Attributes that copies lack. Absent if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_preserved: Option<NotPreserved>,
 }
 
-/// What became of objects that messages of others named.
+/// Results of objects named in events and foreign messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventCounts {
     /// At the destination and verified.
     pub done: u64,
-    /// Could not be moved; the ledger says why.
+    /// Failed; the ledger has the reasons.
     pub failed: u64,
 }
 
-/// What became of the objects that a run found.
+/// Results of the objects of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
-    /// To move, as far as the scan knows.
+    /// To copy, as far as the scan has found.
     pub total: u64,
     /// At the destination and verified.
     pub done: u64,
-    /// Not moved: in place already, ignored, or gone from the source.
+    /// Not copied: up to date, filtered out, or no longer at the source.
     pub skipped: u64,
-    /// Could not be moved.
+    /// Failed.
     pub failed: u64,
 }
 
-/// Progress for people's eyes.
+/// Progress as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Display {
-    /// Objects done, of those to move: `12/5003`.
+    /// Objects copied, of those to copy: `12/5003`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects: Option<String>,
-    /// Bytes done, of those to move: `1.2 GiB / 2.0 GiB`.
+    /// Bytes copied, of those to copy: `1.2 GiB / 2.0 GiB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<String>,
-    /// Rate now, or the mean of the last run: `85.1 MiB/s`.
+    /// Current rate, or the average of the last run: `85.1 MiB/s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<String>,
-    /// Time left: `4m10s`.
+    /// Remaining time: `4m10s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta: Option<String>,
     /// Workers ready, of those wanted: `2/3`.
@@ -212,13 +212,13 @@ pub struct Display {
     pub workers: Option<String>,
 }
 
-/// The workers of a job.
+/// Number of workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Workers {
-    /// Wanted.
+    /// Desired workers.
     pub desired: u32,
-    /// Running and ready.
+    /// Workers running and ready.
     pub ready: u32,
 }
 
@@ -226,11 +226,11 @@ pub struct Workers {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueDepth {
-    /// Waiting, those that are delayed included.
+    /// Messages waiting, delayed ones included.
     pub visible: u64,
-    /// With a worker.
+    /// Messages being processed by a worker.
     pub in_flight: u64,
-    /// In the dead letter queue.
+    /// Messages in the dead letter queue.
     pub dead_letters: u64,
 }
 
@@ -238,34 +238,34 @@ pub struct QueueDepth {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastRun {
-    /// Its identifier.
+    /// Identifier of the run.
     pub id: String,
-    /// When it began to list.
+    /// Time at which it began to list.
     pub started_at: Time,
-    /// When its last object was done.
+    /// Time at which its last object was done.
     pub ended_at: Time,
-    /// With what it ended.
+    /// Result of the run.
     pub result: RunResult,
-    /// Objects moved.
+    /// Objects copied.
     pub objects: u64,
-    /// Their bytes.
+    /// Bytes of the objects copied.
     pub bytes: u64,
-    /// Objects that could not be moved.
+    /// Objects that failed.
     pub failed: u64,
-    /// Objects that did not have to be moved.
+    /// Objects that were not copied.
     pub skipped: u64,
-    /// What could not be taken along with the objects moved. Absent where all was.
+    /// Attributes that copies lack. Absent if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_preserved: Option<NotPreserved>,
-    /// What became of objects that only the destination had, where the job mirrors.
+    /// Objects that only the destination had, with spec.mirror.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extraneous: Option<Extraneous>,
-    /// Why, where it failed.
+    /// Reason, if the run failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// What became of objects that only the destination had.
+/// Objects that only the destination had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Extraneous {
@@ -275,62 +275,62 @@ pub struct Extraneous {
     pub deleted: u64,
 }
 
-/// What a verification found, in numbers of objects.
+/// Result of a verification, in numbers of objects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VerificationStatus {
-    /// The run.
+    /// Identifier of the run.
     pub run: String,
-    /// When it ended.
+    /// Time at which the verification ended.
     pub ended_at: Time,
-    /// By what.
+    /// Method of the verification.
     pub method: VerifyMethod,
-    /// Copies that have the content of their sources.
+    /// Copies proven to have the content of their source.
     pub proven: u64,
-    /// Copies of the right size, of whose content this method says nothing.
+    /// Copies of the right size whose content this method can't compare.
     pub by_size: u64,
-    /// Objects that are not at the destination.
+    /// Objects missing at the destination.
     pub missing: u64,
-    /// Objects of which the destination has another content.
+    /// Objects with different content at the destination.
     pub different: u64,
-    /// Of what is missing or different, objects that changed at the source since the run began.
+    /// Missing or different objects whose source changed after the run began.
     pub newer: u64,
-    /// Objects that have no valid key at the destination.
+    /// Objects without a valid key at the destination.
     pub unmappable: u64,
-    /// Objects of the destination that the source does not have.
+    /// Objects at the destination that the source does not have.
     pub extra: u64,
 }
 
-/// A report that is written.
+/// A completion report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportStatus {
-    /// The run.
+    /// Identifier of the run.
     pub run: String,
-    /// When it was written.
+    /// Time at which it was written.
     pub written_at: Time,
-    /// Where its manifest.json is: `s3://bucket/key`, at the destination's service.
+    /// Location of its manifest.json at the destination's service: `s3://bucket/key`.
     pub manifest: String,
     /// Objects in it that are at the destination.
     pub succeeded: u64,
-    /// Objects in it that could not be moved.
+    /// Objects in it that failed.
     pub failed: u64,
-    /// Objects that were moved and are not in it: their workers could not write to the report's bucket.
+    /// Copied objects missing from it, because their workers could not write to the report's bucket.
     pub unreported: u64,
 }
 
-/// With what a run ended.
+/// Result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RunResult {
     /// Every object is in place.
     Complete,
     /// Every object is in place or has a failure record.
     PartiallyFailed,
-    /// The scan could not be ended.
+    /// The scan failed.
     Failed,
 }
 
-/// An object that could not be moved.
+/// An object that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectFailure {
@@ -338,20 +338,20 @@ pub struct ObjectFailure {
     pub bucket: String,
     /// Source key.
     pub key: String,
-    /// The kind of failure.
+    /// Class of the failure.
     pub class: String,
-    /// What happened.
+    /// Description of the failure.
     pub message: String,
 }
 
-/// What a job uses outside of the cluster.
+/// Resources of a job outside of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
     /// URL of the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_url: Option<String>,
-    /// URL of its dead letter queue.
+    /// URL of the dead letter queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter_url: Option<String>,
     /// Name of the ledger's table.

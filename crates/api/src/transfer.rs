@@ -1,4 +1,4 @@
-//! How and when objects are moved.
+//! Settings of transfers, schedule and scaling.
 
 use kube::KubeSchema;
 use kube::core::Duration;
@@ -8,75 +8,74 @@ use migration_core::size::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How objects are moved.
+/// Settings of the transfer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = memory_holds_a_part())]
 #[x_kube(validation = only_large_objects_are_split())]
 #[x_kube(validation = Rule::new("self.mode != 'ServerSide' || (self.preserve.metadata && self.preserve.tags)").message(
-    "transfer.mode ServerSide takes metadata and tags along, since the service copies them with the object: write Auto or \
-     Stream to leave them behind",
+    "transfer.mode ServerSide always copies metadata and tags: write Auto or Stream to leave them out",
 ))]
 pub struct Transfer {
-    /// Size of the parts of large objects: `Auto` (16Mi) or a size from 5Mi to 5Gi. Larger where an object would have
-    /// over 10,000 parts.
+    /// Size of the parts of large objects: `Auto` (16Mi) or a size from 5Mi to 5Gi. Larger for objects that would
+    /// otherwise have more than 10,000 parts.
     #[serde(default = "part_size")]
     #[schemars(with = "String", length(max = 16))]
     #[x_kube(validation = part_size_form())]
     #[x_kube(validation = part_size_bounds())]
     pub part_size: PartSize,
 
-    /// Objects larger than this are moved in parts. At most 5Gi.
+    /// Objects larger than this are copied in parts. At most 5Gi.
     #[serde(default = "multipart_threshold")]
     #[schemars(with = "String", length(max = 16))]
     #[x_kube(validation = size_form())]
-    #[x_kube(validation = at_most("5Gi", "multipartThreshold is over 5Gi, the largest object that S3 takes in one request: write 5Gi or less"))]
+    #[x_kube(validation = at_most("5Gi", "multipartThreshold is over 5Gi, the largest object that S3 accepts in one request: write 5Gi or less"))]
     pub multipart_threshold: ByteSize,
 
-    /// Objects larger than this are carried by many workers at once, each a range of the parts. At least
-    /// multipartThreshold, at most 50Ti, which is more than any object has: then nothing is split.
+    /// Objects larger than this are divided among many workers, by ranges of parts. At least multipartThreshold, at
+    /// most 50Ti, which no object exceeds: then no object is divided.
     #[serde(default = "split_threshold")]
     #[schemars(with = "String", length(max = 16))]
     #[x_kube(validation = size_form())]
-    #[x_kube(validation = at_most("50Ti", "splitThreshold is over 50Ti, more than any object has: write 50Ti to split nothing"))]
+    #[x_kube(validation = at_most("50Ti", "splitThreshold is over 50Ti, which no object exceeds: write 50Ti to split nothing"))]
     pub split_threshold: ByteSize,
 
-    /// Objects that one worker moves at once.
+    /// Objects that one worker copies at once.
     #[serde(default = "files_per_worker")]
     #[schemars(range(min = 1, max = 256))]
     pub files_per_worker: u32,
 
-    /// Parts of one object that are moved at once.
+    /// Parts of one object that are copied at once.
     #[serde(default = "parts_per_file")]
     #[schemars(range(min = 1, max = 256))]
     pub parts_per_file: u32,
 
-    /// Bound on the bytes of objects and parts that one worker holds at once. At least the larger of partSize and
-    /// multipartThreshold.
+    /// Limit on the bytes of objects and parts that one worker holds in memory at once. At least the larger of partSize
+    /// and multipartThreshold.
     #[serde(default = "memory_limit")]
     #[schemars(with = "String", length(max = 16))]
     #[x_kube(validation = size_form())]
-    #[x_kube(validation = at_most("1Ti", "memoryLimit is over 1Ti: write what a worker may hold, such as 256Mi"))]
+    #[x_kube(validation = at_most("1Ti", "memoryLimit is over 1Ti: write how much memory a worker may use for objects, such as 256Mi"))]
     pub memory_limit: ByteSize,
 
-    /// Tries of an object, over all deliveries of its message, before it counts as failed.
+    /// Attempts per object, over all deliveries of its message, before it counts as failed.
     #[serde(default = "max_attempts")]
     #[schemars(range(min = 1, max = 100))]
     pub max_attempts: u32,
 
-    /// Who carries the bytes. `Auto`: the service itself where both sides are one service and are called with the same
-    /// credentials, workers otherwise. `Stream`: workers. `ServerSide`: the service itself, metadata and tags
-    /// included; the destination's credentials must have the right to read the source.
+    /// Path of the bytes. `Auto`: server-side copy if both sides are the same service with the same credentials,
+    /// otherwise through the workers. `Stream`: through the workers. `ServerSide`: server-side copy, metadata and tags
+    /// included; the destination's credentials must be allowed to read the source.
     #[serde(default)]
     pub mode: TransferMode,
 
-    /// What is asked of a large object besides the digest of each of its parts. `Compare`: where both services keep a
-    /// checksum of the whole object, the two are compared, for one more request on each large object. `Written`: what
-    /// was written is verified as it is written, for no request more. Small objects are verified whole in either case.
+    /// Verification of large objects besides the digest of each part. `Compare`: if both services store a checksum of
+    /// the whole object, the two are compared, at the cost of one more request per large object. `Written`: nothing
+    /// more. Small objects are verified as a whole in either case.
     #[serde(default)]
     pub checksum: ChecksumMode,
 
-    /// What is taken along with the bytes. Whatever can't be is counted in status.progress.notPreserved.
+    /// Attributes to copy with the bytes. Objects whose copies lack some are counted in status.progress.notPreserved.
     #[serde(default)]
     pub preserve: Preserve,
 }
@@ -98,29 +97,29 @@ impl Default for Transfer {
     }
 }
 
-/// Who carries the bytes.
+/// Path of the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TransferMode {
-    /// The service itself where both sides are one service and are called with the same credentials, workers otherwise.
+    /// Server-side copy if both sides are the same service with the same credentials, otherwise through the workers.
     #[default]
     Auto,
-    /// Workers.
+    /// Through the workers.
     Stream,
-    /// The service itself.
+    /// Server-side copy.
     ServerSide,
 }
 
-/// What is asked of a large object besides the digest of each of its parts.
+/// Verification of large objects besides the digest of each part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ChecksumMode {
-    /// That the checksums of the whole object are equal, where both services keep one.
+    /// The checksums of the whole object are equal, if both services store one.
     #[default]
     Compare,
-    /// Nothing.
+    /// Nothing more.
     Written,
 }
 
-/// What is taken along with the bytes of an object.
+/// Attributes to copy with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Preserve {
@@ -128,28 +127,28 @@ pub struct Preserve {
     /// `true` by default.
     pub metadata: bool,
 
-    /// Tags. Needs s3:GetObjectTagging at the source and s3:PutObjectTagging at the destination; costs one request for
-    /// each object that has tags. `true` by default.
+    /// Tags. Needs s3:GetObjectTagging at the source and s3:PutObjectTagging at the destination, and one more request
+    /// per object with tags. `true` by default.
     pub tags: bool,
 
-    /// Retention and legal hold. Needs Object Lock on the destination's buckets, and the rights to read and set both.
-    /// `false` by default.
+    /// Retention and legal hold. Needs Object Lock on the destination's buckets, and the permissions to read and set
+    /// both. `false` by default.
     pub object_lock: bool,
 
-    /// What becomes of an object of which something can't be taken along that is to be: `Count` moves its bytes and counts
-    /// it in status.progress.notPreserved; `Fail` makes it a failure of class NotPreserved, and the run ends
-    /// PartiallyFailed. `Count` by default. What the destination drops without a word is found only where objects are
-    /// moved in parts; with `Fail` the object is a failure then too, and its bytes are there.
+    /// Handling of objects with an attribute that should be copied but can't be. `Count` (the default): the object is
+    /// copied and counted in status.progress.notPreserved. `Fail`: the object fails with class NotPreserved, and the
+    /// run ends PartiallyFailed. Attributes that the destination drops silently are detected only for objects copied in
+    /// parts; with `Fail` such an object fails too, although its bytes have been copied.
     pub on_loss: OnLoss,
 }
 
-/// What becomes of an object of which something can't be taken along.
+/// Handling of objects with an attribute that can't be copied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnLoss {
-    /// Its bytes are moved, and what is left behind is counted.
+    /// The object is copied and the loss is counted.
     #[default]
     Count,
-    /// It fails.
+    /// The object fails.
     Fail,
 }
 
@@ -160,26 +159,26 @@ impl Default for Preserve {
     }
 }
 
-/// What versions of source objects are for. All `false` by default: then each read asks for the content that was listed,
-/// by its ETag, and versions play no part. Objects without versions are compared and read as without these switches.
+/// Use of object versions at the source. All `false` (the default): versions are ignored, and reads are bound to the
+/// listed content by its ETag. Objects without versions are always treated so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Versioning {
-    /// List the source's versions, and move every object whose newest version is not the one that was moved last, though
-    /// its content may be equal. Needs s3:ListBucketVersions at the source; records one item in the ledger for each
-    /// object moved.
+    /// List the source's versions, and copy every object whose newest version differs from the one copied last, even if
+    /// its content is equal. Needs s3:ListBucketVersions at the source; records one item in the ledger per object
+    /// copied.
     pub compare_version_id: bool,
 
-    /// Ask for the source's version before an object is moved and again after it; one that changed meanwhile is moved
-    /// again. Costs up to two requests for each object.
+    /// Request the source's version before and after copying an object; if it has changed meanwhile, the object is
+    /// copied again. Costs up to two requests per object.
     pub update_version_id: bool,
 
-    /// Read the version that is known from the listing, from updateVersionId or from an S3 event, and no other. Needs
+    /// Read exactly the version known from the listing, from updateVersionId or from an S3 event. Needs
     /// s3:GetObjectVersion at the source.
     pub get_object_with_version_id: bool,
 }
 
-/// What [`ByteSize`] reads, as a pattern.
+/// Pattern of the values that [`ByteSize`] parses.
 pub(crate) const SIZE: &str = "^[0-9]{1,13}(Ki|Mi|Gi|Ti)?$";
 
 pub(crate) fn size_form() -> kube::core::Rule {
@@ -195,13 +194,13 @@ fn part_size_form() -> kube::core::Rule {
     )
 }
 
-// Rules on values hold for whatever has no valid form, so that one mistake gives one message.
+// Rules on values accept whatever fails the rule on the form, so that one mistake gives one message.
 fn part_size_bounds() -> kube::core::Rule {
     kube::core::Rule::new(format!(
         "!self.matches('{SIZE}') || (quantity(self).compareTo(quantity('5Mi')) >= 0 && \
          quantity(self).compareTo(quantity('5Gi')) <= 0)"
     ))
-    .message("partSize is outside of what S3 takes: write Auto or a size from 5Mi to 5Gi")
+    .message("partSize is outside the limits of S3: write Auto or a size from 5Mi to 5Gi")
 }
 
 fn at_most(bound: &str, message: &str) -> kube::core::Rule {
@@ -233,29 +232,29 @@ fn only_large_objects_are_split() -> kube::core::Rule {
     )
 }
 
-/// What a run may not go beyond.
+/// Limits of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// How much work the jobsender may be ahead of the workers, in seconds of theirs at the rate of the run so far; but
-    /// 2,000 messages always. Beyond it the scan waits. 7200 by default.
+    /// How far the jobsender may be ahead of the workers, in seconds of their work at the average rate of the run;
+    /// always at least 2,000 messages. Beyond it the scan waits. 7200 by default.
     #[serde(default = "two_hours")]
     #[schemars(range(min = 60, max = 604_800))]
     pub backlog_seconds: u32,
 
-    /// How long a run may take from its start, suspended and paused time included, as in `720h` or `36h30m`: at least 1m. A
-    /// run that is not over by then ends as failed, and what it moved stays. Nothing set = as long as it takes: what was
-    /// lost on the way is sent again after 7 days without progress.
+    /// Longest duration of a run, time suspended or paused included, as in `720h` or `36h30m`; at least 1m. A run that
+    /// exceeds it ends as failed, and what it copied stays. Absent = unlimited: work whose messages were lost is sent
+    /// again after 7 days without progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 20))]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]+[hms])+$') && duration(self) >= duration('1m')").message(
-        "limits.runDeadline is no time of at least a minute: write hours, minutes and seconds, as in 720h or 36h30m",
+        "limits.runDeadline is not a duration of at least a minute: write hours, minutes and seconds, as in 720h or 36h30m",
     ))]
     pub run_deadline: Option<Duration>,
 }
 
 impl Limits {
-    /// How long a run may take, in milliseconds.
+    /// Returns the deadline in milliseconds.
     pub fn run_deadline_ms(&self) -> Option<i64> {
         let deadline = std::time::Duration::from(self.run_deadline?);
         Some(i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX))
@@ -272,7 +271,7 @@ impl Default for Limits {
     }
 }
 
-/// When the job runs. Nothing set = once, when it is created.
+/// Start of runs. Empty = one run, when the job is created.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.schedule) || !has(self.timeZone)").message(
@@ -282,8 +281,8 @@ impl Default for Limits {
     "trigger.startingDeadlineSeconds is for a schedule: add trigger.schedule or remove startingDeadlineSeconds",
 ))]
 pub struct Trigger {
-    /// When runs start: minute, hour, day of the month, month, day of the week, as in `0 3 * * *`; or `@hourly`,
-    /// `@daily`, `@weekly`, `@monthly`, `@yearly`. A run that is due while one is live is left out.
+    /// Schedule of runs: minute, hour, day of the month, month, day of the week, as in `0 3 * * *`; or `@hourly`,
+    /// `@daily`, `@weekly`, `@monthly`, `@yearly`. A run that is due during another run is skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
     #[x_kube(validation = Rule::new(
@@ -294,8 +293,8 @@ pub struct Trigger {
     ))]
     pub schedule: Option<String>,
 
-    /// Time zone of the schedule, as the IANA database names it: `Europe/Berlin`. Absent = that of the cluster's
-    /// controllers, mostly UTC.
+    /// Time zone of the schedule, by its IANA name: `Europe/Berlin`. Absent = the time zone of the cluster's
+    /// controllers, usually UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(validation = Rule::new("self != 'Local' && self.matches('^[A-Za-z][A-Za-z0-9_+/-]*$')").message(
@@ -303,41 +302,41 @@ pub struct Trigger {
     ))]
     pub time_zone: Option<String>,
 
-    /// A run that could not start within this many seconds of its time is left out. Absent = it starts late.
+    /// Scheduled runs that can't start within this many seconds are skipped. Absent = they start late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 31_536_000))]
     pub starting_deadline_seconds: Option<i64>,
 
-    /// Any text: one run starts each time it changes, as soon as no other is live. status.lastManualRun echoes it when
-    /// its run was started.
+    /// Any text. Each change starts a run, as soon as no other is in progress. status.lastManualRun repeats the value
+    /// once its run has started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub manual: Option<String>,
 }
 
-/// How many workers there are.
+/// Number of workers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.minReplicas <= self.maxReplicas").message(
     "scaling.minReplicas is greater than scaling.maxReplicas: lower minReplicas or raise maxReplicas",
 ))]
 pub struct Scaling {
-    /// Fewest workers, also while there is no work.
+    /// Least number of workers, also without work.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1000))]
     pub min_replicas: u32,
 
-    /// Most workers.
+    /// Greatest number of workers.
     #[serde(default = "max_replicas")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_replicas: u32,
 
-    /// Batches in the queue, waiting or in work, for each worker.
+    /// Batches per worker, waiting and in progress, that scaling aims at.
     #[serde(default = "target_batches_per_worker")]
     #[schemars(range(min = 1, max = 10000))]
     pub target_batches_per_worker: u32,
 
-    /// How long fewer workers must suffice before there are fewer, in seconds.
+    /// Seconds for which fewer workers must suffice before their number is reduced.
     #[serde(default = "scale_down_delay_seconds")]
     #[schemars(range(min = 0, max = 86400))]
     pub scale_down_delay_seconds: u32,
@@ -354,7 +353,7 @@ impl Default for Scaling {
     }
 }
 
-// serde names defaults of fields by function; the derive of the rules knows no default of a whole struct.
+// serde takes defaults of fields from functions, and the derive of the rules supports no default of a whole struct.
 
 const fn part_size() -> PartSize {
     PartSize::Auto

@@ -1,49 +1,49 @@
-//! What is proven of copies after a run, and what becomes of objects that only the destination has.
+//! Verification after a run, and deletion of objects that only the destination has.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What is proven of copies. Every copy is verified as it is written, whatever is set here.
+/// Verification after a run. Whatever is set here, each copy is verified as it is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Verify {
-    /// `Written`: nothing more. `Full`: after each run both sides are listed again and compared by a Job of its own; the
-    /// condition Verified and status.verification say what is missing, different or extra.
+    /// `Written`: nothing more. `Full`: after each run a separate Job lists and compares both sides again; the
+    /// condition Verified and status.verification report what is missing, different or extra.
     #[serde(default)]
     pub mode: VerifyMode,
 
-    /// By what `Full` proves copies. `Listing`: sizes and ETags; where ETags are no digests of the content on both sides,
-    /// by size only. `Checksum`: where ETags say nothing, the CRC-64/NVME checksums that both services keep, for one
-    /// request more at each side. `Read`: every object is read at both sides and compared byte by byte.
+    /// Method of `Full`. `Listing`: sizes and ETags; only sizes if ETags are not digests of the content on both sides.
+    /// `Checksum`: if ETags are inconclusive, the CRC-64/NVME checksums that both services store, for one more request
+    /// to each side per object. `Read`: both sides are read and compared byte by byte.
     #[serde(default)]
     pub method: VerifyMethod,
 }
 
-/// How much is proven.
+/// Extent of the verification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum VerifyMode {
-    /// Each copy as it is written.
+    /// Each copy, as it is written.
     #[default]
     Written,
-    /// Besides, everything after each run.
+    /// In addition all objects, after each run.
     Full,
 }
 
-/// By what copies are proven.
+/// Method of a verification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum VerifyMethod {
-    /// By listings.
+    /// Listings.
     #[default]
     Listing,
-    /// By checksums, where ETags say nothing.
+    /// Checksums, if ETags are inconclusive.
     Checksum,
-    /// By reading both sides.
+    /// Reading both sides.
     Read,
 }
 
 impl VerifyMethod {
-    /// The word.
+    /// Returns the name used in the spec.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Listing => "Listing",
@@ -64,20 +64,21 @@ impl From<migration_core::verification::VerifyMethod> for VerifyMethod {
     }
 }
 
-/// What becomes of objects at the destination that the source does not have.
+/// Deletion of objects at the destination that the source does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!self.deleteExtraneous || has(self.maxDeletes)").message(
-    "mirror.deleteExtraneous needs mirror.maxDeletes: write how many objects one run may delete at most; where more are extra, none is deleted",
+    "mirror.deleteExtraneous needs mirror.maxDeletes: write the most objects that one run may delete; if more are extra, it deletes none",
 ))]
 pub struct Mirror {
-    /// Delete what the source does not have, after both sides were listed whole. Each object is looked at again at both
-    /// sides before. Left alone is what the filters hide, what was written since the scan began, and whatever lies outside
-    /// the pairs' destinations. In buckets that keep versions, the versions stay behind a delete marker.
+    /// Delete objects that the source does not have, after both sides have been listed completely. Each object is
+    /// checked again at both sides first. Objects hidden by the filters, written since the scan began, or outside the
+    /// pairs' destinations are kept. In buckets with versioning, deleted objects get a delete marker and their versions
+    /// stay.
     #[serde(default)]
     pub delete_extraneous: bool,
 
-    /// Most objects that one run deletes. Where more are extra none is, and the run ends as PartiallyFailed.
+    /// Most objects that one run may delete. If more are extra, none is deleted and the run ends as PartiallyFailed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000_000))]
     pub max_deletes: Option<u64>,

@@ -1,4 +1,4 @@
-//! Where a service is and as whom it is called.
+//! Location of a service and the identity that calls it.
 
 use std::path::PathBuf;
 
@@ -6,32 +6,32 @@ use migration_core::config::{Credentials, ServiceAccess};
 
 use crate::credentials::StaticKeys;
 
-/// Where a service is and as whom it is called. Unlike [`ServiceAccess`] it may hold keys, and so is never written
-/// down: its `Debug` hides them. Equal values reach one service as one principal, so it can be the key of a cache of
-/// clients.
+/// Location of a service and the identity that calls it. May hold keys, which [`ServiceAccess`] never does: it is never
+/// written out, and its `Debug` hides them. Equal values reach the same service as the same principal, so it can key a
+/// cache of clients.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Access {
     /// Region for signatures and endpoint names.
     pub region: String,
-    /// URL in place of the region's own endpoint.
+    /// URL that replaces the region's endpoint.
     pub endpoint: Option<String>,
-    /// As whom.
+    /// Identity that signs the requests.
     pub credentials: CredentialSource,
 }
 
-/// Where credentials come from.
+/// Source of credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CredentialSource {
     /// The SDK's default chain: environment, web identity (IRSA), Pod Identity, the node's role.
     Pod,
     /// Requests are not signed.
     Anonymous,
-    /// Files of a mounted Secret, read again every few seconds. See [`crate::credentials`].
+    /// Files of a mounted Secret, re-read every few seconds. See [`crate::credentials`].
     Directory {
-        /// The directory of the files.
+        /// Directory that holds the files.
         path: PathBuf,
     },
-    /// Keys that the caller has read, as the operator does through the Kubernetes API.
+    /// Keys already read by the caller; the operator reads them through the Kubernetes API.
     Static(StaticKeys),
 }
 

@@ -1,10 +1,10 @@
-//! The machine's clock and chance.
+//! The system clock and random numbers.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use migration_core::ports::Clock;
 
-/// The machine's clock. A time before 1970 reads as 1970.
+/// The system clock. Times before 1970 are returned as 1970.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -25,7 +25,7 @@ mod tests {
 
     #[test]
     fn tells_milliseconds() {
-        // 2026-01-01 and 2100-01-01: neither seconds nor microseconds are between them.
+        // 2026-01-01 and 2100-01-01 in milliseconds: a time in seconds or microseconds would lie outside.
         assert!((1_767_225_600_000..4_102_444_800_000).contains(&SystemClock.now()));
     }
 }

@@ -1,4 +1,4 @@
-//! Credentials from the files of a mounted Secret, and from keys in hand.
+//! Credentials from the files of a mounted Secret, and from keys given by the caller.
 
 use std::fmt;
 use std::io;
@@ -10,24 +10,24 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use migration_core::config::{ACCESS_KEY_FILE, SECRET_KEY_FILE, SESSION_TOKEN_FILE};
 
-/// How long credentials that were read from files count as valid.
+/// Validity reported to the SDK for credentials read from files.
 ///
-/// The SDK's identity cache asks again 5 … 10 s (its buffer time of 10 s, less its jitter of up to half of that) before
-/// they run out, and lets one request at a time ask: so the files are read every 10 … 15 s at most, and a rotated
-/// Secret is in use that long after the kubelet wrote it.
+/// The SDK's identity cache renews them 5 … 10 s before they expire (a buffer of 10 s, less a jitter of up to half of
+/// it), one request at a time. The files are thus read at most every 10 … 15 s, and a rotated Secret is in use that
+/// long after the kubelet wrote it.
 const VALID_FOR: Duration = Duration::from_secs(20);
 
-/// Name of the link that the kubelet switches when a mounted Secret changes. Source: Kubernetes, `atomic_writer.go`.
+/// Symbolic link that the kubelet switches when a mounted Secret changes. Source: Kubernetes, `atomic_writer.go`.
 const KUBELET_DATA: &str = "..data";
 
-/// An access key in hand. `Debug` shows its id alone.
+/// An access key. `Debug` shows only its id.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct StaticKeys {
-    /// The key's id.
+    /// Access key id.
     pub access_key_id: String,
-    /// The key's secret.
+    /// Secret access key.
     pub secret_access_key: String,
-    /// Session token of temporary credentials.
+    /// Session token; only temporary credentials have one.
     pub session_token: Option<String>,
 }
 
@@ -44,28 +44,28 @@ impl StaticKeys {
     }
 }
 
-/// Why the files of a directory are no credentials. Never holds what is in them.
+/// Failures to read credentials from a directory. Messages never hold file contents.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// A file can't be read.
     #[error("failed to read credentials from {path}: {source}; the Secret must have the keys {ACCESS_KEY_FILE} and {SECRET_KEY_FILE}", path = .path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: io::Error,
     },
-    /// A file has nothing in it but white space.
+    /// A file is empty or holds only white space.
     #[error("failed to read credentials from {}: the file is empty; set this key of the Secret", .0.display())]
     Empty(PathBuf),
 }
 
-/// Reads the key files of a directory: white space around the values is dropped, the session token may be absent.
+/// Reads the key files of a directory. Trims white space around the values; the session token is optional.
 ///
-/// Where the directory is a mounted Secret the three files are read from one of its states, never from two.
+/// If the directory is a mounted Secret, all three files come from the same version of it.
 pub async fn read_directory(directory: &Path) -> Result<StaticKeys, DirectoryError> {
     match read_state(directory).await {
-        // The state may have been replaced, and removed, between two files: look at the new one.
+        // The Secret was replaced and its old version removed between two reads: read the new version.
         Err(DirectoryError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             read_state(directory).await
         }
@@ -76,7 +76,7 @@ pub async fn read_directory(directory: &Path) -> Result<StaticKeys, DirectoryErr
 async fn read_state(directory: &Path) -> Result<StaticKeys, DirectoryError> {
     let state = tokio::fs::canonicalize(directory.join(KUBELET_DATA)).await;
     let state = state.unwrap_or_else(|_| directory.to_owned());
-    // Errors name the directory that the person knows, not the state's.
+    // Errors name the path that the user configured, not the kubelet's versioned directory.
     let read = async |name: &str| {
         let shown = directory.join(name);
         match tokio::fs::read_to_string(state.join(name)).await {
@@ -96,7 +96,7 @@ async fn read_state(directory: &Path) -> Result<StaticKeys, DirectoryError> {
     Ok(StaticKeys { access_key_id, secret_access_key, session_token })
 }
 
-/// Credentials from the files of a directory, for the SDK.
+/// Credentials provider for the SDK that reads the files of a directory.
 #[derive(Debug)]
 pub(crate) struct DirectoryCredentials {
     directory: PathBuf,

@@ -1,7 +1,7 @@
 //! [`Ledger`] on Amazon DynamoDB.
 //!
-//! An item has the attributes [`PARTITION`], [`SORT`], [`TTL`] where it may be forgotten, and those of its record.
-//! Expressions never hold a name: each is `#n`, so that no reserved word can be hit. All reads are strongly consistent.
+//! An item has the attributes [`PARTITION`] and [`SORT`], [`TTL`] if it expires, and those of its record. Expressions
+//! use the placeholders `#n` for all names, so that no reserved word can clash. All reads are strongly consistent.
 
 use std::collections::HashMap;
 
@@ -23,17 +23,17 @@ mod query;
 mod value;
 mod write;
 
-/// Name of the partition key; a string.
+/// Name of the partition key, a string.
 pub const PARTITION: &str = "pk";
-/// Name of the sort key; a string.
+/// Name of the sort key, a string.
 pub const SORT: &str = "sk";
-/// Name of the attribute by which the table forgets items; seconds since 1970.
+/// Name of the time-to-live attribute, in seconds since 1970.
 pub const TTL: &str = "ttl";
 
 const GET: &str = "get ledger record";
 const QUERY: &str = "query ledger records";
 
-/// The ledger of a job. Clones share connections and credentials.
+/// Ledger of a job. Clones share connections and credentials.
 #[derive(Clone, Debug)]
 pub struct DynamoLedger {
     client: Client,
@@ -52,12 +52,12 @@ pub(crate) async fn client(access: &Access) -> Client {
 }
 
 impl DynamoLedger {
-    /// The ledger of a job. Sends nothing yet.
+    /// Creates a client for the ledger of a job. Sends no request.
     pub async fn new(config: &LedgerConfig) -> Self {
         Self::at(&Access::from(&config.service), config.table.clone()).await
     }
 
-    /// The same with keys in hand.
+    /// Creates a client with the given access. Sends no request.
     pub async fn at(access: &Access, table: String) -> Self {
         Self { client: client(access).await, table }
     }
@@ -92,7 +92,7 @@ impl Ledger for DynamoLedger {
             .key_condition_expression(query::condition(prefix))
             .expression_attribute_names("#0", PARTITION)
             .expression_attribute_values(":0", AttributeValue::S(partition.to_owned()));
-        // Names and values that no expression uses are refused.
+        // DynamoDB rejects names and values that no expression uses.
         if !prefix.is_empty() {
             query = query
                 .expression_attribute_names("#1", SORT)
@@ -116,7 +116,7 @@ fn key_of(key: &LedgerKey) -> HashMap<String, AttributeValue> {
     ])
 }
 
-/// Takes a text out of an item.
+/// Removes a string attribute from an item and returns it.
 fn text(operation: &str, attributes: &mut HashMap<String, AttributeValue>, name: &str) -> Result<String, ServiceError> {
     match attributes.remove(name) {
         Some(AttributeValue::S(text)) => Ok(text),

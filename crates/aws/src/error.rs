@@ -1,17 +1,17 @@
-//! Errors of the SDK, sorted by what to do about them.
+//! Classification of SDK errors by what to do about them.
 //!
-//! # What happened before an answer came
+//! # Failures without a response of the service
 //!
-//! | what | code | class |
+//! | failure | code | class |
 //! |---|---|---|
-//! | credentials could not be loaded | `CredentialsNotLoaded` | side: `CredentialsMissing` |
+//! | credentials can't be loaded | `CredentialsNotLoaded` | side: `CredentialsMissing` |
 //! | the request can't be built from its values | `InvalidRequest` | `Refused` |
-//! | no connection, or it broke; a name that can't be resolved | `ConnectionFailed` | `NoAnswer` |
-//! | too slow | `Timeout` | `NoAnswer` |
-//! | an answer that can't be understood | `InvalidResponse` | `NoAnswer` |
-//! | an answer that is [not the service's own](words), whatever its status | `Http…` with the status | `NoAnswer` |
+//! | connection refused or broken, name not resolved | `ConnectionFailed` | `NoAnswer` |
+//! | time-out | `Timeout` | `NoAnswer` |
+//! | a response that can't be parsed | `InvalidResponse` | `NoAnswer` |
+//! | a response that is [not the service's own](words), whatever its status | `Http…` with the status | `NoAnswer` |
 //!
-//! What a service answered is sorted by [`table`].
+//! Responses of the service itself are classified by [`table`].
 
 use std::error::Error;
 
@@ -27,20 +27,20 @@ pub use table::{Service, classify};
 pub mod table;
 pub(crate) mod words;
 
-/// Messages are cut after this many characters.
+/// Longest message, in characters; the rest is cut off.
 const MESSAGE_LIMIT: usize = 1_000;
 
-/// Sorts an error of the SDK. `operation` is what was tried, as verb and noun: `put object`.
+/// Classifies an error of the SDK. `operation` is a verb and a noun, such as `put object`.
 ///
-/// The message is made of the service's code and message alone, or of what the SDK says of a broken connection: never
-/// of the request or of other fields of the answer, which may repeat what was signed.
+/// The message holds only the service's code and message, or the SDK's description of a broken connection. Requests and
+/// other fields of the response stay out, since they may repeat what was signed.
 pub(crate) fn service_error<E>(service: Service, operation: &str, error: &SdkError<E, HttpResponse>) -> ServiceError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
     use ErrorClass::{NoAnswer, Refused, Side};
     if let Some(credentials) = find::<CredentialsError>(error) {
-        // The error itself only says that there is none; its source says why.
+        // The error itself says only that there are no credentials; its source says why.
         let why = credentials.source().map_or_else(|| credentials.to_string(), causes);
         let message = format!("failed to load credentials: {why}");
         return ServiceError::new(
@@ -67,7 +67,7 @@ where
         SdkError::TimeoutError(_) => (NoAnswer, "Timeout"),
         _ => (NoAnswer, "InvalidResponse"),
     };
-    // Before a connection is tried the SDK repeats the whole request in its outer errors; the innermost says enough.
+    // If the failure came before a connection was tried, the outer errors repeat the whole request; use the innermost.
     let message = match error {
         SdkError::DispatchFailure(failure) if failure.is_other() => {
             chain(error).last().map(ToString::to_string).unwrap_or_default()
@@ -79,7 +79,7 @@ where
     built
 }
 
-/// The same for HEAD, whose answers have no body: the status stands for what it means, whoever gave it.
+/// Classifies an error of HEAD. The response has no body, so the status is used as it is, whoever sent it.
 pub(crate) fn head_error<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> ServiceError
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -90,24 +90,25 @@ where
     }
 }
 
-/// An answer that is not the service's own, but that of something in front of it.
+/// Error for a response that came from something in front of the service.
 fn not_own(operation: &str, answer: &HttpResponse) -> ServiceError {
     let code = format!("Http{}", answer.status().as_u16());
     ServiceError::new(ErrorClass::NoAnswer, operation, &code, shorten(&words::describe(answer)))
 }
 
-/// An answer without what the service's own always has, where the SDK does not show what it was.
+/// Error for a successful response that lacks `what`, which the service always sends, if the SDK does not expose the
+/// response itself.
 pub(crate) fn no_answer(operation: &str, what: &str) -> ServiceError {
-    let message = format!("the answer is not the service's own: it has no {what}");
+    let message = format!("the response is not the service's own: it has no {what}");
     ServiceError::new(ErrorClass::NoAnswer, operation, "InvalidResponse", message)
 }
 
-/// An answer that contradicts itself or the request.
+/// Error for a response that contradicts itself or the request.
 pub(crate) fn invalid_response(operation: &str, message: impl Into<String>) -> ServiceError {
     ServiceError::new(ErrorClass::Transient, operation, "InvalidResponse", message)
 }
 
-/// A request that can't be built from its values.
+/// Error for a request that can't be built from its values.
 pub(crate) fn invalid_request(operation: &str, message: impl Into<String>) -> ServiceError {
     ServiceError::new(ErrorClass::Refused, operation, "InvalidRequest", message)
 }
@@ -121,10 +122,10 @@ fn answered<E: ProvideErrorMetadata>(
     let (error, status) = (answer.err(), answer.raw().status().as_u16());
     let message = error.message().unwrap_or_default();
     let class = classify(service, error.code(), status, message);
-    // HEAD has no body.
+    // Responses to HEAD have no body and thus no code.
     let code = error.code().map_or_else(|| format!("Http{status}"), ToOwned::to_owned);
     let message = match message {
-        "" => format!("the service answered with HTTP status {status} and no message"),
+        "" => format!("the service responded with HTTP status {status} and no message"),
         text => shorten(public_part(&code, text)),
     };
     ServiceError {
@@ -136,8 +137,8 @@ fn answered<E: ProvideErrorMetadata>(
     }
 }
 
-/// The header that an error document names as what is refused. Source: "Error responses" in the S3 API reference;
-/// `NotImplemented` has it as `Header`, `InvalidArgument` as `ArgumentName`.
+/// Returns the header that an error document names as rejected. Source: "Error responses" in the S3 API reference;
+/// `NotImplemented` names it in `Header`, `InvalidArgument` in `ArgumentName`.
 fn named_header(body: &[u8]) -> Option<&str> {
     let body = std::str::from_utf8(body).ok()?;
     let member = |name: &str| {
@@ -151,8 +152,8 @@ fn named_header(body: &[u8]) -> Option<&str> {
     ["Header", "ArgumentName"].into_iter().find_map(member).filter(is_name)
 }
 
-/// Messages about signatures go on, after an empty line, with the canonical request, session token included.
-/// Source: "Troubleshoot Signature Version 4 errors", IAM User Guide.
+/// Drops what must not be logged: messages about signatures continue, after an empty line, with the canonical request
+/// and its session token. Source: "Troubleshoot Signature Version 4 errors", IAM User Guide.
 fn public_part<'a>(code: &str, message: &'a str) -> &'a str {
     if code.contains("Signature") { message.lines().next().unwrap_or_default() } else { message }
 }
@@ -164,7 +165,7 @@ fn shorten(message: &str) -> String {
     }
 }
 
-/// An error and its causes, outermost first.
+/// Iterates over an error and its causes, outermost first.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
 }
@@ -173,7 +174,7 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     chain(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// What is said by an error and its causes, each thing once.
+/// Joins the messages of an error and its causes, each message once.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     for cause in chain(error).map(ToString::to_string) {

@@ -1,14 +1,14 @@
-//! How services are reached: which certificates are trusted, and which requests go through a proxy.
+//! HTTP clients: trusted certificates and proxies.
 //!
-//! | | S3 of a side, and what gives its credentials | queue, ledger |
+//! | | S3 of a side and its credential service | queue, ledger |
 //! |---|---|---|
-//! | proxy | the side's own, else as the environment says | as the environment says |
-//! | certificates | those of the image, and the side's own | those of the image |
+//! | proxy | the side's proxy, otherwise the environment's | the environment's |
+//! | certificates | those of the image and those of the side | those of the image |
 //!
-//! `HTTPS_PROXY` and `HTTP_PROXY` are for requests to `https://` and `http://`, `ALL_PROXY` for those without one of their
-//! own, and `NO_PROXY` names what is reached without: hosts with all that is under them, addresses, networks, `*`. All of
-//! them are read in lower case too. What gives a pod its credentials (`169.254.0.0/16`, `fd00:ec2::/32`) is never asked through
-//! a proxy, which would ask for its own.
+//! `HTTPS_PROXY` and `HTTP_PROXY` apply to requests to `https://` and `http://`, `ALL_PROXY` to those without one of
+//! their own. `NO_PROXY` lists what is reached directly: hosts with their subdomains, addresses, networks, `*`. All are
+//! read in lower case too. The pod's credential services (`169.254.0.0/16`, `fd00:ec2::/32`) are always reached
+//! directly, because a proxy would fetch its own credentials.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -34,14 +34,14 @@ use self::proxy::{Proxies, environment};
 
 mod proxy;
 
-/// How the S3 service of a side is reached.
+/// Network path to the S3 service of a side.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Reach {
-    /// File of certificates in PEM that are trusted besides those of the image. Read by the first request.
+    /// PEM file of certificates to trust in addition to the image's. Read by the first request.
     pub ca_bundle: Option<PathBuf>,
-    /// URL of the HTTP proxy, in place of the environment's: scheme, host and port.
+    /// URL of the HTTP proxy (scheme, host and port), which replaces the environment's.
     pub proxy: Option<String>,
-    /// Whether each request says that the caller pays for it.
+    /// Adds the header by which the caller accepts the costs of each request.
     pub requester_pays: bool,
 }
 
@@ -56,7 +56,7 @@ impl From<&S3Side> for Reach {
 }
 
 impl Reach {
-    /// The client for this, the same for equal ways: all that share one share its connections.
+    /// Returns the client for this path. Equal paths share a client and its connections.
     pub(crate) fn http_client(&self) -> SharedHttpClient {
         static MADE: OnceLock<Mutex<HashMap<Reach, SharedHttpClient>>> = OnceLock::new();
         let way = Self { requester_pays: false, ..self.clone() };
@@ -65,7 +65,7 @@ impl Reach {
     }
 }
 
-/// Why a service can't be reached the way it is to be.
+/// Invalid certificates or proxies.
 #[derive(Debug, thiserror::Error)]
 enum ReachError {
     #[error("failed to read the certificates in {path}: {source}; mount the ConfigMap or Secret that caBundle names")]
@@ -76,17 +76,17 @@ enum ReachError {
     Proxy { variable: &'static str, reason: String },
 }
 
-/// How long connecting and reading may take.
+/// Connect and read time-outs.
 type Timeouts = (Option<Duration>, Option<Duration>);
 
-/// Connection pools, one for each set of time-outs, since connectors hold those.
+/// Connection pools, one per set of time-outs, since a connector holds its time-outs.
 struct Client {
     ca_bundle: Option<PathBuf>,
     proxies: Proxies,
     made: Mutex<HashMap<Timeouts, SharedHttpConnector>>,
 }
 
-/// Without the proxies: their URLs may hold a password.
+/// Leaves out the proxies: their URLs may hold a password.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("ca_bundle", &self.ca_bundle).finish_non_exhaustive()
@@ -121,7 +121,7 @@ impl Client {
 }
 
 impl HttpClient for Client {
-    /// What can't be built now is tried again by the next request: a file may be mounted late.
+    /// Returns a connector. A failure to build one is not cached, since a file may be mounted late.
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
         let key = (settings.connect_timeout(), settings.read_timeout());
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,7 +135,7 @@ impl HttpClient for Client {
     }
 }
 
-/// Requests to `http://` and `https://` may have two proxies.
+/// One connector for `http://` and one for `https://`, which may use different proxies.
 #[derive(Debug)]
 struct ByScheme {
     http: Connector,
@@ -148,7 +148,7 @@ impl HttpConnector for ByScheme {
     }
 }
 
-/// Fails every request with a reason.
+/// Connector that fails every request with the given reason.
 #[derive(Debug)]
 struct Unreachable(String);
 
@@ -158,7 +158,7 @@ impl HttpConnector for Unreachable {
     }
 }
 
-/// The certificates of the image, and those of the file.
+/// Returns the certificates of the image plus those of the file.
 fn tls_context(ca_bundle: Option<&Path>) -> Result<TlsContext, ReachError> {
     let mut trusted = TrustStore::default();
     if let Some(path) = ca_bundle {
@@ -173,14 +173,14 @@ fn tls_context(ca_bundle: Option<&Path>) -> Result<TlsContext, ReachError> {
     TlsContext::builder().with_trust_store(trusted).build().map_err(|error| broken(&error))
 }
 
-/// Whether certificates can be trusted: the client takes it for granted.
+/// Checks that certificates can be parsed: the client assumes it.
 fn check(pem: &[u8]) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| error.to_string())?;
         roots.add(certificate).map_err(|error| error.to_string())?;
     }
-    if roots.is_empty() { Err("there is none".to_owned()) } else { Ok(()) }
+    if roots.is_empty() { Err("no certificate found".to_owned()) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -190,8 +190,8 @@ mod tests {
     #[test]
     fn what_is_no_certificate_is_said_to_be_none() {
         for (pem, expected) in [
-            ("", "there is none"),
-            ("no PEM", "there is none"),
+            ("", "no certificate found"),
+            ("no PEM", "no certificate found"),
             ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", ""),
             ("-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n", ""),
         ] {

@@ -1,24 +1,23 @@
 //! The ports of `migration-core` on the AWS SDK for Rust.
 //!
-//! Nothing here decides: each method sends one request (a listing of uploads, and a HEAD that was refused without a
-//! reason, take a few), lets the SDK try it up to four times where it failed in passing, and sorts errors into classes.
-//! Bodies in memory are sent with a signed Content-MD5 in place of a SHA-256 of each byte; streams are sent once, as they
-//! arrive, with a CRC-64/NVME behind them where the upload has one.
+//! The adapters decide nothing. Each method sends one request (listing uploads, and a HEAD refused without a reason,
+//! take a few), lets the SDK retry transient failures up to four attempts in all (S3 requests get one), and classifies
+//! errors. Bodies in memory are sent with a signed Content-MD5 instead of a SHA-256 of every byte. Streams are sent
+//! once, as they arrive, followed by a CRC-64/NVME if the upload has one.
 //!
-//! | port | adapter | from the job's config | with keys in hand |
+//! | port | adapter | from the job's config | with explicit access |
 //! |---|---|---|---|
 //! | `ObjectStore` | [`S3Store`] | [`S3Store::new`]`(&S3Side, &WriteSettings, Side)` | [`S3Store::with_access`]`(&Access, path_style, &WriteSettings, Side)` |
 //! | `Queue` | [`SqsQueue`] | [`SqsQueue::new`]`(&QueueConfig)` | [`SqsQueue::at`]`(&Access, url, dead_letter_url)` |
 //! | `Ledger` | [`DynamoLedger`] | [`DynamoLedger::new`]`(&LedgerConfig)` | [`DynamoLedger::at`]`(&Access, table)` |
 //! | `Clock` | [`SystemClock`] | [`SystemClock`] | |
 //!
-//! What the operator makes and removes: queues with [`QueueAdmin::new`]`(&Access)`, tables with
-//! [`TableAdmin::new`]`(&Access)`. [`Access`] says where a service is and as whom it is called; it comes from a
-//! `ServiceAccess` of the config, or holds [`StaticKeys`].
+//! The operator creates and deletes queues with [`QueueAdmin::new`]`(&Access)` and tables with
+//! [`TableAdmin::new`]`(&Access)`. An [`Access`] is made from a `ServiceAccess` of the config, or holds [`StaticKeys`].
 //!
-//! Constructors are asynchronous and send nothing: they read the environment, and credentials are looked for by the
-//! first request. Clients are costly to make and cheap to clone: make one per [`Access`] and keep it. Those that
-//! are reached in one way ([`http`]) share one pool of connections.
+//! Constructors are async but send nothing: they read the environment, and the first request loads credentials. Clients
+//! are costly to make and cheap to clone, so make one per [`Access`] and keep it. Clients with the same network path
+//! ([`http`]) share one connection pool.
 
 pub mod access;
 pub mod clock;

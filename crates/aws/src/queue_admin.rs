@@ -1,4 +1,4 @@
-//! Makes, measures and removes queues.
+//! Creation, inspection and deletion of queues.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -22,65 +22,65 @@ const LIST_TAGS: &str = "list queue tags";
 const TAG: &str = "tag queue";
 const DELETE: &str = "delete queue";
 
-/// The three counts that make a depth.
+/// The three counts of a [`Depth`].
 const COUNTS: [QueueAttributeName; 3] = [
     QueueAttributeName::ApproximateNumberOfMessages,
     QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
     QueueAttributeName::ApproximateNumberOfMessagesDelayed,
 ];
 
-/// Makes, measures and removes queues. Clones share connections and credentials.
+/// Creates, inspects and deletes queues. Clones share connections and credentials.
 #[derive(Clone, Debug)]
 pub struct QueueAdmin {
     client: Client,
 }
 
-/// A queue and its dead letters, as they must be.
+/// Desired state of a queue and its dead letter queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueSpec {
     /// Name of the queue: 1 … 80 letters, digits, `-` and `_`.
     pub name: String,
-    /// Name of the queue of its dead letters.
+    /// Name of the dead letter queue.
     pub dead_letter_name: String,
-    /// How long a received message stays invisible by default; up to 12 h, whole seconds.
+    /// Default visibility time-out; up to 12 h, whole seconds.
     pub visibility: Duration,
-    /// How long both queues keep messages; 60 s … 14 d, whole seconds.
+    /// Retention of messages in both queues; 60 s … 14 d, whole seconds.
     pub retention: Duration,
-    /// Receives before the queue puts a message among the dead letters itself; 1 … 1,000.
+    /// Receives after which the queue itself moves a message to the dead letters; 1 … 1,000.
     pub max_receives: u32,
     /// Tags of both queues.
     pub tags: BTreeMap<String, String>,
 }
 
-/// Where a queue and its dead letters are.
+/// URLs of a queue and its dead letter queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueUrls {
     /// URL of the queue.
     pub url: String,
-    /// URL of the queue of its dead letters.
+    /// URL of the dead letter queue.
     pub dead_letter_url: String,
 }
 
-/// How many messages a queue holds, by the service's own estimate.
+/// Number of messages in a queue, as the service estimates it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
-    /// Waiting to be received.
+    /// Messages waiting to be received.
     pub visible: u64,
-    /// Received, neither deleted nor visible again.
+    /// Messages received but neither deleted nor visible again.
     pub in_flight: u64,
-    /// Not visible yet for the first time.
+    /// Messages whose delay has not passed yet.
     pub delayed: u64,
 }
 
 type Attributes = HashMap<QueueAttributeName, String>;
 
 impl QueueAdmin {
-    /// For the queues of one account and region. Sends nothing yet.
+    /// Creates a client for the queues of one account and region. Sends no request.
     pub async fn new(access: &Access) -> Self {
         Self { client: sqs::client(access).await }
     }
 
-    /// Makes both queues as they must be: what is there already stays, and is changed only where it differs.
+    /// Creates both queues if they are absent, and corrects attributes and tags that differ.
     pub async fn ensure(&self, spec: &QueueSpec) -> Result<QueueUrls, ServiceError> {
         let times = times(spec);
         let dead_letter_url = self.ensure_one(&spec.dead_letter_name, &times, &spec.tags).await?;
@@ -92,35 +92,35 @@ impl QueueAdmin {
         Ok(QueueUrls { url, dead_letter_url })
     }
 
-    /// The URL of a queue, by its name; none where it is absent.
+    /// Returns the URL of a queue by name; `None` if it does not exist.
     pub async fn find(&self, name: &str) -> Result<Option<String>, ServiceError> {
         let found = self.client.get_queue_url().queue_name(name).send().await;
         present(found.map_err(|error| told(LOOK_UP, &error)))?
-            .map(|output| output.queue_url.ok_or_else(|| invalid_response(LOOK_UP, "the answer has no URL")))
+            .map(|output| output.queue_url.ok_or_else(|| invalid_response(LOOK_UP, "the response has no URL")))
             .transpose()
     }
 
-    /// Checks that a queue exists and may be read, and gives the URL of its dead letter queue; none where it has none.
+    /// Checks that a queue exists and can be read. Returns the URL of its dead letter queue; `None` if it has none.
     pub async fn dead_letter_url(&self, url: &str) -> Result<Option<String>, ServiceError> {
         let Some(policy) = self.attribute(url, QueueAttributeName::RedrivePolicy).await? else { return Ok(None) };
         let unreadable = || invalid_response(ATTRIBUTES, format!("the redrive policy {policy:?} names no queue"));
         let (account, name) = dead_letter_target(&policy).ok_or_else(unreadable)?;
         let found = self.client.get_queue_url().queue_name(name).queue_owner_aws_account_id(account).send().await;
         let output = found.map_err(|error| told("look up dead letter queue", &error))?;
-        Ok(Some(output.queue_url.ok_or_else(|| invalid_response(LOOK_UP, "the answer has no URL"))?))
+        Ok(Some(output.queue_url.ok_or_else(|| invalid_response(LOOK_UP, "the response has no URL"))?))
     }
 
-    /// How many messages a queue holds.
+    /// Returns the number of messages in a queue.
     pub async fn depth(&self, url: &str) -> Result<Depth, ServiceError> {
         let attributes = self.attributes(url, COUNTS.to_vec()).await?;
         let [visible, in_flight, delayed] = COUNTS.map(|name| {
             let count = attributes.get(&name).and_then(|count| count.parse().ok());
-            count.ok_or_else(|| invalid_response(ATTRIBUTES, format!("the answer has no {name}")))
+            count.ok_or_else(|| invalid_response(ATTRIBUTES, format!("the response has no {name}")))
         });
         Ok(Depth { visible: visible?, in_flight: in_flight?, delayed: delayed? })
     }
 
-    /// Removes a queue and its dead letters, by their names. What is absent is no error.
+    /// Deletes a queue and its dead letter queue by name. Absent queues are no error.
     pub async fn delete(&self, name: &str, dead_letter_name: &str) -> Result<(), ServiceError> {
         for name in [name, dead_letter_name] {
             let Some(url) = self.find(name).await? else { continue };
@@ -143,8 +143,8 @@ impl QueueAdmin {
         let create = self.client.create_queue().queue_name(name).set_attributes(Some(wanted.clone()));
         let create = create.set_tags(Some(tags.clone().into_iter().collect()));
         match create.send().await.map_err(|error| told(CREATE, &error)) {
-            Ok(output) => output.queue_url.ok_or_else(|| invalid_response(CREATE, "the answer has no URL")),
-            // Made by another one in between, otherwise than wanted.
+            Ok(output) => output.queue_url.ok_or_else(|| invalid_response(CREATE, "the response has no URL")),
+            // Another client created it in the meantime, with other attributes.
             Err(error) if error.class == ErrorClass::Conflict => {
                 let url = self.find(name).await?.ok_or(error)?;
                 self.amend(&url, wanted, tags).await?;
@@ -188,7 +188,7 @@ where
     service_error(Service::Sqs, operation, error)
 }
 
-/// What was answered, or none where the queue is absent.
+/// Maps "not found" to `None`.
 fn present<T>(answer: Result<T, ServiceError>) -> Result<Option<T>, ServiceError> {
     match answer {
         Err(error) if error.class == ErrorClass::Side(SideFault::NotFound) => Ok(None),
@@ -207,7 +207,7 @@ fn redrive_policy(arn: &str, max_receives: u32) -> String {
     serde_json::json!({ "deadLetterTargetArn": arn, "maxReceiveCount": max_receives }).to_string()
 }
 
-/// Account and name of the queue that a redrive policy names.
+/// Returns the account and the name of the queue that a redrive policy targets.
 fn dead_letter_target(policy: &str) -> Option<(String, String)> {
     let policy: Value = serde_json::from_str(policy).ok()?;
     // arn:partition:sqs:region:account:name
@@ -215,7 +215,7 @@ fn dead_letter_target(policy: &str) -> Option<(String, String)> {
     Some((parts.next()?, parts.next().filter(|name| !name.is_empty())?))
 }
 
-/// Those of the wanted attributes that a queue has otherwise.
+/// Returns the wanted attributes whose current value differs.
 fn differing(current: &Attributes, wanted: &Attributes) -> Attributes {
     let same = |name: &QueueAttributeName, wanted: &str| {
         let Some(current) = current.get(name) else { return false };
@@ -231,7 +231,8 @@ fn differing(current: &Attributes, wanted: &Attributes) -> Attributes {
         .collect()
 }
 
-/// What a redrive policy says, whatever its spacing and order; services write the count as a number or as a text.
+/// Returns target and count of a redrive policy, so that spacing and order don't matter; services write the count as a
+/// number or as a string.
 fn redrive_target(policy: &str) -> Option<(String, String)> {
     let policy: Value = serde_json::from_str(policy).ok()?;
     let count = policy.get("maxReceiveCount")?;

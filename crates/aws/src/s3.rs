@@ -1,4 +1,4 @@
-//! [`ObjectStore`] on Amazon S3 and those that speak like it.
+//! [`ObjectStore`] on Amazon S3 and S3-compatible services.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ mod versions;
 mod write;
 mod written;
 
-/// One side's S3 service. Clones share connections and credentials.
+/// S3 service of one side. Clones share connections and credentials.
 #[derive(Clone, Debug)]
 pub struct S3Store {
     client: Client,
@@ -47,19 +47,19 @@ pub struct S3Store {
 }
 
 impl S3Store {
-    /// The store of a job's side. Sends nothing yet.
+    /// Creates the store of a job's side. Sends no request.
     ///
-    /// `settings` are those of every object written. Each request is one attempt; what passes is the caller's to try again.
+    /// `settings` apply to every object written. Each request is sent once; retries are up to the caller.
     pub async fn new(side: &S3Side, settings: &WriteSettings, which: Side) -> Self {
         Self::through(&Access::from(&side.service), &side.into(), side.path_style, settings, which).await
     }
 
-    /// The same with keys in hand, reached as the environment says.
+    /// Creates a store with the given access, reached as the environment says.
     pub async fn with_access(access: &Access, path_style: bool, settings: &WriteSettings, which: Side) -> Self {
         Self::through(access, &Reach::default(), path_style, settings, which).await
     }
 
-    /// The same for a service that is reached in a way of its own.
+    /// Creates a store with the given access and network path.
     pub async fn through(
         access: &Access,
         reach: &Reach,
@@ -85,13 +85,13 @@ impl S3Store {
         Self { client: Client::from_conf(config.build()), settings: settings.into(), packing: Packing::default() }
     }
 
-    /// What one request has in place of the client's own time for a try.
+    /// Replaces the client's time-out of an attempt for one request.
     fn within(attempt: Duration) -> Builder {
         Builder::new().timeout_config(sdk::timeouts(attempt))
     }
 }
 
-/// An endpoint with one slash at its end: the SDK's rules put a bucket's name right behind what they are given.
+/// Ends an endpoint with exactly one slash: the SDK's endpoint rules append the bucket's name as it is.
 fn with_slash(endpoint: &str) -> String {
     format!("{}/", endpoint.trim_end_matches('/'))
 }

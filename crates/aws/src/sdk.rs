@@ -1,4 +1,5 @@
-//! How every client is set up: connection pools that are shared, at most one layer of quick retries, time-outs, no needless checksums.
+//! Setup common to all clients: shared connection pools, at most one layer of retries, time-outs, no unneeded
+//! checksums.
 
 use std::time::Duration;
 
@@ -14,33 +15,34 @@ use crate::access::{Access, CredentialSource};
 use crate::credentials::DirectoryCredentials;
 use crate::http::Reach;
 
-/// Tries of one request to SQS or `DynamoDB`, the first included. This is their only layer of quick retries: what it gives
-/// up is left to the caller's own slow ones. S3 has [`one_attempt`].
+/// Attempts of a request to SQS or DynamoDB, the first included. This is their only layer of quick retries; slower ones
+/// are up to the caller. S3 uses [`one_attempt`].
 const ATTEMPTS: u32 = 4;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Until the answer's head has come (and its body, unless that is an object's content) of a request without a large
-/// body. Over SQS's longest wait of 20 s.
+/// Time limit of an attempt without a large body, until the response is complete (for a GET of an object, until its
+/// headers have come). Longer than SQS's longest wait of 20 s.
 const SMALL_REQUEST: Duration = Duration::from_secs(30);
-/// Completing a large upload, and copying, take minutes. Source: `CompleteMultipartUpload` in the S3 API reference.
+/// Time limit for completing large uploads and for copies, which take minutes.
+/// Source: `CompleteMultipartUpload` in the S3 API reference.
 pub(crate) const LONG_REQUEST: Duration = Duration::from_mins(10);
-/// Below this many bytes a second over the whole of a body a sending is broken off and tried again.
+/// Slowest accepted upload in bytes per second, averaged over the body; slower ones are aborted and retried.
 const SLOWEST_UPLOAD: u64 = 64 << 10;
-/// How long a body may stand still.
+/// Longest pause without progress in a body.
 pub(crate) const STALLED: Duration = Duration::from_secs(20);
 
-/// What all clients of one access share, reached as the environment says. Reads no credentials yet: the first request does.
+/// Loads the configuration for all clients of an access, reached as the environment says. Loads no credentials yet.
 pub(crate) async fn load(access: &Access) -> SdkConfig {
     load_through(access, &Reach::default()).await
 }
 
-/// The same for a service that is reached in a way of its own; so is what gives the credentials.
+/// Loads the configuration with a network path, which applies to the credential service too.
 pub(crate) async fn load_through(access: &Access, reach: &Reach) -> SdkConfig {
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(access.region.clone()))
         .http_client(reach.http_client())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(timeouts(SMALL_REQUEST))
-        // Bodies in memory leave at once as the SDK sees it: `upload_time` bounds them. Streams are watched by the store.
+        // The SDK sees a body in memory as sent at once: `upload_time` limits it. The store watches streams itself.
         .stalled_stream_protection(
             StalledStreamProtectionConfig::enabled().upload_enabled(false).grace_period(STALLED).build(),
         )
@@ -56,13 +58,13 @@ pub(crate) async fn load_through(access: &Access, reach: &Reach) -> SdkConfig {
     .await
 }
 
-/// One attempt: the caller tries again itself, so that its bound on requests under way hears of every answer. Only a
-/// request that was refused for a clock that is wrong is sent again, with the service's time.
+/// One attempt: the caller retries, so that its concurrency limit sees every response. The second attempt is only for
+/// requests rejected because of a wrong clock, sent again with the service's time.
 pub(crate) fn one_attempt() -> RetryConfig {
     RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(10))
 }
 
-/// Forbids every retry but that of a wrong clock, which the SDK finds out by the `Date` of a 403.
+/// Forbids retries except after a wrong clock, which the SDK detects from the `Date` of a 403.
 #[derive(Debug)]
 pub(crate) struct OnlyWrongClocks;
 
@@ -79,17 +81,18 @@ impl ClassifyRetry for OnlyWrongClocks {
     }
 }
 
-/// Connections of all clients are pooled by their connect and read time-outs, so only the attempt's differs.
+/// Returns time-outs with the given limit of an attempt. Connection pools are keyed by the connect and read time-outs,
+/// so these never differ.
 pub(crate) fn timeouts(attempt: Duration) -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(attempt).build()
 }
 
-/// A stream is watched while it moves, and may take as long as it needs.
+/// Returns time-outs without a limit for streams, whose progress is watched instead.
 pub(crate) fn timeouts_of_streams() -> TimeoutConfig {
     TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).disable_operation_attempt_timeout().build()
 }
 
-/// How long one try of sending this many bytes may take.
+/// Returns the time limit for an attempt that sends this many bytes.
 pub(crate) fn upload_time(bytes: usize) -> Duration {
     SMALL_REQUEST + Duration::from_secs(u64::try_from(bytes).unwrap_or(u64::MAX) / SLOWEST_UPLOAD)
 }

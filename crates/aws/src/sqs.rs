@@ -19,16 +19,16 @@ use crate::error::words::OwnSuccess;
 use crate::error::{Service, invalid_response, no_answer, service_error};
 use crate::sdk;
 
-/// Name of the message attribute that says why a message is among the dead letters.
+/// Message attribute that holds the reason of a dead letter.
 const REASON: &str = "reason";
-/// A reason is cut after this many characters, so that it leaves the message's size to the body.
+/// Longest reason, in characters; the rest is cut off to leave the message's size to the body.
 const REASON_LIMIT: usize = 1_000;
 
 const SEND: &str = "send messages";
 const RECEIVE: &str = "receive messages";
 const SEND_DEAD: &str = "send dead letter";
 
-/// A queue and its dead letters. Clones share connections and credentials.
+/// A queue and its dead letter queue. Clones share connections and credentials.
 #[derive(Clone, Debug)]
 pub struct SqsQueue {
     client: Client,
@@ -36,12 +36,12 @@ pub struct SqsQueue {
     dead_letter_url: Option<String>,
 }
 
-/// A message among the dead letters.
+/// A message from the dead letter queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The message.
+    /// The message itself.
     pub message: ReceivedMessage,
-    /// Why it is there, where a worker put it there; absent where the queue did, after too many receives.
+    /// Reason given by the worker that moved it; `None` if the queue moved it after too many receives.
     pub reason: Option<String>,
 }
 
@@ -57,18 +57,19 @@ pub(crate) async fn client(access: &Access) -> Client {
 }
 
 impl SqsQueue {
-    /// The queue of a job. Sends nothing yet.
+    /// Creates a client for the queue of a job. Sends no request.
     pub async fn new(config: &QueueConfig) -> Self {
         let access = Access::from(&config.service);
         Self::at(&access, config.url.clone(), Some(config.dead_letter_url.clone())).await
     }
 
-    /// Any queue, a queue of dead letters too. Without a dead letter URL, [`Queue::send_dead_letter`] is refused.
+    /// Creates a client for any queue, dead letter queues included. Without a dead letter URL,
+    /// [`Queue::send_dead_letter`] fails.
     pub async fn at(access: &Access, url: String, dead_letter_url: Option<String>) -> Self {
         Self { client: client(access).await, url, dead_letter_url }
     }
 
-    /// As [`Queue::receive`], with the reason of each dead letter.
+    /// Receives like [`Queue::receive`], with the reasons of dead letters.
     pub async fn receive_dead_letters(
         &self,
         max: u32,
@@ -123,7 +124,7 @@ impl Queue for SqsQueue {
         let send = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
         let output = send.send().await.map_err(|error| service_error(Service::Sqs, SEND, &error))?;
         for failed in output.failed() {
-            tracing::warn!(code = failed.code(), message = failed.message(), "message was not taken by the queue");
+            tracing::warn!(code = failed.code(), message = failed.message(), "the queue rejected a message");
         }
         let taken: BTreeSet<&str> = output.successful().iter().map(SendMessageBatchResultEntry::id).collect();
         Ok((0..messages.len()).filter(|place| !taken.contains(place.to_string().as_str())).collect())
@@ -161,7 +162,7 @@ impl Queue for SqsQueue {
             send = send.message_attributes(REASON, value.map_err(|error| unbuilt(SEND_DEAD, &error))?);
         }
         let output = send.send().await.map_err(|error| service_error(Service::Sqs, SEND_DEAD, &error))?;
-        // The original is removed next: what the queue did not take would be lost.
+        // The caller deletes the original next: a message that the queue did not take would be lost.
         output.message_id.map(|_| ()).ok_or_else(|| no_answer(SEND_DEAD, "message id"))
     }
 }
@@ -170,7 +171,7 @@ fn unbuilt(operation: &str, error: &BuildError) -> ServiceError {
     ServiceError::new(ErrorClass::Refused, operation, "InvalidRequest", error.to_string())
 }
 
-/// Whole seconds, rounded up: what is to be kept from others is never kept for less.
+/// Converts to whole seconds, rounded up so that a message is never visible too early.
 fn seconds(time: Duration) -> i32 {
     let up = u64::from(time.subsec_nanos() > 0);
     i32::try_from(time.as_secs().saturating_add(up)).unwrap_or(i32::MAX)
@@ -180,8 +181,8 @@ fn whole(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-/// A reason that SQS takes as the value of an attribute, where anything of it is left: characters that it refuses are
-/// replaced. Source: `SendMessage` in the SQS API reference, `MessageBody`.
+/// Makes a reason valid as an attribute value by replacing characters that SQS rejects; `None` if it is empty.
+/// Source: `SendMessage` in the SQS API reference, `MessageBody`.
 fn sendable(reason: &str) -> Option<String> {
     let allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
     let text = reason.chars().take(REASON_LIMIT).map(|c| if allowed(c) { c } else { '\u{fffd}' });

@@ -1,4 +1,4 @@
-//! Makes, checks and removes the ledger's table.
+//! Creation, inspection and deletion of the ledger's table.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,32 +24,32 @@ const SET_TTL: &str = "set time to live of table";
 const TAG: &str = "tag table";
 const DELETE: &str = "delete table";
 
-/// Between two looks at a table that is being made.
+/// Interval between checks of a table that is being created.
 const POLL: Duration = Duration::from_millis(500);
 
-/// Makes, checks and removes tables. Clones share connections and credentials.
+/// Creates, inspects and deletes tables. Clones share connections and credentials.
 #[derive(Clone, Debug)]
 pub struct TableAdmin {
     client: Client,
 }
 
-/// A ledger's table, as it must be.
+/// Desired state of a ledger's table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableSpec {
-    /// Its name: 3 … 255 letters, digits, `-`, `_` and `.`.
+    /// Name of the table: 3 … 255 letters, digits, `-`, `_` and `.`.
     pub name: String,
-    /// Its tags.
+    /// Tags of the table.
     pub tags: BTreeMap<String, String>,
 }
 
 impl TableAdmin {
-    /// For the tables of one account and region. Sends nothing yet.
+    /// Creates a client for the tables of one account and region. Sends no request.
     pub async fn new(access: &Access) -> Self {
         Self { client: dynamo::client(access).await }
     }
 
-    /// Makes the table as it must be, billed by request, and waits until it can be used, for `patience` at most (a
-    /// transient error then). What is there already stays; a table with other keys is refused.
+    /// Creates the table, billed by request, if it is absent, and waits until it is active: at most for `patience`,
+    /// then fails with a transient error. An existing table is kept; one with other keys is rejected.
     pub async fn ensure(&self, spec: &TableSpec, patience: Duration) -> Result<(), ServiceError> {
         if self.describe(&spec.name).await?.is_none() {
             self.create(spec).await?;
@@ -59,14 +59,14 @@ impl TableAdmin {
         self.ensure_tags(&table, &spec.tags).await
     }
 
-    /// Checks that a table exists, can be used and has the ledger's keys.
+    /// Checks that a table exists, is active and has the ledger's keys.
     pub async fn check(&self, name: &str) -> Result<(), ServiceError> {
         let table = self.describe(name).await?.ok_or_else(|| absent(name))?;
         check_keys(name, &table)?;
         if usable(&table) { Ok(()) } else { Err(not_active(name, &table)) }
     }
 
-    /// Removes a table. One that is absent, or on its way out, is no error.
+    /// Deletes a table. An absent table, or one that is being deleted, is no error.
     pub async fn delete(&self, name: &str) -> Result<(), ServiceError> {
         match self.client.delete_table().table_name(name).send().await.map_err(|error| told(DELETE, &error)) {
             Ok(_) => Ok(()),
@@ -99,13 +99,13 @@ impl TableAdmin {
         }
         let create = create.set_tags(tags(&spec.tags).map_err(unbuilt)?);
         match create.send().await.map_err(|error| told(CREATE, &error)) {
-            // Another one was faster.
+            // Another client created it in the meantime.
             Err(error) if error.class != ErrorClass::Conflict => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// The table, once it can be used.
+    /// Waits until the table is active.
     async fn active(&self, name: &str, deadline: Instant) -> Result<TableDescription, ServiceError> {
         loop {
             let late = Instant::now() >= deadline;
@@ -119,7 +119,7 @@ impl TableAdmin {
                         return Err(not_active(name, &table));
                     }
                 }
-                // A table that was just made may not be seen everywhere yet.
+                // A new table may not be visible everywhere yet.
                 None if late => return Err(absent(name)),
                 None => {}
             }
@@ -174,7 +174,7 @@ fn tags(tags: &BTreeMap<String, String>) -> Result<Option<Vec<Tag>>, BuildError>
     Ok(Some(tags.collect::<Result<Vec<_>, _>>()?).filter(|tags| !tags.is_empty()))
 }
 
-/// A table whose settings or indexes are being changed can be read and written.
+/// Returns true if a table can be read and written, also while its settings or indexes change.
 fn usable(table: &TableDescription) -> bool {
     matches!(table.table_status(), Some(TableStatus::Active | TableStatus::Updating))
 }
@@ -190,7 +190,7 @@ fn absent(name: &str) -> ServiceError {
     ServiceError::new(ErrorClass::Side(SideFault::NotFound), DESCRIBE, "ResourceNotFoundException", message)
 }
 
-/// Checks that a table has the ledger's keys, which no table can change.
+/// Checks that a table has the ledger's keys. The keys of a table can't be changed.
 fn check_keys(name: &str, table: &TableDescription) -> Result<(), ServiceError> {
     let has_type = |name: &str| {
         let definition = table.attribute_definitions().iter().find(|definition| definition.attribute_name() == name);

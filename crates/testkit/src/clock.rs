@@ -1,4 +1,4 @@
-//! A clock that goes when it is told to.
+//! A clock that tests control.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use migration_core::ports::Clock;
 use tokio::time::Instant;
 
-/// Where a clock without a time given starts: 2026-01-01T00:00:00Z, in milliseconds since 1970.
+/// Start of a clock created without a time: 2026-01-01T00:00:00Z, in milliseconds since 1970.
 const START: i64 = 1_767_225_600_000;
 
-/// A clock for tests; clones show the same time.
+/// A clock for tests. Clones show the same time.
 #[derive(Clone, Debug)]
 pub struct TestClock {
     millis: Arc<AtomicI64>,
@@ -19,27 +19,28 @@ pub struct TestClock {
 }
 
 impl TestClock {
-    /// A clock that stands at a time in milliseconds since 1970 until it is moved.
+    /// Creates a clock that stands still at a time in milliseconds since 1970.
     pub fn at(millis: i64) -> Self {
         Self { millis: Arc::new(AtomicI64::new(millis)), started: None, chance: Arc::default() }
     }
 
-    /// A clock that starts at a time in milliseconds since 1970 and goes with tokio's time, which tests can pause.
+    /// Creates a clock that starts at a time in milliseconds since 1970 and advances with tokio's time, which tests can
+    /// pause.
     pub fn following_tokio(millis: i64) -> Self {
         Self { started: Some(Instant::now()), ..Self::at(millis) }
     }
 
-    /// Moves the clock on. A clock that follows tokio's time is moved beside it: deadlines of queues stay.
+    /// Advances the clock. Tokio's time stays as it is, so deadlines of queues do not move.
     pub fn advance(&self, by: Duration) {
         self.millis.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 
-    /// Sets the clock, also back, to a time in milliseconds since 1970.
+    /// Sets the clock, forwards or back, to a time in milliseconds since 1970.
     pub fn set(&self, millis: i64) {
         self.millis.store(millis - self.elapsed(), Ordering::SeqCst);
     }
 
-    /// Makes the numbers that are told as random follow from this one.
+    /// Seeds the random numbers.
     pub fn seed(&self, seed: u64) {
         self.chance.store(seed, Ordering::SeqCst);
     }
@@ -60,7 +61,7 @@ impl Clock for TestClock {
         self.millis.load(Ordering::SeqCst) + self.elapsed()
     }
 
-    /// The same numbers in the same order for the same seed. Source: splitmix64 by S. Vigna.
+    /// Returns the next random number; a seed always gives the same sequence. Source: splitmix64 by S. Vigna.
     fn random(&self) -> f64 {
         const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
         let mut z = self.chance.fetch_add(STEP, Ordering::SeqCst).wrapping_add(STEP);

@@ -1,4 +1,4 @@
-//! Switches that make a stand-in refuse requests until it is healed.
+//! Switches that make an in-memory service reject requests.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -8,8 +8,8 @@ use migration_core::error::{ErrorClass, ServiceError};
 use crate::Operation;
 use crate::lock;
 
-/// Which requests are refused, and with what; clones are the same switches. One set belongs to one caller's handle of
-/// a stand-in, so that a side can be denied to one set of credentials and open to another.
+/// Requests to reject, and the errors to reject them with. Clones share the switches. Each handle of a service has its
+/// own set, so that one set of credentials can be denied while others are not.
 #[derive(Clone, Debug, Default)]
 pub struct Denials {
     rules: Arc<Mutex<Rules>>,
@@ -28,12 +28,12 @@ struct Refusal {
 }
 
 impl Denials {
-    /// Refuses every request with this class and code until [`Denials::heal`].
+    /// Rejects every request with this class and code until [`Denials::heal`].
     pub fn deny_all(&self, class: ErrorClass, code: &str) {
         lock(&self.rules).all = Some(Refusal { class, code: code.to_owned() });
     }
 
-    /// Refuses these requests with this class and code until [`Denials::heal`].
+    /// Rejects these operations with this class and code until [`Denials::heal`].
     pub fn deny(&self, operations: &[Operation], class: ErrorClass, code: &str) {
         let mut rules = lock(&self.rules);
         for operation in operations {
@@ -41,12 +41,12 @@ impl Denials {
         }
     }
 
-    /// Refuses nothing any more.
+    /// Removes all rejections.
     pub fn heal(&self) {
         *lock(&self.rules) = Rules::default();
     }
 
-    /// The refusal of a request, where there is one.
+    /// Returns the error of a rejected request.
     pub(crate) fn check(&self, operation: Operation) -> Result<(), ServiceError> {
         let rules = lock(&self.rules);
         match rules.all.as_ref().or_else(|| rules.some.get(&operation)) {

@@ -1,4 +1,4 @@
-//! A `DynamoDB` table in memory.
+//! A DynamoDB table in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -13,7 +13,7 @@ use crate::Operation;
 use crate::denial::Denials;
 use crate::lock;
 
-/// Writes of one transaction. Source: "Quotas in Amazon DynamoDB".
+/// Writes per transaction. Source: "Quotas in Amazon DynamoDB".
 const MAX_WRITES: usize = 100;
 /// Bytes of a partition key.
 const MAX_PARTITION: usize = 2_048;
@@ -23,12 +23,12 @@ const MAX_SORT: usize = 1_024;
 const MAX_ITEM: usize = 400 << 10;
 /// Bytes of all items of a transaction.
 const MAX_TRANSACTION: usize = 4 << 20;
-/// Names of attributes that the ledger's table uses itself.
+/// Attribute names reserved by the ledger's table.
 const RESERVED: [&str; 3] = ["pk", "sk", "ttl"];
 
 type Items = BTreeMap<LedgerKey, Item>;
 
-/// A table in memory; clones are the same table.
+/// A table in memory. Clones are the same table.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryLedger {
     items: Arc<Mutex<Items>>,
@@ -37,34 +37,34 @@ pub struct MemoryLedger {
 }
 
 impl MemoryLedger {
-    /// An empty table.
+    /// Creates an empty table.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An empty table whose pages have at most so many items (at least 1), whatever is asked for, as pages of real
-    /// tables end at 1 MiB.
+    /// Creates an empty table whose pages hold at most `page` items (at least 1), whatever limit is requested, as pages
+    /// of real tables end at 1 MiB.
     pub fn with_page(page: usize) -> Self {
         Self { page: Some(page), ..Self::default() }
     }
 
-    /// The same table for another caller, with switches of its own.
+    /// Returns the same table for another caller, with its own switches.
     #[must_use]
     pub fn with_own_denials(&self) -> Self {
         Self { denials: Denials::default(), ..self.clone() }
     }
 
-    /// The switches that refuse this caller's requests.
+    /// Returns the switches that reject this caller's requests.
     pub fn denials(&self) -> &Denials {
         &self.denials
     }
 
-    /// All items, in order of their keys.
+    /// Returns all items in key order.
     pub fn items(&self) -> Vec<Item> {
         lock(&self.items).values().cloned().collect()
     }
 
-    /// Removes an item past all conditions, as its expiry does.
+    /// Removes an item regardless of conditions, as expiry does.
     pub fn remove(&self, key: &LedgerKey) {
         lock(&self.items).remove(key);
     }
@@ -97,7 +97,7 @@ fn check(writes: &[Write]) -> Result<(), ServiceError> {
         }
         match write {
             Write::Add { deltas, expires_at: None, .. } if deltas.is_empty() => {
-                return Err(refused(WRITE, "the addition names nothing to add"));
+                return Err(refused(WRITE, "the addition has neither deltas nor an expiry"));
             }
             Write::Put { item, .. } if RESERVED.iter().any(|name| item.attributes.contains_key(*name)) => {
                 return Err(refused(WRITE, "an attribute has a name that the table uses itself"));
@@ -119,7 +119,7 @@ fn holds(items: &Items, key: &LedgerKey, condition: &Condition) -> bool {
     }
 }
 
-/// The item that a write leaves behind; none where it removes it.
+/// Returns the item after a write; `None` if the write deletes it.
 fn result_of(items: &Items, write: &Write) -> Result<Option<Item>, WriteError> {
     match write {
         Write::Put { item, condition } if holds(items, &item.key, condition) => Ok(Some(item.clone())),
@@ -151,7 +151,7 @@ impl Ledger for MemoryLedger {
         Ok(lock(&self.items).get(key).cloned())
     }
 
-    /// A page that is full names a next one, even where nothing follows, as `DynamoDB` does.
+    /// A full page has a continuation even if nothing follows, as in DynamoDB.
     async fn query(
         &self,
         partition: &str,
@@ -184,7 +184,7 @@ impl Ledger for MemoryLedger {
         self.denials.check(Operation::WriteItems)?;
         check(writes)?;
         let mut items = lock(&self.items);
-        // All is worked out before anything is changed: all or nothing.
+        // All results are computed before any is stored: all or nothing.
         let mut results = Vec::with_capacity(writes.len());
         let mut bytes = 0;
         for write in writes {

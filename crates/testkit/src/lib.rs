@@ -1,14 +1,14 @@
-//! What tests of the engine and of the adapters stand on; never part of a program that is shipped.
+//! Test support for the engine and the adapters; not part of any shipped program.
 //!
-//! - [`MemoryStore`], [`MemoryQueue`] and [`MemoryLedger`] are faithful stand-ins of S3, SQS and `DynamoDB`: they refuse
-//!   what the services refuse, in the error classes that the adapters give.
-//! - [`SyntheticStore`] lists buckets of any size by computation, [`SinkQueue`] forgets what it is given: for scans that
-//!   are too large to be stored.
-//! - [`Faulty`] wraps any port; a [`FaultPlan`] shared by the wrappers counts every call and breaks chosen ones.
-//! - [`Lying`] wraps any S3 port; its [`Lies`] answer chosen requests otherwise than S3 documents.
-//! - [`MiniStack`] starts a real server of all three for a test, [`LocalStack`] a stricter one of S3 and SQS.
-//! - [`conformance`] is one suite for each port. The stand-ins and the adapters pass the same suites, which is what
-//!   makes a test against a stand-in say something about the service.
+//! - [`MemoryStore`], [`MemoryQueue`] and [`MemoryLedger`] are faithful fakes of S3, SQS and DynamoDB: they reject what
+//!   the services reject, with the error classes of the adapters.
+//! - [`SyntheticStore`] computes the listings of buckets of any size, and [`SinkQueue`] discards its messages, for
+//!   scans too large to store.
+//! - [`Faulty`] wraps any port. A [`FaultPlan`] shared by the wrappers counts every call and injects faults.
+//! - [`Lying`] wraps any S3 port. Its [`Lies`] answer selected requests contrary to S3's documentation.
+//! - [`MiniStack`] starts a real server of all three services for a test, [`LocalStack`] a stricter one of S3 and SQS.
+//! - [`conformance`] has one suite per port. Fakes and adapters pass the same suites, which is why tests against a fake
+//!   are valid for the service.
 
 mod clock;
 pub mod conformance;
@@ -40,7 +40,7 @@ pub use synthetic::{KeyShape, ListTraffic, SyntheticStore};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks; a test that panicked while it held the lock has failed already.
+/// Locks a mutex. A poisoned one is used as it is: the test that panicked has failed anyway.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
-//! A stricter server of S3 and SQS on this machine, for as long as a test runs.
+//! A stricter local server of S3 and SQS that runs as long as a test.
 //!
-//! It keeps more of S3's rules than [`crate::MiniStack`]: smallest parts, the order of parts, checksums of whole objects
-//! and of parts, object lock, encryption. It takes seconds to start, does not check signatures, and listens on every
-//! address of the machine.
+//! It keeps more rules of S3 than [`crate::MiniStack`]: smallest parts, the order of parts, checksums of whole objects
+//! and of parts, object lock, encryption. It takes seconds to start, does not check signatures, and listens on all
+//! addresses of the machine.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -13,27 +13,28 @@ use tokio::task::spawn_blocking;
 
 use crate::server::{Kind, Server};
 
-/// The version that the suites' lists of deviations are true for.
+/// Version that the suites' deviations apply to.
 pub const LOCALSTACK_VERSION: &str = "4.12.0";
 
-/// The script that installs it where it is not there, and prints where.
+/// Script that installs the server if needed and prints its location.
 const INSTALLER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../kind-tests/services/localstack.sh");
 static KIND: Kind = Kind {
     name: "localstack",
-    // A list of buckets: it says that it is well before it has loaded a service.
+    // Lists buckets: the health endpoint reports success before a service is loaded.
     question: "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
                Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, \
                SignedHeaders=host, Signature=0\r\n\r\n",
-    // The first waits for the service to be loaded.
+    // The first request waits until the service is loaded.
     answer: Duration::from_secs(30),
     patience: Duration::from_mins(3),
 };
 
-/// A running `LocalStack`, which ends with this value.
+/// A running `LocalStack`, stopped on drop.
 #[derive(Debug)]
 pub struct LocalStack(Server);
 
-/// The Python that has it: of the environment variable `LOCALSTACK`, a directory, else what [`INSTALLER`] makes.
+/// Returns the Python of the directory in the environment variable `LOCALSTACK`, otherwise the one that [`INSTALLER`]
+/// installs.
 fn python() -> Result<PathBuf, String> {
     let directory = match env::var_os("LOCALSTACK") {
         Some(directory) => PathBuf::from(directory),
@@ -63,8 +64,8 @@ fn install() -> Result<PathBuf, String> {
 }
 
 impl LocalStack {
-    /// Starts one on a free port and waits until S3 answers. Installs it first where it is not there, which takes about
-    /// a minute.
+    /// Starts a server on a free port and waits until S3 responds. Installs it first if needed, which takes about a
+    /// minute.
     pub async fn start() -> Result<Self, String> {
         let python = spawn_blocking(python).await.map_err(|error| format!("failed to find LocalStack: {error}"))??;
         let command = |port: u16, directory: &Path| {

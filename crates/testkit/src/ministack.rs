@@ -1,4 +1,4 @@
-//! A real server of S3, SQS and `DynamoDB` on this machine, for as long as a test runs.
+//! A local server of S3, SQS and DynamoDB that runs as long as a test.
 
 use std::env;
 use std::fs;
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::server::{Kind, Server};
 
-/// The version that the suites' lists of deviations are true for.
+/// Version that the suites' deviations apply to.
 pub const MINISTACK_VERSION: &str = "1.5.33";
 
 static KIND: Kind = Kind {
@@ -20,16 +20,16 @@ static KIND: Kind = Kind {
     patience: Duration::from_mins(1),
 };
 
-/// A running `MiniStack`, which ends with this value.
+/// A running `MiniStack`, stopped on drop.
 #[derive(Debug)]
 pub struct MiniStack(Server);
 
-/// The script that installs it, from the root of the repository.
+/// Script that installs the server, from the root of the repository.
 const INSTALLER: &str = "kind-tests/services/venv.sh";
-/// What that installs; its digest names the directory.
+/// Packages that the script installs. The digest of this file names the directory.
 const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../kind-tests/services/requirements.txt");
 
-/// Where [`INSTALLER`] puts it.
+/// Returns the program that [`INSTALLER`] installs.
 fn installed() -> Result<PathBuf, String> {
     let requirements = fs::read(REQUIREMENTS).map_err(|error| format!("failed to read {REQUIREMENTS}: {error}"))?;
     let digest = hex::encode(Sha256::digest(requirements));
@@ -39,7 +39,7 @@ fn installed() -> Result<PathBuf, String> {
     Ok(cache.unwrap_or_default().join(environment).join("bin/ministack"))
 }
 
-/// Where the program is: the environment variable `MINISTACK`, else where [`INSTALLER`] puts it.
+/// Returns the program in the environment variable `MINISTACK`, otherwise the one that [`INSTALLER`] installs.
 fn program() -> Result<PathBuf, String> {
     if let Some(path) = env::var_os("MINISTACK") {
         let path = PathBuf::from(path);
@@ -61,12 +61,12 @@ fn program() -> Result<PathBuf, String> {
 }
 
 impl MiniStack {
-    /// Starts one that takes any credentials, on a free port of the loopback address, and waits until it answers.
+    /// Starts a server on a free loopback port, accepting any credentials, and waits until it responds.
     pub async fn start() -> Result<Self, String> {
         Self::start_with(&[]).await
     }
 
-    /// The same with environment variables besides.
+    /// Starts a server with additional environment variables.
     pub async fn start_with(environment: &[(&str, &str)]) -> Result<Self, String> {
         let program = program()?;
         let command = |port: u16, _: &Path| {

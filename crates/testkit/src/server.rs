@@ -1,4 +1,4 @@
-//! A server program on this machine, for as long as a test runs.
+//! A local server program that runs as long as a test.
 
 use std::env;
 use std::fs::{self, File};
@@ -12,37 +12,37 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How often is looked whether it answers.
+/// Interval between checks for readiness.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// Tries on other ports: somebody may take a port between its choice and its use.
+/// Attempts on other ports: another process may take a port between its choice and its use.
 const TRIES: u32 = 3;
 
-/// What is known of a program.
+/// Description of a server program.
 #[derive(Debug)]
 pub(crate) struct Kind {
-    /// Its name.
+    /// Name of the program.
     pub name: &'static str,
-    /// The HTTP request that it answers with 200 as soon as it is of use.
+    /// HTTP request that returns 200 once the server is ready.
     pub question: &'static str,
-    /// How long it may take over one answer.
+    /// Time limit for one response.
     pub answer: Duration,
-    /// How long it may take to be of use, on a machine that is busy.
+    /// Time limit until the server is ready, on a busy machine.
     pub patience: Duration,
 }
 
-/// A running server, which ends with this value.
+/// A running server, stopped on drop.
 #[derive(Debug)]
 pub(crate) struct Server {
     kind: &'static Kind,
     child: Child,
     port: u16,
-    /// Its state and its log.
+    /// Directory of its state and log.
     directory: PathBuf,
 }
 
 impl Server {
-    /// Starts one on a free port of the loopback address and waits until it answers. `command` is told the port, and a
-    /// directory for its state; of this process's variables it gets the paths only: others may hold credentials, or
+    /// Starts a server on a free loopback port and waits until it is ready. `command` receives the port and a directory
+    /// for its state. Of this process's variables the server gets only the paths: others may hold credentials, or
     /// settings of another server.
     pub(crate) async fn start(
         kind: &'static Kind,
@@ -90,14 +90,14 @@ impl Server {
         loop {
             let ended = self.child.try_wait().map_err(|error| format!("failed to watch {name}: {error}"))?;
             if let Some(status) = ended {
-                return Err(format!("failed to start {name}: it ended with {status}\n{}", self.log()));
+                return Err(format!("failed to start {name}: it exited with {status}\n{}", self.log()));
             }
             if timeout(self.kind.answer, self.answers()).await.unwrap_or(false) {
                 return Ok(());
             }
             if Instant::now() >= until {
                 let patience = self.kind.patience;
-                return Err(format!("failed to start {name}: no answer within {patience:?}\n{}", self.log()));
+                return Err(format!("failed to start {name}: no response within {patience:?}\n{}", self.log()));
             }
             sleep(INTERVAL).await;
         }
@@ -118,7 +118,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Only fails where it has ended by itself.
+        // Fails only if the server has exited by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.directory);

@@ -1,4 +1,4 @@
-//! Buckets of any size that nobody stores: their listings are computed.
+//! Buckets of any size with computed listings.
 
 mod port;
 mod shape;
@@ -16,13 +16,13 @@ pub use shape::KeyShape;
 
 use crate::Operation;
 
-/// Most keys of a page.
+/// Most keys in a page.
 const PAGE: usize = 1_000;
-/// When all objects were written, in milliseconds since 1970.
+/// Time of modification of all objects, in milliseconds since 1970.
 const MODIFIED: i64 = 1_690_000_000_000;
 
-/// A service whose buckets all hold the same objects, by computation: it lists them, and refuses everything else.
-/// Clones share the counts of requests.
+/// A service whose buckets all have the same computed objects. It only supports listings. Clones share the counts of
+/// requests.
 #[derive(Clone, Debug)]
 pub struct SyntheticStore {
     shape: KeyShape,
@@ -45,20 +45,20 @@ struct Traffic {
     most_in_flight: AtomicU64,
 }
 
-/// What a service was asked for.
+/// Counts of requests and keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListTraffic {
-    /// Requests, failed ones and probes among them.
+    /// Requests, failed ones and probes included.
     pub requests: u64,
-    /// Of these, for one key.
+    /// Requests for a single key.
     pub probes: u64,
-    /// Keys in all answers.
+    /// Keys in all responses.
     pub keys: u64,
-    /// Most requests at once.
+    /// Highest number of concurrent requests.
     pub most_in_flight: u64,
 }
 
-/// A number that has nothing to do with this one, and is always the same. Source: splitmix64 by S. Vigna.
+/// Hashes a number. Source: splitmix64 by S. Vigna.
 fn mixed(number: u64) -> u64 {
     let z = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -67,7 +67,7 @@ fn mixed(number: u64) -> u64 {
 }
 
 impl SyntheticStore {
-    /// This many keys of a shape.
+    /// Creates a store of `count` keys of a shape.
     pub fn new(shape: KeyShape, count: u64) -> Self {
         Self {
             shape,
@@ -82,54 +82,54 @@ impl SyntheticStore {
         }
     }
 
-    /// The same with this in front of each key.
+    /// Puts a prefix in front of each key.
     #[must_use]
     pub fn under(self, prefix: &str) -> Self {
         Self { prefix: prefix.to_owned(), ..self }
     }
 
-    /// The same without every `nth` key.
+    /// Leaves out every `nth` key.
     #[must_use]
     pub fn without_every(self, nth: u64) -> Self {
         Self { missing: Some(nth), ..self }
     }
 
-    /// The same, listing the key at this place after the one that follows it.
+    /// Lists the key at this position after the one that follows it.
     #[must_use]
     pub fn swapped_at(self, place: u64) -> Self {
         Self { swapped: Some(place), ..self }
     }
 
-    /// The same with pages of so many keys.
+    /// Sets the number of keys per page.
     #[must_use]
     pub fn with_page(self, page: usize) -> Self {
         Self { page, ..self }
     }
 
-    /// The same whose every request takes this time, in tokio's time.
+    /// Sets the latency of every request, in tokio's time.
     #[must_use]
     pub fn with_latency(self, latency: Duration) -> Self {
         Self { latency, ..self }
     }
 
-    /// The same that fails every `nth` request with a transient error.
+    /// Fails every `nth` request with a transient error.
     #[must_use]
     pub fn failing_every(self, nth: u64) -> Self {
         Self { failing: Some(nth), ..self }
     }
 
-    /// The same of which nothing was asked yet.
+    /// Returns a clone with its own counts, starting at zero.
     #[must_use]
     pub fn uncounted(&self) -> Self {
         Self { traffic: Arc::default(), ..self.clone() }
     }
 
-    /// Whether there is an object at a place.
+    /// Returns true if there is an object at a position.
     pub fn has(&self, place: u64) -> bool {
         place < self.count && self.missing.is_none_or(|nth| place % nth != nth / 2)
     }
 
-    /// The object at a place, with its key.
+    /// Returns the object at a position, with its key.
     pub fn object(&self, place: u64) -> ListedObject {
         let etag = ETag::new(&format!("{:016x}{:016x}", mixed(place), mixed(!place)));
         ListedObject {
@@ -142,7 +142,7 @@ impl SyntheticStore {
         }
     }
 
-    /// What was asked for so far.
+    /// Returns the counts so far.
     pub fn traffic(&self) -> ListTraffic {
         let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
         ListTraffic {
@@ -157,7 +157,7 @@ impl SyntheticStore {
         format!("{}{}", self.prefix, self.shape.key(self.count, place))
     }
 
-    /// The first place whose key is not `before`.
+    /// Returns the first position whose key is not `before`.
     fn first(&self, before: impl Fn(&str) -> bool) -> u64 {
         let (mut low, mut high) = (0, self.count);
         while low < high {
@@ -189,7 +189,7 @@ impl SyntheticStore {
         Ok(ListPage { objects, continuation: places.next().map(|place| format!("place:{place}")) })
     }
 
-    /// The place of what is listed at a place.
+    /// Returns the position of the object that is listed at a position.
     fn shown(&self, place: u64) -> u64 {
         match self.swapped {
             Some(swapped) if place == swapped => place + 1,

@@ -1,4 +1,4 @@
-//! What the API server refuses, and the examples, which it takes.
+//! Invalid resources that the API server must reject, and examples that it must accept.
 
 use std::fs;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use serde_json::Value;
 use crate::case::Case;
 use crate::paths;
 
-/// A resource that must be refused, and part of what the refusal says.
+/// A resource that must be rejected, and part of the expected message.
 #[derive(Debug, serde::Deserialize)]
 struct Bad {
     name: String,
     message: String,
-    /// What stands there before, where an edit is refused.
+    /// Resource to create first, for a rejected update.
     #[serde(default)]
     before: Value,
     manifest: Value,
 }
 
-/// Every bad resource is refused with its message.
+/// Checks that every invalid resource is rejected with its message.
 pub async fn refuses_bad_resources(case: &mut Case) -> anyhow::Result<()> {
     let table: Vec<Bad> = documents(&fs::read_to_string(paths::here("bad-resources.yaml"))?)?;
     ensure!(table.len() >= 50, "there are only {} bad resources", table.len());
@@ -36,7 +36,7 @@ pub async fn refuses_bad_resources(case: &mut Case) -> anyhow::Result<()> {
         }
         match tried {
             Ok(()) => wrong.push(format!("{} was accepted", bad.name)),
-            // Debug shows the API server's whole answer.
+            // The Debug format includes the API server's whole response.
             Err(error) if format!("{error:#}").contains(&bad.message) => {}
             Err(error) => wrong.push(format!("{}: {:?} is not in: {error:#}", bad.name, bad.message)),
         }
@@ -46,7 +46,7 @@ pub async fn refuses_bad_resources(case: &mut Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every example is accepted.
+/// Checks that every example is accepted.
 pub async fn takes_the_examples(case: &mut Case) -> anyhow::Result<()> {
     let mut number = 0;
     for entry in fs::read_dir(paths::repository().join("examples"))? {
@@ -71,7 +71,7 @@ pub async fn takes_the_examples(case: &mut Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The documents of a YAML file.
+/// Parses the documents of a YAML file.
 pub fn documents<T: DeserializeOwned>(text: &str) -> anyhow::Result<Vec<T>> {
     let mut found = Vec::new();
     for document in serde_yaml::Deserializer::from_str(text) {

@@ -1,4 +1,4 @@
-//! A job that mirrors, leaves out what a `ConfigMap` lists, and is verified after its run.
+//! A job with a mirror, patterns from a `ConfigMap` and verification.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::kubernetes::condition;
 use crate::services::{self, Side};
 use crate::tree::{Object, upload};
 
-/// By how much an extra object must be older than the scan, with a second for whole seconds.
+/// Minimum age of an extra object before the scan, plus one second for truncation to whole seconds.
 const CLEARLY_OLDER: Duration = Duration::from_secs(6);
 
-/// What only the destination has goes, what the list hides stays, and both sides are read once more.
+/// Extra objects are deleted, those hidden by the patterns stay, and both sides are read again.
 pub async fn verified_mirror(case: &mut Case) -> anyhow::Result<()> {
     let objects = [
         Object::of_bytes("a", "first"),
@@ -26,7 +26,7 @@ pub async fn verified_mirror(case: &mut Case) -> anyhow::Result<()> {
     case.allow_deletions().await?;
     let there = [Object::of_bytes("old", "gone at the source"), Object::of_bytes("secret/old", "hidden")];
     upload::put_all(&services::s3(Side::Destination), &case.destination, &there).await?;
-    // Only what is older than the scan is deleted.
+    // Only objects older than the scan are deleted.
     sleep(CLEARLY_OLDER).await;
     let list = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "lists"},

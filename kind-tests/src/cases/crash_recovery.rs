@@ -1,4 +1,4 @@
-//! Workers and operator killed without a word, at bad moments.
+//! Workers and operator killed at bad moments.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -20,15 +20,15 @@ use crate::services::{self, Side};
 use crate::tree::{Amount, Object, SMALL, bytes_of, select};
 use crate::wait::until;
 
-/// Within this another worker finishes what a killed one began.
+/// Time limit for another worker to finish the work of a killed one.
 const FINISHED: Duration = Duration::from_mins(2);
 /// `transfer.partsPerFile` of these cases.
 const PARTS_AT_ONCE: usize = 4;
-/// Time between two records of the parts that are verified, and some for the write itself.
+/// Interval between records of verified parts, plus time for the write itself.
 pub const RECORDED_EVERY: Duration = Duration::from_millis(VERIFIED_EVERY_MS + 2_000);
 const WORKERS: &str = "app.kubernetes.io/component=worker";
 
-/// The large object of an amount, and a few small ones.
+/// Returns the large object of an amount, and a few small ones.
 fn large_and_few(amount: Amount) -> anyhow::Result<Vec<Object>> {
     let large = select::tree(amount)?.into_iter().filter(|o| o.key.starts_with("large/"));
     Ok(large.chain((0..20).map(|n| Object::of_bytes(format!("small/{n}"), format!("{n}")))).collect())
@@ -61,7 +61,7 @@ pub async fn worker_in_a_large_object(case: &mut Case, amount: Amount) -> anyhow
     Ok(())
 }
 
-/// Applies the job with parts that take a second and a half each.
+/// Applies the job, with a delay of 1.5 s per part.
 async fn start_slowly(case: &Case) -> anyhow::Result<()> {
     services::proxies().delay(&case.destination, "UploadPart", 1_500).await?;
     let mut job = case.job();
@@ -76,13 +76,13 @@ struct Killed {
     at: SystemTime,
 }
 
-/// The requests for an object at the destination. Those that find out what its bucket can do have other keys.
+/// Returns the requests for a key at the destination. Requests that probe the bucket use other keys.
 async fn of_key(case: &Case, key: &str) -> anyhow::Result<Vec<Event>> {
     let events = case.events(Side::Destination, None).await?;
     Ok(events.into_iter().filter(|e| e.request.key == key).collect())
 }
 
-/// Waits until a few parts of an object are there and kills the worker that sends them.
+/// Waits until some parts of an object are uploaded and kills the worker that sends them.
 async fn kill_in_the_middle(case: &mut Case, key: &str) -> anyhow::Result<Killed> {
     let parts = until("four parts to be uploaded", RUN_LIMIT, Duration::from_millis(100), async || {
         let events = of_key(case, key).await?;
@@ -93,7 +93,7 @@ async fn kill_in_the_middle(case: &mut Case, key: &str) -> anyhow::Result<Killed
     let peers: BTreeSet<IpAddr> = parts.iter().map(|e| e.peer).collect();
     let workers = case.cluster.pods(&case.namespace, WORKERS).await?;
     let sending: Vec<&Pod> = workers.iter().filter(|p| address(p).is_some_and(|a| peers.contains(&a))).collect();
-    // Where addresses are translated on the way, all of them are killed.
+    // With network address translation the sender is unknown, so all are killed.
     let victims: Vec<&Pod> = if sending.is_empty() { workers.iter().collect() } else { sending };
     ensure!(!victims.is_empty(), "there is no worker to kill");
     let mut killed = 0;
@@ -116,8 +116,8 @@ fn address(pod: &Pod) -> Option<IpAddr> {
     pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()
 }
 
-/// Fails where more parts were sent again than were in flight at a kill, and had been sent since the last record of those
-/// that are verified (docs/transfer.md, "Resume").
+/// Fails if more parts were sent again than were in flight at the kill or sent since the last record of verified parts
+/// (docs/transfer.md, "Resume").
 fn parts_again(case: &mut Case, events: &[Event], large: &Object, killed: SystemTime) -> anyhow::Result<()> {
     let sent = events.iter().filter(|e| is_part(e)).count();
     let numbers: BTreeSet<Option<u32>> = events.iter().filter(|e| is_part(e)).map(|e| e.request.part).collect();
@@ -131,12 +131,12 @@ fn parts_again(case: &mut Case, events: &[Event], large: &Object, killed: System
 
 fn finished_by_another(events: &[Event], killed: &BTreeSet<IpAddr>) -> anyhow::Result<()> {
     let complete = events.iter().find(|e| e.request.operation == "CompleteMultipartUpload" && e.status == Some(200));
-    let complete = complete.context("nobody completed the upload")?;
+    let complete = complete.context("no worker completed the upload")?;
     ensure!(!killed.contains(&complete.peer), "the upload was completed from {}, which was killed", complete.peer);
     Ok(())
 }
 
-/// A job is deleted while an upload of a killed worker is open: the upload goes too.
+/// A job is deleted while an upload of a killed worker is open; the upload is aborted.
 pub async fn deleted_with_an_open_upload(case: &mut Case) -> anyhow::Result<()> {
     let objects = large_and_few(SMALL)?;
     case.prepare(&objects).await?;
@@ -157,7 +157,7 @@ pub async fn deleted_with_an_open_upload(case: &mut Case) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// The operator is killed again and again while a job runs; the totals are right in the end.
+/// The operator is killed repeatedly during a run; the totals are still exact.
 pub async fn operator(case: &mut Case) -> anyhow::Result<()> {
     let amount = Amount { files: 800, bytes: 0, large: 1 };
     let objects: Vec<Object> = select::tree(amount)?.into_iter().filter(|o| o.size < 4 << 20).collect();

@@ -1,4 +1,4 @@
-//! Keys that are wrong from the start, and keys that break in the middle of a run.
+//! Credentials that are wrong from the start, and credentials that stop working during a run.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -19,12 +19,12 @@ use crate::tree::{Amount, Object, bytes_of, select};
 use super::migration::totals;
 use crate::wait::until;
 
-/// Within this a job says what is wrong.
+/// Time limit for a job to report a problem.
 const SAYS_SO: Duration = Duration::from_secs(30);
-/// A Secret reaches running pods within the kubelet's sync period of a minute and a little more.
+/// A Secret reaches running pods within the kubelet's sync period of about a minute.
 const GOES_ON: Duration = Duration::from_mins(4);
 
-/// Wrong destination keys from the start.
+/// Wrong destination credentials from the start.
 pub async fn wrong_from_the_start(case: &mut Case) -> anyhow::Result<()> {
     let objects = [Object::of_bytes("a", "a"), Object::of_bytes("b", "b")];
     case.prepare(&objects).await?;
@@ -43,7 +43,7 @@ pub async fn wrong_from_the_start(case: &mut Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The destination's key is switched off in the middle of a run.
+/// The destination's access key is disabled during a run.
 pub async fn broken_in_the_middle(case: &mut Case) -> anyhow::Result<()> {
     let amount = Amount { files: 400, bytes: 0, large: 1 };
     let objects: Vec<Object> = select::tree(amount)?.into_iter().filter(|o| o.size < 1 << 20).collect();
@@ -66,7 +66,7 @@ pub async fn broken_in_the_middle(case: &mut Case) -> anyhow::Result<()> {
     let message = case.degraded("DestinationCredentialsInvalid", SAYS_SO).await?;
     says(case, &message, "InvalidAccessKeyId", began)?;
     let before = everyone(case).await?;
-    // Longer than the lease of a minute: messages that were not kept would be received again.
+    // Longer than the visibility time-out of one minute: messages that are not extended would be received again.
     hold(case, Duration::from_secs(90)).await?;
     let after = receives(case).await?;
     let most = rise(&used, &after)?;
@@ -93,7 +93,7 @@ fn says(case: &mut Case, message: &str, error: &str, began: Instant) -> anyhow::
     Ok(())
 }
 
-/// The job stays Degraded for a time.
+/// Checks that the job stays Degraded for a time.
 async fn hold(case: &Case, time: Duration) -> anyhow::Result<()> {
     let ends = case.watch("nothing", time, async |job: Option<&Value>| {
         let job = job.context("the job is gone")?;
@@ -106,7 +106,7 @@ async fn hold(case: &Case, time: Duration) -> anyhow::Result<()> {
     }
 }
 
-/// How often each message of the job's queue was received, seen without receiving it.
+/// Returns the number of receives of each message in the job's queue, without receiving them.
 async fn receives(case: &Case) -> anyhow::Result<BTreeMap<String, u64>> {
     let job = serde_json::to_value(case.cluster.jobs(&case.namespace).get(JOB).await?)?;
     let url = job.pointer("/status/resources/queueUrl").and_then(Value::as_str).context("the status names no queue")?;
@@ -130,14 +130,14 @@ fn rise(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> anyhow
     Ok(most)
 }
 
-/// Names and restarts of the containers of operator and job.
+/// Returns the restarts of the operator's and the job's containers, by name.
 async fn everyone(case: &Case) -> anyhow::Result<BTreeMap<String, i32>> {
     let mut pods = case.cluster.pods(OPERATOR_NAMESPACE, "app.kubernetes.io/component=operator").await?;
     pods.extend(case.cluster.pods(&case.namespace, "s3migration.dev/job").await?);
     Ok(restarts(&pods).into_iter().collect())
 }
 
-/// The containers that are still there were not restarted, and the operator and a pod of the job are among them.
+/// Checks that no remaining container was restarted, and that the operator and a pod of the job are among them.
 async fn nobody_restarted(case: &mut Case, before: &BTreeMap<String, i32>) -> anyhow::Result<()> {
     let after = everyone(case).await?;
     let stayed: BTreeMap<_, _> = before.iter().filter(|(name, _)| after.contains_key(*name)).collect();

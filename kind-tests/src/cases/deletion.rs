@@ -1,4 +1,4 @@
-//! What `kubectl delete` takes away, and what it leaves.
+//! Deletion of a job: what is removed and what stays.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ pub struct Outside {
 }
 
 impl Outside {
-    /// What a job's status names.
+    /// Reads their names from a job's status.
     pub fn of(job: &Value) -> anyhow::Result<Self> {
         let text = |path: &str| job.pointer(path).and_then(Value::as_str).map(str::to_owned);
         let queue = text("/status/resources/queueUrl").context("the status names no queue")?;
@@ -30,7 +30,7 @@ impl Outside {
         })
     }
 
-    /// What of it is there.
+    /// Returns those that exist.
     pub async fn there(&self) -> anyhow::Result<Vec<String>> {
         let mut there = Vec::new();
         for url in &self.queues {
@@ -64,7 +64,7 @@ impl Outside {
     }
 }
 
-/// Deletes the case's job: queue, table and unfinished uploads go, data stays.
+/// Deletes the case's job: queue, table and unfinished uploads are removed, data stays.
 pub async fn of_everything_but_data(case: &mut Case, job: &Value) -> anyhow::Result<()> {
     let outside = Outside::of(job)?;
     ensure!(outside.there().await?.len() == 3, "queues and table are not there while the job is");
@@ -81,7 +81,7 @@ pub async fn of_everything_but_data(case: &mut Case, job: &Value) -> anyhow::Res
     Ok(())
 }
 
-/// Number and bytes of the objects at the destination.
+/// Returns number and bytes of the objects at the destination.
 async fn amount_at_destination(case: &Case) -> anyhow::Result<(usize, i64)> {
     let client = services::s3(Side::Destination);
     let mut pages = client.list_objects_v2().bucket(&case.destination).into_paginator().send();
@@ -100,14 +100,14 @@ async fn no_uploads(case: &Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The keys of the multipart uploads that are open at the destination.
+/// Returns the keys of open multipart uploads at the destination.
 pub async fn open_uploads(case: &Case) -> anyhow::Result<Vec<String>> {
     let found = services::s3(Side::Destination).list_multipart_uploads().bucket(&case.destination).send().await?;
     Ok(found.uploads().iter().filter_map(|u| u.key()).map(str::to_owned).collect())
 }
 
 async fn children_gone(case: &Case) -> anyhow::Result<()> {
-    // The garbage collector follows the resource's end.
+    // The garbage collector runs after the resource is gone.
     crate::wait::until("the job's children to be gone", LIMIT, Duration::from_millis(250), async || {
         let pods = case.cluster.pods(&case.namespace, "s3migration.dev/job").await?;
         Ok((pods.is_empty() && case.cluster.worker_deployment(&case.namespace).await.is_err()).then_some(()))
@@ -115,7 +115,7 @@ async fn children_gone(case: &Case) -> anyhow::Result<()> {
     .await
 }
 
-/// With `deletionPolicy: Retain` queue and table stay.
+/// With `deletionPolicy: Retain`, queue and table stay.
 pub async fn retains_queue_and_table(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&[Object::of_bytes("a", "a"), Object::of_bytes("b", "b")]).await?;
     let mut job = case.job();
@@ -132,7 +132,7 @@ pub async fn retains_queue_and_table(case: &mut Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A job whose operator's rights were taken away is still deleted: nothing hangs for ever.
+/// A job whose Secret is gone can still be deleted.
 pub async fn ends_without_keys(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&[Object::of_bytes("a", "a")]).await?;
     case.apply(&case.job()).await?;

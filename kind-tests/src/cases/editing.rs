@@ -1,4 +1,4 @@
-//! Edits under way, and jobs that get into each other's way outside of the cluster.
+//! Edits during a run, and jobs that conflict outside of the cluster.
 
 use std::time::Duration;
 
@@ -24,13 +24,13 @@ fn objects() -> Vec<Object> {
     (0..OBJECTS).map(|n| Object::of_bytes(format!("k/{n:03}"), format!("content {n}"))).collect()
 }
 
-/// The keys of a bucket.
+/// Returns the number of keys in a bucket.
 async fn keys(side: Side, bucket: &str) -> anyhow::Result<usize> {
     let found = services::s3(side).list_objects_v2().bucket(bucket).send().await?;
     Ok(found.contents().len())
 }
 
-/// Source and destination of a run stay what they were when it began: no object of it goes to another service.
+/// A run keeps the source and destination that it started with: none of its objects goes to another service.
 pub async fn sides_under_way(case: &mut Case) -> anyhow::Result<()> {
     let objects = objects();
     case.prepare(&objects).await?;
@@ -58,7 +58,7 @@ pub async fn sides_under_way(case: &mut Case) -> anyhow::Result<()> {
     totals(&first, OBJECTS as u64, bytes_of(&objects))?;
     ensure!(keys(Side::Source, name).await? == 0, "objects of the run went to the other service");
     case.note(format!("edited after {moved} objects: {}", case.check("")?));
-    // The filter and the sides of the edit are the next run's.
+    // The edited filter and sides apply to the next run.
     case.patch_spec(&json!({"trigger": {"manual": "next"}})).await?;
     let before = first.pointer("/status/lastRun/id").and_then(Value::as_str);
     case.run_ended("Complete", before, RUN_LIMIT).await?;
@@ -69,7 +69,7 @@ pub async fn sides_under_way(case: &mut Case) -> anyhow::Result<()> {
     upload::delete_bucket(&services::s3(Side::Source), name).await
 }
 
-/// A bucket of the destination's name at another service, and how it is reached.
+/// Returns a bucket with the destination's name at another service, and its connection settings.
 async fn elsewhere(case: &Case) -> anyhow::Result<Value> {
     upload::create_bucket(&services::s3(Side::Source), &case.destination).await?;
     let user = format!("{}-elsewhere", case.namespace);
@@ -81,7 +81,7 @@ async fn elsewhere(case: &Case) -> anyhow::Result<Value> {
     }))
 }
 
-/// Every configuration is immutable and named by its content, and the workers' is there.
+/// Checks that every configuration is immutable and named by its content, and that the workers' one exists.
 async fn configurations(case: &mut Case) -> anyhow::Result<()> {
     let api: Api<ConfigMap> = Api::namespaced(case.cluster.client(), &case.namespace);
     let labels = ListParams::default().labels("app.kubernetes.io/component=config");
@@ -98,14 +98,13 @@ async fn configurations(case: &mut Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A run that can't reach its destination is ended for another one with the corrected specification, where it is asked
-/// for.
+/// A run that can't reach its destination is replaced by a run with the corrected spec on request.
 pub async fn mended_under_way(case: &mut Case) -> anyhow::Result<()> {
     let objects = objects();
     case.prepare(&objects).await?;
     let mut job = case.job();
     let right = job["spec"]["destination"]["endpoint"].clone();
-    // Nothing listens there.
+    // Nothing listens on this port.
     job["spec"]["destination"]["endpoint"] = json!("http://host.cluster.local:9");
     case.apply(&job).await?;
     case.watch("a run to be live", SAYS_SO, async |job: Option<&Value>| {
@@ -121,7 +120,7 @@ pub async fn mended_under_way(case: &mut Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Two jobs with one queue say so; the older one works on, and the younger one when it is alone.
+/// Two jobs with the same queue report it. The older one works; the younger one works once it is alone.
 pub async fn one_queue(case: &mut Case) -> anyhow::Result<()> {
     let objects = objects();
     case.prepare(&objects).await?;
@@ -130,7 +129,7 @@ pub async fn one_queue(case: &mut Case) -> anyhow::Result<()> {
     let mut first = case.job();
     first["spec"]["queue"]["url"] = json!(url);
     case.apply(&first).await?;
-    // The API server keeps ages by the second.
+    // The API server stores creation times in whole seconds.
     let made = std::time::Instant::now();
     until("the next second", SAYS_SO, Duration::from_millis(100), async || {
         Ok((made.elapsed() > Duration::from_secs(1)).then_some(()))
@@ -161,7 +160,7 @@ pub async fn one_queue(case: &mut Case) -> anyhow::Result<()> {
     case.delete(OTHER, Duration::from_mins(2)).await
 }
 
-/// Waits until a job says that its queue is another one's too.
+/// Waits until a job reports that its queue is shared.
 async fn shared(case: &Case, name: &str) -> anyhow::Result<String> {
     let check = async |job: Option<&Value>| {
         let found = job.and_then(|job| condition(job, "Degraded"));
@@ -170,7 +169,8 @@ async fn shared(case: &Case, name: &str) -> anyhow::Result<String> {
     case.cluster.watch_job(&case.namespace, name, "QueueShared", SAYS_SO, check).await
 }
 
-/// Makes a queue with dead letters; gives its URL as pods reach it, and that of the dead letters as the tests do.
+/// Creates a queue with a dead letter queue. Returns the queue's URL for pods and the dead letter queue's URL for the
+/// tests.
 async fn queue(name: &str) -> anyhow::Result<(String, String)> {
     let sqs = services::sqs();
     let dead = sqs.create_queue().queue_name(format!("{name}-dead")).send().await?;

@@ -1,4 +1,4 @@
-//! A run that is reported, and a run whose work is what the report says has failed.
+//! A run with a report, and a run whose work list is that report.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::services::{self, Side};
 use crate::tree::Object;
 
 const REPORT_LIMIT: Duration = Duration::from_mins(2);
-/// As long as a key may be under a prefix of two bytes.
+/// Longest key in bytes that still fits under a prefix of two bytes.
 const LONG: usize = 1_022;
 
-/// What could not be moved stands in the report; where the reason is mended, the report is the next run's work list.
+/// Failed objects are in the report; after the cause is fixed, the report is the work list of the next run.
 pub async fn reported_and_fed_back(case: &mut Case) -> anyhow::Result<()> {
     let long = "x".repeat(LONG);
     let objects = [
@@ -24,7 +24,7 @@ pub async fn reported_and_fed_back(case: &mut Case) -> anyhow::Result<()> {
         Object::of_bytes(&long, "its key is too long under data/"),
     ];
     case.prepare(&objects).await?;
-    // Pieces of reports are removed.
+    // The jobsender deletes fragments of reports.
     case.allow_deletions().await?;
     let mut job = case.job();
     job["spec"]["buckets"][0]["destinationPrefix"] = json!("data/");
@@ -56,7 +56,7 @@ pub async fn reported_and_fed_back(case: &mut Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The status of a run's report, when it is there.
+/// Waits for a run's report; returns its status.
 async fn written(case: &Case, run: &str) -> anyhow::Result<Value> {
     case.watch("the report", REPORT_LIMIT, async |job: Option<&Value>| {
         let Some(job) = job.filter(|job| job["status"]["report"]["run"] == run) else { return Ok(None) };
@@ -67,7 +67,7 @@ async fn written(case: &Case, run: &str) -> anyhow::Result<Value> {
     .await
 }
 
-/// The rows of all files that a report's manifest names.
+/// Returns the rows of all files named in a report's manifest.
 async fn rows(case: &Case, manifest: &str) -> anyhow::Result<Vec<String>> {
     let manifest: Value = serde_json::from_slice(&get(case, manifest).await?)?;
     let mut rows = Vec::new();

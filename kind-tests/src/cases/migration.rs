@@ -1,4 +1,4 @@
-//! The main job: a whole tree from nothing to Complete, again without a change, and a key that can't be mapped.
+//! The main case: a whole tree from nothing to Complete, a second run without changes, and a key that can't be mapped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::report::human;
 use crate::services::{self, Side};
 use crate::tree::{Amount, Object, bytes_of, edge_case_keys, select, upload};
 
-/// Moves a tree, checks the copy and its cost, runs again, and deletes the job.
+/// Copies a tree, checks the copy and its cost, runs again, and deletes the job.
 pub async fn main_job(case: &mut Case, amount: Amount) -> anyhow::Result<()> {
     let objects = select::tree(amount)?;
     let kept: Vec<&Object> = objects.iter().filter(|o| !select::ignored(&o.key)).collect();
@@ -53,7 +53,7 @@ async fn first_run(case: &mut Case, kept: &[&Object]) -> anyhow::Result<Value> {
     Ok(job)
 }
 
-/// The highest rate that was shown on the way is not far from what was moved a second on the whole.
+/// Checks that the highest rate in the status is close to the average rate.
 fn plausible(case: &mut Case, fastest: u64, bytes: u64, seconds: f64) -> anyhow::Result<()> {
     #[allow(
         clippy::cast_precision_loss,
@@ -63,7 +63,7 @@ fn plausible(case: &mut Case, fastest: u64, bytes: u64, seconds: f64) -> anyhow:
     )]
     let mean = (bytes as f64 / seconds) as u64;
     case.note(format!("{}/s, the status showed up to {}/s", human(mean), human(fastest)));
-    // A short run ends before its workers have told a rate more than once.
+    // In a short run the workers report a rate at most once.
     ensure!(
         seconds < 20.0 || (mean / 4..mean * 10).contains(&fastest),
         "the status showed at most {}/s while {}/s were moved",
@@ -73,10 +73,10 @@ fn plausible(case: &mut Case, fastest: u64, bytes: u64, seconds: f64) -> anyhow:
     Ok(())
 }
 
-/// What each column of `kubectl get` showed on the way to Complete.
+/// Values of each `kubectl get` column during the run.
 type Columns = BTreeMap<String, BTreeSet<String>>;
 
-/// Watches to Complete; gives the job, what the columns showed, and the highest rate that the status showed.
+/// Watches until Complete; returns the job, the column values, and the highest rate in the status.
 async fn watch_columns(case: &Case) -> anyhow::Result<(Value, Columns, u64)> {
     let mut columns = Columns::new();
     let mut fastest = 0;
@@ -107,7 +107,7 @@ fn columns_changed(case: &mut Case, columns: &Columns) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The status has exactly what is in the tree.
+/// Checks that the status has exactly these totals.
 pub fn totals(job: &Value, objects: u64, bytes: u64) -> anyhow::Result<()> {
     let progress = &job["status"]["progress"];
     let seen = |kind: &str, count: &str| progress[kind][count].as_u64();
@@ -121,7 +121,7 @@ pub fn totals(job: &Value, objects: u64, bytes: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The status names queue, table and last run.
+/// Checks that the status names queue, table and last run.
 fn named(job: &Value) -> anyhow::Result<()> {
     for path in [
         "/status/resources/queueUrl",
@@ -160,7 +160,7 @@ async fn second_run(case: &mut Case, first: &Value, objects: usize) -> anyhow::R
     let destination =
         listings_only(&case.events(Side::Destination, Some(since)).await?).context("at the destination")?;
     let pages = objects.div_ceil(1_000);
-    // Each of the ranges that are listed side by side may end with a page that is not full.
+    // Each of the ranges listed concurrently may end with a page that is not full.
     let most = 2 * pages + 16;
     ensure!(
         source.max(destination) <= most,
@@ -170,20 +170,20 @@ async fn second_run(case: &mut Case, first: &Value, objects: usize) -> anyhow::R
     Ok(())
 }
 
-/// The checker that found no difference finds one that is put there.
+/// Checks that the checker detects a difference.
 async fn planted_difference(case: &mut Case) -> anyhow::Result<()> {
     let key = "awkward/with space";
     let client = services::s3(Side::Destination);
     client.put_object().bucket(&case.destination).key(key).body(b"other".to_vec().into()).send().await?;
     let Err(found) = case.check_under("awkward/") else {
-        anyhow::bail!("the checker did not find a planted difference")
+        anyhow::bail!("the checker did not detect a planted difference")
     };
-    ensure!(found.to_string().contains(key), "the checker found something else than what was planted: {found}");
-    case.note("the checker finds a planted difference");
+    ensure!(found.to_string().contains(key), "the checker reported something else: {found}");
+    case.note("the checker detects a planted difference");
     Ok(())
 }
 
-/// A key that becomes too long under the destination's prefix is a failure record, and the others are moved.
+/// A key that becomes too long under the destination prefix gets a failure record; the others are copied.
 pub async fn key_too_long(case: &mut Case) -> anyhow::Result<()> {
     let long = edge_case_keys::longest("kept/", "k");
     let objects =
@@ -202,7 +202,7 @@ pub async fn key_too_long(case: &mut Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A run that ends while objects were added: they are moved by the next one, and nothing else is.
+/// Objects added during a run are copied by the next one, and nothing else is.
 pub async fn third_run_moves_what_is_new(case: &mut Case) -> anyhow::Result<()> {
     let objects = [Object::of_bytes("a", "first"), Object::of_bytes("b", "second")];
     case.prepare(&objects).await?;

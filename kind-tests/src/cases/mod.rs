@@ -1,4 +1,4 @@
-//! The cases, for the short tests and the long ones.
+//! Cases of the short and the long tests.
 
 pub mod admission;
 pub mod checking;

@@ -1,4 +1,4 @@
-//! Objects of somebody else under the names of a job's children: they are never written, scaled, adopted or deleted.
+//! Foreign objects with the names of a job's children: they are never written, scaled, adopted or deleted.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,14 @@ use crate::kubernetes::condition;
 use crate::tree::Object;
 use crate::wait::until;
 
-/// Within this a condition says what is wrong.
+/// Time limit for a condition to report a problem.
 pub const TOLD: Duration = Duration::from_secs(30);
 const GONE: Duration = Duration::from_mins(2);
-/// Who the operator is in `metadata.managedFields`.
+/// The operator's name in `metadata.managedFields`.
 const OPERATOR: &str = "s3-migration-operator";
 
-/// An object that somebody else made under a name of the job's. It has the labels too: they say nothing.
+/// Returns a foreign object with the name of one of the job's children. It also has the child's labels, which must not
+/// matter.
 pub fn stranger(kind: &str) -> Value {
     let labels = json!({
         "app": "airflow", "s3migration.dev/job": JOB, "app.kubernetes.io/managed-by": OPERATOR,
@@ -51,18 +52,18 @@ pub fn stranger(kind: &str) -> Value {
     object
 }
 
-/// What somebody cares for in an object: who it is, and what it says.
+/// Identity and content of an object that must not change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kept {
     kind: String,
     name: String,
-    /// Its UID.
+    /// UID of the object.
     pub uid: Option<String>,
     rest: Value,
 }
 
 impl Kept {
-    /// What is to stay of an object.
+    /// Reads identity and content of an object.
     pub fn of(object: &DynamicObject) -> Self {
         let (spec, data) = (&object.data["spec"], &object.data["data"]);
         let meta = &object.metadata;
@@ -75,18 +76,18 @@ impl Kept {
         Self { kind, name: object.name_any(), uid: object.uid(), rest }
     }
 
-    /// Whether the operator has written nothing of it.
+    /// Returns true if the operator has not written the object.
     pub fn is_untouched(&self) -> bool {
         self.rest["operator"] == false && self.rest["owners"].is_null() && self.rest["deleted"].is_null()
     }
 }
 
-/// Makes an object of somebody else; gives what must stay.
+/// Creates a foreign object; returns what must not change.
 async fn make(case: &Case, kind: &str) -> anyhow::Result<Kept> {
     let object = stranger(kind);
     case.cluster.apply(&case.namespace, &object).await.with_context(|| format!("failed to make a {kind}"))?;
     let made = case.cluster.find(&case.namespace, &object).await?.context("it is gone already")?;
-    // Its controller notes the revision.
+    // Its controller records the revision.
     until("the object to be as it stays", TOLD, Duration::from_millis(100), async || {
         let now = case.cluster.find(&case.namespace, &object).await?;
         Ok((kind != "Deployment" || now.is_some_and(|now| !now.annotations().is_empty())).then_some(()))
@@ -96,7 +97,7 @@ async fn make(case: &Case, kind: &str) -> anyhow::Result<Kept> {
     Ok(Kept::of(&now))
 }
 
-/// Fails where one of them is gone, or is not what it was.
+/// Fails if an object is gone or has changed.
 pub async fn unchanged(case: &Case, before: &[Kept]) -> anyhow::Result<()> {
     for kept in before {
         let now = case.cluster.find(&case.namespace, &stranger(&kept.kind)).await?;
@@ -111,7 +112,7 @@ pub async fn unchanged(case: &Case, before: &[Kept]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until the condition Degraded has a reason and all of some words; gives its message.
+/// Waits until Degraded has this reason and a message with all of `words`; returns the message.
 pub async fn told(case: &Case, reason: &str, words: &[&str], limit: Duration) -> anyhow::Result<String> {
     case.degraded_saying(reason, words, &[], limit).await
 }
@@ -120,7 +121,8 @@ async fn uid_of_job(case: &Case) -> anyhow::Result<String> {
     case.cluster.jobs(&case.namespace).get(JOB).await?.uid().context("the job has no UID")
 }
 
-/// A job beside objects that have its children's names: it says so, and nothing of them changes, nor when it is deleted.
+/// A job next to foreign objects with its children's names reports them and never changes them, not even when it is
+/// deleted.
 pub async fn foreign_objects_stay(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&[Object::of_bytes("a", "a")]).await?;
     let mut before = Vec::new();
@@ -138,7 +140,7 @@ pub async fn foreign_objects_stay(case: &mut Case) -> anyhow::Result<()> {
     }
     unchanged(case, &before).await?;
     case.note(format!("NameTaken after {seconds:.1} s: {message}"));
-    // The first way out, for one of them: the others are named then.
+    // The first remedy, for one of them: the others are reported next.
     delete(case, "CronJob").await?;
     before.retain(|kept| kept.kind != "CronJob");
     case.watch("the Deployment to be the only one that is named", TOLD, async |job: Option<&Value>| {
@@ -154,7 +156,8 @@ pub async fn foreign_objects_stay(case: &mut Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Both ways out: what is annotated with the job's UID is taken over, what is deleted is made anew, and the run goes on.
+/// Both remedies: an object annotated with the job's UID is adopted, a deleted one is created anew, and the run
+/// continues.
 pub async fn ways_out(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&[Object::of_bytes("a", "a")]).await?;
     let schedule = make(case, "CronJob").await?;
@@ -177,12 +180,12 @@ pub async fn ways_out(case: &mut Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A job that is made again under its name while its children of before are on their way out.
+/// A job recreated under its name while its former children are being deleted.
 pub async fn made_again(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&[Object::of_bytes("a", "a")]).await?;
     let mut left = stranger("CronJob");
     left["metadata"]["finalizers"] = json!(["kind-tests/held"]);
-    // Its owner is gone: the garbage collector deletes it, and the finalizer keeps it.
+    // Its owner is gone, so the garbage collector deletes it, but the finalizer keeps it.
     left["metadata"]["ownerReferences"] = json!([{
         "apiVersion": "s3migration.dev/v1alpha1", "kind": "MigrationJob", "name": JOB, "controller": true,
         "uid": "00000000-0000-4000-8000-000000000000",

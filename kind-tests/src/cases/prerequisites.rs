@@ -1,4 +1,4 @@
-//! Resources that the API server takes and that can't work: each ends in a condition that says why.
+//! Resources that the API server accepts but that can't work: each ends in a condition with the cause.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::tree::{Object, upload};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What is missing, the reason that tells it, and the words that its message must have.
+/// Applies a job and waits for a reason and a message with these words.
 async fn apply_and_expect(
     case: &mut Case,
     job: &Value,
@@ -34,7 +34,7 @@ async fn refused(case: &mut Case, job: &Value, what: &str, reason: &str, words: 
     case.delete_job(Duration::from_mins(2)).await
 }
 
-/// Buckets that are not there.
+/// Missing buckets.
 pub async fn buckets(case: &mut Case) -> anyhow::Result<()> {
     case.users().await?;
     upload::create_bucket(&services::s3(Side::Destination), &case.destination).await?;
@@ -47,7 +47,7 @@ pub async fn buckets(case: &mut Case) -> anyhow::Result<()> {
     upload::create_bucket(&services::s3(Side::Destination), &destination).await
 }
 
-/// Secrets that are not there, or lack what they must have; and with the right one the job goes on.
+/// Missing or incomplete Secrets; once corrected, the job continues.
 pub async fn secrets(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&[Object::of_bytes("a", "a")]).await?;
     let mut job = case.job();
@@ -65,7 +65,7 @@ pub async fn secrets(case: &mut Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A queue that is not there.
+/// A missing queue.
 pub async fn queue(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&[Object::of_bytes("a", "a")]).await?;
     let mut job = case.job();

@@ -1,5 +1,5 @@
-//! What somebody does between the operator's look and its write. The operator is a process behind a proxy of the API
-//! server, with the rights of the installed one, which rests meanwhile.
+//! Changes between the operator's read and its write. The operator runs as a local process behind a proxy of the API
+//! server, with the rights of the installed one, which is scaled to zero meanwhile.
 
 use std::process::Command;
 use std::time::Duration;
@@ -25,11 +25,11 @@ use crate::tree::Object;
 const OPERATOR: &str = "s3-migration";
 const SOON: Duration = Duration::from_mins(2);
 
-/// Somebody takes a child's name right before each kind of write: creation, change, scaling, deletion.
+/// Replaces a child by a foreign object right before each kind of write: create, update, scale, delete.
 pub async fn between_look_and_write(case: &mut Case) -> anyhow::Result<()> {
     scale_operator(&case.cluster, 0).await?;
     let result = races(case).await;
-    // The other cases need it, whatever became of this one.
+    // The other cases need the operator, whatever the result.
     scale_operator(&case.cluster, 1).await?;
     result
 }
@@ -58,13 +58,13 @@ async fn races(case: &mut Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Before the creation of the `CronJob` somebody makes one; when that goes, the job goes on.
+/// A foreign `CronJob` is created right before the operator's; once it is deleted, the job continues.
 async fn created_meanwhile(case: &Case, proxy: &ApiProxy) -> anyhow::Result<Kept> {
     let path = format!("/namespaces/{}/cronjobs", case.namespace);
     let (client, namespace) = (case.cluster.client(), case.namespace.clone());
     let made = proxy.before(Method::POST, &path, async move { create(&client, &namespace, "CronJob").await });
     let mut job = reachable(&case.job())?;
-    // Nothing starts by itself.
+    // No run starts by itself.
     job["spec"]["trigger"] = json!({"schedule": "0 0 1 1 *"});
     case.apply(&job).await?;
     done(made).await.context("between look and creation")?;
@@ -83,7 +83,7 @@ async fn created_meanwhile(case: &Case, proxy: &ApiProxy) -> anyhow::Result<Kept
     Ok(kept)
 }
 
-/// Before a write somebody puts an object of his own in the child's place: it stays as it is, and the job says so.
+/// Replaces a child by a foreign object before a write: it must stay unchanged, and the job must report it.
 async fn replaced(
     case: &Case,
     proxy: &ApiProxy,
@@ -103,10 +103,10 @@ async fn replaced(
     Ok(kept)
 }
 
-/// Before the deletion of the `ConfigMap` that uploads are aborted with, or of any other child that is still there,
-/// somebody puts an object of his own in its place.
+/// Replaces a child by a foreign object before its deletion: the `ConfigMap` used to abort uploads, or any other child
+/// that remains.
 async fn deleted_meanwhile(case: &Case, proxy: &ApiProxy) -> anyhow::Result<()> {
-    // The CronJob is somebody's by now: it is taken away, so that the operator makes its own and has one to delete.
+    // The CronJob is foreign by now. It is removed, so that the operator creates its own and has one to delete.
     let api = case.cluster.api_of(&case.namespace, &stranger("CronJob"))?;
     let name = format!("{JOB}-jobsender");
     let before = api.get(&name).await?;
@@ -133,7 +133,7 @@ async fn create(client: &Client, namespace: &str, kind: &str) -> anyhow::Result<
     api.create(&PostParams::default(), &serde_json::from_value(object)?).await.map(drop).context("failed to create")
 }
 
-/// Deletes what has the name and makes another one.
+/// Deletes the object with this name and creates another one.
 async fn replace(client: &Client, namespace: &str, kind: &str) -> anyhow::Result<()> {
     let object = stranger(kind);
     let api: Api<DynamicObject> = Cluster::of(client.clone()).api_of(namespace, &object)?;
@@ -143,10 +143,13 @@ async fn replace(client: &Client, namespace: &str, kind: &str) -> anyhow::Result
 }
 
 async fn done(act: oneshot::Receiver<anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::time::timeout(SOON, act).await.context("the operator never sent the request")?.context("nothing was done")?
+    tokio::time::timeout(SOON, act)
+        .await
+        .context("the operator never sent the request")?
+        .context("the action did not run")?
 }
 
-/// The job as the operator's process on this machine reaches its services.
+/// Returns the job with addresses that the local operator process can reach.
 fn reachable(job: &Value) -> anyhow::Result<Value> {
     let text = job.to_string().replace(services::HOST, &services::host_address()?.to_string());
     Ok(serde_json::from_str(&text)?)

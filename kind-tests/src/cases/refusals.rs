@@ -1,4 +1,4 @@
-//! What Kubernetes refuses to make for a job becomes a condition, in Kubernetes' own words.
+//! Rejections by Kubernetes become a condition with Kubernetes' own message.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use crate::tree::Object;
 use crate::wait::until;
 
 const SENDER: &str = "app.kubernetes.io/component=jobsender";
-/// More than the pods that may fail before a Job does.
+/// More than the pods that may fail before the Job fails.
 const EVICTIONS: usize = 5;
 
-/// A jobsender whose service account is not there; with it the job goes on.
+/// The jobsender's service account is missing; once it exists, the job continues.
 pub async fn service_account(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&[Object::of_bytes("a", "a")]).await?;
     let mut job = case.job();
@@ -35,7 +35,7 @@ pub async fn service_account(case: &mut Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Quotas for pods, for Jobs that the operator makes, and for Jobs of the schedule.
+/// Quotas for pods, for Jobs created by the operator, and for Jobs of the schedule.
 pub async fn quotas(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&[Object::of_bytes("a", "a")]).await?;
     quota(case, "pods").await?;
@@ -47,7 +47,7 @@ pub async fn quotas(case: &mut Case) -> anyhow::Result<()> {
     case.patch_spec(&json!({"trigger": {"manual": "2"}})).await?;
     case.note(told(case, "ApplyFailed", &["Job job-run-2", "exceeded quota"], TOLD).await?);
     case.patch_spec(&json!({"trigger": {"manual": null, "schedule": "* * * * *"}})).await?;
-    // The schedule comes within a minute.
+    // The schedule is due within a minute.
     let limit = Duration::from_mins(1) + TOLD;
     case.note(told(case, "JobFailedCreate", &["CronJob job-jobsender", "exceeded quota"], limit).await?);
     lift(case, "count/jobs.batch").await?;
@@ -79,7 +79,7 @@ fn name(resource: &str) -> String {
     resource.replace(['/', '.'], "-")
 }
 
-/// A scan whose pods are evicted and deleted, more often than pods may fail, goes on and ends well.
+/// A scan whose pods are evicted and deleted more often than pods may fail still ends successfully.
 pub async fn scan_evicted(case: &mut Case) -> anyhow::Result<()> {
     let objects: Vec<Object> = (0..20).map(|n| Object::of_bytes(format!("{n}"), format!("{n}"))).collect();
     case.prepare(&objects).await?;
@@ -109,7 +109,7 @@ pub async fn scan_evicted(case: &mut Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A jobsender that runs and has begun: one that is told to end before it listens is killed.
+/// Waits for a jobsender that logs: one that is stopped before it handles signals would be killed.
 async fn running_sender(pods: &Api<Pod>) -> anyhow::Result<String> {
     until("a jobsender to run", RUN_LIMIT, Duration::from_millis(500), async || {
         for pod in pods.list(&ListParams::default().labels(SENDER)).await? {

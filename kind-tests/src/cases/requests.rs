@@ -1,4 +1,4 @@
-//! What a run cost in requests, from what the proxies saw.
+//! Requests of a run, as counted by the proxies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,10 @@ use anyhow::{bail, ensure};
 use crate::proxy::log::Event;
 use crate::tree::Object;
 
-/// Objects up to this are moved by one GET and one PUT: the default of `transfer.multipartThreshold`.
+/// Largest object copied by one GET and one PUT, in bytes: the default of `transfer.multipartThreshold`.
 pub const SMALL_OBJECT: u64 = 16 << 20;
 
-/// How often each operation was asked for.
+/// Counts requests by operation.
 pub fn by_operation(events: &[Event]) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
     for event in events {
@@ -19,28 +19,28 @@ pub fn by_operation(events: &[Event]) -> BTreeMap<&str, usize> {
     counts
 }
 
-/// The same in words.
+/// Formats the counts by operation.
 pub fn in_words(events: &[Event]) -> String {
     let counts: Vec<String> = by_operation(events).iter().map(|(o, n)| format!("{n} {o}")).collect();
     if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
 }
 
-/// What finding out which conditions a bucket's service keeps costs at most, beside the write that is to be done anyway.
+/// Most additional requests for detecting which write conditions a bucket's service honours.
 pub const MOST_PROBES: usize = 8;
 
-/// Whether an object is the one by which it was found out which conditions are kept: it is written again, under conditions
-/// that do not hold, and completed from an upload of one part. Where they are not kept it is looked at besides.
+/// Returns true if this object was used to detect which write conditions are honoured: it is written again under
+/// conditions that fail, and completed from an upload of one part. If conditions are ignored, it is also read.
 fn is_probe(operations: &[&str]) -> bool {
     let (looks, writes): (Vec<&str>, Vec<&str>) =
         operations.iter().copied().partition(|operation| *operation == "HeadObject");
-    // What PUT keeps may have been found out by an empty object before.
+    // The conditions of PUT may already have been tested with an empty object.
     let asks = |operation: &&str| matches!(*operation, "PutObject" | "CompleteMultipartUpload");
     writes.iter().filter(|operation| asks(operation)).count() > 1 && writes.len() <= 1 + MOST_PROBES && looks.len() <= 1
 }
 
-/// Checks that every small object cost 1 GET at the source, and a second one for its tags where it has some, and 1 PUT
-/// at the destination, but for the first writes of at most `writers` workers. Gives how many objects there were, and how
-/// many of them were such first writes.
+/// Checks that every small object cost 1 GET at the source, one more for its tags if it has any, and 1 PUT at the
+/// destination. The first writes of at most `writers` workers are exempt. Returns the number of objects, and how many
+/// of them were such first writes.
 pub fn one_get_one_put(
     objects: &[&Object],
     source: &[Event],
@@ -81,7 +81,7 @@ fn by_key(events: &[Event]) -> BTreeMap<&str, Vec<&str>> {
     found
 }
 
-/// Checks that nothing but listings was asked for; gives the number of their pages.
+/// Checks that all requests are listings; returns the number of pages.
 pub fn listings_only(events: &[Event]) -> anyhow::Result<usize> {
     let other: BTreeSet<&str> =
         events.iter().map(|e| e.request.operation.as_str()).filter(|o| *o != "ListObjectsV2").collect();

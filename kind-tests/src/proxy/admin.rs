@@ -1,4 +1,4 @@
-//! How tests ask the proxies' process what passed, and set delays: JSON over HTTP on the loopback address.
+//! Control API of the proxies' process, which reports requests and sets delays: JSON over HTTP on the loopback address.
 
 use std::net::SocketAddr;
 
@@ -15,14 +15,14 @@ use tokio::net::TcpListener;
 use super::log::{Delay, Event, Log};
 use super::{Body, full};
 
-/// Answers until the listener fails.
+/// Serves requests until the listener fails.
 pub async fn serve(listener: TcpListener, log: Log) -> anyhow::Result<()> {
     loop {
         let (stream, _) = listener.accept().await.context("failed to accept an administrator's connection")?;
         let log = log.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| answer(request, &log));
-            // A caller that goes away needs no answer.
+            // The client may have disconnected.
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
@@ -46,7 +46,7 @@ async fn answer(request: Request<Incoming>, log: &Log) -> anyhow::Result<Respons
             "null".to_owned()
         }
         _ => {
-            let mut response = Response::new(full("there are GET /next, GET /events and POST /delay"));
+            let mut response = Response::new(full("use GET /next, GET /events or POST /delay"));
             *response.status_mut() = StatusCode::NOT_FOUND;
             return Ok(response);
         }
@@ -54,30 +54,30 @@ async fn answer(request: Request<Incoming>, log: &Log) -> anyhow::Result<Respons
     Ok(Response::new(full(body)))
 }
 
-/// A caller of the proxies' process.
+/// Client of the proxies' process.
 #[derive(Clone, Debug)]
 pub struct Admin {
     address: SocketAddr,
 }
 
 impl Admin {
-    /// Of the process that answers at this address.
+    /// Creates a client for the process at this address.
     pub fn new(address: SocketAddr) -> Self {
         Self { address }
     }
 
-    /// The number that the next request will get.
+    /// Returns the number that the next request will get.
     pub async fn next(&self) -> anyhow::Result<usize> {
         self.call(Method::GET, "/next", String::new()).await
     }
 
-    /// The requests on a bucket from a number on.
+    /// Returns the requests on a bucket, starting at a number.
     pub async fn events(&self, since: usize, bucket: &str) -> anyhow::Result<Vec<Event>> {
         let bucket = utf8_percent_encode(bucket, NON_ALPHANUMERIC);
         self.call(Method::GET, &format!("/events?since={since}&bucket={bucket}"), String::new()).await
     }
 
-    /// Sets the delay of an operation on a bucket; 0 takes it away.
+    /// Sets the delay of an operation on a bucket in milliseconds; 0 removes it.
     pub async fn delay(&self, bucket: &str, operation: &str, millis: u64) -> anyhow::Result<()> {
         let delay = Delay { bucket: bucket.to_owned(), operation: operation.to_owned(), millis };
         self.call(Method::POST, "/delay", serde_json::to_string(&delay)?).await
@@ -92,12 +92,12 @@ impl Admin {
         let client: Client<_, Body> = Client::builder(TokioExecutor::new()).build_http();
         let uri: Uri = format!("http://{}{path}", self.address).parse()?;
         let request = Request::builder().method(method).uri(uri).body(full(body))?;
-        let response = client.request(request).await.context("failed to ask the proxies' process")?;
+        let response = client.request(request).await.context("failed to call the proxies' process")?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
         ensure!(
             status.is_success(),
-            "failed to ask the proxies' process: {status}: {}",
+            "failed to call the proxies' process: {status}: {}",
             String::from_utf8_lossy(&body)
         );
         serde_json::from_slice(&body).context("failed to read the answer of the proxies' process")

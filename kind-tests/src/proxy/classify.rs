@@ -1,23 +1,23 @@
-//! Which S3 operation a request is.
+//! Classification of requests by S3 operation.
 
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
-/// What a request asks for.
+/// Operation and subject of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// The operation's name as in S3's reference; for a service other than S3, its own name of the operation.
+    /// Name of the operation in S3's reference, or in that of the other service.
     pub operation: String,
-    /// The bucket; empty where the operation has none.
+    /// Bucket; empty if the operation has none.
     pub bucket: String,
-    /// The key, decoded; empty where the operation has none.
+    /// Decoded key; empty if the operation has none.
     pub key: String,
-    /// The part's number, of operations on parts.
+    /// Part number of operations on parts.
     pub part: Option<u32>,
 }
 
-/// Tells the operation from a path-style request's method, path and query, and from whether it names a copy source.
+/// Determines the operation of a path-style request from method, path and query, and from whether it has a copy source.
 ///
 /// `target` is the value of `x-amz-target`, by which SQS and DynamoDB name their operations.
 pub fn classify(method: &Method, path: &str, query: &str, copy: bool, target: Option<&str>) -> Request {

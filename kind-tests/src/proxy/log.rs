@@ -1,4 +1,4 @@
-//! What passed through a proxy, and what it is asked to do on the way: delays, and hooks of the process that it runs in.
+//! Log of the proxies' requests, with delays and hooks.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,34 +10,34 @@ use serde::{Deserialize, Serialize};
 
 use super::classify::Request;
 
-/// One request that arrived at a proxy.
+/// A request that arrived at a proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Counts the requests of all proxies from 0.
+    /// Number of the request over all proxies, from 0.
     pub number: usize,
-    /// Which service it was for, as in [`crate::environment`].
+    /// Service of the request, as in [`crate::environment`].
     pub side: String,
-    /// The address that it came from: a pod's own.
+    /// Client address: the pod's own.
     pub peer: IpAddr,
-    /// What it asked for.
+    /// Operation and subject.
     #[serde(flatten)]
     pub request: Request,
-    /// The answer's status; none while there is no answer, or where the caller went away before.
+    /// Status of the response; `None` before the response, or if the client disconnected first.
     pub status: Option<u16>,
-    /// When the answer came; none where there is no status.
+    /// Time of the response; `None` without a status.
     #[serde(default)]
     pub answered: Option<SystemTime>,
-    /// Bytes of content that the caller announced; what chunked encodings and trailers add is not among them.
+    /// Bytes of content that the client announced, without chunked framing and trailers.
     #[serde(default)]
     pub announced: u64,
-    /// Bytes of the body that the caller sent, as far as they came.
+    /// Bytes of the body received from the client.
     pub received: u64,
-    /// Bytes of the answer's body, as far as they went.
+    /// Bytes of the response's body sent to the client.
     pub sent: u64,
 }
 
 impl Event {
-    /// A request that has just arrived.
+    /// Creates the entry of a request that has just arrived.
     pub fn new(number: usize, side: &str, peer: IpAddr, request: Request, announced: u64) -> Self {
         Self {
             number,
@@ -53,23 +53,23 @@ impl Event {
     }
 }
 
-/// A moment of a request at a proxy.
+/// A moment in the life of a request at a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// It has come, and is not passed on yet.
+    /// The request has arrived and is not forwarded yet.
     Arrived,
-    /// The service has answered, and the caller has nothing of the answer yet.
+    /// The service has responded, and the client has received nothing yet.
     Answered,
 }
 
-/// What is done at each moment of each request, before it goes on.
+/// A function that runs at each moment of each request, before the request continues.
 #[derive(Clone)]
 pub struct Hook(Arc<Hooked>);
 
 type Hooked = dyn Fn(Moment, &Event) -> BoxFuture<'static, ()> + Send + Sync;
 
 impl Hook {
-    /// A hook that calls a function.
+    /// Creates a hook from a function.
     pub fn new(f: impl Fn(Moment, &Event) -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Self {
         Self(Arc::new(f))
     }
@@ -81,27 +81,27 @@ impl fmt::Debug for Hook {
     }
 }
 
-/// Connections of a proxy's callers.
+/// Client connections of a proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connections {
-    /// Opened.
+    /// Connections opened.
     pub opened: u64,
-    /// Of these, ended in the middle of a request or an answer.
+    /// Connections closed in the middle of a request or response.
     pub broken: u64,
 }
 
-/// Requests that a proxy lets wait before it passes them on, as a slow network would.
+/// A delay before requests are forwarded, as on a slow network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delay {
-    /// The bucket of the requests.
+    /// Bucket of the requests.
     pub bucket: String,
-    /// Their operation.
+    /// Operation of the requests.
     pub operation: String,
-    /// How long each waits.
+    /// Delay in milliseconds.
     pub millis: u64,
 }
 
-/// The requests and delays of all proxies of one process.
+/// Requests and delays of all proxies of one process.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     state: Arc<Mutex<State>>,
@@ -117,11 +117,11 @@ struct State {
 
 impl Log {
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
-        // The state is whole after every change, whatever a thread that held it did afterwards.
+        // Every change leaves the state consistent, so a poisoned lock can be used.
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Notes a request as it arrives, and gives its number.
+    /// Records a request as it arrives; returns its number.
     pub fn arrived(&self, side: &str, peer: IpAddr, request: Request, announced: u64) -> usize {
         self.with(|state| {
             let number = state.events.len();
@@ -130,7 +130,7 @@ impl Log {
         })
     }
 
-    /// Does what is hooked to a moment of a request.
+    /// Runs the hook for a moment of a request.
     pub async fn reached(&self, moment: Moment, number: usize) {
         let work = self.with(|state| {
             let event = state.events.get(number)?;
@@ -141,32 +141,32 @@ impl Log {
         }
     }
 
-    /// Sets what is done at each moment of each request.
+    /// Sets or removes the hook.
     pub fn set_hook(&self, hook: Option<Hook>) {
         self.with(|state| state.hook = hook);
     }
 
-    /// Looks at the requests from a number on, without copies.
+    /// Runs a closure on the requests starting at a number, without copying them.
     pub fn look<T>(&self, number: usize, look: impl FnOnce(&[Event]) -> T) -> T {
         self.with(|state| look(state.events.get(number..).unwrap_or_default()))
     }
 
-    /// Notes a caller's connection.
+    /// Counts a client connection.
     pub fn connected(&self) {
         self.with(|state| state.connections.opened += 1);
     }
 
-    /// Notes that a caller's connection ended in the middle of something.
+    /// Counts a client connection that was closed too early.
     pub fn broke(&self) {
         self.with(|state| state.connections.broken += 1);
     }
 
-    /// The callers' connections so far.
+    /// Returns the number of client connections so far.
     pub fn connections(&self) -> Connections {
         self.with(|state| state.connections)
     }
 
-    /// Notes a request's answer.
+    /// Records the response to a request.
     pub fn answered(&self, number: usize, status: u16) {
         self.update(number, |event| {
             event.status = Some(status);
@@ -174,12 +174,12 @@ impl Log {
         });
     }
 
-    /// Changes what is noted of a request.
+    /// Changes the entry of a request.
     pub fn update(&self, number: usize, change: impl FnOnce(&mut Event)) {
         self.with(|state| state.events.get_mut(number).map(change));
     }
 
-    /// The requests from a number on, of one bucket where it is given.
+    /// Returns the requests starting at a number, optionally of one bucket.
     pub fn since(&self, number: usize, bucket: Option<&str>) -> Vec<Event> {
         self.with(|state| {
             let events = state.events.iter().skip(number);
@@ -187,12 +187,12 @@ impl Log {
         })
     }
 
-    /// The number that the next request will get.
+    /// Returns the number that the next request will get.
     pub fn next(&self) -> usize {
         self.with(|state| state.events.len())
     }
 
-    /// Sets the delay of an operation on a bucket; 0 takes it away.
+    /// Sets the delay of an operation on a bucket; 0 removes it.
     pub fn set_delay(&self, delay: Delay) {
         self.with(|state| {
             state.delays.retain(|d| (&d.bucket, &d.operation) != (&delay.bucket, &delay.operation));
@@ -202,7 +202,7 @@ impl Log {
         });
     }
 
-    /// How long a request waits.
+    /// Returns the delay of a request.
     pub fn delay(&self, request: &Request) -> Option<Duration> {
         self.with(|state| {
             let mut delays = state.delays.iter();

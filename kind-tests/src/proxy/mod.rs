@@ -1,7 +1,7 @@
-//! A counting HTTP proxy in front of each service: what a job costs in requests is counted here and not guessed.
+//! A counting HTTP proxy in front of each service, to measure a job's requests.
 //!
-//! Bodies stream both ways, and nothing of a request that a signature covers is changed, the `Host` header least of
-//! all; but for the [`quirks`] that a case sets.
+//! Bodies are streamed in both directions, and nothing covered by a signature is changed, not even the `Host` header,
+//! apart from the [`quirks`] that a case sets.
 
 pub mod admin;
 pub mod classify;
@@ -26,10 +26,10 @@ use tokio::net::TcpListener;
 use self::log::{Log, Moment};
 use self::quirks::{Canned, Drawn, Quirks};
 
-/// A body of either direction.
+/// Body of a request or response.
 pub type Body = BoxBody<Bytes, hyper::Error>;
 
-/// One proxy.
+/// A proxy.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     side: String,
@@ -40,7 +40,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy of a service, which is called `side` in the log.
+    /// Creates a proxy of a service that appears as `side` in the log.
     pub fn new(side: &str, upstream: SocketAddr, log: Log) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
@@ -48,7 +48,7 @@ impl Proxy {
         Self { side: side.to_owned(), upstream, log, quirks: Quirks::default(), client }
     }
 
-    /// Lets it have quirks.
+    /// Returns the proxy with quirks.
     #[must_use]
     pub fn with(self, quirks: &Quirks) -> Self {
         Self { quirks: quirks.clone(), ..self }
@@ -58,7 +58,7 @@ impl Proxy {
     pub async fn serve(self, listener: TcpListener) -> anyhow::Result<()> {
         loop {
             let (stream, peer) = listener.accept().await.context("failed to accept a connection")?;
-            stream.set_nodelay(true).context("failed to set an option of a connection")?;
+            stream.set_nodelay(true).context("failed to set TCP_NODELAY")?;
             let proxy = self.clone();
             tokio::spawn(async move {
                 proxy.log.connected();
@@ -114,9 +114,9 @@ impl Proxy {
         Ok(Response::from_parts(parts, body))
     }
 
-    /// Answers in place of the service, once all of a body has come.
+    /// Responds in place of the service after reading the whole body.
     async fn canned(&self, canned: Canned, mut body: Body, number: usize) -> anyhow::Result<Response<Body>> {
-        // What breaks off is answered too: nobody hears it.
+        // A body that breaks off is answered too; the client does not see it.
         while let Some(Ok(_)) = body.frame().await {}
         self.log.answered(number, canned.status);
         canned.response()
@@ -130,7 +130,7 @@ impl Proxy {
             .authority(self.upstream.to_string())
             .path_and_query(path)
             .build()
-            .context("failed to address a request to the service")?;
+            .context("failed to build the URL of the service")?;
         drop_hop_headers(&mut parts.headers);
         let log = self.log.clone();
         let body = body.map_frame(move |frame| {
@@ -151,7 +151,7 @@ fn classify_request(request: &Request<Incoming>) -> classify::Request {
     classify::classify(request.method(), uri.path(), uri.query().unwrap_or_default(), copy, target)
 }
 
-/// Bytes of content that a request announces: S3 has a header of its own for those of a body in signed chunks.
+/// Returns the bytes of content that a request announces. Bodies in signed chunks announce it in a header of S3.
 fn announced(headers: &HeaderMap) -> u64 {
     let number = |value: &hyper::header::HeaderValue| value.to_str().ok()?.parse().ok();
     let decoded = headers.get("x-amz-decoded-content-length").or_else(|| headers.get(CONTENT_LENGTH));
@@ -163,7 +163,7 @@ fn drop_hop_headers(headers: &mut HeaderMap) {
     headers.remove("keep-alive");
 }
 
-/// A body of one piece.
+/// Returns a body of one piece.
 pub fn full(text: impl Into<Bytes>) -> Body {
     Full::new(text.into()).map_err(|never| match never {}).boxed()
 }

@@ -1,8 +1,8 @@
-//! Keys that tools get wrong, each with a small content of its own.
+//! Keys that tools commonly mishandle, each with its own small content.
 
 use super::Object;
 
-/// Objects with awkward keys. Every one fits under an empty destination prefix.
+/// Returns objects with such keys. All fit under an empty destination prefix.
 pub fn objects() -> Vec<Object> {
     keys().into_iter().enumerate().map(|(n, key)| with_traits(n, key)).collect()
 }
@@ -56,20 +56,20 @@ fn keys() -> Vec<String> {
     ]
     .map(str::to_owned)
     .into();
-    // The longest keys that S3 takes, of one and of three bytes a character.
+    // The longest keys that S3 accepts, with one and with three bytes per character.
     keys.push(longest("awkward/long-ascii-", "x"));
     keys.push(longest("awkward/long-unicode-", "\u{20ac}"));
     keys
 }
 
-/// A key of exactly 1,024 bytes.
+/// Returns a key of exactly 1,024 bytes.
 pub fn longest(prefix: &str, unit: &str) -> String {
     let left = 1_024 - prefix.len();
     format!("{prefix}{}{}", unit.repeat(left / unit.len()), "y".repeat(left % unit.len()))
 }
 
 fn with_traits(n: usize, key: String) -> Object {
-    // Each third one is empty, as the markers are that consoles make for folders.
+    // Every third one is empty, like the folder markers that consoles create.
     let text = if n.is_multiple_of(3) || key.ends_with('/') { String::new() } else { format!("{n}: {key}\n") };
     let mut object = Object::of_bytes(key, text);
     "text/plain; charset=utf-8".clone_into(&mut object.headers.content_type);

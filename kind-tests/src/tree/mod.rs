@@ -1,4 +1,4 @@
-//! Real files as objects: what the tests and the demo move.
+//! Real files as objects, for the tests and the demo.
 
 pub mod edge_case_keys;
 pub mod select;
@@ -7,33 +7,33 @@ pub mod upload;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// An object to be put into a source bucket.
+/// An object to put into a source bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// Its key.
+    /// Key of the object.
     pub key: String,
-    /// Its bytes.
+    /// Source of its bytes.
     pub content: Content,
-    /// Their number.
+    /// Size in bytes.
     pub size: u64,
-    /// Headers that the service keeps.
+    /// Headers that the service stores.
     pub headers: Headers,
     /// User metadata.
     pub metadata: BTreeMap<String, String>,
-    /// Tags.
+    /// Object tags.
     pub tags: Vec<(String, String)>,
 }
 
-/// Where the bytes of an object come from.
+/// Source of an object's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// These.
+    /// Bytes in memory.
     Bytes(Vec<u8>),
-    /// The files, one after the other.
+    /// Files, concatenated.
     Files(Vec<PathBuf>),
 }
 
-/// Headers that belong to an object.
+/// Headers of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
     /// `Content-Type`.
@@ -48,14 +48,14 @@ pub struct Headers {
     pub content_language: Option<String>,
 }
 
-/// How much a tree holds.
+/// Size of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Amount {
-    /// Files, as many as are taken.
+    /// Number of files.
     pub files: usize,
-    /// Bytes of all files together at least, where the machine has them.
+    /// Least total size of the files in bytes, if the machine has enough.
     pub bytes: u64,
-    /// Bytes of the one large object at least.
+    /// Least size of the large object in bytes.
     pub large: u64,
 }
 
@@ -65,7 +65,7 @@ pub const SMALL: Amount = Amount { files: 1_200, bytes: 80 << 20, large: 96 << 2
 pub const FULL: Amount = Amount { files: 6_000, bytes: 800 << 20, large: 300 << 20 };
 
 impl Object {
-    /// An object of bytes without tags and metadata.
+    /// Creates an object from bytes, without tags and metadata.
     pub fn of_bytes(key: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
         Self {
@@ -79,7 +79,7 @@ impl Object {
     }
 }
 
-/// The bytes of objects together.
+/// Returns the total size of objects in bytes.
 pub fn bytes_of(objects: &[Object]) -> u64 {
     objects.iter().map(|o| o.size).sum()
 }

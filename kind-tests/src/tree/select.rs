@@ -1,4 +1,4 @@
-//! Which files of the machine are taken: the same ones at every run on one machine.
+//! Selection of files of the machine, always the same on one machine.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -10,10 +10,10 @@ use anyhow::{Context as _, ensure};
 
 use super::{Amount, Content, Headers, Object, edge_case_keys};
 
-/// The largest file that is taken as one object. Larger ones come in through the one large object.
+/// Largest file used as one object, in bytes. Larger files are part of the large object.
 const LARGEST_FILE: u64 = 64 << 20;
 
-/// A tree of an amount: files, the large object, objects to be ignored and awkward keys.
+/// Builds a tree: files, the large object, objects to be ignored, and awkward keys.
 pub fn tree(amount: Amount) -> anyhow::Result<Vec<Object>> {
     let roots = roots()?;
     let mut found = Vec::new();
@@ -31,12 +31,12 @@ pub fn tree(amount: Amount) -> anyhow::Result<Vec<Object>> {
     Ok(objects)
 }
 
-/// Patterns that leave out what [`tree`] puts in to be left out.
+/// Returns patterns for the objects of [`tree`] that are to be ignored.
 pub fn ignore_patterns(bucket: &str) -> Vec<String> {
     vec![format!("{bucket}/ignored/*"), "*.tmp".to_owned()]
 }
 
-/// Whether a key of [`tree`] is left out by [`ignore_patterns`].
+/// Returns true if [`ignore_patterns`] match a key of [`tree`].
 pub fn ignored(key: &str) -> bool {
     key.starts_with("ignored/") || key.rsplit_once('.').is_some_and(|(_, e)| e == "tmp")
 }
@@ -48,10 +48,10 @@ struct Found {
     size: u64,
 }
 
-/// The toolchain, its documentation, and the machine's.
+/// The toolchain, its documentation, and the machine's documentation.
 fn roots() -> anyhow::Result<Vec<(PathBuf, &'static str)>> {
     let output = Command::new("rustc").args(["--print", "sysroot"]).output().context("failed to run rustc")?;
-    ensure!(output.status.success(), "failed to find the Rust toolchain: rustc ended with {}", output.status);
+    ensure!(output.status.success(), "failed to find the Rust toolchain: rustc exited with {}", output.status);
     let toolchain = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
     let machine = ["/usr/share", "/usr/include", "/usr/lib/python3"].map(PathBuf::from);
     let [share, include, python] = machine;
@@ -59,10 +59,10 @@ fn roots() -> anyhow::Result<Vec<(PathBuf, &'static str)>> {
 }
 
 fn walk(directory: &Path, name: &str, found: &mut Vec<Found>) {
-    // What can't be read is no part of the tree.
+    // Unreadable directories are skipped.
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
-        // Keys are text, and so must names be.
+        // Keys are UTF-8, so names must be too.
         let Ok(file) = entry.file_name().into_string() else { continue };
         let Ok(kind) = entry.file_type() else { continue };
         let key = format!("{name}/{file}");
@@ -75,7 +75,7 @@ fn walk(directory: &Path, name: &str, found: &mut Vec<Found>) {
     }
 }
 
-/// Takes every n-th file so that all corners are seen, and then the largest of the others until there are bytes enough.
+/// Takes every n-th file as a sample, then the largest others until the size suffices.
 fn choose(found: &[Found], amount: Amount) -> Vec<Object> {
     let fit: Vec<&Found> = found.iter().filter(|f| f.size <= LARGEST_FILE).collect();
     let step = (fit.len() / amount.files.max(1)).max(1);
@@ -118,7 +118,7 @@ fn user_metadata(metadata: &Metadata) -> BTreeMap<String, String> {
     ])
 }
 
-/// The largest files one after the other, until there are bytes enough.
+/// Concatenates the largest files until the size suffices.
 fn large(found: &[Found], bytes: u64) -> anyhow::Result<Object> {
     let mut files: Vec<&Found> = found.iter().collect();
     files.sort_by_key(|f| (std::cmp::Reverse(f.size), &f.key));

@@ -1,4 +1,4 @@
-//! Puts objects into a bucket, many at once.
+//! Concurrent uploads of objects.
 
 use std::fs::File;
 use std::io::{Read as _, copy};
@@ -13,17 +13,17 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{Content, Object};
 
-/// Larger objects are uploaded in parts of this size, as people's tools do.
+/// Larger objects are uploaded in parts of this size, as common tools do.
 const PART: usize = 16 << 20;
 const AT_ONCE: usize = 12;
 
-/// Makes a bucket and puts objects into it.
+/// Creates a bucket and puts objects into it.
 pub async fn seed(client: &Client, bucket: &str, objects: &[Object]) -> anyhow::Result<()> {
     create_bucket(client, bucket).await?;
     put_all(client, bucket, objects).await
 }
 
-/// Makes a bucket.
+/// Creates a bucket.
 pub async fn create_bucket(client: &Client, bucket: &str) -> anyhow::Result<()> {
     let made = client.create_bucket().bucket(bucket).send().await;
     made.map(drop).map_err(|e| anyhow::anyhow!("failed to make bucket {bucket}: {}", DisplayErrorContext(e)))
@@ -114,14 +114,14 @@ async fn put_parts(client: &Client, bucket: &str, object: &Object, bytes: &[u8])
     Ok(())
 }
 
-/// Tags as the header wants them: a query string.
+/// Formats tags as in the header: a query string.
 fn tagging(object: &Object) -> Option<String> {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let tags: Vec<String> = object.tags.iter().map(|(k, v)| format!("{}={}", encode(k), encode(v))).collect();
     (!tags.is_empty()).then(|| tags.join("&"))
 }
 
-/// Takes a bucket away with all that is in it; one that is not there is away.
+/// Deletes a bucket with its content; an absent bucket is no error.
 pub async fn delete_bucket(client: &Client, bucket: &str) -> anyhow::Result<()> {
     let mut pages = client.list_objects_v2().bucket(bucket).into_paginator().send();
     while let Some(page) = pages.next().await {

@@ -1,4 +1,4 @@
-//! One case: its servers, counting proxies, programs, and what is kept of it.
+//! A test case: its servers, counting proxies, programs and results.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -26,22 +26,22 @@ use crate::report::{self, Row, Suite};
 use crate::tree::upload::create_bucket;
 use crate::wait::until;
 
-/// How often is looked whether a run is over.
+/// Interval between checks whether a run has ended.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// How long a scan of a test's bucket may take.
+/// Time limit of a scan of a test's bucket.
 const SCAN_LIMIT: Duration = Duration::from_mins(5);
 
-/// The two S3 sides, as the names of their proxies begin.
+/// An S3 side; the names of its proxies start with its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The one that is read.
+    /// The side that is read.
     Source,
-    /// The one that is written.
+    /// The side that is written.
     Destination,
 }
 
 impl Side {
-    /// Its name.
+    /// Returns the name used in logs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Source => "source",
@@ -49,33 +49,33 @@ impl Side {
         }
     }
 
-    /// What a program's proxy of this side is called in the log.
+    /// Returns the name of a program's proxy of this side, as in the log.
     pub fn of(self, program: &str) -> String {
         format!("{} {program}", self.name())
     }
 
-    /// Whether a request came through a proxy of this side.
+    /// Returns true if a request came through a proxy of this side.
     pub fn has(self, event: &Event) -> bool {
         event.side.split(' ').next() == Some(self.name())
     }
 }
 
-/// A case under way. Its servers and programs end with it.
+/// A running case. Its servers and programs stop when it is dropped.
 #[derive(Debug)]
 pub struct Case {
-    /// The S3 service that is read.
+    /// S3 service of the source.
     pub source: Server,
-    /// The S3 service that is written.
+    /// S3 service of the destination.
     pub destination: Server,
-    /// What passed through the proxies.
+    /// Requests that passed the proxies.
     pub log: Log,
-    /// What the proxies do otherwise than the services.
+    /// Deviations that the proxies add to the services.
     pub quirks: Quirks,
-    /// The ledger.
+    /// Ledger of the job.
     pub ledger: Ledger,
-    /// How objects are moved.
+    /// Settings of the transfer.
     pub settings: Settings,
-    /// Between programs and counting proxies, where connections are to break.
+    /// Proxy between the programs and the counting proxies, in cases that break connections.
     pub toxiproxy: Option<Toxiproxy>,
     name: String,
     directory: PathBuf,
@@ -87,8 +87,8 @@ pub struct Case {
     proxies: JoinSet<anyhow::Result<()>>,
 }
 
-/// Runs a case with a source and a destination of these kinds: notes how it ended, keeps logs where it failed, and takes
-/// away what it made.
+/// Runs a case with servers of these kinds: records its result, keeps the logs if it failed, and removes what it
+/// created.
 pub async fn run(
     name: &str,
     sides: (Kind, Kind),
@@ -120,7 +120,7 @@ pub async fn run(
     result
 }
 
-/// The logs and configurations of a case, without its servers' data.
+/// Copies the logs and configurations of a case, without its servers' data.
 fn keep_logs(from: &std::path::Path, to: &std::path::Path) -> anyhow::Result<()> {
     fs::create_dir_all(to).with_context(|| format!("failed to make {}", to.display()))?;
     for entry in fs::read_dir(from).with_context(|| format!("failed to read {}", from.display()))? {
@@ -161,37 +161,37 @@ impl Case {
         })
     }
 
-    /// Keeps something for the table.
+    /// Adds a note to the results table.
     pub fn note(&mut self, text: impl Into<String>) {
         let text = text.into();
         eprintln!("{}: {text}", self.name);
         self.notes.push(text);
     }
 
-    /// Puts a proxy that breaks connections in front of each counting proxy from now on.
+    /// Puts a connection-breaking proxy in front of each counting proxy created from now on.
     pub async fn break_connections(&mut self) -> anyhow::Result<&Toxiproxy> {
         let server = Server::start(Kind::Toxiproxy, "toxiproxy", &self.directory).await?;
         Ok(self.toxiproxy.insert(Toxiproxy::new(server)))
     }
 
-    /// Starts a worker with counting proxies of its own, named so that no two workers of a case are called alike.
+    /// Starts a worker with its own counting proxies and a name that is unique in the case.
     pub async fn start_worker(&mut self) -> anyhow::Result<Program> {
         let name = self.next_name("worker");
         self.start(&name, "worker", &[]).await
     }
 
-    /// A file of this case.
+    /// Returns the path of a file of this case.
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
-    /// Starts a jobsender with other arguments than those of a scan.
+    /// Starts a jobsender with these arguments.
     pub async fn jobsender(&mut self, arguments: &[&str]) -> anyhow::Result<Program> {
         let name = self.next_name("jobsender");
         self.start(&name, "jobsender", &[&["--job-name", &name], arguments].concat()).await
     }
 
-    /// Runs a jobsender to its end: one run's scan.
+    /// Runs the scan of a run to its end.
     pub async fn send(&mut self) -> anyhow::Result<()> {
         let jobsender = self.jobsender(&["send"]).await?;
         let words = jobsender.finished(SCAN_LIMIT).await?;
@@ -199,7 +199,7 @@ impl Case {
         Ok(())
     }
 
-    /// Plays the operator until the last run is over; fails when a worker ends before, or the run ends otherwise than
+    /// Acts as the operator until the last run has ended; fails if a worker exits first, or if the run does not end
     /// Complete.
     pub async fn complete(&self, workers: &mut [Program], limit: Duration) -> anyhow::Result<RunEnd> {
         let end = self.over(workers, limit).await?;
@@ -212,7 +212,7 @@ impl Case {
         Ok(end)
     }
 
-    /// The same, however the run ends.
+    /// Acts as the operator until the last run has ended, with any result.
     pub async fn over(&self, workers: &mut [Program], limit: Duration) -> anyhow::Result<RunEnd> {
         let end = until("the run to be over", limit, INTERVAL, async || {
             workers.iter_mut().try_for_each(Program::check_running)?;
@@ -221,11 +221,11 @@ impl Case {
         .await;
         match end {
             Ok(end) => Ok(end),
-            Err(error) => anyhow::bail!("{error:#}; it stands at {:?}", self.ledger.progress().await?),
+            Err(error) => anyhow::bail!("{error:#}; its progress is {:?}", self.ledger.progress().await?),
         }
     }
 
-    /// Lets the independent checker compare both buckets; gives its last line, or fails with what it printed.
+    /// Compares both buckets with the independent checker; returns its last line, or fails with its output.
     pub fn check(&self) -> anyhow::Result<String> {
         let side = |server: &Server, bucket: &str| json!({"endpoint": server.endpoint(), "key": KEYS.0, "secret": KEYS.1, "bucket": bucket, "prefix": ""});
         let work = json!({
@@ -236,7 +236,7 @@ impl Case {
         checker::compare(&format!("wire-{}", self.name), &work)
     }
 
-    /// Fails where the destination has an open upload.
+    /// Fails if the destination has an open upload.
     pub async fn no_open_uploads(&self) -> anyhow::Result<()> {
         let listed = self.destination.s3().list_multipart_uploads().bucket(DESTINATION).send().await;
         let listed = listed.context("failed to list uploads")?;
@@ -267,7 +267,7 @@ impl Case {
         Program::start(name, &self.directory, &mut command)
     }
 
-    /// Starts a counting proxy; gives its URL, or that of what breaks its connections.
+    /// Starts a counting proxy; returns its URL, or that of the connection-breaking proxy in front of it.
     async fn proxy(&mut self, side: Side, program: &str) -> anyhow::Result<String> {
         let upstream = match side {
             Side::Source => self.source.address(),
@@ -284,7 +284,7 @@ impl Case {
     }
 }
 
-/// Makes the queue as the operator would; gives its URL and that of its dead letters.
+/// Creates the queues as the operator would; returns the URLs of the queue and its dead letter queue.
 async fn create_queues(client: &aws_sdk_sqs::Client) -> anyhow::Result<(String, String)> {
     let dead = client.create_queue().queue_name(format!("{QUEUE}-dead")).send().await;
     let dead = dead.context("failed to make a queue")?.queue_url.context("a queue has no URL")?;

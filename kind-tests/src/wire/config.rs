@@ -1,4 +1,4 @@
-//! The configuration of the programs, which the operator would write. The only place that knows its fields.
+//! Configuration of the programs, as the operator would write it. Only this module knows its fields.
 
 use migration_core::config::{ACCESS_KEY_FILE, CONFIG_VERSION, SECRET_KEY_FILE};
 use serde_json::{Value, json};
@@ -9,25 +9,25 @@ use anyhow::Context as _;
 use super::services::KEYS;
 use crate::services::REGION;
 
-/// The job's UID in the ledger.
+/// UID of the job in the ledger.
 pub const JOB: &str = "wire";
-/// The bucket that is read.
+/// Source bucket.
 pub const SOURCE: &str = "wire-source";
-/// The bucket that is written.
+/// Destination bucket.
 pub const DESTINATION: &str = "wire-destination";
-/// The queue, and what the name of the queue of its dead letters begins with.
+/// Name of the queue, and prefix of the dead letter queue's name.
 pub const QUEUE: &str = "batches";
-/// The ledger's table.
+/// Name of the ledger's table.
 pub const TABLE: &str = "ledger";
 
-/// What cases set; sizes as the resource has them, such as `16Mi`.
+/// Settings of a case; sizes as in the resource, such as `16Mi`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `transfer.partSize`.
     pub part_size: String,
     /// `transfer.multipartThreshold`.
     pub multipart_threshold: String,
-    /// `transfer.splitThreshold`; none leaves it to the programs.
+    /// `transfer.splitThreshold`; `None` for the programs' default.
     pub split_threshold: Option<String>,
     /// `transfer.filesPerWorker`.
     pub files_per_worker: u32,
@@ -39,7 +39,7 @@ pub struct Settings {
     pub max_attempts: u32,
     /// `filters.ignore`.
     pub ignore: Vec<String>,
-    /// `mirror.maxDeletes`, where the job mirrors.
+    /// `mirror.maxDeletes`; `None` without a mirror.
     pub mirror: Option<u64>,
 }
 
@@ -60,22 +60,22 @@ impl Default for Settings {
     }
 }
 
-/// Where a program finds the services.
+/// Addresses of the services for one program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
-    /// The S3 service that is read. It is the same for all programs of a run, which would not work elsewhere.
+    /// S3 service of the source. Equal for all programs of a run, since programs reject a run with another source.
     pub source: String,
-    /// The proxy that the program's requests to it go through.
+    /// Proxy for the program's requests to the source.
     pub source_proxy: String,
-    /// The S3 service that is written.
+    /// S3 service of the destination.
     pub destination: String,
-    /// The proxy of that one.
+    /// Proxy for the program's requests to the destination.
     pub destination_proxy: String,
-    /// SQS and `DynamoDB`.
+    /// SQS and DynamoDB.
     pub control: String,
     /// URL of the queue.
     pub queue: String,
-    /// URL of the queue of its dead letters.
+    /// URL of the dead letter queue.
     pub dead_letters: String,
 }
 
@@ -122,7 +122,7 @@ fn document(keys: &Path, endpoints: &Endpoints, settings: &Settings) -> Value {
     }
 }
 
-/// Writes the files with the key of all services, as a Secret is mounted.
+/// Writes the access key of all services to files, as a mounted Secret has them.
 pub fn write_keys(directory: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory).with_context(|| format!("failed to make {}", directory.display()))?;
     for (name, value) in [(ACCESS_KEY_FILE, KEYS.0), (SECRET_KEY_FILE, KEYS.1)] {

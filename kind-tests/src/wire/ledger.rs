@@ -1,4 +1,4 @@
-//! What the operator does with the ledger: looks how far the run is, and ends it.
+//! The operator's use of the ledger: checks the progress of the run and ends it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,14 +16,14 @@ use serde_json::{Map, Number, Value};
 
 use super::config::{JOB, TABLE};
 
-/// The ledger of a case.
+/// Ledger of a case.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     client: Client,
 }
 
 impl Ledger {
-    /// Makes the table.
+    /// Creates the table.
     pub async fn create(client: Client) -> anyhow::Result<Self> {
         let mut create = client.create_table().table_name(TABLE).billing_mode(BillingMode::PayPerRequest);
         for (name, kind) in [("pk", KeyType::Hash), ("sk", KeyType::Range)] {
@@ -37,13 +37,13 @@ impl Ledger {
         Ok(Self { client })
     }
 
-    /// The last run, and how far it is; none before the first.
+    /// Returns the progress of the last run; `None` before the first run.
     pub async fn progress(&self) -> anyhow::Result<Option<RunProgress>> {
         let Some(run) = self.last_run().await? else { return Ok(None) };
         Ok(Some(progress(&run, &self.tally(&run).await?)))
     }
 
-    /// Ends the last run if it is over; gives its end.
+    /// Ends the last run if it is over; returns its end.
     pub async fn end_run(&self) -> anyhow::Result<Option<RunEnd>> {
         let Some(mut run) = self.last_run().await? else { return Ok(None) };
         if run.end.is_some() {
@@ -57,7 +57,7 @@ impl Ledger {
         Ok(Some(end))
     }
 
-    /// The failures of the last run.
+    /// Returns the failures of the last run.
     pub async fn failures(&self) -> anyhow::Result<Vec<FailureRecord>> {
         let Some(run) = self.last_run().await? else { return Ok(Vec::new()) };
         self.query(&records::failure_partition(JOB, &run.run, 0), "").await
@@ -71,7 +71,7 @@ impl Ledger {
         self.get(&partition, &records::run_key(JOB, &current.run).sort).await
     }
 
-    /// The counters before the ends of stale batches, see [`Tally`].
+    /// Reads the counters before the ends of stale batches, see [`Tally`].
     async fn tally(&self, run: &RunRecord) -> anyhow::Result<Tally> {
         let partition = records::run_partition(JOB, &run.run);
         let mut tally = Tally::default();
@@ -102,7 +102,7 @@ impl Ledger {
         let query = query
             .expression_attribute_names("#p", "pk")
             .expression_attribute_values(":p", AttributeValue::S(partition.into()));
-        // A key condition takes no empty value.
+        // A key condition accepts no empty value.
         let query = if prefix.is_empty() {
             query.key_condition_expression("#p = :p")
         } else {

@@ -1,5 +1,5 @@
-//! Tests of the programs `worker` and `jobsender` by themselves: plain processes of this machine against real servers of
-//! S3, SQS and `DynamoDB`, each case with its own ones on free ports of the loopback address.
+//! Tests of the programs `worker` and `jobsender` by themselves, as local processes against real servers of S3, SQS and
+//! DynamoDB. Each case has its own servers on free loopback ports.
 
 pub mod case;
 pub mod cases;

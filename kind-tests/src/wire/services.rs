@@ -1,4 +1,4 @@
-//! The servers of one case.
+//! Servers of a case.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -15,19 +15,19 @@ use crate::programs::Program;
 use crate::services::{REGION, ministack, python};
 use crate::wait::until;
 
-/// How long a server may take to answer, on a machine that is busy.
+/// Time limit until a server is ready, on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How often is looked whether it does.
+/// Interval between checks for readiness.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// Tries on other ports: somebody may take a port between its choice and its use.
+/// Attempts on other ports: another process may take a port between its choice and its use.
 const TRIES: u32 = 3;
-/// The key of every server, and its secret.
+/// Access key id and secret of every server.
 pub const KEYS: (&str, &str) = ("testuser", "testsecret");
 
-/// Servers there are.
+/// Kinds of servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// S3, SQS and `DynamoDB` in memory. Takes any key.
+    /// S3, SQS and DynamoDB in memory. Accepts any key.
     MiniStack,
     /// S3 on a file system. Checks signatures, and lists uploads.
     VersityGw,
@@ -58,7 +58,7 @@ impl Kind {
         Ok(Command::new(String::from_utf8_lossy(&made.stdout).trim()))
     }
 
-    /// How it is started, with what it keeps in a directory of its own.
+    /// Returns the command that starts the server with its data in a directory.
     fn command(self, address: SocketAddr, data: &Path) -> anyhow::Result<Command> {
         let mut command = self.program()?;
         match self {
@@ -88,7 +88,7 @@ impl Kind {
     }
 }
 
-/// A running server, which ends with this value.
+/// A running server, stopped on drop.
 #[derive(Debug)]
 pub struct Server {
     program: Program,
@@ -96,7 +96,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server, with its log and data in a directory under the name that it is given, and waits until it answers.
+    /// Starts a server and waits until it is ready. `name` is that of its log and its data directory.
     pub async fn start(kind: Kind, name: &str, directory: &Path) -> anyhow::Result<Self> {
         let data = directory.join(name);
         fs::create_dir_all(&data).with_context(|| format!("failed to make {}", data.display()))?;
@@ -126,17 +126,17 @@ impl Server {
         .await
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its URL.
+    /// Returns its URL.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// A client of its S3.
+    /// Creates a client of its S3.
     pub fn s3(&self) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -149,7 +149,7 @@ impl Server {
         aws_sdk_s3::Client::from_conf(config)
     }
 
-    /// A client of its queues.
+    /// Creates a client of its queues.
     pub fn sqs(&self) -> aws_sdk_sqs::Client {
         let config = aws_sdk_sqs::Config::builder()
             .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
@@ -160,7 +160,7 @@ impl Server {
         aws_sdk_sqs::Client::from_conf(config)
     }
 
-    /// A client of its tables.
+    /// Creates a client of its tables.
     pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
         let config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())

@@ -1,4 +1,4 @@
-//! Moves objects that the queue names, until it is told to end.
+//! Copies the objects named in the queue until it is stopped.
 
 use std::process::ExitCode;
 

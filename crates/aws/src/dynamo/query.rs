@@ -1,24 +1,24 @@
-//! How a page of a query is asked for.
+//! Start key and condition of a page of a query.
 
-/// Where a page begins.
+/// Start of a page.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Start<'a> {
-    /// At the first sort key with the prefix.
+    /// First sort key with the prefix.
     First,
-    /// After this one, which has the prefix.
+    /// After this sort key, which has the prefix.
     After(&'a str),
-    /// After all that have the prefix: there is no page.
+    /// After every sort key with the prefix: there is no page to read.
     PastEnd,
 }
 
-/// Where the page after a sort key begins. DynamoDB refuses to start at a key that the query can't return.
+/// Returns where the page after a sort key starts. DynamoDB rejects a start key that the query can't return.
 ///
 /// | after | start |
 /// |---|---|
 /// | none | first |
 /// | has the prefix | after it |
-/// | before all that have the prefix | first |
-/// | behind all that have the prefix | past the end |
+/// | sorts before every key with the prefix | first |
+/// | sorts after every key with the prefix | past the end |
 pub(super) fn start<'a>(prefix: &str, after: Option<&'a str>) -> Start<'a> {
     match after {
         None => Start::First,
@@ -28,7 +28,8 @@ pub(super) fn start<'a>(prefix: &str, after: Option<&'a str>) -> Start<'a> {
     }
 }
 
-/// The condition of a query; an empty text may be no value in it.
+/// Returns the key condition of a query. DynamoDB rejects an empty string as a key value, so an empty prefix is left
+/// out.
 pub(super) fn condition(prefix: &str) -> &'static str {
     if prefix.is_empty() { "#0 = :0" } else { "#0 = :0 AND begins_with(#1, :1)" }
 }

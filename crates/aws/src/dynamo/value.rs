@@ -1,4 +1,4 @@
-//! JSON values as DynamoDB attributes, and back.
+//! Conversion of JSON values to and from DynamoDB attributes.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,6 @@ use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::LedgerKey;
 use serde_json::{Map, Number, Value};
 
-/// A JSON value as an attribute.
 pub(super) fn from_json(value: &Value) -> AttributeValue {
     match value {
         Value::Null => AttributeValue::Null(true),
@@ -19,12 +18,11 @@ pub(super) fn from_json(value: &Value) -> AttributeValue {
     }
 }
 
-/// A JSON object as attributes.
 pub(super) fn map_from_json(values: &Map<String, Value>) -> HashMap<String, AttributeValue> {
     values.iter().map(|(name, value)| (name.clone(), from_json(value))).collect()
 }
 
-/// An attribute as a JSON value; none for sets, bytes and numbers that [`from_json`] never makes.
+/// Returns `None` for sets, binary values and numbers that [`from_json`] never writes.
 pub(super) fn to_json(attribute: AttributeValue) -> Option<Value> {
     Some(match attribute {
         AttributeValue::Null(_) => Value::Null,
@@ -45,7 +43,7 @@ fn number(text: &str) -> Option<Number> {
     whole.ok().or_else(|| Number::from_f64(text.parse().ok()?))
 }
 
-/// An item that someone else has written into the table.
+/// Error for an item that something else has written into the table.
 pub(super) fn unreadable(operation: &str, key: &LedgerKey, name: &str) -> ServiceError {
     let LedgerKey { partition, sort } = key;
     let message = format!(

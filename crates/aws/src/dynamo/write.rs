@@ -1,4 +1,4 @@
-//! Writes of one item, and of several at once.
+//! Writes of one item and of several items in a transaction.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +17,7 @@ use crate::error::{Service, classify, service_error};
 
 const WRITE: &str = "write ledger record";
 
-/// An expression, with the names and values that it holds in place of themselves.
+/// An expression with the names and values behind its placeholders.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Expression {
     text: Option<String>,
@@ -25,10 +25,11 @@ struct Expression {
     values: Option<HashMap<String, AttributeValue>>,
 }
 
-/// Does all writes or none.
+/// Applies all writes or none.
 ///
-/// One put or delete is a request of its own. Several are a transaction, and so is one addition: the SDK may send a
-/// request again whose answer was lost, and only a transaction carries a token by which the service adds once.
+/// A single put or delete is sent as a plain request. Several writes go into a transaction, and so does a single
+/// addition: the SDK may resend a request whose response was lost, and only a transaction carries a token that prevents
+/// adding twice.
 pub(super) async fn all(client: &Client, table: &str, writes: &[Write]) -> Result<(), WriteError> {
     match writes {
         [] => Ok(()),
@@ -94,7 +95,7 @@ fn transaction_item(table: &str, write: &Write) -> Result<TransactWriteItem, Ser
         }
         Write::Add { key, deltas, expires_at } => {
             let Expression { text, names, values } = addition(deltas, *expires_at)
-                .ok_or_else(|| invalid(format!("the addition to {} names nothing to add", key.sort)))?;
+                .ok_or_else(|| invalid(format!("the addition to {} has neither deltas nor an expiry", key.sort)))?;
             let update = Update::builder()
                 .table_name(table)
                 .set_key(Some(key_of(key)))
@@ -107,7 +108,7 @@ fn transaction_item(table: &str, write: &Write) -> Result<TransactWriteItem, Ser
     .build())
 }
 
-/// All attributes of an item.
+/// Returns all attributes of an item, keys and expiry included.
 fn attributes(item: &Item) -> Result<HashMap<String, AttributeValue>, ServiceError> {
     if let Some(name) = [PARTITION, SORT, TTL].into_iter().find(|name| item.attributes.contains_key(*name)) {
         return Err(invalid(format!("a record may have no attribute {name}: the table uses it")));
@@ -131,8 +132,8 @@ fn expression(condition: &Condition) -> Expression {
     }
 }
 
-/// The update that adds; none where there is nothing to add and no expiry to set, which DynamoDB has no expression for.
-/// Deltas of one attribute are summed: an expression may name it once.
+/// Returns the update expression of an addition; `None` if there is nothing to add and no expiry to set, since DynamoDB
+/// has no empty update. Sums the deltas of each attribute, because an expression may name an attribute only once.
 fn addition(deltas: &[(String, i64)], expires_at: Option<i64>) -> Option<Expression> {
     let mut sums = BTreeMap::new();
     for (name, delta) in deltas {
@@ -171,8 +172,9 @@ fn cancelled(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> WriteEr
     judge(reasons, told)
 }
 
-/// Why a transaction was cancelled, by the first reason of the worst kind: a condition that does not hold says that
-/// the transaction must not happen, whatever else stood in its way; what is refused stays so; the rest may pass later.
+/// Maps the cancellation reasons of a transaction to one error, by severity: a failed condition first, because the
+/// transaction must then not be applied at all; then permanent rejections; then throttling and transient errors, which
+/// can be retried.
 fn judge(reasons: &[CancellationReason], told: ServiceError) -> WriteError {
     let class = |reason: &CancellationReason| {
         let message = reason.message().unwrap_or_default();

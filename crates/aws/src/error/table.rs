@@ -1,4 +1,4 @@
-//! Which code of a service means what.
+//! Classes of the services' error codes.
 
 use migration_core::error::ErrorClass::{
     self, AccessDenied, Archived, Conflict, NoAnswer, NoSuchKey, NoSuchUpload, PreconditionFailed, Refused, Side,
@@ -8,10 +8,10 @@ use migration_core::error::SideFault::{
     AccessDenied as AllDenied, ClockSkewed, CredentialsExpired, CredentialsInvalid, NotFound, WrongRegion,
 };
 
-/// Whose codes.
+/// Service that an error code comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
-    /// Amazon S3 and those that speak like it.
+    /// Amazon S3 and S3-compatible services.
     S3,
     /// Amazon SQS.
     Sqs,
@@ -19,19 +19,19 @@ pub enum Service {
     DynamoDb,
 }
 
-/// What to do about an answer, by its code; by its status where the code is absent or unknown.
+/// Classifies an error response by its code, or by its status if the code is absent or unknown.
 ///
 /// Sources: "Error responses" in the S3 API reference; "Common errors" and each operation's errors in the SQS and
 /// DynamoDB API references; the sources of MinIO and Ceph for codes of their own.
 ///
-/// Common to all:
+/// All services:
 ///
 /// | code | class |
 /// |---|---|
-/// | `SignatureDoesNotMatch` | S3: `SignatureMismatch`; the others, whose requests have no keys that somebody could rewrite: side: `CredentialsInvalid` |
+/// | `SignatureDoesNotMatch` | S3: `SignatureMismatch`; the others, whose requests have no keys that a proxy could rewrite: side: `CredentialsInvalid` |
 /// | `InvalidAccessKeyId`, `InvalidToken`, `InvalidSecurity`, `InvalidClientTokenId`, `UnrecognizedClientException`, `IncompleteSignature…`, `InvalidSignatureException`, `MissingAuthenticationToken…`, `MissingSecurityHeader` | side: `CredentialsInvalid` |
 /// | `ExpiredToken…`, `TokenRefreshRequired` | side: `CredentialsExpired` |
-/// | `RequestTimeTooSkewed`, `RequestExpired`, `InvalidSignatureException` that says "expired" or "not yet current" | side: `ClockSkewed` |
+/// | `RequestTimeTooSkewed`, `RequestExpired`, `InvalidSignatureException` with "expired" or "not yet current" in its message | side: `ClockSkewed` |
 /// | `AllAccessDisabled`, `AccountProblem`, `NotSignedUp`, `OptInRequired`, `UserSuspended` | side: `AccessDenied` |
 /// | `AccessDenied…`, `Forbidden` | S3: `AccessDenied`; the others, which have one resource: side: `AccessDenied` |
 /// | `SlowDown…`, `ServiceUnavailable`, `Throttl…`, `TooManyRequests…`, `RequestLimitExceeded`, `RequestThrottled…`, `BandwidthLimitExceeded`, `ServerBusy` | `Throttled` |
@@ -44,16 +44,16 @@ pub enum Service {
 /// |---|---|
 /// | `NoSuchBucket`, `InvalidBucketName` | side: `NotFound` |
 /// | `PermanentRedirect`, `AuthorizationHeaderMalformed` that names a region, `IllegalLocationConstraintException`, `IncorrectEndpoint` | side: `WrongRegion` |
-/// | `AuthorizationHeaderMalformed` otherwise | side: `CredentialsInvalid` |
+/// | other `AuthorizationHeaderMalformed` | side: `CredentialsInvalid` |
 /// | `NoSuchKey`, `NoSuchVersion` | `NoSuchKey` |
 /// | `NoSuchUpload` | `NoSuchUpload` |
 /// | `PreconditionFailed` | `PreconditionFailed` |
 /// | `ConditionalRequestConflict` | `Conflict` |
 /// | `InvalidObjectState` | `Archived` |
-/// | `BadDigest`, `InvalidDigest`, `XAmzContent…Mismatch`, `IncompleteBody` (damaged on the way); `InvalidPart` (replaced since it was listed); `OperationAborted`, `TemporaryRedirect` | `Transient` |
+/// | `BadDigest`, `InvalidDigest`, `XAmzContent…Mismatch`, `IncompleteBody` (damaged in transit); `InvalidPart` (replaced since it was listed); `OperationAborted`, `TemporaryRedirect` | `Transient` |
 /// | `KMS.…` with throttling in its name | `Throttled` |
 /// | other `KMS.…` | `AccessDenied` |
-/// | `EntityTooLarge`, `EntityTooSmall`, `KeyTooLongError`, `MetadataTooLarge`, `MethodNotAllowed`, `InvalidArgument`, `InvalidRange`, `InvalidRequest`, `InvalidStorageClass`, `InvalidTag`, `InvalidPartOrder`, `MalformedXML`; `MalformedTrailerError`, `MissingContentLength` (a service that does not know streamed bodies); `AccessControlListNotSupported` (the bucket takes no ACLs), `InvalidEncryptionAlgorithmError`, `InvalidRetentionPeriod`, `ObjectLockConfigurationNotFoundError` | `Refused` |
+/// | `EntityTooLarge`, `EntityTooSmall`, `KeyTooLongError`, `MetadataTooLarge`, `MethodNotAllowed`, `InvalidArgument`, `InvalidRange`, `InvalidRequest`, `InvalidStorageClass`, `InvalidTag`, `InvalidPartOrder`, `MalformedXML`; `MalformedTrailerError`, `MissingContentLength` (no support for streamed bodies); `AccessControlListNotSupported` (ACLs disabled for the bucket), `InvalidEncryptionAlgorithmError`, `InvalidRetentionPeriod`, `ObjectLockConfigurationNotFoundError` | `Refused` |
 ///
 /// SQS:
 ///
@@ -62,7 +62,7 @@ pub enum Service {
 /// | `QueueDoesNotExist`, `AWS.SimpleQueueService.NonExistentQueue`, `InvalidAddress` | side: `NotFound` |
 /// | `KmsThrottled`, `AWS.SimpleQueueService.OverLimit`, `OverLimit` | `Throttled` |
 /// | other `Kms…` | side: `AccessDenied` |
-/// | `QueueDeletedRecently` (60 s must pass) | `Transient` |
+/// | `QueueDeletedRecently` (recreation is possible after 60 s) | `Transient` |
 /// | `QueueNameExists` | `Conflict` |
 /// | `ReceiptHandleIsInvalid`, `MessageNotInflight`, `InvalidParameterValue`, `InvalidMessageContents`, `BatchRequestTooLong`, … | `Refused` |
 ///
@@ -77,10 +77,10 @@ pub enum Service {
 /// | `ResourceInUseException` | `Conflict` |
 /// | `ValidationException`, `ItemCollectionSizeLimitExceededException`, `IdempotentParameterMismatchException`, … | `Refused` |
 ///
-/// By status, where the code is unknown, or the answer is that to a HEAD: 301 side: `WrongRegion`; 307, 408 `Transient`;
-/// 403 `AccessDenied` (S3), `NoAnswer` (the others, which name each denial); 404 `Refused` (S3: absence has a code),
-/// `NoAnswer` (the others); 412 `PreconditionFailed`; 429, 503 `Throttled`; 501 `Refused`; other 5xx, and 2xx with an error
-/// in its body, `Transient`; other 4xx `Refused`.
+/// Without a known code, or for HEAD, by status: 301 side: `WrongRegion`; 307, 408 `Transient`; 403 `AccessDenied`
+/// (S3), `NoAnswer` (the others, which name each denial); 404 `Refused` (S3, where absence has a code), `NoAnswer` (the
+/// others); 412 `PreconditionFailed`; 429, 503 `Throttled`; 501 `Refused`; other 5xx, and 2xx with an error in the
+/// body, `Transient`; other 4xx `Refused`.
 pub fn classify(service: Service, code: Option<&str>, status: u16, message: &str) -> ErrorClass {
     let by_code = code.and_then(|code| {
         common(service, code, message).or_else(|| match service {

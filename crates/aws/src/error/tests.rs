@@ -251,7 +251,7 @@ fn what_is_not_the_services_own_is_no_answer() {
         (DynamoDb, 404, "{\"code\":\"ResourceNotFoundException\"}"),
     ] {
         let raw = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
-        // As the SDK reads it: an empty 404 of S3, and any JSON with a code, have one.
+        // The SDK finds a code in an empty 404 of S3 and in any JSON with a `code`.
         let code = if body.contains("code") { "ResourceNotFoundException" } else { "NotFound" };
         let meta = ErrorMetadata::builder().code(code).build();
         let error: SdkError<GetObjectError, HttpResponse> = SdkError::service_error(GetObjectError::generic(meta), raw);

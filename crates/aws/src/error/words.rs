@@ -1,13 +1,13 @@
-//! Whether an answer is the service's own, or that of something in front of it: a proxy, an ingress, a captive portal.
+//! Tells the service's own responses from those of a proxy, an ingress or a captive portal in front of it.
 //!
-//! | what | is the service's own |
+//! | response | the service's own if it has |
 //! |---|---|
-//! | an error of S3 | has a document `<Error>` with a `<Code>`. Source: "Error responses" in the S3 API reference |
-//! | an error of SQS or DynamoDB | names its type: in `x-amzn-errortype`, `x-amzn-query-error` or the member `__type`. Source: "AWS JSON 1.0 protocol", Smithy 2.0 |
-//! | a success of SQS or DynamoDB | has a request id, or the content type of the protocol |
-//! | a success of S3 that has no body | is a 204, or has a header of S3's own |
+//! | an error of S3 | a document `<Error>` with a `<Code>`. Source: "Error responses" in the S3 API reference |
+//! | an error of SQS or DynamoDB | its type in `x-amzn-errortype`, `x-amzn-query-error` or the member `__type`. Source: "AWS JSON 1.0 protocol", Smithy 2.0 |
+//! | a success of SQS or DynamoDB | a request id, or the content type of the protocol |
+//! | a success of S3 without a body | status 204, or a header of S3 |
 //!
-//! The answer to HEAD has no body whoever gives it: there the status is all that there is.
+//! Responses to HEAD have no body whoever sends them: there only the status counts.
 
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -15,10 +15,10 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::table::Service;
 
-/// How much of a body is looked at to find out what it is.
+/// Bytes of a body that are inspected.
 const BEGINNING: usize = 1_024;
 
-/// Whether an answer that is no success is the service's own. `code` is what the SDK found in it.
+/// Returns true if an error response is the service's own. `code` is the code that the SDK found in it.
 pub(super) fn is_own_error(service: Service, answer: &HttpResponse, code: Option<&str>) -> bool {
     let body = answer.body().bytes().unwrap_or_default();
     let named = match service {
@@ -31,7 +31,7 @@ pub(super) fn is_own_error(service: Service, answer: &HttpResponse, code: Option
     named && code.is_some()
 }
 
-/// What an answer is that is not the service's own. Never holds the body: proxies repeat requests in theirs.
+/// Describes a response that is not the service's own, without its body: proxies repeat requests in theirs.
 pub(super) fn describe(answer: &HttpResponse) -> String {
     let body = match answer.body().bytes() {
         Some([]) => " without a body".to_owned(),
@@ -40,10 +40,10 @@ pub(super) fn describe(answer: &HttpResponse) -> String {
     };
     let said = |name: &str| answer.headers().get(name).map(|value| format!(", {name}: {value}"));
     let headers: String = ["content-type", "server", "via"].into_iter().filter_map(said).collect();
-    format!("the answer is not the service's own: HTTP status {}{body}{headers}", answer.status().as_u16())
+    format!("the response is not the service's own: HTTP status {}{body}{headers}", answer.status().as_u16())
 }
 
-/// The name of an XML document's root element; none where the body is no such document.
+/// Returns the name of an XML document's root element; `None` if the body is no XML document.
 fn root_element(body: &[u8]) -> Option<String> {
     let beginning = String::from_utf8_lossy(body.get(..BEGINNING).unwrap_or(body));
     let mut rest = beginning.trim_start_matches('\u{feff}').trim_start();
@@ -58,16 +58,15 @@ fn contains(body: &[u8], text: &[u8]) -> bool {
     body.windows(text.len()).any(|window| window == text)
 }
 
-/// Refuses successes that are not the service's own, where nothing else of the answer would show it.
+/// Interceptor that rejects successful responses which are not the service's own, if nothing else would reveal them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum OwnSuccess {
-    /// Of SQS and DynamoDB: an empty body would read as a record that is not there, or as a message that was taken.
+    /// For SQS and DynamoDB: an empty body would read as an absent record, or as a message that was accepted.
     Json,
-    /// Of requests to S3 that are answered without a body.
+    /// For S3 requests that are answered without a body.
     Empty,
 }
 
-/// A success that is not the service's own.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct NotOwn(String);
@@ -173,7 +172,7 @@ mod tests {
         let told = describe(&answer(404, &[("content-type", "text/plain"), ("server", "nginx")], "t0k3n"));
         assert_eq!(
             told,
-            "the answer is not the service's own: HTTP status 404 and 5 bytes, content-type: text/plain, server: nginx"
+            "the response is not the service's own: HTTP status 404 and 5 bytes, content-type: text/plain, server: nginx"
         );
         assert!(describe(&answer(502, &[], "")).ends_with("HTTP status 502 without a body"));
     }

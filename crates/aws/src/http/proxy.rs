@@ -1,4 +1,4 @@
-//! Which requests go through which proxy.
+//! Proxy selection by scheme and host.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -7,14 +7,14 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 
 use super::ReachError;
 
-/// What gives a pod its credentials: the instance metadata service, Pod Identity, tasks of ECS.
+/// Addresses of the pod's credential services: the instance metadata service, EKS Pod Identity and ECS tasks.
 /// Source: "Configure the instance metadata service" in the EC2 user guide; "EKS Pod Identity" in the EKS user guide.
 const CREDENTIALS: &str = "169.254.0.0/16,fd00:ec2::/32";
 
-/// A variable, and what it says of its proxy.
+/// The variable that names a proxy, and the proxy or the reason why it is invalid.
 type Proxy = Option<(&'static str, Result<ProxyConfig, String>)>;
 
-/// The proxies of a client.
+/// Proxies of a client, by scheme.
 #[derive(Clone, Default)]
 pub(super) struct Proxies {
     http: Proxy,
@@ -22,26 +22,26 @@ pub(super) struct Proxies {
 }
 
 impl Proxies {
-    /// One for all requests of a side.
+    /// Uses one proxy for all requests of a side.
     pub(super) fn of_side(url: &str) -> Self {
         let proxy = |make: Make| Some(("spec", proxy(url, make, CREDENTIALS)));
         Self { http: proxy(Make::Http), https: proxy(Make::Https) }
     }
 
-    /// As variables say, the first that is set of each row.
+    /// Reads the proxies from variables; in each row the first one set wins.
     ///
-    /// | for | read |
+    /// | for | variables |
     /// |---|---|
     /// | `https://` | `HTTPS_PROXY`, `https_proxy`, `ALL_PROXY`, `all_proxy` |
     /// | `http://` | `HTTP_PROXY`, `http_proxy`, `ALL_PROXY`, `all_proxy` |
-    /// | without a proxy | `NO_PROXY`, `no_proxy` |
+    /// | direct connections | `NO_PROXY`, `no_proxy` |
     pub(super) fn of(variables: impl Fn(&str) -> Option<String>) -> Self {
         let first = |names: &[&'static str]| {
             let set = names.iter().filter_map(|name| Some((*name, variables(name)?)));
             set.map(|(name, value)| (name, value.trim().to_owned())).find(|(_, value)| !value.is_empty())
         };
         let direct = first(&["NO_PROXY", "no_proxy"]).map(|(_, hosts)| hosts);
-        // The library takes it for names only, and not for addresses.
+        // The library applies `*` to names only, not to addresses.
         if direct.as_ref().is_some_and(|hosts| hosts.split(',').any(|host| host.trim() == "*")) {
             return Self::default();
         }
@@ -53,18 +53,18 @@ impl Proxies {
         }
     }
 
-    /// That for `http://`.
+    /// Returns the proxy for `http://`.
     pub(super) fn http(&self) -> Result<Option<&ProxyConfig>, ReachError> {
         usable(&self.http)
     }
 
-    /// That for `https://`.
+    /// Returns the proxy for `https://`.
     pub(super) fn https(&self) -> Result<Option<&ProxyConfig>, ReachError> {
         usable(&self.https)
     }
 }
 
-/// Those of this process's environment.
+/// Reads the proxies from this process's environment.
 pub(super) fn environment() -> Proxies {
     let variables: BTreeMap<String, String> = env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -79,8 +79,7 @@ enum Make {
     Https,
 }
 
-/// A proxy that is written as a URL, or as host and port alone. The reason never repeats what was written: it may hold a
-/// password.
+/// Parses a proxy given as a URL, or as host and port. Errors never repeat the text, which may hold a password.
 fn proxy(url: &str, make: Make, direct: &str) -> Result<ProxyConfig, String> {
     let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let config = match make {
@@ -102,7 +101,7 @@ fn usable(proxy: &Proxy) -> Result<Option<&ProxyConfig>, ReachError> {
 mod tests {
     use super::*;
 
-    /// What is used for both schemes, as the library shows it.
+    /// Returns the proxies of `http://` and `https://` as the library prints them.
     fn used(set: &[(&str, &str)]) -> (String, String) {
         let proxies = Proxies::of(|name| set.iter().find(|(set, _)| *set == name).map(|(_, url)| (*url).to_owned()));
         let shown = |proxy: Result<Option<&ProxyConfig>, ReachError>| match proxy {

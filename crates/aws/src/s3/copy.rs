@@ -1,4 +1,4 @@
-//! What the service copies by itself.
+//! Server-side copies of objects and parts.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{MetadataDirective, TaggingDirective};
@@ -16,8 +16,10 @@ use crate::sdk::LONG_REQUEST;
 const COPY: &str = "copy object";
 const COPY_PART: &str = "copy part";
 
-/// The SDK looks for an error in the body of a 200 itself, here and in [`part`]. The 404 of `If-Match` at the
-/// destination looks like that of a source that is gone: it is taken for the condition, since another look tells.
+/// Copies an object. The SDK checks the body of a 200 for an error, here and in [`part`].
+///
+/// A 404 of `If-Match` at the destination can't be told from an absent source. It is reported as a failed condition,
+/// since reading the objects again tells them apart.
 pub(super) async fn object(
     client: &Client,
     settings: &Settings,

@@ -1,4 +1,4 @@
-//! Texts as S3 writes them: keys in listings and copy sources, tags in a header, ranges, digests, checksums.
+//! Encodings of S3: keys in listings and copy sources, tags in a header, ranges, digests, checksums.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,30 +6,30 @@ use migration_core::etag::Md5Digest;
 use migration_core::ports::{Checksum, CopySource};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// What stands for itself in a query string. Source: RFC 3986, section 2.3.
+/// Encodes all but the unreserved characters, for query strings. Source: RFC 3986, section 2.3.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The same in a path.
+/// Encodes all but the unreserved characters and `/`, for paths.
 const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
 
-/// A key as a listing with `encoding-type=url` shows it; none if that is no UTF-8.
+/// Decodes a key of a listing with `encoding-type=url`; `None` if the result is not UTF-8.
 ///
-/// Amazon writes a space as `+` and a plus as `%2B`; others write a space as `%20`. Both are read here.
+/// Amazon writes a space as `+` and a plus sign as `%2B`; other services write a space as `%20`. Both are accepted.
 pub(super) fn decode_key(text: &str) -> Option<String> {
     let text = text.replace('+', " ");
     percent_decode_str(&text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
-/// Tags as the header `x-amz-tagging` takes them; none without tags.
+/// Returns the value of the header `x-amz-tagging`; `None` without tags.
 pub(super) fn tagging(tags: &[(String, String)]) -> Option<String> {
     let encode = |text| utf8_percent_encode(text, UNRESERVED);
     let pairs: Vec<String> = tags.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
     (!pairs.is_empty()).then(|| pairs.join("&"))
 }
 
-/// What is copied, as the header `x-amz-copy-source` takes it. Services decode it as they do query strings, so that
-/// everything but unreserved characters is encoded, a plus sign too.
-/// Source: `CopyObject` in the S3 API reference; access points are named by ARN and `/object/` before the key.
+/// Returns the value of the header `x-amz-copy-source`. Services decode it like a query string, so all but unreserved
+/// characters are encoded, the plus sign included. Access points are named by ARN, with `/object/` before the key.
+/// Source: `CopyObject` in the S3 API reference.
 pub(super) fn copy_source(source: &CopySource<'_>) -> String {
     let between = if source.bucket.starts_with("arn:") { "/object/" } else { "/" };
     let key = utf8_percent_encode(source.key, PATH);
@@ -37,17 +37,17 @@ pub(super) fn copy_source(source: &CopySource<'_>) -> String {
     format!("{}{between}{key}{}", source.bucket, version.unwrap_or_default())
 }
 
-/// A `Range` header for this first byte and at least one byte.
+/// Returns a `Range` header that starts at byte `first`; a `length` of 0 counts as 1.
 pub(super) fn range(first: u64, length: u64) -> String {
     format!("bytes={first}-{}", first.saturating_add(length.saturating_sub(1)))
 }
 
-/// What a `Content-Range` header says.
+/// Value of a `Content-Range` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ContentRange {
-    /// The first byte.
+    /// Offset of the first byte.
     pub first: u64,
-    /// Number of bytes.
+    /// Bytes in the range.
     pub len: u64,
     /// Bytes of the whole object.
     pub size: u64,
@@ -62,28 +62,28 @@ impl ContentRange {
     }
 }
 
-/// A digest as the header `Content-MD5` takes it.
+/// Returns the value of the header `Content-MD5`.
 pub(super) fn md5(digest: &Md5Digest) -> String {
     STANDARD.encode(digest)
 }
 
-/// A checksum as headers, trailers and XML carry it: the base64 of its bytes, the highest first.
+/// Encodes a checksum as in headers, trailers and XML: base64 of its big-endian bytes.
 pub(super) fn encode_checksum(checksum: Checksum) -> String {
     STANDARD.encode(checksum.0.to_be_bytes())
 }
 
-/// The same back; none of anything else, as checksums of checksums with `-N` are.
+/// Decodes a checksum; `None` for anything else, such as a checksum of checksums with its suffix `-N`.
 pub(super) fn decode_checksum(text: &str) -> Option<Checksum> {
     let bytes = STANDARD.decode(text).ok()?;
     Some(Checksum(u64::from_be_bytes(bytes.try_into().ok()?)))
 }
 
-/// A version's id. What a bucket without versions, or with versions suspended, calls `null` is none.
+/// Returns a version id; `None` for `null`, the id in buckets without versions or with versions suspended.
 pub(super) fn version_id(text: Option<&str>) -> Option<String> {
     text.filter(|id| !id.is_empty() && *id != "null").map(ToOwned::to_owned)
 }
 
-/// Whether a header can carry this value. Source: RFC 9110, section 5.5.
+/// Returns true if a header can hold this value. Source: RFC 9110, section 5.5.
 pub(super) fn fits_header(text: &str) -> bool {
     text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn checksums_are_base64_of_their_bytes() {
-        // Source: catalogue of parametrised CRC algorithms, CRC-64/NVME, check of "123456789".
+        // Source: catalogue of parametrised CRC algorithms, CRC-64/NVME, check value of "123456789".
         let check = Checksum(0xae8b_1486_0a79_9888);
         assert_eq!(encode_checksum(check), "rosUhgp5mIg=");
         assert_eq!(decode_checksum("rosUhgp5mIg="), Some(check));

@@ -1,5 +1,5 @@
-//! Headers of answers as they came. What they say is read here and not by the SDK, whose deserialiser gives up the whole
-//! answer where one header is not as it expects: a time in ISO 8601, metadata in Latin-1, a name that comes twice.
+//! Response headers as received. Most are parsed here because the SDK's deserialiser rejects the whole response over
+//! one unexpected header: a time in ISO 8601, metadata in Latin-1, a name that occurs twice.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,8 +11,7 @@ use aws_smithy_runtime_api::client::interceptors::context::{
 };
 use aws_smithy_runtime_api::http::Headers;
 
-/// Headers that the SDK is left to read: what adapters take from its outputs, all of them texts, and what its own parts
-/// look at.
+/// Headers left to the SDK: strings that the adapters take from its outputs, and those that its own layers read.
 const LEFT: &[&str] = &[
     "etag",
     "x-amz-version-id",
@@ -28,7 +27,7 @@ const LEFT: &[&str] = &[
     "content-type",
 ];
 
-/// Takes out of answers that tell of a success what nobody asks the SDK for, and what it can't read.
+/// Interceptor that removes from successful responses all headers that the SDK need not or can't read.
 #[derive(Debug)]
 pub(super) struct StripHeaders;
 
@@ -66,12 +65,12 @@ fn strip(headers: &mut Headers) {
     }
 }
 
-/// The headers of the last answer to a request, for who sends it.
+/// Headers of the last response to a request. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Kept(Arc<Mutex<Headers>>);
 
 impl Kept {
-    /// The headers; none before there was an answer.
+    /// Takes the headers; empty before a response has come.
     pub(super) fn take(&self) -> Answered {
         Answered(std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
@@ -82,7 +81,7 @@ impl Intercept for Kept {
         "KeepHeaders"
     }
 
-    /// Before anything changes them.
+    /// Runs before any interceptor can change the headers.
     fn read_after_transmit(
         &self,
         context: &BeforeDeserializationInterceptorContextRef<'_>,
@@ -94,17 +93,16 @@ impl Intercept for Kept {
     }
 }
 
-/// Headers of an answer.
 #[derive(Debug)]
 pub(super) struct Answered(Headers);
 
-/// A header's value in bytes that are no UTF-8.
+/// A header value that is not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
 impl Answered {
-    /// The value of a header; of one that is there more than once all of them, as one list.
-    /// Source: RFC 9110, section 5.3.
+    /// Returns the value of a header; values of a repeated header are joined with commas. Source: RFC 9110, section
+    /// 5.3.
     pub(super) fn value(&self, name: &str) -> Result<Option<String>, Unreadable> {
         let mut values = self.0.get_all_bytes(name).map(|bytes| std::str::from_utf8(bytes).map(str::trim));
         let Some(first) = values.next() else { return Ok(None) };
@@ -116,22 +114,22 @@ impl Answered {
         Ok(Some(text))
     }
 
-    /// The first value of a header, where it can be read.
+    /// Returns the first value of a header; `None` if it is empty or not UTF-8.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(str::trim).filter(|text| !text.is_empty())
     }
 
-    /// A header's number.
+    /// Returns a header's value as a number.
     pub(super) fn number<N: std::str::FromStr>(&self, name: &str) -> Option<N> {
         self.text(name)?.parse().ok()
     }
 
-    /// A header's time, in milliseconds since 1970.
+    /// Returns a header's time in milliseconds since 1970.
     pub(super) fn time(&self, name: &str) -> Option<i64> {
         time(self.text(name)?)
     }
 
-    /// The names of headers that begin like this, without that beginning, each once.
+    /// Returns the names of the headers with this prefix, without the prefix, each once.
     pub(super) fn names<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
         let mut last = None;
         let names = self.0.iter_bytes().filter_map(move |(name, _)| name.strip_prefix(prefix));
@@ -139,7 +137,7 @@ impl Answered {
     }
 }
 
-/// A time in milliseconds since 1970: as HTTP writes it, or in ISO 8601.
+/// Parses a time in the format of HTTP or ISO 8601 into milliseconds since 1970.
 pub(super) fn time(text: &str) -> Option<i64> {
     [DateTimeFormat::HttpDate, DateTimeFormat::DateTimeWithOffset]
         .into_iter()

@@ -14,7 +14,7 @@ use crate::error::{Service, invalid_response, no_answer, service_error};
 const LIST: &str = "list objects";
 const LIST_UPLOADS: &str = "list uploads";
 
-/// How keys of an answer are to be read: services that do not know `encoding-type` leave it out, and keys as they are.
+/// Decodes the keys of a response. Services that do not support `encoding-type` omit it and send keys as they are.
 #[derive(Clone, Copy)]
 pub(super) struct Keys {
     encoded: bool,
@@ -35,7 +35,7 @@ impl Keys {
     }
 }
 
-/// A request that names no object has no key: what is not there is the bucket.
+/// Maps the error of a request without a key: "not found" then means the bucket.
 pub(super) fn of_bucket(error: ServiceError) -> ServiceError {
     match error.class {
         ErrorClass::NoSuchKey => ServiceError { class: ErrorClass::Side(SideFault::NotFound), ..error },
@@ -49,7 +49,7 @@ pub(super) async fn objects(client: &Client, request: ListRequest<'_>) -> Result
         .bucket(request.bucket)
         .prefix(request.prefix)
         .encoding_type(EncodingType::Url)
-        // A continuation knows where it is: the start would only be sent along.
+        // A continuation token already implies the start.
         .set_start_after(request.start_after.filter(|_| request.continuation.is_none()).map(ToOwned::to_owned))
         .set_continuation_token(request.continuation.map(ToOwned::to_owned))
         .set_max_keys(request.max_keys.map(i32::from))
@@ -58,7 +58,7 @@ pub(super) async fn objects(client: &Client, request: ListRequest<'_>) -> Result
         .map_err(|error| of_bucket(service_error(Service::S3, LIST, &error)))?;
     let is_truncated = page.is_truncated().ok_or_else(|| no_answer(LIST, "IsTruncated"))?;
     let continuation = page.next_continuation_token().map(ToOwned::to_owned);
-    // A listing that ends early would look like objects that are not there.
+    // A listing cut short would make objects look absent.
     let continuation = match (is_truncated, continuation) {
         (true, None) => return Err(invalid_response(LIST, "the page is not the last and has no continuation")),
         (true, token) => token,
@@ -79,7 +79,8 @@ fn listed(keys: Keys, object: &Object) -> Result<ListedObject, ServiceError> {
     Ok(ListedObject { etag: object.e_tag().map(ETag::new), size, modified, key, version_id: None, storage_class })
 }
 
-/// A storage class as records keep it: nearly all objects have the same, which costs no memory so.
+/// Returns a storage class other than `STANDARD`, as records store it: nearly all objects have the standard class,
+/// which thus takes no memory.
 pub(super) fn other_than_standard(class: &str) -> Option<String> {
     (class != STANDARD && !class.is_empty()).then(|| class.to_owned())
 }
@@ -109,7 +110,7 @@ pub(super) async fn uploads(client: &Client, bucket: &str, key: &str) -> Result<
             return Ok(found);
         }
         let next = keys.read(page.next_key_marker())?;
-        // Uploads come in order of their keys, and the key is the first of those that start with it.
+        // Uploads are sorted by key, and `key` sorts before every longer key that starts with it.
         if next != key {
             return Ok(found);
         }

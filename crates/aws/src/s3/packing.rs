@@ -1,14 +1,14 @@
-//! Which form of a content is asked for. What travels is the object as it is stored; a service or proxy that packs and
-//! unpacks contents on the way gives other bytes under the same ETag.
+//! Choice of `Accept-Encoding`. Objects are transferred as stored, but a service or proxy that compresses or
+//! decompresses on the way returns other bytes under the same ETag.
 //!
-//! | service | an object with `Content-Encoding: gzip` comes as it is stored |
+//! | service | returns an object with `Content-Encoding: gzip` as stored |
 //! |---|---|
 //! | Amazon S3, MinIO, Ceph | always |
-//! | Google Cloud Storage, Cloudflare R2 | where `Accept-Encoding: gzip` is asked |
-//! | a proxy that unpacks | where `identity` or `gzip` is asked, as RFC 9110, section 12.5.3, has it |
+//! | Google Cloud Storage, Cloudflare R2 | for `Accept-Encoding: gzip` |
+//! | a proxy that decompresses | for `identity` or `gzip`, as in RFC 9110, section 12.5.3 |
 //!
-//! `identity` is asked first, since it keeps proxies from packing what is not packed; where the answer shows that it was
-//! unpacked, `gzip` is asked, and first from then on. The header is added after signing: Google's front end changes it.
+//! `identity` is sent first, since it keeps proxies from compressing. If the response turns out decompressed, `gzip` is
+//! tried, and sent first from then on. The header is added after signing because Google's front end changes it.
 //! Sources: "Transcoding of gzip-compressed files" in the documentation of Google Cloud Storage; rclone's option
 //! `use_accept_encoding_gzip`.
 
@@ -21,13 +21,13 @@ use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterce
 
 use super::headers::Answered;
 
-/// What a service was last seen to honour. Clones are the same.
+/// Encoding that a service honoured last. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Packing {
     gzip: Arc<AtomicBool>,
 }
 
-/// A form of contents.
+/// Value of `Accept-Encoding`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Accept {
     Identity,
@@ -35,7 +35,7 @@ pub(super) enum Accept {
 }
 
 impl Packing {
-    /// What to ask for, and what to ask for where that does not give what is stored.
+    /// Returns the encodings to try, in order.
     pub(super) fn order(&self) -> [Accept; 2] {
         if self.gzip.load(Ordering::Relaxed) {
             [Accept::Gzip, Accept::Identity]
@@ -44,14 +44,14 @@ impl Packing {
         }
     }
 
-    /// Remembers what gave what is stored where the other one did not.
+    /// Remembers the encoding that returned the stored bytes when the other one did not.
     pub(super) fn honours(&self, accept: Accept) {
         self.gzip.store(accept == Accept::Gzip, Ordering::Relaxed);
     }
 }
 
-/// Whether an answer shows that its bytes are not those stored: it has no length, as contents have that are packed or
-/// unpacked on the way, or says that it was transformed.
+/// Returns true if the response shows that its bytes are not the stored ones: it has no length, as when content is
+/// compressed on the fly, or says that it was transformed.
 pub(super) fn is_repacked(answered: &Answered) -> bool {
     let transformed = answered.text("warning").is_some_and(|text| text.starts_with("214"));
     let stored = answered.text("x-goog-stored-content-encoding").filter(|encoding| *encoding != "identity");
@@ -59,9 +59,9 @@ pub(super) fn is_repacked(answered: &Answered) -> bool {
     answered.text("content-length").is_none() || transformed || unpacked
 }
 
-/// A `Content-Encoding` without `aws-chunked`, which is of the request that wrote the object and not of the object; none
-/// where nothing is left. Source: "Signature calculations for the authorization header: transferring payload in multiple
-/// chunks" in the S3 API reference; services other than Amazon's keep it.
+/// Removes `aws-chunked` from a `Content-Encoding`: it describes the request that wrote the object. `None` if nothing
+/// else is left. Source: "Signature calculations for the authorization header: transferring payload in multiple chunks"
+/// in the S3 API reference; services other than Amazon's store it.
 pub(super) fn without_framing(encoding: &str) -> Option<String> {
     let codings = encoding.split(',').map(str::trim);
     let codings: Vec<_> = codings.filter(|c| !c.is_empty() && !c.eq_ignore_ascii_case("aws-chunked")).collect();

@@ -1,4 +1,4 @@
-//! Parts on their way.
+//! Uploads of parts.
 
 use std::future::Future;
 
@@ -47,7 +47,7 @@ pub(super) async fn put_part(client: &Client, request: PutPart<'_>) -> Result<Wr
     .written(PUT_PART)
 }
 
-/// Content-MD5 is signed and protects the body, so that its SHA-256 need not be.
+/// Sends a part from memory. The signed Content-MD5 protects the body, so it needs no SHA-256.
 async fn held(
     put: UploadPartFluentBuilder,
     bytes: Bytes,
@@ -61,7 +61,7 @@ async fn held(
     sent.map_err(|error| service_error(Service::S3, PUT_PART, &error))
 }
 
-/// Sent once, for as long as it takes while it moves.
+/// Sends a streamed part once, without a time limit as long as bytes move.
 async fn streamed(
     put: UploadPartFluentBuilder,
     stream: Stream,
@@ -79,7 +79,7 @@ async fn streamed(
     }
 }
 
-/// Waits for the answer as long as the body moves.
+/// Waits for the response; fails when the body has stalled.
 async fn watched<O, E>(
     request: impl Future<Output = Result<O, SdkError<E, HttpResponse>>>,
     sending: Sending,
@@ -94,16 +94,16 @@ where
     };
     match (sent, progress.broken()) {
         (Ok(output), _) if progress.is_sent() => Ok(output),
-        // What the service answered counts, be it that the stream broke as well.
+        // The service's response takes precedence over a broken stream.
         (Err(error), _) if error.raw_response().is_some() => Err(service_error(Service::S3, PUT_PART, &error)),
         (_, Some(why)) => Err(ServiceError::new(ErrorClass::Transient, PUT_PART, "BodyBroken", why)),
-        (Ok(_), None) => Err(invalid_response(PUT_PART, "the answer came before the service had the whole body")),
+        (Ok(_), None) => Err(invalid_response(PUT_PART, "the response came before the service had the whole body")),
         (Err(error), None) => Err(service_error(Service::S3, PUT_PART, &error)),
     }
 }
 
-/// The SHA-256 of a part is never said, so that a service which finds it wrong does not know bodies that are not
-/// signed: another try would end in the same way.
+/// Makes a SHA-256 mismatch permanent: no SHA-256 is sent for parts, so a service that reports one does not support
+/// unsigned bodies, and a retry would fail too.
 fn unsigned(error: ServiceError) -> ServiceError {
     match error.code.as_str() {
         "XAmzContentSHA256Mismatch" => ServiceError { class: ErrorClass::Refused, ..error },
@@ -111,8 +111,8 @@ fn unsigned(error: ServiceError) -> ServiceError {
     }
 }
 
-/// A service that does not know bodies without a digest in front, or with a checksum behind them, signs something else:
-/// whether the secret is wrong shows when the same bytes are sent with Content-MD5.
+/// Makes a signature mismatch of a streamed body permanent: a service that does not support unsigned or trailing
+/// checksums computes another signature. A wrong secret shows when the same bytes are sent with Content-MD5.
 fn unframed(error: ServiceError) -> ServiceError {
     match error.class {
         ErrorClass::SignatureMismatch => ServiceError { class: ErrorClass::Refused, ..error },

@@ -1,10 +1,10 @@
-//! Who pays.
+//! The header for Requester Pays buckets.
 
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextMut;
 
-/// Says of each request that the caller pays for it; services take the header with any operation.
+/// Interceptor that accepts the costs of each request. Services accept the header with any operation.
 /// Source: "Downloading objects from Requester Pays buckets" in the S3 user guide.
 #[derive(Debug)]
 pub(super) struct RequesterPays;

@@ -1,4 +1,4 @@
-//! Whether a streamed body is getting anywhere.
+//! Stall detection for streamed bodies.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,24 +7,23 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::sdk::{STALLED, upload_time};
 
-/// What may stand in the socket's buffer when the last byte was handed over: Linux's largest one unless it is told
-/// otherwise.
+/// Bytes that may still be in the socket's buffer after the last byte was handed over: Linux's default maximum.
 const SOCKET_BUFFER: usize = 4 << 20;
-/// How often is looked whether a source gives again. It has a limit of its own.
+/// Interval between checks while the source gives nothing. The source has a time-out of its own.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// How far a body is, told by the body and watched by whoever waits for the answer.
+/// Progress of a body, reported by the body and watched by the task that waits for the response.
 pub(super) struct Progress(Mutex<Stage>);
 
 #[derive(Clone, Debug)]
 enum Stage {
-    /// The source has nothing yet.
+    /// Waiting for the source.
     Source,
-    /// The network has to take something, since then.
+    /// Waiting since then for the network to take bytes.
     Network(Instant),
-    /// Everything is handed over, since then.
+    /// All bytes handed over, at that time.
     Sent(Instant),
-    /// The source broke, and why.
+    /// The source failed with this message.
     Broken(String),
 }
 
@@ -36,7 +35,7 @@ impl Stage {
 }
 
 impl Progress {
-    /// Of a body with so many bytes.
+    /// Starts a body with `left` bytes.
     pub(super) fn new(left: u64) -> Self {
         Self(Mutex::new(Stage::left(left)))
     }
@@ -49,27 +48,27 @@ impl Progress {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = stage;
     }
 
-    /// The source has nothing yet.
+    /// Records that the source has nothing yet.
     pub(super) fn waits_for_source(&self) {
         self.set(Stage::Source);
     }
 
-    /// The HTTP client took some bytes, and so many are left.
+    /// Records that the HTTP client took bytes and `left` remain.
     pub(super) fn handed_over(&self, left: u64) {
         self.set(Stage::left(left));
     }
 
-    /// The source broke.
+    /// Records a failure of the source.
     pub(super) fn broke(&self, why: String) {
         self.set(Stage::Broken(why));
     }
 
-    /// Whether everything was handed over.
+    /// Returns true once all bytes are handed over.
     pub(super) fn is_sent(&self) -> bool {
         matches!(self.stage(), Stage::Sent(_))
     }
 
-    /// Why the source broke.
+    /// Returns the source's failure, if it failed.
     pub(super) fn broken(&self) -> Option<String> {
         match self.stage() {
             Stage::Broken(why) => Some(why),
@@ -77,7 +76,7 @@ impl Progress {
         }
     }
 
-    /// Ends, saying why, when the network takes nothing for 20 s, or when no answer comes after the body.
+    /// Completes with a reason when the network takes nothing for 20 s, or when no response follows the body in time.
     pub(super) async fn stalled(&self) -> String {
         loop {
             let (since, limit, why) = match self.stage() {
@@ -86,7 +85,7 @@ impl Progress {
                     continue;
                 }
                 Stage::Network(since) => (since, STALLED, "the network took no more of the body"),
-                Stage::Sent(since) => (since, upload_time(SOCKET_BUFFER), "no answer came after the body"),
+                Stage::Sent(since) => (since, upload_time(SOCKET_BUFFER), "no response came after the body"),
             };
             if since.elapsed() >= limit {
                 return format!("{why} within {limit:?}");
@@ -104,7 +103,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_the_network_and_the_service_have_a_limit() {
         let progress = Progress::new(1);
-        for (limit, why) in [(STALLED, "took no more"), (upload_time(SOCKET_BUFFER), "no answer")] {
+        for (limit, why) in [(STALLED, "took no more"), (upload_time(SOCKET_BUFFER), "no response")] {
             let begin = Instant::now();
             assert!(progress.stalled().await.contains(why));
             assert_eq!(begin.elapsed(), limit);

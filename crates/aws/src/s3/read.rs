@@ -1,4 +1,4 @@
-//! Objects and what is known of them.
+//! Reads of objects, their attributes and their state.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::SdkError;
@@ -25,7 +25,7 @@ const GET: &str = "get object";
 const HEAD: &str = "head object";
 const METADATA: &str = "x-amz-meta-";
 
-/// What an answer to GET or HEAD says of an object of this size.
+/// Builds the state of an object from a response to GET or HEAD.
 fn object_head(answered: &Answered, size: u64, checksum: Option<Checksum>) -> ObjectHead {
     let encryption = answered.text("x-amz-server-side-encryption");
     let customer_key = answered.text("x-amz-server-side-encryption-customer-algorithm");
@@ -43,8 +43,9 @@ fn object_head(answered: &Answered, size: u64, checksum: Option<Checksum>) -> Ob
     }
 }
 
-/// What travels with the object, and how much of it can't be carried: what is not UTF-8 can't be signed, what has control
-/// characters can't be sent, and a lock without a time that can be read binds nobody.
+/// Reads the attributes that are copied with an object, and counts those that can't be copied: values that are not
+/// UTF-8 can't be signed, values with control characters can't be sent, and a lock without a readable date can't be
+/// set.
 fn attributes(answered: &Answered) -> Attributes {
     let mut missing = answered.number("x-amz-missing-meta").unwrap_or_default();
     let mut carried = |name: &str| match answered.value(name) {
@@ -78,7 +79,7 @@ fn attributes(answered: &Answered) -> Attributes {
     attributes
 }
 
-/// A mode that is not known binds everybody: it must not be taken for the weaker one.
+/// Reads an object lock. An unknown mode counts as the strictest one, so that a lock is never weakened.
 fn lock(mode: Option<&str>, until: Option<i64>, legal_hold: Option<&str>) -> ObjectLock {
     let mode = mode.map(|mode| match mode {
         "GOVERNANCE" => RetentionMode::Governance,
@@ -90,19 +91,19 @@ fn lock(mode: Option<&str>, until: Option<i64>, legal_hold: Option<&str>) -> Obj
     }
 }
 
-/// The checksum that the service keeps of the whole content.
+/// Returns the checksum that the service stores for the whole content.
 fn kept_checksum(answered: &Answered) -> Option<Checksum> {
     let kind = answered.text("x-amz-checksum-type").map(ChecksumType::from);
     whole_checksum(answered.text("x-amz-checksum-crc64nvme"), kind.as_ref())
 }
 
-/// Asks for the checksums that the service keeps. The SDK's own member for this makes it compute the checksum of every
-/// body again, with whatever algorithm the object was written with: SHA-256 is slower than the network.
+/// Requests the stored checksums by header. With the SDK's own parameter the SDK would verify every body with whatever
+/// algorithm the object was written with, and SHA-256 is slower than the network.
 fn ask_for_checksums(request: &mut HttpRequest) {
     request.headers_mut().insert("x-amz-checksum-mode", "ENABLED");
 }
 
-/// A weak ETag is not asked for ([`ETag::condition`]): whoever reads looks at the source again.
+/// Sends a GET. A weak ETag can't be a condition ([`ETag::condition`]); the caller checks the source again instead.
 async fn send_get(
     client: &Client,
     request: GetRequest<'_>,
@@ -136,29 +137,29 @@ pub(super) async fn get(
     if is_repacked(&answered) {
         (answered, output) = send_get(client, request, second).await.map_err(failed)?;
         if is_repacked(&answered) {
-            return Err(invalid_response(GET, "the answer has no length, or was packed or unpacked on its way"));
+            return Err(invalid_response(GET, "the response has no length, or was compressed or unpacked in transit"));
         }
         packing.honours(second);
     }
     let (len, size) = lengths(&answered, request.span)?;
-    // Of spans the service may say the checksum of the span.
+    // For a range, the checksum may be that of the range.
     let checksum = if request.span == Span::Whole { kept_checksum(&answered) } else { None };
     let head = object_head(&answered, size, checksum);
     Ok(GetResponse { head, len, body: chunks(output.body) })
 }
 
-/// Bytes of the answer and of the whole object, once it is sure that the answer is what was asked for.
+/// Returns the bytes in the response and in the whole object, after checking that the response matches the request.
 ///
-/// | asked for | answer without `Content-Range` | answer with |
+/// | requested | without `Content-Range` | with `Content-Range` |
 /// |---|---|---|
 /// | whole | the object | error |
-/// | range | the object, if the range covers it | the same start, and not more than was asked for |
+/// | range | the object, if the range covers it | the same start, and at most the requested length |
 /// | part 1 | the object: it has no parts | starts at 0 |
 /// | part n | error | starts after 0 |
 fn lengths(answered: &Answered, span: Span) -> Result<(u64, u64), ServiceError> {
     let len = answered.number::<u64>("content-length");
-    let len = len.ok_or_else(|| invalid_response(GET, "the answer has no length"))?;
-    let another = || invalid_response(GET, "the answer holds another range than the one asked for");
+    let len = len.ok_or_else(|| invalid_response(GET, "the response has no length"))?;
+    let another = || invalid_response(GET, "the response holds another range than the requested one");
     let Some(found) = answered.text("content-range") else {
         let whole = match span {
             Span::Whole | Span::Part(1) => true,
@@ -176,7 +177,7 @@ fn lengths(answered: &Answered, span: Span) -> Result<(u64, u64), ServiceError> 
     asked.then_some((len, found.size)).ok_or_else(another)
 }
 
-/// The chunks as they come off the network, not copied.
+/// Returns the chunks as they arrive, without copying.
 fn chunks(body: SdkStream) -> ByteStream {
     Box::pin(stream::unfold(Some(body), |body| async {
         let mut body = body?;
@@ -228,18 +229,18 @@ pub(super) async fn head(
         }
     }
     let size = answered.number::<u64>("content-length");
-    let size = size.ok_or_else(|| invalid_response(HEAD, "the answer has no length"))?;
+    let size = size.ok_or_else(|| invalid_response(HEAD, "the response has no length"))?;
     Ok(Some(object_head(&answered, size, kept_checksum(&answered))))
 }
 
-/// S3 names a content by an ETag; a cache may have taken that away, and the id of the request tells then.
+/// Checks that S3 sent the response: it has an ETag or, if a cache removed that, a request id.
 fn check_own(operation: &str, answered: &Answered) -> Result<(), ServiceError> {
     let own = ["etag", "x-amz-request-id"].into_iter().any(|name| answered.text(name).is_some());
     if own { Ok(()) } else { Err(no_answer(operation, "ETag")) }
 }
 
-/// The answer to HEAD has no body, so that an expired token is a bare 400: a GET of one byte says what it is. A 404 says
-/// that nothing was found, by whom it is not known.
+/// Handles an error of HEAD. A 404 returns `None`, although a proxy may have sent it. Other rejections have no body, so
+/// that an expired token is a bare 400: a GET of one byte returns the cause.
 async fn unanswered_head(
     client: &Client,
     packing: &Packing,

@@ -1,23 +1,23 @@
-//! What is the same for every object that a store writes.
+//! Settings of every object that a store writes.
 
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 use migration_core::config::{Encryption, WriteSettings};
 use migration_core::ports::Attributes;
 
-/// [`WriteSettings`] in the words of the SDK.
+/// [`WriteSettings`] as SDK types.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
     storage_class: Option<StorageClass>,
-    /// How objects are encrypted at rest; none leaves it to the bucket.
+    /// Encryption at rest; `None` for the bucket's default.
     pub encryption: Option<ServerSideEncryption>,
-    /// The key of KMS; none is the account's default one.
+    /// KMS key; `None` for the account's default key.
     pub kms_key_id: Option<String>,
-    /// Who may read objects besides their owner.
+    /// Canned ACL.
     pub acl: Option<ObjectCannedAcl>,
 }
 
 impl Settings {
-    /// The storage class of an object: the setting's, else its own.
+    /// Returns the storage class to write: the setting, otherwise the object's own.
     pub(super) fn storage_class(&self, attributes: &Attributes) -> Option<StorageClass> {
         let of_object = || attributes.storage_class.as_deref().map(StorageClass::from);
         self.storage_class.clone().or_else(of_object)
@@ -41,7 +41,7 @@ impl From<&WriteSettings> for Settings {
     }
 }
 
-/// What a request that makes an object says of it besides its content: all three take the same.
+/// Sets storage class, encryption, ACL and object lock; the same on all three requests that create an object.
 macro_rules! with_settings {
     ($request:expr, $attributes:expr, $settings:expr) => {{
         let (attributes, settings): (&migration_core::ports::Attributes, &$crate::s3::settings::Settings) =
@@ -64,7 +64,7 @@ macro_rules! with_settings {
 }
 pub(super) use with_settings;
 
-/// A retention's mode in the words of the SDK.
+/// Converts a retention mode to the SDK's type.
 pub(super) fn lock_mode(mode: migration_core::ports::RetentionMode) -> aws_sdk_s3::types::ObjectLockMode {
     use aws_sdk_s3::types::ObjectLockMode;
     use migration_core::ports::RetentionMode;

@@ -1,13 +1,13 @@
-//! Bodies that are sent as they arrive: once, without being held, copied or signed.
+//! Bodies sent once, as they arrive: not buffered, copied or signed.
 //!
-//! The SDK's own trailing checksums are not used. Over plain HTTP it signs each chunk of 64 KiB, which costs a SHA-256 of
-//! every byte and is refused by some services, and stored with the content by one. Here the body is one chunk, framed
-//! in the same way over HTTP and HTTPS:
+//! The SDK's trailing checksums are not used. Over plain HTTP the SDK signs each chunk of 64 KiB, which costs a SHA-256
+//! of every byte; some services reject that, and one stores the signatures as content. Here the body is a single chunk,
+//! framed alike over HTTP and HTTPS:
 //!
-//! | | sent |
+//! | checksum | sent |
 //! |---|---|
-//! | without checksum | the bytes; `x-amz-content-sha256: UNSIGNED-PAYLOAD` |
-//! | with | `LENGTH⏎`, the bytes, `⏎0⏎x-amz-checksum-crc64nvme:SUM⏎⏎`; `x-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER`, `content-encoding: aws-chunked` |
+//! | no | the bytes; `x-amz-content-sha256: UNSIGNED-PAYLOAD` |
+//! | yes | `LENGTH⏎`, the bytes, `⏎0⏎x-amz-checksum-crc64nvme:SUM⏎⏎`; `x-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER`, `content-encoding: aws-chunked` |
 //!
 //! Source: "Signature calculations for the authorization header: including trailing headers", S3 API reference.
 
@@ -33,36 +33,36 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 const CHECKSUM: &str = "x-amz-checksum-crc64nvme";
 
-/// A body on its way, as the HTTP client sees it.
+/// A body for the HTTP client.
 struct StreamedBody {
-    /// Only ever reached through exclusive access: the lock makes it `Sync`, as the SDK wants, and is never taken.
+    /// The SDK requires `Sync`, which the mutex provides. It is never locked: all access is exclusive.
     source: Mutex<ByteStream>,
-    /// Bytes that the source has not given yet.
+    /// Bytes that the source has yet to give.
     awaited: u64,
-    /// Bytes that the HTTP client has not taken yet, framing included.
+    /// Bytes that the HTTP client has yet to take, framing included.
     unsent: u64,
-    /// The checksum so far, where it is sent along.
+    /// Checksum so far, if one is sent.
     checksum: Option<Digest>,
     step: Step,
-    /// Resolves when nobody waits for the answer any more.
+    /// Resolves when the caller has stopped waiting for the response.
     given_up: oneshot::Receiver<()>,
     progress: Arc<Progress>,
 }
 
-/// What is sent next.
+/// Section of the body to send next.
 enum Step {
-    /// The length of the only chunk, where the body is framed.
+    /// Length of the single chunk, if the body is framed.
     Head,
-    /// The source's bytes; those that complete them are held back until the source has ended well.
+    /// Bytes of the source; the last chunk is held back until the source has ended without an error.
     Content(Option<Bytes>),
-    /// What ends the frame.
+    /// End of the frame.
     Tail,
-    /// Nothing.
+    /// Nothing is left.
     End,
 }
 
-/// A body for the SDK, and its other end, which stops it when it is dropped: an answer that comes early, and a caller
-/// who goes away, must not leave a source being read for nobody.
+/// Returns a body for the SDK and the caller's handle. Dropping the handle stops the body, so that the source is not
+/// read on after an early response or a cancelled call.
 pub(super) fn body(stream: ByteStream, len: u64, checksum: bool) -> (SdkStream, Sending) {
     let (waiting, given_up) = oneshot::channel();
     let unsent = if checksum { head(len).len() as u64 + len + tail_len(len) } else { len };
@@ -79,14 +79,13 @@ pub(super) fn body(stream: ByteStream, len: u64, checksum: bool) -> (SdkStream, 
     (SdkStream::new(SdkBody::from_body_1_x(body)), Sending { progress, _waiting: waiting })
 }
 
-/// The caller's end of a body.
+/// Handle of a body's caller.
 pub(super) struct Sending {
-    /// How far it is.
     pub progress: Arc<Progress>,
     _waiting: oneshot::Sender<()>,
 }
 
-/// A chunk's length; an empty body has none but the last.
+/// Returns the header of the chunk; an empty body has only the final chunk.
 fn head(len: u64) -> String {
     if len == 0 { String::new() } else { format!("{len:x}\r\n") }
 }
@@ -129,7 +128,7 @@ impl StreamedBody {
         }
     }
 
-    /// The next chunk that may be sent; none where another look at the step is needed.
+    /// Returns the next chunk that may be sent; `None` if the step has changed.
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BoxError>> {
         let source = self.source.get_mut().unwrap_or_else(PoisonError::into_inner);
         Poll::Ready(match ready!(source.as_mut().poll_next(cx)) {
@@ -143,10 +142,10 @@ impl StreamedBody {
         })
     }
 
-    /// Counts a chunk, and holds it back where it is the last.
+    /// Counts a chunk; holds it back if it is the last.
     fn take(&mut self, chunk: Bytes) -> Result<Option<Bytes>, BoxError> {
         let Some(awaited) = self.awaited.checked_sub(chunk.len() as u64) else {
-            return Err(format!("the stream has {} bytes too many", chunk.len() as u64 - self.awaited).into());
+            return Err(format!("the stream is {} bytes too long", chunk.len() as u64 - self.awaited).into());
         };
         if chunk.is_empty() {
             return Ok(None);
@@ -171,7 +170,7 @@ impl Body for StreamedBody {
         let this = self.get_mut();
         if !matches!(this.step, Step::End) && Pin::new(&mut this.given_up).poll(cx).is_ready() {
             this.step = Step::End;
-            return Poll::Ready(Some(Err("nobody waits for the answer any more".into())));
+            return Poll::Ready(Some(Err("the request was abandoned".into())));
         }
         let Poll::Ready(next) = this.poll_next(cx) else {
             this.progress.waits_for_source();
@@ -197,10 +196,10 @@ impl Body for StreamedBody {
     }
 }
 
-/// Says of a request that its body is framed and ends with a checksum.
+/// Interceptor that frames the body and announces a trailing checksum.
 #[derive(Debug)]
 pub(super) struct ChecksumTrailer {
-    /// Bytes of the content.
+    /// Bytes of the content, without framing.
     pub len: u64,
 }
 
@@ -219,7 +218,7 @@ impl Intercept for ChecksumTrailer {
         headers.insert("content-encoding", "aws-chunked");
         headers.insert("x-amz-decoded-content-length", self.len.to_string());
         headers.insert("x-amz-trailer", CHECKSUM);
-        // The signer says it too, of requests that are signed.
+        // For signed requests the signer sets it too.
         headers.insert("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER");
         config.interceptor_state().store_put(PayloadSigningOverride::StreamingUnsignedPayloadTrailer);
         Ok(())

@@ -1,4 +1,4 @@
-//! Tags of objects that are there.
+//! Tags of existing objects.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata;
@@ -23,13 +23,13 @@ pub(super) async fn get(
     let request = client.get_object_tagging().bucket(bucket).key(key);
     match request.set_version_id(version_id.map(ToOwned::to_owned)).send().await {
         Ok(output) => Ok(output.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect()),
-        // Said by some services in place of an empty set.
+        // Some services return this error for an empty set.
         Err(error) if matches!(error.code(), Some("NoSuchTagSet" | "NoSuchTagSetError")) => Ok(Tags::new()),
         Err(error) => Err(service_error(Service::S3, GET, &error)),
     }
 }
 
-/// The request has to have a digest, and all services know this one. Source: `PutObjectTagging` in the S3 API reference.
+/// Adds the required digest; all services support MD5. Source: `PutObjectTagging` in the S3 API reference.
 fn with_md5(request: &mut HttpRequest) {
     if let Some(bytes) = request.body().bytes() {
         let digest = md5(&Md5::digest(bytes).into());

@@ -1,4 +1,4 @@
-//! What goes over the wire, and what comes of answers that no well-behaved service gives: a server with written answers.
+//! Tests of requests on the wire, and of responses that a well-behaved service never sends, against a scripted server.
 
 use super::*;
 use bytes::Bytes;
@@ -18,18 +18,18 @@ mod proxies;
 mod streams;
 mod versions;
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug)]
 struct Request {
     /// Request line and headers.
     head: String,
     body: Vec<u8>,
-    /// Whether the body has the length that the head says.
+    /// True if the body has the length that the head announces.
     whole: bool,
 }
 
 impl Request {
-    /// The value of a header.
+    /// Returns the value of a header.
     fn header(&self, name: &str) -> Option<&str> {
         let named = |line: &'_ &str| line.split_once(": ").is_some_and(|(found, _)| found.eq_ignore_ascii_case(name));
         self.head.lines().find(named).and_then(|line| line.split_once(": ")).map(|(_, value)| value)
@@ -47,7 +47,7 @@ impl Request {
     }
 }
 
-/// A store of nothing but an address.
+/// Returns a store that only knows an address.
 async fn store_at(listener: &TcpListener, settings: &WriteSettings) -> S3Store {
     let keys = StaticKeys {
         access_key_id: "AKIA".into(),
@@ -59,7 +59,7 @@ async fn store_at(listener: &TcpListener, settings: &WriteSettings) -> S3Store {
     S3Store::with_access(&access, true, settings, Side::Destination).await
 }
 
-/// Answers each request with the same text and closes; gives each request.
+/// Answers every request with the same text and closes the connection. Sends the requests to the returned receiver.
 async fn serve(answer: &'static str) -> (S3Store, mpsc::UnboundedReceiver<Request>) {
     serve_with(answer, &WriteSettings::default()).await
 }
@@ -87,7 +87,7 @@ async fn exchange(mut stream: TcpStream, answer: &str) -> Request {
     request
 }
 
-/// Reads a request, or what comes of it until the connection ends.
+/// Reads a request, or as much of it as comes before the connection closes.
 async fn receive(stream: &mut TcpStream) -> Request {
     let mut received = Vec::new();
     loop {
@@ -116,7 +116,7 @@ const UPLOAD: UploadRef<'_> = UploadRef { bucket: "b", key: "k", upload_id: "u" 
 const WHOLE: GetRequest<'_> = GetRequest { bucket: "b", key: "k", span: Span::Whole, if_match: None, version_id: None };
 
 const WRITTEN: &str = "HTTP/1.1 200 OK\r\netag: \"e\"\r\ncontent-length: 0\r\n\r\n";
-/// The checksum of "123456789": see `encoding`.
+/// Checksum of "123456789"; see `encoding`.
 const CHECK: Checksum = Checksum(0xae8b_1486_0a79_9888);
 
 fn held(text: &'static str) -> Body {

@@ -1,4 +1,4 @@
-//! What becomes of an upload once its parts are sent.
+//! Listing of parts, completion and abortion of uploads.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{ChecksumType, CompletedMultipartUpload, CompletedPart as SdkPart, Part};
@@ -71,7 +71,7 @@ pub(super) async fn complete(client: &Client, request: CompleteUpload<'_>) -> Re
         .set_checksum_type(checksums.then_some(ChecksumType::FullObject))
         .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build());
     let complete = with_condition!(complete, request.condition);
-    // The SDK looks for an error in the body of a 200 itself.
+    // The SDK checks the body of a 200 for an error.
     let sent = complete.customize().config_override(S3Store::within(LONG_REQUEST)).send().await;
     let output = sent.map_err(|error| conditional(service_error(Service::S3, COMPLETE, &error), request.condition))?;
     Answer {

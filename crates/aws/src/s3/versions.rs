@@ -14,9 +14,10 @@ use crate::error::{Service, invalid_response, no_answer, service_error};
 
 const LIST: &str = "list object versions";
 
-/// Where a page ended: after a version of a key, or after all versions of it.
+/// Position at the end of a page: after one version of a key, or after all of them.
 ///
-/// Ids of versions are printable, so that the first line feed of the text ends the id; keys may hold any character.
+/// Encoded as id, line feed, key. Version ids are printable, so the first line feed ends the id; keys may hold any
+/// character.
 #[derive(Debug, PartialEq, Eq)]
 struct Marker<'a> {
     key: &'a str,
@@ -34,11 +35,10 @@ impl<'a> Marker<'a> {
     }
 }
 
-/// A page of the newest versions; those of keys whose newest version is a delete marker come as delete markers, and
-/// older ones are left out, so that a page may be empty.
+/// Lists a page of the newest versions, delete markers included. Older versions are left out, so a page may be empty.
 pub(super) async fn newest(client: &Client, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
-    // A continuation that is not understood must not list from the beginning again.
-    let foreign = || ServiceError::new(ErrorClass::Refused, LIST, "InvalidArgument", "the continuation is not ours");
+    // An unknown continuation must not restart the listing.
+    let foreign = || ServiceError::new(ErrorClass::Refused, LIST, "InvalidArgument", "the continuation is unknown");
     let marker = match (request.continuation, request.start_after) {
         (Some(text), _) => Some(Marker::parse(text).ok_or_else(foreign)?),
         (None, Some(key)) => Some(Marker { key, version_id: None }),
@@ -65,7 +65,7 @@ pub(super) async fn newest(client: &Client, request: ListRequest<'_>) -> Result<
     Ok(ListPage { objects, continuation })
 }
 
-/// A listing that ends early would look like objects that are not there.
+/// Returns where the next page starts. A listing cut short would make objects look absent.
 fn continuation(keys: Keys, page: &ListObjectVersionsOutput) -> Result<Option<String>, ServiceError> {
     if !page.is_truncated().ok_or_else(|| no_answer(LIST, "IsTruncated"))? {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Objects on their way.
+//! Writes and deletions of objects.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Builder;
@@ -21,7 +21,7 @@ const PUT: &str = "put object";
 const CREATE: &str = "create upload";
 const DELETE: &str = "delete object";
 
-/// Both requests that make an object of bytes take the same attributes.
+/// Sets the attributes of both requests that create an object from bytes.
 macro_rules! with_attributes {
     ($request:expr, $attributes:expr, $tags:expr, $settings:expr) => {{
         let attributes: &Attributes = $attributes;
@@ -37,7 +37,7 @@ macro_rules! with_attributes {
     }};
 }
 
-/// Every request that writes an object takes the same conditions.
+/// Sets the condition of a request that writes an object.
 macro_rules! with_condition {
     ($request:expr, $condition:expr) => {{
         let request = $request;
@@ -50,8 +50,8 @@ macro_rules! with_condition {
 }
 pub(super) use with_condition;
 
-/// Sets what the SDK's own members can't say: `Expires` as the source has it, which need not be a date, and no
-/// `Content-Type` where the source has none (the SDK would name one).
+/// Sets headers that the SDK can't express: `Expires` as in the source, which need not be a date, and no `Content-Type`
+/// if the source has none (the SDK would add one).
 fn headers(
     operation: &str,
     attributes: &Attributes,
@@ -88,7 +88,7 @@ pub(super) async fn put(
         .body(ByteStream::from(request.body));
     let put = with_attributes!(put, request.attributes, request.tags, settings);
     let put = with_condition!(put, request.condition);
-    // Content-MD5 is signed and protects the body, so that its SHA-256 need not be.
+    // The signed Content-MD5 protects the body, so it needs no SHA-256.
     let sent = put.customize().config_override(within).mutate_request(headers).disable_payload_signing().send().await;
     let output = sent.map_err(|error| conditional(service_error(Service::S3, PUT, &error), request.condition))?;
     Answer {
@@ -114,14 +114,14 @@ pub(super) async fn create_upload(
         .set_checksum_algorithm(request.checksum.then_some(ChecksumAlgorithm::Crc64Nvme))
         .set_checksum_type(request.checksum.then_some(ChecksumType::FullObject));
     let create = with_attributes!(create, request.attributes, request.tags, settings);
-    // Sent once: an upload whose id was lost with the answer can't be told from another's, and the caller must know.
+    // Sent once: if the response with the id is lost, the upload can't be told from others, and the caller must know.
     let once = Builder::new().retry_config(RetryConfig::disabled());
     let output = create.customize().config_override(once).mutate_request(headers).send().await;
     let output = output.map_err(|error| service_error(Service::S3, CREATE, &error))?;
     output.upload_id.ok_or_else(|| no_answer(CREATE, "upload id"))
 }
 
-/// A deletion that asks for a content of what is not there is answered with 404: there was nothing to do.
+/// Deletes an object. With a condition, an absent object is answered with 404, which counts as deleted.
 /// Source: "How to perform conditional deletes", S3 User Guide.
 pub(super) async fn delete(client: &Client, request: DeleteRequest<'_>) -> Result<(), ServiceError> {
     let delete = client
@@ -136,8 +136,7 @@ pub(super) async fn delete(client: &Client, request: DeleteRequest<'_>) -> Resul
     }
 }
 
-/// `If-Match` where there is no object is answered with 404: it is a condition that does not hold.
-/// Source: "Conditional writes", S3 User Guide.
+/// Maps the 404 of `If-Match` on an absent object to a failed condition. Source: "Conditional writes", S3 User Guide.
 pub(super) fn conditional(error: ServiceError, condition: &WriteCondition) -> ServiceError {
     match (error.class, condition) {
         (ErrorClass::NoSuchKey, WriteCondition::Matches(_)) => {

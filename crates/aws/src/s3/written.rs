@@ -1,4 +1,4 @@
-//! What answers say of what was written.
+//! Responses to writes.
 
 use aws_sdk_s3::types::{ChecksumType, ServerSideEncryption};
 use migration_core::error::ServiceError;
@@ -8,9 +8,9 @@ use migration_core::ports::{Checksum, Written};
 use super::encoding::{decode_checksum, version_id};
 use crate::error::no_answer;
 
-/// Whether the ETag of an answer is made of MD5s.
+/// Returns true if the ETag of a response is made of MD5s.
 ///
-/// | encryption of the answer | the ETag is an MD5 |
+/// | encryption in the response | the ETag is an MD5 |
 /// |---|---|
 /// | none, `AES256` | yes |
 /// | `aws:kms`, `aws:kms:dsse`, others | no |
@@ -21,18 +21,17 @@ pub(super) fn etag_is_md5(encryption: Option<&ServerSideEncryption>, customer_ke
     encryption.is_none_or(|algorithm| *algorithm == ServerSideEncryption::Aes256) && customer_key.is_none()
 }
 
-/// The checksum of a whole content; none where the service says that it is made of its parts' ones, or does not say
-/// what it is of.
+/// Returns the checksum of the whole content; `None` if it is composed of the parts' checksums or of unknown type.
 pub(super) fn whole_checksum(text: Option<&str>, kind: Option<&ChecksumType>) -> Option<Checksum> {
     text.filter(|_| kind == Some(&ChecksumType::FullObject)).and_then(decode_checksum)
 }
 
-/// The checksum of what was sent in one request, so that it can only be that of all of it.
+/// Returns the checksum of content sent in one request, which covers all of it unless marked composite.
 pub(super) fn sent_checksum(text: Option<&str>, kind: Option<&ChecksumType>) -> Option<Checksum> {
     text.filter(|_| kind != Some(&ChecksumType::Composite)).and_then(decode_checksum)
 }
 
-/// The members of answers that [`Written`] is made of.
+/// Members of a response that make up a [`Written`].
 #[derive(Debug, Default)]
 pub(super) struct Answer<'a> {
     pub etag: Option<&'a str>,

@@ -1,4 +1,4 @@
-//! The adapters keep the rules of the ports, against a real server.
+//! Runs the conformance suites of the ports on the adapters, against real servers.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use migration_testkit::{DeadLetter, LocalStack, MiniStack};
 
 use crate::support::{Owner, access, fresh, new_bucket};
 
-/// Rules of S3 that `MiniStack` 1.5.33 doesn't keep.
+/// S3 rules that `MiniStack` 1.5.33 breaks.
 const STORE_DEVIATIONS: &[Deviation] = &[
     Deviation { case: "keys_beyond_xml_take_uploads", because: "it answers with control characters in its XML" },
     Deviation { case: "tags_of_uploads_travel_along", because: "it drops the tags of CreateMultipartUpload" },
@@ -37,7 +37,7 @@ const STORE_DEVIATIONS: &[Deviation] = &[
     Deviation { case: "a_part_brings_the_checksum_announced", because: "it takes parts without checksums" },
 ];
 
-/// Rules of S3 that `LocalStack` 4.12.0 doesn't keep.
+/// S3 rules that `LocalStack` 4.12.0 breaks.
 const STRICT_STORE_DEVIATIONS: &[Deviation] = &[
     Deviation { case: "odd_keys_take_uploads", because: "it looks for uploads by prefixes as they are encoded" },
     Deviation { case: "keys_beyond_xml_take_uploads", because: "it answers with control characters in its XML" },
@@ -56,19 +56,19 @@ const STRICT_STORE_DEVIATIONS: &[Deviation] = &[
     Deviation { case: "completion_names_every_checksum", because: "it completes uploads without checksums" },
 ];
 
-/// Rules of versions and locks that `MiniStack` 1.5.33 doesn't keep.
+/// Rules of versions and locks that `MiniStack` 1.5.33 breaks.
 const VERSION_DEVIATIONS: &[Deviation] = &[
     Deviation { case: "locks_of_uploads_travel_along", because: "it drops the locks of CreateMultipartUpload" },
     Deviation { case: "a_copy_has_the_lock_asked_for", because: "it copies the source's lock" },
 ];
 
-/// Rules of versions and locks that `LocalStack` 4.12.0 doesn't keep.
+/// Rules of versions and locks that `LocalStack` 4.12.0 breaks.
 const STRICT_VERSION_DEVIATIONS: &[Deviation] = &[Deviation {
     case: "pages_of_versions_hold_every_key_once",
     because: "it does not encode the next key, and compares it with encoded keys",
 }];
 
-/// Rules of SQS that neither `MiniStack` 1.5.33 nor `LocalStack` 4.12.0 keeps.
+/// SQS rules that both `MiniStack` 1.5.33 and `LocalStack` 4.12.0 break.
 const QUEUE_DEVIATIONS: &[Deviation] =
     &[Deviation { case: "a_delay_over_15_minutes_is_refused", because: "both take any delay" }];
 
@@ -77,14 +77,14 @@ fn assert_passed(report: &Report) {
     assert!(report.passed(), "{report}");
 }
 
-/// A store of a new bucket of a server.
+/// Returns a store on a new bucket.
 async fn store(endpoint: String) -> Result<StoreUnderTest<S3Store>, Failure> {
     let bucket = new_bucket(endpoint.clone()).await?;
     let store = S3Store::with_access(&access(endpoint), true, &WriteSettings::default(), Side::Destination).await;
     Ok(StoreUnderTest { store, bucket })
 }
 
-/// The same, with the bucket's owner.
+/// Returns a store on a new bucket, with the bucket's owner.
 async fn owned(endpoint: String) -> Result<OwnedBucket<S3Store, Owner>, Failure> {
     Ok(OwnedBucket { under_test: store(endpoint.clone()).await?, owner: Owner::of(endpoint) })
 }

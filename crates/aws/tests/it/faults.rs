@@ -1,4 +1,4 @@
-//! What is wrong with a whole side is told as such, and mended without a new client.
+//! Faults of a whole side are reported as such, and end without a new client.
 
 use std::fs;
 use std::io;
@@ -89,11 +89,11 @@ async fn keys_that_are_corrected_are_picked_up() {
     wait_for(async || list(&store, &bucket).await.is_ok()).await;
 }
 
-/// Longer than credentials are kept.
+/// Longer than credentials are cached.
 async fn wait_for(mut condition: impl AsyncFnMut() -> bool) {
     let until = Instant::now() + Duration::from_mins(1);
     while !condition().await {
-        assert!(Instant::now() < until, "it did not come true within a minute");
+        assert!(Instant::now() < until, "the condition was not met within a minute");
         sleep(Duration::from_millis(200)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The tests of the adapters as one program. `cargo test --test aws reach::` runs those of one file.
+//! The adapters' tests as one program. `cargo test --test aws reach::` runs those of one file.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 

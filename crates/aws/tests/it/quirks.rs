@@ -1,4 +1,4 @@
-//! What services and proxies really send, each as a row: through the real adapter, from a server that answers so.
+//! Responses of real services and proxies, one per row, sent to the real adapter by a scripted server.
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -27,7 +27,7 @@ const WHOLE: GetRequest<'_> = GetRequest { bucket: "b", key: "k", span: Span::Wh
 const MD5: Md5Digest = [7; 16];
 const DIGEST: &str = "07070707070707070707070707070707";
 
-/// What an object that was answered with these headers is seen as, by GET and by HEAD.
+/// Reads an object served with these headers, by GET and HEAD.
 async fn seen(headers: &'static [(&'static str, &'static [u8])]) -> ObjectHead {
     let (store, _) = store(move |_| {
         let length: [(&str, &[u8]); 2] = [("content-length", b"2"), ("x-amz-request-id", b"R")];
@@ -42,9 +42,9 @@ async fn seen(headers: &'static [(&'static str, &'static [u8])]) -> ObjectHead {
     head
 }
 
-/// Whether the object is seen as it is to be.
+/// Returns true if the object was read as expected.
 type Expected = fn(&ObjectHead) -> bool;
-/// What is answered, by what name, and what is to be seen.
+/// Name of the case, headers of the response, and the check.
 type Row = (&'static str, &'static [(&'static str, &'static [u8])], Expected);
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn an_object_is_read_whatever_its_headers_say() {
     }
 }
 
-/// A service that unpacks an object stored with `Content-Encoding: gzip` unless one of these is asked for.
+/// A service that decompresses an object stored with `Content-Encoding: gzip` unless one of `kept_for` is accepted.
 async fn unpacking(kept_for: &'static [&'static str]) -> (S3Store, Asked) {
     store(move |request| {
         let asked = request.header("accept-encoding").unwrap_or_default();
@@ -149,7 +149,7 @@ async fn a_packed_object_comes_as_it_is_stored() {
             assert_eq!(got.head.attributes.content_encoding.as_deref(), Some("gzip"), "{name}");
             let body: Vec<Bytes> = got.body.try_collect().await.unwrap();
             assert_eq!(body.concat(), b"PACKED", "{name}");
-            assert_eq!(encodings(), expected, "{name}, {tried}: what was honoured is asked first");
+            assert_eq!(encodings(), expected, "{name}, {tried}: the honoured encoding is sent first");
         }
         let head = store.head(HeadRequest::new("b", "k")).await.unwrap().unwrap();
         assert_eq!((head.size, encodings().len()), (6, 1), "{name}");

@@ -1,4 +1,4 @@
-//! How services are reached: endpoints with a path, proxies, certificates, and who pays.
+//! Network paths: endpoints with a path, proxies, certificates and Requester Pays.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,12 +44,12 @@ async fn through(access: &Access, reach: &Reach, path_style: bool) -> S3Store {
     S3Store::through(access, reach, path_style, &WriteSettings::default(), Side::Source).await
 }
 
-/// Of a bucket whose name can be that of a host: it has three characters.
+/// Sends a HEAD. The bucket's name has three characters and can thus be part of a host name.
 async fn head(store: &S3Store) -> Result<Option<ObjectHead>, ServiceError> {
     store.head(HeadRequest::new("bkt", "k y")).await
 }
 
-/// A HEAD, a listing and a copy.
+/// Sends a HEAD, a listing and a copy.
 async fn three_requests(store: &S3Store) {
     head(store).await.unwrap();
     let list = ListRequest { bucket: "bkt", prefix: "", start_after: None, continuation: None, max_keys: None };
@@ -63,7 +63,7 @@ async fn three_requests(store: &S3Store) {
 
 #[tokio::test]
 async fn endpoints_may_have_a_path_and_a_slash_at_their_end() {
-    // As a proxy the service sees whole URLs, and no name has to be resolved.
+    // As a proxy, the server sees whole URLs, and no name has to be resolved.
     let (address, asked) = serve(service).await;
     let reach = Reach { proxy: Some(format!("http://{address}")), ..Reach::default() };
     for (endpoint, path_style, base) in [
@@ -105,22 +105,22 @@ async fn each_request_says_who_pays() {
     }
 }
 
-/// Where services are that the environment says the way to: nothing listens there, and no name has to be resolved.
-/// Their addresses are those of the certificate.
+/// Addresses of services that are reached only through the environment's proxy: nothing listens there, and no name has
+/// to be resolved. The certificate names them.
 const S3: &str = "127.0.0.11";
 const SQS: &str = "127.0.0.12";
 const DYNAMODB: &str = "127.0.0.13";
 const STS: &str = "127.0.0.14";
 
-/// A service behind TLS whose certificate is of an authority of the test's own.
+/// A service behind TLS, with a certificate of the test's own authority.
 struct Secured {
     address: String,
     asked: Asked,
-    /// The authority's certificate.
+    /// Certificate of the authority.
     ca: PathBuf,
 }
 
-/// A file that `fixtures/certificates.sh` writes.
+/// Path of a file that `fixtures/certificates.sh` writes.
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures").join(name)
 }
@@ -144,7 +144,7 @@ async fn secured() -> Secured {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, kept) = (acceptor.clone(), kept.clone());
             tokio::spawn(async move {
-                // A client that does not trust the certificate goes away here.
+                // A client that does not trust the certificate disconnects here.
                 if let Ok(stream) = acceptor.accept(stream).await {
                     exchange(stream, &kept, &service).await;
                 }
@@ -154,10 +154,10 @@ async fn secured() -> Secured {
     Secured { address, asked, ca: fixture("ca.pem") }
 }
 
-/// A host and port, and the credentials that came along.
+/// Host and port of a CONNECT, and the credentials sent with it.
 type Connect = (String, Option<String>);
 
-/// What a proxy was asked to connect to. Clones are the same.
+/// CONNECT requests that a proxy received. Clones share them.
 #[derive(Clone, Default)]
 struct Connects(Arc<Mutex<Vec<Connect>>>);
 
@@ -167,7 +167,7 @@ impl Connects {
     }
 }
 
-/// A proxy that connects whatever it is asked for to one service.
+/// Starts a proxy that connects every request to one service.
 async fn connect_proxy(to: &str) -> (String, Connects) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -209,7 +209,7 @@ async fn a_side_has_its_own_proxy_and_its_own_certificates() {
     let untrusted = Reach { ca_bundle: None, ..both.clone() };
     let error = head(&through(&access, &untrusted, true).await).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::NoAnswer, "{error}");
-    assert!(service.asked.take().is_empty(), "nothing is sent to whom nobody trusts");
+    assert!(service.asked.take().is_empty(), "nothing is sent to an untrusted service");
 
     let missing = Reach { ca_bundle: Some("/nowhere/ca.crt".into()), ..both };
     let error = head(&through(&access, &missing, true).await).await.unwrap_err();
@@ -250,7 +250,7 @@ async fn certificates_that_are_mounted_late_are_found() {
     assert!(head(&store).await.unwrap().is_some());
 }
 
-/// The tables of the environment, each for a process of its own: one can't change its own safely.
+/// Runs the tables of the environment, each in its own process: a process can't safely change its own environment.
 #[tokio::test]
 async fn all_services_are_reached_as_the_environment_says() {
     let service = secured().await;
@@ -293,7 +293,7 @@ async fn all_services_are_reached_as_the_environment_says() {
 async fn asks_all_services() {
     const SOON: Duration = Duration::from_secs(20);
     let at = |host: &str| access(format!("https://{host}"));
-    // What is answered does not matter.
+    // The response does not matter.
     let store = S3Store::with_access(&at(S3), true, &WriteSettings::default(), Side::Source).await;
     let _ = tokio::time::timeout(SOON, head(&store)).await;
     let queue = SqsQueue::at(&at(SQS), format!("https://{SQS}/1/q"), None).await;

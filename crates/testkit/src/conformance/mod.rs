@@ -1,8 +1,8 @@
-//! The rules that every implementation of a port keeps, as suites that run against any of them.
+//! One conformance suite per port, for every implementation of it.
 //!
-//! A suite takes a maker of fresh implementations and gives a [`Report`]. Where a service is known not to keep a rule,
-//! the case is named beforehand as a [`Deviation`]: it is run all the same, and the report fails if the case passes,
-//! so that the list of deviations stays true.
+//! A suite takes a constructor of fresh implementations and returns a [`Report`]. If a service is known to break a
+//! rule, the case is declared as a [`Deviation`]. It still runs, and the report fails if it passes, so the list stays
+//! accurate.
 
 mod ledger;
 mod queue;
@@ -16,7 +16,7 @@ pub use queue::{MAX_RECEIVES, TestQueue, queue_suite};
 pub use report::{CaseResult, Deviation, Failure, Outcome, Report};
 pub use store::{BucketOwner, ODD_KEYS, OwnedBucket, StoreUnderTest, odd_keys, store_suite, version_suite};
 
-/// Ends a case with a failure where a condition does not hold.
+/// Fails the case if a condition is false.
 macro_rules! ensure {
     ($condition:expr, $($message:tt)+) => {
         if !$condition {
@@ -25,7 +25,7 @@ macro_rules! ensure {
     };
 }
 
-/// Ends a case with a failure where two values differ.
+/// Fails the case if two values differ.
 macro_rules! ensure_eq {
     ($found:expr, $expected:expr, $($what:tt)+) => {
         match (&$found, &$expected) {
@@ -41,7 +41,7 @@ macro_rules! ensure_eq {
     };
 }
 
-/// Ends a case with a failure where a result is not an error of this class.
+/// Fails the case unless a result is an error of this class.
 macro_rules! ensure_class {
     ($result:expr, $class:pat, $($what:tt)+) => {
         match $result {
@@ -62,13 +62,12 @@ macro_rules! ensure_class {
     };
 }
 
-/// Makes a future off the caller's stack: all the cases of a suite, with a real service's store, are more than a test's
-/// stack holds.
+/// Puts a future on the heap: all cases of a suite, on the store of a real service, exceed a test's stack.
 fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
     Box::pin(make())
 }
 
-/// Runs cases, each with a fresh implementation, and reports them by their names.
+/// Runs cases, each on a fresh implementation, and reports them by name.
 macro_rules! run_cases {
     ($report:expr, $make:expr, [$($module:ident::$case:ident),+ $(,)?]) => {
         $(

@@ -1,19 +1,19 @@
-//! What a suite found.
+//! Results of a suite.
 
 use std::fmt;
 
 use migration_core::error::ServiceError;
 use migration_core::ports::WriteError;
 
-/// Why a case failed.
+/// Reason why a case failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure(String);
 
-/// What a case found.
+/// Result of a case.
 pub type CaseResult = Result<(), Failure>;
 
 impl Failure {
-    /// A failure with what was found and what was expected.
+    /// Creates a failure; the message names what was found and what was expected.
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
@@ -40,27 +40,27 @@ impl From<WriteError> for Failure {
     }
 }
 
-/// A case that a service is known not to pass.
+/// A case that a service is known to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deviation {
-    /// The case's name.
+    /// Name of the case.
     pub case: &'static str,
-    /// What the service does in place of the rule.
+    /// Behaviour of the service that breaks the rule.
     pub because: &'static str,
 }
 
-/// How a case ended.
+/// Outcome of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The rule is kept.
     Passed,
-    /// The rule is not kept, as was said beforehand.
+    /// The rule is broken, as declared.
     Deviates(String),
-    /// The rule is not kept, or was said not to be and is.
+    /// The rule is broken, or is kept although declared broken.
     Failed(String),
 }
 
-/// How all cases of a suite ended.
+/// Outcomes of all cases of a suite.
 #[derive(Debug)]
 pub struct Report {
     suite: &'static str,
@@ -77,19 +77,19 @@ impl Report {
         let declared = self.deviations.iter().find(|deviation| deviation.case == case);
         let outcome = match (result, declared) {
             (Ok(()), None) => Outcome::Passed,
-            (Ok(()), Some(_)) => Outcome::Failed("declared as a deviation, but the rule is kept: take it off".into()),
+            (Ok(()), Some(_)) => Outcome::Failed("declared as a deviation, but the rule is kept: remove it".into()),
             (Err(failure), None) => Outcome::Failed(failure.to_string()),
             (Err(failure), Some(declared)) => Outcome::Deviates(format!("{}: {failure}", declared.because)),
         };
         self.outcomes.push((case, outcome));
     }
 
-    /// Every case and how it ended, in the order in which they ran.
+    /// Returns every case with its outcome, in the order in which they ran.
     pub fn outcomes(&self) -> &[(&'static str, Outcome)] {
         &self.outcomes
     }
 
-    /// Whether cases ran, none failed, and each deviation names one of them.
+    /// Returns true if cases ran, none failed, and every deviation names one of them.
     pub fn passed(&self) -> bool {
         !self.outcomes.is_empty()
             && self.unknown_deviations().next().is_none()

@@ -1,4 +1,4 @@
-//! The stand-ins keep the rules of the ports.
+//! Runs the suites on the in-memory services.
 
 use migration_core::ports::Queue;
 
@@ -118,7 +118,7 @@ async fn a_faulty_ledger_without_faults_keeps_the_rules() {
     assert_passed(&ledger_suite(async || Ok(Faulty::new(MemoryLedger::new(), &plan)), &[]).await);
 }
 
-/// The cases that failed.
+/// Returns the names of the cases that failed.
 fn failed(report: &Report) -> Vec<&'static str> {
     let failed = report.outcomes().iter().filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_)));
     failed.map(|(case, _)| *case).collect()
@@ -146,7 +146,7 @@ async fn stores_that_break_a_rule_are_found() {
     assert!(found.contains(&"a_large_body_comes_whole") && found.contains(&"parts_become_an_object"), "{found:?}");
 }
 
-/// The cases that fail where a service can't do something, in the order of the suite.
+/// Cases that fail without support for conditional writes, in the order of the suite.
 const CONDITIONS: &[&str] = &[
     "a_put_can_ask_for_absence",
     "a_put_can_ask_for_one_content",
@@ -209,7 +209,7 @@ async fn queues_that_break_a_rule_are_found() {
 
 #[tokio::test]
 async fn ledgers_that_break_a_rule_are_found() {
-    // A write that is done twice, and said to be done once.
+    // A write that is applied twice but reported once.
     let make = async || {
         let plan = FaultPlan::new();
         plan.when(

@@ -1,4 +1,4 @@
-//! Bodies that break on their way, to the reader or to the service.
+//! Bodies that fail in transit, in either direction.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,21 +12,22 @@ use super::injected;
 use super::plan::{Action, Fault, FaultPlan, Life};
 use crate::Operation;
 
-/// What happens at a place of a body.
+/// Event at a position in a body.
 pub(super) enum Mark {
-    /// It breaks with a transient error.
+    /// Fails with a transient error.
     Break,
-    /// It stands still.
+    /// Pauses.
     Stall(Duration),
-    /// The process dies.
+    /// Kills the process.
     Die,
-    /// A bit of the next byte flips.
+    /// Flips a bit of the next byte.
     Flip,
-    /// Somebody acts.
+    /// Runs an action of another client.
     Act(Action),
 }
 
-/// Takes the fault of a body out of the faults of a call: what is left, and what happens after how many bytes.
+/// Splits the faults of a body from those of a call. Returns the remaining fault, and the event with its position in
+/// bytes.
 pub(super) fn mark_of(fault: Option<Fault>, operation: Operation) -> (Option<Fault>, Option<(u64, Mark)>) {
     let reads = operation == Operation::GetObject;
     let mark = match fault {
@@ -40,7 +41,7 @@ pub(super) fn mark_of(fault: Option<Fault>, operation: Operation) -> (Option<Fau
     (None, Some(mark))
 }
 
-/// The bytes with one bit flipped; none stay none.
+/// Returns the bytes with one bit flipped; empty bytes stay empty.
 pub(super) fn flipped(bytes: &Bytes) -> Bytes {
     let mut flipped = BytesMut::from(&bytes[..]);
     if let Some(first) = flipped.first_mut() {
@@ -49,14 +50,14 @@ pub(super) fn flipped(bytes: &Bytes) -> Bytes {
     flipped.freeze()
 }
 
-/// A body and what happens to it. Once the process that reads or sends it is dead, it stands still.
+/// A body and its events. It stalls for ever once the process that reads or sends it is dead.
 pub(super) struct Pipe {
     body: ByteStream,
     operation: Operation,
     plan: FaultPlan,
     life: Life,
     marks: VecDeque<(u64, Mark)>,
-    /// Came out of the body, and goes on after the next mark.
+    /// Bytes already taken from the body, to be returned after the next event.
     rest: Bytes,
     passed: u64,
     flip: bool,
@@ -78,7 +79,7 @@ impl Pipe {
         }
     }
 
-    /// The body with these marks. What is beyond its end happens at its end.
+    /// Returns the body with these events. Events beyond its end happen at its end.
     pub(super) fn with(mut self, fault: Option<(u64, Mark)>, actions: Vec<(u64, Action)>) -> ByteStream {
         let actions = actions.into_iter().map(|(bytes, action)| (bytes, Mark::Act(action)));
         let mut marks: Vec<_> = actions.chain(fault).collect();
@@ -113,7 +114,7 @@ impl Pipe {
         Some(Ok(self.piece()))
     }
 
-    /// Lets everything happen up to a place, and gives the error where the body breaks.
+    /// Runs all events up to a position; returns the error if one fails the body.
     async fn reach(&mut self, place: u64) -> Option<ServiceError> {
         while let Some((_, mark)) = self.marks.pop_front_if(|(bytes, _)| *bytes <= place) {
             match mark {
@@ -139,7 +140,7 @@ impl Pipe {
         None
     }
 
-    /// The bytes up to the next mark, as far as they are there.
+    /// Returns the available bytes up to the next event.
     fn piece(&mut self) -> Bytes {
         let room = self.marks.front().map_or(u64::MAX, |(bytes, _)| bytes - self.passed);
         let len = usize::try_from(room).unwrap_or(usize::MAX).min(self.rest.len());

@@ -1,4 +1,4 @@
-//! Ports that break when they are told to.
+//! Ports with injected faults.
 
 mod body;
 mod plan;
@@ -14,8 +14,8 @@ use migration_core::error::{ErrorClass, ServiceError};
 
 use crate::Operation;
 
-/// A port whose calls are counted and broken by a [`FaultPlan`]. One that was made before [`FaultPlan::restart`]
-/// belongs to a process that is dead: its calls never come back and have no effect.
+/// A port whose calls are counted and disturbed by a [`FaultPlan`]. If it was created before [`FaultPlan::restart`], it
+/// belongs to a dead process: its calls never return and have no effect.
 #[derive(Clone, Debug)]
 pub struct Faulty<T> {
     inner: T,
@@ -24,24 +24,24 @@ pub struct Faulty<T> {
 }
 
 impl<T> Faulty<T> {
-    /// Wraps a port for the process that runs now.
+    /// Wraps a port for the current process.
     pub fn new(inner: T, plan: &FaultPlan) -> Self {
         let life = Life { incarnation: plan.incarnation(), process: None };
         Self { inner, plan: plan.clone(), life }
     }
 
-    /// Wraps a port for a process of its own: what kills it kills no other.
+    /// Wraps a port for a separate process, which can be killed alone.
     pub fn of(inner: T, plan: &FaultPlan, process: ProcessId) -> Self {
         let life = Life { incarnation: plan.incarnation(), process: Some(process) };
         Self { inner, plan: plan.clone(), life }
     }
 
-    /// The port inside, past all faults.
+    /// Returns the wrapped port, which has no faults.
     pub fn inner(&self) -> &T {
         &self.inner
     }
 
-    /// Makes one call without a body as the plan says.
+    /// Makes a call without a body as planned.
     async fn call<R, E, F>(&self, operation: Operation, subject: &str, request: impl FnOnce() -> F) -> Result<R, E>
     where
         E: From<ServiceError>,
@@ -52,7 +52,7 @@ impl<T> Faulty<T> {
         self.broken(operation, fault, request).await
     }
 
-    /// Makes one call with a fault; those of bodies were taken out before.
+    /// Makes a call with a fault other than those of bodies.
     async fn broken<R, E, F>(
         &self,
         operation: Operation,
@@ -87,14 +87,14 @@ impl<T> Faulty<T> {
             }
             Some(Fault::Crash | Fault::CrashDuring(_)) => self.die().await,
             Some(Fault::CrashAfter) => {
-                // Whether the service did it is never known to who dies here.
+                // The process dies without learning the result.
                 let _ = request().await;
                 self.die().await
             }
         }
     }
 
-    /// The time that a request or an answer takes.
+    /// Sleeps for the latency of a request or response.
     async fn on_its_way(&self) {
         if let Some(time) = self.plan.way() {
             tokio::time::sleep(time).await;
@@ -102,7 +102,7 @@ impl<T> Faulty<T> {
         }
     }
 
-    /// Never comes back where the process is dead, and not before it goes on where it is frozen.
+    /// Never returns if the process is dead; waits while it is frozen.
     async fn alive(&self) {
         while let Some(until) = self.life.process.and_then(|process| self.plan.frozen(process)) {
             tokio::time::sleep_until(until).await;

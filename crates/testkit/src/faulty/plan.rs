@@ -1,4 +1,4 @@
-//! Which calls break, and how.
+//! Plans of which calls fail, and how.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,60 +14,57 @@ use crate::Operation;
 use crate::clock::TestClock;
 use crate::lock;
 
-/// How a call breaks.
+/// Fault of a call.
 ///
 /// | fault | GET | streamed part | held body | other calls |
 /// |---|---|---|---|---|
-/// | `Truncate` | the body breaks | the answer is lost | the answer is lost | the answer is lost |
-/// | `TruncateRequest` | no effect, fails | the body breaks | no effect, fails | no effect, fails |
-/// | `Stall` | the body stands still | the body stands still | as `Delay` | as `Delay` |
+/// | `Truncate` | the body fails | the response is lost | the response is lost | the response is lost |
+/// | `TruncateRequest` | no effect, fails | the body fails | no effect, fails | no effect, fails |
+/// | `Stall` | the body pauses | the body pauses | as `Delay` | as `Delay` |
 /// | `CrashDuring` | dies in the body | dies in the body | as `Crash` | as `Crash` |
-/// | `Corrupt` | a bit flips | a bit flips | a bit flips | the answer is lost |
+/// | `Corrupt` | a bit flips | a bit flips | a bit flips | the response is lost |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails and has no effect.
+    /// Fails without an effect.
     Fail(ErrorClass),
-    /// It has its effect and its answer is lost.
+    /// Takes effect, but the response is lost.
     FailAfter(ErrorClass),
-    /// A body that is read ends after so many bytes with a transient error. For a call without such a body, the answer
-    /// is lost with a transient error.
+    /// Ends a body that is read after so many bytes, with a transient error. For a call without such a body, the
+    /// response is lost with a transient error.
     Truncate(u64),
-    /// The service gets only so many bytes of a body that is sent, and stores nothing; the call fails with a transient
-    /// error.
+    /// Delivers only so many bytes of a body that is sent; nothing is stored and the call fails with a transient error.
     TruncateRequest(u64),
-    /// A body that is read or sent stands still after so many bytes, for so long in tokio's time.
+    /// Pauses a body that is read or sent, after so many bytes and for so long in tokio's time.
     Stall(u64, Duration),
-    /// One bit of the bytes is another when they arrive. A held body then is not what its MD5 says, and a streamed one
-    /// not what its checksum says, where it has one: it is refused with a transient error. A streamed one without a
-    /// checksum is stored as it arrived.
+    /// Flips one bit in transit. A held body then contradicts its MD5, and a streamed one its checksum if it has one:
+    /// both are rejected with a transient error. A streamed body without a checksum is stored as it arrives.
     Corrupt,
-    /// It takes so much longer, in tokio's time, and is then done.
+    /// Delays the call, in tokio's time.
     Delay(Duration),
-    /// The process dies before the call has an effect: neither it nor any later call comes back.
+    /// Kills the process before the call takes effect: neither it nor any later call returns.
     Crash,
-    /// The process dies when so many bytes of a body were read or sent.
+    /// Kills the process after so many bytes of a body were read or sent.
     CrashDuring(u64),
-    /// The process dies when the call had its effect.
+    /// Kills the process after the call took effect.
     CrashAfter,
 }
 
-/// What somebody else does in the middle of a call.
+/// Action of another client in the middle of a call.
 pub(super) type Action = Box<dyn FnOnce() + Send>;
 
-/// What the plan says of a call.
+/// Plan for one call.
 #[derive(Default)]
 pub(super) struct Entered {
-    /// How it breaks.
     pub(super) fault: Option<Fault>,
-    /// What happens after how many bytes of its body.
+    /// Actions by the number of bytes of the body after which they run.
     pub(super) actions: Vec<(u64, Action)>,
 }
 
-/// One of several processes that share a plan, and that can be killed alone.
+/// One of several processes that share a plan and can be killed individually.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProcessId(u64);
 
-/// Whose wrapper it is: a process of its own, or the one that lives until the next restart.
+/// Owner of a wrapper: a separate process, or the process that runs until the next restart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Life {
     pub(super) incarnation: u64,
@@ -77,13 +74,13 @@ pub(super) struct Life {
 /// One call through a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// The how manieth call over all ports, from 1; counting goes on over [`FaultPlan::restart`].
+    /// Number of the call over all ports, from 1; continues across [`FaultPlan::restart`].
     pub number: u64,
-    /// What is called.
+    /// Operation called.
     pub operation: Operation,
-    /// What it is about: bucket and key, receipt or ledger key.
+    /// Subject of the call: bucket and key, receipt, or ledger key.
     pub subject: String,
-    /// Who calls, where that is a process of its own.
+    /// Process that calls; `None` unless it is a separate one.
     pub process: Option<ProcessId>,
 }
 
@@ -93,7 +90,7 @@ impl fmt::Display for Call {
     }
 }
 
-/// Counts the calls of all ports that share it, and breaks those that rules were made for. Clones are the same plan.
+/// Counts the calls of all ports that share the plan and injects faults by rules. Clones are the same plan.
 #[derive(Clone, Default)]
 pub struct FaultPlan {
     state: Arc<Mutex<State>>,
@@ -138,17 +135,17 @@ impl fmt::Debug for FaultPlan {
 }
 
 impl FaultPlan {
-    /// A plan without faults.
+    /// Creates a plan without faults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Breaks the call with this number, counted from 1 over all ports.
+    /// Injects a fault into the call with this number, counted from 1 over all ports.
     pub fn at_call(&self, number: u64, fault: Fault) {
         self.when(move |call| call.number == number, fault, 1);
     }
 
-    /// Breaks the `nth` (from 1) call of this operation from now on.
+    /// Injects a fault into the `nth` call of an operation, counted from 1 starting now.
     pub fn at(&self, operation: Operation, nth: u32, fault: Fault) {
         let mut seen = 0;
         let applies = move |call: &Call| {
@@ -158,15 +155,15 @@ impl FaultPlan {
         self.when(applies, fault, 1);
     }
 
-    /// Breaks the first `times` calls that this applies to. Every call is shown to every rule that is left, in the
-    /// order in which they were made, until one breaks it.
+    /// Injects a fault into the first `times` calls that match. Each call is checked against the rules in the order of
+    /// their creation, until one matches.
     pub fn when(&self, applies: impl FnMut(&Call) -> bool + Send + 'static, fault: Fault, times: u32) {
         lock(&self.state).rules.push(Rule { applies: Box::new(applies), fault, times });
     }
 
-    /// Lets somebody else act in the middle of the first call with a body that this applies to, when `after_bytes` of
-    /// the body were read or sent, or at its end, where it is shorter. For a body that is held, that is before the
-    /// call has an effect. Each action counts among [`FaultPlan::injected`] when it was done.
+    /// Runs an action in the middle of the first matching call with a body: after `after_bytes` were read or sent, or
+    /// at the end of a shorter body. With a held body it runs before the call takes effect. Actions that ran count in
+    /// [`FaultPlan::injected`].
     pub fn during_body(
         &self,
         applies: impl FnMut(&Call) -> bool + Send + 'static,
@@ -177,34 +174,34 @@ impl FaultPlan {
         lock(&self.state).during.push(during);
     }
 
-    /// Takes all rules and actions away.
+    /// Removes all rules and actions.
     pub fn clear(&self) {
         let mut state = lock(&self.state);
         state.rules.clear();
         state.during.clear();
     }
 
-    /// Calls so far, broken ones included; those of dead processes are not counted.
+    /// Returns the number of calls so far, faulty ones included, those of dead processes excluded.
     pub fn calls(&self) -> u64 {
         lock(&self.state).log.len() as u64
     }
 
-    /// Faults so far; zero after a test means that it tested nothing.
+    /// Returns the number of faults injected so far. A test that ends with zero has tested nothing.
     pub fn injected(&self) -> u64 {
         lock(&self.state).injected
     }
 
-    /// The calls so far, in order.
+    /// Returns the calls so far, in order.
     pub fn log(&self) -> Vec<Call> {
         lock(&self.state).log.clone()
     }
 
-    /// Calls of one operation so far.
+    /// Returns the number of calls of an operation so far.
     pub fn count(&self, operation: Operation) -> usize {
         lock(&self.state).log.iter().filter(|call| call.operation == operation).count()
     }
 
-    /// Whether the process has died.
+    /// Returns true if the process has died.
     pub fn is_crashed(&self) -> bool {
         lock(&self.state).crashed
     }
@@ -220,38 +217,38 @@ impl FaultPlan {
         }
     }
 
-    /// Begins the next process: only wrappers made from now on work. The rules that are left go on.
+    /// Starts the next process: only wrappers created from now on work. Remaining rules stay in force.
     pub fn restart(&self) {
         let mut state = lock(&self.state);
         state.incarnation += 1;
         state.crashed = false;
     }
 
-    /// Kills the process now, as a fault does.
+    /// Kills the process now.
     pub fn crash(&self) {
         lock(&self.state).crashed = true;
         self.changed.notify_waiters();
     }
 
-    /// A process of its own: a crash at one of its calls kills it and no other.
+    /// Creates a separate process: a crash in one of its calls kills no other.
     pub fn process(&self) -> ProcessId {
         let mut state = lock(&self.state);
         state.processes += 1;
         ProcessId(state.processes)
     }
 
-    /// Kills one process now, as a fault at one of its calls does.
+    /// Kills one separate process now.
     pub fn kill(&self, process: ProcessId) {
         lock(&self.state).killed.insert(process);
         self.changed.notify_waiters();
     }
 
-    /// Whether this process was killed.
+    /// Returns true if the separate process was killed.
     pub fn is_killed(&self, process: ProcessId) -> bool {
         lock(&self.state).killed.contains(&process)
     }
 
-    /// Waits until this process was killed.
+    /// Waits until the separate process was killed.
     pub async fn killed(&self, process: ProcessId) {
         loop {
             let changed = self.changed.notified();
@@ -262,24 +259,23 @@ impl FaultPlan {
         }
     }
 
-    /// Stops one process for so long, as a machine that is suspended: calls that it makes meanwhile, and answers that
-    /// come meanwhile, wait until then.
+    /// Suspends a process for so long: its calls, and responses to it, wait until then.
     pub fn freeze(&self, process: ProcessId, time: Duration) {
         lock(&self.state).frozen.insert(process, Instant::now() + time);
     }
 
-    /// Lets every call take a random time of up to `longest`, before and after its effect, in tokio's time; `chance`
-    /// gives the share.
+    /// Delays every call before and after its effect by a random time of up to `longest`, in tokio's time. `chance`
+    /// supplies the random numbers.
     pub fn latency(&self, longest: Duration, chance: TestClock) {
         lock(&self.state).latency = Some((longest, chance));
     }
 
-    /// Until when a process is frozen.
+    /// Returns the time until which a process is frozen.
     pub(super) fn frozen(&self, process: ProcessId) -> Option<Instant> {
         lock(&self.state).frozen.get(&process).copied().filter(|until| *until > Instant::now())
     }
 
-    /// How long one way of a call takes.
+    /// Returns a random latency for one direction of a call.
     pub(super) fn way(&self) -> Option<Duration> {
         lock(&self.state).latency.as_ref().map(|(longest, chance)| longest.mul_f64(chance.random()))
     }
@@ -294,7 +290,7 @@ impl FaultPlan {
         state.incarnation == life.incarnation && !state.crashed && !killed
     }
 
-    /// Ends the life that a fatal fault was for.
+    /// Kills the process that a fatal fault applies to.
     pub(super) fn end(&self, life: Life) {
         match life.process {
             Some(process) => self.kill(process),
@@ -302,12 +298,12 @@ impl FaultPlan {
         }
     }
 
-    /// Counts an action that was done.
+    /// Counts an action that ran.
     pub(super) fn acted(&self) {
         lock(&self.state).injected += 1;
     }
 
-    /// Counts a call and says how it breaks.
+    /// Counts a call and returns the plan for it.
     pub(super) fn enter(&self, operation: Operation, subject: &str, process: Option<ProcessId>) -> Entered {
         let mut state = lock(&self.state);
         let number = state.log.len() as u64 + 1;

@@ -1,4 +1,4 @@
-//! A queue and a ledger that break.
+//! Queue and ledger with injected faults.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl<T: Queue> Queue for Faulty<T> {
     ) -> Result<Vec<ReceivedMessage>, ServiceError> {
         let request = || self.inner.receive(max, wait, visibility);
         let messages = self.call(Operation::ReceiveMessages, "", request).await?;
-        // A process that died while it waited takes nothing with it but the lease.
+        // A process that died while waiting has received messages, but only their lease matters.
         self.alive().await;
         Ok(messages)
     }

@@ -1,4 +1,4 @@
-//! An S3 service that breaks.
+//! S3 service with injected faults.
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -23,7 +23,7 @@ fn part_subject(upload: UploadRef<'_>, number: u32) -> String {
 }
 
 impl<T> Faulty<T> {
-    /// The body of a request that is held, as it arrives, and the fault that is left. Others act before it is sent.
+    /// Returns a held body as it arrives, and the remaining fault. Actions run before it is sent.
     fn sent(&self, bytes: Bytes, entered: Entered) -> (Bytes, Option<Fault>) {
         for (_, action) in entered.actions {
             self.plan.acted();
@@ -35,7 +35,7 @@ impl<T> Faulty<T> {
         }
     }
 
-    /// A body on its way, with what happens to it.
+    /// Wraps a body with its events.
     fn pipe(
         &self,
         body: ByteStream,
@@ -47,7 +47,7 @@ impl<T> Faulty<T> {
     }
 }
 
-/// A damaged body with a checksum behind it: the service gets all of it, and stores nothing.
+/// Consumes a damaged body that has a checksum and rejects it.
 async fn refuse_damaged(mut body: ByteStream) -> ServiceError {
     while let Some(piece) = body.next().await {
         if let Err(error) = piece {

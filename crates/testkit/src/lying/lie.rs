@@ -1,4 +1,4 @@
-//! What a service may answer otherwise than S3 documents.
+//! Responses that contradict S3's documentation.
 
 use std::time::Duration;
 
@@ -6,88 +6,88 @@ use migration_core::error::{ErrorClass, ServiceError};
 
 use migration_core::ports::Operation;
 
-/// One way of lying. Each says which requests it can be told to; a rule narrows that down by operation, key and count.
+/// A wrong response. Each kind names the requests it applies to; a rule restricts that by operation, key and count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
-    /// A proxy answers 404 without a word of S3's, of whatever is there: any request. `head` gives none, since a HEAD
-    /// has no body and looks the same; all others fail with [`ErrorClass::NoAnswer`], as the service did not answer.
+    /// A proxy answers any request with a 404 that is not S3's, whether or not the object exists. `head` returns
+    /// `None`, since responses to HEAD have no body and look alike; all others fail with [`ErrorClass::NoAnswer`].
     Absent,
-    /// A proxy answers with a page of its own (502, 200 with HTML, ...): any request fails with
-    /// [`ErrorClass::NoAnswer`] and has no effect.
+    /// A proxy answers any request with a page of its own (502, or 200 with HTML): the request has no effect and fails
+    /// with [`ErrorClass::NoAnswer`].
     Page,
-    /// The service refuses: any request.
+    /// The service rejects any request.
     Refuse(Refusal),
-    /// The request is done and answered as refused: any request. `CompleteMultipartUpload` with `NoSuchUpload` is what
-    /// a retry inside of a proxy looks like.
+    /// Any request is executed but answered with an error. `CompleteMultipartUpload` with `NoSuchUpload` is what a
+    /// retry inside a proxy looks like.
     RefuseAfter(Refusal),
-    /// A write is not done and answered as if it was: put, put part, complete, delete, abort.
+    /// A write is acknowledged but not executed: put, put part, complete, delete, abort.
     NotDone,
-    /// A write is answered as done and done so much later, in tokio's time: put, put part, complete, delete, abort.
+    /// A write is acknowledged at once and executed so much later, in tokio's time: put, put part, complete, delete,
+    /// abort.
     DoneLater(Duration),
-    /// A bit of the body is another where it is stored, and Content-MD5 is not looked at: put, put part.
+    /// A bit of the body is stored wrongly, and Content-MD5 is not checked: put, put part.
     Damaged(Told),
-    /// A GET ignores `If-Match` and answers the content that is there now.
+    /// A GET ignores `If-Match` and returns the current content.
     IfMatchIgnored(Named),
-    /// A GET of a range or part is answered with the whole object.
+    /// A GET of a range or part returns the whole object.
     RangeIgnored,
-    /// A GET of a range is answered with one that begins a byte later, or earlier at the end of the object.
+    /// A GET of a range returns one that starts a byte later, or a byte earlier at the end of the object.
     RangeShifted,
-    /// The body of a GET ends so many bytes early, as if that was its end.
+    /// The body of a GET ends so many bytes early without an error.
     BodyShort(u64),
-    /// The body of a GET has so many bytes more than its length says.
+    /// The body of a GET is so many bytes longer than announced.
     BodyLong(u64),
-    /// The first half of the bytes that a GET answers is of the first content that was read of the key, the rest and all
-    /// that is said of the object of the one that is there now: a cache of pieces.
+    /// The first half of the bytes of a GET comes from the first content of the key that was read, the rest and all
+    /// metadata from the current one: a cache of pieces.
     Mixed,
-    /// A GET, HEAD or listing is answered as it was the first time that this lie was told of it: a cache.
+    /// A GET, HEAD or listing returns its first response under this lie again: a cache.
     Stale,
-    /// A condition of a put, copy, completion or deletion is ignored.
+    /// The condition of a put, copy, completion or deletion is ignored.
     ConditionIgnored(Header),
-    /// A write with this condition is refused as not implemented.
+    /// A write with this condition is rejected as not implemented.
     ConditionRefused(Header),
-    /// ETags look otherwise, in all answers that have one. Conditions and completions understand them to the letter as
-    /// they were told, and no other spelling.
+    /// ETags are rewritten in all responses. Conditions and completions accept exactly the rewritten form and no other.
     ETags(ETagStyle),
-    /// A listing of parts leaves out every second part.
+    /// A listing of parts omits every second part.
     PartsHidden,
-    /// A listing of parts has one more, with the next number and the size of the first one, that nobody sent.
+    /// A listing of parts has an extra part that was never sent, with the next number and the size of the first.
     PartsForeign,
     /// A page of a listing is in reverse order.
     Unordered,
     /// A page of a listing has each object twice.
     Duplicated,
-    /// A listing ends in the middle of a page, as if that was all. Nothing in the answer tells.
+    /// A listing ends in the middle of a page, without any sign of it.
     Cut,
-    /// The first page of a listing comes again and again.
+    /// A listing returns its first page for ever.
     Loop,
-    /// What a put, copy or the beginning of an upload asks for is dropped without a word.
+    /// An attribute of a put, a copy or a new upload is silently dropped.
     Dropped(Carried),
-    /// The checksum that is told is that of something else, wherever one is told.
+    /// Every reported checksum is wrong.
     WrongChecksum,
-    /// The time of modification that is told: listings, GET and HEAD.
+    /// Listings, GET and HEAD report a wrong time of modification.
     Modified(Modified),
 }
 
-/// What a service says of a body that it damaged.
+/// Report about a body that the service damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// ETag and checksum of what was sent. Of a part, its listing and the completion go on saying so; the ETag of the
-    /// object that is made of it is that of what is stored.
+    /// ETag and checksum of the bytes sent. Listings and completions repeat those of a part; the ETag of the completed
+    /// object is that of the bytes stored.
     Sent,
-    /// ETag and checksum of what is stored.
+    /// ETag and checksum of the bytes stored.
     Stored,
 }
 
-/// Which content a GET names that ignored `If-Match`.
+/// ETag in the response of a GET that ignored `If-Match`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
-    /// The one that it answers.
+    /// ETag of the content returned.
     Own,
-    /// The one that was asked for.
+    /// ETag that was requested.
     Wanted,
 }
 
-/// A condition of a write.
+/// Condition of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
     /// `If-Match`.
@@ -96,7 +96,7 @@ pub enum Header {
     IfNoneMatch,
 }
 
-/// How ETags look.
+/// Form of rewritten ETags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ETagStyle {
     /// In upper case.
@@ -105,46 +105,46 @@ pub enum ETagStyle {
     Weak,
     /// In single quotes.
     Quoted,
-    /// No digest, and nothing that looks like one.
+    /// Not in the form of a digest.
     NoDigest,
-    /// A string that looks like a digest and is none; the same for the same content of a key.
+    /// In the form of a digest without being one; constant for a content of a key.
     FalseDigest,
-    /// Another one in each answer, which looks like a digest.
+    /// In the form of a digest, and new in each response.
     Changing,
-    /// None in answers to listings, GET and HEAD.
+    /// Omitted from responses to listings, GET and HEAD.
     Missing,
 }
 
-/// What travels with an object.
+/// Attribute of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carried {
-    /// Its tags.
+    /// Object tags.
     Tags,
     /// User metadata.
     Metadata,
-    /// Its storage class.
+    /// Storage class.
     StorageClass,
 }
 
-/// A time of modification.
+/// Wrong time of modification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Modified {
-    /// Not told.
+    /// Omitted.
     Missing,
-    /// A day later than it was.
+    /// One day too late.
     Late,
-    /// A day earlier than it was.
+    /// One day too early.
     Early,
 }
 
-/// An error that a service answers with, in the class that the adapters give it.
+/// An error of the service, with the class that the adapters give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What the caller makes of it.
+    /// Class of the error.
     pub class: ErrorClass,
-    /// The code of the error document.
+    /// Code of the error document.
     pub code: &'static str,
-    /// Its message.
+    /// Message of the error document.
     pub message: &'static str,
 }
 
@@ -158,38 +158,38 @@ impl Refusal {
     /// A 403 of the service itself.
     pub const ACCESS_DENIED: Self =
         Self { class: ErrorClass::AccessDenied, code: "AccessDenied", message: "access denied" };
-    /// A request whose path or headers were changed on the way.
+    /// The 403 for a request whose path or headers were changed in transit.
     pub const SIGNATURE_DOES_NOT_MATCH: Self = Self {
         class: ErrorClass::SignatureMismatch,
         code: "SignatureDoesNotMatch",
         message: "the request signature we calculated does not match the signature you provided",
     };
-    /// S3's own word that there is no such key.
+    /// S3's own 404 for an absent key.
     pub const NO_SUCH_KEY: Self =
         Self { class: ErrorClass::NoSuchKey, code: "NoSuchKey", message: "the specified key does not exist" };
-    /// S3's own word that there is no such upload.
+    /// S3's own 404 for an absent upload.
     pub const NO_SUCH_UPLOAD: Self =
         Self { class: ErrorClass::NoSuchUpload, code: "NoSuchUpload", message: "the specified upload does not exist" };
-    /// A condition does not hold.
+    /// The 412 for a condition that does not hold.
     pub const PRECONDITION_FAILED: Self = Self {
         class: ErrorClass::PreconditionFailed,
         code: "PreconditionFailed",
         message: "at least one of the pre-conditions you specified did not hold",
     };
-    /// A header that the service does not know.
+    /// The 501 for a header that the service does not support.
     pub const NOT_IMPLEMENTED: Self = Self {
         class: ErrorClass::Refused,
         code: "NotImplemented",
         message: "a header you provided implies functionality that is not implemented",
     };
 
-    /// The error of an operation.
+    /// Returns the error for an operation.
     pub(super) fn of(self, operation: Operation) -> ServiceError {
         ServiceError::new(self.class, operation.as_str(), self.code, self.message)
     }
 }
 
-/// What of a request decides whether a lie can be told to it.
+/// Properties of a request that decide which lies apply to it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Asked {
     pub(super) if_match: bool,
@@ -207,7 +207,7 @@ impl Asked {
 }
 
 impl Lie {
-    /// Whether it can be told to a request.
+    /// Returns true if the lie applies to a request.
     pub(super) fn concerns(self, operation: Operation, asked: Asked) -> bool {
         use Operation::{
             AbortUpload, CompleteUpload, CopyObject, CopyPart, CreateUpload, DeleteObject, GetObject, GetTags,

@@ -1,14 +1,15 @@
-//! A service that lies: any [`ObjectStore`] with answers that S3 does not document, as services that speak like it and
-//! proxies and caches in front of them give.
+//! A service that lies: wraps any [`ObjectStore`] and returns responses that contradict S3's documentation, as
+//! S3-compatible services and the proxies and caches in front of them do.
 //!
-//! Each [`Lie`] is a switch of [`Lies`], with a [`Scope`] that says for which operations, keys and how often. Without
-//! any, the service inside answers as it is.
+//! Each [`Lie`] is switched on in [`Lies`] with a [`Scope`] of operations, keys and frequency. Otherwise the wrapped
+//! service responds unchanged.
 //!
-//! Two answers mean different things, and adapters must tell them apart:
+//! Two responses that adapters must tell apart:
 //!
-//! - `head` gives none for a bodyless 404. That is no proof of absence: a proxy whose service is away answers the same.
-//! - [`ErrorClass::NoSuchKey`] of a request whose answer has a body is S3's own document (`NoSuchKey`,
-//!   `NoSuchVersion`): proof of absence. A 404 in other words is [`ErrorClass::NoAnswer`]: the service did not answer.
+//! - `head` returns `None` for a 404 without a body. That does not prove absence: a proxy whose service is down
+//!   responds alike.
+//! - [`ErrorClass::NoSuchKey`], from a response with a body, comes from S3 itself (`NoSuchKey`, `NoSuchVersion`) and
+//!   proves absence. Any other 404 is [`ErrorClass::NoAnswer`]: the service did not answer.
 //!
 //! [`ObjectStore`]: migration_core::ports::ObjectStore
 //! [`ErrorClass::NoSuchKey`]: migration_core::error::ErrorClass::NoSuchKey
@@ -34,7 +35,7 @@ pub use rules::{LieId, Lies, Scope};
 
 use migration_core::ports::Operation;
 
-/// A day, in milliseconds.
+/// A day in milliseconds.
 const DAY_MS: i64 = 86_400_000;
 
 /// A service that lies as its switches say.
@@ -45,17 +46,17 @@ pub struct Lying<T> {
 }
 
 impl<T> Lying<T> {
-    /// Lets a service lie.
+    /// Wraps a service.
     pub fn new(inner: T, lies: &Lies) -> Self {
         Self { inner, lies: lies.clone() }
     }
 
-    /// The service inside, which does not lie.
+    /// Returns the wrapped service, which does not lie.
     pub fn inner(&self) -> &T {
         &self.inner
     }
 
-    /// The switches.
+    /// Returns the switches.
     pub fn lies(&self) -> &Lies {
         &self.lies
     }
@@ -66,7 +67,7 @@ impl<T: ObjectStore> Lying<T> {
         self.lies.draw(operation, key, asked)
     }
 
-    /// What is said of an object.
+    /// Applies lies to the metadata of an object.
     fn describe(&self, key: &str, head: &mut ObjectHead, drawn: &Drawn) {
         for lie in drawn.each() {
             match lie {
@@ -79,7 +80,7 @@ impl<T: ObjectStore> Lying<T> {
         }
     }
 
-    /// What is said of something written.
+    /// Applies lies to the result of a write.
     fn written(&self, key: &str, mut written: Written, drawn: &Drawn) -> Written {
         for lie in drawn.each() {
             match lie {
@@ -107,7 +108,7 @@ impl Modified {
 }
 
 impl Drawn {
-    /// The error that a request gets in place of its effect.
+    /// Returns the error of a request that is not executed.
     fn before(&self, operation: Operation) -> Result<(), ServiceError> {
         let error = self.find(|lie| match lie {
             Lie::Absent => Some(page(operation, "404 page not found")),
@@ -118,7 +119,7 @@ impl Drawn {
         error.map_or(Ok(()), Err)
     }
 
-    /// The answer, or the error in its place that a request gets after its effect.
+    /// Returns the response to an executed request, or an error in its place.
     fn after<R>(&self, operation: Operation, answer: R) -> Result<R, ServiceError> {
         let error = self.find(|lie| match lie {
             Lie::RefuseAfter(refusal) => Some(refusal.of(operation)),
@@ -128,12 +129,12 @@ impl Drawn {
     }
 }
 
-/// An answer that is not the service's.
+/// Error for a response that is not the service's own.
 fn page(operation: Operation, words: &str) -> ServiceError {
     ServiceError::new(ErrorClass::NoAnswer, operation.as_str(), "UnexpectedAnswer", words)
 }
 
-/// All of a body.
+/// Reads a whole body.
 async fn collect(mut body: ByteStream) -> Result<Bytes, ServiceError> {
     let mut all = BytesMut::new();
     while let Some(piece) = body.next().await {
@@ -142,7 +143,7 @@ async fn collect(mut body: ByteStream) -> Result<Bytes, ServiceError> {
     Ok(all.freeze())
 }
 
-/// A body of these bytes.
+/// Returns a body of these bytes.
 fn body_of(bytes: Bytes) -> ByteStream {
     let pieces = (!bytes.is_empty()).then_some(Ok(bytes));
     stream::iter(pieces).boxed()

@@ -1,21 +1,21 @@
-//! Parts that are stored otherwise than was told.
+//! Parts stored differently from their report.
 
 use std::collections::BTreeMap;
 
 use migration_core::object::ListedPart;
 use migration_core::ports::{CompletedPart, Written};
 
-/// What was told of parts, and what is stored, by upload and number.
+/// Reported and actual state of parts, by upload and number.
 #[derive(Debug, Default)]
 pub(super) struct StoredParts(BTreeMap<(String, u32), (Written, Written)>);
 
 impl StoredParts {
-    /// Remembers a part.
+    /// Records a part.
     pub(super) fn insert(&mut self, upload: &str, number: u32, told: Written, stored: Written) {
         self.0.insert((upload.to_owned(), number), (told, stored));
     }
 
-    /// The part is stored as it was sent.
+    /// Removes a part that is stored as sent.
     pub(super) fn forget(&mut self, upload: &str, number: u32) {
         self.0.remove(&(upload.to_owned(), number));
     }
@@ -24,7 +24,7 @@ impl StoredParts {
         self.0.get(&(upload.to_owned(), number))
     }
 
-    /// Lists a part as it was told.
+    /// Changes a listed part to its reported state.
     pub(super) fn listed(&self, upload: &str, part: &mut ListedPart) {
         if let Some((told, stored)) = self.get(upload, part.number)
             && stored.etag == part.etag
@@ -34,7 +34,7 @@ impl StoredParts {
         }
     }
 
-    /// Names a part of a completion as it is stored.
+    /// Changes a part of a completion to its actual state.
     pub(super) fn completed(&self, upload: &str, part: &mut CompletedPart) {
         if let Some((told, stored)) = self.get(upload, part.number)
             && told.etag == part.etag

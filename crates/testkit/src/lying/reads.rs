@@ -1,4 +1,4 @@
-//! Lies of reads.
+//! Lies about reads.
 
 use bytes::{Bytes, BytesMut};
 use migration_core::error::ServiceError;
@@ -9,11 +9,11 @@ use super::rules::Drawn;
 use super::{Lying, body_of, collect};
 use migration_core::ports::Operation;
 
-/// The continuation of a listing that has one page, and comes again.
+/// Continuation of a one-page listing that repeats for ever.
 const AGAIN: &str = "again";
 
 impl<T: ObjectStore> Lying<T> {
-    /// The answer to a GET, with the lies of its bytes.
+    /// Executes a GET and applies the lies about its content.
     pub(super) async fn read(&self, request: GetRequest<'_>, drawn: &Drawn) -> Result<GetResponse, ServiceError> {
         if drawn.has(Lie::Stale) {
             let (head, content) = self.first_content(request).await?;
@@ -23,7 +23,7 @@ impl<T: ObjectStore> Lying<T> {
         let first = if drawn.has(Lie::Mixed) { Some(self.first_content(request).await?) } else { None };
         let span = span_of(request.span, drawn);
         let answer = match self.inner.get(GetRequest { span, ..request }).await {
-            // At the end of an object there is no later range.
+            // There is no later range at the end of an object.
             Err(_) if span != request.span => {
                 self.inner.get(GetRequest { span: earlier(request.span), ..request }).await?
             }
@@ -45,7 +45,7 @@ impl<T: ObjectStore> Lying<T> {
         Ok(GetResponse { head, len, body })
     }
 
-    /// The first content of a key that was read.
+    /// Returns the first content read of a key.
     async fn first_content(&self, request: GetRequest<'_>) -> Result<(ObjectHead, Bytes), ServiceError> {
         let name = (request.bucket.to_owned(), request.key.to_owned());
         if let Some(first) = self.lies.memory(|memory| memory.contents.get(&name).cloned()) {
@@ -57,12 +57,12 @@ impl<T: ObjectStore> Lying<T> {
         Ok(self.lies.memory(|memory| memory.contents.entry(name).or_insert((head, content)).clone()))
     }
 
-    /// The first answer to a HEAD.
+    /// Returns the first response to a HEAD.
     pub(super) fn first_head(&self, request: &str, head: Option<ObjectHead>) -> Option<ObjectHead> {
         self.lies.memory(|memory| memory.heads.entry(request.to_owned()).or_insert(head).clone())
     }
 
-    /// A page with the lies of listings.
+    /// Lists a page and applies the lies of listings.
     pub(super) async fn page(
         &self,
         operation: Operation,
@@ -114,7 +114,7 @@ impl<T: ObjectStore> Lying<T> {
     }
 }
 
-/// The span that is answered.
+/// Returns the span that is actually read.
 fn span_of(span: Span, drawn: &Drawn) -> Span {
     match span {
         _ if drawn.has(Lie::RangeIgnored) => Span::Whole,
@@ -123,7 +123,7 @@ fn span_of(span: Span, drawn: &Drawn) -> Span {
     }
 }
 
-/// A range that begins a byte earlier, where there is one.
+/// Returns a range that starts a byte earlier, if there is one.
 fn earlier(span: Span) -> Span {
     match span {
         Span::Range { offset, len } => Span::Range { offset: offset.saturating_sub(1), len },
@@ -131,7 +131,7 @@ fn earlier(span: Span) -> Span {
     }
 }
 
-/// The bytes of a span of a content; none where it has none.
+/// Returns the bytes of a span of a content; empty if it lies outside.
 fn cut(content: &Bytes, span: Span, head: &ObjectHead) -> Bytes {
     match span {
         Span::Range { offset, len } => {
@@ -144,7 +144,7 @@ fn cut(content: &Bytes, span: Span, head: &ObjectHead) -> Bytes {
     }
 }
 
-/// The first half of what was read of the older content, as far as that goes, and the rest of the newer.
+/// Joins the first half of the older content, as far as it reaches, and the rest of the newer one.
 fn mixed(old: &Bytes, new: &Bytes) -> Bytes {
     let half = (new.len() / 2).min(old.len());
     [&old[..half], &new[half..]].concat().into()

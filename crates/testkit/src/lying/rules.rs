@@ -1,4 +1,4 @@
-//! Which lies are told to which requests.
+//! Rules that select the requests of a lie.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use super::parts::StoredParts;
 use super::tags::ShownTags;
 use crate::lock;
 
-/// Which requests a lie is told to.
+/// Requests that a lie applies to.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope {
     operations: Option<&'static [Operation]>,
@@ -22,7 +22,7 @@ pub struct Scope {
     times: Times,
 }
 
-/// Which keys.
+/// Keys of a scope.
 #[derive(Clone, Copy, Debug)]
 enum Keys {
     All,
@@ -37,7 +37,7 @@ enum Match {
     Contains,
 }
 
-/// How often.
+/// Frequency of a scope.
 #[derive(Clone, Copy, Debug)]
 enum Times {
     Always,
@@ -47,54 +47,54 @@ enum Times {
 }
 
 impl Scope {
-    /// Every request that the lie can be told to, for ever.
+    /// Applies to every eligible request, for ever.
     pub const fn always() -> Self {
         Self { operations: None, keys: Keys::All, times: Times::Always }
     }
 
-    /// These operations only.
+    /// Restricts the scope to these operations.
     #[must_use]
     pub const fn on(self, operations: &'static [Operation]) -> Self {
         Self { operations: Some(operations), ..self }
     }
 
-    /// This key only. Listings are about no single key: only scopes of all keys meet them.
+    /// Restricts the scope to one key. Listings have no single key and match only scopes of all keys.
     #[must_use]
     pub fn key(self, key: &'static str) -> Self {
         Self { keys: Keys::Where(key, Match::Is), ..self }
     }
 
-    /// Keys that start with this.
+    /// Restricts the scope to keys with this prefix.
     #[must_use]
     pub fn under(self, prefix: &'static str) -> Self {
         Self { keys: Keys::Where(prefix, Match::StartsWith), ..self }
     }
 
-    /// Keys that contain this.
+    /// Restricts the scope to keys that contain this text.
     #[must_use]
     pub fn containing(self, text: &'static str) -> Self {
         Self { keys: Keys::Where(text, Match::Contains), ..self }
     }
 
-    /// Keys that this is true of.
+    /// Restricts the scope to keys for which `holds` returns true.
     #[must_use]
     pub fn keys(self, holds: fn(&str) -> bool) -> Self {
         Self { keys: Keys::If(holds), ..self }
     }
 
-    /// The first so many of these requests.
+    /// Applies to the first `count` matching requests.
     #[must_use]
     pub const fn first(self, count: u64) -> Self {
         Self { times: Times::First(count), ..self }
     }
 
-    /// Every n-th of these requests; 0 counts as 1.
+    /// Applies to every n-th matching request; 0 counts as 1.
     #[must_use]
     pub const fn every(self, nth: u64) -> Self {
         Self { times: Times::Every(if nth == 0 { 1 } else { nth }), ..self }
     }
 
-    /// Requests within so much of tokio's time from when the lie is switched on.
+    /// Applies to requests within this time after the lie is switched on, in tokio's time.
     #[must_use]
     pub const fn lasting(self, time: Duration) -> Self {
         Self { times: Times::For(time), ..self }
@@ -106,7 +106,7 @@ impl Scope {
         operations && (matches!(self.keys, Keys::All) || (!listing && self.is_about(key)))
     }
 
-    /// Whether it has this key.
+    /// Returns true if the scope includes this key.
     pub fn is_about(&self, key: &str) -> bool {
         match self.keys {
             Keys::All => true,
@@ -118,11 +118,11 @@ impl Scope {
     }
 }
 
-/// Names a lie that is switched on.
+/// Identifies a lie that is switched on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LieId(u64);
 
-/// The switches of a lying service, and what it remembers; clones are the same switches.
+/// Switches of a lying service, and its memory. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Lies {
     state: Arc<Mutex<State>>,
@@ -136,18 +136,18 @@ struct State {
     memory: Memory,
 }
 
-/// What a lying service remembers.
+/// Memory of a lying service.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// The first content of each bucket and key that was read.
+    /// First content read of each bucket and key.
     pub(super) contents: BTreeMap<(String, String), (ObjectHead, Bytes)>,
-    /// The first answer to each HEAD.
+    /// First response to each HEAD.
     pub(super) heads: BTreeMap<String, Option<ObjectHead>>,
-    /// The first answer to each listing.
+    /// First response to each listing.
     pub(super) pages: BTreeMap<String, ListPage>,
-    /// ETags as they were shown.
+    /// ETags that were rewritten.
     pub(super) tags: ShownTags,
-    /// Parts that are stored otherwise than was told.
+    /// Parts stored differently from their report.
     pub(super) parts: StoredParts,
 }
 
@@ -161,7 +161,7 @@ struct Rule {
 }
 
 impl Rule {
-    /// Whether it is told to this request, which it concerns.
+    /// Counts a matching request; returns true if the lie is told to it.
     fn meets(&mut self) -> bool {
         self.met += 1;
         match self.scope.times {
@@ -174,7 +174,7 @@ impl Rule {
 }
 
 impl Lies {
-    /// None yet.
+    /// Creates switches without any lie.
     pub fn new() -> Self {
         Self::default()
     }
@@ -188,27 +188,27 @@ impl Lies {
         LieId(id)
     }
 
-    /// Switches one off.
+    /// Switches a lie off.
     pub fn stop(&self, id: LieId) {
         lock(&self.state).rules.retain(|rule| rule.id != id.0);
     }
 
-    /// Switches all off. ETags that were shown are understood further on.
+    /// Switches all lies off. Rewritten ETags are still accepted.
     pub fn clear(&self) {
         lock(&self.state).rules.clear();
     }
 
-    /// How often lies were told so far; zero after a test means that it tested nothing.
+    /// Returns how often lies were told. A test that ends with zero has tested nothing.
     pub fn told(&self) -> u64 {
         lock(&self.state).told.values().sum()
     }
 
-    /// How often this one was told so far.
+    /// Returns how often one lie was told.
     pub fn times(&self, id: LieId) -> u64 {
         lock(&self.state).told.get(&id.0).copied().unwrap_or_default()
     }
 
-    /// The lies that a request is told.
+    /// Selects the lies for a request and counts them.
     pub(super) fn draw(&self, operation: Operation, key: &str, asked: Asked) -> Drawn {
         let mut state = lock(&self.state);
         let State { rules, told, .. } = &mut *state;
@@ -223,23 +223,23 @@ impl Lies {
         Drawn(drawn)
     }
 
-    /// The ETag that this one was shown for; itself, where it is none that was shown otherwise than it is.
+    /// Returns the original of a rewritten ETag; any other ETag unchanged.
     pub fn real(&self, tag: &ETag) -> ETag {
         self.memory(|memory| memory.tags.real(tag))
     }
 
-    /// What the service remembers.
+    /// Runs a closure on the memory.
     pub(super) fn memory<T>(&self, change: impl FnOnce(&mut Memory) -> T) -> T {
         change(&mut lock(&self.state).memory)
     }
 
-    /// A tag of a request as the service inside knows it.
+    /// Translates an ETag of a request to the one that the wrapped service knows.
     pub(super) fn understood(&self, tag: &ETag, drawn: &Drawn) -> ETag {
         self.memory(|memory| memory.tags.understood(tag, drawn.has_etags()))
     }
 }
 
-/// The lies that one request is told.
+/// Lies selected for one request.
 #[derive(Clone, Debug)]
 pub(super) struct Drawn(Vec<Lie>);
 
@@ -252,7 +252,7 @@ impl Drawn {
         self.0.iter().find_map(of)
     }
 
-    /// Whether ETags look otherwise.
+    /// Returns true if ETags are rewritten.
     pub(super) fn has_etags(&self) -> bool {
         self.0.iter().any(|lie| matches!(lie, Lie::ETags(_)))
     }

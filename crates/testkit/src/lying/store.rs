@@ -1,4 +1,4 @@
-//! The port.
+//! [`ObjectStore`] implementation.
 
 use migration_core::error::ServiceError;
 use migration_core::object::ListedPart;
@@ -69,7 +69,7 @@ impl<T: ObjectStore + Clone> Lying<T> {
     }
 }
 
-/// A part that nobody sent, after these.
+/// Returns an invented part that follows these.
 fn foreign(parts: &[ListedPart]) -> Option<ListedPart> {
     let (first, last) = (parts.first()?, parts.last()?);
     Some(ListedPart { number: last.number + 1, size: first.size, ..first.clone() })

@@ -1,4 +1,4 @@
-//! ETags that look otherwise than they are.
+//! Rewritten ETags.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,12 +7,12 @@ use migration_core::etag::ETag;
 
 use super::lie::ETagStyle;
 
-/// How weak tags begin.
+/// Start of weak ETags.
 const WEAK: &str = "W/";
-/// What no content has.
+/// An ETag that no content has.
 const NOBODYS: &str = "the tag of no content";
 
-/// Which ETags were shown for which. While ETags look otherwise, what was shown otherwise is not understood as it is.
+/// Originals of rewritten ETags. While ETags are rewritten, the originals are not accepted.
 #[derive(Debug, Default)]
 pub(super) struct ShownTags {
     real: BTreeMap<String, ETag>,
@@ -21,7 +21,7 @@ pub(super) struct ShownTags {
 }
 
 impl ShownTags {
-    /// The tag as it is shown.
+    /// Rewrites an ETag.
     pub(super) fn shown(&mut self, style: ETagStyle, key: &str, tag: &ETag) -> ETag {
         let text = tag.as_str();
         let shown = match style {
@@ -37,22 +37,22 @@ impl ShownTags {
             ETagStyle::Missing => return tag.clone(),
         };
         let shown = ETag::new(&shown);
-        // To the letter: equal tags may be written in two ways.
+        // Compared as text: `ETag` treats some spellings as equal.
         if shown.as_str() != tag.as_str() {
             self.hidden.insert(text.to_owned());
-            // What looks otherwise twice is still the same tag.
+            // Keeps the first original if the ETag was already rewritten.
             let real = self.real(tag);
             self.real.insert(shown.as_str().to_owned(), real);
         }
         shown
     }
 
-    /// The tag that this one was shown for.
+    /// Returns the original of an ETag.
     pub(super) fn real(&self, tag: &ETag) -> ETag {
         self.real.get(tag.as_str()).unwrap_or(tag).clone()
     }
 
-    /// A tag of a condition, as it really is. Weak ones are nobody's.
+    /// Translates the ETag of a condition to its original. Weak ETags match nothing.
     pub(super) fn understood(&self, tag: &ETag, otherwise: bool) -> ETag {
         match self.real.get(tag.as_str()) {
             Some(_) if tag.as_str().starts_with(WEAK) => ETag::new(NOBODYS),
@@ -62,7 +62,7 @@ impl ShownTags {
         }
     }
 
-    /// A part's tag in a completion: weak ones are taken too, as they only name the part.
+    /// Translates the ETag of a part in a completion. Weak ETags are accepted, since they only identify the part.
     pub(super) fn understood_of_part(&self, tag: &ETag, otherwise: bool) -> ETag {
         if tag.as_str().starts_with(WEAK) { self.real(tag) } else { self.understood(tag, otherwise) }
     }
@@ -72,7 +72,7 @@ fn digest(words: &[&str]) -> String {
     hex::encode(Md5::digest(words.join("/")))
 }
 
-/// Another digest, with as many parts as the tag says.
+/// Returns another digest, with the same number of parts.
 fn digest_like(tag: &str, words: &[&str]) -> String {
     match tag.split_once('-') {
         Some((_, parts)) => format!("{}-{parts}", digest(words)),

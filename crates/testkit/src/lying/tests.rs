@@ -58,7 +58,7 @@ fn get_request<'a>(key: &'a str, span: Span, if_match: Option<&'a ETag>) -> GetR
     GetRequest { bucket: B, key, span, if_match, version_id: None }
 }
 
-/// The answer's ETag, its length and its bytes.
+/// Reads an object; returns ETag, announced length and content.
 async fn read(
     store: &impl ObjectStore,
     span: Span,

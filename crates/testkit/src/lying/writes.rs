@@ -1,4 +1,4 @@
-//! Lies of writes.
+//! Lies about writes.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::store::crc64nvme;
 use migration_core::ports::Operation;
 
 impl<T: ObjectStore + Clone> Lying<T> {
-    /// Puts an object, or says so.
+    /// Puts an object, or only reports that it did.
     pub(super) async fn put_as(&self, request: PutRequest<'_>, drawn: &Drawn) -> Result<Written, ServiceError> {
         let sent = told(&request.body);
         if drawn.has(Lie::NotDone) {
@@ -49,7 +49,7 @@ impl<T: ObjectStore + Clone> Lying<T> {
         }
     }
 
-    /// Sends a part, or says so.
+    /// Uploads a part, or only reports that it did.
     pub(super) async fn put_part_as(&self, request: PutPart<'_>, drawn: &Drawn) -> Result<Written, ServiceError> {
         let (upload, number, checksum) = (request.upload, request.number, request.checksum);
         let (time, says) = (later(drawn), damage(drawn));
@@ -87,7 +87,7 @@ impl<T: ObjectStore + Clone> Lying<T> {
         Ok(says)
     }
 
-    /// Completes an upload, or says so.
+    /// Completes an upload, or only reports that it did.
     pub(super) async fn complete_as(
         &self,
         request: CompleteUpload<'_>,
@@ -117,7 +117,7 @@ impl<T: ObjectStore + Clone> Lying<T> {
         self.inner.complete_upload(CompleteUpload { parts: &parts, ..request }).await
     }
 
-    /// Does something that has no answer but that it is done, or says so.
+    /// Executes a request without a result, or only reports that it did.
     pub(super) async fn end_as<F>(&self, drawn: &Drawn, work: F) -> Result<(), ServiceError>
     where
         F: Future<Output = Result<(), ServiceError>> + Send,
@@ -126,7 +126,7 @@ impl<T: ObjectStore + Clone> Lying<T> {
     }
 }
 
-/// A condition as the service inside gets it.
+/// Returns the condition that the wrapped service receives.
 pub(super) fn condition<T>(
     lying: &Lying<T>,
     operation: Operation,
@@ -148,14 +148,14 @@ pub(super) fn condition<T>(
     })
 }
 
-/// What a condition is to the rules.
+/// Returns the properties of a condition that the rules use.
 pub(super) fn asked(condition: &WriteCondition) -> Asked {
     let (if_match, if_none_match) =
         (matches!(condition, WriteCondition::Matches(_)), *condition == WriteCondition::Absent);
     Asked { if_match, if_none_match, span: false }
 }
 
-/// What travels along, without what is dropped.
+/// Returns attributes and tags without those that are dropped.
 pub(super) fn carried<'a>(
     attributes: &'a Attributes,
     tags: &'a Tags,
@@ -173,16 +173,16 @@ pub(super) fn carried<'a>(
     (attributes, tags)
 }
 
-/// Does something later; whether it succeeds is nobody's concern.
+/// Executes a request later and ignores its result.
 pub(super) fn after(time: Duration, work: impl Future<Output = Result<(), ServiceError>> + Send + 'static) {
     tokio::spawn(async move {
         tokio::time::sleep(time).await;
-        // Nobody waits for the answer.
+        // The caller has its response already.
         let _ = work.await;
     });
 }
 
-/// How much later a write is done.
+/// Returns the delay of a write, if it is executed later.
 pub(super) fn later(drawn: &Drawn) -> Option<Duration> {
     drawn.find(|lie| if let Lie::DoneLater(time) = lie { Some(*time) } else { None })
 }
@@ -191,7 +191,7 @@ fn damage(drawn: &Drawn) -> Option<Told> {
     drawn.find(|lie| if let Lie::Damaged(told) = lie { Some(*told) } else { None })
 }
 
-/// The bytes with one bit in their middle flipped; none stay none.
+/// Flips a bit in the middle of the bytes; empty bytes stay empty.
 fn damaged(bytes: &Bytes) -> Bytes {
     let mut damaged = BytesMut::from(&bytes[..]);
     let middle = damaged.len() / 2;
@@ -201,24 +201,24 @@ fn damaged(bytes: &Bytes) -> Bytes {
     damaged.freeze()
 }
 
-/// What a service says that has stored these bytes.
+/// Returns the response of a service that stored these bytes.
 fn told(bytes: &Bytes) -> Written {
     let md5: Md5Digest = Md5::digest(bytes).into();
     Written { etag: ETag::of_content(&md5), etag_is_md5: true, checksum: Some(crc64nvme(bytes)), version_id: None }
 }
 
-/// What is said of what was sent, of all that is said of what is stored.
+/// Replaces ETag and checksum in a response with those of the bytes sent.
 fn as_sent(stored: &Written, sent: Written) -> Written {
     Written { checksum: stored.checksum.and(sent.checksum), etag: sent.etag, ..stored.clone() }
 }
 
-/// The ETag of an object made of parts, as far as theirs are digests.
+/// Returns the ETag of a multipart object; parts whose ETags are not digests are left out.
 fn composite(parts: &[CompletedPart]) -> ETag {
     let digests: Vec<Md5Digest> = parts.iter().filter_map(|part| part.etag.md5()).collect();
     ETag::of_parts(&digests)
 }
 
-/// Names an upload.
+/// An upload reference that owns its names.
 pub(super) struct OwnedUpload {
     bucket: String,
     key: String,

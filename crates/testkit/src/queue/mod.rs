@@ -1,4 +1,4 @@
-//! SQS in memory: a standard queue and its dead letters.
+//! SQS in memory: a standard queue and its dead letter queue.
 
 mod port;
 mod sink;
@@ -17,35 +17,35 @@ use crate::denial::Denials;
 use crate::lock;
 use state::State;
 
-/// Most messages of a request. Source: "Amazon SQS batch actions" in the SQS developer guide.
+/// Messages per request. Source: "Amazon SQS batch actions" in the SQS developer guide.
 const MAX_BATCH: usize = 10;
 /// Bytes of a message, and of all messages of a request. Source: "Amazon SQS message quotas".
 const MAX_BYTES: usize = 1 << 20;
-/// How receipts start.
+/// Prefix of receipts.
 const RECEIPT: &str = "receipt-";
 /// Longest delay of a message.
 const MAX_DELAY: Duration = Duration::from_mins(15);
-/// Longest wait for messages.
+/// Longest wait of a receive.
 const MAX_WAIT: Duration = Duration::from_secs(20);
-/// Most messages that are delivered and not deleted. Source: "Amazon SQS standard queue quotas".
+/// Most messages in flight. Source: "Amazon SQS standard queue quotas".
 const MAX_IN_FLIGHT: usize = 120_000;
-/// Longest time for which a message is kept from others, counted from its delivery.
+/// Longest visibility time-out, counted from the delivery.
 /// Source: "Amazon SQS visibility timeout" in the SQS developer guide.
 const MAX_VISIBILITY: Duration = Duration::from_hours(12);
 
-/// Longest time for which a message stays.
+/// Longest retention of a message.
 const MAX_RETENTION: Duration = Duration::from_hours(14 * 24);
 
-/// How a [`MemoryQueue`] behaves.
+/// Limits of a [`MemoryQueue`].
 #[derive(Clone, Copy, Debug)]
 pub struct QueueSettings {
-    /// Deliveries after which a message goes to the dead letters in place of one more.
+    /// Deliveries after which the next receive moves a message to the dead letters.
     pub max_receives: u32,
-    /// Bytes of one message.
+    /// Bytes per message.
     pub max_bytes: usize,
-    /// Messages that are delivered and not deleted at most: beyond it none is delivered.
+    /// Most messages in flight; more are not delivered.
     pub max_in_flight: usize,
-    /// How long a message stays after it was sent, whoever has it: then it is gone without a word.
+    /// Time after which a message disappears, in flight or not.
     /// Source: `MessageRetentionPeriod` of `CreateQueue` in the SQS API reference, at most 14 days.
     pub retention: Duration,
 }
@@ -56,7 +56,7 @@ impl Default for QueueSettings {
     }
 }
 
-/// A standard queue in memory with its dead letters; clones are the same queue. Deadlines are in tokio's time, which
+/// A standard queue in memory with its dead letter queue. Clones are the same queue. Deadlines use tokio's time, which
 /// tests can pause.
 #[derive(Clone, Debug)]
 pub struct MemoryQueue {
@@ -66,40 +66,40 @@ pub struct MemoryQueue {
     denials: Denials,
 }
 
-/// A message that can't be processed.
+/// A message in the dead letter queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The body.
+    /// Body of the message.
     pub body: String,
-    /// The attribute `reason`; none where the queue itself gave the message up after too many deliveries.
+    /// Attribute `reason`; `None` if the queue moved the message after too many deliveries.
     pub reason: Option<String>,
 }
 
-/// A message that stands in the queue, seen from outside.
+/// A message in the queue, for inspection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueuedMessage {
-    /// The service's id of the message.
+    /// Message id given by the service.
     pub id: String,
-    /// The body.
+    /// Body of the message.
     pub body: String,
     /// Deliveries so far.
     pub receives: u32,
-    /// Whether it can be received now.
+    /// True if it can be received now.
     pub visible: bool,
-    /// What its last delivery is named with.
+    /// Receipt of its last delivery; `None` if there was none.
     pub receipt: Option<String>,
 }
 
-/// What a queue holds.
+/// Number of messages in a queue, by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueStats {
-    /// Can be received.
+    /// Messages that can be received.
     pub visible: usize,
-    /// Delivered and kept from others.
+    /// Messages in flight.
     pub in_flight: usize,
-    /// Not delivered yet and delayed.
+    /// Messages whose delay has not passed.
     pub delayed: usize,
-    /// Dead letters.
+    /// Messages in the dead letter queue.
     pub dead_letters: usize,
 }
 
@@ -110,43 +110,43 @@ impl Default for MemoryQueue {
 }
 
 impl MemoryQueue {
-    /// An empty queue that behaves so.
+    /// Creates an empty queue.
     pub fn new(settings: QueueSettings) -> Self {
         Self { state: Arc::default(), changed: Arc::default(), settings, denials: Denials::default() }
     }
 
-    /// The same queue for another caller, with switches of its own.
+    /// Returns the same queue for another caller, with its own switches.
     #[must_use]
     pub fn with_own_denials(&self) -> Self {
         Self { denials: Denials::default(), ..self.clone() }
     }
 
-    /// The switches that refuse this caller's requests.
+    /// Returns the switches that reject this caller's requests.
     pub fn denials(&self) -> &Denials {
         &self.denials
     }
 
-    /// Delivers each of the next `count` messages twice: it stays visible after it was delivered.
+    /// Delivers each of the next `count` messages twice: it stays visible after its delivery.
     pub fn deliver_twice(&self, count: u32) {
         lock(&self.state).duplicates = count;
     }
 
-    /// Refuses each of the next `count` entries of batches, one by one, as a service does that has a bad moment.
+    /// Rejects each of the next `count` entries of batches, as a service with a transient fault does.
     pub fn refuse_entries(&self, count: u32) {
         lock(&self.state).refusals = count;
     }
 
-    /// Delivers the newest message first; standard queues promise no order.
+    /// Delivers the newest message first; standard queues guarantee no order.
     pub fn newest_first(&self, newest_first: bool) {
         lock(&self.state).newest_first = newest_first;
     }
 
-    /// Forgets all messages, those that somebody has among them, as if they had grown too old.
+    /// Removes all messages, those in flight included, as if they had exceeded their retention.
     pub fn forget(&self) {
         lock(&self.state).messages.clear();
     }
 
-    /// What the queue holds now.
+    /// Returns the number of messages by state.
     pub fn stats(&self) -> QueueStats {
         let now = Instant::now();
         let mut state = lock(&self.state);
@@ -154,7 +154,7 @@ impl MemoryQueue {
         state.stats(now)
     }
 
-    /// The messages that are not deleted, oldest first.
+    /// Returns the messages that are not deleted, oldest first.
     pub fn messages(&self) -> Vec<QueuedMessage> {
         let now = Instant::now();
         let mut state = lock(&self.state);
@@ -169,7 +169,7 @@ impl MemoryQueue {
         seen.collect()
     }
 
-    /// The dead letters, oldest first.
+    /// Returns the dead letters, oldest first.
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
         lock(&self.state).dead.clone()
     }
@@ -182,7 +182,7 @@ impl MemoryQueue {
     }
 }
 
-/// Whether SQS takes a character. Source: `SendMessage` in the SQS API reference.
+/// Returns true if SQS accepts a character. Source: `SendMessage` in the SQS API reference.
 fn is_allowed(c: char) -> bool {
     matches!(c, '\u{9}' | '\u{A}' | '\u{D}' | '\u{20}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
 }

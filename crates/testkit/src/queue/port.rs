@@ -1,4 +1,4 @@
-//! The port on the state.
+//! [`Queue`] implementation.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ impl Queue for MemoryQueue {
         let until = Instant::now() + wait;
         loop {
             self.denials.check(RECEIVE)?;
-            // Made before the look, so that what is sent after the look wakes it.
+            // Registered before the check, so that a message sent after the check wakes it.
             let changed = self.changed.notified();
             let now = Instant::now();
             let (taken, next) = {
@@ -72,7 +72,8 @@ impl Queue for MemoryQueue {
                 state.expire(now, self.settings.retention);
                 state.bury(now, self.settings.max_receives);
                 let room = self.settings.max_in_flight.saturating_sub(state.stats(now).in_flight);
-                // Said to those alone who do not wait. Source: `ReceiveMessage` in the SQS API reference, `OverLimit`.
+                // Only reported to receives that do not wait. Source: `ReceiveMessage` in the SQS API reference,
+                // `OverLimit`.
                 if room == 0 && wait.is_zero() {
                     let message = "the maximum number of in flight messages is reached";
                     return Err(ServiceError::new(ErrorClass::Throttled, RECEIVE.as_str(), "OverLimit", message));
@@ -113,7 +114,7 @@ impl Queue for MemoryQueue {
         Ok(())
     }
 
-    /// With the receipt of an earlier delivery nothing happens, and it is not said.
+    /// With the receipt of an earlier delivery, the request succeeds without deleting.
     /// Source: `DeleteMessage` in the SQS API reference: "the request succeeds, but the message might not be deleted".
     async fn delete(&self, receipt: &str) -> Result<(), ServiceError> {
         const DELETE: Operation = Operation::DeleteMessage;

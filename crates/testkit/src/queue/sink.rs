@@ -1,4 +1,4 @@
-//! A queue that forgets what it is given.
+//! A queue that discards its messages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,15 +7,14 @@ use std::time::Duration;
 use migration_core::error::ServiceError;
 use migration_core::ports::{OutgoingMessage, Queue, ReceivedMessage};
 
-/// A queue that takes everything, counts it and forgets it: for scans whose batches would fill the memory. Clones count
-/// together.
+/// A queue that counts and discards messages, for scans whose batches would fill the memory. Clones share the count.
 #[derive(Clone, Debug, Default)]
 pub struct SinkQueue {
     messages: Arc<AtomicU64>,
 }
 
 impl SinkQueue {
-    /// Messages taken so far.
+    /// Returns the number of messages received.
     pub fn messages(&self) -> u64 {
         self.messages.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! The messages of a queue.
+//! State of a queue.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(super) struct State {
     pub(super) last_id: u64,
     pub(super) last_receipt: u64,
     pub(super) duplicates: u32,
-    /// Entries of batches that are still to be refused.
+    /// Entries of batches still to be rejected.
     pub(super) refusals: u32,
     pub(super) newest_first: bool,
     pub(super) messages: Vec<Message>,
@@ -27,10 +27,9 @@ pub(super) struct Message {
     pub(super) body: String,
     pub(super) receives: u32,
     pub(super) receipt: Option<String>,
-    /// When it was delivered last.
+    /// Time of the last delivery.
     pub(super) received_at: Option<Instant>,
     pub(super) visible_at: Instant,
-    /// When it was sent.
     pub(super) sent_at: Instant,
 }
 
@@ -41,12 +40,12 @@ impl State {
         self.messages.push(Message { id, body, receives: 0, receipt: None, received_at: None, visible_at, sent_at });
     }
 
-    /// Messages that are too old are gone, be they in somebody's hands.
+    /// Removes messages that exceeded their retention, in flight or not.
     pub(super) fn expire(&mut self, now: Instant, retention: Duration) {
         self.messages.retain(|message| now < message.sent_at + retention);
     }
 
-    /// Messages delivered too often become dead letters when somebody asks for them once more.
+    /// Moves messages delivered too often to the dead letters. Runs before each delivery.
     pub(super) fn bury(&mut self, now: Instant, max_receives: u32) {
         let (dead, alive): (Vec<_>, Vec<_>) =
             self.messages.drain(..).partition(|m| m.visible_at <= now && m.receives >= max_receives);
@@ -85,7 +84,7 @@ impl State {
         taken
     }
 
-    /// Whether a delivery had this receipt, be it long ago.
+    /// Returns true if a delivery ever had this receipt.
     pub(super) fn knows(&self, receipt: &str) -> bool {
         let number = receipt.strip_prefix(RECEIPT).and_then(|number| number.parse::<u64>().ok());
         number.is_some_and(|number| (1..=self.last_receipt).contains(&number))
@@ -95,7 +94,6 @@ impl State {
         self.messages.iter().map(|message| message.visible_at).filter(|at| *at > now).min()
     }
 
-    /// What the queue holds.
     pub(super) fn stats(&self, now: Instant) -> QueueStats {
         let mut counted = QueueStats { dead_letters: self.dead.len(), ..QueueStats::default() };
         for message in &self.messages {

@@ -104,7 +104,7 @@ async fn a_lease_ends_12_hours_after_the_delivery_at_the_latest() {
     assert_eq!(beyond.class, ErrorClass::Refused);
     queue.set_visibility(&first[0].receipt, Duration::from_hours(6)).await.unwrap();
     tokio::time::advance(Duration::from_hours(6)).await;
-    // Counted anew from the next delivery.
+    // The count starts again with the next delivery.
     let again = queue.receive(1, Duration::ZERO, lease).await.unwrap();
     assert_eq!((again[0].id.as_str(), again[0].receives), (first[0].id.as_str(), 2));
     queue.set_visibility(&again[0].receipt, MAX_VISIBILITY).await.unwrap();

@@ -1,4 +1,4 @@
-//! Bodies as the service gets them.
+//! Bodies as the service receives them.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
@@ -9,7 +9,7 @@ use super::checks::{check_md5, copied, error, not_implemented};
 use super::settings::StreamedBodies;
 use crate::Operation;
 
-/// Takes a body as it comes. Nothing of it is stored before its end.
+/// Receives a body. Nothing is stored before its end.
 pub(super) async fn receive(operation: Operation, body: Body, streamed: StreamedBodies) -> Result<Bytes, ServiceError> {
     match body {
         Body::Held { bytes, md5 } => {
@@ -41,7 +41,7 @@ async fn collect(operation: Operation, mut stream: ByteStream, len: u64) -> Resu
     Ok(received.freeze())
 }
 
-/// The bytes as a service keeps them that does not know `aws-chunked`.
+/// Returns the bytes that a service without support for `aws-chunked` stores.
 /// Source: "Signature calculations with multiple chunks" in the S3 API reference.
 fn framed(bytes: &Bytes) -> Bytes {
     let mut frame = BytesMut::with_capacity(bytes.len() + 32);

@@ -1,4 +1,4 @@
-//! What is checked of every request.
+//! Checks of requests.
 
 use bytes::Bytes;
 use migration_core::error::{ErrorClass, ServiceError};
@@ -9,36 +9,36 @@ use super::object::{StoredObject, md5};
 use super::settings::{BucketSettings, ConditionalWrites, STORAGE_CLASSES};
 use crate::Operation;
 
-/// Longest key, in bytes. Source: "Creating object key names" in the S3 user guide.
+/// Longest key in bytes. Source: "Creating object key names" in the S3 user guide.
 const MAX_KEY: usize = 1_024;
 /// Most tags of an object. Source: "Object tagging" in the S3 user guide.
 const MAX_TAGS: usize = 10;
-/// Bytes of user metadata, names and values together. Source: "Working with object metadata" in the S3 user guide.
+/// Bytes of user metadata, names and values. Source: "Working with object metadata" in the S3 user guide.
 const MAX_METADATA: usize = 2 << 10;
 
-/// An error in the service's words.
+/// Error with the service's code and message.
 pub(super) fn error(operation: Operation, class: ErrorClass, code: &str, message: &str) -> ServiceError {
     ServiceError::new(class, operation.as_str(), code, message)
 }
 
-/// The same for what is refused whatever the number of tries.
+/// Error that no retry can resolve.
 pub(super) fn refused(operation: Operation, code: &str, message: &str) -> ServiceError {
     error(operation, ErrorClass::Refused, code, message)
 }
 
-/// What services say to headers that they don't know: 501.
+/// The 501 for a header that the service does not support.
 pub(super) fn not_implemented(operation: Operation) -> ServiceError {
     let message = "a header you provided implies functionality that is not implemented";
     refused(operation, "NotImplemented", message)
 }
 
-/// A condition does not hold: 412.
+/// The 412 for a condition that does not hold.
 pub(super) fn precondition_failed(operation: Operation) -> ServiceError {
     let message = "at least one of the pre-conditions you specified did not hold";
     error(operation, ErrorClass::PreconditionFailed, "PreconditionFailed", message)
 }
 
-/// Checks a body against the MD5 that was sent with it. The body was broken on its way: it can be sent again.
+/// Checks a body against the MD5 sent with it. A mismatch is transient: the body was damaged in transit.
 pub(super) fn check_md5(operation: Operation, body: &[u8], expected: &Md5Digest) -> Result<(), ServiceError> {
     if md5(body) == *expected {
         return Ok(());
@@ -47,7 +47,7 @@ pub(super) fn check_md5(operation: Operation, body: &[u8], expected: &Md5Digest)
     Err(error(operation, ErrorClass::Transient, "BadDigest", message))
 }
 
-/// Checks what every write brings along.
+/// Checks key, attributes and tags of a write.
 pub(super) fn check_new(
     operation: Operation,
     key: &str,
@@ -75,7 +75,7 @@ pub(super) fn check_new(
     check_lock(operation, attributes, bucket, now)
 }
 
-/// Refuses headers that the bucket's service does not know, naming the first.
+/// Rejects headers that the bucket's service does not support; names the first.
 fn check_known(
     operation: Operation,
     attributes: &Attributes,
@@ -96,7 +96,7 @@ fn check_known(
     }
 }
 
-/// Checks tags given to an object.
+/// Checks the tags of an object.
 pub(super) fn check_tags(operation: Operation, tags: &Tags) -> Result<(), ServiceError> {
     if tags.len() > MAX_TAGS {
         return Err(refused(operation, "BadRequest", "object tags cannot be greater than 10"));
@@ -104,7 +104,7 @@ pub(super) fn check_tags(operation: Operation, tags: &Tags) -> Result<(), Servic
     Ok(())
 }
 
-/// Source: "Locking objects with Object Lock" in the S3 user guide.
+/// Checks an object lock. Source: "Locking objects with Object Lock" in the S3 user guide.
 fn check_lock(
     operation: Operation,
     attributes: &Attributes,
@@ -123,9 +123,9 @@ fn check_lock(
     Ok(())
 }
 
-/// Checks the condition of a write against what is there.
+/// Checks the condition of a write against the current object.
 ///
-/// S3 answers `If-Match` on nothing with 404; the adapters tell it as what it is, a condition that does not hold.
+/// S3 answers `If-Match` on an absent object with 404; the adapters report it as a failed condition.
 /// Source: "How to prevent object overwrites with conditional writes" in the S3 user guide.
 pub(super) fn check_condition(
     operation: Operation,
@@ -146,7 +146,7 @@ pub(super) fn check_condition(
     if holds { Ok(()) } else { Err(precondition_failed(operation)) }
 }
 
-/// Checks that an object can be read and has the content asked for.
+/// Checks that an object can be read and has the requested ETag.
 pub(super) fn check_readable(
     operation: Operation,
     object: &StoredObject,
@@ -162,12 +162,12 @@ pub(super) fn check_readable(
     Ok(())
 }
 
-/// A copy of its own, so that a small body doesn't keep the buffer alive that it was cut from.
+/// Copies the bytes, so that a small body does not keep the buffer alive that it was sliced from.
 pub(super) fn copied(body: &Bytes) -> Bytes {
     Bytes::copy_from_slice(body)
 }
 
-/// Listings and headers show whole seconds.
+/// Truncates to seconds, as in listings and headers.
 pub(super) fn whole_seconds(millis: i64) -> i64 {
     millis - millis.rem_euclid(1_000)
 }

@@ -1,4 +1,4 @@
-//! How parts become an object.
+//! Completion of uploads.
 
 use bytes::BytesMut;
 use migration_core::error::{ErrorClass, ServiceError};
@@ -15,7 +15,7 @@ use crate::Operation;
 const COMPLETE: Operation = Operation::CompleteUpload;
 
 impl Upload {
-    /// The parts to make an object of, or why the service refuses the list.
+    /// Returns the parts of the object, or the error for an invalid list.
     /// Source: errors of `CompleteMultipartUpload` in the S3 API reference.
     fn chosen(&self, wanted: &[CompletedPart], settings: &StoreSettings) -> Result<Vec<&Part>, ServiceError> {
         if wanted.is_empty() {
@@ -35,7 +35,7 @@ impl Upload {
         Ok(chosen)
     }
 
-    /// Each part is named with its checksum, or none is.
+    /// Checks that either every part is listed with its checksum or none is.
     fn check_checksums(&self, wanted: &[CompletedPart], settings: &StoreSettings) -> Result<(), ServiceError> {
         if settings.checksums == Checksums::Ignored {
             return Ok(());
@@ -54,8 +54,8 @@ impl Upload {
         })
     }
 
-    /// The part that was named with its ETag and checksum. One that has others was replaced since it was listed: the
-    /// list can be read again.
+    /// Returns a part by number, ETag and checksum. A mismatch is transient: the part was replaced since it was listed,
+    /// and the list can be read again.
     fn named(&self, wanted: &CompletedPart) -> Result<&Part, ServiceError> {
         let found = self.parts.get(&wanted.number).filter(|part| part.etag == wanted.etag);
         found.filter(|part| !self.checksum || part.checksum == wanted.checksum).ok_or_else(|| {

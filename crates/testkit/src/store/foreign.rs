@@ -1,4 +1,4 @@
-//! What others do to a service, and what is seen of it, past the port and all its checks.
+//! Changes by other clients and inspection, past the port and its checks.
 
 use bytes::Bytes;
 use migration_core::etag::ETag;
@@ -11,34 +11,34 @@ use super::state::with_checksum;
 use crate::lock;
 
 impl MemoryStore {
-    /// Makes a bucket, or leaves one that is there as it is.
+    /// Creates a bucket unless it exists.
     pub fn create_bucket(&self, bucket: &str) {
         lock(&self.state).buckets.entry(bucket.to_owned()).or_default();
     }
 
-    /// Makes a bucket that behaves so, or changes how one behaves that is there.
+    /// Creates a bucket with these settings, or changes those of an existing one.
     pub fn create_bucket_with(&self, bucket: &str, settings: BucketSettings) {
         lock(&self.state).buckets.entry(bucket.to_owned()).or_default().settings = settings;
     }
 
-    /// Makes a bucket that is there keep versions, or no new ones.
+    /// Sets the versioning of an existing bucket.
     pub fn set_versioning(&self, bucket: &str, versioning: Versioning) {
         if let Some(bucket) = lock(&self.state).buckets.get_mut(bucket) {
             bucket.settings.versioning = versioning;
         }
     }
 
-    /// Removes a bucket and all that is in it.
+    /// Removes a bucket with its content.
     pub fn remove_bucket(&self, bucket: &str) {
         lock(&self.state).buckets.remove(bucket);
     }
 
-    /// Puts an object past all checks and switches, makes its bucket where there is none, and gives its ETag.
+    /// Puts an object past all checks and switches, creates its bucket if needed, and returns the ETag.
     pub fn insert(&self, bucket: &str, key: &str, content: impl Into<Bytes>) -> ETag {
         self.insert_with(bucket, key, content, &Attributes::default(), &Tags::new())
     }
 
-    /// The same with attributes and tags.
+    /// Puts an object with attributes and tags.
     pub fn insert_with(
         &self,
         bucket: &str,
@@ -51,7 +51,7 @@ impl MemoryStore {
         self.place(bucket, key, object)
     }
 
-    /// The same for an object that is uploaded in parts of these contents.
+    /// Puts an object uploaded in these parts.
     pub fn insert_parts(&self, bucket: &str, key: &str, parts: &[Bytes], attributes: &Attributes, tags: &Tags) -> ETag {
         let object = StoredObject::of_parts(parts, attributes, tags, self.clock.now());
         self.place(bucket, key, object)
@@ -62,13 +62,12 @@ impl MemoryStore {
         lock(&self.state).buckets.entry(bucket.to_owned()).or_default().store(key, object).etag
     }
 
-    /// Deletes an object as a foreign writer does: under a delete marker, whose id is given, where the bucket keeps
-    /// versions.
+    /// Deletes an object as another client would. In a bucket with versioning, returns the id of the delete marker.
     pub fn delete(&self, bucket: &str, key: &str) -> Option<String> {
         lock(&self.state).buckets.get_mut(bucket)?.delete(key)
     }
 
-    /// Removes one version, or one delete marker, for good; `null` names the one without an id.
+    /// Permanently removes one version or delete marker; `null` names the one without an id.
     pub fn delete_version(&self, bucket: &str, key: &str, version_id: &str) {
         if let Some(bucket) = lock(&self.state).buckets.get_mut(bucket) {
             bucket.delete_version(key, version_id);
@@ -91,22 +90,22 @@ impl MemoryStore {
         }
     }
 
-    /// An object as it is.
+    /// Returns an object as stored.
     pub fn object(&self, bucket: &str, key: &str) -> Option<StoredObject> {
         lock(&self.state).buckets.get(bucket)?.current(key).cloned()
     }
 
-    /// A version of an object as it is.
+    /// Returns a version of an object as stored.
     pub fn version(&self, bucket: &str, key: &str, version_id: &str) -> Option<StoredObject> {
         lock(&self.state).buckets.get(bucket)?.objects.get(key)?.find(version_id)?.object.clone()
     }
 
-    /// An object's bytes.
+    /// Returns the content of an object.
     pub fn content(&self, bucket: &str, key: &str) -> Option<Bytes> {
         self.object(bucket, key).map(|object| object.content)
     }
 
-    /// All keys of a bucket whose newest version is no delete marker, in the order of their bytes.
+    /// Returns all keys whose newest version is no delete marker, in byte order.
     pub fn keys(&self, bucket: &str) -> Vec<String> {
         let state = lock(&self.state);
         let Some(bucket) = state.buckets.get(bucket) else { return Vec::new() };
@@ -114,31 +113,31 @@ impl MemoryStore {
         there.map(|(key, _)| key.clone()).collect()
     }
 
-    /// Key and id of each open upload of a bucket.
+    /// Returns key and id of each open upload of a bucket.
     pub fn open_uploads(&self, bucket: &str) -> Vec<(String, String)> {
         let state = lock(&self.state);
         let Some(bucket) = state.buckets.get(bucket) else { return Vec::new() };
         bucket.uploads.iter().map(|(id, upload)| (upload.key.clone(), id.clone())).collect()
     }
 
-    /// Gives an upload up as somebody else, or a lifecycle rule, does.
+    /// Removes an upload, as another client or a lifecycle rule would.
     pub fn end_upload(&self, bucket: &str, upload_id: &str) {
         if let Some(bucket) = lock(&self.state).buckets.get_mut(bucket) {
             bucket.uploads.remove(upload_id);
         }
     }
 
-    /// Every object that became visible in a bucket, in the order in which that happened.
+    /// Returns every object that became visible in a bucket, in order.
     pub fn write_log(&self, bucket: &str) -> Vec<WriteLogEntry> {
         lock(&self.state).buckets.get(bucket).map(|b| b.log.clone()).unwrap_or_default()
     }
 
-    /// The most requests that a bucket had at once.
+    /// Returns the highest number of concurrent requests of a bucket.
     pub fn most_in_flight(&self, bucket: &str) -> usize {
         self.traffic.most(bucket)
     }
 
-    /// Requests that a bucket throttled.
+    /// Returns the number of throttled requests of a bucket.
     pub fn throttled(&self, bucket: &str) -> u64 {
         self.traffic.throttled(bucket)
     }

@@ -1,4 +1,4 @@
-//! Listings of keys and of versions.
+//! Listings of keys and versions.
 
 use migration_core::error::ServiceError;
 use migration_core::object::ListedObject;
@@ -10,9 +10,9 @@ use super::state::Bucket;
 use super::versions::Versions;
 use crate::Operation;
 
-/// How continuation tokens start, so that no caller takes one for a key.
+/// Prefix of continuation tokens, so that no caller can use one as a key.
 const TOKEN: &str = "page-after:";
-/// How those of versions start: the number of versions of the key that were listed follows, and a colon.
+/// Prefix of continuation tokens of versions. The number of listed versions of the key follows, then a colon.
 const VERSION_TOKEN: &str = "versions-after:";
 
 fn bad_token(operation: Operation) -> ServiceError {
@@ -43,7 +43,7 @@ impl Bucket {
         Ok(ListPage { objects, continuation })
     }
 
-    /// A page counts old versions and delete markers too, so that it may show no object at all.
+    /// Lists a page of versions. Old versions and delete markers count too, so a page may show no object.
     /// Source: `ListObjectVersions` in the S3 API reference.
     pub(super) fn list_versions(&self, request: ListRequest<'_>, page: usize) -> Result<ListPage, ServiceError> {
         let (after, skip) = match request.continuation {

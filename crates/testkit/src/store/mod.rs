@@ -36,12 +36,12 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty service; `principal` is whom uploads name as their initiator.
+    /// Creates an empty service. `principal` becomes the initiator of uploads.
     pub fn new(clock: TestClock, principal: &str) -> Self {
         Self::with_settings(clock, principal, StoreSettings::default())
     }
 
-    /// An empty service that behaves so.
+    /// Creates an empty service with these settings.
     pub fn with_settings(clock: TestClock, principal: &str, settings: StoreSettings) -> Self {
         Self {
             state: Arc::default(),
@@ -53,13 +53,13 @@ impl MemoryStore {
         }
     }
 
-    /// The same service for another principal, with switches of its own.
+    /// Returns the same service for another principal, with its own switches.
     #[must_use]
     pub fn as_principal(&self, principal: &str) -> Self {
         Self { principal: principal.into(), denials: Denials::default(), ..self.clone() }
     }
 
-    /// The switches that refuse this principal's requests.
+    /// Returns the switches that reject this principal's requests.
     pub fn denials(&self) -> &Denials {
         &self.denials
     }

@@ -1,4 +1,4 @@
-//! An object as it is stored.
+//! Stored objects.
 
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
@@ -6,45 +6,45 @@ use md5::{Digest, Md5};
 use migration_core::etag::{ETag, Md5Digest};
 use migration_core::ports::{Attributes, Checksum, ObjectHead, Tags, Written};
 
-/// An object as it is stored.
+/// An object as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredObject {
-    /// Its bytes.
+    /// Content.
     pub content: Bytes,
-    /// Its ETag.
+    /// ETag, as S3 returns it.
     pub etag: ETag,
-    /// Whether that is made of MD5s.
+    /// True if the ETag is made of MD5s.
     pub etag_is_md5: bool,
-    /// Its version, in versioned buckets; none for the version `null`.
+    /// Version id; `None` without versioning and for the version `null`.
     pub version_id: Option<String>,
-    /// When it was written, in milliseconds since 1970.
+    /// Time of modification, in milliseconds since 1970.
     pub modified: i64,
-    /// What travels with it.
+    /// Attributes that are copied with the object.
     pub attributes: Attributes,
-    /// Its tags.
+    /// Object tags.
     pub tags: Tags,
-    /// Bytes of each of the parts that it was uploaded in; none where it was put or copied whole.
+    /// Sizes of the parts it was uploaded in; empty if it was put or copied whole.
     pub parts: Vec<u64>,
-    /// The checksum of its content, where one is kept.
+    /// Checksum of its content, if one is stored.
     pub checksum: Option<Checksum>,
-    /// Whether a copy out of the archive can be read.
+    /// True if a restored copy of an archived object can be read.
     pub restored: bool,
 }
 
-/// One object that became visible.
+/// An object that became visible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteLogEntry {
-    /// Its key.
+    /// Key of the object.
     pub key: String,
-    /// Its ETag.
+    /// ETag of the object.
     pub etag: ETag,
-    /// When, in milliseconds since 1970.
+    /// Time of the write, in milliseconds since 1970.
     pub at: i64,
-    /// Its bytes.
+    /// Content of the object.
     pub content: Bytes,
 }
 
-/// The CRC-64/NVME of bytes.
+/// Computes the CRC-64/NVME of bytes.
 pub fn crc64nvme(bytes: &[u8]) -> Checksum {
     Checksum(crc_fast::checksum(CrcAlgorithm::Crc64Nvme, bytes))
 }
@@ -54,8 +54,8 @@ pub(super) fn md5(bytes: &[u8]) -> Md5Digest {
 }
 
 impl StoredObject {
-    /// An object put whole, without a version and a checksum, its attributes as S3 keeps them: names of metadata in
-    /// lower case, a content type for those that have none, no word of the storage class STANDARD.
+    /// Creates an object put whole, without version and checksum. Attributes are normalised as S3 does: metadata names
+    /// in lower case, a default content type, and no storage class for STANDARD.
     pub(super) fn new(content: Bytes, attributes: &Attributes, tags: &Tags, modified: i64) -> Self {
         let mut attributes = attributes.clone();
         attributes.metadata = attributes.metadata.into_iter().map(|(k, v)| (k.to_ascii_lowercase(), v)).collect();
@@ -75,7 +75,7 @@ impl StoredObject {
         }
     }
 
-    /// An object that was uploaded in parts of these contents.
+    /// Creates an object uploaded in these parts.
     pub(super) fn of_parts(parts: &[Bytes], attributes: &Attributes, tags: &Tags, modified: i64) -> Self {
         let digests: Vec<Md5Digest> = parts.iter().map(|part| md5(part)).collect();
         Self {
@@ -85,17 +85,17 @@ impl StoredObject {
         }
     }
 
-    /// Bytes.
+    /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.content.len() as u64
     }
 
-    /// Whether it has to be restored before it can be read.
+    /// Returns true if the object must be restored before it can be read.
     pub(super) fn is_archived(&self) -> bool {
         !self.restored && matches!(self.attributes.storage_class.as_deref(), Some("GLACIER" | "DEEP_ARCHIVE"))
     }
 
-    /// What a GET or HEAD says of it that asks for no part and no checksum.
+    /// Returns the response to a GET or HEAD that asks for no part and no checksum.
     pub(super) fn head(&self) -> ObjectHead {
         ObjectHead {
             size: self.size(),
@@ -111,7 +111,7 @@ impl StoredObject {
         }
     }
 
-    /// What is said of it when it was written.
+    /// Returns the response to the write of this object.
     pub(super) fn written(&self) -> Written {
         Written {
             etag: self.etag.clone(),

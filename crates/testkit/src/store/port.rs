@@ -1,4 +1,4 @@
-//! The port on the state.
+//! [`ObjectStore`] implementation.
 
 use migration_core::error::ServiceError;
 use migration_core::ports::{
@@ -16,7 +16,7 @@ use crate::Operation;
 use crate::lock;
 
 impl MemoryStore {
-    /// Begins one request on a bucket, unless the switches refuse it or the bucket has too many.
+    /// Starts a request on a bucket, unless the switches reject it or the bucket throttles it.
     async fn enter(&self, operation: Operation, bucket: &str) -> Result<Ticket, ServiceError> {
         self.denials.check(operation)?;
         let ticket = self.traffic.enter(operation, bucket, self.settings.throttle_over)?;
@@ -26,7 +26,7 @@ impl MemoryStore {
         Ok(ticket)
     }
 
-    /// Does one request on a bucket.
+    /// Runs a request on a bucket.
     async fn on_bucket<T>(
         &self,
         operation: Operation,
@@ -37,7 +37,7 @@ impl MemoryStore {
         request(lock(&self.state).bucket(operation, bucket)?)
     }
 
-    /// Most keys of a page.
+    /// Returns the number of keys in a page.
     fn page(&self, request: ListRequest<'_>) -> usize {
         request.max_keys.map_or(self.settings.list_page, |most| self.settings.list_page.min(most.into()))
     }

@@ -1,4 +1,4 @@
-//! What is read of objects.
+//! Reads of objects and tags.
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -29,7 +29,7 @@ impl Bucket {
         version.object.as_ref().ok_or_else(|| missing("MethodNotAllowed", "the specified version is a delete marker"))
     }
 
-    /// What is known of an object, and the bytes asked for.
+    /// Returns an object's metadata and the requested bytes.
     pub(super) fn get(&self, request: GetRequest<'_>) -> Result<(ObjectHead, Bytes), ServiceError> {
         const GET: Operation = Operation::GetObject;
         let object = self.find(GET, request.key, request.version_id)?;
@@ -58,7 +58,7 @@ impl Bucket {
         self.find(Operation::GetTags, key, version_id).map(|object| object.tags.clone())
     }
 
-    /// Gives an object other tags; its time of modification stays.
+    /// Replaces the tags of an object; its time of modification stays.
     pub(super) fn put_tags(&mut self, request: PutTags<'_>) -> Result<(), ServiceError> {
         const PUT: Operation = Operation::PutTags;
         check_tags(PUT, request.tags)?;
@@ -75,7 +75,7 @@ impl Bucket {
     }
 }
 
-/// The bytes from `first`, at most `count` of them; none where the range holds no byte of the content.
+/// Returns at most `count` bytes from `first`; `None` if `first` is beyond the content.
 fn slice(content: &Bytes, first: u64, count: u64) -> Option<Bytes> {
     let size = content.len() as u64;
     if first >= size || count == 0 {
@@ -85,7 +85,7 @@ fn slice(content: &Bytes, first: u64, count: u64) -> Option<Bytes> {
     Some(content.slice(usize::try_from(first).ok()?..usize::try_from(end).ok()?))
 }
 
-/// A part as it was uploaded; an object that was not uploaded in parts is its own part 1.
+/// Returns a part as uploaded. An object without parts is its own part 1.
 fn part(object: &StoredObject, number: u32) -> Option<Bytes> {
     if object.parts.is_empty() {
         return (number == 1).then(|| object.content.clone());
@@ -93,11 +93,11 @@ fn part(object: &StoredObject, number: u32) -> Option<Bytes> {
     let before = usize::try_from(number).ok()?.checked_sub(1)?;
     let len = *object.parts.get(before)?;
     let offset: u64 = object.parts.iter().take(before).sum();
-    // A part can be empty, and a range can't.
+    // A part may be empty; a range may not.
     Some(slice(&object.content, offset, len).unwrap_or_default())
 }
 
-/// The bytes in pieces; the request lasts as long as they are read.
+/// Returns the bytes in pieces. The request counts as running until they are read.
 pub(super) fn body(content: Bytes, chunk: usize, ticket: Ticket) -> ByteStream {
     let pieces = stream::unfold((content, ticket), move |(mut rest, ticket)| async move {
         let piece = rest.split_to(chunk.max(1).min(rest.len()));

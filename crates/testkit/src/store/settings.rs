@@ -1,29 +1,29 @@
-//! How a service and its buckets behave.
+//! Settings of a service and its buckets.
 
 use std::time::Duration;
 
-/// How a [`MemoryStore`](super::MemoryStore) behaves. [`Default`] is how S3 does.
+/// Behaviour of a [`MemoryStore`](super::MemoryStore). [`Default`] is that of S3.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
-    /// Keys in a page of a listing; versions and delete markers in one of versions; at least 1.
+    /// Keys per page of a listing, or versions and delete markers per page of versions; at least 1.
     pub list_page: usize,
-    /// Parts in a page of an upload's parts; at least 1.
+    /// Parts per page of a part listing; at least 1.
     pub parts_page: usize,
-    /// Bytes that each part but the last has at least when an upload is completed.
+    /// Smallest part except the last, in bytes, checked at completion.
     pub minimum_part: u64,
-    /// Bytes of one piece of a body that is read; at least 1.
+    /// Bytes per piece of a body that is read; at least 1.
     pub chunk: usize,
-    /// Bytes that are copied in one request at most.
+    /// Most bytes that one request can copy.
     pub copy_limit: u64,
-    /// What becomes of conditions of writes.
+    /// Support for conditional writes.
     pub conditional_writes: ConditionalWrites,
-    /// What becomes of checksums.
+    /// Support for checksums.
     pub checksums: Checksums,
-    /// What becomes of streamed bodies.
+    /// Support for streamed bodies.
     pub streamed_bodies: StreamedBodies,
-    /// Time that each request takes, in tokio's time.
+    /// Latency of each request, in tokio's time.
     pub latency: Duration,
-    /// Requests that a bucket takes at once: what is beyond is throttled. A GET lasts until its body was read.
+    /// Concurrent requests of a bucket above which requests are throttled. A GET lasts until its body is read.
     pub throttle_over: Option<usize>,
 }
 
@@ -44,61 +44,61 @@ impl Default for StoreSettings {
     }
 }
 
-/// What becomes of `If-Match` and `If-None-Match` of a put, a copy and a completion.
+/// Handling of `If-Match` and `If-None-Match` of a put, a copy and a completion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConditionalWrites {
-    /// They are kept.
+    /// Conditions are honoured.
     #[default]
     Kept,
-    /// The write is done whatever they say.
+    /// Conditions are ignored.
     Ignored,
-    /// The write is refused: not implemented.
+    /// The write is rejected as not implemented.
     Refused,
 }
 
-/// What becomes of CRC-64/NVME.
+/// Handling of CRC-64/NVME.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksums {
-    /// It is checked, kept and told.
+    /// Checked, stored and returned.
     #[default]
     Kept,
-    /// Requests with one are taken, and answered without one.
+    /// Accepted, but neither stored nor returned.
     Ignored,
-    /// Requests with one are refused: not implemented.
+    /// Requests with one are rejected as not implemented.
     Refused,
 }
 
-/// What becomes of bodies that are streamed.
+/// Handling of streamed bodies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StreamedBodies {
-    /// They are taken.
+    /// Accepted.
     #[default]
     Taken,
-    /// They are refused: not implemented.
+    /// Rejected as not implemented.
     Refused,
-    /// The frame of the chunks is stored along with the bytes, and said to be well.
+    /// Reported as successful, but the chunk framing is stored with the bytes.
     Mangled,
 }
 
-/// How a bucket behaves. [`Default`] is a bucket without versions, encryption keys and locks.
+/// Behaviour of a bucket. [`Default`] is a bucket without versioning, encryption keys and locks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BucketSettings {
-    /// Whether it keeps the versions of each object, with ids.
+    /// Versioning of objects.
     pub versioning: Versioning,
-    /// Encrypts as SSE-KMS does: ETags are no MD5, and two equal contents have two ETags.
+    /// Encrypts like SSE-KMS: ETags are no MD5s, and equal contents have different ETags.
     pub opaque_etags: bool,
-    /// Takes objects with locks.
+    /// Accepts objects with locks.
     pub object_lock: bool,
-    /// The storage classes that it knows besides STANDARD; none means those of S3.
+    /// Supported storage classes besides STANDARD; `None` means those of S3.
     pub storage_classes: Option<&'static [&'static str]>,
-    /// Headers that it refuses as not implemented, by name: those of tags, class, metadata (`x-amz-meta`) and lock.
+    /// Headers to reject as not implemented, by name: those of tags, class, metadata (`x-amz-meta`) and lock.
     pub unknown_headers: &'static [&'static str],
-    /// Tells GET how many tags an object has, and HEAD nothing of them.
+    /// Returns the tag count to GET but not to HEAD.
     pub quiet_of_tags: bool,
 }
 
 impl BucketSettings {
-    /// A bucket that keeps versions.
+    /// Settings with versioning enabled.
     pub const fn versioned() -> Self {
         Self {
             versioning: Versioning::Enabled,
@@ -111,19 +111,19 @@ impl BucketSettings {
     }
 }
 
-/// Whether a bucket keeps versions.
+/// Versioning of a bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Versioning {
-    /// Never did.
+    /// Never enabled.
     #[default]
     Off,
-    /// Each write is a version with an id.
+    /// Each write creates a version with an id.
     Enabled,
-    /// Each write replaces the version `null`; those with ids stay.
+    /// Each write replaces the version `null`; versions with ids stay.
     Suspended,
 }
 
-/// The storage classes of S3 besides STANDARD. Source: `PutObject` in the S3 API reference, `x-amz-storage-class`.
+/// Storage classes of S3 besides STANDARD. Source: `PutObject` in the S3 API reference, `x-amz-storage-class`.
 pub(super) const STORAGE_CLASSES: &[&str] = &[
     "REDUCED_REDUNDANCY",
     "STANDARD_IA",

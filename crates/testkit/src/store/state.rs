@@ -1,4 +1,4 @@
-//! Buckets, and how objects become visible in them.
+//! Buckets and their objects.
 
 use std::collections::BTreeMap;
 
@@ -15,18 +15,16 @@ use super::upload::Upload;
 use super::versions::Versions;
 use crate::Operation;
 
-/// All buckets.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) buckets: BTreeMap<String, Bucket>,
     last_upload: u64,
 }
 
-/// A bucket.
 #[derive(Debug, Default)]
 pub(super) struct Bucket {
     pub(super) settings: BucketSettings,
-    /// Versions by key; no key has none.
+    /// Versions by key; every key has at least one.
     pub(super) objects: BTreeMap<String, Versions>,
     pub(super) uploads: BTreeMap<String, Upload>,
     pub(super) log: Vec<WriteLogEntry>,
@@ -46,7 +44,7 @@ impl State {
         format!("upload-{}", self.last_upload)
     }
 
-    /// S3 answers a HEAD without a body, so that a missing bucket looks like a missing key.
+    /// Returns an object's metadata; `None` if the key or the bucket is absent, since S3 answers HEAD without a body.
     pub(super) fn head(&self, request: HeadRequest<'_>) -> Option<ObjectHead> {
         let bucket = self.buckets.get(request.bucket)?;
         let versions = bucket.objects.get(request.key)?;
@@ -61,7 +59,7 @@ impl State {
         })
     }
 
-    /// What a copy is made of, if it is what was asked for.
+    /// Returns the source of a copy, if it matches the requested ETag.
     pub(super) fn copy_source(
         &mut self,
         operation: Operation,
@@ -94,13 +92,13 @@ impl Bucket {
         self.objects.get(key)?.current()
     }
 
-    /// A number that nothing in this bucket had before.
+    /// Returns a number that is new in this bucket.
     pub(super) fn next(&mut self) -> u64 {
         self.last += 1;
         self.last
     }
 
-    /// Makes an object visible and gives what it has become here.
+    /// Makes an object visible; returns it as stored.
     pub(super) fn store(&mut self, key: &str, mut object: StoredObject) -> StoredObject {
         let number = self.next();
         if self.settings.opaque_etags {
@@ -118,7 +116,7 @@ impl Bucket {
         object
     }
 
-    /// Deletes a key as a request without a version does, and gives the id of the delete marker, if that has one.
+    /// Deletes a key without naming a version. Returns the id of the delete marker, if it has one.
     pub(super) fn delete(&mut self, key: &str) -> Option<String> {
         let id = format!("version-{}", self.next());
         let versions = self.objects.entry(key.to_owned()).or_default();
@@ -129,8 +127,8 @@ impl Bucket {
         marker
     }
 
-    /// Deletes a key where it has the content asked for. S3 answers with 404 where there is nothing to hold the condition
-    /// against; the adapters tell that nothing happened.
+    /// Deletes a key if it has the requested ETag. S3 answers with 404 if there is no object; the adapters treat that
+    /// as deleted.
     pub(super) fn delete_if(
         &mut self,
         request: DeleteRequest<'_>,
@@ -143,7 +141,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// Removes one version for good; `null` names the one without an id.
+    /// Permanently removes one version; `null` names the one without an id.
     pub(super) fn delete_version(&mut self, key: &str, id: &str) {
         let Some(versions) = self.objects.get_mut(key) else { return };
         versions.remove(id);
@@ -167,8 +165,8 @@ impl Bucket {
         Ok(self.store(request.key, with_checksum(object, settings)).written())
     }
 
-    /// Headers, metadata and tags are the source's; what is not the default of a copy is as asked for. The ETag is
-    /// that of an object put whole, however the source was uploaded.
+    /// Copies an object. Headers, metadata and tags come from the source, attributes that a copy does not take over
+    /// from the request. The ETag is that of an object put whole, however the source was uploaded.
     /// Source: `CopyObject` in the S3 API reference.
     fn copy(
         &mut self,
@@ -196,25 +194,25 @@ impl Bucket {
     }
 }
 
-/// What a client can write of attributes: not what it was only told the number of.
+/// Returns the attributes without the count of unreadable metadata, which can't be written.
 pub(super) fn writable(attributes: &Attributes) -> Attributes {
     Attributes { missing_metadata: 0, ..attributes.clone() }
 }
 
-/// S3 adds CRC-64/NVME to what is written without a checksum.
+/// Adds the CRC-64/NVME that S3 computes for objects written without a checksum.
 /// Source: "Checking object integrity for data at rest" in the S3 user guide.
 pub(super) fn with_checksum(mut object: StoredObject, settings: &StoreSettings) -> StoredObject {
     object.checksum = (settings.checksums == Checksums::Kept).then(|| crc64nvme(&object.content));
     object
 }
 
-/// An ETag that tells nothing of the content.
+/// Returns an ETag that does not depend on the content.
 pub(super) fn opaque(name: &str, parts: usize) -> ETag {
     let plain = ETag::of_content(&md5(name.as_bytes()));
     if parts == 0 { plain } else { ETag::new(&format!("{}-{parts}", plain.as_str())) }
 }
 
-/// Refuses a request that names a checksum, where the service knows none.
+/// Rejects a request with a checksum if the service does not support any.
 pub(super) fn check_checksum(operation: Operation, named: bool, settings: &StoreSettings) -> Result<(), ServiceError> {
     if named && settings.checksums == Checksums::Refused { Err(not_implemented(operation)) } else { Ok(()) }
 }

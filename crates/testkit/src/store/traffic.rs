@@ -1,4 +1,4 @@
-//! Requests that a bucket takes at once.
+//! Limits and counts of concurrent requests.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use super::checks::error;
 use crate::Operation;
 use crate::lock;
 
-/// Requests under way by bucket; clones count together.
+/// Requests in progress, by bucket. Clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Traffic(Arc<Mutex<BTreeMap<String, InFlight>>>);
 
@@ -20,7 +20,7 @@ struct InFlight {
     throttled: u64,
 }
 
-/// One request under way, until it is dropped.
+/// A request in progress, ended on drop.
 #[derive(Debug)]
 pub(super) struct Ticket {
     traffic: Traffic,
@@ -28,7 +28,7 @@ pub(super) struct Ticket {
 }
 
 impl Traffic {
-    /// Begins a request, unless there are as many as the bucket takes.
+    /// Starts a request unless the bucket's limit is reached.
     pub(super) fn enter(
         &self,
         operation: Operation,
@@ -46,12 +46,12 @@ impl Traffic {
         Ok(Ticket { traffic: self.clone(), bucket: bucket.to_owned() })
     }
 
-    /// The most requests that were under way at once.
+    /// Returns the highest number of concurrent requests.
     pub(super) fn most(&self, bucket: &str) -> usize {
         lock(&self.0).get(bucket).map_or(0, |in_flight| in_flight.most)
     }
 
-    /// Requests that were throttled.
+    /// Returns the number of throttled requests.
     pub(super) fn throttled(&self, bucket: &str) -> u64 {
         lock(&self.0).get(bucket).map_or(0, |in_flight| in_flight.throttled)
     }

@@ -16,7 +16,7 @@ use super::settings::{Checksums, StoreSettings};
 use super::state::{Bucket, opaque, writable};
 use crate::Operation;
 
-/// Highest number of a part. Source: "Multipart upload limits" in the S3 user guide.
+/// Highest part number. Source: "Multipart upload limits" in the S3 user guide.
 const MAX_PARTS: u32 = 10_000;
 
 /// An open upload.
@@ -25,7 +25,7 @@ pub(super) struct Upload {
     pub(super) key: String,
     pub(super) attributes: Attributes,
     pub(super) tags: Tags,
-    /// CRC-64/NVME was named when it was begun, and is kept.
+    /// True if the upload was created with CRC-64/NVME and checksums are stored.
     pub(super) checksum: bool,
     pub(super) parts: BTreeMap<u32, Part>,
     initiator: String,
@@ -60,7 +60,7 @@ impl Upload {
     }
 }
 
-/// Checks that a part brings a checksum along if, and only if, its upload was begun with one.
+/// Checks that a part has a checksum if, and only if, its upload was created with one.
 /// Source: `UploadPart` in the S3 API reference, "must be the same for all parts and it match the checksum value
 /// supplied in the `CreateMultipartUpload` request".
 fn check_named(upload: &Upload, checksum: bool, settings: &StoreSettings) -> Result<(), ServiceError> {
@@ -123,8 +123,7 @@ impl Bucket {
         self.keep_part(Operation::PutPart, upload, number, content)
     }
 
-    /// The bytes asked for are all there, or the copy is refused.
-    /// Source: `UploadPartCopy` in the S3 API reference.
+    /// Copies a part; rejects a range beyond the source's end. Source: `UploadPartCopy` in the S3 API reference.
     pub(super) fn copy_part(
         &mut self,
         request: CopyPart<'_>,
@@ -144,7 +143,7 @@ impl Bucket {
         self.keep_part(COPY, request.upload, request.number, copied(&source.content.slice(range)))
     }
 
-    /// Puts a part in place of one with its number. Its ETag tells nothing where the bucket's do not.
+    /// Stores a part in place of one with the same number. In a bucket with opaque ETags, its ETag is opaque too.
     fn keep_part(
         &mut self,
         operation: Operation,

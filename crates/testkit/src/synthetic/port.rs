@@ -1,4 +1,4 @@
-//! The port: listings, and nothing else.
+//! [`ObjectStore`] implementation, for listings only.
 
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::{
@@ -11,7 +11,7 @@ use super::SyntheticStore;
 use crate::Operation;
 
 fn refused<T>(operation: Operation) -> Result<T, ServiceError> {
-    let message = "a bucket that nobody stores can only be listed";
+    let message = "a synthetic bucket supports listings only";
     Err(ServiceError::new(ErrorClass::Refused, operation.as_str(), "NotImplemented", message))
 }
 

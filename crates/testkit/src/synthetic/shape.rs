@@ -1,33 +1,33 @@
-//! Shapes of keys, as functions of a key's place.
+//! Key shapes: functions from a position to a key.
 
 use super::mixed;
 
-/// How the keys of a bucket look.
+/// Shape of the keys of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyShape {
-    /// Numbers, and no prefix.
+    /// Numbers without a prefix.
     Flat,
     /// Numbers under one long prefix.
     Deep,
-    /// Under year, month, day and hour, as many in each hour.
+    /// Year, month, day and hour, with equally many keys per hour.
     Dates,
     /// Hashes, evenly spread.
     Hashed,
-    /// 99 % under one prefix, the rest before and behind it.
+    /// 99 % under one prefix, the rest before and after it.
     Skewed,
 }
 
 const DEEP: &str = "warehouse/production/events/region=eu-central-1/table=clicks_by_session/format=parquet/part-";
-/// Days from 1970 to the first key's, 2023-01-01.
+/// Days from 1970 to the first key's date, 2023-01-01.
 const FIRST_DAY: u64 = 19_358;
-/// Hours of three years.
+/// Hours in three years.
 const HOURS: u64 = 26_280;
 
 impl KeyShape {
     /// Every shape.
     pub const ALL: [Self; 5] = [Self::Flat, Self::Deep, Self::Dates, Self::Hashed, Self::Skewed];
 
-    /// The key at a place, from 0, among `count`. Keys are in byte order of their places.
+    /// Returns the key at a position, from 0, among `count`. Keys sort by position.
     pub fn key(self, count: u64, place: u64) -> String {
         match self {
             Self::Flat => format!("{place:012}"),
@@ -55,7 +55,8 @@ impl KeyShape {
     }
 }
 
-/// Year, month and day of a day since 1970. Source: "chrono-compatible low-level date algorithms" by H. Hinnant.
+/// Returns year, month and day of a day since 1970.
+/// Source: "chrono-compatible low-level date algorithms" by H. Hinnant.
 fn date(day: u64) -> (u64, u64, u64) {
     let shifted = day + 719_468;
     let (era, of_era) = (shifted / 146_097, shifted % 146_097);

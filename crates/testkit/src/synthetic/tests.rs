@@ -6,7 +6,7 @@ use crate::{MemoryStore, StoreSettings, TestClock};
 const LIST: ListRequest<'static> =
     ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None, max_keys: None };
 
-/// The pages of a listing, as their keys.
+/// Returns the keys of each page of a listing.
 async fn pages<S: ObjectStore>(store: &S, request: ListRequest<'_>) -> Vec<Vec<String>> {
     let (mut pages, mut continuation) = (Vec::new(), None::<String>);
     loop {

@@ -1,4 +1,4 @@
-//! How quirks change requests and answers.
+//! Application of quirks to requests and responses.
 
 use anyhow::Context as _;
 use async_compression::tokio::bufread::GzipDecoder;
@@ -19,11 +19,11 @@ use super::{Act, Canned, Quirks, Spelling};
 use crate::proxy::classify::Request;
 use crate::proxy::{Body, full};
 
-/// Operations whose answers name ETags in XML.
+/// Operations whose responses name ETags in XML.
 const XML: [&str; 6] =
     ["ListObjectsV2", "ListObjects", "ListObjectVersions", "ListParts", "CompleteMultipartUpload", "CopyObject"];
 
-/// What is done to one request.
+/// Changes selected for one request.
 #[derive(Clone, Debug)]
 pub struct Drawn {
     acts: Vec<Act>,
@@ -33,7 +33,7 @@ pub struct Drawn {
 }
 
 impl Quirks {
-    /// What is done to a request.
+    /// Selects the changes of a request.
     pub fn draw(&self, side: &str, what: &Request, headers: &HeaderMap) -> Drawn {
         let accepted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
         Drawn {
@@ -46,10 +46,10 @@ impl Quirks {
 }
 
 impl Canned {
-    /// The answer.
+    /// Builds the response.
     pub fn response(self) -> anyhow::Result<Response<Body>> {
         let mut response = Response::new(full(self.body));
-        *response.status_mut() = StatusCode::from_u16(self.status).context("failed to make an answer")?;
+        *response.status_mut() = StatusCode::from_u16(self.status).context("failed to build a response")?;
         if !self.content_type.is_empty() {
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         }
@@ -58,7 +58,7 @@ impl Canned {
 }
 
 impl Drawn {
-    /// The answer in place of the service's, which hears nothing.
+    /// Returns the response that replaces the service's, if the request is not forwarded.
     pub fn instead(&self) -> Option<Canned> {
         self.acts.iter().find_map(|act| match act {
             Act::Answer(canned) | Act::Refuse(_, canned) => Some(*canned),
@@ -66,7 +66,7 @@ impl Drawn {
         })
     }
 
-    /// The answer in place of the service's, which has done what was asked.
+    /// Returns the response that replaces the service's after the request was executed.
     pub fn after(&self) -> Option<Canned> {
         self.acts.iter().find_map(|act| if let Act::AnswerAfter(canned) = act { Some(*canned) } else { None })
     }
@@ -89,12 +89,12 @@ impl Drawn {
         if !self.complete {
             return Ok(body);
         }
-        // Its digest is that of other bytes then.
+        // The digest in this header would be that of the original bytes.
         parts.headers.insert("x-amz-content-sha256", HeaderValue::from_static("UNSIGNED-PAYLOAD"));
         rewritten(&mut parts.headers, body, spelling.meant).await
     }
 
-    /// Changes an answer.
+    /// Changes a response.
     pub async fn answer(&self, parts: &mut response::Parts, mut body: Body) -> anyhow::Result<Body> {
         for act in &self.acts {
             match act {
@@ -118,14 +118,14 @@ impl Drawn {
     }
 }
 
-/// Changes a header where it is.
+/// Changes a header that is present.
 fn change(headers: &mut HeaderMap, name: &HeaderName, to: impl Fn(&str) -> String) -> anyhow::Result<()> {
     let Some(value) = headers.get(name).and_then(|value| value.to_str().ok()).map(to) else { return Ok(()) };
     headers.insert(name, HeaderValue::from_str(&value).with_context(|| format!("failed to change {name}"))?);
     Ok(())
 }
 
-/// A body of XML with its ETags spelled otherwise.
+/// Rewrites the ETags in an XML body.
 async fn rewritten(headers: &mut HeaderMap, body: Body, spell: fn(&str) -> String) -> anyhow::Result<Body> {
     let bytes = body.collect().await.context("failed to read a body")?.to_bytes();
     let text = respell(&String::from_utf8_lossy(&bytes), spell);
@@ -135,7 +135,7 @@ async fn rewritten(headers: &mut HeaderMap, body: Body, spell: fn(&str) -> Strin
     Ok(full(text))
 }
 
-/// A body that ends after so many bytes; where its length was told, the connection ends with it.
+/// Ends a body after so many bytes. If its length was announced, the connection is closed too.
 fn cut(body: Body, bytes: u64) -> Body {
     let pieces = stream::unfold((body, bytes), |(mut body, left)| async move {
         if left == 0 {
@@ -152,7 +152,7 @@ fn cut(body: Body, bytes: u64) -> Body {
     BodyExt::boxed(StreamBody::new(pieces))
 }
 
-/// A gzip body unpacked, without its length.
+/// Decompresses a gzip body and removes its length.
 async fn unpacked(parts: &mut response::Parts, body: Body) -> anyhow::Result<Body> {
     if parts.headers.get(CONTENT_ENCODING).is_none_or(|value| value != "gzip") {
         return Ok(body);
@@ -161,8 +161,8 @@ async fn unpacked(parts: &mut response::Parts, body: Body) -> anyhow::Result<Bod
     parts.headers.remove(CONTENT_ENCODING);
     parts.headers.remove(CONTENT_LENGTH);
     let mut text = Vec::new();
-    GzipDecoder::new(&bytes[..]).read_to_end(&mut text).await.context("failed to unpack a body")?;
-    // A stream has no length that could be told.
+    GzipDecoder::new(&bytes[..]).read_to_end(&mut text).await.context("failed to decompress a body")?;
+    // The length of a stream can't be announced.
     let pieces = stream::iter([Ok(Frame::data(Bytes::from(text)))]);
     Ok(BodyExt::boxed(StreamBody::new(pieces)))
 }

@@ -1,6 +1,6 @@
-//! What services and proxies do otherwise than S3 documents, as a proxy in front of a plain service does it.
+//! Deviations of services and proxies from S3's documentation, produced by a proxy in front of a plain service.
 //!
-//! The service behind must not check signatures where a quirk changes a request.
+//! If a quirk changes requests, the service behind must not check signatures.
 
 mod apply;
 mod tags;
@@ -14,91 +14,91 @@ use super::classify::Request;
 
 pub use apply::Drawn;
 
-/// One quirk: which requests it meets, and what it does to them.
+/// A quirk: the requests it applies to, and the change.
 #[derive(Clone, Copy, Debug)]
 pub struct Quirk {
-    /// The side, as the names of its proxies begin.
+    /// Prefix of the names of the side's proxies.
     pub side: &'static str,
-    /// Operations by their names in S3's reference; all where there are none.
+    /// Operations by their names in S3's reference; empty for all.
     pub operations: &'static [&'static str],
-    /// Which keys.
+    /// Keys it applies to.
     pub keys: Keys,
-    /// How often.
+    /// How often it applies.
     pub times: Times,
-    /// What is done.
+    /// The change.
     pub act: Act,
 }
 
-/// Which keys a quirk meets.
+/// Keys that a quirk applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
-    /// Any, and requests on buckets.
+    /// Any key, and requests without a key.
     All,
-    /// This one.
+    /// This key.
     Only(&'static str),
-    /// Those that start so.
+    /// Keys with this prefix.
     Under(&'static str),
-    /// Those with this in them.
+    /// Keys that contain this text.
     With(&'static str),
 }
 
-/// How often a quirk meets a request.
+/// How often a quirk applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Times {
-    /// Until it is taken away.
+    /// Until it is removed.
     Always,
-    /// The first so many.
+    /// To the first requests.
     First(u64),
-    /// For so long from when it is set.
+    /// For this long after it is set.
     For(Duration),
 }
 
-/// What a quirk does.
+/// Change made by a quirk.
 #[derive(Clone, Copy, Debug)]
 pub enum Act {
-    /// Answers in place of the service, which hears nothing.
+    /// Responds in place of the service; the request is not forwarded.
     Answer(Canned),
-    /// Answers in place of the service, which has done what was asked.
+    /// Replaces the response after the service has executed the request.
     AnswerAfter(Canned),
-    /// Answers requests with this header, in place of the service.
+    /// Responds in place of the service to requests with this header.
     Refuse(&'static str, Canned),
-    /// Takes headers from the request.
+    /// Removes headers from the request.
     StripRequest(&'static [&'static str]),
-    /// Takes headers from the answer.
+    /// Removes headers from the response.
     Strip(&'static [&'static str]),
-    /// Changes a header of the answer, where it has it.
+    /// Changes a header of the response, if present.
     Change(&'static str, fn(&str) -> String),
-    /// Adds a header to the answer.
+    /// Adds a header to the response.
     Add(&'static str, &'static str),
-    /// Spells all ETags otherwise, and understands them so only.
+    /// Rewrites all ETags in responses, and accepts only the rewritten form.
     ETags(Spelling),
-    /// Ends the connection after so many bytes of the answer's body.
+    /// Closes the connection after so many bytes of the response's body.
     Cut(u64),
-    /// Unpacks a gzip body, unless the request accepts `gzip` or `identity`; then it has no length either.
+    /// Decompresses a gzip body and removes its length, unless the request accepts `gzip` or `identity`.
     Unpack,
 }
 
-/// An answer that was not made by the service.
+/// A response that the service did not make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Canned {
-    /// Its status.
+    /// HTTP status.
     pub status: u16,
-    /// Its content type; none where it is empty.
+    /// Content type; empty for none.
     pub content_type: &'static str,
-    /// Its body.
+    /// Content of the body.
     pub body: &'static str,
 }
 
-/// A spelling of ETags, there and back; the text is without quotes.
+/// A rewriting of ETags and its inverse; the text is without quotes.
 #[derive(Clone, Copy, Debug)]
 pub struct Spelling {
-    /// As the service says it, to as it is told.
+    /// From the service's form to the form in responses.
     pub told: fn(&str) -> String,
-    /// Back.
+    /// The inverse.
     pub meant: fn(&str) -> String,
 }
 
-/// Whether a quirk is to be applied.
+/// A quirk that is set, with its state.
 #[derive(Debug)]
 struct Set {
     quirk: Quirk,
@@ -106,7 +106,7 @@ struct Set {
     met: u64,
 }
 
-/// The quirks of all proxies of one case; clones are the same.
+/// Quirks of all proxies of one case. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Quirks {
     state: Arc<Mutex<State>>,
@@ -128,17 +128,17 @@ impl Quirks {
         self.with(|state| state.set.push(Set { quirk, since: Instant::now(), met: 0 }));
     }
 
-    /// Takes all away.
+    /// Removes all quirks.
     pub fn clear(&self) {
         self.with(|state| state.set.clear());
     }
 
-    /// How often one was applied so far.
+    /// Returns how often a quirk has been applied.
     pub fn met(&self) -> u64 {
         self.with(|state| state.met)
     }
 
-    /// What is done to a request.
+    /// Selects the changes of a request.
     fn drawn(&self, side: &str, request: &Request, headers: &HeaderMap) -> Vec<Act> {
         self.with(|state| {
             let mut acts = Vec::new();

@@ -4,7 +4,7 @@ const OPEN: &str = "<ETag>";
 const CLOSE: &str = "</ETag>";
 const QUOTES: [&str; 3] = ["\"", "&quot;", "&#34;"];
 
-/// The text with each ETag spelled otherwise, in the quotes that it has.
+/// Rewrites each ETag in the text; quotes stay as they are.
 pub(super) fn respell(xml: &str, spell: fn(&str) -> String) -> String {
     let mut out = String::with_capacity(xml.len());
     let mut rest = xml;
@@ -19,14 +19,14 @@ pub(super) fn respell(xml: &str, spell: fn(&str) -> String) -> String {
     out
 }
 
-/// What is before the next ETag, that, and what is after.
+/// Returns the text before the next ETag, the ETag, and the rest.
 fn next(xml: &str) -> Option<(&str, &str, &str)> {
     let (before, rest) = xml.split_once(OPEN)?;
     let (tag, after) = rest.split_once(CLOSE)?;
     Some((before, tag, after))
 }
 
-/// A tag spelled otherwise, in the quotes that it has.
+/// Rewrites an ETag; quotes stay as they are.
 pub(super) fn quoted(tag: &str, spell: fn(&str) -> String) -> String {
     let tag = tag.trim();
     for quote in QUOTES {

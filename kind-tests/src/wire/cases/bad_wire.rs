@@ -1,4 +1,4 @@
-//! A tree that is moved over connections that break, stall, crawl and come apart.
+//! A tree copied over connections that are reset, stall, slow down and are cut.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,20 +15,20 @@ use crate::wire::case::{Case, Side};
 use crate::wire::config::SOURCE;
 use crate::wire::tools::toxics::{Fault, Stream, Toxiproxy};
 
-/// Bytes of the tree, where `TREE_SIZE` says nothing else.
+/// Bytes of the tree, unless `TREE_SIZE` is set.
 const SIZE: u64 = 1_000_000_000;
 const FILES: usize = 3_000;
 const LIMIT: Duration = Duration::from_mins(30);
 const INTERVAL: Duration = Duration::from_millis(50);
-/// The longest that one weather stays, however little moves in it.
+/// Longest duration of one weather, even if little is copied.
 const LONGEST: Duration = Duration::from_secs(12);
-/// The share of the tree, one in so many, after which the weather changes.
+/// The weather changes after each of this many shares of the tree.
 const SPELLS: u64 = 40;
 
-/// What happens to which share of the connections at one time.
+/// Faults of connections in one period, with the shares of connections that they apply to.
 type Weather = &'static [(Fault, Stream, f64)];
 
-/// One after the other, again and again.
+/// Applied in turn, repeatedly.
 const WEATHERS: [(&str, Weather); 8] = [
     ("resets", &[(Fault::Reset(200), Stream::Downstream, 0.3), (Fault::Reset(500), Stream::Upstream, 0.2)]),
     ("slices", &[(Fault::Slice(700, 20), Stream::Downstream, 1.0), (Fault::Slice(700, 20), Stream::Upstream, 1.0)]),
@@ -40,7 +40,7 @@ const WEATHERS: [(&str, Weather); 8] = [
     ("stalls of requests", &[(Fault::Stall(3_000), Stream::Upstream, 0.25)]),
 ];
 
-/// Everything arrives whole.
+/// Everything arrives undamaged.
 pub async fn bad_wire(case: &mut Case) -> anyhow::Result<()> {
     let size = size("TREE_SIZE", SIZE)?;
     let objects = select::tree(Amount { files: FILES, bytes: size / 10 * 7, large: size / 10 * 3 })?;
@@ -58,14 +58,14 @@ pub async fn bad_wire(case: &mut Case) -> anyhow::Result<()> {
     }
     toxiproxy.mend().await?;
     report(case, &kept, &seen);
-    ensure!(seen.len() == WEATHERS.len(), "the tree was moved before all of it was seen: {seen:?}");
+    ensure!(seen.len() == WEATHERS.len(), "the tree was copied before every fault had occurred: {seen:?}");
     ensure!(case.log.connections().broken > 0, "no connection was broken");
     let checked = case.check()?;
     case.note(checked);
     Ok(())
 }
 
-/// Changes the weather as the tree goes, for ever; counts how often each was seen.
+/// Changes the weather as the copy progresses, for ever; counts the periods of each.
 async fn change_weather(
     toxiproxy: &Toxiproxy,
     log: &Log,
@@ -80,14 +80,14 @@ async fn change_weather(
         let goal = log.look(0, written) + total / SPELLS;
         let moved =
             until("bytes to move", LONGEST, INTERVAL, async || Ok((log.look(0, written) >= goal).then_some(())));
-        // Where little moves, the weather changes all the same.
+        // A time-out changes the weather too.
         let _ = moved.await;
         toxiproxy.mend().await?;
     }
     Ok(())
 }
 
-/// Bytes that arrived at the destination.
+/// Returns the bytes that have arrived at the destination.
 fn written(events: &[Event]) -> u64 {
     let writes = events.iter().filter(|e| is(e, "PutObject") || is(e, "UploadPart"));
     writes.filter(|e| succeeded(e)).map(|e| e.announced).sum()
@@ -115,7 +115,8 @@ fn report(case: &mut Case, objects: &[Object], seen: &BTreeMap<&'static str, u32
     }
 }
 
-/// Requests on objects beyond the fewest: one each of an operation on a key, and one GET each part of a large object.
+/// Counts the requests on objects beyond the minimum: one per operation on a key, and one GET per part of a large
+/// object.
 fn beyond(events: &[&Event], objects: &[Object]) -> u64 {
     let mut counts: BTreeMap<(&str, &str, Option<u32>), u64> = BTreeMap::new();
     for event in events.iter().filter(|e| !e.request.key.is_empty()) {
@@ -130,6 +131,6 @@ fn beyond(events: &[&Event], objects: &[Object]) -> u64 {
     counts.iter().map(|((key, operation, _), n)| n.saturating_sub(fewest(key, operation))).sum()
 }
 
-/// Larger objects are moved in parts of this size: the default of `transfer.multipartThreshold`, and the part size that is
-/// chosen for objects such as these.
+/// Objects above this size are copied in parts of this size: the default of `transfer.multipartThreshold`, and the part
+/// size chosen for such objects.
 const THRESHOLD: u64 = 16 << 20;

@@ -1,4 +1,4 @@
-//! One very large object, and workers that are killed while they move it.
+//! One very large object, and workers that are killed while they copy it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -18,18 +18,18 @@ use crate::wire::config::SOURCE;
 use crate::wire::tools::seeded;
 
 const KEY: &str = "large/object";
-/// Bytes of the object, where `LARGE_SIZE` says nothing else.
+/// Bytes of the object, unless `LARGE_SIZE` is set.
 const SIZE: u64 = 5_000_000_000;
 const LIMIT: Duration = Duration::from_mins(30);
 const INTERVAL: Duration = Duration::from_millis(5);
-/// Memory that no worker of `memoryLimit: 64Mi` may pass.
+/// Memory that no worker with `memoryLimit: 64Mi` may exceed.
 const MEMORY: u64 = 128 << 20;
-/// Percent of the object that are there when its worker is killed.
+/// Percentages of the object at which its worker is killed.
 const KILLS: [u64; 3] = [10, 45, 90];
-/// The same for the object that four workers carry, for one of them each.
+/// Percentages at which one of four workers is killed.
 const KILLS_OF_FOUR: [u64; 2] = [25, 60];
 
-/// One worker with little memory, killed and started again three times.
+/// One worker with little memory is killed and restarted three times.
 pub async fn large_object_in_little_memory(case: &mut Case) -> anyhow::Result<()> {
     case.settings.memory_limit = "64Mi".into();
     let size = prepare(case).await?;
@@ -57,7 +57,7 @@ pub async fn large_object_in_little_memory(case: &mut Case) -> anyhow::Result<()
     Ok(())
 }
 
-/// Four workers carry one object, and two of them are killed on the way.
+/// Four workers copy one object, and two of them are killed.
 pub async fn huge_object_by_four_workers(case: &mut Case) -> anyhow::Result<()> {
     let share = self::size("LARGE_SIZE", SIZE)? / 5;
     case.settings.split_threshold = Some(ByteSize::mib((share >> 20).max(1)).to_string());
@@ -89,7 +89,7 @@ pub async fn huge_object_by_four_workers(case: &mut Case) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Puts the object, and scans; gives its size.
+/// Puts the object and scans; returns its size.
 async fn prepare(case: &mut Case) -> anyhow::Result<u64> {
     let size = self::size("LARGE_SIZE", SIZE)?;
     seeded::put_large(&case.source.s3(), SOURCE, KEY, size, 4).await?;
@@ -109,16 +109,16 @@ async fn until_there(case: &Case, bytes: u64, workers: &mut [Program]) -> anyhow
 /// Bytes that may be sent again after a worker was killed.
 struct Lost {
     in_flight: InFlight,
-    /// Of parts that were there, and that no record in the ledger proves yet.
+    /// Bytes of uploaded parts that no ledger record covers yet.
     unproved: u64,
 }
 
-/// Kills a worker; gives what may be sent again, and the most memory that it used.
+/// Kills a worker; returns what may be sent again, and the worker's peak memory.
 fn kill(case: &Case, worker: Program) -> anyhow::Result<(Lost, u64)> {
     worker.freeze()?;
     let side = Side::Destination.of(worker.name());
     let peak = worker.peak_memory()?;
-    // What it had sent before it was halted may still arrive, or be answered: both are in flight.
+    // Requests that arrive or are answered after the stop count as in flight.
     let mine = |events: &[Event]| -> Vec<Event> { events.iter().filter(|e| e.side == side).cloned().collect() };
     let before = case.log.look(0, mine);
     worker.kill()?;
@@ -128,7 +128,7 @@ fn kill(case: &Case, worker: Program) -> anyhow::Result<(Lost, u64)> {
     Ok((Lost { in_flight: resent::in_flight(&open), unproved: resent::there_since(&before, since) }, peak))
 }
 
-/// The place of the worker with the most parts in flight.
+/// Returns the index of the worker with the most parts in flight.
 fn busiest(case: &Case, workers: &[Program]) -> anyhow::Result<usize> {
     let parts = |worker: &Program| {
         let side = Side::Destination.of(worker.name());
@@ -140,8 +140,8 @@ fn busiest(case: &Case, workers: &[Program]) -> anyhow::Result<usize> {
     busiest.map(|(place, _)| place).context("there is no worker")
 }
 
-/// Fails where more was sent again than workers had in flight when they were killed, and had sent since the last record
-/// of the parts that are verified (docs/transfer.md, "Resume").
+/// Fails if more was sent again than was in flight at the kills or sent since the last record of verified parts
+/// (docs/transfer.md, "Resume").
 fn sent_again(case: &mut Case, events: &[Event], size: u64, lost: &[Lost]) -> anyhow::Result<()> {
     let sent = resent::sent(events);
     let again = sent.bytes.saturating_sub(size);
@@ -171,7 +171,7 @@ fn completed_once(events: &[Event]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Parts that each worker sent with success.
+/// Returns the number of parts that each worker uploaded.
 fn parts_by_worker(events: &[Event]) -> BTreeMap<String, usize> {
     let mut parts: BTreeMap<String, BTreeSet<Option<u32>>> = BTreeMap::new();
     for event in events.iter().filter(|e| is(e, "UploadPart") && succeeded(e)) {

@@ -1,4 +1,4 @@
-//! The cases.
+//! Cases of `make wire`.
 
 use std::env;
 
@@ -15,7 +15,7 @@ pub mod quirks;
 pub mod requests;
 pub mod resent;
 
-/// A size that an environment variable may change, as `5Gi` or in bytes.
+/// Returns a size from an environment variable, in bytes or as `5Gi`.
 fn size(variable: &str, default: u64) -> anyhow::Result<u64> {
     match env::var(variable) {
         Ok(text) => Ok(text.parse::<ByteSize>().with_context(|| format!("failed to read {variable}"))?.bytes()),
@@ -23,12 +23,12 @@ fn size(variable: &str, default: u64) -> anyhow::Result<u64> {
     }
 }
 
-/// Whether a request succeeded, as far as its status tells.
+/// Returns true if a request has status 200.
 fn succeeded(event: &Event) -> bool {
     event.status == Some(200)
 }
 
-/// Whether a request is one of an operation.
+/// Returns true if a request has this operation.
 fn is(event: &Event, operation: &str) -> bool {
     event.request.operation == operation
 }

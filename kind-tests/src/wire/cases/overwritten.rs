@@ -1,4 +1,4 @@
-//! A source object that is overwritten with other bytes of the same size while it is moved, at every moment of it.
+//! A source object overwritten with other bytes of the same size, at every moment of its transfer.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,12 +17,13 @@ use crate::wire::tools::seeded;
 
 const LIMIT: Duration = Duration::from_mins(3);
 const SMALL: usize = 100_000;
-/// Four parts, the last one of a byte.
+/// Four parts, the last one of one byte.
 const LARGE: usize = (15 << 20) + 1;
-/// No transfer of these has so many moments.
+/// More moments than any of these transfers has.
 const MOST: u32 = 400;
 
-/// Small and large, at each moment before a request of the scan or the transfer is passed on, and before its answer is.
+/// Overwrites a small and a large object at each moment before a request of scan or transfer is forwarded, and before
+/// its response is.
 pub async fn source_overwritten_under_way(case: &mut Case) -> anyhow::Result<()> {
     case.settings.part_size = "5Mi".into();
     case.settings.multipart_threshold = "5Mi".into();
@@ -42,7 +43,7 @@ pub async fn source_overwritten_under_way(case: &mut Case) -> anyhow::Result<()>
     case.no_open_uploads().await
 }
 
-/// What was found after the first runs.
+/// Contents found after the first runs.
 #[derive(Debug, Default)]
 struct Seen {
     moments: u32,
@@ -64,7 +65,7 @@ impl std::fmt::Display for Seen {
     }
 }
 
-/// An object that is overwritten once, at one moment.
+/// One object, overwritten once at one moment.
 struct Attempt {
     key: String,
     size: usize,
@@ -73,7 +74,7 @@ struct Attempt {
 }
 
 impl Attempt {
-    /// Gives false where the transfer was over before the moment came.
+    /// Returns false if the transfer ended before the moment.
     async fn run(&self, case: &mut Case, workers: &mut [Program], seen: &mut Seen) -> anyhow::Result<bool> {
         let (old, new) = (seeded::bytes(self.seed, self.size), seeded::bytes(self.seed + 1, self.size));
         let source = case.source.s3();
@@ -85,7 +86,7 @@ impl Attempt {
         let done = overwritten.lock().unwrap_or_else(PoisonError::into_inner).take();
         let found = self.destination(case).await?;
         let Some(operation) = done.transpose()? else {
-            ensure!(found == old, "{} is not the source's content, which nobody changed", self.key);
+            ensure!(found == old, "{} is not the source's content, which has not been changed", self.key);
             self.clear(case).await?;
             return Ok(false);
         };
@@ -105,7 +106,7 @@ impl Attempt {
         Ok(true)
     }
 
-    /// Overwrites the source at the moment, before anything goes on; leaves there what that moment was.
+    /// Overwrites the source at the moment, before the request continues; stores which request that was.
     fn hook(&self, case: &Case, source: Client, new: Vec<u8>) -> Arc<Mutex<Option<anyhow::Result<String>>>> {
         let (done, count) = (Arc::new(Mutex::new(None)), AtomicU32::new(0));
         let (key, at, slot) = (self.key.clone(), self.moment, done.clone());

@@ -1,4 +1,4 @@
-//! What is found, and what comes of it: plans against the runs that follow them, verifications, and a mirror.
+//! Plans compared with the runs that follow them, verifications, and a mirror.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,16 +17,16 @@ use crate::wire::case::{Case, Side};
 use crate::wire::config::{DESTINATION, SOURCE};
 
 const LIMIT: Duration = Duration::from_mins(20);
-/// Bytes of the tree, where `TREE_SIZE` says nothing else.
+/// Bytes of the tree, unless `TREE_SIZE` is set.
 const SIZE: u64 = 400_000_000;
 const FILES: usize = 2_000;
-/// Every so many objects are changed at the source after the first run.
+/// Every so many objects, one is changed at the source after the first run.
 const CHANGED: usize = 9;
 /// Keys that only the destination has.
 const EXTRA: [&str; 3] = [" extra", "extra/a+b", "~extra"];
 
-/// A real tree that is half moved, changed and cluttered: the plan names each object that the run then writes, and no
-/// other. Verifications find what is then broken, a repair mends it, and a mirror takes the clutter away.
+/// A tree of which a part is missing, changed or extra at the destination. The plan lists exactly the objects that the
+/// run then writes. Verifications find later damage, a repair fixes it, and a mirror deletes the extra objects.
 pub async fn plan_is_what_the_run_does(case: &mut Case) -> anyhow::Result<()> {
     let objects = half_moved(case).await?;
     let planned = plan(case, "first").await?;
@@ -49,7 +49,7 @@ pub async fn plan_is_what_the_run_does(case: &mut Case) -> anyhow::Result<()> {
     mirrored(case).await
 }
 
-/// The state that the plan is made of.
+/// Creates the state to be planned.
 async fn half_moved(case: &mut Case) -> anyhow::Result<Vec<Object>> {
     let size = size("TREE_SIZE", SIZE)?;
     let mut objects = select::tree(Amount { files: FILES, bytes: size / 10 * 7, large: size / 10 * 3 })?;
@@ -70,7 +70,7 @@ async fn half_moved(case: &mut Case) -> anyhow::Result<Vec<Object>> {
     Ok(objects)
 }
 
-/// Scans and moves; gives the keys that were written.
+/// Scans and copies; returns the keys written.
 async fn run(case: &mut Case) -> anyhow::Result<BTreeSet<String>> {
     let next = case.log.next();
     let mut workers = [case.start_worker().await?, case.start_worker().await?];
@@ -79,7 +79,7 @@ async fn run(case: &mut Case) -> anyhow::Result<BTreeSet<String>> {
     Ok(written(&case.log.since(next, None)))
 }
 
-/// Keys of objects that became visible at the destination.
+/// Returns the keys of objects that became visible at the destination.
 fn written(events: &[Event]) -> BTreeSet<String> {
     let writes = events.iter().filter(|e| Side::Destination.has(e) && succeeded(e));
     let writes = writes.filter(|e| is(e, "PutObject") || is(e, "CompleteMultipartUpload"));
@@ -89,7 +89,7 @@ fn written(events: &[Event]) -> BTreeSet<String> {
 /// A plan: its list and its sums.
 struct Planned {
     actions: BTreeMap<String, BTreeSet<String>>,
-    /// Bytes to be copied.
+    /// Bytes to copy.
     bytes: u64,
 }
 
@@ -124,7 +124,7 @@ fn bytes(sums: &Value, action: &str) -> anyhow::Result<u64> {
     sums[action]["bytes"].as_u64().with_context(|| format!("the plan has no bytes to {action}"))
 }
 
-/// The keys of a list by what is to be done about them.
+/// Reads the keys of a list, by action.
 fn listed(path: &Path) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
     let mut actions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut reader = csv::Reader::from_path(path).with_context(|| format!("failed to read {}", path.display()))?;
@@ -136,7 +136,7 @@ fn listed(path: &Path) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
     Ok(actions)
 }
 
-/// The exit code and the last line of a verification.
+/// Runs a verification; returns its exit code and last line.
 async fn verify(case: &mut Case, arguments: &[&str]) -> anyhow::Result<(Option<i32>, String)> {
     let program: Program = case.jobsender(&[&["verify"], arguments].concat()).await?;
     let (code, log) = program.ended_with(LIMIT).await?;
@@ -145,7 +145,7 @@ async fn verify(case: &mut Case, arguments: &[&str]) -> anyhow::Result<(Option<i
 
 async fn verified_and_repaired(case: &mut Case, objects: &[Object]) -> anyhow::Result<()> {
     let (code, words) = verify(case, &["--method", "read"]).await?;
-    ensure!(code == Some(0), "the copy is not whole: {words}");
+    ensure!(code == Some(0), "the copy is incomplete: {words}");
     case.note(format!("verify --method read: {}", message(&words)));
     let mut kept = objects.iter().filter(|o| !select::ignored(&o.key) && o.size > 0);
     let (missing, different) = kept.next().zip(kept.next()).context("the tree has too few objects")?;
@@ -170,16 +170,16 @@ async fn verified_and_repaired(case: &mut Case, objects: &[Object]) -> anyhow::R
     let repaired = written(&case.log.since(next, None));
     ensure!(repaired == expected.iter().map(|(_, key)| (*key).clone()).collect(), "repaired: {repaired:?}");
     let (code, words) = verify(case, &["--method", "read"]).await?;
-    ensure!(code == Some(0), "the copy is not whole after the repair: {words}");
+    ensure!(code == Some(0), "the copy is incomplete after the repair: {words}");
     Ok(())
 }
 
-/// What a program said at its end, without what stands before it in the log.
+/// Returns the final message of a program from its last log line.
 fn message(line: &str) -> &str {
     line.split_once("reason=").and_then(|(_, words)| words.split_once(' ')).map_or(line, |(_, message)| message)
 }
 
-/// The checker takes whatever else is at the destination for a difference: after this there is none.
+/// The checker reports extra objects as differences; after this there are none.
 async fn mirrored(case: &mut Case) -> anyhow::Result<()> {
     case.settings.mirror = Some(EXTRA.len() as u64);
     let next = case.log.next();

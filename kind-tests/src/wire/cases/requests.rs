@@ -1,4 +1,4 @@
-//! What a run costs in requests, to the unit.
+//! Exact number of requests of a run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,19 +17,19 @@ use crate::wire::tools::seeded;
 
 const LIMIT: Duration = Duration::from_mins(5);
 const PART: u64 = 5 << 20;
-/// By how much a source must be older than its copy to be in place by size and time, with a second for whole seconds.
+/// Minimum age of a source before its copy to be up to date by size and time, plus one second for truncation.
 const CLEARLY_OLDER: Duration = Duration::from_secs(6);
 const SMALL_OBJECTS: u64 = 400;
-/// Parts of the large objects, and whether they have tags.
+/// Number of parts of the large objects, and whether they have tags.
 const LARGE: [(u64, bool); 3] = [(4, true), (12, false), (33, false)];
 
-/// What a large object may cost in requests of S3: a GET and an `UploadPart` each part, 4 more, a page of `ListParts` each
-/// 1,000 parts, one for tags where it has some, and one where checksums are compared.
+/// Returns the number of S3 requests allowed for a large object: a GET and an `UploadPart` per part, 4 more, a page of
+/// `ListParts` per 1,000 parts, one for tags if it has any, and one if checksums are compared.
 pub fn large_object_requests(parts: u64, tags: bool, checksums: bool) -> u64 {
     2 * parts + 4 + parts.div_ceil(1_000) + u64::from(tags) + u64::from(checksums)
 }
 
-/// Many small objects and a few large ones: each costs what it must, and the second run nothing but listings.
+/// Many small objects and some large ones: each costs exactly its requests, and the second run only listings.
 pub async fn requests_counted(case: &mut Case) -> anyhow::Result<()> {
     case.settings.part_size = "5Mi".into();
     case.settings.multipart_threshold = "5Mi".into();
@@ -40,21 +40,22 @@ pub async fn requests_counted(case: &mut Case) -> anyhow::Result<()> {
     case.complete(&mut workers, LIMIT).await?;
     let probed: Vec<Event> = case.log.since(0, None).into_iter().filter(|e| e.request.key == first.key).collect();
     let refused = probed.iter().filter(|e| is(e, "CompleteMultipartUpload") && e.status == Some(412)).count();
-    // Where completions under conditions that do not hold are done, both sides are looked at after each.
+    // If completions ignore conditions, both sides are checked after each.
     let guarded = refused == 2;
     case.note(format!(
-        "the first object finds out which conditions are kept, those of completions {}: {}",
+        "the first object detects which conditions are honoured, those of completions {}: {}",
         if guarded { "are" } else { "are not" },
         in_words(&probed)
     ));
-    // A GET, a PUT, what finds out, and a look at both sides where conditions of PUTs are not kept.
+    // A GET, a PUT, the probes, and a check of both sides if PUT ignores conditions.
     let most = 2 + MOST_PROBES + 2;
-    ensure!(probed.len() <= most, "the first object cost {} requests and not up to {most}", probed.len());
+    ensure!(probed.len() <= most, "the first object cost {} requests instead of at most {most}", probed.len());
     let (small, large) = (small_objects(), large_objects()?);
     for objects in [&small, &large] {
         put_all(&case.source.s3(), SOURCE, objects).await?;
     }
-    // A large object has another ETag at the destination: the next run knows it by a source that is clearly older.
+    // A large object has another ETag at the destination: the next run recognises it only if its source is clearly
+    // older.
     sleep(CLEARLY_OLDER).await;
     let next = case.log.next();
     case.send().await?;
@@ -112,7 +113,7 @@ fn count_small(case: &mut Case, objects: &[Object], events: &[Event]) -> anyhow:
 fn count_large(case: &mut Case, object: &Object, events: &[Event], guarded: bool) -> anyhow::Result<()> {
     let mine: Vec<Event> = events.iter().filter(|e| e.request.key == object.key).cloned().collect();
     let (parts, tags) = (object.size.div_ceil(PART), !object.tags.is_empty());
-    // Without conditions: what a HEAD does not find is asked for once more, and both sides are looked at afterwards.
+    // Without conditions, a HEAD that finds nothing is confirmed once, and both sides are checked afterwards.
     let (looks, confirmed) = if guarded { (0, 0) } else { (2, 1) };
     let (seen, designed) = (mine.len() as u64, large_object_requests(parts, tags, true) + looks + confirmed);
     case.note(format!(
@@ -133,9 +134,9 @@ fn count_large(case: &mut Case, object: &Object, events: &[Event], guarded: bool
     ]);
     for (operation, wanted) in exact {
         let found = mine.iter().filter(|e| is(e, operation)).count() as u64;
-        ensure!(found == wanted, "{} cost {found} {operation} and not {wanted}", object.key);
+        ensure!(found == wanted, "{} cost {found} {operation} instead of {wanted}", object.key);
     }
-    ensure!(seen == designed, "{} cost {seen} requests and {designed} are designed", object.key);
+    ensure!(seen == designed, "{} cost {seen} requests instead of {designed}", object.key);
     Ok(())
 }
 

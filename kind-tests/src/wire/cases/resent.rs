@@ -1,4 +1,4 @@
-//! Which bytes of an object in parts were sent more than once.
+//! Bytes of a multipart object that were sent more than once.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -6,16 +6,16 @@ use std::time::SystemTime;
 use super::{is, succeeded};
 use crate::proxy::log::Event;
 
-/// What the parts of one object cost.
+/// Cost of the parts of one object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Parts that the object has.
+    /// Number of parts.
     pub parts: u64,
-    /// Requests that sent one.
+    /// Requests that sent a part.
     pub requests: u64,
-    /// Their content, as far as it came.
+    /// Bytes of content received in these requests.
     pub bytes: u64,
-    /// Content of requests that succeeded for a part that was there already.
+    /// Bytes of content in successful requests for parts already uploaded.
     pub twice: u64,
 }
 
@@ -38,34 +38,34 @@ pub fn sent(events: &[Event]) -> Sent {
     sum
 }
 
-/// Bytes of parts that were sent and have no answer yet, among requests up to a number.
+/// Returns the parts that were sent but not answered yet.
 pub fn in_flight(events: &[Event]) -> InFlight {
     let open = events.iter().filter(|e| is(e, "UploadPart") && e.status.is_none());
     open.fold(InFlight::default(), |sum, e| InFlight { parts: sum.parts + 1, bytes: sum.bytes + e.announced })
 }
 
-/// Bytes of distinct parts that came to be there since a time.
+/// Returns the bytes of distinct parts uploaded since a time.
 pub fn there_since(events: &[Event], since: SystemTime) -> u64 {
     let parts = events.iter().filter(|e| is(e, "UploadPart") && succeeded(e) && e.answered >= Some(since));
     parts.map(|e| (e.request.part, e.announced)).collect::<BTreeMap<_, _>>().values().sum()
 }
 
-/// Parts that are being sent.
+/// Parts being sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InFlight {
-    /// Their number.
+    /// Number of parts.
     pub parts: u64,
-    /// Their bytes, those not yet sent among them.
+    /// Bytes of these parts, including those not sent yet.
     pub bytes: u64,
 }
 
-/// Bytes of distinct parts that are there.
+/// Returns the bytes of distinct parts that are uploaded.
 pub fn there(events: &[Event]) -> u64 {
     let parts = events.iter().filter(|e| is(e, "UploadPart") && succeeded(e));
     parts.map(|e| (e.request.part, e.announced)).collect::<BTreeMap<_, _>>().values().sum()
 }
 
-/// Signatures and trailers of chunks are no content.
+/// Returns the bytes of content, without signatures and trailers of chunks.
 fn content(event: &Event) -> u64 {
     event.received.min(event.announced)
 }

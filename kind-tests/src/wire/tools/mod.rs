@@ -1,4 +1,4 @@
-//! What cases make and break things with.
+//! Tools that create test data and break connections.
 
 pub mod seeded;
 pub mod toxics;

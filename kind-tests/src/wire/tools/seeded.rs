@@ -1,4 +1,4 @@
-//! Objects of any size whose bytes follow from a seed, made as they are sent.
+//! Objects of any size with bytes generated from a seed as they are sent.
 
 use anyhow::Context as _;
 use aws_sdk_s3::Client;
@@ -9,12 +9,12 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
 
-/// Size of the parts of an object's upload; another one than workers use.
+/// Part size of an upload in bytes; differs from the workers'.
 const PART: u64 = 40 << 20;
-/// Parts made and sent at once.
+/// Parts generated and sent concurrently.
 const AT_ONCE: usize = 2;
 
-/// Bytes that follow from a seed.
+/// Generates bytes from a seed.
 pub fn bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
@@ -27,10 +27,10 @@ pub async fn put(client: &Client, bucket: &str, key: &str, bytes: Vec<u8>) -> an
     put.map(drop).with_context(|| format!("failed to put {key}"))
 }
 
-/// Puts an object of any size, in parts, holding few of them.
+/// Puts an object of any size in parts, with few of them in memory.
 pub async fn put_large(client: &Client, bucket: &str, key: &str, size: u64, seed: u64) -> anyhow::Result<()> {
     let made = client.create_multipart_upload().bucket(bucket).key(key).send().await;
-    let made = made.with_context(|| format!("failed to begin {key}"))?;
+    let made = made.with_context(|| format!("failed to create an upload of {key}"))?;
     let upload = made.upload_id().context("there is no upload id")?;
     let parts: Vec<CompletedPart> = futures::stream::iter(0..size.div_ceil(PART))
         .map(|n| async move {
@@ -50,7 +50,7 @@ pub async fn put_large(client: &Client, bucket: &str, key: &str, size: u64, seed
     complete.map(drop).with_context(|| format!("failed to complete {key}"))
 }
 
-/// Reads an object whole; none where there is none.
+/// Reads a whole object; `None` if it does not exist.
 pub async fn read(client: &Client, bucket: &str, key: &str) -> anyhow::Result<Option<Vec<u8>>> {
     match client.get_object().bucket(bucket).key(key).send().await {
         Ok(answer) => {

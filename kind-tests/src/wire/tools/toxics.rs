@@ -1,4 +1,4 @@
-//! Toxiproxy: proxies of TCP connections that break them as they are told.
+//! Toxiproxy: TCP proxies with faults on demand.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -14,29 +14,29 @@ use serde_json::{Value, json};
 use super::super::services::Server;
 use crate::proxy::{Body, full};
 
-/// Which way of a connection.
+/// Direction of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// What the programs send.
+    /// From the programs to the services.
     Upstream,
-    /// What the services answer.
+    /// From the services to the programs.
     Downstream,
 }
 
-/// What is done to connections. Source: the README of Toxiproxy, "Toxics".
+/// A fault of connections. Source: the README of Toxiproxy, "Toxics".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// They are reset after a time in milliseconds.
+    /// Resets the connection after a time in milliseconds.
     Reset(u64),
-    /// Nothing passes any more, and after a time in milliseconds they are closed.
+    /// Stops all data, and closes the connection after a time in milliseconds.
     Stall(u64),
-    /// Data goes in slices of about so many bytes, with a delay in microseconds between them.
+    /// Sends data in slices of about so many bytes, with a delay in microseconds between them.
     Slice(u64, u64),
-    /// Everything comes later, by so many milliseconds, more or less so many.
+    /// Delays data by a time in milliseconds, with a jitter in milliseconds.
     Delay(u64, u64),
-    /// At most so many KB a second.
+    /// Limits the rate in KB per second.
     Slow(u64),
-    /// They are closed after so many bytes.
+    /// Closes the connection after so many bytes.
     Cut(u64),
 }
 
@@ -64,22 +64,22 @@ pub struct Toxiproxy {
 }
 
 impl Toxiproxy {
-    /// Of a server.
+    /// Wraps a running server.
     pub fn new(server: Server) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
         Self { server, client, proxies: Mutex::default() }
     }
 
-    /// Makes a proxy in front of an address; gives its URL.
+    /// Creates a proxy in front of an address; returns its URL.
     pub async fn in_front_of(&self, name: &str, upstream: SocketAddr) -> anyhow::Result<String> {
         let proxy = json!({"name": name, "listen": "127.0.0.1:0", "upstream": upstream.to_string(), "enabled": true});
         let made = self.call(Method::POST, "/proxies", &proxy).await?;
         self.proxies.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
-        let listen = made["listen"].as_str().context("a proxy listens nowhere")?;
+        let listen = made["listen"].as_str().context("a proxy has no address")?;
         Ok(format!("http://{listen}"))
     }
 
-    /// Does something to a share of all connections there are and come, from now on.
+    /// Applies a fault to a share of all present and future connections.
     pub async fn add(&self, fault: Fault, stream: Stream, share: f64) -> anyhow::Result<()> {
         let (kind, attributes) = fault.toxic();
         let stream = match stream {
@@ -94,7 +94,7 @@ impl Toxiproxy {
         Ok(())
     }
 
-    /// Takes all faults away.
+    /// Removes all faults.
     pub async fn mend(&self) -> anyhow::Result<()> {
         self.call(Method::POST, "/reset", &Value::Null).await.map(drop)
     }
@@ -102,14 +102,14 @@ impl Toxiproxy {
     async fn call(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
         let uri: Uri = format!("{}{path}", self.server.endpoint()).parse()?;
         let request = Request::builder().method(method).uri(uri).body(full(body.to_string()))?;
-        let response = self.client.request(request).await.context("failed to ask Toxiproxy")?;
+        let response = self.client.request(request).await.context("failed to call Toxiproxy")?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
-        ensure!(status.is_success(), "failed to ask Toxiproxy: {status}: {}", String::from_utf8_lossy(&body));
+        ensure!(status.is_success(), "failed to call Toxiproxy: {status}: {}", String::from_utf8_lossy(&body));
         if body.is_empty() {
             Ok(Value::Null)
         } else {
-            serde_json::from_slice(&body).context("failed to read an answer")
+            serde_json::from_slice(&body).context("failed to read a response")
         }
     }
 }

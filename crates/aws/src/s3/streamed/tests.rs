@@ -9,7 +9,7 @@ fn source(chunks: Vec<Result<&'static str, &'static str>>) -> ByteStream {
     Box::pin(stream::iter(chunks.into_iter().map(move |chunk| chunk.map(bytes).map_err(broken))))
 }
 
-/// Polls a body to its end; what was sent, or why it broke.
+/// Polls a body to its end. Returns the bytes sent, and the error if it failed.
 fn drain(chunks: Vec<Result<&'static str, &'static str>>, len: u64, checksum: bool) -> (String, Option<String>) {
     let (body, sending) = body(source(chunks), len, checksum);
     let mut body = body.into_inner();
@@ -54,11 +54,11 @@ fn a_body_never_ends_well_when_its_stream_did_not() {
     for checksum in [false, true] {
         for (chunks, expected) in [
             (vec![Ok("1234"), Err("gone")], "failed to read object body: BodyBroken: gone"),
-            // After the last byte: whoever judges the bytes may only know then.
+            // An error after the last byte, which may be the verdict on the bytes.
             (vec![Ok("1234"), Ok("56789"), Err("gone")], "failed to read object body: BodyBroken: gone"),
             (vec![Ok("1234")], "the stream ended 5 bytes early"),
-            (vec![Ok("1234"), Ok("567890")], "the stream has 1 bytes too many"),
-            (vec![Ok("123456789"), Ok("0")], "the stream has 1 bytes too many"),
+            (vec![Ok("1234"), Ok("567890")], "the stream is 1 bytes too long"),
+            (vec![Ok("123456789"), Ok("0")], "the stream is 1 bytes too long"),
         ] {
             let (sent, broken) = drain(chunks.clone(), 9, checksum);
             assert_eq!(broken.as_deref(), Some(expected));

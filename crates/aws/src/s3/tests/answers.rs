@@ -1,4 +1,4 @@
-//! Answers, and what becomes of them.
+//! Tests of how responses are read.
 
 use super::*;
 use migration_core::ports::{ObjectLock, Retention, RetentionMode};

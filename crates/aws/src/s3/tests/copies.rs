@@ -1,4 +1,4 @@
-//! Requests that make the service copy, and what all objects are written with.
+//! Tests of copy requests and of the settings of written objects.
 
 use super::*;
 use migration_core::config::Encryption;
@@ -73,7 +73,7 @@ async fn every_request_that_makes_an_object_has_the_settings() {
         encryption: Some(Encryption::Kms { kms_key_id: Some("key-1".into()) }),
         acl: Some("bucket-owner-full-control".into()),
     };
-    // An answer that has what each of the three wants.
+    // A response that suits all three requests.
     let answer = "HTTP/1.1 200 OK\r\netag: \"e\"\r\n\r\n<R><ETag>\"e\"</ETag><UploadId>u</UploadId></R>";
     let (store, mut requests) = serve_with(answer, &settings).await;
     let (attributes, etag, tags, condition) = (attributes(), ETag::new("s"), Tags::new(), WriteCondition::Any);
@@ -82,7 +82,7 @@ async fn every_request_that_makes_an_object_has_the_settings() {
     let create = CreateUpload { bucket, key, attributes, tags: &tags, checksum: false };
     let body = Bytes::new();
     let put = PutRequest { bucket, key, body, md5: [0; 16], attributes, tags: &tags, condition: &condition };
-    // What comes of the answers is of no matter here.
+    // The responses don't matter here.
     let _ = store.put(put).await;
     let _ = store.create_upload(create).await;
     let _ = store.copy(CopyRequest { source, bucket, key, attributes, condition: &condition }).await;

@@ -1,4 +1,5 @@
-//! Answers of what stands in front of a service: none of them says anything of an object, an upload or a bucket.
+//! Tests of responses sent by something in front of a service: they tell nothing about an object, an upload or a
+//! bucket.
 
 use super::*;
 use migration_core::etag::ETag;
@@ -109,12 +110,12 @@ async fn what_is_not_the_services_own_is_no_answer_to_any_request() {
 async fn what_answered_in_place_of_the_service_is_named() {
     let (store, _requests) = serve(PAGE).await;
     let error = store.get(WHOLE).await.err().unwrap();
-    let expected = "failed to get object: Http404: the answer is not the service's own: HTTP status 404 and 71 bytes, \
+    let expected = "failed to get object: Http404: the response is not the service's own: HTTP status 404 and 71 bytes, \
                     content-type: text/html, server: nginx";
     assert_eq!(error.to_string(), expected);
 }
 
-/// The status of a HEAD is all that there is of it.
+/// HEAD responses have no body, so only the status counts.
 #[tokio::test]
 async fn the_statuses_of_a_head_keep_their_meaning() {
     use ErrorClass::{PreconditionFailed, Side, Transient};

@@ -1,4 +1,4 @@
-//! Parts that are sent as they arrive.
+//! Tests of streamed parts.
 
 use super::*;
 use futures::stream;
@@ -23,7 +23,7 @@ fn text(chunks: &'static [&'static str]) -> Body {
     streamed(Box::pin(stream::iter(chunks.iter().map(|chunk| Ok(Bytes::from_static(chunk.as_bytes()))))), len)
 }
 
-/// A stream without an end that says when it is dropped.
+/// An endless stream, and a receiver that closes when it is dropped.
 fn endless() -> (ByteStream, UnboundedReceiver<()>) {
     let (alive, dropped) = mpsc::unbounded_channel::<()>();
     let chunk = Bytes::from(vec![7_u8; 64 << 10]);
@@ -88,7 +88,7 @@ async fn a_stream_is_sent_once() {
         assert_eq!((error.class, error.code.as_str()), (ErrorClass::Throttled, "SlowDown"));
         assert_eq!(sent(&mut requests).len(), 1);
     }
-    // So is what is held: who asked for it tries again.
+    // Parts from memory are sent once too: the caller retries.
     store.put_part(part(held("1234"), false)).await.unwrap_err();
     assert_eq!(sent(&mut requests).len(), 1);
 }
@@ -104,7 +104,7 @@ async fn an_error_in_the_stream_breaks_the_request() {
             let error = store.put_part(part(streamed(Box::pin(stream::iter(chunks)), 9), checksum)).await.unwrap_err();
             assert_eq!((error.class, error.code.as_str()), (ErrorClass::Transient, "BodyBroken"), "{error}");
             assert!(error.message.contains("the source is gone"), "{error}");
-            // The connection may have been broken before anything was sent.
+            // The connection may have been closed before anything was sent.
             let request = timeout(PATIENCE, requests.recv()).await.unwrap().unwrap();
             assert!(!request.whole, "{request:?}");
         }
@@ -121,7 +121,7 @@ async fn a_stream_of_another_length_breaks_the_request() {
     }
 }
 
-/// Answers before it has read the body, and then reads as much as comes or nothing more.
+/// Responds before reading the body, then reads the rest or nothing more.
 async fn answer_early(answer: &'static str, then_reads: bool) -> (S3Store, UnboundedReceiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let store = store_at(&listener, &WriteSettings::default()).await;
@@ -146,7 +146,7 @@ async fn an_answer_before_the_end_stops_the_stream() {
     assert_eq!((error.class, error.code.as_str()), (ErrorClass::AccessDenied, "AccessDenied"));
     timeout(PATIENCE, dropped.recv()).await.unwrap();
     timeout(PATIENCE, ends.recv()).await.unwrap();
-    // A service that says that all is well before it has all is not believed.
+    // A success reported before the whole body was sent is an error.
     let (store, _ends) = answer_early(WRITTEN, true).await;
     let (stream, _dropped) = endless();
     let error = timeout(PATIENCE, store.put_part(part(streamed(stream, 1 << 40), true))).await.unwrap().unwrap_err();

@@ -1,4 +1,4 @@
-//! Listings of versions.
+//! Tests of version listings.
 
 use super::*;
 
@@ -52,7 +52,7 @@ async fn a_page_without_newest_versions_is_not_the_end() {
     assert!(listed.objects.is_empty());
     let continuation = listed.continuation.unwrap();
     let next = ListRequest { continuation: Some(&continuation), start_after: Some("a"), ..FIRST };
-    // The same page again: the service goes in circles.
+    // The same page again: the service does not advance.
     assert_eq!(store.list_versions(next).await.unwrap_err().code, "InvalidResponse");
     let line = sent(&mut requests).pop().unwrap().line().to_owned();
     assert!(line.contains("key-marker=a%2Bb") && line.contains("version-id-marker=v1"), "{line}");

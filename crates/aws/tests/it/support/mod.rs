@@ -1,4 +1,4 @@
-//! What the adapters are run against: a server on this machine, and its buckets, queues and tables.
+//! Servers for the adapters' tests, and their buckets, queues and tables.
 
 pub mod wire;
 
@@ -9,19 +9,19 @@ use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use migration_aws::{Access, CredentialSource, StaticKeys};
 use migration_testkit::conformance::{BucketOwner, Failure};
 
-/// A name that no other case of this process has.
+/// Returns a name that no other case of this process uses.
 pub fn fresh(what: &str) -> String {
     static LAST: AtomicU32 = AtomicU32::new(0);
     format!("{what}-{}", LAST.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Every service of a server, for the key that may do everything there.
+/// Access to every service of a server, with a key that may do everything.
 pub fn access(endpoint: String) -> Access {
     let keys = StaticKeys { access_key_id: "test".into(), secret_access_key: "test".into(), session_token: None };
     Access { region: "us-east-1".into(), endpoint: Some(endpoint), credentials: CredentialSource::Static(keys) }
 }
 
-/// What the adapters can't do, nor need to.
+/// Plain client, for requests that the adapters don't have.
 fn client(endpoint: String) -> aws_sdk_s3::Client {
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -33,7 +33,7 @@ fn client(endpoint: String) -> aws_sdk_s3::Client {
     aws_sdk_s3::Client::from_conf(config)
 }
 
-/// Makes a bucket and gives its name.
+/// Creates a bucket and returns its name.
 pub async fn new_bucket(endpoint: String) -> Result<String, Failure> {
     let name = fresh("bucket");
     let created = client(endpoint).create_bucket().bucket(&name).send().await;
@@ -45,13 +45,13 @@ fn failed(what: &str, error: impl std::fmt::Debug) -> Failure {
     Failure::new(format!("failed to {what}: {error:?}"))
 }
 
-/// What the owner of a server's buckets does past the adapters.
+/// Changes made by the owner of a server's buckets, past the adapters.
 pub struct Owner {
     client: aws_sdk_s3::Client,
 }
 
 impl Owner {
-    /// The owner of all buckets of a server.
+    /// Creates the owner of all buckets of a server.
     pub fn of(endpoint: String) -> Self {
         Self { client: client(endpoint) }
     }

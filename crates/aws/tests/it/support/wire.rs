@@ -1,4 +1,4 @@
-//! A service that answers as a test says, and keeps what it was asked.
+//! A scripted HTTP server that records its requests.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
@@ -7,34 +7,34 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Request line and headers.
     pub head: String,
-    /// The bytes after them.
+    /// Bytes of the body.
     pub body: Vec<u8>,
 }
 
 impl Request {
-    /// Method, target and version.
+    /// Returns method, target and version.
     pub fn line(&self) -> &str {
         self.head.lines().next().unwrap_or_default()
     }
 
-    /// The value of a header.
+    /// Returns the value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let fields = self.head.lines().filter_map(|line| line.split_once(": "));
         fields.into_iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 }
 
-/// What a service was asked, in the order of its answers. Clones are the same.
+/// Requests received, in the order of their responses. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Asked(Arc<Mutex<Vec<Request>>>);
 
 impl Asked {
-    /// All since the last time.
+    /// Takes the requests received since the last call.
     pub fn take(&self) -> Vec<Request> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -44,7 +44,7 @@ impl Asked {
     }
 }
 
-/// Starts a service on a port of the loopback address; gives its address. Each connection has one request.
+/// Starts a server on a loopback port and returns its address. Each connection carries one request.
 pub async fn serve(answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> (String, Asked) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -59,7 +59,7 @@ pub async fn serve(answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static)
     (address, asked)
 }
 
-/// One request and its answer.
+/// Serves one request.
 pub async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     asked: &Asked,
@@ -68,12 +68,12 @@ pub async fn exchange(
     let Some(request) = receive(&mut stream).await else { return };
     let bytes = answer(&request);
     asked.push(request);
-    // Who has gone away does not wait for it.
+    // The client may have disconnected.
     let _ = stream.write_all(&bytes).await;
     let _ = stream.shutdown().await;
 }
 
-/// Reads a request to its end; none where the connection ends before.
+/// Reads a request to its end; `None` if the connection closes before.
 pub async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Option<Request> {
     let mut received = Vec::new();
     loop {
@@ -90,7 +90,7 @@ pub async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Option<Request> {
     }
 }
 
-/// An answer of these pieces.
+/// Builds a response.
 pub fn answer(status: &str, headers: &[(&str, &[u8])], body: &[u8]) -> Vec<u8> {
     let mut bytes = format!("HTTP/1.1 {status}\r\nconnection: close\r\n").into_bytes();
     for (name, value) in headers {

@@ -1,4 +1,4 @@
-//! Items come back as they were.
+//! Rules of single items: what is read is what was written.
 
 use migration_core::error::ErrorClass;
 use migration_core::ports::{Condition, Item, Ledger, LedgerKey, Write, WriteError};
@@ -107,7 +107,7 @@ pub(super) async fn items_over_400_kib_are_refused<L: Ledger>(ledger: &L) -> Cas
     Ok(())
 }
 
-/// A refusal by a condition where none was sent is a failure of its own.
+/// Returns the service's error. A failed condition is a failure of the case, since none was sent.
 pub(super) fn service_error(
     result: Result<(), WriteError>,
 ) -> Result<Result<(), migration_core::error::ServiceError>, Failure> {

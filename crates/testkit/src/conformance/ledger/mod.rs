@@ -1,4 +1,4 @@
-//! The rules of [`Ledger`].
+//! Conformance suite of [`Ledger`].
 
 mod items;
 mod queries;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::report::{Deviation, Failure, Report};
 use super::{ensure, run_cases};
 
-/// Runs all cases, each with the empty table that `make` gives.
+/// Runs all cases, each on an empty table from `make`.
 pub async fn ledger_suite<L: Ledger>(make: impl AsyncFn() -> Result<L, Failure>, deviations: &[Deviation]) -> Report {
     let mut report = Report::new("ledger", deviations);
     run_cases!(
@@ -66,7 +66,7 @@ fn put_if(key: &LedgerKey, attributes: Value, condition: Condition) -> Write {
     Write::Put { item: item(key, attributes), condition }
 }
 
-/// Writes again what lost against another write under way.
+/// Writes; retries while another write of the same items is in progress.
 async fn write(ledger: &impl Ledger, writes: &[Write]) -> Result<(), WriteError> {
     let mut tries = 0;
     loop {
@@ -77,7 +77,7 @@ async fn write(ledger: &impl Ledger, writes: &[Write]) -> Result<(), WriteError>
     }
 }
 
-/// Ends a case where a write was not refused by its condition.
+/// Fails the case unless a write was rejected by its condition.
 fn ensure_condition(result: Result<(), WriteError>, what: &str) -> Result<(), Failure> {
     match result {
         Err(WriteError::Condition) => Ok(()),
@@ -89,7 +89,7 @@ async fn attributes(ledger: &impl Ledger, key: &LedgerKey) -> Result<Option<Valu
     Ok(ledger.get(key).await?.map(|item| Value::Object(item.attributes)))
 }
 
-/// All pages of a query.
+/// Reads all pages of a query.
 async fn pages(ledger: &impl Ledger, partition: &str, prefix: &str, limit: u32) -> Result<Vec<Vec<Item>>, Failure> {
     let mut pages = Vec::new();
     let mut after = None;

@@ -1,4 +1,4 @@
-//! Queries are ordered, whole and paged.
+//! Rules of queries: order, completeness, pages.
 
 use migration_core::ports::{Item, Ledger, LedgerKey};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Conditions, additions and transactions.
+//! Rules of conditions, additions and transactions.
 
 use futures::future::join_all;
 use migration_core::error::ErrorClass;

@@ -1,4 +1,4 @@
-//! When messages come, and how often.
+//! Rules of delivery: when messages arrive, and how often.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::conformance::report::CaseResult;
 use crate::conformance::{ensure, ensure_eq};
 use crate::queue::DeadLetter;
 
-/// By how much services that count whole seconds may be early.
+/// Tolerance for services that count whole seconds.
 const EARLY: Duration = SECOND;
 
 pub(super) async fn a_message_comes_back_when_its_visibility_ends<T: TestQueue>(t: &T) -> CaseResult {
@@ -73,7 +73,7 @@ pub(super) async fn an_empty_queue_is_waited_for<T: TestQueue>(t: &T) -> CaseRes
 pub(super) async fn a_waiting_receive_wakes_on_send<T: TestQueue>(t: &T) -> CaseResult {
     let began = Instant::now();
     let (received, sent) = tokio::join!(t.queue().receive(1, LONG, LEASE), async {
-        // Long enough for the receive to be at the service; were it not, the case would only be easier.
+        // Long enough for the receive to reach the service. If it has not, the case is merely easier to pass.
         tokio::time::sleep(SECOND / 2).await;
         send(t.queue(), "body").await
     });

@@ -1,4 +1,4 @@
-//! What is sent, and what is refused.
+//! Rules of messages: what is accepted and what is rejected.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(super) async fn a_message_is_sent_received_and_deleted<T: TestQueue>(t: &T) 
     ensure_eq!(received.receives, 1, "deliveries");
     ensure!(!received.id.is_empty() && !received.receipt.is_empty(), "no id or receipt: {received:?}");
     t.queue().delete(&received.receipt).await?;
-    // Twice as long as it was kept from others.
+    // Twice the visibility time-out.
     ensure_eq!(receive_now(t.queue(), SECOND * 2).await?, [], "messages after the only one was deleted");
     ensure_eq!(t.dead_letters().await?, [], "dead letters");
     Ok(())
@@ -39,7 +39,7 @@ pub(super) async fn ten_messages_go_in_one_request<T: TestQueue>(t: &T) -> CaseR
     let messages: Vec<_> = (0..10).map(|number| message(&format!("m{number}"))).collect();
     ensure!(t.queue().send(&messages).await?.is_empty(), "not all messages were taken");
     let mut bodies = BTreeSet::new();
-    // A receive may give fewer than there are.
+    // A receive may return fewer messages than there are.
     for _ in 0..10 {
         let received = t.queue().receive(10, LONG, LEASE).await?;
         ensure!(!received.is_empty(), "only {bodies:?} came");

@@ -1,5 +1,5 @@
-//! The rules of [`Queue`]. Times are real seconds, since services count in seconds: the cases wait for messages, never
-//! for a time.
+//! Conformance suite of [`Queue`]. Services count in seconds, so times are real; cases wait for messages, not for a
+//! time to pass.
 
 mod delivery;
 mod messages;
@@ -15,28 +15,28 @@ use super::report::{Deviation, Failure, Report};
 use super::{ensure, ensure_eq, run_cases};
 use crate::queue::DeadLetter;
 
-/// After how many deliveries a queue under test gives a message to its dead letters.
+/// Deliveries after which a queue under test moves a message to its dead letters.
 pub const MAX_RECEIVES: u32 = 2;
 
-/// The longest wait of one receive.
+/// Longest wait of a receive.
 const LONG: Duration = Duration::from_secs(20);
-/// Longer than any case takes.
+/// Visibility time-out longer than any case.
 const LEASE: Duration = Duration::from_mins(10);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// An empty queue with [`MAX_RECEIVES`], and its dead letters.
 pub trait TestQueue {
-    /// The implementation.
+    /// Implementation under test.
     type Queue: Queue;
 
-    /// The queue.
+    /// Returns the queue.
     fn queue(&self) -> &Self::Queue;
 
-    /// The dead letters that are there now, any number of times.
+    /// Returns the current dead letters. Can be called repeatedly.
     fn dead_letters(&self) -> impl Future<Output = Result<Vec<DeadLetter>, Failure>>;
 }
 
-/// Runs all cases, each with what `make` gives.
+/// Runs all cases, each on a queue from `make`.
 pub async fn queue_suite<T: TestQueue>(make: impl AsyncFn() -> Result<T, Failure>, deviations: &[Deviation]) -> Report {
     let mut report = Report::new("queue", deviations);
     run_cases!(
@@ -73,19 +73,19 @@ async fn send(queue: &impl Queue, body: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The one message that comes within the longest wait.
+/// Receives the one message that comes within the longest wait.
 async fn receive_one(queue: &impl Queue, visibility: Duration) -> Result<ReceivedMessage, Failure> {
     let mut received = queue.receive(10, LONG, visibility).await?;
     ensure_eq!(received.len(), 1, "messages received");
     received.pop().ok_or_else(|| Failure::new("no message"))
 }
 
-/// What comes without or with a short wait, kept from others for the rest of the case.
+/// Receives after at most a short wait, hiding the messages for the rest of the case.
 async fn receive_now(queue: &impl Queue, wait: Duration) -> Result<Vec<ReceivedMessage>, ServiceError> {
     queue.receive(10, wait, LEASE).await
 }
 
-/// Waits for the dead letters on the condition that there are so many.
+/// Waits until there are `count` dead letters.
 async fn dead_letters<T: TestQueue>(t: &T, count: usize) -> Result<Vec<DeadLetter>, Failure> {
     let until = tokio::time::Instant::now() + LONG;
     loop {
@@ -94,7 +94,7 @@ async fn dead_letters<T: TestQueue>(t: &T, count: usize) -> Result<Vec<DeadLette
             return Ok(found);
         }
         ensure!(tokio::time::Instant::now() < until, "{} dead letters, expected {count}", found.len());
-        // A receive is what moves messages that were delivered too often.
+        // Messages delivered too often are moved by the next receive.
         let received = receive_now(t.queue(), SECOND).await?;
         ensure!(received.is_empty(), "received {received:?} in place of dead letters");
     }

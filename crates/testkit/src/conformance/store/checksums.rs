@@ -1,4 +1,4 @@
-//! CRC-64/NVME of parts and of whole objects.
+//! Rules of CRC-64/NVME of parts and whole objects.
 
 use bytes::Bytes;
 use migration_core::error::{ErrorClass, ServiceError};
@@ -68,7 +68,7 @@ pub(super) async fn a_checksum_that_is_told_of_a_put_is_right<S: ObjectStore>(t:
     Ok(())
 }
 
-/// After a refused completion nothing is visible, and the upload can be completed rightly.
+/// Checks that a rejected completion left no object, and that the upload can still be completed.
 async fn ensure_open<S: ObjectStore>(
     t: &StoreUnderTest<S>,
     upload: UploadRef<'_>,
@@ -101,7 +101,7 @@ pub(super) async fn a_wrong_checksum_of_a_part_is_refused<S: ObjectStore>(t: &St
     let upload = t.upload(KEY, &id);
     let right = send(t, upload, 1, held(&Bytes::from("x"))).await?;
     let wrong = CompletedPart { checksum: Some(crc64nvme(b"y")), ..right.clone() };
-    // The part was replaced since it was listed: who lists again may succeed.
+    // The service can't tell this from a part replaced since it was listed, so a retry may succeed.
     ensure_class!(complete(t, upload, &[wrong]).await, ErrorClass::Transient, "completion with a wrong checksum");
     ensure_open(t, upload, &[right]).await
 }

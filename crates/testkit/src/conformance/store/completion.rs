@@ -1,4 +1,4 @@
-//! What a completion refuses.
+//! Completions that must be rejected.
 
 use bytes::Bytes;
 use migration_core::error::ErrorClass;
@@ -12,7 +12,7 @@ use crate::conformance::{ensure, ensure_class, ensure_eq};
 
 const KEY: &str = "k";
 
-/// After a refused completion nothing is visible, and the upload can be completed rightly.
+/// Checks that a rejected completion left no object, and that the upload can still be completed.
 async fn ensure_open<S: ObjectStore>(
     t: &StoreUnderTest<S>,
     upload: UploadRef<'_>,
@@ -43,7 +43,7 @@ pub(super) async fn a_wrong_etag_is_refused<S: ObjectStore>(t: &StoreUnderTest<S
     for wrong in [vec![(1, ETag::of_content(&md5(b"y")))], [&right[..], &[(2, ETag::of_content(&md5(b"z")))]].concat()]
     {
         let complete = t.complete(upload, &wrong, &WriteCondition::Any).await;
-        // The part was replaced since it was listed: who lists again may succeed.
+        // The service can't tell this from a part replaced since it was listed, so a retry may succeed.
         ensure_class!(complete, ErrorClass::Transient, "completion with {wrong:?}");
     }
     ensure_open(t, upload, &right).await

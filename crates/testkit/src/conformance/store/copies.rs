@@ -1,4 +1,4 @@
-//! What a service copies by itself.
+//! Rules of server-side copies.
 
 use bytes::Bytes;
 use migration_core::error::{ErrorClass, ServiceError};
@@ -13,7 +13,7 @@ use super::{StoreUnderTest, content, md5};
 use crate::conformance::report::CaseResult;
 use crate::conformance::{ensure, ensure_class, ensure_eq};
 
-/// A key that has to be encoded where it stands in a header.
+/// A key that must be encoded in a header.
 const FROM: &str = "from/é +%41?#&=";
 const TO: &str = "to";
 

@@ -1,4 +1,4 @@
-//! Deletions.
+//! Rules of deletions.
 
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;

@@ -1,4 +1,4 @@
-//! Keys are opaque: each comes back as it was given.
+//! Rules of keys: each is returned exactly as given.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use super::{StoreUnderTest, held, md5};
 use crate::conformance::report::{CaseResult, Failure};
 use crate::conformance::{ensure, ensure_class, ensure_eq};
 
-/// Keys that somebody, somewhere, decodes, normalises, trims or loses. See [`odd_keys`] for those of 1,024 bytes.
+/// Keys that some software decodes, normalises, trims or loses. [`odd_keys`] adds those of 1,024 bytes.
 pub const ODD_KEYS: &[&str] = &[
     "plain.txt",
     "with space",
@@ -58,7 +58,7 @@ pub const ODD_KEYS: &[&str] = &[
     "soap?wsdl",
 ];
 
-/// [`ODD_KEYS`], and two keys of 1,024 bytes.
+/// Returns [`ODD_KEYS`] and two keys of 1,024 bytes.
 pub fn odd_keys() -> Vec<String> {
     let ascii = format!("long/{}", "x".repeat(1_024 - 5));
     let wide = format!("{}日", "é/".repeat(340)).chars().chain(['y']).collect::<String>();
@@ -101,7 +101,7 @@ pub(super) async fn keys_beyond_xml_take_uploads<S: ObjectStore>(t: &StoreUnderT
     Ok(())
 }
 
-/// Whether XML 1.0 has no way to write a character; answers about uploads name the key in XML.
+/// Returns true if XML 1.0 can't represent a character; responses about uploads name the key in XML.
 fn is_beyond_xml(c: char) -> bool {
     matches!(c, '\u{0}'..='\u{8}' | '\u{B}' | '\u{C}' | '\u{E}'..='\u{1F}' | '\u{FFFE}' | '\u{FFFF}')
 }

@@ -1,4 +1,4 @@
-//! Listings are ordered, whole and paged.
+//! Rules of listings: order, completeness, pages.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use migration_core::etag::ETag;
@@ -8,7 +8,7 @@ use super::{StoreUnderTest, md5};
 use crate::conformance::report::CaseResult;
 use crate::conformance::{ensure, ensure_eq};
 
-/// Keys whose order differs between bytes, UTF-16, locales and file systems.
+/// Keys that bytes, UTF-16, locales and file systems sort differently.
 const ORDERED: &[&str] =
     &["A", "B", "a", "a b", "a!", "a-b", "a.b", "a/b", "a0", "b", "é", "日", "\u{ffff}", "\u{1f600}"];
 
@@ -101,7 +101,7 @@ pub(super) async fn a_page_has_no_more_keys_than_asked_for<S: ObjectStore>(t: &S
 }
 
 pub(super) async fn pages_hold_every_key_once<S: ObjectStore>(t: &StoreUnderTest<S>) -> CaseResult {
-    // The space, the plus and the percent stand where pages begin and end.
+    // Space, plus and percent occur at page boundaries.
     let keys: Vec<String> = (0..MANY).map(|number| format!("p/{number:04} +%41é")).collect();
     put_all(t, &keys).await?;
     put_all(t, &["o", "q"]).await?;

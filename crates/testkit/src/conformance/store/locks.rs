@@ -1,4 +1,4 @@
-//! Locks of objects.
+//! Rules of object locks.
 
 use bytes::Bytes;
 use migration_core::ports::{
@@ -15,7 +15,7 @@ const KEY: &str = "k";
 /// 2099-01-01T00:00:00Z, in milliseconds since 1970.
 const FAR: i64 = 4_070_908_800_000;
 
-/// Locks whose owners can still take them away, so that a case leaves nothing behind for good.
+/// Locks that their owner can still remove, so that no case leaves undeletable objects.
 fn locks() -> [ObjectLock; 3] {
     let retention = Some(Retention { mode: RetentionMode::Governance, until: FAR });
     [

@@ -1,4 +1,4 @@
-//! The rules of [`ObjectStore`].
+//! Conformance suite of [`ObjectStore`].
 
 mod checksums;
 mod completion;
@@ -33,15 +33,15 @@ use super::{ensure, run_cases};
 pub use keys::{ODD_KEYS, odd_keys};
 pub use owner::{BucketOwner, OwnedBucket, version_suite};
 
-/// A store, and an empty bucket in it.
+/// A store and an empty bucket in it.
 pub struct StoreUnderTest<S> {
-    /// The store.
+    /// Implementation under test.
     pub store: S,
-    /// A bucket that is there and empty.
+    /// Name of an existing, empty bucket.
     pub bucket: String,
 }
 
-/// Runs all cases, each with what `make` gives.
+/// Runs all cases, each on a bucket from `make`.
 pub async fn store_suite<S: ObjectStore>(
     make: impl AsyncFn() -> Result<StoreUnderTest<S>, Failure>,
     deviations: &[Deviation],
@@ -133,7 +133,7 @@ fn held(content: &Bytes) -> Body {
     Body::Held { bytes: content.clone(), md5: md5(content) }
 }
 
-/// Bytes that repeat only after 251, so that pieces in a wrong order show.
+/// Returns bytes with a period of 251, which reveals pieces in the wrong order.
 fn content(size: usize) -> Bytes {
     (0_u8..251).cycle().take(size).collect()
 }
@@ -146,7 +146,7 @@ async fn read(response: GetResponse) -> Result<Bytes, ServiceError> {
     Ok(pieces.await?.freeze())
 }
 
-/// Shorthands for one bucket.
+/// Requests on the bucket, with defaults.
 impl<S: ObjectStore> StoreUnderTest<S> {
     async fn put(&self, key: &str, body: impl Into<Bytes>) -> Result<Written, ServiceError> {
         self.put_if(key, body, &WriteCondition::Any).await
@@ -190,7 +190,7 @@ impl<S: ObjectStore> StoreUnderTest<S> {
         ListRequest { bucket: &self.bucket, prefix: "", start_after: None, continuation: None, max_keys: None }
     }
 
-    /// All pages of a listing.
+    /// Reads all pages of a listing.
     async fn pages(&self, request: ListRequest<'_>) -> Result<Vec<Vec<ListedObject>>, Failure> {
         let mut pages = Vec::new();
         let mut continuation = None;
@@ -228,7 +228,7 @@ impl<S: ObjectStore> StoreUnderTest<S> {
         Ok(self.store.put_part(part).await?.etag)
     }
 
-    /// Completes an upload that was begun without a checksum.
+    /// Completes an upload created without a checksum.
     async fn complete(
         &self,
         upload: UploadRef<'_>,
@@ -242,7 +242,6 @@ impl<S: ObjectStore> StoreUnderTest<S> {
         self.store.complete_upload(CompleteUpload { upload, parts: &parts, condition }).await
     }
 
-    /// What is known of the newest version.
     async fn head(&self, key: &str) -> Result<Option<ObjectHead>, ServiceError> {
         self.store.head(HeadRequest::new(&self.bucket, key)).await
     }

@@ -1,4 +1,4 @@
-//! Whole objects: bytes, ranges, conditions and what travels along.
+//! Rules of whole objects: bytes, ranges, conditions, attributes.
 
 use std::collections::BTreeMap;
 
@@ -132,7 +132,7 @@ pub(super) async fn a_put_can_ask_for_one_content<S: ObjectStore>(t: &StoreUnder
     Ok(())
 }
 
-/// All of them at once, with characters that headers carry.
+/// Returns every attribute at once, with all characters that headers can hold.
 pub(super) fn all_attributes() -> Attributes {
     Attributes {
         content_type: Some("text/html; charset=utf-8".into()),
@@ -175,7 +175,7 @@ pub(super) async fn attributes_travel_along<S: ObjectStore>(t: &StoreUnderTest<S
     Ok(())
 }
 
-/// Tags with the characters that S3 allows.
+/// Returns tags with the characters that S3 allows.
 pub(super) fn odd_tags() -> Tags {
     [("project", "a b+c"), ("cost=center", "1/2:3@4"), ("umläut", "日本"), ("empty", ""), ("a&b", "c%41=d")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -201,7 +201,7 @@ pub(super) async fn tags_are_given_afterwards<S: ObjectStore>(t: &StoreUnderTest
     // Services are stricter here than with the header. Source: "Object tagging" in the S3 user guide.
     expected.retain(|(name, _)| !name.contains('&'));
     t.store.put_tags(PutTags { bucket: &t.bucket, key: "k", version_id: None, tags: &expected }).await?;
-    // To HEAD many services say no number.
+    // Many services omit the tag count from HEAD.
     let head = t.get("k").await?.head;
     ensure_eq!((head.tag_count, head.etag), (4, etag), "number of tags given afterwards, and ETag");
     let mut found = t.store.tags(&t.bucket, "k", None).await?;

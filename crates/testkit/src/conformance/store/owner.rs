@@ -1,4 +1,4 @@
-//! What a bucket's owner does past the port, and the rules that can only be seen then.
+//! Actions of a bucket's owner past the port, and the rules that need them.
 
 use std::future::Future;
 use std::ops::AsyncFn;
@@ -10,30 +10,30 @@ use crate::conformance::report::{Deviation, Failure, Report};
 use crate::conformance::run_cases;
 use crate::store::{BucketSettings, MemoryStore, Versioning};
 
-/// What a bucket's owner does past the port.
+/// Actions of a bucket's owner past the port.
 pub trait BucketOwner {
-    /// Makes a bucket keep versions, or suspends that.
+    /// Enables or suspends versioning.
     fn set_versioning(&self, bucket: &str, enabled: bool) -> impl Future<Output = Result<(), Failure>>;
 
-    /// Makes an empty bucket that takes objects with locks, and gives its name.
+    /// Creates an empty bucket with Object Lock and returns its name.
     fn new_locked_bucket(&self) -> impl Future<Output = Result<String, Failure>>;
 
-    /// Deletes a key without naming a version; gives the id of the delete marker, where it has one.
+    /// Deletes a key without naming a version. Returns the id of the delete marker, if it has one.
     fn delete(&self, bucket: &str, key: &str) -> impl Future<Output = Result<Option<String>, Failure>>;
 
-    /// Deletes one version or one delete marker for good.
+    /// Permanently deletes one version or delete marker.
     fn delete_version(&self, bucket: &str, key: &str, version_id: &str) -> impl Future<Output = Result<(), Failure>>;
 }
 
-/// A store, an empty bucket in it that never kept versions, and its owner.
+/// A store, an empty bucket in it that never had versioning, and its owner.
 pub struct OwnedBucket<S, O> {
-    /// The store and the bucket.
+    /// Store and bucket.
     pub under_test: StoreUnderTest<S>,
-    /// Its owner.
+    /// Owner of the bucket.
     pub owner: O,
 }
 
-/// Runs all cases of versions and locks, each with what `make` gives.
+/// Runs all cases of versions and locks, each on a bucket from `make`.
 pub async fn version_suite<S: ObjectStore, O: BucketOwner>(
     make: impl AsyncFn() -> Result<OwnedBucket<S, O>, Failure>,
     deviations: &[Deviation],

@@ -1,4 +1,4 @@
-//! Parts of objects as they were uploaded, and how long a body is.
+//! Rules of reading parts, and of the length of a body.
 
 use bytes::Bytes;
 use migration_core::error::{ErrorClass, ServiceError};

@@ -1,4 +1,4 @@
-//! Parts whose bodies are sent as they arrive.
+//! Rules of parts with streamed bodies.
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -11,15 +11,15 @@ use super::{StoreUnderTest, content, md5};
 use crate::conformance::report::CaseResult;
 use crate::conformance::{ensure, ensure_class, ensure_eq};
 
-/// Bytes of a piece: no divisor of what is sent.
+/// Bytes per piece; does not divide the sizes that are sent.
 const PIECE: usize = 60_000;
 
-/// A body of these pieces that says it has `len` bytes.
+/// Returns a body of these pieces that announces `len` bytes.
 fn body_of(pieces: Vec<Result<Bytes, ServiceError>>, len: u64) -> Body {
     Body::Streamed { stream: stream::iter(pieces).boxed(), len }
 }
 
-/// The bytes in pieces.
+/// Returns a body that streams the content in pieces.
 pub(super) fn streamed(content: &Bytes) -> Body {
     let pieces = content.chunks(PIECE).map(|piece| Ok(content.slice_ref(piece))).collect();
     body_of(pieces, content.len() as u64)
@@ -62,7 +62,7 @@ pub(super) async fn an_empty_streamed_part_is_a_part<S: ObjectStore>(t: &StoreUn
     Ok(())
 }
 
-/// Sends a body that is not what it says, and looks whether anything of it is stored.
+/// Sends a body that differs from its announcement and checks that nothing is stored.
 async fn ensure_nothing_stored<S: ObjectStore>(
     t: &StoreUnderTest<S>,
     pieces: Vec<Result<Bytes, ServiceError>>,
@@ -73,7 +73,7 @@ async fn ensure_nothing_stored<S: ObjectStore>(
     let sent = send(t, upload, 1, body_of(pieces, len)).await;
     ensure_class!(sent, ErrorClass::Transient | ErrorClass::NoAnswer, "the part");
     ensure_eq!(t.store.list_parts(upload, None).await?.parts, [], "parts after it");
-    // The upload is as good as before.
+    // The upload is still usable.
     let written = send(t, upload, 1, streamed(&Bytes::from("whole"))).await?;
     t.complete(upload, &[(1, written.etag)], &WriteCondition::Any).await?;
     ensure_eq!(t.content("k").await?, Bytes::from("whole"), "content of the next try");

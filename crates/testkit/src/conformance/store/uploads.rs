@@ -1,4 +1,4 @@
-//! Multipart uploads up to their end.
+//! Rules of multipart uploads.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use super::{StoreUnderTest, content, md5};
 use crate::conformance::report::{CaseResult, Failure};
 use crate::conformance::{ensure, ensure_class, ensure_eq};
 
-/// The smallest part that is not the last.
+/// Smallest part except the last, in bytes.
 pub(super) const MINIMUM: usize = 5 << 20;
 /// More than a page of 1,000.
 const MANY: u32 = 1_003;
@@ -109,7 +109,7 @@ pub(super) async fn pages_of_parts_hold_every_part_once<S: ObjectStore>(t: &Stor
     let id = t.create("k").await?;
     let upload = t.upload("k", &id);
     let body = Bytes::from("x");
-    // Every seventh number only, so that numbers and places differ.
+    // Only every seventh number, so that numbers and positions differ.
     let numbers: Vec<u32> = (1..=MANY).map(|place| place * 7).collect();
     let parts = stream::iter(&numbers).map(|number| t.part(upload, *number, &body)).buffer_unordered(16);
     parts.try_for_each(|_| async { Ok(()) }).await?;
@@ -147,7 +147,7 @@ async fn ensure_gone<S: ObjectStore>(t: &StoreUnderTest<S>, upload: UploadRef<'_
     let part = t.part(upload, 1, &Bytes::from("x")).await;
     ensure_class!(part, ErrorClass::NoSuchUpload, "another part");
     ensure_eq!(t.store.list_uploads(&t.bucket, upload.key).await?, [], "open uploads");
-    // Services may answer a completion that was done already as they did the first time.
+    // Services may answer a repeated completion as they did the first.
     if let Ok(written) = t.complete(upload, &[(1, etag.clone())], &WriteCondition::Any).await {
         let now = t.head(upload.key).await?.and_then(|head| head.etag);
         ensure_eq!(Some(written.etag), now, "the answer to a second completion");

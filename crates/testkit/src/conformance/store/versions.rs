@@ -1,4 +1,4 @@
-//! The rules of buckets that keep versions.
+//! Rules of buckets with versioning.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use super::{StoreUnderTest, read};
 use crate::conformance::report::{CaseResult, Failure};
 use crate::conformance::{ensure, ensure_class, ensure_eq};
 
-/// Keys, each with two versions: more than a page of 1,000 together.
+/// Keys with two versions each: more than a page of 1,000 in total.
 const MANY: usize = 601;
 
 impl<S: ObjectStore, O: BucketOwner> OwnedBucket<S, O> {
@@ -29,7 +29,7 @@ impl<S: ObjectStore, O: BucketOwner> OwnedBucket<S, O> {
     }
 }
 
-/// Puts an object and gives its version.
+/// Puts an object and returns its version id.
 async fn put<S: ObjectStore>(t: &StoreUnderTest<S>, key: &str, body: &'static str) -> Result<String, Failure> {
     let written = t.put(key, body).await?;
     written.version_id.ok_or_else(|| Failure::new(format!("{key} was written without a version")))
@@ -47,7 +47,7 @@ async fn head_of<S: ObjectStore>(
     t.store.head(HeadRequest { version_id: Some(version), ..HeadRequest::new(&t.bucket, key) }).await
 }
 
-/// All pages of a listing of versions.
+/// Reads all pages of a version listing.
 async fn pages<S: ObjectStore>(
     t: &StoreUnderTest<S>,
     request: ListRequest<'_>,
@@ -66,7 +66,7 @@ async fn pages<S: ObjectStore>(
     }
 }
 
-/// Keys and versions as they are listed.
+/// Lists keys with their version ids.
 async fn listed<S: ObjectStore>(t: &StoreUnderTest<S>) -> Result<Vec<(String, Option<String>)>, Failure> {
     let objects = pages(t, t.list_request()).await?.concat();
     Ok(objects.into_iter().map(|object| (object.key, object.version_id)).collect())

@@ -1,4 +1,4 @@
-//! Bodies that break, stand still, are damaged, or outlive their senders.
+//! Tests of bodies that fail, pause, are damaged, or outlive their sender.
 
 use futures::{StreamExt, stream};
 use migration_core::etag::ETag;
@@ -7,7 +7,7 @@ use migration_core::ports::{Body, CreateUpload, PutPart, UploadRef};
 use super::*;
 use crate::crc64nvme;
 
-/// What is sent, in three pieces.
+/// Content sent, in three pieces.
 const BODY: &str = "0123456789";
 
 fn etag(content: &str) -> ETag {
@@ -37,7 +37,7 @@ async fn part(store: &Faulty<MemoryStore>, id: &str, streamed: bool, checksum: b
     store.put_part(PutPart { upload: upload(id), number: 1, body: body(streamed), checksum }).await
 }
 
-/// The ETag of the part that is stored.
+/// Returns the ETag of the stored part.
 async fn stored(store: &Faulty<MemoryStore>, id: &str) -> Option<ETag> {
     let page = store.inner().list_parts(upload(id), None).await.unwrap();
     page.parts.first().map(|part| part.etag.clone())

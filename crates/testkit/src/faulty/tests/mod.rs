@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::{Fault, FaultPlan, Faulty};
 use crate::{MemoryLedger, MemoryQueue, MemoryStore, Operation, TestClock};
 
-/// Long enough for any call in memory, and what a call that never comes back is waited for.
+/// Long enough for any call in memory; the wait for calls that must not return.
 const SOON: Duration = Duration::from_millis(200);
 
 fn store(plan: &FaultPlan) -> Faulty<MemoryStore> {

@@ -1,4 +1,4 @@
-//! Bounds that tests set.
+//! Tests of limits set by tests.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! States that a bucket gets into by others, and what is kept of what was written.
+//! Tests of changes by other clients, and of what is stored of a write.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use migration_core::error::ErrorClass;

@@ -1,4 +1,4 @@
-//! A small tree that is moved past one quirk of a service or proxy after the other, by the real programs.
+//! A small tree copied by the real programs under one quirk of a service or proxy at a time.
 
 mod table;
 mod tree;
@@ -18,16 +18,15 @@ use crate::wire::services::Kind::MiniStack;
 use crate::wire::tools::seeded;
 use table::{Ends, Row};
 
-/// How long one tree may take.
+/// Time limit of a tree.
 const LIMIT: Duration = Duration::from_mins(6);
-/// How long those objects may take that a quirk does not meet.
+/// Time limit of the objects that a quirk does not affect.
 const OTHERS: Duration = Duration::from_mins(1);
 const INTERVAL: Duration = Duration::from_millis(200);
-/// Trees under way at once, each with servers of its own: most of their time is waiting.
+/// Trees copied concurrently, each with its own servers: most of their time is waiting.
 const AT_ONCE: usize = 4;
 
-/// Runs all rows, or those whose names hold the word in the environment variable `QUIRK`; fails at the end where one
-/// did.
+/// Runs all rows, or those whose names contain the environment variable `QUIRK`; fails at the end if one failed.
 pub async fn run_all() -> anyhow::Result<()> {
     let word = std::env::var("QUIRK").unwrap_or_default();
     let rows = table::ROWS.iter().filter(|row| row.name.contains(&word));
@@ -45,7 +44,7 @@ pub async fn run_all() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Moves the tree past a quirk: every object arrives or has a failure record, and nothing is left open.
+/// Copies the tree under a quirk: every object arrives or has a failure record, and no upload stays open.
 async fn quirk(case: &mut Case, row: &Row) -> anyhow::Result<()> {
     let objects = tree::objects().await?;
     put_all(&case.source.s3(), SOURCE, &objects).await?;
@@ -59,7 +58,7 @@ async fn quirk(case: &mut Case, row: &Row) -> anyhow::Result<()> {
     case.send().await?;
     if let Ends::WhenOthersArrived(key) = row.ends {
         others_arrived(case, &objects, key).await?;
-        case.note(format!("all others were there after {:.1} s", began.elapsed().as_secs_f64()));
+        case.note(format!("all others arrived after {:.1} s", began.elapsed().as_secs_f64()));
         case.quirks.clear();
     }
     let end = case.over(&mut workers, LIMIT).await?;
@@ -70,7 +69,7 @@ async fn quirk(case: &mut Case, row: &Row) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until all objects but one are at the destination, whatever became of that.
+/// Waits until all objects except one are at the destination.
 async fn others_arrived(case: &Case, objects: &[Object], but: &str) -> anyhow::Result<()> {
     let client = case.destination.s3();
     until("all other objects to arrive", OTHERS, INTERVAL, async || {
@@ -83,7 +82,7 @@ async fn others_arrived(case: &Case, objects: &[Object], but: &str) -> anyhow::R
     .await
 }
 
-/// What did not arrive has a failure record with its reason, and is among what may fail under the quirk.
+/// Checks that objects which did not arrive have a failure record with a reason, and are expected to fail.
 async fn judge(case: &mut Case, row: &Row, objects: &[Object]) -> anyhow::Result<()> {
     let failures = case.ledger.failures().await?;
     let failed: BTreeSet<&str> = failures.iter().map(|failure| failure.key.as_str()).collect();
@@ -112,13 +111,13 @@ async fn judge(case: &mut Case, row: &Row, objects: &[Object]) -> anyhow::Result
     open
 }
 
-/// Keys that the checker is not to compare: those that failed, and those that lose their tags.
+/// Returns the keys that the checker must leave out: those that failed, and those that lose their tags.
 fn expected_apart(row: &Row, objects: &[Object], failed: &BTreeSet<&str>) -> Vec<String> {
     let apart = objects.iter().filter(|o| failed.contains(o.key.as_str()) || (row.untagged)(&o.key));
     apart.map(|o| o.key.clone()).collect()
 }
 
-/// Compares the bytes of an object that arrived without its tags, and takes it out of the checker's way.
+/// Compares the bytes of an object that arrived without its tags, then removes it so that the checker ignores it.
 async fn settle_apart(case: &Case, key: &str, failed: bool) -> anyhow::Result<()> {
     let (source, destination) = (case.source.s3(), case.destination.s3());
     if !failed {

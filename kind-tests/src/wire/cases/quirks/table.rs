@@ -1,31 +1,31 @@
-//! The quirks.
+//! Table of the quirks.
 
 use std::time::Duration;
 
 use crate::proxy::quirks::{Act, Canned, Keys, Quirk, Spelling, Times};
 
-/// A quirk that a tree is moved past.
+/// Quirks that a tree is copied under.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// Its name in the table.
+    /// Name in the results table.
     pub name: &'static str,
-    /// What the proxies do.
+    /// Deviations that the proxies add.
     pub quirks: &'static [Quirk],
-    /// Which keys can't arrive, each with its failure record.
+    /// Returns true for keys that can't arrive and must have a failure record.
     pub fails: fn(&str) -> bool,
-    /// Which keys lose their tags, as is documented; they arrive.
+    /// Returns true for keys that arrive without their tags, as documented.
     pub untagged: fn(&str) -> bool,
-    /// Until when.
+    /// End of the quirks.
     pub ends: Ends,
 }
 
-/// Until when a quirk lasts.
+/// End of a quirk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
-    /// As its own times say.
+    /// At its own time.
     ByItself,
-    /// Until all objects but this one are there, within a minute. An object that is throttled alone uses its tries up
-    /// over half an hour, which tests of the engine wait for on their clock.
+    /// When all objects but this one have arrived, within a minute. An object that alone is throttled uses up its
+    /// attempts in half an hour, which the engine's tests cover in virtual time.
     WhenOthersArrived(&'static str),
 }
 
@@ -42,7 +42,8 @@ const COMPLETE: &[&str] = &["CompleteMultipartUpload"];
 const CREATE: &[&str] = &["CreateMultipartUpload"];
 const WRITES: &[&str] = &["PutObject", "CreateMultipartUpload"];
 const BODIES: &[&str] = &["PutObject", "UploadPart"];
-/// Requests on objects that are written: a jobsender that can't list is started anew by what runs it.
+/// Requests on objects at the destination. Listings are left out: a jobsender that can't list would have to be
+/// restarted.
 const OBJECTS: &[&str] =
     &["HeadObject", "PutObject", "CreateMultipartUpload", "UploadPart", "ListParts", "CompleteMultipartUpload"];
 const A_WHILE: Times = Times::For(Duration::from_secs(20));
@@ -93,7 +94,7 @@ const NO_DIGEST: Spelling = Spelling {
     told: |tag| format!("0x8{}", tag.chars().rev().collect::<String>()),
     meant: |tag| tag.strip_prefix("0x8").unwrap_or("nobody's").chars().rev().collect(),
 };
-/// Sixteen bytes in hex that are no MD5: each digit is another one.
+/// Sixteen bytes in hex that are not the MD5: each digit is replaced.
 const FALSE_DIGEST: Spelling = Spelling { told: turned, meant: turned };
 
 fn turned(tag: &str) -> String {
@@ -103,7 +104,7 @@ fn turned(tag: &str) -> String {
     parts.map_or(turned.clone(), |parts| format!("{turned}-{parts}"))
 }
 
-/// `Thu, 01 Jan 2026 00:00:00 GMT` as `2026-01-01T00:00:00Z`.
+/// Converts `Thu, 01 Jan 2026 00:00:00 GMT` to `2026-01-01T00:00:00Z`.
 fn iso_8601(date: &str) -> String {
     const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
     let mut words = date.split_whitespace().skip(1);
@@ -133,7 +134,7 @@ const fn fails(name: &'static str, quirks: &'static [Quirk], fails: fn(&str) -> 
     Row { name, quirks, fails, untagged: NOBODY, ends: Ends::ByItself }
 }
 
-/// All of them.
+/// All rows.
 pub const ROWS: &[Row] = &[
     arrives("source 404 as text for a while", &[at_times(always(SOURCE, READS, Act::Answer(TEXT_404)), A_WHILE)]),
     arrives("source 404 as HTML for a while", &[at_times(always(SOURCE, READS, Act::Answer(HTML_404)), A_WHILE)]),

@@ -1,4 +1,4 @@
-//! The small tree that is moved past each quirk.
+//! The small tree that is copied under each quirk.
 
 use anyhow::Context as _;
 use async_compression::tokio::write::GzipEncoder;
@@ -11,12 +11,12 @@ use crate::wire::tools::seeded;
 
 /// Three parts, the last one short.
 const LARGE: usize = (11 << 20) + 7;
-/// Many small ones.
+/// Number of small objects.
 const MANY: u64 = 12;
-/// Of these, older ones with other contents are at the destination.
+/// Keys whose objects at the destination are older and have other content.
 pub const OLD: [&str; 4] = ["many/00", "many/01", "large-old", "a//old"];
 
-/// The objects of the source.
+/// Returns the objects of the source.
 pub async fn objects() -> anyhow::Result<Vec<Object>> {
     let mut objects = vec![
         Object::of_bytes("empty", ""),
@@ -45,18 +45,18 @@ pub async fn objects() -> anyhow::Result<Vec<Object>> {
     Ok(objects)
 }
 
-/// A text that gzip makes shorter, packed.
+/// Returns a compressible text, compressed with gzip.
 async fn packed() -> anyhow::Result<Vec<u8>> {
     let mut encoder = GzipEncoder::new(Vec::new());
     for line in 0..2_000_u32 {
         let text = format!("line {line} of a text that is not random\n");
-        encoder.write_all(text.as_bytes()).await.context("failed to pack a text")?;
+        encoder.write_all(text.as_bytes()).await.context("failed to compress a text")?;
     }
-    encoder.shutdown().await.context("failed to pack a text")?;
+    encoder.shutdown().await.context("failed to compress a text")?;
     Ok(encoder.into_inner())
 }
 
-/// Puts older contents of some objects at the destination.
+/// Puts older content of some objects at the destination.
 pub async fn put_old(destination: &Client) -> anyhow::Result<()> {
     for key in OLD {
         seeded::put(destination, DESTINATION, key, seeded::bytes(999, 100)).await?;
