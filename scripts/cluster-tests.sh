@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the cluster tests of a file of kind-tests/tests, on the cluster, services and chart of this checkout:
+# Runs the cluster tests in a file of kind-tests/tests, with the cluster, services and chart of this checkout:
 #   cluster-tests.sh smoke|e2e [names of tests]
-# What was not there before is taken away again.
+# Removes the cluster and the services afterwards, unless they were running before.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cluster=$root/kind-tests/cluster/cluster.sh
@@ -29,7 +29,7 @@ bash "$root/scripts/install.sh"
 eval "$(bash "$cluster" env)"
 "$program" clear
 code=0
-# A failed case prints its own error and keeps logs; where in this program it was told says nothing more.
+# A failed case prints its own error and keeps logs; a backtrace of the test program would add nothing.
 RUST_BACKTRACE=0 cargo test --release --workspace --locked --test "$suite" -- --ignored --test-threads=1 --nocapture "$@" || code=$?
 if [ "$suite" = e2e ] && [ $# = 0 ]; then
 	"$program" results --write "$tests/RESULTS.md" || code=1

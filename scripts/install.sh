@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Brings up the cluster, the local services and the chart with the images of this checkout; does nothing for what is
-# there.
+# Starts the cluster and the local services unless they are running, and installs the chart with the images of this
+# checkout.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cluster=$root/kind-tests/cluster

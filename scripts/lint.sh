@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Formatting and lints. clippy-driver stands in for the compiler of our own crates, as in all targets of the Makefile;
-# `cargo clippy` would check every dependency anew.
+# Checks formatting and lints. clippy-driver replaces the compiler for our own crates, as in all targets of the
+# Makefile; `cargo clippy` would check every dependency again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-command -v clippy-driver >/dev/null || { echo "lint: missing: clippy; run rustup component add clippy" >&2; exit 1; }
+command -v clippy-driver >/dev/null || { echo "lint: clippy is missing: run rustup component add clippy" >&2; exit 1; }
 cargo fmt --all --check
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo build --release --workspace --locked --all-targets 2>&1 | tee "$output"
-# Cargo shows the warnings of what it did not build again too.
+# Cargo also repeats the warnings of crates that it did not rebuild.
 if grep -q '^warning' "$output"; then
 	echo "lint: there are warnings" >&2
 	exit 1

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the engine with its deliberate bugs and shows that the tests find each of them. Only the crates of this
-# repository are compiled with the switch; the dependencies are those of every other build.
-# PLANTED_PACKAGES="-p migration-engine" builds less where nothing is built yet.
+# Builds the engine with its mutants and checks that the tests detect each of them. Only the crates of this repository
+# are compiled with the flag; the dependencies are shared with every other build.
+# PLANTED_PACKAGES="-p migration-engine" builds less in a fresh build directory.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# The compiler for the crates of this repository, with their deliberate bugs compiled in.
+# Compiles the crates of this repository with their mutants.
 exec "$@" --cfg mutants

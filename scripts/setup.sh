@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs on Debian and Ubuntu what building and testing needs, and says elsewhere what is missing. Does nothing where
-# all is there.
+# Installs what building and testing requires on Debian and Ubuntu; elsewhere names what is missing. Does nothing if
+# everything is installed.
 set -euo pipefail
 
 missing=()
-need() { command -v "$1" >/dev/null || missing+=("$2"); } # command, Debian's package
+need() { command -v "$1" >/dev/null || missing+=("$2"); } # command, Debian package
 need cc gcc
 need strip binutils
 need curl curl
@@ -18,13 +18,13 @@ if [ ${#missing[@]} -gt 0 ]; then
 		apt-get update -qq
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 	else
-		echo "setup: missing, to be installed by hand (names are Debian's packages): ${missing[*]}" >&2
+		echo "setup: install these packages manually (Debian names): ${missing[*]}" >&2
 		exit 1
 	fi
 fi
 
 if ! command -v cargo >/dev/null; then
-	echo "setup: missing: Rust $(sed -n 's/^channel = "\(.*\)"/\1/p' "$(dirname "$0")/../rust-toolchain.toml"); install it with rustup, see https://rustup.rs" >&2
+	echo "setup: Rust is missing: $(sed -n 's/^channel = "\(.*\)"/\1/p' "$(dirname "$0")/../rust-toolchain.toml"), install it with rustup, see https://rustup.rs" >&2
 	exit 1
 fi
 cargo --version >/dev/null || { echo "setup: the toolchain of rust-toolchain.toml is not installed: run rustup toolchain install" >&2; exit 1; }

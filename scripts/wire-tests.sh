@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests of kind-tests/tests/wire.rs, which need no cluster:
+# Runs the tests in kind-tests/tests/wire.rs, which need no cluster:
 #   wire-tests.sh [names of tests]
-# Sizes are those of LARGE_SIZE and TREE_SIZE, as in LARGE_SIZE=256Mi.
+# LARGE_SIZE and TREE_SIZE set the sizes, as in LARGE_SIZE=256Mi.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tests=$root/kind-tests

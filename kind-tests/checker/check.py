@@ -1,11 +1,11 @@
-"""Compares two buckets, with nothing of this project's own code: boto3 and hashlib only.
+"""Compares two buckets without any code of this project, with boto3 and hashlib only.
 
     check.py JOB.json
 
-JOB.json names both sides (endpoint, key, secret, bucket, prefix), the prefix mode and the patterns of the ignore list.
-Every source object that no pattern leaves out must be at its mapped key with the same bytes (SHA-256), size,
-Content-Type and other headers of its own, user metadata and tags, and nothing else may be at the destination.
-Prints each difference, then one line that sums up; ends with 1 when there is a difference.
+JOB.json holds both sides (endpoint, key, secret, bucket, prefix), the prefix mode and the patterns of the ignore list.
+Every source object that no pattern excludes must be at its mapped key with the same bytes (SHA-256), size, headers such
+as Content-Type, user metadata and tags, and nothing else may be at the destination.
+Prints each difference, then a summary line. Exits with 1 if there is a difference.
 """
 
 import fnmatch
@@ -67,31 +67,31 @@ class S3Side:
 
 
 def mapped(key, source_prefix, destination_prefix, mode):
-    """The destination key of a source key; none where S3 takes no such key."""
+    """Returns the destination key of a source key, or None if S3 does not accept it."""
     tail = key[len(source_prefix) :] if mode == "Replace" else key
     result = destination_prefix + tail
     return result if 0 < len(result.encode()) <= 1024 else None
 
 
 def wanted(keys, bucket, patterns):
-    """The keys that no pattern leaves out."""
+    """Returns the keys that no pattern excludes."""
     compiled = [re.compile(fnmatch.translate(p)) for p in patterns if p]
     return [k for k in keys if not any(p.match(f"{bucket}/{k}") for p in compiled)]
 
 
 def compare_object(work):
-    """The differences of one object at its two keys."""
+    """Returns the differences between a source object and its copy."""
     source, destination, key, target = work
     try:
         left, right = source.read(key), destination.read(target)
-    except Exception as error:  # one object that can't be read is a difference, and the others are still compared
+    except Exception as error:  # an unreadable object is a difference, and the others are still compared
         return [f"{key!r}: failed to read: {error}"]
     names = [name for name in left if left[name] != right[name]]
     return [f"{key!r}: {name} is {right[name]!r} and should be {left[name]!r}" for name in names]
 
 
 def compare(source, destination, job, run=map):
-    """All differences, and the number and bytes of the objects that were compared."""
+    """Returns all differences, and the number and total bytes of the objects compared."""
     at_source, at_destination = source.sizes(), destination.sizes()
     differences, work = [], []
     expected = set()

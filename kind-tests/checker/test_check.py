@@ -1,4 +1,4 @@
-"""The checker finds what is planted: a checker that can't fail proves nothing."""
+"""Tests that the checker finds differences: a checker that can't fail proves nothing."""
 
 import copy
 import unittest
@@ -7,7 +7,7 @@ import check
 
 
 class Held:
-    """A bucket held in memory."""
+    """An in-memory bucket."""
 
     def __init__(self, bucket, prefix, objects):
         self.bucket, self.prefix, self.objects = bucket, prefix, objects

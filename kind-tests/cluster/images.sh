@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the images of the programs in $CARGO_TARGET_DIR/release and loads them into the cluster, unless it has them:
-# the tag is made from the content. Prints OPERATOR_IMAGE=... and WORKER_IMAGE=...
+# Builds images of the programs in $CARGO_TARGET_DIR/release and loads them into the cluster, unless it has them. Their
+# tags are hashes of the content. Prints OPERATOR_IMAGE=... and WORKER_IMAGE=...
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$here/../..
@@ -10,7 +10,7 @@ stage=$cache/images-build
 rm -rf "$stage"
 mkdir -p "$stage/out"
 for program in operator worker jobsender; do
-	# Debug information is of no use in the image, and most of the program's size.
+	# Debug information is most of the program's size, and useless in the image.
 	strip --strip-debug -o "$stage/out/$program" "$release/$program"
 done
 

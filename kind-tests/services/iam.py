@@ -1,7 +1,7 @@
-"""IAM users of a local service.
+"""Manages IAM users of a local service.
 
-iam.py ENDPOINT create USER                    a user with the policy on standard input; prints its access key
-iam.py ENDPOINT set USER KEY Active|Inactive   switches an access key
+iam.py ENDPOINT create USER                    creates a user with the policy on standard input; prints its access key
+iam.py ENDPOINT set USER KEY Active|Inactive   enables or disables an access key
 """
 
 import json

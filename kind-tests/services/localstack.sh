@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the directory of the Python environment of LocalStack; makes it where it is not there (about a minute, 520 MB).
-# Its versions are true for Python 3.11: without pins the program does not start.
+# Prints the directory of LocalStack's Python environment; creates it if necessary (about a minute, 520 MB).
+# The versions are pinned for Python 3.11: with others the program does not start.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/s3-migration-operator
@@ -10,7 +10,7 @@ exec 9>"$venv.lock"
 flock 9
 if ! [ -e "$venv/complete" ]; then
 	python=$(command -v python3.11) && "$python" -c 'import ensurepip' 2>/dev/null ||
-		{ echo "localstack.sh: missing: python3.11 with venv (Debian 12's package python3-venv)" >&2; exit 1; }
+		{ echo "localstack.sh: python3.11 with venv is missing (Debian 12 package python3-venv)" >&2; exit 1; }
 	rm -rf "$venv"
 	"$python" -m venv "$venv"
 	"$venv/bin/pip" install --quiet --disable-pip-version-check --no-input --no-deps -r "$here/localstack.txt" >&2

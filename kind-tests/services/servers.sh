@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Prints the program of a server that servers.txt names; builds it from its Go module where it is not there (minutes, the
-# first time):
+# Prints the path of a server's program, as named in servers.txt; builds it from its Go module if necessary (minutes):
 #   servers.sh NAME
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -13,7 +12,7 @@ mkdir -p "$cache/servers"
 exec 9>"$program.lock"
 flock 9
 if ! [ -x "$program" ]; then
-	command -v go >/dev/null || { echo "servers.sh: missing: Go 1.21 or newer (Debian's package golang-go)" >&2; exit 1; }
+	command -v go >/dev/null || { echo "servers.sh: Go 1.21 or newer is missing (Debian package golang-go)" >&2; exit 1; }
 	echo "building $name $version (minutes, the first time)" >&2
 	bin=$(mktemp -d "$cache/servers/$name.XXXXXX")
 	trap 'rm -rf "$bin"' EXIT

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the directory of the Python environment of services and checker; makes it where it is not there.
+# Prints the directory of the Python environment of services and checker; creates it if necessary.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/s3-migration-operator
@@ -9,7 +9,7 @@ exec 9>"$venv.lock"
 flock 9
 if ! [ -e "$venv/complete" ]; then
 	command -v python3 >/dev/null && python3 -c 'import ensurepip' 2>/dev/null ||
-		{ echo "venv.sh: missing: python3 with venv (Debian's package python3-venv); run scripts/setup.sh" >&2; exit 1; }
+		{ echo "venv.sh: python3 with venv is missing (Debian package python3-venv): run scripts/setup.sh" >&2; exit 1; }
 	rm -rf "$venv"
 	python3 -m venv "$venv"
 	"$venv/bin/pip" install --quiet --disable-pip-version-check --no-input --no-deps -r "$here/requirements.txt" >&2

@@ -1,11 +1,11 @@
-//! How far a sender may be ahead of the workers: what waits in the queue for days is listed for nothing, and grows old.
+//! Backpressure: limits how far the jobsender gets ahead of the workers. A listing grows stale while its messages wait.
 
-/// Batches that may always be on their way, however slow the workers are: enough to keep any number of them at work
-/// between two looks.
+/// Minimum number of batches that may be outstanding however slow the workers are. Enough to keep any number of workers
+/// busy between two checks.
 pub const LEAST_BACKLOG: u64 = 2_000;
 
-/// How many batches of a run may have been sent, given that so many have ended in so many milliseconds: those, and what
-/// the workers get done in `backlog_seconds` at this rate, or [`LEAST_BACKLOG`].
+/// Returns how many batches of a run may have been sent when `ended` of them ended within `elapsed_ms` milliseconds:
+/// those, plus the batches that workers finish in `backlog_seconds` at this rate, or [`LEAST_BACKLOG`] if that is more.
 pub fn allowance(ended: u64, elapsed_ms: i64, backlog_seconds: u32) -> u64 {
     let elapsed = u128::try_from(elapsed_ms).unwrap_or_default().max(1);
     let ahead = u128::from(ended) * u128::from(backlog_seconds) * 1_000 / elapsed;
@@ -23,7 +23,7 @@ mod tests {
             (0, 0, LEAST_BACKLOG),
             (0, 3_600_000, LEAST_BACKLOG),
             (10, 60_000, 10 + LEAST_BACKLOG),
-            // 10 a second.
+            // 10 batches a second.
             (36_000, 3_600_000, 36_000 + 72_000),
             (36_000, 7_200_000, 36_000 + 36_000),
             (5, -1, 5 + 5 * 7_200_000),
@@ -34,7 +34,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever ends lets more be sent, and never less than has ended.
+        /// More ended batches allow more to be sent, and the allowance is never below the number that ended.
         #[test]
         fn it_grows_with_what_has_ended(ended in 0_u64..1 << 40, more in 0_u64..1 << 20, at in 1_i64..1 << 40, backlog in 1_u32..1 << 20) {
             let before = allowance(ended, at, backlog);

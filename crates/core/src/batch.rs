@@ -1,31 +1,32 @@
-//! How the objects to transfer are gathered into batches.
+//! Groups the objects to transfer into batches.
 
 use crate::message::{Entry, MAX_BODY_BYTES, json};
 
-/// Bounds of a batch. A batch is a worker's unit of loss: what is redone when it dies.
+/// Limits of a batch. A batch is the unit of rework: when a worker dies, its whole batch is processed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchLimits {
-    /// Objects over this size travel alone.
+    /// Objects larger than this, in bytes, get a batch of their own.
     pub alone_over: u64,
-    /// Most bytes of all objects of a batch, unless it has one only.
+    /// Maximum total size of the objects, in bytes. A single object may exceed it.
     pub bytes: u64,
-    /// Most objects.
+    /// Maximum number of objects.
     pub objects: usize,
-    /// Most bytes of the entries' JSON.
+    /// Maximum size of the entries as JSON, in bytes.
     pub body: usize,
 }
 
 impl BatchLimits {
-    /// The limits for a job whose objects over `multipart_threshold` are moved in parts.
+    /// Returns the limits for a job whose objects over `multipart_threshold` bytes are moved in parts.
     ///
-    /// 250 objects keep queue and ledger requests below 2 % of the S3 requests; 64 MiB are a few seconds of work.
+    /// With 250 objects a batch, queue and ledger requests stay below 2 % of the S3 requests; 64 MiB take a few seconds
+    /// to move.
     pub const fn new(multipart_threshold: u64) -> Self {
-        // What is left of a body for job, run, id and pair, whose prefixes may have 1,024 bytes each, escaped.
+        // The rest of the body holds job, run, id and pair, whose prefixes may have 1,024 bytes each, escaped.
         Self { alone_over: multipart_threshold, bytes: 64 << 20, objects: 250, body: MAX_BODY_BYTES - 32 * 1024 }
     }
 }
 
-/// Gathers entries in order; every entry leaves in exactly one batch.
+/// Groups entries into batches, in order. Each entry ends up in exactly one batch.
 #[derive(Debug)]
 pub struct Batcher {
     limits: BatchLimits,
@@ -35,12 +36,13 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    /// An empty one.
+    /// Creates an empty batcher.
     pub fn new(limits: BatchLimits) -> Self {
         Self { limits, entries: Vec::new(), bytes: 0, body: 0 }
     }
 
-    /// Takes an entry and gives the batches that are full now: none, one, or the open one and a large object's own.
+    /// Adds an entry. Returns the batches that are now full: none, one, or two if a large object also gets its own
+    /// batch.
     pub fn push(&mut self, entry: Entry) -> Vec<Vec<Entry>> {
         let mut full = Vec::new();
         if entry.size > self.limits.alone_over {
@@ -61,7 +63,7 @@ impl Batcher {
         full
     }
 
-    /// Gives what is left, at the end.
+    /// Returns the last, partly filled batch. Returns `None` if it is empty.
     pub fn flush(&mut self) -> Option<Vec<Entry>> {
         self.bytes = 0;
         self.body = 0;
@@ -69,7 +71,7 @@ impl Batcher {
     }
 }
 
-/// Bytes of an entry's JSON and the comma after it.
+/// Returns the size of an entry's JSON and the comma after it, in bytes.
 fn json_len(entry: &Entry) -> usize {
     json(entry).len() + 1
 }

@@ -1,96 +1,97 @@
-//! Which objects of the source have to be transferred, from two listings.
+//! Decides from two listings which source objects have to be transferred.
 
 use serde::{Deserialize, Serialize};
 
 use crate::etag::ETagComparison;
 use crate::object::{Checksum, ListedObject};
 
-/// By what two objects of one key are compared.
+/// How the two objects of one key are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CompareMode {
-    /// Sizes, ETags where both are digests of the content, else times.
+    /// By size, then by ETag if both ETags are digests of the content, otherwise by time.
     #[default]
     Default,
-    /// Sizes alone.
+    /// By size only.
     Size,
-    /// Sizes, and ETags where both are digests of the content; times play no part.
+    /// By size, and by ETag if both ETags are digests of the content; never by time.
     ETag,
-    /// Sizes, ETags, and where these say nothing the checksums that both services keep: one request more at each side.
+    /// By size and ETag; if the ETags are not comparable, by stored checksums, which costs one more request on each
+    /// side.
     Checksum,
 }
 
-/// Why an object is transferred.
+/// The reason to transfer an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// Not at the destination.
+    /// The destination does not have the object.
     Missing,
-    /// Of another size there.
+    /// The sizes differ.
     Size,
-    /// Both ETags are content digests and differ, or the checksums do.
+    /// Both ETags are digests of the content and differ, or the checksums differ.
     Content,
-    /// The ETags say nothing, and the source may be newer than the copy.
+    /// The ETags are not comparable, and the source may be newer than the copy.
     MaybeNewer,
-    /// Another version than the one recorded at the last copy.
+    /// The source has another version than the one recorded at the last copy.
     Version,
 }
 
-/// By what an object was found to be in place.
+/// The evidence that an object is in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
-    /// By its content: equal ETags or checksums.
+    /// Equal ETags or checksums.
     Content,
-    /// By size only; counted apart in the status.
+    /// Equal sizes only. Counted separately in the status.
     Size,
-    /// By size and time only; counted apart in the status.
+    /// Equal sizes, and a source older than the copy. Counted separately in the status.
     SizeAndTime,
 }
 
-/// What the comparison of one object says.
+/// The result of comparing one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Transfer it.
+    /// Transfer the object.
     Transfer(Difference),
-    /// It is in place.
+    /// The object is in place.
     InPlace(Evidence),
-    /// What the services keep of both contents has to be asked for: then [`compare_checksums`] says.
+    /// Fetch the stored checksums of both objects, then call [`compare_checksums`].
     AskForChecksums,
 }
 
-/// What the comparison needs to know besides the two objects.
+/// The inputs of a comparison besides the two objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct CompareContext {
-    /// By what.
+    /// The mode set in the job.
     pub mode: CompareMode,
-    /// The destination's objects are encrypted so that their ETags are no digests: equal ones still mean equal content,
-    /// and others say nothing.
+    /// True if the destination's encryption makes its ETags something other than digests. Equal ETags still mean equal
+    /// content; different ones mean nothing.
     pub opaque_etags: bool,
-    /// When the last complete scan of this job began, in milliseconds since 1970.
+    /// Start of this job's last complete scan, as Unix time in milliseconds. `None` if there was none.
     pub last_complete_scan: Option<i64>,
-    /// How far the two services' clocks may be apart, in milliseconds; 5 s are added to it.
+    /// Upper bound of the offset between the clocks of the two services, in milliseconds. Another 5 s are added to it.
     pub clock_offset: i64,
-    /// The last run has failed to move this object: what the destination has may be an older content, even if it was
+    /// True if the last run failed to move this object. The destination may then hold older content, even if it was
     /// written later.
     pub failed_last: bool,
 }
 
-/// The margin by which the source must be older than its copy, besides the clocks' offset: listings show whole seconds,
-/// and services stamp an object some time after its request began.
+/// Minimum age difference of source and copy in addition to the clock offset, in milliseconds. Listings round times to
+/// seconds, and a service stamps an object some time after its request began.
 const MARGIN: i64 = 5_000;
 
-/// Compares an object with what the destination has under its mapped key.
+/// Compares a source object with the destination object under its mapped key.
 ///
 /// | mode | destination | sizes | ETags | last run | verdict |
 /// |---|---|---|---|---|---|
 /// | any | absent | | | | transfer: missing |
-/// | any | there | differ | | | transfer: size |
-/// | Size | there | equal | | failed with it | transfer: maybe newer |
-/// | Size | there | equal | | | in place, by size |
-/// | others | there | equal | same | | in place, by content |
-/// | others | there | equal | both MD5, differ | | transfer: content |
-/// | `ETag` | there | equal | not comparable | failed with it | transfer: maybe newer |
-/// | `ETag` | there | equal | not comparable | | in place, by size |
-/// | Checksum | there | equal | not comparable | | ask for checksums |
-/// | Default | there | equal | not comparable | | by times, as [`compare_checksums`] without any |
+/// | any | present | differ | | | transfer: size |
+/// | Size | present | equal | | failed for this object | transfer: maybe newer |
+/// | Size | present | equal | | | in place, by size |
+/// | others | present | equal | same | | in place, by content |
+/// | others | present | equal | both MD5, differ | | transfer: content |
+/// | `ETag` | present | equal | not comparable | failed for this object | transfer: maybe newer |
+/// | `ETag` | present | equal | not comparable | | in place, by size |
+/// | Checksum | present | equal | not comparable | | ask for checksums |
+/// | Default | present | equal | not comparable | | by time, as [`compare_checksums`] without checksums |
 pub fn compare(source: &ListedObject, destination: Option<&ListedObject>, context: CompareContext) -> Verdict {
     let Some(destination) = destination else { return Verdict::Transfer(Difference::Missing) };
     if source.size != destination.size {
@@ -111,15 +112,14 @@ pub fn compare(source: &ListedObject, destination: Option<&ListedObject>, contex
     }
 }
 
-/// Compares an object with its copy of the same size by the checksums that the services keep of both, where the ETags say
-/// nothing.
+/// Compares two objects of equal size by their stored checksums. Called if the ETags are not comparable.
 ///
 /// | checksums | times | verdict |
 /// |---|---|---|
 /// | equal | | in place, by content |
 /// | differ | | transfer: content |
-/// | one is not kept | source older than destination by offset + 5 s, and older than the last complete scan, where there was one, and the last run did not fail with it | in place, by size and time |
-/// | one is not kept | otherwise | transfer: maybe newer |
+/// | one is missing | source older than destination by offset + 5 s and than the last complete scan (if any), and not failed in the last run | in place, by size and time |
+/// | one is missing | otherwise | transfer: maybe newer |
 pub fn compare_checksums(
     source: &ListedObject,
     destination: &ListedObject,
@@ -143,15 +143,15 @@ fn compare_times(source: &ListedObject, destination: &ListedObject, context: Com
     }
 }
 
-/// Compares an object's version with the one that was recorded when it was last copied.
+/// Compares an object's version with the version recorded at the last copy.
 ///
 /// | destination | sizes | source's version | recorded | verdict |
 /// |---|---|---|---|---|
 /// | absent | | | | transfer: missing |
-/// | there | differ | | | transfer: size |
-/// | there | equal | v | v | in place, by content |
-/// | there | equal | v | another, or none | transfer: version |
-/// | there | equal | none: the bucket keeps no versions | any | as [`compare`] |
+/// | present | differ | | | transfer: size |
+/// | present | equal | v | v | in place, by content |
+/// | present | equal | v | another, or none | transfer: version |
+/// | present | equal | none: the bucket keeps no versions | any | as [`compare`] |
 pub fn compare_version(
     source: &ListedObject,
     destination: Option<&ListedObject>,
@@ -165,20 +165,20 @@ pub fn compare_version(
     }
 }
 
-/// What to do with the heads of the two ordered listings.
+/// The next step of the merge-join of two ordered listings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MergeStep {
-    /// The source's head has nothing at the destination: compare it with nothing, go on at the source.
+    /// The source's head is missing at the destination: compare it with nothing and advance the source.
     Source,
-    /// Both heads have one key: compare them, go on at both.
+    /// Both heads have the same key: compare them and advance both.
     Both,
-    /// The destination's head has no source: go on at the destination.
+    /// The destination's head is missing at the source: advance the destination.
     Destination,
-    /// Both listings are at their ends.
+    /// Both listings are exhausted.
     End,
 }
 
-/// One step of the merge-join of two listings in byte order of (mapped) keys.
+/// Returns the next step of the merge-join, for the heads of two listings in byte order of their (mapped) keys.
 pub fn merge_step(source: Option<&str>, destination: Option<&str>) -> MergeStep {
     use std::cmp::Ordering;
     match (source, destination) {

@@ -1,8 +1,9 @@
-//! How many requests to one bucket may be under way, as its service bears them.
+//! Limits the concurrent requests to one bucket to the rate that its service accepts.
 
-/// A bound on requests under way that shrinks by half when the service throttles and grows by one with each full round
-/// of successes (additive increase, multiplicative decrease). There is none until the service throttles first, and none
-/// any more once it has grown past [`Window::OPEN`].
+/// An adaptive limit on concurrent requests: halved when the service throttles, raised by one for each full round of
+/// successes (additive increase, multiplicative decrease). There is no limit before the first throttled answer, nor
+/// once the limit has grown to [`Window::OPEN`].
+///
 /// Source: "Best practices design patterns: optimizing Amazon S3 performance", on 503 Slow Down; RFC 5681 for the rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Window {
@@ -11,17 +12,17 @@ pub struct Window {
 }
 
 impl Window {
-    /// From this many requests on there is no bound any more.
+    /// Number of requests from which the limit is lifted.
     pub const OPEN: f64 = 1_024.0;
 
-    /// Whether one request more may start.
+    /// Returns true if one more request may start.
     pub fn allows(&self, in_flight: u32) -> bool {
         self.limit.is_none_or(|limit| f64::from(in_flight) < limit.max(1.0))
     }
 
-    /// A request of `in_flight`, this one included, that began at `began` was throttled; times in milliseconds since
-    /// 1970. Requests that were under way together say one and the same thing: only what began after the last cut can
-    /// bring the next.
+    /// Records a throttled request that started at `began`, while `in_flight` requests (this one included) were
+    /// running. Times are Unix milliseconds. Requests that ran at the same time count once: the limit is halved again
+    /// only for a request that started after the last reduction.
     pub fn throttled(&mut self, in_flight: u32, began: i64, now: i64) {
         if self.limit.is_some() && began <= self.last_cut {
             return;
@@ -31,7 +32,7 @@ impl Window {
         self.limit = Some((held / 2.0).max(1.0));
     }
 
-    /// A request was answered.
+    /// Records a successful request.
     pub fn succeeded(&mut self) {
         if let Some(limit) = self.limit {
             let grown = limit + 1.0 / limit;
@@ -39,7 +40,7 @@ impl Window {
         }
     }
 
-    /// The bound in whole requests; none where there is none.
+    /// Returns the limit in requests, or `None` if there is no limit.
     pub fn limit(&self) -> Option<f64> {
         self.limit
     }

@@ -1,4 +1,4 @@
-//! What the operator tells jobsender and workers: one document, validated, in a ConfigMap.
+//! The configuration that the operator gives to the jobsender and the workers: one validated document in a `ConfigMap`.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,53 +20,53 @@ mod report;
 mod side;
 mod transfer;
 
-/// The version of [`JobConfig`] that this program writes and the only one it reads.
+/// Version of [`JobConfig`] that this program writes, and the only one that it reads.
 pub const CONFIG_VERSION: u32 = 1;
 
-/// All that the programs of one job need to know.
+/// The configuration of one job, as its programs read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JobConfig {
-    /// [`CONFIG_VERSION`].
+    /// Must be [`CONFIG_VERSION`].
     pub version: u32,
-    /// Which job this is.
+    /// Identity of the job.
     pub job: JobIdentity,
-    /// What is moved where; at least one.
+    /// The bucket pairs to migrate; at least one.
     pub buckets: Vec<BucketPair>,
-    /// The side that is read.
+    /// The S3 service to read from.
     pub source: S3Side,
-    /// The side that is written.
+    /// The S3 service to write to.
     pub destination: S3Side,
-    /// What is the same for every object written.
+    /// Settings applied to every object written.
     #[serde(default, skip_serializing_if = "WriteSettings::is_default")]
     pub write: WriteSettings,
-    /// What versions of objects are for.
+    /// How object versions are used.
     #[serde(default, skip_serializing_if = "Versioning::is_default")]
     pub versioning: Versioning,
-    /// Patterns of [`IgnoreList`].
+    /// Patterns of the [`IgnoreList`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
-    /// What else is left out.
+    /// Filters on size, time and storage class.
     #[serde(default, skip_serializing_if = "ObjectFilter::is_default")]
     pub filter: ObjectFilter,
-    /// By what both sides are compared.
+    /// How the two sides are compared.
     #[serde(default)]
     pub compare: CompareMode,
-    /// A list of the objects that runs are about, in place of listings.
+    /// A work list to process instead of listing the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<ManifestLocation>,
-    /// Whether what only the destination has is deleted.
+    /// If set, objects that exist only at the destination are deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<MirrorSettings>,
-    /// Where the result of each object goes.
+    /// Where the per-object results are written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<ReportSettings>,
-    /// How much work the jobsender may be ahead of the workers, in seconds of theirs; none = any.
+    /// How far the jobsender may get ahead of the workers, in seconds of their work. `None` means no limit.
     #[serde(default = "two_hours")]
     pub backlog_seconds: Option<u32>,
     /// How objects are moved.
     pub transfer: TransferSettings,
-    /// The queue.
+    /// The queue and its dead-letter queue.
     pub queue: QueueConfig,
     /// The ledger's table.
     pub ledger: LedgerConfig,
@@ -77,7 +77,7 @@ const fn two_hours() -> Option<u32> {
     Some(2 * 3600)
 }
 
-/// Names a job for ledger keys and logs.
+/// Identifies a job in ledger keys and logs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JobIdentity {
@@ -85,15 +85,15 @@ pub struct JobIdentity {
     pub namespace: String,
     /// Name of the resource.
     pub name: String,
-    /// UID of the resource: a job deleted and made again under its name is another job.
+    /// UID of the resource. A job that is deleted and recreated under the same name is a different job.
     pub uid: String,
 }
 
-/// That the destination is to have nothing that the source does not have.
+/// Settings for deleting objects that exist only at the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MirrorSettings {
-    /// Most objects that one run deletes. Where more are extra, none is: so many were never meant.
+    /// Maximum number of deletions in one run. If more objects are extraneous, none is deleted.
     pub max_deletes: u64,
 }
 
@@ -101,12 +101,12 @@ pub struct MirrorSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct QueueConfig {
-    /// Where and as whom.
+    /// Endpoint and credentials.
     #[serde(flatten)]
     pub service: ServiceAccess,
     /// URL of the queue.
     pub url: String,
-    /// URL of the queue for messages that can't be processed.
+    /// URL of the dead-letter queue.
     pub dead_letter_url: String,
 }
 
@@ -114,74 +114,74 @@ pub struct QueueConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LedgerConfig {
-    /// Where and as whom.
+    /// Endpoint and credentials.
     #[serde(flatten)]
     pub service: ServiceAccess,
     /// Name of the table.
     pub table: String,
 }
 
-/// Why a configuration can't be used.
+/// Why a configuration is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// Written by another version of the operator.
+    /// It was written by another version of the operator.
     #[error(
-        "failed to read job config: it has version {0} and this program reads {CONFIG_VERSION}; use images of the operator's own version"
+        "failed to read job config: version {0} is not supported, this program reads version {CONFIG_VERSION}; use images of the operator's version"
     )]
     Version(u32),
-    /// There is nothing to move.
-    #[error("failed to read job config: buckets is empty; name at least one pair")]
+    /// It names no bucket pairs.
+    #[error("failed to read job config: buckets is empty; add at least one pair")]
     NoBuckets,
-    /// A number outside its bounds.
+    /// A setting is out of bounds.
     #[error("failed to read job config: {field} is {value} and must be {bounds}")]
     Bounds {
-        /// The setting's name in the resource.
+        /// Name of the setting in the resource.
         field: &'static str,
-        /// What it is.
+        /// Its value.
         value: String,
-        /// What it may be.
+        /// The accepted values.
         bounds: String,
     },
-    /// A proxy that no request can go through.
+    /// A proxy URL is invalid.
     #[error(
-        "failed to read job config: {side}.proxy is not a URL such as http://proxy.example.com:3128, without user, password and path"
+        "failed to read job config: {side}.proxy is not a URL of the form http://proxy.example.com:3128, without user, password or path"
     )]
     Proxy {
-        /// Whose.
+        /// The side that uses the proxy.
         side: Side,
     },
-    /// A pattern that is not valid.
+    /// An ignore pattern is invalid.
     #[error(transparent)]
     Ignore(#[from] IgnoreError),
-    /// A source key could map to a key of a report.
+    /// A source key could map to the key of a report.
     #[error(
-        "failed to read job config: reports under {prefix:?} of bucket {bucket} would lie among what a pair writes; give report another bucket, or a prefix that does not begin with the pair's destination prefix"
+        "failed to read job config: reports under {prefix:?} of bucket {bucket} would overlap the destination of a pair; set another bucket for the report, or a prefix outside the pair's destination prefix"
     )]
     ReportAmongCopies {
-        /// The bucket.
+        /// The bucket of the reports.
         bucket: String,
-        /// The prefix of reports.
+        /// The prefix of the reports.
         prefix: String,
     },
-    /// What a list does not name is not extra.
+    /// Mirroring was combined with a work list, which does not tell what else the source has.
     #[error(
-        "failed to read job config: mirror and manifest exclude each other: a list says nothing of what else the source has; leave one out"
+        "failed to read job config: mirror and manifest exclude each other, since a work list does not tell what else the source has; remove one of them"
     )]
     MirrorOfManifest,
-    /// What one pair writes another one would take for extra.
+    /// With mirroring, one pair would delete what another pair writes.
     #[error(
-        "failed to read job config: two pairs write under {prefix:?} of bucket {bucket}, and with mirror one would delete what the other wrote; give them destination prefixes of which none begins with the other"
+        "failed to read job config: two pairs write under {prefix:?} of bucket {bucket}, and with mirror one would delete what the other wrote; set destination prefixes that do not overlap"
     )]
     MirroredTwice {
         /// The destination bucket.
         bucket: String,
-        /// The shorter one of their destination ranges.
+        /// The shorter of the two destination prefixes.
         prefix: String,
     },
 }
 
 impl JobConfig {
-    /// Checks what the schema of the resource can't, and gives the compiled ignore list.
+    /// Checks what the resource's schema cannot, and returns the compiled ignore list.
     pub fn validate(&self) -> Result<IgnoreList, ConfigError> {
         if self.version != CONFIG_VERSION {
             return Err(ConfigError::Version(self.version));
@@ -198,7 +198,7 @@ impl JobConfig {
         Ok(IgnoreList::new(&self.ignore)?)
     }
 
-    /// No source key may map to a key of a report.
+    /// Checks that no source key can map to the key of a report.
     fn check_report(&self) -> Result<(), ConfigError> {
         let Some(report) = &self.report else { return Ok(()) };
         let root = report.root(&self.job, "");
@@ -213,7 +213,7 @@ impl JobConfig {
         Ok(())
     }
 
-    /// With a mirror no pair may write where another one looks for what is extra.
+    /// Checks that, with mirroring, no pair writes where another pair deletes.
     fn check_mirror(&self) -> Result<(), ConfigError> {
         if self.mirror.is_none() {
             return Ok(());

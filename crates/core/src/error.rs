@@ -1,4 +1,4 @@
-//! Errors of services, sorted by what to do about them.
+//! Service errors, classified by what to do about them.
 
 use std::fmt;
 
@@ -10,15 +10,15 @@ mod outage;
 pub use denial::{AccessHistory, DENIALS_OF_A_SIDE, Denial, Subject, Testimony, denial, is_settled};
 pub use outage::{FAILURES_OF_AN_OUTAGE, SILENCE_OF_AN_OUTAGE_MS, is_outage, is_throttled_as_a_whole};
 
-/// Which of a job's services an error belongs to.
+/// The service that an error belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Side {
-    /// The S3 service that is read.
+    /// The S3 service to read from.
     Source,
-    /// The S3 service that is written.
+    /// The S3 service to write to.
     Destination,
-    /// The queue and its dead letters.
+    /// The queue or its dead-letter queue.
     Queue,
     /// The ledger's table.
     Ledger,
@@ -35,79 +35,79 @@ impl fmt::Display for Side {
     }
 }
 
-/// What is wrong with a whole side, so that trying other objects is pointless until a person mends it.
+/// A fault of a whole side. Trying other objects is pointless until a person fixes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SideFault {
-    /// The credentials are unknown, disabled or the secret is wrong.
+    /// The credentials are unknown or disabled, or the secret is wrong.
     CredentialsInvalid,
-    /// The credentials were right once.
+    /// The credentials have expired.
     CredentialsExpired,
-    /// There are no credentials: a file of the Secret is missing or empty.
+    /// A file of the Secret is missing or empty.
     CredentialsMissing,
-    /// Everything is denied, not just one object.
+    /// Access is denied to everything, not to one object.
     AccessDenied,
     /// The bucket, queue or table does not exist.
     NotFound,
-    /// The service says that the bucket is in another region or behind another endpoint.
+    /// The service reports that the bucket is in another region or behind another endpoint.
     WrongRegion,
-    /// The clocks differ too much for signatures to hold.
+    /// The clocks differ too much for signatures to be valid.
     ClockSkewed,
-    /// The name can't be resolved, or nothing answers there.
+    /// The name does not resolve, or nothing answers at the address.
     Unreachable,
-    /// Everything is answered with "slow down", whichever object it is about.
+    /// Every request is throttled, whichever object it is for.
     Throttled,
 }
 
 /// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ErrorClass {
-    /// Try again: the service answered that something broke (500), or a body ended early.
+    /// Retry: the service failed (500), or a body ended early.
     Transient,
-    /// Try again: no answer came. Connection refused or broken, name not found, time-out.
+    /// Retry: no answer arrived (connection refused or broken, name not found, timeout).
     NoAnswer,
-    /// Try again more slowly: 503 `SlowDown` and friends.
+    /// Retry more slowly: 503 `SlowDown` and similar.
     Throttled,
-    /// The object, or the version asked for, is not there.
+    /// The object or the requested version does not exist.
     NoSuchKey,
-    /// The multipart upload is not there: completed or aborted by someone.
+    /// The multipart upload does not exist: someone completed or aborted it.
     NoSuchUpload,
-    /// A condition that was sent with the request does not hold (412).
+    /// A condition of the request was not met (412).
     PreconditionFailed,
-    /// A conditional write lost against another one under way (409): ask again.
+    /// A conditional write lost against a concurrent one (409): retry.
     Conflict,
-    /// Denied (403), for this object at least; whether for the whole side shows in what other requests get.
+    /// Access denied (403) for this object. Whether it is denied for the whole side follows from other requests.
     AccessDenied,
-    /// The signature does not fit the request as it arrived (403 `SignatureDoesNotMatch`): the secret is wrong, or
-    /// somebody on the way rewrote this one, as proxies do that normalise paths. What other requests get tells which.
+    /// The signature does not match the request as it arrived (403 `SignatureDoesNotMatch`). Either the secret is
+    /// wrong, or a proxy rewrote this request, for example by normalizing the path; other requests tell which.
     SignatureMismatch,
-    /// The object is in an archive class and not restored.
+    /// The object is in an archive class and has not been restored.
     Archived,
-    /// Refused for this object whatever the number of tries: too large, bad digest of ours, not supported.
+    /// Rejected for this object, however often it is retried: too large, digest mismatch, not supported.
     Refused,
     /// The whole side is affected.
     Side(SideFault),
 }
 
-/// An error of a service, as its adapter saw it.
+/// A service error, as classified by the adapter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("failed to {operation}: {code}: {message}{}", self.request_id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default())]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceError {
     /// What to do about it.
     pub class: ErrorClass,
-    /// What was tried, as verb and noun: `put object`.
+    /// The attempted operation, as verb and noun: `put object`.
     pub operation: String,
-    /// The service's code, such as `SlowDown`, or a name for what broke before an answer came.
+    /// The service's error code, such as `SlowDown`, or our name for a failure before any answer.
     pub code: String,
-    /// The service's message. Never holds credentials.
+    /// The service's message. Never contains credentials.
     pub message: String,
-    /// The service's identifier of the request, for its support.
+    /// The service's request ID, for its support team.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
 
 impl ServiceError {
-    /// An error found by us, not told by the service.
+    /// Creates an error that was detected by us and not returned by the service.
     pub fn new(class: ErrorClass, operation: &str, code: &str, message: impl Into<String>) -> Self {
         Self {
             class,
@@ -118,7 +118,7 @@ impl ServiceError {
         }
     }
 
-    /// Whether the same request may succeed when it is sent again.
+    /// Returns true if the same request may succeed when sent again.
     pub fn is_retryable(&self) -> bool {
         matches!(
             self.class,
@@ -127,7 +127,7 @@ impl ServiceError {
     }
 }
 
-/// A side that is paused, and why; written into heartbeats, shown in conditions.
+/// A paused side and the reason. Written into heartbeats and shown in conditions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Blocked {
@@ -135,11 +135,11 @@ pub struct Blocked {
     pub side: Side,
     /// Bucket, queue URL or table name.
     pub resource: String,
-    /// What is wrong with it.
+    /// The fault.
     pub fault: SideFault,
-    /// The error that said so.
+    /// The error that caused the pause.
     pub message: String,
-    /// When it was first seen, in milliseconds since 1970.
+    /// When it was first seen, as Unix time in milliseconds.
     pub since: i64,
 }
 

@@ -1,4 +1,4 @@
-//! What a run would do and about what it would cost, added up from what its scan finds.
+//! Estimates what a run would do and cost, from the findings of its scan.
 
 use serde::Serialize;
 
@@ -11,23 +11,23 @@ mod price;
 
 pub use price::{Cost, Prices, SidePrices};
 
-/// Keys of a page of a listing. Source: `ListObjectsV2` in the S3 API reference.
+/// Keys per page of a listing. Source: `ListObjectsV2` in the S3 API reference.
 const LIST_PAGE: u64 = 1_000;
-/// Parts of a page of `ListParts`. Source: the S3 API reference.
+/// Parts per page of `ListParts`. Source: the S3 API reference.
 const PARTS_PAGE: u64 = 1_000;
-/// Requests to the queue for a batch: it is sent (ten at a time), received, renewed about once, deleted.
+/// Queue requests per batch: sent (ten at a time), received, extended about once, deleted.
 const QUEUE_REQUESTS: u64 = 4;
-/// Units of writes for a batch: its end and the counters in one transaction, which counts twice.
+/// Write units per batch: its end and the counters in one transaction, which counts double.
 const BATCH_WRITES: u64 = 4;
-/// Units of writes for a large object: announced, begun, removed.
+/// Write units per large object: intent, creation, removal.
 const LARGE_WRITES: u64 = 3;
 
-/// Objects and their bytes.
+/// A number of objects and their total size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sum {
-    /// Objects.
+    /// Number of objects.
     pub objects: u64,
-    /// Their bytes.
+    /// Their total size, in bytes.
     pub bytes: u64,
 }
 
@@ -38,7 +38,7 @@ impl Sum {
     }
 }
 
-/// Requests to one side, by what services charge for them.
+/// Requests to one side, by price class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Requests {
     /// PUT, COPY, POST, LIST.
@@ -47,48 +47,48 @@ pub struct Requests {
     pub reads: u64,
 }
 
-/// The largest size of each class of a [`Estimate`]'s histogram, in bytes; the last class has none.
+/// Upper bounds of the size classes of a [`Estimate`], in bytes. A last class holds everything larger.
 pub const SIZE_CLASSES: [u64; 9] = [0, 4 << 10, 64 << 10, 1 << 20, 16 << 20, 256 << 20, 1 << 30, 16 << 30, 256 << 30];
 
-/// What a run would do.
+/// The estimated work of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Estimate {
-    /// Objects that are missing at the destination.
+    /// Objects missing at the destination.
     pub transfer: Sum,
-    /// Objects of which the destination has another content.
+    /// Objects whose content at the destination differs.
     pub update: Sum,
     /// Objects in place.
     pub skip: Sum,
-    /// Objects that the filters hide.
+    /// Objects that the filters exclude.
     pub ignore: Sum,
-    /// Objects that have no place at the destination.
+    /// Objects that cannot be moved.
     pub fail: Sum,
-    /// Objects at the destination that the source does not have; only counted where the job mirrors.
+    /// Objects that exist only at the destination. Counted only if the job mirrors.
     pub delete: Sum,
-    /// What is copied, by size: see [`SIZE_CLASSES`].
+    /// Objects to copy, by size: see [`SIZE_CLASSES`].
     pub sizes: [Sum; SIZE_CLASSES.len() + 1],
-    /// Requests to the source, listings included; an estimate.
+    /// Estimated requests to the source, without listings: see [`Self::requests`].
     pub source: Requests,
-    /// Requests to the destination, listings included; an estimate.
+    /// Estimated requests to the destination, without listings: see [`Self::requests`].
     pub destination: Requests,
-    /// Bytes that leave the source's service; none where it copies by itself.
+    /// Bytes that leave the source's service. 0 if the service copies by itself.
     pub carried_bytes: u64,
-    /// Objects that are moved in parts.
+    /// Number of objects moved in parts.
     large: u64,
     rules: Rules,
 }
 
-/// What of a job decides about requests.
+/// The job's settings that determine the requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rules {
-    /// Objects are asked for one by one.
+    /// True if objects are looked up one by one.
     by_manifest: bool,
     transfer: crate::config::TransferSettings,
     server_side: bool,
 }
 
 impl Estimate {
-    /// The forecast of a job before anything is found.
+    /// Creates the estimate of a job, before any finding.
     pub fn new(config: &JobConfig) -> Self {
         let server_side = is_server_side(&config.transfer, &config.source, &config.destination);
         Self {
@@ -127,7 +127,7 @@ impl Estimate {
             self.add_requests(source.size, source.etag.as_ref().and_then(crate::etag::ETag::parts));
         }
         if matches!(finding, Finding::Extraneous { .. }) {
-            // The source is asked whether it really has no such object; deletions cost nothing.
+            // The source is asked to confirm that the object does not exist; deletions are free of charge.
             self.source.reads += 1;
         }
     }
@@ -165,18 +165,18 @@ impl Estimate {
         }
     }
 
-    /// What is copied.
+    /// Returns the sum of the objects to copy.
     pub const fn copied(&self) -> Sum {
         Sum { objects: self.transfer.objects + self.update.objects, bytes: self.transfer.bytes + self.update.bytes }
     }
 
-    /// Requests to both sides with those of the listings.
+    /// Returns the estimated requests to the source and the destination, listings included.
     pub fn requests(&self) -> (Requests, Requests) {
         let all = [self.transfer, self.update, self.skip, self.ignore, self.fail];
         let listed: u64 = all.iter().map(|sum| sum.objects).sum();
         let there = self.update.objects + self.skip.objects + self.delete.objects;
         if self.rules.by_manifest {
-            // What an inventory says of some of them is not asked for again: they are fewer.
+            // An upper bound: objects described by an inventory are not all looked up again.
             let looked_at = listed - self.ignore.objects;
             let with_looks = |requests: Requests| Requests { reads: requests.reads + looked_at, ..requests };
             return (with_looks(self.source), with_looks(self.destination));
@@ -188,7 +188,7 @@ impl Estimate {
         (with_lists(self.source, listed), with_lists(self.destination, there))
     }
 
-    /// About what it would cost, in so many batches.
+    /// Returns the estimated cost, given the number of batches.
     pub fn cost(&self, prices: &Prices, batches: u64) -> Cost {
         let (source, destination) = self.requests();
         let queue = batches * QUEUE_REQUESTS;
@@ -197,10 +197,10 @@ impl Estimate {
     }
 }
 
-/// The parts that an object is moved in: the source's own where it says how many and those can be kept.
+/// Returns the number of parts that an object is moved in: the source's, if it is known and its layout can be kept.
 fn parts_of(size: u64, source_parts: Option<u32>, wanted: PartSize) -> u32 {
     if let (PartSize::Auto, Some(parts)) = (wanted, source_parts.filter(|parts| *parts > 0)) {
-        // How long the first part is only a request would tell. It is at least as long as the mean.
+        // The exact length of the first part would take a request. It is at least the mean.
         let mean = size.div_ceil(u64::from(parts));
         let likely = [mean.next_multiple_of(1 << 20), mean.next_power_of_two()];
         if likely.iter().any(|first| PartLayout::of_source(size, (*first).min(size), parts).is_some()) {

@@ -1,31 +1,31 @@
-//! ETags as S3 makes them, and what two of them say of two contents.
+//! ETags as S3 computes them, and their comparison.
 
 use std::hash::{Hash, Hasher};
 
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
-/// What stands before the quotes of a weak ETag. Source: RFC 9110, section 8.8.3; the `W` is case-sensitive.
+/// Prefix of a weak ETag, before the quotes. Source: RFC 9110, section 8.8.3; the `W` is case-sensitive.
 const WEAK: &str = "W/";
 
-/// An ETag as a service returned it, without its quotes; a weak one keeps them behind its `W/`.
+/// An ETag as returned by a service, without quotes; a weak one keeps them after its `W/`.
 ///
-/// Two are equal where they name the same content of one object: weak and strong ones alike (the weak comparison of
-/// RFC 9110, section 8.8.3.2), and those in the form of a digest in either case, since services and proxies write their
-/// hexadecimal digits in both. Others, whose case may mean something, are equal to the letter. What is sent back to a
-/// service is the text that it gave.
+/// Two ETags are equal if they denote the same content of one object. Weak and strong ones compare alike (the weak
+/// comparison of RFC 9110, section 8.8.3.2). Those in the form of a digest compare without case, since services and
+/// proxies write hexadecimal digits in either; others compare exactly. Requests always send the text that the service
+/// returned.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ETag(String);
 
-/// What two ETags say of two contents of equal size.
+/// The result of comparing the ETags of two contents of equal size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ETagComparison {
-    /// Equal tags: equal content.
+    /// Equal ETags: equal content.
     Same,
-    /// Both are the MD5 of their content and they differ.
+    /// Both are MD5 digests of their content and differ.
     Different,
-    /// At least one is not a plain MD5 and they differ: parts may have been cut differently.
+    /// They differ and at least one is not a plain MD5: the part layouts may differ.
     NotComparable,
 }
 
@@ -52,14 +52,14 @@ impl Hash for ETag {
     }
 }
 
-/// Whether a tag is 32 hexadecimal digits, with or without a number of parts.
+/// Returns true for 32 hexadecimal digits, with or without a number of parts.
 fn has_digest_form(opaque: &str) -> bool {
     let digest = opaque.split_once('-').map_or(opaque, |(digest, _)| digest);
     digest.len() == 32 && digest.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 impl ETag {
-    /// Takes an ETag as it stands in a header or listing, with or without quotes.
+    /// Parses an ETag from a header or listing, with or without quotes.
     pub fn new(text: &str) -> Self {
         let text = text.trim();
         match text.strip_prefix(WEAK).and_then(|tag| tag.strip_prefix('"')) {
@@ -68,13 +68,13 @@ impl ETag {
         }
     }
 
-    /// The ETag of an object put in one request: the hex of its MD5.
+    /// Returns the ETag of an object written in one request: its MD5 in hexadecimal.
     /// Source: "Object" in the S3 API reference, member `ETag`.
     pub fn of_content(md5: &Md5Digest) -> Self {
         Self(hex::encode(md5))
     }
 
-    /// The ETag of an object completed from parts: the MD5 of their MD5s, and their number.
+    /// Returns the ETag of an object completed from parts: the MD5 of their MD5s, and the number of parts.
     pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a Md5Digest>) -> Self {
         let mut hasher = Md5::new();
         let mut count = 0_usize;
@@ -85,46 +85,46 @@ impl ETag {
         Self(format!("{}-{count}", hex::encode(hasher.finalize())))
     }
 
-    /// The text, without quotes where it is strong.
+    /// Returns the text, without quotes if the ETag is strong.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What is between the quotes.
+    /// Returns the text between the quotes.
     pub fn opaque(&self) -> &str {
         let weak = self.0.strip_prefix(WEAK).and_then(|tag| tag.strip_prefix('"'));
         weak.map_or(&self.0, |tag| tag.trim_end_matches('"'))
     }
 
-    /// Whether the service says that bytes under this tag may differ, as proxies do that pack and unpack contents.
+    /// Returns true if the bytes under this ETag may differ, as with proxies that compress and decompress content.
     pub fn is_weak(&self) -> bool {
         self.0.len() > self.opaque().len()
     }
 
-    /// The text in quotes, as the service gave it.
+    /// Returns the text in quotes, as the service sent it.
     pub fn quoted(&self) -> String {
         if self.is_weak() { self.0.clone() } else { format!("\"{}\"", self.0) }
     }
 
-    /// The text in quotes, as conditional headers take it; none of a weak one, which no condition can be asked with: the
-    /// comparison of `If-Match` is strong, so that it would never hold. Source: RFC 9110, section 13.1.1.
+    /// Returns the text in quotes for conditional headers. Returns `None` for a weak ETag: `If-Match` uses the strong
+    /// comparison, so its condition would never hold. Source: RFC 9110, section 13.1.1.
     pub fn condition(&self) -> Option<String> {
         (!self.is_weak()).then(|| self.quoted())
     }
 
-    /// The number of parts, where this has the form of an object completed from parts.
+    /// Returns the number of parts if this has the form of an object completed from parts.
     pub fn parts(&self) -> Option<u32> {
         let (digest, count) = self.opaque().split_once('-')?;
         (digest.len() == 32).then(|| count.parse().ok()).flatten().filter(|count| *count > 0)
     }
 
-    /// The digest, where this has the form of the MD5 of a whole content. A weak tag says nothing of bytes.
+    /// Returns the digest if this has the form of the MD5 of a whole content. A weak ETag says nothing about the bytes.
     pub fn md5(&self) -> Option<Md5Digest> {
         let mut digest = Md5Digest::default();
         hex::decode_to_slice(&self.0, &mut digest).ok().map(|()| digest)
     }
 
-    /// What this and another ETag say of the contents they stand for.
+    /// Compares the contents that two ETags stand for.
     ///
     /// | this | other | result |
     /// |---|---|---|

@@ -1,4 +1,4 @@
-//! What is taken along with an object's bytes, and what is left behind.
+//! Decides which attributes of an object are preserved and which are not.
 
 use crate::config::Preserve;
 use crate::outcome::NotPreserved;
@@ -10,28 +10,28 @@ pub use refusal::{Carried, reduce};
 mod found;
 mod refusal;
 
-/// What is taken along.
+/// The attributes to write with an object, and those left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PreservedAttributes {
-    /// What is written with the object.
+    /// Headers, metadata, storage class and lock to write.
     pub attributes: Attributes,
-    /// Whether its tags have to be asked for.
+    /// True if the tags have to be read and written.
     pub tags: bool,
-    /// What is left behind, by the job's choice or because it can't be carried.
+    /// Everything left out, by the job's settings or because it cannot be transferred.
     pub losses: NotPreserved,
-    /// What of that was to be taken along.
+    /// The part of `losses` that the job's settings ask to preserve.
     pub unmet: NotPreserved,
 }
 
-/// What is taken along with an object.
+/// Selects the attributes to write with an object.
 ///
-/// | what | taken along | counted as lost |
+/// | attribute | preserved | counted as not preserved |
 /// |---|---|---|
-/// | content headers, user metadata, website redirect | with `preserve.metadata` | without, where the object has some |
-/// | headers and metadata that can't be carried ([`Attributes::missing_metadata`]) | never | always |
-/// | tags | with `preserve.tags` | without, where the object has some |
-/// | retention, legal hold | with `preserve.objectLock` | without, where the object has one |
-/// | storage class | unless the job sets another | by who finds that the destination does not have it |
+/// | content headers, user metadata, website redirect | with `preserve.metadata` | otherwise, if the object has any |
+/// | headers and metadata that cannot be transferred ([`Attributes::missing_metadata`]) | never | always |
+/// | tags | with `preserve.tags` | otherwise, if the object has any |
+/// | retention, legal hold | with `preserve.objectLock` | otherwise, if the object has any |
+/// | storage class | unless the job sets another | later, if the destination does not have it |
 pub fn preserved_attributes(head: &ObjectHead, preserve: Preserve) -> PreservedAttributes {
     let mut attributes = head.attributes.clone();
     let mut losses =

@@ -1,56 +1,55 @@
-//! What a scan finds of each key: what runs act on, plans list, and verifications judge.
+//! Findings of a scan, one per key. Runs act on them, plans list them, and verifications judge them.
 
 use crate::compare::{Difference, Evidence};
 use crate::object::ListedObject;
 use crate::outcome::FailureClass;
 
-/// What a scan finds of one key. Every source key under a pair's prefix is found once, whatever it is found to be; a key
-/// of the destination only where it is nobody's copy.
+/// The result of a scan for one key. Every source key under a pair's prefix yields exactly one finding; a destination
+/// key only if no source key maps to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding<'a> {
     /// The object has to be transferred.
     Transfer {
-        /// The object.
+        /// The source object.
         source: &'a ListedObject,
-        /// What stands in its place.
+        /// The object at its mapped key.
         destination: Option<&'a ListedObject>,
-        /// Why.
+        /// Why it has to be transferred.
         difference: Difference,
     },
-    /// The object is at the destination.
+    /// The object is in place at the destination.
     InPlace {
-        /// The object.
+        /// The source object.
         source: &'a ListedObject,
-        /// By what this was found.
+        /// The evidence for that.
         evidence: Evidence,
     },
-    /// The filters hide the object.
+    /// The filters exclude the object.
     Ignored {
-        /// The object.
+        /// The source object.
         source: &'a ListedObject,
     },
-    /// The object can't be moved, as is known before anybody tries: a run records the failure.
+    /// The object is known in advance to be impossible to move. A run records the failure.
     Unmovable {
-        /// The object.
+        /// The source object.
         source: &'a ListedObject,
-        /// Why.
+        /// Why it cannot be moved.
         class: FailureClass,
     },
-    /// The object was listed some time ago, and is gone since then.
+    /// The object was deleted after it was listed in a work list.
     Gone {
-        /// The object, as it was listed.
+        /// The object as it was listed.
         source: &'a ListedObject,
     },
-    /// An object of the destination under a key that no source key maps to, and that the filters do not hide. Found only
-    /// where somebody asks for it.
+    /// A destination object that no source key maps to and that the filters do not exclude. Reported only on request.
     Extraneous {
-        /// The object.
+        /// The destination object.
         destination: &'a ListedObject,
     },
 }
 
 impl Finding<'_> {
-    /// What a run does about it.
+    /// Returns what a run does about the finding.
     pub const fn action(&self) -> Action {
         match self {
             Self::Transfer { difference: Difference::Missing, .. } => Action::Transfer,
@@ -62,7 +61,7 @@ impl Finding<'_> {
         }
     }
 
-    /// The object that it is about: the source's, but of what is extra.
+    /// Returns the source object, or the destination object if it is extraneous.
     pub const fn object(&self) -> &ListedObject {
         match self {
             Self::Transfer { source, .. }
@@ -74,7 +73,7 @@ impl Finding<'_> {
         }
     }
 
-    /// Why, in a word, for lists.
+    /// Returns the reason in a few words, for lists.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Transfer { difference, .. } => match difference {
@@ -107,22 +106,22 @@ impl Finding<'_> {
 /// What a run does about a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
-    /// Copies an object that is missing.
+    /// Copy an object that the destination lacks.
     Transfer,
-    /// Copies an object over another content.
+    /// Copy an object over different content.
     Update,
-    /// Nothing: it is in place.
+    /// Nothing: the object is in place.
     Skip,
-    /// Nothing: the filters hide it.
+    /// Nothing: the filters exclude the object.
     Ignore,
-    /// Records a failure.
+    /// Record a failure.
     Fail,
-    /// Deletes it at the destination, where the job mirrors.
+    /// Delete the object at the destination, if the job mirrors.
     Delete,
 }
 
 impl Action {
-    /// As lists name it.
+    /// Returns the name used in lists.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Transfer => "transfer",

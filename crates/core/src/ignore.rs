@@ -1,4 +1,4 @@
-//! The ignore list: patterns over `bucket/key`, with the predecessor's matching.
+//! The ignore list: patterns over `bucket/key`, matched as the predecessor does.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use glob::Glob;
 
 mod glob;
 
-/// A compiled list of patterns. An object is ignored when `bucket/key` matches one of them as a whole.
+/// A compiled list of patterns. An object is ignored if one of them matches the whole of `bucket/key`.
 ///
-/// The matching is that of Python's `fnmatch.fnmatchcase`, which the predecessor uses: case-sensitive; `*` and `?`
-/// also cross `/`; `[seq]` and `[!seq]` stand for one character; there is no escape, so a literal `[` is written
-/// `[[]`. A line is taken as it is: no comments, no trimming, no negation. An empty pattern matches nothing.
+/// Matching is that of Python's `fnmatch.fnmatchcase`, which the predecessor uses: case-sensitive; `*` and `?` also
+/// match `/`; `[seq]` and `[!seq]` match one character; there is no escape, so a literal `[` is written `[[]`. Lines
+/// are taken literally: no comments, no trimming, no negation. An empty pattern matches nothing.
 ///
-/// What a key costs does not grow with the list: one pass over it finds the patterns whose longest literal text it holds,
-/// and only these are tried. Clones share the list.
+/// The cost per key does not grow with the list: one pass over the key finds the patterns whose longest literal it
+/// contains, and only these are matched. Clones share the compiled list.
 #[derive(Clone, Debug, Default)]
 pub struct IgnoreList {
     compiled: Option<Arc<Compiled>>,
@@ -24,15 +24,15 @@ pub struct IgnoreList {
 #[derive(Debug)]
 struct Compiled {
     patterns: Vec<Glob>,
-    /// The longest literal texts of patterns, each once.
+    /// The longest literal of each pattern, without duplicates.
     texts: AhoCorasick,
-    /// For each text, the places of the patterns that need it.
+    /// For each literal, the indices of the patterns that contain it.
     of_text: Vec<Vec<usize>>,
-    /// The places of patterns without any literal text.
+    /// The indices of the patterns without a literal.
     without: Vec<usize>,
 }
 
-/// Why a list of patterns can't be used.
+/// A pattern that cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("failed to compile ignore pattern {pattern:?}: {reason}")]
 pub struct IgnoreError {
@@ -41,7 +41,7 @@ pub struct IgnoreError {
 }
 
 impl IgnoreList {
-    /// Compiles patterns. Fails on the first one whose character class is not valid, such as `[z-a]`.
+    /// Compiles patterns. Fails on the first invalid character class, such as `[z-a]`.
     pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, IgnoreError> {
         let mut compiled = Vec::new();
         for pattern in patterns.iter().map(AsRef::as_ref).filter(|pattern| !pattern.is_empty()) {
@@ -54,7 +54,7 @@ impl IgnoreList {
         Ok(Self { compiled: Some(Arc::new(Compiled::new(compiled)?)) })
     }
 
-    /// Whether an object of a source bucket is to be left out.
+    /// Returns true if an object of a source bucket is ignored.
     pub fn ignores(&self, bucket: &str, key: &str) -> bool {
         self.compiled.as_ref().is_some_and(|compiled| compiled.matches(&format!("{bucket}/{key}")))
     }
@@ -70,7 +70,7 @@ impl Compiled {
                 None => without.push(place),
             }
         }
-        // Only a list of gigabytes is refused.
+        // Fails only for a list of gigabytes.
         let refused =
             |error: aho_corasick::BuildError| IgnoreError { pattern: String::new(), reason: error.to_string() };
         let texts = AhoCorasick::new(places.keys()).map_err(refused)?;
@@ -82,7 +82,7 @@ impl Compiled {
         self.candidates(text).any(|pattern| pattern.matches(text))
     }
 
-    /// The patterns that may match, some of them more than once.
+    /// Returns the patterns that may match, some of them more than once.
     fn candidates<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a Glob> {
         let found =
             self.texts.find_overlapping_iter(text).filter_map(|found| self.of_text.get(found.pattern().as_usize()));

@@ -1,27 +1,28 @@
-//! Whose a multipart upload is that no record names.
+//! Decides who owns a multipart upload that no record names.
 
-/// Whose an upload is.
+/// The owner of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// Begun by the principal that we are, under the same session name.
+    /// This principal, under the same session name.
     Ours,
-    /// It may have been one of our processes: nobody but a person can tell.
+    /// Possibly another process of ours; only a person can tell.
     Unclear,
-    /// Somebody else's.
+    /// Somebody else.
     Foreign,
 }
 
-/// Whose an upload is by who began it, as the service says, next to who began one of our own.
+/// Decides who owns an upload by comparing its initiator, as the service names it, with that of one of our own uploads.
 ///
-/// | ours | the upload's | whose |
+/// | our initiator | the upload's initiator | owner |
 /// |---|---|---|
 /// | x | x | ours |
-/// | a session of a role | another session of that role | unclear: Pod Identity and a node's role name sessions as they like |
-/// | not said, or any | not said | unclear |
-/// | not said | any | unclear |
+/// | a session of a role | another session of that role | unclear: Pod Identity and node roles choose session names freely |
+/// | unknown, or any | unknown | unclear |
+/// | unknown | any | unclear |
 /// | x | y | foreign |
 ///
-/// Source: `ListParts` in the S3 API reference, member `Initiator`; "IAM identifiers" in the IAM user guide, for sessions.
+/// Source: `ListParts` in the S3 API reference, member `Initiator`; "IAM identifiers" in the IAM user guide, for
+/// sessions.
 pub fn owner(ours: Option<&str>, theirs: Option<&str>) -> Owner {
     let (Some(ours), Some(theirs)) = (ours, theirs) else { return Owner::Unclear };
     if ours == theirs {
@@ -33,13 +34,13 @@ pub fn owner(ours: Option<&str>, theirs: Option<&str>) -> Owner {
     }
 }
 
-/// The role of a session: `arn:aws:sts::123456789012:assumed-role/ROLE/SESSION` without the session.
+/// Returns the role of a session: `arn:aws:sts::123456789012:assumed-role/ROLE/SESSION` without the session.
 fn role(arn: &str) -> Option<&str> {
     let (role, _) = arn.rsplit_once('/')?;
     role.contains(":assumed-role/").then_some(role)
 }
 
-/// The command by which a person aborts an upload.
+/// Returns the AWS CLI command that aborts an upload.
 pub fn abort_command(endpoint: Option<&str>, bucket: &str, key: &str, upload_id: &str) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let endpoint = endpoint.map(|url| format!(" --endpoint-url {}", quoted(url))).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Whether what a service says of bytes written proves that they are the ones sent.
+//! Checks from a service's answer whether it received the bytes that were sent.
 
 use crate::error::ServiceError;
 use crate::etag::{ETag, Md5Digest};
@@ -8,24 +8,24 @@ use crate::ports::{Checksum, Written};
 /// What an answer proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// The service has these bytes.
+    /// The service received these bytes.
     Same,
-    /// The service has others.
+    /// The service received other bytes.
     Other,
-    /// Neither: the ETag is no MD5, and there is no checksum.
+    /// Nothing: the ETag is not an MD5, and there is no checksum.
     None,
 }
 
-/// What the answer to bytes that were sent proves. An ETag is taken for an MD5 where the service's rules make it one
-/// ([`Written::etag_is_md5`]) and it has the form of one: services number their contents in other ways too, without saying
-/// so in any header.
+/// Evaluates the answer to a write. An ETag is taken as an MD5 if the service's rules make it one
+/// ([`Written::etag_is_md5`]) and it has the form of one; some services number contents in another way without
+/// indicating it in a header.
 ///
-/// | ETag is their MD5 | ETag can be no MD5 | checksum | proof |
+/// | ETag is the MD5 sent | ETag cannot be an MD5 | checksum | proof |
 /// |---|---|---|---|
-/// | yes | | theirs, or none | same |
+/// | yes | | the one sent, or none | same |
 /// | yes | | another | other |
 /// | no | | any | other |
-/// | | yes | theirs | same |
+/// | | yes | the one sent | same |
 /// | | yes | another | other |
 /// | | yes | none | none |
 pub fn written(answer: &Written, md5: &Md5Digest, checksum: Checksum) -> Proof {
@@ -43,21 +43,21 @@ pub fn written(answer: &Written, md5: &Md5Digest, checksum: Checksum) -> Proof {
     }
 }
 
-/// Whether a service refuses bytes since they are not those of the Content-MD5 that came with them. Source: "List of error
+/// Returns true if the service rejected the bytes because they do not match their Content-MD5. Source: "List of error
 /// codes" in the S3 API reference.
 pub fn is_digest_refused(error: &ServiceError) -> bool {
     matches!(error.code.as_str(), "BadDigest" | "InvalidDigest")
 }
 
-/// Whether the ETag of an object completed from parts is another one than its parts give. It has to have the form of one
-/// that is made of parts, and to be strong: some services tag completed objects in a way of their own, though the tags of
-/// parts are their MD5s.
+/// Returns true if the ETag of a completed object contradicts the ETags of its parts. It must be strong and have the
+/// form of an ETag made of parts: some services tag completed objects in their own way, although their parts' ETags are
+/// MD5s.
 ///
 /// | ETag | contradicts |
 /// |---|---|
-/// | the one that the parts give | no |
+/// | the one that the parts yield | no |
 /// | another digest with a number of parts | yes |
-/// | anything else, a digest without such a number included; weak; no MD5 by the service's rules | no |
+/// | anything else: a digest without a number of parts; a weak one; one that is not an MD5 by the service's rules | no |
 pub fn contradicts_parts(answer: &Written, of_parts: &ETag) -> bool {
     let made_of_parts = answer.etag_is_md5 && !answer.etag.is_weak() && answer.etag.parts().is_some();
     made_of_parts && answer.etag != *of_parts

@@ -1,33 +1,33 @@
-//! For how long a worker keeps a message to itself.
+//! Decides how long a worker keeps a received message, and what to do with messages delivered repeatedly.
 
 use std::time::Duration;
 
-/// Invisibility asked for at receipt and at each renewal: a killed worker's message is seen again after this.
+/// Visibility timeout set at receipt and at each renewal. A killed worker's message is delivered again after this time.
 pub const LEASE: Duration = Duration::from_mins(1);
-/// How often a lease is renewed.
+/// Interval between renewals.
 pub const RENEW_EVERY: Duration = Duration::from_secs(20);
-/// Without progress for this long, the work is taken to hang and the message is given back.
+/// Time without progress after which work is considered hung and its message is returned.
 pub const STALL: Duration = Duration::from_mins(5);
-/// A message is renewed before SQS ends its lease by itself, 12 hours after receipt.
+/// Age at which a message is re-sent, before SQS ends its visibility timeout 12 hours after receipt.
 pub const LONGEST: Duration = Duration::from_hours(11);
 
-/// What to do with a lease when its renewal is due.
+/// What to do when a renewal is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewal {
-    /// Renew it.
+    /// Renew.
     Extend,
-    /// Stop the work and give the message back.
+    /// Stop the work and return the message.
     GiveBack,
-    /// Stop the work and send the message anew, since its lease can't be renewed for much longer.
+    /// Stop the work and send the message again as a new one, since this one cannot be renewed much longer.
     SendAnew,
 }
 
-/// Whether to renew.
+/// Decides what to do when a renewal is due.
 ///
 /// | held for | side paused | without progress for | renewal |
 /// |---|---|---|---|
 /// | ≥ 11 h | any | any | send anew |
-/// | less | yes | any | extend: waiting for a person is no fault of the message |
+/// | less | yes | any | extend: waiting for a person is not the message's fault |
 /// | less | no | < 5 min | extend |
 /// | less | no | ≥ 5 min | give back |
 pub fn renewal(held: Duration, without_progress: Duration, paused: bool) -> Renewal {
@@ -40,27 +40,28 @@ pub fn renewal(held: Duration, without_progress: Duration, paused: bool) -> Rene
     }
 }
 
-/// Deliveries after which a message is worn: far below the 60 at which the queue itself gives a message up.
+/// Number of deliveries after which a message is replaced; well below the 60 after which the queue moves it to the dead
+/// letters.
 pub const WORN_AFTER_RECEIVES: u32 = 20;
 
-/// What to do with a message that was just received.
+/// What to do with a message just received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Receipt {
     /// Work on it.
     Work,
-    /// Its workers died or stalled at so many deliveries that it is worn: the same is sent as a new message that counts
-    /// one try more, and then this one is removed. A crash between the two leaves a duplicate, which does no harm.
+    /// Replace it: workers died or stalled at many deliveries. Send the same content as a new message that counts one
+    /// more attempt, then remove this one. A crash in between leaves a duplicate, which is harmless.
     Renew,
-    /// Its tries are used up.
+    /// Its attempts are used up.
     GiveUp,
 }
 
-/// What to do with a message at its receipt. `attempts` counts the tries that its objects have behind them.
+/// Decides what to do with a message just received. `attempts` counts the earlier attempts for its objects.
 ///
-/// | received | tries left | do |
+/// | received | attempts left | receipt |
 /// |---|---|---|
 /// | < 20 times | any | work |
-/// | ≥ 20 times | yes | renew: what a worker that was killed had done is not lost |
+/// | ≥ 20 times | yes | renew: the work of a killed worker is kept |
 /// | ≥ 20 times | no | give up |
 pub fn receipt(receives: u32, attempts: u32, max_attempts: u32) -> Receipt {
     match (receives >= WORN_AFTER_RECEIVES, attempts + 1 < max_attempts) {
@@ -70,14 +71,14 @@ pub fn receipt(receives: u32, attempts: u32, max_attempts: u32) -> Receipt {
     }
 }
 
-/// Invisibility of a message that is left to other workers, after its first delivery to one that may not work on it.
+/// Visibility timeout of a message left to other workers, after its first delivery to a worker that may not process it.
 const LEFT_FIRST: Duration = Duration::from_secs(10);
-/// And at most.
+/// Upper bound of that timeout.
 const LEFT_MOST: Duration = Duration::from_mins(15);
 
-/// For how long a message stays invisible that is left to other workers: 10 s, 20 s … 15 min, so that neither its
-/// deliveries nor requests are used up by those who may not work on it. None where it is worn: all 19 deliveries, over
-/// more than two hours, went to such.
+/// Returns the visibility timeout of a message that is left to other workers: 10 s, 20 s … 15 min, so that workers that
+/// may not process it use up neither its deliveries nor requests. Returns `None` once all 19 deliveries, over more than
+/// two hours, went to such workers.
 pub fn left_to_others(receives: u32) -> Option<Duration> {
     if receives >= WORN_AFTER_RECEIVES {
         return None;

@@ -1,7 +1,7 @@
-//! The rules of moving objects between S3 buckets, as functions of values.
+//! Rules for moving objects between S3 buckets, as pure functions of values.
 //!
-//! Nothing here does IO, reads a clock or knows Kubernetes or an SDK: the time is passed in, and what touches the
-//! world is named by the traits in [`ports`]. The data flow, in the order of the modules:
+//! This crate does no IO, reads no clock and depends neither on Kubernetes nor on an SDK. The current time is an
+//! argument; access to services goes through the traits in [`ports`]. The data flow, in the order of the modules:
 //!
 //! ```text
 //! config ─► pair (key mapping) ─► ignore ─► compare ─► batch ─► message ─► part, resume, etag ─► outcome
@@ -9,7 +9,7 @@
 //!                                                        └────────► records, progress ◄───────────┘
 //! ```
 //!
-//! Large buckets are listed in parts: [`range`] says which keys, [`range_split`] where one ends and the next begins.
+//! Large buckets are listed in parallel: [`range`] defines key ranges, and [`range_split`] finds where to split one.
 
 pub mod backpressure;
 pub mod batch;

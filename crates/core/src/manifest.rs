@@ -1,10 +1,10 @@
-//! A work list in place of a listing: what its files are, and what their rows say.
+//! Work lists that replace a listing: the files they consist of and the rows in them.
 //!
-//! | the object that is named | what it is | its rows |
+//! | the object named by the job | format | rows |
 //! |---|---|---|
-//! | begins with `{`, has `files` | `manifest.json` of S3 Inventory | every current object, of CSV or Parquet files |
+//! | begins with `{`, has `files` | `manifest.json` of S3 Inventory | every current object, from CSV or Parquet files |
 //! | begins with `{`, has `Results` | `manifest.json` of a completion report | every task that failed |
-//! | anything else | CSV as S3 Batch Operations takes it, gzipped or not | bucket, key[, versionId]; or of a report's result file every task that failed |
+//! | anything else | CSV as accepted by S3 Batch Operations, plain or gzipped | bucket, key[, versionId]; for a report's result file every task that failed |
 //!
 //! Sources: "Locating your inventory list", "Specifying a manifest" and "Examples: S3 Batch Operations completion
 //! reports" in the S3 user guide.
@@ -21,36 +21,36 @@ pub use columns::{Column, Columns, REPORT_SCHEMA};
 pub use position::Position;
 pub use row::{Encoding, ManifestRow, RawRow, RowError};
 
-/// Which side's service and credentials have something.
+/// The side whose service and credentials are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BucketSide {
-    /// The source's.
+    /// The source side.
     #[default]
     Source,
-    /// The destination's.
+    /// The destination side.
     Destination,
 }
 
-/// Where a work list is.
+/// Location of a work list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ManifestLocation {
-    /// Who reads it: all of its files are at this side.
+    /// The side that holds all of its files.
     #[serde(default)]
     pub side: BucketSide,
-    /// The bucket.
+    /// Bucket of the list.
     pub bucket: String,
-    /// The key of the list, or of its `manifest.json`.
+    /// Key of the list, or of its `manifest.json`.
     pub key: String,
 }
 
-/// The most bytes of a `manifest.json`: that of an inventory of a hundred thousand files has some 20 MB.
+/// Maximum size of a `manifest.json`, in bytes. That of an inventory with a hundred thousand files has about 20 MB.
 pub const MAX_INDEX_BYTES: u64 = 64 << 20;
 
-/// In what form a file has its rows.
+/// The format of a file of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileForm {
-    /// CSV without a header, gzipped or not.
+    /// CSV without a header, plain or gzipped.
     Csv,
     /// Parquet.
     Parquet,
@@ -59,49 +59,50 @@ pub enum FileForm {
 /// A file of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestFile {
-    /// Its bucket.
+    /// Bucket of the file.
     pub bucket: String,
-    /// Its key.
+    /// Key of the file.
     pub key: String,
-    /// Its bytes, where that is said.
+    /// Size in bytes, if known.
     pub size: Option<u64>,
-    /// Its MD5, where that is said.
+    /// MD5, if known.
     pub md5: Option<Md5Digest>,
 }
 
 /// The files of a work list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestIndex {
-    /// The form of all files.
+    /// Format of all files.
     pub form: FileForm,
-    /// What the columns of CSV files are; none where the number of a row's columns says so.
+    /// Columns of the CSV files. `None` means that they follow from the number of columns of each row.
     pub columns: Option<Columns>,
-    /// The files, in their order.
+    /// The files, in order.
     pub files: Vec<ManifestFile>,
-    /// Whether it is an inventory: it names versions and means objects, and what it names may be gone by now.
+    /// True for an inventory: its rows stand for current objects whatever version they name, and objects may have been
+    /// deleted since.
     pub is_inventory: bool,
 }
 
-/// Why a `manifest.json` can't be used.
+/// Why a `manifest.json` cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IndexError {
-    /// Not what it looks like.
-    #[error("it begins like JSON and is none: {0}")]
+    /// It is not valid JSON.
+    #[error("it begins like JSON and is none, or has wrong members: {0}")]
     NotJson(String),
-    /// Neither of the two.
-    #[error("it is JSON, and neither the manifest.json of an inventory (files) nor of a completion report (Results)")]
+    /// It is neither an inventory nor a completion report.
+    #[error("it is JSON, but neither the manifest.json of an inventory (files) nor of a completion report (Results)")]
     Unknown,
-    /// A form that is not read.
-    #[error("its files are {0}; configure the inventory to write CSV or Parquet")]
+    /// The file format is not supported.
+    #[error("its files are {0}, which is not supported; configure the inventory to write CSV or Parquet")]
     Form(String),
-    /// Columns are missing.
-    #[error("its schema {0:?} has no columns Bucket and Key")]
+    /// Required columns are missing.
+    #[error("its schema {0:?} lacks the columns Bucket and Key")]
     Columns(String),
-    /// A digest that is none.
+    /// A digest is malformed.
     #[error("the MD5 {0:?} of one of its files is not 32 hexadecimal digits")]
     Md5(String),
-    /// A bucket that is none.
-    #[error("its destinationBucket {0:?} is not the ARN of a bucket")]
+    /// A bucket ARN is malformed.
+    #[error("its destinationBucket {0:?} is not a bucket ARN")]
     Bucket(String),
 }
 
@@ -140,18 +141,19 @@ struct ReportFile {
 }
 
 impl ManifestIndex {
-    /// The index of a list that is one CSV file.
+    /// Returns the index of a list that consists of one CSV file.
     pub fn of_csv(location: &ManifestLocation) -> Self {
         let file = ManifestFile { bucket: location.bucket.clone(), key: location.key.clone(), size: None, md5: None };
         Self { form: FileForm::Csv, columns: None, files: vec![file], is_inventory: false }
     }
 
-    /// Whether an object that begins so is a `manifest.json`, which no CSV can: no bucket's name begins with a brace.
+    /// Returns true if an object with this beginning is a `manifest.json`. No CSV begins with a brace, since bucket
+    /// names cannot.
     pub fn is_index(beginning: &[u8]) -> bool {
         beginning.trim_ascii_start().starts_with(b"{")
     }
 
-    /// Reads a `manifest.json`.
+    /// Parses a `manifest.json`.
     pub fn parse(text: &[u8]) -> Result<Self, IndexError> {
         let value: serde_json::Value =
             serde_json::from_slice(text).map_err(|error| IndexError::NotJson(error.to_string()))?;
@@ -175,7 +177,7 @@ fn of_inventory(inventory: Inventory) -> Result<ManifestIndex, IndexError> {
         .ok_or(IndexError::Bucket(destination_bucket))?;
     let (form, columns) = match file_format.to_ascii_uppercase().as_str() {
         "CSV" => (FileForm::Csv, Some(Columns::parse(&file_schema).ok_or(IndexError::Columns(file_schema))?)),
-        // A Parquet file has its schema with it.
+        // Parquet files contain their schema.
         "PARQUET" => (FileForm::Parquet, None),
         _ => return Err(IndexError::Form(file_format)),
     };
@@ -185,7 +187,7 @@ fn of_inventory(inventory: Inventory) -> Result<ManifestIndex, IndexError> {
     Ok(ManifestIndex { form, columns, files: files.collect::<Result<_, _>>()?, is_inventory: true })
 }
 
-/// Only what failed is read: the other files say nothing that a run would have to do.
+/// Skips the files of succeeded tasks, for which a run has nothing to do.
 fn of_report(report: Report) -> Result<ManifestIndex, IndexError> {
     let Report { report_schema, results } = report;
     let columns = Columns::parse(&report_schema).ok_or(IndexError::Columns(report_schema))?;
@@ -245,9 +247,9 @@ mod tests {
         for (text, expected) in [
             ("{".to_owned(), "is none"),
             ("{}".to_owned(), "neither the manifest.json"),
-            (inventory("ORC", "struct<bucket:string>"), "files are ORC; configure the inventory"),
-            (inventory("CSV", "Bucket, Size"), "no columns Bucket and Key"),
-            (inventory("CSV", "Bucket, Key").replace("arn:aws-cn:s3:::lists", "lists"), "not the ARN"),
+            (inventory("ORC", "struct<bucket:string>"), "files are ORC, which is not supported; configure"),
+            (inventory("CSV", "Bucket, Size"), "lacks the columns Bucket and Key"),
+            (inventory("CSV", "Bucket, Key").replace("arn:aws-cn:s3:::lists", "lists"), "not a bucket ARN"),
             (inventory("CSV", "Bucket, Key").replace(MD5, "zz"), "\"zz\""),
             (r#"{"files":7}"#.to_owned(), "is none"),
         ] {

@@ -1,5 +1,5 @@
-//! What stands in the queue. Writing is strict, reading lenient: unknown members are ignored, unknown messages are
-//! named and go to the dead letters.
+//! Messages in the queue. Writing is strict; reading is lenient: unknown members are ignored, and unknown messages go
+//! to the dead letters with a reason.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,14 +16,14 @@ pub use event::{EventKind, ObjectEvent};
 pub use foreign::{EVENTS_RUN, ForeignJob, batch_of_job, batches_of_events};
 pub use parts::{MAX_RANGES, PartRange, PartRangeTemplate, ranges};
 
-/// The version that is written. A reader takes this and lower ones.
+/// Version of the messages written. Readers accept this and lower versions.
 pub const MESSAGE_VERSION: u32 = 1;
 
-/// Most bytes of a message's body that we write. SQS takes 1 MiB from 2025 on and took 256 KiB before; other services
-/// of its protocol still do.
+/// Maximum size of a body that we write, in bytes. SQS accepts 1 MiB since 2025; before that, and on
+/// compatible services, the limit is 256 KiB.
 pub const MAX_BODY_BYTES: usize = 240 * 1024;
 
-/// One unit of work.
+/// A unit of work: objects of one bucket pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Batch {
@@ -32,25 +32,27 @@ pub struct Batch {
     pub version: u32,
     /// UID of the job.
     pub job: String,
-    /// The run.
+    /// ID of the run.
     pub run: String,
-    /// Names this batch within the run.
+    /// ID of the batch, unique within the run.
     pub id: BatchId,
-    /// When the scan saw these objects, in milliseconds since 1970.
+    /// When the scan listed the objects, as Unix time in milliseconds.
     pub scanned: i64,
-    /// Where the objects come from and go to; one of the pairs recorded for the run.
+    /// Source and destination of the objects. Must be one of the run's recorded pairs.
     pub pair: BucketPair,
-    /// How often the objects were sent again: the tries that they have behind them, unless one says otherwise.
+    /// Number of times the objects were re-sent. It is the number of attempts for each entry without a number of its
+    /// own.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u32,
-    /// Small objects, or one large one.
+    /// Small objects, or one large object.
     pub objects: Vec<Entry>,
 }
 
-/// The JSON of a message. The two characters that keys may have, JSON need not escape and SQS refuses are escaped.
+/// Serializes a message as JSON. Escapes the two characters that keys may contain and SQS rejects, though JSON does not
+/// require it.
 /// Source: `SendMessage` in the SQS API reference.
 pub(crate) fn json<T: Serialize>(message: &T) -> String {
-    // Strings, numbers and lists only: this can't fail.
+    // Cannot fail: the types consist of strings, numbers and lists.
     let text = serde_json::to_string(message).unwrap_or_default();
     if text.contains(['\u{fffe}', '\u{ffff}']) {
         return text.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff");
@@ -63,62 +65,63 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
-/// An object to transfer, as the scan saw both sides.
+/// An object to transfer, with the state of both sides as listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
     /// Source key.
     pub key: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// The source's ETag; each GET asks for it.
+    /// ETag at the source; each GET requests it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<ETag>,
-    /// The source's version, where it is asked for.
+    /// Version at the source, if the job uses versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_id: Option<String>,
-    /// What the destination has under the mapped key; each write asks for it.
+    /// State of the mapped key at the destination; each write requires it. `None` means absent, unless `unlisted` is
+    /// set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<DestinationState>,
-    /// Nobody looked at the destination when this was made, so that `destination` says nothing: the worker looks.
+    /// True if the destination was not listed, so that the worker has to look it up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unlisted: bool,
-    /// The tries that it has behind it.
+    /// Earlier attempts for this object.
     #[serde(default, skip_serializing_if = "Tried::is_default")]
     pub tried: Tried,
 }
 
-/// What the scan saw at the destination. Left out where the object was absent.
+/// An object listed at the destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DestinationState {
-    /// The ETag; a few services leave it out.
+    /// The ETag. A few services return none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<ETag>,
 }
 
-/// Names a batch within its run: `range/epoch/index`, and `/attempt` for each remainder of a remainder.
+/// ID of a batch within its run: `range/epoch/index`, with a suffix for each remainder.
 ///
-/// The epoch is the number of the sender that made it: what a killed sender sent behind the checkpoint of a range is sent
-/// again under a new epoch, and does not count under the old one.
+/// The epoch is the number of the sender that created the batch. What a killed sender sent after its last checkpoint is
+/// sent again under a new epoch and does not count under the old one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BatchId(String);
 
-/// Remainders of remainders that are told by `/r` for each; from there on by their number, since the ledger's keys have
-/// 1,024 bytes.
+/// Number of nested remainders written as a `/r` each. Deeper ones are written as a number, since ledger keys have at
+/// most 1,024 bytes.
 const CHAINED: usize = 16;
 
-/// What the ids of the batches of events start with.
+/// Prefix of the IDs of batches made from events.
 const OF_EVENT: &str = "foreign/event/";
 
 impl BatchId {
-    /// The id of a batch that a sender makes.
+    /// Creates the ID of a batch sent by a scan.
     pub fn new(range: u32, epoch: u32, index: u64) -> Self {
         Self(format!("{range:06}/{epoch:04}/{index:010}"))
     }
 
-    /// The id of the batch that carries on what this one left over.
+    /// Returns the ID of the batch that continues what this one left over.
     #[must_use]
     pub fn remainder(&self) -> Self {
         let base = self.0.trim_end_matches("/r");
@@ -130,76 +133,76 @@ impl BatchId {
         }
     }
 
-    /// Whether it is that of an object that an event of S3 named.
+    /// Returns true for a batch made from an S3 event.
     pub fn is_of_event(&self) -> bool {
         self.0.starts_with(OF_EVENT)
     }
 
-    /// Range and epoch of the batch that a sender made; none of what is of no run.
+    /// Returns range and epoch of a batch sent by a scan, or `None` for a batch of no run.
     pub fn place(&self) -> Option<(u32, u32)> {
         let mut parts = self.0.split('/');
         Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
     }
 
-    /// What the ids of all batches of one range and epoch, and of their remainders, start with.
+    /// Returns the common prefix of the IDs of all batches, and their remainders, of one range and epoch.
     pub fn prefix(range: u32, epoch: u32) -> String {
         format!("{range:06}/{epoch:04}/")
     }
 
-    /// The id of the batch of a predecessor's job, by the queue's id of its message.
+    /// Creates the ID of a batch made from a predecessor's job, from the queue's ID of its message.
     fn of_job(message_id: &str) -> Self {
         Self(format!("foreign/job/{message_id}"))
     }
 
-    /// The id of the batch of an object that an event of S3 named; `name` is the event's for ever.
+    /// Creates the ID of a batch made from an S3 event. `name` identifies the event across deliveries.
     fn of_event(name: &str) -> Self {
         Self(format!("{OF_EVENT}{name}"))
     }
 
-    /// The text.
+    /// Returns the ID as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A message as it was read.
+/// A parsed message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Our own.
+    /// A batch of objects.
     Batch(Batch),
-    /// Our own: a range of the parts of a huge object.
+    /// A range of the parts of a distributed object.
     PartRange(PartRange),
-    /// The predecessor's.
+    /// A job of the predecessor.
     Job(ForeignJob),
-    /// S3's: what happened to objects.
+    /// S3 event notifications.
     Events(Vec<ObjectEvent>),
-    /// S3's: that notifications are set up. Means nothing else.
+    /// The test event that S3 sends when notifications are set up. Requires no action.
     TestEvent,
 }
 
-/// Why a message can't be processed. Goes to the dead letters with it.
+/// Why a message cannot be processed. Sent to the dead letters with the message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// Not JSON.
+    /// It is not JSON.
     #[error("failed to read message: not JSON: {0}")]
     NotJson(String),
-    /// JSON, but nothing that we know.
-    #[error("failed to read message: neither a batch of this project nor another known form: {0}")]
+    /// It is JSON of an unknown form.
+    #[error("failed to read message: neither a batch nor another known message: {0}")]
     Unknown(String),
-    /// A newer writer's.
+    /// It was written by a newer version.
     #[error(
-        "failed to read message: it has version {0} and this program reads up to {MESSAGE_VERSION}; update the worker's image"
+        "failed to read message: version {0} is not supported, this program reads up to {MESSAGE_VERSION}; update the worker's image"
     )]
     Version(u32),
-    /// Another job's.
-    #[error("failed to take message: it belongs to job {found} and this worker serves {expected}")]
+    /// It belongs to another job.
+    #[error("failed to take message: it belongs to job {found}, but this worker serves {expected}")]
     OtherJob {
-        /// The UID in the message.
+        /// UID of the job in the message.
         found: String,
-        /// The worker's own.
+        /// UID of the worker's job.
         expected: String,
     },
-    /// Its bucket pair is none of its run's.
+    /// Its bucket pair is not one of its run's.
     #[error("failed to take message: its run {run} has no pair {bucket} to {destination} with these prefixes")]
     OtherPair {
         /// The run.
@@ -209,20 +212,20 @@ pub enum MessageError {
         /// Destination bucket.
         destination: String,
     },
-    /// Its buckets and keys are none of the job's.
+    /// No pair of the job matches its buckets and keys.
     #[error(
-        "failed to take message: no pair of the job maps {bucket}/{key} to {destination}; name the pair in spec.buckets"
+        "failed to take message: no pair of the job maps {bucket}/{key} to {destination}; add a pair to spec.buckets"
     )]
     NoPair {
         /// Source bucket.
         bucket: String,
         /// Source key.
         key: String,
-        /// Destination bucket and key, or a word for any.
+        /// Destination bucket and key, or a placeholder for any.
         destination: String,
     },
-    /// It names an object without a key.
-    #[error("failed to take message: it names an object of bucket {bucket} with an empty key, which no object has")]
+    /// It names an object with an empty key.
+    #[error("failed to take message: it names an object of bucket {bucket} with an empty key, which is not valid")]
     NoKey {
         /// The bucket.
         bucket: String,
@@ -233,7 +236,7 @@ pub enum MessageError {
 }
 
 impl Message {
-    /// Reads a body.
+    /// Parses a message body.
     ///
     /// | members | message |
     /// |---|---|
@@ -271,17 +274,17 @@ impl Message {
 }
 
 impl Batch {
-    /// The body to send.
+    /// Returns the message body.
     pub fn body(&self) -> String {
         json(self)
     }
 
-    /// Bytes of all objects.
+    /// Returns the total size of the objects, in bytes.
     pub fn bytes(&self) -> u64 {
         self.objects.iter().map(|entry| entry.size).sum()
     }
 
-    /// Refuses a batch of another job, of a pair that its run does not have, or with an object that can't be one.
+    /// Rejects a batch of another job or of a pair that its run does not have, and one that contains an empty key.
     pub fn check(&self, job: &str, pairs: &[BucketPair]) -> Result<(), MessageError> {
         if self.job != job {
             return Err(MessageError::OtherJob { found: self.job.clone(), expected: job.to_owned() });
@@ -299,18 +302,18 @@ impl Batch {
         })
     }
 
-    /// Tries without progress that an entry has behind it.
+    /// Returns the number of earlier attempts without progress for an entry.
     pub fn tries(&self, entry: &Entry) -> u32 {
         entry.tried.tries.unwrap_or(self.attempts)
     }
 
-    /// The most tries that one of the entries has behind it.
+    /// Returns the largest number of earlier attempts among the entries.
     pub fn most_tries(&self) -> u32 {
         self.objects.iter().map(|entry| self.tries(entry)).max().unwrap_or(self.attempts)
     }
 
-    /// The batch that carries on with some entries of this one, by their places in it. `tried` is what each has behind it
-    /// then, in their order; without it (a record of an older writer) this batch was a try of each.
+    /// Returns the batch that continues with the entries at these indices. `tried` holds their attempts so far, in the
+    /// same order; if it is empty (a record of an older version), this batch counts as one attempt for each.
     #[must_use]
     pub fn remainder(&self, entries: &[u32], tried: &[Tried]) -> Self {
         let left = entries.iter().zip(tried.iter().copied().map(Some).chain(std::iter::repeat(None)));
@@ -321,7 +324,7 @@ impl Batch {
         Self { id: self.id.remainder(), attempts: self.attempts + 1, objects, ..self.clone() }
     }
 
-    /// The same with one try more behind each entry.
+    /// Returns the same batch with one more attempt counted for each entry.
     #[must_use]
     pub fn tried_once_more(&self) -> Self {
         let objects = self.objects.iter().map(|entry| Entry { tried: one_more(entry), ..entry.clone() });
@@ -329,7 +332,7 @@ impl Batch {
     }
 }
 
-/// What an entry has behind it after another try; where it does not say, its batch's number does.
+/// Returns an entry's attempts after another one. Without a number of its own, it keeps following its batch's.
 fn one_more(entry: &Entry) -> Tried {
     Tried { tries: entry.tried.tries.map(|tries| tries + 1), ..entry.tried }
 }
@@ -458,7 +461,7 @@ pub(crate) mod tests {
     fn the_queue_takes_every_key() {
         let key = "a\u{0}\u{fffe}\u{ffff}\u{1f600}";
         let batch = batch(vec![entry(key, 1)]);
-        // What SQS takes.
+        // The characters that SQS accepts.
         let is_allowed = |c: char| matches!(c, '\u{9}' | '\u{A}' | '\u{D}' | '\u{20}'..='\u{FFFD}' | '\u{10000}'..);
         assert!(batch.body().chars().all(is_allowed), "{}", batch.body());
         assert_eq!(Message::parse(&batch.body()), Ok(Message::Batch(batch)));

@@ -1,19 +1,19 @@
-//! Which objects of the destination are deleted, because the source does not have them.
+//! Decides which extraneous objects of the destination are deleted.
 
 use crate::object::ObjectHead;
 use crate::records::{ExtraneousRecord, MirrorCounts};
 
-/// What became of an extra object.
+/// What was done with an extraneous object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It was deleted.
     Deleted,
-    /// It stays.
+    /// It was kept.
     Kept,
 }
 
 impl MirrorCounts {
-    /// Adds what became of one object.
+    /// Counts one object.
     pub fn add(&mut self, fate: Fate) {
         match fate {
             Fate::Deleted => self.deleted += 1,
@@ -22,18 +22,18 @@ impl MirrorCounts {
     }
 }
 
-/// By how much an object must be older than the scan's start, in milliseconds: listings show whole seconds, and the
-/// clocks of services and pods differ.
+/// Minimum age of an object at the start of the scan, in milliseconds. Listings have a resolution of one second, and
+/// the clocks of services and pods differ.
 const MARGIN: i64 = 5_000;
 
-/// Whether an extra object may be deleted, by what was asked for after the whole scan.
+/// Returns true if an extraneous object may be deleted, given the results of requests made after the whole scan.
 ///
 /// | source | destination | written | deleted |
 /// |---|---|---|---|
-/// | has it, or does not say | any | any | no |
-/// | says that it has none | another content than listed, or nothing | any | no |
-/// | says that it has none | as listed | less than 5 s before the scan began, or since | no |
-/// | says that it has none | as listed | before that | yes |
+/// | has the object, or is unclear | any | any | no |
+/// | reports its absence | absent, or other content than listed | any | no |
+/// | reports its absence | as listed | less than 5 s before the scan, or later | no |
+/// | reports its absence | as listed | earlier | yes |
 pub fn may_delete(
     extra: &ExtraneousRecord,
     is_gone_at_source: bool,

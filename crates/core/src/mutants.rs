@@ -1,64 +1,64 @@
-//! Deliberate bugs, to prove that the tests find them. They exist only in builds with `--cfg mutants`, which no
-//! program is made of; elsewhere every question here is answered `false` at compile time.
+//! Mutants: deliberate bugs that prove that the tests detect them. They exist only in builds with `--cfg
+//! mutants`, which is never used for a program; in all other builds [`is_active`] is the constant `false`.
 
 /// A mutant: a deliberate bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mutant {
-    /// A part found at the destination counts by its number, whatever its size.
+    /// A part found at the destination is accepted by its number, whatever its size.
     PartMatchedByNumber,
-    /// The source is read without asking for the content that was listed.
+    /// Reads of the source do not require the listed content.
     NoIfMatchAtSource,
-    /// Objects are written whatever stands at the destination.
+    /// Objects are written unconditionally.
     UnconditionalWrite,
-    /// A message is removed before its objects are verified.
+    /// A message is acknowledged before its objects are verified.
     AckBeforeVerify,
-    /// A listing that fails reads as one that ended.
+    /// A failed listing is treated as one that ended.
     ListingErrorAsEnd,
-    /// Memory that was reserved is not given back when a part fails.
+    /// Reserved memory is not released when a part fails.
     BudgetLeak,
-    /// What the queue did not take of a batch of messages is forgotten.
+    /// Messages of a batch send that the queue rejected are dropped.
     LostQueueEntry,
-    /// Objects of a batch that failed for now are forgotten.
+    /// Objects of a batch that failed for now are dropped.
     LostRemainder,
-    /// The last part is cut as long as the others.
+    /// The last part has the length of the others.
     WrongLastPart,
-    /// Any open upload of the key is carried on, whoever began it for whatever content.
+    /// Any open upload of the key is continued, whoever began it for whatever content.
     ForeignUploadAdopted,
-    /// A batch that is delivered again is counted again.
+    /// A redelivered batch is counted twice.
     CountedTwice,
-    /// A redelivered object counts as moved when something of its size is there.
+    /// A redelivered object counts as moved if the destination has an object of its size.
     RedeliveryDoneBySize,
-    /// A huge object is completed by whoever finds its ranges done, and counted by each.
+    /// A distributed object is completed and counted by every worker that finds its ranges done.
     TwoCompletions,
-    /// An upload is not announced before it is created.
+    /// An upload is created without a recorded intent.
     NoIntent,
-    /// What a part was stored as is not compared with what was sent.
+    /// The stored form of a part is not compared with what was sent.
     PartNotVerified,
-    /// The version of the source is not looked at again after the copy.
+    /// The source's version is not checked again after the copy.
     VersionNotCheckedAgain,
-    /// A checkpoint is written before what was found up to it is in the queue.
+    /// A checkpoint is written before the findings up to it are in the queue.
     CheckpointAhead,
-    /// The key at which a range was cut is in neither of its parts.
+    /// The key at which a range was split is in neither part.
     CutKeyLost,
-    /// What the source refuses to say of an object counts as its absence.
+    /// Access denied at the source counts as absence.
     DenialAsAbsence,
-    /// A mirror deletes however much is extra.
+    /// A mirror deletes any number of objects.
     MirrorUnbounded,
-    /// What a HEAD does not find is absent, whoever answered.
+    /// Any 404 to a HEAD counts as absence, whoever sent it.
     NotFoundIsAbsence,
-    /// That one condition of one request is kept stands for all of them.
+    /// Support for one condition of one request is taken as support for all.
     OneAbilityForAllConditions,
-    /// What an answer says of its own content is not looked at.
+    /// The ETag of an answer is not checked.
     AnswersETagIgnored,
-    /// The source is looked at before the destination is.
+    /// The source is looked up before the destination.
     SourceLookedAtFirst,
-    /// A part that is listed with its size counts as sent, though nothing proves its bytes.
+    /// A listed part of the right size counts as sent without proof of its bytes.
     UnprovenPartAdopted,
-    /// An object that goes in parts counts as moved when something of its size is there that was not listed.
+    /// A multipart object counts as moved if an object of its size appeared after the listing.
     LargeDoneBySize,
-    /// A few objects that are denied pause the side for ever.
+    /// A few denied objects pause the side permanently.
     DenialsOfFewPauseASide,
-    /// A try that moved something, or that a whole bucket throttled, counts like any other.
+    /// Attempts that made progress, or that were throttled with the whole bucket, count like others.
     EveryTryCounts,
 }
 
@@ -104,12 +104,12 @@ mod activation {
         static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
     }
 
-    /// Activates one in this thread, or none. Tests run their engine on one thread.
+    /// Activates a mutant in this thread, or none. Tests run their engine on one thread.
     pub fn activate(mutant: Option<Mutant>) {
         ACTIVE.set(mutant);
     }
 
-    /// Whether this one is active in this thread.
+    /// Returns true if the mutant is active in this thread.
     pub fn is_active(mutant: Mutant) -> bool {
         ACTIVE.get() == Some(mutant)
     }
@@ -118,7 +118,7 @@ mod activation {
 #[cfg(mutants)]
 pub use activation::{activate, is_active};
 
-/// Whether this one is active: never, in this build.
+/// Returns false: this build has no mutants.
 #[cfg(not(mutants))]
 pub const fn is_active(_: Mutant) -> bool {
     false

@@ -1,4 +1,4 @@
-//! What is known of objects and their parts besides the bytes.
+//! Metadata of objects and their parts.
 
 use std::collections::BTreeMap;
 
@@ -6,38 +6,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::etag::ETag;
 
-/// What is known of an object.
+/// Metadata of an object, as returned by a HEAD or GET.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectHead {
-    /// Bytes of the whole object.
+    /// Size of the whole object, in bytes.
     pub size: u64,
-    /// Its ETag.
+    /// The ETag, if the service returns one.
     pub etag: Option<ETag>,
-    /// Whether that ETag is made of MD5s by the service's own rules: not under SSE-KMS, DSSE and SSE-C.
+    /// True if the service's rules make the ETag an MD5, or an MD5 of MD5s: not under SSE-KMS, DSSE-KMS and SSE-C.
     pub etag_is_md5: bool,
-    /// Its version, in versioned buckets.
+    /// The version ID, in versioned buckets.
     pub version_id: Option<String>,
-    /// Last modification, in milliseconds since 1970; 0 where the service does not say.
+    /// Last modification, as Unix time in milliseconds; 0 if unknown.
     pub modified: i64,
-    /// Number of its tags; absent without tags and where the caller may not read them.
+    /// Number of tags. 0 if there are none, or if the caller may not read them.
     pub tag_count: u32,
-    /// Parts that it was uploaded in; said where a part was asked for.
+    /// Number of parts it was uploaded in. Known only if a part was requested.
     pub parts: Option<u32>,
-    /// The checksum of its whole content, where the service keeps one and was asked for it.
+    /// Checksum of the whole content, if it was requested and the service stores one.
     pub checksum: Option<Checksum>,
-    /// How it is encrypted at rest, as `x-amz-server-side-encryption` names it, where the service says so.
+    /// Encryption at rest, as named in `x-amz-server-side-encryption`, if the service reports it.
     pub encryption: Option<String>,
-    /// What travels with it.
+    /// Headers, user metadata, storage class and lock.
     pub attributes: Attributes,
 }
 
-/// A CRC-64/NVME of a whole content, as `x-amz-checksum-crc64nvme` carries it.
+/// The CRC-64/NVME of a whole content, as in `x-amz-checksum-crc64nvme`.
 /// Source: "Checking object integrity" in the S3 user guide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Checksum(pub u64);
 
-/// What travels with an object besides its bytes and tags.
+/// Attributes of an object besides its bytes and tags.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
     /// `Content-Type`.
@@ -50,77 +50,77 @@ pub struct Attributes {
     pub content_disposition: Option<String>,
     /// `Cache-Control`.
     pub cache_control: Option<String>,
-    /// `Expires`, as it was sent.
+    /// `Expires`, as text: it need not be a valid date.
     pub expires: Option<String>,
     /// `x-amz-website-redirect-location`.
     pub website_redirect: Option<String>,
-    /// `x-amz-meta-*`, without that prefix.
+    /// User metadata (`x-amz-meta-*`), by name without the prefix.
     pub metadata: BTreeMap<String, String>,
-    /// Headers and metadata that the service has and that can't be carried: what it can't give in headers
-    /// (`x-amz-missing-meta`), and what came in bytes that are no UTF-8, which no request can be signed with.
+    /// Number of headers and metadata values that cannot be transferred: those that the service cannot represent in
+    /// headers (`x-amz-missing-meta`), and those that are not UTF-8, which cannot be signed.
     pub missing_metadata: u32,
-    /// Storage class; none means STANDARD.
+    /// Storage class; `None` means STANDARD.
     pub storage_class: Option<String>,
-    /// What keeps it from being overwritten or deleted.
+    /// Protection against overwriting and deletion.
     pub lock: ObjectLock,
 }
 
-/// What keeps an object from being overwritten or deleted.
+/// Protection of an object against overwriting and deletion.
 /// Source: "Locking objects with Object Lock" in the S3 user guide.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectLock {
-    /// Until when, and for whom.
+    /// Retention, which ends at a given time.
     pub retention: Option<Retention>,
-    /// Until somebody takes it away.
+    /// Legal hold, which stays until it is removed.
     pub legal_hold: bool,
 }
 
 impl ObjectLock {
-    /// Nothing keeps it.
+    /// Returns true if the object is not protected.
     pub const fn is_none(&self) -> bool {
         self.retention.is_none() && !self.legal_hold
     }
 }
 
-/// A lock that ends by itself.
+/// A retention period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// For whom.
+    /// Whom it binds.
     pub mode: RetentionMode,
-    /// Until when, in milliseconds since 1970.
+    /// End of the retention, as Unix time in milliseconds.
     pub until: i64,
 }
 
-/// Whom a retention binds.
+/// The principals that a retention binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetentionMode {
-    /// All but those with a right of their own.
+    /// All but those with permission to bypass it.
     Governance,
-    /// Everybody.
+    /// All principals.
     Compliance,
 }
 
-/// Tags of an object.
+/// Tags of an object, as pairs of key and value.
 pub type Tags = Vec<(String, String)>;
 
-/// An object as a listing shows it.
+/// An object as returned by a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedObject {
-    /// The whole key.
+    /// The whole key, including any prefix.
     pub key: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// The ETag; a few services leave it out.
+    /// The ETag. A few services return none.
     pub etag: Option<ETag>,
-    /// Last modification, in milliseconds since 1970.
+    /// Last modification, as Unix time in milliseconds.
     pub modified: i64,
-    /// The version, where versions were listed and the bucket keeps them; the version `null` is none.
+    /// The version ID, if versions were listed and the bucket keeps them. `None` for the version `null`.
     pub version_id: Option<String>,
-    /// The storage class; none means STANDARD.
+    /// Storage class; `None` means STANDARD.
     pub storage_class: Option<String>,
 }
 
-/// One content of one object.
+/// Identifies one content of one source object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceIdentity {
@@ -130,31 +130,31 @@ pub struct SourceIdentity {
     pub key: String,
     /// Its ETag.
     pub etag: ETag,
-    /// Its version, where that is asked for.
+    /// The version ID, if the job uses versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_id: Option<String>,
 }
 
-/// A part as the destination lists it.
+/// A part as listed by the destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedPart {
-    /// From 1.
+    /// Part number, from 1.
     pub number: u32,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     /// Its ETag.
     pub etag: ETag,
-    /// Its checksum, where the upload was begun with one named.
+    /// The checksum, if the upload was created with a checksum algorithm.
     pub checksum: Option<Checksum>,
 }
 
-/// A part of an upload that is completed.
+/// A part named in a completion request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompletedPart {
-    /// From 1.
+    /// Part number, from 1.
     pub number: u32,
-    /// Its ETag, as the service gave it.
+    /// The ETag returned by the service.
     pub etag: ETag,
-    /// Its checksum, where the upload was begun with one named.
+    /// The checksum, if the upload was created with a checksum algorithm.
     pub checksum: Option<Checksum>,
 }

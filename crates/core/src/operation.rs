@@ -1,4 +1,4 @@
-//! The requests that ports make: their names, and what each is about.
+//! The requests that ports make: their names and subjects.
 
 use std::fmt;
 
@@ -56,7 +56,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// As errors name it: verb and noun.
+    /// Returns the name used in errors: verb and noun.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ListObjects => "list objects",
@@ -86,12 +86,12 @@ impl Operation {
         }
     }
 
-    /// Whether it ends work that holds something open at the service: it must get through while others wait.
+    /// Returns true for a request that releases something held open at the service. It must not wait behind others.
     pub const fn ends_work(self) -> bool {
         matches!(self, Self::CompleteUpload | Self::AbortUpload)
     }
 
-    /// Whether it changes something at the service.
+    /// Returns true for a request that changes something at the service.
     pub const fn writes(self) -> bool {
         !matches!(
             self,
@@ -114,42 +114,43 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What a request asks of which resource: what gates, limits and metrics have to know of it.
+/// The operation and subject of a request, for gates, limits and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestInfo<'a> {
-    /// What is asked of a bucket. None of a queue or a table, whose errors say themselves whether they are the side's.
+    /// The operation on a bucket. `None` for a queue or table, whose errors already say whether they concern the
+    /// side.
     pub operation: Option<Operation>,
-    /// Bucket, queue or table: what a fault of the side is reported with.
+    /// Bucket, queue or table. A fault of the side is reported with it.
     pub resource: &'a str,
-    /// The object's key; none of a request about the whole resource.
+    /// Key of the object; `None` for a request about the whole resource.
     pub key: Option<&'a str>,
-    /// Bytes of an object that go with the request or its answer, where they are known before.
+    /// Number of object bytes in the request or its answer, if known in advance; otherwise 0.
     pub bytes: u64,
 }
 
 impl<'a> RequestInfo<'a> {
-    /// A request about an object.
+    /// Describes a request about an object.
     pub fn object(operation: Operation, bucket: &'a str, key: &'a str) -> Self {
         Self { operation: Some(operation), resource: bucket, key: Some(key), bytes: 0 }
     }
 
-    /// A request about a bucket itself.
+    /// Describes a request about a bucket.
     pub fn whole(operation: Operation, bucket: &'a str) -> Self {
         Self { operation: Some(operation), resource: bucket, key: None, bytes: 0 }
     }
 
-    /// A request to a queue or a table.
+    /// Describes a request to a queue or table.
     pub fn service(resource: &'a str) -> Self {
         Self { operation: None, resource, key: None, bytes: 0 }
     }
 
-    /// The same about the whole resource.
+    /// Returns the same request, about the whole resource.
     #[must_use]
     pub fn without_key(self) -> Self {
         Self { key: None, bytes: 0, ..self }
     }
 
-    /// The same with so many bytes of an object.
+    /// Returns the same request with a number of object bytes.
     #[must_use]
     pub fn carrying(self, bytes: u64) -> Self {
         Self { bytes, ..self }

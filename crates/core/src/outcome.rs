@@ -1,4 +1,4 @@
-//! What became of an object, and what follows from it for its message.
+//! Outcomes of objects, and how service errors translate into them.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,55 +6,55 @@ use crate::error::{ErrorClass, ServiceError};
 use crate::etag::ETag;
 use crate::object::Checksum;
 
-/// What became of one entry of a batch.
+/// The outcome of one entry of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryOutcome {
-    /// At the destination and verified: copied now, or found there with this content.
+    /// The object is at the destination and verified, whether copied now or found there.
     Done(Delivery),
-    /// No longer at the source.
+    /// The object no longer exists at the source.
     Gone,
-    /// Failed for good.
+    /// Failed permanently.
     Failed(Failure),
-    /// Failed for now.
+    /// Failed, and may be retried.
     Retry(Failure),
-    /// Not finished because the worker is ending, or lost its lease.
+    /// Not finished, because the worker is shutting down or lost its lease.
     Interrupted,
 }
 
-/// An object at the destination.
+/// An object that is at the destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
-    /// Bytes of the object.
+    /// Size in bytes.
     pub bytes: u64,
-    /// The source's version that was copied, where it is known.
+    /// The source version that was copied, if known.
     pub version_id: Option<String>,
-    /// What could not be taken along.
+    /// Attributes that could not be preserved.
     pub losses: NotPreserved,
-    /// Copied by this try, and not found there.
+    /// True if this attempt copied the object, false if it was found in place.
     pub copied: bool,
     /// The content at the source.
     pub source: Fingerprint,
-    /// The content at the destination, as its service says.
+    /// The content at the destination, as reported by the service.
     pub destination: Fingerprint,
-    /// How long this try took, in milliseconds.
+    /// Duration of this attempt, in milliseconds.
     pub millis: u64,
-    /// Revision of the [`crate::records::UploadRecord`] that says what the object shows at the destination: it goes when
-    /// the end of the batch is recorded.
+    /// Revision of the [`crate::records::UploadRecord`] that holds what the destination must show. The record is
+    /// deleted when the end of the batch is recorded.
     pub upload: Option<u64>,
 }
 
-/// An object's content by what is known of it.
+/// Identifies a content by its ETag and checksum, as far as they are known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// The ETag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<ETag>,
-    /// The CRC-64/NVME, in base64 as S3 has it.
+    /// The CRC-64/NVME, serialized in base64 as S3 does.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "crc64nvme", with = "checksum")]
     pub checksum: Option<Checksum>,
 }
 
-/// Checksums as S3 writes them: big-endian, in base64.
+/// Serializes checksums as S3 does: big-endian, in base64.
 mod checksum {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
@@ -79,7 +79,7 @@ mod checksum {
     }
 }
 
-/// What could not be taken along with objects, by kind: counted, and named in the status.
+/// Attributes that could not be preserved, as numbers of objects by kind. Reported in the status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NotPreserved {
@@ -89,14 +89,14 @@ pub struct NotPreserved {
     pub lost_locks: u64,
     /// Objects without some of their metadata or headers.
     pub lost_metadata: u64,
-    /// Objects in another storage class than the source's, which the destination does not have.
+    /// Objects in another storage class than requested.
     pub lost_classes: u64,
-    /// Objects without the encryption at rest that was asked for.
+    /// Objects without the requested encryption at rest.
     pub lost_encryption: u64,
 }
 
 impl NotPreserved {
-    /// Takes out the kinds that others have: they are counted already.
+    /// Clears the kinds that `others` already counts.
     pub fn forget(&mut self, others: &Self) {
         let forget = |mine: &mut u64, theirs: u64| *mine = if theirs > 0 { 0 } else { *mine };
         forget(&mut self.lost_tags, others.lost_tags);
@@ -106,7 +106,7 @@ impl NotPreserved {
         forget(&mut self.lost_encryption, others.lost_encryption);
     }
 
-    /// Takes others away.
+    /// Subtracts other counts, down to 0.
     pub fn subtract(&mut self, other: &Self) {
         self.lost_tags = self.lost_tags.saturating_sub(other.lost_tags);
         self.lost_locks = self.lost_locks.saturating_sub(other.lost_locks);
@@ -115,12 +115,12 @@ impl NotPreserved {
         self.lost_encryption = self.lost_encryption.saturating_sub(other.lost_encryption);
     }
 
-    /// Whether nothing was left behind.
+    /// Returns true if everything was preserved.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// What was left behind, in words.
+    /// Returns the kinds that were not preserved, in words, separated by commas.
     pub fn kinds(&self) -> String {
         let Self { lost_tags, lost_locks, lost_metadata, lost_classes, lost_encryption } = *self;
         let kinds = [
@@ -133,7 +133,7 @@ impl NotPreserved {
         kinds.into_iter().filter(|(_, lost)| *lost > 0).map(|(kind, _)| kind).collect::<Vec<_>>().join(", ")
     }
 
-    /// Adds others.
+    /// Adds other counts.
     pub fn add(&mut self, other: &Self) {
         self.lost_tags += other.lost_tags;
         self.lost_locks += other.lost_locks;
@@ -146,61 +146,61 @@ impl NotPreserved {
 /// Why an object is not at the destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The kind.
+    /// The class, for reports and the status.
     pub class: FailureClass,
-    /// What happened.
+    /// A description for people.
     pub message: String,
-    /// Identifier of the request that failed.
+    /// The service's ID of the failed request.
     pub request_id: Option<String>,
-    /// Why it may pass, where it may: what of it counts as a try.
+    /// Determines whether a retry counts as an attempt.
     pub cause: Cause,
 }
 
 /// Why an object failed for now; see [`crate::retry::next_try`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cause {
-    /// Something of its own, or of the service.
+    /// A failure of the object itself, or of the service.
     #[default]
     Own,
-    /// The service throttled it while others of its bucket were answered.
+    /// The object was throttled while others in its bucket were not.
     Throttled,
-    /// The whole side is broken, or throttled.
+    /// The whole side is faulty or throttled.
     Side,
-    /// Whatever it was, so many parts are at the destination now, and fewer were before.
+    /// A failure of any kind, but more parts than before are now at the destination: this many.
     Progress(u32),
 }
 
-/// Kinds of failures, as reports and the status name them.
+/// Classes of failures, as named in reports and the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FailureClass {
     /// The destination key would be empty or too long.
     KeyNotMappable,
-    /// This object is denied while others are not.
+    /// Access to this object is denied, but not to others.
     AccessDenied,
-    /// In an archive class and not restored.
+    /// The object is in an archive class and has not been restored.
     Archived,
-    /// The service refuses the object whatever the number of tries.
+    /// The service rejects the object, however often it is retried.
     Refused,
-    /// What travels with it can't be taken along, and `preserve.onLoss` asks for that.
+    /// Attributes cannot be preserved and `preserve.onLoss` is `Fail`.
     NotPreserved,
-    /// It changed at the source at every try.
+    /// The source object changed during every attempt.
     SourceChanging,
-    /// It was changed at the destination by someone else at every try.
+    /// Another client changed the destination object during every attempt.
     DestinationChanging,
-    /// What arrived is not what was sent, at every try.
+    /// The data received differed from the data sent in every attempt.
     ChecksumMismatch,
-    /// The service did not do it within all tries.
+    /// All attempts failed.
     Exhausted,
-    /// A work list names it, and the source does not have it.
+    /// A work list names the object, but the source does not have it.
     NotFound,
-    /// A work list names a version of it that is not the latest one.
+    /// A work list names a version that is not the latest.
     OldVersion,
-    /// The batch was given up by the queue: its workers died or stalled at every delivery.
+    /// The queue gave up on the batch: its workers died or stalled at every delivery.
     DeadLetter,
 }
 
 impl Failure {
-    /// The failure that an error of a service is to an object.
+    /// Converts a service error.
     pub fn of(error: &ServiceError) -> Self {
         let class = match error.class {
             ErrorClass::AccessDenied => FailureClass::AccessDenied,
@@ -216,13 +216,13 @@ impl Failure {
         Self { class, message: error.to_string(), request_id: error.request_id.clone(), cause }
     }
 
-    /// One that is not a service's error.
+    /// Creates a failure that is not a service error.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
         Self { class, message: message.into(), request_id: None, cause: Cause::Own }
     }
 }
 
-/// What an error of a service means for the object at hand, after all quick retries.
+/// Converts a service error into the outcome of the object, after all quick retries.
 ///
 /// | class | outcome |
 /// |---|---|

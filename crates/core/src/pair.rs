@@ -1,50 +1,51 @@
-//! A pair of buckets and the mapping of keys between them.
+//! Bucket pairs, and the mapping of keys between them.
 
 use serde::{Deserialize, Serialize};
 
-/// Longest key in bytes of UTF-8 that S3 takes.
+/// Maximum length of a key, in bytes of UTF-8.
 /// Source: "Naming Amazon S3 objects" in the S3 user guide.
 pub const MAX_KEY_BYTES: usize = 1024;
 
-/// What becomes of the source prefix in the destination key.
+/// How the source prefix appears in the destination key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PrefixMode {
-    /// Destination key = destination prefix + the whole source key, as the predecessor does.
+    /// Destination key = destination prefix + whole source key, as in the predecessor.
     #[default]
     Append,
-    /// Destination key = destination prefix + what follows the source prefix.
+    /// Destination key = destination prefix + source key without the source prefix.
     Replace,
 }
 
-/// One source bucket and prefix, and where its objects go. Both prefixes are plain strings, as S3 knows them.
+/// A source bucket and prefix, and the destination of its objects. Both prefixes are plain strings, as in S3.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BucketPair {
-    /// The bucket that is read.
+    /// The bucket to read from.
     pub source_bucket: String,
     /// Only keys that start with this are moved; empty means all.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source_prefix: String,
-    /// The bucket that is written.
+    /// The bucket to write to.
     pub destination_bucket: String,
-    /// Put in front of each key at the destination.
+    /// Prepended to each destination key.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub destination_prefix: String,
-    /// What becomes of the source prefix.
+    /// How the source prefix appears in the destination key.
     #[serde(default)]
     pub prefix_mode: PrefixMode,
 }
 
-/// Why a source key has no place at the destination.
+/// Why a source key cannot be mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MapKeyError {
     /// The key is not under the pair's source prefix.
     #[error("failed to map key: it does not start with the pair's source prefix")]
     OutsidePrefix,
-    /// Nothing is left of the key: it equals the source prefix, in mode Replace with an empty destination prefix.
+    /// The destination key would be empty: the key equals the source prefix, in mode `Replace` with an empty
+    /// destination prefix.
     #[error("failed to map key: the destination key would be empty; set a destinationPrefix or prefixMode Append")]
     Empty,
-    /// The destination key would be longer than S3 takes.
+    /// The destination key would exceed [`MAX_KEY_BYTES`].
     #[error(
         "failed to map key: the destination key would have {0} bytes and S3 takes {MAX_KEY_BYTES}; shorten destinationPrefix"
     )]
@@ -52,7 +53,8 @@ pub enum MapKeyError {
 }
 
 impl BucketPair {
-    /// The destination key of a source key. Keys are opaque: nothing is normalised, joined with `/` or decoded.
+    /// Returns the destination key of a source key. Keys are opaque: they are not normalized, joined with `/`, or
+    /// decoded.
     pub fn map_key(&self, source_key: &str) -> Result<String, MapKeyError> {
         let rest = source_key.strip_prefix(self.source_prefix.as_str()).ok_or(MapKeyError::OutsidePrefix)?;
         let tail = match self.prefix_mode {
@@ -71,20 +73,21 @@ impl BucketPair {
         }
     }
 
-    /// The source key that maps to a destination key; none where no key of the pair can.
+    /// Returns the source key that maps to a destination key, or `None` if no key of the pair does.
     pub fn source_key(&self, destination_key: &str) -> Option<String> {
         let rest = destination_key.strip_prefix(self.destination_range().as_str())?;
         Some(format!("{}{rest}", self.source_prefix))
     }
 
-    /// What a bound of source keys is among destination keys: a key is behind the one exactly if its mapped key is behind
-    /// the other. Bounds are no keys, and may be longer. None where it is before all keys of the pair.
+    /// Maps a bound of source keys to a bound of destination keys: a key follows the one if and only if its mapped key
+    /// follows the other. A bound is not a key and may be longer. Returns `None` for a bound before all keys of the
+    /// pair.
     pub fn map_bound(&self, bound: &str) -> Option<String> {
         let rest = bound.strip_prefix(self.source_prefix.as_str())?;
         Some(format!("{}{rest}", self.destination_range()))
     }
 
-    /// The prefix under which every mapped key lies: what has to be listed at the destination.
+    /// Returns the prefix of all mapped keys, which is what has to be listed at the destination.
     pub fn destination_range(&self) -> String {
         match self.prefix_mode {
             PrefixMode::Append => format!("{}{}", self.destination_prefix, self.source_prefix),

@@ -1,32 +1,32 @@
-//! How an object is cut into parts of a multipart upload.
+//! Layout of the parts of a multipart upload.
 
 use serde::{Deserialize, Serialize};
 
 use crate::mutants::{Mutant, is_active};
 use crate::size::ByteSize;
 
-/// Smallest part, other than the last. Source: "Amazon S3 multipart upload limits".
+/// Minimum size of a part other than the last, in bytes. Source: "Amazon S3 multipart upload limits".
 pub const MIN_PART: u64 = 5 << 20;
-/// Largest part.
+/// Maximum size of a part, in bytes.
 pub const MAX_PART: u64 = 5 << 30;
-/// Most parts of an upload.
+/// Maximum number of parts of an upload.
 pub const MAX_PARTS: u64 = 10_000;
-/// One MiB: part sizes that we compute are whole multiples of it.
+/// Part sizes that we compute are multiples of this.
 const MIB: u64 = 1 << 20;
-/// Part size where the user leaves it to us and the object needs no more: half the requests of the usual 8 MiB.
+/// Default part size, in bytes. It halves the number of requests compared with the usual 8 MiB.
 const AUTO_PART: u64 = 16 * MIB;
 
-/// Part sizes of a source that are kept.
+/// Part sizes of the source that are kept, in bytes.
 const KEPT: std::ops::RangeInclusive<u64> = 8 * MIB..=512 * MIB;
 
 /// How the part size is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum PartSize {
-    /// 16 MiB, and more where the object would have over 10,000 parts.
+    /// 16 MiB, or more if the object would exceed 10,000 parts.
     #[default]
     Auto,
-    /// This many bytes, and more where the object would have over 10,000 parts.
+    /// This size, or more if the object would exceed 10,000 parts.
     Fixed(ByteSize),
 }
 
@@ -47,48 +47,48 @@ impl From<PartSize> for String {
     }
 }
 
-/// The cut of one object: equal parts, the last one shorter. Covers every byte once.
+/// The parts of one object: of equal size, the last one shorter. They cover every byte once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PartLayout {
-    /// Bytes of the object; at least 1.
+    /// Size of the object, in bytes; at least 1.
     pub size: u64,
-    /// Bytes of each part but the last.
+    /// Size of each part but the last, in bytes.
     pub part_size: u64,
 }
 
 /// One part of a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// From 1, as S3 counts.
+    /// Part number, from 1.
     pub number: u32,
-    /// First byte.
+    /// Offset of the first byte.
     pub offset: u64,
-    /// Bytes; at least 1.
+    /// Size in bytes; at least 1.
     pub len: u64,
 }
 
-/// Why an object can't be cut.
+/// Why an object has no part layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
-    /// An empty object has no parts.
-    #[error("failed to cut object: it is empty")]
+    /// The object is empty.
+    #[error("failed to divide object into parts: it is empty")]
     Empty,
-    /// More than 10,000 parts of 5 GiB.
-    #[error("failed to cut object: {0} bytes do not fit into 10,000 parts of 5 GiB")]
+    /// The object exceeds 10,000 parts of 5 GiB.
+    #[error("failed to divide object into parts: {0} bytes exceed 10,000 parts of 5 GiB")]
     TooLarge(u64),
 }
 
 impl PartLayout {
-    /// The layout of an object of `size` bytes.
+    /// Returns the layout of an object of `size` bytes.
     ///
     /// | size | wanted | part size |
     /// |---|---|---|
-    /// | fits 10,000 parts | any | as wanted, within 1 byte … 5 GiB |
-    /// | does not | any | size ÷ 10,000, rounded up to whole MiB |
+    /// | at most 10,000 parts | any | as wanted, within 1 byte … 5 GiB |
+    /// | more | any | size ÷ 10,000, rounded up to whole MiB |
     /// | over 48.8 TiB | any | error |
     ///
-    /// That a service takes no smaller parts than [`MIN_PART`] is checked where the settings are.
+    /// The configuration checks that the part size is at least [`MIN_PART`].
     pub fn new(size: u64, wanted: PartSize) -> Result<Self, LayoutError> {
         if size == 0 {
             return Err(LayoutError::Empty);
@@ -102,14 +102,15 @@ impl PartLayout {
         if part_size > MAX_PART { Err(LayoutError::TooLarge(size)) } else { Ok(Self { size, part_size }) }
     }
 
-    /// The cut that the source itself was uploaded in, if it can be kept: then the copy gets the same ETag, and later
-    /// comparisons need listings only. Given are the length of its first part and the number of parts.
+    /// Returns the layout in which the source was uploaded, if it can be kept: the copy then gets the same ETag, and
+    /// later comparisons need listings only. `first` is the size of its first part, in bytes, and `parts` the number of
+    /// its parts.
     ///
-    /// | first part | as many parts as equal ones give | layout |
+    /// | first part | number of parts as computed from the first | layout |
     /// |---|---|---|
     /// | 8 … 512 MiB, or the whole object | yes | the source's |
-    /// | any | no: its parts are unequal | none |
-    /// | smaller or larger | any | none: too many requests, or too much at stake in each |
+    /// | any | no: the parts are unequal | none |
+    /// | smaller or larger | any | none: too many requests, or too much to repeat after a failure |
     pub fn of_source(size: u64, first: u64, parts: u32) -> Option<Self> {
         let whole = parts == 1 && first == size;
         let layout = Self { size, part_size: first };
@@ -117,17 +118,17 @@ impl PartLayout {
         (fits && layout.count() == parts).then_some(layout)
     }
 
-    /// Bytes of its longest part.
+    /// Returns the size of the largest part, in bytes.
     pub fn longest(&self) -> u64 {
         self.part_size.min(self.size)
     }
 
-    /// Number of parts: 1 … 10,000.
+    /// Returns the number of parts: 1 … 10,000.
     pub fn count(&self) -> u32 {
         u32::try_from(self.size.div_ceil(self.part_size)).unwrap_or(u32::MAX)
     }
 
-    /// The part with this number (from 1), if there is one.
+    /// Returns the part with this number, from 1. Returns `None` if there is no such part.
     pub fn part(&self, number: u32) -> Option<Part> {
         let offset = u64::from(number.checked_sub(1)?).checked_mul(self.part_size)?;
         let left = self.size.saturating_sub(offset);
@@ -135,7 +136,7 @@ impl PartLayout {
         (offset < self.size).then_some(Part { number, offset, len })
     }
 
-    /// All parts, in order.
+    /// Returns all parts, in order.
     pub fn parts(&self) -> impl Iterator<Item = Part> + use<'_> {
         (1..=self.count()).filter_map(|number| self.part(number))
     }

@@ -1,23 +1,23 @@
-//! Who sends the ranges of a huge object, and when again.
+//! Decides when the ranges of a distributed object are sent.
 
-/// How long a range that was sent may be without a word before it is sent again, in milliseconds; doubles each time,
-/// since it may only be waiting in a long queue.
+/// Time without a sign of activity after which a range is sent again, in milliseconds. Doubles with each send, since
+/// the range may just be waiting in a long queue.
 pub const RESEND_MS: i64 = 120_000;
-/// The longest such wait.
+/// Upper bound of that time, in milliseconds.
 pub const LONGEST_RESEND_MS: i64 = 3_600_000;
 
-/// What a coordinator knows of a range that is not recorded.
+/// What the coordinator knows of an unfinished range.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dispatch {
-    /// How often it sent the range.
+    /// How often the range was sent.
     pub sent: u32,
-    /// When it last did, or last saw a worker at it, in milliseconds since 1970.
+    /// When it was last sent, or last seen in progress, as Unix time in milliseconds.
     pub at: i64,
 }
 
-/// Whether to send a range now.
+/// Returns true if a range is to be sent now.
 ///
-/// | a worker is at it | sent | without a word for | send |
+/// | in progress | sent | without activity for | send |
 /// |---|---|---|---|
 /// | yes | any | | no |
 /// | no | never | | yes |

@@ -1,32 +1,32 @@
-//! How an object is moved.
+//! Selects the transfer method of an object.
 
 use crate::config::{S3Side, TransferMode, TransferSettings};
 use crate::part::MAX_PART;
 
-/// How an object is moved.
+/// The transfer method of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferMethod {
-    /// One GET, one PUT, held in memory between them.
+    /// One GET and one PUT, with the body held in memory.
     SinglePut,
-    /// A multipart upload whose parts pass through this worker.
+    /// A multipart upload whose parts stream through this worker.
     Multipart,
-    /// A multipart upload whose parts pass through many workers, a range each.
+    /// A multipart upload distributed over many workers, each moving a range of the parts.
     Distributed,
-    /// The service copies it by itself.
+    /// A copy by the service, in one request.
     CopyObject,
-    /// The service copies it by itself, in parts.
+    /// A copy by the service, in parts.
     CopyParts,
 }
 
-/// Whether the service itself may carry the bytes: it has to be one service for both sides, since a copy reads with the
-/// rights of who asks for it. Two AWS endpoints are one service within a partition only.
+/// Returns true if the service may copy by itself. Both sides then have to be one service, since a copy reads with the
+/// permissions of the principal that requests it. Two AWS endpoints are one service only within a partition.
 ///
-/// | mode | both sides one service, one principal | server side |
+/// | mode | both sides are one service and principal | server side |
 /// |---|---|---|
 /// | Stream | any | no |
-/// | `ServerSide` | any | yes: the user says so |
-/// | Auto, and all is taken along | yes | yes |
-/// | Auto, and metadata or tags are left behind | yes | no: a copy takes both along |
+/// | `ServerSide` | any | yes: the user vouches for it |
+/// | Auto, metadata and tags preserved | yes | yes |
+/// | Auto, metadata or tags not preserved | yes | no: a copy always includes both |
 /// | Auto | no | no |
 pub fn is_server_side(settings: &TransferSettings, source: &S3Side, destination: &S3Side) -> bool {
     match settings.mode {
@@ -40,7 +40,7 @@ pub fn is_server_side(settings: &TransferSettings, source: &S3Side, destination:
     }
 }
 
-/// Returns how an object of `size` bytes is moved.
+/// Returns the transfer method of an object of `size` bytes.
 ///
 /// | size | server side | method |
 /// |---|---|---|

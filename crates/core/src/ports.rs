@@ -1,5 +1,5 @@
-//! What the engine needs of the world, as narrow traits. Adapters make no decisions: they do one request each, retry
-//! what is broken on the way where the request can be sent again, and sort errors into classes.
+//! Traits for the services that the engine uses. Adapters make no decisions: they send one request per call, retry
+//! connection failures if the request can be repeated, and classify errors.
 
 mod ledger;
 mod queue;
@@ -18,11 +18,11 @@ pub use store::{
     Span, UploadRef, WriteCondition, Written,
 };
 
-/// The time, and chance: both come from outside, so that tests can repeat what happened.
+/// Time and randomness. Injected, so that tests are reproducible.
 pub trait Clock: Send + Sync + 'static {
-    /// Milliseconds since 1970.
+    /// Returns the Unix time in milliseconds.
     fn now(&self) -> i64;
 
-    /// A random number from 0 up to 1, for jitter.
+    /// Returns a random number from 0 (inclusive) to 1 (exclusive), for jitter.
     fn random(&self) -> f64;
 }

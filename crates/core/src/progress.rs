@@ -1,4 +1,4 @@
-//! Who may take a run, how far it is, and when it is over.
+//! Decides who runs a scan, and computes the progress and end of a run.
 
 use crate::pair::BucketPair;
 use crate::range::{GapError, check_parts};
@@ -6,43 +6,43 @@ use crate::records::{
     Counters, RangeRecord, RunEnd, RunEndCause, RunRecord, RunResult, RunSides, ScanProgress, StaleRange,
 };
 
-/// How long a jobsender has a run to itself after each renewal, in milliseconds.
+/// Validity of a jobsender's lease on a run after each renewal, in milliseconds.
 pub const RUN_LEASE_MS: i64 = 60_000;
 
-/// A sender that wants a run.
+/// A sender's request to take a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakeRequest {
-    /// The id that a new run gets.
+    /// ID for a new run.
     pub run: String,
-    /// The Kubernetes Job, or another name that stays the same when the sender is started again.
+    /// Name of the Kubernetes Job, or another name that survives restarts of the sender.
     pub started_by: String,
-    /// The sender's own name.
+    /// Name of the sender.
     pub owner: String,
-    /// The pairs that a new run gets.
+    /// Bucket pairs for a new run.
     pub pairs: Vec<BucketPair>,
-    /// Where the sender reads and writes, and a new run with it.
+    /// Source and destination of the sender, recorded in a new run.
     pub sides: RunSides,
-    /// Whether a new run is about the objects of a work list only.
+    /// True if a new run covers only the objects of a work list.
     pub listed_by_manifest: bool,
-    /// Milliseconds since 1970.
+    /// The current Unix time in milliseconds.
     pub now: i64,
 }
 
-/// What a sender that wants a run does.
+/// The decision about a sender's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TakeDecision {
-    /// Write this new run.
+    /// Write this record to start a new run.
     Start(RunRecord),
-    /// Write this and go on with the scan that its sender left.
+    /// Write this record, and continue the scan that the previous sender left.
     Resume(RunRecord),
-    /// Another sender of the same Kubernetes Job may still be alive: ask again at this time.
+    /// Another sender of the same Kubernetes Job may be alive: try again at this Unix time in milliseconds.
     WaitUntil(i64),
-    /// This Kubernetes Job's scan is already closed: there is nothing left to do.
+    /// This Kubernetes Job's scan is complete: exit successfully.
     AlreadySent,
-    /// Another run is live: end well, saying so.
+    /// Another run is live: exit successfully with that message.
     Busy,
-    /// The run that is live reads or writes elsewhere than the sender: end well, saying so. A sender of the run's own
-    /// sides goes on with it.
+    /// The live run has another source or destination than the sender: exit successfully with that message. A sender
+    /// with the run's own sides will continue it.
     OtherSides,
 }
 
@@ -54,12 +54,12 @@ pub enum TakeDecision {
 /// | none, or ended | | | | start |
 /// | live | closed | | the same | already sent |
 /// | live | closed | | another | busy |
-/// | live | open | expired, or the sender's own | any | resume: scans are not lost with their sender. A sender that reads or writes elsewhere than the run: other sides |
+/// | live | open | expired, or the sender's own | any | resume; other sides if the sender's source or destination differs from the run's |
 /// | live | open | valid | the same | wait until it expires |
 /// | live | open | valid | another | busy |
 pub fn take(last: Option<&RunRecord>, request: &TakeRequest) -> TakeDecision {
     let Some(last) = last else { return TakeDecision::Start(first(request)) };
-    // A pod's name begins with its Job's, cut at 58 characters: who took the run over last is of this Job too.
+    // A pod's name begins with that of its Job, truncated to 58 characters, so the last owner shows the Job too.
     let base = format!("{}-", request.started_by);
     let same = last.started_by == request.started_by || last.owner.starts_with(base.get(..58).unwrap_or(&base));
     match &last.end {
@@ -78,7 +78,7 @@ pub fn take(last: Option<&RunRecord>, request: &TakeRequest) -> TakeDecision {
         return TakeDecision::OtherSides;
     }
     TakeDecision::Resume(RunRecord {
-        // Of versions that did not write them: from now on the run has them.
+        // Records of older versions lack the sides; they get those of the sender that resumes the run.
         sides: last.sides.clone().or_else(|| Some(request.sides.clone())),
         revision: last.revision + 1,
         owner: request.owner.clone(),
@@ -111,20 +111,20 @@ fn first(request: &TakeRequest) -> RunRecord {
     }
 }
 
-/// What the ledger says of a run's batches.
+/// The totals of a run's batches in the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Sum of all workers' counters, of the epochs since the run was [reopened](crate::reopen) last, and of what was kept
+    /// Sum of all workers' counters for the epochs since the run was last [reopened](crate::reopen), plus what was kept
     /// then. Read before `stale`.
     pub ended: Counters,
-    /// Sum of the ends among them that do not count: those of the run's stale ranges.
+    /// The part of `ended` that does not count: batches of the run's stale ranges.
     pub stale: Counters,
-    /// When a batch of the run ended last, counting or not, in milliseconds since 1970; none where none has.
+    /// When a batch of the run last ended, counted or not, as Unix time in milliseconds. `None` if none has ended.
     pub last_end: Option<i64>,
 }
 
 impl Tally {
-    /// What counts.
+    /// Returns the totals without the stale batches.
     pub fn counted(&self) -> Counters {
         let mut counted = self.ended;
         counted.subtract(&self.stale);
@@ -132,32 +132,32 @@ impl Tally {
     }
 }
 
-/// How far a run is.
+/// Progress of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunProgress {
-    /// Objects to transfer, as far as the scan knows.
+    /// Number of objects to transfer, as far as the scan has got.
     pub objects: u64,
-    /// Their bytes.
+    /// Their total size, in bytes.
     pub bytes: u64,
-    /// Objects at the destination and verified.
+    /// Number of objects at the destination and verified.
     pub done: u64,
-    /// Their bytes.
+    /// Their total size, in bytes.
     pub done_bytes: u64,
-    /// Objects found in place by the scan, hidden by the ignore list, or gone from the source since.
+    /// Number of objects found in place, ignored, or deleted at the source since they were listed.
     pub skipped: u64,
-    /// Bytes of those found in place or gone.
+    /// Total size of those found in place or deleted, in bytes.
     pub skipped_bytes: u64,
-    /// Of those skipped, the ones found in place by less than their content: by size and time, or by size.
+    /// Number of skipped objects found in place by size, or by size and time, but not by content.
     pub weakly_compared: u64,
-    /// Objects with a failure record.
+    /// Number of objects with a failure record.
     pub failed: u64,
-    /// Their bytes.
+    /// Their total size, in bytes.
     pub failed_bytes: u64,
-    /// Batches that have not ended.
+    /// Number of batches that have not ended.
     pub open_batches: u64,
 }
 
-/// Sums up a run.
+/// Computes the progress of a run.
 pub fn progress(run: &RunRecord, tally: &Tally) -> RunProgress {
     let (scan, counted) = (&run.scan.counts, tally.counted());
     RunProgress {
@@ -174,8 +174,8 @@ pub fn progress(run: &RunRecord, tally: &Tally) -> RunProgress {
     }
 }
 
-/// Whether a run is over, and how: the scan is closed, and every batch that counts has its end in the ledger, as have
-/// the remainders that they left. Queue counts are no proof and not asked.
+/// Returns the end of a run once its scan is closed and every batch that counts, remainders included, has its end in
+/// the ledger. Returns `None` until then. Queue counts are approximate and not used.
 pub fn end_of_run(run: &RunRecord, tally: &Tally, now: i64) -> Option<RunEnd> {
     let progress = progress(run, tally);
     if run.end.is_some() || !run.scan.closed || progress.open_batches > 0 {
@@ -183,29 +183,30 @@ pub fn end_of_run(run: &RunRecord, tally: &Tally, now: i64) -> Option<RunEnd> {
     }
     let message = run.mirror.filter(|mirror| mirror.refused).map(|_| {
         let extra = run.scan.counts.extra;
-        format!("nothing was deleted: {extra} objects are extra at the destination, more than mirror.maxDeletes")
+        format!("nothing was deleted: {extra} objects are extraneous at the destination, more than mirror.maxDeletes")
     });
     let whole = progress.failed == 0 && message.is_none();
     let result = if whole { RunResult::Complete } else { RunResult::PartiallyFailed };
     Some(RunEnd { at: now, result, message, cause: None })
 }
 
-/// The end of a live run whose time is up, `deadline_ms` after its start: as failed, whatever was done of it.
+/// Returns the end of a live run that has reached its deadline, `deadline_ms` milliseconds after its start. The result
+/// is always `Failed`.
 pub fn end_at_deadline(run: &RunRecord, tally: &Tally, deadline_ms: i64, now: i64) -> Option<RunEnd> {
     if run.end.is_some() || now.saturating_sub(run.started) < deadline_ms {
         return None;
     }
     let progress = progress(run, tally);
-    let scan = if run.scan.closed { "all was listed" } else { "not all was listed" };
+    let scan = if run.scan.closed { "the scan was complete" } else { "the scan was not complete" };
     let message = format!(
-        "the run was not over at spec.limits.runDeadline: {scan}, and {} batches had not ended; {} of {} objects were done",
+        "the run reached spec.limits.runDeadline: {scan}, and {} batches had not ended; {} of {} objects were done",
         progress.open_batches, progress.done, progress.objects
     );
     Some(RunEnd { at: now, result: RunResult::Failed, message: Some(message), cause: Some(RunEndCause::Deadline) })
 }
 
-/// The stale ranges of a run after a new sender took it: of every range that is not closed, what was sent behind its
-/// checkpoint by the sender that wrote that, or by one since then.
+/// Returns the stale ranges of a run after a new sender took it: for each open range, everything sent after its
+/// checkpoint by the sender that wrote the checkpoint and all later ones.
 pub fn stale_after_resume(run: &RunRecord, ranges: &[RangeRecord]) -> Vec<StaleRange> {
     let mut stale = run.stale.clone();
     for record in ranges.iter().filter(|record| !record.closed) {
@@ -218,9 +219,9 @@ pub fn stale_after_resume(run: &RunRecord, ranges: &[RangeRecord]) -> Vec<StaleR
     stale
 }
 
-/// The ranges of a run as far as they are recorded, with those of the pairs that nothing is recorded of; those that were
-/// reopened since they were recorded begin again. Fails where the
-/// ranges of a pair are not the parts of its keys: what is between them would be taken for looked at.
+/// Returns the ranges of a run: those recorded, and a whole range for each pair without a record. Ranges reopened since
+/// they were recorded begin again. Fails if the ranges of a pair do not cover all its keys, which would leave keys out
+/// of the scan.
 pub fn ranges_of(run: &RunRecord, mut recorded: Vec<RangeRecord>) -> Result<Vec<RangeRecord>, GapError> {
     for record in &mut recorded {
         if let Some(epoch) = run.reopened_under(record.range, record.epoch) {
@@ -239,7 +240,7 @@ pub fn ranges_of(run: &RunRecord, mut recorded: Vec<RangeRecord>) -> Result<Vec<
     Ok(recorded)
 }
 
-/// Seconds until the rest is moved at this rate; none where nothing moves.
+/// Returns the seconds until the rest is moved at `rate` bytes per second, or `None` if the rate is 0.
 pub fn eta_seconds(progress: &RunProgress, rate: u64) -> Option<u64> {
     let gone = progress.done_bytes + progress.failed_bytes;
     (rate > 0).then(|| progress.bytes.saturating_sub(gone) / rate)
@@ -316,7 +317,7 @@ mod tests {
         let elsewhere = TakeRequest { sides: sides("elsewhere"), ..request("pod-2", "job-2", RUN_LEASE_MS) };
         assert_eq!(take(Some(&live(false)), &elsewhere), TakeDecision::OtherSides);
         assert_eq!(take(Some(&live(true)), &elsewhere), TakeDecision::Busy);
-        // The record of an older version has no sides: who goes on with it gives it its own.
+        // A record of an older version lacks the sides; the sender that resumes the run adds its own.
         let old = RunRecord { sides: None, ..live(false) };
         let TakeDecision::Resume(taken) = take(Some(&old), &elsewhere) else { panic!("it is gone on with") };
         assert_eq!(taken.sides, Some(sides("elsewhere")));
@@ -335,7 +336,7 @@ mod tests {
         let end = end_at_deadline(&run, &tally, 1_000, 1_000).unwrap();
         assert_eq!((end.result, end.cause), (RunResult::Failed, Some(RunEndCause::Deadline)));
         let message = end.message.clone().unwrap();
-        assert!(message.contains("not all was listed, and 1 batches had not ended; 1 of 3 objects"), "{message}");
+        assert!(message.contains("not complete, and 1 batches had not ended; 1 of 3 objects"), "{message}");
         run.end = Some(end);
         assert_eq!(end_at_deadline(&run, &tally, 1_000, 2_000), None);
     }
@@ -412,12 +413,12 @@ mod tests {
     }
 
     proptest! {
-        /// Ranges sent by killed senders, batches in any order, remainders: the run ends exactly with the last one.
+        /// Ranges sent by killed senders, batches in any order, remainders: the run ends exactly with its last batch.
         #[test]
         fn the_end_is_seen_exactly_when_the_last_counted_batch_ends(
             batches in prop::collection::vec((0_u32..3, any::<bool>()), 1..20),
         ) {
-            // Each batch: its epoch 0 … 1 means a killed sender's; every batch may leave one remainder.
+            // Each batch: epoch 0 is a killed sender's, epoch 1 the live one's; every batch may leave one remainder.
             let mut run = live(true);
             let counted = batches.iter().filter(|(epoch, _)| *epoch == 2).count() as u64;
             run.scan.counts.batches = counted;

@@ -1,48 +1,48 @@
-//! Ranges of keys: what a listing is cut into, so that its parts are listed at once and closed one by one.
+//! Ranges of keys. A listing is split into ranges that are listed in parallel and completed one by one.
 
 use serde::{Deserialize, Serialize};
 
-/// The keys after `after`, up to and with `until`, in byte order; without a bound all on that side.
+/// The keys after `after`, up to and including `until`, in byte order. A missing bound leaves that side open.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KeyRange {
-    /// The range begins after this key.
+    /// Exclusive lower bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// The last key that can be in the range.
+    /// Inclusive upper bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
 }
 
 impl KeyRange {
-    /// Whether a key is in the range.
+    /// Returns true if the key is in the range.
     pub fn contains(&self, key: &str) -> bool {
         self.after.as_deref().is_none_or(|after| key > after) && !self.is_past(key)
     }
 
-    /// Whether a key is behind the range.
+    /// Returns true if the key lies after the range.
     pub fn is_past(&self, key: &str) -> bool {
         self.until.as_deref().is_some_and(|until| key > until)
     }
 
-    /// Ends the range at a key and gives the rest, so that each key is in exactly one of both; none, and nothing
-    /// changes, where the rest or what is left would have no room for a key.
+    /// Ends the range at `at`, inclusive, and returns the rest, so that each key is in exactly one of them. Returns
+    /// `None` and changes nothing if one of them would be empty.
     pub fn cut(&mut self, at: &str) -> Option<Self> {
         let within = self.contains(at) && self.until.as_deref() != Some(at);
         within.then(|| Self { after: Some(at.to_owned()), until: self.until.replace(at.to_owned()) })
     }
 }
 
-/// Why ranges can't be the parts of all keys.
+/// A gap or overlap between ranges.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("failed to join key ranges: one ends at {until:?} and the next begins after {after:?}")]
+#[error("failed to join key ranges: one ends at {until:?}, but the next begins after {after:?}")]
 pub struct GapError {
     until: Option<String>,
     after: Option<String>,
 }
 
-/// Makes sure that ranges leave no key out and have none twice.
+/// Checks that ranges cover every key exactly once.
 pub fn check_parts(ranges: &mut [KeyRange]) -> Result<(), GapError> {
-    // No lower bound sorts first.
+    // A missing lower bound sorts first.
     ranges.sort_by(|a, b| a.after.cmp(&b.after));
     let mut end = None;
     for (place, range) in ranges.iter().enumerate() {

@@ -1,30 +1,29 @@
-//! Where to cut what is left of a range of keys, so that two can list it.
+//! Finds the keys at which the unlisted rest of a key range is split, so that several listings share it.
 //!
-//! Nobody can ask a service for its last key or for the number of its keys. What can be asked is the first key after a
-//! text. A [`CutSearch`] asks a few such questions, until it knows about how far the keys go, and cuts that into equal
-//! parts. Equal is meant in the order of texts, not in numbers of keys: where keys crowd in one place one part gets
-//! nearly all of them, and is cut again.
+//! No S3 service reports its last key or the number of its keys, but it returns the first key after a given string
+//! (`start-after`). A [`CutSearch`] sends a few such probes until it knows roughly how far the keys extend, then splits
+//! that interval into equal parts. The parts are equal in string order, not in numbers of keys: if most keys share a
+//! narrow interval, one part gets nearly all of them and is split again.
 
 use std::ops::RangeInclusive;
 
-/// Most questions of one search.
+/// Maximum number of probes of one search.
 const MOST_PROBES: u32 = 24;
-/// Questions about how far the keys go, after the first that was answered with a key.
+/// Maximum number of probes that refine the upper end, after the first probe that found a key.
 const REFINEMENTS: u32 = 3;
 
-/// Printable characters of ASCII. Keys are mostly made of these, so that texts are halved among them as long as there
-/// is room.
+/// Printable ASCII characters. Most keys consist of these, so midpoints use them wherever possible.
 const PRINTABLE: RangeInclusive<u32> = 0x20..=0x7e;
-/// How much more often a character comes that was seen in keys than one that was not.
+/// Weight of a character seen in keys, relative to one that was not.
 const SEEN: u32 = 32;
 
-/// The characters that keys were seen to be made of. Between `9` and `a` there are 39 others, and of hexadecimal keys
-/// not one: what is halved without knowing that has all keys on one side.
+/// The set of characters seen in keys. Midpoints are computed over it: 39 characters lie between `9` and `a`, none of
+/// which occurs in hexadecimal keys, so an unweighted midpoint would leave all keys on one side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Alphabet(u128);
 
 impl Alphabet {
-    /// Sees a key.
+    /// Adds the characters of a key.
     pub fn see(&mut self, key: &str) {
         for byte in key.bytes().filter(u8::is_ascii) {
             self.0 |= 1 << byte;
@@ -35,8 +34,9 @@ impl Alphabet {
         if self.0 >> c & 1 == 1 { SEEN } else { 1 }
     }
 
-    /// A text between two keys in byte order, of printable characters, as short as can be, and about halfway by the
-    /// first characters that differ; none where there is no such text. Without an upper bound, after `after`.
+    /// Returns a string strictly between two keys in byte order: printable, as short as possible, and about halfway by
+    /// the first character that differs. Returns `None` if no such string exists. Without `until` there is no upper
+    /// bound.
     pub fn midpoint(self, after: &str, until: Option<&str>) -> Option<String> {
         let shared = until.map_or(0, |until| shared_len(after, until));
         let (head, low) = after.split_at(shared);
@@ -57,12 +57,12 @@ impl Alphabet {
         {
             return Some(format!("{head}{b}"));
         }
-        // Nothing fits between the two characters: below the first one, then.
+        // No character lies between the two: extend the lower one instead.
         let a = a?;
         Some(format!("{head}{a}{}", self.midpoint(&low[a.len_utf8()..], None)?))
     }
 
-    /// A character about halfway between two; none stands for what is before all, or after all.
+    /// Returns a character about halfway between two others. `None` stands for the open end on that side.
     fn between(self, a: Option<char>, b: Option<char>) -> Option<char> {
         let low = a.map_or(0, |a| u32::from(a) + 1).max(*PRINTABLE.start());
         let high = b.map_or(0x11_0000, u32::from);
@@ -76,13 +76,13 @@ impl Alphabet {
         if middle.is_some() {
             return middle.and_then(char::from_u32);
         }
-        // Surrogates are no characters.
+        // Surrogates are not characters.
         let middle = (low < high).then(|| low + (high - low) / 2)?;
         let fits = |c: &char| (low..high).contains(&u32::from(*c));
         char::from_u32(middle).or_else(|| ['\u{d7ff}', '\u{e000}'].into_iter().find(fits))
     }
 
-    /// Texts that cut what is between two others into about so many equal parts.
+    /// Returns the split points that divide an interval into about `parts` equal parts.
     fn spread(self, low: &str, high: &str, parts: usize) -> Vec<String> {
         if parts < 2 {
             return Vec::new();
@@ -95,7 +95,7 @@ impl Alphabet {
     }
 }
 
-/// Bytes of the whole characters that two texts begin with alike.
+/// Returns the length in bytes of the common prefix, in whole characters.
 pub fn shared_len(a: &str, b: &str) -> usize {
     let mut len = a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
     while !a.is_char_boundary(len) || !b.is_char_boundary(len) {
@@ -104,15 +104,15 @@ pub fn shared_len(a: &str, b: &str) -> usize {
     len
 }
 
-/// The first text behind all that begin with `head`; none where there is no such text.
+/// Returns the first string after all that start with `head`, or `None` if there is none.
 fn behind(head: &str) -> Option<String> {
     let last = head.chars().next_back()?;
     let next = (u32::from(last) + 1..=0x10_ffff).find_map(char::from_u32)?;
     Some(format!("{}{next}", &head[..head.len() - last.len_utf8()]))
 }
 
-/// About how many pages are left of a range, at the pace of the last one, which went from `before` to `now`. Infinite
-/// where nothing can be said.
+/// Estimates the remaining pages of a range from its last page, which went from `before` to `now`. Returns infinity if
+/// no estimate is possible.
 pub fn pages_left(before: &str, now: &str, last: Option<&str>) -> f64 {
     let Some(last) = last else { return f64::INFINITY };
     let shared = before.bytes().zip(last.bytes()).take_while(|(x, y)| x == y).count();
@@ -124,53 +124,53 @@ pub fn pages_left(before: &str, now: &str, last: Option<&str>) -> f64 {
     if gone > 0.0 { left / gone } else { f64::INFINITY }
 }
 
-/// What to do next in a search.
+/// The next step of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CutStep {
-    /// Find the first key after this text.
+    /// Request the first key after this string.
     Probe(String),
-    /// Cut here.
+    /// Split the range at these points.
     Cut(Cut),
-    /// There is nothing to cut.
+    /// There is nothing to split.
     Nothing,
 }
 
-/// Where to cut, and what was learnt on the way.
+/// The split points, and bounds learned by the search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// The cuts, in order. There are keys behind the first one.
+    /// Split points, in order. At least one key follows the first.
     pub at: Vec<String>,
-    /// There are keys after this text, which is at the last cut or behind it; none where that is not known.
+    /// A string, at or after the last split point, that is known to have keys after it. `None` if unknown.
     pub beyond: Option<String>,
-    /// There were no keys between this text and the end of the range.
+    /// A string known to have no keys between it and the end of the range.
     pub top: Option<String>,
 }
 
-/// What is left of a range, as far as it is known.
+/// The unlisted rest of a range, and the known bounds of its keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Rest<'a> {
-    /// The last key that was listed.
+    /// The last key listed.
     pub low: &'a str,
-    /// There are no keys after this.
+    /// No key lies after this.
     pub high: Option<&'a str>,
-    /// All keys begin with so many bytes of `low`.
+    /// Length in bytes of the prefix of `low` that all keys share.
     pub prefix: usize,
-    /// There is a key after this.
+    /// At least one key lies after this.
     pub beyond: Option<&'a str>,
 }
 
-/// A search for the place to cut at.
+/// A search for split points.
 #[derive(Clone, Debug)]
 pub struct CutSearch {
-    /// The keys up to here are listed already.
+    /// All keys up to and including this one are listed.
     low: String,
-    /// There are no keys after this.
+    /// No key lies after this.
     high: Option<String>,
-    /// All keys that are left begin with so many bytes of `low`.
+    /// Length in bytes of the prefix of `low` that all remaining keys share.
     shared: usize,
-    /// Some key that is left begins with no more than so many bytes of `low`, as far as is known.
+    /// Upper bound of that length: some remaining key is known or assumed to differ from `low` at this byte.
     differs: usize,
-    /// There are keys after this text.
+    /// At least one key lies after this.
     beyond: Option<String>,
     parts: usize,
     alphabet: Alphabet,
@@ -185,12 +185,12 @@ enum Probe {
     None,
     /// Halfway to `high`.
     Halfway(String),
-    /// Behind all that begin with so many bytes of `low`.
+    /// After all keys that start with this many bytes of `low`.
     Behind(String, usize),
 }
 
 impl CutSearch {
-    /// A search for cuts into so many parts.
+    /// Creates a search for split points that divide the rest into `parts` parts.
     pub fn new(rest: &Rest<'_>, alphabet: Alphabet, parts: usize) -> Self {
         let Rest { low, high, prefix, beyond } = *rest;
         let shared = high.map_or(0, |high| shared_len(low, high)).max(prefix);
@@ -210,12 +210,12 @@ impl CutSearch {
         }
     }
 
-    /// The first step.
+    /// Returns the first step.
     pub fn begin(&mut self) -> CutStep {
         self.propose()
     }
 
-    /// The step after a probe; `found` is the first key after its text, where there is one before the range's end.
+    /// Returns the step after a probe. `found` is the first key after the probed string, if it lies within the range.
     pub fn answered(&mut self, found: Option<&str>) -> CutStep {
         let probe = std::mem::replace(&mut self.probe, Probe::None);
         self.missed = found.is_none();
@@ -245,7 +245,7 @@ impl CutSearch {
         self.propose()
     }
 
-    /// Where a long text is shared, halving character by character takes long: so every miss is followed by a leap.
+    /// Halving a long common prefix character by character is slow, so each miss is followed by a leap.
     fn propose(&mut self) -> CutStep {
         self.probes += 1;
         if self.probes > MOST_PROBES {
@@ -266,7 +266,7 @@ impl CutSearch {
         }
     }
 
-    /// The text behind all keys that share half of what is not yet known to be shared.
+    /// Returns the string after all keys that share half of the undecided part of the prefix.
     fn leap(&mut self) -> Option<(String, usize)> {
         while self.differs > self.shared {
             let mut len = self.shared + (self.differs - self.shared) / 2 + 1;
@@ -277,7 +277,7 @@ impl CutSearch {
             if self.is_open(&at) {
                 return Some((at, len));
             }
-            // Known to be behind all keys.
+            // Known to lie after all keys.
             self.shared = len;
         }
         None
@@ -294,12 +294,12 @@ impl CutSearch {
         self.high.as_deref().is_none_or(|high| at < high)
     }
 
-    /// The text behind which there are no keys, where it says more than that all keys begin alike.
+    /// Returns the upper bound, unless it only states that all keys share a prefix.
     fn bound(&self) -> Option<&str> {
         self.high.as_deref().filter(|high| high.starts_with(&self.low[..self.shared]))
     }
 
-    /// There are keys behind `beyond`, and none behind `high`: both come nearer to the last one.
+    /// Halves the interval between `beyond`, which has keys after it, and `high`, which has none.
     fn refine(&mut self) -> CutStep {
         let Some(beyond) = self.beyond.as_deref() else { return self.end() };
         let at = self.alphabet.midpoint(beyond, self.high.as_deref());

@@ -1,21 +1,21 @@
-//! What bytes that were read say of the ETag that they came with.
+//! Checks bytes read from a source against the ETag they came with.
 
 use crate::etag::{ETag, Md5Digest};
 use crate::ports::ObjectHead;
 
-/// What a second read of an object tells, whose bytes contradict its ETag.
+/// The result of reading an object again after its bytes contradicted its ETag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecondRead {
-    /// These bytes are those of the ETag: the first ones were damaged or mixed.
+    /// The bytes match the ETag: the first read was corrupted or mixed.
     Right,
-    /// The same bytes under the same ETag again: this service's ETags are no digests.
+    /// The same bytes with the same ETag: the ETags of this service are not digests.
     NoDigest,
-    /// Other bytes, or another ETag: what comes is a mixture of contents, or damaged.
+    /// Other bytes, or another ETag: the answers mix contents, or are corrupted.
     Mixture,
 }
 
-/// Whether an object's bytes contradict its ETag: that looks like an MD5, is one by the service's rules (no SSE-KMS and no
-/// customer's key), and is another one than the bytes have.
+/// Returns true if an object's bytes contradict its ETag: the ETag has the form of an MD5, is one by the service's
+/// rules (neither SSE-KMS nor a customer's key), and differs from the MD5 of the bytes.
 ///
 /// | ETag | encryption | bytes have this MD5 | contradicted |
 /// |---|---|---|---|
@@ -27,7 +27,7 @@ pub fn is_contradicted(head: &ObjectHead, md5: &Md5Digest) -> bool {
     head.etag_is_md5 && head.etag.as_ref().and_then(ETag::md5).is_some_and(|digest| digest != *md5)
 }
 
-/// What a second read tells; each read is the ETag that came with it and the MD5 of its bytes.
+/// Evaluates a second read. Each read consists of the returned ETag and the MD5 of the bytes.
 ///
 /// | ETag of the second read | its bytes | result |
 /// |---|---|---|

@@ -1,26 +1,27 @@
-//! What stands in the ledger: the records, their keys, and who may write them when.
+//! Records in the ledger: their contents, their keys, and who may write them.
 //!
 //! | partition | sort key | record | written by |
+//! | `pk` | `sk` | record | written by |
 //! |---|---|---|---|
-//! | `job/UID` | `current` | [`CurrentRun`] | the jobsender that takes a run, by condition |
-//! | `job/UID` | `run/RUN` | [`RunRecord`] | its jobsender; the operator, once, to end it; by condition on the revision |
+//! | `job/UID` | `current` | [`CurrentRun`] | the jobsender that takes a run, conditionally |
+//! | `job/UID` | `run/RUN` | [`RunRecord`] | its jobsender; the operator, to reopen and to end it; on condition of the revision |
 //! | `job/UID` | `heartbeat/NAME` | [`Heartbeat`] | that worker or jobsender |
 //! | `run/UID/RUN` | `range/RANGE` | [`RangeRecord`] | the run's jobsender |
-//! | `run/UID/RUN` | `batch/ID` | [`BatchEnd`] | who ends the batch, in one transaction with the counters, if absent |
+//! | `run/UID/RUN` | `batch/ID` | [`BatchEnd`] | the process that ends the batch, in one transaction with the counters, if absent |
 //! | `run/UID/RUN` | `counter/NAME`, `counter/NAME/EPOCH` | [`Counters`] | that worker only, by addition |
-//! | `failure/UID/RUN/PAIR` | source key | [`FailureRecord`] | who meets the failure; writing twice changes nothing |
-//! | `extra/UID/RUN/PAIR` | destination key | [`ExtraneousRecord`] | the run's jobsender, where the job mirrors |
-//! | `upload/UID/SHARD` | hash of destination bucket and key | [`UploadRecord`] | who moves the object, by condition |
-//! | `parts/UID/HASH` | hash of the upload's id, first part | [`PartRangeRecord`] | who carries that range of a huge object |
-//! | `parts/UID/HASH` | `verified/`, hash of the upload's id, first part | [`VerifiedPartsRecord`] | who sends these parts; each part it holds was verified |
-//! | `version/UID/PAIR/SHARD` | source key | [`VersionRecord`] | who moved the object; writing twice changes nothing |
-//! | `job/UID` | `verification/RUN` | [`VerificationRecord`] | who verified the run |
-//! | `job/UID` | `report/RUN` | [`ReportRecord`] | who wrote the report of the run |
-//! | `job/UID` | `bucket/HASH` | [`BucketRecord`] | who finds out what a destination bucket's service can do, by condition |
-//! | `job/UID` | `source/HASH` | [`SourceBucketRecord`] | who finds out that a source bucket's ETags are no digests |
+//! | `failure/UID/RUN/PAIR` | source key | [`FailureRecord`] | the process that meets the failure; idempotent |
+//! | `extra/UID/RUN/PAIR` | destination key | [`ExtraneousRecord`] | the run's jobsender, if the job mirrors |
+//! | `upload/UID/SHARD` | hash of destination bucket and key | [`UploadRecord`] | the worker that moves the object, conditionally |
+//! | `parts/UID/HASH` | hash of the upload's ID, first part | [`PartRangeRecord`] | the worker that moves that range of a distributed object |
+//! | `parts/UID/HASH` | `verified/`, hash of the upload's ID, first part | [`VerifiedPartsRecord`] | the worker that sends these parts; every part in it was verified |
+//! | `version/UID/PAIR/SHARD` | source key | [`VersionRecord`] | the worker that moved the object; idempotent |
+//! | `job/UID` | `verification/RUN` | [`VerificationRecord`] | the process that verified the run |
+//! | `job/UID` | `report/RUN` | [`ReportRecord`] | the process that wrote the run's report |
+//! | `job/UID` | `bucket/HASH` | [`BucketRecord`] | the worker that probes a destination bucket's service, conditionally |
+//! | `job/UID` | `source/HASH` | [`SourceBucketRecord`] | the worker that finds that a source bucket's ETags are not digests |
 //!
-//! Keys of objects are up to 1,024 bytes, which is all that a sort key holds; so a bucket's name never stands in front
-//! of one. Of a key that can't be a sort key a stand-in is one: [`object_sort_key`].
+//! Object keys have up to 1,024 bytes, the maximum of a sort key, so they are never prefixed with a bucket name. A key
+//! that is not a valid sort key is replaced: see [`object_sort_key`].
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -65,11 +66,11 @@ mod upload;
 mod verification;
 mod version;
 
-/// How long records of a run stay after they are written, in milliseconds. They must outlive the run by 28 days, twice
-/// the retention of a queue; when they are written nobody knows when it ends, so a run may last a year.
+/// Lifetime of a run's records after they are written, in milliseconds. They must outlive the run by 28 days, twice the
+/// maximum retention of a queue. When they are written the end of the run is unknown, so it may last a year.
 pub const RETENTION_MS: i64 = (365 + 28) * 24 * 3600 * 1000;
 
-/// Why an item is not the record that its key promises.
+/// A ledger item that cannot be parsed as the record its key names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("failed to read ledger record {partition} {sort}: {reason}")]
 pub struct RecordError {
@@ -79,24 +80,24 @@ pub struct RecordError {
 }
 
 impl Item {
-    /// The item of a record, kept for ever.
+    /// Creates the item of a record, without an expiry.
     pub fn of<T: Serialize>(key: LedgerKey, record: &T) -> Self {
         let attributes = match serde_json::to_value(record) {
             Ok(serde_json::Value::Object(attributes)) => attributes,
-            // Records are structs of plain values: they are always objects.
+            // Records are structs of plain values, so they always serialize to objects.
             _ => serde_json::Map::new(),
         };
         Self { key, attributes, expires_at: None }
     }
 
-    /// The same, to be forgotten after a time in milliseconds since 1970.
+    /// Returns the same item, expiring at a Unix time in milliseconds.
     #[must_use]
     pub fn expiring(mut self, at: i64) -> Self {
         self.expires_at = Some(at / 1000);
         self
     }
 
-    /// The record.
+    /// Parses the record.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, RecordError> {
         serde_json::from_value(serde_json::Value::Object(self.attributes.clone())).map_err(|e| RecordError {
             partition: self.key.partition.clone(),
@@ -106,48 +107,48 @@ impl Item {
     }
 }
 
-/// What a worker or jobsender is doing.
+/// The activity of a worker or jobsender.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Heartbeat {
-    /// The pod.
+    /// Name of the pod.
     pub name: String,
-    /// When this was written, in milliseconds since 1970. Older than [`HEARTBEAT_LOST_MS`] = gone.
+    /// When it was written, as Unix time in milliseconds. The process counts as gone after [`HEARTBEAT_LOST_MS`].
     pub at: i64,
-    /// Messages held.
+    /// Number of messages in flight.
     pub messages: u32,
-    /// Bytes a second moved since the last heartbeat.
+    /// Bytes per second moved since the last heartbeat.
     pub rate: u64,
-    /// Ranges of huge objects under work, named by [`part_range_name`]: their coordinator sees that they are
-    /// not lost.
+    /// Ranges of distributed objects in progress, named by [`part_range_name`]: this shows their coordinator that they
+    /// are not lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ranges: Vec<String>,
-    /// Sides that are paused.
+    /// The paused sides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocked: Vec<Blocked>,
-    /// When a side was paused last, in milliseconds since 1970; none where none was since the process started.
+    /// When a side was last paused, as Unix time in milliseconds. `None` if none was since the process started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<i64>,
-    /// Runs of which it has batches or ranges in hand.
+    /// Runs with batches or ranges in progress.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<String>,
 }
 
 impl Heartbeat {
-    /// Whether it still says what its process is doing.
+    /// Returns true if the heartbeat is recent enough to be believed.
     pub fn is_fresh(&self, now: i64) -> bool {
         self.at + HEARTBEAT_LOST_MS > now
     }
 
-    /// When its process saw a side paused last, in milliseconds since 1970.
+    /// Returns when the process last saw a side paused, as Unix time in milliseconds.
     pub fn last_paused(&self) -> Option<i64> {
         if self.blocked.is_empty() { self.paused } else { Some(self.at) }
     }
 }
 
-/// How often heartbeats are written, in milliseconds, while there is work.
+/// Interval between heartbeats while there is work, in milliseconds.
 pub const HEARTBEAT_EVERY_MS: i64 = 5_000;
-/// Age at which a heartbeat says nothing any more, in milliseconds.
+/// Age at which a heartbeat is ignored, in milliseconds.
 pub const HEARTBEAT_LOST_MS: i64 = 30_000;
 
 /// Partition of a job's runs and heartbeats.
@@ -155,7 +156,7 @@ pub fn job_partition(job: &str) -> String {
     format!("job/{job}")
 }
 
-/// What sort keys of [`Heartbeat`]s start with.
+/// Prefix of the sort keys of [`Heartbeat`]s.
 pub const HEARTBEAT_PREFIX: &str = "heartbeat/";
 /// Key of a [`Heartbeat`].
 pub fn heartbeat_key(job: &str, name: &str) -> LedgerKey {

@@ -1,56 +1,55 @@
-//! When messages are lost: a run that gets no further has what it lacks sent anew.
+//! Recovers runs whose messages the queue has lost, by sending the affected ranges again.
 //!
-//! Queues forget. SQS keeps a message for at most 14 days, and a job may be suspended, or without workers, for longer. Then
-//! batches never end, and their run with them. Such a run is *quiet*: it is live, lacks ends, and none was recorded for
-//! [`QUIET_MS`]. It is reopened:
+//! SQS keeps a message for at most 14 days, and a job may be suspended, or without workers, for longer. The batches
+//! lost in this way never end, and neither does their run. Such a run is *quiet*: it is live, ends of batches are
+//! missing, and none was recorded for [`QUIET_MS`]. It is reopened:
 //!
-//! 1. The operator asks for it in the run's record ([`ask`]), which opens the scan again and gives the lease up.
-//! 2. The next sender takes the run under a new epoch and reads the ends of all batches. Ranges that lack none are *kept*:
-//!    their sums, which can't change any more, go into the run's record ([`reopen`]). All others begin again at their
-//!    start; what ends under earlier epochs of theirs, now or later, is stale.
-//! 3. From then on counters of earlier epochs say nothing: [`crate::progress::Tally`].
+//! 1. The operator requests this in the run's record ([`ask`]), which opens the scan again and releases the lease.
+//! 2. The next sender takes the run under a new epoch and reads the ends of all batches. Ranges without missing ends
+//!    are *kept*: their totals are final and go into the run's record ([`reopen`]). All others begin again; ends under
+//!    their earlier epochs, whenever they are written, are stale.
+//! 3. From then on, counters of earlier epochs are ignored: [`crate::progress::Tally`].
 //!
-//! All of that is one write of one item, so that a sender that dies before it has changed nothing.
+//! All of this is one write of one item, so a sender that dies before it has changed nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::progress::{Tally, progress};
 use crate::records::{Counters, Heartbeat, RangeRecord, Reopening, RunRecord};
 
-/// A run is quiet when no end was recorded for so long, in milliseconds.
+/// Time without a recorded end after which a run is quiet, in milliseconds.
 pub const QUIET_MS: i64 = 7 * 24 * 3600 * 1000;
-/// No queue keeps a message for longer, in milliseconds. Source: `MessageRetentionPeriod` of `CreateQueue` in the SQS API
+/// Maximum retention of a queue, in milliseconds. Source: `MessageRetentionPeriod` of `CreateQueue` in the SQS API
 /// reference.
 pub const QUEUE_FORGETS_MS: i64 = 14 * 24 * 3600 * 1000;
-/// How long after a suspended job goes on its workers may take to show that the queue still has what it had, in
-/// milliseconds.
+/// Time that the workers of a resumed job get to show that the queue still has its messages, in milliseconds.
 pub const RESUMED_MS: i64 = 3600 * 1000;
 
-/// What is known of a live run when it is decided whether it is quiet.
+/// The inputs that decide whether a live run is quiet.
 #[derive(Clone, Copy, Debug)]
 pub struct QuietInput<'a> {
     /// The run.
     pub run: &'a RunRecord,
-    /// Its batches.
+    /// Totals of its batches.
     pub tally: &'a Tally,
-    /// Heartbeats of the job, old ones too: they tell when a side was paused.
+    /// Heartbeats of the job, including old ones, which tell when a side was paused.
     pub heartbeats: &'a [Heartbeat],
-    /// When the job went on after it was suspended, in milliseconds since 1970; none where it never was.
+    /// When the job was last resumed, as Unix time in milliseconds. `None` if it never was suspended.
     pub resumed: Option<i64>,
-    /// How long is quiet, in milliseconds: [`QUIET_MS`].
+    /// Time after which a run is quiet, in milliseconds: [`QUIET_MS`].
     pub quiet_ms: i64,
-    /// Milliseconds since 1970.
+    /// The current Unix time in milliseconds.
     pub now: i64,
 }
 
-/// Whether a run is to be reopened.
+/// Returns true if a run is to be reopened.
 ///
 /// | run | reopen |
 /// |---|---|
 /// | has ended, lacks no end, or is being reopened | no |
-/// | a worker has work of it in hand, or a side is paused | no: that moves, or waits for a person |
+/// | a worker has part of it in progress, or a side is paused | no: it moves, or waits for a person |
 /// | last end, pause, reopening, end of its scan or start less than 7 days ago | no |
-/// | the same 7 to 14 days ago, and went on less than an hour ago after it was suspended | no: the queue may still have all |
+/// | the same 7 to 14 days ago, and the job was resumed less than an hour ago | no: the queue may still have all messages |
 /// | otherwise | yes |
 pub fn is_quiet(input: &QuietInput<'_>) -> bool {
     let QuietInput { run, tally, heartbeats, resumed, quiet_ms, now } = *input;
@@ -71,7 +70,7 @@ pub fn is_quiet(input: &QuietInput<'_>) -> bool {
     quiet >= quiet_ms && (settled || quiet >= QUEUE_FORGETS_MS)
 }
 
-/// The record of a run that the next sender is to reopen.
+/// Returns the run's record with a request that the next sender reopen it.
 #[must_use]
 pub fn ask(run: &RunRecord, now: i64) -> RunRecord {
     let mut asked = run.clone();
@@ -83,14 +82,14 @@ pub fn ask(run: &RunRecord, now: i64) -> RunRecord {
     asked
 }
 
-/// Ends of batches, summed by range; those that are stale are left out.
+/// Totals of the ends of batches by range, without stale ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ends {
     by_range: BTreeMap<u32, Counters>,
 }
 
 impl Ends {
-    /// Takes an end of a range that counts.
+    /// Adds the end of a batch that counts.
     pub fn add(&mut self, range: u32, end: &Counters) {
         self.by_range.entry(range).or_default().add(end);
     }
@@ -100,8 +99,8 @@ impl Ends {
     }
 }
 
-/// The record of a run that a sender has just taken, under its new epoch, where reopening is asked for; `ranges` are as they
-/// were found, and `ends` those that count. Ranges that lack an end begin again: see [`crate::progress::ranges_of`].
+/// Returns the record of a run just taken under a new epoch, reopened if this was requested. `ranges` are the recorded
+/// ranges, and `ends` the ends that count. Ranges that lack an end begin again: see [`crate::progress::ranges_of`].
 #[must_use]
 pub fn reopen(mut run: RunRecord, ranges: &[RangeRecord], ends: &Ends) -> RunRecord {
     let Some(at) = run.reopen.take() else { return run };
@@ -116,7 +115,7 @@ pub fn reopen(mut run: RunRecord, ranges: &[RangeRecord], ends: &Ends) -> RunRec
             lacking.insert(range.range);
         }
     }
-    // What this reopening says of a range says all that earlier ones and senders' deaths said.
+    // For these ranges, this reopening supersedes earlier ones and the deaths of senders.
     run.stale.retain(|stale| !lacking.contains(&stale.range));
     for earlier in &mut run.reopened {
         earlier.ranges.retain(|range| !lacking.contains(range));

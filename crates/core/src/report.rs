@@ -1,11 +1,11 @@
-//! The report of a run: what became of each object, as S3 Batch Operations reports it and in more words.
+//! The report of a run: the outcome of each object, in the format of S3 Batch Operations and in more detail.
 //!
-//! | object under the report's root | what it is |
+//! | object under the report's root | content |
 //! |---|---|
-//! | `manifest.json` | names the CSV files, as a completion report does; written last |
-//! | `results/succeeded-N.csv`, `results/failed-N.csv` | a row for each object, in the columns of a completion report |
-//! | `objects-N.jsonl` | a line for each object: see [`ReportLine`] |
-//! | `pieces/` | what workers write while the run goes on; gone when the report is whole |
+//! | `manifest.json` | names the CSV files, as in a completion report; written last |
+//! | `results/succeeded-N.csv`, `results/failed-N.csv` | one row per object, with the columns of a completion report |
+//! | `objects-N.jsonl` | one line per object: see [`ReportLine`] |
+//! | `pieces/` | fragments written by workers during the run; deleted when the report is complete |
 //!
 //! Source: "Examples: S3 Batch Operations completion reports" in the S3 user guide.
 
@@ -22,68 +22,68 @@ use crate::records::FailureRecord;
 pub use crate::manifest::REPORT_SCHEMA;
 
 impl ReportSettings {
-    /// What the keys of a run's report begin with.
+    /// Returns the common prefix of the keys of a run's report.
     pub fn root(&self, job: &JobIdentity, run: &str) -> String {
         let id = job.uid.get(..8).unwrap_or(&job.uid);
         format!("{}{}-{id}/{run}/", self.prefix, job.name)
     }
 
-    /// Whether a worker writes a piece of a batch.
+    /// Returns true if a worker writes a fragment for this batch.
     pub fn wants(&self, batch: &Batch) -> bool {
-        // Events belong to no run that ever ends.
+        // Events belong to a run that never ends.
         self.scope == ReportScope::AllTasks && batch.run != EVENTS_RUN
     }
 }
 
-/// What became of an object.
+/// The outcome of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ReportStatus {
-    /// It was copied and verified.
+    /// Copied and verified.
     Copied,
-    /// It was found at the destination with this content: another delivery of its message had copied it, or a try
-    /// whose answer was lost.
+    /// Found at the destination with this content: copied by another delivery of its message, or by an attempt whose
+    /// answer was lost.
     Found,
-    /// It was gone from the source since the scan.
+    /// No longer at the source.
     Gone,
-    /// It could not be moved.
+    /// Not moved.
     Failed,
 }
 
-/// A line of a report.
+/// One line of `objects-N.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportLine {
-    /// What became of it.
+    /// The outcome.
     pub status: ReportStatus,
     /// The source bucket.
     pub bucket: String,
     /// The source key.
     pub key: String,
-    /// The source's version, where it is known.
+    /// The version at the source, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_id: Option<String>,
     /// The destination bucket.
     pub destination_bucket: String,
-    /// The destination key; none where there is no valid one.
+    /// The destination key; `None` if the source key cannot be mapped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination_key: Option<String>,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     /// The content at the source.
     #[serde(default, skip_serializing_if = "Fingerprint::is_none")]
     pub source: Fingerprint,
-    /// The content at the destination, as its service says.
+    /// The content at the destination, as reported by the service.
     #[serde(default, skip_serializing_if = "Fingerprint::is_none")]
     pub destination: Fingerprint,
-    /// Tries, the last one included.
+    /// Number of attempts, including the last.
     pub attempts: u32,
-    /// How long the last try took, in milliseconds; none where nothing was tried.
+    /// Duration of the last attempt, in milliseconds; `None` if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
-    /// When, in milliseconds since 1970.
+    /// When it was reported, as Unix time in milliseconds.
     pub at: i64,
-    /// Why it failed.
+    /// The failure, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<ReportFailure>,
 }
@@ -92,17 +92,18 @@ pub struct ReportLine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReportFailure {
-    /// The kind.
+    /// Class of the failure.
     pub class: FailureClass,
-    /// What happened.
+    /// A description for people.
     pub message: String,
-    /// Identifiers of the requests that failed.
+    /// The service's IDs of the failed requests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub request_ids: Vec<String>,
 }
 
 impl ReportLine {
-    /// The line of an entry of a batch; none of what failed, which has a record of its own, and of what goes on.
+    /// Returns the line of a batch entry. Returns `None` for a failure, which has a record of its own, and for an entry
+    /// that is retried.
     pub fn of_outcome(batch: &Batch, entry: &Entry, outcome: &EntryOutcome, at: i64) -> Option<Self> {
         let begun = |status| Self {
             status,
@@ -136,7 +137,7 @@ impl ReportLine {
         }
     }
 
-    /// The line of a failure.
+    /// Returns the line of a failure record.
     pub fn of_failure(pair: &BucketPair, failure: FailureRecord) -> Self {
         let FailureRecord { key, size, class, message, attempts, request_ids, at, .. } = failure;
         Self {
@@ -156,13 +157,13 @@ impl ReportLine {
         }
     }
 
-    /// The line as JSON, with its end.
+    /// Returns the line as JSON, with a line feed.
     pub fn json(&self) -> String {
-        // Strings, numbers and lists only: this can't fail.
+        // Cannot fail: the type consists of strings, numbers and lists.
         serde_json::to_string(self).unwrap_or_default() + "\n"
     }
 
-    /// The columns of a completion report; none of what neither succeeded nor failed.
+    /// Returns the columns of a completion report. Returns `None` for an object that neither succeeded nor failed.
     pub fn columns(&self) -> Option<[String; 7]> {
         let (status, code, http, message) = match (self.status, &self.failure) {
             (ReportStatus::Gone, _) => return None,
@@ -178,10 +179,10 @@ impl ReportLine {
     }
 }
 
-/// What is encoded in keys: all but what URLs leave as it is in a path.
+/// Characters that are encoded in keys: all but those allowed in a URL path.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The status that services answer so.
+/// Returns the HTTP status that services return for this failure, or an empty string.
 const fn http_status(class: FailureClass) -> &'static str {
     match class {
         FailureClass::AccessDenied | FailureClass::Archived => "403",
@@ -190,7 +191,7 @@ const fn http_status(class: FailureClass) -> &'static str {
     }
 }
 
-/// A file of a report.
+/// A CSV file of a report, as named in its manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ReportFile {
@@ -198,7 +199,7 @@ pub struct ReportFile {
     pub task_execution_status: String,
     /// The bucket.
     pub bucket: String,
-    /// The MD5, in hex.
+    /// MD5 of the file, in hexadecimal.
     #[serde(rename = "MD5Checksum")]
     pub md5: String,
     /// The key.
@@ -211,37 +212,38 @@ pub struct ReportFile {
 pub struct ReportManifest {
     /// Always [`Self::FORMAT`].
     pub format: String,
-    /// When it was written, as RFC 3339 has times.
+    /// When it was written, in RFC 3339 format.
     pub report_creation_date: String,
     /// The CSV files.
     pub results: Vec<ReportFile>,
-    /// What their columns are.
+    /// Columns of the CSV files: [`REPORT_SCHEMA`].
     pub report_schema: String,
 }
 
 impl ReportManifest {
-    /// The format of a completion report.
+    /// Format of a completion report.
     pub const FORMAT: &str = "Report_CSV_20180820";
 
-    /// The manifest of these files.
+    /// Creates the manifest of these files.
     pub fn new(created: String, results: Vec<ReportFile>) -> Self {
         let (format, report_schema) = (Self::FORMAT.to_owned(), REPORT_SCHEMA.to_owned());
         Self { format, report_creation_date: created, results, report_schema }
     }
 }
 
-/// The key of a batch's piece below the root. Two that work on one batch write two pieces, and its end says which counts.
+/// Returns the key of a batch's fragment, relative to the root. If two workers process one batch they write two
+/// fragments, and the end of the batch names the one that counts.
 pub fn piece_name(batch: &Batch, by: &str, at: i64) -> String {
     format!("pieces/{}/{at}-{}.jsonl", batch.id.as_str(), by.replace('/', "-"))
 }
 
 impl Fingerprint {
-    /// Whether nothing is known.
+    /// Returns true if nothing is known.
     pub const fn is_none(&self) -> bool {
         self.etag.is_none() && self.checksum.is_none()
     }
 
-    /// What an ETag says.
+    /// Creates a fingerprint of an ETag only.
     pub const fn of(etag: Option<ETag>) -> Self {
         Self { etag, checksum: None }
     }

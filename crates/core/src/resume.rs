@@ -1,5 +1,4 @@
-//! Whether an upload found in the ledger and at the destination can be carried on, and which of its parts are proved to
-//! be the source's bytes.
+//! Decides whether a recorded upload can be continued, and which of its parts are proved to hold the source's bytes.
 
 use std::collections::BTreeSet;
 
@@ -13,23 +12,23 @@ use crate::verified::VerifiedParts;
 /// What to do with a recorded upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UploadDecision {
-    /// Carry it on, with the layout it was begun with.
+    /// Continue it, with its original layout.
     Adopt(PartLayout),
-    /// It is ours and carries another content or cut: abort it, begin anew.
+    /// It is ours but has other content or another layout: abort it and begin again.
     Replace,
-    /// It was intended, and whether it was created is not known: look for it at the destination.
+    /// It was announced but may not have been created: look for it at the destination.
     Unfinished,
 }
 
-/// Decides by the record alone. `longest` is the longest part that can be sent, in bytes, where such a cut is possible.
+/// Decides what to do with a recorded upload. `longest` is the maximum part size that can be sent, in bytes.
 ///
-/// | upload id | source | size | its parts | decision |
+/// | upload ID | source | size | its parts | decision |
 /// |---|---|---|---|---|
 /// | none | any | any | any | unfinished |
-/// | there | same | same | short enough | adopt, whatever the part size now wanted |
-/// | there | another | any | any | replace |
-/// | there | same | another | any | replace |
-/// | there | same | same | too long | replace |
+/// | present | same | same | short enough | adopt, whatever part size is configured now |
+/// | present | another | any | any | replace |
+/// | present | same | another | any | replace |
+/// | present | same | same | too long | replace |
 pub fn decide(record: &UploadRecord, source: &SourceIdentity, size: u64, longest: u64) -> UploadDecision {
     if record.upload_id.is_none() {
         UploadDecision::Unfinished
@@ -40,15 +39,15 @@ pub fn decide(record: &UploadRecord, source: &SourceIdentity, size: u64, longest
     }
 }
 
-/// What proves that listed parts are the bytes that were read of the source.
+/// Evidence that listed parts hold the bytes read from the source.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
-    /// The service refuses a part that is not what the checksum says that came with it, and the upload was begun with one
-    /// named: what is stored with a checksum is what was sent, and only what is read of this content is sent.
+    /// True if the service rejects parts that do not match their checksum and the upload uses one. A part stored with a
+    /// checksum is then exactly what was sent.
     pub checksums_enforced: bool,
-    /// Parts that were verified when they were sent.
+    /// Parts that were verified when sent.
     pub verified: &'a VerifiedParts,
-    /// The source's ETag.
+    /// ETag of the source.
     pub source: &'a ETag,
 }
 
@@ -59,8 +58,8 @@ impl Evidence<'_> {
             || is_active(Mutant::UnprovenPartAdopted)
     }
 
-    /// Whether these parts, all that the object has, give the very ETag that it has at the source, where it was cut in
-    /// the same way.
+    /// Returns true if these parts are complete and yield the source's own ETag, for a source uploaded in the same
+    /// layout.
     fn proves_all(&self, layout: &PartLayout, listed: &[ListedPart]) -> bool {
         let complete = listed.len() == layout.count() as usize && self.source.parts() == Some(layout.count());
         complete
@@ -69,7 +68,7 @@ impl Evidence<'_> {
     }
 }
 
-/// The ETag of the object that parts with these ETags give; none where one of them is no MD5.
+/// Returns the ETag of an object completed from parts with these ETags, or `None` if one of them is not an MD5.
 pub fn composite<'a>(parts: impl Iterator<Item = &'a ETag>) -> Option<ETag> {
     let digests: Option<Vec<Md5Digest>> = parts.map(ETag::md5).collect();
     Some(ETag::of_parts(&digests?))
@@ -79,15 +78,15 @@ fn fits(layout: &PartLayout, part: &ListedPart) -> bool {
     layout.part(part.number).is_some_and(|p| p.len == part.size || is_active(Mutant::PartMatchedByNumber))
 }
 
-/// The numbers of the listed parts that are proved and need not be sent again. None where one does not fit the layout,
-/// which means that the upload is not what the ledger says, and is never completed.
+/// Returns the numbers of the listed parts that need not be sent again. Returns `None` if a part does not fit the
+/// layout: the upload is then not the recorded one, and is never completed.
 ///
 /// | size | proof, cheapest first | part |
 /// |---|---|---|
-/// | another than the layout's | any | spoils the upload |
-/// | the layout's | a checksum that the service enforced at upload | there |
-/// | | all parts are listed and give the source's own ETag | there |
-/// | | it was verified when it was sent, and has the same ETag since | there |
+/// | differs from the layout | any | invalidates the upload |
+/// | as in the layout | a checksum enforced by the service | proved |
+/// | | all parts are listed and yield the source's ETag | proved |
+/// | | verified when sent, and still with the same ETag | proved |
 /// | | none of these | sent again |
 pub fn proven_parts(layout: &PartLayout, listed: &[ListedPart], evidence: Evidence<'_>) -> Option<BTreeSet<u32>> {
     let all = evidence.proves_all(layout, listed);
@@ -95,17 +94,17 @@ pub fn proven_parts(layout: &PartLayout, listed: &[ListedPart], evidence: Eviden
     listed.iter().all(|part| fits(layout, part)).then(|| proven.collect())
 }
 
-/// Why a list of parts can't be completed.
+/// Why a list of parts cannot be completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incomplete {
-    /// A part is listed that the layout does not have.
+    /// A listed part is not in the layout.
     Foreign(u32),
-    /// These are not listed, have another size, or are not proved to be what was read: they have to be sent.
+    /// These parts are not listed, have another size, or are not proved: they have to be sent.
     Missing(Vec<u32>),
 }
 
-/// Checks the destination's list of parts before completion: every part once, of the right size, proved to be the bytes
-/// that were read of the source. Returns the parts in order.
+/// Checks the destination's list of parts before completion: it must have every part once, of the right size and proved
+/// to hold the source's bytes. Returns the parts in order.
 pub fn complete_parts(
     layout: &PartLayout,
     listed: &[ListedPart],
@@ -126,19 +125,18 @@ pub fn complete_parts(
     if missing.is_empty() { Ok(parts) } else { Err(Incomplete::Missing(missing)) }
 }
 
-/// Whether what stands at the destination is the wanted content, so that nothing is left to do. `record` is what the
-/// ledger has of the object's upload; `found` has been asked for its checksum where the record expects one. `changed`
-/// says that a redelivered object which goes in one request, with Content-MD5, was absent or another one when it was
-/// listed.
+/// Returns true if the destination already has the wanted content. `record` is the ledger's record of the object's
+/// upload; `found` must include the checksum if the record expects one. `changed` is true for a redelivered object sent
+/// in one request with Content-MD5 that was absent or different when it was listed.
 ///
-/// | found damaged | completion was to give | size | ETags | changed | done |
+/// | found damaged | expected after completion | size | ETags | changed | done |
 /// |---|---|---|---|---|---|
-/// | any | any | another | any | any | no |
+/// | any | any | differs | any | any | no |
 /// | yes | any | same | any | any | no |
 /// | no | this checksum | same | any | any | yes |
 /// | no | another checksum | same | any | any | no |
 /// | no | this ETag | same | any | any | yes |
-/// | no | another ETag, or nothing | same | same | any | yes |
+/// | no | another ETag, or unknown | same | same | any | yes |
 /// | no | | same | both MD5, differ | any | no |
 /// | no | | same | not comparable | yes | yes |
 /// | no | | same | not comparable | no | no |
@@ -200,7 +198,7 @@ mod tests {
         }
     }
 
-    /// The ETag of a part as services make them.
+    /// The ETag that services give to a part.
     fn etag(number: u32) -> ETag {
         ETag::of_content(&[u8::try_from(number % 251).unwrap(); 16])
     }
@@ -303,10 +301,10 @@ mod tests {
             ("x-2", 25, found("x-2", None), None, false, true),
             (A, 25, found(A, None), None, false, true),
             (A, 25, found(B, None), None, true, false),
-            // Not comparable: only what went in one request is done because it changed.
+            // Not comparable: only an object sent in one request is done because it changed.
             ("x-2", 25, found("y-3", None), None, false, false),
             ("x-2", 25, found("y-3", None), None, true, true),
-            // What completion was to give.
+            // Expected after completion.
             ("x-2", 25, found("y-3", None), Some(expects(Some("y-3"), None)), false, true),
             ("x-2", 25, found("z-3", None), Some(expects(Some("y-3"), None)), false, false),
             ("x-2", 25, found("z-3", Some(7)), Some(expects(None, Some(7))), false, true),

@@ -1,4 +1,4 @@
-//! When to try again, and when no more.
+//! Decides when to retry, and when to give up.
 
 use std::time::Duration;
 
@@ -7,48 +7,49 @@ use serde::{Deserialize, Serialize};
 use crate::mutants::{Mutant, is_active};
 use crate::outcome::Cause;
 
-/// Waits that grow by doubling, with full jitter: each is a random share of its bound, so that many workers do not come
-/// back together. Source: "Exponential Backoff And Jitter", AWS Architecture Blog.
+/// Exponential backoff with full jitter: each wait is a random share of its bound, so that many workers do not retry at
+/// the same time. Source: "Exponential Backoff And Jitter", AWS Architecture Blog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// Bound of the first wait.
+    /// Upper bound of the first wait.
     pub base: Duration,
-    /// Bound of every wait.
+    /// Upper bound of every wait.
     pub cap: Duration,
 }
 
 impl Backoff {
-    /// The wait before try `attempt` (0 = the first retry); `random` is from 0 up to 1.
+    /// Returns the wait before retry `attempt`, counted from 0. `random` is from 0 (inclusive) to 1 (exclusive).
     pub fn wait(self, attempt: u32, random: f64) -> Duration {
         let bound = self.base.saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX)).min(self.cap);
         bound.mul_f64(random.clamp(0.0, 1.0))
     }
 }
 
-/// Seconds that a remainder stays invisible after `tries`, before jitter: 5, 10, 20 … 300. The queue takes at most 900.
+/// Returns the delay of a remainder after `tries` attempts, in seconds, before jitter: 5, 10, 20 … 300. The queue
+/// accepts at most 900.
 pub fn remainder_delay(tries: u32) -> u32 {
     5_u32.saturating_mul(1_u32.checked_shl(tries.saturating_sub(1)).unwrap_or(u32::MAX)).min(300)
 }
 
-/// Seconds that what a missing right holds up is put back for, so that other messages come first.
+/// Delay of messages held up by a missing permission, in seconds, so that other messages come first.
 pub const PUT_BACK: u32 = 60;
 
-/// An object that is throttled alone is given up no sooner than so many milliseconds after its first such try, however
-/// few tries it has: services throttle a prefix for minutes while they split it. Source: "Best practices design patterns:
-/// optimizing Amazon S3 performance".
+/// Minimum time before an object that is throttled alone is given up, in milliseconds from the first such attempt.
+/// Services throttle a prefix for minutes while they split it. Source: "Best practices design patterns: optimizing
+/// Amazon S3 performance".
 pub const THROTTLED_ALONE_MS: i64 = 30 * 60 * 1_000;
 
-/// The tries that an object has behind it, in its batch's message.
+/// The earlier attempts for an object, as kept in its batch's message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Tried {
-    /// Tries without progress; left out where they are the batch's `attempts`.
+    /// Number of attempts without progress. `None` means the batch's `attempts`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tries: Option<u32>,
-    /// When the first of them ended, in milliseconds since 1970.
+    /// When the first of them ended, as Unix time in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<i64>,
-    /// Most parts that were ever at the destination at the end of a try.
+    /// Largest number of parts that were at the destination at the end of any attempt.
     #[serde(skip_serializing_if = "is_zero")]
     pub parts: u32,
 }
@@ -59,26 +60,27 @@ fn is_zero(n: &u32) -> bool {
 }
 
 impl Tried {
-    /// Whether there is nothing to say.
+    /// Returns true if there is nothing to record.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// What an object has behind it after another try that failed for now, or none where it is given up. `tries` are those
-/// without progress before this one, `now` is in milliseconds since 1970.
+/// Returns an object's attempts after another one that failed for now, or `None` if the object is given up. `tries` is
+/// the number of earlier attempts without progress, and `now` the Unix time in milliseconds.
 ///
-/// | cause | tries, this one included | since the first of them | after it |
+/// | cause | attempts, including this one | since the first of them | result |
 /// |---|---|---|---|
-/// | the whole side, or a bucket throttled as a whole | any | any | tried again, and this was no try |
-/// | more parts are in place than ever before | any | any | tried again, and tries begin anew |
-/// | throttled alone | < most | any | tried again |
-/// | throttled alone | ≥ most | < 30 min | tried again |
-/// | throttled alone | ≥ most | ≥ 30 min | given up |
-/// | anything else | < most | any | tried again |
-/// | anything else | ≥ most | any | given up |
+/// | the whole side, or a bucket throttled as a whole | any | any | retry; this attempt does not count |
+/// | more parts are in place than ever before | any | any | retry; the count starts again |
+/// | throttled alone | < most | any | retry |
+/// | throttled alone | ≥ most | < 30 min | retry |
+/// | throttled alone | ≥ most | ≥ 30 min | give up |
+/// | anything else | < most | any | retry |
+/// | anything else | ≥ most | any | give up |
 ///
-/// So tries end: there are at most 10,000 parts, and a side that is broken for ever is shown to a person.
+/// The attempts are therefore finite: there are at most 10,000 parts, and a permanent fault of a side is reported to a
+/// person.
 pub fn next_try(cause: Cause, before: Tried, tries: u32, most: u32, now: i64) -> Option<Tried> {
     let cause = if is_active(Mutant::EveryTryCounts) { Cause::Own } else { cause };
     let since = before.since.unwrap_or(now);
@@ -134,7 +136,7 @@ mod tests {
             prop_assert!(attempt > 0 || wait <= backoff.base);
         }
 
-        /// Whatever happens, an object that gets no further is given up after a bounded number of tries.
+        /// An object that makes no progress is given up after a bounded number of attempts.
         #[test]
         fn tries_without_progress_end(causes in prop::collection::vec(0_u8..2, 200)) {
             let (mut tried, mut now, mut ended) = (Tried::default(), 0, false);

@@ -1,53 +1,53 @@
-//! How many workers a job gets.
+//! Decides the number of workers of a job.
 
 use serde::{Deserialize, Serialize};
 
-/// What the user allows.
+/// The user's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScalingLimits {
-    /// Fewest workers, also when there is no work.
+    /// Minimum number of workers, even without work.
     pub min: u32,
-    /// Most workers.
+    /// Maximum number of workers.
     pub max: u32,
-    /// Batches, visible and in flight, for each worker; at least 1.
+    /// Number of batches, visible and in flight, per worker; at least 1.
     pub batches_per_worker: u32,
-    /// How long fewer workers must suffice before there are fewer, in milliseconds.
+    /// How long fewer workers must have been enough before the number is reduced, in milliseconds.
     pub scale_down_delay: i64,
 }
 
-/// What is seen of the job.
+/// The observed state of the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScalingInput {
-    /// Messages in the queue, visible and in flight.
+    /// Number of messages in the queue, visible and in flight.
     pub backlog: u64,
-    /// A side is paused: nothing can move until a person mends it.
+    /// True if a side is paused: nothing can be moved until a person fixes it.
     pub blocked: bool,
-    /// The resource is suspended or going away.
+    /// True if the resource is suspended or being deleted.
     pub stopped: bool,
-    /// Workers wanted now.
+    /// Current number of workers.
     pub current: u32,
-    /// Since when fewer have sufficed, in milliseconds since 1970.
+    /// Since when fewer workers have been enough, as Unix time in milliseconds.
     pub fewer_since: Option<i64>,
-    /// Milliseconds since 1970.
+    /// The current Unix time in milliseconds.
     pub now: i64,
 }
 
-/// How many workers there should be.
+/// The number of workers to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScalingDecision {
-    /// Workers wanted.
+    /// Number of workers.
     pub replicas: u32,
-    /// What to pass as [`ScalingInput::fewer_since`] next time.
+    /// [`ScalingInput::fewer_since`] for the next decision.
     pub fewer_since: Option<i64>,
 }
 
-/// Decides how many workers there should be.
+/// Decides how many workers to run.
 ///
-/// | job | needed | workers |
+/// | job | workers needed | workers |
 /// |---|---|---|
 /// | stopped | | 0, at once |
-/// | blocked | > 0 | 1, at once: one worker goes on trying |
+/// | blocked | > 0 | 1, at once: one worker keeps retrying |
 /// | | more than now | the needed number, at once |
 /// | | fewer than now | the needed number, after the delay |
 ///

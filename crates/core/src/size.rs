@@ -1,4 +1,4 @@
-//! Amounts of bytes as people write them in Kubernetes resources.
+//! Byte sizes as written in Kubernetes resources.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 /// A number of bytes, written as a whole number with an optional binary suffix: `5242880`, `16Mi`, `5Gi`.
 ///
-/// The suffixes are those of Kubernetes quantities (`Ki`, `Mi`, `Gi`, `Ti`); decimal suffixes and fractions are
-/// refused, since S3's part limits are exact.
+/// The suffixes are those of Kubernetes quantities (`Ki`, `Mi`, `Gi`, `Ti`). Decimal suffixes and fractions are
+/// rejected, since S3's part limits are exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ByteSize(pub u64);
 
-/// Why a text is not a [`ByteSize`].
+/// A text that is not a valid [`ByteSize`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "failed to read size {text:?}: write a whole number of bytes with an optional suffix Ki, Mi, Gi or Ti, as in 16Mi"
@@ -25,12 +25,12 @@ pub struct SizeError {
 const UNITS: [(&str, u64); 4] = [("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)];
 
 impl ByteSize {
-    /// `n` MiB.
+    /// Creates a size of `n` MiB.
     pub const fn mib(n: u64) -> Self {
         Self(n << 20)
     }
 
-    /// The number of bytes.
+    /// Returns the number of bytes.
     pub const fn bytes(self) -> u64 {
         self.0
     }
@@ -63,7 +63,7 @@ impl From<ByteSize> for String {
 }
 
 impl fmt::Display for ByteSize {
-    /// The shortest exact form, so that reading it back gives the same number.
+    /// Formats the shortest exact form, which parses back to the same number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match UNITS.iter().find(|(_, unit)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
             Some((suffix, unit)) => write!(f, "{}{suffix}", self.0 / unit),
@@ -72,7 +72,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// Bytes for a person's eye, rounded: `1.2 GiB`. Not readable back.
+/// Formats a number of bytes for people, rounded: `1.2 GiB`.
 pub fn human(bytes: u64) -> String {
     const NAMES: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     #[allow(clippy::cast_precision_loss, reason = "shown with one decimal")]

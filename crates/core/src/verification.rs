@@ -1,4 +1,4 @@
-//! An independent look at both sides after a run: whether the copy is whole, and by how much that is proven.
+//! Verification: an independent comparison of both sides after a run.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,42 +6,42 @@ use crate::compare::{CompareContext, CompareMode, Difference, Evidence, Verdict,
 use crate::finding::Finding;
 use crate::object::{Checksum, ListedObject};
 
-/// By what copies are proven.
+/// How copies are verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VerifyMethod {
-    /// Sizes and ETags, as listings show them. Costs listings only.
+    /// By sizes and ETags. Costs listings only.
     #[default]
     Listing,
-    /// Where ETags say nothing, the checksums that both services keep: one HEAD more at each side.
+    /// As `Listing`; if the ETags are not comparable, by stored checksums, which costs one more HEAD on each side.
     Checksum,
-    /// Every object is read at both sides and compared byte by byte.
+    /// By reading every object on both sides and comparing all bytes.
     Read,
 }
 
-/// What a verification says of one object, or has to ask for.
+/// The verdict on one object, or the next step to reach it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// The copy is as it should be.
+    /// The copy matches.
     Same(Evidence),
-    /// It is not.
+    /// The copy is missing or differs.
     Differs(Difference),
-    /// The checksums of both have to be asked for: then [`judge_checksums`] says.
+    /// Fetch the checksums of both objects, then call [`judge_checksums`].
     AskForChecksums,
-    /// Both have to be read.
+    /// Read and compare both objects.
     Read,
 }
 
-/// Judges an object by the listings of both sides. Times, earlier runs and recorded versions play no part.
+/// Judges an object by the listings of both sides. Times, earlier runs and recorded versions are not considered.
 ///
 /// | method | destination | sizes | ETags | judgement |
 /// |---|---|---|---|---|
 /// | any | absent | | | differs: missing |
-/// | any | there | differ | | differs: size |
-/// | any | there | equal | both MD5, differ | differs: content |
-/// | Read | there | equal | others | read |
-/// | others | there | equal | same | same, by content |
-/// | Listing | there | equal | not comparable | same, by size |
-/// | Checksum | there | equal | not comparable | ask for checksums |
+/// | any | present | differ | | differs: size |
+/// | any | present | equal | both MD5, differ | differs: content |
+/// | Read | present | equal | others | read |
+/// | others | present | equal | same | same, by content |
+/// | Listing | present | equal | not comparable | same, by size |
+/// | Checksum | present | equal | not comparable | ask for checksums |
 ///
 /// `opaque_etags` is as in [`CompareContext`].
 pub fn judge(
@@ -60,7 +60,7 @@ pub fn judge(
     }
 }
 
-/// Judges an object by the checksums that the services keep; where one keeps none, its size is all that is known.
+/// Judges an object by its stored checksums. If one is missing, only the size is known to match.
 pub fn judge_checksums(checksums: (Option<Checksum>, Option<Checksum>)) -> Verdict {
     match checksums {
         (Some(a), Some(b)) if a == b => Verdict::InPlace(Evidence::Content),
@@ -69,30 +69,30 @@ pub fn judge_checksums(checksums: (Option<Checksum>, Option<Checksum>)) -> Verdi
     }
 }
 
-/// What a verification found, in numbers of objects.
+/// The result of a verification, as numbers of objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Verification {
-    /// Copies that have the content of their sources.
+    /// Copies whose content matches.
     pub proven: u64,
-    /// Copies of the right size, of whose content nothing could be found out by the method asked for.
+    /// Copies of the right size whose content the chosen method could not compare.
     pub by_size: u64,
-    /// Objects that are not at the destination.
+    /// Objects missing at the destination.
     pub missing: u64,
-    /// Objects of which the destination has another content.
+    /// Objects whose content at the destination differs.
     pub different: u64,
-    /// Of what is missing or different, objects that changed at the source since the run began: no fault of its.
+    /// Those missing or different objects that changed at the source after the run began, which is not the run's fault.
     pub newer: u64,
-    /// Objects that have no place at the destination.
+    /// Objects that cannot be mapped to the destination.
     pub unmappable: u64,
-    /// Objects that the filters hide: not looked at.
+    /// Objects excluded by the filters and not verified.
     pub ignored: u64,
-    /// Objects of the destination that no source key maps to.
+    /// Destination objects that no source key maps to.
     pub extra: u64,
 }
 
 impl Verification {
-    /// Adds a finding. `since` is when the run that is verified began, in milliseconds since 1970.
+    /// Counts a finding. `since` is the start of the verified run, as Unix time in milliseconds.
     pub fn add(&mut self, finding: &Finding<'_>, since: Option<i64>) {
         match finding {
             Finding::Transfer { source, difference, .. } => {
@@ -108,7 +108,8 @@ impl Verification {
         }
     }
 
-    /// Whether everything that was at the source when the run began, and did not change since, is at the destination.
+    /// Returns true if everything that was at the source when the run began, and has not changed since, is at the
+    /// destination.
     pub const fn is_whole(&self) -> bool {
         self.missing + self.different == self.newer && self.unmappable == 0
     }
@@ -184,7 +185,7 @@ mod tests {
             (vec![], None, true),
             (vec![proven, extra, Finding::Ignored { source: &source }], None, true),
             (vec![proven, missing], None, false),
-            // It was modified at 5.
+            // Modified at 5.
             (vec![proven, missing], Some(6), false),
             (vec![proven, missing], Some(5), true),
             (vec![unmappable], Some(5), false),

@@ -1,5 +1,5 @@
-//! Which parts of a multipart upload were verified, so that whoever carries it on knows which of the listed parts are
-//! the bytes that were read, and which only have their size.
+//! Records which parts of an upload were verified when sent, so that a worker that continues the upload can tell proved
+//! parts from parts that merely have the right size.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -10,17 +10,17 @@ use sha2::{Digest, Sha256};
 
 use crate::etag::{ETag, Md5Digest};
 
-/// Bytes that are kept of each part.
+/// Bytes stored per part.
 const DIGEST_LEN: usize = 16;
-/// Stands for a part that was not verified.
+/// Placeholder for a part that was not verified.
 const UNVERIFIED: Md5Digest = [0; DIGEST_LEN];
 
-/// The parts of one upload that were verified, each with what the destination's ETag of it was then: a part that was
-/// stored again since has another one where its bytes are others.
+/// The verified parts of one upload, each with a digest of its ETag at the destination. A part that was later
+/// overwritten with other bytes has another ETag.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifiedParts(BTreeMap<u32, Md5Digest>);
 
-/// What is kept of an ETag: the MD5 that it is, or 16 bytes of its SHA-256 where it is none.
+/// Returns the MD5 that an ETag consists of, or 16 bytes of its SHA-256 if it is not an MD5.
 fn digest_of(etag: &ETag) -> Md5Digest {
     etag.md5().unwrap_or_else(|| {
         let mut digest = Md5Digest::default();
@@ -30,36 +30,36 @@ fn digest_of(etag: &ETag) -> Md5Digest {
 }
 
 impl VerifiedParts {
-    /// Remembers that a part was verified, and the ETag that it has at the destination.
+    /// Adds a verified part with its ETag at the destination.
     pub fn insert(&mut self, number: u32, etag: &ETag) {
         self.0.insert(number, digest_of(etag));
     }
 
-    /// Whether the part was verified and has this ETag since.
+    /// Returns true if the part was verified and still has this ETag.
     pub fn proves(&self, number: u32, etag: &ETag) -> bool {
         self.0.get(&number).is_some_and(|digest| *digest != UNVERIFIED && *digest == digest_of(etag))
     }
 
-    /// Takes over what another worker verified; what is known here stands.
+    /// Adds the parts verified by another worker. Existing entries are kept.
     pub fn merge(&mut self, other: Self) {
         for (number, digest) in other.0 {
             self.0.entry(number).or_insert(digest);
         }
     }
 
-    /// Parts that were verified.
+    /// Returns the number of verified parts.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether none was.
+    /// Returns true if no part was verified.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The parts of a range of numbers as text: base64 of 16 bytes for each, in order, up to the last one that was
-    /// verified; zeros stand for one that was not. 10,000 parts, the most of an upload, are 213,336 characters, which is
-    /// within the 400 KB of an item of DynamoDB.
+    /// Encodes the parts in a range of numbers: base64 of 16 bytes each, in order, up to the last verified part; zeros
+    /// stand for a part that was not verified. 10,000 parts, the maximum of an upload, take 213,336 characters, within
+    /// the 400 KB of a DynamoDB item.
     pub fn encode(&self, numbers: RangeInclusive<u32>) -> String {
         let first = *numbers.start();
         let mut bytes = Vec::new();
@@ -71,7 +71,7 @@ impl VerifiedParts {
         STANDARD.encode(bytes)
     }
 
-    /// What [`Self::encode`] gave of parts from `first` on. Text that is no such thing holds no part: parts are then
+    /// Decodes the output of [`Self::encode`] for parts from `first` on. Invalid text yields no parts, so that they are
     /// sent again.
     pub fn decode(first: u32, text: &str) -> Self {
         let bytes = STANDARD.decode(text).unwrap_or_default();

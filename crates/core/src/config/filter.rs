@@ -1,42 +1,43 @@
-//! Which objects of the source a job is about, by what a listing shows of them besides their keys.
+//! Filters source objects by the size, time and storage class that a listing shows.
 
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 
-/// The storage class of objects of which a listing says none.
+/// Storage class of an object whose listing names none.
 /// Source: "Object" in the S3 API reference, member `StorageClass`.
 pub const STANDARD: &str = "STANDARD";
 
-/// Bounds on size and time of objects, and their storage classes. What is outside is left out, and counted as ignored.
+/// Bounds on size and modification time, and accepted storage classes. Objects outside are skipped and counted as
+/// ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ObjectFilter {
-    /// Least bytes.
+    /// Minimum size, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_size: Option<u64>,
-    /// Most bytes.
+    /// Maximum size, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_size: Option<u64>,
-    /// Only objects that were modified at this time or later, in milliseconds since 1970.
+    /// Earliest modification time, as Unix time in milliseconds, inclusive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub modified_after: Option<i64>,
-    /// Only objects that were modified before this time, in milliseconds since 1970.
+    /// Latest modification time, as Unix time in milliseconds, exclusive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub modified_before: Option<i64>,
-    /// Only these storage classes; empty = all.
+    /// Accepted storage classes; empty means all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub storage_classes: Vec<String>,
 }
 
 impl ObjectFilter {
-    /// Whether nothing is left out.
+    /// Returns true if nothing is filtered out.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether an object of so many bytes, modified at this time in milliseconds since 1970, is kept. No storage class
-    /// means [`STANDARD`].
+    /// Returns true if an object of `size` bytes, modified at `modified` (Unix milliseconds), passes the filter. No
+    /// storage class means [`STANDARD`].
     pub fn keeps(&self, size: u64, modified: i64, storage_class: Option<&str>) -> bool {
         self.min_size.is_none_or(|least| size >= least)
             && self.max_size.is_none_or(|most| size <= most)
@@ -46,7 +47,7 @@ impl ObjectFilter {
                 || self.storage_classes.iter().any(|class| class == storage_class.unwrap_or(STANDARD)))
     }
 
-    /// Refuses bounds between which there is nothing.
+    /// Rejects bounds that exclude every object.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let bounds = |field, value: String, bounds: String| Err(ConfigError::Bounds { field, value, bounds });
         if let (Some(least), Some(most)) = (self.min_size, self.max_size)

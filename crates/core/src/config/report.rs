@@ -1,27 +1,27 @@
-//! Where the report of a run goes, and what it has of the objects.
+//! Settings for the report of a run.
 
 use serde::{Deserialize, Serialize};
 
-/// Where reports go: to the destination's side.
+/// Location and content of the reports. They are written to the destination's service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReportSettings {
-    /// The bucket.
+    /// Bucket of the reports.
     pub bucket: String,
-    /// What the keys of reports begin with.
+    /// Prefix of the reports' keys.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix: String,
-    /// What is reported.
+    /// The objects to report.
     #[serde(default)]
     pub scope: ReportScope,
 }
 
-/// What is reported.
+/// The objects that a report covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReportScope {
-    /// Every object that the run moved or could not move. Costs one small object for each batch while the run goes on.
+    /// Every object that the run moved or failed to move. Costs one small object for each batch during the run.
     #[default]
     AllTasks,
-    /// Those that it could not move.
+    /// Only the objects that the run failed to move.
     FailedTasksOnly,
 }

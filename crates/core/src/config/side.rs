@@ -1,4 +1,4 @@
-//! How the S3 service of a side is reached, and whether two ways lead to the same place.
+//! How the S3 service of a side is reached, and whether two configurations reach the same buckets.
 
 use std::path::PathBuf;
 
@@ -8,107 +8,107 @@ use sha2::{Digest, Sha256};
 use super::ConfigError;
 use crate::error::Side;
 
-/// How to reach one S3 service.
+/// Access to one S3 service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct S3Side {
-    /// Where and as whom.
+    /// Endpoint and credentials.
     #[serde(flatten)]
     pub service: ServiceAccess,
-    /// `https://host/bucket/key` in place of `https://bucket.host/key`.
+    /// Address buckets as `https://host/bucket/key` instead of `https://bucket.host/key`.
     #[serde(default)]
     pub path_style: bool,
-    /// The caller pays for requests and transfer: each request says so (`x-amz-request-payer: requester`).
+    /// The caller pays for requests and transfer; each request carries `x-amz-request-payer: requester`.
     /// Source: "Using Requester Pays buckets" in the S3 user guide.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub requester_pays: bool,
-    /// Certificates that this side's service is trusted by, besides those that the image trusts.
+    /// CA certificates trusted for this side, in addition to those of the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<CaBundle>,
-    /// URL of the HTTP proxy for this side, in place of that of the environment: scheme, host and port. Never has a user
-    /// or a password in it.
+    /// URL of this side's HTTP proxy (scheme, host and port), overriding the environment. It holds no user and no
+    /// password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
 }
 
-/// Where a service is and as whom it is called.
+/// Location of a service, and the credentials to call it with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccess {
-    /// Region for signatures and endpoint names.
+    /// Region, for signatures and endpoint names.
     pub region: String,
-    /// URL in place of the region's own endpoint.
+    /// URL to use instead of the region's default endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// As whom.
+    /// The credentials.
     #[serde(default)]
     pub credentials: Credentials,
 }
 
-/// As whom a service is called. Never holds a secret itself.
+/// Where the credentials for a service come from. Never holds a secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "type")]
 pub enum Credentials {
-    /// The pod's own: IRSA, Pod Identity, the node's role, environment.
+    /// The pod's own identity: IRSA, Pod Identity, the node's role, or the environment.
     #[default]
     Pod,
-    /// Requests are not signed.
+    /// None; requests are not signed.
     Anonymous,
-    /// Files named as [`ACCESS_KEY_FILE`] and friends, read again when they change.
+    /// Files, reread when they change: [`ACCESS_KEY_FILE`], [`SECRET_KEY_FILE`] and optionally [`SESSION_TOKEN_FILE`].
     Directory {
-        /// The directory of the files.
+        /// The directory that holds the files.
         path: PathBuf,
-        /// Name of the Secret that is mounted there: it tells whose keys these are when they are rotated.
+        /// Name of the Secret mounted there. It identifies the principal across key rotations.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         secret: Option<String>,
     },
 }
 
-/// Certificates in PEM.
+/// CA certificates in PEM format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CaBundle {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What is mounted there; none where no operator has mounted it.
+    /// The object mounted at that path; `None` if the operator did not mount one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<MountedFrom>,
 }
 
-/// A key of an object of the cluster that is mounted as a file.
+/// A key of a `ConfigMap` or Secret that is mounted as a file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum MountedFrom {
-    /// Of a `ConfigMap`.
+    /// A `ConfigMap`.
     ConfigMap {
-        /// Its name.
+        /// Name of the `ConfigMap`.
         name: String,
-        /// The key.
+        /// Key in it.
         key: String,
     },
-    /// Of a Secret.
+    /// A Secret.
     Secret {
-        /// Its name.
+        /// Name of the Secret.
         name: String,
-        /// The key.
+        /// Key in it.
         key: String,
     },
 }
 
-/// Name of the file, and key of the Secret, with the access key's id.
+/// File name, and key in the Secret, of the access key ID.
 pub const ACCESS_KEY_FILE: &str = "AWS_ACCESS_KEY_ID";
-/// Name of the file, and key of the Secret, with the access key's secret.
+/// File name, and key in the Secret, of the secret access key.
 pub const SECRET_KEY_FILE: &str = "AWS_SECRET_ACCESS_KEY";
-/// Name of the file, and key of the Secret, with the session token of temporary credentials; may be absent.
+/// File name, and key in the Secret, of the session token of temporary credentials. Optional.
 pub const SESSION_TOKEN_FILE: &str = "AWS_SESSION_TOKEN";
 
 impl S3Side {
-    /// A side with no more than where it is and as whom it is called.
+    /// Creates a side with defaults for everything but location, credentials and path style.
     pub fn new(service: ServiceAccess, path_style: bool) -> Self {
         Self { service, path_style, requester_pays: false, ca_bundle: None, proxy: None }
     }
 
-    /// Checks what the schema of the resource can't.
+    /// Checks what the resource's schema cannot.
     pub(super) fn validate(&self, side: Side) -> Result<(), ConfigError> {
         let fits = |proxy: &String| {
             let host = proxy.strip_prefix("http://").or_else(|| proxy.strip_prefix("https://"));
@@ -118,15 +118,16 @@ impl S3Side {
         if self.proxy.as_ref().is_none_or(fits) { Ok(()) } else { Err(ConfigError::Proxy { side }) }
     }
 
-    /// Whether a bucket's name means the same bucket at both: the same service, called as the same principal. The rest
-    /// of a side says by what way it is reached. Keys that are rotated within a Secret stay the same principal's; another
-    /// Secret may be another account's, and services exist whose accounts have buckets of their own under one name.
+    /// Returns true if a bucket name means the same bucket on both sides: the same endpoint and region, called as the
+    /// same principal. The other settings only change how the service is reached. Keys rotated within one Secret keep
+    /// their principal; another Secret may belong to another account, and on some services each account has its own
+    /// buckets under the same names.
     pub fn is_same_place(&self, other: &Self) -> bool {
         self.difference(other).is_none()
     }
 
-    /// A short name of the place, the same for all that are [the same place](Self::is_same_place): what is recorded of
-    /// a bucket is of the bucket that this place has under its name.
+    /// Returns a short identifier of the place, equal for all sides that are [the same place](Self::is_same_place).
+    /// Records about a bucket carry it, to tell equally named buckets apart.
     pub fn place_name(&self) -> String {
         let ServiceAccess { region, endpoint: _, credentials } = &self.service;
         let endpoint = endpoint(&self.service).unwrap_or_default();
@@ -134,11 +135,11 @@ impl S3Side {
         hex::encode(Sha256::digest(text)).chars().take(16).collect()
     }
 
-    /// What of the place is another one at `other`, in words for people; none where both are the same place.
+    /// Describes the first difference that makes `other` a different place. Returns `None` if both are the same place.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let (a, b) = (&self.service, &other.service);
         if endpoint(a) != endpoint(b) {
-            let shown = |service: &ServiceAccess| endpoint(service).unwrap_or("that of AWS").to_owned();
+            let shown = |service: &ServiceAccess| endpoint(service).unwrap_or("the AWS default").to_owned();
             return Some(format!("endpoint {} became {}", shown(a), shown(b)));
         }
         if a.region != b.region {
@@ -149,7 +150,7 @@ impl S3Side {
     }
 }
 
-/// The endpoint without the slash that some write at its end.
+/// Returns the endpoint without trailing slashes.
 fn endpoint(service: &ServiceAccess) -> Option<&str> {
     service.endpoint.as_deref().map(|url| url.trim_end_matches('/'))
 }
@@ -158,7 +159,7 @@ impl Credentials {
     fn is_same_principal(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Directory { secret: Some(a), .. }, Self::Directory { secret: Some(b), .. }) => a == b,
-            // One of them says nothing of a Secret.
+            // At least one of them does not name its Secret.
             (Self::Directory { path: a, .. }, Self::Directory { path: b, .. }) => a == b,
             (a, b) => a == b,
         }
@@ -198,7 +199,7 @@ mod tests {
             ),
             (
                 "{region: r, credentials: {type: directory, path: /c, secret: keys}}",
-                Some("endpoint http://s3 became that of AWS"),
+                Some("endpoint http://s3 became the AWS default"),
             ),
             (
                 "{region: q, endpoint: 'http://s3', credentials: {type: directory, path: /c, secret: keys}}",

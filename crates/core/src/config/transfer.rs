@@ -1,4 +1,4 @@
-//! How objects are moved, and what they are written with.
+//! How objects are moved, and the settings they are written with.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,31 +12,31 @@ use crate::size::ByteSize;
 pub struct TransferSettings {
     /// Size of the parts of large objects.
     pub part_size: PartSize,
-    /// Objects over this are moved in parts.
+    /// Objects larger than this are moved in parts.
     pub multipart_threshold: ByteSize,
-    /// Objects over this are carried by many workers at once, each a range of its parts.
+    /// Objects larger than this are distributed over many workers, each moving a range of the parts.
     #[serde(default = "split_threshold")]
     pub split_threshold: ByteSize,
-    /// Objects moved at once by one worker.
+    /// Number of objects that one worker moves at the same time.
     pub files_per_worker: u32,
-    /// Parts of one object moved at once by one worker.
+    /// Number of parts of one object that one worker moves at the same time.
     pub parts_per_file: u32,
-    /// Bound on the bytes of objects and parts held at once by one worker.
+    /// Maximum bytes of objects and parts that one worker holds in memory.
     pub memory_limit: ByteSize,
-    /// Tries of an object, over all deliveries, before it is a failure.
+    /// Maximum number of attempts for an object, over all deliveries of its message.
     pub max_attempts: u32,
-    /// Who carries the bytes.
+    /// Whether a worker or the service copies the bytes.
     #[serde(default)]
     pub mode: TransferMode,
-    /// Compare the checksums that both services keep of a whole object: one request more per large object.
+    /// Compare the whole-object checksums that both services store. Costs one more request per large object.
     #[serde(default = "yes")]
     pub compare_checksums: bool,
-    /// What is taken along with the bytes.
+    /// The attributes to preserve.
     #[serde(default)]
     pub preserve: Preserve,
 }
 
-/// Objects over this many bytes are split by default: a worker is then some minutes at one of its ranges.
+/// Default of `splitThreshold`: at this size one range takes a worker some minutes.
 const fn split_threshold() -> ByteSize {
     ByteSize::mib(8 << 10)
 }
@@ -45,39 +45,39 @@ const fn yes() -> bool {
     true
 }
 
-/// Who carries the bytes.
+/// Whether a worker or the service copies the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TransferMode {
-    /// The service itself where both sides are one service, reached as one principal; a worker otherwise.
+    /// The service if both sides are the same service and principal, otherwise a worker.
     #[default]
     Auto,
     /// A worker.
     Stream,
-    /// The service itself.
+    /// The service.
     ServerSide,
 }
 
-/// What becomes of an object of which something can't be taken along that is to be.
+/// How to treat an object whose attributes cannot all be preserved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnLoss {
-    /// Its bytes are moved, and what is left behind is counted.
+    /// Move the object and count what was not preserved.
     #[default]
     Count,
-    /// It fails.
+    /// Fail the object.
     Fail,
 }
 
-/// What is taken along with the bytes of an object.
+/// The attributes to preserve in addition to the content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Preserve {
-    /// Content headers, user metadata, website redirect.
+    /// Content headers, user metadata and website redirect.
     pub metadata: bool,
-    /// Tags; needs the right to read them.
+    /// Tags. Requires permission to read them.
     pub tags: bool,
-    /// Retention and legal hold; needs buckets with Object Lock.
+    /// Retention and legal hold. Requires Object Lock on the bucket.
     pub object_lock: bool,
-    /// What becomes of an object of which something can't be taken along.
+    /// How to treat an object whose attributes cannot all be preserved.
     pub on_loss: OnLoss,
 }
 
@@ -87,23 +87,23 @@ impl Default for Preserve {
     }
 }
 
-/// What is the same for every object written.
+/// Settings applied to every object written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct WriteSettings {
-    /// Storage class; none keeps the source's.
+    /// Storage class; `None` keeps the source's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
-    /// Encryption at rest; none leaves it to the bucket.
+    /// Encryption at rest; `None` uses the bucket's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
-    /// Canned ACL, as `x-amz-acl` takes it; none sends no ACL.
+    /// Canned ACL, as in `x-amz-acl`; `None` sends no ACL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acl: Option<String>,
 }
 
 impl WriteSettings {
-    /// Whether nothing is set.
+    /// Returns true if all settings are defaults.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -113,55 +113,56 @@ impl WriteSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "type")]
 pub enum Encryption {
-    /// With keys of S3 (`AES256`).
+    /// With keys managed by S3 (`AES256`).
     #[serde(rename = "SSE-S3")]
     S3,
-    /// With a key of KMS (`aws:kms`).
+    /// With a KMS key (`aws:kms`).
     #[serde(rename = "SSE-KMS", rename_all = "camelCase")]
     Kms {
-        /// Which; none = the account's default key.
+        /// ID or ARN of the key; `None` means the account's default key.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kms_key_id: Option<String>,
     },
-    /// With a key of KMS, twice (`aws:kms:dsse`).
+    /// With a KMS key, in two layers (`aws:kms:dsse`).
     #[serde(rename = "DSSE-KMS", rename_all = "camelCase")]
     DualKms {
-        /// Which; none = the account's default key.
+        /// ID or ARN of the key; `None` means the account's default key.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kms_key_id: Option<String>,
     },
 }
 
-/// What versions of objects are for: the predecessor's three switches.
+/// How object versions are used: the predecessor's three switches.
 ///
 /// | compare | update | get | mode |
 /// |---|---|---|---|
-/// | no | no | no | versions play no part; each GET asks for the ETag that was listed |
-/// | no | no | yes | S3 trigger: the version that an event names is read |
-/// | no | yes | yes | integrity: the version is read before the copy, pinned, and looked at again after it |
-/// | yes | yes | yes | integrity and consistency: besides, runs compare versions with those recorded at the last copy |
+/// | no | no | no | versions are not used; each GET requests the listed ETag |
+/// | no | no | yes | S3 trigger: the version named by an event is read |
+/// | no | yes | yes | integrity: the version is looked up before the copy, pinned, and checked again after it |
+/// | yes | yes | yes | integrity and consistency: scans also compare versions with those recorded at the last copy |
 ///
-/// Every other combination works as its switches say. Source: the predecessor's cluster configuration, section "Mode".
+/// Every other combination applies its switches independently.
+/// Source: the predecessor's cluster configuration, section "Mode".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Versioning {
-    /// Scans list the source's versions, and compare them with those recorded in the ledger when objects were copied.
+    /// Scans list the source's versions and compare them with those recorded in the ledger at the last copy.
     pub compare_version_id: bool,
-    /// A worker asks for the source's version before it copies an object, and looks at it again afterwards.
+    /// A worker looks up the source's version before it copies an object, and checks it again afterwards.
     pub update_version_id: bool,
-    /// Every GET asks for the version, where it is known.
+    /// Every GET requests the version, if it is known.
     pub get_object_with_version_id: bool,
 }
 
 impl Versioning {
-    /// Whether versions play no part.
+    /// Returns true if versions are not used.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
 impl TransferSettings {
-    /// Checks the bounds: at least one object and part at a time, and memory for the largest thing that is held whole.
+    /// Checks the bounds: at least one object and part at a time, and enough memory for the largest body held whole.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let bounds =
             |field, value: String, bounds: &str| Err(ConfigError::Bounds { field, value, bounds: bounds.to_owned() });

@@ -1,4 +1,4 @@
-//! What a denied request means: something of its object, or of the whole side.
+//! Decides whether a denied request concerns one object or the whole side.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,25 +7,25 @@ use super::{ErrorClass, SideFault};
 use crate::mutants::{Mutant, is_active};
 use crate::operation::Operation;
 
-/// Different objects in a row that are denied before a right is taken to be missing, where the operation never worked.
-/// Fewer are what a prefix under another key, or a policy for some objects, looks like.
+/// Number of different objects denied in a row after which a permission is taken to be missing, if the operation has
+/// never worked. Fewer occur with a prefix encrypted under another key, or a policy for some objects.
 pub const DENIALS_OF_A_SIDE: u32 = 1_000;
-/// How long no other object was denied before denials of an operation that never worked are the objects' own, in
-/// milliseconds: by then there is nothing else to try it with.
+/// Time without another denied object, in milliseconds, after which the denials of an operation that has never worked
+/// are attributed to the objects: there is nothing else left to try it on.
 const SETTLED_AFTER_MS: u64 = 10_000;
 
-/// What the answers to one operation of one side were since the process started.
+/// The results of one operation on one side since the process started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessHistory {
     ever_allowed: bool,
-    /// An object that it was allowed for last.
+    /// The last object that it was allowed for.
     last_allowed: Option<String>,
-    /// Hashes of the objects that were denied since, at most [`DENIALS_OF_A_SIDE`].
+    /// Hashes of the objects denied since then, at most [`DENIALS_OF_A_SIDE`].
     denied: BTreeSet<u64>,
 }
 
 impl AccessHistory {
-    /// The operation was allowed, for this object or for the bucket.
+    /// Records that the operation was allowed, for this object or for the bucket.
     pub fn allow(&mut self, key: Option<&str>) {
         self.ever_allowed = true;
         self.denied.clear();
@@ -34,7 +34,7 @@ impl AccessHistory {
         }
     }
 
-    /// The operation was denied for this object.
+    /// Records that the operation was denied for this object.
     pub fn deny(&mut self, key: &str) {
         if self.denied_in_a_row() < DENIALS_OF_A_SIDE {
             let mut hasher = DefaultHasher::new();
@@ -43,23 +43,23 @@ impl AccessHistory {
         }
     }
 
-    /// Whether it worked since the process started.
+    /// Returns true if the operation has worked since the process started.
     pub fn ever_allowed(&self) -> bool {
         self.ever_allowed
     }
 
-    /// The object that it worked for last.
+    /// Returns the last object that the operation was allowed for.
     pub fn last_allowed(&self) -> Option<&str> {
         self.last_allowed.as_deref()
     }
 
-    /// Different objects that were denied since it worked last; counted up to [`DENIALS_OF_A_SIDE`].
+    /// Returns the number of different objects denied since the operation last worked, up to [`DENIALS_OF_A_SIDE`].
     pub fn denied_in_a_row(&self) -> u32 {
         u32::try_from(self.denied.len()).unwrap_or(u32::MAX)
     }
 }
 
-/// What a denied request was about.
+/// The subject of a denied request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// A bucket.
@@ -68,22 +68,21 @@ pub enum Subject {
     Object,
 }
 
-/// What was heard when something else was asked in the place of a denied object: one that was allowed before, or the
-/// bucket.
+/// The result of a check request, sent after an object was denied: to an object allowed before, or to the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Testimony {
-    /// Nothing, or nothing that says anything.
+    /// No answer, or an inconclusive one.
     None,
-    /// The credentials are good: it was answered, or the bucket was refused for want of a right.
+    /// The credentials are valid: the request succeeded, or only a permission on the bucket is missing.
     Good,
-    /// What was allowed before is denied too.
+    /// An object allowed before is now denied too.
     DeniedToo,
     /// Credentials, bucket or clock are wrong.
     Wrong(SideFault),
 }
 
 impl Testimony {
-    /// What an answer says. `worked_before` is true where the same was asked and allowed before.
+    /// Interprets the answer to a check request. `worked_before` is true if the same request was allowed before.
     pub fn of(class: Option<ErrorClass>, worked_before: bool) -> Self {
         match class {
             Some(ErrorClass::Side(fault)) => Self::Wrong(fault),
@@ -95,38 +94,38 @@ impl Testimony {
     }
 }
 
-/// All that is known of a denied request.
+/// Everything known about a denied request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Denial {
     /// [`ErrorClass::AccessDenied`] or [`ErrorClass::SignatureMismatch`].
     pub class: ErrorClass,
-    /// What was asked.
+    /// The denied operation.
     pub operation: Operation,
-    /// What of.
+    /// The subject of the request.
     pub subject: Subject,
-    /// Whether the operation worked before in this process.
+    /// True if the operation worked before in this process.
     pub ever_allowed: bool,
-    /// Different objects in a row that were denied, this one included.
+    /// Number of different objects denied in a row, this one included.
     pub denied_in_a_row: u32,
-    /// What something else answered.
+    /// The result of the check request.
     pub testimony: Testimony,
 }
 
-/// What a denied request means: a fault of the side, or the class as it was, which is the object's own.
+/// Classifies a denied request: as a fault of the side, or with its original class as a failure of the object.
 ///
-/// | about | error | something else, when asked | the operation worked before | objects in a row | meaning |
+/// | subject | error | check request | the operation worked before | objects in a row | result |
 /// |---|---|---|---|---|---|
-/// | any | any | credentials, bucket or clock are wrong | any | any | the side's: that |
-/// | any | any | what was allowed before is denied too | any | any | the side's: a right was taken away |
-/// | bucket | signature | | any | | the side's: the secret is wrong |
-/// | bucket | denied | | yes | | the side's: a right was taken away |
-/// | bucket | denied | | no | | a right that this caller was never given: no word about the side |
-/// | object | signature | good, or nothing | any | any | the object's: its request was rewritten on the way |
-/// | object | denied | good, or nothing | yes | any | the object's |
-/// | object | denied | good, or nothing | no | < 1,000 | the object's |
-/// | object | denied | good, or nothing | no | ≥ 1,000 | the side's: a right is missing |
+/// | any | any | credentials, bucket or clock are wrong | any | any | side: that fault |
+/// | any | any | an object allowed before is denied | any | any | side: a permission was revoked |
+/// | bucket | signature | | any | | side: the secret is wrong |
+/// | bucket | denied | | yes | | side: a permission was revoked |
+/// | bucket | denied | | no | | unchanged: this caller never had the permission, which says nothing about the side |
+/// | object | signature | good, or none | any | any | object: its request was rewritten on the way |
+/// | object | denied | good, or none | yes | any | object |
+/// | object | denied | good, or none | no | < 1,000 | object |
+/// | object | denied | good, or none | no | ≥ 1,000 | side: a permission is missing |
 ///
-/// Reading tags is left out of the last row: objects are moved without them where they can't be read.
+/// Reading tags is exempt from the last row: objects are moved without tags if these cannot be read.
 pub fn denial(denial: Denial) -> ErrorClass {
     let side = ErrorClass::Side;
     match (denial.testimony, denial.subject, denial.class) {
@@ -144,7 +143,7 @@ fn is_missing_right(denial: Denial) -> bool {
     !denial.ever_allowed && denial.denied_in_a_row >= enough && denial.operation != Operation::GetTags
 }
 
-/// Whether the denials of an operation are known to be the objects' own, where they are no fault of the side.
+/// Returns true if the denials of an operation, unless a fault of the side, are known to concern the objects only.
 ///
 /// | the operation worked before | denied objects | since the last one | settled |
 /// |---|---|---|---|

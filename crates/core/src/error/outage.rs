@@ -1,13 +1,13 @@
-//! When failures that may pass are the whole side's.
+//! Decides when transient failures amount to an outage of the whole side.
 
-/// Failures in a row, each after all quick retries, that may mean that nothing works any more.
+/// Number of failures in a row, each after all quick retries, that may indicate an outage.
 pub const FAILURES_OF_AN_OUTAGE: u32 = 4;
-/// How long nothing may have succeeded for that, in milliseconds.
+/// Minimum time without a success that indicates an outage, in milliseconds.
 pub const SILENCE_OF_AN_OUTAGE_MS: u64 = 15_000;
 
-/// Whether failures that may pass are an outage of the whole side: links between partitions break for hours, and no
-/// object's tries are used up by that. Answers that something broke count once for each object in a row, so that one
-/// object that always breaks is not taken for the service; missing answers count each time.
+/// Returns true if transient failures amount to an outage of the whole side. Links between partitions break for hours,
+/// and an outage must not use up the attempts of any object. Server errors count once for each object in a row, so that
+/// one object that always fails is not taken for an outage; missing answers count every time.
 ///
 /// | failures in a row | since the last success | outage |
 /// |---|---|---|
@@ -18,16 +18,15 @@ pub fn is_outage(failures_in_a_row: u32, since_success_ms: u64) -> bool {
     failures_in_a_row >= FAILURES_OF_AN_OUTAGE && since_success_ms >= SILENCE_OF_AN_OUTAGE_MS
 }
 
-/// Whether a bucket may be throttled as a whole, so that it is worth asking it for something that is about no object.
+/// Returns true if a bucket may be throttled as a whole, which a request that concerns no object then confirms.
 ///
-/// | throttled answers without a success between | since the first of them | may be |
+/// | throttled answers in a row | since the first of them | may be throttled |
 /// |---|---|---|
 /// | < 4 | any | no |
 /// | ≥ 4 | < 15 s | no |
 /// | ≥ 4 | ≥ 15 s | yes |
 ///
-/// It is, where that answer is a refusal to answer too: then waiting costs no object a try. Otherwise the objects that are
-/// throttled use up theirs.
+/// If that request is throttled too, waiting costs no object an attempt. Otherwise the throttled objects use up theirs.
 pub fn is_throttled_as_a_whole(throttled_in_a_row: u32, since_first_ms: u64) -> bool {
     throttled_in_a_row >= FAILURES_OF_AN_OUTAGE && since_first_ms >= SILENCE_OF_AN_OUTAGE_MS
 }

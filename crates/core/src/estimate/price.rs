@@ -1,37 +1,37 @@
-//! What services charge.
+//! Prices of the services, and the cost of a run.
 
 use serde::{Deserialize, Serialize};
 
 use super::Requests;
 
-/// What services charge, in one currency. The default is the public price of Amazon S3 Standard, SQS and on-demand
-/// `DynamoDB` in us-east-1, with bytes that leave it to the internet, as it was in 2025; other regions, partitions,
-/// vendors and contracts have others.
+/// Prices of the services, in one currency. The defaults are the public prices of Amazon S3 Standard, SQS and on-demand
+/// `DynamoDB` in us-east-1 in 2025, with data transfer out to the internet. Other regions, partitions, vendors and
+/// contracts differ.
 /// Source: the price lists of Amazon S3, SQS and `DynamoDB`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Prices {
-    /// The currency.
+    /// The currency, as a label only.
     pub currency: String,
-    /// The source's service.
+    /// Prices of the source's service.
     pub source: SidePrices,
-    /// The destination's service.
+    /// Prices of the destination's service.
     pub destination: SidePrices,
-    /// A million requests to the queue.
+    /// Price of one million queue requests.
     pub queue_per_million: f64,
-    /// A million units of writes to the ledger.
+    /// Price of one million ledger write units.
     pub ledger_writes_per_million: f64,
 }
 
-/// What a side's service charges.
+/// Prices of one side's service.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SidePrices {
-    /// A thousand PUT, COPY, POST and LIST requests.
+    /// Price of a thousand PUT, COPY, POST and LIST requests.
     pub writes_per_thousand: f64,
-    /// A thousand GET, HEAD and other requests.
+    /// Price of a thousand GET, HEAD and other requests.
     pub reads_per_thousand: f64,
-    /// A gigabyte (10⁹ bytes) that leaves the service.
+    /// Price of one gigabyte (10⁹ bytes) that leaves the service.
     pub out_per_gigabyte: f64,
 }
 
@@ -53,20 +53,20 @@ impl Default for Prices {
     }
 }
 
-/// About what a run costs.
+/// The estimated cost of a run, in the currency of the [`Prices`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cost {
     /// Requests to both sides.
     pub requests: f64,
-    /// Bytes that leave the source's service.
+    /// Data transfer out of the source's service.
     pub out: f64,
     /// Queue and ledger.
     pub coordination: f64,
 }
 
 impl Cost {
-    /// All of it.
+    /// Returns the total.
     pub fn total(&self) -> f64 {
         self.requests + self.out + self.coordination
     }

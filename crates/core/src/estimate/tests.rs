@@ -96,7 +96,7 @@ fn the_cost_is_what_the_prices_say() {
     )
     .unwrap();
     let cost = estimate.cost(&prices, 1);
-    // 10 parts: 10 GETs; 10 parts, 2 of the upload, 1 list of parts, 1 listing.
+    // 10 parts: 10 GETs; 10 parts, 2 for the upload, 1 ListParts, 1 listing.
     assert!((cost.requests - (10.0 + 14.0)).abs() < 1e-9, "{cost:?}");
     assert!((cost.out - 1.0).abs() < 1e-9 && (cost.coordination - 4.0).abs() < 1e-9, "{cost:?}");
     assert!((cost.total() - 29.0).abs() < 1e-9);

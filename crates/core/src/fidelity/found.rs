@@ -1,30 +1,30 @@
-//! What is missing of what an object was written with.
+//! Detects attributes that the destination dropped.
 
 use crate::config::{Encryption, STANDARD, WriteSettings};
 use crate::outcome::NotPreserved;
 use crate::ports::{Attributes, ObjectHead, ObjectLock};
 
-/// What an object was written with.
+/// The attributes that an object was written with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// Headers, metadata, class and lock.
+    /// Headers, metadata, storage class and lock.
     pub attributes: Attributes,
     /// Number of tags.
     pub tags: u32,
 }
 
-/// Holds what a look at the written object shows against what it was written with; a service that knows nothing of a
-/// header may take it without a word. What comes back may be more than was asked for, in other case and with other
-/// spaces; metadata that is not ASCII may come back encoded (RFC 2047), and is taken for what was sent.
+/// Compares the HEAD of a written object with the attributes sent, and returns those that are missing; a service may
+/// silently ignore headers that it does not support. A service may return more than was sent, in other case and with
+/// other spacing; non-ASCII metadata may come back encoded (RFC 2047) and is taken as preserved.
 ///
-/// | what | missing where |
+/// | attribute | missing if |
 /// |---|---|
-/// | headers | one that was sent is not there, or differs |
-/// | metadata | a value that was sent is not there, or differs |
-/// | tags | fewer are counted |
-/// | storage class | another one than asked for, `STANDARD` and none being the same |
-/// | lock | the mode or the hold is not there, or the retention ends earlier |
-/// | encryption | another one than the job asks for |
+/// | headers | one that was sent is absent or differs |
+/// | metadata | a value that was sent is absent or differs |
+/// | tags | the count is lower |
+/// | storage class | it differs from the one requested; `STANDARD` and none are the same |
+/// | lock | mode or hold is absent, or the retention ends earlier |
+/// | encryption | it differs from the one the job requests |
 pub fn missing(asked: &Asked, settings: &WriteSettings, found: &ObjectHead) -> NotPreserved {
     let (sent, there) = (&asked.attributes, &found.attributes);
     let class = settings.storage_class.as_ref().or(sent.storage_class.as_ref());
@@ -39,7 +39,7 @@ pub fn missing(asked: &Asked, settings: &WriteSettings, found: &ObjectHead) -> N
     }
 }
 
-/// As the header `x-amz-server-side-encryption` names it.
+/// Returns the name used in the header `x-amz-server-side-encryption`.
 const fn name(encryption: &Encryption) -> &'static str {
     match encryption {
         Encryption::S3 => "AES256",
@@ -55,7 +55,7 @@ fn of_class(class: Option<&String>) -> &str {
 fn holds(asked: &ObjectLock, found: &ObjectLock) -> bool {
     let retention = match (asked.retention, found.retention) {
         (None, _) => true,
-        // Headers show whole seconds.
+        // Headers have a resolution of one second.
         (Some(asked), Some(found)) => asked.mode == found.mode && asked.until / 1_000 <= found.until / 1_000,
         (Some(_), None) => false,
     };
@@ -112,7 +112,7 @@ mod tests {
         Asked { attributes: attributes(), tags: 2 }
     }
 
-    /// As a service that keeps everything shows it.
+    /// The HEAD as returned by a service that keeps everything.
     fn found() -> ObjectHead {
         let attributes = Attributes {
             content_type: Some("text/html;charset=utf-8".into()),

@@ -1,29 +1,29 @@
-//! What is left behind because the destination refuses it.
+//! Drops attributes that the destination rejects.
 
 use crate::error::{ErrorClass, ServiceError};
 use crate::outcome::NotPreserved;
 use crate::ports::{Attributes, ObjectLock, Tags};
 
-/// What is written with an object.
+/// The attributes to write with an object, and those dropped so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Carried {
-    /// Headers, metadata, class and lock.
+    /// Headers, metadata, storage class and lock.
     pub attributes: Attributes,
     /// Tags.
     pub tags: Tags,
-    /// Whether the storage class is the object's own, and not the job's setting, which nothing is left out of.
+    /// True if the storage class comes from the object. One set by the job is never dropped.
     pub own_class: bool,
-    /// What was left behind, because it was refused.
+    /// The attributes dropped so far.
     pub losses: NotPreserved,
 }
 
-/// Words that a service names user metadata as a whole by.
+/// Terms by which services name user metadata as a whole.
 const METADATA: &[&str] = &["x-amz-meta", "user metadata", "metadata headers"];
-/// Words that it names tags by: the header, and the right that is missing.
+/// Terms for tags: the header, and the missing permission.
 const TAGS: &[&str] = &["x-amz-tagging", "putobjecttagging", "putobjectversiontagging", "object tag"];
-/// The same of the storage class.
+/// Terms for the storage class.
 const CLASS: &[&str] = &["x-amz-storage-class"];
-/// The same of retention and legal hold.
+/// Terms for retention and legal hold.
 const LOCK: &[&str] = &[
     "x-amz-object-lock",
     "object lock",
@@ -32,7 +32,7 @@ const LOCK: &[&str] = &[
     "putobjectretention",
     "putobjectlegalhold",
 ];
-/// Headers that are left out one by one where they are named.
+/// Headers that are dropped one by one if named.
 const HEADERS: &[&str] = &[
     "x-amz-website-redirect-location",
     "content-language",
@@ -43,25 +43,24 @@ const HEADERS: &[&str] = &[
     "expires",
 ];
 
-/// Leaves behind what an error says that the destination does not take, and counts it. False where the error says
-/// nothing of the kind, or names what is not sent: then another try would end in the same way.
+/// Drops the attribute that an error names as rejected, and counts it. Returns false if the error names none, or one
+/// that was not sent: a retry would then fail in the same way.
 ///
-/// | code | names | left behind |
+/// | code | named in the message | dropped |
 /// |---|---|---|
 /// | `InvalidTag` | | tags |
 /// | `InvalidStorageClass` | | the object's own storage class |
 /// | `MetadataTooLarge` | | user metadata |
 /// | `ObjectLockConfigurationNotFoundError`, `InvalidRetentionPeriod` | | lock |
-/// | any that refuses or denies | `x-amz-tagging`, or the right to write tags | tags |
-/// | any that refuses | `x-amz-storage-class` | the object's own storage class |
-/// | any that refuses or denies | `x-amz-object-lock-…`, or the rights to write locks | lock |
-/// | any that refuses | `x-amz-meta-NAME` | that value; where none has this name, user metadata |
-/// | any that refuses | another header of the object | that header |
+/// | any rejection or denial | `x-amz-tagging`, or the permission to write tags | tags |
+/// | any rejection | `x-amz-storage-class` | the object's own storage class |
+/// | any rejection or denial | `x-amz-object-lock-…`, or the permissions to write locks | lock |
+/// | any rejection | `x-amz-meta-NAME` | that value; all user metadata if no value has this name |
+/// | any rejection | another header of the object | that header |
 ///
-/// What is named is read from the message, to which the adapter adds the members `Header` and `ArgumentName` of the error
-/// document. Sources: "Error responses" in the S3 API reference; the 501s of Cloudflare R2 ("Header 'x-amz-tagging' with
-/// value … not implemented") and the 400s of Backblaze B2 ("Unsupported header 'x-amz-tagging' received for this API
-/// call").
+/// The adapter appends the members `Header` and `ArgumentName` of the error document to the message. Sources: "Error
+/// responses" in the S3 API reference; the 501s of Cloudflare R2 ("Header 'x-amz-tagging' with value … not
+/// implemented") and the 400s of Backblaze B2 ("Unsupported header 'x-amz-tagging' received for this API call").
 pub fn reduce(carried: &mut Carried, error: &ServiceError) -> bool {
     if !matches!(error.class, ErrorClass::Refused | ErrorClass::AccessDenied) {
         return false;
@@ -104,7 +103,7 @@ impl Carried {
         some
     }
 
-    /// The one value whose name stands in the text; all of them where it names none of them, or there is no text.
+    /// Drops the value whose name occurs in `text`, or all values if none does or `text` is `None`.
     fn leave_metadata(&mut self, text: Option<&str>) -> bool {
         let metadata = &mut self.attributes.metadata;
         let named = |name: &&String| {

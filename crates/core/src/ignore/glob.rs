@@ -1,6 +1,6 @@
-//! One pattern, as Python's `fnmatch` reads it.
+//! A single pattern in the syntax of Python's `fnmatch`.
 
-/// A pattern in its parts.
+/// A parsed pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Glob {
     parts: Vec<Part>,
@@ -8,25 +8,25 @@ pub(super) struct Glob {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
-    /// This text.
+    /// A literal.
     Text(String),
     /// Any one character.
     One,
     /// One character of a class.
     Class(Class),
-    /// Any characters, or none.
+    /// Any number of characters.
     Any,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Class {
     negated: bool,
-    /// From and to, both of them in it.
+    /// First and last character of each range, inclusive.
     ranges: Vec<(char, char)>,
 }
 
 impl Glob {
-    /// Reads a pattern; says what is wrong with a class.
+    /// Parses a pattern. Fails with a description of an invalid class.
     pub(super) fn new(pattern: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut rest = pattern;
@@ -49,7 +49,7 @@ impl Glob {
         Ok(Self { parts })
     }
 
-    /// The longest text that whatever matches must hold.
+    /// Returns the longest literal, which every match must contain.
     pub(super) fn longest_text(&self) -> Option<&str> {
         let texts = self.parts.iter().filter_map(|part| match part {
             Part::Text(text) => Some(text.as_str()),
@@ -58,8 +58,8 @@ impl Glob {
         texts.max_by_key(|text| text.len())
     }
 
-    /// Whether a text matches as a whole. Only the last `*` that was passed is ever gone back to: what stands before it
-    /// has matched as early as it can.
+    /// Returns true if the whole text matches. Backtracks to the last `*` only: everything before it has matched as
+    /// early as possible.
     pub(super) fn matches(&self, text: &str) -> bool {
         let (mut place, mut left) = (0, text);
         let mut after_any: Option<(usize, &str)> = None;
@@ -79,7 +79,7 @@ impl Glob {
                 None if left.is_empty() => return true,
                 None => {}
             }
-            // The `*` takes one character more.
+            // Let the `*` match one character more.
             let Some((next, from)) = after_any else { return false };
             let mut chars = from.chars();
             if chars.next().is_none() {
@@ -99,7 +99,7 @@ fn push_text(parts: &mut Vec<Part>, c: char) {
 }
 
 impl Part {
-    /// What is left of a text behind this; none where it does not begin so.
+    /// Returns the rest of a text after this part, or `None` if the text does not start with it.
     fn take<'a>(&self, text: &'a str) -> Option<&'a str> {
         let mut chars = text.chars();
         match self {
@@ -112,10 +112,11 @@ impl Part {
 }
 
 impl Class {
-    /// The class that starts after `[`, and what follows it; none where it is never closed.
+    /// Parses the class that starts after `[`. Returns it with the rest of the pattern, or `None` if it is never
+    /// closed.
     fn new(rest: &str) -> Result<Option<(Self, &str)>, String> {
         let (negated, body) = rest.strip_prefix('!').map_or((false, rest), |body| (true, body));
-        // A `]` in the first place is one of the characters.
+        // A `]` in the first position is one of the characters.
         let Some(first) = body.chars().next() else { return Ok(None) };
         let Some(end) = body.get(first.len_utf8()..).and_then(|tail| tail.find(']')) else { return Ok(None) };
         let (members, after) = body.split_at(first.len_utf8() + end);
@@ -148,7 +149,7 @@ mod tests {
     use proptest::prelude::*;
     use regex::Regex;
 
-    /// The regular expression of a pattern, as Python's `fnmatch.translate` makes it.
+    /// The regular expression of a pattern, as Python's `fnmatch.translate` builds it.
     fn translate(pattern: &str) -> String {
         let mut out = String::from(r"(?s)\A");
         let mut rest = pattern;
@@ -174,10 +175,10 @@ mod tests {
         out
     }
 
-    /// The regular expression of the class that starts after `[`, and what follows it; none where it is never closed.
+    /// The regular expression of the class that starts after `[`, with the rest; `None` if it is never closed.
     fn class(rest: &str) -> Option<(String, &str)> {
         let (negated, body) = rest.strip_prefix('!').map_or((false, rest), |body| (true, body));
-        // A `]` in the first place is one of the characters.
+        // A `]` in the first position is one of the characters.
         let first = body.chars().next()?.len_utf8();
         let end = first + body.get(first..)?.find(']')?;
         let escaped: String = body[..end]
@@ -214,13 +215,13 @@ mod tests {
 
     #[test]
     fn many_stars_cost_little() {
-        // Exponential where every star is gone back to.
+        // Exponential if every star were backtracked to.
         let pattern = "a*".repeat(40) + "b";
         assert!(!Glob::new(&pattern).unwrap().matches(&"a".repeat(1_000)));
     }
 
     proptest! {
-        /// The regular expressions that Python's `fnmatch` makes of patterns say the same.
+        /// Matches exactly as the regular expressions that Python's `fnmatch` builds.
         #[test]
         fn matches_as_the_regular_expression_does(
             pattern in "([ab/é*?]|\\[!?[]ab-]{1,3}\\]|[\\[\\]!-]){0,6}",

@@ -1,29 +1,29 @@
-//! What the columns of a work list are.
+//! Columns of a work list.
 
-/// A column that says something.
+/// A column that a run uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Column {
     /// The source bucket.
     Bucket,
     /// The source key.
     Key,
-    /// The version.
+    /// The version ID.
     VersionId,
-    /// Whether it is the newest version.
+    /// True if the row's version is the latest.
     IsLatest,
-    /// Whether it is a delete marker.
+    /// True if the row is a delete marker.
     IsDeleteMarker,
-    /// Bytes.
+    /// Size in bytes.
     Size,
     /// The ETag.
     ETag,
-    /// What became of the task of a report.
+    /// The result of the task, in a completion report.
     TaskStatus,
 }
 
 impl Column {
-    /// The column of this name, as inventories spell it in CSV (`VersionId`) or Parquet (`version_id`); none for those
-    /// that say nothing to a run.
+    /// Returns the column with this name, in the spelling of CSV inventories (`VersionId`) or Parquet ones
+    /// (`version_id`). Returns `None` for columns that a run does not use.
     pub fn named(name: &str) -> Option<Self> {
         let name: String = name.chars().filter(|c| *c != '_').map(|c| c.to_ascii_lowercase()).collect();
         Some(match name.as_str() {
@@ -40,23 +40,23 @@ impl Column {
     }
 }
 
-/// The columns of a CSV file, in their order.
+/// The columns of a CSV file, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns(Vec<Option<Column>>);
 
-/// The columns of a completion report.
+/// Schema of a completion report.
 /// Source: "Examples: S3 Batch Operations completion reports" in the S3 user guide.
 pub const REPORT_SCHEMA: &str = "Bucket, Key, VersionId, TaskStatus, ErrorCode, HTTPStatusCode, ResultMessage";
 
 impl Columns {
-    /// Reads a schema, names with commas between; none where it has no bucket or no key.
+    /// Parses a schema of comma-separated names. Returns `None` if it has no bucket or no key.
     pub fn parse(schema: &str) -> Option<Self> {
         let columns: Vec<_> = schema.split(',').map(|name| Column::named(name.trim())).collect();
         let has = |column| columns.contains(&Some(column));
         (has(Column::Bucket) && has(Column::Key)).then_some(Self(columns))
     }
 
-    /// The columns of a completion report.
+    /// Returns the columns of a completion report.
     pub fn of_report() -> Self {
         Self::of(&[
             Some(Column::Bucket),
@@ -69,8 +69,8 @@ impl Columns {
         ])
     }
 
-    /// The columns of a file that does not say what they are, by their number: those that S3 Batch Operations takes, or
-    /// those of a completion report.
+    /// Returns the columns of a file without a schema, by their number: those accepted by S3 Batch Operations (2 or 3),
+    /// or those of a completion report (7).
     pub fn by_number(number: usize) -> Option<Self> {
         match number {
             2 => Some(Self::of(&[Some(Column::Bucket), Some(Column::Key)])),
@@ -84,12 +84,12 @@ impl Columns {
         Self(columns.to_vec())
     }
 
-    /// How many there are.
+    /// Returns the number of columns.
     pub fn number(&self) -> usize {
         self.0.len()
     }
 
-    /// Each with its place.
+    /// Returns the columns that a run uses, each with its index.
     pub fn known(&self) -> impl Iterator<Item = (usize, Column)> + '_ {
         self.0.iter().enumerate().filter_map(|(place, column)| Some((place, (*column)?)))
     }

@@ -1,18 +1,18 @@
-//! How far a work list is read.
+//! Checkpoints in a work list.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::etag::ETag;
 
-/// So many rows of a file are behind, and all files before it, of the list with this content.
+/// A checkpoint in a work list: all earlier files, and this many rows of the current one, have been processed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The file's place in the list, from 0.
+    /// Index of the file in the list, from 0.
     pub file: u32,
-    /// Rows of it that are behind.
+    /// Number of rows of it that have been processed.
     pub rows: u64,
-    /// The content of the list, or of its `manifest.json`.
+    /// ETag of the list or of its `manifest.json`. The checkpoint is valid for this content only.
     pub list: ETag,
 }
 
@@ -22,7 +22,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// It is the checkpoint of something else.
+/// Error for a checkpoint that is not one of a work list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoPosition;
 

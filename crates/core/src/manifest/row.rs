@@ -1,4 +1,4 @@
-//! A row of a work list.
+//! Rows of a work list.
 
 use percent_encoding::percent_decode;
 
@@ -6,88 +6,88 @@ use super::columns::{Column, Columns};
 use crate::etag::ETag;
 use crate::pair::MAX_KEY_BYTES;
 
-/// How a file has its keys.
+/// How keys are encoded in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// URL-encoded, a space as `+` or `%20`: CSV.
+    /// URL-encoded, with a space as `+` or `%20`. Used in CSV.
     Url,
-    /// As they are: Parquet.
+    /// Not encoded. Used in Parquet.
     Plain,
 }
 
-/// An object that a run has to look at.
+/// An object that a run has to process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestRow {
     /// The source bucket.
     pub bucket: String,
     /// The source key.
     pub key: String,
-    /// The version that is meant, where the list names one. Inventories name versions and mean objects.
+    /// The version to use, if the list names one. Always `None` for inventories, whose rows stand for current objects.
     pub version_id: Option<String>,
-    /// Bytes, as they were when the list was made.
+    /// Size in bytes when the list was made.
     pub size: Option<u64>,
-    /// The ETag, as it was then.
+    /// ETag when the list was made.
     pub etag: Option<ETag>,
-    /// The list was made by a service some time ago: what it names may be gone by now, and that is no fault.
+    /// True if the row comes from an inventory. Its object may have been deleted since, which is not an error.
     pub is_inventory: bool,
 }
 
-/// A row as it stands in its file.
+/// A row as read from its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawRow {
     /// The bucket.
     pub bucket: Vec<u8>,
-    /// The key, encoded or not.
+    /// The key, possibly encoded.
     pub key: Vec<u8>,
-    /// The version.
+    /// The version ID.
     pub version_id: Option<String>,
-    /// Whether it is the newest version.
+    /// True if this is the latest version.
     pub is_latest: Option<bool>,
-    /// Whether it is a delete marker.
+    /// True if this is a delete marker.
     pub is_delete_marker: Option<bool>,
-    /// Bytes.
+    /// Size in bytes.
     pub size: Option<u64>,
     /// The ETag.
     pub etag: Option<String>,
-    /// What became of the task of a report.
+    /// The result of the task, in a completion report.
     pub task_status: Option<String>,
 }
 
-/// Why a row can't be used.
+/// Why a row cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RowError {
-    /// The number of columns.
-    #[error("it has {0} columns; a list has bucket,key or bucket,key,versionId, and a completion report has seven")]
+    /// The number of columns matches no known format.
+    #[error("it has {0} columns; expected are bucket,key or bucket,key,versionId, or the seven of a completion report")]
     Columns(usize),
-    /// The number of columns of an inventory.
-    #[error("it has {found} columns and the manifest's schema has {expected}")]
+    /// The number of columns does not match the inventory's schema.
+    #[error("it has {found} columns, but the manifest's schema has {expected}")]
     OtherColumns {
-        /// The row's.
+        /// Number of columns in the row.
         found: usize,
-        /// The schema's.
+        /// Number of columns in the schema.
         expected: usize,
     },
-    /// The key is not text.
+    /// The key cannot be decoded.
     #[error("its key {0:?} is not URL-encoded UTF-8")]
     Encoding(String),
-    /// No key can be so.
-    #[error("its key has {0} bytes; keys have 1 to {MAX_KEY_BYTES}")]
+    /// The key is empty or too long.
+    #[error("its key has {0} bytes, outside 1 to {MAX_KEY_BYTES}")]
     Length(usize),
-    /// Not a number, or the like.
-    #[error("its {column:?} is {value:?}")]
+    /// A value cannot be parsed.
+    #[error("its {column:?} is {value:?}, which is not valid")]
     Value {
         /// The column.
         column: Column,
-        /// What it is.
+        /// Its value.
         value: String,
     },
-    /// No value that has to be there.
+    /// A required value is missing.
     #[error("it has no {0:?}")]
     Missing(Column),
 }
 
 impl RawRow {
-    /// Takes the fields of a CSV row.
+    /// Reads the fields of a CSV row.
     pub fn of_csv(fields: &[&[u8]], columns: Option<&Columns>) -> Result<Self, RowError> {
         let by_number;
         let columns = if let Some(columns) = columns {
@@ -126,7 +126,7 @@ impl RawRow {
         Ok(())
     }
 
-    /// The object that a run has to look at; none where the row is of an older version, of a delete marker, or of a task
+    /// Returns the object that a run has to process. Returns `None` for an older version, a delete marker, or a task
     /// that succeeded.
     pub fn read(self, encoding: Encoding, is_inventory: bool) -> Result<Option<ManifestRow>, RowError> {
         let status = self.task_status.as_deref();
@@ -163,8 +163,8 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// A `%` that is not followed by two hexadecimal digits was never encoded: the list has plain keys, and who reads it as
-/// encoded would take one key for another.
+/// Decodes a URL-encoded key. A `%` without two hexadecimal digits means that the list holds plain keys, which decoding
+/// would corrupt.
 fn decode(text: &[u8]) -> Option<String> {
     let mut rest = text;
     while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
@@ -218,9 +218,9 @@ mod tests {
     fn what_can_not_be_meant_is_named() {
         let long = "k".repeat(1025);
         for (fields, schema, expected) in [
-            (&["a"][..], None, "it has 1 columns; a list has bucket,key"),
+            (&["a"][..], None, "it has 1 columns; expected are bucket,key"),
             (&["a", "k", "", "5"], None, "it has 4 columns"),
-            (&["a", "k", "x"], Some("Bucket, Key"), "3 columns and the manifest's schema has 2"),
+            (&["a", "k", "x"], Some("Bucket, Key"), "3 columns, but the manifest's schema has 2"),
             (&["a", "100%"], None, "\"100%\" is not URL-encoded"),
             (&["a", "%zz"], None, "not URL-encoded"),
             (&["a", "%FF"], None, "not URL-encoded UTF-8"),

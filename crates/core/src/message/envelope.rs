@@ -1,10 +1,10 @@
-//! What S3 says, whichever way it takes to the queue: straight, through a topic of SNS, or through `EventBridge`.
+//! Unwraps S3 events, whether they arrive directly, through an SNS topic, or through `EventBridge`.
 
 use serde_json::Value;
 
 use super::{Message, MessageError, event};
 
-/// Reads a message that is not ours and no job of the predecessor's.
+/// Parses a message that is neither ours nor a job of the predecessor.
 pub(super) fn read(value: Value) -> Result<Message, MessageError> {
     let text = |name: &str| value.get(name).and_then(Value::as_str);
     match (text("Type"), text("TopicArn"), text("Message")) {

@@ -1,4 +1,4 @@
-//! S3's notifications of what happened to objects.
+//! S3 event notifications.
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
@@ -7,34 +7,34 @@ use serde_json::Value;
 use super::MessageError;
 use crate::etag::ETag;
 
-/// What happened to an object.
+/// An event of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectEvent {
-    /// What.
+    /// The kind of event.
     pub kind: EventKind,
     /// The bucket.
     pub bucket: String,
     /// The key, decoded.
     pub key: String,
-    /// Bytes, where the event says so.
+    /// Size in bytes, if given.
     pub size: Option<u64>,
-    /// The ETag, where the event says so.
+    /// The ETag, if given.
     pub etag: Option<ETag>,
-    /// The version, in versioned buckets.
+    /// The version ID, in versioned buckets.
     pub version_id: Option<String>,
-    /// Grows with each event of a key, as hexadecimal digits of any number. Source: "Event message structure" in the
-    /// S3 user guide.
+    /// A hexadecimal number of any length that increases with each event of a key.
+    /// Source: "Event message structure" in the S3 user guide.
     pub sequencer: Option<String>,
 }
 
-/// What kind of thing happened to an object.
+/// The kind of an object event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// It was written.
+    /// The object was written.
     Created,
-    /// It, or a version of it, was removed.
+    /// The object, or a version of it, was removed.
     Removed,
-    /// Something else: restored, tagged, lost.
+    /// Any other event, such as restored or tagged.
     Other,
 }
 
@@ -62,8 +62,8 @@ struct Bucket {
     name: String,
 }
 
-/// What both forms say of an object. Services differ in what they leave out, leave empty and write as text: all but the
-/// key is taken where it can be read, since the object itself is looked at anyway.
+/// The object in either form. Services differ in the members that they omit, leave empty or write as text. All but the
+/// key are taken if readable, since the worker looks the object up anyway.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Object {
@@ -78,7 +78,7 @@ struct Object {
     sequencer: Value,
 }
 
-/// An event of S3 as `EventBridge` passes it on.
+/// An S3 event as delivered by `EventBridge`.
 #[derive(Deserialize)]
 struct Bridged {
     source: String,
@@ -87,8 +87,8 @@ struct Bridged {
     detail: S3,
 }
 
-/// Reads a notification with any number of records. One bad record makes the whole of it unknown: it goes to a person,
-/// who can send it again.
+/// Parses a notification with any number of records. One invalid record makes the whole message unknown, so that a
+/// person can fix it and send it again.
 pub(super) fn read(value: Value) -> Result<Vec<ObjectEvent>, MessageError> {
     let found: Notification =
         serde_json::from_value(value).map_err(|e| MessageError::Unknown(format!("Records of an S3 event: {e}")))?;
@@ -101,9 +101,9 @@ pub(super) fn read(value: Value) -> Result<Vec<ObjectEvent>, MessageError> {
     events.collect()
 }
 
-/// Reads one event that came through `EventBridge`. Its key is as it is: nothing in it is encoded.
-/// Source: the object keys of "`EventBridge` event message structure" in the S3 user guide, which names no encoding, where
-/// "Event message structure" does.
+/// Parses an event delivered by `EventBridge`, whose key is not encoded.
+/// Source: "`EventBridge` event message structure" in the S3 user guide, which unlike "Event message structure"
+/// mentions no encoding of keys.
 pub(super) fn read_bridged(value: Value) -> Result<ObjectEvent, MessageError> {
     let found: Bridged =
         serde_json::from_value(value).map_err(|e| MessageError::Unknown(format!("an event of EventBridge: {e}")))?;
@@ -134,17 +134,17 @@ fn object_event(kind: EventKind, key: String, S3 { bucket, object }: S3) -> Resu
     })
 }
 
-/// A number, as one or as its digits.
+/// Reads a number given as a number or as text.
 fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
-/// A text that says something.
+/// Reads a non-empty text.
 fn text(value: &Value) -> Option<&str> {
     value.as_str().filter(|text| !text.is_empty())
 }
 
-/// The kind, by the name with or without `s3:` in front.
+/// Returns the kind of an event name, with or without the prefix `s3:`.
 fn kind(name: &str) -> EventKind {
     match name.trim_start_matches("s3:") {
         name if name.starts_with("ObjectCreated:") => EventKind::Created,
@@ -153,7 +153,7 @@ fn kind(name: &str) -> EventKind {
     }
 }
 
-/// The key of an event: a space is `+` or `%20`, everything else percent-encoded.
+/// Decodes the key of an event: percent-encoded, with a space as `+` or `%20`.
 fn decode(text: &str) -> Option<String> {
     let text = text.replace('+', " ");
     percent_decode_str(&text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(seen, [(EventKind::Created, "a b+cé/ ", Some("v")), (EventKind::Removed, "x", Some("v"))]);
     }
 
-    /// What services send, whichever way: kind, key, size, version and sequencer as they are understood.
+    /// Messages as services send them, each with the expected kind, key, size, version and sequencer.
     #[test]
     fn events_are_understood_as_services_send_them() {
         let direct = |object: &str| {

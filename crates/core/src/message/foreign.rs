@@ -1,4 +1,4 @@
-//! Work that no scan of ours made: the predecessor's job messages and S3's events, as batches.
+//! Batches for work that does not come from a scan: jobs of the predecessor and S3 events.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -8,34 +8,34 @@ use crate::ignore::IgnoreList;
 use crate::pair::BucketPair;
 use crate::retry::Tried;
 
-/// The run that work is counted in which belongs to no scan.
+/// The run under which work that belongs to no scan is counted.
 pub const EVENTS_RUN: &str = "events";
 
-/// The predecessor's job message. Source: its message schema, version 0.98.
+/// A job message of the predecessor. Source: its message schema, version 0.98.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignJob {
     /// Source bucket.
     #[serde(rename = "Src_bucket")]
     pub source_bucket: String,
-    /// Whole source key, as it is.
+    /// Source key, not encoded.
     #[serde(rename = "Src_key")]
     pub source_key: String,
     /// Destination bucket.
     #[serde(rename = "Des_bucket")]
     pub destination_bucket: String,
-    /// Whole destination key, as it is.
+    /// Destination key, not encoded.
     #[serde(rename = "Des_key")]
     pub destination_key: String,
-    /// Bytes.
+    /// Size in bytes.
     #[serde(rename = "Size")]
     pub size: u64,
-    /// The version; `null` where it is not known.
+    /// The version ID; `null` if unknown.
     #[serde(rename = "versionId", default)]
     pub version_id: Option<String>,
 }
 
-/// The batch of a predecessor's job: one object, by the pair of the job that maps its source key to its destination
-/// key. `message_id` is the queue's: each message counts once, however often it is delivered.
+/// Creates the batch of a predecessor's job: one object, with the pair that maps its source key to its destination key.
+/// `message_id` is the queue's; a message counts once, however often it is delivered.
 pub fn batch_of_job(
     job: &str,
     found: &ForeignJob,
@@ -61,14 +61,14 @@ pub fn batch_of_job(
     Ok(batch(job, BatchId::of_job(message_id), pair, entry, now))
 }
 
-/// The batches of a notification: one for each object that was written and each pair that its bucket and key match,
-/// those left out that the ignore list hides. An event counts once, by key and version or sequencer.
+/// Creates the batches of a notification: one for each written object and each pair that matches its bucket and key,
+/// unless the ignore list excludes it. An event counts once, by key and version or sequencer.
 ///
 /// | event | batches |
 /// |---|---|
 /// | created, matched by n pairs, not ignored | n |
-/// | created, ignored, or matched by none | none: it is another consumer's, or not wanted |
-/// | removed, other | none: deletions are not followed |
+/// | created, ignored or matched by none | none: not wanted, or meant for another consumer |
+/// | removed, other | none: deletions are not replicated |
 pub fn batches_of_events(
     job: &str,
     events: &[ObjectEvent],
@@ -109,7 +109,7 @@ fn batch(job: &str, id: BatchId, pair: &BucketPair, entry: Entry, now: i64) -> B
     }
 }
 
-/// What names an event for ever, whichever message brings it: the same event may be told twice.
+/// Returns a name that identifies an event across messages: the same event may be delivered twice.
 fn event_name(event: &ObjectEvent, pair: &BucketPair) -> String {
     let mut hash = Sha256::new();
     let moment = event.version_id.as_deref().or(event.sequencer.as_deref());

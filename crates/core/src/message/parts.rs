@@ -1,4 +1,4 @@
-//! A range of the parts of one huge object, for one of the workers that carry it together.
+//! Messages for ranges of the parts of a distributed object, which several workers move together.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,11 +7,11 @@ use crate::object::SourceIdentity;
 use crate::pair::BucketPair;
 use crate::part::PartLayout;
 
-/// What stands in the member `kind`.
+/// Value of the member `kind`.
 pub(super) const KIND: &str = "parts";
 
-/// A range of the parts of one huge object. Its upload is open and recorded in the ledger; a range of an upload that is
-/// recorded no more is over.
+/// A range of the parts of one distributed object. Its upload is open and recorded in the ledger; once the record is
+/// gone, the range is obsolete.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PartRange {
@@ -22,57 +22,57 @@ pub struct PartRange {
     kind: String,
     /// UID of the job.
     pub job: String,
-    /// The run.
+    /// ID of the run.
     pub run: String,
-    /// The batch that holds the object.
+    /// ID of the batch that holds the object.
     pub batch: BatchId,
-    /// Where the object comes from and goes to; one of the pairs recorded for the run.
+    /// Source and destination of the object. Must be one of the run's recorded pairs.
     pub pair: BucketPair,
-    /// The content that the upload carries.
+    /// The source content that the upload copies.
     pub source: SourceIdentity,
-    /// Key of the upload.
+    /// Destination key of the upload.
     pub destination_key: String,
-    /// The service's id of the upload.
+    /// The service's ID of the upload.
     pub upload_id: String,
-    /// How the object is cut.
+    /// The layout of the parts.
     #[serde(flatten)]
     pub layout: PartLayout,
-    /// Whether the upload was begun with a checksum named.
+    /// True if the upload was created with a checksum algorithm.
     pub checksum: bool,
     /// First part of the range, from 1.
     pub first: u32,
-    /// Last part of the range.
+    /// Last part of the range, inclusive.
     pub last: u32,
-    /// Most of its parts that were ever at the destination at the end of a try.
+    /// Largest number of its parts that were at the destination at the end of any attempt.
     #[serde(default, skip_serializing_if = "super::is_zero")]
     pub parts: u32,
 }
 
-/// What the ranges of one upload have in common.
+/// The members that all ranges of one upload share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartRangeTemplate {
     /// UID of the job.
     pub job: String,
-    /// The run.
+    /// ID of the run.
     pub run: String,
-    /// The batch that holds the object.
+    /// ID of the batch that holds the object.
     pub batch: BatchId,
-    /// Where the object comes from and goes to.
+    /// Source and destination of the object.
     pub pair: BucketPair,
-    /// The content that the upload carries.
+    /// The source content that the upload copies.
     pub source: SourceIdentity,
-    /// Key of the upload.
+    /// Destination key of the upload.
     pub destination_key: String,
-    /// The service's id of the upload.
+    /// The service's ID of the upload.
     pub upload_id: String,
-    /// How the object is cut.
+    /// The layout of the parts.
     pub layout: PartLayout,
-    /// Whether the upload was begun with a checksum named.
+    /// True if the upload was created with a checksum algorithm.
     pub checksum: bool,
 }
 
 impl PartRangeTemplate {
-    /// The message of one range.
+    /// Returns the message for one range.
     pub fn range(&self, first: u32, last: u32) -> PartRange {
         let this = self.clone();
         PartRange {
@@ -95,13 +95,13 @@ impl PartRangeTemplate {
 }
 
 impl PartRange {
-    /// The same once more parts of it were seen at the destination.
+    /// Returns the same range with a new number of parts seen at the destination.
     #[must_use]
     pub fn with_parts(&self, parts: u32) -> Self {
         Self { parts, ..self.clone() }
     }
 
-    /// Refuses a range of a pair that its run does not have, and one that maps its key elsewhere.
+    /// Rejects a range of a pair that its run does not have, or whose key the pair maps elsewhere.
     pub fn check(&self, pairs: &[BucketPair]) -> Result<(), MessageError> {
         if self.source.key.is_empty() {
             return Err(MessageError::NoKey { bucket: self.source.bucket.clone() });
@@ -117,17 +117,17 @@ impl PartRange {
         })
     }
 
-    /// The body to send.
+    /// Returns the message body.
     pub fn body(&self) -> String {
         super::json(self)
     }
 }
 
-/// Most ranges of one object: that many workers can carry it at once.
+/// Maximum number of ranges of one object, and thus of workers that move it at the same time.
 pub const MAX_RANGES: u32 = 64;
 
-/// Cuts the parts of an object into at most [`MAX_RANGES`] ranges of equal numbers of parts, the last one shorter:
-/// first and last part of each, in order. Every part is in exactly one.
+/// Splits the parts of an object into at most [`MAX_RANGES`] ranges with equal numbers of parts, the last one shorter.
+/// Returns first and last part of each range, in order. Every part is in exactly one range.
 pub fn ranges(layout: &PartLayout) -> impl Iterator<Item = (u32, u32)> + use<> {
     let count = layout.count();
     let each = count.div_ceil(MAX_RANGES).max(1);

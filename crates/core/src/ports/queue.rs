@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use crate::error::ServiceError;
 
-/// The queue of a job, and its dead letters.
+/// A job's queue and its dead-letter queue.
 pub trait Queue: Send + Sync + 'static {
-    /// Sends up to 10 messages; gives the places of those that were not taken.
+    /// Sends up to 10 messages. Returns the indices of those that the queue rejected.
     fn send(&self, messages: &[OutgoingMessage]) -> impl Future<Output = Result<Vec<usize>, ServiceError>> + Send;
 
-    /// Waits up to `wait` (at most 20 s) for at most `max` (at most 10) messages, and keeps them from others for
+    /// Waits up to `wait` (at most 20 s) for up to `max` (at most 10) messages, and hides them from other receivers for
     /// `visibility`.
     fn receive(
         &self,
@@ -19,17 +19,17 @@ pub trait Queue: Send + Sync + 'static {
         visibility: Duration,
     ) -> impl Future<Output = Result<Vec<ReceivedMessage>, ServiceError>> + Send;
 
-    /// Keeps a received message from others for this long from now; zero gives it back.
+    /// Hides a received message from other receivers for this long from now; zero makes it visible at once.
     fn set_visibility(
         &self,
         receipt: &str,
         visibility: Duration,
     ) -> impl Future<Output = Result<(), ServiceError>> + Send;
 
-    /// Removes a received message.
+    /// Deletes a received message.
     fn delete(&self, receipt: &str) -> impl Future<Output = Result<(), ServiceError>> + Send;
 
-    /// Puts a copy of a message's body among the dead letters, with the reason as its attribute `reason`.
+    /// Sends a copy of a message's body to the dead letters, with the reason in the attribute `reason`.
     fn send_dead_letter(&self, body: &str, reason: &str) -> impl Future<Output = Result<(), ServiceError>> + Send;
 }
 
@@ -38,19 +38,19 @@ pub trait Queue: Send + Sync + 'static {
 pub struct OutgoingMessage {
     /// The body.
     pub body: String,
-    /// How long it stays invisible at first; at most 900 s.
+    /// Time before the message becomes visible; at most 900 s.
     pub delay: Duration,
 }
 
-/// A message received.
+/// A received message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedMessage {
-    /// The service's id of the message.
+    /// The service's ID of the message.
     pub id: String,
-    /// What later requests name this delivery with.
+    /// Receipt handle, which identifies this delivery in later requests.
     pub receipt: String,
     /// The body.
     pub body: String,
-    /// Deliveries so far, this one included.
+    /// Number of deliveries so far, this one included.
     pub receives: u32,
 }

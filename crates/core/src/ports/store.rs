@@ -1,4 +1,4 @@
-//! One side's S3 service.
+//! The S3 service of one side.
 
 use std::fmt;
 use std::future::Future;
@@ -11,25 +11,25 @@ use crate::error::ServiceError;
 use crate::etag::{ETag, Md5Digest};
 use crate::object::{Attributes, Checksum, CompletedPart, ListedObject, ListedPart, ObjectHead, Tags};
 
-/// A body as it arrives.
+/// The chunks of a body, as they arrive.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, ServiceError>> + Send>>;
 
-/// One side's S3 service.
+/// The S3 service of one side.
 pub trait ObjectStore: Send + Sync + 'static {
-    /// One page of at most 1,000 keys under a prefix, in the byte order of their UTF-8.
+    /// Lists one page of at most 1,000 keys under a prefix, in byte order of their UTF-8.
     fn list(&self, request: ListRequest<'_>) -> impl Future<Output = Result<ListPage, ServiceError>> + Send;
 
-    /// The same with the ids of versions: the newest version of each key, without those whose newest is a delete
+    /// Lists one page with version IDs: the latest version of each key, except keys whose latest version is a delete
     /// marker. The continuation is opaque.
     fn list_versions(&self, request: ListRequest<'_>) -> impl Future<Output = Result<ListPage, ServiceError>> + Send;
 
-    /// An object or a span of it, with what is known of it.
+    /// Reads an object, or a span of it, with its metadata.
     fn get(&self, request: GetRequest<'_>) -> impl Future<Output = Result<GetResponse, ServiceError>> + Send;
 
-    /// What is known of an object; none where it is absent.
+    /// Returns the metadata of an object, or `None` if the object does not exist.
     fn head(&self, request: HeadRequest<'_>) -> impl Future<Output = Result<Option<ObjectHead>, ServiceError>> + Send;
 
-    /// An object's tags.
+    /// Returns the tags of an object.
     fn tags(
         &self,
         bucket: &str,
@@ -37,46 +37,46 @@ pub trait ObjectStore: Send + Sync + 'static {
         version_id: Option<&str>,
     ) -> impl Future<Output = Result<Tags, ServiceError>> + Send;
 
-    /// Gives an object these tags, in place of those that it has.
+    /// Replaces the tags of an object.
     fn put_tags(&self, request: PutTags<'_>) -> impl Future<Output = Result<(), ServiceError>> + Send;
 
     /// Writes a whole object.
     fn put(&self, request: PutRequest<'_>) -> impl Future<Output = Result<Written, ServiceError>> + Send;
 
-    /// Lets this service copy a whole object of up to 5 GiB by itself.
+    /// Makes this service copy a whole object of up to 5 GiB.
     fn copy(&self, request: CopyRequest<'_>) -> impl Future<Output = Result<Written, ServiceError>> + Send;
 
-    /// Deletes an object, where it is there and has the content asked for; in a bucket that keeps versions by a delete
-    /// marker, so that the versions stay.
+    /// Deletes an object if it exists and has the required content. A bucket that keeps versions gets a delete marker,
+    /// so that the versions stay.
     fn delete(&self, request: DeleteRequest<'_>) -> impl Future<Output = Result<(), ServiceError>> + Send;
 
-    /// Begins a multipart upload and gives its id. One try only: a lost answer leaves an upload behind, and the caller
-    /// has to know that there may be one.
+    /// Creates a multipart upload and returns its ID. Never retried: if the answer is lost, an upload may be left
+    /// behind, and the caller has to know.
     fn create_upload(&self, request: CreateUpload<'_>) -> impl Future<Output = Result<String, ServiceError>> + Send;
 
-    /// Sends one part. A streamed body is sent once: who wants another try reads it again.
+    /// Uploads one part. A streamed body is sent once; the caller has to read it again to retry.
     fn put_part(&self, request: PutPart<'_>) -> impl Future<Output = Result<Written, ServiceError>> + Send;
 
-    /// Lets this service copy a part by itself.
+    /// Makes this service copy one part.
     fn copy_part(&self, request: CopyPart<'_>) -> impl Future<Output = Result<Written, ServiceError>> + Send;
 
-    /// One page of at most 1,000 parts, after a part number.
+    /// Lists one page of at most 1,000 parts, after a part number.
     fn list_parts(
         &self,
         upload: UploadRef<'_>,
         after: Option<u32>,
     ) -> impl Future<Output = Result<PartsPage, ServiceError>> + Send;
 
-    /// Makes the parts an object.
+    /// Completes an upload, which creates the object.
     fn complete_upload(
         &self,
         request: CompleteUpload<'_>,
     ) -> impl Future<Output = Result<Written, ServiceError>> + Send;
 
-    /// Gives an upload up.
+    /// Aborts an upload.
     fn abort_upload(&self, upload: UploadRef<'_>) -> impl Future<Output = Result<(), ServiceError>> + Send;
 
-    /// The open uploads of exactly this key.
+    /// Lists the open uploads of exactly this key.
     fn list_uploads(
         &self,
         bucket: &str,
@@ -84,7 +84,7 @@ pub trait ObjectStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<OpenUpload>, ServiceError>> + Send;
 }
 
-/// Which page of a listing.
+/// A request for a page of a listing.
 #[derive(Clone, Copy, Debug)]
 pub struct ListRequest<'a> {
     /// The bucket.
@@ -93,95 +93,95 @@ pub struct ListRequest<'a> {
     pub prefix: &'a str,
     /// Only keys after this one.
     pub start_after: Option<&'a str>,
-    /// Where the page before ended.
+    /// Continuation of the previous page.
     pub continuation: Option<&'a str>,
-    /// No more than so many keys, where less than a page is enough.
+    /// Maximum number of keys; `None` means a full page.
     pub max_keys: Option<u16>,
 }
 
 /// A page of a listing.
 #[derive(Clone, Debug, Default)]
 pub struct ListPage {
-    /// The objects, in the order in which the service gave them.
+    /// The objects, in the order returned by the service.
     pub objects: Vec<ListedObject>,
-    /// What to ask the next page with; none at the end.
+    /// Continuation for the next page; `None` at the end.
     pub continuation: Option<String>,
 }
 
-/// How much of an object.
+/// The span of an object to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Span {
-    /// All of it. Its checksum is asked for too.
+    /// The whole object, with its checksum.
     #[default]
     Whole,
-    /// Bytes from an offset on.
+    /// A byte range.
     Range {
-        /// The first byte.
+        /// Offset of the first byte.
         offset: u64,
         /// Number of bytes; at least 1.
         len: u64,
     },
-    /// One of the parts that it was uploaded in, from 1. An object that was not uploaded in parts is its own part 1.
+    /// One of the parts in which it was uploaded, from 1. An object not uploaded in parts consists of part 1.
     Part(u32),
 }
 
-/// Which object, and how much of it.
+/// A request to read an object.
 #[derive(Clone, Copy, Debug)]
 pub struct GetRequest<'a> {
     /// The bucket.
     pub bucket: &'a str,
     /// The key.
     pub key: &'a str,
-    /// How much.
+    /// The span to read.
     pub span: Span,
-    /// Only this content.
+    /// Required ETag.
     pub if_match: Option<&'a ETag>,
-    /// Only this version.
+    /// Version to read.
     pub version_id: Option<&'a str>,
 }
 
-/// An answer to a GET.
+/// The answer to a GET.
 pub struct GetResponse {
-    /// What is known of the whole object.
+    /// Metadata of the whole object.
     pub head: ObjectHead,
-    /// Bytes that the body has, as the service says.
+    /// Length of the body in bytes, as announced by the service.
     pub len: u64,
-    /// The bytes asked for.
+    /// The requested bytes.
     pub body: ByteStream,
 }
 
-/// Which object to delete.
+/// A request to delete an object.
 #[derive(Clone, Copy, Debug)]
 pub struct DeleteRequest<'a> {
     /// The bucket.
     pub bucket: &'a str,
     /// The key.
     pub key: &'a str,
-    /// Only this content.
+    /// Required ETag.
     pub if_match: Option<&'a ETag>,
 }
 
-/// Which object to look at.
+/// A request for the metadata of an object.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadRequest<'a> {
     /// The bucket.
     pub bucket: &'a str,
     /// The key.
     pub key: &'a str,
-    /// Only this version.
+    /// Version to look up.
     pub version_id: Option<&'a str>,
-    /// Ask for the checksum of the whole content too.
+    /// Request the checksum of the whole content too.
     pub checksum: bool,
 }
 
 impl<'a> HeadRequest<'a> {
-    /// The newest version, without its checksum.
+    /// Requests the latest version, without its checksum.
     pub const fn new(bucket: &'a str, key: &'a str) -> Self {
         Self { bucket, key, version_id: None, checksum: false }
     }
 }
 
-/// Tags to give to an object. No condition can be asked: who writes a version of its own names it.
+/// A request to set tags. S3 supports no condition on it, so `version_id` should name the version written.
 /// Source: `PutObjectTagging` in the S3 API reference.
 #[derive(Clone, Copy, Debug)]
 pub struct PutTags<'a> {
@@ -189,104 +189,104 @@ pub struct PutTags<'a> {
     pub bucket: &'a str,
     /// The key.
     pub key: &'a str,
-    /// Only this version.
+    /// Version to tag.
     pub version_id: Option<&'a str>,
     /// The tags; at least one.
     pub tags: &'a Tags,
 }
 
-/// What the destination must have for a write to happen.
+/// The destination state required for a write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum WriteCondition {
-    /// Whatever is there.
+    /// Any.
     #[default]
     Any,
-    /// Nothing (`If-None-Match: *`).
+    /// The object does not exist (`If-None-Match: *`).
     Absent,
-    /// This content (`If-Match`).
+    /// The object has this ETag (`If-Match`).
     Matches(ETag),
 }
 
-/// A whole object to write.
+/// A request to write a whole object.
 #[derive(Clone, Debug)]
 pub struct PutRequest<'a> {
     /// The bucket.
     pub bucket: &'a str,
     /// The key.
     pub key: &'a str,
-    /// The bytes.
+    /// The body.
     pub body: Bytes,
-    /// Their MD5; the service refuses another body.
+    /// MD5 of the body. The service rejects any other body.
     pub md5: Md5Digest,
-    /// What travels with it.
+    /// Headers, metadata, storage class and lock to write.
     pub attributes: &'a Attributes,
-    /// Its tags.
+    /// The tags.
     pub tags: &'a Tags,
-    /// When to write.
+    /// Required state of the destination.
     pub condition: &'a WriteCondition,
 }
 
-/// A multipart upload to begin.
+/// A request to create a multipart upload.
 #[derive(Clone, Copy, Debug)]
 pub struct CreateUpload<'a> {
     /// The bucket.
     pub bucket: &'a str,
     /// The key.
     pub key: &'a str,
-    /// What travels with the object.
+    /// Headers, metadata, storage class and lock of the object.
     pub attributes: &'a Attributes,
-    /// Its tags.
+    /// The tags.
     pub tags: &'a Tags,
-    /// Names CRC-64/NVME as the checksum of the whole object: then parts bring theirs along, and completion names
-    /// them.
+    /// Use CRC-64/NVME as the checksum of the whole object. Each part is then sent with its checksum, and completion
+    /// names them all.
     pub checksum: bool,
 }
 
-/// Names an upload.
+/// Identifies an upload.
 #[derive(Clone, Copy, Debug)]
 pub struct UploadRef<'a> {
     /// The bucket.
     pub bucket: &'a str,
     /// The key.
     pub key: &'a str,
-    /// The service's id.
+    /// The service's ID of the upload.
     pub upload_id: &'a str,
 }
 
-/// A part to send.
+/// A request to upload a part.
 #[derive(Debug)]
 pub struct PutPart<'a> {
-    /// Of which upload.
+    /// The upload.
     pub upload: UploadRef<'a>,
-    /// From 1.
+    /// Part number, from 1.
     pub number: u32,
-    /// The bytes.
+    /// The content of the part.
     pub body: Body,
-    /// The upload was begun with a checksum named: this part brings its own along.
+    /// True if the upload was created with a checksum algorithm: this part carries its checksum.
     pub checksum: bool,
 }
 
-/// Bytes to send.
+/// The body of a request.
 pub enum Body {
-    /// In memory, with their MD5: the service refuses another body.
+    /// A body in memory, with its MD5. The service rejects any other body.
     Held {
         /// The bytes.
         bytes: Bytes,
         /// Their MD5.
         md5: Md5Digest,
     },
-    /// As they arrive: what came of it is judged by what the service says it has got. An error in the stream breaks
-    /// the request, and nothing is stored.
+    /// A body sent as it arrives; the answer tells what the service received. An error in the stream aborts the
+    /// request, and nothing is stored.
     Streamed {
         /// The bytes.
         stream: ByteStream,
-        /// How many.
+        /// Length in bytes.
         len: u64,
     },
 }
 
 impl Body {
-    /// Number of bytes.
+    /// Returns the length in bytes.
     pub fn len(&self) -> u64 {
         match self {
             Self::Held { bytes, .. } => bytes.len() as u64,
@@ -294,7 +294,7 @@ impl Body {
         }
     }
 
-    /// Whether there are none.
+    /// Returns true if the body has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -310,60 +310,61 @@ impl fmt::Debug for Body {
     }
 }
 
-/// What a service copies by itself. It reads with the rights of who asks, so both buckets are of one service.
+/// The source of a copy by the service. It is read with the requester's permissions, so both buckets are on one
+/// service.
 #[derive(Clone, Copy, Debug)]
 pub struct CopySource<'a> {
     /// The bucket.
     pub bucket: &'a str,
     /// The key.
     pub key: &'a str,
-    /// Only this version.
+    /// Version to copy.
     pub version_id: Option<&'a str>,
-    /// Only this content.
+    /// Required ETag of the source.
     pub if_match: &'a ETag,
 }
 
-/// A whole object to copy. What travels with it is taken along by the service, but for what is not the default:
-/// locks, website redirect and storage class.
+/// A request to copy a whole object. The service copies the attributes itself, except those that it does not copy by
+/// default: locks, website redirect and storage class.
 #[derive(Clone, Copy, Debug)]
 pub struct CopyRequest<'a> {
-    /// From where.
+    /// The object to copy.
     pub source: CopySource<'a>,
-    /// The bucket to write.
+    /// The bucket to write to.
     pub bucket: &'a str,
-    /// The key to write.
+    /// The key to write to.
     pub key: &'a str,
-    /// What travels with the object, as the source has it.
+    /// The attributes of the source object.
     pub attributes: &'a Attributes,
-    /// When to write.
+    /// Required state of the destination.
     pub condition: &'a WriteCondition,
 }
 
-/// A part to copy.
+/// A request to copy a part.
 #[derive(Clone, Copy, Debug)]
 pub struct CopyPart<'a> {
-    /// From where.
+    /// The object to copy from.
     pub source: CopySource<'a>,
-    /// Of which upload.
+    /// The upload.
     pub upload: UploadRef<'a>,
-    /// From 1.
+    /// Part number, from 1.
     pub number: u32,
-    /// The first byte at the source.
+    /// Offset of the first byte in the source.
     pub offset: u64,
     /// Number of bytes; at least 1.
     pub len: u64,
 }
 
-/// What the service says of something written.
+/// The answer to a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// The ETag that it has now.
+    /// ETag of the object or part written.
     pub etag: ETag,
-    /// Whether that ETag is made of MD5s by the service's own rules: not under SSE-KMS, DSSE and SSE-C.
+    /// True if the service's rules make the ETag an MD5, or an MD5 of MD5s: not under SSE-KMS, DSSE-KMS and SSE-C.
     pub etag_is_md5: bool,
-    /// The CRC-64/NVME of the bytes that it has got, where it says so: of an object the whole content's.
+    /// CRC-64/NVME of the bytes received, if the service returns it; for an object, that of the whole content.
     pub checksum: Option<Checksum>,
-    /// The version that was made, in versioned buckets.
+    /// ID of the version created, in versioned buckets.
     pub version_id: Option<String>,
 }
 
@@ -372,30 +373,30 @@ pub struct Written {
 pub struct PartsPage {
     /// The parts, in order of their numbers.
     pub parts: Vec<ListedPart>,
-    /// What to ask the next page with; none at the end.
+    /// Part number after which the next page starts; `None` at the end.
     pub next: Option<u32>,
-    /// Who began the upload, where the service says so.
+    /// The principal that created the upload, if the service reports it.
     pub initiator: Option<String>,
 }
 
-/// An upload to complete.
+/// A request to complete an upload.
 #[derive(Clone, Copy, Debug)]
 pub struct CompleteUpload<'a> {
-    /// Which.
+    /// The upload.
     pub upload: UploadRef<'a>,
     /// Its parts, in order of their numbers.
     pub parts: &'a [CompletedPart],
-    /// When to write.
+    /// Required state of the destination.
     pub condition: &'a WriteCondition,
 }
 
-/// An upload that is open at the destination.
+/// An open upload at the destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenUpload {
-    /// The service's id.
+    /// The service's ID of the upload.
     pub upload_id: String,
-    /// When it was begun, in milliseconds since 1970.
+    /// When it was created, as Unix time in milliseconds.
     pub initiated: i64,
-    /// Who began it, where the service says so.
+    /// The principal that created it, if the service reports it.
     pub initiator: Option<String>,
 }

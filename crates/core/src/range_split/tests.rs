@@ -59,12 +59,12 @@ fn the_rest_is_estimated_by_the_last_page() {
     }
 }
 
-/// The search on a set of keys: the cut, and the probes that it took.
+/// Runs a search over a set of keys. Returns the split and the number of probes.
 fn search(keys: &BTreeSet<String>, low: &str, until: Option<&str>, beyond: Option<&str>) -> (Option<Cut>, u32) {
     search_parts(keys, low, until, beyond, 2)
 }
 
-/// What a listing of some keys shows.
+/// Returns the alphabet after listing the first 100 keys.
 fn seen(keys: &BTreeSet<String>) -> Alphabet {
     let mut alphabet = Alphabet::default();
     keys.iter().take(100).for_each(|key| alphabet.see(key));
@@ -114,7 +114,7 @@ fn a_long_shared_text_costs_few_probes_and_halves_fall_well() {
         let (left, right) = behind_cut(&keys, low, &cut.clone().unwrap());
         assert!(probes <= 20, "{probes} probes");
         assert!(right * 5 > left && right * 5 < left * 4, "{right} of {left}");
-        // What was learnt makes the next one cheaper: at the right part with its top, at the left one with its end.
+        // The bounds learned make the next search cheaper: in the right part by `top`, in the left part by its end.
         let cut = cut.unwrap();
         let low_right = keys.range(cut.at[0].clone()..).nth(1_000).unwrap();
         let (again, probes) = search(&keys, low_right, cut.top.as_deref(), cut.beyond.as_deref());
@@ -148,7 +148,7 @@ fn keys_that_crowd_are_reached_by_cutting_again() {
     let mut keys = numbered("m/crowd/", 99_000);
     keys.extend((0..500).map(|n| format!("a/{n:04}")));
     keys.extend((0..500).map(|n| format!("z/{n:04}")));
-    // Each time, the larger part is cut again.
+    // The larger part is split again each time.
     let (mut low, mut until) = (keys.iter().nth(100).unwrap().clone(), None::<String>);
     for cuts in 1.. {
         let inside = |after: &str, until: Option<&str>| {

@@ -1,4 +1,4 @@
-//! Ends of batches, and what they add up to.
+//! Ends of batches, and the counters that sum them.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,100 +9,100 @@ use crate::outcome::{FailureClass, NotPreserved};
 use crate::ports::{Condition, Item, LedgerKey, Write};
 use crate::retry::Tried;
 
-/// The operator's name among those who end batches: it ends those among the dead letters.
+/// Name under which the operator ends the batches of dead letters.
 pub const OPERATOR: &str = "operator";
 
-/// That a batch is over.
+/// The end of a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchEnd {
-    /// The batch.
+    /// ID of the batch.
     pub id: BatchId,
-    /// Who ended it.
+    /// Name of the process that ended it.
     pub by: String,
-    /// When, in milliseconds since 1970.
+    /// When it ended, as Unix time in milliseconds.
     pub at: i64,
-    /// What became of its entries, those of the remainder left out.
+    /// Outcomes of its entries, except those of the remainder.
     #[serde(flatten)]
     pub counts: EndCounts,
-    /// Places of the entries that go on in the batch [`BatchId::remainder`].
+    /// Indices of the entries that continue in the batch [`BatchId::remainder`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remainder: Vec<u32>,
-    /// What each of them has behind it, in their order.
+    /// The attempts of each of them, in the same order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<Tried>,
-    /// The object with what became of its entries, below the root of the run's report.
+    /// Key of the report fragment with the outcomes of its entries, relative to the root of the run's report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub piece: Option<String>,
 }
 
 impl BatchEnd {
-    /// An end that leaves nothing over.
+    /// Creates an end without a remainder.
     pub fn new(id: BatchId, by: &str, at: i64, counts: EndCounts) -> Self {
         Self { id, by: by.to_owned(), at, counts, remainder: Vec::new(), tried: Vec::new(), piece: None }
     }
 
-    /// Whether the queue had given the batch up: no worker has cleared away what it left open.
+    /// Returns true if the queue gave up on the batch, so that no worker has cleaned up after it.
     pub fn is_of_dead_letter(&self) -> bool {
         self.by == OPERATOR
     }
 }
 
-/// What became of the entries of a batch.
+/// Outcomes of the entries of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EndCounts {
-    /// Objects at the destination and verified.
+    /// Number of objects at the destination and verified.
     pub done: u64,
-    /// Bytes of these.
+    /// Their total size, in bytes.
     pub done_bytes: u64,
-    /// Objects gone from the source since the scan.
+    /// Number of objects deleted at the source since the scan.
     pub gone: u64,
-    /// Bytes of these, as the scan saw them.
+    /// Their total size as listed, in bytes.
     pub gone_bytes: u64,
-    /// Objects with a failure record.
+    /// Number of objects with a failure record.
     pub failed: u64,
-    /// Bytes of these.
+    /// Their total size, in bytes.
     pub failed_bytes: u64,
-    /// What could not be taken along with the objects that are done.
+    /// Attributes of the `done` objects that could not be preserved.
     #[serde(flatten)]
     pub losses: NotPreserved,
 }
 
-/// The sums of one worker in one run.
+/// Totals of one worker in one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Counters {
-    /// Batches ended.
+    /// Number of batches ended.
     pub batches: u64,
-    /// Of these, with a remainder.
+    /// Number of those that left a remainder.
     pub remainders: u64,
-    /// Their entries.
+    /// Outcomes of their entries.
     #[serde(flatten)]
     pub counts: EndCounts,
 }
 
 impl Counters {
-    /// The counters of one batch's end.
+    /// Returns the counters for the end of one batch.
     pub fn of(end: &BatchEnd) -> Self {
         Self { batches: 1, remainders: u64::from(!end.remainder.is_empty()), counts: end.counts }
     }
 
-    /// Adds others.
+    /// Adds other counters.
     pub fn add(&mut self, other: &Self) {
         for (mine, theirs) in self.fields_mut().into_iter().zip(other.fields()) {
             *mine.1 += theirs.1;
         }
     }
 
-    /// Takes others away.
+    /// Subtracts other counters, down to 0.
     pub fn subtract(&mut self, other: &Self) {
         for (mine, theirs) in self.fields_mut().into_iter().zip(other.fields()) {
             *mine.1 = mine.1.saturating_sub(theirs.1);
         }
     }
 
-    /// Names and values, as the ledger's addition takes them. Zeros are left out.
+    /// Returns names and values for an addition in the ledger, without zeros.
     pub fn deltas(&self) -> Vec<(String, i64)> {
         let fields = self.fields().into_iter().filter(|(_, n)| *n > 0);
         fields.map(|(name, n)| (name.to_owned(), i64::try_from(n).unwrap_or(i64::MAX))).collect()
@@ -135,34 +135,34 @@ impl Counters {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FailureRecord {
-    /// Place of its pair among the run's.
+    /// Index of its pair in the run's pairs.
     pub pair: u32,
     /// Source key.
     pub key: String,
-    /// Bytes, as the scan saw them.
+    /// Size as listed, in bytes.
     pub size: u64,
-    /// The kind of failure.
+    /// Class of the failure.
     pub class: FailureClass,
-    /// What happened, with what a person needs to act.
+    /// A description that tells a person what to do.
     pub message: String,
-    /// The batch that failed it; none where the scan did. The record of a batch that does not count says nothing.
+    /// The batch in which it failed; `None` if it failed in the scan. Ignored if that batch is stale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchId>,
-    /// Tries made.
+    /// Number of attempts.
     pub attempts: u32,
-    /// Identifiers of the requests that failed.
+    /// The service's IDs of the failed requests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub request_ids: Vec<String>,
-    /// When, in milliseconds since 1970.
+    /// When it failed, as Unix time in milliseconds.
     pub at: i64,
 }
 
-/// Most identifiers of requests in a failure record.
+/// Maximum number of request IDs in a failure record.
 const MOST_REQUEST_IDS: usize = 10;
 
-/// What sort keys of [`Counters`] start with.
+/// Prefix of the sort keys of [`Counters`].
 pub const COUNTER_PREFIX: &str = "counter/";
-/// What sort keys of [`BatchEnd`]s start with.
+/// Prefix of the sort keys of [`BatchEnd`]s.
 pub const BATCH_PREFIX: &str = "batch/";
 
 /// Key of a [`BatchEnd`].
@@ -170,14 +170,14 @@ pub fn batch_key(batch: &Batch) -> LedgerKey {
     LedgerKey::new(run_partition(&batch.job, &batch.run), format!("{BATCH_PREFIX}{}", batch.id.as_str()))
 }
 
-/// Key of a worker's [`Counters`] of the batches of one epoch of a run's senders. Those of the first one, and of what is of
-/// no run, stand under the name alone.
+/// Key of a worker's [`Counters`] for the batches of one epoch. The first epoch, and work of no run, use the name
+/// alone.
 pub fn counter_key(job: &str, run: &str, name: &str, epoch: u32) -> LedgerKey {
     let sort = if epoch > 1 { format!("{COUNTER_PREFIX}{name}/{epoch:04}") } else { format!("{COUNTER_PREFIX}{name}") };
     LedgerKey::new(run_partition(job, run), sort)
 }
 
-/// The epoch of the counters under a sort key.
+/// Returns the epoch of the counters with this sort key.
 pub fn counter_epoch(sort: &str) -> u32 {
     sort.strip_prefix(COUNTER_PREFIX)
         .and_then(|name| name.rsplit_once('/'))
@@ -185,8 +185,8 @@ pub fn counter_epoch(sort: &str) -> u32 {
         .unwrap_or(1)
 }
 
-/// When a worker ended a batch last, in milliseconds since 1970: what it adds to its counters also sets when they may be
-/// forgotten, [`RETENTION_MS`] later.
+/// Returns when a worker last ended a batch, as Unix time in milliseconds. Derived from the expiry of its counters,
+/// which each addition sets to [`RETENTION_MS`] later.
 pub fn last_end(counters: &Item) -> Option<i64> {
     counters.expires_at.map(|at| at * 1_000 - RETENTION_MS)
 }
@@ -201,9 +201,8 @@ pub fn failure_key(job: &str, run: &str, failure: &FailureRecord) -> LedgerKey {
     LedgerKey::new(failure_partition(job, run, failure.pair), object_sort_key(&failure.key))
 }
 
-/// The write of a failure record. Failures are written before what counts them, such as the end of their batch
-/// ([`end_writes`]), so that a count is never without its records. Writing one twice changes nothing. Its texts are cut
-/// so that the ledger takes it, whatever a service said.
+/// Returns the write of a failure record. It must happen before the write that counts it, such as the end of the batch
+/// ([`end_writes`]), so that no count lacks its records. Idempotent. Texts are truncated to fit the ledger.
 pub fn failure_write(job: &str, run: &str, failure: &FailureRecord) -> Write {
     let key = failure_key(job, run, failure);
     let failure = &FailureRecord {
@@ -215,8 +214,8 @@ pub fn failure_write(job: &str, run: &str, failure: &FailureRecord) -> Write {
     Write::Put { item: Item::of(key, failure).expiring(failure.at + RETENTION_MS), condition: Condition::Always }
 }
 
-/// The writes that end a batch, all or nothing: its end, if it has none yet, and the counters of who ends it. So each
-/// batch is counted once, whoever else holds a copy of its message.
+/// Returns the writes that end a batch, for one transaction: the end, if there is none yet, and the addition to the
+/// counters. So each batch is counted once, even if another worker holds a copy of its message.
 pub fn end_writes(batch: &Batch, end: &BatchEnd) -> [Write; 2] {
     let expires_at = end.at + RETENTION_MS;
     let twice = is_active(Mutant::CountedTwice) || is_active(Mutant::TwoCompletions);

@@ -1,4 +1,4 @@
-//! What the service of a bucket can do.
+//! Capabilities of the services behind buckets, as found out by probing.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -7,67 +7,67 @@ use super::job_partition;
 use crate::operation::Operation;
 use crate::ports::{LedgerKey, WriteCondition};
 
-/// How long it stands that a service can't do something, in milliseconds. A wrong secret and a sick proxy answer like a
-/// service that can't, and services learn.
+/// Time for which a negative result is trusted, in milliseconds. A wrong secret or a faulty proxy looks like a missing
+/// capability, and services gain capabilities.
 pub const NO_STANDS_MS: i64 = 7 * 24 * 3_600 * 1_000;
 
-/// Requests a job makes of a destination bucket to find out which conditions its service keeps, at most.
+/// Maximum number of requests per job that probe which conditions a destination bucket's service honors.
 pub const MOST_PROBES: u32 = 8;
 
-/// Those of them that ask which conditions PUT keeps.
+/// How many of them probe the conditions of PUT.
 const PUT_PROBES: u32 = 2;
 
-/// Whether a service can do something.
+/// Whether a service has a capability.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Support {
-    /// Nobody has found out yet.
+    /// Not probed yet.
     #[default]
     Unknown,
-    /// It can.
+    /// The service has it.
     Yes,
-    /// It can't: the safe other way is taken.
+    /// The service lacks it; the safe alternative is used.
     No,
 }
 
-/// Something that services differ in. Each is found out by itself: services keep one condition and not the other, of one
-/// request and not of the other.
+/// A capability that not all services have. Each is probed separately: a service may honor one condition and not
+/// another, or honor it for one request and not for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Ability {
-    /// `If-None-Match: *` of a PUT is kept.
+    /// Honors `If-None-Match: *` on PUT.
     PutIfNoneMatch,
-    /// `If-Match` of a PUT is kept.
+    /// Honors `If-Match` on PUT.
     PutIfMatch,
-    /// `If-None-Match: *` of a completion is kept.
+    /// Honors `If-None-Match: *` on completion.
     CompleteIfNoneMatch,
-    /// `If-Match` of a completion is kept.
+    /// Honors `If-Match` on completion.
     CompleteIfMatch,
-    /// CRC-64/NVME is taken as trailing checksum and kept for the whole object.
+    /// Accepts CRC-64/NVME as a trailing checksum and stores it for the whole object.
     Checksums,
-    /// Parts are taken as they arrive, without digest in front.
+    /// Accepts streamed parts without a digest in the headers.
     StreamedParts,
-    /// Content-MD5 is what proves parts: other bytes are refused, and ETags look like digests and are none.
+    /// Content-MD5 proves parts: the service rejects other bytes, and its ETags look like digests but are not.
     ContentMd5,
 }
 
 impl Ability {
-    /// Those that keep conditions of writes.
+    /// The conditions of writes.
     pub const CONDITIONS: [Self; 4] =
         [Self::PutIfNoneMatch, Self::PutIfMatch, Self::CompleteIfNoneMatch, Self::CompleteIfMatch];
 
-    /// Those of them that are of PUT.
+    /// The conditions of PUT.
     pub const PUTS: &[Self] = Self::CONDITIONS.split_at(2).0;
 
-    /// Those of them that are of completions.
+    /// The conditions of completion.
     pub const COMPLETIONS: &[Self] = Self::CONDITIONS.split_at(2).1;
 
-    /// Those that a small object finds out about. An empty one makes no upload.
+    /// Returns the conditions that a small object can probe. An empty one creates no upload.
     pub const fn found_out_by(is_empty: bool) -> &'static [Self] {
         if is_empty { Self::PUTS } else { &Self::CONDITIONS }
     }
 
-    /// What a write needs of the service so that its condition is kept; none where nothing is asked for.
+    /// Returns the capability that a write needs for its condition to be honored, or `None` for an unconditional write.
     ///
-    /// Copies are taken for PUTs: who copies looks at both sides afterwards all the same.
+    /// Copies count as PUTs; both sides are checked after a copy in any case.
     pub const fn of_write(operation: Operation, condition: &WriteCondition) -> Option<Self> {
         match (condition, operation) {
             (WriteCondition::Any, _) => None,
@@ -78,24 +78,24 @@ impl Ability {
         }
     }
 
-    /// Whether a no is tried again after [`NO_STANDS_MS`]. Conditions are not, since a job asks for them at most
-    /// [`MOST_PROBES`] times: what is done without them is as safe.
+    /// Returns true if a negative result is probed again after [`NO_STANDS_MS`]. Conditions are not, since a job sends
+    /// at most [`MOST_PROBES`] probes and the alternative is as safe.
     const fn is_tried_again(self) -> bool {
         matches!(self, Self::Checksums | Self::StreamedParts)
     }
 }
 
-/// What was found out of one ability, and when.
+/// A probe's result and time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", from = "Written")]
 pub struct Known {
-    /// Whether the service can.
+    /// Whether the service has the capability.
     pub support: Support,
-    /// When that was found out, in milliseconds since 1970.
+    /// When this was found out, as Unix time in milliseconds.
     pub at: i64,
 }
 
-/// As it is written: earlier versions wrote no time.
+/// The serialized form. Earlier versions wrote no time.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Written {
@@ -116,23 +116,24 @@ impl From<Written> for Known {
     }
 }
 
-/// What the service of a destination bucket can do, as the first worker that had to know found out.
+/// Capabilities of a destination bucket's service, as probed by the first worker that needed them.
 ///
-/// | what | how it is found out | where it can't, and as long as nobody knows |
+/// | capability | probe | if missing, or not probed yet |
 /// |---|---|---|
-/// | conditions of PUT | a second PUT of a small object just written: 412 = kept, done = not | both sides are looked at after each write, and the object is done again if they moved |
-/// | conditions of completion | an upload of that object's content, of one part, is completed over it: 412 = kept, done = not | the same |
-/// | checksums | an upload that names CRC-64/NVME, or a part that brings one, is refused, and the same bytes go through without | ETags prove parts; where they can't, parts are held and sent with Content-MD5 |
-/// | streamed parts | a streamed part is refused, or other bytes arrive, and the same bytes go through when they are held | parts are held and sent with Content-MD5 |
-/// | Content-MD5 as proof | a held part gets an ETag that is another digest; sent with a wrong Content-MD5 it is refused, and sent again it gets the same ETag; only a yes is recorded | such a part is damaged |
+/// | conditions of PUT | a second PUT of a small object just written: honored if answered with 412, not honored if it succeeds | both sides are checked after each write, and the object is moved again if they changed |
+/// | conditions of completion | an upload of the same content, in one part, is completed over that object: as above | as above |
+/// | checksums | an upload with CRC-64/NVME, or a part with a checksum, is rejected, and the same bytes succeed without | ETags prove parts; if they cannot, parts are held and sent with Content-MD5 |
+/// | streamed parts | a streamed part is rejected or corrupted, and the same bytes succeed when held | parts are held and sent with Content-MD5 |
+/// | Content-MD5 as proof | a held part gets the ETag of another digest; it is rejected with a wrong Content-MD5, and gets the same ETag when sent again; only a positive result is recorded | such a part counts as corrupted |
 ///
-/// Members of earlier versions that named one ability for all conditions are not read: it is found out anew.
+/// Members of earlier versions that stood for all conditions together are ignored, and the conditions probed again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BucketRecord {
-    /// Counts writes of this record; each write asks for the one it has read. 0 = written by an earlier version.
+    /// Number of writes of this record; each write requires the revision it has read. 0 for a record of an earlier
+    /// version.
     pub revision: u64,
-    /// The endpoint of the service: another one is found out anew.
+    /// Endpoint of the service. The record is discarded when it changes.
     pub service: String,
     /// See [`Ability::PutIfNoneMatch`].
     pub put_if_none_match: Known,
@@ -148,22 +149,22 @@ pub struct BucketRecord {
     pub streamed_parts: Known,
     /// See [`Ability::ContentMd5`].
     pub content_md5: Known,
-    /// Requests made to find out about conditions.
+    /// Number of requests sent to probe conditions.
     pub probes: u32,
-    /// Until when one worker has the right to make such requests, in milliseconds since 1970.
+    /// Until when one worker has the exclusive right to probe, as Unix time in milliseconds.
     pub probing_until: i64,
-    /// Who wrote this.
+    /// Name of the process that wrote the record.
     pub by: String,
 }
 
 impl BucketRecord {
-    /// Amazon's own services can do everything: there is nothing to find out.
+    /// Returns the capabilities of Amazon S3, which has them all and is not probed.
     pub fn of_amazon() -> Self {
         let all = Ability::CONDITIONS.into_iter().chain([Ability::Checksums, Ability::StreamedParts]);
         all.fold(Self::default(), |record, ability| record.learned(ability, Support::Yes, 0))
     }
 
-    /// The record of a service at an endpoint: another one's says nothing.
+    /// Returns the record for the service at this endpoint: empty if the record belongs to another endpoint.
     #[must_use]
     pub fn of_service(self, service: &str) -> Self {
         if self.service == service {
@@ -196,7 +197,7 @@ impl BucketRecord {
         }
     }
 
-    /// What to go by at this time.
+    /// Returns what is known of a capability at this time.
     pub const fn support(&self, ability: Ability, now: i64) -> Support {
         let Known { support, at } = self.known(ability);
         match support {
@@ -205,33 +206,34 @@ impl BucketRecord {
         }
     }
 
-    /// The same with what was found out now.
+    /// Returns the record with a new probe result.
     #[must_use]
     pub fn learned(mut self, ability: Ability, support: Support, now: i64) -> Self {
         *self.known_mut(ability) = Known { support, at: now };
         self
     }
 
-    /// Whether it is not known of some of these conditions whether it is kept.
+    /// Returns true if any of these conditions is unknown.
     pub fn is_unsure(&self, conditions: &[Ability], now: i64) -> bool {
         conditions.iter().any(|ability| self.support(*ability, now) == Support::Unknown)
     }
 
-    /// Whether a worker may begin to find out about these conditions: something is not known, nobody else is at it, and
-    /// nobody has asked yet: what one round of requests did not show stays unknown, so that there are at most
-    /// [`MOST_PROBES`].
+    /// Returns true if a worker may start to probe these conditions: one is unknown, no other worker is probing, and
+    /// none has probed it before. A condition that one round of probes leaves open stays unknown, which limits the
+    /// requests to [`MOST_PROBES`].
     pub fn may_probe(&self, conditions: &[Ability], now: i64) -> bool {
         conditions.iter().any(|ability| self.may_ask(*ability, now)) && self.probing_until <= now
     }
 
-    /// Whether a condition may be asked about: it is not known, and no round of requests was for it.
+    /// Returns true if a condition may be probed: it is unknown, and no round of probes included it.
     pub fn may_ask(&self, ability: Ability, now: i64) -> bool {
         let most = if Ability::PUTS.contains(&ability) { 0 } else { PUT_PROBES };
         self.support(ability, now) == Support::Unknown && self.probes <= most
     }
 }
 
-/// Whether a service is Amazon's own: it has no endpoint of its own, or one of Amazon's, as VPC endpoints have.
+/// Returns true for an Amazon service: one without an endpoint setting, or with an Amazon host name such as a VPC
+/// endpoint.
 pub fn is_amazon(endpoint: Option<&str>) -> bool {
     let Some(endpoint) = endpoint else { return true };
     let host = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
@@ -246,26 +248,27 @@ pub fn bucket_key(job: &str, bucket: &str) -> LedgerKey {
     LedgerKey::new(job_partition(job), format!("bucket/{}", hex::encode(Sha256::digest(bucket))))
 }
 
-/// What is known of the service of a source bucket.
+/// Properties of a source bucket's service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SourceBucketRecord {
-    /// The endpoint of the service: another one is found out anew.
+    /// Endpoint of the service. The record is ignored when it changes.
     pub service: String,
-    /// Whether ETags that look like MD5s are such. A no is found out by an object that was read twice, with the same
-    /// bytes and the same ETag, which is not their MD5.
+    /// Whether ETags that look like MD5s are MD5s. Disproved by an object that was read twice with the same bytes and
+    /// the same ETag, which is not their MD5.
     pub etags_are_digests: Known,
 }
 
 impl SourceBucketRecord {
-    /// Whether ETags of this service are to be held against contents.
+    /// Returns true if this service's ETags are to be checked against the content.
     pub fn has_digests(&self, service: &str, now: i64) -> bool {
         let Known { support, at } = self.etags_are_digests;
         self.service != service || support != Support::No || now - at >= NO_STANDS_MS
     }
 }
 
-/// Key of a [`SourceBucketRecord`]: buckets of both sides may have one name.
+/// Key of a [`SourceBucketRecord`]. Its prefix differs from [`bucket_key`]'s, since buckets of both sides may have the
+/// same name.
 pub fn source_bucket_key(job: &str, bucket: &str) -> LedgerKey {
     LedgerKey::new(job_partition(job), format!("source/{}", hex::encode(Sha256::digest(bucket))))
 }
@@ -356,7 +359,7 @@ mod tests {
         {
             assert_eq!(record.may_probe(Ability::PUTS, 100), expected, "{record:?}");
         }
-        // An empty object asked about PUT; another one still asks about completions, once.
+        // An empty object probed PUT; another object may still probe completions, once.
         for (probes, expected) in [(2, true), (3, false)] {
             assert_eq!(record(probes, 0).may_probe(&Ability::CONDITIONS, 100), expected, "{probes}");
         }

@@ -1,21 +1,21 @@
-//! What a run did about extraneous objects, as its record keeps it.
+//! What a run did with extraneous objects, as kept in its record.
 
 use serde::{Deserialize, Serialize};
 
-/// What a run did about what is extra.
+/// What a run did with extraneous objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MirrorCounts {
-    /// Objects that were deleted.
+    /// Number of objects deleted.
     pub deleted: u64,
-    /// Objects that stayed: the source has them by now, they changed, or nobody can say.
+    /// Number of objects kept: they now exist at the source, have changed, or their absence there is unclear.
     pub kept: u64,
-    /// More were extra than may be deleted, so that all stayed.
+    /// True if more objects were extraneous than may be deleted, so that all were kept.
     pub refused: bool,
-    /// Extra objects whose fate was known when the run was [reopened](crate::reopen), of ranges that were left as they were.
+    /// When the run was [reopened](crate::reopen), the number of extraneous objects in ranges kept as they were.
     #[serde(skip_serializing_if = "is_zero")]
     pub settled: u64,
-    /// Objects that were deleted before the run was reopened.
+    /// Number of objects deleted before the run was reopened.
     #[serde(skip_serializing_if = "is_zero")]
     pub deleted_before: u64,
 }
@@ -26,7 +26,8 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl MirrorCounts {
-    /// How many objects the run may delete in all, reopenings included, by the extra objects that its ranges found.
+    /// Returns how many objects the run would delete in all, including before it was reopened, if its ranges found this
+    /// many.
     pub fn deletions(&self, found: u64) -> u64 {
         found.saturating_sub(self.settled) + self.deleted_before
     }

@@ -1,7 +1,7 @@
-//! What the ledger takes, and what it refuses for good.
+//! Limits of the ledger's requests, and errors that are permanent.
 //!
-//! Source of the bounds: "Quotas in Amazon DynamoDB" and `TransactWriteItems` in the API reference: 100 writes and 4 MB a
-//! transaction, each of another item; items of up to 400 KB; sort keys of 1 … 1,024 bytes.
+//! Source of the limits: "Quotas in Amazon DynamoDB" and `TransactWriteItems` in the API reference: 100 writes and 4 MB
+//! per transaction, each to a different item; items of up to 400 KB; sort keys of 1 … 1,024 bytes.
 
 use std::collections::HashMap;
 
@@ -11,19 +11,19 @@ use sha2::{Digest, Sha256};
 use crate::error::{ErrorClass, ServiceError};
 use crate::ports::{Condition, LedgerKey, Write};
 
-/// Most writes of a request.
+/// Maximum number of writes per request.
 const MOST_WRITES: usize = 100;
-/// Most bytes of a request's writes, as JSON: a quarter of what the service takes, since it counts otherwise.
+/// Maximum size of a request's writes as JSON, in bytes. A quarter of the service's limit, which counts differently.
 const MOST_BYTES: usize = 1 << 20;
-/// Bytes of a sort key.
+/// Maximum length of a sort key, in bytes.
 const MOST_SORT: usize = 1_024;
-/// Bytes of a key that stay readable in the stand-in of one that is too long.
+/// Bytes of a too long key that stay readable in its replacement.
 const READABLE: usize = 900;
-/// Bytes of a text in a record for people: a proxy's page may stand where a service's message should.
+/// Maximum length of a text for people, in bytes. A service's message may turn out to be a proxy's page.
 const MOST_TEXT: usize = 4_096;
 
-/// The sort key under which a record of an object stands: the object's key, or a stand-in for a key that can't be one,
-/// which is empty or over 1,024 bytes. Such keys are not S3's own, but services and messages may name them.
+/// Returns the sort key for the record of an object: the object's key, or a replacement if the key is empty or over
+/// 1,024 bytes. S3 has no such keys, but other services and messages may contain them.
 pub fn object_sort_key(key: &str) -> String {
     if (1..=MOST_SORT).contains(&key.len()) {
         return key.to_owned();
@@ -32,19 +32,19 @@ pub fn object_sort_key(key: &str) -> String {
     format!("{}\u{1}{hash}", bounded(key, READABLE))
 }
 
-/// The beginning of a text, of at most so many bytes.
+/// Returns the beginning of a text, of at most `most` bytes.
 fn bounded(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
-/// A text for people as it fits a record.
+/// Truncates a text for people to fit a record.
 pub fn record_text(text: &str) -> String {
     bounded(text, MOST_TEXT).to_owned()
 }
 
-/// Cuts writes that need not happen together into requests that the ledger takes: each of up to 100 writes of different
-/// items. Of several writes of one item the last one stands, as if they had been made one after another.
+/// Groups independent writes into requests that the ledger accepts: up to 100 writes of different items each. If an
+/// item is written more than once, the last write wins, as if they were made in order.
 pub fn requests(writes: impl IntoIterator<Item = Write>) -> Vec<Vec<Write>> {
     let mut all: Vec<Vec<Write>> = Vec::new();
     let mut open: Vec<Write> = Vec::new();
@@ -75,7 +75,7 @@ pub fn requests(writes: impl IntoIterator<Item = Write>) -> Vec<Vec<Write>> {
     all
 }
 
-/// Whether nothing is left of a write after the next one of the same item.
+/// Returns true if the next write of the same item undoes all effects of a write.
 fn is_replaced(before: &Write, after: &Write) -> bool {
     let always = |write: &Write| match write {
         Write::Put { condition, .. } | Write::Delete { condition, .. } => *condition == Condition::Always,
@@ -94,16 +94,16 @@ fn size_of(write: &Write) -> usize {
     key.partition.len() + key.sort.len() + attributes
 }
 
-/// Whether the ledger refuses a write whoever sends it and however often: what it says is about the records themselves.
-/// A refusal in other words may be a proxy's, and pass.
+/// Returns true if the ledger rejects a write permanently, because of the records themselves. Any other rejection may
+/// come from a proxy and be transient.
 pub fn is_refused_for_good(error: &ServiceError) -> bool {
     const CODES: [&str; 4] =
         ["ValidationException", "ValidationError", "ItemCollectionSizeLimitExceededException", "InvalidRequest"];
     error.class == ErrorClass::Refused && CODES.contains(&error.code.as_str())
 }
 
-/// Bytes of an item's attributes as the service counts them: names and UTF-8 texts, a byte for truth values, and a few for
-/// numbers, lists and maps. Source: "DynamoDB item sizes and formats" in the developer guide.
+/// Returns the size of an item's attributes as the service counts it: names and UTF-8 texts, one byte for booleans, and
+/// a few for numbers, lists and maps. Source: "DynamoDB item sizes and formats" in the developer guide.
 pub fn value_size(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) => 1,
@@ -165,7 +165,7 @@ mod tests {
     }
 
     proptest! {
-        /// Done one after another, the requests leave the same items as the writes.
+        /// Executed in order, the requests leave the same items as the writes.
         #[test]
         fn requests_leave_what_the_writes_leave(keys in prop::collection::vec(0_usize..150, 0..300)) {
             let writes: Vec<Write> = keys.iter().enumerate().map(|(n, key)| put(&key.to_string(), n)).collect();

@@ -1,4 +1,4 @@
-//! Runs, and the ranges of keys that their scans are made of.
+//! Runs, and the key ranges of their scans.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,65 +9,65 @@ use crate::pair::BucketPair;
 use crate::ports::LedgerKey;
 use crate::range::KeyRange;
 
-/// Which run of a job is the last one taken.
+/// The job's latest run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CurrentRun {
-    /// Its id.
+    /// ID of the run.
     pub run: String,
-    /// Counts writes of this record; each write asks for the one it has read.
+    /// Number of writes of this record; each write requires the revision it has read.
     pub revision: u64,
 }
 
-/// One run: from the start of its scan to the end of its last batch.
+/// A run, from the start of its scan to the end of its last batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunRecord {
-    /// Sorts by start.
+    /// ID of the run. Runs sort by start.
     pub run: String,
-    /// Counts writes of this record; each write asks for the one it has read.
+    /// Number of writes of this record; each write requires the revision it has read.
     pub revision: u64,
-    /// The Kubernetes Job that took it first, or another name that stays the same when the sender is started again.
+    /// Name of the Kubernetes Job that started it, or another name that survives restarts of the sender.
     pub started_by: String,
-    /// The sender that has it now.
+    /// Name of the sender that holds the run.
     pub owner: String,
-    /// The number of that sender: 1 for the first. Part of the ids of the batches that it makes.
+    /// Number of that sender, from 1. Part of the IDs of its batches.
     pub epoch: u32,
-    /// Until when nobody else may take it, in milliseconds since 1970.
+    /// End of the sender's lease, as Unix time in milliseconds. No other sender may take the run before.
     pub lease_until: i64,
-    /// When the scan began, in milliseconds since 1970.
+    /// Start of the scan, as Unix time in milliseconds.
     pub started: i64,
-    /// What is moved where; batches are checked against it, and edits of the resource apply from the next run.
+    /// The bucket pairs. Batches are checked against them; changes of the resource apply from the next run.
     pub pairs: Vec<BucketPair>,
-    /// Where it reads and writes; edits of the resource that lead elsewhere apply from the next run. None in records of
-    /// versions that did not write them.
+    /// Source and destination. Changes of the resource apply from the next run. `None` in records of versions that did
+    /// not write them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sides: Option<RunSides>,
-    /// How far the scan is.
+    /// Progress of the scan.
     pub scan: ScanProgress,
-    /// Batches that do not count: what killed senders sent of the ranges that they left open, and did not record.
+    /// Batches that do not count: those that killed senders sent after the last checkpoint of a range.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stale: Vec<StaleRange>,
-    /// What it did about what is extra at the destination, where the job mirrors.
+    /// What the run did with extraneous objects, if the job mirrors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<MirrorCounts>,
-    /// It was about the objects of a work list only: of all others it says nothing.
+    /// True if the run covers only the objects of a work list. It then says nothing about other objects.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub listed_by_manifest: bool,
-    /// The content of that list, by its ETag: a run goes on with no other one.
+    /// ETag of that list. The run cannot continue with another list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list: Option<ETag>,
-    /// The operator found that messages are lost, at this time in milliseconds since 1970: the sender that takes the run next
-    /// [reopens](crate::reopen) the ranges that lack ends.
+    /// When the operator found messages to be lost, as Unix time in milliseconds. The next sender to take the run
+    /// [reopens](crate::reopen) the ranges that lack ends of batches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reopen: Option<i64>,
-    /// The reopenings so far.
+    /// The times the run was reopened.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reopened: Vec<Reopening>,
-    /// Sums of the ends of the ranges that the last reopening left as they were, under the epochs before it.
+    /// Totals of the ranges that the last reopening kept, under earlier epochs.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub kept: Counters,
-    /// How it ended.
+    /// How the run ended; `None` while it is live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<RunEnd>,
 }
@@ -76,25 +76,26 @@ fn is_nothing(counters: &Counters) -> bool {
     *counters == Counters::default()
 }
 
-/// Ranges that were sent anew from their start, since ends of their batches were missing for too long.
+/// A set of ranges that were scanned and sent again from their start, since ends of their batches were missing for too
+/// long.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reopening {
-    /// When that was asked for, in milliseconds since 1970.
+    /// When this was requested, as Unix time in milliseconds.
     pub at: i64,
-    /// The epoch that they began again under: what is of an earlier one does not count.
+    /// Epoch under which they were sent again. Batches of earlier epochs do not count.
     pub epoch: u32,
-    /// The ranges.
+    /// Numbers of the ranges.
     pub ranges: Vec<u32>,
 }
 
-/// A range of which a part was sent again, and the batches of an epoch that do not count for that.
+/// A range that was partly sent again, and the batches of an epoch that therefore do not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StaleRange {
-    /// The range.
+    /// Number of the range.
     pub range: u32,
     /// The epoch.
     pub epoch: u32,
-    /// The first batch that does not count; those before it were recorded.
+    /// Index of the first batch that does not count. Earlier ones are in the range's checkpoint.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub from: u64,
 }
@@ -105,70 +106,70 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl StaleRange {
-    /// What the sort keys start with under which the ends of these batches stand.
+    /// Returns the prefix of the sort keys of these batches' ends.
     pub fn prefix(&self) -> String {
         format!("{BATCH_PREFIX}{}", BatchId::prefix(self.range, self.epoch))
     }
 
-    /// The sort key after which they stand; none where all of the epoch are stale.
+    /// Returns the sort key after which these ends are, or `None` if all batches of the epoch are stale.
     pub fn after(&self) -> Option<String> {
         let last = self.from.checked_sub(1)?;
-        // Behind the remainders of the last batch that counts.
+        // Also after the remainders of the last batch that counts.
         Some(format!("{BATCH_PREFIX}{}~", BatchId::new(self.range, self.epoch, last).as_str()))
     }
 }
 
-/// How far a scan is. Sums over the ranges, without what is stale.
+/// Progress of a scan: totals of its ranges, without stale batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScanProgress {
-    /// All ranges are closed and their numbers final.
+    /// True if all ranges are closed and their numbers final.
     pub closed: bool,
-    /// When that was, in milliseconds since 1970.
+    /// When the scan was closed, as Unix time in milliseconds; 0 before.
     #[serde(default)]
     pub closed_at: i64,
-    /// It stands still until the workers have done more.
+    /// True while the scan waits for the workers to catch up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waiting: bool,
-    /// What was found.
+    /// Totals of what was found.
     #[serde(flatten)]
     pub counts: ScanCounts,
 }
 
-/// What a scan, or one range of it, found.
+/// What a scan, or one of its ranges, found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ScanCounts {
-    /// Batches sent.
+    /// Number of batches sent.
     pub batches: u64,
-    /// Objects in them.
+    /// Number of objects in them.
     pub objects: u64,
-    /// Bytes of these.
+    /// Their total size, in bytes.
     pub bytes: u64,
-    /// Source objects found in place.
+    /// Number of source objects found in place.
     pub in_place: u64,
-    /// Bytes of these.
+    /// Their total size, in bytes.
     pub in_place_bytes: u64,
-    /// Of `in_place`, those judged by size and time only.
+    /// Number of `in_place` objects compared by size and time only.
     pub in_place_by_time: u64,
-    /// Of `in_place`, those judged by size only.
+    /// Number of `in_place` objects compared by size only.
     pub in_place_by_size: u64,
-    /// Source objects that the filters hide.
+    /// Number of source objects excluded by the filters.
     pub ignored: u64,
-    /// Source objects that can't be mapped; each has a failure record.
+    /// Number of source objects that cannot be moved; each has a failure record.
     pub failed: u64,
-    /// Bytes of these.
+    /// Their total size, in bytes.
     pub failed_bytes: u64,
-    /// Source objects that a work list names and that are gone since it was made.
+    /// Number of source objects named by a work list that no longer exist.
     #[serde(skip_serializing_if = "is_zero")]
     pub gone: u64,
-    /// Objects of the destination that no source key maps to, where somebody asks for them.
+    /// Number of destination objects that no source key maps to. Counted only on request.
     #[serde(skip_serializing_if = "is_zero")]
     pub extra: u64,
 }
 
 impl ScanCounts {
-    /// Adds another range's.
+    /// Adds the counts of another range.
     pub fn add(&mut self, other: &Self) {
         self.batches += other.batches;
         self.objects += other.objects;
@@ -185,72 +186,73 @@ impl ScanCounts {
     }
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunEnd {
-    /// When, in milliseconds since 1970.
+    /// When it ended, as Unix time in milliseconds.
     pub at: i64,
-    /// With what.
+    /// The result.
     pub result: RunResult,
-    /// Why, where it failed.
+    /// An explanation for people, if the run did not end well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// What ended it, where not its own last batch or its sender.
+    /// What ended the run, if it was not its last batch or its sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<RunEndCause>,
 }
 
-/// What ended a run that could not end by itself.
+/// The cause of a run's forced end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunEndCause {
-    /// Its time was up: `spec.limits.runDeadline`.
+    /// It reached `spec.limits.runDeadline`.
     Deadline,
 }
 
-/// With what a run ended.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunResult {
     /// Every object is in place.
     Complete,
     /// Every object is in place or has a failure record.
     PartiallyFailed,
-    /// The scan could not be ended.
+    /// The scan could not be completed, or the run reached its deadline.
     Failed,
 }
 
-/// A range of source keys of one pair. The first range of a pair has the pair's place as its number and begins as all of
-/// the pair's keys; it has no record as long as nothing is to be said of it. When a range is cut, the records of both
-/// parts are written together, so that the ranges of a pair are at any time the parts of its keys.
+/// A range of source keys of one pair. A pair's first range has the index of the pair as its number and covers all keys
+/// of the pair; it has no record until there is something to record. When a range is split, both parts are written
+/// together, so that the ranges of a pair always cover all of its keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RangeRecord {
-    /// The range.
+    /// Number of the range, unique in the run.
     pub range: u32,
-    /// The epoch of the sender that works on it or closed it.
+    /// Epoch of the sender that works on it or closed it.
     pub epoch: u32,
-    /// Which keys.
+    /// The keys that it covers.
     #[serde(flatten)]
     pub keys: KeyRange,
-    /// The checkpoint: all keys up to here are in `counts`, and their batches are in the queue. None = nothing is.
+    /// Checkpoint: all keys up to and including this one are in `counts`, and their batches are in the queue. `None`
+    /// before the first checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<String>,
-    /// Whether its numbers are final.
+    /// True if its numbers are final.
     pub closed: bool,
-    /// Place of its pair among the run's.
+    /// Index of its pair in the run's pairs.
     pub pair: u32,
-    /// What was found in it, up to the checkpoint where it is not closed.
+    /// What was found in it, up to the checkpoint while it is open.
     #[serde(flatten)]
     pub counts: ScanCounts,
 }
 
 impl RangeRecord {
-    /// The range that a pair begins as.
+    /// Creates the initial range of a pair.
     pub fn whole(pair: u32) -> Self {
         Self { range: pair, pair, epoch: 1, ..Self::default() }
     }
 
-    /// The keys that are still to be looked at.
+    /// Returns the keys still to be scanned.
     pub fn rest(&self) -> KeyRange {
         let after = self.position.clone().or_else(|| self.keys.after.clone());
         KeyRange { after, until: self.keys.until.clone() }
@@ -258,23 +260,23 @@ impl RangeRecord {
 }
 
 impl RunRecord {
-    /// The first epoch whose counters count: those of earlier ones are in [`Self::kept`], as far as they do.
+    /// Returns the first epoch whose counters count. What counts of earlier epochs is in [`Self::kept`].
     pub fn counted_from(&self) -> u32 {
         self.reopened.iter().map(|reopening| reopening.epoch).max().unwrap_or_default()
     }
 
-    /// The epoch under which a range that was recorded under another one begins again; none where it goes on.
+    /// Returns the epoch under which a range recorded under another one begins again, or `None` if it continues.
     pub fn reopened_under(&self, range: u32, recorded: u32) -> Option<u32> {
         let of_range = self.reopened.iter().filter(|reopening| reopening.ranges.contains(&range));
         of_range.map(|reopening| reopening.epoch).filter(|epoch| *epoch > recorded).max()
     }
 
-    /// Whether the record of a failure says something of this run.
+    /// Returns true if a failure record counts in this run.
     pub fn counts(&self, failure: &FailureRecord) -> bool {
         !failure.batch.as_ref().is_some_and(|batch| self.is_stale(batch))
     }
 
-    /// Whether a batch does not count.
+    /// Returns true if a batch does not count.
     pub fn is_stale(&self, batch: &BatchId) -> bool {
         if batch.place().is_some_and(|(range, epoch)| self.reopened_under(range, epoch).is_some()) {
             return true;
@@ -286,9 +288,9 @@ impl RunRecord {
     }
 }
 
-/// What sort keys of [`RunRecord`]s start with.
+/// Prefix of the sort keys of [`RunRecord`]s.
 pub const RUN_PREFIX: &str = "run/";
-/// What sort keys of [`RangeRecord`]s start with.
+/// Prefix of the sort keys of [`RangeRecord`]s.
 pub const RANGE_PREFIX: &str = "range/";
 /// Key of [`CurrentRun`].
 pub fn current_key(job: &str) -> LedgerKey {

@@ -1,43 +1,43 @@
-//! The S3 sides that a run works on, as it keeps them from its start to its end.
+//! The source and destination of a run, fixed from its start to its end.
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::{CaBundle, Credentials, JobConfig, S3Side, ServiceAccess};
 use crate::error::Side;
 
-/// Both sides of a run.
+/// Source and destination of a run.
 ///
-/// What a run lists, what its batches name and what it counts is of one place at each side. Who works by a configuration
-/// of another place would put some of its objects there, and the run would end as if all were here.
+/// All listings, batches and counts of a run refer to one place per side. A process with another place in its
+/// configuration would put some objects there, while the run ended as if all were here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunSides {
-    /// The side that is read.
+    /// The side to read from.
     pub source: RunSide,
-    /// The side that is written.
+    /// The side to write to.
     pub destination: RunSide,
 }
 
-/// One side of a run: what [`S3Side`] has, but members of later versions are ignored where it is read.
+/// One side of a run. Same members as [`S3Side`], but unknown members of later versions are ignored when read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunSide {
-    /// Region for signatures and endpoint names.
+    /// Region, for signatures and endpoint names.
     pub region: String,
-    /// URL in place of the region's own endpoint.
+    /// URL to use instead of the region's default endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// As whom.
+    /// The credentials.
     pub credentials: Credentials,
-    /// `https://host/bucket/key` in place of `https://bucket.host/key`.
+    /// Address buckets as `https://host/bucket/key` instead of `https://bucket.host/key`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub path_style: bool,
-    /// The caller pays.
+    /// The caller pays for requests and transfer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub requester_pays: bool,
-    /// Certificates that its service is trusted by.
+    /// CA certificates trusted for this side.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<CaBundle>,
-    /// URL of its proxy.
+    /// URL of the HTTP proxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
 }
@@ -59,12 +59,12 @@ impl From<&RunSide> for S3Side {
 }
 
 impl RunSides {
-    /// The sides of a configuration.
+    /// Returns the sides of a configuration.
     pub fn of(config: &JobConfig) -> Self {
         Self { source: (&config.source).into(), destination: (&config.destination).into() }
     }
 
-    /// What became another place at later ones, in words for people; none where both sides are where they were.
+    /// Describes the sides that are a different place in `later`. Returns `None` if both are the same places.
     pub fn difference(&self, later: &Self) -> Option<String> {
         let of = |side: Side, before: &RunSide, now: &RunSide| {
             Some(format!("spec.{side}: {}", S3Side::from(before).difference(&now.into())?))
@@ -75,7 +75,7 @@ impl RunSides {
         (!found.is_empty()).then(|| found.join("; "))
     }
 
-    /// Whether both sides are where those of other ones are.
+    /// Returns true if both sides are the same places.
     pub fn are_same_places(&self, other: &Self) -> bool {
         self.difference(other).is_none()
     }

@@ -1,4 +1,4 @@
-//! Multipart uploads of ours, and the ranges of parts that many workers carry.
+//! Our multipart uploads, and the ranges of parts that several workers move.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -10,110 +10,110 @@ use crate::part::PartLayout;
 use crate::ports::{Condition, Item, LedgerKey, Write};
 use crate::verified::VerifiedParts;
 
-/// Shards of the upload records of a job, each a partition of its own.
+/// Number of shards of a job's upload records, each a partition.
 pub const UPLOAD_SHARDS: u8 = 16;
 
-/// How long others wait for an upload that was announced, in milliseconds: as long as its message's lease.
+/// How long other workers wait for an announced upload, in milliseconds: the duration of its message's lease.
 pub const ANNOUNCED_MS: i64 = 60_000;
 
-/// A multipart upload of ours that may be open: first the intent, then the upload.
+/// A multipart upload of ours that may be open. Written first as an intent, then with the upload's ID.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UploadRecord {
-    /// Counts writes of this record; each write asks for the one it has read.
+    /// Number of writes of this record; each write requires the revision it has read.
     pub revision: u64,
-    /// Bucket of the upload.
+    /// Destination bucket.
     pub destination_bucket: String,
-    /// Key of the upload.
+    /// Destination key.
     pub destination_key: String,
-    /// The content that it carries.
+    /// The source content that it copies.
     pub source: SourceIdentity,
-    /// How it is cut.
+    /// The layout of the parts.
     #[serde(flatten)]
     pub layout: PartLayout,
-    /// Who intends it.
+    /// Name of the worker.
     pub by: String,
-    /// When the first intent that led to this was written, in milliseconds since 1970.
+    /// When the first intent was written, as Unix time in milliseconds.
     pub intended: i64,
-    /// Until when others wait for the upload that was announced, in milliseconds since 1970: for so long its worker is
-    /// taken to be alive.
+    /// Until when other workers wait for the announced upload, as Unix time in milliseconds. Its worker is assumed to
+    /// be alive until then.
     #[serde(default)]
     pub wait_until: i64,
-    /// Whether it is begun with CRC-64/NVME named as its checksum.
+    /// True if the upload uses CRC-64/NVME as its checksum algorithm.
     #[serde(default)]
     pub checksum: bool,
-    /// Other workers announced an upload of this object at the same time, so that one may be open which nothing names:
-    /// whoever completes this one looks for it.
+    /// True if other workers announced an upload of this object at the same time. An unrecorded upload may then be
+    /// open, and the worker that completes this one looks for it.
     #[serde(default)]
     pub contested: bool,
-    /// What could not be taken along with the object.
+    /// Attributes of the object that could not be preserved.
     #[serde(default)]
     pub losses: NotPreserved,
-    /// What the destination has to show once the upload is completed; written before that is asked for. A delivery that
-    /// finds it at the destination has nothing left to do. The record stays until the end of the object's batch is
-    /// recorded.
+    /// What the destination must show once the upload is completed, written before the completion request. A delivery
+    /// that finds it at the destination has nothing left to do. The record is kept until the end of the object's batch
+    /// is recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Fingerprint>,
-    /// What stands at the destination was found to be other bytes than were sent: it is written again, whatever its ETag
-    /// and size say, until it proves right.
+    /// Set if the destination was found to hold other bytes than were sent. The object is then written again, whatever
+    /// its ETag and size, until it is verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damaged: Option<Damage>,
-    /// The service's identifier; none between intent and creation.
+    /// The service's ID of the upload; `None` until it is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_id: Option<String>,
 }
 
-/// Beside what a record says that its object is damaged at the destination.
+/// The kind of write after which an object was found damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Damage {
-    /// Beside an upload, which may be open.
+    /// A multipart upload, which may be open.
     Upload,
-    /// Beside nothing: the object goes in one request, and no upload is announced.
+    /// A single PUT; there is no upload.
     Put,
 }
 
 impl UploadRecord {
-    /// Whether nothing of the object was recorded before this upload was announced, and it was not asked to be completed:
-    /// that writes revision 1, and its creation 2.
+    /// Returns true if nothing was recorded of the object before this upload, and its completion was not requested. An
+    /// intent writes revision 1, and the creation revision 2.
     pub const fn is_first(&self) -> bool {
         self.revision <= 2 && self.expected.is_none()
     }
 
-    /// Whether an upload may be open that was announced and not recorded.
+    /// Returns true if an upload was announced and may be open, though its ID is not recorded.
     pub fn is_announcement(&self) -> bool {
         self.upload_id.is_none() && self.damaged != Some(Damage::Put)
     }
 }
 
-/// Which parts of an upload were verified when they were sent, for the worker that carries the upload on. Written at most
-/// every [`VERIFIED_EVERY_MS`] by who sends these parts; the last word stands, since each part that it holds was verified.
+/// Parts of an upload that were verified when sent, for the worker that continues the upload. Written at most every
+/// [`VERIFIED_EVERY_MS`] by the worker that sends them. The last write wins, since every part in it was verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VerifiedPartsRecord {
-    /// The upload.
+    /// The service's ID of the upload.
     pub upload_id: String,
-    /// The part that the first digest is of, from 1.
+    /// Number of the part that the first digest belongs to, from 1.
     pub first: u32,
-    /// 16 bytes a part, in base64: see [`VerifiedParts::encode`].
+    /// 16 bytes per part, in base64: see [`VerifiedParts::encode`].
     pub digests: String,
-    /// Who sent them.
+    /// Name of the worker.
     pub by: String,
-    /// When this was written, in milliseconds since 1970.
+    /// When it was written, as Unix time in milliseconds.
     pub at: i64,
 }
 
-/// How often the parts that were verified are recorded at most, in milliseconds: what a killed worker has sent since is
-/// sent again.
+/// Minimum interval between writes of [`VerifiedPartsRecord`], in milliseconds. Parts sent by a killed worker since the
+/// last write are sent again.
 pub const VERIFIED_EVERY_MS: u64 = 30_000;
 
-/// The write that records which parts of an upload were verified.
+/// Returns the write of the record.
 pub fn verified_write(key: LedgerKey, record: &VerifiedPartsRecord) -> Write {
     let item = Item::of(key, record).expiring(record.at + RETENTION_MS);
     Write::Put { item, condition: Condition::Always }
 }
 
 impl VerifiedPartsRecord {
-    /// The parts; none of another upload's record.
+    /// Returns the parts, or none if the record belongs to another upload.
     pub fn parts(&self, upload_id: &str) -> VerifiedParts {
         if self.upload_id == upload_id {
             VerifiedParts::decode(self.first, &self.digests)
@@ -123,41 +123,41 @@ impl VerifiedPartsRecord {
     }
 }
 
-/// That a range of the parts of a huge object is over. Written by condition: the first word on a range stands.
+/// The end of a range of parts of a distributed object. Written conditionally: the first write wins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PartRangeRecord {
-    /// The upload; a record of another one says nothing.
+    /// The service's ID of the upload. A record of another upload is ignored.
     pub upload_id: String,
-    /// Its first part, from 1.
+    /// First part of the range, from 1.
     pub first: u32,
-    /// Its last part.
+    /// Last part of the range, inclusive.
     pub last: u32,
-    /// Who carried it.
+    /// Name of the worker.
     pub by: String,
-    /// When it was over, in milliseconds since 1970.
+    /// When it ended, as Unix time in milliseconds.
     pub at: i64,
-    /// What came of it.
+    /// The outcome.
     pub outcome: PartRangeOutcome,
 }
 
-/// What came of a range of parts.
+/// The outcome of a range of parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PartRangeOutcome {
     /// Every part is at the destination and verified.
     Sent,
-    /// The source has another content now.
+    /// The source content has changed.
     SourceChanged,
-    /// The object is gone from the source.
+    /// The source object no longer exists.
     Gone,
-    /// It can't be done.
+    /// The range could not be moved.
     Failed {
-        /// The kind.
+        /// Class of the failure.
         class: FailureClass,
-        /// What happened.
+        /// A description for people.
         message: String,
-        /// Whether another try may succeed.
+        /// True if a retry may succeed.
         retry: bool,
     },
 }
@@ -167,39 +167,40 @@ pub fn upload_partition(job: &str, shard: u8) -> String {
     format!("upload/{job}/{shard:x}")
 }
 
-/// Key of an [`UploadRecord`]: bucket and key hashed, so that both fit; the shard is the hash's first digit.
+/// Key of an [`UploadRecord`]. Bucket and key are hashed to fit; the shard is the first hexadecimal digit of the hash.
 pub fn upload_key(job: &str, bucket: &str, key: &str) -> LedgerKey {
     let hash = Sha256::new().chain_update(bucket).chain_update("/").chain_update(key).finalize();
     LedgerKey::new(upload_partition(job, hash[0] >> 4), hex::encode(hash))
 }
 
-/// Partition of the part ranges of a destination object: bucket and key hashed.
+/// Partition of the part ranges of a destination object. Bucket and key are hashed.
 pub fn part_range_partition(job: &str, bucket: &str, key: &str) -> String {
     format!("parts/{job}/{}", upload_key(job, bucket, key).sort)
 }
 
-/// Key of a [`PartRangeRecord`]: the upload's id is hashed, since services make long ones.
+/// Key of a [`PartRangeRecord`]. The upload's ID is hashed, since some services use long ones.
 pub fn part_range_key(job: &str, bucket: &str, key: &str, upload_id: &str, first: u32) -> LedgerKey {
     LedgerKey::new(part_range_partition(job, bucket, key), part_range_name(upload_id, first))
 }
 
-/// What names a range in the ledger and in heartbeats.
+/// Returns the name of a range in the ledger and in heartbeats.
 pub fn part_range_name(upload_id: &str, first: u32) -> String {
     format!("{}{first:05}", part_range_prefix(upload_id))
 }
 
-/// Key of a [`VerifiedPartsRecord`] of the parts from `first` on.
+/// Key of a [`VerifiedPartsRecord`] for the parts from `first` on.
 pub fn verified_key(job: &str, bucket: &str, key: &str, upload_id: &str, first: u32) -> LedgerKey {
     let sort = format!("{}{first:05}", verified_prefix(upload_id));
     LedgerKey::new(part_range_partition(job, bucket, key), sort)
 }
 
-/// What sort keys of the [`VerifiedPartsRecord`]s of one upload start with: not as its ranges do, which are read often.
+/// Prefix of the sort keys of one upload's [`VerifiedPartsRecord`]s. Differs from the prefix of its ranges, which are
+/// read often.
 pub fn verified_prefix(upload_id: &str) -> String {
     format!("verified/{}", part_range_prefix(upload_id))
 }
 
-/// What sort keys of the part ranges of one upload start with.
+/// Prefix of the sort keys of one upload's part ranges.
 pub fn part_range_prefix(upload_id: &str) -> String {
     format!("{}/", hex::encode(&Sha256::digest(upload_id)[..16]))
 }

@@ -1,4 +1,4 @@
-//! What a verification of a run found.
+//! Results of verifications.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,25 +6,25 @@ use super::{RETENTION_MS, job_partition};
 use crate::ports::{Condition, Item, LedgerKey, Write};
 use crate::verification::{Verification, VerifyMethod};
 
-/// What a verification of a run found.
+/// The result of a run's verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VerificationRecord {
-    /// When it ended, in milliseconds since 1970.
+    /// When it ended, as Unix time in milliseconds.
     pub at: i64,
-    /// By what.
+    /// How copies were verified.
     pub method: VerifyMethod,
-    /// The numbers.
+    /// The numbers of objects.
     #[serde(flatten)]
     pub found: Verification,
 }
 
-/// Key of the [`VerificationRecord`] of a run.
+/// Key of a run's [`VerificationRecord`].
 pub fn verification_key(job: &str, run: &str) -> LedgerKey {
     LedgerKey::new(job_partition(job), format!("verification/{run}"))
 }
 
-/// The write of a record. The last word on a run stands.
+/// Returns the write of the record. The last write wins.
 pub fn verification_write(job: &str, run: &str, record: &VerificationRecord) -> Write {
     let item = Item::of(verification_key(job, run), record).expiring(record.at + RETENTION_MS);
     Write::Put { item, condition: Condition::Always }

@@ -107,7 +107,7 @@ fn ranges_that_lack_an_end_begin_again_and_the_others_are_kept() {
     run.stale = vec![StaleRange { range: 1, epoch: 1, from: 4 }, StaleRange { range: 0, epoch: 1, from: 7 }];
     run.mirror = Some(MirrorCounts { deleted: 5, ..MirrorCounts::default() });
     let mut ends = Ends::default();
-    // Two batches, of which one left a remainder that has ended too; and three, of which one left one that has not.
+    // Two batches, one with a remainder that has ended too; and three, one with a remainder that has not.
     ends.add(0, &counters(3, 1));
     ends.add(1, &counters(3, 1));
     let run = reopen(run, &recorded, &ends);
@@ -136,7 +136,7 @@ fn a_second_reopening_says_what_the_first_one_said() {
     let recorded = vec![range(0, None, Some("m"), 1), range(1, Some("m"), None, 1)];
     let first = reopen(RunRecord { epoch: 2, ..ask(&live(), 1) }, &recorded, &Ends::default());
     assert_eq!((first.reopened[0].ranges.as_slice(), first.counted_from()), (&[0, 1][..], 2));
-    // Range 0 was sent anew and ended, range 1 lost its message again.
+    // Range 0 was sent again and ended; range 1 lost its message again.
     let again = |number: usize| RangeRecord { epoch: 2, ..recorded[number].clone() };
     let mut ends = Ends::default();
     ends.add(0, &counters(1, 0));
@@ -157,7 +157,7 @@ fn the_equation_holds_for_what_was_kept_and_what_was_sent_anew() {
     ends.add(0, &counters(3, 1));
     ends.add(1, &counters(1, 0));
     let mut run = reopen(RunRecord { epoch: 2, ..ask(&live(), 9) }, &recorded, &ends);
-    // The second range is listed again: one batch is left, since the rest is in place.
+    // The second range is listed again: one batch remains, since the rest is in place.
     run.scan.closed = true;
     run.scan.counts = ScanCounts { batches: 2 + 1, objects: 3, in_place: 2, ..ScanCounts::default() };
     let ended = |new: u64| {
