@@ -1,4 +1,4 @@
-//! Watches `MigrationJobs` and what belongs to them, and looks at each when something changed or its time has come.
+//! Watches `MigrationJobs` and their children, and reconciles a job when something changed or its time has come.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,6 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Event as CoreEvent};
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::events::{Recorder, Reporter};
@@ -17,40 +16,38 @@ use kube::runtime::finalizer::{self, Event, finalizer};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
-use migration_api::{MigrationJob, reasons};
+use migration_api::{EventReason, MigrationJob, Reason};
+use migration_aws::SystemClock;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::cleanup::{self, CleanupError};
-use crate::context::Context;
-use crate::error::ReconcileError;
+use crate::event::JobEvent;
 use crate::health::Readiness;
+use crate::job_controller::JobController;
+use crate::job_controller::cleanup::CleanupError;
+use crate::job_controller::context::{Context, WatchedJob};
+use crate::job_controller::dereference::sharing;
+use crate::job_controller::error::ReconcileError;
 use crate::names;
-use crate::note::Note;
-use crate::reconcile;
-use crate::sharing;
 
-/// How soon a look that was cut short is repeated.
-const AGAIN: Duration = Duration::from_secs(5);
-/// How soon a resource that can't go yet is looked at again.
-const GOING: Duration = Duration::from_secs(2);
+/// The delay before a reconciliation that failed is retried.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// The delay before a deleted resource that cannot go yet is checked again.
+const CLEANUP_REQUEUE: Duration = Duration::from_secs(2);
 
-/// What is watched: the resource, also where it can't be read.
-type Guarded = DeserializeGuard<MigrationJob>;
-
-/// Why a look was cut short.
+/// Why a resource could not be reconciled.
 #[derive(Debug, thiserror::Error)]
-enum LookError {
-    /// A resource that stays, or goes.
+enum ControllerError {
+    /// Its finalizer, or what it guards.
     #[error(transparent)]
-    Look(#[from] Box<finalizer::Error<StepError>>),
-    /// One that can't be read.
-    #[error("failed to release MigrationJob that can't be read: {0}")]
+    Finalizer(#[from] Box<finalizer::Error<StepError>>),
+    /// It does not match the schema, and its finalizer could not be removed.
+    #[error("failed to remove finalizer of a MigrationJob that does not match the schema: {0}")]
     Release(kube::Error),
 }
 
-/// Why a step was cut short.
+/// Why the part that the finalizer guards failed.
 #[derive(Debug, thiserror::Error)]
 enum StepError {
     #[error(transparent)]
@@ -59,7 +56,7 @@ enum StepError {
     Cleanup(#[from] CleanupError),
 }
 
-/// Runs until told to stop, and lets looks under way end.
+/// Runs until `stop` is cancelled, and waits for reconciliations in progress.
 pub async fn run(
     client: Client,
     namespace: Option<String>,
@@ -69,42 +66,42 @@ pub async fn run(
 ) {
     let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() };
     let recorder = Recorder::new(client.clone(), reporter);
-    let context = Arc::new(Context::new(client.clone(), recorder, worker_image));
+    let context = Context::new(client.clone(), recorder, worker_image, Arc::new(SystemClock));
     let namespace = namespace.as_deref();
     let ours = || watcher::Config::default().labels(names::SELECTOR);
     let refused = watcher::Config::default().fields("involvedObject.kind=CronJob,reason=FailedCreate");
-    let controller = Controller::new(scoped::<Guarded>(&client, namespace), watcher::Config::default());
+    let controller = Controller::new(scoped::<WatchedJob>(&client, namespace), watcher::Config::default());
     let jobs = controller.store();
-    context.know(jobs.clone());
+    context.set_watched(jobs.clone());
     let controller = controller
         .owns(scoped::<ConfigMap>(&client, namespace), ours())
         .owns(scoped::<CronJob>(&client, namespace), ours())
         .owns(scoped::<Deployment>(&client, namespace), ours())
-        // Jobs of the schedule, and those made by hand from it, are owned by the CronJob.
+        // The CronJob owns Jobs of the schedule, and those that people create from it.
         .watches(scoped::<Job>(&client, namespace), ours(), |job| job_of(&job))
-        // Who shares a queue with a job has to say so too, and to go on when it is gone.
-        .watches(scoped::<Guarded>(&client, namespace), watcher::Config::default(), move |job| sharers(&job, &jobs))
-        // What a CronJob can't make shows nowhere else.
-        .watches(scoped::<CoreEvent>(&client, namespace), refused, |event| schedule_of(&event))
+        // Jobs that share a queue report it, and one of them goes on when another is gone.
+        .watches(scoped::<WatchedJob>(&client, namespace), watcher::Config::default(), move |job| sharers(&job, &jobs))
+        // Only an event says that a CronJob cannot create a Job.
+        .watches(scoped::<CoreEvent>(&client, namespace), refused, |event| cron_job_of(&event))
         .graceful_shutdown_on(stop.cancelled_owned());
-    tokio::spawn(announce(scoped::<Guarded>(&client, namespace), ready));
+    tokio::spawn(announce(scoped::<WatchedJob>(&client, namespace), ready));
     controller
-        .run(look, again, context)
+        .run(reconcile, error_policy, Arc::new(JobController::new(context)))
         .for_each(|result| async move {
             if let Err(error) = result {
-                debug!(%error, "a look was cut short");
+                debug!(%error, "reconciliation failed");
             }
         })
         .await;
     info!("stopped");
 }
 
-/// Says that the operator is ready when it may read the resource. The controller's own store is not waited for: it
-/// wakes one waiter only, which must be the controller.
-async fn announce(api: Api<Guarded>, ready: Readiness) {
+/// Sets the operator ready when it may list the resource. It does not wait for the controller's own store, which wakes only
+/// one waiter: that must be the controller.
+async fn announce(api: Api<WatchedJob>, ready: Readiness) {
     while let Err(error) = api.list(&ListParams::default().limit(1)).await {
-        warn!(%error, "MigrationJobs can't be read; is their definition installed, and the role bound?");
-        tokio::time::sleep(AGAIN).await;
+        warn!(%error, "failed to list MigrationJobs; is the CRD installed, and the role bound?");
+        tokio::time::sleep(RETRY_AFTER).await;
     }
     ready.set();
     info!("ready");
@@ -120,97 +117,100 @@ where
     }
 }
 
-/// The other resources that have the queue of one.
-fn sharers(guarded: &Guarded, jobs: &Store<Guarded>) -> Vec<ObjectRef<Guarded>> {
-    let Ok(job) = &guarded.0 else { return Vec::new() };
+/// Returns the other resources that use the queue of a resource.
+fn sharers(watched: &WatchedJob, jobs: &Store<WatchedJob>) -> Vec<ObjectRef<WatchedJob>> {
+    let Ok(job) = &watched.0 else { return Vec::new() };
     let all = jobs.state();
     let readable: Vec<_> = all.iter().filter_map(|other| other.0.as_ref().ok()).collect();
     let reference = |other: &MigrationJob| {
-        ObjectRef::<Guarded>::new(&other.name_any()).within(&other.namespace().unwrap_or_default())
+        ObjectRef::<WatchedJob>::new(&other.name_any()).within(&other.namespace().unwrap_or_default())
     };
     sharing::others(job, &readable).into_iter().map(reference).collect()
 }
 
-/// The resource that a Job belongs to, by its label.
-fn job_of(job: &Job) -> Option<ObjectRef<Guarded>> {
+/// Returns the resource that a Job belongs to by its label.
+fn job_of(job: &Job) -> Option<ObjectRef<WatchedJob>> {
     let name = job.labels().get(names::JOB_LABEL)?;
     Some(ObjectRef::new(name).within(&job.namespace()?))
 }
 
-/// The resource whose `CronJob` an event may be about, by its name. One of somebody else's wakes nobody, or in vain.
-fn schedule_of(event: &CoreEvent) -> Option<ObjectRef<Guarded>> {
+/// Returns the resource that the `CronJob` of an event belongs to by its name. If that is somebody else's, no resource is
+/// reconciled, or one in vain.
+fn cron_job_of(event: &CoreEvent) -> Option<ObjectRef<WatchedJob>> {
     let about = &event.involved_object;
     let name = names::job_of_cron_job(about.name.as_deref()?)?;
     Some(ObjectRef::new(name).within(about.namespace.as_deref()?))
 }
 
-async fn look(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Action, LookError> {
-    let job = match &guarded.0 {
+async fn reconcile(watched: Arc<WatchedJob>, controller: Arc<JobController>) -> Result<Action, ControllerError> {
+    let job = match &watched.0 {
         Ok(job) => Arc::new(job.clone()),
-        Err(invalid) => return unreadable(&guarded, invalid, &context).await,
+        Err(invalid) => return reconcile_invalid(&watched, invalid, &controller.context).await,
     };
-    let api = Api::<MigrationJob>::namespaced(context.client.clone(), &job.namespace().unwrap_or_default());
+    let api = controller.context.api::<MigrationJob>(&job.namespace().unwrap_or_default());
     finalizer(&api, names::FINALIZER, job, |event| async {
         match event {
-            Event::Apply(job) => Ok(reconcile::reconcile(&job, &context).await?),
+            Event::Apply(job) => Ok(Box::pin(controller.reconcile(&job)).await?),
             Event::Cleanup(job) => {
-                let cleaned = cleanup::cleanup(&job, &context).await;
-                if let Some(problem) = cleaned.as_ref().err().and_then(CleanupError::problem) {
-                    reconcile::tell(&job, &problem, &context).await;
-                }
-                cleaned?;
+                Box::pin(controller.cleanup(&job)).await?;
                 Ok(Action::await_change())
             }
         }
     })
     .await
-    .map_err(|error| LookError::Look(Box::new(error)))
+    .map_err(|error| ControllerError::Finalizer(Box::new(error)))
 }
 
-/// A resource that passed an older schema and can't be read now. It stops nobody else; and where it is to go it goes,
-/// though nothing can be cleaned up after it.
-async fn unreadable(guarded: &Guarded, invalid: &InvalidObject, context: &Context) -> Result<Action, LookError> {
-    let about = guarded.object_ref(&());
-    warn!(job = guarded.name_any(), error = invalid.error, "a MigrationJob can't be read");
-    let text = format!("this MigrationJob can't be read: {}", invalid.error);
-    context.tell(&about, Note::warning(reasons::SPEC_INVALID, "Reconcile", text)).await;
-    let held = guarded.finalizers().iter().any(|name| name == names::FINALIZER);
-    if guarded.meta().deletion_timestamp.is_none() || !held {
+/// Reports a resource that an older schema accepted and that does not match the current one. If it is deleted, it goes
+/// without a clean-up, and an event names what is left.
+async fn reconcile_invalid(
+    watched: &WatchedJob,
+    invalid: &InvalidObject,
+    context: &Context,
+) -> Result<Action, ControllerError> {
+    let about = watched.object_ref(&());
+    warn!(job = watched.name_any(), error = invalid.error, "a MigrationJob does not match the schema");
+    let text = format!("this MigrationJob does not match the schema: {}", invalid.error);
+    let reason = EventReason::Condition(Reason::SpecInvalid);
+    context.publish(&about, JobEvent::warning(reason, "Reconcile", text)).await;
+    let is_held = watched.finalizers().iter().any(|name| name == names::FINALIZER);
+    if watched.meta().deletion_timestamp.is_none() || !is_held {
         return Ok(Action::await_change());
     }
     let text = format!(
         "queue and table {} and unfinished uploads, if any, are left behind",
-        names::external(&guarded.name_any(), &guarded.uid().unwrap_or_default())
+        names::queue_and_table(&watched.name_any(), &watched.uid().unwrap_or_default())
     );
-    context.tell(&about, Note::warning("ResourcesLeft", "Cleanup", text)).await;
-    let others: Vec<_> = guarded.finalizers().iter().filter(|name| *name != names::FINALIZER).collect();
-    let patch = json!({"metadata": {"finalizers": others, "resourceVersion": guarded.resource_version()}});
-    Api::<MigrationJob>::namespaced(context.client.clone(), &guarded.namespace().unwrap_or_default())
-        .patch_metadata(&guarded.name_any(), &PatchParams::default(), &Patch::Merge(patch))
+    context.publish(&about, JobEvent::warning(EventReason::ResourcesLeft, "Cleanup", text)).await;
+    let others: Vec<_> = watched.finalizers().iter().filter(|name| *name != names::FINALIZER).collect();
+    let patch = json!({"metadata": {"finalizers": others, "resourceVersion": watched.resource_version()}});
+    context
+        .api::<MigrationJob>(&watched.namespace().unwrap_or_default())
+        .patch_metadata(&watched.name_any(), &PatchParams::default(), &Patch::Merge(patch))
         .await
-        .map_err(LookError::Release)?;
+        .map_err(ControllerError::Release)?;
     Ok(Action::await_change())
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the controller hands its arguments over")]
-fn again(guarded: Arc<Guarded>, error: &LookError, _: Arc<Context>) -> Action {
-    let job = guarded.name_any();
-    if let LookError::Look(inner) = error
-        && let finalizer::Error::CleanupFailed(StepError::Cleanup(CleanupError::NotYet(what))) = &**inner
+fn error_policy(watched: Arc<WatchedJob>, error: &ControllerError, _: Arc<JobController>) -> Action {
+    let job = watched.name_any();
+    if let ControllerError::Finalizer(inner) = error
+        && let finalizer::Error::CleanupFailed(StepError::Cleanup(CleanupError::Pending(what))) = &**inner
     {
-        info!(job, what, "a MigrationJob is going");
-        return Action::requeue(GOING);
+        info!(job, what, "clean-up is not complete yet");
+        return Action::requeue(CLEANUP_REQUEUE);
     }
     if is_gone(error) {
         return Action::await_change();
     }
-    error!(job, error = chain(error), "a look was cut short and is repeated");
-    Action::requeue(AGAIN)
+    error!(job, error = chain(error), "reconciliation failed and is retried");
+    Action::requeue(RETRY_AFTER)
 }
 
-/// Whether the resource went while its finalizer was written.
-fn is_gone(error: &LookError) -> bool {
-    let LookError::Look(inner) = error else { return false };
+/// Returns true if the resource was removed while its finalizer was written.
+fn is_gone(error: &ControllerError) -> bool {
+    let ControllerError::Finalizer(inner) = error else { return false };
     match &**inner {
         finalizer::Error::AddFinalizer(kube::Error::Api(status))
         | finalizer::Error::RemoveFinalizer(kube::Error::Api(status)) => status.is_not_found(),
@@ -218,7 +218,7 @@ fn is_gone(error: &LookError) -> bool {
     }
 }
 
-/// An error with all that caused it, each said once.
+/// Returns the text of an error and of its causes, each once.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -233,29 +233,4 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_job_wakes_the_resource_of_its_label() {
-        let job: Job = serde_yaml::from_str(
-            "metadata: {name: x, namespace: media, labels: {s3migration.dev/job: photos}, ownerReferences: [{kind: CronJob, \
-             apiVersion: batch/v1, name: photos-jobsender, uid: u}]}",
-        )
-        .unwrap();
-        let found = job_of(&job).unwrap();
-        assert_eq!((found.name.as_str(), found.namespace.as_deref()), ("photos", Some("media")));
-        assert!(job_of(&Job::default()).is_none());
-    }
-
-    #[test]
-    fn an_event_of_a_schedule_wakes_its_resource() {
-        let event = |name: &str| -> CoreEvent {
-            let about = serde_json::json!({"kind": "CronJob", "namespace": "media", "name": name});
-            serde_json::from_value(serde_json::json!({"metadata": {}, "involvedObject": about})).unwrap()
-        };
-        let found = schedule_of(&event("photos-jobsender")).unwrap();
-        assert_eq!((found.name.as_str(), found.namespace.as_deref()), ("photos", Some("media")));
-        assert!(schedule_of(&event("backup")).is_none());
-    }
-}
+mod tests;

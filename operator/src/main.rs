@@ -5,35 +5,13 @@
 //!            └► cleanup, when the resource is deleted
 //! ```
 
-mod act;
-mod apply;
-mod build;
-mod cleanup;
 mod cli;
-mod cluster;
-mod configs;
-mod context;
 mod controller;
-mod dead_letters;
-mod dereference;
-mod error;
-mod events;
-mod followup;
-mod give_way;
+mod event;
 mod health;
+mod job_controller;
 mod names;
-mod note;
-mod ownership;
-mod plans;
 mod problem;
-mod reconcile;
-mod runs;
-mod scaling;
-mod secrets;
-mod services;
-mod sharing;
-mod status;
-mod validate;
 
 use std::process::ExitCode;
 

@@ -137,7 +137,7 @@ fn of_run(job: &str, what: &str, run: &str) -> String {
 }
 
 /// Queue and table. The UID makes it this resource's own; the name is for people and is cut where it would be too long.
-pub fn external(job: &str, uid: &str) -> String {
+pub fn queue_and_table(job: &str, uid: &str) -> String {
     let room = QUEUE_NAME - DEAD_LETTERS.len() - "s3-migration--".len() - uid.len().min(36);
     let end = (0..=job.len().min(room)).rev().find(|end| job.is_char_boundary(*end)).unwrap_or_default();
     let (name, _) = job.split_at(end);
@@ -151,10 +151,10 @@ mod tests {
     #[test]
     fn external_names_fit_whatever_the_job_is_called() {
         let uid = "0c7e4c4e-5d5e-4a3c-9d0a-3f2f1e0d9c8b";
-        assert_eq!(external("photos", uid), format!("s3-migration-photos-{uid}"));
-        let long = external(&"a".repeat(40), uid);
+        assert_eq!(queue_and_table("photos", uid), format!("s3-migration-photos-{uid}"));
+        let long = queue_and_table(&"a".repeat(40), uid);
         assert!(long.len() + DEAD_LETTERS.len() <= QUEUE_NAME && long.ends_with(uid));
-        assert!(!external(&format!("{}-b", "a".repeat(25)), uid).contains("a--"));
+        assert!(!queue_and_table(&format!("{}-b", "a".repeat(25)), uid).contains("a--"));
     }
 
     #[test]

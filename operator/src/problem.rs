@@ -1,27 +1,27 @@
 //! What keeps a job from working, as its condition Degraded tells it.
 
-use migration_api::reasons;
+use migration_api::Reason;
 use migration_core::error::{Blocked, ErrorClass, ServiceError, Side, SideFault};
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Machine-readable; see [`reasons`].
-    pub reason: String,
+    /// The reason of the condition Degraded.
+    pub reason: Reason,
     /// What is wrong and what to do.
     pub message: String,
 }
 
 impl Problem {
     /// A problem.
-    pub fn new(reason: &str, message: impl Into<String>) -> Self {
-        Self { reason: reason.to_owned(), message: message.into() }
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
     }
 
     /// A side that workers or jobsender have paused.
     pub fn blocked(blocked: &Blocked) -> Self {
         let Blocked { side, resource, fault, message, since: _ } = blocked;
-        Self { reason: reasons::side_fault(*side, *fault), message: told(*side, resource, message, *fault) }
+        Self { reason: Reason::Side(*side, *fault), message: told(*side, resource, message, *fault) }
     }
 
     /// An answer of queue or ledger to the operator itself. Errors that pass by themselves are problems too, of a
@@ -33,7 +33,7 @@ impl Problem {
             ErrorClass::NoSuchKey => SideFault::NotFound,
             _ => SideFault::Unreachable,
         };
-        Self { reason: reasons::side_fault(side, fault), message: told(side, resource, &error.to_string(), fault) }
+        Self { reason: Reason::Side(side, fault), message: told(side, resource, &error.to_string(), fault) }
     }
 }
 
@@ -85,7 +85,7 @@ mod tests {
             message: "failed to put object: SignatureDoesNotMatch: no. (request 7f)".into(),
             since: 0,
         });
-        assert_eq!(problem.reason, "DestinationCredentialsInvalid");
+        assert_eq!(problem.reason.to_string(), "DestinationCredentialsInvalid");
         for part in ["destination bucket photos-copy", "SignatureDoesNotMatch", "spec.destination.credentials"] {
             assert!(problem.message.contains(part), "{}", problem.message);
         }
@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn an_answer_to_the_operator_keeps_its_class() {
-        let reason = |class| Problem::service(Side::Queue, "q", &ServiceError::new(class, "x", "Y", "z")).reason;
+        let reason =
+            |class| Problem::service(Side::Queue, "q", &ServiceError::new(class, "x", "Y", "z")).reason.to_string();
         assert_eq!(reason(ErrorClass::Side(SideFault::NotFound)), "QueueNotFound");
         assert_eq!(reason(ErrorClass::AccessDenied), "QueueAccessDenied");
         assert_eq!(reason(ErrorClass::Transient), "QueueUnreachable");

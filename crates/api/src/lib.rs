@@ -7,18 +7,21 @@
 #![allow(clippy::doc_markdown, reason = "kubectl shows the documentation of fields as plain text, backticks and all")]
 
 pub mod buckets;
+pub mod conditions;
 pub mod crd;
+pub mod events;
 pub mod filters;
 pub mod manifest;
 pub mod pods;
-pub mod reasons;
 pub mod services;
 pub mod spec;
 pub mod status;
 pub mod transfer;
 pub mod verify;
 
+pub use conditions::{ConditionType, Reason};
 pub use crd::crd;
+pub use events::EventReason;
 pub use spec::{MigrationJob, MigrationJobSpec};
 pub use status::MigrationJobStatus;
 

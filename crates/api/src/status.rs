@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::conditions::ConditionType;
 use crate::verify::VerifyMethod;
 
 /// Observed state of the job. Written when something has changed.
@@ -76,6 +77,14 @@ pub struct MigrationJobStatus {
     /// Queue and table in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+}
+
+impl MigrationJobStatus {
+    /// Returns the condition of a type and whether its status is `True`.
+    pub fn condition(&self, kind: ConditionType) -> Option<(bool, &Condition)> {
+        let condition = self.conditions.iter().find(|condition| condition.type_ == kind.as_str())?;
+        Some((condition.status == "True", condition))
+    }
 }
 
 /// Summary of the state of a job.

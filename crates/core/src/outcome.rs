@@ -199,6 +199,26 @@ pub enum FailureClass {
     DeadLetter,
 }
 
+impl FailureClass {
+    /// Returns the name, as records, reports and the status have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KeyNotMappable => "KeyNotMappable",
+            Self::AccessDenied => "AccessDenied",
+            Self::Archived => "Archived",
+            Self::Refused => "Refused",
+            Self::NotPreserved => "NotPreserved",
+            Self::SourceChanging => "SourceChanging",
+            Self::DestinationChanging => "DestinationChanging",
+            Self::ChecksumMismatch => "ChecksumMismatch",
+            Self::Exhausted => "Exhausted",
+            Self::NotFound => "NotFound",
+            Self::OldVersion => "OldVersion",
+            Self::DeadLetter => "DeadLetter",
+        }
+    }
+}
+
 impl Failure {
     /// Converts a service error.
     pub fn of(error: &ServiceError) -> Self {
@@ -249,6 +269,26 @@ pub fn of_error(error: &ServiceError) -> EntryOutcome {
 mod tests {
     use super::*;
     use crate::error::SideFault;
+
+    #[test]
+    fn a_failure_class_has_one_name() {
+        for class in [
+            FailureClass::KeyNotMappable,
+            FailureClass::AccessDenied,
+            FailureClass::Archived,
+            FailureClass::Refused,
+            FailureClass::NotPreserved,
+            FailureClass::SourceChanging,
+            FailureClass::DestinationChanging,
+            FailureClass::ChecksumMismatch,
+            FailureClass::Exhausted,
+            FailureClass::NotFound,
+            FailureClass::OldVersion,
+            FailureClass::DeadLetter,
+        ] {
+            assert_eq!(serde_json::to_value(class).unwrap(), class.as_str(), "records spell it otherwise");
+        }
+    }
 
     #[test]
     fn errors_lead_where_the_table_says() {

@@ -168,7 +168,7 @@ impl ReportLine {
         let (status, code, http, message) = match (self.status, &self.failure) {
             (ReportStatus::Gone, _) => return None,
             (ReportStatus::Failed, Some(failure)) => {
-                ("failed", format!("{:?}", failure.class), http_status(failure.class), failure.message.clone())
+                ("failed", failure.class.as_str().to_owned(), http_status(failure.class), failure.message.clone())
             }
             (ReportStatus::Failed, None) => ("failed", String::new(), "", String::new()),
             (ReportStatus::Copied | ReportStatus::Found, _) => ("succeeded", String::new(), "200", "Successful".into()),

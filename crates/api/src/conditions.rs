@@ -1,0 +1,220 @@
+//! Types and reasons of conditions. Scripts may rely on their names.
+
+use std::fmt;
+
+use migration_core::error::{Side, SideFault};
+
+/// The conditions of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConditionType {
+    /// The prerequisites exist and all parts of the job are applied.
+    Ready,
+    /// A run is in progress.
+    Progressing,
+    /// The job cannot work as specified; the reason and the message say why, and what to do.
+    Degraded,
+    /// The last run ended with every object in place, and no other run is in progress.
+    Complete,
+    /// The last run was verified, and the copy is whole.
+    Verified,
+    /// The report of the last run is written and complete.
+    Reported,
+    /// The job is suspended.
+    Suspended,
+}
+
+impl ConditionType {
+    /// The name, as in `status.conditions[].type`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Progressing => "Progressing",
+            Self::Degraded => "Degraded",
+            Self::Complete => "Complete",
+            Self::Verified => "Verified",
+            Self::Reported => "Reported",
+            Self::Suspended => "Suspended",
+        }
+    }
+}
+
+impl fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a condition has its status.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Nothing is wrong.
+    AsExpected,
+    /// Queue, table and everything in the cluster are in place.
+    ResourcesApplied,
+    /// A prerequisite is missing or refused; the condition Degraded names it.
+    PrerequisitesMissing,
+    /// There was no run yet.
+    NoRunYet,
+    /// A run was requested and has not started to list.
+    RunStarting,
+    /// The buckets are being listed.
+    Scanning,
+    /// The scan waits until the workers have caught up.
+    ScanWaiting,
+    /// The listing is complete; the remaining objects are being moved.
+    Transferring,
+    /// The run ended with every object in place.
+    RunComplete,
+    /// The run ended; some objects could not be moved.
+    ObjectsFailed,
+    /// The run ended before it was complete.
+    RunFailed,
+    /// Both sides are being compared after the run.
+    Verifying,
+    /// The copy is whole.
+    CopyWhole,
+    /// Objects are missing or different at the destination.
+    CopyDiffers,
+    /// The verification could not be completed.
+    VerifyFailed,
+    /// The report is being written.
+    ReportBeingWritten,
+    /// The report is written.
+    ReportWritten,
+    /// The report is written, but some objects are missing from it.
+    ReportIncomplete,
+    /// The report could not be written.
+    ReportFailed,
+    /// `spec.suspend` is true.
+    SuspendedByUser,
+    /// `spec.suspend` is false.
+    NotSuspended,
+    /// The last run did not end before `spec.limits.runDeadline`.
+    RunDeadlineExceeded,
+    /// Messages of the run were lost: batches without an end are listed and sent again.
+    RunReopened,
+    /// A Secret that the resource names does not exist.
+    SecretMissing,
+    /// A Secret lacks a key, or the key is empty.
+    SecretIncomplete,
+    /// A ConfigMap that the resource names does not exist or lacks the key.
+    ConfigMapMissing,
+    /// The object named by `spec.source.caBundle` or `spec.destination.caBundle` does not exist or holds no certificate.
+    CaBundleInvalid,
+    /// The specification passes the schema and cannot be used.
+    SpecInvalid,
+    /// The queue of `spec.queue.url` has no redrive policy.
+    QueueDeadLettersMissing,
+    /// Another job uses the same queue; the younger job waits.
+    QueueShared,
+    /// The table's key schema is not the ledger's.
+    LedgerSchemaWrong,
+    /// A record of the ledger cannot be read.
+    LedgerRecordUnreadable,
+    /// The API server refuses a request that the job needs.
+    ApplyFailed,
+    /// An object of somebody else has the name of a child; the message names the object and the ways out.
+    NameTaken,
+    /// The object that has the name of a child is being deleted; the job continues by itself.
+    NameNotFreeYet,
+    /// Kubernetes cannot create a Job of the schedule.
+    JobFailedCreate,
+    /// A jobsender failed for good.
+    JobsenderFailed,
+    /// A pod of the job cannot be created or started; holds Kubernetes' own reason, which follows the word `Pod`.
+    Pod(String),
+    /// A whole service cannot be used: `DestinationCredentialsInvalid`, `SourceBucketNotFound`, `QueueNotFound`.
+    Side(Side, SideFault),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AsExpected => "AsExpected",
+            Self::ResourcesApplied => "ResourcesApplied",
+            Self::PrerequisitesMissing => "PrerequisitesMissing",
+            Self::NoRunYet => "NoRunYet",
+            Self::RunStarting => "RunStarting",
+            Self::Scanning => "Scanning",
+            Self::ScanWaiting => "ScanWaiting",
+            Self::Transferring => "Transferring",
+            Self::RunComplete => "RunComplete",
+            Self::ObjectsFailed => "ObjectsFailed",
+            Self::RunFailed => "RunFailed",
+            Self::Verifying => "Verifying",
+            Self::CopyWhole => "CopyWhole",
+            Self::CopyDiffers => "CopyDiffers",
+            Self::VerifyFailed => "VerifyFailed",
+            Self::ReportBeingWritten => "ReportBeingWritten",
+            Self::ReportWritten => "ReportWritten",
+            Self::ReportIncomplete => "ReportIncomplete",
+            Self::ReportFailed => "ReportFailed",
+            Self::SuspendedByUser => "SuspendedByUser",
+            Self::NotSuspended => "NotSuspended",
+            Self::RunDeadlineExceeded => "RunDeadlineExceeded",
+            Self::RunReopened => "RunReopened",
+            Self::SecretMissing => "SecretMissing",
+            Self::SecretIncomplete => "SecretIncomplete",
+            Self::ConfigMapMissing => "ConfigMapMissing",
+            Self::CaBundleInvalid => "CaBundleInvalid",
+            Self::SpecInvalid => "SpecInvalid",
+            Self::QueueDeadLettersMissing => "QueueDeadLettersMissing",
+            Self::QueueShared => "QueueShared",
+            Self::LedgerSchemaWrong => "LedgerSchemaWrong",
+            Self::LedgerRecordUnreadable => "LedgerRecordUnreadable",
+            Self::ApplyFailed => "ApplyFailed",
+            Self::NameTaken => "NameTaken",
+            Self::NameNotFreeYet => "NameNotFreeYet",
+            Self::JobFailedCreate => "JobFailedCreate",
+            Self::JobsenderFailed => "JobsenderFailed",
+            Self::Pod(reason) => return write!(f, "Pod{reason}"),
+            Self::Side(side, fault) => return write!(f, "{}{}", side_name(*side), fault_name(*side, *fault)),
+        })
+    }
+}
+
+const fn side_name(side: Side) -> &'static str {
+    match side {
+        Side::Source => "Source",
+        Side::Destination => "Destination",
+        Side::Queue => "Queue",
+        Side::Ledger => "Ledger",
+    }
+}
+
+const fn fault_name(side: Side, fault: SideFault) -> &'static str {
+    match (fault, side) {
+        (SideFault::NotFound, Side::Source | Side::Destination) => "BucketNotFound",
+        (SideFault::NotFound, Side::Queue | Side::Ledger) => "NotFound",
+        (SideFault::CredentialsInvalid, _) => "CredentialsInvalid",
+        (SideFault::CredentialsExpired, _) => "CredentialsExpired",
+        (SideFault::CredentialsMissing, _) => "CredentialsMissing",
+        (SideFault::AccessDenied, _) => "AccessDenied",
+        (SideFault::WrongRegion, _) => "WrongRegion",
+        (SideFault::ClockSkewed, _) => "ClockSkewed",
+        (SideFault::Unreachable, _) => "Unreachable",
+        (SideFault::Throttled, _) => "Throttled",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_names_side_and_kind() {
+        for (side, fault, expected) in [
+            (Side::Source, SideFault::NotFound, "SourceBucketNotFound"),
+            (Side::Queue, SideFault::NotFound, "QueueNotFound"),
+            (Side::Destination, SideFault::CredentialsInvalid, "DestinationCredentialsInvalid"),
+            (Side::Ledger, SideFault::AccessDenied, "LedgerAccessDenied"),
+        ] {
+            assert_eq!(Reason::Side(side, fault).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_pod_keeps_the_reason_of_kubernetes() {
+        assert_eq!(Reason::Pod("ImagePullBackOff".into()).to_string(), "PodImagePullBackOff");
+    }
+}

@@ -1,0 +1,135 @@
+//! Reconciles one `MigrationJob` in five steps: dereference → validate → build → apply (with runs and scale) → status.
+//!
+//! | step | does IO | takes | returns |
+//! |---|---|---|---|
+//! | [`dereference`] | reads Kubernetes, queue and ledger | the resource | [`dereference::Observed`] |
+//! | [`validate`] | no | the resource, `Observed` | [`validate::run_configs::Validated`] |
+//! | [`build`] | no | the configurations | [`build::Resources`] |
+//! | [`apply`] | writes Kubernetes | `Resources` | [`apply::Applied`] |
+//! | [`runs`] | writes Kubernetes and ledger | the configurations, `Observed` | [`runs::RunsOutcome`] |
+//! | [`scale`] | writes Kubernetes | the Deployment, `Observed` | [`scale::Scaled`] |
+//! | [`status`] | writes the status | all outputs | [`status::Written`] |
+//!
+//! No step changes what another step was given. What is kept for the next reconciliation is part of the outputs.
+
+mod apply;
+mod build;
+mod cache;
+pub mod cleanup;
+pub mod context;
+pub mod dereference;
+pub mod error;
+mod kubernetes;
+mod ownership;
+mod requeue;
+mod runs;
+mod scale;
+mod status;
+mod validate;
+
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use migration_api::MigrationJob;
+
+use cache::{JobCache, JobCaches};
+use cleanup::CleanupError;
+use context::Context;
+use error::ReconcileError;
+use runs::RunsInput;
+use status::Steps;
+
+/// Reconciles `MigrationJobs`, and cleans up after those that are deleted.
+pub struct JobController {
+    /// What all reconciliations share.
+    pub context: Context,
+    caches: JobCaches,
+}
+
+impl JobController {
+    /// Creates a controller that has not reconciled anything yet.
+    pub fn new(context: Context) -> Self {
+        Self { context, caches: JobCaches::default() }
+    }
+
+    /// Reconciles a job. If the API server refuses a request without which the reconciliation cannot go on, its message
+    /// becomes a condition.
+    pub async fn reconcile(&self, watched: &MigrationJob) -> Result<Action, ReconcileError> {
+        let api = self.context.api::<MigrationJob>(&watched.namespace().unwrap_or_default());
+        // The watch may not have delivered the operator's own last write of the status, which says what was started.
+        let Some(job) = kubernetes::get(&api, &watched.name_any()).await? else { return Ok(Action::await_change()) };
+        if job.uid() != watched.uid() || job.metadata.deletion_timestamp.is_some() {
+            return Ok(Action::await_change());
+        }
+        let cache = self.caches.of(&job.uid().unwrap_or_default());
+        let mut cache = cache.lock().await;
+        let (next, result) = reconcile(&job, cache.clone(), &self.context).await;
+        *cache = next;
+        if let Some(problem) = result.as_ref().err().and_then(|error| error.problem(cache.conflicts)) {
+            status::write_problem(&job, &problem, &self.context).await;
+        }
+        result
+    }
+
+    /// Cleans up after a job that is deleted. Its finalizer may be removed when this succeeds.
+    pub async fn cleanup(&self, job: &MigrationJob) -> Result<(), CleanupError> {
+        let result = cleanup::cleanup(job, &self.context).await;
+        match &result {
+            Ok(()) => self.caches.remove(&job.uid().unwrap_or_default()),
+            Err(error) => {
+                if let Some(problem) = error.problem() {
+                    status::write_problem(job, &problem, &self.context).await;
+                }
+            }
+        }
+        result
+    }
+}
+
+/// Runs the steps. Returns the cache for the next reconciliation, also if a step fails.
+async fn reconcile(
+    job: &MigrationJob,
+    mut cache: JobCache,
+    context: &Context,
+) -> (JobCache, Result<Action, ReconcileError>) {
+    let steps = async {
+        let observed = dereference::dereference(job, cache.services.clone(), context).await?;
+        cache.services.clone_from(&observed.reusable_services);
+
+        let known = cache.validated.clone();
+        let validated = validate::run_configs::validate_runs(job, &observed, known, &context.worker_image);
+        cache.validated = validated.cache.clone();
+        let configs = validated.configs.as_ref();
+
+        let resources = configs.map(build::resources);
+
+        let known = cache.applied.clone();
+        let applied = apply::apply(job, resources, &observed.cluster, known, context).await?;
+        cache.applied = applied.cache.clone();
+
+        let problems = [&observed.problems, &validated.problems, &applied.problems];
+        let is_blocked = problems.into_iter().any(|problems| !problems.is_empty());
+        let input = RunsInput { job, observed: &observed, configs, is_blocked, last_drain: cache.last_drain };
+        let runs = runs::advance(&input, context).await?;
+        cache.last_drain = runs.last_drain;
+
+        let (deployment, ledger) = (applied.deployment.as_ref(), runs.ledger.as_deref());
+        let scaled = scale::scale(job, deployment, &observed, ledger, cache.fewer_since, context).await?;
+        cache.fewer_since = scaled.fewer_since;
+
+        let steps =
+            Steps { observed: &observed, validated: &validated, applied: &applied, runs: &runs, scaled: &scaled };
+        let written = status::update(job, &steps, context).await?;
+        let (degraded, min) = (written.degraded.as_ref(), job.spec.scaling.min_replicas);
+        let delay = requeue::after(&written.status, degraded, &observed.cluster, min, runs.start_pending);
+        Ok::<_, ReconcileError>(Action::requeue(delay))
+    };
+    let result = steps.await;
+    cache.conflicts = match &result {
+        Ok(_) => 0,
+        Err(error) => cache.conflicts + u32::from(ReconcileError::is_conflict(error)),
+    };
+    (cache, result)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

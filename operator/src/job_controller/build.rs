@@ -1,0 +1,57 @@
+//! What a job consists of in the cluster: pure functions of a [`ValidatedJob`].
+
+pub mod abort;
+pub mod config_map;
+pub mod cron_job;
+pub mod deployment;
+pub mod followup;
+pub mod job;
+pub mod pod;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::job_controller::validate::ValidatedJob;
+use crate::job_controller::validate::run_configs::RunConfigs;
+use crate::names::{self, Component};
+
+/// All that is applied for a job. One-shot Jobs are made, not applied: they are never changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resources {
+    /// The configurations of all that runs, each once.
+    pub config_maps: Vec<ConfigMap>,
+    /// What sends: on schedule, and by hand with `kubectl create job --from`.
+    pub cron_job: CronJob,
+    /// The workers, without their number.
+    pub deployment: Deployment,
+}
+
+/// Builds all that is applied.
+pub fn resources(configs: &RunConfigs) -> Resources {
+    let mut config_maps = vec![config_map::build(&configs.next), config_map::build(&configs.last)];
+    config_maps.dedup();
+    let (cron_job, deployment) = (cron_job::build(&configs.next), deployment::build(configs.workers()));
+    Resources { config_maps, cron_job, deployment }
+}
+
+fn metadata(job: &ValidatedJob, name: String, component: Component) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(job.namespace.clone()),
+        labels: Some(names::labels(&job.name, component)),
+        owner_references: Some(vec![job.owner.clone()]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// Makes a child that is not deleted with its owner while the owner's finalizers run, but after it: the garbage collector
+/// takes away only children that block the deletion of an owner that is deleted in the foreground. Source:
+/// `attemptToDeleteItem` and `classifyReferences` in Kubernetes' `pkg/controller/garbagecollector`.
+fn outlasting(mut metadata: ObjectMeta) -> ObjectMeta {
+    for owner in metadata.owner_references.iter_mut().flatten() {
+        owner.block_owner_deletion = Some(false);
+    }
+    metadata
+}

@@ -1,0 +1,46 @@
+//! What the operator keeps in memory of each job between two reconciliations.
+//!
+//! Losing it costs requests and restarts delays, nothing else: a restarted operator begins without it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::job_controller::apply::ApplyCache;
+use crate::job_controller::dereference::services::Services;
+use crate::job_controller::runs::dead_letters::LastDrain;
+use crate::job_controller::validate::run_configs::ValidationCache;
+
+/// What is kept of one job. Each step is given its own part and returns what to keep of it.
+#[derive(Clone, Default)]
+pub struct JobCache {
+    /// Queue and table, if both answered the last time.
+    pub services: Option<Arc<Services>>,
+    /// The validated configurations.
+    pub validated: ValidationCache,
+    /// What was applied.
+    pub applied: ApplyCache,
+    /// Since when fewer workers would suffice, in milliseconds since 1970.
+    pub fewer_since: Option<i64>,
+    /// When the dead letters were drained last.
+    pub last_drain: Option<LastDrain>,
+    /// Reconciliations in a row that ended because an object was changed or replaced between read and write.
+    pub conflicts: u32,
+}
+
+/// The caches of all jobs, by UID. Each is locked for the time of a reconciliation.
+#[derive(Default)]
+pub struct JobCaches(Mutex<HashMap<String, Arc<tokio::sync::Mutex<JobCache>>>>);
+
+impl JobCaches {
+    /// Returns the cache of a job.
+    pub fn of(&self, uid: &str) -> Arc<tokio::sync::Mutex<JobCache>> {
+        // The map is valid even if a thread panicked while it held the lock.
+        let mut caches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        caches.entry(uid.to_owned()).or_default().clone()
+    }
+
+    /// Removes the cache of a job that is deleted.
+    pub fn remove(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}

@@ -1,0 +1,352 @@
+//! Cleans up before a deleted resource may go: ends what runs, aborts uploads, removes queue and table.
+//!
+//! Nothing here waits for ever. What cannot be removed is named in an event, and the resource goes. Migrated data is never
+//! touched, nor objects of somebody else: each deletion carries the UID of the child that was read.
+
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, Resource, ResourceExt};
+use migration_api::spec::DeletionPolicy;
+use migration_api::{EventReason, MigrationJob};
+use migration_core::error::{ErrorClass, ServiceError, SideFault};
+use migration_core::records::RunSides;
+use migration_core::view;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tracing::info;
+
+use crate::event::JobEvent;
+use crate::job_controller::apply::{self, ApplyCache, ApplyError, JobCreation, or_problem};
+use crate::job_controller::build;
+use crate::job_controller::context::Context;
+use crate::job_controller::dereference::cluster::{self, JobState};
+use crate::job_controller::dereference::secrets;
+use crate::job_controller::dereference::services::{self, ServicesSpec};
+use crate::job_controller::kubernetes::{self, RequestError};
+use crate::job_controller::ownership::{Child, Owner, is_controlled_by, is_job_of};
+use crate::job_controller::validate::{self, ValidateInput, ValidatedJob};
+use crate::names;
+use crate::problem::Problem;
+
+/// How long after the deletion to wait for pods and services that may still end or answer, in milliseconds: longer than
+/// the grace period of a worker.
+const PATIENCE_MS: i64 = 300_000;
+/// How long to wait for the Job that aborts uploads, in milliseconds. Kubernetes ends it before that.
+const ABORT_PATIENCE_MS: i64 = (build::abort::DEADLINE_SECONDS + 60) * 1_000;
+
+/// Why a resource cannot go yet.
+#[derive(Debug, thiserror::Error)]
+pub enum CleanupError {
+    /// Something still ends. It is checked again soon.
+    #[error("failed to remove MigrationJob yet: {0}")]
+    Pending(String),
+    /// A child could not be read.
+    #[error(transparent)]
+    Kubernetes(#[from] RequestError),
+    /// A child could not be written or deleted.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+impl CleanupError {
+    /// Returns the problem to report, or none if the clean-up is to be retried first.
+    pub fn problem(&self) -> Option<Problem> {
+        match self {
+            Self::Kubernetes(error) => error.problem(),
+            Self::Apply(error) => error.problem(),
+            Self::Pending(_) => None,
+        }
+    }
+}
+
+/// The result of the Job that aborts uploads: an error says why uploads may be left.
+type AbortResult = Result<(), String>;
+
+/// The clean-up after one resource.
+struct Cleanup<'a> {
+    job: &'a MigrationJob,
+    context: &'a Context,
+    namespace: String,
+    owner: Owner,
+    /// Milliseconds since the resource was deleted.
+    since: i64,
+}
+
+/// Cleans up. The finalizer may be removed when this succeeds.
+pub async fn cleanup(job: &MigrationJob, context: &Context) -> Result<(), CleanupError> {
+    let deleted = job.metadata.deletion_timestamp.as_ref().map_or(0, |time| time.0.as_millisecond());
+    let cleanup = Cleanup {
+        job,
+        context,
+        namespace: job.namespace().unwrap_or_default(),
+        owner: Owner::of(job),
+        since: context.now() - deleted,
+    };
+    cleanup.delete_children().await?;
+    let secrets = secrets::read(&context.api(&cleanup.namespace), &job.spec).await?;
+    match ServicesSpec::of(job, &secrets) {
+        Some(spec) => {
+            cleanup.abort_uploads(&spec).await?;
+            cleanup.remove_services(&spec).await?;
+        }
+        None => cleanup.warn_of_lost_keys().await,
+    }
+    cleanup.delete_abort_job().await?;
+    info!(job = cleanup.owner.name, namespace = cleanup.namespace, "cleaned up");
+    Ok(())
+}
+
+impl Cleanup<'_> {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        self.context.api(&self.namespace)
+    }
+
+    async fn warn(&self, reason: EventReason, text: String) {
+        self.context.publish(&self.job.object_ref(&()), JobEvent::warning(reason, "Cleanup", text)).await;
+    }
+
+    /// Returns true while it is worth waiting for what may end or recover by itself.
+    fn is_patient(&self) -> bool {
+        self.since < PATIENCE_MS
+    }
+
+    /// Deletes what starts and holds pods, and waits until it is gone: a pod that still writes could begin an upload.
+    ///
+    /// Deleted in the foreground, an object stays until its pods are gone. The CronJob goes last, since its UID tells
+    /// which Jobs are its own.
+    async fn delete_children(&self) -> Result<(), CleanupError> {
+        let name = &self.owner.name;
+        let cron_job = self.own::<CronJob>(&names::cron_job(name)).await?;
+        if let Some(cron_job) = &cron_job {
+            self.suspend(cron_job).await?;
+        }
+        let mut left = Vec::new();
+        for job in self.own_jobs(cron_job.as_ref()).await? {
+            self.delete(&job, DeleteParams::foreground()).await?;
+            left.push(format!("Job {}", job.name_any()));
+        }
+        if let Some(workers) = self.own::<Deployment>(&names::worker(name)).await? {
+            self.delete(&workers, DeleteParams::foreground()).await?;
+            left.push(format!("Deployment {}", workers.name_any()));
+        }
+        if let Some(cron_job) = cron_job.filter(|_| left.is_empty()) {
+            self.delete(&cron_job, DeleteParams::foreground()).await?;
+            left.push(format!("CronJob {}", cron_job.name_any()));
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
+        let text = format!("waiting for these and their pods to end: {}", left.join(", "));
+        if self.is_patient() {
+            return Err(CleanupError::Pending(text));
+        }
+        self.warn(EventReason::PodsLeft, format!("removed without {text}")).await;
+        Ok(())
+    }
+
+    /// Gets the child of a name, also while it is being deleted.
+    async fn own<K>(&self, name: &str) -> Result<Option<K>, RequestError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let found = kubernetes::get(&self.api::<K>(), name).await?;
+        Ok(found.filter(|found| is_controlled_by(found.meta(), &self.owner.uid)))
+    }
+
+    /// Lists the Jobs of the resource, without the one that aborts uploads.
+    async fn own_jobs(&self, cron_job: Option<&CronJob>) -> Result<Vec<Job>, RequestError> {
+        let of_job = ListParams::default().labels(&names::of_job(&self.owner.name));
+        let cron_job = cron_job.and_then(|cron_job| cron_job.metadata.uid.as_deref());
+        let abort = names::abort(&self.owner.name);
+        let mut jobs = kubernetes::list(&self.api::<Job>(), &of_job).await?;
+        jobs.retain(|job| job.name_any() != abort && is_job_of(&job.metadata, &self.owner, cron_job));
+        Ok(jobs)
+    }
+
+    /// Suspends the CronJob, so that it creates no more Jobs.
+    async fn suspend(&self, cron_job: &CronJob) -> Result<(), CleanupError> {
+        if cron_job.spec.suspend == Some(true) || cron_job.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let name = cron_job.name_any();
+        let change = Patch::Merge(json!({"metadata": {"uid": cron_job.uid()}, "spec": {"suspend": true}}));
+        let suspended = self.api::<CronJob>().patch(&name, &PatchParams::default(), &change).await;
+        suspended.map_err(|error| ApplyError::from(RequestError::new::<CronJob>("suspend", &name, error)))?;
+        Ok(())
+    }
+
+    /// Deletes the child that was read, and nothing that took its place. Sends nothing if it is being deleted already.
+    async fn delete<K>(&self, child: &K, how: DeleteParams) -> Result<(), ApplyError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        if child.meta().deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        apply::delete(&self.api::<K>(), &child.name_any(), child.uid(), how).await
+    }
+
+    /// Aborts the uploads that the ledger records, with the rights of a worker.
+    async fn abort_uploads(&self, spec: &ServicesSpec) -> Result<(), CleanupError> {
+        let (left, sides) = match self.recorded_uploads(spec).await {
+            Ok((0, _)) => return Ok(()),
+            Ok(found) => found,
+            Err(error) if self.is_patient() && is_passing(&error) => {
+                return Err(CleanupError::Pending(error.to_string()));
+            }
+            Err(error) => {
+                let text = format!("unfinished uploads at the destination are unknown and may be left: {error}");
+                self.warn(EventReason::UploadsLeft, text).await;
+                return Ok(());
+            }
+        };
+        let known = self.job.status.as_ref().and_then(|status| status.resources.as_ref());
+        let queue_and_table = services::queue_and_table_of(spec, known);
+        let input = ValidateInput { queue_and_table, sides, ..ValidateInput::default() };
+        let aborted = match validate::validate(self.job, &input, &self.context.worker_image) {
+            Ok(validated) => self.run_abort_job(&validated).await?,
+            Err(error) => Err(format!("{left} uploads were not aborted: {error}")),
+        };
+        if let Err(why) = aborted {
+            let buckets: Vec<_> = self.job.spec.buckets.iter().map(|pair| pair.destination_bucket.as_str()).collect();
+            let text = format!(
+                "unfinished uploads of this job may be left in {}: {why}; abort them, or let a lifecycle rule do so",
+                buckets.join(", ")
+            );
+            self.warn(EventReason::UploadsLeft, text).await;
+        }
+        Ok(())
+    }
+
+    /// Returns the number of recorded uploads, and the sides of the last run, which began them.
+    async fn recorded_uploads(&self, spec: &ServicesSpec) -> Result<(usize, Option<RunSides>), ServiceError> {
+        let Some(ledger) = services::existing_ledger(spec).await? else { return Ok((0, None)) };
+        let found = match view::uploads(&ledger, &self.owner.uid).await {
+            Ok(uploads) => view::last_run(&ledger, &self.owner.uid).await.map(|run| (uploads.len(), run)),
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok((uploads, run)) => Ok((uploads, run.and_then(|run| run.sides))),
+            Err(view::ViewError::Service(error)) => Err(error),
+            Err(view::ViewError::Record(error)) => {
+                Err(ServiceError::new(ErrorClass::Refused, "read uploads", "InvalidRecord", error.to_string()))
+            }
+        }
+    }
+
+    /// Creates the Job that aborts uploads, or checks how far it is.
+    async fn run_abort_job(&self, validated: &ValidatedJob) -> Result<AbortResult, CleanupError> {
+        let name = names::abort(&self.owner.name);
+        let job = match Child::of(kubernetes::get(&self.api::<Job>(), &name).await?, &self.owner) {
+            Child::Absent => return self.create_abort_job(validated).await,
+            Child::Ours(job) => job,
+            Child::Conflict(conflict) if conflict.is_going() && self.is_patient() => {
+                return Err(CleanupError::Pending(conflict.to_string()));
+            }
+            Child::Conflict(conflict) => return Ok(Err(conflict.to_string())),
+            Child::Adoptable(_) => return Ok(Err(format!("Job {name} exists and is not this job's"))),
+        };
+        let uid = job.uid().unwrap_or_default();
+        let of_job = ListParams::default().labels(&names::of_job(&self.owner.name));
+        let pods = kubernetes::list(&self.api::<Pod>(), &of_job).await?;
+        let pods = cluster::own_pods(pods, &[uid].into());
+        match cluster::state(&job, || cluster::last_words(&pods, &name)) {
+            JobState::Succeeded => Ok(Ok(())),
+            JobState::Failed { message } => Ok(Err(message)),
+            JobState::Unfinished => {
+                let created = job.creation_timestamp().map_or(0, |time| time.0.as_millisecond());
+                if self.context.now() - created < ABORT_PATIENCE_MS {
+                    return Err(CleanupError::Pending("waiting for uploads to be aborted".to_owned()));
+                }
+                Ok(Err(format!("Job {name} did not end")))
+            }
+        }
+    }
+
+    /// Creates the Job that aborts uploads, and its `ConfigMap`. Returns why they cannot be created if the namespace is
+    /// being deleted or somebody else has their names.
+    async fn create_abort_job(&self, validated: &ValidatedJob) -> Result<AbortResult, CleanupError> {
+        let (config, job) = build::abort::build(validated);
+        let maps = self.api::<ConfigMap>();
+        let found = Child::of(kubernetes::get(&maps, &config.name_any()).await?, &self.owner);
+        let written = apply::one(&maps, &config, &found, &self.owner, &ApplyCache::default()).await;
+        if let Err(problem) = or_problem(written)? {
+            return Ok(Err(problem.message));
+        }
+        match or_problem(apply::create_job(&self.api::<Job>(), &job, &self.owner).await)? {
+            Ok(JobCreation::Created) => Err(CleanupError::Pending("waiting for uploads to be aborted".to_owned())),
+            Ok(JobCreation::NameTaken(conflict)) => Ok(Err(conflict.to_string())),
+            Err(problem) => Ok(Err(problem.message)),
+        }
+    }
+
+    async fn remove_services(&self, spec: &ServicesSpec) -> Result<(), CleanupError> {
+        if self.job.spec.deletion_policy == DeletionPolicy::Retain {
+            return Ok(());
+        }
+        let left = services::remove(spec).await;
+        if let Some((what, error)) = left.iter().find(|(_, error)| is_passing(error)).filter(|_| self.is_patient()) {
+            return Err(CleanupError::Pending(format!("{what}: {error}")));
+        }
+        for (what, error) in left {
+            let text = format!("{what} is left and must be removed by hand: {error}");
+            self.warn(EventReason::ResourcesLeft, text).await;
+        }
+        Ok(())
+    }
+
+    async fn warn_of_lost_keys(&self) {
+        let resources = self.job.status.as_ref().and_then(|status| status.resources.clone()).unwrap_or_default();
+        let own = names::queue_and_table(&self.owner.name, &self.owner.uid);
+        let text = format!(
+            "the Secret of queue or ledger cannot be used any more; left behind are queue {}, its dead letters {}, table {} \
+             (if they were created for this job) and unfinished uploads at the destination",
+            resources.queue_url.unwrap_or_else(|| own.clone()),
+            resources.dead_letter_url.unwrap_or_else(|| format!("{own}{}", names::DEAD_LETTERS)),
+            resources.table.unwrap_or(own)
+        );
+        self.warn(EventReason::ResourcesLeft, text).await;
+    }
+
+    async fn delete_abort_job(&self) -> Result<(), CleanupError> {
+        let name = names::abort(&self.owner.name);
+        if let Some(job) = self.own::<Job>(&name).await? {
+            self.delete(&job, DeleteParams::background()).await?;
+        }
+        if let Some(config) = self.own::<ConfigMap>(&name).await? {
+            self.delete(&config, DeleteParams::background()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns true if an error may be over the next time. Wrong keys and missing rights are not waited for.
+fn is_passing(error: &ServiceError) -> bool {
+    match error.class {
+        ErrorClass::Transient | ErrorClass::Throttled | ErrorClass::Conflict => true,
+        ErrorClass::Side(fault) => {
+            matches!(fault, SideFault::Unreachable | SideFault::Throttled | SideFault::ClockSkewed)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_errors_that_may_pass_are_waited_for() {
+        let is_passing = |class| is_passing(&ServiceError::new(class, "x", "Y", "z"));
+        assert!(is_passing(ErrorClass::Transient) && is_passing(ErrorClass::Side(SideFault::Unreachable)));
+        assert!(!is_passing(ErrorClass::Side(SideFault::CredentialsInvalid)) && !is_passing(ErrorClass::AccessDenied));
+    }
+}

@@ -1,0 +1,353 @@
+//! What runs in the cluster for a job, as far as decisions and status need it. Labels are for finding; what counts is who
+//! controls a thing (see [`crate::job_controller::ownership`]).
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Pod, PodSpec};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use migration_api::Reason;
+use serde::Deserialize;
+
+pub mod refusals;
+
+use crate::job_controller::context::Context;
+use crate::job_controller::kubernetes::{self, RequestError};
+use crate::job_controller::ownership::{Child, Owner, is_controlled_by, is_job_of};
+use crate::names::{self, Component};
+use crate::problem::Problem;
+use refusals::without_random_name;
+
+/// What runs in the cluster for a job.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    /// Jobs that send, the newest first.
+    pub jobs: Vec<ObservedJob>,
+    /// Jobs that verify, and those that write reports.
+    pub followups: Vec<ObservedJob>,
+    /// All pods.
+    pub pods: Vec<Pod>,
+    /// All configurations that have the job's labels.
+    pub config_maps: Vec<ConfigMap>,
+    /// Names of those that something may still read.
+    pub config_maps_used: BTreeSet<String>,
+    /// What sends on schedule.
+    pub cron_job: Child<CronJob>,
+    /// The workers.
+    pub deployment: Child<Deployment>,
+}
+
+/// A Job that sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedJob {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created: i64,
+    /// How far it is.
+    pub state: JobState,
+    /// A pod of it is there and has not ended.
+    pub active: bool,
+    /// Its pods are held back.
+    pub suspended: bool,
+    /// What asked for it, where the operator made it for a manual trigger.
+    pub manual: Option<String>,
+}
+
+/// How far a Job is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// It may still do something.
+    Unfinished,
+    /// Its pod ended well.
+    Succeeded,
+    /// It failed for good.
+    Failed {
+        /// The program's own words, or Kubernetes'.
+        message: String,
+    },
+}
+
+impl ObservedJob {
+    /// Whether it may still do something.
+    pub fn is_unfinished(&self) -> bool {
+        self.state == JobState::Unfinished
+    }
+}
+
+/// Reads it. What has the labels and belongs to somebody else is left out.
+pub async fn read(context: &Context, namespace: &str, owner: &Owner) -> Result<Cluster, RequestError> {
+    let name = &owner.name;
+    let of_job = ListParams::default().labels(&names::of_job(name));
+    let cron_job = kubernetes::get(&context.api(namespace), &names::cron_job(name)).await?;
+    let cron_job = Child::of(cron_job, owner);
+    let deployment = kubernetes::get(&context.api(namespace), &names::worker(name)).await?;
+    let deployment = Child::of(deployment, owner);
+    let of_configs = ListParams::default().labels(&names::of_component(name, Component::Config));
+    let config_maps = kubernetes::list(&context.api(namespace), &of_configs).await?;
+    let of_schedule = cron_job.ours().and_then(|cron_job: &CronJob| cron_job.metadata.uid.as_deref());
+    let mut jobs = kubernetes::list::<Job>(&context.api(namespace), &of_job).await?;
+    jobs.retain(|found| is_job_of(&found.metadata, owner, of_schedule));
+    let pods = kubernetes::list::<Pod>(&context.api(namespace), &of_job).await?;
+    let mut makers: BTreeSet<String> = jobs.iter().filter_map(ResourceExt::uid).collect();
+    makers.extend(replica_sets(&context.api(namespace), &of_job, deployment.ours(), &pods).await?);
+    let pods = own_pods(pods, &makers);
+    let config_maps_used = used(&pods, &jobs, cron_job.ours(), deployment.ours());
+    let own = jobs.iter().filter(|found| found.name_any() != names::abort(name));
+    let follows = |found: &&Job| {
+        let is = |component| names::component_is(Some(found.labels()), component);
+        is(Component::Verifier) || is(Component::Reporter)
+    };
+    let (followups, jobs): (Vec<_>, Vec<_>) = own.partition(follows);
+    let followups = followups.into_iter().map(|found| observed_job(found, &pods)).collect();
+    let mut jobs: Vec<_> = jobs.into_iter().map(|found| observed_job(found, &pods)).collect();
+    jobs.sort_by(|a, b| (b.created, &b.name).cmp(&(a.created, &a.name)));
+    Ok(Cluster { jobs, followups, pods, config_maps, config_maps_used, cron_job, deployment })
+}
+
+/// Names of the configurations that pods have, and that those have which are still to be made.
+fn used(pods: &[Pod], jobs: &[Job], cron_job: Option<&CronJob>, deployment: Option<&Deployment>) -> BTreeSet<String> {
+    let open = jobs.iter().filter(|job| state(job, || None) == JobState::Unfinished);
+    let jobs = open.filter_map(|job| job.spec.as_ref());
+    let jobs = jobs.chain(cron_job.and_then(|cron_job| cron_job.spec.job_template.spec.as_ref()));
+    let specs = pods.iter().map(|pod| pod.spec.as_ref()).chain(jobs.map(|job| job.template.spec.as_ref()));
+    specs.chain(deployment.map(|workers| workers.spec.template.spec.as_ref())).flat_map(mounted).collect()
+}
+
+/// Names of the `ConfigMap`s that a pod's volumes show.
+fn mounted(spec: Option<&PodSpec>) -> impl Iterator<Item = String> + '_ {
+    let volumes = spec.into_iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.clone()))
+}
+
+/// UIDs of the `ReplicaSets` of the job's Deployment; asked for only where a pod has one.
+async fn replica_sets(
+    api: &Api<ReplicaSet>,
+    of_job: &ListParams,
+    deployment: Option<&Deployment>,
+    pods: &[Pod],
+) -> Result<Vec<String>, RequestError> {
+    let Some(uid) = deployment.and_then(ResourceExt::uid) else { return Ok(Vec::new()) };
+    let has_one = |pod: &Pod| pod.owner_references().iter().any(|found| found.kind == "ReplicaSet");
+    if !pods.iter().any(has_one) {
+        return Ok(Vec::new());
+    }
+    let sets = kubernetes::list_metadata(api, of_job).await?;
+    Ok(sets.into_iter().filter(|found| is_controlled_by(found, &uid)).filter_map(|found| found.uid).collect())
+}
+
+/// The pods that one of these makes, by its UID.
+pub fn own_pods(pods: Vec<Pod>, makers: &BTreeSet<String>) -> Vec<Pod> {
+    let own = |pod: &Pod| makers.iter().any(|uid| is_controlled_by(&pod.metadata, uid));
+    pods.into_iter().filter(own).collect()
+}
+
+fn observed_job(job: &Job, pods: &[Pod]) -> ObservedJob {
+    let name = job.name_any();
+    ObservedJob {
+        uid: job.uid().unwrap_or_default(),
+        created: job.creation_timestamp().map_or(0, |time| time.0.as_millisecond()),
+        state: state(job, || last_words(pods, &name)),
+        active: job.status.as_ref().and_then(|status| status.active).unwrap_or_default() > 0,
+        suspended: job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false),
+        manual: job.annotations().get(names::MANUAL_ANNOTATION).cloned(),
+        name,
+    }
+}
+
+/// How far a Job is; `words` are asked for where it failed.
+pub fn state(job: &Job, words: impl FnOnce() -> Option<String>) -> JobState {
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let holds = |kind: &str| conditions.into_iter().flatten().find(|c| c.type_ == kind && c.status == "True");
+    if holds("Complete").is_some() {
+        return JobState::Succeeded;
+    }
+    let Some(failed) = holds("Failed") else { return JobState::Unfinished };
+    let kubernetes = || failed.message.clone().unwrap_or_else(|| "the Job failed".to_owned());
+    JobState::Failed { message: words().unwrap_or_else(kubernetes) }
+}
+
+/// The programs' last words, as they write them.
+#[derive(Deserialize)]
+struct Words {
+    reason: String,
+    message: String,
+}
+
+fn readable(words: &str) -> String {
+    serde_json::from_str::<Words>(words).map_or_else(
+        |_| words.trim().chars().take(500).collect(),
+        |Words { reason, message }| format!("{reason}: {message}"),
+    )
+}
+
+/// The last words of the pod of a Job that ended last.
+pub fn last_words(pods: &[Pod], job: &str) -> Option<String> {
+    let of_job = pods.iter().filter(|pod| pod.labels().get(names::JOB_NAME_LABEL).is_some_and(|name| name == job));
+    let ended = of_job.flat_map(statuses).filter_map(|status| status.state.as_ref()?.terminated.clone());
+    let last = ended.filter(|end| end.exit_code != 0).max_by_key(|end| end.finished_at.as_ref().map(|time| time.0))?;
+    let words = last.message.filter(|words| !words.trim().is_empty());
+    Some(words.map_or_else(
+        || format!("exit code {}, {}", last.exit_code, last.reason.unwrap_or_else(|| "no reason given".to_owned())),
+        |words| readable(&words),
+    ))
+}
+
+fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    pod.status.iter().filter_map(|status| status.container_statuses.as_ref()).flatten()
+}
+
+/// Reasons of waiting that don't pass by themselves.
+/// Source: `pkg/kubelet/images/types.go` and `pkg/kubelet/kuberuntime` in Kubernetes.
+const STUCK: [&str; 9] = [
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "ImageInspectError",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "CrashLoopBackOff",
+];
+
+/// Why a pod of the job can't start, or can't even be made. The first one found: pods of one kind share their fate.
+pub fn stuck(cluster: &Cluster) -> Option<Problem> {
+    cluster.pods.iter().find_map(stuck_pod).or_else(|| refused_pods(cluster.deployment.ours()?))
+}
+
+fn stuck_pod(pod: &Pod) -> Option<Problem> {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    // What verifies has the settings of what sends, and what reports those of workers.
+    let is = |component| names::component_is(Some(pod.labels()), component);
+    let component =
+        if is(Component::Worker) || is(Component::Reporter) { Component::Worker } else { Component::Jobsender };
+    let place = format!("pod {} ({})", pod.name_any(), component.as_str());
+    for status in statuses(pod) {
+        let Some(waiting) = status.state.as_ref().and_then(|state| state.waiting.as_ref()) else { continue };
+        let reason = waiting.reason.as_deref().unwrap_or_default();
+        if !STUCK.contains(&reason) {
+            continue;
+        }
+        // Kubernetes goes to and fro between the two.
+        let reason = if reason == "ErrImagePull" { "ImagePullBackOff" } else { reason };
+        let before = status.last_state.as_ref().and_then(|state| state.terminated.as_ref()?.message.as_deref());
+        let message = before.map(readable).or_else(|| waiting.message.clone()).unwrap_or_default();
+        let text = format!("{place}: {reason}: {message}; check spec.{}", component.as_str());
+        return Some(Problem::new(Reason::Pod(reason.to_owned()), text));
+    }
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let unscheduled = conditions.iter().find(|condition| {
+        condition.type_ == "PodScheduled"
+            && condition.status == "False"
+            && condition.reason.as_deref() == Some("Unschedulable")
+    })?;
+    let message = unscheduled.message.clone().unwrap_or_default();
+    let text = format!("{place} finds no node: {message}; check spec.{}", component.as_str());
+    Some(Problem::new(Reason::Pod("Unschedulable".to_owned()), text))
+}
+
+/// Pods that Kubernetes refuses to make: no such service account, quota, admission.
+fn refused_pods(deployment: &Deployment) -> Option<Problem> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let failure = conditions
+        .iter()
+        .find(|c| c.type_.as_deref() == Some("ReplicaFailure") && c.status.as_deref() == Some("True"))?;
+    let reason = failure.reason.as_deref().unwrap_or("FailedCreate");
+    let message = without_random_name(failure.message.as_deref().unwrap_or_default());
+    Some(Problem::new(
+        Reason::Pod(reason.to_owned()),
+        format!("Kubernetes makes no worker pods: {message}; check spec.worker and the namespace's quotas"),
+    ))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn pod(yaml: &str) -> Pod {
+        serde_yaml::from_str(yaml).unwrap()
+    }
+
+    const FAILED: &str = r#"
+metadata: {name: p1, labels: {batch.kubernetes.io/job-name: photos-run-1}}
+status:
+  containerStatuses:
+  - {name: jobsender, image: i, imageID: i, ready: false, restartCount: 0, state: {terminated: {exitCode: 2, finishedAt: '2026-01-01T00:00:01Z', message: '{"reason":"ConfigInvalid","message":"no"}'}}}
+"#;
+
+    #[test]
+    fn a_failed_job_speaks_with_the_words_of_its_last_pod() {
+        let later = FAILED.replace("00:00:01Z", "00:00:02Z").replace("no\"", "bad\"");
+        let pods = [pod(FAILED), pod(&later), pod(&FAILED.replace("run-1", "run-2"))];
+        assert_eq!(last_words(&pods, "photos-run-1").as_deref(), Some("ConfigInvalid: bad"));
+        assert_eq!(last_words(&pods, "photos-run-3"), None);
+        let silent =
+            FAILED.replace("message: '{\"reason\":\"ConfigInvalid\",\"message\":\"no\"}'", "reason: OOMKilled");
+        assert_eq!(last_words(&[pod(&silent)], "photos-run-1").as_deref(), Some("exit code 2, OOMKilled"));
+    }
+
+    #[test]
+    fn a_job_is_over_when_a_condition_says_so() {
+        let job = |condition: &str| -> Job {
+            serde_yaml::from_str(&format!("status: {{conditions: [{condition}], failed: 2}}")).unwrap()
+        };
+        let state = |condition, words: Option<&str>| state(&job(condition), || words.map(ToOwned::to_owned));
+        assert_eq!(state("", None), JobState::Unfinished);
+        assert_eq!(state("{type: Complete, status: 'True'}", None), JobState::Succeeded);
+        let failed = "{type: Failed, status: 'True', message: backoff}";
+        assert_eq!(state(failed, None), JobState::Failed { message: "backoff".into() });
+        assert_eq!(state(failed, Some("own")), JobState::Failed { message: "own".into() });
+        assert_eq!(state("{type: Failed, status: 'False'}", None), JobState::Unfinished);
+    }
+
+    #[test]
+    fn pods_that_can_not_start_are_named() {
+        let waiting = |reason: &str| {
+            pod(&format!(
+                "metadata: {{name: w, labels: {{app.kubernetes.io/component: worker}}}}\nstatus: {{containerStatuses: [{{name: \
+                 worker, image: i, imageID: i, ready: false, restartCount: 0, state: {{waiting: {{reason: {reason}, message: \
+                 why}}}}}}]}}"
+            ))
+        };
+        let problem = |pod: Pod| stuck(&Cluster { pods: vec![pod], ..Cluster::default() });
+        let found = problem(waiting("ImagePullBackOff")).unwrap();
+        assert_eq!(found.reason.to_string(), "PodImagePullBackOff");
+        assert!(found.message.contains("pod w (worker)") && found.message.contains("why"), "{}", found.message);
+        assert_eq!(problem(waiting("ErrImagePull")).unwrap().reason.to_string(), "PodImagePullBackOff");
+        assert_eq!(problem(waiting("ContainerCreating")), None);
+        let unscheduled = "metadata: {name: w}\nstatus: {conditions: [{type: PodScheduled, status: 'False', reason: \
+                           Unschedulable, message: 0/1 nodes}]}";
+        assert_eq!(problem(pod(unscheduled)).unwrap().reason.to_string(), "PodUnschedulable");
+    }
+
+    #[test]
+    fn pods_count_by_who_makes_them_and_not_by_their_labels() {
+        let of = |name: &str, uid: &str| {
+            pod(&format!(
+                "metadata: {{name: {name}, labels: {{s3migration.dev/job: photos}}, ownerReferences: [{{apiVersion: \
+                 apps/v1, kind: ReplicaSet, name: r, uid: {uid}, controller: true}}]}}"
+            ))
+        };
+        let labelled = pod("metadata: {name: mine, labels: {s3migration.dev/job: photos}}");
+        let found = own_pods(vec![of("a", "r-1"), of("b", "r-2"), labelled], &["r-1".to_owned()].into());
+        assert_eq!(found.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn what_pods_show_is_used() {
+        let spec: PodSpec = serde_json::from_value(serde_json::json!({
+            "containers": [],
+            "volumes": [{"name": "config", "configMap": {"name": "c"}}, {"name": "s", "secret": {"secretName": "k"}}],
+        }))
+        .unwrap();
+        assert_eq!(mounted(Some(&spec)).collect::<Vec<_>>(), ["c"]);
+        assert_eq!(mounted(None).count(), 0);
+    }
+}

@@ -1,0 +1,142 @@
+//! The Secrets of all sides: whether they are there and whole, and the operator's own keys for queue and ledger.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, ResourceExt};
+use migration_api::services::{Credentials, KeyCredentials};
+use migration_api::{MigrationJobSpec, Reason};
+use migration_aws::{CredentialSource, StaticKeys};
+use migration_core::config::{ACCESS_KEY_FILE, SECRET_KEY_FILE, SESSION_TOKEN_FILE};
+use migration_core::error::Side;
+use sha2::{Digest, Sha256};
+
+use crate::job_controller::kubernetes::{self, RequestError};
+use crate::problem::Problem;
+
+/// What the Secrets of a job say.
+pub struct Secrets {
+    /// As whom the operator calls the queue; none where its Secret can't be used.
+    pub queue: Option<CredentialSource>,
+    /// As whom the operator calls the ledger; none where its Secret can't be used.
+    pub ledger: Option<CredentialSource>,
+    /// Changes when one of the Secrets does; none where the job names none.
+    pub version: Option<String>,
+    /// What is wrong with them.
+    pub problems: Vec<Problem>,
+}
+
+/// The name of each side's Secret; none where the side needs none.
+pub fn names(spec: &MigrationJobSpec) -> [(Side, Option<&str>); 4] {
+    [
+        (Side::Source, s3_secret(spec.source.credentials.as_ref())),
+        (Side::Destination, s3_secret(spec.destination.credentials.as_ref())),
+        (Side::Queue, key_secret(spec.queue.credentials.as_ref())),
+        (Side::Ledger, key_secret(spec.ledger.credentials.as_ref())),
+    ]
+}
+
+fn s3_secret(credentials: Option<&Credentials>) -> Option<&str> {
+    Some(credentials?.secret_ref.as_ref()?.name.as_str())
+}
+
+fn key_secret(credentials: Option<&KeyCredentials>) -> Option<&str> {
+    Some(credentials?.secret_ref.name.as_str())
+}
+
+/// Reads them. They are asked for by name each time: to watch Secrets would need the right to read all of them.
+pub async fn read(api: &Api<Secret>, spec: &MigrationJobSpec) -> Result<Secrets, RequestError> {
+    let mut secrets = Secrets {
+        queue: Some(CredentialSource::Pod),
+        ledger: Some(CredentialSource::Pod),
+        version: None,
+        problems: Vec::new(),
+    };
+    let mut versions = Sha256::new();
+    for (side, name) in names(spec) {
+        let Some(name) = name else { continue };
+        let secret = kubernetes::get(api, name).await?;
+        let version = secret.as_ref().and_then(ResourceExt::resource_version).unwrap_or_default();
+        versions.update(format!("{side}/{name}/{version};"));
+        secrets.version = Some(hex::encode(versions.clone().finalize()).chars().take(16).collect());
+        let keys = match judge(side, name, secret.as_ref()) {
+            Ok(keys) => Some(CredentialSource::Static(keys)),
+            Err(problem) => {
+                secrets.problems.push(problem);
+                None
+            }
+        };
+        match side {
+            Side::Queue => secrets.queue = keys,
+            Side::Ledger => secrets.ledger = keys,
+            Side::Source | Side::Destination => {}
+        }
+    }
+    Ok(secrets)
+}
+
+/// The keys of a Secret, or what is wrong with it. White space around values is dropped, as workers do.
+fn judge(side: Side, name: &str, secret: Option<&Secret>) -> Result<StaticKeys, Problem> {
+    let Some(secret) = secret else {
+        let message = format!(
+            "Secret {name} of spec.{side}.credentials is not in this namespace: create it with the keys \
+             {ACCESS_KEY_FILE} and {SECRET_KEY_FILE}"
+        );
+        return Err(Problem::new(Reason::SecretMissing, message));
+    };
+    let value = |key: &str| {
+        let bytes = secret.data.as_ref().and_then(|data| data.get(key))?;
+        let text = std::str::from_utf8(&bytes.0).ok()?.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    };
+    let (access, secret_key) = (value(ACCESS_KEY_FILE), value(SECRET_KEY_FILE));
+    match (access, secret_key) {
+        (Some(access_key_id), Some(secret_access_key)) => {
+            Ok(StaticKeys { access_key_id, secret_access_key, session_token: value(SESSION_TOKEN_FILE) })
+        }
+        (access, secret_key) => {
+            let absent = [(access, ACCESS_KEY_FILE), (secret_key, SECRET_KEY_FILE)];
+            let absent: Vec<_> = absent.into_iter().filter(|(value, _)| value.is_none()).map(|(_, key)| key).collect();
+            let message = format!(
+                "Secret {name} of spec.{side}.credentials has no key {}, or it is empty: add it",
+                absent.join(" and ")
+            );
+            Err(Problem::new(Reason::SecretIncomplete, message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::ByteString;
+
+    fn secret(keys: &[(&str, &str)]) -> Secret {
+        let data = keys.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())));
+        Secret { data: Some(data.collect()), ..Secret::default() }
+    }
+
+    #[test]
+    fn a_secret_is_judged_by_its_keys() {
+        let whole = secret(&[(ACCESS_KEY_FILE, "AKIA\n"), (SECRET_KEY_FILE, "s"), (SESSION_TOKEN_FILE, "")]);
+        let keys = judge(Side::Source, "k", Some(&whole)).unwrap();
+        assert_eq!((keys.access_key_id.as_str(), keys.session_token), ("AKIA", None));
+        for (found, reason, parts) in [
+            (None, Reason::SecretMissing, vec!["Secret k of spec.queue.credentials", "create it"]),
+            (
+                Some(secret(&[(ACCESS_KEY_FILE, "a")])),
+                Reason::SecretIncomplete,
+                vec!["no key AWS_SECRET_ACCESS_KEY, or"],
+            ),
+            (
+                Some(secret(&[(SECRET_KEY_FILE, "hidden"), (ACCESS_KEY_FILE, " ")])),
+                Reason::SecretIncomplete,
+                vec!["AWS_ACCESS_KEY_ID,"],
+            ),
+            (Some(Secret::default()), Reason::SecretIncomplete, vec!["AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"]),
+        ] {
+            let problem = judge(Side::Queue, "k", found.as_ref()).unwrap_err();
+            assert_eq!(problem.reason, reason);
+            assert!(parts.iter().all(|part| problem.message.contains(part)), "{}", problem.message);
+            assert!(!problem.message.contains("hidden"));
+        }
+    }
+}

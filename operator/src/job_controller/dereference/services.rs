@@ -1,0 +1,249 @@
+//! Queue and table: made for the job where they are its own, else checked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use migration_api::services::QueueCreate;
+use migration_api::status::{QueueDepth, Resources};
+use migration_api::{MigrationJob, MigrationJobSpec, Reason};
+use migration_aws::{
+    Access, CredentialSource, DynamoLedger, QueueAdmin, QueueSpec, QueueUrls, SqsQueue, TableAdmin, TableSpec,
+};
+use migration_core::error::{ErrorClass, ServiceError, Side, SideFault};
+
+use crate::job_controller::dereference::secrets::Secrets;
+use crate::names;
+use crate::problem::Problem;
+
+/// How long a table that is being made is waited for, before others get their turn.
+const TABLE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Queue and table that exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueAndTable {
+    /// URL of the queue.
+    pub queue_url: String,
+    /// URL of its dead letter queue.
+    pub dead_letter_url: String,
+    /// Name of the table.
+    pub table: String,
+}
+
+/// Queue and table of a job, and what reaches them.
+pub struct Services {
+    wanted: ServicesSpec,
+    queues: QueueAdmin,
+    /// Where they are.
+    pub queue_and_table: QueueAndTable,
+    /// The dead letter queue.
+    pub dead_letters: SqsQueue,
+    /// The table.
+    pub ledger: DynamoLedger,
+}
+
+/// All that decides what queue and table are: as long as it stays the same, they need not be looked at again.
+#[derive(Clone, PartialEq)]
+pub struct ServicesSpec {
+    queue: Access,
+    ledger: Access,
+    queue_url: Option<String>,
+    create: QueueCreate,
+    table: Option<String>,
+    own_name: String,
+    tags: [(String, String); 3],
+}
+
+impl ServicesSpec {
+    /// What a job wants; none where a Secret that it takes can't be used.
+    pub fn of(job: &MigrationJob, secrets: &Secrets) -> Option<Self> {
+        let MigrationJobSpec { queue, ledger, .. } = &job.spec;
+        let access = |region: &str, endpoint: &Option<String>, credentials: &CredentialSource| Access {
+            region: region.to_owned(),
+            endpoint: endpoint.clone(),
+            credentials: credentials.clone(),
+        };
+        let (name, uid) = (job.name_any(), job.uid().unwrap_or_default());
+        Some(Self {
+            queue: access(&queue.region, &queue.endpoint, secrets.queue.as_ref()?),
+            ledger: access(&ledger.region, &ledger.endpoint, secrets.ledger.as_ref()?),
+            queue_url: queue.url.clone(),
+            create: queue.create.clone().unwrap_or_default(),
+            table: ledger.table_name.clone(),
+            own_name: names::queue_and_table(&name, &uid),
+            tags: [
+                ("s3migration.dev/namespace".to_owned(), job.namespace().unwrap_or_default()),
+                (names::JOB_LABEL.to_owned(), name),
+                ("s3migration.dev/uid".to_owned(), uid),
+            ],
+        })
+    }
+
+    fn queue_name(&self) -> &str {
+        self.queue_url.as_deref().unwrap_or(&self.own_name)
+    }
+
+    fn table_name(&self) -> &str {
+        self.table.as_deref().unwrap_or(&self.own_name)
+    }
+
+    fn queue_spec(&self) -> QueueSpec {
+        QueueSpec {
+            name: self.own_name.clone(),
+            dead_letter_name: format!("{}{}", self.own_name, names::DEAD_LETTERS),
+            visibility: Duration::from_secs(self.create.visibility_timeout_seconds.into()),
+            retention: Duration::from_secs(u64::from(self.create.retention_days) * 24 * 3_600),
+            max_receives: self.create.max_receives,
+            tags: self.tags.clone().into(),
+        }
+    }
+
+    fn table_spec(&self) -> TableSpec {
+        TableSpec { name: self.own_name.clone(), tags: self.tags.clone().into() }
+    }
+}
+
+impl Services {
+    /// Queue and table as they are wanted: those that were found before, or looked for, or made.
+    pub async fn ensure(wanted: ServicesSpec, before: Option<&Arc<Self>>) -> Result<Arc<Self>, Vec<Problem>> {
+        if let Some(before) = before.filter(|before| before.wanted == wanted) {
+            return Ok(before.clone());
+        }
+        let queues = QueueAdmin::new(&wanted.queue).await;
+        let tables = TableAdmin::new(&wanted.ledger).await;
+        let (queue, table) = (queue(&wanted, &queues).await, table(&wanted, &tables).await);
+        match (queue, table) {
+            (Ok(urls), Ok(table)) => {
+                let queue_and_table =
+                    QueueAndTable { queue_url: urls.url, dead_letter_url: urls.dead_letter_url, table };
+                Ok(Arc::new(Self {
+                    dead_letters: SqsQueue::at(&wanted.queue, queue_and_table.dead_letter_url.clone(), None).await,
+                    ledger: DynamoLedger::at(&wanted.ledger, queue_and_table.table.clone()).await,
+                    queue_and_table,
+                    queues,
+                    wanted,
+                }))
+            }
+            (queue, table) => Err([queue.err(), table.err()].into_iter().flatten().collect()),
+        }
+    }
+
+    /// Returns how many messages wait or are in flight, and how many dead letters there are.
+    pub async fn depth(&self) -> Result<QueueDepth, Problem> {
+        let queue = self.queues.depth(&self.queue_and_table.queue_url).await;
+        let queue = queue.map_err(|error| Problem::service(Side::Queue, &self.queue_and_table.queue_url, &error))?;
+        let dead = self.queues.depth(&self.queue_and_table.dead_letter_url).await;
+        let dead =
+            dead.map_err(|error| Problem::service(Side::Queue, &self.queue_and_table.dead_letter_url, &error))?;
+        Ok(QueueDepth {
+            visible: queue.visible + queue.delayed,
+            in_flight: queue.in_flight,
+            dead_letters: dead.visible + dead.in_flight + dead.delayed,
+        })
+    }
+}
+
+async fn queue(wanted: &ServicesSpec, queues: &QueueAdmin) -> Result<QueueUrls, Problem> {
+    let told = |error: ServiceError| Problem::service(Side::Queue, wanted.queue_name(), &error);
+    let Some(url) = &wanted.queue_url else { return queues.ensure(&wanted.queue_spec()).await.map_err(told) };
+    match queues.dead_letter_url(url).await.map_err(told)? {
+        Some(dead_letter_url) => Ok(QueueUrls { url: url.clone(), dead_letter_url }),
+        None => Err(Problem::new(
+            Reason::QueueDeadLettersMissing,
+            format!("the queue {url} has no redrive policy: give it a dead letter queue, so that no message is lost"),
+        )),
+    }
+}
+
+async fn table(wanted: &ServicesSpec, tables: &TableAdmin) -> Result<String, Problem> {
+    let name = wanted.table_name();
+    let checked = match &wanted.table {
+        Some(name) => tables.check(name).await,
+        None => tables.ensure(&wanted.table_spec(), TABLE_PATIENCE).await,
+    };
+    checked.map(|()| name.to_owned()).map_err(|error| {
+        if error.class == ErrorClass::Refused {
+            Problem::new(Reason::LedgerSchemaWrong, format!("ledger table {name}: {error}"))
+        } else {
+            Problem::service(Side::Ledger, name, &error)
+        }
+    })
+}
+
+/// Removes queue and table that were made for the job. Gives what is left, with the error that left it.
+pub async fn remove(wanted: &ServicesSpec) -> Vec<(String, ServiceError)> {
+    let mut left = Vec::new();
+    if wanted.queue_url.is_none() {
+        let QueueSpec { name, dead_letter_name, .. } = wanted.queue_spec();
+        if let Err(error) = QueueAdmin::new(&wanted.queue).await.delete(&name, &dead_letter_name).await {
+            left.push((format!("queue {name} and its dead letter queue {dead_letter_name}"), error));
+        }
+    }
+    if wanted.table.is_none()
+        && let Err(error) = TableAdmin::new(&wanted.ledger).await.delete(&wanted.own_name).await
+    {
+        left.push((format!("table {}", wanted.own_name), error));
+    }
+    left
+}
+
+/// The ledger of a job that is going; none where there is no table any more.
+pub async fn existing_ledger(wanted: &ServicesSpec) -> Result<Option<DynamoLedger>, ServiceError> {
+    match TableAdmin::new(&wanted.ledger).await.check(wanted.table_name()).await {
+        Ok(()) => Ok(Some(DynamoLedger::at(&wanted.ledger, wanted.table_name().to_owned()).await)),
+        Err(error) if error.class == ErrorClass::Side(SideFault::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where queue and table of a job that is going are. Its queue is not looked at: aborting uploads needs the ledger only.
+pub fn queue_and_table_of(wanted: &ServicesSpec, known: Option<&Resources>) -> QueueAndTable {
+    let url = |known: Option<&String>, name: &str| known.cloned().unwrap_or_else(|| name.to_owned());
+    QueueAndTable {
+        queue_url: url(known.and_then(|known| known.queue_url.as_ref()), wanted.queue_name()),
+        dead_letter_url: url(known.and_then(|known| known.dead_letter_url.as_ref()), wanted.queue_name()),
+        table: wanted.table_name().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job_controller::validate::tests::resource;
+
+    fn secrets() -> Secrets {
+        let pod = Some(CredentialSource::Pod);
+        Secrets { queue: pod.clone(), ledger: pod, version: None, problems: Vec::new() }
+    }
+
+    #[test]
+    fn what_is_made_carries_the_uid_and_the_settings() {
+        let mut job = resource();
+        job.spec.queue.create =
+            Some(QueueCreate { visibility_timeout_seconds: 60, retention_days: 2, max_receives: 5 });
+        let wanted = ServicesSpec::of(&job, &secrets()).unwrap();
+        let queue = wanted.queue_spec();
+        assert_eq!(queue.name, "s3-migration-photos-u-1");
+        assert_eq!(queue.dead_letter_name, "s3-migration-photos-u-1-dlq");
+        assert_eq!((queue.visibility.as_secs(), queue.retention.as_secs(), queue.max_receives), (60, 172_800, 5));
+        assert_eq!(wanted.table_spec().name, queue.name);
+        assert_eq!(queue.tags["s3migration.dev/uid"], "u-1");
+    }
+
+    #[test]
+    fn without_keys_nothing_is_looked_for() {
+        assert!(ServicesSpec::of(&resource(), &Secrets { queue: None, ..secrets() }).is_none());
+    }
+
+    #[test]
+    fn new_keys_and_new_settings_are_looked_at_again() {
+        let of = |change: fn(&mut MigrationJob)| {
+            let mut job = resource();
+            change(&mut job);
+            ServicesSpec::of(&job, &secrets()).unwrap()
+        };
+        assert!(of(|_| ()) == of(|job| job.spec.scaling.max_replicas = 2));
+        assert!(of(|_| ()) != of(|job| job.spec.queue.region = "eu-west-1".into()));
+        assert!(of(|_| ()) != of(|job| job.spec.ledger.table_name = Some("mine".into())));
+    }
+}

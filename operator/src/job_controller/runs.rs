@@ -1,0 +1,239 @@
+//! Starts, ends and reopens runs, and starts what follows them.
+
+pub mod dead_letters;
+pub mod followups;
+pub mod lifecycle;
+mod records;
+pub mod supersede;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::{Api, ResourceExt};
+use migration_api::MigrationJob;
+use migration_core::ports::WriteError;
+use tracing::info;
+
+use crate::job_controller::apply::{self, ApplyError, JobCreation, or_problem};
+use crate::job_controller::build;
+use crate::job_controller::context::Context;
+use crate::job_controller::dereference::Observed;
+use crate::job_controller::dereference::cluster::ObservedJob;
+use crate::job_controller::dereference::ledger::LedgerView;
+use crate::job_controller::ownership::Owner;
+use crate::job_controller::validate::ValidatedJob;
+use crate::job_controller::validate::run_configs::RunConfigs;
+use crate::problem::Problem;
+use dead_letters::LastDrain;
+use followups::{FollowupState, Report, Verification};
+use lifecycle::{Start, StartInput};
+
+/// The input of the step.
+#[derive(Clone, Copy)]
+pub struct RunsInput<'a> {
+    /// The resource.
+    pub job: &'a MigrationJob,
+    /// What the resource refers to.
+    pub observed: &'a Observed,
+    /// The configurations of its runs; none if they cannot be known.
+    pub configs: Option<&'a RunConfigs>,
+    /// An earlier step had a problem: nothing new starts.
+    pub is_blocked: bool,
+    /// [`RunsOutcome::last_drain`] of the reconciliation before.
+    pub last_drain: Option<LastDrain>,
+}
+
+/// The output of the step.
+pub struct RunsOutcome {
+    /// The records of the job after the writes of this step; none if the ledger did not answer.
+    pub ledger: Option<Arc<LedgerView>>,
+    /// The next `status.runsStarted`.
+    pub runs_started: u32,
+    /// The next `status.lastManualRun`.
+    pub last_manual_run: Option<String>,
+    /// A run is requested, and its Job was created only now or could not be created yet.
+    pub start_pending: bool,
+    /// The verification of the last run.
+    pub verification: Verification,
+    /// The report of the last run.
+    pub report: Report,
+    /// What the API server refused, and names that are taken.
+    pub problems: Vec<Problem>,
+    /// When the dead letters were drained last.
+    pub last_drain: Option<LastDrain>,
+}
+
+/// Why the step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunsError {
+    /// A Job or a pod could not be changed.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The end of a run, or that it is reopened, could not be recorded.
+    #[error("failed to write the record of run {run}: {source}")]
+    WriteRun {
+        /// The run.
+        run: String,
+        /// The answer of the ledger.
+        source: WriteError,
+    },
+}
+
+/// Brings the runs of a job forward:
+///
+/// 1. suspends or resumes Jobs, and passes new Secrets to running pods
+/// 2. records what ended: dead letters, the run itself; and that a run is reopened
+/// 3. starts the report of the last run, the next run, or the verification of the last run
+///
+/// Where another writer of a record was faster, the next reconciliation decides again.
+pub async fn advance(input: &RunsInput<'_>, context: &Context) -> Result<RunsOutcome, RunsError> {
+    let RunsInput { job, observed, configs, is_blocked, .. } = *input;
+    let jobs = context.api::<Job>(&job.namespace().unwrap_or_default());
+    let mut problems = change_jobs_and_pods(job, observed, &jobs, context).await?;
+    let recorded = records::advance(input, is_blocked || !problems.is_empty(), &jobs, context).await?;
+    problems.extend(recorded.problems);
+    let ledger = recorded.ledger;
+
+    let starter = Starter { job, configs, observed, ledger: ledger.as_deref(), jobs: &jobs };
+    problems.extend(starter.start_report(is_blocked || !problems.is_empty()).await?);
+    let run = starter.start_run(is_blocked || !problems.is_empty(), context.now()).await?;
+    problems.extend(run.problem);
+    if !run.is_pending {
+        problems.extend(starter.start_verification(is_blocked || !problems.is_empty()).await?);
+    }
+    Ok(RunsOutcome {
+        verification: followups::verification(job, ledger.as_deref(), &observed.cluster.followups),
+        report: followups::report(job, ledger.as_deref(), &observed.cluster.followups),
+        runs_started: run.number,
+        last_manual_run: run.manual,
+        start_pending: run.is_pending,
+        last_drain: recorded.last_drain,
+        ledger,
+        problems,
+    })
+}
+
+/// Suspends or resumes the Jobs that have not finished, and annotates pods whose Secrets changed.
+async fn change_jobs_and_pods(
+    job: &MigrationJob,
+    observed: &Observed,
+    jobs: &Api<Job>,
+    context: &Context,
+) -> Result<Vec<Problem>, RunsError> {
+    let (cluster, suspend) = (&observed.cluster, job.spec.suspend);
+    let senders = or_problem(apply::suspend_jobs(jobs, &cluster.jobs, suspend).await)?;
+    let followups = or_problem(apply::suspend_jobs(jobs, &cluster.followups, suspend).await)?;
+    let annotated = match &observed.secrets_version {
+        Some(version) => {
+            let pods = context.api(&job.namespace().unwrap_or_default());
+            or_problem(apply::annotate_pods(&pods, &cluster.pods, version).await)?
+        }
+        None => Ok(()),
+    };
+    Ok([senders, followups, annotated].into_iter().filter_map(Result::err).collect())
+}
+
+/// Starts Jobs of a resource.
+struct Starter<'a> {
+    job: &'a MigrationJob,
+    configs: Option<&'a RunConfigs>,
+    observed: &'a Observed,
+    ledger: Option<&'a LedgerView>,
+    jobs: &'a Api<Job>,
+}
+
+/// Whether a run was started, and the counters of the status that follow from it.
+struct Started {
+    number: u32,
+    manual: Option<String>,
+    is_pending: bool,
+    problem: Option<Problem>,
+}
+
+impl<'a> Starter<'a> {
+    /// Returns the configurations if something may start.
+    fn configs(&self, is_blocked: bool) -> Option<&'a RunConfigs> {
+        self.configs.filter(|_| !is_blocked && !self.job.spec.suspend)
+    }
+
+    /// Starts the report of the last run if it is due. It does not wait for a run that is about to start, since that would
+    /// become the last run.
+    async fn start_report(&self, is_blocked: bool) -> Result<Option<Problem>, ApplyError> {
+        if followups::report(self.job, self.ledger, &self.observed.cluster.followups) != FollowupState::Due {
+            return Ok(None);
+        }
+        self.start_followup(is_blocked, build::followup::report).await
+    }
+
+    /// Starts the verification of the last run if it is due. Runs have precedence over it.
+    async fn start_verification(&self, is_blocked: bool) -> Result<Option<Problem>, ApplyError> {
+        let followups = &self.observed.cluster.followups;
+        let is_due = followups::verification(self.job, self.ledger, followups) == FollowupState::Due;
+        if !is_due || self.observed.cluster.jobs.iter().any(ObservedJob::is_unfinished) {
+            return Ok(None);
+        }
+        self.start_followup(is_blocked, build::followup::verify).await
+    }
+
+    /// Creates a Job that follows the last run, built with that run's sides.
+    async fn start_followup(
+        &self,
+        is_blocked: bool,
+        build: fn(&ValidatedJob, &str) -> Job,
+    ) -> Result<Option<Problem>, ApplyError> {
+        let Some(configs) = self.configs(is_blocked) else { return Ok(None) };
+        let Some(last) = self.ledger.and_then(|view| view.run.as_ref()) else { return Ok(None) };
+        let (run, wanted) = (&last.record.run, build(&configs.last, &last.record.run));
+        Ok(match or_problem(apply::create_job(self.jobs, &wanted, &Owner::of(self.job)).await)? {
+            Ok(JobCreation::Created) => {
+                info!(job = self.job.name_any(), run, name = wanted.name_any(), "created the Job that follows a run");
+                None
+            }
+            Ok(JobCreation::NameTaken(conflict)) => Some(conflict.problem()),
+            Err(problem) => Some(problem),
+        })
+    }
+
+    /// Starts a run if one is due.
+    async fn start_run(&self, is_blocked: bool, now: i64) -> Result<Started, ApplyError> {
+        let status = self.job.status.as_ref();
+        let (number, manual) = lifecycle::created_before(
+            &self.job.name_any(),
+            &self.observed.cluster.jobs,
+            status.map_or(0, |status| status.runs_started),
+            status.and_then(|status| status.last_manual_run.clone()),
+        );
+        let Some(start) = self.due(number, manual.as_deref(), now) else {
+            return Ok(Started { number, manual, is_pending: false, problem: None });
+        };
+        let pending = Started { number, manual, is_pending: true, problem: None };
+        let Some(configs) = self.configs(is_blocked) else { return Ok(pending) };
+        // A Job that continues a scan has the sides of the scan's run.
+        let is_live = self.ledger.is_some_and(|view| view.live().is_some());
+        let config = if is_live { configs.workers() } else { &configs.next };
+        let wanted = build::job::build(config, start.number, start.manual.as_deref());
+        Ok(match or_problem(apply::create_job(self.jobs, &wanted, &Owner::of(self.job)).await)? {
+            Ok(JobCreation::Created) => {
+                info!(job = self.job.name_any(), number = start.number, "started run");
+                Started { number: start.number, manual: start.manual, ..pending }
+            }
+            // The number is used up: the next reconciliation takes the next one.
+            Ok(JobCreation::NameTaken(conflict)) => {
+                info!(job = self.job.name_any(), number = start.number, %conflict, "skipped the number of a run");
+                Started { number: start.number, ..pending }
+            }
+            Err(problem) => Started { problem: Some(problem), ..pending },
+        })
+    }
+
+    fn due(&self, started: u32, last_manual: Option<&str>, now: i64) -> Option<Start> {
+        lifecycle::start(&StartInput {
+            trigger: &self.job.spec.trigger,
+            started,
+            last_manual,
+            last_run: self.ledger?.run.as_ref().map(|run| &run.record),
+            jobs: &self.observed.cluster.jobs,
+            now,
+        })
+    }
+}

@@ -1,0 +1,307 @@
+//! Makes failure records of batches among the dead letters, so that their run can end. The messages stay where they
+//! are: a person may want to send them again.
+//!
+//! | dead letter | what is written for it |
+//! |---|---|
+//! | a batch of the live run | failure records and the batch's end; it is sent once more, for a worker to abort its upload |
+//! | a batch of the live run that does not count | nothing: its objects were sent anew |
+//! | a batch of another run, or of another job | nothing: that run has ended, or another operator looks |
+//! | a range of parts | nothing: who holds the object's own batch sends the range again |
+//! | a predecessor's job, S3 events, a batch of the run `events` | nothing: no run waits for it |
+//! | anything else | nothing: its attribute `reason` says why it is there |
+//!
+//! All of them are counted in status.queue.deadLetters as long as they are there.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use migration_aws::{DeadLetter, DynamoLedger, SqsQueue};
+use migration_core::error::ServiceError;
+use migration_core::message::{Batch, Message};
+use migration_core::outcome::FailureClass;
+use migration_core::ports::{Ledger, OutgoingMessage, Queue, Write, WriteError};
+use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, RunRecord};
+use tracing::warn;
+
+/// How long dead letters that were looked at stay invisible: long enough to see all of them once.
+const VISIBILITY: Duration = Duration::from_secs(10);
+/// Messages a request gives at most.
+const PAGE: u32 = 10;
+/// Requests of one look. With more dead letters than these give, the next look sees others.
+const PAGES: u32 = 50;
+/// After this many milliseconds the dead letters of a live run are looked at again, though their number is the same.
+const DRAIN_INTERVAL_MS: i64 = 60_000;
+
+/// The last look at a job's dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastDrain {
+    /// How many there were.
+    pub depth: u64,
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+}
+
+/// Whether it is time to look.
+pub fn due(last: Option<LastDrain>, depth: u64, now: i64) -> bool {
+    depth > 0 && last.is_none_or(|last| last.depth != depth || now - last.at >= DRAIN_INTERVAL_MS)
+}
+
+/// Looks at the dead letters and ends those batches of the run that have not ended. Gives how many it ended.
+pub async fn drain(
+    queue: &SqsQueue,
+    ledger: &DynamoLedger,
+    uid: &str,
+    run: &RunRecord,
+    now: i64,
+) -> Result<u32, DrainError> {
+    let (mut seen, mut ended) = (BTreeSet::new(), 0);
+    for _ in 0..PAGES {
+        let letters = queue.receive_dead_letters(PAGE, Duration::ZERO, VISIBILITY).await?;
+        let fresh: Vec<_> = letters.into_iter().filter(|letter| seen.insert(letter.message.id.clone())).collect();
+        if fresh.is_empty() {
+            break;
+        }
+        for letter in &fresh {
+            let Some(end) = ending(letter, uid, run, now) else { continue };
+            match write(ledger, &end).await {
+                Ok(true) => {
+                    ended += 1;
+                    clear_away(queue, &end.batch).await?;
+                }
+                Ok(false) => {}
+                // One letter that can't be recorded must not stop those behind it.
+                Err(WriteError::Service(error)) if records::is_refused_for_good(&error) => {
+                    warn!(%error, batch = end.batch.id.as_str(), "a dead letter can't be recorded");
+                }
+                Err(error) => return Err(DrainError::Ledger(error)),
+            }
+        }
+    }
+    Ok(ended)
+}
+
+/// Sends a batch that was ended here once more where it may have left a multipart upload open: a worker, which has the
+/// rights for it, finds the end and aborts the upload. Objects that go in parts travel alone. Should this be lost, the
+/// next run carries the upload on, or the deletion of the job aborts it.
+async fn clear_away<Q: Queue>(queue: &Q, batch: &Batch) -> Result<(), ServiceError> {
+    if batch.objects.len() == 1 {
+        queue.send(&[OutgoingMessage { body: batch.body(), delay: Duration::ZERO }]).await?;
+    }
+    Ok(())
+}
+
+/// Why dead letters could not be made failures.
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    /// The queue.
+    #[error("failed to read dead letters: {0}")]
+    Queue(#[from] ServiceError),
+    /// The ledger.
+    #[error("failed to record dead letters: {0}")]
+    Ledger(WriteError),
+}
+
+/// What is written for a batch among the dead letters.
+#[derive(Clone, Debug, PartialEq)]
+struct Ending {
+    batch: Batch,
+    failures: Vec<FailureRecord>,
+    end: BatchEnd,
+}
+
+/// What is to be written for a dead letter; none where it is no batch of this run: the table above.
+fn ending(letter: &DeadLetter, uid: &str, run: &RunRecord, now: i64) -> Option<Ending> {
+    let Ok(Message::Batch(batch)) = Message::parse(&letter.message.body) else { return None };
+    if batch.job != uid || batch.run != run.run || run.is_stale(&batch.id) {
+        return None;
+    }
+    let pair = run.pairs.iter().position(|pair| *pair == batch.pair)?;
+    let pair = u32::try_from(pair).ok()?;
+    let why = letter.reason.as_deref().unwrap_or("no worker finished it within the queue's receives");
+    let failures = batch.objects.iter().map(|object| FailureRecord {
+        pair,
+        key: object.key.clone(),
+        size: object.size,
+        class: FailureClass::DeadLetter,
+        message: format!("failed to transfer object: its message went to the dead letter queue: {why}"),
+        batch: Some(batch.id.clone()),
+        attempts: batch.attempts,
+        request_ids: Vec::new(),
+        at: now,
+    });
+    let failures: Vec<_> = failures.collect();
+    let counts = EndCounts {
+        failed: u64::try_from(batch.objects.len()).unwrap_or(u64::MAX),
+        failed_bytes: batch.bytes(),
+        ..EndCounts::default()
+    };
+    let end = BatchEnd::new(batch.id.clone(), records::OPERATOR, now, counts);
+    Some(Ending { batch, failures, end })
+}
+
+/// Writes an ending; false where the batch had ended already. Its failures come before its end, so that a count is
+/// never without its records; a batch that ended otherwise has its objects' failures, if any, from who ended it.
+async fn write<L: Ledger>(ledger: &L, ending: &Ending) -> Result<bool, WriteError> {
+    if ledger.get(&records::batch_key(&ending.batch)).await?.is_some() {
+        return Ok(false);
+    }
+    for request in failure_requests(ending) {
+        ledger.write(&request).await?;
+    }
+    match ledger.write(&records::end_writes(&ending.batch, &ending.end)).await {
+        Ok(()) => Ok(true),
+        Err(WriteError::Condition) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The requests that write the failures of an ending. A batch of a work list may name a key more than once.
+fn failure_requests(ending: &Ending) -> Vec<Vec<Write>> {
+    let (job, run) = (&ending.batch.job, &ending.batch.run);
+    records::requests(ending.failures.iter().map(|failure| records::failure_write(job, run, failure)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job_controller::runs::lifecycle::tests::run;
+    use migration_core::etag::ETag;
+    use migration_core::message::{BatchId, EVENTS_RUN, Entry, MESSAGE_VERSION, PartRangeTemplate};
+    use migration_core::object::SourceIdentity;
+    use migration_core::pair::{BucketPair, PrefixMode};
+    use migration_core::part::PartLayout;
+    use migration_core::ports::{Condition, ReceivedMessage};
+    use migration_core::records::Reopening;
+    use migration_core::retry::Tried;
+
+    fn pair(bucket: &str) -> BucketPair {
+        BucketPair {
+            source_bucket: bucket.into(),
+            source_prefix: String::new(),
+            destination_bucket: "b".into(),
+            destination_prefix: String::new(),
+            prefix_mode: PrefixMode::Append,
+        }
+    }
+
+    fn batch() -> Batch {
+        let entry = |key: &str| Entry {
+            key: key.into(),
+            size: 7,
+            etag: None,
+            version_id: None,
+            destination: None,
+            unlisted: false,
+            tried: Tried::default(),
+        };
+        Batch {
+            version: MESSAGE_VERSION,
+            job: "u-1".into(),
+            run: "r1".into(),
+            id: BatchId::new(0, 1, 0),
+            scanned: 1,
+            pair: pair("second"),
+            attempts: 2,
+            objects: vec![entry("x"), entry("y")],
+        }
+    }
+
+    fn letter(body: String, reason: Option<&str>) -> DeadLetter {
+        let message = ReceivedMessage { id: "m".into(), receipt: "r".into(), body, receives: 61 };
+        DeadLetter { message, reason: reason.map(ToOwned::to_owned) }
+    }
+
+    fn live() -> RunRecord {
+        let mut run = run(true, None);
+        run.pairs = vec![pair("first"), pair("second")];
+        run
+    }
+
+    #[test]
+    fn a_dead_batch_gives_failures_and_one_end_with_its_counts() {
+        let ending = ending(&letter(batch().body(), Some("stalled")), "u-1", &live(), 50).unwrap();
+        assert_eq!(ending.failures.len(), 2);
+        assert_eq!((ending.failures[1].pair, ending.failures[1].key.as_str()), (1, "y"));
+        assert!(ending.failures[0].message.ends_with("stalled"));
+        let [put, add] = records::end_writes(&ending.batch, &ending.end);
+        assert!(matches!(put, Write::Put { condition: Condition::Absent, .. }));
+        let Write::Add { deltas, key, .. } = add else { panic!("the counters are added to") };
+        assert_eq!(key.sort, "counter/operator");
+        assert_eq!(deltas, [("batches".into(), 1), ("failed".into(), 2), ("failedBytes".into(), 14)]);
+    }
+
+    #[test]
+    fn a_key_that_a_dead_batch_names_twice_is_recorded_once() {
+        let mut batch = batch();
+        batch.objects.extend([batch.objects[0].clone(), Entry { key: String::new(), ..batch.objects[1].clone() }]);
+        let ending = ending(&letter(batch.body(), None), "u-1", &live(), 50).unwrap();
+        assert_eq!(ending.end.counts.failed, 4, "each entry is counted");
+        let requests = failure_requests(&ending);
+        let sorts: Vec<_> = requests.iter().flatten().map(|write| write.key().sort.clone()).collect();
+        assert_eq!(requests.len(), 1);
+        assert_eq!(sorts[..2], ["x", "y"]);
+        assert!(sorts.len() == 3 && !sorts[2].is_empty(), "{sorts:?}");
+    }
+
+    #[test]
+    fn what_is_not_of_this_run_is_left_alone() {
+        let none = |change: fn(&mut Batch)| {
+            let mut batch = batch();
+            change(&mut batch);
+            ending(&letter(batch.body(), None), "u-1", &live(), 5).is_none()
+        };
+        assert!(none(|batch| batch.run = "r0".into()));
+        assert!(none(|batch| batch.job = "u-2".into()));
+        assert!(none(|batch| batch.pair.source_bucket = "third".into()));
+        let mut reopened = live();
+        reopened.reopened.push(Reopening { at: 1, epoch: 2, ranges: vec![0] });
+        assert_eq!(ending(&letter(batch().body(), None), "u-1", &reopened, 5), None, "it was sent anew");
+        assert!(ending(&letter("nonsense".into(), None), "u-1", &live(), 5).is_none());
+    }
+
+    #[test]
+    fn a_dead_part_range_needs_no_failure_since_its_batch_lives_and_sends_it_again() {
+        let range = PartRangeTemplate {
+            job: "u-1".into(),
+            run: "r1".into(),
+            batch: batch().id,
+            pair: pair("second"),
+            source: SourceIdentity { bucket: "second".into(), key: "x".into(), etag: ETag::new("e"), version_id: None },
+            destination_key: "x".into(),
+            upload_id: "id".into(),
+            layout: PartLayout { size: 25, part_size: 10 },
+            checksum: true,
+        };
+        let body = range.range(2, 3).body();
+        assert!(matches!(Message::parse(&body), Ok(Message::PartRange(_))));
+        assert_eq!(ending(&letter(body, Some("stalled")), "u-1", &live(), 5), None);
+    }
+
+    #[test]
+    fn dead_foreign_messages_stay_where_the_status_counts_them() {
+        let job = r#"{"Src_bucket":"second","Src_key":"x","Des_bucket":"b","Des_key":"x","Size":7,"versionId":"null"}"#;
+        assert!(matches!(Message::parse(job), Ok(Message::Job(_))));
+        let events =
+            r#"{"Records":[{"eventName":"ObjectCreated:Put","s3":{"bucket":{"name":"second"},"object":{"key":"x"}}}]}"#;
+        assert!(matches!(Message::parse(events), Ok(Message::Events(_))));
+        let rest = Batch { run: EVENTS_RUN.to_owned(), ..batch() }.body();
+        for body in [job.to_owned(), events.to_owned(), rest] {
+            assert_eq!(ending(&letter(body.clone(), None), "u-1", &live(), 5), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn it_is_looked_when_the_number_changed_or_a_minute_passed() {
+        let last = Some(LastDrain { depth: 2, at: 0 });
+        for (last, depth, now, expected) in [
+            (None, 0, 0, false),
+            (None, 1, 0, true),
+            (last, 2, 59_999, false),
+            (last, 2, 60_000, true),
+            (last, 3, 1, true),
+            (last, 0, 90_000, false),
+        ] {
+            assert_eq!(due(last, depth, now), expected, "{last:?} {depth} {now}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Records in the ledger that a run ended or is reopened.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::{Api, ResourceExt};
+use migration_api::{ConditionType, MigrationJob};
+use migration_core::ports::{Condition, Item, Ledger, Write, WriteError};
+use migration_core::records::{self, RunEnd, RunRecord};
+use migration_core::reopen;
+use tracing::{info, warn};
+
+use super::dead_letters::{self, LastDrain};
+use super::{RunsError, RunsInput, lifecycle, supersede};
+use crate::job_controller::apply::or_problem;
+use crate::job_controller::context::Context;
+use crate::job_controller::dereference::Observed;
+use crate::job_controller::dereference::followups::followup_settings;
+use crate::job_controller::dereference::ledger::{self, LedgerView, RunView};
+use crate::job_controller::dereference::services::Services;
+use crate::problem::Problem;
+
+/// The records after the writes.
+pub struct Recorded {
+    /// As in [`super::RunsOutcome`].
+    pub ledger: Option<Arc<LedgerView>>,
+    /// What the API server refused.
+    pub problems: Vec<Problem>,
+    /// As in [`super::RunsOutcome`].
+    pub last_drain: Option<LastDrain>,
+}
+
+/// Records what ended, and that a run is reopened. `is_blocked`: nothing new starts.
+pub async fn advance(
+    input: &RunsInput<'_>,
+    is_blocked: bool,
+    jobs: &Api<Job>,
+    context: &Context,
+) -> Result<Recorded, RunsError> {
+    let RunsInput { job, observed, configs, last_drain, .. } = *input;
+    let ledger = observed.ledger.clone();
+    let (Some(services), Some(ledger)) = (&observed.services, ledger.clone()) else {
+        return Ok(Recorded { ledger, problems: Vec::new(), last_drain });
+    };
+    let recorder = Recorder { job, observed, services, now: context.now() };
+    let (ledger, last_drain) = recorder.drain_dead_letters(ledger, last_drain).await;
+    let ledger = recorder.end_run(ledger).await?;
+    let edited = configs.and_then(|configs| configs.edited.as_deref());
+    let may_start = !is_blocked && !job.spec.suspend;
+    let (ledger, problem) = recorder.supersede_run(ledger, edited.filter(|_| may_start), jobs).await?;
+    let ledger =
+        if configs.is_some() && may_start && problem.is_none() { recorder.reopen_run(ledger).await? } else { ledger };
+    Ok(Recorded { ledger: Some(ledger), problems: problem.into_iter().collect(), last_drain })
+}
+
+/// Writes the records of one job. Each function takes the records as they were read and returns them as they are then.
+struct Recorder<'a> {
+    job: &'a MigrationJob,
+    observed: &'a Observed,
+    services: &'a Services,
+    now: i64,
+}
+
+impl Recorder<'_> {
+    /// Turns dead letters of the live run into failures. After an error the next reconciliation tries again.
+    async fn drain_dead_letters(
+        &self,
+        view: Arc<LedgerView>,
+        last_drain: Option<LastDrain>,
+    ) -> (Arc<LedgerView>, Option<LastDrain>) {
+        let (Some(depth), Some(live)) = (self.observed.depth, view.live()) else { return (view, last_drain) };
+        if !dead_letters::due(last_drain, depth.dead_letters, self.now) {
+            return (view, last_drain);
+        }
+        let Services { dead_letters: queue, ledger, .. } = self.services;
+        match dead_letters::drain(queue, ledger, &self.uid(), &live.record, self.now).await {
+            Ok(ended) => {
+                let drained = Some(LastDrain { depth: depth.dead_letters, at: self.now });
+                if ended == 0 {
+                    return (view, drained);
+                }
+                warn!(job = self.job.name_any(), batches = ended, "recorded dead letters as failures");
+                (self.reread(view).await, drained)
+            }
+            Err(error) => {
+                warn!(job = self.job.name_any(), %error, "dead letters are drained again by the next reconciliation");
+                (view, last_drain)
+            }
+        }
+    }
+
+    /// Records the end of the live run if it is over.
+    async fn end_run(&self, view: Arc<LedgerView>) -> Result<Arc<LedgerView>, RunsError> {
+        let deadline = self.job.spec.limits.run_deadline_ms();
+        let end = |live: &RunView| lifecycle::end(live, &self.observed.cluster.jobs, deadline, self.now);
+        match view.live().and_then(end) {
+            Some(end) => self.write_end(view, end).await,
+            None => Ok(view),
+        }
+    }
+
+    /// Ends the live run if its sides were edited and another run is requested. Its Jobs are deleted first.
+    async fn supersede_run(
+        &self,
+        view: Arc<LedgerView>,
+        edited: Option<&str>,
+        jobs: &Api<Job>,
+    ) -> Result<(Arc<LedgerView>, Option<Problem>), RunsError> {
+        let last_manual = self.job.status.as_ref().and_then(|status| status.last_manual_run.as_deref());
+        let edited = edited.filter(|_| view.live().is_some());
+        let requested = edited.filter(|_| supersede::is_requested(&self.job.spec.trigger, last_manual, edited));
+        let Some(edited) = requested else { return Ok((view, None)) };
+        let deleted = supersede::delete_senders(jobs, &self.observed.cluster.jobs).await;
+        match or_problem(deleted)? {
+            Ok(true) => Ok((self.write_end(view, supersede::end(edited, self.now)).await?, None)),
+            Ok(false) => Ok((view, None)),
+            Err(problem) => Ok((view, Some(problem))),
+        }
+    }
+
+    /// Reopens the scan of the live run if its messages are lost. The Job that lists what lacks an end is then started as
+    /// for any scan whose sender is gone.
+    async fn reopen_run(&self, view: Arc<LedgerView>) -> Result<Arc<LedgerView>, RunsError> {
+        let heartbeats = [&view.heartbeats[..], &view.old_heartbeats].concat();
+        let is_quiet = |live: &&RunView| lifecycle::is_quiet(live, &heartbeats, self.resumed(), self.now);
+        let Some(live) = view.live().filter(is_quiet) else { return Ok(view) };
+        let reopened = reopen::ask(&live.record, self.now);
+        warn!(
+            job = self.job.name_any(),
+            run = reopened.run,
+            "no batch ended for 7 days: batches without an end are listed and sent again"
+        );
+        let item = Item::of(records::run_key(&self.uid(), &reopened.run), &reopened);
+        self.write(view, item).await
+    }
+
+    /// Returns when the job was resumed, in milliseconds since 1970. The status of a job that was suspended until now does
+    /// not have that time yet.
+    fn resumed(&self) -> Option<i64> {
+        let (is_suspended, condition) = self.job.status.as_ref()?.condition(ConditionType::Suspended)?;
+        Some(if is_suspended { self.now } else { condition.last_transition_time.0.as_millisecond() })
+    }
+
+    async fn write_end(&self, view: Arc<LedgerView>, end: RunEnd) -> Result<Arc<LedgerView>, RunsError> {
+        let Some(live) = view.live() else { return Ok(view) };
+        info!(job = self.job.name_any(), run = live.record.run, result = ?end.result, "run ended");
+        let revision = live.record.revision + 1;
+        let ended = RunRecord { end: Some(end), revision, ..live.record.clone() };
+        let item = Item::of(records::run_key(&self.uid(), &ended.run), &ended);
+        self.write(view, item.expiring(self.now + records::RETENTION_MS)).await
+    }
+
+    /// Writes the record of the live run if nobody wrote it since it was read, and reads the records again.
+    async fn write(&self, view: Arc<LedgerView>, item: Item) -> Result<Arc<LedgerView>, RunsError> {
+        let Some(live) = view.live() else { return Ok(view) };
+        let condition = Condition::Revision(live.record.revision);
+        match self.services.ledger.write(&[Write::Put { item, condition }]).await {
+            Ok(()) | Err(WriteError::Condition) => Ok(self.reread(view).await),
+            Err(source) => Err(RunsError::WriteRun { run: live.record.run.clone(), source }),
+        }
+    }
+
+    /// Reads the records again. Those read before stay if the ledger does not answer.
+    async fn reread(&self, before: Arc<LedgerView>) -> Arc<LedgerView> {
+        let settings = followup_settings(self.job);
+        match ledger::read(&self.services.ledger, &self.uid(), None, settings, self.now).await {
+            Ok(view) => Arc::new(view),
+            Err(error) => {
+                warn!(job = self.job.name_any(), %error, "failed to read the ledger again");
+                before
+            }
+        }
+    }
+
+    fn uid(&self) -> String {
+        self.job.uid().unwrap_or_default()
+    }
+}

@@ -1,0 +1,206 @@
+//! The last step: computes the status and writes it if it changed.
+
+mod compute;
+mod conditions;
+mod display;
+mod events;
+
+use kube::api::{Patch, PatchParams};
+use kube::{Resource, ResourceExt};
+use migration_api::status::{MigrationJobStatus, QueueDepth, Workers};
+use migration_api::{MigrationJob, Reason};
+use serde_json::json;
+use tracing::warn;
+
+use crate::job_controller::apply::Applied;
+use crate::job_controller::context::Context;
+use crate::job_controller::dereference::Observed;
+use crate::job_controller::dereference::cluster::{self, ObservedJob};
+use crate::job_controller::dereference::ledger::LedgerView;
+use crate::job_controller::dereference::services::QueueAndTable;
+use crate::job_controller::dereference::sharing::Sharing;
+use crate::job_controller::kubernetes::RequestError;
+use crate::job_controller::runs::followups::{Report, Verification};
+use crate::job_controller::runs::{RunsOutcome, lifecycle};
+use crate::job_controller::scale::Scaled;
+use crate::job_controller::validate::run_configs::Validated;
+use crate::names;
+use crate::problem::Problem;
+use compute::{blocked, compute, with_problem};
+
+/// The outputs of the earlier steps.
+#[derive(Clone, Copy)]
+pub struct Steps<'a> {
+    /// What the resource refers to.
+    pub observed: &'a Observed,
+    /// The configurations of its runs.
+    pub validated: &'a Validated,
+    /// What was applied.
+    pub applied: &'a Applied,
+    /// What became of its runs.
+    pub runs: &'a RunsOutcome,
+    /// The workers.
+    pub scaled: &'a Scaled,
+}
+
+/// The output of the step.
+pub struct Written {
+    /// The status.
+    pub status: MigrationJobStatus,
+    /// Why the condition Degraded holds, if it does.
+    pub degraded: Option<Reason>,
+}
+
+/// Why the step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// The status could not be written.
+    #[error(transparent)]
+    Kubernetes(#[from] RequestError),
+}
+
+/// Computes the status from what the earlier steps returned, and writes it if it changed.
+pub async fn update(job: &MigrationJob, steps: &Steps<'_>, context: &Context) -> Result<Written, StatusError> {
+    let (blocking, nonblocking) = (steps.blocking(), steps.nonblocking());
+    let input = steps.input(job, &blocking, &nonblocking, context.now());
+    let degraded = input.problems().next().map(|problem| problem.reason.clone());
+    let status = compute(&job.status.clone().unwrap_or_default(), &input);
+    write(job, &status, context).await?;
+    Ok(Written { status, degraded })
+}
+
+/// Writes the condition Degraded and leaves the rest of the status as it is. A failure is only logged.
+pub async fn write_problem(job: &MigrationJob, problem: &Problem, context: &Context) {
+    let old = job.status.clone().unwrap_or_default();
+    let new = with_problem(&old, problem, job.metadata.generation, context.now());
+    if let Err(error) = write(job, &new, context).await {
+        warn!(job = job.name_any(), problem = problem.message, %error, "failed to report problem");
+    }
+}
+
+/// Writes the status if it changed, and publishes events about the change. If the operator ends in between, the events are
+/// lost, rather than published twice.
+async fn write(job: &MigrationJob, new: &MigrationJobStatus, context: &Context) -> Result<(), StatusError> {
+    let old = job.status.clone().unwrap_or_default();
+    if old == *new {
+        return Ok(());
+    }
+    let patch = json!({
+        "apiVersion": MigrationJob::api_version(&()), "kind": MigrationJob::kind(&()),
+        // With the UID, a resource that took the name of this one does not get its status.
+        "metadata": {"uid": job.uid()}, "status": new,
+    });
+    let (name, params) = (job.name_any(), PatchParams::apply(names::MANAGER).force());
+    let api = context.api::<MigrationJob>(&job.namespace().unwrap_or_default());
+    let written = api.patch_status(&name, &params, &Patch::Apply(patch)).await;
+    written.map_err(|error| RequestError::new::<MigrationJob>("write status of", &name, error))?;
+    let about = job.object_ref(&());
+    for event in events::of_change(&old, new) {
+        context.publish(&about, event).await;
+    }
+    Ok(())
+}
+
+impl Steps<'_> {
+    /// Returns the problems because of which nothing new starts, in the order of the steps.
+    fn blocking(&self) -> Vec<Problem> {
+        let steps = [&self.observed.problems, &self.validated.problems, &self.applied.problems, &self.runs.problems];
+        steps.into_iter().flatten().chain(&self.scaled.problem).cloned().collect()
+    }
+
+    /// Returns the other problems.
+    fn nonblocking(&self) -> Vec<Problem> {
+        let Self { observed, runs, .. } = self;
+        let view = runs.ledger.as_deref();
+        let heartbeats = view.map(|view| view.heartbeats.as_slice()).unwrap_or_default();
+        let mut problems: Vec<_> = blocked(heartbeats).iter().map(Problem::blocked).collect();
+        problems.extend(cluster::stuck(&observed.cluster));
+        problems.extend(observed.refusals.iter().cloned());
+        if let Some(Sharing::Older(problem)) = &observed.sharing {
+            problems.push(problem.clone());
+        }
+        let last = view.and_then(|view| view.run.as_ref()).map(|run| &run.record);
+        let is_live = view.is_some_and(|view| view.live().is_some());
+        let failure = lifecycle::failure(&observed.cluster.jobs, last).filter(|_| !is_live && !runs.start_pending);
+        problems.extend(failure.map(|message| {
+            let text =
+                format!("the jobsender failed: {message}; correct this and change spec.trigger.manual to start a run");
+            Problem::new(Reason::JobsenderFailed, text)
+        }));
+        problems
+    }
+
+    fn input<'a>(
+        &'a self,
+        job: &MigrationJob,
+        blocking: &'a [Problem],
+        nonblocking: &'a [Problem],
+        now: i64,
+    ) -> StatusInput<'a> {
+        let Self { observed, validated, applied: _, runs, scaled } = self;
+        let is_live = runs.ledger.as_ref().is_some_and(|view| view.live().is_some());
+        let edited = validated.configs.as_ref().and_then(|configs| configs.edited.as_deref());
+        StatusInput {
+            generation: job.metadata.generation,
+            suspended: job.spec.suspend,
+            blocking,
+            nonblocking,
+            queue_and_table: observed.services.as_ref().map(|services| &services.queue_and_table),
+            depth: observed.depth,
+            ledger: runs.ledger.as_deref(),
+            jobs: &observed.cluster.jobs,
+            verification: &runs.verification,
+            report: &runs.report,
+            workers: scaled.workers,
+            edited: edited.filter(|_| is_live),
+            started: (runs.runs_started, runs.last_manual_run.as_deref()),
+            start_pending: runs.start_pending,
+            now,
+        }
+    }
+}
+
+/// What the status is computed from.
+#[derive(Clone, Debug)]
+pub struct StatusInput<'a> {
+    /// `metadata.generation`.
+    pub generation: Option<i64>,
+    /// `spec.suspend`.
+    pub suspended: bool,
+    /// Problems because of which nothing new starts, the most important one first.
+    pub blocking: &'a [Problem],
+    /// Other problems.
+    pub nonblocking: &'a [Problem],
+    /// Queue and table; none if they are not known.
+    pub queue_and_table: Option<&'a QueueAndTable>,
+    /// The depth of the queue; none if the queue did not answer.
+    pub depth: Option<QueueDepth>,
+    /// The records of the job; none if the ledger did not answer.
+    pub ledger: Option<&'a LedgerView>,
+    /// The Jobs of jobsenders, the newest one first.
+    pub jobs: &'a [ObservedJob],
+    /// The verification of the last run.
+    pub verification: &'a Verification,
+    /// The report of the last run.
+    pub report: &'a Report,
+    /// Workers wanted and ready.
+    pub workers: Workers,
+    /// The difference between the sides of the specification and those of the live run, in words.
+    pub edited: Option<&'a str>,
+    /// `status.runsStarted` and `status.lastManualRun`.
+    pub started: (u32, Option<&'a str>),
+    /// A run is requested and has not started to list.
+    pub start_pending: bool,
+    /// Milliseconds since 1970.
+    pub now: i64,
+}
+
+impl<'a> StatusInput<'a> {
+    /// Returns all problems, the most important one first.
+    pub fn problems(&self) -> impl Iterator<Item = &'a Problem> + use<'a> {
+        self.blocking.iter().chain(self.nonblocking)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+//! Computes the status: a pure function of what the earlier steps returned.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use migration_api::status::{
+    Counts, EventCounts, EventWork, Extraneous, LastRun, MigrationJobStatus, NotPreserved, ObjectFailure, Phase,
+    Progress, ReportStatus, Resources, RunResult, VerificationStatus,
+};
+use migration_core::error::Blocked;
+use migration_core::outcome::NotPreserved as NotPreservedCounts;
+use migration_core::progress::{self, RunProgress};
+use migration_core::records::{Counters, FailureRecord, Heartbeat, RunRecord, RunResult as CoreResult};
+use migration_core::verification;
+
+use super::{StatusInput, conditions, display};
+use crate::job_controller::dereference::cluster::ObservedJob;
+use crate::job_controller::dereference::ledger::{LedgerView, RunView};
+use crate::job_controller::dereference::services::QueueAndTable;
+use crate::job_controller::runs::followups::{FollowupState, Report, Verification};
+use crate::job_controller::runs::lifecycle;
+use crate::problem::Problem;
+
+/// What a job's run is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// There was no run, and none is on its way.
+    Never,
+    /// A run is on its way and has not begun to list.
+    Starting,
+    /// The buckets are listed.
+    Scanning,
+    /// The rest is moved.
+    Transferring,
+    /// The last run ended so.
+    Ended(RunResult),
+    /// The Job that was to begin a run failed.
+    SenderFailed,
+}
+
+/// Computes the status.
+pub fn compute(old: &MigrationJobStatus, input: &StatusInput<'_>) -> MigrationJobStatus {
+    let activity = activity(old, input);
+    let mut new = MigrationJobStatus {
+        observed_generation: input.generation,
+        phase: Some(phase(activity, input.suspended, input.verification)),
+        workers: Some(input.workers),
+        queue: input.depth.or(old.queue),
+        runs_started: input.started.0,
+        last_manual_run: input.started.1.map(ToOwned::to_owned),
+        resources: input.queue_and_table.map(resources).or_else(|| old.resources.clone()),
+        ..old.clone()
+    };
+    if let Some(ledger) = input.ledger {
+        run(&mut new, ledger, input.now);
+        new.verification = verification(ledger, input.verification);
+        // Of the run before the live one, which it names.
+        let before = || old.report.clone().filter(|_| ledger.live().is_some());
+        new.report = report(ledger, input.report).or_else(before);
+    }
+    new.display = Some(display::of(&new));
+    new.conditions = conditions::compute(&old.conditions, input, activity, &new);
+    new
+}
+
+/// Returns the old status with the condition Degraded for a problem that ended the reconciliation.
+pub fn with_problem(
+    old: &MigrationJobStatus,
+    problem: &Problem,
+    generation: Option<i64>,
+    now: i64,
+) -> MigrationJobStatus {
+    MigrationJobStatus {
+        phase: old.phase.or(Some(Phase::Pending)),
+        conditions: conditions::with_problem(&old.conditions, problem, generation, now),
+        ..old.clone()
+    }
+}
+
+fn resources(queue_and_table: &QueueAndTable) -> Resources {
+    let QueueAndTable { queue_url, dead_letter_url, table } = queue_and_table.clone();
+    Resources { queue_url: Some(queue_url), dead_letter_url: Some(dead_letter_url), table: Some(table) }
+}
+
+/// What the run is doing, by the ledger where it answers, else by what was known of it.
+fn activity(old: &MigrationJobStatus, input: &StatusInput<'_>) -> Activity {
+    let Some(ledger) = input.ledger else { return remembered(old) };
+    let last = ledger.run.as_ref().map(|run| &run.record);
+    if let Some(live) = last.filter(|run| run.end.is_none()) {
+        return if live.scan.closed { Activity::Transferring } else { Activity::Scanning };
+    }
+    // The Job whose run has ended may still be seen as unfinished for a moment.
+    let sends = |job: &&ObservedJob| job.is_unfinished() && last.is_none_or(|run| run.started_by != job.name);
+    if input.start_pending || input.jobs.iter().any(|job| sends(&job)) {
+        return Activity::Starting;
+    }
+    if lifecycle::failure(input.jobs, last).is_some() {
+        return Activity::SenderFailed;
+    }
+    last.and_then(|run| run.end.as_ref()).map_or(Activity::Never, |end| Activity::Ended(result(end.result)))
+}
+
+fn remembered(old: &MigrationJobStatus) -> Activity {
+    match old.phase {
+        Some(Phase::Scanning) => Activity::Scanning,
+        Some(Phase::Transferring) => Activity::Transferring,
+        _ => old.last_run.as_ref().map_or(Activity::Never, |run| Activity::Ended(run.result)),
+    }
+}
+
+fn phase(activity: Activity, suspended: bool, verification: &Verification) -> Phase {
+    match activity {
+        _ if suspended => Phase::Suspended,
+        Activity::Ended(_) if matches!(verification, FollowupState::Due | FollowupState::Running) => Phase::Verifying,
+        Activity::Ended(RunResult::Complete) if is_not_whole(verification) => Phase::PartiallyFailed,
+        Activity::Never | Activity::Starting => Phase::Pending,
+        Activity::Scanning => Phase::Scanning,
+        Activity::Transferring => Phase::Transferring,
+        Activity::Ended(RunResult::Complete) => Phase::Complete,
+        Activity::Ended(RunResult::PartiallyFailed) => Phase::PartiallyFailed,
+        Activity::Ended(RunResult::Failed) | Activity::SenderFailed => Phase::Failed,
+    }
+}
+
+/// Whether the copy was found not to be whole.
+fn is_not_whole(verification: &Verification) -> bool {
+    matches!(verification, FollowupState::Ended(record) if !record.found.is_whole())
+}
+
+/// What the verification of the last run found.
+fn verification(ledger: &LedgerView, state: &Verification) -> Option<VerificationStatus> {
+    let (FollowupState::Ended(record), Some(run)) = (state, &ledger.run) else { return None };
+    let verification::Verification { proven, by_size, missing, different, newer, unmappable, ignored: _, extra } =
+        record.found;
+    Some(VerificationStatus {
+        run: run.record.run.clone(),
+        ended_at: Time(Timestamp::from_millisecond(record.at).ok()?),
+        method: record.method.into(),
+        proven,
+        by_size,
+        missing,
+        different,
+        newer,
+        unmappable,
+        extra,
+    })
+}
+
+/// The report of the last run.
+fn report(ledger: &LedgerView, state: &Report) -> Option<ReportStatus> {
+    let (FollowupState::Ended(record), Some(run)) = (state, &ledger.run) else { return None };
+    Some(ReportStatus {
+        run: run.record.run.clone(),
+        written_at: Time(Timestamp::from_millisecond(record.at).ok()?),
+        manifest: format!("s3://{}/{}", record.bucket, record.key),
+        succeeded: record.succeeded,
+        failed: record.failed,
+        unreported: record.unreported,
+    })
+}
+
+/// The parts of the status that speak of a run.
+fn run(new: &mut MigrationJobStatus, ledger: &LedgerView, now: i64) {
+    new.events = event_work(&ledger.events);
+    let Some(RunView { record, tally, failures }) = &ledger.run else { return };
+    new.current_run = record.end.is_none().then(|| record.run.clone());
+    // Without a tally the run has ended and stands in the status as it ended.
+    let Some(tally) = tally else {
+        if let Some(progress) = &mut new.progress {
+            (progress.rate_bytes_per_second, progress.eta_seconds) = (None, None);
+        }
+        return;
+    };
+    let numbers = progress::progress(record, tally);
+    let rate = record.end.is_none().then(|| ledger.heartbeats.iter().map(|beat| beat.rate).sum::<u64>());
+    let losses = not_preserved(&tally.counted().counts.losses);
+    new.progress = Some(progress_of(&numbers, losses, rate));
+    new.failures = failures.iter().map(|failure| failure_of(record, failure)).collect();
+    if record.end.is_some() {
+        new.last_run = last_run(record, &numbers, losses, now);
+    }
+}
+
+fn progress_of(numbers: &RunProgress, not_preserved: Option<NotPreserved>, rate: Option<u64>) -> Progress {
+    let eta_seconds = rate.and_then(|rate| progress::eta_seconds(numbers, rate));
+    Progress {
+        objects: Counts {
+            total: numbers.objects,
+            done: numbers.done,
+            skipped: numbers.skipped,
+            failed: numbers.failed,
+        },
+        bytes: Counts {
+            total: numbers.bytes,
+            done: numbers.done_bytes,
+            skipped: numbers.skipped_bytes,
+            failed: numbers.failed_bytes,
+        },
+        rate_bytes_per_second: rate,
+        eta_seconds,
+        not_preserved,
+        not_compared_by_content: (numbers.weakly_compared > 0).then_some(numbers.weakly_compared),
+    }
+}
+
+/// What could not be taken along; none where all was.
+fn not_preserved(losses: &NotPreservedCounts) -> Option<NotPreserved> {
+    let &NotPreservedCounts { lost_tags, lost_locks, lost_metadata, lost_classes, lost_encryption } = losses;
+    let found = NotPreserved {
+        tags: lost_tags,
+        object_locks: lost_locks,
+        metadata: lost_metadata,
+        storage_classes: lost_classes,
+        encryption: lost_encryption,
+    };
+    (found != NotPreserved::default()).then_some(found)
+}
+
+/// What came of messages that belong to no run; none where there never was one.
+fn event_work(events: &Counters) -> Option<EventWork> {
+    (*events != Counters::default()).then(|| EventWork {
+        objects: EventCounts { done: events.counts.done, failed: events.counts.failed },
+        bytes: events.counts.done_bytes,
+        not_preserved: not_preserved(&events.counts.losses),
+    })
+}
+
+fn failure_of(run: &RunRecord, failure: &FailureRecord) -> ObjectFailure {
+    let pair = usize::try_from(failure.pair).ok().and_then(|place| run.pairs.get(place));
+    ObjectFailure {
+        bucket: pair.map(|pair| pair.source_bucket.clone()).unwrap_or_default(),
+        key: failure.key.clone(),
+        class: failure.class.as_str().to_owned(),
+        message: failure.message.clone(),
+    }
+}
+
+fn last_run(
+    record: &RunRecord,
+    numbers: &RunProgress,
+    not_preserved: Option<NotPreserved>,
+    now: i64,
+) -> Option<LastRun> {
+    let end = record.end.as_ref()?;
+    let time = |at: i64| Timestamp::from_millisecond(at).ok().map(Time);
+    Some(LastRun {
+        id: record.run.clone(),
+        started_at: time(record.started).or_else(|| time(now))?,
+        ended_at: time(end.at).or_else(|| time(now))?,
+        result: result(end.result),
+        objects: numbers.done,
+        bytes: numbers.done_bytes,
+        failed: numbers.failed,
+        skipped: numbers.skipped,
+        not_preserved,
+        extraneous: record.mirror.map(|mirror| Extraneous { found: record.scan.counts.extra, deleted: mirror.deleted }),
+        message: end.message.clone(),
+    })
+}
+
+fn result(result: CoreResult) -> RunResult {
+    match result {
+        CoreResult::Complete => RunResult::Complete,
+        CoreResult::PartiallyFailed => RunResult::PartiallyFailed,
+        CoreResult::Failed => RunResult::Failed,
+    }
+}
+
+/// The sides that workers and jobsender have paused, each once, the longest first.
+pub fn blocked(heartbeats: &[Heartbeat]) -> Vec<Blocked> {
+    let mut all: Vec<Blocked> = heartbeats.iter().flat_map(|beat| beat.blocked.iter().cloned()).collect();
+    all.sort_by(|a, b| (a.since, &a.resource).cmp(&(b.since, &b.resource)));
+    let mut found: Vec<Blocked> = Vec::new();
+    for one in all {
+        if !found.iter().any(|other| (other.side, &other.resource, other.fault) == (one.side, &one.resource, one.fault))
+        {
+            found.push(one);
+        }
+    }
+    found
+}

@@ -1,0 +1,176 @@
+use hyper::Method;
+use migration_api::MigrationJob;
+use migration_api::status::MigrationJobStatus;
+use migration_api::verify::VerifyMode;
+use migration_core::progress::Tally;
+use migration_core::records::RunResult;
+use serde_json::json;
+
+use super::api_server::{ApiServer, Fault};
+use super::*;
+use crate::job_controller::dereference::cluster::{JobState, ObservedJob};
+use crate::job_controller::dereference::ledger::RunView;
+use crate::job_controller::error::ReconcileError;
+use crate::job_controller::runs::followups::FollowupState;
+use crate::job_controller::runs::lifecycle::tests as lifecycle;
+use crate::job_controller::runs::{RunsError, RunsInput, RunsOutcome, advance, supersede};
+
+async fn advance_job(
+    server: &ApiServer,
+    job: &MigrationJob,
+    observed: &Observed,
+    is_blocked: bool,
+) -> Result<RunsOutcome, RunsError> {
+    let configs = configs(|_| ());
+    let input = RunsInput { job, observed, configs: Some(&configs), is_blocked, last_drain: None };
+    advance(&input, &server.context()).await
+}
+
+fn requested(manual: &str) -> MigrationJob {
+    let mut job = resource();
+    job.spec.trigger.manual = Some(manual.to_owned());
+    job
+}
+
+#[tokio::test]
+async fn a_requested_run_is_started_once_and_counted() {
+    let server = ApiServer::start();
+    let outcome = advance_job(&server, &requested("a"), &observed(Cluster::default()), false).await.unwrap();
+    assert_eq!(server.take_writes(), ["POST jobs"]);
+    assert_eq!((outcome.runs_started, outcome.last_manual_run.as_deref()), (1, Some("a")));
+    assert!(outcome.start_pending && outcome.problems.is_empty());
+    let created = server.get("/jobs/photos-run-1").unwrap();
+    assert_eq!(created["metadata"]["annotations"]["s3migration.dev/manual"], "a");
+}
+
+#[tokio::test]
+async fn a_job_name_that_a_stranger_took_is_skipped_and_the_stranger_left_alone() {
+    let server = ApiServer::start();
+    server.put(&foreign("batch/v1", "Job", "photos-run-1"));
+    let before = server.get("/jobs/photos-run-1");
+    let mut job = requested("a");
+    let outcome = advance_job(&server, &job, &observed(Cluster::default()), false).await.unwrap();
+    assert_eq!((outcome.runs_started, outcome.last_manual_run), (1, None), "the request is not answered yet");
+    assert_eq!(server.get("/jobs/photos-run-1"), before);
+    job.status = Some(MigrationJobStatus { runs_started: outcome.runs_started, ..MigrationJobStatus::default() });
+    let outcome = advance_job(&server, &job, &observed(Cluster::default()), false).await.unwrap();
+    assert_eq!((outcome.runs_started, outcome.last_manual_run.as_deref()), (2, Some("a")));
+    assert!(server.get("/jobs/photos-run-2").is_some());
+}
+
+#[tokio::test]
+async fn a_job_whose_creation_got_no_answer_is_not_created_twice() {
+    let server = ApiServer::start();
+    server.fail(Method::POST, "/jobs", Fault::AnswerLost, 1);
+    let job = requested("a");
+    let error = advance_job(&server, &job, &observed(Cluster::default()), false).await.err().unwrap();
+    assert!(ReconcileError::from(error).problem(1).is_none(), "it is retried before anything is reported");
+    // The watch has not delivered the Job yet.
+    let outcome = advance_job(&server, &job, &observed(Cluster::default()), false).await.unwrap();
+    assert_eq!((outcome.runs_started, outcome.last_manual_run.as_deref()), (1, Some("a")));
+    assert!(server.get("/jobs/photos-run-2").is_none());
+}
+
+#[tokio::test]
+async fn a_refused_job_is_a_problem_and_the_run_stays_pending() {
+    let server = ApiServer::start();
+    for (code, message) in [(403, "exceeded quota"), (500, "etcdserver: request timed out")] {
+        server.fail(Method::POST, "/jobs", Fault::Refused(code, message), 1);
+        let outcome = advance_job(&server, &requested("a"), &observed(Cluster::default()), false).await.unwrap();
+        assert_eq!(outcome.problems.len(), 1);
+        assert_eq!(outcome.problems[0].message, format!("failed to create Job photos-run-1: {message}"));
+        assert_eq!((outcome.runs_started, outcome.last_manual_run, outcome.start_pending), (0, None, true));
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_was_replaced_between_read_and_write_ends_the_step() {
+    let server = ApiServer::start();
+    let mut replaced = foreign("batch/v1", "Job", "photos-run-1");
+    replaced["spec"] = json!({"suspend": true});
+    server.put(&replaced);
+    let read = ObservedJob { suspended: true, ..lifecycle::job("photos-run-1", JobState::Unfinished) };
+    let cluster = Cluster { jobs: vec![read], ..Cluster::default() };
+    let error = advance_job(&server, &resource(), &observed(cluster), false).await.err().unwrap();
+    let error = ReconcileError::from(error);
+    assert!(error.is_conflict(), "{error}");
+    assert_eq!(server.take_writes(), ["PATCH jobs/photos-run-1"], "nothing follows the conflict");
+    assert_eq!(server.get("/jobs/photos-run-1").unwrap()["spec"]["suspend"], true);
+}
+
+#[tokio::test]
+async fn a_problem_of_an_earlier_step_keeps_runs_and_what_follows_them_from_starting() {
+    let server = ApiServer::start();
+    let outcome = advance_job(&server, &requested("a"), &observed(Cluster::default()), true).await.unwrap();
+    assert!(outcome.start_pending);
+    let outcome = advance_job(&server, &verified(), &ended(), true).await.unwrap();
+    assert_eq!(outcome.verification, FollowupState::Due);
+    assert_eq!(server.take_writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_pod_that_may_not_be_annotated_keeps_a_run_from_starting() {
+    let server = ApiServer::start();
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "media", "uid": "u"},
+        "status": {"phase": "Running"},
+    });
+    server.put(&pod);
+    server.fail(Method::PATCH, "/pods/p", Fault::Refused(403, "pods \"p\" is forbidden"), 1);
+    let cluster = Cluster { pods: vec![serde_json::from_value(pod).unwrap()], ..Cluster::default() };
+    let observed = Observed { secrets_version: Some("new".to_owned()), ..observed(cluster) };
+    let outcome = advance_job(&server, &requested("a"), &observed, false).await.unwrap();
+    assert_eq!(outcome.problems[0].message, "failed to annotate Pod p: pods \"p\" is forbidden");
+    assert_eq!(server.take_writes(), ["PATCH pods/p"]);
+    let outcome = advance_job(&server, &requested("a"), &observed, false).await.unwrap();
+    assert!(outcome.problems.is_empty() && server.get("/jobs/photos-run-1").is_some(), "it goes on by itself");
+}
+
+fn verified() -> MigrationJob {
+    let mut job = resource();
+    job.spec.verify.mode = VerifyMode::Full;
+    job.status = Some(MigrationJobStatus { runs_started: 1, ..MigrationJobStatus::default() });
+    job
+}
+
+/// A job whose first run is complete.
+fn ended() -> Observed {
+    let record = lifecycle::run(true, Some(RunResult::Complete));
+    let run = Some(RunView { record, tally: Some(Tally::default()), failures: Vec::new() });
+    let ledger = Some(Arc::new(LedgerView { run, ..LedgerView::default() }));
+    Observed { ledger, ..observed(Cluster::default()) }
+}
+
+#[tokio::test]
+async fn a_complete_run_is_verified_by_a_job_of_its_own() {
+    let server = ApiServer::start();
+    let outcome = advance_job(&server, &verified(), &ended(), false).await.unwrap();
+    assert_eq!((outcome.runs_started, outcome.start_pending), (1, false));
+    assert_eq!(server.take_writes(), ["POST jobs"]);
+    assert!(server.get("/jobs/photos-run-2").is_none());
+    // A run that is requested meanwhile has precedence.
+    let mut job = verified();
+    job.spec.trigger.manual = Some("b".to_owned());
+    advance_job(&server, &job, &ended(), false).await.unwrap();
+    assert_eq!(server.take_writes(), ["POST jobs"]);
+    assert!(server.get("/jobs/photos-run-2").is_some());
+}
+
+#[tokio::test]
+async fn the_jobs_of_a_superseded_run_are_deleted_by_their_uid_with_their_pods() {
+    let server = ApiServer::start();
+    let own = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", "uid": "uid-a"}});
+    server.put(&own);
+    server.put(&foreign("batch/v1", "Job", "b"));
+    let api = server.context().api("media");
+    let job = |name: &str, state| lifecycle::job(name, state);
+    let jobs = [job("a", JobState::Unfinished), job("c", JobState::Succeeded)];
+    assert!(!supersede::delete_senders(&api, &jobs).await.unwrap(), "its pods still end");
+    let sent = server.take_sent();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].body["propagationPolicy"], "Foreground");
+    assert!(supersede::delete_senders(&api, &jobs[1..]).await.unwrap());
+    let replaced = supersede::delete_senders(&api, &[job("b", JobState::Unfinished)]).await.err().unwrap();
+    assert!(replaced.is_conflict(), "{replaced}");
+    assert!(server.get("/jobs/b").unwrap()["metadata"]["deletionTimestamp"].is_null());
+}
