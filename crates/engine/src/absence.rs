@@ -1,16 +1,16 @@
-//! Looks at objects that take nothing for absent but what the service itself says is.
+//! Reads object metadata, and takes an object for absent only if the service itself says so.
 //!
-//! The answer to a HEAD has no body: a 404 may be the service's, or that of a proxy whose service is away. So a key that
-//! a HEAD does not find is asked for by itself, by a GET of one byte, whose answer has S3's own words. That holds for
-//! this key at this moment, and is never remembered.
+//! The answer to a HEAD has no body: a 404 may come from the service, or from a proxy whose backend is down. A key that
+//! a HEAD does not find is therefore requested by a GET of one byte, whose answer carries S3's error code. The result
+//! holds for this key at this moment and is never cached.
 //!
-//! | HEAD | GET of one byte | the object |
+//! | HEAD | GET of one byte | object |
 //! |---|---|---|
-//! | 200 | not asked | is there |
-//! | 404 | `NoSuchKey`, `NoSuchVersion` | is absent |
-//! | 404 | 200, 206 | is there: what is in front of the service does not know HEAD |
-//! | 404 | `InvalidRange` (it is empty), `InvalidObjectState` (archived) | is there, and the HEAD is asked again |
-//! | 404 | anything else | nobody knows |
+//! | 200 | not sent | present |
+//! | 404 | `NoSuchKey`, `NoSuchVersion` | absent |
+//! | 404 | 200, 206 | present: a proxy in front of the service does not support HEAD |
+//! | 404 | `InvalidRange` (empty), `InvalidObjectState` (archived) | present, and the HEAD is sent again |
+//! | 404 | anything else | unknown |
 
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::mutants::{Mutant, is_active};
@@ -20,17 +20,19 @@ use migration_core::ports::{GetRequest, HeadRequest, Ledger, ObjectHead, ObjectS
 use crate::gate::Store;
 use crate::{Interruption, Process, Services};
 
-/// The code of a service that has no byte of the range: the object is there, and empty.
+/// Error code for a range that has no bytes: the object is present and empty.
 const INVALID_RANGE: &str = "InvalidRange";
 
 impl<P: Services> Process<P> {
-    /// What the source has; none where its service says so. Costs one GET more for what is not there.
+    /// Returns the source object's metadata, or `None` if the service says that it is absent. An absent object costs
+    /// one more GET.
     pub(crate) async fn look_at_source(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, Interruption> {
         let access = RequestInfo::object(Operation::HeadObject, request.bucket, request.key);
         Box::pin(self.source(access, || proven(&self.ports.source, request))).await
     }
 
-    /// What the destination has; none where its service says so. Costs one GET more for what is not there.
+    /// Returns the destination object's metadata, or `None` if the service says that it is absent. An absent object
+    /// costs one more GET.
     pub(crate) async fn look_at_destination(
         &self,
         request: HeadRequest<'_>,
@@ -39,8 +41,8 @@ impl<P: Services> Process<P> {
         Box::pin(self.destination(access, || proven(&self.ports.destination, request))).await
     }
 
-    /// What the destination has by a HEAD alone: that there is nothing is no more than a guess, which is enough where the
-    /// write that follows asks for it (`If-None-Match: *`).
+    /// Returns the destination object's metadata by a HEAD alone. `None` is unproven, which suffices if the following
+    /// write has the condition `If-None-Match: *`.
     pub(crate) async fn guess_destination(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, Interruption> {
         let access = RequestInfo::object(Operation::HeadObject, request.bucket, request.key);
         self.destination_gate
@@ -49,7 +51,7 @@ impl<P: Services> Process<P> {
     }
 }
 
-/// A HEAD, confirmed where it finds nothing.
+/// Sends a HEAD, and confirms by a GET that an object is absent.
 async fn proven<S: ObjectStore>(store: &S, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, ServiceError> {
     let HeadRequest { bucket, key, version_id, .. } = request;
     let found = match store.head(request).await {
@@ -61,11 +63,11 @@ async fn proven<S: ObjectStore>(store: &S, request: HeadRequest<'_>) -> Result<O
     }
     let byte = GetRequest { bucket, key, span: Span::Range { offset: 0, len: 1 }, if_match: None, version_id };
     let unanswered = || {
-        let message = "the service found nothing by HEAD, and has the object by GET";
+        let message = "HEAD did not find the object, but GET did";
         ServiceError::new(ErrorClass::NoAnswer, Operation::HeadObject.as_str(), "Http404", message)
     };
     match store.get(byte).await {
-        // A range comes without the checksum of the whole.
+        // A range comes without the checksum of the whole object.
         Ok(_) if request.checksum => Err(unanswered()),
         Ok(answer) => Ok(Some(answer.head)),
         Err(error) if error.class == ErrorClass::NoSuchKey => Ok(None),

@@ -1,26 +1,26 @@
-//! How many objects one worker has at hand.
+//! Bounds the objects that one worker holds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// Room for a number of objects at once, and the number of those that wait for room.
+/// Permits for objects in transfer, and a count of the objects of all held messages.
 #[derive(Debug)]
 pub struct ObjectPermits {
     free: Arc<Semaphore>,
     most: u32,
-    /// Objects of held messages that are not over.
+    /// Objects of held messages that are not finished.
     pending: AtomicU32,
-    /// Told when `pending` falls.
+    /// Notified when `pending` falls.
     changed: Notify,
 }
 
-/// An object of a held message: counted until this is dropped.
+/// An unfinished object of a held message. Counted until dropped.
 #[derive(Debug)]
 pub struct PendingObject(Arc<ObjectPermits>);
 
-/// Room for one object, and its place among those pending. Dropped when it is over, or when only others work on it.
+/// Permission to transfer one object. Dropped when the object is finished, or when only other workers work on it.
 #[derive(Debug)]
 pub struct ObjectPermit {
     #[allow(dead_code, reason = "held for its Drop")]
@@ -30,30 +30,30 @@ pub struct ObjectPermit {
 }
 
 impl ObjectPermits {
-    /// Room for this many objects.
+    /// Creates this many permits.
     pub fn new(most: u32) -> Self {
         Self { free: Arc::new(Semaphore::new(most as usize)), most, pending: AtomicU32::new(0), changed: Notify::new() }
     }
 
-    /// Counts an object that will want room.
+    /// Counts an object that will need a permit.
     pub fn expect(self: &Arc<Self>) -> PendingObject {
         self.pending.fetch_add(1, Ordering::Relaxed);
         PendingObject(self.clone())
     }
 
-    /// Whether there is no point in receiving more.
+    /// Returns true if as many objects are pending as there are permits, so that receiving more is useless.
     pub fn is_full(&self) -> bool {
         self.pending.load(Ordering::Relaxed) >= self.most
     }
 
-    /// Ends when an object is over that was pending.
+    /// Waits until a pending object is finished.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 }
 
 impl PendingObject {
-    /// Waits for room; none when there will be none any more.
+    /// Waits for a permit. Returns `None` if no more permits are given out.
     pub async fn acquire(self) -> Option<ObjectPermit> {
         let semaphore = self.0.free.clone().acquire_owned().await.ok()?;
         Some(ObjectPermit { semaphore, pending: self })

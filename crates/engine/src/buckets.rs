@@ -1,4 +1,5 @@
-//! What the services of buckets can do: found out once, remembered in the ledger for all workers.
+//! Detects the abilities of the services behind buckets, once, and shares the results with all workers through the
+//! ledger.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
@@ -13,39 +14,39 @@ use tracing::info;
 
 use crate::{Interruption, Process, Services, WriteOutcome};
 
-/// How long a record is gone by before it is read again: what is unknown here another worker may have found out.
+/// Time for which a cached record is used before it is read again: another worker may have detected more.
 const READ_AGAIN: Duration = Duration::from_secs(30);
-/// How long an answer stands for all others that was the MD5 of the bytes sent.
+/// Time for which one ETag that was the MD5 of the bytes sent vouches for the others of its bucket.
 const DIGESTS_STAND: Duration = Duration::from_mins(1);
-/// How long one worker has the right to find out about conditions, in milliseconds.
+/// Time for which one worker has the exclusive right to probe conditions, in milliseconds.
 const PROBING_MS: i64 = 60_000;
-/// How often is looked whether another worker found out.
+/// Interval at which to check whether another worker has finished probing.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
-/// Tries to write a record that other workers write too.
+/// Tries to write a record that other workers also write.
 const WRITES: u32 = 10;
 
-/// What is known of buckets.
+/// Abilities of buckets, cached.
 #[derive(Debug, Default)]
 pub(crate) struct Buckets {
     known: Mutex<HashMap<String, (BucketRecord, Instant)>>,
     sources: Mutex<HashMap<String, (SourceBucketRecord, Instant)>>,
-    /// Held by who finds out about conditions: the others wait for what comes of it.
+    /// Held by the task that probes conditions; the others wait for its result.
     probe: Mutex<()>,
-    /// Abilities that seem to be lacking, until bytes went through without them.
+    /// Abilities that seem to be missing, until the same bytes were accepted without them.
     suspected: std::sync::Mutex<HashSet<(String, Ability)>>,
-    /// Source buckets whose ETags are no digests, as far as that was read.
+    /// Source buckets whose ETags are known not to be digests.
     without_digests: std::sync::Mutex<HashSet<String>>,
-    /// When destination buckets last answered with the MD5 of the bytes they got.
+    /// When each destination bucket last answered with the MD5 of the bytes sent.
     digests: std::sync::Mutex<HashMap<String, Instant>>,
 }
 
 impl<P: Services> Process<P> {
-    /// Whether the destination is Amazon's own: then there is nothing to find out.
+    /// Returns true if the destination is Amazon S3, whose abilities are known.
     pub(crate) fn writes_to_amazon(&self) -> bool {
         is_amazon(self.config.destination.service.endpoint.as_deref())
     }
 
-    /// What is known of a destination bucket.
+    /// Returns the known abilities of a destination bucket.
     pub(crate) async fn bucket(&self, bucket: &str) -> Result<BucketRecord, Interruption> {
         if self.writes_to_amazon() {
             return Ok(BucketRecord::of_amazon());
@@ -61,14 +62,14 @@ impl<P: Services> Process<P> {
         Ok(record)
     }
 
-    /// Whether the service of a destination bucket has an ability.
+    /// Returns whether the service of a destination bucket supports an ability.
     pub(crate) async fn support(&self, bucket: &str, ability: Ability) -> Result<Support, Interruption> {
         let one_for_all = is_active(Mutant::OneAbilityForAllConditions) && Ability::CONDITIONS.contains(&ability);
         let ability = if one_for_all { Ability::PutIfMatch } else { ability };
         Ok(self.bucket(bucket).await?.support(ability, self.clock.now()))
     }
 
-    /// Remembers what was found out of a destination bucket, here and in the ledger.
+    /// Records a detected ability of a destination bucket, here and in the ledger.
     pub(crate) async fn learn(&self, bucket: &str, ability: Ability, support: Support) -> Result<(), Interruption> {
         let now = self.clock.now();
         self.suspected().remove(&(bucket.to_owned(), ability));
@@ -76,22 +77,22 @@ impl<P: Services> Process<P> {
             (record.support(ability, now) != support).then(|| record.learned(ability, support, now))
         };
         if self.change_bucket(bucket, learned).await? {
-            info!(bucket, ?ability, ?support, "the destination's service was found out");
+            info!(bucket, ?ability, ?support, "detected an ability of the destination's service");
         }
         Ok(())
     }
 
-    /// Something seems to be lacking: that is recorded only after the same bytes went through without it.
+    /// Notes that an ability seems to be missing. It is recorded only after the same bytes were accepted without it.
     pub(crate) fn suspect(&self, bucket: &str, ability: Ability) {
         self.suspected().insert((bucket.to_owned(), ability));
     }
 
-    /// Whether something seems to be lacking.
+    /// Returns true if an ability seems to be missing.
     pub(crate) fn is_suspected(&self, bucket: &str, ability: Ability) -> bool {
         self.suspected().contains(&(bucket.to_owned(), ability))
     }
 
-    /// Remembers that a destination bucket answered with the MD5 of the bytes it got.
+    /// Notes that a destination bucket answered with the MD5 of the bytes sent.
     pub(crate) fn saw_digest(&self, bucket: &str) {
         let mut digests = self.digests();
         match digests.get_mut(bucket) {
@@ -100,23 +101,23 @@ impl<P: Services> Process<P> {
         }
     }
 
-    /// Whether a destination bucket did so lately: then an ETag that looks like another digest is one.
+    /// Returns true if a destination bucket did so recently: an ETag that looks like another digest is then one.
     pub(crate) fn has_digests(&self, bucket: &str) -> bool {
         self.digests().get(bucket).is_some_and(|seen| seen.elapsed() < DIGESTS_STAND)
     }
 
     fn digests(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
-        // A panic elsewhere leaves a whole map behind.
+        // A panic elsewhere leaves the map consistent.
         self.buckets.digests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn suspected(&self) -> std::sync::MutexGuard<'_, HashSet<(String, Ability)>> {
-        // A panic elsewhere leaves a whole set behind.
+        // A panic elsewhere leaves the set consistent.
         self.buckets.suspected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The right to find out which of these conditions are kept; none where that is known, or can't be found out. While
-    /// another task or worker is at it, this waits for what comes of it.
+    /// Claims the right to probe which of these conditions are honoured. Returns `None` if that is known, or cannot be
+    /// probed. Waits for the result while another task or worker is probing.
     pub(crate) async fn probing(
         &self,
         bucket: &str,
@@ -137,14 +138,14 @@ impl<P: Services> Process<P> {
             if self.change_bucket(bucket, claimed).await? {
                 return Ok(Some(right));
             }
-            // Another worker is at it: until it knows, each write would cost two looks.
+            // Another worker is probing: until it has finished, each write would cost two HEAD requests.
             if self.bucket(bucket).await?.probing_until > now {
                 self.pause(WAIT_FOR_OTHERS).await?;
             }
         }
     }
 
-    /// What came of finding out about conditions, by so many requests.
+    /// Records the result of probing conditions, which took this many requests.
     pub(crate) async fn probed(
         &self,
         bucket: &str,
@@ -152,7 +153,7 @@ impl<P: Services> Process<P> {
         requests: u32,
     ) -> Result<(), Interruption> {
         let now = self.clock.now();
-        info!(bucket, ?found, requests, "the destination's service was found out");
+        info!(bucket, ?found, requests, "detected an ability of the destination's service");
         let learned = |record: BucketRecord| {
             let probes = record.probes + requests;
             let record = BucketRecord { probes, probing_until: 0, ..record };
@@ -161,7 +162,7 @@ impl<P: Services> Process<P> {
         self.change_bucket(bucket, learned).await.map(|_| ())
     }
 
-    /// Changes a record that other workers change too. False where there was nothing to change.
+    /// Changes a record that other workers also change. Returns false if there was nothing to change.
     async fn change_bucket(
         &self,
         bucket: &str,
@@ -194,7 +195,7 @@ impl<P: Services> Process<P> {
         Ok(false)
     }
 
-    /// What the ledger has of a destination bucket, and whether it has something.
+    /// Reads the record of a destination bucket, and returns true with it if there was one.
     async fn read_bucket(&self, bucket: &str) -> Result<(BucketRecord, bool), Interruption> {
         let key = records::bucket_key(&self.config.job.uid, bucket);
         let item = self.ledger(|| self.ports.ledger.get(&key)).await?;
@@ -204,7 +205,7 @@ impl<P: Services> Process<P> {
         Ok((record.of_service(service), there))
     }
 
-    /// Whether ETags of a source bucket that look like digests are to be held against contents.
+    /// Returns true if ETags of a source bucket that look like digests may be compared with contents.
     pub(crate) async fn source_has_digests(&self, bucket: &str) -> Result<bool, Interruption> {
         let service = self.config.source.service.endpoint.as_deref().unwrap_or_default();
         let mut sources = self.buckets.sources.lock().await;
@@ -226,22 +227,22 @@ impl<P: Services> Process<P> {
         Ok(has_digests)
     }
 
-    /// Whether it is known here that a source bucket's ETags are no digests.
+    /// Returns true if the ETags of a source bucket are known, in this process, not to be digests.
     pub(crate) fn is_without_digests(&self, bucket: &str) -> bool {
         self.without_digests().contains(bucket)
     }
 
     fn without_digests(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        // A panic elsewhere leaves a whole set behind.
+        // A panic elsewhere leaves the set consistent.
         self.buckets.without_digests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers that the ETags of a source bucket are no digests of contents.
+    /// Records that the ETags of a source bucket are not digests of contents.
     pub(crate) async fn learn_no_digests(&self, bucket: &str) -> Result<(), Interruption> {
         let service = self.config.source.service.endpoint.clone().unwrap_or_default();
         let etags_are_digests = Known { support: Support::No, at: self.clock.now() };
         let record = SourceBucketRecord { service, etags_are_digests };
-        info!(bucket, "the source's ETags are no digests of contents");
+        info!(bucket, "the source's ETags are not digests of contents");
         let key = records::source_bucket_key(&self.config.job.uid, bucket);
         let write = Write::Put { item: Item::of(key, &record), condition: Condition::Always };
         self.write(&[write]).await?;

@@ -1,11 +1,11 @@
-//! The bound on bytes held in memory.
+//! Bounds the bytes held in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A budget of bytes, shared by all objects and parts of a process. Counts in KiB.
+/// A budget of bytes shared by all objects and parts of a process. Counts in KiB.
 #[derive(Clone, Debug)]
 pub struct Budget {
     free: Arc<Semaphore>,
@@ -16,36 +16,35 @@ pub struct Budget {
 /// Why bytes were not reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReserveError {
-    /// The process is ending.
-    #[error("failed to reserve memory: the process is ending")]
+    /// The budget was closed: the process is stopping.
+    #[error("failed to reserve memory: the process is stopping")]
     Closed,
-    /// They would never be free.
+    /// More bytes than the whole budget.
     #[error(
         "failed to reserve memory: {wanted} bytes have to be held at once and transfer.memoryLimit is {limit}; \
          raise it to at least {wanted}"
     )]
     TooMany {
-        /// How many.
+        /// Bytes requested.
         wanted: u64,
-        /// How many there are in all.
+        /// Bytes in the whole budget.
         limit: u64,
     },
 }
 
-/// Bytes that are spoken for; they are free again when this is dropped.
+/// Reserved bytes, released on drop.
 #[derive(Debug)]
 pub struct Reservation(#[allow(dead_code, reason = "held for its Drop")] OwnedSemaphorePermit);
 
 impl Budget {
-    /// A budget of this many bytes.
+    /// Creates a budget of this many bytes.
     pub fn new(bytes: u64) -> Self {
         let total = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).max(1);
         Self { free: Arc::new(Semaphore::new(total as usize)), total, most: Arc::default() }
     }
 
-    /// Waits until this many bytes are free and takes them. Those who ask are served in order, so large ones are not
-    /// starved. More than the whole budget is refused, since it would not be a bound; and so is all after
-    /// [`Budget::close`].
+    /// Waits until this many bytes are free, and reserves them. Requests are served in order, so large ones are not
+    /// starved. Fails for more than the whole budget, and after [`Budget::close`].
     pub async fn reserve(&self, bytes: u64) -> Result<Reservation, ReserveError> {
         let wanted = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         if wanted > self.total {
@@ -56,17 +55,17 @@ impl Budget {
         Ok(Reservation(permit))
     }
 
-    /// The most bytes that were in use at once, rounded up to KiB.
+    /// Returns the maximum of bytes in use at once, rounded up to KiB.
     pub fn most_used(&self) -> u64 {
         self.most.load(Ordering::Relaxed)
     }
 
-    /// Bytes in use, rounded up to KiB; zero when nothing moves.
+    /// Returns the bytes in use, rounded up to KiB. Zero when nothing is in transfer.
     pub fn used(&self) -> u64 {
         (u64::from(self.total).saturating_sub(self.free.available_permits() as u64)) << 10
     }
 
-    /// Refuses all further reservations.
+    /// Rejects all further reservations.
     pub fn close(&self) {
         self.free.close();
     }

@@ -1,4 +1,4 @@
-//! How many requests to each bucket are under way, within what its service bears.
+//! Bounds the requests in flight to each bucket, adapting to what its service accepts.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,14 +12,15 @@ use tokio::time::Instant;
 
 use migration_core::operation::RequestInfo;
 
-/// Requests beyond the bound that end work, so that what holds something open at the service gets through.
+/// Requests that complete work allowed beyond the bound, so that resources held open at the service are released.
 const RESERVE: u32 = 2;
-/// Throttled answers to one object, others being answered between them, after which they say nothing of the bucket.
+/// Throttled answers to one object, with other objects answered in between, after which they say nothing about the
+/// bucket.
 const ALONE_AFTER: u32 = 3;
-/// Objects that are remembered for that.
+/// Throttled objects tracked for each bucket.
 const REMEMBERED: usize = 256;
 
-/// The requests under way to each bucket of one side.
+/// Limits the requests in flight to each bucket of one side.
 #[derive(Debug, Default)]
 pub struct AdaptiveLimiter {
     buckets: Mutex<HashMap<String, Bucket>>,
@@ -30,17 +31,17 @@ pub struct AdaptiveLimiter {
 struct Bucket {
     window: Window,
     in_flight: u32,
-    /// Of these, requests that end work.
+    /// Requests in flight that complete work.
     ending: u32,
     last_success: Option<Instant>,
     /// Throttled answers since the last success, and when the first of them came.
     throttled: u32,
     throttled_since: Option<Instant>,
-    /// Objects that are throttled again and again: how often, and when last.
+    /// Objects throttled repeatedly: how often, and when last.
     alone: HashMap<u64, (u32, Instant)>,
 }
 
-/// One request under way; its place is free again when this is dropped.
+/// One request in flight. Releases its place on drop.
 #[derive(Debug)]
 pub struct Permit<'a> {
     limiter: &'a AdaptiveLimiter,
@@ -51,14 +52,14 @@ pub struct Permit<'a> {
 }
 
 impl AdaptiveLimiter {
-    /// Waits until one request more to this bucket may start. One that goes `alone` does not wait.
+    /// Waits until another request to this bucket may start. With `alone`, does not wait.
     pub async fn acquire<'a>(&'a self, access: &RequestInfo<'a>, clock: &dyn Clock, alone: bool) -> Permit<'a> {
         let (bucket, ends) = (access.resource, access.operation.is_some_and(Operation::ends_work));
         let mut hasher = DefaultHasher::new();
         access.key.hash(&mut hasher);
         let key = hasher.finish();
         loop {
-            // Made before the look, so that a place that falls free after it wakes this one.
+            // Created before the check, so that a place released in between is not missed.
             let room = self.room.notified();
             if self.try_acquire(bucket, ends, alone) {
                 return Permit { limiter: self, bucket, key, began: clock.now(), ends };
@@ -67,12 +68,13 @@ impl AdaptiveLimiter {
         }
     }
 
-    /// Whether a request to this bucket was answered since then.
+    /// Returns true if a request to this bucket has succeeded since `then`.
     pub fn succeeded_since(&self, bucket: &str, then: Instant) -> bool {
         self.buckets().get(bucket).and_then(|entry| entry.last_success).is_some_and(|at| at > then)
     }
 
-    /// Throttled answers of this bucket without another answer between, and for how long there have been nothing else.
+    /// Returns the number of throttled answers of this bucket since its last success, and the time since the first of
+    /// them.
     pub fn throttled_in_a_row(&self, bucket: &str) -> (u32, Duration) {
         let buckets = self.buckets();
         let Some(entry) = buckets.get(bucket) else { return (0, Duration::ZERO) };
@@ -92,14 +94,14 @@ impl AdaptiveLimiter {
     }
 
     fn buckets(&self) -> MutexGuard<'_, HashMap<String, Bucket>> {
-        // A panic elsewhere leaves plain numbers behind, never half of one.
+        // A panic elsewhere leaves the counters consistent.
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Bucket {
-    /// Remembers that an object was throttled. Whether that says something of the bucket: not where it is the same
-    /// object again and again, and others are answered between.
+    /// Notes that an object was throttled. Returns true if that concerns the bucket: not if it is repeatedly the same
+    /// object while others are answered.
     fn is_own_doing(&mut self, key: u64, now: Instant) -> bool {
         if self.alone.len() >= REMEMBERED && !self.alone.contains_key(&key) {
             self.alone.clear();
@@ -116,7 +118,7 @@ impl Bucket {
 }
 
 impl Permit<'_> {
-    /// The request was answered.
+    /// Records that the request was answered.
     pub fn succeeded(&self) {
         if let Some(entry) = self.limiter.buckets().get_mut(self.bucket) {
             entry.window.succeeded();
@@ -127,7 +129,7 @@ impl Permit<'_> {
         }
     }
 
-    /// The request was throttled, at this time in milliseconds since 1970.
+    /// Records that the request was throttled, at this time in milliseconds since 1970.
     pub fn throttled(&self, now: i64) {
         if let Some(entry) = self.limiter.buckets().get_mut(self.bucket) {
             let at = Instant::now();

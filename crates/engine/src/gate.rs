@@ -1,8 +1,8 @@
-//! A gate in front of one service: pauses what of it is broken (all of it, one operation, one bucket), lets one request
-//! at a time try it, and opens when one succeeds. Nothing is given up meanwhile.
+//! Pauses a service that is broken, as a whole or for one operation or bucket. While paused, one request at a time
+//! tries the service, and its success ends the pause. Held requests are not given up meanwhile.
 //!
-//! For S3 the gate is the only layer of quick retries, so that each answer is heard by the bound on requests under way.
-//! Queue and ledger are retried by their clients; here only what lasts is waited for.
+//! For S3 the gate is the only layer of quick retries, so that the limiter sees every answer. The clients of queue and
+//! ledger retry by themselves; the gate only waits for lasting faults.
 
 mod state;
 mod witness;
@@ -27,16 +27,16 @@ use state::{Pause, Scope, State};
 pub use witness::Witness;
 pub(crate) use witness::{Nobody, Store};
 
-/// How long what is paused is left alone between two tries.
+/// Interval between tries while paused.
 pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(5);
-/// Tries of a request to S3 whose error may pass, besides the first.
+/// Quick retries of a request to S3 after a transient error.
 const QUICK_RETRIES: u32 = 4;
-/// The waits between them.
+/// Waits between quick retries.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), cap: Duration::from_secs(10) };
-/// For how long what was heard of something else is taken for granted.
+/// Time for which the result of a check request is reused.
 const TESTIMONY_HOLDS: Duration = Duration::from_secs(1);
 
-/// A gate in front of one service.
+/// Guards the requests to one service.
 pub struct Gate {
     side: Side,
     stop: CancellationToken,
@@ -45,12 +45,12 @@ pub struct Gate {
     state: Mutex<State>,
     probe: tokio::sync::Mutex<()>,
     limiter: AdaptiveLimiter,
-    /// What was heard last: one asks, the others wait for that.
+    /// The last check request and its result. One task sends it, the others wait for the result.
     heard: tokio::sync::Mutex<Option<(Question, Instant, Testimony)>>,
     lets_go: AtomicBool,
 }
 
-/// What something else is asked for.
+/// Subject of a check request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Question {
     Bucket(String),
@@ -58,7 +58,7 @@ enum Question {
 }
 
 impl Gate {
-    /// An open gate.
+    /// Creates a gate without pauses.
     pub fn new(side: Side, stop: CancellationToken, clock: Arc<dyn Clock>, activity: Arc<Activity>) -> Self {
         Self {
             side,
@@ -73,35 +73,35 @@ impl Gate {
         }
     }
 
-    /// Whether anything of the side is paused: what waits for it is not to blame.
+    /// Returns true if anything of the side is paused: work that waits for it is not stuck.
     pub fn is_waiting(&self) -> bool {
         !self.state().pauses.is_empty()
     }
 
-    /// Whether the whole side is paused.
+    /// Returns true if the whole side is paused.
     pub fn is_blocked(&self) -> bool {
         self.state().pauses.iter().any(|pause| pause.scope == Scope::Side)
     }
 
-    /// From now on requests for which a right is missing come back instead of being held: who has other objects to try
-    /// it with does that, [`Gate::right_missing`] being set.
+    /// From now on, fails requests for which a permission is missing instead of holding them. For callers that have
+    /// other objects to try when [`Gate::right_missing`] is set.
     pub fn let_go(&self) {
         self.lets_go.store(true, Ordering::Relaxed);
     }
 
-    /// For how long an operation has been paused for want of a right, if one is.
+    /// Returns how long an operation has been paused because a permission is missing, if one is.
     pub fn right_missing(&self) -> Option<Duration> {
         self.state().right_missing()
     }
 
-    /// Whether denials so far are known to be those objects' own, or the side's.
+    /// Returns true if the denials so far are attributed, to single objects or to the side.
     pub fn is_settled(&self) -> bool {
         self.state().is_settled()
     }
 
-    /// Sends a request when the gate is open, or as the one that tries whether it can be opened. Errors that may pass
-    /// are tried again a few times; a fault of the whole side keeps the request here until it is mended or the process
-    /// ends; what comes back is about the object.
+    /// Sends a request, unless the gate is paused and it is not this request's turn to try. Transient errors are
+    /// retried a few times. A fault of the whole side holds the request until the side works again or the process
+    /// stops. An error that is returned concerns the object.
     pub async fn pass<T, F>(
         &self,
         access: RequestInfo<'_>,
@@ -114,8 +114,8 @@ impl Gate {
         self.pass_if(access, witness, |_| true, request).await
     }
 
-    /// The same for a request whose answer may be that of something in front of the service: only what `proves` holds of
-    /// is a success of the service.
+    /// Like [`Gate::pass`], for a request that a proxy may have answered: only an answer for which `proves` returns
+    /// true counts as a success of the service.
     pub async fn pass_if<T, F>(
         &self,
         access: RequestInfo<'_>,
@@ -147,8 +147,8 @@ impl Gate {
         }
     }
 
-    /// The same for a request that can't be sent twice: whatever is wrong comes back, a fault of the whole side too,
-    /// which then holds up the next request.
+    /// Like [`Gate::pass`], for a request that cannot be repeated: every error is returned. A fault of the whole side
+    /// then holds the next request.
     pub async fn once<T>(
         &self,
         access: RequestInfo<'_>,
@@ -166,7 +166,7 @@ impl Gate {
         request: impl Future<Output = Result<T, ServiceError>> + Send,
     ) -> Result<T, Interruption> {
         let turn = self.acquire(&access).await?;
-        // Who has the turn to try goes alone, and waits for nobody who is under way.
+        // A request that tries a paused service does not wait for the requests in flight.
         let place = tokio::select! {
             biased;
             place = self.limiter.acquire(&access, self.clock.as_ref(), turn.is_some()) => place,
@@ -181,16 +181,16 @@ impl Gate {
             }
             Err(error) => error,
         };
-        debug!(side = %self.side, ?access, %error, "a request failed");
+        debug!(side = %self.side, ?access, %error, "request failed");
         if error.class == ErrorClass::Throttled {
             place.throttled(self.clock.now());
         }
         drop(place);
-        // Boxed: errors are rare, and every request would be as large as what may follow one.
+        // Boxed: errors are rare, and would make the future of every request larger.
         Err(Box::pin(self.judged(error, &access, witness)).await.into())
     }
 
-    /// An error of this side that showed elsewhere, such as in a body that was being read.
+    /// Classifies an error of this side that occurred elsewhere, such as while a body was read.
     pub fn failed(&self, mut error: ServiceError, access: RequestInfo<'_>) -> ServiceError {
         if matches!(error.class, ErrorClass::Transient | ErrorClass::NoAnswer) {
             error.class = self.state().failed(&error, &access, SideFault::Unreachable);
@@ -209,7 +209,7 @@ impl Gate {
     fn quick_retries(&self) -> u32 {
         match self.side {
             Side::Source | Side::Destination => QUICK_RETRIES,
-            // Their clients have tried again already.
+            // Their clients have retried already.
             Side::Queue | Side::Ledger => 0,
         }
     }
@@ -222,8 +222,8 @@ impl Gate {
         self.lets_go.load(Ordering::Relaxed) && !self.is_held(access)
     }
 
-    /// Whether the bucket is known to answer others while this request is throttled. Queues and tables are never
-    /// throttled for what an object is: they are waited for.
+    /// Returns true if the bucket answers other requests while this one is throttled. Queues and tables are not
+    /// throttled for single objects, so this is false for them.
     fn others_succeed(&self, access: &RequestInfo<'_>, began: Instant) -> bool {
         access.operation.is_some()
             && (self.limiter.succeeded_since(access.resource, began) || self.is_throttled_long(access))
@@ -234,7 +234,7 @@ impl Gate {
         is_throttled_as_a_whole(in_a_row, u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Waits until the gate is open, or until it is this caller's turn to try it.
+    /// Waits until the gate is open, or until it is this caller's turn to try.
     async fn acquire(&self, access: &RequestInfo<'_>) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, Interruption> {
         if !self.is_held(access) {
             return Ok(None);
@@ -268,7 +268,7 @@ impl Gate {
         let left = state.pauses.last().map(|pause| pause.blocked.clone());
         drop(state);
         for pause in over {
-            info!(side = %self.side, resource = pause.blocked.resource, scope = ?pause.scope, "the side answers again");
+            info!(side = %self.side, resource = pause.blocked.resource, scope = ?pause.scope, "the side works again");
         }
         match left {
             Some(blocked) => self.activity.blocked(blocked),
@@ -276,7 +276,7 @@ impl Gate {
         }
     }
 
-    /// The error with its class in the light of what this side answered before, and the side paused where it is its.
+    /// Reclassifies an error by the side's earlier answers, and pauses the side if the fault is the side's.
     async fn judged(&self, mut error: ServiceError, access: &RequestInfo<'_>, witness: &impl Witness) -> ServiceError {
         let (class, scope) = self.judge(&error, access, witness).await;
         error.class = class;
@@ -307,7 +307,7 @@ impl Gate {
             (ErrorClass::Transient | ErrorClass::NoAnswer, _) => {
                 self.state().failed(error, access, SideFault::Unreachable)
             }
-            // The service answered about the object: link, credentials and bucket are in order.
+            // The service answered about the object: link, credentials and bucket work.
             (ErrorClass::NoSuchKey | ErrorClass::PreconditionFailed | ErrorClass::NoSuchUpload, _) => {
                 self.succeeded(access, false);
                 error.class
@@ -317,7 +317,7 @@ impl Gate {
         (class, Scope::Side)
     }
 
-    /// What something else says of a denied object: an object that was allowed before, or else the bucket.
+    /// Sends a check request after an object was denied: to an object allowed before, or else to the bucket.
     async fn hear(
         &self,
         class: ErrorClass,
@@ -341,7 +341,7 @@ impl Gate {
         self.ask(access, question, false, witness.bucket(access.resource)).await.unwrap_or(Testimony::None)
     }
 
-    /// Asks, unless the same was answered just now. None where there is nothing to ask.
+    /// Sends a check request, unless the same one was answered just now. Returns `None` if there is nothing to request.
     async fn ask(
         &self,
         access: &RequestInfo<'_>,
@@ -358,7 +358,7 @@ impl Gate {
         }
         let class = asked.await?.err().map(|error| error.class);
         if class.is_none() {
-            // The service is there, and throttles the bucket no more.
+            // The service works, and does not throttle the bucket.
             self.succeeded(&access.without_key(), false);
         }
         let testimony = Testimony::of(class, worked_before);
@@ -366,7 +366,7 @@ impl Gate {
         Some(testimony)
     }
 
-    /// Whether the bucket is throttled as a whole: long enough, and for what is about no object too.
+    /// Returns true if the bucket is throttled as a whole: for long enough, and for requests without an object too.
     async fn is_throttled_as_a_whole(&self, access: &RequestInfo<'_>, witness: &impl Witness) -> bool {
         if !self.is_throttled_long(access) {
             return false;
@@ -394,7 +394,7 @@ impl Gate {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere leaves plain values behind, never half of one.
+        // A panic elsewhere leaves the values consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

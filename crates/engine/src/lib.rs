@@ -1,16 +1,17 @@
-//! Runs scans and transfers against the ports of `migration-core`. Knows tokio, but no SDK and no Kubernetes.
+//! Runs scans and transfers against the ports of `migration-core`. Depends on tokio, but on no SDK and not on
+//! Kubernetes.
 //!
-//! | module | what |
+//! | module | purpose |
 //! |---|---|
 //! | [`scan`] | takes a run, lists and compares both sides, sends batches |
-//! | [`worker`] | receives batches, moves their objects, ends them in the ledger |
-//! | [`transfer`] | moves one object, small or large |
-//! | [`report`] | what became of each object, for people and for the next run |
-//! | [`uploads`] | aborts what is left open when a job goes away |
-//! | [`hash`] | digests of all bytes under way, together in SIMD lanes |
-//! | [`gate`] | pauses a side whose credentials or bucket are broken, and finds out when it is mended |
-//! | [`concurrency`] | bounds the requests under way to a bucket that throttles |
-//! | [`admission`] | bounds the objects at hand |
+//! | [`worker`] | receives batches, transfers their objects, records their end in the ledger |
+//! | [`transfer`] | transfers one object, small or large |
+//! | [`report`] | writes the result of each object, for people and for the next run |
+//! | [`uploads`] | aborts open uploads when a job is deleted |
+//! | [`hash`] | computes the digests of all bytes in transfer together, in SIMD lanes |
+//! | [`gate`] | pauses a side whose credentials or bucket are broken, and resumes it when it works again |
+//! | [`concurrency`] | bounds the requests in flight to a bucket that throttles |
+//! | [`admission`] | bounds the objects that a worker holds |
 //! | [`budget`] | bounds the bytes held in memory |
 //! | [`heartbeat`] | tells the ledger what this process is doing |
 
@@ -46,32 +47,32 @@ use crate::hash::Hashing;
 
 pub use services::{Ports, Services};
 
-/// Ranges of keys that a scan has under work at once: as many as keep a processor busy at the latency of a service in
-/// the same region, with some 20 MB of pages in memory.
+/// Key ranges that a scan processes at once: enough to keep a processor busy at the latency of a service in the same
+/// region, with about 20 MB of pages in memory.
 const RANGES_IN_FLIGHT: usize = 16;
 
-/// How often it is looked at whether denials have settled.
+/// Interval at which to check whether denials have settled.
 const SETTLING: Duration = Duration::from_millis(200);
 
-/// One process of a job: its ports, its settings, and what all its tasks share.
+/// One process of a job: its ports, its settings, and the state shared by all its tasks.
 pub struct Process<P: Services> {
-    /// The world.
+    /// The services of the job.
     pub ports: Ports<P>,
-    /// What the operator says.
+    /// The job's settings, as rendered by the operator.
     pub config: JobConfig,
-    /// The name of this process in the ledger: its pod's.
+    /// Name of this process in the ledger: the name of its pod.
     pub name: String,
-    /// The time.
+    /// Source of the current time.
     pub clock: Arc<dyn Clock>,
-    /// Cancelled when the process is to end: nothing new is begun.
+    /// Cancelled when the process has to stop: no new work is begun.
     pub stop: CancellationToken,
-    /// What this process is doing.
+    /// Current activity of this process, for its heartbeats.
     pub activity: Arc<heartbeat::Activity>,
-    /// Where reports go, if not where objects go.
+    /// Store for reports, if other than the destination.
     reports: Option<P::Destination>,
-    /// Where bytes under way are hashed.
+    /// Stage that hashes bytes in transfer.
     hashing: Hashing,
-    /// Ranges of keys that a scan has under work at once.
+    /// Key ranges that a scan processes at once.
     ranges_in_flight: usize,
     buckets: Buckets,
     names: AtomicU64,
@@ -81,18 +82,19 @@ pub struct Process<P: Services> {
     ledger_gate: Gate,
 }
 
-/// Why work could not be done.
+/// Why work was not done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Interruption {
-    /// The process is ending.
-    #[error("failed to go on: the process is ending")]
+    /// The process is stopping.
+    #[error("failed to continue: the process is stopping")]
     Stopped,
-    /// A service, after all quick retries.
+    /// A service failed, after all quick retries.
     #[error(transparent)]
     Service(#[from] ServiceError),
 }
 
-/// What the destination does not find of what is written to it says nothing of the source's object.
+/// Turns "no such key" into a transient error for requests that only write: that the destination does not find what is
+/// written says nothing about the source's object.
 fn no_absence(access: RequestInfo<'_>, error: Interruption) -> Interruption {
     use Operation::{CopyObject, CopyPart, GetObject, HeadObject};
     let reads = matches!(access.operation, Some(CopyObject | CopyPart | GetObject | HeadObject));
@@ -104,17 +106,17 @@ fn no_absence(access: RequestInfo<'_>, error: Interruption) -> Interruption {
     }
 }
 
-/// What came of a conditional write.
+/// Result of a conditional write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// It was done.
+    /// The write was done.
     Written,
     /// Another writer was first.
     Lost,
 }
 
 impl<P: Services> Process<P> {
-    /// A process that has done nothing yet.
+    /// Creates a process with the default hashing stage and number of ranges.
     pub fn new(ports: Ports<P>, config: JobConfig, name: String, clock: Arc<dyn Clock>) -> Self {
         let stop = CancellationToken::new();
         let activity = Arc::new(heartbeat::Activity::default());
@@ -138,14 +140,13 @@ impl<P: Services> Process<P> {
         }
     }
 
-    /// The same with another hashing stage.
+    /// Replaces the hashing stage.
     #[must_use]
     pub fn with_hashing(self, hashing: Hashing) -> Self {
         Self { hashing, ..self }
     }
 
-    /// The same whose reports go to the destination's service through a store of their own: in no storage class that
-    /// has to be restored before it is read.
+    /// Sends reports through a store of their own, which writes in a storage class that can be read without restoring.
     #[must_use]
     pub fn with_reports(self, reports: P::Destination) -> Self {
         Self { reports: Some(reports), ..self }
@@ -155,13 +156,13 @@ impl<P: Services> Process<P> {
         self.reports.as_ref().unwrap_or(&self.ports.destination)
     }
 
-    /// The same whose scans have another number of ranges of keys under work at once.
+    /// Sets the number of key ranges that a scan processes at once.
     #[must_use]
     pub fn with_ranges_in_flight(self, ranges_in_flight: usize) -> Self {
         Self { ranges_in_flight, ..self }
     }
 
-    /// One request, or a few that belong together, to the source.
+    /// Sends one request, or a few that belong together, to the source.
     async fn source<T, F>(&self, access: RequestInfo<'_>, request: impl FnMut() -> F + Send) -> Result<T, Interruption>
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
@@ -169,7 +170,7 @@ impl<P: Services> Process<P> {
         self.source_gate.pass(access, &Store(&self.ports.source), request).await
     }
 
-    /// One request to the destination.
+    /// Sends one request to the destination.
     async fn destination<T, F>(
         &self,
         access: RequestInfo<'_>,
@@ -184,7 +185,7 @@ impl<P: Services> Process<P> {
             .map_err(|error| no_absence(access, error))
     }
 
-    /// One request to the destination that can't be sent twice.
+    /// Sends one request to the destination that cannot be repeated.
     async fn destination_once<T>(
         &self,
         access: RequestInfo<'_>,
@@ -196,17 +197,17 @@ impl<P: Services> Process<P> {
             .map_err(|error| no_absence(access, error))
     }
 
-    /// An error of the source that showed while a body was read.
+    /// Classifies an error of the source that occurred while a body was read.
     fn source_failed(&self, error: ServiceError, access: RequestInfo<'_>) -> ServiceError {
         self.source_gate.failed(error, access)
     }
 
-    /// A name of this process that no other of its tasks has.
+    /// Returns a name that no other task of this process has.
     fn next_name(&self) -> String {
         format!("{}/{}", self.name, self.names.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Waits for so long, or until the process is to end.
+    /// Sleeps, or returns [`Interruption::Stopped`] when the process has to stop.
     async fn pause(&self, time: Duration) -> Result<(), Interruption> {
         tokio::select! {
             biased;
@@ -215,12 +216,12 @@ impl<P: Services> Process<P> {
         }
     }
 
-    /// Waits before the next try of what can't be sent twice; `retries` counts from 0.
+    /// Waits before retrying a request that the gate does not repeat; `retries` counts from 0.
     async fn back_off(&self, retries: u32) -> Result<(), Interruption> {
         self.destination_gate.back_off(retries).await
     }
 
-    /// One request to the queue.
+    /// Sends one request to the queue.
     async fn queue<T, F>(&self, request: impl FnMut() -> F + Send) -> Result<T, Interruption>
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
@@ -228,7 +229,7 @@ impl<P: Services> Process<P> {
         self.queue_gate.pass(RequestInfo::service(&self.config.queue.url), &Nobody, request).await
     }
 
-    /// One request to the ledger.
+    /// Sends one request to the ledger.
     async fn ledger<T, F>(&self, request: impl FnMut() -> F + Send) -> Result<T, Interruption>
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
@@ -236,7 +237,7 @@ impl<P: Services> Process<P> {
         self.ledger_gate.pass(RequestInfo::service(&self.config.ledger.table), &Nobody, request).await
     }
 
-    /// One write to the ledger.
+    /// Writes to the ledger, all or nothing.
     async fn write(&self, writes: &[Write]) -> Result<WriteOutcome, Interruption> {
         self.ledger(|| async move {
             match self.ports.ledger.write(writes).await {
@@ -248,8 +249,9 @@ impl<P: Services> Process<P> {
         .await
     }
 
-    /// Writes a record that tells who wrote it, if `condition` holds, and others with it, all or nothing. Where another
-    /// writer was first, that may have been a try of this one whose answer was lost: so what stands there is looked at.
+    /// Writes a record that names its writer, if `condition` holds, and other items with it, all or nothing. If the
+    /// condition fails, reads the record back: an earlier try of this write may have succeeded and its answer been
+    /// lost.
     async fn replace(
         &self,
         item: Item,
@@ -266,30 +268,32 @@ impl<P: Services> Process<P> {
         Ok(if own { WriteOutcome::Written } else { WriteOutcome::Lost })
     }
 
-    /// Whether a side is paused as a whole, so that what is received now could only wait.
+    /// Returns true if a whole side is paused: messages received now could only wait.
     fn is_paused(&self) -> bool {
         [&self.source_gate, &self.destination_gate, &self.ledger_gate].into_iter().any(Gate::is_blocked)
     }
 
-    /// Whether anything is paused: what does not move meanwhile is not to blame.
+    /// Returns true if anything is paused: work that makes no progress meanwhile is not stuck.
     fn is_waiting(&self) -> bool {
         [&self.source_gate, &self.destination_gate, &self.queue_gate, &self.ledger_gate]
             .into_iter()
             .any(Gate::is_waiting)
     }
 
-    /// From now on objects for which a right is missing come back instead of waiting: who calls this has others.
+    /// From now on, fails objects for which a permission is missing instead of holding them. For callers that have
+    /// other objects to try.
     fn let_go_of_denied(&self) {
         self.source_gate.let_go();
         self.destination_gate.let_go();
     }
 
-    /// For how long an operation has been paused because a right is missing, if one is.
+    /// Returns how long an operation has been paused because a permission is missing, if one is.
     fn right_missing(&self) -> Option<Duration> {
         self.source_gate.right_missing().max(self.destination_gate.right_missing())
     }
 
-    /// Waits until it is known whose the denials are that were met: true = a right is missing, false = the objects' own.
+    /// Waits until the denials seen are attributed. Returns true if a permission is missing, false if they concern
+    /// single objects.
     async fn is_right_missing(&self) -> Result<bool, Interruption> {
         loop {
             if self.right_missing().is_some() {

@@ -1,4 +1,4 @@
-//! Batches on their way to the queue: sent ten at a time, and what is not taken is sent again.
+//! Buffers messages for the queue, sends ten per request, and resends those that the queue did not accept.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use migration_core::retry::Backoff;
 
 use crate::{Interruption, Process, Services};
 
-/// Most messages of one request.
+/// Maximum number of messages in one request.
 const AT_ONCE: usize = 10;
-/// The waits before what the queue did not take is sent again.
+/// Waits before resending messages that the queue did not accept.
 const BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
 
 /// Messages not yet sent.
@@ -23,12 +23,12 @@ pub(crate) struct SendBuffer {
 }
 
 impl SendBuffer {
-    /// One whose messages are seen after a while only.
+    /// Creates a buffer whose messages become visible after a delay.
     pub(crate) fn delayed(delay: Duration) -> Self {
         Self { delay, ..Self::default() }
     }
 
-    /// Takes a body; sends what is at hand when it is enough for a request.
+    /// Adds a message; sends the buffered ones when a request is full.
     pub(crate) async fn push<P: Services>(&mut self, process: &Process<P>, body: String) -> Result<(), Interruption> {
         // The queue bounds the bytes of a whole request as it does those of one message.
         if self.bytes + body.len() > MAX_BODY_BYTES {
@@ -39,7 +39,7 @@ impl SendBuffer {
         if self.messages.len() == AT_ONCE { self.flush(process).await } else { Ok(()) }
     }
 
-    /// Sends everything; comes back when the queue has taken it all.
+    /// Sends all buffered messages; returns when the queue has accepted all of them.
     pub(crate) async fn flush<P: Services>(&mut self, process: &Process<P>) -> Result<(), Interruption> {
         let mut left = std::mem::take(&mut self.messages);
         self.bytes = 0;

@@ -1,16 +1,16 @@
-//! The services of a job: which types they have, and one of each.
+//! Types and instances of the services of a job.
 
 use migration_core::ports::{Ledger, ObjectStore, Queue};
 
-/// The types of a job's services. What is generic over them names this one parameter; a tuple of the four types is one.
+/// The types of a job's services, as one type parameter. Implemented by tuples of the four types.
 pub trait Services: Send + Sync + 'static {
-    /// The S3 service that is read.
+    /// The S3 service to read from.
     type Source: ObjectStore;
-    /// The S3 service that is written.
+    /// The S3 service to write to.
     type Destination: ObjectStore;
-    /// The queue.
+    /// The job's queue.
     type Queue: Queue;
-    /// The ledger.
+    /// The job's ledger.
     type Ledger: Ledger;
 }
 
@@ -24,9 +24,9 @@ impl<S: ObjectStore, D: ObjectStore, Q: Queue, L: Ledger> Services for (S, D, Q,
 /// The services of a job.
 #[derive(Debug)]
 pub struct Ports<P: Services> {
-    /// The side that is read.
+    /// The side to read from.
     pub source: P::Source,
-    /// The side that is written.
+    /// The side to write to.
     pub destination: P::Destination,
     /// The job's queue.
     pub queue: P::Queue,
@@ -35,7 +35,7 @@ pub struct Ports<P: Services> {
 }
 
 impl<S: ObjectStore, D: ObjectStore, Q: Queue, L: Ledger> Ports<(S, D, Q, L)> {
-    /// These four, whose types are inferred.
+    /// Combines four services, whose types are inferred.
     pub fn new(source: S, destination: D, queue: Q, ledger: L) -> Self {
         Self { source, destination, queue, ledger }
     }

@@ -1,4 +1,4 @@
-//! What a gate remembers of its side: what is paused and what was allowed, denied and answered.
+//! State of a gate: current pauses, and past successes, denials and failures.
 
 use std::collections::BTreeMap;
 
@@ -11,19 +11,19 @@ use tokio::time::{Duration, Instant};
 
 use migration_core::operation::RequestInfo;
 
-/// Which requests a pause holds up.
+/// The requests that a pause holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// All of the side.
+    /// All requests to the side.
     Side,
-    /// Those of one operation, for which a right is missing.
+    /// Requests of one operation, for which a permission is missing.
     Operation(Operation),
-    /// Those to one bucket, which is throttled as a whole.
+    /// Requests to one bucket, which is throttled as a whole.
     Bucket(String),
 }
 
 impl Scope {
-    /// Whether a request is held up; a success of one that is opens it.
+    /// Returns true if the pause holds a request. The success of such a request ends the pause.
     fn holds(&self, access: &RequestInfo<'_>) -> bool {
         match self {
             Self::Side => true,
@@ -33,12 +33,11 @@ impl Scope {
     }
 }
 
-/// A pause.
+/// A current pause.
 #[derive(Clone, Debug)]
 pub(super) struct Pause {
     pub(super) scope: Scope,
     pub(super) blocked: Blocked,
-    /// When it began.
     pub(super) since: Instant,
 }
 
@@ -48,7 +47,7 @@ struct Of {
     last_denied: Option<Instant>,
 }
 
-/// See the module.
+/// State of a gate.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) pauses: Vec<Pause>,
@@ -69,7 +68,7 @@ impl State {
         }
     }
 
-    /// Whether a request has to wait for its turn to try. Where denied objects are let go, a missing right holds none.
+    /// Returns true if a request has to wait for its turn to try. If `lets_go`, a missing permission holds no request.
     pub(super) fn is_held(&self, access: &RequestInfo<'_>, lets_go: bool) -> bool {
         self.pauses.iter().any(|pause| {
             let comes_back = lets_go && matches!(pause.scope, Scope::Operation(_));
@@ -77,8 +76,8 @@ impl State {
         })
     }
 
-    /// Remembers that a request succeeded, or was answered in a way that proves link, credentials and bucket. Gives the
-    /// pauses that are over by that.
+    /// Records that a request succeeded, or was answered in a way that proves link, credentials and bucket. Returns the
+    /// pauses that this ends.
     pub(super) fn succeeded(&mut self, access: &RequestInfo<'_>, allowed: bool) -> Vec<Pause> {
         self.failures = 0;
         self.last_failed.clear();
@@ -95,12 +94,12 @@ impl State {
         over
     }
 
-    /// The object for which an operation worked last.
+    /// Returns the last object that an operation was allowed for.
     pub(super) fn last_allowed(&self, operation: Operation) -> Option<String> {
         self.operations.get(&operation)?.history.last_allowed().map(str::to_owned)
     }
 
-    /// Remembers a denial, and gives what it means.
+    /// Records a denial and classifies it.
     pub(super) fn denied(
         &mut self,
         class: ErrorClass,
@@ -123,7 +122,7 @@ impl State {
         (class, if is_right { Scope::Operation(operation) } else { Scope::Side })
     }
 
-    /// Remembers a failure that may pass, and gives what it means. `fault` is what an outage of that kind is called.
+    /// Records a transient failure and classifies it. `fault` is the fault to report for an outage.
     pub(super) fn failed(&mut self, error: &ServiceError, access: &RequestInfo<'_>, fault: SideFault) -> ErrorClass {
         let object = access.key.unwrap_or_default();
         if error.class != ErrorClass::Transient || self.failures == 0 || self.last_failed != object {
@@ -134,13 +133,13 @@ impl State {
         if is_outage(self.failures, silence) { ErrorClass::Side(fault) } else { error.class }
     }
 
-    /// For how long a right has been missing, if one is.
+    /// Returns how long a permission has been missing, if one is.
     pub(super) fn right_missing(&self) -> Option<Duration> {
         let missing = self.pauses.iter().filter(|pause| matches!(pause.scope, Scope::Operation(_)));
         missing.map(|pause| pause.since.elapsed()).max()
     }
 
-    /// Whether denials so far are the objects' own; [`is_settled`].
+    /// Returns true if the denials so far concern single objects; see [`is_settled`].
     pub(super) fn is_settled(&self) -> bool {
         self.operations.values().all(|of| {
             let since = of.last_denied.map_or(Duration::MAX, |at| at.elapsed());

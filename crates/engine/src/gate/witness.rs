@@ -1,14 +1,14 @@
-//! Who is asked in the place of an object that is denied or throttled.
+//! Check requests sent after an object was denied or throttled.
 
 use migration_core::error::ServiceError;
 use migration_core::ports::{HeadRequest, ListRequest, ObjectStore, Operation};
 
-/// Asks a side for something that is not the object at hand. Each is one request.
+/// Sends a request that does not concern the object at hand.
 pub trait Witness: Sync {
-    /// Something about the bucket itself; none where there are no buckets.
+    /// Checks the bucket itself. Returns `None` if there are no buckets.
     fn bucket(&self, bucket: &str) -> impl Future<Output = Option<Result<(), ServiceError>>> + Send;
 
-    /// Something about an object for which the operation worked before; none where that would change something.
+    /// Checks an object for which the operation worked before. Returns `None` if the request would change something.
     fn object(
         &self,
         operation: Operation,
@@ -17,7 +17,7 @@ pub trait Witness: Sync {
     ) -> impl Future<Output = Option<Result<(), ServiceError>>> + Send;
 }
 
-/// A store is asked for one key of the bucket, or whether an object is there.
+/// Checks a store, by listing one key of the bucket or by a HEAD of an object.
 pub struct Store<'a, S>(pub &'a S);
 
 impl<S: ObjectStore> Witness for Store<'_, S> {
@@ -27,7 +27,7 @@ impl<S: ObjectStore> Witness for Store<'_, S> {
     }
 
     async fn object(&self, operation: Operation, bucket: &str, key: &str) -> Option<Result<(), ServiceError>> {
-        // Both need the same right: `GetObject` and `HeadObject` in the S3 API reference.
+        // Both need the same permission: `GetObject` and `HeadObject` in the S3 API reference.
         if !matches!(operation, Operation::GetObject | Operation::HeadObject) {
             return None;
         }
@@ -35,7 +35,7 @@ impl<S: ObjectStore> Witness for Store<'_, S> {
     }
 }
 
-/// Of a queue or a table there is nothing else to ask.
+/// No check is possible, as for a queue or a table.
 pub struct Nobody;
 
 impl Witness for Nobody {
