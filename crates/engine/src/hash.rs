@@ -1,23 +1,23 @@
-//! The hashing stage: MD5 and CRC-64/NVME of bytes as they pass through.
+//! The hashing stage: MD5 and CRC-64/NVME of bytes in transfer.
 //!
-//! MD5 is most of the processor time of a transfer, and one stream of it can't be made faster: each block needs the one
-//! before. But a worker has many parts in flight, so the MD5s of all of them are computed together in SIMD lanes, by one
-//! thread of the process. CRC-64 costs next to nothing and is computed where the bytes arrive.
+//! MD5 takes most of the processor time of a transfer, and a single stream cannot be made faster: each block depends on
+//! the one before. A worker has many parts in flight, so one thread of the process computes all their MD5s together in
+//! SIMD lanes. CRC-64 costs almost nothing and is computed where the bytes arrive.
 //!
-//! Chunks are shared and not copied. Bytes that wait to be hashed are bounded: [`STREAM_LIMIT`] a stream and
-//! [`TOTAL_LIMIT`] altogether, above which [`HashStream::update`] waits. So the stage adds at most [`TOTAL_LIMIT`] to what
-//! the parts hold anyway (a chunk's buffer lives until its last byte is hashed).
+//! Chunks are shared and not copied. The bytes waiting to be hashed are bounded by [`STREAM_LIMIT`] for a stream and
+//! [`TOTAL_LIMIT`] for all; [`HashStream::update`] waits beyond that. The stage therefore adds at most [`TOTAL_LIMIT`]
+//! to the memory that the parts hold anyway (a chunk's buffer lives until its last byte is hashed).
 //!
-//! Where lanes are not to be had (feature `lanes` off, no such instructions, no thread), each stream is hashed by itself
-//! by its own task, with the same result. That is so too if the thread should die: streams go on where it left them.
+//! Without lanes (feature `lanes` off, no such instructions, no thread), each task hashes its own stream, with the same
+//! result. If the thread dies, the streams continue in the same way from where it stopped.
 //!
-//! | module | what |
+//! | module | purpose |
 //! |---|---|
-//! | [`crc64`] | CRC-64/NVME: combining, and as S3 writes it |
+//! | [`crc64`] | CRC-64/NVME: computing, combining, and the encoding of S3 |
 //! | `scalar` | MD5 of one stream |
 //! | `lanes` | MD5 of many streams at once |
-//! | `queue` | what waits for the lanes, and when hashing it is worth it |
-//! | `stage` | the thread |
+//! | `queue` | bytes waiting for the lanes, and when to hash them |
+//! | `stage` | the hashing thread |
 
 pub mod crc64;
 #[cfg(feature = "lanes")]
@@ -40,28 +40,28 @@ use migration_core::etag::Md5Digest;
 use self::crc64::Crc64;
 use self::scalar::Md5;
 
-/// Bytes of all streams that may wait to be hashed.
+/// Maximum number of bytes of all streams that may wait to be hashed.
 pub const TOTAL_LIMIT: usize = 8 << 20;
-/// Bytes of one stream that may wait to be hashed.
+/// Maximum number of bytes of one stream that may wait to be hashed.
 pub const STREAM_LIMIT: usize = 1 << 20;
 
-/// What a content is known by.
+/// Digests and length of a content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digests {
-    /// Its MD5: the ETag of a part, or of an object put in one request.
+    /// MD5: the ETag of a part, or of an object put in one request.
     pub md5: Md5Digest,
-    /// Its CRC-64/NVME.
+    /// CRC-64/NVME.
     pub crc64: u64,
-    /// Its length in bytes.
+    /// Length in bytes.
     pub len: u64,
 }
 
-/// The digests of bytes that are held. For small bodies: it takes the calling thread about 1.3 ms a MiB.
+/// Computes the digests of bytes in memory. For small bodies: takes the calling thread about 1.3 ms per MiB.
 pub fn digest(bytes: &[u8]) -> Digests {
     Digests { md5: scalar::md5(bytes), crc64: crc64::of(bytes), len: bytes.len() as u64 }
 }
 
-/// How many bytes may wait to be hashed.
+/// Bounds of the bytes that may wait to be hashed.
 #[cfg(feature = "lanes")]
 #[derive(Clone, Copy, Debug)]
 struct Limits {
@@ -71,13 +71,14 @@ struct Limits {
 
 #[cfg(feature = "lanes")]
 impl Limits {
-    /// The most bytes that are queued at once: a stream must be able to queue some while others of it are hashed.
+    /// Returns the maximum number of bytes queued at once, small enough that a stream can queue some while others are
+    /// hashed.
     fn piece(self) -> usize {
         (self.stream / 4).min(self.total).max(1)
     }
 }
 
-/// The hashing stage of a process. Cheap to clone; all clones share one thread, which ends with the last of them and of
+/// The hashing stage of a process. Cheap to clone: all clones share one thread, which ends with the last of them and of
 /// their streams. Needs no tokio runtime.
 #[derive(Clone, Debug)]
 pub struct Hashing {
@@ -85,17 +86,17 @@ pub struct Hashing {
     stage: Option<Arc<stage::Stage>>,
 }
 
-/// The digests of one content as it passes through. Dropping it frees all that it has queued.
+/// Computes the digests of one content. Dropping it releases everything it has queued.
 #[derive(Debug)]
 pub struct HashStream {
     crc64: Crc64,
     len: u64,
-    /// Pieces that have not gone to the MD5 yet.
+    /// Pieces not yet passed to the MD5.
     pending: VecDeque<Bytes>,
     md5: Path,
 }
 
-/// Where a stream's MD5 is computed.
+/// How a stream's MD5 is computed.
 #[derive(Debug)]
 enum Path {
     Inline(Md5),
@@ -110,7 +111,7 @@ impl Default for Hashing {
 }
 
 impl Hashing {
-    /// A stage, with its thread where this machine has lanes.
+    /// Creates a stage, with a thread if this machine has lanes.
     #[cfg(feature = "lanes")]
     pub fn new() -> Self {
         let limits = Limits { total: TOTAL_LIMIT, stream: STREAM_LIMIT };
@@ -118,27 +119,27 @@ impl Hashing {
             let started = stage::Stage::start(limits, lanes);
             started
                 .inspect_err(
-                    |error| tracing::warn!(%error, "failed to start hashing thread; parts are hashed one by one"),
+                    |error| tracing::warn!(%error, "failed to start hashing thread; each part is hashed separately"),
                 )
                 .ok()
         });
         Self { stage }
     }
 
-    /// A stage, with its thread where this machine has lanes.
+    /// Creates a stage, with a thread if this machine has lanes.
     #[cfg(not(feature = "lanes"))]
     pub fn new() -> Self {
         Self {}
     }
 
-    /// A stage without a thread: each stream is hashed by its own task. For tests whose clock stands still while all
+    /// Creates a stage without a thread: each task hashes its own stream. For tests whose clock stands still while all
     /// tasks wait.
     #[cfg(feature = "lanes")]
     pub fn inline() -> Self {
         Self { stage: None }
     }
 
-    /// A stage without a thread: each stream is hashed by its own task.
+    /// Creates a stage without a thread: each task hashes its own stream.
     #[cfg(not(feature = "lanes"))]
     pub fn inline() -> Self {
         Self {}
@@ -159,13 +160,13 @@ impl Hashing {
         HashStream::new(Path::Inline(Md5::default()))
     }
 
-    /// Bytes that wait to be hashed, [`TOTAL_LIMIT`] at most; zero when nothing moves.
+    /// Returns the bytes waiting to be hashed, at most [`TOTAL_LIMIT`]. Zero when nothing is in transfer.
     #[cfg(feature = "lanes")]
     pub fn queued_bytes(&self) -> u64 {
         self.stage.as_ref().map_or(0, |stage| stage.queued() as u64)
     }
 
-    /// Bytes that wait to be hashed, [`TOTAL_LIMIT`] at most; zero when nothing moves.
+    /// Returns the bytes waiting to be hashed, at most [`TOTAL_LIMIT`]. Zero when nothing is in transfer.
     #[cfg(not(feature = "lanes"))]
     pub fn queued_bytes(&self) -> u64 {
         0
@@ -177,8 +178,8 @@ impl HashStream {
         Self { crc64: Crc64::new(), len: 0, pending: VecDeque::new(), md5 }
     }
 
-    /// Takes the next bytes of the content. They count from the call on, even if the future is never polled: it only
-    /// waits until the stage has room for them. The chunk is shared, not copied; it may have any length.
+    /// Adds the next bytes of the content. They count from the call on, even if the future is never polled: it only
+    /// waits until the stage has room for them. The chunk is shared, not copied, and may have any length.
     pub fn update(&mut self, mut chunk: Bytes) -> impl Future<Output = ()> + Send {
         self.crc64.update(&chunk);
         self.len += chunk.len() as u64;
@@ -192,7 +193,7 @@ impl HashStream {
         self.flush()
     }
 
-    /// Ends the content and waits until all of it is hashed.
+    /// Ends the content, waits until all of it is hashed, and returns its digests.
     pub async fn finish(mut self) -> Digests {
         self.flush().await;
         Digests { md5: self.md5.finish().await, crc64: self.crc64.value(), len: self.len }
@@ -207,7 +208,7 @@ impl HashStream {
 }
 
 impl Path {
-    /// The most bytes to hash or to queue at once.
+    /// Returns the maximum number of bytes to hash or queue at once.
     fn piece(&self) -> usize {
         match self {
             Self::Inline(_) => usize::MAX,
@@ -216,7 +217,7 @@ impl Path {
         }
     }
 
-    /// All of the piece is taken, or none if the future is dropped before it is done.
+    /// Adds a whole piece, or nothing if the future is dropped before it completes.
     async fn update(&mut self, piece: &Bytes) {
         match self {
             Self::Inline(md5) => md5.update(piece),

@@ -1,4 +1,4 @@
-//! What a process is doing, and how the ledger learns of it.
+//! Tracks the activity of a process and writes it to the ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -15,26 +15,26 @@ use tracing::warn;
 
 use crate::{Process, Services};
 
-/// How long a heartbeat stays in the ledger.
+/// Time that a heartbeat stays in the ledger, in milliseconds.
 const KEEP_MS: i64 = 24 * 3600 * 1000;
-/// How long one stays that tells of a pause: as long as it matters for whether a run is quiet.
+/// Time that a heartbeat with a pause stays, in milliseconds: as long as it matters for whether a run is quiet.
 const KEEP_PAUSE_MS: i64 = KEEP_MS + QUIET_MS;
-/// Shortest time over which a rate is told.
+/// Shortest time over which a rate is computed.
 const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
 
-/// Counters that all tasks of a process share.
+/// Counters shared by all tasks of a process.
 #[derive(Debug, Default)]
 pub struct Activity {
     messages: AtomicU32,
     bytes: AtomicU64,
     blocked: Mutex<Vec<Blocked>>,
     ranges: Mutex<BTreeSet<String>>,
-    /// Runs, and how many messages of theirs are in hand.
+    /// Runs, and how many of their messages this process holds.
     runs: Mutex<BTreeMap<String, u32>>,
     changed: Notify,
 }
 
-/// A range that this process is at, until this is dropped.
+/// Marks a range as in work until dropped.
 #[derive(Debug)]
 pub struct AtRange<'a> {
     activity: &'a Activity,
@@ -47,7 +47,7 @@ impl Drop for AtRange<'_> {
     }
 }
 
-/// A run of which this process has a message in hand, until this is dropped.
+/// Marks a message of a run as held until dropped.
 #[derive(Debug)]
 pub struct AtRun<'a> {
     activity: &'a Activity,
@@ -67,7 +67,7 @@ impl Drop for AtRun<'_> {
 }
 
 impl Activity {
-    /// A message of a run is under work: nobody needs to think that it was lost.
+    /// Records that a message of a run is held, so that it is not taken for lost.
     pub fn at_run(&self, run: &str) -> AtRun<'_> {
         *self.runs.lock().unwrap_or_else(PoisonError::into_inner).entry(run.to_owned()).or_default() += 1;
         AtRun { activity: self, run: run.to_owned() }
@@ -77,31 +77,31 @@ impl Activity {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    /// A message was taken.
+    /// Records that a message was received.
     pub fn took_message(&self) {
         if self.messages.fetch_add(1, Ordering::Relaxed) == 0 {
             self.changed.notify_one();
         }
     }
 
-    /// A message was given back or is done.
+    /// Records that a message was returned or is done.
     pub fn left_message(&self) {
         self.messages.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A range of a huge object is under work; its coordinator sees that by the heartbeats.
+    /// Records that a range of a distributed transfer is in work; its coordinator sees that in the heartbeats.
     pub fn at_range(&self, name: String) -> AtRange<'_> {
         self.ranges.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
         self.changed.notify_one();
         AtRange { activity: self, name }
     }
 
-    /// Bytes were written at the destination.
+    /// Records that bytes were written at the destination.
     pub fn moved(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// A side was paused, or is still.
+    /// Records that a side is paused.
     pub fn blocked(&self, blocked: Blocked) {
         let mut all = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
         let known = all.iter().any(|b| b.side == blocked.side && b.message == blocked.message);
@@ -112,7 +112,7 @@ impl Activity {
         }
     }
 
-    /// A side goes on.
+    /// Records that a side is not paused any more.
     pub fn unblocked(&self, side: Side) {
         self.blocked.lock().unwrap_or_else(PoisonError::into_inner).retain(|b| b.side != side);
         self.changed.notify_one();
@@ -127,8 +127,8 @@ impl Activity {
     }
 }
 
-/// Writes heartbeats until `end` is cancelled: at once when a side is paused or goes on, every 5 s while there is work
-/// or a side is paused, once when the process falls idle, and then not at all.
+/// Writes heartbeats until `end` is cancelled: immediately when a side is paused or resumed, every 5 s while there is
+/// work or a paused side, once when the process becomes idle, and then not at all.
 pub async fn beat<P: Services>(process: &Process<P>, end: CancellationToken) {
     let every = Duration::from_millis(u64::try_from(HEARTBEAT_EVERY_MS).unwrap_or_default());
     let activity = &process.activity;
@@ -147,7 +147,7 @@ pub async fn beat<P: Services>(process: &Process<P>, end: CancellationToken) {
             continue;
         }
         idle = quiet;
-        // Two heartbeats close together say the same rate: what moved between them is too little to tell one.
+        // Heartbeats in quick succession repeat the last rate: too little moved in between to compute one.
         if at.elapsed() >= SHORTEST_WINDOW {
             let total = activity.bytes.load(Ordering::Relaxed);
             rate = (total - bytes) * 1_000 / u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -162,9 +162,9 @@ pub async fn beat<P: Services>(process: &Process<P>, end: CancellationToken) {
         let item = Item::of(records::heartbeat_key(&process.config.job.uid, &process.name), &beat);
         let keep = if paused.is_some() { KEEP_PAUSE_MS } else { KEEP_MS };
         let write = Write::Put { item: item.expiring(now + keep), condition: Condition::Always };
-        // Not through the ledger's gate: the next heartbeat is soon, and says more than a late one.
+        // Not through the ledger's gate: the next heartbeat follows soon and is more current than a late one.
         if let Err(error) = process.ports.ledger.write(&[write]).await {
-            warn!(%error, "no heartbeat");
+            warn!(%error, "failed to write heartbeat");
         }
     }
 }

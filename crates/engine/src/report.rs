@@ -1,5 +1,5 @@
-//! The report of a run. While it goes on, workers write a piece for each batch; when it is over, the pieces and the
-//! records of failures are joined into the files of the report.
+//! The report of a run. During the run, workers write a fragment for each batch; afterwards the fragments and the
+//! records of failures are merged into the files of the report.
 
 mod files;
 mod fragment;

@@ -1,4 +1,4 @@
-//! The jobsender: takes a run, lists and compares both sides, sends what differs in batches, closes the scan.
+//! The jobsender: takes a run, lists and compares both sides, sends the differences in batches, and closes the scan.
 
 mod dry_run;
 mod lanes;
@@ -31,76 +31,76 @@ pub use dry_run::{DryRunError, dry_run};
 pub use manifest::ManifestError;
 pub use purpose::{Observer, Purpose};
 
-/// What came of a sender.
+/// Result of a jobsender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScanOutcome {
     /// The scan is closed.
     Sent {
-        /// The run.
+        /// ID of the run.
         run: String,
-        /// What was found.
+        /// Counts of the scan.
         counts: ScanCounts,
     },
-    /// This Kubernetes Job's scan was closed already.
+    /// The scan started by this Kubernetes Job was closed before.
     AlreadySent {
-        /// The run.
+        /// ID of the run.
         run: String,
     },
     /// Another run is live.
     RunIsLive {
-        /// That run.
+        /// ID of that run.
         run: String,
     },
-    /// The run that is live reads or writes elsewhere: only a sender of its own sides goes on with it.
+    /// The live run has other sides: only a jobsender with the same sides continues it.
     OtherSides {
-        /// That run.
+        /// ID of that run.
         run: String,
     },
 }
 
-/// Why a scan could not be closed. What was sent stays sent; the next sender goes on.
+/// Why a scan was not closed. Sent batches stay sent, and the next jobsender continues.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScanError {
     /// The ledger could not be read.
     #[error(transparent)]
     View(#[from] ViewError),
-    /// A service, or the end of the process.
+    /// A service failed, or the process is stopping.
     #[error(transparent)]
     Interruption(#[from] Interruption),
-    /// Another sender has the run now.
-    #[error("failed to go on with run {0}: another jobsender took it over")]
+    /// Another jobsender has the run now.
+    #[error("failed to continue run {0}: another jobsender took it over")]
     TakenOver(String),
-    /// Keys came in another order than that of their bytes: a merge of such listings would take what is there for
-    /// missing and what is missing for there.
+    /// Keys were not listed in the order of their bytes: a merge of such listings would find present objects missing
+    /// and missing objects present.
     #[error(
-        "failed to list {side} bucket {bucket}: the service does not list keys in the order of their UTF-8 bytes ({before:?} came before {after:?}); such buckets can't be compared by listing"
+        "failed to list {side} bucket {bucket}: the service does not list keys in the order of their UTF-8 bytes ({before:?} came before {after:?}); such buckets cannot be compared by listing"
     )]
     OutOfOrder {
-        /// Whose service.
+        /// The side of the bucket.
         side: Side,
         /// The bucket.
         bucket: String,
-        /// A key, or what was asked to be listed after.
+        /// A key, or the start of the listing.
         before: String,
-        /// The key that came after it.
+        /// The key listed after it.
         after: String,
     },
-    /// A listing ended before its last page: what is behind is not known.
+    /// A listing ended before its last page: the remaining keys are unknown.
     #[error("failed to list bucket {bucket}: the listing ended before its last page")]
     CutShort {
         /// The bucket.
         bucket: String,
     },
-    /// The work list.
+    /// The work list could not be read.
     #[error(transparent)]
     Manifest(Box<ManifestError>),
-    /// The resource was edited under way: what the run did so far is of another list.
-    #[error("failed to go on with run {0}: manifest was added or removed while it was under way; start a new run")]
+    /// A work list was added or removed during the run: what the run did so far belongs to another list.
+    #[error("failed to continue run {0}: manifest was added or removed during the run; start a new run")]
     OtherWorkList(String),
-    /// The ranges in the ledger are not the parts of a pair's keys.
+    /// The ranges in the ledger do not cover a pair's keys.
     #[error(transparent)]
     Gap(#[from] GapError),
-    /// The work on a range broke down.
+    /// A range could not be scanned.
     #[error("failed to scan range: {0}")]
     Broken(String),
 }
@@ -111,12 +111,12 @@ impl From<ManifestError> for ScanError {
     }
 }
 
-/// Who sends.
+/// Identifies a jobsender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SenderName {
-    /// The Kubernetes Job, or another name that stays the same when the sender is started again.
+    /// The Kubernetes Job, or another name that stays the same when the jobsender is restarted.
     pub started_by: String,
-    /// The id that a new run gets; sorts by time.
+    /// ID of a new run, if one is started; sorts by time.
     pub new_run: String,
 }
 
@@ -129,7 +129,7 @@ pub async fn send<P: Services>(
     send_for(process, ignore, name, &Purpose::default()).await
 }
 
-/// The same with a purpose of its own.
+/// Like [`send`], for another purpose.
 pub async fn send_for<P: Services>(
     process: Arc<Process<P>>,
     ignore: &IgnoreList,
@@ -154,14 +154,14 @@ pub async fn send_for<P: Services>(
         scanned = scan(&process, ignore, purpose, &run) => scanned,
     };
     renewals.cancel();
-    // The keeper ends by itself now; a panic in it would have shown as a lost lease.
+    // The keeper ends by itself now; if it had panicked, the lease would be lost.
     let _ = keeper.await;
     scanned?;
     let counts = run.close(&process).await?;
     Ok(ScanOutcome::Sent { run: run.id().await, counts })
 }
 
-/// Everything of a run but its closing: deletions come after the last listing of both sides.
+/// Does everything of a run except closing it. Deletions come after the last listing of both sides.
 async fn scan<P: Services>(
     process: &Arc<Process<P>>,
     ignore: &IgnoreList,
@@ -170,7 +170,7 @@ async fn scan<P: Services>(
 ) -> Result<(), ScanError> {
     let record = run.record().await;
     for pair in &record.pairs {
-        // What comparisons then ask for without the ledger.
+        // Cached here for the comparisons, which do not read the ledger.
         process.source_has_digests(&pair.source_bucket).await?;
     }
     if record.listed_by_manifest != process.config.manifest.is_some() {

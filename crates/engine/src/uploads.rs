@@ -1,4 +1,4 @@
-//! Aborting multipart uploads of ours, and never anybody else's.
+//! Aborts multipart uploads of the job, and never those of others.
 
 use std::collections::BTreeSet;
 
@@ -13,13 +13,13 @@ use tracing::{info, warn};
 
 use crate::{Interruption, Process, Services};
 
-/// How often an upload is aborted before it is left: parts in flight during an abort can keep it alive.
-/// Source: `AbortMultipartUpload` in the S3 API reference.
+/// Tries to abort an upload before it is left: parts in flight during an abort can keep it open. Source:
+/// `AbortMultipartUpload` in the S3 API reference.
 const ABORTS: u32 = 5;
-/// How far the destination's clock may be behind ours, in milliseconds.
+/// Tolerance for a destination clock behind ours, in milliseconds.
 const CLOCK_SLACK_MS: i64 = 60_000;
 
-/// Aborts an upload until the destination says that it is not there.
+/// Aborts an upload until the destination says that it does not exist.
 pub async fn abort<P: Services>(process: &Process<P>, upload: UploadRef<'_>) -> Result<(), Interruption> {
     let store = &process.ports.destination;
     let aborting = RequestInfo::object(Operation::AbortUpload, upload.bucket, upload.key);
@@ -36,13 +36,13 @@ pub async fn abort<P: Services>(process: &Process<P>, upload: UploadRef<'_>) -> 
             return Ok(());
         }
     }
-    warn!(bucket = upload.bucket, key = upload.key, "an upload is still there after {ABORTS} aborts");
+    warn!(bucket = upload.bucket, key = upload.key, "an upload still exists after {ABORTS} aborts");
     Ok(())
 }
 
-/// Aborts uploads that were created after an announcement and never recorded, because their worker died in between:
-/// those of the same key, begun after the announcement by the one who began `own`. One that may be of a worker of ours, and
-/// can't be told to be, is left and reported.
+/// Aborts uploads that were created after an announcement but never recorded because their worker died: those of the
+/// same key, initiated after the announcement by the initiator of `own`. One whose owner is unclear is left open and
+/// reported.
 pub async fn abort_unrecorded<P: Services>(
     process: &Process<P>,
     announced: &UploadRecord,
@@ -67,10 +67,7 @@ pub async fn abort_unrecorded<P: Services>(
             Owner::Unclear => {
                 let endpoint = process.config.destination.service.endpoint.as_deref();
                 let command = abort_command(endpoint, bucket, key, &open.upload_id);
-                warn!(
-                    bucket,
-                    key, command, "an upload is open that no record holds, and may be ours: abort it by hand"
-                );
+                warn!(bucket, key, command, "an unrecorded upload is open and may be ours: abort it by hand");
             }
             Owner::Foreign => {}
         }
@@ -78,38 +75,38 @@ pub async fn abort_unrecorded<P: Services>(
     Ok(())
 }
 
-/// What became of a job's open uploads.
+/// Result of aborting a job's open uploads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AbortReport {
-    /// Uploads that are gone.
+    /// Uploads that were aborted.
     pub aborted: u32,
-    /// Those that are not, or may not be.
+    /// Uploads that are open, or may be.
     pub left: Vec<LeftUpload>,
 }
 
-/// An upload that is open and can't be told to be ours, under a key where one of ours may be.
+/// An open upload whose owner is unclear, under a key where the job may have one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeftUpload {
-    /// The bucket.
+    /// Destination bucket.
     pub bucket: String,
-    /// The key.
+    /// Destination key.
     pub key: String,
-    /// The command by which a person who knows better aborts it.
+    /// Command to abort it by hand.
     pub command: String,
 }
 
-/// Why the uploads could not be aborted.
+/// Why uploads were not aborted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AbortError {
     /// The ledger could not be read.
     #[error(transparent)]
     View(#[from] ViewError),
-    /// A service.
+    /// A service failed, or the process is stopping.
     #[error(transparent)]
     Interruption(#[from] Interruption),
 }
 
-/// Aborts every upload that the ledger has of the job, and forgets it.
+/// Aborts every upload that the ledger has of the job, and removes its record.
 pub async fn abort_all<P: Services>(process: &Process<P>) -> Result<AbortReport, AbortError> {
     let job = &process.config.job.uid;
     let mut report = AbortReport::default();
@@ -144,7 +141,7 @@ pub async fn abort_all<P: Services>(process: &Process<P>) -> Result<AbortReport,
     Ok(report)
 }
 
-/// Aborts what came of an announcement. Gives the uploads of that key that are open and can't be told to be ours.
+/// Aborts the uploads that followed an announcement. Returns the open uploads of that key whose owner is unclear.
 async fn abort_announced<P: Services>(
     process: &Process<P>,
     record: &UploadRecord,
@@ -167,8 +164,8 @@ async fn abort_announced<P: Services>(
     Ok(left)
 }
 
-/// Removes the records of uploads whose objects are done, once the end of their batch is recorded: bucket, key and
-/// revision of each. One that another worker has written since stays: it goes with that one's work.
+/// Removes the upload records of finished objects, once the end of their batch is recorded. Takes bucket, key and
+/// revision of each. A record that another worker has written since stays: that worker removes it.
 pub(crate) async fn forget_done<P: Services>(
     process: &Process<P>,
     records: impl IntoIterator<Item = (&str, String, u64)>,
@@ -180,18 +177,18 @@ pub(crate) async fn forget_done<P: Services>(
     Ok(())
 }
 
-/// Which recorded uploads of a batch are cleared away.
+/// The recorded uploads of a batch to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clear {
-    /// The batch has ended: those that were completed, whose worker died before it could remove their records. Others may
-    /// be of a later run.
+    /// For an ended batch: completed uploads whose worker died before it could remove their records. The others may
+    /// belong to a later run.
     Completed,
-    /// The batch is given up: all, since nobody carries them on.
+    /// For an abandoned batch: all uploads, since nobody continues them.
     All,
 }
 
-/// Aborts recorded uploads of a batch that is over, and removes their records: those of the contents that it is about.
-/// Only objects over `larger_than` bytes are looked for, with a read of the ledger each.
+/// Aborts recorded uploads of a batch that is over, if they are of the batch's contents, and removes their records.
+/// Reads the ledger once for each object larger than `larger_than` bytes.
 pub(crate) async fn clear_batch<P: Services>(
     process: &Process<P>,
     batch: &Batch,

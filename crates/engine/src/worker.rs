@@ -1,4 +1,4 @@
-//! The worker: receives messages, moves what they name, ends them in the ledger, removes them from the queue.
+//! The worker: receives messages, transfers their objects, records the end in the ledger, deletes them from the queue.
 
 mod accept;
 mod batch;
@@ -27,65 +27,64 @@ use crate::transfer::{self, Limits};
 use crate::{Interruption, Process, Services};
 use accept::Accepted;
 
-/// How long one request waits for a message. SQS would take 20 s: but a worker that is told to end waits for its request,
-/// and a job that is deleted waits for its workers. Idle workers are scaled away, so that the requests saved would be few.
+/// Time that one request waits for a message. SQS allows 20 s, but a stopping worker waits for its request, and the
+/// deletion of a job waits for its workers. Idle workers are scaled down, so a longer wait would save few requests.
 const WAIT: Duration = Duration::from_secs(5);
-/// How long a process that is ending waits for objects and parts in flight, before it gives their messages back as
-/// they are. Kubernetes waits 120 s in all.
+/// Time that a stopping process waits for objects and parts in flight, before it returns their messages unfinished.
+/// Kubernetes allows 120 s in all.
 const GRACE: Duration = Duration::from_secs(100);
-/// How long a worker keeps a message that others have to work on before it makes it visible again. It counts as one at
-/// hand meanwhile, so that a queue full of such is not turned over as fast as it answers.
+/// Time that a worker keeps a message for other workers before it makes it visible again. The message counts as held
+/// meanwhile, so that a queue full of such messages is not received as fast as it answers.
 const LEFT_AFTER: Duration = Duration::from_secs(1);
 
-/// Shortest time between two messages that are received to try out a missing right.
+/// Minimum time between two messages received to probe a missing permission.
 const SOONEST_SCOUT: Duration = Duration::from_millis(100);
 
-/// How long after one such message the next one is received: soon at first, when a few more objects tell most, and later
-/// as seldom as anything paused is tried.
+/// Returns the time between two such messages: short at first, when a few more objects tell most, and later the
+/// interval at which anything paused is tried.
 fn between_scouts(missing: Duration) -> Duration {
     (missing / 20).clamp(SOONEST_SCOUT, PROBE_EVERY)
 }
 
-/// A worker.
 pub struct Worker<P: Services> {
     process: Arc<Process<P>>,
     limits: Arc<Limits>,
-    /// What events leave out; scans have left it out of their batches.
+    /// Objects to skip in events; scans leave them out of their batches.
     ignore: IgnoreList,
-    /// Pairs of the runs that were seen and work where this worker does; neither ever changes.
+    /// Pairs of the runs seen that use this worker's sides. Neither ever changes.
     runs: Mutex<HashMap<String, Arc<[BucketPair]>>>,
-    /// Cancelled when a process that is ending waits no longer.
+    /// Cancelled when a stopping process does not wait any longer.
     abandon: CancellationToken,
 }
 
-/// What is done with a message after all is said and done.
+/// What to do with a message after its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disposal {
-    /// It is over and recorded: remove it.
+    /// It is done and recorded: delete it.
     Delete,
-    /// Somebody else goes on: make it visible again.
+    /// Another worker continues it: make it visible again.
     GiveBack,
-    /// It is tried again after a while.
+    /// Make it visible again after a delay.
     Later(Duration),
-    /// The same goes on as a new message, seen after a while: its lease can't be kept for much longer, or it has to wait
-    /// for others without using up one of its deliveries.
+    /// Replace it by a new message with a delay: its lease cannot be extended much longer, or it has to wait for other
+    /// work without using up a delivery.
     SendAnew(Duration),
 }
 
 impl<P: Services> Worker<P> {
-    /// A worker of a job.
+    /// Creates a worker of a job.
     pub fn new(process: Arc<Process<P>>, ignore: IgnoreList) -> Self {
         let limits = transfer::limits(&process.config);
         process.let_go_of_denied();
         Self { process, limits, ignore, runs: Mutex::default(), abandon: CancellationToken::new() }
     }
 
-    /// What its objects share: the budget is back to nothing when nothing moves.
+    /// Returns the limits shared by its objects. The budget is unused when nothing is in transfer.
     pub fn limits(&self) -> Arc<Limits> {
         self.limits.clone()
     }
 
-    /// Works until the process is to end. Then lets what is in flight end, and gives the other messages back.
+    /// Works until the process has to stop. Then finishes the work in flight, and returns the other messages.
     pub async fn run(self) {
         let this = Arc::new(self);
         let mut tasks = JoinSet::new();
@@ -94,7 +93,7 @@ impl<P: Services> Worker<P> {
             last = Instant::now();
             while tasks.try_join_next().is_some() {}
             this.process.activity.took_message();
-            // Counted from its receipt on: what others could do is left to them.
+            // Counted from its receipt on, so that other workers get the messages that this one cannot work on yet.
             let held = this.limits.permits.expect();
             let this = this.clone();
             tasks.spawn(async move {
@@ -102,16 +101,16 @@ impl<P: Services> Worker<P> {
                 this.process.activity.left_message();
             });
         }
-        info!(messages = tasks.len(), "ending: what is in flight is finished, nothing new is begun");
+        info!(messages = tasks.len(), "stopping: work in flight is finished, nothing new is begun");
         if tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
             this.abandon.cancel();
             while tasks.join_next().await.is_some() {}
         }
     }
 
-    /// The next message; none when the process is to end. Waits while enough objects are at hand, and while a side is
-    /// paused: what is received then would only use a delivery up. While a right is missing, messages come one by one, so
-    /// that it is tried with other objects again and again.
+    /// Returns the next message, or `None` when the process has to stop. Waits while enough objects are held, and while
+    /// a side is paused: a message received then would only use up a delivery. While a permission is missing, receives
+    /// messages one by one, to probe it with other objects.
     async fn next(&self, last: Instant) -> Option<ReceivedMessage> {
         let process = &self.process;
         loop {
@@ -128,8 +127,8 @@ impl<P: Services> Worker<P> {
                 }
                 continue;
             }
-            // Never dropped half way: the queue may already have handed a message to it, which nobody would see again
-            // until its lease has run out.
+            // Never cancelled halfway: the queue may already have delivered a message, which would then stay invisible
+            // until its lease runs out.
             match process.queue(|| process.ports.queue.receive(1, WAIT, LEASE)).await {
                 Ok(messages) => match messages.into_iter().next() {
                     Some(message) if process.stop.is_cancelled() => self.give_back(&message, Duration::ZERO).await,
@@ -138,18 +137,18 @@ impl<P: Services> Worker<P> {
                 },
                 Err(Interruption::Stopped) => return None,
                 Err(Interruption::Service(error)) => {
-                    warn!(%error, "no messages");
+                    warn!(%error, "failed to receive messages");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             }
         }
     }
 
-    /// Makes a message visible again after a while. Straight to the queue, not through the gate: a process that is
-    /// ending still gives messages back.
+    /// Makes a message visible again after a delay. Bypasses the gate, so that a stopping process still returns
+    /// messages.
     async fn give_back(&self, message: &ReceivedMessage, after: Duration) {
         if let Err(error) = self.process.ports.queue.set_visibility(&message.receipt, after).await {
-            warn!(%error, message = message.id, "the message is seen again when its lease has run out");
+            warn!(%error, message = message.id, "failed to return a message; its lease has to run out");
         }
     }
 
@@ -157,7 +156,7 @@ impl<P: Services> Worker<P> {
         let disposal = match self.accept(&message).await {
             Ok(Ok(Accepted::Work(work))) => self.work_off(&message, work, held).await,
             Ok(Ok(Accepted::Over { run })) => {
-                info!(message = message.id, run, "a message of a run that worked elsewhere and is over is removed");
+                info!(message = message.id, run, "deleting a message of a finished run with other sides");
                 Ok(Disposal::Delete)
             }
             Ok(Ok(Accepted::Others { why })) => match left_to_others(message.receives) {
@@ -166,7 +165,7 @@ impl<P: Services> Worker<P> {
             },
             Ok(Err(reason @ MessageError::OtherJob { .. })) => match left_to_others(message.receives) {
                 Some(after) => self.leave(&message, &reason.to_string(), after).await,
-                // It never came to a worker of that job: there is none, or none any more.
+                // No worker of that job received it: there is none, or none any more.
                 None => self.refuse(&message, &reason).await,
             },
             Ok(Err(reason)) => self.refuse(&message, &reason).await,
@@ -185,13 +184,13 @@ impl<P: Services> Worker<P> {
             Err(interruption) => Err(interruption),
         };
         if let Err(error) = result {
-            // Its lease runs out, and it is delivered again; what is done by then is seen at the destination.
+            // Its lease runs out and it is delivered again; finished work is then found at the destination.
             warn!(%error, message = message.id, "the message stays in the queue");
         }
     }
 
-    /// Sends other messages in a message's place, and then removes it. A crash between leaves duplicates, which do no
-    /// harm.
+    /// Sends other messages in place of a message, and then deletes it. A crash in between leaves duplicates, which do
+    /// no harm.
     async fn replace(
         &self,
         message: &ReceivedMessage,
@@ -207,20 +206,20 @@ impl<P: Services> Worker<P> {
         Ok(Disposal::Delete)
     }
 
-    /// Leaves a message to other workers: it is visible to them after a while.
+    /// Leaves a message to other workers: makes it visible after a delay.
     async fn leave(&self, message: &ReceivedMessage, why: &str, after: Duration) -> Result<Disposal, Interruption> {
-        warn!(why, message = message.id, receives = message.receives, "a message is left to others");
+        warn!(why, message = message.id, receives = message.receives, "leaving a message to other workers");
         self.process.pause(LEFT_AFTER).await?;
         Ok(Disposal::Later(after))
     }
 
-    /// Puts a message that can't be processed among the dead letters, with the reason.
+    /// Sends a message that cannot be processed to the dead letters, with the reason.
     async fn refuse(&self, message: &ReceivedMessage, reason: &MessageError) -> Result<Disposal, Interruption> {
-        warn!(%reason, message = message.id, "a message goes to the dead letters");
+        warn!(%reason, message = message.id, "sending a message to the dead letters");
         self.bury(message, &reason.to_string()).await
     }
 
-    /// Puts a message among the dead letters, with a reason.
+    /// Sends a message to the dead letters, with a reason.
     async fn bury(&self, message: &ReceivedMessage, reason: &str) -> Result<Disposal, Interruption> {
         let process = &self.process;
         process.queue(|| process.ports.queue.send_dead_letter(&message.body, reason)).await?;

@@ -1,35 +1,35 @@
-//! CRC-64/NVME: of bytes, of contents in a row, and as S3 writes it.
+//! CRC-64/NVME: computing, combining, and the encoding of S3.
 //!
-//! Source: "Checking object integrity" in the S3 user guide. `x-amz-checksum-crc64nvme` is always of the full object, so
-//! the checksum of an object follows from those of its parts.
+//! Source: "Checking object integrity" in the S3 user guide. `x-amz-checksum-crc64nvme` is always of the full object,
+//! so the checksum of an object follows from those of its parts.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use crc_fast::{CrcAlgorithm, Digest, checksum_combine, crc64_nvme};
 
-/// The CRC-64/NVME of these bytes.
+/// Returns the CRC-64/NVME of these bytes.
 pub fn of(bytes: &[u8]) -> u64 {
     crc64_nvme(bytes)
 }
 
-/// The checksum of two contents in a row, from their checksums and the length of the second in bytes.
+/// Returns the checksum of two contents in a row, from their checksums and the length of the second in bytes.
 pub fn combine(first: u64, second: u64, second_len: u64) -> u64 {
     checksum_combine(CrcAlgorithm::Crc64Nvme, first, second, second_len)
 }
 
-/// The value of `x-amz-checksum-crc64nvme`: base64 of the 8 bytes, most significant first.
+/// Encodes the value of `x-amz-checksum-crc64nvme`: base64 of the 8 bytes, most significant first.
 pub fn to_base64(crc: u64) -> String {
     STANDARD.encode(crc.to_be_bytes())
 }
 
-/// Reads the value of `x-amz-checksum-crc64nvme`. None for what is not base64 of 8 bytes, such as the checksum of
-/// checksums (`...-N`) that some services return.
+/// Decodes the value of `x-amz-checksum-crc64nvme`. Returns `None` for anything but base64 of 8 bytes, such as the
+/// checksum of checksums (`...-N`) that some services return.
 pub fn from_base64(text: &str) -> Option<u64> {
     let bytes = STANDARD.decode(text).ok()?;
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }
 
-/// The checksum of bytes that arrive piece by piece.
+/// Computes the checksum of bytes that arrive in pieces.
 #[derive(Debug)]
 pub(super) struct Crc64(Digest);
 
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Bit by bit, from the parameters that the NVM Express specification gives (reflected polynomial).
+    /// Computes bit by bit, from the parameters in the NVM Express specification (reflected polynomial).
     fn bitwise(bytes: &[u8]) -> u64 {
         const POLYNOMIAL: u64 = 0x9a6c_9329_ac4b_c9b5;
         !bytes.iter().fold(u64::MAX, |crc, byte| {

@@ -1,5 +1,5 @@
-//! MD5 of many streams at once. A block of a stream depends on the one before, so a stream has one lane, and the lanes
-//! advance together by slices of equal length.
+//! Computes the MD5 of many streams at once. A block of a stream depends on the one before, so each stream has one
+//! lane, and the lanes advance together by slices of equal length.
 
 use std::collections::VecDeque;
 
@@ -11,14 +11,14 @@ use super::scalar::{BLOCK, Md5};
 /// Lanes of the widest kernel: three interleaved groups of the 16 that a 512-bit register has.
 const MOST: usize = 48;
 
-/// One stream's share of a batch.
+/// The part of a batch that belongs to one stream.
 #[derive(Debug)]
 pub(super) struct Job {
     pub id: u64,
     pub md5: Md5,
-    /// What is to be hashed, in order.
+    /// Bytes to hash, in order.
     pub input: VecDeque<Bytes>,
-    /// Bytes of `input` that went into `md5`.
+    /// Bytes of `input` already hashed into `md5`.
     pub hashed: usize,
 }
 
@@ -31,26 +31,27 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// What this machine has; None if it can only hash one stream after the other.
+    /// Detects the kernels of this machine. Returns `None` if it can only hash one stream after the other.
     pub(super) fn detect() -> Option<Self> {
         let engine = Md5Many::new();
         let width = engine.lanes();
         (width >= 4 && width * 3 <= MOST).then_some(Self { engine, width })
     }
 
-    /// Streams that fill the lanes well enough that waiting for more is not worth it.
+    /// Returns the number of streams that fill the lanes well enough not to wait for more.
     pub(super) fn width(self) -> usize {
         self.width
     }
 
-    /// The fewest streams that are faster in lanes than one by one. Measured: a kernel takes the same time however many
-    /// of its lanes are in use; with 8 lanes that is 6 times the speed of one stream, with 4 it is 1.5 times.
+    /// Returns the minimum number of streams for which lanes are faster than hashing separately. Measured: a kernel
+    /// takes the same time however many of its lanes are in use, which is 6 times the speed of one stream with 8 lanes,
+    /// and 1.5 times with 4.
     fn fewest(self) -> usize {
         if self.width >= 8 { 2 } else { 3 }
     }
 
-    /// How many of the streams that are ready to take into a batch: whole groups, and what is left over if it fills
-    /// half a group; else it is better off in the next batch. Three groups at most: there are no wider kernels.
+    /// Returns how many of the ready streams to take into a batch: whole groups, and the remainder if it fills at least
+    /// half a group, since it is faster in the next batch otherwise. Three groups at most: there are no wider kernels.
     pub(super) fn take(self, ready: usize) -> usize {
         let over = ready % self.width;
         let whole = ready - over;
@@ -58,7 +59,7 @@ impl Lanes {
         taken.min(self.width * 3)
     }
 
-    /// Hashes until less than half of the jobs have input left: the rest is better done in new company.
+    /// Hashes until less than half of the jobs have input left: those are faster in a new batch.
     pub(super) fn hash(self, jobs: &mut [Job]) {
         let begun = jobs.len();
         loop {
@@ -76,9 +77,9 @@ impl Lanes {
         }
     }
 
-    /// Advances all by the longest slice that each has at its head. Only batches of exactly one, two or three whole
-    /// groups get the fast kernels (a group with gaps is far slower than a full one), so gaps are filled with the last
-    /// stream's bytes, for nobody.
+    /// Advances all jobs by the longest slice that each has at its head. Only batches of exactly one, two or three
+    /// whole groups get the fast kernels (a group with gaps is far slower than a full one), so gaps are filled with the
+    /// last stream's bytes, whose result is discarded.
     fn round(self, live: &mut [&mut Job]) {
         let heads = live.iter().map(|job| job.head().len());
         let slice = heads.min().unwrap_or_default() / BLOCK * BLOCK;
@@ -113,7 +114,8 @@ impl Job {
         }
     }
 
-    /// Hashes by itself until the head is at a block's start and holds a block at least. None if the input ends before.
+    /// Hashes separately until the head starts at a block and holds at least one. Returns `None` if the input ends
+    /// before.
     fn aligned(&mut self) -> Option<&mut Self> {
         while !self.input.is_empty() {
             let begun = self.md5.begun();
@@ -126,7 +128,7 @@ impl Job {
         None
     }
 
-    /// Hashes all by itself.
+    /// Hashes all input separately.
     fn alone(&mut self) {
         while !self.input.is_empty() {
             self.take(self.head().len());

@@ -1,13 +1,13 @@
-//! What waits for the lanes, and when hashing it is worth it. No threads here, and no clock: the time is an argument.
+//! Queues bytes for the lanes and decides when to hash them. Has no threads and no clock: the time is an argument.
 //!
-//! Lanes cost the same however few streams are in them, so bytes wait a moment for company. They don't wait when
+//! The lanes cost the same for any number of streams, so bytes wait a moment for other streams. They do not wait if
 //!
-//! | what | why |
+//! | condition | reason |
 //! |---|---|
 //! | as many streams as there are lanes have bytes | the lanes are full |
-//! | all streams have bytes | no company can come; so a lone stream never waits |
-//! | a stream has half of its room queued, or all of them half of all room | their senders would soon have to wait |
-//! | the first of them came [`PATIENCE`] ago | whoever waits for a digest should not notice |
+//! | all streams have bytes | no other stream can join, so a single stream never waits |
+//! | a stream has filled half of its limit, or all of them half of the total | their callers would soon have to wait |
+//! | the first of them arrived [`PATIENCE`] ago | bounds the added latency of a digest |
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
@@ -22,25 +22,25 @@ use super::Limits;
 use super::lanes::{Job, Lanes};
 use super::scalar::Md5;
 
-/// How long bytes wait for company.
+/// Maximum time that bytes wait for other streams.
 pub(super) const PATIENCE: Duration = Duration::from_millis(1);
-/// Bytes of a stream in one batch: long enough that the hand-over costs little, short enough that streams which come
-/// meanwhile don't wait long (48 streams are 3 MiB, less than a millisecond).
+/// Bytes of a stream in one batch: enough to make the hand-over cheap, and few enough that streams arriving meanwhile
+/// do not wait long (48 streams are 3 MiB, less than a millisecond).
 const STEP: usize = 64 << 10;
 
-/// The streams that have bytes queued or being hashed, or had.
+/// The streams that have had bytes and are not finished.
 #[derive(Debug)]
 pub(super) struct Queue {
     limits: Limits,
     lanes: Lanes,
     streams: HashMap<u64, Stream>,
-    /// Those that have bytes and are not being hashed, in the order in which they are served.
+    /// Streams that have bytes and are not being hashed, in the order in which they are served.
     ready: VecDeque<u64>,
-    /// Bytes of all streams.
+    /// Bytes of all streams, queued or being hashed.
     queued: usize,
-    /// Bytes that wait for company no longer.
+    /// Bytes that do not wait for other streams any more.
     due: usize,
-    /// When the first of the others came.
+    /// When the first of the other bytes arrived.
     since: Option<Instant>,
 }
 
@@ -52,36 +52,37 @@ struct Stream {
     room: Arc<Semaphore>,
     /// A batch holds some of its bytes.
     at_work: bool,
-    /// Nobody wants it any more, but a batch holds some of its bytes.
+    /// The stream was dropped, but a batch holds some of its bytes.
     cancelled: bool,
     finish: Option<oneshot::Sender<Md5Digest>>,
 }
 
-/// What to do next.
+/// The next step of the hashing thread.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// Hash this and give it back to [`Queue::settle`].
+    /// Hash this batch and return it to [`Queue::settle`].
     Batch(Vec<Job>),
-    /// Wait for bytes, until then if that is said.
+    /// Wait for bytes, at most until this time if one is given.
     Wait(Option<Instant>),
 }
 
-/// What became of bytes. Made while the queue is locked, and done with after that: it wakes tasks and frees memory.
+/// Resources to release after a batch. Collected while the queue is locked and released after that, since releasing
+/// wakes tasks and frees memory.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
-    /// Bytes that are queued no longer.
+    /// Bytes removed from the queue.
     pub freed: usize,
     room: Vec<(Arc<Semaphore>, usize)>,
     digests: Vec<(oneshot::Sender<Md5Digest>, Md5)>,
     chunks: Vec<VecDeque<Bytes>>,
 }
 
-/// How far a stream has come.
+/// State of a stream that has all its bytes.
 #[derive(Debug)]
 pub(super) enum Finish {
     /// All of it is hashed.
     Done(Md5),
-    /// The digest comes here.
+    /// Receives the digest.
     Later(oneshot::Receiver<Md5Digest>),
 }
 
@@ -91,12 +92,12 @@ impl Queue {
         Self { limits, lanes, streams, ready, queued: 0, due: 0, since: None }
     }
 
-    /// Bytes that are queued or being hashed.
+    /// Returns the bytes that are queued or being hashed.
     pub(super) fn queued(&self) -> usize {
         self.queued
     }
 
-    /// Takes the next bytes of a stream; there must be some. Says whether whoever hashes should look.
+    /// Adds the next bytes of a stream, at least one. Returns true if the hashing thread should be woken.
     pub(super) fn push(&mut self, id: u64, room: &Arc<Semaphore>, chunk: Bytes, now: Instant) -> bool {
         let stream = self.streams.entry(id).or_insert_with(|| Stream::new(room.clone()));
         if stream.chunks.is_empty() && !stream.at_work {
@@ -115,7 +116,7 @@ impl Queue {
         first || self.is_worth_it()
     }
 
-    /// What to do now.
+    /// Returns the next step of the hashing thread.
     pub(super) fn next(&mut self, now: Instant) -> Next {
         if self.ready.is_empty() {
             return Next::Wait(None);
@@ -127,7 +128,7 @@ impl Queue {
             }
             self.due = self.queued;
         }
-        // Who is left over is at the front of the next batch, and waits anew until then.
+        // The streams not taken are first in the next batch, and their wait begins anew.
         self.since = None;
         let taken = self.lanes.take(self.ready.len());
         let ids: Vec<u64> = self.ready.drain(..taken).collect();
@@ -138,7 +139,7 @@ impl Queue {
         self.due > 0 || self.ready.len() >= self.lanes.width().min(self.streams.len())
     }
 
-    /// Takes back a batch.
+    /// Takes back a hashed batch.
     pub(super) fn settle(&mut self, jobs: Vec<Job>) -> Settled {
         let mut settled = Settled::default();
         for job in jobs {
@@ -172,7 +173,7 @@ impl Queue {
         }
     }
 
-    /// No more bytes come for this stream. Room is made for it where the digest is known.
+    /// Ends a stream. It is removed once the digest is known.
     pub(super) fn finish(&mut self, id: u64) -> Finish {
         match self.streams.get_mut(&id) {
             Some(stream) if stream.queued > 0 => {
@@ -184,7 +185,7 @@ impl Queue {
         }
     }
 
-    /// Nobody wants this stream any more.
+    /// Discards a stream.
     pub(super) fn cancel(&mut self, id: u64) -> Settled {
         match self.streams.get_mut(&id) {
             Some(stream) if stream.at_work => {
@@ -199,7 +200,8 @@ impl Queue {
         }
     }
 
-    /// Gives a stream away as it stands, with what was hashed and what was not: for when there is nobody to hash it.
+    /// Removes a stream in its current state, with its MD5 so far and the bytes not yet hashed. For use when the
+    /// hashing thread is gone.
     pub(super) fn take_out(&mut self, id: u64) -> (Md5, VecDeque<Bytes>) {
         let Some(stream) = self.streams.remove(&id) else { return Default::default() };
         self.ready.retain(|ready| *ready != id);
@@ -207,7 +209,7 @@ impl Queue {
         (stream.md5, stream.chunks)
     }
 
-    /// Nobody will hash any more: wakes all who wait, to do it themselves.
+    /// Wakes all waiting tasks when the hashing thread is gone, so that they hash by themselves.
     pub(super) fn give_up(&mut self) {
         self.ready.clear();
         for stream in self.streams.values_mut() {
@@ -224,7 +226,7 @@ impl Stream {
         Self { md5, chunks, queued: 0, room, at_work: false, cancelled: false, finish: None }
     }
 
-    /// Its next bytes. They stay queued until they are hashed.
+    /// Returns the next bytes to hash. They stay queued until they are hashed.
     fn job(&mut self, id: u64) -> Job {
         self.at_work = true;
         let mut room = STEP;
@@ -241,20 +243,20 @@ impl Stream {
 }
 
 impl Settled {
-    /// Lets those know who wait.
+    /// Wakes the waiting tasks.
     pub(super) fn announce(mut self) {
         drop(mem::take(&mut self.chunks));
         for (room, bytes) in self.room {
             room.add_permits(bytes);
         }
         for (digest, md5) in self.digests {
-            // Nobody listens if the stream was dropped meanwhile.
+            // The receiver is gone if the stream was dropped meanwhile.
             let _ = digest.send(md5.value());
         }
     }
 }
 
-/// Takes this many bytes from the front, and gives the chunks that are used up.
+/// Removes this many bytes from the front, and returns the chunks that are used up.
 fn drop_front(chunks: &mut VecDeque<Bytes>, mut bytes: usize) -> VecDeque<Bytes> {
     let mut used = VecDeque::new();
     while let Some(head) = chunks.front_mut() {
@@ -281,7 +283,7 @@ mod tests {
     }
 
     impl World {
-        /// None where the machine has no lanes.
+        /// Returns `None` if the machine has no lanes.
         fn new() -> Option<Self> {
             let lanes = Lanes::detect()?;
             Some(Self { queue: Queue::new(LIMITS, lanes), lanes, now: Instant::now() })
@@ -292,7 +294,7 @@ mod tests {
             self.queue.push(id as u64, &room, Bytes::from(vec![7; bytes]), self.now)
         }
 
-        /// Hashes the next batch and gives its number of streams.
+        /// Hashes the next batch and returns its number of streams.
         fn batch(&mut self) -> Option<usize> {
             let Next::Batch(mut jobs) = self.queue.next(self.now) else { return None };
             let streams = jobs.len();
@@ -301,7 +303,7 @@ mod tests {
             Some(streams)
         }
 
-        /// Makes streams that have nothing queued.
+        /// Creates streams that have nothing queued.
         fn idle(&mut self, streams: usize) {
             for id in 0..streams {
                 self.push(id, 1);
@@ -331,7 +333,7 @@ mod tests {
         world.now += PATIENCE;
         while world.batch().is_some() {}
         assert_eq!(world.queue.queued(), 0);
-        assert!(world.push(0, 100), "the thread is to look at the time");
+        assert!(world.push(0, 100), "the thread has to check the time");
         for id in 1..width - 1 {
             assert!(!world.push(id, 100));
             assert_eq!(world.batch(), None);

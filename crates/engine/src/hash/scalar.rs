@@ -1,12 +1,12 @@
-//! MD5 of one stream by itself, by the fastest implementation that is built in.
+//! MD5 of a single stream, by the fastest implementation that is built in.
 
 use migration_core::etag::Md5Digest;
 
-/// Bytes of a block.
+/// Bytes in an MD5 block.
 #[cfg(feature = "lanes")]
 pub(super) const BLOCK: usize = 64;
 
-/// The MD5 of bytes that arrive piece by piece.
+/// Computes the MD5 of bytes that arrive in pieces.
 #[cfg(feature = "lanes")]
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Md5(pub(super) md5_many::Md5State);
@@ -21,19 +21,19 @@ impl Md5 {
         self.0.finalize()
     }
 
-    /// Bytes of a block that is not whole yet.
+    /// Returns the number of bytes in the incomplete block.
     pub(super) fn begun(self) -> usize {
         usize::try_from(self.0.bytes_hashed() % BLOCK as u64).unwrap_or_default()
     }
 }
 
-/// The MD5 of these bytes.
+/// Returns the MD5 of these bytes.
 #[cfg(feature = "lanes")]
 pub(super) fn md5(bytes: &[u8]) -> Md5Digest {
     md5_many::md5(bytes)
 }
 
-/// The MD5 of bytes that arrive piece by piece.
+/// Computes the MD5 of bytes that arrive in pieces.
 #[cfg(not(feature = "lanes"))]
 #[derive(Clone, Debug, Default)]
 pub(super) struct Md5(md5::Md5);
@@ -49,7 +49,7 @@ impl Md5 {
     }
 }
 
-/// The MD5 of these bytes.
+/// Returns the MD5 of these bytes.
 #[cfg(not(feature = "lanes"))]
 pub(super) fn md5(bytes: &[u8]) -> Md5Digest {
     <md5::Md5 as md5::Digest>::digest(bytes).into()

@@ -1,4 +1,4 @@
-//! The thread that hashes all streams in lanes, and the way to it.
+//! The thread that hashes all streams in lanes, and the handles to it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,23 +15,23 @@ use super::lanes::{Job, Lanes};
 use super::queue::{Finish, Next, Queue, Settled};
 use super::scalar::Md5;
 
-/// The senders' end. Its thread ends when the last of it is dropped.
+/// Handle to the thread, which ends when the last one is dropped.
 #[derive(Debug)]
 pub(super) struct Stage {
     shared: Arc<Shared>,
     next_id: AtomicU64,
 }
 
-/// One stream's way to the thread. What it has queued is freed when it is dropped.
+/// Handle of one stream. Dropping it releases its queued bytes.
 #[derive(Debug)]
 pub(super) struct Stream {
     stage: Arc<Stage>,
     id: u64,
-    /// Room for this stream's bytes.
+    /// Free bytes of this stream's limit.
     room: Arc<Semaphore>,
 }
 
-/// The thread's end.
+/// The thread's side of the stage.
 #[derive(Debug)]
 pub(super) struct Worker {
     shared: Arc<Shared>,
@@ -42,27 +42,27 @@ pub(super) struct Worker {
 struct Shared {
     limits: Limits,
     state: Mutex<State>,
-    /// There may be something for the thread to do.
+    /// Signals that there may be work for the thread.
     news: Condvar,
-    /// Room for all streams' bytes. Closed when the thread is gone.
+    /// Free bytes of the total limit. Closed when the thread is gone.
     room: Semaphore,
 }
 
 #[derive(Debug)]
 struct State {
     queue: Queue,
-    /// The thread waits for news.
+    /// The thread is waiting for `news`.
     asleep: bool,
-    /// All senders are gone.
+    /// All handles are gone.
     closed: bool,
 }
 
-/// The thread is gone: whoever wants something hashed does it.
+/// The thread is gone: the caller has to hash by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gone;
 
 impl Shared {
-    /// Nothing that is done under this lock can be left half done by a panic of the lanes.
+    /// A poisoned lock is usable: a panic of the lanes cannot interrupt a change made under it.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,7 +75,7 @@ impl Shared {
 }
 
 impl Stage {
-    /// A stage whose thread is not there yet.
+    /// Creates a stage without starting its thread.
     pub(super) fn new(limits: Limits, lanes: Lanes) -> (Arc<Self>, Worker) {
         let state = State { queue: Queue::new(limits, lanes), asleep: false, closed: false };
         let room = Semaphore::new(limits.total);
@@ -84,19 +84,19 @@ impl Stage {
         (Arc::new(Self { shared, next_id: AtomicU64::new(0) }), worker)
     }
 
-    /// A stage with its thread.
+    /// Creates a stage and starts its thread.
     pub(super) fn start(limits: Limits, lanes: Lanes) -> io::Result<Arc<Self>> {
         let (stage, mut worker) = Self::new(limits, lanes);
         thread::Builder::new().name("md5-lanes".into()).spawn(move || while worker.step() {})?;
         Ok(stage)
     }
 
-    /// Whether the thread is gone.
+    /// Returns true if the thread is gone.
     pub(super) fn is_gone(&self) -> bool {
         self.shared.room.is_closed()
     }
 
-    /// Bytes that are queued or being hashed.
+    /// Returns the bytes that are queued or being hashed.
     pub(super) fn queued(&self) -> usize {
         self.shared.lock().queue.queued()
     }
@@ -116,12 +116,12 @@ impl Drop for Stage {
 }
 
 impl Stream {
-    /// The most bytes to push at once.
+    /// Returns the maximum number of bytes to push at once.
     pub(super) fn piece(&self) -> usize {
         self.stage.shared.limits.piece()
     }
 
-    /// Queues bytes, once there is room for them. If the future is dropped before it is done, they are not queued.
+    /// Queues bytes once there is room for them. If the future is dropped before it completes, nothing is queued.
     pub(super) async fn push(&self, piece: &Bytes) -> Result<(), Gone> {
         let shared = &self.stage.shared;
         let bytes = u32::try_from(piece.len()).map_err(|_| Gone)?;
@@ -129,7 +129,7 @@ impl Stream {
         let common = shared.room.acquire_many(bytes).await.map_err(|_| Gone)?;
         let wake = {
             let mut state = shared.lock();
-            // Looked at under the lock: the thread closes it under the lock, when it goes.
+            // Checked under the lock, since the thread closes it under the lock when it ends.
             if shared.room.is_closed() {
                 return Err(Gone);
             }
@@ -143,7 +143,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Waits for the digest of what was pushed.
+    /// Waits for the digest of the pushed bytes.
     pub(super) async fn finish(&self) -> Result<Md5Digest, Gone> {
         let finish = {
             let mut state = self.stage.shared.lock();
@@ -158,7 +158,7 @@ impl Stream {
         }
     }
 
-    /// Hashes what is still queued, when the thread is gone.
+    /// Hashes the bytes still queued, after the thread is gone.
     pub(super) fn take_back(&self) -> Md5 {
         let (mut md5, chunks) = self.stage.shared.lock().queue.take_out(self.id);
         for chunk in &chunks {
@@ -176,7 +176,7 @@ impl Drop for Stream {
 }
 
 impl Worker {
-    /// Waits for something to hash, and hashes it. False when there is no more to come.
+    /// Waits for bytes and hashes them. Returns false if no more can come.
     pub(super) fn step(&mut self) -> bool {
         let Some(mut jobs) = self.wait() else { return false };
         self.lanes.hash(&mut jobs);
@@ -210,10 +210,10 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// However the thread ends, nobody waits for it.
+    /// Releases all waiting tasks, however the thread ends.
     fn drop(&mut self) {
         if thread::panicking() {
-            error!("failed to hash in lanes; from here on each part is hashed by itself");
+            error!("failed to hash in lanes; from now on each part is hashed separately");
         }
         let mut state = self.shared.lock();
         self.shared.room.close();

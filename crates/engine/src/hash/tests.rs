@@ -1,4 +1,4 @@
-//! Every path gives the digests of the reference, frees what it queued, and never hangs.
+//! Every path gives the reference's digests, releases its queued bytes, and never hangs.
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{Digests, HashStream, Hashing, crc64, digest};
 
-/// MD5 by the `md-5` crate; the CRC is held against a bitwise one where it is made.
+/// MD5 by the `md-5` crate; the CRC is tested against a bitwise one in its own module.
 fn reference(content: &[u8]) -> Digests {
     Digests { md5: md5::Md5::digest(content).into(), crc64: crc64::of(content), len: content.len() as u64 }
 }
@@ -107,7 +107,7 @@ async fn many_tasks_share_a_stage() {
     assert_eq!(hashing.queued_bytes(), 0);
 }
 
-/// What only a stage has: the worker is stepped by hand, so that nothing depends on time.
+/// Tests of the stage only. The worker is stepped by hand, so that nothing depends on time.
 #[cfg(feature = "lanes")]
 mod staged {
     use std::sync::Arc;
@@ -121,7 +121,7 @@ mod staged {
 
     const LIMITS: Limits = Limits { total: 4096, stream: 1024 };
 
-    /// None where the machine has no lanes.
+    /// Returns `None` if the machine has no lanes.
     fn stalled() -> Option<(Hashing, Worker)> {
         let (stage, worker) = Stage::new(LIMITS, Lanes::detect()?);
         Some((Hashing { stage: Some(stage) }, worker))
@@ -189,8 +189,8 @@ mod staged {
         assert!(!chunk.is_unique());
         drop((waiting, finish));
         assert_eq!(hashing.queued_bytes(), 0);
-        assert!(chunk.is_unique(), "nothing holds the bytes any more");
-        // All of the room is there again.
+        assert!(chunk.is_unique(), "the bytes are released");
+        // All of the room is free again.
         let mut streams: Vec<_> = (0..4).map(|_| hashing.stream()).collect();
         for stream in &mut streams {
             let mut update = Box::pin(stream.update(chunk.slice(..1024)));
@@ -273,7 +273,7 @@ mod staged {
             runtime().block_on(assert_all_right(&Hashing { stage: None }, &streams));
         }
 
-        /// Room for less than a chunk, so that pieces wait everywhere.
+        /// Limits below one chunk, so that pieces wait everywhere.
         #[test]
         fn little_room_changes_nothing(streams in prop::collection::vec(chunks(), 1..=20)) {
             let Some(lanes) = Lanes::detect() else { return Ok(()) };

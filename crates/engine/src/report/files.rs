@@ -1,4 +1,4 @@
-//! The files of a report, written as they fill.
+//! Files of a report, written as they fill.
 
 use md5::{Digest, Md5};
 use migration_core::config::ReportSettings;
@@ -9,15 +9,15 @@ use super::fragment::put;
 use super::merge::ReportError;
 use crate::{Process, Services};
 
-/// Bytes after which a file is written and the next one begun: what is in memory of each of the three kinds.
+/// Size of a file in bytes: at most this much is in memory for each of the three kinds.
 const FULL: usize = 8 << 20;
 
-/// A kind of files.
+/// A kind of file.
 struct Kind {
-    /// What the names begin with, and what they end with.
+    /// Prefix and suffix of the file names.
     name: (&'static str, &'static str),
     content_type: &'static str,
-    /// The status of all tasks in it, where a completion report names it.
+    /// Status of all tasks in the file, if a completion report lists it.
     status: Option<&'static str>,
     held: Vec<u8>,
     number: u32,
@@ -29,7 +29,7 @@ impl Kind {
     }
 }
 
-/// The files of a report under way.
+/// The files of a report being written.
 pub(super) struct Files<'a, P: Services> {
     process: &'a Process<P>,
     settings: &'a ReportSettings,
@@ -53,7 +53,7 @@ impl<'a, P: Services> Files<'a, P> {
         }
     }
 
-    /// Adds an object.
+    /// Adds a line to the files that it belongs to.
     pub(super) async fn add(&mut self, line: &ReportLine) -> Result<(), ReportError> {
         self.lines.held.extend_from_slice(line.json().as_bytes());
         if let Some(columns) = line.columns() {
@@ -67,13 +67,13 @@ impl<'a, P: Services> Files<'a, P> {
         self.write(FULL).await
     }
 
-    /// Writes what is left, and gives the files that a completion report names.
+    /// Writes the remaining lines, and returns the files that a completion report lists.
     pub(super) async fn end(mut self) -> Result<Vec<ReportFile>, ReportError> {
         self.write(1).await?;
         Ok(self.written)
     }
 
-    /// Writes every file that has so many bytes.
+    /// Writes every file that has at least this many bytes.
     async fn write(&mut self, full: usize) -> Result<(), ReportError> {
         let Self { process, settings, root, written, .. } = self;
         for kind in [&mut self.succeeded, &mut self.failed, &mut self.lines] {

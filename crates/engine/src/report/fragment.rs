@@ -1,4 +1,4 @@
-//! What a worker writes of a batch.
+//! Writes a worker's fragment of a report.
 
 use md5::{Digest, Md5};
 use migration_core::message::Batch;
@@ -12,8 +12,8 @@ use crate::{Process, Services};
 /// Tries to write an object of a report.
 pub(super) const TRIES: u32 = 5;
 
-/// Writes what became of a batch's entries, where that is reported; gives its name. What can't be written is missing in
-/// the report, which says so: objects are not moved again for the sake of it.
+/// Writes the results of a batch, if the report wants them, and returns the fragment's name. A fragment that cannot be
+/// written is missing from the report, which says so: objects are not transferred again for it.
 pub(crate) async fn write_fragment<P: Services>(
     process: &Process<P>,
     batch: &Batch,
@@ -33,14 +33,14 @@ pub(crate) async fn write_fragment<P: Services>(
     match written {
         Ok(()) => Some(name),
         Err(error) => {
-            warn!(%error, bucket = settings.bucket, key, "what became of a batch will be missing in the report");
+            warn!(%error, bucket = settings.bucket, key, "the results of a batch will be missing from the report");
             None
         }
     }
 }
 
-/// Writes an object of a report. Not through the destination's gate: a bucket of reports that denies must not stop what
-/// is moved to others.
+/// Writes an object of a report. Not through the destination's gate: a denied bucket of reports must not pause
+/// transfers to other buckets.
 pub(super) async fn put<P: Services>(
     process: &Process<P>,
     bucket: &str,

@@ -1,4 +1,4 @@
-//! Joins the pieces of a run and the records of its failures into its report.
+//! Merges the fragments of a run and the records of its failures into its report.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use migration_core::config::{ReportScope, ReportSettings};
@@ -17,59 +17,59 @@ use super::files::Files;
 use super::fragment::{TRIES, put};
 use crate::{Interruption, Process, Services};
 
-/// Pieces that are read at once, and those that are removed at once.
+/// Fragments read, or deleted, at once.
 const AT_ONCE: usize = 16;
-/// Records of one request.
+/// Records per request.
 const PAGE: u32 = 200;
 
-/// Why there is no report.
+/// Why no report was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
-    /// Nobody asked for one.
+    /// The job has no report configured.
     #[error("failed to write report: the job has no report; set spec.report")]
     Unwanted,
-    /// There is nothing to report.
+    /// The job has no such run.
     #[error("failed to write report: the ledger has no such run of the job")]
     NoRun,
-    /// What becomes of its objects is not known yet.
+    /// The run is not over, so its results are not final.
     #[error("failed to write report: run {0} is not over; try again when it is")]
     RunIsLive(String),
     /// The ledger could not be read.
     #[error(transparent)]
     View(#[from] ViewError),
-    /// A record in it.
+    /// A record in the ledger could not be read.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// A service, or the end of the process.
+    /// A service failed, or the process is stopping.
     #[error(transparent)]
     Interruption(#[from] Interruption),
-    /// A file of the report.
+    /// A file of the report could not be written.
     #[error("failed to write report {bucket}/{key}: {source}")]
     Write {
-        /// The bucket.
+        /// Bucket of the report.
         bucket: String,
-        /// The key.
+        /// Key of the file.
         key: String,
-        /// What the service said.
+        /// The service's error.
         source: ServiceError,
     },
-    /// A piece of it.
-    #[error("failed to read piece {bucket}/{key} of report: {source}")]
+    /// A fragment could not be read.
+    #[error("failed to read fragment {bucket}/{key} of report: {source}")]
     Read {
-        /// The bucket.
+        /// Bucket of the report.
         bucket: String,
-        /// The key.
+        /// Key of the file.
         key: String,
-        /// What the service said.
+        /// The service's error.
         source: ServiceError,
     },
-    /// Text that is none.
+    /// A file or fragment has an invalid form.
     #[error("failed to write report: {0}")]
     Form(String),
 }
 
-/// Writes the report of a run, the last one where none is named, records it, and removes the pieces. Where it is recorded already, only the pieces
-/// are removed that a process that was killed has left. `now` is when, as RFC 3339 has times.
+/// Writes the report of a run (by default the last one), records it, and deletes the fragments. If it is recorded
+/// already, only deletes fragments left by a process that was killed. `now` is the current time in RFC 3339.
 pub async fn write<P: Services>(
     process: &Process<P>,
     run: Option<&str>,
@@ -126,7 +126,7 @@ impl<P: Services> Merge<'_, P> {
         Ok(ReportRecord { at: self.process.clock.now(), bucket, key, ..record })
     }
 
-    /// Adds what the workers wrote of the batches that count.
+    /// Adds the fragments of the batches that count.
     async fn add_pieces(&self, files: &mut Files<'_, P>, record: &mut ReportRecord) -> Result<(), ReportError> {
         let (process, partition) = (self.process, run_partition(&self.process.config.job.uid, &self.run.run));
         let mut after: Option<String> = None;
@@ -216,7 +216,8 @@ impl<P: Services> Merge<'_, P> {
         }
     }
 
-    /// Removes the pieces, those of batches that do not count among them. What can't be removed stays, and does no harm.
+    /// Deletes the fragments, those of batches that do not count included. Fragments that cannot be deleted stay, and
+    /// do no harm.
     async fn remove_fragments(&self) {
         let (store, bucket, prefix) = (self.process.reports(), &self.settings.bucket, format!("{}pieces/", self.root));
         let mut continuation: Option<String> = None;
@@ -226,7 +227,7 @@ impl<P: Services> Merge<'_, P> {
                 ListRequest { bucket, prefix: &prefix, start_after: None, continuation: continued, max_keys: None };
             let page = match store.list(request).await {
                 Ok(page) => page,
-                Err(error) => return warn!(%error, bucket, prefix, "pieces of the report stay"),
+                Err(error) => return warn!(%error, bucket, prefix, "failed to delete fragments of the report"),
             };
             let deletions: Vec<_> = page
                 .objects
@@ -235,7 +236,7 @@ impl<P: Services> Merge<'_, P> {
                 .collect();
             let deleted = stream::iter(deletions).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await;
             if let Err(error) = deleted {
-                return warn!(%error, bucket, prefix, "pieces of the report stay");
+                return warn!(%error, bucket, prefix, "failed to delete fragments of the report");
             }
             continuation = page.continuation;
             if continuation.is_none() {

@@ -1,5 +1,5 @@
-//! A scan that leaves nothing behind: the very code of a run, on a ledger whose writes stay in this process and a queue
-//! that forgets. So a plan is what the run then does, and a verification judges with what a run compares by.
+//! Scans without side effects: runs the code of a real scan on a ledger whose writes stay in memory and a queue that
+//! discards messages. A plan therefore shows what a run will do, and a verification compares as a run does.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,24 +17,24 @@ use migration_core::view::{self, ViewError};
 use super::{Purpose, ScanError, ScanOutcome, SenderName, send_for};
 use crate::{Interruption, Ports, Process, Services, heartbeat};
 
-/// The id of the run that never is.
+/// ID of the dry run, which never appears in the ledger.
 const RUN: &str = "rehearsal";
 
-/// Why a scan could not be rehearsed.
+/// Why a dry run failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DryRunError {
     /// The ledger could not be read.
     #[error(transparent)]
     View(#[from] ViewError),
-    /// What a run has yet to do can't be told from what there is to do.
-    #[error("failed to rehearse: run {0} is not over; try again when it is")]
+    /// A run is live, so its remaining work would be counted too.
+    #[error("failed to start dry run: run {0} is not over; try again when it is")]
     RunIsLive(String),
-    /// The scan.
+    /// The scan failed.
     #[error(transparent)]
     Scan(#[from] ScanError),
 }
 
-/// Scans both sides without sending or recording anything, and gives the numbers. Refused while a run is live.
+/// Scans both sides without sending or recording anything, and returns the counts. Fails while a run is live.
 pub async fn dry_run<P: Services>(
     process: Process<P>,
     ignore: &IgnoreList,
@@ -46,13 +46,14 @@ pub async fn dry_run<P: Services>(
         return Err(DryRunError::RunIsLive(live.run));
     }
     let Process { ports, mut config, name, clock, stop, hashing, ranges_in_flight, .. } = process;
-    // What is extra is found and never deleted.
+    // Extraneous objects are found but never deleted.
     let extras = config.mirror.take().is_some() || purpose.extras;
-    // Nobody works on what is not sent.
+    // Without workers there is no backlog to wait for.
     config.backlog_seconds = None;
     let purpose = &Purpose { extras, ..purpose.clone() };
     let Ports { source, destination, ledger, .. } = ports;
-    // Who verifies says when a side is paused, as every program that an operator starts; a plan writes nothing at all.
+    // A verification writes heartbeats, to report a paused side, as every program started by the operator. A plan
+    // writes nothing.
     let announces = purpose.verify.is_some();
     let ledger = OverlayLedger::new(ledger, &job, announces);
     let ports = Ports::new(source, destination, NullQueue, ledger);
@@ -76,7 +77,7 @@ pub async fn dry_run<P: Services>(
     }
 }
 
-/// A queue that forgets what it is given.
+/// A queue that discards messages.
 struct NullQueue;
 
 impl Queue for NullQueue {
@@ -101,13 +102,13 @@ impl Queue for NullQueue {
     }
 }
 
-/// A ledger that is read and not written. What a scan reads again of its own is the run's pointer, record and ranges: a
-/// few hundred items, which are kept here; all else that it writes is about single objects, never read by itself, and
-/// forgotten, so that memory does not grow with the number of keys.
+/// Keeps writes to a ledger in memory. A scan reads back only the run's pointer, record and ranges, which are a few
+/// hundred items and kept here. Its other writes concern single objects, are never read back and are discarded, so
+/// memory does not grow with the number of keys.
 struct OverlayLedger<L> {
     inner: L,
     partitions: [String; 2],
-    /// Heartbeats are written.
+    /// True if heartbeats are written to the ledger.
     announces: bool,
     kept: Mutex<HashMap<LedgerKey, Item>>,
 }
@@ -119,7 +120,7 @@ impl<L: Ledger> OverlayLedger<L> {
     }
 
     fn kept(&self) -> MutexGuard<'_, HashMap<LedgerKey, Item>> {
-        // A panic elsewhere leaves whole items behind.
+        // A panic elsewhere leaves the items consistent.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -142,7 +143,7 @@ impl<L: Ledger> Ledger for OverlayLedger<L> {
         if kept.is_some() { Ok(kept) } else { self.inner.get(key).await }
     }
 
-    /// Scans ask so for the runs, failures and versions that were before them.
+    /// Not overlaid: scans query only the runs, failures and versions of earlier runs.
     async fn query(
         &self,
         partition: &str,

@@ -1,5 +1,5 @@
-//! The ranges under work at once. A lane that has nothing to do cuts the range of which most is left, and takes what was
-//! cut off: so all lanes are at work until the end, wherever the keys are.
+//! Scans several ranges at once, each in a lane. An idle lane splits the range with most keys left and takes the rest,
+//! so that all lanes work until the end, however the keys are distributed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use super::run::Run;
 use super::{Purpose, ScanError};
 use crate::{Process, Services};
 
-/// What a lane did.
+/// Result of a lane.
 enum Ended {
-    /// A range is closed.
+    /// The range was closed.
     Closed(u32),
-    /// A range was cut, and this was cut off; nothing where it was left whole.
+    /// A range was split into these further ranges; empty if it was left whole.
     Cut(Vec<Arc<OpenRange>>),
 }
 
@@ -50,7 +50,7 @@ pub(super) async fn scan_all<P: Services>(
     let scanner = Arc::new(scanner);
     let mut waiting: VecDeque<Arc<OpenRange>> = run.open().await.into();
     let mut under_work: BTreeMap<u32, Arc<OpenRange>> = BTreeMap::new();
-    // When this is dropped, all lanes end.
+    // Dropping this ends all lanes.
     let mut lanes = JoinSet::new();
     loop {
         while lanes.len() < process.ranges_in_flight {
@@ -77,8 +77,8 @@ pub(super) async fn scan_all<P: Services>(
     }
 }
 
-/// The range of which most is left, where that is worth a cut, and the search for parts of it for its share of the idle
-/// lanes.
+/// Returns the range with most keys left, if it is worth splitting, and a search for as many parts as its share of the
+/// idle lanes.
 fn most_left(ranges: &BTreeMap<u32, Arc<OpenRange>>, idle: usize) -> Option<(Arc<OpenRange>, CutSearch)> {
     let worth: Vec<_> = ranges.values().filter_map(|range| Some((range.worth_cutting()?, range))).collect();
     let (left, range) = worth.iter().max_by(|(a, _), (b, _)| a.total_cmp(b))?;
@@ -107,7 +107,7 @@ async fn cut_one<P: Services>(
     let mut step = search.begin();
     loop {
         match step {
-            // Services need not take a longer key than there can be.
+            // Services need not accept keys longer than the maximum.
             CutStep::Probe(text) if text.len() > MAX_KEY_BYTES => step = CutStep::Nothing,
             CutStep::Probe(text) => {
                 let found = first_after(&scanner.process, &range, &text).await?;

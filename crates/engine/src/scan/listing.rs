@@ -1,4 +1,4 @@
-//! The listing of a range at one side as a stream of objects: pages are asked for one ahead, and their order is checked.
+//! Lists a range at one side as a stream of objects. Reads one page ahead, and checks the order of keys.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::ScanError;
 use super::range::OpenRange;
 use crate::{Interruption, Process, Services};
 
-/// A listing under way. At most two pages are in memory: the one at hand, and one waiting or arriving.
+/// A listing of a range. Holds at most two pages in memory: the current one, and one waiting or arriving.
 pub(super) struct Listing {
     bucket: String,
     pages: mpsc::Receiver<Result<Page, ScanError>>,
@@ -26,10 +26,10 @@ pub(super) struct Listing {
     reader: JoinHandle<()>,
 }
 
-/// What of a page is in the range.
+/// The part of a page that is in the range.
 struct Page {
     objects: VecDeque<ListedObject>,
-    /// No more of the range is behind it.
+    /// True if no keys of the range follow.
     last: bool,
 }
 
@@ -40,7 +40,7 @@ impl Drop for Listing {
 }
 
 impl Listing {
-    /// Begins to list what one side has of a range.
+    /// Begins to list one side of a range.
     pub(super) fn open<P: Services>(process: &Arc<Process<P>>, side: Side, range: &Arc<OpenRange>) -> Self {
         let (send, pages) = mpsc::channel(1);
         let reader = Reader::new(process.clone(), side, range.clone());
@@ -49,10 +49,10 @@ impl Listing {
         Self { bucket, pages, page: VecDeque::new(), ended: false, reader }
     }
 
-    /// Makes the next object stand first in the page at hand, unless there is none.
+    /// Reads pages until the current one has an object or the listing ends.
     async fn fill(&mut self) -> Result<(), ScanError> {
         while self.page.is_empty() && !self.ended {
-            // A reader that ends without a word says nothing about what is behind.
+            // A reader that ended without a last page says nothing about the remaining keys.
             let page = self.pages.recv().await.ok_or_else(|| ScanError::CutShort { bucket: self.bucket.clone() })??;
             self.page = page.objects;
             self.ended = page.last;
@@ -60,13 +60,13 @@ impl Listing {
         Ok(())
     }
 
-    /// The next object; none at the end.
+    /// Returns the next object, or `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<ListedObject>, ScanError> {
         self.fill().await?;
         Ok(self.page.pop_front())
     }
 
-    /// The next object whose key is before this one, or any where none is given; what is behind stays.
+    /// Returns the next object if its key is before `key`, or in any case if `key` is `None`. Later objects stay.
     pub(super) async fn before(&mut self, key: Option<&str>) -> Result<Option<ListedObject>, ScanError> {
         self.fill().await?;
         let first = self.page.front().map(|object| object.key.as_str());
@@ -77,7 +77,7 @@ impl Listing {
         })
     }
 
-    /// The object with this key; what is before it is passed over, and what is behind stays.
+    /// Returns the object with this key. Earlier objects are skipped, later ones stay.
     pub(super) async fn find(&mut self, key: &str) -> Result<Option<ListedObject>, ScanError> {
         loop {
             self.fill().await?;
@@ -99,7 +99,7 @@ struct Reader<P: Services> {
     range: Arc<OpenRange>,
     bucket: String,
     prefix: String,
-    /// The range begins after this.
+    /// The range begins after this key.
     after: Option<String>,
     continuation: Option<String>,
     order: Order,
@@ -119,10 +119,10 @@ impl<P: Services> Reader<P> {
         Self { process, side, range, bucket, prefix, after, continuation: None, order }
     }
 
-    /// Reads pages until the end of the range, an error, or until nobody wants them any more.
+    /// Reads pages until the end of the range, an error, or until the listing is dropped.
     async fn read(mut self, send: mpsc::Sender<Result<Page, ScanError>>) {
         loop {
-            // A page is asked for when there is a place for it.
+            // Requests a page only when there is a place for it.
             let Ok(place) = send.reserve().await else { return };
             let page = self.page().await;
             let is_last = page.as_ref().map_or(true, |page| page.last);
@@ -161,7 +161,7 @@ impl<P: Services> Reader<P> {
         Ok(Page { objects: objects.into(), last: !goes_on })
     }
 
-    /// Whether an object of the destination is at the end of the range, or behind it.
+    /// Returns true if an object of the destination is at the end of the range, or beyond it.
     fn is_past(&self, object: Option<&ListedObject>) -> bool {
         let until = self.range.until().and_then(|until| self.range.pair.map_bound(&until));
         object.zip(until).is_some_and(|(object, until)| object.key >= until)
@@ -172,12 +172,13 @@ fn as_end(error: Interruption) -> Result<ListPage, Interruption> {
     if is_active(Mutant::ListingErrorAsEnd) { Ok(ListPage::default()) } else { Err(error) }
 }
 
-/// A bound as services take it: they need not take longer keys than there are. Earlier than the bound, if at all.
+/// Shortens a bound to the maximum length of a key, since services need not accept longer ones. The result is not after
+/// the bound.
 fn shortened(bound: &str) -> &str {
     &bound[..bound.floor_char_boundary(MAX_KEY_BYTES)]
 }
 
-/// Sees to it that keys come in the order of their bytes.
+/// Checks that keys come in the order of their bytes.
 struct Order {
     side: Side,
     bucket: String,
@@ -200,14 +201,14 @@ impl Order {
     }
 }
 
-/// The first source key of a range's pair after a text.
+/// Returns the first source key of a range's pair after a text.
 pub(super) async fn first_after<P: Services>(
     process: &Process<P>,
     range: &OpenRange,
     text: &str,
 ) -> Result<Option<String>, ScanError> {
     let (bucket, prefix) = (&range.pair.source_bucket, &range.pair.source_prefix);
-    // A page of versions may hold one that shows no object: then a whole page is the better question.
+    // A page of versions may contain one that shows no object: a whole page then takes fewer requests.
     let max_keys = (!process.config.versioning.compare_version_id).then_some(1);
     let mut order = Order { side: Side::Source, bucket: bucket.clone(), last: Some(text.to_owned()) };
     let mut continuation: Option<String> = None;
@@ -226,13 +227,13 @@ pub(super) async fn first_after<P: Services>(
     }
 }
 
-/// What a page of this side is asked for with.
+/// Returns the operation that lists this side.
 fn listing<P: Services>(process: &Process<P>, side: Side) -> Operation {
     let versions = side == Side::Source && process.config.versioning.compare_version_id;
     if versions { Operation::ListVersions } else { Operation::ListObjects }
 }
 
-/// One page of the source: with versions where runs compare them.
+/// Lists one page of the source, with versions if runs compare them.
 async fn list_source<P: Services>(process: &Process<P>, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
     if process.config.versioning.compare_version_id {
         process.ports.source.list_versions(request).await

@@ -1,5 +1,5 @@
-//! Scans of work lists: the rows of a manifest in place of the listings of both sides. Each object is asked for at both
-//! sides, many at once, and what differs is sent as by any scan.
+//! Scans work lists: the rows of a manifest replace the listings of both sides. Objects are read by HEAD at both sides,
+//! many at once, and differences are sent as by any scan.
 
 mod csv;
 mod lookup;
@@ -18,101 +18,103 @@ use object::Object;
 
 pub(super) use scan::scan_rows;
 
-/// Why a work list can't be read.
+/// Why a work list could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// The list, or a file of it, is not there.
+    /// The list, or one of its files, does not exist.
     #[error("failed to read manifest: {bucket} has no object {key:?}")]
     Missing {
-        /// The bucket.
+        /// Bucket of the list or its file.
         bucket: String,
-        /// The key.
+        /// Key of the list or its file.
         key: String,
     },
-    /// The service.
+    /// A service failed.
     #[error("failed to read manifest {bucket}/{key}: {source}")]
     Service {
-        /// The bucket.
+        /// Bucket of the list or its file.
         bucket: String,
-        /// The key.
+        /// Key of the list or its file.
         key: String,
-        /// What it said.
+        /// The service's error.
         source: ServiceError,
     },
-    /// It was replaced while it was read, or while the run was under way: what was read says nothing of what is there.
-    #[error("failed to read manifest: {bucket}/{key} was replaced while the run was under way; start a new run")]
+    /// The list was replaced while it was read, or during the run: the rows already read may be outdated.
+    #[error("failed to read manifest: {bucket}/{key} was replaced during the run; start a new run")]
     Replaced {
-        /// The bucket.
+        /// Bucket of the list or its file.
         bucket: String,
-        /// The key.
+        /// Key of the list or its file.
         key: String,
     },
-    /// The bytes are not those that the index promises.
+    /// The content differs from what the index says.
     #[error("failed to read manifest: {bucket}/{key} is not what its manifest.json says: {what}")]
     Damaged {
-        /// The bucket.
+        /// Bucket of the list or its file.
         bucket: String,
-        /// The key.
+        /// Key of the list or its file.
         key: String,
-        /// What differs.
+        /// The difference.
         what: String,
     },
-    /// The `manifest.json`.
+    /// The `manifest.json` is invalid.
     #[error("failed to read manifest {bucket}/{key}: {source}")]
     Index {
-        /// The bucket.
+        /// Bucket of the list or its file.
         bucket: String,
-        /// The key.
+        /// Key of the list or its file.
         key: String,
-        /// Why.
+        /// The reason.
         source: IndexError,
     },
-    /// It is too large for what it says that it is.
-    #[error("failed to read manifest {bucket}/{key}: a manifest.json of {size} bytes; {MAX_INDEX_BYTES} are read")]
+    /// The object is too large for a `manifest.json`.
+    #[error(
+        "failed to read manifest {bucket}/{key}: a manifest.json of {size} bytes; the maximum is {MAX_INDEX_BYTES}"
+    )]
     TooLarge {
-        /// The bucket.
+        /// Bucket of the list or its file.
         bucket: String,
-        /// The key.
+        /// Key of the list or its file.
         key: String,
-        /// Its bytes.
+        /// Size in bytes.
         size: u64,
     },
-    /// A row.
+    /// A row is invalid.
     #[error("failed to read row {row} of manifest {bucket}/{key}: {source}")]
     Row {
-        /// The bucket.
+        /// Bucket of the list or its file.
         bucket: String,
-        /// The key.
+        /// Key of the list or its file.
         key: String,
-        /// The row, from 1.
+        /// Number of the row, from 1.
         row: u64,
-        /// Why.
+        /// The reason.
         source: RowError,
     },
-    /// A row of a bucket that the job has nothing to do with.
+    /// A row names a bucket that no pair of the job has as its source.
     #[error(
         "failed to take row {row} of manifest {bucket}/{key}: it names bucket {named:?}, which is the source of no pair in spec.buckets"
     )]
     OtherBucket {
-        /// The bucket.
+        /// Bucket of the list or its file.
         bucket: String,
-        /// The key.
+        /// Key of the list or its file.
         key: String,
-        /// The row, from 1.
+        /// Number of the row, from 1.
         row: u64,
-        /// What it names.
+        /// Bucket in the row.
         named: String,
     },
-    /// The bytes of a file are not of its form.
+    /// A file is not in the expected format.
     #[error("failed to read manifest {bucket}/{key} after row {row}: {what}")]
     Form {
-        /// The bucket.
+        /// Bucket of the list or its file.
         bucket: String,
-        /// The key.
+        /// Key of the list or its file.
         key: String,
-        /// Rows before.
+        /// Number of rows read before.
         row: u64,
-        /// What is wrong.
+        /// The reason.
         what: String,
     },
 }
@@ -120,13 +122,13 @@ pub enum ManifestError {
 /// The work list of a run.
 pub(super) struct Manifest {
     pub(super) location: ManifestLocation,
-    /// The content of the list itself, or of its `manifest.json`.
+    /// ETag of the list itself, or of its `manifest.json`.
     pub(super) list: ETag,
     index: ManifestIndex,
 }
 
 impl Manifest {
-    /// Looks what the list is.
+    /// Opens a work list and detects its format.
     pub(super) async fn open<P: Services>(
         process: &Process<P>,
         location: &ManifestLocation,

@@ -1,4 +1,4 @@
-//! The scan of one range: both listings merged in order, differences gathered into batches and sent as they are found.
+//! Scans one range: merges both listings in order, and gathers differences into batches that are sent as they fill.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,10 +31,11 @@ use super::{Purpose, ScanError};
 use crate::send_buffer::SendBuffer;
 use crate::{Process, Services};
 
-/// Records of extra objects that are written at once.
+/// Records of extraneous objects written at once.
 const EXTRANEOUS_AT_ONCE: usize = 50;
 
-/// The last run before this one whose scan was complete. Those of work lists say nothing of other objects.
+/// Returns the last run before this one whose scan was complete. Runs of work lists are skipped, since they say nothing
+/// about other objects.
 pub(super) async fn last_scanned<P: Services>(
     process: &Process<P>,
     run: &RunRecord,
@@ -55,7 +56,7 @@ pub(super) async fn last_scanned<P: Services>(
     }
 }
 
-/// What the scans of all ranges share.
+/// State shared by the scans of all ranges.
 pub(super) struct Scanner<P: Services> {
     pub(super) process: Arc<Process<P>>,
     pub(super) ignore: IgnoreList,
@@ -63,23 +64,23 @@ pub(super) struct Scanner<P: Services> {
     /// The last run before this one whose scan was complete.
     pub(super) last: Option<RunRecord>,
     pub(super) run: Arc<Run>,
-    /// Extra objects found so far, by all ranges.
+    /// Extraneous objects found so far in all ranges.
     pub(super) extras: AtomicU64,
-    /// What the run is about, where not all that the source has.
+    /// The work list, if the run has one.
     pub(super) manifest: Option<Arc<Manifest>>,
 }
 
 impl<P: Services> Scanner<P> {
-    /// What comparisons need to know.
+    /// Returns the context of comparisons.
     fn context(&self) -> CompareContext {
         let last_complete_scan = self.last.as_ref().map(|last| last.started);
         let config = &self.process.config;
-        // Under such keys the service gives ETags that look like digests of the content and are none.
+        // With such keys the service returns ETags that look like digests of the content but are not.
         let opaque_etags = matches!(config.write.encryption, Some(Encryption::Kms { .. } | Encryption::DualKms { .. }));
         CompareContext { mode: config.compare, opaque_etags, last_complete_scan, ..CompareContext::default() }
     }
 
-    /// The last run and the pair's place among its pairs, where there may be something that it could not move.
+    /// Returns the last run and the pair's index in it, if it may have failed to transfer some objects.
     pub(super) fn left_over(&self, pair: &BucketPair) -> Option<(&str, u32)> {
         let last = self.last.as_ref()?;
         if last.end.as_ref().is_some_and(|end| end.result == RunResult::Complete) {
@@ -89,14 +90,14 @@ impl<P: Services> Scanner<P> {
         Some((&last.run, u32::try_from(place).ok()?))
     }
 
-    /// What the last run could not move of a range, where it left anything.
+    /// Returns the failure records of the last run for a range, if there may be any.
     fn failed_last(&self, range: &OpenRange) -> Option<Records<FailureRecord>> {
         let (run, place) = self.left_over(&range.pair)?;
         let partition = records::failure_partition(&self.process.config.job.uid, run, place);
         Some(Records::new(partition, range.begin.as_deref()))
     }
 
-    /// Who judges the objects of a range.
+    /// Creates the judge of the objects of a range.
     pub(super) fn judge<'a>(&'a self, range: &'a OpenRange) -> Judge<'a, P> {
         let (process, verify) = (&*self.process, self.purpose.verify);
         let context = self.context();
@@ -105,7 +106,7 @@ impl<P: Services> Scanner<P> {
     }
 }
 
-/// A range's scan under way.
+/// A scan of a range.
 pub(super) struct Scan<'a, P: Services> {
     process: &'a Process<P>,
     scanner: &'a Scanner<P>,
@@ -116,23 +117,23 @@ pub(super) struct Scan<'a, P: Services> {
     versions: Option<Versions>,
     /// Name of the destination's place.
     place: String,
-    /// Whether it matters what the destination has besides copies.
+    /// True if extraneous objects of the destination are counted.
     wants_extras: bool,
-    /// Records of extra objects that are not yet written.
+    /// Records of extraneous objects not yet written.
     extraneous: Vec<Write>,
     failed_last: Option<Records<FailureRecord>>,
     counts: ScanCounts,
 }
 
-/// What becomes of a source object.
+/// Destination of a source object.
 enum Place {
-    /// It belongs under this key of the destination.
+    /// This key of the destination.
     At(String),
     Ignored,
     Nowhere(MapKeyError),
 }
 
-/// Scans a range to its end and gives what was found.
+/// Scans a range to its end and returns the counts.
 pub(super) async fn scan_range<P: Services>(
     scanner: &Scanner<P>,
     range: &Arc<OpenRange>,
@@ -183,13 +184,13 @@ impl<'a, P: Services> Scan<'a, P> {
         }
     }
 
-    /// Whether a checkpoint is asked for. Who has to wait writes one too: a sender that is killed meanwhile has sent
-    /// nothing in vain.
+    /// Returns true if a checkpoint is due. Also before waiting for the workers, so that what was sent is not sent
+    /// again if the jobsender is killed meanwhile.
     pub(super) fn is_checkpoint_due(&self) -> bool {
         self.range.is_checkpoint_due() || self.scanner.run.pace.is_waiting()
     }
 
-    /// All up to here was looked at.
+    /// Records that all objects up to here were processed.
     pub(super) async fn checkpoint(&mut self, position: String) -> Result<(), ScanError> {
         if !is_active(Mutant::CheckpointAhead) {
             self.flush().await?;
@@ -200,12 +201,12 @@ impl<'a, P: Services> Scan<'a, P> {
         Ok(())
     }
 
-    /// Shows how far the scan is.
+    /// Publishes the counts so far.
     pub(super) fn tell_counts(&self) {
         self.range.found(self.counts);
     }
 
-    /// Sends what is at hand, and gives what was found.
+    /// Sends the last batch, and returns the counts.
     pub(super) async fn end(mut self) -> Result<ScanCounts, ScanError> {
         self.flush().await?;
         Ok(self.counts)
@@ -218,7 +219,7 @@ impl<'a, P: Services> Scan<'a, P> {
         self.range.pair.map_key(&object.key).map_or_else(Place::Nowhere, Place::At)
     }
 
-    /// Whether the filters hide an object that has, or would have, this key at the source.
+    /// Returns true if the filters hide an object that has, or would have, this key at the source.
     fn hides(&self, object: &ListedObject, source_key: &str) -> bool {
         let ListedObject { size, modified, storage_class, .. } = object;
         let kept = self.process.config.filter.keeps(*size, *modified, storage_class.as_deref());
@@ -231,7 +232,7 @@ impl<'a, P: Services> Scan<'a, P> {
         }
     }
 
-    /// What the destination has under a key. What is before it is nobody's copy.
+    /// Returns the destination's object with this key. Earlier ones are extraneous.
     async fn there(&mut self, destination: &mut Listing, key: &str) -> Result<Option<ListedObject>, ScanError> {
         if self.wants_extras {
             while let Some(extra) = destination.before(Some(key)).await? {
@@ -241,13 +242,13 @@ impl<'a, P: Services> Scan<'a, P> {
         destination.find(key).await
     }
 
-    /// What the destination has behind the last source key of the range.
+    /// Processes the destination's objects after the last source key of the range.
     async fn rest(&mut self, destination: &mut Listing) -> Result<(), ScanError> {
         if !self.wants_extras {
             return Ok(());
         }
         while let Some(extra) = destination.before(None).await? {
-            // By now the range can't be cut any more.
+            // The range cannot be split any more.
             if self.range.is_behind(&extra.key) {
                 return Ok(());
             }
@@ -256,7 +257,7 @@ impl<'a, P: Services> Scan<'a, P> {
         Ok(())
     }
 
-    /// Counts an object that is nobody's copy, unless the filters would hide its source.
+    /// Counts an extraneous object, unless the filters would hide its source.
     async fn extra(&mut self, there: &ListedObject) -> Result<(), ScanError> {
         let Some(source_key) = self.range.pair.source_key(&there.key) else { return Ok(()) };
         if self.hides(there, &source_key) {
@@ -267,7 +268,7 @@ impl<'a, P: Services> Scan<'a, P> {
         self.doom(there).await
     }
 
-    /// Notes an extra object that the run may delete. Where there are more than it may, they don't matter.
+    /// Records an extraneous object that the run may delete, up to the maximum of deletions.
     async fn doom(&mut self, there: &ListedObject) -> Result<(), ScanError> {
         let before = self.scanner.extras.fetch_add(1, Ordering::Relaxed);
         let config = &self.process.config;
@@ -286,7 +287,7 @@ impl<'a, P: Services> Scan<'a, P> {
         Ok(())
     }
 
-    /// Leaves an object alone that the filters hide, and what may be its copy.
+    /// Skips an object hidden by the filters, and the destination's object with its key.
     async fn ignore(&mut self, object: &ListedObject, destination: &mut Listing) -> Result<(), ScanError> {
         self.hide(object);
         if self.wants_extras
@@ -297,19 +298,19 @@ impl<'a, P: Services> Scan<'a, P> {
         Ok(())
     }
 
-    /// Counts an object that the filters hide.
+    /// Counts an object hidden by the filters.
     pub(super) fn hide(&mut self, object: &ListedObject) {
         self.counts.ignored += 1;
         self.tell(&Finding::Ignored { source: object });
     }
 
-    /// Counts an object that was listed some time ago and is gone.
+    /// Counts an object that was listed some time ago and has been deleted since.
     pub(super) fn pass_over(&mut self, object: &ListedObject) {
         self.counts.gone += 1;
         self.tell(&Finding::Gone { source: object });
     }
 
-    /// Records an object that can't be moved.
+    /// Records an object that cannot be transferred.
     pub(super) async fn leave_out(&mut self, object: &ListedObject, failure: Failure) -> Result<(), ScanError> {
         self.counts.failed += 1;
         self.counts.failed_bytes += object.size;
@@ -336,7 +337,7 @@ impl<'a, P: Services> Scan<'a, P> {
         self.act(source, there, verdict).await
     }
 
-    /// What earlier runs left of an object; keys have to come in order.
+    /// Returns the results of earlier runs for an object. Must be called in the order of keys.
     async fn memory(&mut self, key: &str) -> Result<Memory, ScanError> {
         let mut memory = Memory::default();
         if self.judge.verify.is_some() {
@@ -352,7 +353,7 @@ impl<'a, P: Services> Scan<'a, P> {
         Ok(memory)
     }
 
-    /// Does about an object what its verdict says.
+    /// Acts on the verdict about an object.
     pub(super) async fn act(
         &mut self,
         source: ListedObject,
@@ -369,7 +370,7 @@ impl<'a, P: Services> Scan<'a, P> {
                 Ok(())
             }
             Verdict::Transfer(difference) => self.transfer(source, there, difference).await,
-            // Nothing was found out: a copy too many does no harm.
+            // Inconclusive: an unneeded copy does no harm.
             Verdict::AskForChecksums => self.transfer(source, there, Difference::MaybeNewer).await,
         }
     }
@@ -408,7 +409,7 @@ impl<'a, P: Services> Scan<'a, P> {
         Ok(self.send_buffer.push(self.process, batch.body()).await?)
     }
 
-    /// Sends what is at hand.
+    /// Sends the open batch and the records not yet written.
     async fn flush(&mut self) -> Result<(), ScanError> {
         if let Some(rest) = self.batcher.flush() {
             self.send(rest).await?;

@@ -1,6 +1,6 @@
-//! Deletes what the destination has and the source does not, after both sides were listed whole. Each object is asked for
-//! once more at both sides before it goes, and goes only as what was listed. In buckets that keep versions, a deletion is
-//! a delete marker: the versions stay.
+//! Deletes objects of the destination that the source does not have, after both sides were listed completely. Before
+//! each deletion both sides are checked again, and the object must still be the listed one. In buckets with versioning
+//! a deletion is a delete marker: the versions stay.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use migration_core::error::ServiceError;
@@ -17,12 +17,12 @@ use super::ScanError;
 use super::run::Run;
 use crate::{Interruption, Process, Services};
 
-/// Objects that are looked at at once.
+/// Objects checked at once.
 const AT_ONCE: usize = 16;
-/// Objects whose fate is recorded in one write.
+/// Objects whose result is recorded in one write.
 const PAGE: u32 = 48;
 
-/// Deletes what is extra, unless it is more than may be deleted.
+/// Deletes extraneous objects, unless there are more than the maximum.
 pub(super) async fn delete_extras<P: Services>(
     process: &Process<P>,
     ignore: &IgnoreList,
@@ -32,20 +32,24 @@ pub(super) async fn delete_extras<P: Services>(
     let before = run.record().await.mirror.unwrap_or_default();
     let found = before.deletions(run.counts().await.extra);
     if found > settings.max_deletes && !is_active(Mutant::MirrorUnbounded) {
-        warn!(found, max = settings.max_deletes, "nothing is deleted: more is extra than may be deleted");
+        warn!(
+            found,
+            max = settings.max_deletes,
+            "nothing is deleted: more extraneous objects than the maximum of deletions"
+        );
         return run.settle(process, &[], MirrorCounts { refused: true, ..MirrorCounts::default() }).await;
     }
     let record = run.record().await;
     for (pair, number) in record.pairs.iter().zip(0_u32..) {
         let partition = extraneous_partition(&process.config.job.uid, &record.run, number);
         loop {
-            // What is settled is removed, so that what is left begins at the first page.
+            // Processed records are removed, so the remaining ones begin at the first page.
             let page = process.ledger(|| process.ports.ledger.query(&partition, "", None, PAGE)).await?;
             let extras: Vec<ExtraneousRecord> = page.items.iter().filter_map(|item| item.read().ok()).collect();
             if extras.is_empty() {
                 break;
             }
-            // By value: what is spawned can't hold a future that borrows what a closure was given.
+            // By value: a spawned future cannot borrow from the closure's argument.
             let fates = stream::iter(extras.clone()).map(|extra| settle_one(process, ignore, &record, pair, extra));
             let fates: Vec<Fate> = fates.buffer_unordered(AT_ONCE).try_collect().await?;
             let mut counts = MirrorCounts::default();
@@ -66,24 +70,24 @@ async fn settle_one<P: Services>(
     extra: ExtraneousRecord,
 ) -> Result<Fate, ScanError> {
     let Some(source_key) = pair.source_key(&extra.key) else { return Ok(Fate::Kept) };
-    // It was found by a sender that may have had a shorter list.
+    // The jobsender that found it may have had a shorter ignore list.
     if ignore.ignores(&pair.source_bucket, &source_key) {
         return Ok(Fate::Kept);
     }
     let is_gone = is_gone_at_source(process, pair, &source_key).await?;
     let there = at_destination(process, pair, &extra).await?;
     if is_gone && there.is_none() {
-        // Somebody else deleted it, or a sender that was killed before it could say so.
+        // Deleted by another writer, or by a jobsender that was killed before it could record that.
         return Ok(Fate::Deleted);
     }
     if !may_delete(&extra, is_gone, there.as_ref(), run.started) {
-        info!(bucket = pair.destination_bucket, key = extra.key, "an extra object stays");
+        info!(bucket = pair.destination_bucket, key = extra.key, "an extraneous object is kept");
         return Ok(Fate::Kept);
     }
     delete(process, pair, &extra).await
 }
 
-/// Whether the source says that it has no such object. What it refuses to say is no absence, nor is a 404 of somebody else.
+/// Returns true if the source says that it has no such object. A refusal is no absence, and neither is a proxy's 404.
 async fn is_gone_at_source<P: Services>(
     process: &Process<P>,
     pair: &BucketPair,
@@ -124,14 +128,14 @@ async fn delete<P: Services>(
     match deleted {
         Ok(()) => Ok(Fate::Deleted),
         Err(Interruption::Service(error)) if !error.is_retryable() => {
-            warn!(bucket, key = extra.key, %error, "an extra object stays");
+            warn!(bucket, key = extra.key, %error, "an extraneous object is kept");
             Ok(Fate::Kept)
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// Whether the service does not know conditions of deletions: the look just before has to do.
+/// Returns true if the service does not support conditions on deletions. The check just before must then suffice.
 fn has_no_conditions(error: &ServiceError) -> bool {
     error.code == "NotImplemented"
 }

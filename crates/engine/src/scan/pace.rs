@@ -1,4 +1,4 @@
-//! Keeps a sender from running away from the workers: so many batches may be sent, and the rest waits.
+//! Bounds how far a jobsender runs ahead of the workers: it waits after a number of batches.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::{Process, Services};
 
-/// How many batches of a run were sent, and how many may be.
+/// Batches of a run sent so far, and the number allowed.
 pub(super) struct Pace {
     sent: AtomicU64,
     allowed: AtomicU64,
@@ -19,27 +19,27 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// The pace of a run of which so many batches were sent before.
+    /// Creates the pace of a run that has sent this many batches before.
     pub(super) fn new(sent: u64, is_bounded: bool) -> Self {
         let allowed = if is_bounded { sent + LEAST_BACKLOG / 2 } else { u64::MAX };
         Self { sent: AtomicU64::new(sent), allowed: AtomicU64::new(allowed), more: Notify::new() }
     }
 
-    /// A batch was sent.
+    /// Records that a batch was sent.
     pub(super) fn sent(&self) {
         self.sent.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether all was sent that may be.
+    /// Returns true if all allowed batches were sent.
     pub(super) fn is_waiting(&self) -> bool {
         self.sent.load(Ordering::Relaxed) >= self.allowed.load(Ordering::Relaxed)
     }
 
-    /// Ends when more may be sent.
+    /// Waits until more batches may be sent.
     pub(super) async fn wait(&self) {
         loop {
             let mut more = std::pin::pin!(self.more.notified());
-            // From here on no word is missed.
+            // No notification is missed from here on.
             more.as_mut().enable();
             if !self.is_waiting() {
                 return;
@@ -48,7 +48,7 @@ impl Pace {
         }
     }
 
-    /// Looks what the workers have done, where it may soon matter.
+    /// Updates the number of allowed batches from the workers' progress, if it may be needed soon.
     pub(super) async fn look<P: Services>(&self, process: &Process<P>, run: &RunRecord) {
         let Some(seconds) = process.config.backlog_seconds else { return };
         let (sent, allowed) = (self.sent.load(Ordering::Relaxed), self.allowed.load(Ordering::Relaxed));
@@ -57,9 +57,9 @@ impl Pace {
         }
         let tally = match view::tally(&process.ports.ledger, &process.config.job.uid, run).await {
             Ok(tally) => tally,
-            Err(error) => return warn!(%error, "the backlog is looked at again soon"),
+            Err(error) => return warn!(%error, "failed to read the backlog; retrying soon"),
         };
-        // A remainder is sent by its worker, and its batch has not really ended.
+        // A remainder is sent by its worker, so its batch still counts as open.
         let open = progress(run, &tally).open_batches;
         let ended = run.scan.counts.batches.saturating_sub(open);
         let now = allowance(ended, process.clock.now() - run.started, seconds);
@@ -67,7 +67,7 @@ impl Pace {
             self.allowed.store(now, Ordering::Relaxed);
             self.more.notify_waiters();
         } else if sent >= allowed {
-            info!(sent, ended, "the scan waits for the workers");
+            info!(sent, ended, "the scan is waiting for the workers");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a scan is for, and who is told what it finds.
+//! Purpose of a scan, and the observer of its findings.
 
 use std::sync::Arc;
 
@@ -6,21 +6,20 @@ use migration_core::finding::Finding;
 use migration_core::pair::BucketPair;
 use migration_core::verification::VerifyMethod;
 
-/// Is told what a scan finds, once of each key. Ranges of keys are scanned at once, so that it is called from many tasks;
-/// what it does must be quick, and it can't stop the scan. What was found since the last checkpoint of a sender that was
-/// killed is told again.
+/// Receives the findings of a scan, once per key. Called from many tasks, since ranges are scanned at once. Must return
+/// quickly, and cannot stop the scan. After a jobsender was killed, findings since its last checkpoint are repeated.
 pub trait Observer: Send + Sync {
-    /// Something was found, of this pair.
+    /// Receives a finding about an object of this pair.
     fn found(&self, pair: &BucketPair, finding: &Finding<'_>);
 }
 
-/// What a scan is for, besides sending what differs.
+/// Purpose of a scan, besides sending differences.
 #[derive(Clone, Default)]
 pub struct Purpose {
-    /// Judges copies by nothing but their content: times, earlier runs and recorded versions play no part.
+    /// Compares copies only by content: times, earlier runs and recorded versions are ignored.
     pub verify: Option<VerifyMethod>,
     /// Also finds objects of the destination that the source does not have.
     pub extras: bool,
-    /// Is told of all findings.
+    /// Receives all findings.
     pub observer: Option<Arc<dyn Observer>>,
 }

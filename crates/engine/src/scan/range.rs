@@ -1,4 +1,4 @@
-//! A range of keys under work: who lists it, who wants to cut it and who records it share this.
+//! A range of keys being scanned: state shared by the tasks that list, split and record it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,27 +11,27 @@ use migration_core::range_split::{Alphabet, CutSearch, Rest, pages_left};
 use migration_core::records::{RangeRecord, RunRecord, ScanCounts};
 use tokio::sync::Notify;
 
-/// Pages after which a listing counts as long. Shorter ones are never cut, so that small buckets cost no probes.
+/// Pages after which a listing counts as long. Shorter ones are never split, so small buckets cost no probes.
 const LONG: u64 = 4;
-/// Keys of a page that are looked at for the characters that keys are made of.
+/// Keys of a page that are sampled for the alphabet of keys.
 const SEEN_OF_A_PAGE: usize = 100;
-/// Fewer pages are not worth the probes and the records of a cut.
+/// Minimum number of remaining pages that is worth the probes and records of a split.
 pub(super) const WORTH_CUTTING: f64 = 8.0;
 
-/// All keys up to here were looked at and what differs is in the queue, with the counts of that.
+/// A checkpoint: all keys up to here were processed and their differences are in the queue. With the counts so far.
 pub(super) type Mark = (String, ScanCounts);
 
-/// A range of keys under work.
+/// A range of keys being scanned.
 pub(super) struct OpenRange {
     pub(super) number: u32,
-    /// Place of the pair among the run's.
+    /// Index of the pair in the run.
     pub(super) pair_number: u32,
     pub(super) pair: BucketPair,
     pub(super) run: String,
     pub(super) epoch: u32,
     /// The listing begins after this source key.
     pub(super) begin: Option<String>,
-    /// What was found before that.
+    /// Counts of the keys before that.
     pub(super) before: ScanCounts,
     checkpoint_due: AtomicBool,
     moved: Arc<Notify>,
@@ -45,14 +45,14 @@ struct State {
     frontier: Option<String>,
     page_before: Option<String>,
     pages: u64,
-    /// Pages from which on it can be cut.
+    /// Number of pages after which it can be split.
     cut_from: u64,
     /// Every key of the range has been listed.
     ended: bool,
     being_cut: bool,
-    /// There were no keys between this and the end.
+    /// No keys were found between this and the end.
     top: Option<String>,
-    /// There were keys after this.
+    /// Keys were found after this.
     beyond: Option<String>,
     alphabet: Alphabet,
     counts: ScanCounts,
@@ -60,7 +60,7 @@ struct State {
 }
 
 impl OpenRange {
-    /// What is left of a recorded range; none where its pair is gone.
+    /// Creates the remainder of a recorded range, or `None` if its pair does not exist any more.
     pub(super) fn new(record: &RangeRecord, run: &RunRecord, moved: Arc<Notify>) -> Option<Self> {
         let KeyRange { after, until } = record.rest();
         let pair = run.pairs.get(usize::try_from(record.pair).ok()?)?.clone();
@@ -78,7 +78,7 @@ impl OpenRange {
         })
     }
 
-    /// The same for one that was cut off: the listing is known to be long. Of the last part the search knows more.
+    /// Marks the range as split off: its listing is known to be long, and the search knows the bounds of its last part.
     pub(super) fn cut_off(self, (top, beyond): (Option<String>, Option<String>)) -> Self {
         let mut state = self.state();
         state.cut_from = 1;
@@ -89,23 +89,23 @@ impl OpenRange {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere leaves plain values behind, never half of one.
+        // A panic elsewhere leaves the values consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last source key that can be in the range; it only ever comes nearer.
+    /// Returns the last source key that can be in the range. It never increases.
     pub(super) fn until(&self) -> Option<String> {
         self.state().until.clone()
     }
 
-    /// Whether a key of the destination is behind all that can be in the range.
+    /// Returns true if a key of the destination is after all keys that can be in the range.
     pub(super) fn is_behind(&self, destination_key: &str) -> bool {
         let until = self.until().and_then(|until| self.pair.map_bound(&until));
         until.is_some_and(|until| destination_key > until.as_str())
     }
 
-    /// Takes a page of the source: its keys are this range's from now on, and what is behind the range leaves the page.
-    /// Tells whether the range goes on behind it.
+    /// Takes a page of the source: its keys belong to this range from now on, and keys after the range are removed from
+    /// the page. Returns true if the range continues after the page.
     pub(super) fn listed(&self, objects: &mut Vec<ListedObject>, more: bool) -> bool {
         let mut state = self.state();
         if let Some(until) = &state.until {
@@ -128,37 +128,37 @@ impl OpenRange {
         goes_on
     }
 
-    /// What was found so far.
+    /// Publishes the counts so far.
     pub(super) fn found(&self, counts: ScanCounts) {
         self.state().counts = counts;
     }
 
-    /// What was found so far.
+    /// Returns the counts so far.
     pub(super) fn counts(&self) -> ScanCounts {
         self.state().counts
     }
 
-    /// Asks who scans it for a checkpoint.
+    /// Requests a checkpoint from the task that scans the range.
     pub(super) fn want_checkpoint(&self) {
         self.checkpoint_due.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a checkpoint is asked for; asks no more.
+    /// Returns true if a checkpoint was requested, and clears the request.
     pub(super) fn is_checkpoint_due(&self) -> bool {
         self.checkpoint_due.load(Ordering::Relaxed) && self.checkpoint_due.swap(false, Ordering::Relaxed)
     }
 
-    /// A checkpoint.
+    /// Stores a checkpoint.
     pub(super) fn mark(&self, position: String, counts: ScanCounts) {
         self.state().mark = Some((position, counts));
     }
 
-    /// The last checkpoint, if there is one that was not taken yet.
+    /// Takes the last checkpoint, if there is a new one.
     pub(super) fn take_mark(&self) -> Option<Mark> {
         self.state().mark.take()
     }
 
-    /// About how many pages are left, where it can be cut and is worth it.
+    /// Returns an estimate of the remaining pages, if the range can be split and is worth it.
     pub(super) fn worth_cutting(&self) -> Option<f64> {
         let state = self.state();
         if state.ended || state.being_cut || state.pages < state.cut_from {
@@ -170,7 +170,7 @@ impl OpenRange {
         (left >= WORTH_CUTTING).then_some(left)
     }
 
-    /// Begins a search for cuts into so many parts; nobody else begins one until [`Self::cut`] or
+    /// Begins a search for splits into this many parts. No other search begins until [`Self::cut`] or
     /// [`Self::leave_whole`].
     pub(super) fn search(&self, parts: usize) -> Option<CutSearch> {
         let mut state = self.state();
@@ -181,8 +181,8 @@ impl OpenRange {
         Some(CutSearch::new(&rest, state.alphabet, parts))
     }
 
-    /// Ends the range at the first cut that the listing has not reached, and gives the other parts in order; none where
-    /// the listing was faster than all cuts.
+    /// Ends the range at the first split key that the listing has not reached, and returns the other parts in order.
+    /// Returns nothing if the listing has passed all split keys.
     pub(super) fn cut(&self, cuts: &[String]) -> Vec<KeyRange> {
         let mut state = self.state();
         state.being_cut = false;
@@ -200,7 +200,7 @@ impl OpenRange {
         parts
     }
 
-    /// There was nothing to cut: asks no more before as many pages again are listed.
+    /// Ends a search that found nothing to split. The next one begins after twice as many pages.
     pub(super) fn leave_whole(&self) {
         let mut state = self.state();
         state.being_cut = false;
@@ -209,10 +209,10 @@ impl OpenRange {
 }
 
 impl State {
-    /// Nothing was found behind this.
+    /// Returns the last key that was found to be possible.
     fn last(&self, frontier: &str) -> Option<&str> {
         let top = self.top.as_deref().filter(|top| *top > frontier);
-        // New keys may have been written behind what was the top.
+        // New keys may have been written after the former top.
         top.or(self.until.as_deref())
     }
 }

@@ -1,4 +1,4 @@
-//! Records of the ledger, read back in the order of the keys that they are about.
+//! Reads records of the ledger in the order of their object keys.
 
 use std::collections::VecDeque;
 
@@ -7,17 +7,17 @@ use serde::de::DeserializeOwned;
 
 use crate::{Interruption, Process, Services};
 
-/// Records of one request. With `compareVersionId` there are 16 pages for each range under work.
+/// Records per request. With `compareVersionId` there are 16 pages in memory for each range.
 const PAGE: u32 = 200;
 
-/// The records of a partition whose sort keys are objects' keys. At most a page is in memory.
+/// The records of a partition whose sort keys are object keys. Holds at most one page in memory.
 pub(super) struct Records<T> {
     partition: String,
     page: VecDeque<(String, T)>,
     next: Next,
 }
 
-/// Where the next page begins.
+/// Position of the next page.
 enum Next {
     First,
     /// After this key.
@@ -26,13 +26,13 @@ enum Next {
 }
 
 impl<T: DeserializeOwned> Records<T> {
-    /// The records after a key, or from the first one on. Nothing is read yet.
+    /// Creates a reader of the records after a key, or of all. Reads nothing yet.
     pub(super) fn new(partition: String, after: Option<&str>) -> Self {
         let next = after.map_or(Next::First, |after| Next::After(after.to_owned()));
         Self { partition, page: VecDeque::new(), next }
     }
 
-    /// The record of a key. Keys have to be asked for in order: those before this one are forgotten.
+    /// Returns the record of a key. Must be called in the order of keys: earlier records are dropped.
     pub(super) async fn of<P: Services>(
         &mut self,
         process: &Process<P>,
@@ -48,7 +48,7 @@ impl<T: DeserializeOwned> Records<T> {
         }
     }
 
-    /// Reads the next page; false where there is none.
+    /// Reads the next page. Returns false if there is none.
     async fn read<P: Services>(&mut self, process: &Process<P>) -> Result<bool, Interruption> {
         let after = match &self.next {
             Next::First => None,

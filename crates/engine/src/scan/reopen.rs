@@ -1,4 +1,4 @@
-//! What a run whose messages were lost still lacks: all ends of its batches are read once, and held against its ranges.
+//! Finds what a run still lacks after its messages were lost, by comparing the ends of its batches with its ranges.
 
 use migration_core::ports::Ledger;
 use migration_core::records::{BATCH_PREFIX, BatchEnd, Counters, RangeRecord, RunRecord, run_partition};
@@ -9,11 +9,11 @@ use tracing::{info, warn};
 use super::ScanError;
 use crate::{Process, Services};
 
-/// Ends of one request.
+/// Ends per request.
 const PAGE: u32 = 1_000;
 
-/// Decides which ranges of a run that is being taken over begin again. Costs one read of all ends of its batches; memory
-/// grows with the number of ranges, not with that of batches.
+/// Decides which ranges of a run being taken over are scanned again. Reads all ends of its batches once; memory grows
+/// with the number of ranges, not of batches.
 pub(super) async fn reopen<P: Services>(
     process: &Process<P>,
     record: RunRecord,
@@ -38,7 +38,7 @@ pub(super) async fn reopen<P: Services>(
     }
     let reopened = reopen::reopen(record, ranges, &ends);
     let begun = reopened.reopened.last().map_or(0, |reopening| reopening.ranges.len());
-    warn!(run = reopened.run, begun, of = ranges.len(), "messages were lost: ranges that lack ends begin again");
-    info!(kept = reopened.kept.batches, "ends of the other ranges count on");
+    warn!(run = reopened.run, begun, of = ranges.len(), "messages were lost: scanning the ranges that lack ends again");
+    info!(kept = reopened.kept.batches, "keeping the ends of the other ranges");
     Ok(reopened)
 }

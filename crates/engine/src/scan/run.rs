@@ -1,4 +1,5 @@
-//! The run that a sender has: taken by condition, kept by renewals, lost when another sender took it over.
+//! The run of a jobsender: taken by a conditional write, kept by renewing its lease, lost when another jobsender takes
+//! it over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,14 +23,14 @@ use super::range::OpenRange;
 use super::{ManifestError, ScanError, SenderName, reopen};
 use crate::{Interruption, Process, Services, WriteOutcome};
 
-/// How often the lease is renewed and the numbers so far are written.
+/// Interval at which the lease is renewed and the counts are written.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
-/// Every so many renewals, the ranges under work write a checkpoint: what a killed sender may have sent in vain.
+/// Renewals between two checkpoints, which bound what is sent twice if the jobsender is killed.
 const CHECKPOINT_EVERY: u32 = 6;
-/// Most cuts of a run: what its scan costs in records does not grow with the number of keys.
+/// Maximum number of splits of a run, so that its records do not grow with the number of keys.
 const MOST_CUTS: usize = 512;
 
-/// What came of asking for a run.
+/// Result of taking a run.
 pub(super) enum Taken {
     Run(Box<Run>),
     AlreadySent(String),
@@ -37,27 +38,27 @@ pub(super) enum Taken {
     OtherSides(String),
 }
 
-/// A run that this sender has.
+/// A run owned by this jobsender.
 pub(super) struct Run {
     table: tokio::sync::Mutex<Table>,
     lost: CancellationToken,
-    /// Told when a page of any range has arrived.
+    /// Notified when a page of any range has arrived.
     moved: Arc<Notify>,
     pub(super) pace: Pace,
 }
 
-/// The run's records as they stand in the ledger, or will after the next write.
+/// The run's records as they are in the ledger, or will be after the next write.
 struct Table {
     run: RunRecord,
     ranges: BTreeMap<u32, RangeRecord>,
-    /// Ranges whose records were changed since the last write that is known to be done. A cut of a range is never
-    /// forgotten so: no write closes one part without the other.
+    /// Ranges changed since the last write that is known to have succeeded. Both parts of a split range are therefore
+    /// always written together.
     changed: BTreeSet<u32>,
-    /// Those under work.
+    /// Ranges being scanned.
     open: BTreeMap<u32, Arc<OpenRange>>,
 }
 
-/// Asks for a run until the answer is final.
+/// Takes a run; waits while another jobsender may still own it.
 pub(super) async fn take<P: Services>(process: &Process<P>, name: &SenderName) -> Result<Taken, ScanError> {
     let (job, ledger) = (&process.config.job.uid, &process.ports.ledger);
     loop {
@@ -81,7 +82,7 @@ pub(super) async fn take<P: Services>(process: &Process<P>, name: &SenderName) -
             TakeDecision::Busy => return Ok(Taken::Busy(last_id)),
             TakeDecision::OtherSides => return Ok(Taken::OtherSides(last_id)),
             TakeDecision::WaitUntil(at) => {
-                info!(run = last_id, "waiting: the run's sender may still be alive");
+                info!(run = last_id, "waiting: the run's jobsender may still be alive");
                 wait(process, at - process.clock.now()).await?;
                 continue;
             }
@@ -91,13 +92,13 @@ pub(super) async fn take<P: Services>(process: &Process<P>, name: &SenderName) -
         if let Some(run) = taken {
             return Ok(Taken::Run(Box::new(run)));
         }
-        // Another sender was first: what it wrote is looked at, and never in a loop without a pause.
+        // Another jobsender was first: reads its record again, after a pause.
         wait(process, 0).await?;
     }
 }
 
 async fn wait<P: Services>(process: &Process<P>, millis: i64) -> Result<(), Interruption> {
-    // A second more, and never none: the clocks of two pods differ.
+    // At least one second more, since the clocks of two pods differ.
     let wait = Duration::from_millis(u64::try_from(millis).unwrap_or_default() + 1_000);
     tokio::select! {
         () = process.stop.cancelled() => Err(Interruption::Stopped),
@@ -105,7 +106,7 @@ async fn wait<P: Services>(process: &Process<P>, millis: i64) -> Result<(), Inte
     }
 }
 
-/// Writes a new run, if no other sender was first.
+/// Writes a new run. Returns `None` if another jobsender was first.
 async fn start<P: Services>(
     process: &Process<P>,
     record: RunRecord,
@@ -121,7 +122,7 @@ async fn start<P: Services>(
     let item = Item::of(records::run_key(job, &record.run), &record);
     Ok(match process.replace(item, Condition::Absent, vec![pointer]).await? {
         WriteOutcome::Written => {
-            info!(run = record.run, "a new run");
+            info!(run = record.run, "starting a new run");
             let ranges = progress::ranges_of(&record, Vec::new())?;
             Some(Run::new(record, ranges, process.config.backlog_seconds.is_some()))
         }
@@ -129,7 +130,7 @@ async fn start<P: Services>(
     })
 }
 
-/// Takes a run over, if no other sender was first.
+/// Takes a run over. Returns `None` if another jobsender was first.
 async fn resume<P: Services>(process: &Process<P>, mut record: RunRecord) -> Result<Option<Run>, ScanError> {
     let job = &process.config.job.uid;
     let recorded = view::ranges(&process.ports.ledger, job, &record.run).await?;
@@ -148,7 +149,7 @@ async fn resume<P: Services>(process: &Process<P>, mut record: RunRecord) -> Res
     Ok(match process.replace(item, condition, Vec::new()).await? {
         WriteOutcome::Written => {
             let open = ranges.iter().filter(|range| !range.closed).count();
-            info!(run = record.run, epoch = record.epoch, open, "going on with a run that its sender left");
+            info!(run = record.run, epoch = record.epoch, open, "continuing a run that its jobsender left");
             Some(Run::new(record, ranges, process.config.backlog_seconds.is_some()))
         }
         WriteOutcome::Lost => None,
@@ -175,17 +176,17 @@ impl Run {
         self.table.lock().await.run.run.clone()
     }
 
-    /// The ranges that are not closed, in the order of their numbers.
+    /// Returns the ranges that are not closed, in the order of their numbers.
     pub(super) async fn open(&self) -> Vec<Arc<OpenRange>> {
         self.table.lock().await.open.values().cloned().collect()
     }
 
-    /// What was found so far.
+    /// Returns the counts so far.
     pub(super) async fn counts(&self) -> ScanCounts {
         self.table.lock().await.counts()
     }
 
-    /// The run is about the objects of this list: of no other one, if it was begun before.
+    /// Binds the run to a work list. Fails if the run was begun with another one.
     pub(super) async fn work_by(&self, manifest: &Manifest) -> Result<(), ManifestError> {
         let list = &mut self.table.lock().await.run.list;
         if list.as_ref().is_some_and(|begun| *begun != manifest.list) {
@@ -196,17 +197,17 @@ impl Run {
         Ok(())
     }
 
-    /// Ends when another sender took the run over.
+    /// Waits until another jobsender has taken the run over.
     pub(super) async fn lost(&self) {
         self.lost.cancelled().await;
     }
 
-    /// Ends when a page of any range has arrived.
+    /// Waits until a page of any range has arrived.
     pub(super) async fn moved(&self) {
         self.moved.notified().await;
     }
 
-    /// Renews the lease until `end`, and writes checkpoints of the ranges under work.
+    /// Renews the lease until `end`, and writes checkpoints of the open ranges.
     pub(super) async fn keep<P: Services>(&self, process: &Process<P>, end: CancellationToken) {
         for beat in 1_u32.. {
             tokio::select! {
@@ -220,7 +221,7 @@ impl Run {
             }
             table.take_marks();
             if let Err(error) = self.save(process, &mut table, |_| {}).await {
-                warn!(%error, "the run's lease was not renewed");
+                warn!(%error, "failed to renew the run's lease");
             }
             let record = table.run.clone();
             drop(table);
@@ -228,7 +229,7 @@ impl Run {
         }
     }
 
-    /// A range is over.
+    /// Records that a range is closed.
     pub(super) async fn close_range<P: Services>(
         &self,
         process: &Process<P>,
@@ -244,7 +245,7 @@ impl Run {
         self.save(process, &mut table, |_| {}).await
     }
 
-    /// Cuts a range, and gives what was cut off; nothing where that is too late, or where there are too many.
+    /// Splits a range and returns the new ranges; none if it is too late, or if there are too many ranges.
     pub(super) async fn cut<P: Services>(
         &self,
         process: &Process<P>,
@@ -273,7 +274,7 @@ impl Run {
         Ok(new)
     }
 
-    /// The fate of extra objects is known: it is counted, and their records go.
+    /// Records the results of extraneous objects, and removes their records.
     pub(super) async fn settle<P: Services>(
         &self,
         process: &Process<P>,
@@ -293,7 +294,7 @@ impl Run {
         .await
     }
 
-    /// The scan is over: every range of every pair is closed.
+    /// Closes the scan. All ranges must be closed.
     pub(super) async fn close<P: Services>(&self, process: &Process<P>) -> Result<ScanCounts, ScanError> {
         let now = process.clock.now();
         let mut table = self.table.lock().await;
@@ -309,7 +310,7 @@ impl Run {
         Ok(table.counts())
     }
 
-    /// Writes the record with the numbers so far and a renewed lease, and what changed of the ranges with it.
+    /// Writes the run record with the current counts and a renewed lease, and the changed ranges.
     async fn save<P: Services>(
         &self,
         process: &Process<P>,
@@ -319,7 +320,7 @@ impl Run {
         self.save_with(process, table, Vec::new(), change).await
     }
 
-    /// The same with other writes, all or nothing.
+    /// Like [`Self::save`], with further writes, all or nothing.
     async fn save_with<P: Services>(
         &self,
         process: &Process<P>,
@@ -354,7 +355,7 @@ impl Run {
 }
 
 impl Table {
-    /// Adds a part of a range that was cut.
+    /// Adds a part of a range that was split.
     fn add(
         &mut self,
         of: &OpenRange,
@@ -372,7 +373,7 @@ impl Table {
         Some(new)
     }
 
-    /// What was found so far.
+    /// Returns the counts so far.
     fn counts(&self) -> ScanCounts {
         let mut counts = ScanCounts::default();
         for record in self.ranges.values() {
@@ -381,7 +382,7 @@ impl Table {
         counts
     }
 
-    /// Takes the checkpoints of the ranges under work into their records.
+    /// Copies new checkpoints of the open ranges into their records.
     fn take_marks(&mut self) {
         for (number, range) in &self.open {
             if let (Some((position, counts)), Some(record)) = (range.take_mark(), self.ranges.get_mut(number)) {

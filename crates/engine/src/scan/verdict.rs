@@ -1,4 +1,4 @@
-//! What becomes of one object: what listings show, and what has to be asked for besides.
+//! Compares one object with its copy, by listings and further requests where they do not suffice.
 
 use bytes::{Buf, Bytes};
 use futures::StreamExt;
@@ -18,44 +18,44 @@ use tracing::warn;
 use super::ScanError;
 use crate::{Interruption, Process, Services};
 
-/// How often a body that breaks is read on.
+/// Tries to read both bodies to their end.
 const READS: u32 = 5;
 
-/// How two bodies compare, as far as they came.
+/// Result of comparing two bodies, as far as they were read.
 enum Compared {
-    /// So many bytes are equal, and both end behind them.
+    /// This many bytes are equal, and both bodies end there.
     Same(u64),
     /// They differ.
     Different,
-    /// So many bytes are equal; then one broke off.
+    /// This many bytes are equal; then a body broke off.
     Broken(u64),
 }
 
-/// What earlier runs left of an object.
+/// Results of earlier runs for an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Memory {
-    /// The last run has failed to move it.
+    /// True if the last run failed to transfer it.
     pub(super) failed_last: bool,
-    /// The version that was copied last, where versions are compared.
+    /// The version copied last, if versions are compared.
     pub(super) version_id: Option<String>,
 }
 
-/// Judges the objects of one pair.
+/// Compares the objects of one pair.
 pub(super) struct Judge<'a, P: Services> {
     pub(super) process: &'a Process<P>,
     pub(super) pair: &'a BucketPair,
     pub(super) context: CompareContext,
-    /// By nothing but content.
+    /// The method, if only content is compared.
     pub(super) verify: Option<VerifyMethod>,
 }
 
 impl<P: Services> Judge<'_, P> {
-    /// What the comparison of an object needs to know.
+    /// Returns the context for comparing an object.
     pub(super) fn context(&self, memory: &Memory) -> CompareContext {
         CompareContext { failed_last: memory.failed_last, ..self.context }
     }
 
-    /// What both sides say of an object, after all that has to be asked for.
+    /// Returns the verdict about an object, after the requests that it needs.
     pub(super) async fn verdict(
         &self,
         source: &ListedObject,
@@ -76,7 +76,7 @@ impl<P: Services> Judge<'_, P> {
         Ok(compare_checksums(source, there, checksums, context))
     }
 
-    /// The same where copies are verified.
+    /// Returns the verdict of a verification.
     async fn verified(
         &self,
         source: &ListedObject,
@@ -92,7 +92,7 @@ impl<P: Services> Judge<'_, P> {
         }
     }
 
-    /// The checksums that the services keep of what was listed; none of what has another content by now.
+    /// Requests the checksums of the listed objects; `None` for an object whose content has changed.
     async fn checksums(
         &self,
         source: &ListedObject,
@@ -107,8 +107,8 @@ impl<P: Services> Judge<'_, P> {
         Ok((checksum_of(at_source, source)?, checksum_of(at_destination, there)?))
     }
 
-    /// Reads an object and its copy, of equal size, and compares them byte by byte as they come; a body that breaks off is
-    /// read on from there. Where one of them can't be read, its size is all that is known.
+    /// Compares an object and its copy, of equal size, byte by byte while both are read. Resumes a body that breaks
+    /// off. If one of them cannot be read, only the equal size is known.
     async fn read_both(&self, source: &ListedObject, there: &ListedObject) -> Result<Verdict, ScanError> {
         let mut equal = 0;
         for attempt in 0..READS {
@@ -127,11 +127,11 @@ impl<P: Services> Judge<'_, P> {
         if equal == source.size {
             return Ok(Verdict::InPlace(Evidence::Content));
         }
-        warn!(bucket = self.pair.source_bucket, key = source.key, "an object and its copy could not be read whole");
+        warn!(bucket = self.pair.source_bucket, key = source.key, "failed to read an object and its copy to the end");
         Ok(Verdict::InPlace(Evidence::Size))
     }
 
-    /// Both bodies from an offset on; none where one of the objects is another by now, or is not to be read.
+    /// Opens both bodies from an offset. Returns `None` if one of the objects has changed or cannot be read.
     async fn open_both(
         &self,
         source: &ListedObject,
@@ -162,7 +162,7 @@ impl<P: Services> Judge<'_, P> {
                 .get(b)),
         );
         match (a, b) {
-            // A cache may give what it has, whatever is asked for: then nothing is known of what was listed.
+            // A cache may ignore the condition and answer with another content than the listed one.
             (Ok(a), Ok(b)) if is_another(&a, source) || is_another(&b, there) => Ok(None),
             (Ok(a), Ok(b)) => Ok(Some((a.body, b.body))),
             (Err(error), _) | (_, Err(error)) if is_of_one_object(&error) => Ok(None),
@@ -171,12 +171,12 @@ impl<P: Services> Judge<'_, P> {
     }
 }
 
-/// Whether an answer says itself that it is of another content than the one that was listed.
+/// Returns true if an answer has another ETag than the listed object.
 fn is_another(answer: &GetResponse, listed: &ListedObject) -> bool {
     answer.head.etag.is_some() && listed.etag.is_some() && answer.head.etag != listed.etag
 }
 
-/// Whether an error says something of one object only, so that the others go on.
+/// Returns true if an error concerns one object only, so that the others continue.
 pub(super) fn is_of_one_object(error: &Interruption) -> bool {
     matches!(error, Interruption::Service(error) if !error.is_retryable())
 }
@@ -200,7 +200,7 @@ async fn compare_bodies(mut a: ByteStream, mut b: ByteStream) -> Compared {
     }
 }
 
-/// Makes the piece at hand hold bytes, unless the body has ended.
+/// Reads until the piece has bytes or the body ends.
 async fn fill(body: &mut ByteStream, piece: &mut Bytes) -> Result<(), ServiceError> {
     while piece.is_empty() {
         match body.next().await {
@@ -211,8 +211,8 @@ async fn fill(body: &mut ByteStream, piece: &mut Bytes) -> Result<(), ServiceErr
     Ok(())
 }
 
-/// The checksum that a look at an object showed; none of what has another content than the one listed. Where this object
-/// alone is refused nothing is known of its content, and the others go on.
+/// Returns the checksum from an object's metadata, or `None` if the content is not the listed one or access to this
+/// object is denied.
 fn checksum_of(
     head: Result<Option<ObjectHead>, Interruption>,
     listed: &ListedObject,

@@ -1,4 +1,4 @@
-//! What a message asks for, once it is sure that it is this job's.
+//! Parses messages and checks that they are for this job and worker.
 
 use std::sync::Arc;
 
@@ -11,48 +11,48 @@ use tracing::info;
 use super::Worker;
 use crate::{Interruption, Services};
 
-/// Whose a message is.
+/// Decision about a message.
 #[derive(Debug)]
 pub(super) enum Accepted {
-    /// This worker's.
+    /// This worker does it.
     Work(Work),
-    /// Of workers with another configuration: its run reads or writes elsewhere, or this version can't read what the
-    /// ledger says of it.
+    /// It is for workers with another configuration: its run has other sides, or this version cannot read the run's
+    /// record.
     Others {
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// Nobody's: its run worked elsewhere and is over. What it left, the next run finds.
+    /// Nobody needs it: its run had other sides and is over. The next run finds any objects left.
     Over {
         /// The run.
         run: String,
     },
 }
 
-/// By what the messages of a run are judged.
+/// Conditions for the messages of a run.
 enum Terms {
-    /// It may name these pairs.
+    /// Only these pairs are allowed.
     Pairs(Arc<[BucketPair]>),
-    /// They are not this worker's.
+    /// This worker does not do them.
     Not(Accepted),
 }
 
-/// What a message asks for.
+/// Work of a message.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// Objects to move: one batch of ours, or what foreign messages are made into, which may be nothing.
+    /// Objects to transfer: one batch of ours, or the batches made from a foreign message, which may be none.
     Batches {
         batches: Vec<Batch>,
         pairs: Arc<[BucketPair]>,
-        /// Nobody has looked at the destination before.
+        /// The destination has not been checked yet.
         foreign: bool,
     },
-    /// A range of the parts of a huge object.
+    /// A range of the parts of a distributed transfer.
     Range(Box<PartRange>),
 }
 
 impl<P: Services> Worker<P> {
-    /// Reads a message and checks that it is this job's, and this worker's.
+    /// Parses a message and checks that it is for this job and this worker.
     pub(super) async fn accept(
         &self,
         message: &ReceivedMessage,
@@ -89,8 +89,8 @@ impl<P: Services> Worker<P> {
         Ok(work.map(Accepted::Work))
     }
 
-    /// By what a message of ours is judged: the pairs of its run, or the job's own for what belongs to no run; and where
-    /// its run reads and writes, which has to be where this worker does.
+    /// Returns the conditions for a message of ours: the pairs of its run, or the job's own pairs if it belongs to no
+    /// run. The run must have the same sides as this worker.
     async fn terms_of(&self, found: &str, run: &str) -> Result<Result<Terms, MessageError>, Interruption> {
         let process = &self.process;
         let job = &process.config.job.uid;
@@ -114,7 +114,7 @@ impl<P: Services> Worker<P> {
         };
         let elsewhere = record.sides.as_ref().and_then(|sides| sides.difference(&RunSides::of(&process.config)));
         Ok(Ok(match elsewhere {
-            // It may end, and the worker be started anew: so this is asked again each time.
+            // Checked each time: the run may end, and the worker may be restarted with other settings.
             Some(_) if record.end.is_some() => Terms::Not(Accepted::Over { run: record.run }),
             Some(what) => {
                 let why = format!("run {run} works elsewhere than this worker: {what}");

@@ -1,5 +1,4 @@
-//! The work of one message: objects moved, many at once, or a range of parts carried, under a lease that is renewed
-//! while they move.
+//! Does the work of one message, a batch of objects or a range of parts, while renewing its lease.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +23,7 @@ use crate::transfer::{Progress, RangeEnd, TransferTask, carry, transfer};
 use crate::uploads::{self, Clear};
 use crate::{Interruption, Services};
 
-/// What the work of one message shares.
+/// State shared by the work of one message.
 struct Job<'a> {
     message: &'a ReceivedMessage,
     progress: Progress,
@@ -32,7 +31,7 @@ struct Job<'a> {
 }
 
 impl<P: Services> Worker<P> {
-    /// Works a message off, keeping it meanwhile.
+    /// Does the work of a message while keeping its lease.
     pub(super) async fn work_off(
         self: &Arc<Self>,
         message: &ReceivedMessage,
@@ -67,7 +66,7 @@ impl<P: Services> Worker<P> {
                     Receipt::Work => {}
                     Receipt::Renew => return self.renew(job.message, batches).await,
                     Receipt::GiveUp => {
-                        // Nobody carries its uploads on.
+                        // Nobody continues its uploads.
                         let threshold = self.process.config.transfer.multipart_threshold.bytes();
                         for batch in &batches {
                             uploads::clear_batch(&self.process, batch, threshold, Clear::All).await?;
@@ -88,9 +87,9 @@ impl<P: Services> Worker<P> {
         }
     }
 
-    /// Sends a worn message's batches anew, with one try more behind them.
+    /// Replaces a worn-out message by new ones for its batches, with one more try counted.
     async fn renew(&self, message: &ReceivedMessage, batches: Vec<Batch>) -> Result<Disposal, Interruption> {
-        info!(message = message.id, receives = message.receives, "a worn message is renewed");
+        info!(message = message.id, receives = message.receives, "replacing a worn-out message");
         let renewed = batches.iter().map(|batch| batch.tried_once_more().body());
         self.replace(message, renewed.collect(), Duration::ZERO).await
     }
@@ -103,7 +102,8 @@ impl<P: Services> Worker<P> {
         foreign: bool,
         held: &mut Option<PendingObject>,
     ) -> Result<Disposal, Interruption> {
-        // Beside the parts of a large object one look costs nothing, and a late duplicate begins no upload.
+        // Compared with the parts of a large object one check costs nothing, and it saves a late duplicate from
+        // beginning an upload.
         let threshold = self.process.config.transfer.multipart_threshold.bytes();
         let large = batch.objects.iter().any(|entry| entry.size > threshold);
         let may_have_ended = job.message.receives > 1 || foreign || large;
@@ -126,14 +126,14 @@ impl<P: Services> Worker<P> {
         }
         let outcomes = self.settled(outcomes).await?;
         if outcomes.iter().all(is_the_sides) {
-            // Nothing of it is over: it waits as it is.
+            // Nothing of it is finished: it waits unchanged.
             return Ok(Disposal::SendAnew(Duration::from_secs(PUT_BACK.into())));
         }
         self.end(job.message, batch, pairs, outcomes).await
     }
 
-    /// Moves the objects of a batch, each in a task of its own; gives what became of them in their order. While a right is
-    /// missing, one object tries it first; none where it is missing still.
+    /// Transfers the objects of a batch, each in its own task, and returns their outcomes in order. While a permission
+    /// is missing, tries one object first, and returns `None` if it is still missing.
     async fn move_objects(
         self: &Arc<Self>,
         job: &Job<'_>,
@@ -153,13 +153,13 @@ impl<P: Services> Worker<P> {
         for place in (0..batch.objects.len()).filter(|place| Some(*place) != scout) {
             self.start(&mut tasks, job, batch, place);
         }
-        // Its objects are counted now.
+        // Its objects are now counted instead.
         held.take();
         collect(&mut tasks, &mut outcomes).await;
         Some(outcomes)
     }
 
-    /// Starts with one object of a batch as soon as there is room.
+    /// Starts to transfer one object of a batch as soon as it has a permit.
     fn start(
         self: &Arc<Self>,
         tasks: &mut JoinSet<(usize, EntryOutcome)>,
@@ -176,7 +176,7 @@ impl<P: Services> Worker<P> {
         });
     }
 
-    /// Moves one object when there is room for it.
+    /// Transfers one object once it has a permit.
     async fn one(&self, task: TransferTask<'_>, progress: &Progress, pending: PendingObject) -> EntryOutcome {
         let Some(permit) = pending.acquire().await else { return EntryOutcome::Interrupted };
         if self.process.stop.is_cancelled() {
@@ -185,8 +185,8 @@ impl<P: Services> Worker<P> {
         transfer(&self.process, &self.limits, task, progress, permit).await
     }
 
-    /// The same outcomes, once it is known whose the denials among them are: where a right is missing, the objects are
-    /// tried again and have not failed.
+    /// Attributes the denials among the outcomes: if a permission is missing, the objects are retried and have not
+    /// failed.
     async fn settled(&self, outcomes: Vec<EntryOutcome>) -> Result<Vec<EntryOutcome>, Interruption> {
         let denied = |outcome: &EntryOutcome| matches!(outcome, EntryOutcome::Failed(failure) if failure.class == FailureClass::AccessDenied);
         if !outcomes.iter().any(denied) || !self.process.is_right_missing().await? {
@@ -215,7 +215,7 @@ impl<P: Services> Worker<P> {
             RangeEnd::Over => Disposal::Delete,
             RangeEnd::Interrupted => Disposal::GiveBack,
             RangeEnd::Retry(failure) => {
-                info!(reason = failure.message, first = range.first, "a range is tried again");
+                info!(reason = failure.message, first = range.first, "retrying a range");
                 match failure.cause {
                     Cause::Side => Disposal::SendAnew(Duration::from_secs(PUT_BACK.into())),
                     Cause::Progress(parts) => {
@@ -230,7 +230,7 @@ impl<P: Services> Worker<P> {
         })
     }
 
-    /// The end of a batch, where the ledger has it.
+    /// Returns the recorded end of a batch, if any.
     pub(super) async fn ended(&self, batch: &Batch) -> Result<Option<BatchEnd>, Interruption> {
         let key = records::batch_key(batch);
         let item = self.process.ledger(|| self.process.ports.ledger.get(&key)).await?;
@@ -238,7 +238,7 @@ impl<P: Services> Worker<P> {
     }
 }
 
-/// The place of the object that a random number from 0 up to 1 chooses.
+/// Maps a random number in [0, 1) to the index of an object.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -249,7 +249,7 @@ fn place_of(random: f64, objects: usize) -> usize {
     (random * objects as f64) as usize
 }
 
-/// Waits for all tasks; one that panicked leaves its object interrupted.
+/// Waits for all tasks. A task that panicked leaves its object interrupted.
 async fn collect(tasks: &mut JoinSet<(usize, EntryOutcome)>, outcomes: &mut [EntryOutcome]) {
     while let Some(joined) = tasks.join_next().await {
         if let Ok((place, outcome)) = joined

@@ -1,6 +1,6 @@
-//! The end of a batch: failures recorded, then the end and the counters in one transaction, then what is left over
-//! sent as a batch of its own, and only then the message removed. A crash anywhere in between leaves a message whose
-//! next delivery goes on from the record.
+//! Ends a batch: records the failures, then the end and the counters in one transaction, then sends the remaining
+//! objects as a new batch, and only then deletes the message. After a crash in between, the next delivery continues
+//! from the record.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use super::{Disposal, Worker};
 use crate::{Interruption, Services, WriteOutcome, report, uploads};
 
 impl<P: Services> Worker<P> {
-    /// Ends a batch with the outcomes of its entries, in their order. What the ledger refuses for good would be refused at
-    /// each delivery: such a message goes to the dead letters, with the ledger's words.
+    /// Ends a batch with the outcomes of its entries, in order. If the ledger rejects the record permanently, it would
+    /// do so at each delivery: the message goes to the dead letters, with the ledger's error.
     pub(super) async fn end(
         &self,
         message: &ReceivedMessage,
@@ -37,7 +37,7 @@ impl<P: Services> Worker<P> {
         }
     }
 
-    /// Writes the end of a batch and gives the one that stands; none where it is not known which.
+    /// Writes the end of a batch and returns the one in the ledger, or `None` if that is unknown.
     async fn record(
         &self,
         batch: &Batch,
@@ -51,7 +51,7 @@ impl<P: Services> Worker<P> {
         let most = self.process.config.transfer.max_attempts;
         let (mut end, failures) = sum_up(batch, pairs, outcomes, &self.process.name, most, now);
         end.piece = piece;
-        // What does not count must not stand in the place of what does.
+        // Failures of a stale batch must not replace valid ones.
         let is_stale = !failures.is_empty() && self.is_stale(batch).await?;
         let failures = failures.iter().filter(|_| !is_stale);
         let failures = failures.map(|failure| records::failure_write(&batch.job, &batch.run, failure));
@@ -60,7 +60,7 @@ impl<P: Services> Worker<P> {
         }
         let end = match self.process.write(&records::end_writes(batch, &end)).await? {
             WriteOutcome::Written => Some(end),
-            // Ended before, by another delivery or by a try of this one whose answer was lost: that record counts.
+            // Ended before, by another delivery or by a try of this one whose answer was lost: the record counts.
             WriteOutcome::Lost => self.ended(batch).await?,
         };
         if end.is_some() {
@@ -69,7 +69,7 @@ impl<P: Services> Worker<P> {
         Ok(end)
     }
 
-    /// Whether a batch does not count, by the record of its run as it is now.
+    /// Returns true if a batch does not count, by the current record of its run.
     async fn is_stale(&self, batch: &Batch) -> Result<bool, Interruption> {
         if batch.id.place().is_none() {
             return Ok(false);
@@ -80,9 +80,9 @@ impl<P: Services> Worker<P> {
         Ok(run.is_some_and(|run| run.is_stale(&batch.id)))
     }
 
-    /// The versions that were copied, where runs compare them. They have no end: the next run may be in a year. Where a
-    /// batch names a key twice and two versions of it were copied, nobody knows which one stayed: nothing is recorded, and
-    /// what was is removed.
+    /// Returns the writes that record the copied versions, for runs that compare them. The records do not expire: the
+    /// next run may be in a year. If two versions of a key named twice were copied, it is unknown which one is current:
+    /// nothing is recorded, and an earlier record is removed.
     fn versions(&self, batch: &Batch, outcomes: &[EntryOutcome], now: i64) -> Vec<Write> {
         if !self.process.config.versioning.compare_version_id {
             return Vec::new();
@@ -109,11 +109,11 @@ impl<P: Services> Worker<P> {
         records.collect()
     }
 
-    /// Sends what an ended batch left over. A duplicate of it ends once only.
+    /// Sends the remaining objects of an ended batch. A duplicate of that message ends only once.
     pub(super) async fn finish(&self, batch: &Batch, end: &BatchEnd) -> Result<Disposal, Interruption> {
         if !end.remainder.is_empty() && !is_active(Mutant::LostRemainder) {
             let rest = batch.remainder(&end.remainder, &end.tried);
-            info!(batch = batch.id.as_str(), objects = rest.objects.len(), "objects left over are tried again");
+            info!(batch = batch.id.as_str(), objects = rest.objects.len(), "retrying the remaining objects of a batch");
             let bound = Duration::from_secs(remainder_delay(rest.most_tries()).into());
             let delay = bound.mul_f64(0.5 + self.process.clock.random() / 2.0);
             let messages = [OutgoingMessage { body: rest.body(), delay }];
@@ -126,8 +126,8 @@ impl<P: Services> Worker<P> {
     }
 }
 
-/// The records of uploads that say what an object shows at the destination: nobody asks for that any more when the end
-/// of the batch is recorded. Bucket, key and revision of each.
+/// Returns bucket, key and revision of the upload records of finished objects, which are not needed once the end of the
+/// batch is recorded.
 fn done_uploads<'a>(batch: &'a Batch, outcomes: &[EntryOutcome]) -> Vec<(&'a str, String, u64)> {
     let done = batch.objects.iter().zip(outcomes).filter_map(|(entry, outcome)| match outcome {
         EntryOutcome::Done(Delivery { upload: Some(revision), .. }) => {
@@ -138,7 +138,7 @@ fn done_uploads<'a>(batch: &'a Batch, outcomes: &[EntryOutcome]) -> Vec<(&'a str
     done.collect()
 }
 
-/// The record of a batch's end, and those of its failures.
+/// Returns the record of a batch's end and those of its failures.
 fn sum_up(
     batch: &Batch,
     pairs: &[BucketPair],

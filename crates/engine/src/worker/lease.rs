@@ -1,4 +1,4 @@
-//! Keeps a message from others while its work moves.
+//! Renews the lease of a message while its work makes progress.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +11,7 @@ use tracing::warn;
 use crate::transfer::Progress;
 use crate::{Process, Services};
 
-/// Whether a message's lease is lost, and why.
+/// Signals that a message's lease is lost, and why.
 #[derive(Debug)]
 pub(super) struct Lost {
     pub(super) token: CancellationToken,
@@ -23,30 +23,30 @@ impl Lost {
         Self { token, worn_out: AtomicBool::new(false) }
     }
 
-    /// Because SQS soon ends it for good: the message has to go on as a new one.
+    /// Returns true if SQS will soon end the lease for good: the message has to be replaced by a new one.
     pub(super) fn is_worn_out(&self) -> bool {
         self.worn_out.load(Ordering::Relaxed)
     }
 }
 
-/// Renews the lease until this future is dropped. When the work hangs, or the lease can't be renewed for much longer,
-/// cancels `lost` and renews no more.
+/// Renews the lease until this future is dropped. If the work stalls, or the lease cannot be extended much longer,
+/// cancels `lost` and stops renewing.
 pub(super) async fn keep<P: Services>(process: &Process<P>, receipt: &str, progress: &Progress, lost: &Lost) {
     let received = Instant::now();
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
         match renewal(received.elapsed(), progress.idle(), process.is_waiting()) {
             Renewal::Extend => {
-                // Not through the gate: a renewal that is late is worth nothing, and two may be missed.
+                // Bypasses the gate: a late renewal is worthless, and two may be missed.
                 if let Err(error) = process.ports.queue.set_visibility(receipt, LEASE).await {
-                    warn!(%error, "a lease was not renewed");
+                    warn!(%error, "failed to renew a lease");
                 }
             }
             what => {
-                warn!(idle = ?progress.idle(), held = ?received.elapsed(), ?what, "the work of a message is interrupted");
+                warn!(idle = ?progress.idle(), held = ?received.elapsed(), ?what, "interrupting the work of a message");
                 lost.worn_out.store(what == Renewal::SendAnew, Ordering::Relaxed);
                 lost.token.cancel();
-                // The work sees `lost` and ends with the message given back.
+                // The work notices `lost` and ends by returning the message.
                 std::future::pending::<()>().await;
             }
         }

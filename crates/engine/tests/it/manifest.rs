@@ -254,10 +254,13 @@ async fn a_list_that_can_not_be_used_is_named_and_nothing_is_sent() {
         ("{\"files\":".to_owned(), "manifest lists/l: it begins like JSON and is none"),
         (inventory("ORC", &[]), "its files are ORC"),
         (inventory("CSV", &[("none", rows)]), "lists has no object \"none\""),
-        (inventory("CSV", &[("bad", rows)]), "lists/bad is not what its manifest.json says: it has 9 bytes and not 7"),
+        (
+            inventory("CSV", &[("bad", rows)]),
+            "lists/bad is not what its manifest.json says: it has 9 bytes instead of 7",
+        ),
         (
             inventory("CSV", &[("same-size", rows)]),
-            "lists/same-size is not what its manifest.json says: its MD5 is another",
+            "lists/same-size is not what its manifest.json says: its MD5 differs",
         ),
     ] {
         let body = body.replace("Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, ETag", "Bucket, Key");

@@ -1,4 +1,4 @@
-//! Rows of CSV, read in bounded memory whatever is in them.
+//! Reads rows of CSV in bounded memory, whatever the file contains.
 
 use std::io;
 use std::pin::Pin;
@@ -12,15 +12,15 @@ use migration_core::etag::Md5Digest;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 use tokio_util::io::StreamReader;
 
-/// The longest row: a key takes 3,072 bytes encoded, and messages of reports some thousands. A quote that is never closed
-/// would make one row of the rest of the file.
+/// Maximum bytes of a row: a key takes 3,072 bytes encoded, and messages of reports some thousands. A quote that is
+/// never closed would make one row of the rest of the file.
 const LONGEST: usize = 64 << 10;
-/// Most columns of a row; inventories have some thirty.
+/// Maximum columns of a row; inventories have about thirty.
 const MOST_COLUMNS: usize = 128;
-/// What gzip begins with. Source: RFC 1952, section 2.3.1.
+/// First bytes of a gzip file. Source: RFC 1952, section 2.3.1.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// A row that is no CSV.
+/// A row that is not valid CSV.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CsvError {
     #[error(transparent)]
@@ -42,7 +42,7 @@ pub(super) struct CsvRows {
 }
 
 impl CsvRows {
-    /// Begins to read; the bytes tell whether they are gzipped.
+    /// Begins to read, and detects gzip by the first bytes.
     pub(super) async fn open(
         bytes: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         digest: Digester,
@@ -52,7 +52,7 @@ impl CsvRows {
         let is_gzip = plain.fill_buf().await?.starts_with(&GZIP);
         let input: Input = if is_gzip {
             let mut decoder = GzipDecoder::new(plain);
-            // Files that were joined are one.
+            // Concatenated gzip files count as one.
             decoder.multiple_members(true);
             Box::pin(BufReader::new(decoder))
         } else {
@@ -62,7 +62,7 @@ impl CsvRows {
         Ok(Self { input, reader, fields: vec![0; LONGEST], ends: vec![0; MOST_COLUMNS], written: 0, ended: 0 })
     }
 
-    /// The fields of the next row; none at the end.
+    /// Returns the fields of the next row, or `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<&[u8]>>, CsvError> {
         (self.written, self.ended) = (0, 0);
         loop {
@@ -93,7 +93,7 @@ impl CsvRows {
     }
 }
 
-/// Digests the bytes of a file as they pass. Clones are the same.
+/// Computes the MD5 of a file while it is read. Clones share their state.
 #[derive(Clone, Default)]
 pub(super) struct Digester(std::sync::Arc<std::sync::Mutex<Md5>>);
 
@@ -102,14 +102,14 @@ impl Digester {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).update(bytes);
     }
 
-    /// The digest of all that passed.
+    /// Returns the digest of the bytes read so far.
     pub(super) fn digest(&self) -> Md5Digest {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone().finalize().into()
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#[allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 mod tests {
     use super::*;
     use async_compression::tokio::write::GzipEncoder;

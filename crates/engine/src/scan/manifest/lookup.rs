@@ -1,4 +1,4 @@
-//! What both sides have of an object that a work list names.
+//! Looks up both sides of an object that a work list names.
 
 use std::sync::Arc;
 
@@ -15,24 +15,24 @@ use super::super::range::OpenRange;
 use super::super::verdict::{Judge, Memory, is_of_one_object};
 use crate::{Interruption, Services};
 
-/// What was found out about a row.
+/// Result of looking up a row.
 #[derive(Debug)]
 pub(super) enum Looked {
-    /// What is to be done.
+    /// The comparison's verdict.
     Judged { source: ListedObject, there: Option<ListedObject>, verdict: Verdict },
     /// The filters hide it.
     Hidden(ListedObject),
-    /// It was in an inventory, and is gone since then.
+    /// It was listed in an inventory and has been deleted since.
     Gone(ListedObject),
-    /// It can't be moved.
+    /// It cannot be transferred.
     Unmovable(ListedObject, Failure),
 }
 
-/// Why a look at an object came to no end.
+/// Why a lookup failed.
 enum LookupError {
-    /// It can't be moved.
+    /// The object cannot be transferred.
     Unmovable(Failure),
-    /// The scan can't go on.
+    /// The scan cannot continue.
     Scan(ScanError),
 }
 
@@ -42,9 +42,9 @@ impl<E: Into<ScanError>> From<E> for LookupError {
     }
 }
 
-/// Looks at an object that a list names: at the destination always; at the source unless what an inventory says of it
-/// shows that it has to be moved, since then the worker reads exactly that content or looks again. What an inventory
-/// shows to be in place may have changed since it was made.
+/// Looks up an object that a list names: at the destination always, at the source unless the row of an inventory
+/// already shows that it has to be transferred. The worker then reads exactly that content or looks it up again. An
+/// object that an inventory shows to be in place may have changed since.
 pub(super) async fn look<P: Services>(
     scanner: Arc<Scanner<P>>,
     range: Arc<OpenRange>,
@@ -58,13 +58,13 @@ pub(super) async fn look<P: Services>(
     }
 }
 
-/// The object as its row shows it.
+/// Returns the object as its row describes it.
 fn named(row: &ManifestRow) -> ListedObject {
     ListedObject {
         key: row.key.clone(),
         size: row.size.unwrap_or_default(),
         etag: row.etag.clone(),
-        // As old as can be: then it is never taken for newer than its copy, but looked at.
+        // The oldest time, so that the object is looked up instead of being taken for newer than its copy.
         modified: 0,
         version_id: None,
         storage_class: None,
@@ -100,7 +100,7 @@ impl<P: Services> Lookup<'_, P> {
         self.judged(source, there, &memory).await
     }
 
-    /// Whether what the row says may be enough: nothing but content is asked for.
+    /// Returns true if the row may suffice for the verdict: only content is compared.
     fn says_enough(&self) -> bool {
         let config = &self.scanner.process.config;
         let has_content = self.row.size.is_some() && self.row.etag.is_some();
@@ -122,18 +122,18 @@ impl<P: Services> Lookup<'_, P> {
             if self.row.is_inventory {
                 return Ok(Looked::Gone(named(self.row)));
             }
-            let why = "failed to find object: the list names it, and the source does not have it";
+            let why = "failed to find object: the list names it, but the source does not have it";
             return Err(LookupError::Unmovable(Failure::new(FailureClass::NotFound, why)));
         };
         if let Some(meant) = self.row.version_id.as_ref().filter(|meant| Some(*meant) != head.version_id.as_ref()) {
             let why = format!(
-                "failed to move version {meant} of object: it is not the latest one, and only that is moved; leave the version out of the list"
+                "failed to move version {meant} of object: it is not the latest one, and only that is transferred; remove the version from the list"
             );
             return Err(LookupError::Unmovable(Failure::new(FailureClass::OldVersion, why)));
         }
         let mut source = listed(&self.row.key, head);
         if !config.versioning.compare_version_id {
-            // As listings without versions.
+            // As in listings without versions.
             source.version_id = None;
         }
         if !config.filter.keeps(source.size, source.modified, source.storage_class.as_deref()) {
@@ -151,7 +151,7 @@ impl<P: Services> Lookup<'_, P> {
     async fn at_destination(&self, key: &str) -> Result<Option<ListedObject>, LookupError> {
         let (process, bucket) = (&self.scanner.process, &self.range.pair.destination_bucket);
         let request = HeadRequest::new(bucket, key);
-        // A run's write asks for what is found here, where the service knows conditions; nothing else does.
+        // The following write has a condition if the service honours it; only then does an unproven absence suffice.
         let known = process.bucket(bucket).await?;
         let now = process.clock.now();
         let asks = [Ability::PutIfNoneMatch, Ability::CompleteIfNoneMatch]
@@ -164,7 +164,7 @@ impl<P: Services> Lookup<'_, P> {
         Ok(head.map(|head| listed(key, head)))
     }
 
-    /// What earlier runs left of it.
+    /// Returns the results of earlier runs for the object.
     async fn memory(&self) -> Result<Memory, LookupError> {
         let (process, pair, key) = (&self.scanner.process, &self.range.pair, &self.row.key);
         let job = &process.config.job.uid;
@@ -192,7 +192,7 @@ fn listed(key: &str, head: ObjectHead) -> ListedObject {
     ListedObject { key: key.to_owned(), size, etag, modified, version_id, storage_class: attributes.storage_class }
 }
 
-/// An error that says something of this object only is its failure.
+/// Turns an error that concerns only this object into its failure.
 fn of_one<T>(result: Result<T, Interruption>) -> Result<T, LookupError> {
     result.map_err(|error| match error {
         Interruption::Service(error) if is_of_one_object(&Interruption::Service(error.clone())) => {

@@ -1,4 +1,4 @@
-//! An object of a work list: read from any byte on, and read on where its body breaks.
+//! Reads an object of a work list from any offset, and resumes when its body breaks off.
 
 use std::io;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use super::super::ScanError;
 use super::ManifestError;
 use crate::{Interruption, Process, Services};
 
-/// Tries to read on that bring no byte, after which a body is given up.
+/// Resumptions without a new byte after which a body is given up.
 const READS: u32 = 5;
-/// Bytes that are looked at to tell what a list is.
+/// Bytes read to detect the format of a list.
 const BEGINNING: u64 = 64;
 
 /// An object with the content that it had when it was found.
@@ -31,7 +31,7 @@ pub(super) struct Object {
 }
 
 impl Object {
-    /// Looks at an object.
+    /// Reads the metadata of an object.
     pub(super) async fn find<P: Services>(
         process: &Process<P>,
         side: BucketSide,
@@ -47,7 +47,7 @@ impl Object {
         match head {
             Ok(Some(head)) => match head.etag {
                 Some(etag) => Ok(Self { side, bucket, key, size: head.size, etag }),
-                // Without one nothing would show that it was replaced.
+                // Without an ETag a replacement would go unnoticed.
                 None => Err(ManifestError::Damaged { bucket, key, what: "its service gives no ETag".into() }.into()),
             },
             Ok(None) => Err(ManifestError::Missing { bucket, key }.into()),
@@ -56,7 +56,7 @@ impl Object {
         }
     }
 
-    /// Whether it begins as a `manifest.json`.
+    /// Returns true if the content begins like a `manifest.json`.
     pub(super) async fn begins_as_index<P: Services>(&self, process: &Process<P>) -> Result<bool, ScanError> {
         let beginning = self.span(process, 0, BEGINNING.min(self.size)).await?;
         Ok(ManifestIndex::is_index(&beginning))
@@ -72,7 +72,7 @@ impl Object {
         };
         let (bucket, key) = (self.bucket.clone(), self.key.clone());
         match got {
-            // A cache may give what it has, whatever is asked for.
+            // A cache may ignore the condition and answer with an older content.
             Ok(GetResponse { head, .. }) if head.etag.as_ref().is_some_and(|etag| *etag != self.etag) => {
                 Err(ManifestError::Replaced { bucket, key }.into())
             }
@@ -87,7 +87,7 @@ impl Object {
         }
     }
 
-    /// Some bytes of it, all in memory.
+    /// Reads a span of the object into memory.
     pub(super) async fn span<P: Services>(
         &self,
         process: &Process<P>,
@@ -102,7 +102,7 @@ impl Object {
         Ok(held.freeze())
     }
 
-    /// All of its bytes, as they come.
+    /// Streams the whole object.
     pub(super) fn bytes<P: Services>(self, process: Arc<Process<P>>) -> impl Stream<Item = io::Result<Bytes>> + Send {
         let reading = Reading::new(0, self.size);
         stream::try_unfold((self, process, reading), |(object, process, mut reading)| async move {
@@ -112,7 +112,7 @@ impl Object {
     }
 }
 
-/// How far bytes are read.
+/// Position of a reader in an object.
 struct Reading {
     offset: u64,
     end: u64,
@@ -125,7 +125,7 @@ impl Reading {
         Self { offset, end: offset + len, body: None, in_vain: 0 }
     }
 
-    /// The next bytes; none at the end.
+    /// Returns the next bytes, or `None` at the end.
     async fn next<P: Services>(&mut self, process: &Process<P>, object: &Object) -> Result<Option<Bytes>, ScanError> {
         while self.offset < self.end {
             let (offset, len) = (self.offset, self.end - self.offset);

@@ -1,4 +1,4 @@
-//! Rows of Parquet files, read by blocks as the reader asks for them.
+//! Reads rows of Parquet files, fetching blocks on demand.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -17,18 +17,18 @@ use super::super::ScanError;
 use super::object::Object;
 use crate::{Process, Services};
 
-/// Bytes of one request. Columns are read side by side, a page of some hundred kilobytes at a time.
+/// Bytes of one request. Columns are read in parallel, in pages of a few hundred kilobytes.
 const BLOCK: u64 = 512 << 10;
-/// Blocks in memory.
+/// Blocks cached in memory.
 const BLOCKS: usize = 16;
 
-/// A file whose bytes are asked for as they are needed. Only for threads that may block.
+/// Fetches the bytes of a file on demand. Only for threads that may block.
 pub(super) struct Blocks<P: Services> {
     process: Arc<Process<P>>,
     object: Object,
     runtime: Handle,
     held: Mutex<VecDeque<(u64, Bytes)>>,
-    /// What a service said, which the reader's errors have no place for.
+    /// Error of the service, which the reader's error type cannot carry.
     failed: Arc<Mutex<Option<ScanError>>>,
 }
 
@@ -42,7 +42,7 @@ impl<P: Services> Blocks<P> {
         if let Some(place) = held.iter().position(|(other, _)| *other == number)
             && let Some(block) = held.remove(place)
         {
-            // Used last, forgotten last.
+            // The most recently used block is evicted last.
             let bytes = block.1.clone();
             held.push_back(block);
             return Ok(bytes);
@@ -60,7 +60,7 @@ impl<P: Services> Blocks<P> {
         Ok(bytes)
     }
 
-    /// Bytes from an offset to the end of its block; none behind the end.
+    /// Returns the bytes from an offset to the end of its block; empty at the end of the file.
     fn rest_of_block(&self, offset: u64) -> io::Result<Bytes> {
         if offset >= self.object.size {
             return Ok(Bytes::new());
@@ -71,7 +71,7 @@ impl<P: Services> Blocks<P> {
     }
 }
 
-/// The file as the reader of Parquet takes it.
+/// Adapts the file to the Parquet reader.
 struct Chunks<P: Services>(Arc<Blocks<P>>);
 
 impl<P: Services> Length for Chunks<P> {
@@ -102,7 +102,7 @@ impl<P: Services> ChunkReader for Chunks<P> {
     }
 }
 
-/// The file's bytes from an offset on.
+/// Reads the file from an offset.
 struct FromOffset<P: Services> {
     blocks: Arc<Blocks<P>>,
     offset: u64,
@@ -118,7 +118,7 @@ impl<P: Services> Read for FromOffset<P> {
     }
 }
 
-/// The rows of a file, in its order. Columns that say nothing to a run are not read.
+/// Returns the rows of a file in order. Reads only the columns that a run uses.
 pub(super) fn rows<P: Services>(
     blocks: Blocks<P>,
 ) -> Result<impl Iterator<Item = Result<RawRow, ParquetError>>, ParquetError> {
@@ -161,7 +161,7 @@ fn raw(row: &Row) -> Result<RawRow, ParquetError> {
             (Column::ETag, _) => string().map(|text| raw.etag = Some(text)).is_some(),
             _ => false,
         };
-        // An empty text stands for none.
+        // An empty text means none.
         if !is_known && !matches!(field, Field::Str(text) if text.is_empty()) {
             return Err(ParquetError::General(format!("its column {name} holds {field}")));
         }

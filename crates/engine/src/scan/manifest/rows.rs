@@ -1,4 +1,4 @@
-//! The rows of a work list that are a range's, read ahead of who works on them.
+//! Reads the rows of a range from a work list, ahead of their use.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,18 +17,18 @@ use super::parquet::{self as columnar, Blocks};
 use super::{Manifest, ManifestError};
 use crate::{Process, Services};
 
-/// Rows that are read ahead.
+/// Rows read ahead.
 const AHEAD: usize = 1_000;
 
-/// Rows under way.
+/// The rows of a range being read.
 pub(super) struct Rows {
     rows: mpsc::Receiver<Result<(Position, ManifestRow), ScanError>>,
-    /// None when it has ended well.
+    /// `None` once the reader has ended without an error.
     reader: Option<AbortOnDropHandle<Result<(), ScanError>>>,
 }
 
 impl Rows {
-    /// Begins to read the rows of a pair behind a position.
+    /// Begins to read the rows of a pair after a position.
     pub(super) fn open<P: Services>(
         process: Arc<Process<P>>,
         manifest: Arc<Manifest>,
@@ -41,12 +41,12 @@ impl Rows {
         Self { rows, reader: Some(AbortOnDropHandle::new(tokio::spawn(reader.read()))) }
     }
 
-    /// The next row, with the position behind it; none at the end.
+    /// Returns the next row and the position after it, or `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<(Position, ManifestRow)>, ScanError> {
         if let Some(row) = self.rows.recv().await {
             return row.map(Some);
         }
-        // A reader that ends without a word says nothing about what is behind.
+        // If the reader ended early, the remaining rows are unknown.
         if let Some(reader) = self.reader.take() {
             reader.await.map_err(|error| ScanError::Broken(error.to_string()))??;
         }
@@ -63,11 +63,11 @@ struct Reader<P: Services> {
     send: mpsc::Sender<Result<(Position, ManifestRow), ScanError>>,
 }
 
-/// What becomes of one row.
+/// Result of passing a row on.
 enum Taken {
-    /// It was passed on, or is nobody's.
+    /// The row was passed on, or skipped.
     GoOn,
-    /// Nobody wants rows any more.
+    /// The receiver was dropped.
     Unwanted,
 }
 
@@ -86,7 +86,7 @@ impl<P: Services> Reader<P> {
         Ok(())
     }
 
-    /// A file of the list, with the content that the list promises.
+    /// Opens a file of the list, and checks that its content is what the list says.
     async fn find(&self, file: &ManifestFile) -> Result<Object, ScanError> {
         let location = &self.manifest.location;
         let object = Object::find(&self.process, location.side, &file.bucket, &file.key).await?;
@@ -96,7 +96,7 @@ impl<P: Services> Reader<P> {
             return Err(ManifestError::Replaced { bucket, key }.into());
         }
         if let Some(size) = file.size.filter(|size| *size != object.size) {
-            let what = format!("it has {} bytes and not {size}", object.size);
+            let what = format!("it has {} bytes instead of {size}", object.size);
             return Err(ManifestError::Damaged { bucket, key, what }.into());
         }
         Ok(object)
@@ -117,7 +117,7 @@ impl<P: Services> Reader<P> {
         }
         match md5.filter(|md5| *md5 != digester.digest()) {
             None => Ok(()),
-            Some(_) => Err(cursor.damaged("its MD5 is another".to_owned())),
+            Some(_) => Err(cursor.damaged("its MD5 differs".to_owned())),
         }
     }
 
@@ -125,7 +125,7 @@ impl<P: Services> Reader<P> {
         let failed = Arc::new(Mutex::new(None));
         let blocks = Blocks::new(self.process.clone(), object, failed.clone());
         let (send, mut rows) = mpsc::channel(AHEAD);
-        // Ends when nobody takes its rows any more.
+        // Ends when the receiver is dropped.
         let reading = tokio::task::spawn_blocking(move || {
             for row in columnar::rows(blocks)? {
                 if send.blocking_send(row?).is_err() {
@@ -147,7 +147,7 @@ impl<P: Services> Reader<P> {
         read.map_err(|error| said.unwrap_or_else(|| cursor.malformed(error.to_string())))
     }
 
-    /// Passes a row on, if it is of the range's pair.
+    /// Passes a row on if it belongs to the range's pair.
     async fn take(&self, at: &Cursor, raw: Result<RawRow, RowError>, encoding: Encoding) -> Result<Taken, ScanError> {
         let (bucket, key, row) = (&at.object.bucket, &at.object.key, at.rows);
         let read = raw.and_then(|raw| raw.read(encoding, self.manifest.index.is_inventory));
@@ -166,10 +166,10 @@ impl<P: Services> Reader<P> {
     }
 }
 
-/// A place in a file.
+/// A position in a file.
 struct Cursor {
     file: u32,
-    /// Rows that were worked on before.
+    /// Rows to skip because they were processed before.
     skip: u64,
     /// Rows read so far.
     rows: u64,
@@ -177,7 +177,7 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// Counts a row, and tells whether it was worked on before.
+    /// Counts a row, and returns true if it was processed before.
     fn is_behind(&mut self) -> bool {
         self.rows += 1;
         self.rows <= self.skip
@@ -193,7 +193,7 @@ impl Cursor {
         ManifestError::Damaged { bucket, key, what }.into()
     }
 
-    /// What broke a CSV file: a service's own words pass through the decoder as they are.
+    /// Converts an error of a CSV file. A service's error passes through the decoder unchanged.
     fn broken(&self, error: CsvError) -> ScanError {
         let CsvError::Read(error) = error else { return self.malformed(error.to_string()) };
         let words = error.to_string();
