@@ -46,6 +46,7 @@ fn between_scouts(missing: Duration) -> Duration {
     (missing / 20).clamp(SOONEST_SCOUT, PROBE_EVERY)
 }
 
+/// Receives and processes the messages of a job.
 pub struct Worker<P: Services> {
     process: Arc<Process<P>>,
     limits: Arc<Limits>,

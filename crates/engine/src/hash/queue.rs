@@ -66,7 +66,7 @@ pub(super) enum Next {
     Wait(Option<Instant>),
 }
 
-/// Resources to release after a batch. Collected while the queue is locked and released after that, since releasing
+/// Resources to release after a change. Collected while the queue is locked and released after that, since releasing
 /// wakes tasks and frees memory.
 #[derive(Debug, Default)]
 pub(super) struct Settled {

@@ -209,7 +209,7 @@ impl OpenRange {
 }
 
 impl State {
-    /// Returns the last key that was found to be possible.
+    /// Returns the last key that there may be, as far as is known.
     fn last(&self, frontier: &str) -> Option<&str> {
         let top = self.top.as_deref().filter(|top| *top > frontier);
         // New keys may have been written after the former top.

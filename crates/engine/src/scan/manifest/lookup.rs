@@ -127,7 +127,7 @@ impl<P: Services> Lookup<'_, P> {
         };
         if let Some(meant) = self.row.version_id.as_ref().filter(|meant| Some(*meant) != head.version_id.as_ref()) {
             let why = format!(
-                "failed to move version {meant} of object: it is not the latest one, and only that is transferred; remove the version from the list"
+                "failed to move version {meant} of object: it is not the latest one, and only that is moved; remove the version from the list"
             );
             return Err(LookupError::Unmovable(Failure::new(FailureClass::OldVersion, why)));
         }
