@@ -1,7 +1,7 @@
-//! What hashing costs: the stage against the `md-5` crate, in one run, so that the ratios hold on a busy machine too.
+//! Measures the hashing stage against the `md-5` crate, in one run, so that the ratios hold on a busy machine too.
 //!
-//! `cargo bench -p migration-engine --bench hashing`, with `--no-default-features` for what it is without lanes.
-//! MB/s are of the clock; CPU is of the whole process, senders included, with CRC-64 except where only MD5 is said.
+//! `cargo bench -p migration-engine --bench hashing`, with `--no-default-features` to measure without lanes. MB/s are
+//! by the clock. CPU is of the whole process, senders included, with CRC-64 except where only MD5 is named.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -14,19 +14,19 @@ use tokio::runtime::{Builder, Runtime};
 
 const GIB: u64 = 1 << 30;
 const CHUNK: usize = 64 << 10;
-/// Bytes that each row hashes, by all streams together.
+/// Bytes hashed in each row, by all streams together.
 const BYTES: u64 = GIB;
-/// Lengths as they come from a socket, in bytes; none is a multiple of MD5's block.
+/// Lengths of chunks as received from a socket, in bytes; none is a multiple of MD5's block.
 const RAGGED: [usize; 7] = [8_191, 16_379, 65_521, 131_071, 24_571, 262_139, 399_989];
 
-/// What a row took.
+/// Cost of a row.
 #[derive(Clone, Copy)]
 struct Cost {
     seconds: f64,
     cpu: f64,
 }
 
-/// How fast the streams of a row send, together.
+/// Rate at which the streams of a row send, together.
 #[derive(Clone, Copy)]
 enum Pace {
     AsFastAsHashed,
@@ -81,7 +81,7 @@ fn staged(runtime: &Runtime, buffer: &Bytes, stages: usize, streams: usize, chun
                 runtime.spawn(async move {
                     let pace = match pace {
                         Pace::AsFastAsHashed => None,
-                        // One after the other, as chunks of many sockets come.
+                        // Interleaved, as the chunks of many sockets arrive.
                         Pace::BytesPerSecond(rate) => {
                             let offset = Duration::from_secs_f64(seconds((n * CHUNK) as u64) / rate);
                             Some((begin + offset, rate / share_of(streams)))
@@ -100,7 +100,7 @@ fn share_of(streams: usize) -> f64 {
     f64::from(u32::try_from(streams).unwrap_or(u32::MAX))
 }
 
-/// Sends one stream's share, from its own place in the buffer.
+/// Sends one stream's share, from its own offset in the buffer.
 async fn send(
     mut stream: HashStream,
     buffer: &Bytes,
@@ -124,7 +124,7 @@ async fn send(
     black_box(stream.finish().await);
 }
 
-/// The time that this many bytes take at one byte a second.
+/// Returns the time that this many bytes take at one byte per second.
 #[allow(clippy::cast_precision_loss, reason = "a few GiB are exact")]
 fn seconds(bytes: u64) -> f64 {
     bytes as f64
@@ -136,10 +136,10 @@ fn measure(run: impl FnOnce()) -> Cost {
     Cost { seconds: clock.elapsed().as_secs_f64(), cpu: cpu_seconds() - cpu }
 }
 
-/// Processor time of this process so far: fields 14 and 15 of `/proc/self/stat`, in ticks of 10 ms.
+/// Returns the processor time of this process so far: fields 14 and 15 of `/proc/self/stat`, in ticks of 10 ms.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name in field 2 may hold spaces; it ends with the last parenthesis.
+    // The name in field 2 may contain spaces; it ends with the last parenthesis.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
     fields.take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }

@@ -1,10 +1,10 @@
-//! What a scan of very many keys costs: memory, time, requests. Prints a page of Markdown, which is kept as
+//! Measures a scan of very many keys: memory, time and requests. Prints a page of Markdown, which is kept as
 //! `bench/SCAN.md`; `make scan-bench` writes it, `make scan-bench HUGE=1` with 100 million keys.
 //!
-//! Each row is measured in a process of its own, since the peak of the memory is that of a process. The listings are
-//! computed in that process too, so that both memory and processor time include what in truth a service does.
+//! Each row runs in its own process, since the peak of memory is that of a process. The listings are computed in that
+//! process too, so both memory and processor time include work that a service does in reality.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a measurement that can't go on fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a measurement that cannot continue fails")]
 
 #[allow(dead_code, reason = "the tests use the rest")]
 #[path = "../tests/it/world/mod.rs"]
@@ -23,33 +23,33 @@ use migration_engine::{Ports, Process};
 use migration_testkit::{KeyShape, MemoryLedger, SinkQueue, SyntheticStore, TestClock};
 
 const MILLION: u64 = 1_000_000;
-/// Keys of the rows that compare one range with many.
+/// Number of keys in the rows that compare one range with many.
 const COMPARED: u64 = 4 * MILLION;
 const RANGES: usize = 16;
 const LATENCY: u64 = 20;
 
-/// What is measured in a process of its own.
+/// Parameters of a measurement.
 #[derive(Clone, Copy)]
 struct Case {
     shape: usize,
     keys: u64,
     ranges: usize,
-    /// Milliseconds that each request takes.
+    /// Latency of each request, in milliseconds.
     latency: u64,
-    /// Patterns of the ignore list.
+    /// Number of patterns in the ignore list.
     patterns: u64,
 }
 
-/// What it took.
+/// Results of a measurement.
 struct Cost {
     seconds: f64,
     /// Peak of the process's resident memory, in KiB.
     peak: u64,
     /// Requests to the source.
     requests: u64,
-    /// Of these, to find places to cut at.
+    /// Requests to the source that look for keys to split at.
     probes: u64,
-    /// Ranges, and the share of the keys that the largest one has.
+    /// Number of ranges, and the largest range's share of the keys.
     ranges: u64,
     largest: f64,
 }
@@ -62,7 +62,6 @@ fn main() {
     }
 }
 
-/// Prints the page.
 fn report(huge: bool) {
     println!("# What a scan costs\n");
     println!(
@@ -120,7 +119,7 @@ fn report(huge: bool) {
     }
 }
 
-/// Measures in a process of its own.
+/// Measures in a separate process.
 fn run(case: Case) -> Cost {
     std::io::stdout().flush().unwrap();
     let output = std::process::Command::new(std::env::current_exe().unwrap()).args(case.arguments()).output().unwrap();
@@ -161,7 +160,7 @@ fn measure(case: Case) -> Cost {
     let mut builder = if case.latency == 0 {
         tokio::runtime::Builder::new_multi_thread()
     } else {
-        // A clock that stands while the process works: what it shows are waits, on a busy machine too.
+        // A clock that stands still while the process works, so that it shows only waits, on a busy machine too.
         let mut one = tokio::runtime::Builder::new_current_thread();
         one.start_paused(true);
         one
@@ -177,7 +176,7 @@ async fn scan(case: Case) -> Cost {
     let ports = Ports::new(source.clone(), destination, queue.clone(), ledger.clone());
     let mut config = world::tiny_config();
     config.transfer.multipart_threshold = ByteSize::mib(16);
-    // Nobody works on what is sent.
+    // There are no workers.
     config.backlog_seconds = None;
     let clock = Arc::new(TestClock::following_tokio(1_700_000_000_000));
     let process = Process::new(ports, config, "bench".into(), clock);
@@ -202,7 +201,7 @@ async fn scan(case: Case) -> Cost {
     }
 }
 
-/// Patterns that begin, end or hold a text of their own, or end with a class.
+/// Creates patterns that begin, end or contain a unique text, or end with a class.
 fn ignore_list(patterns: u64) -> IgnoreList {
     let pattern = |n: u64| match n % 4 {
         0 => format!("{}/none/{n:05}/*", world::SOURCE),
@@ -213,7 +212,7 @@ fn ignore_list(patterns: u64) -> IgnoreList {
     IgnoreList::new(&(0..patterns).map(pattern).collect::<Vec<_>>()).unwrap()
 }
 
-/// Peak of this process's resident memory, in KiB.
+/// Returns the peak of this process's resident memory, in KiB.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
