@@ -99,9 +99,9 @@ impl Gate {
         self.state().is_settled()
     }
 
-    /// Sends a request once the gate is open, or when it is this request's turn to try. Transient errors are retried a few
-    /// times. A fault of the whole side holds the request until the side works again or the process stops. An error that
-    /// is returned concerns the object.
+    /// Sends a request once the gate is open, or when it is this request's turn to try. Transient errors are retried a
+    /// few times. A fault of the whole side holds the request until the side works again or the process stops. An error
+    /// that is returned concerns the object.
     pub async fn pass<T, F>(
         &self,
         access: RequestInfo<'_>,

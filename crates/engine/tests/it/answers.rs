@@ -1,11 +1,11 @@
-//! Answers of services and of what stands in front of them, each as a scenario of its own.
+//! Misleading answers of services and of proxies in front of them, each as its own scenario.
 
 use crate::world::{DESTINATION, JOB, SOURCE, World, content};
 use migration_core::ports::Ledger;
 use migration_core::records::{RunResult, SourceBucketRecord, source_bucket_key};
 use migration_testkit::{ETagStyle, Fault, Lie, Operation, Refusal, Scope};
 
-/// Every scenario that the deliberate bugs are found by holds without one.
+/// Every scenario that catches mutants passes without one.
 #[test]
 fn all_scenarios_hold() {
     for (name, scenario) in crate::scenarios::ALL {
@@ -13,7 +13,7 @@ fn all_scenarios_hold() {
     }
 }
 
-/// Objects of the last run that counted as gone.
+/// Returns the objects of the last run that were counted as gone.
 async fn gone(world: &World) -> u64 {
     let run = world.run().await.unwrap();
     world.counters(&run.run).await.counts.gone
@@ -34,7 +34,7 @@ async fn an_object_that_a_head_does_not_find_is_asked_for_by_a_get() {
         world.source.insert(SOURCE, key, content(size, 1));
     }
     world.send("job-1").await.unwrap();
-    // An ingress that does not know HEAD, for a while, for some of the looks.
+    // An ingress that does not support HEAD, for a while, for some of the requests.
     world.source_lies.tell(Lie::Absent, Scope::always().on(&[Operation::HeadObject]).first(4));
     let end = world.work_until_over("job-1").await;
     assert_eq!((end.result, gone(&world).await), (RunResult::Complete, 0));
@@ -60,7 +60,7 @@ async fn a_destination_that_keeps_no_conditions_is_asked_twice_for_what_it_does_
     world.destination_lies.tell(Lie::ConditionIgnored(migration_testkit::Header::IfNoneMatch), Scope::always());
     world.source.insert(SOURCE, "0", content(10, 1));
     complete(&world, "job-1").await;
-    // Somebody else's object, which the listing did not show yet.
+    // An object of another writer, which the listing did not show yet.
     world.source.insert(SOURCE, "large", content(100, 1));
     world.send("job-2").await.unwrap();
     world.destination.insert(DESTINATION, "large", content(100, 1));
@@ -77,14 +77,14 @@ async fn a_source_whose_etags_are_no_digests_is_found_out_by_one_object() {
         world.source.insert(SOURCE, &format!("{number}"), content(20, number));
     }
     world.source_lies.tell(Lie::ETags(ETagStyle::FalseDigest), Scope::always());
-    // Where ETags say nothing, a copy must be clearly younger than its original.
+    // If ETags are not comparable, a copy must be clearly newer than its original.
     tokio::time::sleep(std::time::Duration::from_mins(1)).await;
     complete(&world, "job-1").await;
     let item = world.ledger.get(&source_bucket_key(JOB, SOURCE)).await.unwrap().unwrap();
     let record: SourceBucketRecord = item.read().unwrap();
     assert!(!record.has_digests("", record.etags_are_digests.at));
     let gets = world.plan.count(Operation::GetObject);
-    // Those that were under way at once.
+    // The requests that were in flight together.
     assert!((7..=6 + 4).contains(&gets), "{gets} GETs");
     tokio::time::sleep(std::time::Duration::from_mins(1)).await;
     world.send("job-2").await.unwrap();

@@ -1,4 +1,4 @@
-//! A sender that is faster than the workers waits for them, and loses nothing over it.
+//! A jobsender that is faster than the workers waits for them, and loses nothing.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use migration_core::records::{BatchEnd, EndCounts, end_writes};
 use migration_core::size::ByteSize;
 use migration_testkit::{KeyShape, SyntheticStore};
 
-/// Twice as many objects as may be on their way, each of them a batch.
+/// Twice as many objects as may be in transit, each of them a batch.
 fn scans() -> Scans {
     let source = SyntheticStore::new(KeyShape::Dates, 2 * LEAST_BACKLOG).with_latency(Duration::from_millis(20));
     let empty = SyntheticStore::new(KeyShape::Dates, 0);
@@ -21,7 +21,7 @@ fn scans() -> Scans {
     scans
 }
 
-/// What a worker would write at the ends of batches.
+/// Records the ends of batches as a worker does.
 async fn end(scans: &Scans, batches: &[Batch]) {
     for batch in batches {
         let counts = EndCounts { done: 1, ..EndCounts::default() };
@@ -35,19 +35,19 @@ async fn a_scan_waits_until_the_workers_have_done_more() {
     let scans = scans();
     let sending = scans.send(4);
     tokio::pin!(sending);
-    // Nobody works: it stands, keeps its lease, and says so.
+    // Without workers it stands still, keeps its lease, and shows that it waits.
     let waited = tokio::time::timeout(Duration::from_hours(3), &mut sending).await;
     assert!(waited.is_err());
     let (run, queued) = (scans.run().await, scans.batches());
     let first = queued.len() as u64;
     assert!((LEAST_BACKLOG..LEAST_BACKLOG + 10).contains(&first), "{first}");
     assert!(run.scan.waiting && run.lease_until > scans.clock.now() + RUN_LEASE_MS / 2);
-    // Some is done: it goes on by that much.
+    // Some batches are done: it sends that many more.
     end(&scans, &queued[..100]).await;
     assert!(tokio::time::timeout(Duration::from_mins(1), &mut sending).await.is_err());
     let more = scans.batches().len() as u64 - first;
     assert!((90..200).contains(&more), "{more} more");
-    // All is done: it comes to its end, and has sent each once.
+    // All are done: it reaches its end, and has sent each batch once.
     let queued = scans.batches();
     end(&scans, &queued[100..]).await;
     sending.await.unwrap();
@@ -57,7 +57,7 @@ async fn a_scan_waits_until_the_workers_have_done_more() {
     assert!(!scans.run().await.scan.waiting);
 }
 
-/// What a killed sender had sent counts for the next one: it can't be run ahead by killing.
+/// Batches that a killed jobsender sent count for the next one, so killing does not lift the bound.
 #[tokio::test(start_paused = true)]
 async fn a_sender_that_takes_over_waits_too() {
     let scans = scans();
@@ -66,7 +66,7 @@ async fn a_sender_that_takes_over_waits_too() {
     let again = tokio::time::timeout(Duration::from_hours(1), scans.send(4)).await;
     assert!(again.is_err());
     let queued = scans.batches().len() as u64;
-    // A thousand may be sent before the first look at what the workers have done, and nothing was sent again.
+    // A thousand may be sent before the workers' progress is first read, and nothing was sent again.
     assert!(queued <= LEAST_BACKLOG + LEAST_BACKLOG / 2 + 10, "{queued}");
     assert!(times_sent(&scans.batches()).values().all(|times| *times == 1));
 }

@@ -1,4 +1,4 @@
-//! What users choose by: the ways to compare, and the filters on size, time and storage class.
+//! Compare modes, and the filters on size, time and storage class.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use migration_core::ports::{Attributes, Clock, Tags};
 use migration_core::records::{RunResult, ScanCounts};
 use migration_testkit::{Fault, Operation};
 
-/// Scans, and gives the keys to move with the numbers.
+/// Scans, and returns the keys to transfer and the counts.
 async fn scan(world: &World) -> (Vec<String>, ScanCounts) {
     world.send("job-1").await.unwrap();
     let batch = |body: &str| -> Option<Batch> {
@@ -25,7 +25,7 @@ async fn scan(world: &World) -> (Vec<String>, ScanCounts) {
     (keys, world.run().await.unwrap().scan.counts)
 }
 
-/// A source whose objects stand at the destination in other contents of equal size, but for one.
+/// A source whose objects have other contents of equal size at the destination, except for one.
 fn changed(compare: CompareMode) -> World {
     let mut world = World::tiny();
     world.config.compare = compare;
@@ -53,8 +53,8 @@ async fn a_comparison_by_etag_sees_other_contents() {
     }
 }
 
-/// Large objects that were moved by a run: the ETags of both sides say nothing of each other. One of the copies is then
-/// replaced by another content of equal size, later than the source's.
+/// Large objects transferred by a run: the ETags of both sides are not comparable. One of the copies is then replaced
+/// by another content of equal size, later than the source's.
 async fn large(compare: CompareMode) -> World {
     let mut world = World::new();
     world.config.compare = compare;
@@ -74,7 +74,7 @@ async fn checksums_are_asked_for_where_etags_say_nothing() {
     let world = large(CompareMode::Checksum).await;
     let before = world.plan.count(Operation::HeadObject);
     let (keys, counts) = scan(&world).await;
-    // The ETag of x, completed from parts, says nothing; that of y does.
+    // The ETag of x, completed from parts, is not comparable; that of y is.
     assert_eq!(world.plan.count(Operation::HeadObject) - before, 2, "one at each side");
     assert_eq!(keys, ["y"]);
     assert_eq!((counts.in_place, counts.in_place_by_time), (1, 0), "by content");
@@ -106,7 +106,7 @@ async fn etags_of_copies_under_a_key_of_kms_are_no_digests() {
         world.config.write.encryption = encryption;
         world.source.insert(SOURCE, "k", content(50, 1));
         tokio::time::sleep(Duration::from_mins(1)).await;
-        // What the service shows as its ETag is 32 hexadecimal digits there too.
+        // There, too, the service's ETag has 32 hexadecimal digits.
         world.destination.insert(DESTINATION, "k", content(50, 2));
         let (keys, counts) = scan(&world).await;
         assert_eq!((keys, counts.in_place_by_time), (moved.iter().map(ToString::to_string).collect(), by_time));
@@ -118,7 +118,7 @@ fn put(world: &World, key: &str, len: usize, class: Option<&str>) {
     world.source.insert_with(SOURCE, key, content(len, 1), &attributes, &Tags::new());
 }
 
-/// A filter, by the time before which the first object was written.
+/// Creates a filter from the time before which the first object was written.
 type Make = fn(i64) -> ObjectFilter;
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
-//! Every call of a scenario with empty, small and large objects is broken once in every way, with one worker and with
-//! two; whatever breaks, the run ends complete, the destination is the source, nothing is acknowledged that is not
-//! there, nothing is counted twice, no upload of ours is left open, and no memory is in use. The same where processes
-//! die while a service lies.
+//! Breaks every call of a scenario with empty, small and large objects once in every way, with one worker and with two.
+//! The run must still end complete with the destination equal to the source; nothing is acknowledged that is not
+//! present, nothing is counted twice, no upload of ours stays open, and no memory stays reserved. Also with processes
+//! that die while a service lies.
 
 use std::io::{Write as _, stderr};
 use std::time::Instant;
@@ -9,13 +9,13 @@ use std::time::Instant;
 use crate::sweep::{FAULTS, LIES, Swept, overwrite, overwrite_lying, sweep, sweep_lying};
 use migration_testkit::Fault;
 
-/// Where requests take time, how long follows from these.
+/// Seeds that determine the duration of requests.
 const SEEDS: [u64; 2] = [1, 2];
 
-/// Where services lie, at which places: without time and one worker, and where requests of two overlap.
+/// Workers and seeds for lying services: one worker without latency, and two whose requests overlap.
 const UNDER_LIES: [(usize, Option<u64>); 2] = [(1, None), (2, Some(1))];
 
-/// With one worker and with two; with requests that take no time, and with such that overlap.
+/// Runs with one worker and with two, with requests without latency and with overlapping ones.
 fn everywhere(name: &str, run: impl Fn(usize, Option<u64>) -> Result<Swept, (u64, crate::histories::Violation)>) {
     let began = Instant::now();
     let mut sum = Swept::default();
@@ -28,7 +28,7 @@ fn everywhere(name: &str, run: impl Fn(usize, Option<u64>) -> Result<Swept, (u64
             sum.calls += swept.calls;
         }
     }
-    // Past the harness, which keeps what tests print that pass.
+    // Bypasses the test harness, which captures the output of passing tests.
     let swept = format!("{name}: {} points, {} calls, {:?}\n", sum.points, sum.calls, began.elapsed());
     stderr().write_all(swept.as_bytes()).unwrap();
 }
@@ -65,7 +65,7 @@ fn a_source_object_is_overwritten_with_as_many_bytes_before_any_call() {
     everywhere("overwritten before any call", overwrite);
 }
 
-/// Under each lie, with what is broken.
+/// Breaks the calls under each lie.
 fn under_lies(
     what: &str,
     run: impl Fn(crate::sweep::Lying, usize, Option<u64>) -> Result<Swept, (u64, crate::histories::Violation)>,
@@ -87,7 +87,7 @@ fn under_lies(
             }
         }
     }
-    // Past the harness, which keeps what tests print that pass.
+    // Bypasses the test harness, which captures the output of passing tests.
     let swept = format!("{what} under lies: {} points, {} calls, {:?}\n", sum.points, sum.calls, began.elapsed());
     stderr().write_all(swept.as_bytes()).unwrap();
     assert!(red.is_empty(), "{what}: {red:#?}");

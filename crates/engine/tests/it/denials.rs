@@ -1,4 +1,4 @@
-//! Objects that are denied, and sides that are: the first are failures of these objects, the second pause.
+//! Denied objects and denied sides: the first are failures of these objects, the second pause.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use migration_core::view;
 use migration_testkit::{Call, Fault, MemoryLedger, Operation, StoreSettings};
 use tokio::time::Instant;
 
-/// Objects named `denied/…` and `open/…`, of one byte each, at services that take their time.
+/// Objects named `denied/…` and `open/…`, of one byte each, at services with latency.
 fn tree(denied: u32, open: u32) -> World {
     let latency = Duration::from_millis(20);
     let settings = StoreSettings { latency, minimum_part: 1, ..StoreSettings::default() };
@@ -35,7 +35,7 @@ async fn failures(world: &World) -> Vec<FailureRecord> {
     view::failures(&world.ledger, JOB, &run, 100_000).await.unwrap()
 }
 
-/// The pauses that the workers' heartbeats tell of.
+/// Returns the pauses reported by the workers' heartbeats.
 async fn faults(world: &World) -> Vec<SideFault> {
     let beats = view::heartbeats(&world.ledger, JOB, world.clock.now()).await.unwrap();
     beats.into_iter().flat_map(|beat| beat.blocked).map(|blocked| blocked.fault).collect()
@@ -57,7 +57,7 @@ async fn thirty_denied_of_thirty_are_failures_and_the_run_ends() {
     }
 }
 
-/// How long the objects that are not denied take to arrive.
+/// Returns the time until the objects that are not denied have arrived.
 async fn time_of_open(world: &World, open: usize) -> Duration {
     world.send("job-1").await.unwrap();
     let began = Instant::now();
@@ -78,7 +78,7 @@ async fn time_of_open(world: &World, open: usize) -> Duration {
 #[tokio::test(start_paused = true)]
 async fn five_thousand_denied_among_ten_thousand_are_failures_and_the_others_keep_their_speed() {
     let alone = time_of_open(&tree(0, 5_000), 5_000).await;
-    // In the order of keys all that is denied comes first: more in a row than pause a side that never worked.
+    // All denied keys come first: more in a row than pause a side that never worked.
     let world = tree(5_000, 5_000);
     deny(&world, Operation::GetObject, "denied/", ErrorClass::AccessDenied);
     let among = time_of_open(&world, 5_000).await;
@@ -103,7 +103,7 @@ async fn a_hundred_thousand_denied_pause_the_side_and_use_no_message_up() {
     let stats = world.queue.stats();
     assert_eq!((stats.visible + stats.in_flight + stats.delayed, stats.dead_letters), (sent, 0));
     assert!(world.queue.messages().iter().all(|message| message.receives <= 1));
-    // What was at hand is asked for once; then one key every 5 s.
+    // The objects held are requested once; then one key every 5 s.
     let later = world.plan.count(Operation::GetObject) - at_first;
     assert!(at_first < 5_000 && later <= 720, "{at_first} requests until the side was paused, {later} after it");
     world.plan.clear();

@@ -1,4 +1,4 @@
-//! One object carried by many workers: completed once, whatever dies on the way.
+//! Distributed transfers: one object carried by many workers is completed once, whatever dies meanwhile.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use migration_core::size::ByteSize;
 use migration_testkit::{Fault, Operation};
 
 const SIZE: usize = (41 << 20) + 5;
-/// Of 5 MiB.
+/// Parts of 5 MiB.
 const PARTS: usize = 9;
 
 fn huge() -> World {
@@ -97,7 +97,7 @@ async fn a_source_that_changes_under_way_begins_a_new_generation() {
 async fn a_range_that_is_lost_is_sent_again() {
     let world = huge();
     world.send("job-1").await.unwrap();
-    // The queue takes the ranges and forgets one of them.
+    // The queue accepts the ranges and loses one of them.
     world.queue.refuse_entries(1);
     let (process, worker) = world.start_worker();
     while world.plan.count(Operation::CreateUpload) == 0 {

@@ -1,4 +1,4 @@
-//! Plans and verifications: scans that leave nothing behind.
+//! Plans and verifications: scans without side effects.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -18,10 +18,10 @@ use migration_engine::Process;
 use migration_engine::scan::{DryRunError, Observer, Purpose, SenderName, dry_run, send_for};
 use migration_testkit::{BucketSettings, Fault, Operation};
 
-/// What was found of each key, and why.
+/// The finding of each key, and its reason.
 type Findings = BTreeMap<(Side, String), (Action, &'static str)>;
 
-/// Remembers what was found of each key, and adds it up.
+/// Collects the finding of each key, and their sums.
 struct Notes {
     findings: Mutex<Findings>,
     estimate: Mutex<Estimate>,
@@ -79,7 +79,7 @@ async fn verify(world: &World, verify: VerifyMethod) -> Verification {
     *notes.verification.lock().unwrap()
 }
 
-/// Objects of every kind that a scan tells apart.
+/// Objects of every kind that a scan distinguishes.
 fn mixed() -> World {
     let mut world = World::tiny();
     world.config.buckets[0].destination_prefix = "p/".into();
@@ -114,7 +114,7 @@ async fn a_plan_says_what_the_run_then_does_object_for_object() {
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::PartiallyFailed);
     let run = world.run().await.unwrap();
     assert_eq!(ScanCounts { extra: planned.extra, ..run.scan.counts }, planned);
-    // What was written, and nothing else.
+    // The expected writes, and nothing else.
     let mut written: Vec<String> = world.destination.write_log(DESTINATION)[before..]
         .iter()
         .map(|entry| entry.key.strip_prefix("p/").unwrap().to_owned())
@@ -127,7 +127,7 @@ async fn a_plan_says_what_the_run_then_does_object_for_object() {
     assert_eq!(notes.keys(Action::Fail), failures.into_iter().map(|failure| failure.key).collect::<Vec<_>>());
     assert_eq!(notes.keys(Action::Ignore), ["a.tmp", "too large"]);
     assert_eq!(notes.keys(Action::Delete), ["p/gone", "p/~"]);
-    // And the sums.
+    // The sums.
     let estimate = notes.estimate.lock().unwrap().clone();
     let progress = world.progress().await;
     assert_eq!((estimate.copied().objects, estimate.copied().bytes), (progress.done, progress.done_bytes));
@@ -152,7 +152,7 @@ async fn a_plan_knows_what_earlier_runs_left() {
     tokio::time::sleep(Duration::from_mins(1)).await;
     world.send("job-1").await.unwrap();
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
-    // Its ETag says nothing of its copy's: only the run that was tells that it is in place.
+    // Its ETag is not comparable with its copy's: only the last run shows that it is in place.
     let (notes, _) = plan(&world).await;
     assert_eq!(notes.keys(Action::Skip), ["large"]);
 }
@@ -177,7 +177,7 @@ async fn a_listing_that_fails_fails_the_plan() {
     assert!(matches!(error, DryRunError::Scan(_)) && error.to_string().contains("InjectedFault"), "{error}");
 }
 
-/// A run that is over: small objects, and large ones whose ETags say nothing of each other.
+/// A finished run with small objects, and with large ones whose ETags are not comparable.
 async fn finished() -> World {
     let world = World::new();
     for (key, len) in [("empty", 0), ("small", 10), ("large", 11 << 20), ("long", 7 << 20)] {
@@ -190,7 +190,7 @@ async fn finished() -> World {
     world
 }
 
-/// Another content of equal size, later than the source's and without a checksum that a service keeps.
+/// Writes another content of equal size, later than the source's and without a stored checksum.
 fn spoil(world: &World, key: &str) {
     let mut bytes = world.destination.object(DESTINATION, key).unwrap().content.to_vec();
     *bytes.last_mut().unwrap() ^= 1;
@@ -254,7 +254,7 @@ async fn what_can_not_be_read_is_known_by_its_size() {
     assert_eq!((found.proven, found.by_size), (3, 1));
 }
 
-/// The differences that only reading shows are sent too: a repair acts on what the verification found.
+/// Differences that only reading shows are sent too: a repair acts on what the verification found.
 #[tokio::test(start_paused = true)]
 async fn a_repair_sends_what_the_verification_finds() {
     let world = finished().await;

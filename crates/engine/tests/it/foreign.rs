@@ -1,4 +1,4 @@
-//! Messages that no scan of ours made.
+//! Messages that were not made by a scan of ours.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ async fn filters_hide_objects_of_events_too() {
     world.config.filter = ObjectFilter { min_size: Some(10), ..ObjectFilter::default() };
     world.source.insert(SOURCE, "long", content(10, 1));
     world.source.insert(SOURCE, "short", content(9, 2));
-    // An event need not say the size.
+    // An event need not contain the size.
     let records = ["long", "short"].map(|key| record("ObjectCreated:Put", SOURCE, key, r#","sequencer":"1""#));
     deliver(&world, &event(&records)).await;
     drain(&world).await;

@@ -1,4 +1,4 @@
-//! Histories with services that lie that once ended badly, each at its least.
+//! Minimal histories with lying services that once ended badly.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn lie(liar: Liar, lie: Lie, scope: Scope) -> Step {
     Step::Lie { liar, lie, scope }
 }
 
-/// Plays a history under a few orders of its requests. Gives how many objects failed in all.
+/// Plays a history with several orders of its requests. Returns how many objects failed in all.
 fn played(setup: Setup, steps: &[Step]) -> u64 {
     let failed = |seed| {
         let history = History { seed, setup, steps: steps.to_vec() };

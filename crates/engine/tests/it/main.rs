@@ -1,7 +1,7 @@
-//! The tests of the engine as one program, so that the engine is compiled once for all of them. `cargo test --test engine
-//! model::` runs those of one file.
+//! The tests of the engine as one program, so that the engine is compiled once for all of them. Run those of one file
+//! with `cargo test --test engine model::`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot continue fails")]
 
 mod answers;
 mod backlog;

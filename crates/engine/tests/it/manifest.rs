@@ -1,4 +1,4 @@
-//! Runs whose work is a list: plain CSV, inventories, completion reports.
+//! Runs with a work list: plain CSV, inventories, completion reports.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ use migration_testkit::{BucketSettings, Fault, MemoryLedger, Operation};
 
 const LISTS: &str = "lists";
 
-/// A world whose work is a list under this key.
+/// Creates a world with a work list under this key.
 fn listed(key: &str, body: impl Into<Bytes>) -> World {
     let mut world = World::tiny();
     world.source.create_bucket(LISTS);
@@ -48,7 +48,7 @@ fn keys(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// A listed error, as it is told.
+/// Returns the error of a scan as text.
 async fn refusal(world: &World) -> String {
     match world.send("job-1").await {
         Err(error @ ScanError::Manifest(_)) => error.to_string(),
@@ -98,7 +98,7 @@ async fn a_run_moves_what_the_list_names_and_nothing_else() {
 async fn what_can_not_be_moved_is_a_failure_and_stops_nothing() {
     let mut world =
         listed("l.csv", "from,p/gone\nfrom,p/old,v0\nfrom,p/\nfrom,p/denied\nfrom,p/good,\nfrom,elsewhere\n");
-    // Whose pages hold all failures.
+    // A ledger whose pages hold all failures.
     world.ledger = MemoryLedger::new();
     world.source.create_bucket_with(SOURCE, BucketSettings::versioned());
     world.config.buckets[0].source_prefix = "p/".into();
@@ -182,7 +182,7 @@ async fn an_inventory_is_believed_where_that_can_do_no_harm() {
     }
     world.send("job-1").await.unwrap();
     let heads = world.plan.log().iter().filter(|call| call.operation == Operation::HeadObject).count();
-    // The list and its file; each object at the destination; and at the source what seemed to be in place.
+    // The list and its file; each object at the destination; and at the source the objects that seemed in place.
     assert_eq!(heads, 2 + 6 + 3);
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
     for key in ["missing", "changed since", "same", "looks-the-same"] {
@@ -286,7 +286,7 @@ async fn a_bucket_that_is_missing_is_no_absence_of_its_objects() {
     assert_eq!(failures(&world).await, []);
 }
 
-/// A list whose rows are looked at in several rounds.
+/// A list whose rows are looked up in several rounds.
 fn long() -> World {
     let list: String = (0..200).fold(String::new(), |list, number| format!("{list}from,k{number:03}\n"));
     let world = listed("l.csv", list);
@@ -330,7 +330,7 @@ async fn a_sender_killed_at_any_call_leaves_no_row_out() {
 async fn a_sender_goes_on_at_its_checkpoint_in_the_same_list_only() {
     for replaced in [false, true] {
         let world = long();
-        // The list takes four rounds of looks.
+        // The list takes four rounds of lookups.
         world.plan.when(
             |call| call.operation == Operation::HeadObject,
             Fault::Delay(std::time::Duration::from_secs(40)),
@@ -361,7 +361,7 @@ async fn a_sender_goes_on_at_its_checkpoint_in_the_same_list_only() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_says_nothing_of_what_it_does_not_name() {
-    // After a run of a list, a scan still does what it would have done without.
+    // After a run of a list, a scan does what it would have done without.
     let mut world = listed("l.csv", "from,a\n");
     let list = world.config.manifest.take();
     for key in ["a", "b"] {
@@ -375,7 +375,7 @@ async fn a_list_says_nothing_of_what_it_does_not_name() {
     let second = world.run().await.unwrap();
     assert_eq!((first.listed_by_manifest, second.listed_by_manifest), (false, true));
     assert_eq!(second.scan.counts.in_place, 1);
-    // And one that is half done goes on as it began.
+    // A scan that is half done continues as a scan.
     world.plan.when(|call| call.operation == Operation::ListObjects, Fault::Crash, 1);
     assert!(tokio::time::timeout(std::time::Duration::from_mins(1), world.send("job-3")).await.is_err());
     world.plan.restart();
@@ -385,7 +385,7 @@ async fn a_list_says_nothing_of_what_it_does_not_name() {
     assert!(matches!(error, ScanError::OtherWorkList(_)), "{error}");
 }
 
-/// What was found of each row.
+/// The finding of each row.
 #[derive(Default)]
 struct Notes(Mutex<Vec<(Action, String)>>);
 
@@ -429,7 +429,7 @@ async fn an_object_that_is_named_twice_is_there_once() {
     assert_eq!(world.destination.write_log(DESTINATION).len(), 3);
 }
 
-/// Rows of one key in one batch have one failure record together: a request that wrote it twice would be refused for ever.
+/// Rows of one key in one batch share a failure record: a request that wrote it twice would always be rejected.
 #[tokio::test(start_paused = true)]
 async fn an_object_that_is_named_twice_fails_twice_and_has_one_record() {
     let mut world = listed("l.csv", "from,bad\nfrom,good\nfrom,bad\nfrom,bad\n");
@@ -459,7 +459,7 @@ async fn an_object_that_is_named_twice_has_one_version_record() {
     assert_eq!(record.version_id, world.source.object(SOURCE, "k").unwrap().version_id);
 }
 
-/// What the ledger refuses whoever sends it is no matter of tries.
+/// A record that the ledger rejects from everyone does not use up tries.
 #[tokio::test(start_paused = true)]
 async fn a_batch_whose_end_the_ledger_refuses_goes_to_the_dead_letters() {
     let world = listed("l.csv", "from,k\n");

@@ -1,4 +1,4 @@
-//! What a scan finds, against a model that looks every key up: random buckets, mapped in every way, cut into ranges.
+//! Compares a scan with a model that looks up every key: random buckets, mapped in every way, split into ranges.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,14 +42,14 @@ fn case() -> impl Strategy<Value = Case> {
                 destination_prefix,
                 prefix_mode: if replace { PrefixMode::Replace } else { PrefixMode::Append },
             };
-            // Most keys are under the prefix, some are not; an object without a name can't be stored.
+            // Most keys are under the prefix, some are not; an object without a name cannot be stored.
             let under = |(key, content): (&String, &u8)| {
                 let outside = key.starts_with('c');
                 (if outside { key.clone() } else { format!("{prefix}{key}") }, *content)
             };
             let mut source: BTreeMap<String, u8> = source.iter().map(under).collect();
             source.remove("");
-            // Of two thirds of the keys there is a copy, right or wrong; besides, there is something else.
+            // Two thirds of the keys have a copy, right or wrong; there are other objects too.
             let copied = source.iter().enumerate().filter(|(place, _)| place % 3 > 0);
             let copied = copied.filter_map(|(place, (key, content))| {
                 Some((pair.map_key(key).ok()?, if place % 5 == 0 { content + 1 } else { *content }))
@@ -62,8 +62,8 @@ fn case() -> impl Strategy<Value = Case> {
     )
 }
 
-/// What is to be found: the keys to transfer with the content that stands in their places, those that have no place,
-/// and the numbers.
+/// Expected findings: the keys to transfer with the content at the destination, the keys that cannot be mapped, and the
+/// counts.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Found {
     transfer: BTreeMap<String, Option<u8>>,
@@ -74,7 +74,7 @@ struct Found {
     extra: BTreeSet<String>,
 }
 
-/// Remembers what is extra.
+/// Collects the extraneous objects.
 #[derive(Default)]
 struct Extras(Mutex<Vec<String>>);
 
@@ -86,7 +86,7 @@ impl Observer for Extras {
     }
 }
 
-/// Looks every key up.
+/// Looks up every key.
 fn naive(case: &Case) -> Found {
     let ignore = IgnoreList::new(&case.ignore).unwrap();
     let mut found = Found::default();
@@ -118,7 +118,7 @@ fn bytes_of(content: u8) -> Vec<u8> {
     vec![content; usize::from(content) + 1]
 }
 
-/// Scans; gives what was found, the scan's own numbers and how many ranges there were.
+/// Scans, and returns the findings, the scan's own counts and the number of ranges.
 async fn scanned(case: &Case) -> (Found, ScanCounts, usize) {
     let settings = StoreSettings { list_page: case.page, latency: Duration::from_millis(20), ..tiny_store() };
     let mut config = tiny_config();

@@ -1,4 +1,4 @@
-//! Mirrors: what only the destination has is deleted, and nothing else ever is.
+//! Mirrors: objects that only the destination has are deleted, and nothing else.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn what_only_the_destination_has_is_deleted() {
     let world = mirrored(4).await;
     assert_eq!(run(&world, "job-1").await, (RunResult::Complete, counts(4, 0)));
     assert_eq!(world.destination.keys(DESTINATION), KEPT);
-    // And again there is nothing to do.
+    // Then there is nothing left to do.
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(run(&world, "job-2").await, (RunResult::Complete, counts(0, 0)));
 }
@@ -103,7 +103,7 @@ async fn what_was_written_since_the_scan_began_stays() {
     assert_eq!(world.destination.keys(DESTINATION), ["a", "c", "e", "m", "young"]);
 }
 
-/// Lets somebody else act before the first call that this applies to.
+/// Acts as another writer before the first call for which `applies` returns true.
 fn before(world: &World, applies: impl Fn(&Call) -> bool + Send + 'static, act: impl FnOnce() + Send + 'static) {
     let mut act = Some(act);
     let never = move |call: &Call| {
@@ -117,7 +117,7 @@ fn before(world: &World, applies: impl Fn(&Call) -> bool + Send + 'static, act: 
     world.plan.when(never, Fault::Crash, 1);
 }
 
-/// A sender that was killed before its deletions is followed by one whose list hides more.
+/// A jobsender killed before its deletions is followed by one with a longer ignore list.
 #[tokio::test(start_paused = true)]
 async fn what_a_longer_list_hides_by_now_stays() {
     let mut world = mirrored(9).await;
@@ -131,7 +131,7 @@ async fn what_a_longer_list_hides_by_now_stays() {
     assert_eq!(world.destination.keys(DESTINATION), ["a", "b", "c", "e", "m"]);
 }
 
-/// After the listings and before the deletions.
+/// Acts after the listings and before the deletions.
 fn before_deletions(world: &World, act: impl FnOnce() + Send + 'static) {
     before(world, |call| call.operation == Operation::HeadObject && call.subject.starts_with(SOURCE), act);
 }
@@ -154,7 +154,7 @@ async fn what_changed_at_the_destination_stays() {
     assert_eq!(world.destination.keys(DESTINATION), ["a", "b", "c", "e", "m"]);
 }
 
-/// Between the look and the deletion the condition of the request holds.
+/// Between the check and the deletion, the condition of the request protects the object.
 #[tokio::test(start_paused = true)]
 async fn what_changes_at_the_last_moment_stays() {
     let world = mirrored(9).await;
@@ -197,7 +197,7 @@ async fn a_service_without_conditions_of_deletions_is_looked_at_before() {
     }
 }
 
-/// A listing that fails at any page, at either side: nothing is deleted.
+/// If a listing fails at any page, at either side, nothing is deleted.
 #[tokio::test(start_paused = true)]
 async fn a_listing_that_fails_deletes_nothing() {
     for bucket in [SOURCE, DESTINATION] {
@@ -222,7 +222,7 @@ async fn a_listing_that_fails_deletes_nothing() {
     }
 }
 
-/// Killed at every call, before it and after it: the next sender goes on, and everything is deleted and counted once.
+/// Killed before and after every call: the next jobsender continues, and everything is deleted and counted once.
 #[tokio::test(start_paused = true)]
 async fn a_mirror_that_is_killed_at_any_call_goes_on() {
     let calls = {

@@ -1,14 +1,14 @@
-//! Random histories against a reference model: whatever foreign writers, queue, network and deaths do, nothing but
-//! whole contents of the source becomes visible, nothing is acknowledged that is not there, everything is counted once,
-//! and when things come to rest the destination is the source.
+//! Random histories against a reference model. Whatever foreign writers, queue, network and deaths do, only whole
+//! contents of the source become visible, nothing is acknowledged that is not present, everything is counted once, and
+//! when the history comes to rest the destination equals the source.
 //!
-//! | variable | what |
+//! | variable | meaning |
 //! |---|---|
-//! | `MODEL_HISTORIES` | how many histories of each test; 10,000 by default, and a fifth of that where the queue forgets |
+//! | `MODEL_HISTORIES` | histories of each test; 10,000 by default, a fifth of that where the queue loses messages |
 //! | `MODEL_CALLS` | prints the calls of a history that fails, if it is set |
 //! | `MODEL_SEED` | the first seed; one history only, unless `MODEL_HISTORIES` is given too |
 //!
-//! A seed names another history in each of the tests, so the variables want the name of one beside them.
+//! A seed is another history in each of the tests, so set the variables with the name of one test.
 
 use std::collections::BTreeMap;
 use std::io::{Write as _, stderr};
@@ -25,13 +25,13 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// The first history that broke each check under each habit of a service, and how many did.
+/// The first history that failed each check with each habit of a service, and how many did.
 type Failures = BTreeMap<(&'static str, String), (History, Violation, u64)>;
 
 #[test]
 fn random_histories_end_well() {
     let (sum, count) = all_end_well(History::of, HISTORIES);
-    // Several deaths and conflicts of one object may use up its tries, and the next run moves it.
+    // Several deaths and conflicts of one object may use up its tries; the next run transfers it.
     assert!(sum.given_up <= count.div_ceil(1_000), "objects were given up in {} of {count} histories", sum.given_up);
 }
 
@@ -79,7 +79,7 @@ fn all_end_well(history_of: fn(u64) -> History, histories: u64) -> (Figures, u64
         let least = history.shrink(violation);
         println!("{least}which gives {}", least.run().err().map(|found| found.to_string()).unwrap_or_default());
     }
-    // Past the harness, which keeps what tests print that pass.
+    // Bypasses the test harness, which captures the output of passing tests.
     let sum = sum.into_inner().unwrap();
     let played = format!("{count} histories from seed {first}: {sum:?} in {:?}\n", began.elapsed());
     stderr().write_all(played.as_bytes()).unwrap();

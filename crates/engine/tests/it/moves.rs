@@ -1,4 +1,4 @@
-//! What a job does from end to end, on services in memory.
+//! A job from end to end, on in-memory services.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ async fn a_run_moves_everything_with_one_get_and_one_put_an_object() {
 #[tokio::test(start_paused = true)]
 async fn a_second_run_over_unchanged_buckets_only_lists() {
     let world = tree();
-    // The copies must be seen to be younger than the originals, for the large one whose ETag says nothing.
+    // The copies must be visibly newer than the originals, for the large one whose ETag is not comparable.
     tokio::time::sleep(Duration::from_secs(10)).await;
     world.send("job-1").await.unwrap();
     world.work_until_over("job-1").await;
@@ -229,7 +229,7 @@ async fn a_source_that_changes_under_way_is_never_mixed() {
 async fn an_object_written_at_the_destination_meanwhile_is_looked_at_again() {
     let world = tree();
     world.send("job-1").await.unwrap();
-    // Somebody puts something else, and somebody puts the very content.
+    // Others write another content, and the same content.
     world.destination.insert(DESTINATION, "dir/3 +%41é", content(5, 1));
     world.destination.insert(DESTINATION, "dir/4 +%41é", content(400, 4));
     let end = world.work_until_over("job-1").await;
@@ -260,8 +260,8 @@ async fn archived_objects_are_failures_until_they_are_restored() {
     world.assert_same("after they were restored");
 }
 
-/// A worker that slept through a run may write what was the source's content before; where the newer one could not be
-/// moved, nothing at the destination tells.
+/// A worker that slept through a run may write the source's earlier content. If the newer one could not be transferred,
+/// nothing at the destination shows that.
 #[tokio::test(start_paused = true)]
 async fn an_object_that_failed_is_moved_although_its_copy_looks_newer() {
     let world = World::tiny();

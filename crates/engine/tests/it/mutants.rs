@@ -1,5 +1,5 @@
-//! Plants each deliberate bug and runs the suites: each bug must turn at least one check red, and without any all must
-//! be green. Built with `--cfg mutants` only.
+//! Activates each mutant and runs the suites: each must fail at least one check, and without a mutant all must pass.
+//! Built with `--cfg mutants` only.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,18 +9,18 @@ use crate::histories::{History, Violation};
 use migration_core::mutants::{ALL, Mutant, activate};
 use migration_testkit::Fault;
 
-/// Histories that a mutant has to show itself in, if no scenario and no sweep finds it.
+/// Histories in which a mutant must show, if no scenario and no sweep catches it.
 const HISTORIES: u64 = 1_000;
-/// Histories that are played with no mutant active.
+/// Histories played without a mutant.
 const SOUND: u64 = 300;
 
-/// What found a mutant, and after how much.
+/// The check that caught a mutant, and after how many histories.
 struct Catch {
     by: String,
     found: Violation,
 }
 
-/// What turns red under a mutant, and is green without it: what is red anyway proves nothing.
+/// Returns the violation under a mutant, if the run passes without one: a run that always fails proves nothing.
 fn red<T>(mutant: Option<Mutant>, run: impl Fn() -> Result<T, Violation>) -> Option<Violation> {
     activate(mutant);
     let found = run().err();
@@ -48,12 +48,12 @@ fn swept(mutant: Option<Mutant>) -> Option<Catch> {
     red.map(|(name, found)| Catch { by: format!("sweep: {name}"), found })
 }
 
-/// Those that are about what services answer: histories and sweeps in which services lie have to find them too. Not among
-/// them: `OneAbilityForAllConditions`, since order is not asked where conditions are ignored; a scenario has it.
+/// Mutants about answers of services, which histories and sweeps with lying services must catch too. Not among them:
+/// `OneAbilityForAllConditions`, since order is not checked if conditions are ignored; a scenario catches it.
 const ABOUT_LIES: [Mutant; 4] =
     [Mutant::AnswersETagIgnored, Mutant::NotFoundIsAbsence, Mutant::UnprovenPartAdopted, Mutant::PartNotVerified];
 
-/// What finds a mutant where services lie.
+/// Returns what catches a mutant with lying services.
 fn under_lies(mutant: Mutant) -> Option<Catch> {
     let history = (1..=HISTORIES).find_map(|seed| Some((seed, red(Some(mutant), || History::lying(seed).run())?)));
     let history = history.map(|(seed, found)| Catch { by: format!("lying history {seed}"), found });
@@ -85,14 +85,14 @@ fn each_mutant_about_answers_is_found_where_services_lie() {
     assert!(missed.is_empty(), "no history and no sweep with services that lie finds {missed:?}");
 }
 
-/// The first that catches it: a scenario, a history, or the sweep.
+/// Returns the first that catches it: a scenario, a history, or the sweep.
 fn catch(mutant: Option<Mutant>, histories: u64) -> Option<Catch> {
     named(mutant).or_else(|| played(mutant, histories)).or_else(|| swept(mutant))
 }
 
 #[test]
 fn every_mutant_turns_a_check_red() {
-    // What the mutated engine panics with is no news.
+    // Panics of the mutated engine are expected.
     std::panic::set_hook(Box::new(|_| {}));
     let sound = catch(None, SOUND);
     let sound = sound.map(|caught| format!("{}: {}", caught.by, caught.found));

@@ -1,5 +1,5 @@
-//! A run reads and writes where it began, whatever configuration a worker or a sender has; and what belongs to another
-//! job is left to it.
+//! A run reads and writes where it began, whatever configuration a worker or a jobsender has, and messages of another
+//! job are left to that job.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,7 @@ fn edited(world: &World) -> JobConfig {
     config
 }
 
-/// A process by another configuration, whose destination is another store.
+/// Creates a process with another configuration, whose destination is another store.
 fn process(world: &World, config: JobConfig, destination: &MemoryStore, name: &str) -> Arc<TestProcess> {
     let plan = &world.plan;
     let ports = Ports::new(
@@ -63,7 +63,7 @@ async fn stop(process: &TestProcess, worker: JoinHandle<()>) {
     worker.await.unwrap();
 }
 
-/// What the operator writes where somebody asks for another run in place of this one.
+/// Ends the run as the operator does when another run is requested instead.
 async fn end_for_another(world: &World) {
     let run = world.run().await.unwrap();
     let end = Some(RunEnd { at: world.clock.now(), result: RunResult::Failed, message: None, cause: None });
@@ -72,7 +72,7 @@ async fn end_for_another(world: &World) {
     world.ledger.write(&[Write::Put { item, condition: Condition::Revision(run.revision) }]).await.unwrap();
 }
 
-/// Before, half of the objects went to each service, and the run ended Complete.
+/// Regression: half of the objects went to each service, and the run ended Complete.
 #[tokio::test(start_paused = true)]
 async fn a_worker_with_another_destination_leaves_a_runs_batches_to_those_of_its_own() {
     let world = tree();
@@ -149,7 +149,7 @@ async fn the_next_run_works_where_the_edit_says_and_what_the_last_one_left_is_re
     assert_eq!(world.queue.stats().dead_letters, 0);
 }
 
-/// Before, an object with the version that was last copied was in place wherever the next run looked.
+/// Regression: an object with the version last copied counted as in place at any destination.
 #[tokio::test(start_paused = true)]
 async fn a_version_that_was_copied_to_one_place_is_not_at_another() {
     let mut world = World::versioned();
@@ -209,14 +209,14 @@ async fn a_run_of_a_version_without_sides_is_worked_on_by_any_worker() {
     world.assert_same("as before");
 }
 
-/// A configuration of another job with the same queue.
+/// The configuration of another job with the same queue.
 fn of_other_job(world: &World) -> JobConfig {
     let mut config = world.config.clone();
     config.job.uid = "uid-2".into();
     config
 }
 
-/// Before, the messages of the other job went to the dead letters at once.
+/// Regression: the messages of the other job went to the dead letters immediately.
 #[tokio::test(start_paused = true)]
 async fn messages_of_another_job_are_left_to_it() {
     let world = tree();
@@ -230,7 +230,7 @@ async fn messages_of_another_job_are_left_to_it() {
     }
     assert!(looks > 30, "a message was turned over every {looks} s / 3");
     assert_eq!(world.queue.stats().dead_letters, 0);
-    // Both at work: the job's own workers get to it.
+    // With both at work, the job's own workers get them.
     let end = world.work_until_over("job-1").await;
     stop(&process, other).await;
     assert_eq!((end.result, world.queue.stats().dead_letters), (RunResult::Complete, 0));

@@ -1,6 +1,6 @@
-//! The defects of the tool that this one comes after, each with a test named after it.
+//! The defects of the predecessor tool, each with a test named after it.
 //!
-//! What has no test here, and why:
+//! Defects without a test here:
 //!
 //! | defect | why |
 //! |---|---|
@@ -10,7 +10,7 @@
 //! | 8.2-2, 8.2-3 quadratic time, all keys in memory | listings are merged in order, two pages at a time: `scan::listing` |
 //! | 8.2-4, 8.2-5 prefixes cut wrongly | the mapping is a pure function of `migration_core::pair`, with its own tests |
 //! | 8.2-8 queries of the ledger read one page only | the ledger of all tests here has pages of three items |
-//! | 8.2-9 nothing is scanned until the queue is empty | a run ends by the ledger; the queue is never asked |
+//! | 8.2-9 nothing is scanned until the queue is empty | a run ends by the ledger; the queue is never read for that |
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use migration_core::size::ByteSize;
 use migration_core::view;
 use migration_testkit::{BucketSettings, Call, Fault, Operation};
 
-/// A source with one large object of five parts, sent.
+/// A source with one large object of five parts, already scanned.
 async fn large() -> World {
     let world = World::tiny();
     world.source.insert(SOURCE, "large", content(150, 1));
@@ -166,7 +166,7 @@ async fn defect_8_1_09_copies_whose_etags_say_nothing_are_not_deleted() {
     assert_eq!(world.destination.write_log(DESTINATION).len(), 2, "each is written once");
 }
 
-/// Integrity mode on a bucket that behaves so.
+/// Runs in integrity mode on a bucket with these settings.
 async fn integrity(settings: BucketSettings) -> World {
     let mut world = World::tiny();
     world.source.insert(SOURCE, "before", content(20, 1));
@@ -322,7 +322,7 @@ async fn defect_8_1_20_small_objects_are_moved_at_once_and_cost_two_requests() {
     world.plan.when(|c| c.operation == Operation::PutObject, Fault::Delay(Duration::from_secs(100)), 1_000);
     let began = tokio::time::Instant::now();
     world.work_until_over("job-1").await;
-    // Four at once, as the settings say.
+    // Four at once, as configured.
     assert!(began.elapsed() < Duration::from_secs(230), "{:?}", began.elapsed());
     assert_eq!((world.plan.count(Operation::GetObject), world.plan.count(Operation::PutObject)), (8, 8));
     assert_eq!(world.plan.count(Operation::HeadObject), 0);

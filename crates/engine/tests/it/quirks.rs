@@ -1,4 +1,4 @@
-//! Services whose answers look otherwise than S3's, each as a row: every object arrives, by its first try.
+//! Services whose answers differ in form from S3's, each as a row: every object arrives at its first try.
 
 use crate::world::{DESTINATION, SOURCE, World, content};
 use migration_core::config::OnLoss;
@@ -47,7 +47,7 @@ async fn etags_of_any_look_move_every_object_by_its_first_try() {
             assert_eq!((end.result, world.progress().await.done), (RunResult::Complete, 7), "{context}");
             world.assert_same(&context);
             let puts = world.plan.count(Operation::PutObject);
-            // Two more ask for what does not hold, and find out which conditions are kept.
+            // Two more probe conditions that do not hold, to detect which are honoured.
             assert!(puts <= usize::from(SMALL) + 2, "{context}: {puts} PUTs of {SMALL} objects");
         }
     }
@@ -60,7 +60,7 @@ async fn a_content_under_a_weak_etag_is_never_mixed_with_another() {
         world.source_lies.tell(Lie::ETags(ETagStyle::Weak), Scope::always());
         let source = world.source.clone();
         let len = world.source.object(SOURCE, key).unwrap().content.len();
-        // While it is read, after the first bytes of it.
+        // While it is read, after its first bytes.
         let during = move |call: &Call| call.operation == Operation::GetObject && call.subject.ends_with(key);
         world.plan.during_body(during, 1, move || {
             source.insert(SOURCE, key, content(len, 99));
@@ -71,7 +71,7 @@ async fn a_content_under_a_weak_etag_is_never_mixed_with_another() {
     }
 }
 
-/// What a large object and a small one carry, on a destination that drops something without a word.
+/// A large and a small object with all attributes, on a destination that silently drops something.
 fn laden(dropped: Carried) -> World {
     let world = World::with_destination(StoreSettings::default(), BucketSettings::default());
     let attributes = Attributes {
@@ -163,7 +163,7 @@ async fn a_completed_object_may_have_an_etag_of_its_services_own() {
     world.send("job-1").await.unwrap();
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
     world.assert_same("ETags of completed objects");
-    // Small objects are completed too, to find out which conditions the service keeps.
+    // Small objects are completed too, to detect which conditions the service honours.
     let is_large = |call: &&Call| call.operation == Operation::CompleteUpload && call.subject.contains("large/");
     let completions = world.plan.log().iter().filter(is_large).count();
     assert!(completions <= usize::from(LARGE) + 1, "{completions} completions of {LARGE} objects");
@@ -181,7 +181,7 @@ async fn a_service_that_tells_head_nothing_of_tags_is_asked_for_them_once() {
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
     world.assert_same("quiet of tags");
     let (read, put) = (world.plan.count(Operation::GetTags), world.plan.count(Operation::PutTags));
-    // One of each object at the source; objects that are completed at once may all ask.
+    // One of each object at the source; objects completed together may all ask.
     assert!((4..=6).contains(&read) && put == 0, "tags were read {read} times and put {put} times");
     assert_eq!(world.losses().await, NotPreserved::default());
 }

@@ -1,4 +1,4 @@
-//! Histories that once ended badly, each at its least, and what they looked for at every call around it.
+//! Minimal histories that once ended badly, with deaths at every call around them.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::histories::{Habit, History, Liar, Setup, Step};
 use migration_core::ports::Operation;
 use migration_testkit::{ETagStyle, Fault, Header, Lie, Refusal, Scope, StreamedBodies};
 
-/// Plays `before`, kills the worker at each call in turn, and then lets `after` happen.
+/// Plays `before`, kills the worker at each call in turn, and then plays `after`.
 fn killed_at_any_call(before: &[Step], after: &[Step]) {
     for call in 1.. {
         let broken = Step::Break { after: call, fault: Fault::Crash };
@@ -69,7 +69,7 @@ fn played(what: &str, setup: Setup, steps: &[Step]) {
     history.run().unwrap_or_else(|violation| panic!("{what}: {violation}"));
 }
 
-/// Every object, moved twice: the second time over what is there.
+/// Transfers every object twice: the second time over its copy.
 fn moved_twice(what: &str, habit: Habit) {
     let setup = Setup { habit: Some(habit), ..Setup::default() };
     let first = [SMALL, LARGE, Step::StartWorker, Step::Scan, Step::Settle, Step::Wait(Duration::from_secs(10))];

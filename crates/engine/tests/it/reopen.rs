@@ -1,4 +1,4 @@
-//! Runs whose messages are lost: what lacks its end is sent anew, and nothing is counted twice.
+//! Runs whose messages are lost: batches without an end are sent again, and nothing is counted twice.
 
 use std::time::Duration;
 
@@ -20,17 +20,17 @@ const HOUR: Duration = Duration::from_hours(1);
 /// Objects of a world.
 const OBJECTS: usize = 24;
 
-/// Small objects, which are one batch, and large ones and a huge one, which are one each.
+/// Small objects, which are one batch, and large ones and a distributed one, which are a batch each.
 fn objects() -> Vec<(String, usize)> {
     let small = [("a", 10), ("b", 20), ("e", 30), ("h", 0)].map(|(key, size)| (key.to_owned(), size));
     let large = (4..OBJECTS - 1).map(|n| (format!("large{n:02}"), 200 + n));
     small.into_iter().chain(large).chain([("huge".to_owned(), 500)]).collect()
 }
 
-/// One whose requests take time, so that work can be stopped in its middle.
+/// A world whose requests have latency, so that work can be stopped halfway.
 fn world() -> World {
     let mut world = World::tiny();
-    // Whose pages hold all that is looked at here.
+    // A ledger whose pages hold everything read here.
     world.ledger = MemoryLedger::new();
     put_all(&world, 1);
     world.plan.latency(Duration::from_millis(50), world.clock.clone());
@@ -66,7 +66,7 @@ async fn stop(worker: (std::sync::Arc<TestProcess>, tokio::task::JoinHandle<()>)
     worker.1.await.unwrap();
 }
 
-/// Works until so many objects are there, and stops.
+/// Works until this many objects have arrived, and stops.
 async fn work_until(world: &World, objects: usize) {
     let worker = world.start_worker();
     while writes(world) < objects {
@@ -75,7 +75,7 @@ async fn work_until(world: &World, objects: usize) {
     stop(worker).await;
 }
 
-/// Lets what happens every few seconds happen until the run is over. Workers ask for messages all that time.
+/// Acts periodically as the operator and restarts jobsenders until the run is over. Workers poll all that time.
 async fn until_over(world: &World, resumed: Option<i64>) -> RunResult {
     let worker = world.start_worker();
     for job in 2.. {
@@ -83,7 +83,7 @@ async fn until_over(world: &World, resumed: Option<i64>) -> RunResult {
             stop(worker).await;
             return end.result;
         }
-        // A scan that its sender left is taken up by a new Job, be it reopened or not.
+        // A scan left open is taken over by a new Job, whether it is reopened or not.
         world.reopen_run(QUIET, resumed).await;
         let run = world.run().await.unwrap();
         if !run.scan.closed && run.lease_until < world.clock.now() {
@@ -112,7 +112,7 @@ async fn deliver(world: &World, bodies: Vec<String>) {
 #[tokio::test(start_paused = true)]
 async fn a_run_that_was_suspended_for_14_days_ends_complete() {
     let world = world();
-    // Copies of large objects are known by being younger than their sources.
+    // Copies of large objects are recognised by being newer than their sources.
     tokio::time::sleep(HOUR).await;
     world.send("job-1").await.unwrap();
     work_until(&world, 2).await;
@@ -151,7 +151,7 @@ async fn time_of_a_paused_side_is_no_time_without_progress() {
     let worker = world.start_worker();
     tokio::time::sleep(9 * DAY).await;
     assert!(!world.reopen_run(QUIET, None).await, "a side is paused");
-    // The pod goes away, and the messages with it; somebody mends the side.
+    // The pod ends, and the messages are lost; the side is fixed.
     worker.1.abort();
     world.plan.clear();
     world.queue.forget();
@@ -164,7 +164,7 @@ async fn time_of_a_paused_side_is_no_time_without_progress() {
     assert_counted(&world, "after a pause").await;
 }
 
-/// Messages that were thought lost come back: they are carried out, and count for nothing.
+/// Messages that were taken for lost return: they are worked on, and count for nothing.
 #[tokio::test(start_paused = true)]
 async fn what_was_sent_before_a_reopening_does_not_count_when_it_ends_late() {
     for late in [false, true] {
@@ -192,7 +192,7 @@ async fn what_was_sent_before_a_reopening_does_not_count_when_it_ends_late() {
     }
 }
 
-/// An object that failed, and is there after all, has failed no more.
+/// An object that failed before and is present now does not count as failed.
 #[tokio::test(start_paused = true)]
 async fn a_failure_before_a_reopening_says_nothing_after_it() {
     let world = world();
@@ -218,7 +218,7 @@ async fn a_failure_before_a_reopening_says_nothing_after_it() {
     world.assert_same("it failed once");
 }
 
-/// The other way round: what fails late in a batch that does not count must not hide a record, nor make one.
+/// A late failure in a batch that does not count must neither replace a record nor create one.
 #[tokio::test(start_paused = true)]
 async fn a_late_failure_of_a_batch_that_does_not_count_is_not_recorded() {
     let world = world();
@@ -240,7 +240,7 @@ async fn a_late_failure_of_a_batch_that_does_not_count_is_not_recorded() {
     assert_counted(&world, "they failed late").await;
 }
 
-/// Whenever the sender that reopens dies, the next one comes to the same end.
+/// Whenever the reopening jobsender dies, the next one reaches the same result.
 #[tokio::test(start_paused = true)]
 async fn a_sender_that_reopens_may_die_at_any_call() {
     for call in 1.. {
@@ -263,7 +263,7 @@ async fn a_sender_that_reopens_may_die_at_any_call() {
     }
 }
 
-/// The same for a run whose first sender was killed, so that its scan is still open when the messages are lost.
+/// Also for a run whose first jobsender was killed, so that its scan is open when the messages are lost.
 #[tokio::test(start_paused = true)]
 async fn a_run_whose_scan_was_open_is_reopened_too() {
     let mut reopened = 0;

@@ -18,7 +18,7 @@ use migration_testkit::{Fault, MemoryLedger, Operation};
 const REPORTS: &str = "reports";
 const OBJECTS: u64 = 30;
 
-/// Small, large and huge objects, one that has no place, and one that the source refuses.
+/// Small, large and distributed objects, one that cannot be mapped, and one that the source refuses.
 fn reporting(scope: ReportScope) -> World {
     let mut world = World::tiny();
     world.ledger = MemoryLedger::new();
@@ -60,7 +60,7 @@ fn manifest(world: &World, record: &ReportRecord) -> ReportManifest {
     serde_json::from_str(&text(world, &record.key)).unwrap()
 }
 
-/// The rows of a report by status and key, checked against what its manifest says of its files.
+/// Returns the rows of a report by status and key, checked against its manifest.
 fn rows(world: &World, record: &ReportRecord) -> BTreeMap<(String, String), Vec<String>> {
     let manifest = manifest(world, record);
     assert_eq!((manifest.format.as_str(), manifest.report_schema.as_str()), ("Report_CSV_20180820", REPORT_SCHEMA));
@@ -84,7 +84,7 @@ fn lines(world: &World, record: &ReportRecord) -> Vec<ReportLine> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The run that a report is of.
+/// Returns the run of a report.
 fn run_of(record: &ReportRecord) -> String {
     record.key.split('/').nth(2).unwrap().to_owned()
 }
@@ -120,7 +120,7 @@ async fn a_report_has_each_object_once_with_what_proves_it() {
         assert_eq!((line.size, line.attempts, line.duration_ms.is_some()), (source.content.len() as u64, 1, true));
     }
     assert_no_pieces(&world, "");
-    // A second one changes nothing, nor does a run that is live by then.
+    // Writing it again changes nothing, and neither does a run that is live by then.
     world.send("job-2").await.unwrap();
     let named = report::write(&world.process(), Some(&run_of(&record)), String::new()).await;
     assert_eq!(named.as_ref(), Ok(&record));
@@ -173,7 +173,7 @@ async fn there_is_no_report_of_what_is_not_over() {
     assert_eq!(write(&world).await, Err(ReportError::Unwanted));
 }
 
-/// Kills whatever runs at one call of a run or of the writing of its report, and goes on.
+/// Kills the process at each call of a run or of writing its report, and continues.
 #[tokio::test(start_paused = true)]
 async fn a_report_is_whole_whoever_is_killed_and_when() {
     let calm = reporting(ReportScope::AllTasks);
@@ -205,7 +205,7 @@ async fn a_report_is_whole_whoever_is_killed_and_when() {
 #[tokio::test(start_paused = true)]
 async fn redelivered_batches_are_reported_once() {
     let world = reporting(ReportScope::AllTasks);
-    // Answers of ends are lost: messages are delivered again, and are found to be over.
+    // Answers to ends are lost: messages are delivered again, and are found to be over.
     world.plan.when(|call| call.operation == Operation::DeleteMessage, Fault::Fail(ErrorClass::Transient), 12);
     assert_eq!(run(&world, "job-1").await, RunResult::PartiallyFailed);
     let record = written(&world).await;

@@ -1,5 +1,5 @@
-//! Which parts and objects that stand at a destination are proved to be the source's, and what is sent again where
-//! nothing proves it.
+//! Parts and objects at a destination that are proved to be the source's, and those that are sent again because nothing
+//! proves it.
 
 use std::time::Duration;
 
@@ -36,13 +36,13 @@ fn what_was_found_damaged_is_written_again() {
     scenario("what was found damaged is written again");
 }
 
-/// Writes that record verified parts.
+/// Returns the number of writes that record verified parts.
 fn records_of_parts(world: &World) -> usize {
     let is_one = |call: &&Call| call.operation == Operation::WriteItems && call.subject.contains(" verified/");
     world.plan.log().iter().filter(is_one).count()
 }
 
-/// An object of so many parts, each of which takes so long.
+/// An object of this many parts, each of which takes this long.
 async fn slow_parts(parts: usize, each: Duration) -> World {
     let mut world = without_checksums();
     world.config.transfer.split_threshold = ByteSize::mib(1);
@@ -56,7 +56,7 @@ async fn slow_parts(parts: usize, each: Duration) -> World {
 async fn a_thousand_parts_and_twenty_deaths_send_again_what_was_in_flight_and_half_a_minute() {
     const PARTS: usize = 1_000;
     const KILLS: usize = 20;
-    // Two at once, of two seconds each: a part a second.
+    // Two at once, of two seconds each: a part per second.
     let world = slow_parts(PARTS, Duration::from_secs(2)).await;
     for _ in 0..KILLS {
         let (_, worker) = world.start_worker();
@@ -76,7 +76,7 @@ async fn a_thousand_parts_and_twenty_deaths_send_again_what_was_in_flight_and_ha
     println!("{sent} parts sent of {PARTS} with {KILLS} deaths, {records} records");
     let again = sent - PARTS;
     assert!(again > 0 && again <= KILLS * (2 + 30), "{again} parts were sent again");
-    // A record every 30 s of a part a second.
+    // A record every 30 s at a part per second.
     assert!(records <= sent / 30 + KILLS + 1, "{records} records for {sent} parts");
     assert_eq!(world.plan.count(Operation::CreateUpload), 2, "one was refused for its checksum");
 }
@@ -109,7 +109,7 @@ async fn a_worker_that_is_told_to_end_records_what_it_has_verified() {
     assert_eq!(world.plan.count(Operation::PutPart), 40, "no part was sent twice");
 }
 
-/// Kills the worker at the first completion, and gives how many parts were sent in all.
+/// Kills the worker at the first completion, and returns how many parts were sent in all.
 async fn killed_at_completion(world: &World) -> usize {
     world.send("job-1").await.unwrap();
     world.plan.at(Operation::CompleteUpload, 1, Fault::Crash);
@@ -127,7 +127,7 @@ async fn parts_that_give_the_sources_own_etag_need_no_record() {
     world.source.insert_parts(SOURCE, "large", &parts, &Attributes::default(), &Tags::new());
     world.config.transfer.split_threshold = ByteSize::mib(64);
     assert_eq!(killed_at_completion(&world).await, 3, "the list proves them all");
-    // The same without the source's cut: nothing was recorded within half a minute.
+    // Also without the source's layout: nothing was recorded within half a minute.
     let mut world = without_checksums();
     world.config.transfer.split_threshold = ByteSize::mib(1);
     world.source.insert(SOURCE, "large", content(96, 1));
@@ -148,7 +148,7 @@ async fn a_part_that_is_replaced_after_it_was_verified_is_sent_again_before_comp
     let world = without_checksums();
     world.source.insert(SOURCE, "large", content(150, 1));
     world.send("job-1").await.unwrap();
-    // A worker that was taken for dead, or a service that stores it late.
+    // By a worker taken for dead, or by a service that stores it late.
     let (destination, mut parts) = (world.destination.clone(), 0);
     let replace = move |call: &Call| {
         parts += usize::from(call.operation == Operation::PutPart);
@@ -172,7 +172,7 @@ async fn a_part_that_is_replaced_after_it_was_verified_is_sent_again_before_comp
     assert_eq!(world.plan.count(Operation::PutPart), 6);
 }
 
-/// A large object, and a fault at its completion or behind it.
+/// Transfers a large object, with a fault at its completion or after it.
 async fn completed_with(
     world: &World,
     applies: impl FnMut(&Call) -> bool + Send + 'static,
@@ -189,7 +189,7 @@ async fn completed_with(
     (world.plan.count(Operation::PutPart), world.plan.count(Operation::CompleteUpload))
 }
 
-/// The first call of an operation behind the completion.
+/// Returns a condition for the first call of an operation after the completion.
 fn after_completion(operation: Operation) -> impl FnMut(&Call) -> bool + Send + 'static {
     let mut completed = false;
     move |call| {
@@ -228,9 +228,9 @@ async fn where_nothing_can_be_compared_the_object_is_written_again() {
     let lost = after_completion(Operation::CompleteUpload);
     let world = opaque();
     let (sent, _) = completed_with(&world, lost, Fault::CrashAfter).await;
-    // Three parts twice, and the first two besides: what proves parts that are streamed is not there.
+    // Three parts twice, and the first two in addition: streamed parts have no proof.
     assert_eq!((sent, world.destination.write_log(DESTINATION).len()), (8, 2));
-    // Once the last look is over, the ledger has the ETag that was shown: the second write after it ends the batch.
+    // After the last check, the ledger has the ETag that was shown: the second write after it ends the batch.
     let (mut seen, mut behind) = (0, after_completion(Operation::WriteItems));
     let second = move |call: &Call| {
         let is_behind = behind(call);
@@ -295,7 +295,7 @@ async fn a_part_that_can_neither_be_streamed_nor_held_is_refused_with_the_reason
     config.transfer.part_size = PartSize::Fixed(ByteSize::mib(3));
     config.transfer.multipart_threshold = ByteSize::mib(1);
     config.transfer.split_threshold = ByteSize::mib(64);
-    // What validation would refuse stands for an object that needs longer parts than wanted.
+    // A limit that validation would reject stands for an object that needs longer parts than configured.
     config.transfer.memory_limit = ByteSize::mib(2);
     let world = World::with(&settings, MemoryLedger::with_page(3), config);
     world.source.insert(SOURCE, "large", content(7 << 20, 1));
@@ -361,7 +361,7 @@ async fn a_message_that_is_given_up_leaves_no_upload() {
     assert_eq!(view::uploads(&world.ledger, JOB).await.unwrap(), []);
 }
 
-/// An upload that a pod began as this session of a role, and died before it could record it.
+/// An upload that a pod created as this session of a role before it died, without recording it.
 async fn unrecorded(world: &World, session: &str) -> String {
     use migration_core::ports::{CreateUpload, ObjectStore};
     let store = world.destination.as_principal(session);
@@ -385,7 +385,7 @@ async fn an_upload_that_no_record_holds_is_aborted_only_if_its_session_is_ours()
         assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
         let open = world.destination.open_uploads(DESTINATION);
         assert_eq!(open.is_empty(), aborted, "{session}");
-        // The same when the job goes.
+        // Also when the job is deleted.
         crate::scenarios::put_record(&world, &crate::scenarios::record_of("large", etag, 96)).await;
         let report = migration_engine::uploads::abort_all(&world.process()).await.unwrap();
         assert_eq!(report.left.is_empty(), aborted, "{session}");
@@ -409,7 +409,7 @@ async fn a_batch_that_ended_among_the_dead_letters_leaves_no_upload_once_it_is_s
     worker.abort();
     world.plan.restart();
     assert_eq!(world.destination.open_uploads(DESTINATION).len(), 1);
-    // What the operator does when the queue has given the message up.
+    // The operator's reaction when the queue has given up on the message.
     let batch: Batch = serde_json::from_str(&world.queue.messages()[0].body).unwrap();
     let counts = EndCounts { failed: 1, failed_bytes: 150, ..EndCounts::default() };
     let end = BatchEnd::new(batch.id.clone(), OPERATOR, 0, counts);

@@ -1,5 +1,5 @@
-//! The scan: any number of keys, in little memory, never mistaken. Buckets of the shapes that users have, which nobody
-//! stores; faults at every page; deaths at any moment.
+//! Scans of any number of keys in little memory: buckets of realistic shapes that are computed, not stored; faults at
+//! every page; deaths at any moment.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn scans(shape: KeyShape, count: u64) -> Scans {
     Scans::new(source, destination)
 }
 
-/// What a scan of `count` keys finds where every tenth is missing.
+/// Asserts the counts of a scan of `count` keys of which every tenth is missing.
 fn assert_found(counts: ScanCounts, count: u64, context: &str) {
     assert_eq!((counts.objects, counts.in_place, counts.failed), (count / 10, count - count / 10, 0), "{context}");
 }
@@ -43,7 +43,7 @@ async fn a_small_bucket_costs_one_request_a_side_and_no_short_one_costs_probes()
         let traffic = source.traffic();
         assert_eq!((traffic.requests, traffic.probes), (requests * 2, 0), "{count} keys");
         assert_eq!(scans.ranges().await.len(), 1);
-        // Taken, the range with the run, closed.
+        // One each to take the run, to close the range, and to close the run.
         assert_eq!(scans.plan.count(Operation::WriteItems), 3, "{count} keys");
     }
 }
@@ -73,7 +73,7 @@ async fn every_shape_of_keys_spreads_over_the_ranges() {
             traffic.probes,
             ranges.len(),
         );
-        // No time that a machine takes is in this: it is tokio's, which stands while anything works.
+        // Independent of the machine: the time is tokio's, which stands still while anything works.
         assert!(speed_up > 5.0, "{shape:?}: {speed_up}");
         assert!(largest < COUNT / 4, "{shape:?}: the largest range has {largest} keys");
         assert!(traffic.requests - traffic.probes < pages + 4 * ranges.len() as u64, "{shape:?}: {traffic:?}");
@@ -86,7 +86,7 @@ async fn every_shape_of_keys_spreads_over_the_ranges() {
     }
 }
 
-/// The same buckets without what was counted.
+/// The same buckets without the counts of calls.
 fn scans_of(other: &Scans) -> Scans {
     let (source, destination) = (other.source.uncounted(), other.destination.uncounted());
     Scans::new(source, destination)
@@ -117,7 +117,7 @@ async fn requests_that_fail_now_and_then_change_nothing() {
 #[tokio::test(start_paused = true)]
 async fn keys_out_of_order_are_named_with_side_and_bucket() {
     const COUNT: u64 = 40_000;
-    // Within a page, over the border of two pages, and among the last keys.
+    // Within a page, across two pages, and among the last keys.
     for place in [10, 999, 30_500, 39_998] {
         for side in [Side::Source, Side::Destination] {
             for ranges in [1, 16] {
@@ -139,7 +139,7 @@ async fn keys_out_of_order_are_named_with_side_and_bucket() {
     }
 }
 
-/// Whichever page fails, at either side: the run fails with the reason, and nothing that is in place is taken as absent.
+/// Whichever page fails, at either side: the run fails with the reason, and no present object is taken for absent.
 #[tokio::test(start_paused = true)]
 async fn a_listing_that_fails_at_any_page_fails_the_run_and_shows_no_absence() {
     const COUNT: u64 = 300;
@@ -166,7 +166,7 @@ async fn a_listing_that_fails_at_any_page_fails_the_run_and_shows_no_absence() {
             let error = sent.unwrap_err().to_string();
             assert!(error.contains("list objects") && error.contains("InjectedFault"), "{error}");
             assert!(!run.scan.closed, "page {failing} of {bucket}, {ranges} ranges");
-            // Whatever was recorded before, the next sender finds the rest.
+            // Whatever was recorded before, the next jobsender finds the rest.
             scans.plan.clear();
             tokio::time::sleep(Duration::from_mins(2)).await;
             assert_found(scans.sent(ranges).await, COUNT, &format!("page {failing} of {bucket}, {ranges} ranges"));
@@ -184,7 +184,7 @@ fn long_scans() -> Scans {
 
 const LONG_COUNT: u64 = 6_000;
 
-/// Scans with senders that are killed at their calls with these numbers, counted from each one's start.
+/// Scans with jobsenders that are killed at the calls with these numbers, counted from each one's start.
 async fn send_killed(scans: &Scans, deaths: &[u64]) {
     for death in deaths {
         let sender = scans.plan.process();
@@ -202,7 +202,7 @@ async fn send_killed(scans: &Scans, deaths: &[u64]) {
     scans.sent(4).await;
 }
 
-/// What every worker together would write at the ends of all batches that are in the queue.
+/// Records the ends of all batches in the queue, as all workers together would.
 async fn end_all(scans: &Scans) -> RunProgress {
     for batch in scans.batches() {
         let counts = EndCounts { done: batch.objects.len() as u64, done_bytes: batch.bytes(), ..EndCounts::default() };
@@ -215,12 +215,12 @@ async fn end_all(scans: &Scans) -> RunProgress {
     progress(&run, &tally)
 }
 
-/// Checks a scan whose senders were killed; gives how many keys were sent more than once.
+/// Checks a scan whose jobsenders were killed; returns how many keys were sent more than once.
 async fn check_killed(scans: &Scans, context: &str) -> usize {
     let (run, ranges, batches) = (scans.run().await, scans.ranges().await, scans.batches());
     let missing = scans.differences(LONG_COUNT);
     assert_found(run.scan.counts, LONG_COUNT, context);
-    // Each difference once in batches that count, and whatever else there is was sent of ranges in flight.
+    // Each difference is once in batches that count; any others were sent from ranges in flight.
     let is_stale = |batch: &&Batch| run.is_stale(&batch.id);
     let (stale, counted): (Vec<&Batch>, Vec<&Batch>) = batches.iter().partition(is_stale);
     let times = times_sent(counted.iter().copied());
@@ -231,12 +231,12 @@ async fn check_killed(scans: &Scans, context: &str) -> usize {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), batches.len(), "{context}: an id was used twice");
-    // The ranges are the parts of all keys, and are closed.
+    // The ranges cover all keys, and are closed.
     let mut parts: Vec<KeyRange> = ranges.iter().map(|range| range.keys.clone()).collect();
     check_parts(&mut parts).unwrap();
     assert!(ranges.iter().all(|range| range.closed), "{context}");
     let of_one = |epoch: u32| run.stale.iter().filter(|stale| stale.epoch == epoch).count();
-    // Four lanes, and what waits for one.
+    // Four lanes, and the ranges waiting for one.
     assert!((1..run.epoch).all(|epoch| of_one(epoch) <= 4 * 4), "{context}: {:?}", run.stale);
     let ended = end_all(scans).await;
     assert_eq!((ended.done, ended.objects, ended.open_batches), (LONG_COUNT / 10, LONG_COUNT / 10, 0), "{context}");
@@ -267,7 +267,7 @@ async fn a_killed_sender_costs_half_a_minute_of_listing_whatever_it_did_before()
     const COUNT: u64 = 200_000;
     let store = SyntheticStore::new(KeyShape::Flat, COUNT).with_latency(Duration::from_secs(1));
     let scans = Scans::new(store.clone(), store.uncounted());
-    // One range, so that nothing but checkpoints can help.
+    // One range, so that only checkpoints can help.
     let sender = scans.plan.process();
     let killed = tokio::time::timeout(Duration::from_secs(150), scans.send_as(sender, 1)).await;
     assert!(killed.is_err());

@@ -1,4 +1,4 @@
-//! Services that lack something: each is found out, and the safe other way is taken.
+//! Services that lack an ability: each is detected, and the safe alternative is used.
 
 use crate::world::{DESTINATION, JOB, SOURCE, World, content};
 use migration_core::config::OnLoss;
@@ -83,7 +83,7 @@ async fn without_conditional_writes_both_sides_are_looked_at_after_each_write() 
         }
         assert_eq!(support(&world, &found, Ability::PutIfNoneMatch), Support::No, "{kind:?}");
         assert!(found.probes <= MOST_PROBES, "{kind:?}: {found:?}");
-        // The upload that found something out is cleared away once, also where its completion was done.
+        // The upload that detected something is aborted once, even if its completion was done.
         assert_eq!(world.plan.count(Operation::AbortUpload), 1, "{kind:?}");
         let etags = world.destination.keys(DESTINATION).into_iter().filter(|key| key.starts_with("small"));
         for key in etags {
@@ -96,7 +96,7 @@ async fn without_conditional_writes_both_sides_are_looked_at_after_each_write() 
 const PUTS: &[Operation] = &[Operation::PutObject];
 const COMPLETIONS: &[Operation] = &[Operation::CompleteUpload];
 
-/// The ability that a lie takes away, on all other services there is.
+/// Takes one ability away by a lie, on a service with all others.
 #[tokio::test(start_paused = true)]
 async fn each_condition_of_each_request_is_found_out_by_itself() {
     for (ability, operations, header) in [
@@ -112,7 +112,7 @@ async fn each_condition_of_each_request_is_found_out_by_itself() {
             assert!(found.probes <= MOST_PROBES, "{found:?}");
             for other in Ability::CONDITIONS {
                 let support = support(&world, &found, other);
-                // A completion that was done leaves no upload for the next question.
+                // A completion that was done leaves no upload for the next probe.
                 let unasked = ability == Ability::CompleteIfNoneMatch && other == Ability::CompleteIfMatch;
                 match (other == ability, unasked && lie == Lie::ConditionIgnored(header)) {
                     (true, _) => assert_eq!(support, Support::No, "{lie:?} {operations:?}: {other:?}"),
@@ -138,7 +138,7 @@ async fn empty_objects_find_out_what_puts_keep_and_cost_no_looks_after_that() {
         assert_eq!(support(&world, &found, ability), expected, "{ability:?}");
     }
     let count = |operation| world.plan.count(operation);
-    // The first asks twice, and its content is looked at before it is written.
+    // The first probes twice, and its content is checked before it is written.
     assert_eq!((count(Operation::PutObject), count(Operation::CreateUpload)), (42, 0));
     assert!(count(Operation::HeadObject) <= 2, "{} looks", count(Operation::HeadObject));
 }
@@ -180,7 +180,7 @@ async fn what_an_earlier_version_found_out_is_found_out_anew() {
     }
 }
 
-/// A proxy that is sick for one request refuses it as a service does that can't: that is believed for a week.
+/// A proxy that fails for one request refuses it like a service without the ability: that is believed for a week.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_believed_after_the_same_bytes_went_through_and_for_seven_days() {
     let world = tree(StoreSettings::default(), BucketSettings::default());
@@ -199,7 +199,7 @@ async fn a_refusal_is_believed_after_the_same_bytes_went_through_and_for_seven_d
     assert_eq!(support(&world, &found_out(&world).await, Ability::StreamedParts), Support::Yes);
 }
 
-/// A service that was seen to take streamed parts, and refuses one now: its object arrives all the same.
+/// A service that was seen to accept streamed parts refuses one now: its object still arrives.
 #[tokio::test(start_paused = true)]
 async fn a_part_that_is_refused_by_a_service_that_took_others_is_held() {
     let world = tree(StoreSettings::default(), BucketSettings::default());
@@ -214,7 +214,7 @@ async fn a_part_that_is_refused_by_a_service_that_took_others_is_held() {
     world.assert_same("after a refused part");
 }
 
-/// What is refused however it is sent is this object's failure, and nothing is believed of the service.
+/// A request refused in every form is this object's failure, and says nothing about the service.
 #[tokio::test(start_paused = true)]
 async fn what_is_refused_however_it_is_sent_says_nothing_of_the_service() {
     let world = tree(StoreSettings::default(), BucketSettings::default());
@@ -313,11 +313,11 @@ async fn a_service_that_throttles_gets_fewer_requests_at_once_and_everything_arr
     assert_eq!(end.result, RunResult::Complete);
     world.assert_same("throttled");
     let throttled = world.destination.throttled(DESTINATION);
-    // 16 at once without a bound would have some 400 throttled, each tried again.
+    // 16 at once without a limiter would have some 400 throttled, each retried.
     assert!(throttled > 0 && throttled < 100, "{throttled} requests beside some 200 were throttled");
 }
 
-/// An object in one part and one in many, with everything that can travel along.
+/// An object in one part and one in many, with all attributes that can be preserved.
 fn laden(bucket: BucketSettings, keys: &[&str]) -> World {
     let mut world = World::with_destination(StoreSettings::default(), bucket);
     world.source.create_bucket_with(SOURCE, BucketSettings { object_lock: true, ..BucketSettings::default() });

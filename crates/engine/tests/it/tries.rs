@@ -1,4 +1,4 @@
-//! What uses up an object's tries, and what holds up whom.
+//! Causes that use up an object's tries, and work that holds up other work.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn throttle(world: &World, applies: impl Fn(&Call) -> bool + Send + 'static) {
     world.plan.when(applies, Fault::Fail(ErrorClass::Throttled), u32::MAX);
 }
 
-/// Whether a request is one to the S3 services, the queue or the ledger.
+/// Returns true if a call goes to this service: S3, the queue or the ledger.
 fn is_of(call: &Call, service: &str) -> bool {
     let of = match call.operation {
         Operation::SendMessages
@@ -149,7 +149,7 @@ async fn one_slow_object_at_the_head_of_a_batch_holds_nobody_up() {
         time
     };
     let (without, with) = (time_of_others(false).await, time_of_others(true).await);
-    // One of four places is taken for all that time.
+    // One of four permits is taken all that time.
     assert!(with < without * 4 / 3 + Duration::from_millis(200), "{with:?} beside it, {without:?} without it");
 }
 

@@ -111,7 +111,7 @@ async fn consistency_holds_where_the_listing_is_cut_into_ranges() {
     world.source.create_bucket_with(SOURCE, BucketSettings::versioned());
     world.destination.create_bucket_with(DESTINATION, BucketSettings::versioned());
     let put = |number: usize, seed| world.source.insert(SOURCE, &format!("k/{number:03}"), content(20, seed));
-    // Old versions and delete markers take places in pages, and are no keys.
+    // Old versions and delete markers take up places in pages, but are not keys.
     for number in 0..150 {
         put(number, 1);
         put(number, 2);

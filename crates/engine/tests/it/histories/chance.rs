@@ -1,8 +1,8 @@
-//! Numbers that follow from a seed.
+//! Random numbers that follow from a seed.
 
 use std::time::Duration;
 
-/// A generator of numbers that follow from its seed. Source: splitmix64 by S. Vigna.
+/// A generator of random numbers. Source: splitmix64 by S. Vigna.
 #[derive(Clone, Debug)]
 pub struct Chance(u64);
 
@@ -18,22 +18,22 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`.
+    /// Returns a number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
 
-    /// True once in `n` times.
+    /// Returns true once in `n` times.
     pub fn once_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
-    /// One of these.
+    /// Returns one of these.
     pub fn pick<T: Copy>(&mut self, all: &[T]) -> T {
         all[usize::try_from(self.below(all.len() as u64)).unwrap_or_default()]
     }
 
-    /// A time from a millisecond on, each order of magnitude as likely as the others.
+    /// Returns a time of at least a millisecond, each order of magnitude with equal probability.
     pub fn time(&mut self, orders: u64) -> Duration {
         let order = u32::try_from(self.below(orders)).unwrap_or_default();
         Duration::from_millis(10_u64.pow(order) * (1 + self.below(9)))

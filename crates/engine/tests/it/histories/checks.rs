@@ -1,4 +1,4 @@
-//! What must hold when a history is over.
+//! Checks of a finished history.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,10 +15,10 @@ use super::lies::{Excuses, Habit};
 use super::reference::Reference;
 use crate::world::{DESTINATION, JOB, SOURCE, World};
 
-/// What does not hold.
+/// A check that failed.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// Which check found it.
+    /// Name of the check.
     pub check: &'static str,
     pub detail: String,
 }
@@ -41,8 +41,8 @@ fn require(holds: bool, check: &'static str, detail: impl FnOnce() -> String) ->
     if holds { Ok(()) } else { Err(Violation::new(check, detail())) }
 }
 
-/// Every object of the source is at the destination: bytes, tags, what travels with them; or, where objects may fail, it
-/// has a failure record in this run.
+/// Every object of the source is at the destination, with its bytes, tags and preserved attributes. Where objects may
+/// fail, it may have a failure record in this run instead.
 pub fn same(world: &World, reference: &Reference, excuses: Excuses, may_fail: Option<(&RunRecord, Habit)>) -> Checked {
     for key in world.source.keys(SOURCE) {
         let source = world.source.object(SOURCE, &key).unwrap();
@@ -72,8 +72,8 @@ pub fn same(world: &World, reference: &Reference, excuses: Excuses, may_fail: Op
     Ok(())
 }
 
-/// Nothing became visible that was neither a content of the source nor a foreign one, and no older content over a newer
-/// where the service keeps conditions.
+/// Only contents of the source or foreign ones became visible, and no older content over a newer one where the service
+/// honours conditions.
 pub fn visible(world: &World, reference: &Reference, conditions: ConditionalWrites, excuses: Excuses) -> Checked {
     let mut now: BTreeMap<&str, Bytes> = BTreeMap::new();
     let mut removed = reference.removed.iter().peekable();
@@ -91,7 +91,7 @@ pub fn visible(world: &World, reference: &Reference, conditions: ConditionalWrit
                 let what = format!("write {place}: {key} became {} bytes that it never was", bytes.len());
                 return Err(Violation::new("mixture", what));
             };
-            // Empty contents are all the same: none of them is older than another.
+            // All empty contents are equal: none of them is older than another.
             let before = now.get(key).filter(|before| !before.is_empty());
             let before = before.and_then(|before| reference.generation_of(key, before));
             let kept = conditions == ConditionalWrites::Kept && !excuses.order;
@@ -105,9 +105,9 @@ pub fn visible(world: &World, reference: &Reference, conditions: ConditionalWrit
     Ok(())
 }
 
-/// Open uploads are the foreign ones and those that the ledger names or announces, and nobody touched the foreign ones. One that the
-/// ledger names is left by a duplicate whose worker was stopped after its message was gone: the next message of the
-/// object carries it on or aborts it, and the deletion of the job does.
+/// The open uploads are the foreign ones, which are untouched, and those that the ledger records or announces. A
+/// recorded one may be left by a duplicate whose worker was stopped after its message was gone. The next message of the
+/// object continues or aborts it, and so does the deletion of the job.
 pub async fn uploads(world: &World, reference: &Reference) -> Checked {
     let mut open = world.destination.open_uploads(DESTINATION);
     let mut foreign: Vec<_> = reference.uploads.iter().map(|(key, id, _)| (key.clone(), id.clone())).collect();
@@ -131,7 +131,7 @@ pub async fn uploads(world: &World, reference: &Reference) -> Checked {
     Ok(())
 }
 
-/// Every run is over, every batch of it ended once, every object counted once.
+/// Every run is over, every batch of it ended once, every object was counted once.
 pub async fn counted(world: &World) -> Checked {
     for run in runs(world).await {
         let tally = view::tally(&world.ledger, JOB, &run).await.unwrap();
@@ -164,14 +164,14 @@ pub async fn runs(world: &World) -> Vec<RunRecord> {
     }
 }
 
-/// What the failure records of a run say.
+/// Returns the failure records of a run as text.
 pub async fn failures(world: &World, run: Option<&RunRecord>) -> Vec<String> {
     let Some(run) = run else { return Vec::new() };
     let failures = view::failures(&world.ledger, JOB, run, 10).await.unwrap();
     failures.into_iter().map(|failure| format!("{}: {}", failure.key, failure.message)).collect()
 }
 
-/// Nothing is left in the queue or among the dead letters.
+/// The queue and the dead letters are empty.
 pub fn drained(world: &World) -> Checked {
     let stats = world.queue.stats();
     let left = stats.visible + stats.in_flight + stats.delayed + stats.dead_letters;

@@ -1,5 +1,5 @@
-//! Watches every removal of a message: by then each of its objects is at the destination, has a failure record, is gone
-//! from the source, or has been sent again.
+//! Checks every deletion of a message: by then each of its objects must be at the destination, have a failure record,
+//! be gone from the source, or have been sent again.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,13 +12,13 @@ use migration_testkit::{Operation, WriteLogEntry};
 use super::{Excuses, Reference};
 use crate::world::{DESTINATION, JOB, World};
 
-/// Most calls of a history; one that makes more goes round in circles without time passing.
+/// Maximum number of calls in a history; more mean a loop in which no time passes.
 const MOST_CALLS: u64 = 100_000;
 
-/// What was found wrong so far.
+/// Violations found so far.
 pub type Findings = Arc<Mutex<Vec<String>>>;
 
-/// Looks at every call through the world's ports, and stops everything where there are too many.
+/// Checks every call through the world's ports, and stops everything after too many calls.
 pub fn watch(world: &Arc<World>, reference: &Arc<Mutex<Reference>>, findings: &Findings, excuses: Excuses) {
     let (seen, reference, findings) = (world.clone(), reference.clone(), findings.clone());
     let ranges = Mutex::new(Vec::<String>::new());
@@ -42,11 +42,11 @@ pub fn watch(world: &Arc<World>, reference: &Arc<Mutex<Reference>>, findings: &F
 }
 
 fn read(world: &World, key: &LedgerKey) -> Option<Item> {
-    // The ledger in memory answers at once.
+    // The in-memory ledger answers immediately.
     world.ledger.get(key).now_or_never()?.ok().flatten()
 }
 
-/// Why a message may not be removed yet.
+/// Returns why a message may not be deleted yet.
 fn judge(world: &World, reference: &Reference, ranges: &[String], body: &str, excuses: Excuses) -> Option<String> {
     let ours = match Message::parse(body) {
         Ok(Message::Batch(batch)) if batch.job == JOB => batch,
@@ -54,7 +54,7 @@ fn judge(world: &World, reference: &Reference, ranges: &[String], body: &str, ex
         _ => return no_dead_letter(world, body),
     };
     let Some(end) = read(world, &records::batch_key(&ours)).and_then(|item| item.read::<BatchEnd>().ok()) else {
-        // A message whose deliveries are used up is sent anew before it is removed.
+        // A message whose deliveries are used up is replaced before it is deleted.
         let sent_anew = in_queue(world, &ours, &ours.id) > 1;
         return if sent_anew { None } else { no_dead_letter(world, body) };
     };
@@ -67,8 +67,8 @@ fn judge(world: &World, reference: &Reference, ranges: &[String], body: &str, ex
     open.next().map(|(_, entry)| format!("{} of batch {} is acknowledged and not there", entry.key, ours.id.as_str()))
 }
 
-/// A range of parts is over when that is or was recorded (a coordinator takes back what may succeed at another try), or
-/// when its upload is recorded no more.
+/// Checks a range of parts. It is over if its end is or was recorded (a coordinator removes what may succeed at another
+/// try), or if its upload is no longer recorded.
 fn open_range(world: &World, ranges: &[String], range: &PartRange) -> Option<String> {
     let (bucket, key, id) = (&range.pair.destination_bucket, &range.destination_key, &range.upload_id);
     let upload = read(world, &records::upload_key(JOB, bucket, key)).and_then(|item| item.read::<UploadRecord>().ok());
@@ -84,31 +84,31 @@ fn no_dead_letter(world: &World, body: &str) -> Option<String> {
     (!dead).then(|| format!("a message is removed that neither ended nor is a dead letter: {body}"))
 }
 
-/// Whether a batch of this id stands in the queue or has ended.
+/// Returns true if a batch with this ID is in the queue or has ended.
 fn is_known(world: &World, batch: &Batch, id: &BatchId) -> bool {
     let other = Batch { id: id.clone(), ..batch.clone() };
     read(world, &records::batch_key(&other)).is_some() || in_queue(world, batch, id) > 0
 }
 
-/// How many messages in the queue are the batch of this id.
+/// Returns the number of messages in the queue for the batch with this ID.
 fn in_queue(world: &World, batch: &Batch, id: &BatchId) -> usize {
     let is_it = |body: &str| matches!(Message::parse(body), Ok(Message::Batch(b)) if b.id == *id && b.run == batch.run);
     world.queue.messages().iter().filter(|message| is_it(&message.body)).count()
 }
 
-/// Whether an object has a failure record in a run.
+/// Returns true if an object has a failure record in a run.
 pub fn has_failed(world: &World, run: &str, key: &str) -> bool {
     read(world, &LedgerKey::new(records::failure_partition(JOB, run, 0), key)).is_some()
 }
 
 fn is_over(world: &World, reference: &Reference, batch: &Batch, entry: &Entry, excuses: Excuses) -> bool {
-    // What was sent anew is for its new batch to record.
+    // Objects sent again are recorded by their new batch.
     let run = read(world, &records::run_key(JOB, &batch.run)).and_then(|item| item.read::<RunRecord>().ok());
     if has_failed(world, &batch.run, &entry.key) || run.is_some_and(|run| run.is_stale(&batch.id)) {
         return true;
     }
     let etag = entry.etag.as_ref().map(|etag| world.source_lies.real(etag));
-    // Where nobody can tell which content was listed, some content of the source has to be there all the same.
+    // If it is unclear which content was listed, some content of the source must still be present.
     let listed = if excuses.acknowledged { Some(0) } else { reference.generation_of_etag(&entry.key, etag.as_ref()) };
     let Some(listed) = listed else { return false };
     let is_content = |log: &WriteLogEntry| {

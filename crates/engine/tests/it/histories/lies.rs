@@ -1,20 +1,20 @@
-//! Lies of the services of a history, and what can't be asked of one that was told them.
+//! Lies of the services in a history, and the checks that they excuse.
 //!
-//! Lies are told by steps, and end when the history comes to rest: then the next scan has to make everything good. Or
-//! they are told from the beginning to the end: then the run has to end all the same, and what did not arrive has a
-//! failure record. Under both, nothing but whole contents becomes visible, nothing is acknowledged that is not there,
-//! everything is counted once, and nothing of ours is left open; except for what nobody can find out, see [`Excuses`].
+//! Lies told by steps end when the history comes to rest: the next scan then has to repair everything. Habits are lies
+//! told from the beginning to the end: the run must still end, and every object that did not arrive has a failure
+//! record. In both cases only whole contents become visible, nothing is acknowledged that is not present, everything is
+//! counted once, and no upload of ours stays open, except for what cannot be detected; see [`Excuses`].
 //!
-//! Lies that no caller can find out, so that no history tells them:
+//! No history tells these lies, since no caller can detect them:
 //!
-//! - S3's own document says `NoSuchKey` of an object that is there. That is the proof of absence.
-//! - A GET that ignores `If-Match` names the content that was asked for, and not the one that it answers.
-//! - A deletion or an abort that is answered and not done: to look again would be a request for each.
-//! - The source's object seems older than it is, or the destination's younger, for ever: where contents can't be
-//!   compared by their ETags, the younger one of the same size is taken for a copy.
-//! - Damage, or a mixture that the source gives of its contents, where neither checksums nor ETags that are digests tell.
-//! - A put that is answered and not done, or done later: to look again would be a request for each small object. A
-//!   completion is looked at.
+//! - S3's own document answers `NoSuchKey` for an object that is present. That is the proof of absence.
+//! - A GET that ignores `If-Match` answers with the requested ETag and another content.
+//! - A deletion or an abort is answered but not done: checking would cost a request each.
+//! - The source's object permanently seems older than it is, or the destination's newer: if their ETags are not
+//!   comparable, the newer one of the same size is taken for a copy.
+//! - Damage, or a mixture of the source's contents, where neither checksums nor ETags that are digests show it.
+//! - A put is answered but not done, or done later: checking would cost a request for each small object. A completion
+//!   is checked.
 
 use std::time::Duration;
 
@@ -26,42 +26,42 @@ use super::step::{KEYS, Setup, Step};
 use super::{Chance, Reference};
 use crate::world::TINY_LARGE;
 
-/// Which service lies.
+/// The service that lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Liar {
     Source,
     Destination,
 }
 
-/// A lie that is told from the beginning to the end.
+/// A lie told from the beginning to the end.
 #[derive(Clone, Copy, Debug)]
 pub struct Habit {
     pub liar: Liar,
     pub lie: Lie,
     pub scope: Scope,
-    /// Objects may fail under it, each with its record; otherwise the last run has to be complete.
+    /// True if objects may fail, each with its record; otherwise the last run has to be complete.
     pub fails: bool,
 }
 
-/// What can't be asked of a history.
+/// Checks that a history need not pass.
 #[derive(Clone, Copy, Debug, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a question of its own")]
+#[allow(clippy::struct_excessive_bools, reason = "each is independent")]
 pub struct Excuses {
-    /// No older content over a newer one: the source showed older contents as its newest, or the destination wrote
-    /// whatever the condition said.
+    /// No older content over a newer one: the source showed older contents as its newest, or the destination ignored
+    /// the condition of a write.
     pub order: bool,
-    /// What travels along: the destination dropped it. That it is counted or set by its own request is for other tests.
+    /// Preserved attributes: the destination dropped them. Other tests check that this is counted or repaired.
     pub carried: bool,
-    /// Contents that are whole at every moment: the destination stored another one than it got, and told the digests of
-    /// what was sent, so that it shows in the visible object only.
+    /// Contents that are whole at every moment: the destination stored a damaged content and answered with the digests
+    /// of the right one, so that only the visible object shows it.
     pub damaged: bool,
-    /// That a foreign object of the size of the source's is found: ETags that do not look like digests can't be compared.
+    /// Detection of a foreign object of the same size: ETags that do not look like digests are not comparable.
     pub foreign: bool,
-    /// That the contents are the same where their ETags can't be compared: what is stored damaged and told as sent is as
-    /// long, and an older content that was copied as the newest is younger than that.
+    /// Equal contents if their ETags are not comparable: a damaged content has the right size, and an older content
+    /// copied as the newest is newer than its original.
     pub compared: bool,
-    /// That the very content which was listed is there when its message is removed, where the source shows no ETag of it,
-    /// or an older content: some content of the source has to be.
+    /// Presence of the listed content when its message is deleted, if the source shows no ETag or an older content.
+    /// Some content of the source must still be present.
     pub acknowledged: bool,
 }
 
@@ -69,20 +69,20 @@ impl Excuses {
     fn of(liar: Liar, lie: Lie) -> Self {
         let none = Self::default();
         match (liar, lie) {
-            // A content that a scan listed, and that no read shows as long as the cache does not know it.
+            // A scan may list a content that no read shows while the cache is outdated.
             (Liar::Source, Lie::Stale) => Self { order: true, compared: true, acknowledged: true, ..none },
             (Liar::Destination, Lie::Stale | Lie::ConditionIgnored(_) | Lie::ConditionRefused(_)) => {
                 Self { order: true, ..none }
             }
-            // A weak tag is in no condition, and a missing or changing one can't be.
+            // A weak, missing or changing ETag cannot be used in a condition.
             (_, Lie::ETags(ETagStyle::Weak | ETagStyle::Missing | ETagStyle::Changing)) => {
                 Self { order: true, foreign: true, acknowledged: liar == Liar::Source, ..none }
             }
-            // Once those of the source are known to be no digests, they are not compared any more.
+            // The source's ETags are not compared once they are known not to be digests.
             (_, Lie::ETags(ETagStyle::Quoted | ETagStyle::NoDigest))
             | (Liar::Source, Lie::ETags(ETagStyle::FalseDigest)) => Self { foreign: true, ..none },
-            // A mixture that is the same at each read looks like a content whose ETag is no digest, and one of which the
-            // older content's bytes are all is that content.
+            // A mixture that is the same at each read looks like a content whose ETag is not a digest. One that has all
+            // bytes of the older content is that content.
             (Liar::Source, Lie::Mixed) => Self { foreign: true, acknowledged: true, ..none },
             (_, Lie::Dropped(_)) => Self { carried: true, ..none },
             (_, Lie::Damaged(Told::Sent)) => {
@@ -92,11 +92,11 @@ impl Excuses {
         }
     }
 
-    /// Of all lies of a history.
+    /// Returns the excuses for all lies of a history.
     pub fn of_all(setup: &Setup, steps: &[Step]) -> Self {
         let told = steps.iter().filter_map(|step| match step {
             Step::Lie { liar, lie, .. } => Some(Self::of(*liar, *lie)),
-            // Tags that may not be read are counted and left out.
+            // Unreadable tags are counted and left out.
             Step::Break { fault: Fault::Fail(ErrorClass::AccessDenied | ErrorClass::Refused), .. } => {
                 Some(Self { carried: true, ..Self::default() })
             }
@@ -113,7 +113,7 @@ impl Excuses {
     }
 }
 
-/// Whether a proxy before a service that keeps all that AWS documents may answer so.
+/// Returns true if a proxy in front of a service that behaves as AWS documents may answer in this way.
 pub fn is_of_a_proxy(lie: Lie) -> bool {
     match lie {
         Lie::Absent | Lie::Page | Lie::BodyShort(_) | Lie::BodyLong(_) => true,
@@ -124,17 +124,17 @@ pub fn is_of_a_proxy(lie: Lie) -> bool {
 }
 
 impl Habit {
-    /// Whether an object of so many bytes may fail under it.
+    /// Returns true if an object of this size may fail under the habit.
     pub fn may_fail(self, key: &str, size: usize, reference: &Reference) -> bool {
         match self.lie {
             Lie::Mixed => reference.contents(key) > 1,
-            // What was sent in one request is proved by Content-MD5.
+            // An object sent in one request is proved by Content-MD5.
             Lie::ETags(ETagStyle::Missing) => self.liar == Liar::Source || size as u64 > TINY_LARGE,
             _ => self.scope.is_about(key),
         }
     }
 
-    /// Switches it on.
+    /// Makes the service lie from now on.
     pub fn begin(self, source: &Lies, destination: &Lies) {
         let lies = if self.liar == Liar::Source { source } else { destination };
         lies.tell(self.lie, self.scope);
@@ -158,14 +158,14 @@ const REFUSALS: [Refusal; 6] = [
     Refusal::NOT_IMPLEMENTED,
     Refusal::PRECONDITION_FAILED,
 ];
-/// What a proxy answers in place of a success.
+/// Answers of a proxy in place of a success.
 const LOST: [Refusal; 3] = [
     Refusal::INTERNAL_ERROR,
     Refusal { class: ErrorClass::NoAnswer, code: "UnexpectedAnswer", message: "<html>504 Gateway Time-out</html>" },
     Refusal::SLOW_DOWN,
 ];
 
-/// A lie of the source, and the operations that it is told to, where not all.
+/// Returns a lie of the source, and the operations concerned if not all.
 fn of_source(chance: &mut Chance) -> (Lie, Option<&'static [Operation]>) {
     match chance.below(18) {
         0..3 => (Lie::Absent, None),
@@ -184,7 +184,7 @@ fn of_source(chance: &mut Chance) -> (Lie, Option<&'static [Operation]>) {
     }
 }
 
-/// The same for the destination.
+/// Returns a lie of the destination, and the operations concerned if not all.
 fn of_destination(chance: &mut Chance) -> (Lie, Option<&'static [Operation]>) {
     match chance.below(24) {
         0..2 => (Lie::Absent, None),
@@ -247,7 +247,7 @@ fn told(chance: &mut Chance) -> (Liar, Lie, Scope) {
     (liar, lie, scope)
 }
 
-/// A lie of some time or some requests.
+/// Returns a lie for a time or a number of requests.
 fn step(chance: &mut Chance) -> Step {
     let (liar, lie, scope) = told(chance);
     let scope = match chance.below(4) {
@@ -259,7 +259,7 @@ fn step(chance: &mut Chance) -> Step {
     Step::Lie { liar, lie, scope }
 }
 
-/// What services do for ever.
+/// Returns a permanent lie.
 fn habit(chance: &mut Chance) -> Habit {
     let any = Scope::always();
     let key = any.key(chance.pick(&KEYS));
@@ -272,7 +272,7 @@ fn habit(chance: &mut Chance) -> Habit {
         2 => harmless(liar, Lie::ETags(ETagStyle::FalseDigest), any),
         3 => harmless(liar, Lie::ETags(ETagStyle::Weak), any),
         4 => harmful(liar, Lie::ETags(ETagStyle::Missing), any),
-        // One that seems older than it is at the source, or younger at the destination, is taken for copied.
+        // An object that seems older at the source, or newer at the destination, is taken for copied.
         5 => match liar {
             Liar::Source => harmless(liar, Lie::Modified(Modified::Late), any),
             Liar::Destination => harmless(liar, Lie::Modified(chance.pick(&[Modified::Missing, Modified::Early])), any),
@@ -290,7 +290,7 @@ fn habit(chance: &mut Chance) -> Habit {
     }
 }
 
-/// Whether damage can't be found out: the destination has no digests of what it stores.
+/// Returns true if damage cannot be detected: the destination has no digests of its contents.
 fn hides_damage(setup: &Setup, liar: Liar, lie: Lie) -> bool {
     match lie {
         Lie::Damaged(_) => liar == Liar::Destination && (setup.opaque_etags || setup.no_checksums),
@@ -299,8 +299,8 @@ fn hides_damage(setup: &Setup, liar: Liar, lie: Lie) -> bool {
     }
 }
 
-/// Whether a lie can't be found out beside what a service does for ever: contents that ETags alone would tell, where
-/// ETags tell nothing, and damage that makes a destination seem not to look at Content-MD5 where nothing else proves parts.
+/// Returns true if a lie cannot be detected together with a habit: contents that only ETags distinguish, where ETags
+/// are not comparable, and damage that makes a destination seem to ignore Content-MD5 where nothing else proves parts.
 fn hides_digests(setup: &Setup, liar: Liar, lie: Lie) -> bool {
     let Some(habit) = setup.habit else { return false };
     match (habit.liar, habit.lie, liar, lie) {
@@ -313,7 +313,7 @@ fn hides_digests(setup: &Setup, liar: Liar, lie: Lie) -> bool {
     }
 }
 
-/// Lets the services of a history lie.
+/// Adds lies to a history.
 pub fn add(chance: &mut Chance, setup: &mut Setup, steps: &mut Vec<Step>) {
     setup.no_checksums = chance.once_in(3);
     setup.habit = Some(habit(chance)).filter(|habit| {

@@ -1,11 +1,11 @@
-//! Random histories of a job, and what must hold after each.
+//! Random histories of a job, and the checks of each.
 //!
-//! A history is a list of [`Step`]s made from a seed: foreign writers at both sides, jobsenders, workers, all that the
-//! queue and the network may do, and deaths. It is played on services in memory under a clock that is paused, so that
-//! hours take milliseconds. Services may [lie](lies) in it. A [`Reference`] writes down what stood at the source when;
-//! [`checks`] holds against it what the destination showed, what was acknowledged and what was counted.
+//! A history is a list of [`Step`]s made from a seed: foreign writers at both sides, jobsenders, workers, all possible
+//! behaviour of queue and network, and deaths. It is played on in-memory services with a paused clock, so that hours
+//! take milliseconds. Services may [lie](lies). A [`Reference`] records when the source had which content; [`checks`]
+//! compares it with what the destination showed, what was acknowledged and what was counted.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod chance;
 mod checks;
@@ -25,19 +25,19 @@ use play::Play;
 pub use reference::Reference;
 pub use step::{Setup, Step, generate};
 
-/// How much of the time that tests pause a history may take before it counts as one that never ends.
+/// Maximum time of a history, by the paused clock, before it counts as endless.
 const LONGEST: Duration = Duration::from_hours(72);
 
-/// One history: where it plays, and what happens.
+/// A history: its services and its steps.
 #[derive(Clone, Debug)]
 pub struct History {
-    /// What chance follows from; with 0, requests take no time.
+    /// Seed of all random numbers; with 0, requests have no latency.
     pub seed: u64,
     pub setup: Setup,
     pub steps: Vec<Step>,
 }
 
-/// What a history was made of, for the report.
+/// Figures of histories, for the report.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
     pub calls: u64,
@@ -45,9 +45,9 @@ pub struct Figures {
     pub writes: u64,
     pub runs: u64,
     pub failed: u64,
-    /// Requests that were told otherwise than it is.
+    /// Requests that were answered with a lie.
     pub lies: u64,
-    /// Histories in which that happened.
+    /// Histories with such requests.
     pub lied: u64,
     /// Histories in which an object failed though nothing was refused for good: faults used up its tries.
     pub given_up: u64,
@@ -74,7 +74,7 @@ impl fmt::Display for History {
 }
 
 impl History {
-    /// The history of a seed.
+    /// Creates the history of a seed.
     pub fn of(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
         let setup = Setup::random(&mut chance);
@@ -82,14 +82,14 @@ impl History {
         Self { seed, setup, steps }
     }
 
-    /// The same with services that lie.
+    /// Creates the history of a seed with services that lie.
     pub fn lying(seed: u64) -> Self {
         let mut history = Self::of(seed);
         lies::add(&mut Chance::new(!seed), &mut history.setup, &mut history.steps);
         history
     }
 
-    /// The same with a queue that forgets everything, once or twice.
+    /// Creates the history of a seed with a queue that loses everything, once or twice.
     pub fn forgetting(seed: u64) -> Self {
         let mut history = Self::of(seed);
         let mut chance = Chance::new(!seed);
@@ -100,12 +100,12 @@ impl History {
         history
     }
 
-    /// What a service of it does for ever, for the report; empty where it does nothing.
+    /// Returns the permanent lie of a service, for the report; empty if there is none.
     pub fn habit(&self) -> String {
         self.setup.habit.map(|habit| format!("{:?} {:?}", habit.liar, habit.lie)).unwrap_or_default()
     }
 
-    /// Plays it in a runtime of its own.
+    /// Plays the history in its own runtime.
     pub fn run(&self) -> Result<Figures, Violation> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -123,7 +123,7 @@ impl History {
         played.unwrap_or_else(|_| Err(Violation::new("panics", "the engine panicked")))
     }
 
-    /// The history without the steps that a violation of the same kind does not need.
+    /// Returns the history without the steps that are not needed for a violation of the same kind.
     pub fn shrink(&self, violation: &Violation) -> Self {
         let mut best = self.clone();
         let mut size = best.steps.len();

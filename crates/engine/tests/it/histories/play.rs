@@ -1,4 +1,4 @@
-//! Plays a history.
+//! Plays a history step by step, and checks what it led to.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,7 +28,7 @@ use super::lies::is_of_a_proxy;
 use super::{Excuses, Figures, History, Liar, Reference, Step};
 use crate::world::{DESTINATION, JOB, SOURCE, TINY_LARGE, TestProcess, World, foreign, tiny_config, tiny_store};
 
-/// A Job that sends: started again until it ends well.
+/// Runs a jobsender's Job: restarts it until it ends well.
 async fn send_again(world: &World, config: &JobConfig, name: &str) {
     loop {
         let id = world.plan.process();
@@ -41,10 +41,11 @@ async fn send_again(world: &World, config: &JobConfig, name: &str) {
     }
 }
 
-/// How long without an end is too long: 7 days, but here workers ask for messages all the time.
+/// Time without the end of a batch after which messages count as lost. 7 days in production, but workers poll all the
+/// time here.
 const QUIET: Duration = Duration::from_mins(30);
 
-/// How long a request, and its answer, takes at most.
+/// Maximum latency of a request and its answer.
 const LATENCY: Duration = Duration::from_millis(150);
 
 struct RunningWorker {
@@ -53,7 +54,7 @@ struct RunningWorker {
     handle: JoinHandle<()>,
 }
 
-/// A history under way.
+/// A history being played.
 pub struct Play<'a> {
     history: &'a History,
     world: Arc<World>,
@@ -78,7 +79,7 @@ impl<'a> Play<'a> {
         };
         let excuses = Excuses::of_all(&setup, &history.steps);
         let mut config = tiny_config();
-        // Only a service that is not AWS's own is asked what it can. Proxies stand before those too.
+        // Only services other than AWS are probed for their abilities. Proxies stand in front of AWS too.
         let told = history.steps.iter().filter_map(|step| match step {
             Step::Lie { lie, .. } => Some(*lie),
             _ => None,
@@ -123,12 +124,12 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Whether the queue forgets in it, so that the operator has runs reopened.
+    /// Returns true if the queue loses messages, so that the operator has runs reopened.
     fn forgets(&self) -> bool {
         self.history.steps.iter().any(|step| matches!(step, Step::Forget))
     }
 
-    /// Whether objects may fail in it: a request was refused for good, or a service lied.
+    /// Returns true if objects may fail: a request was refused for good, or a service lied.
     fn may_fail(&self) -> bool {
         let refused = |step: &Step| {
             matches!(step, Step::Break { fault: Fault::Fail(ErrorClass::AccessDenied | ErrorClass::Refused), .. })
@@ -137,7 +138,7 @@ impl<'a> Play<'a> {
         self.history.setup.habit.is_some() || self.history.steps.iter().any(|step| refused(step) || lies(step))
     }
 
-    /// Plays all steps, lets things come to rest, scans once more, and checks.
+    /// Plays all steps, comes to rest, scans once more, and checks.
     pub async fn run(mut self) -> Result<Figures, Violation> {
         watch(&self.world, &self.reference, &self.findings, self.excuses);
         if self.history.seed > 0 {
@@ -148,7 +149,7 @@ impl<'a> Play<'a> {
             self.step(*step).await;
         }
         self.come_to_rest().await;
-        // Listings show whole seconds, and copies must be seen to be younger than their originals.
+        // Listings show whole seconds, and copies must be visibly newer than their originals.
         sleep(Duration::from_secs(10)).await;
         self.scan();
         self.until_over().await;
@@ -156,7 +157,7 @@ impl<'a> Play<'a> {
         self.check().await
     }
 
-    /// What all calls of it go through.
+    /// Returns the plan that all calls go through.
     pub fn calls(&self) -> FaultPlan {
         self.world.plan.clone()
     }
@@ -229,7 +230,7 @@ impl<'a> Play<'a> {
             let mut reference = self.reference.lock().unwrap();
             (reference.new_bytes(size), reference.generation())
         };
-        // Two empty contents can't be told apart, so they don't differ in what travels with them either.
+        // Empty contents are indistinguishable, so they get the same attributes and tags.
         let (attributes, tags) = foreign::dressed(if size == 0 { 0 } else { generation });
         let etag = if in_parts && size > TINY_LARGE {
             foreign::put_in_parts(&self.world.source, (SOURCE, key), &bytes, (&attributes, &tags))
@@ -240,7 +241,7 @@ impl<'a> Play<'a> {
     }
 
     fn foreign_put(&self, key: &str, size: Option<u64>, in_parts: bool) {
-        // Two contents of one size are told apart by their MD5s, which only small objects have at both sides.
+        // Contents of one size are distinguished by their MD5s, which only small objects have at both sides.
         let source = self.world.source.object(SOURCE, key).map(|object| object.size());
         let small = source.filter(|size| (1..=TINY_LARGE).contains(size) && !self.excuses.foreign);
         let bytes = self.reference.lock().unwrap().new_bytes(size.or(small).unwrap_or(9));
@@ -296,7 +297,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Writes down what is in the queue, to have it delivered again later.
+    /// Records the messages in the queue, to deliver them again later.
     fn remember(&self) {
         let mut reference = self.reference.lock().unwrap();
         for message in self.world.queue.messages() {
@@ -355,7 +356,7 @@ impl<'a> Play<'a> {
         }));
     }
 
-    /// Ends what foreign writers, faults and lies there are, and waits until the run that may be live is over.
+    /// Ends foreign writers, faults and lies, and waits until a live run is over.
     async fn come_to_rest(&mut self) {
         self.world.plan.clear();
         self.tell_the_truth();
@@ -364,7 +365,7 @@ impl<'a> Play<'a> {
         self.until_over().await;
     }
 
-    /// Waits until no jobsender runs, the last run is over, the queue is empty and no worker is at work.
+    /// Waits until no jobsender runs, the last run is over, the queue is empty and no worker has work.
     async fn until_over(&mut self) {
         sleep(Duration::from_secs(2)).await;
         while self.findings.lock().unwrap().is_empty() && !self.is_over().await {
@@ -376,7 +377,7 @@ impl<'a> Play<'a> {
         let sending = self.sender.as_ref().is_some_and(|sender| !sender.is_finished());
         let stats = self.world.queue.stats();
         let queued = stats.visible + stats.in_flight + stats.delayed > 0;
-        // Another delivery of a message that is gone may still be at work.
+        // Another delivery of a deleted message may still be at work.
         let now = self.world.clock.now();
         let busy = view::heartbeats(&self.world.ledger, JOB, now).await.unwrap().iter().any(|beat| beat.messages > 0);
         !sending && !queued && !busy && self.world.run().await.is_none_or(|run| run.end.is_some())
@@ -424,7 +425,7 @@ impl<'a> Play<'a> {
         })
     }
 
-    /// All workers end when they are told to, and hold no memory.
+    /// Stops all workers; they must end and hold no memory.
     async fn end_workers(&mut self) -> Result<(), Violation> {
         for worker in self.workers.drain(..) {
             worker.process.stop.cancel();
@@ -438,8 +439,8 @@ impl<'a> Play<'a> {
     }
 }
 
-/// What the operator does: ends runs that are over, has those reopened whose messages are lost, and has scans gone on
-/// with that their senders left.
+/// Acts as the operator: ends runs that are over, has runs reopened whose messages are lost, and restarts jobsenders
+/// whose scans are open.
 async fn operate(world: Arc<World>, config: JobConfig, forgets: bool) {
     for job in 1.. {
         sleep(Duration::from_secs(3)).await;

@@ -1,4 +1,4 @@
-//! What the foreign writers of a history did.
+//! Records the actions of foreign writers in a history.
 
 use std::collections::BTreeMap;
 
@@ -7,37 +7,37 @@ use migration_core::etag::ETag;
 
 use super::Chance;
 
-/// Bytes of a part at least, but for the last.
+/// Minimum bytes of a part, except for the last.
 const SMALLEST_PART: u64 = 24;
 
 /// A content that the source had under a key.
 #[derive(Clone, Debug)]
 pub struct Content {
-    /// Counts all contents of a history; a later one is newer.
+    /// Number of the content in the history; a later one is newer.
     pub generation: u64,
     pub bytes: Bytes,
     pub etag: ETag,
 }
 
-/// What the foreign writers of a history did, by key.
+/// The actions of foreign writers in a history, by key.
 #[derive(Debug, Default)]
 pub struct Reference {
     generation: u64,
     contents: BTreeMap<String, Vec<Content>>,
     /// Generations after which a key was deleted at the source.
     deleted: BTreeMap<String, Vec<u64>>,
-    /// What foreign writers put at the destination.
+    /// Contents that foreign writers put at the destination.
     foreign: BTreeMap<String, Vec<Bytes>>,
     /// Deletions at the destination: the key, and how many objects had become visible by then.
     pub removed: Vec<(String, usize)>,
-    /// Foreign uploads at the destination: key, id and bytes of their only part.
+    /// Foreign uploads at the destination: key, ID and bytes of their only part.
     pub uploads: Vec<(String, String, u64)>,
-    /// Bodies of messages that were seen in the queue.
+    /// Bodies of messages that were in the queue.
     pub bodies: Vec<String>,
 }
 
 impl Reference {
-    /// Bytes that no other content has, but for the empty one.
+    /// Returns bytes that no other content has, unless empty.
     pub fn new_bytes(&mut self, size: u64) -> Bytes {
         self.generation += 1;
         let mut chance = Chance::new(self.generation << 32);
@@ -49,44 +49,44 @@ impl Reference {
         bytes.into()
     }
 
-    /// How many contents there were.
+    /// Returns the number of contents so far.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// How many contents the source has had under a key.
+    /// Returns the number of contents that the source has had under a key.
     pub fn contents(&self, key: &str) -> usize {
         self.contents.get(key).map_or(0, Vec::len)
     }
 
-    /// The source has these bytes, the last that were made, under the key now.
+    /// Records that the source now has these bytes, the last that were made, under the key.
     pub fn put(&mut self, key: &str, bytes: Bytes, etag: ETag) {
         let content = Content { generation: self.generation, bytes, etag };
         self.contents.entry(key.to_owned()).or_default().push(content);
     }
 
-    /// The source has the key no more.
+    /// Records that the source's object was deleted.
     pub fn deleted(&mut self, key: &str) {
         self.deleted.entry(key.to_owned()).or_default().push(self.generation);
     }
 
-    /// A foreign writer put these bytes at the destination.
+    /// Records that a foreign writer put these bytes at the destination.
     pub fn foreign(&mut self, key: &str, bytes: Bytes) {
         self.foreign.entry(key.to_owned()).or_default().push(bytes);
     }
 
-    /// Whether a foreign writer put these bytes at the destination.
+    /// Returns true if a foreign writer put these bytes at the destination.
     pub fn is_foreign(&self, key: &str, bytes: &Bytes) -> bool {
         self.foreign.get(key).is_some_and(|all| all.contains(bytes))
     }
 
-    /// The newest generation in which the source had these bytes under the key.
+    /// Returns the newest generation in which the source had these bytes under the key.
     pub fn generation_of(&self, key: &str, bytes: &Bytes) -> Option<u64> {
         let contents = self.contents.get(key)?;
         contents.iter().rev().find(|content| content.bytes == *bytes).map(|content| content.generation)
     }
 
-    /// Whether these bytes are a content of the source but for a bit in each part.
+    /// Returns true if these bytes are a content of the source except for one bit in each part.
     pub fn is_damaged(&self, key: &str, bytes: &Bytes) -> bool {
         let bits = |a: &[u8], b: &[u8]| a.iter().zip(b).map(|(a, b)| u64::from((a ^ b).count_ones())).sum::<u64>();
         self.contents.get(key).is_some_and(|contents| {
@@ -95,13 +95,13 @@ impl Reference {
         })
     }
 
-    /// The generation of what a listing showed.
+    /// Returns the generation of a listed content.
     pub fn generation_of_etag(&self, key: &str, etag: Option<&ETag>) -> Option<u64> {
         let contents = self.contents.get(key)?;
         contents.iter().find(|content| Some(&content.etag) == etag).map(|content| content.generation)
     }
 
-    /// Whether the source was without the key at some time after a generation.
+    /// Returns true if the source was without the key at some time after a generation.
     pub fn was_absent_after(&self, key: &str, generation: u64) -> bool {
         self.deleted.get(key).is_some_and(|all| all.iter().any(|at| *at >= generation))
     }

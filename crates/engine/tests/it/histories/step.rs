@@ -1,4 +1,4 @@
-//! What may happen in a history.
+//! Steps of a history.
 
 use std::time::Duration;
 
@@ -8,41 +8,41 @@ use migration_testkit::{ConditionalWrites, Fault, Lie, Scope, StreamedBodies};
 use super::Chance;
 use super::lies::{Habit, Liar};
 
-/// Keys of the source; the mapping leaves them as they are.
+/// Keys of the source, which the mapping does not change.
 pub const KEYS: [&str; 6] = ["a", "b/", "b/c +%41é", "d", "e//f", "z"];
 
-/// Sizes of source objects: empty, small, at the threshold, over it, of several parts, huge.
+/// Sizes of source objects: empty, small, at the threshold, above it, of several parts, distributed.
 const SIZES: [u64; 10] = [0, 20, 40, 64, 65, 96, 130, 200, 300, 420];
-/// Sizes of what foreign writers put at the destination; none of the source has one. Of two contents of one size whose
-/// ETags can't be compared, the younger is taken for a copy: that is documented, and not looked for here.
+/// Sizes of foreign objects at the destination, which no source object has. Of two contents of one size whose ETags are
+/// not comparable, the newer is taken for a copy: that is documented and not tested here.
 const FOREIGN_SIZES: [u64; 4] = [9, 33, 77, 150];
 /// Part sizes that the settings change between.
 const PART_SIZES: [u64; 4] = [32, 24, 50, 300];
 
-/// How the services of a history behave.
+/// Behaviour of the services in a history.
 #[derive(Clone, Copy, Debug, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+#[allow(clippy::struct_excessive_bools, reason = "each is independent")]
 pub struct Setup {
-    /// The source keeps versions.
+    /// The source has versioning.
     pub source_versioned: bool,
-    /// The destination keeps versions.
+    /// The destination has versioning.
     pub destination_versioned: bool,
-    /// The destination encrypts so that its ETags say nothing.
+    /// The destination encrypts so that its ETags are not digests.
     pub opaque_etags: bool,
-    /// What the destination makes of conditions.
+    /// Support of the destination for conditions.
     pub conditional_writes: ConditionalWrites,
-    /// What the destination makes of streamed bodies.
+    /// Support of the destination for streamed bodies.
     pub streamed_bodies: StreamedBodies,
-    /// Versions are read before each copy and looked at again after it.
+    /// Versions are read before each copy and checked after it.
     pub integrity: bool,
-    /// The destination knows no checksums.
+    /// The destination does not support checksums.
     pub no_checksums: bool,
-    /// What a service tells otherwise than it is, for ever.
+    /// A permanent lie of a service.
     pub habit: Option<Habit>,
 }
 
 impl Setup {
-    /// Services that do all they should.
+    /// Services that behave as documented.
     pub const PLAIN: Self = Self {
         source_versioned: false,
         destination_versioned: false,
@@ -79,61 +79,63 @@ impl Setup {
     }
 }
 
-/// One thing that happens.
+/// One event.
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     /// A foreign writer puts a source object, of another size or of the size that it has.
     Put { key: &'static str, size: Option<u64>, in_parts: bool },
     /// A foreign writer deletes a source object.
     Delete { key: &'static str },
-    /// A foreign writer puts something at the destination; of the size that a small source object has, or of its own.
+    /// A foreign writer puts something at the destination, of a size that a small source object has, or of a size that
+    /// none has.
     ForeignPut { key: &'static str, size: Option<u64>, in_parts: bool },
     /// A foreign writer deletes an object at the destination.
     ForeignDelete { key: &'static str },
     /// A foreign writer begins an upload of a key at the destination.
     ForeignUpload { key: &'static str },
-    /// A lifecycle rule aborts what uploads of ours are open.
+    /// A lifecycle rule aborts the open uploads of ours.
     AbortUploads,
-    /// A jobsender is started, and started again until it ends well.
+    /// A jobsender is started, and restarted until it ends well.
     Scan,
-    /// The jobsender that runs is killed.
+    /// The running jobsender is killed.
     KillSender,
-    /// One more worker.
+    /// Another worker is started.
     StartWorker,
-    /// A worker is told to end.
+    /// A worker is told to stop.
     StopWorker { nth: usize },
     /// A worker is killed.
     KillWorker { nth: usize },
     /// A worker's machine is suspended.
     Freeze { nth: usize, time: Duration },
-    /// The call so many calls from now breaks.
+    /// The call this many calls from now breaks.
     Break { after: u64, fault: Fault },
     /// The next deliveries are made twice.
     Duplicate { count: u32 },
-    /// The queue does not take the next messages that are sent.
+    /// The queue rejects the next messages that are sent.
     RefuseMessages { count: u32 },
     /// The queue's order changes.
     NewestFirst(bool),
-    /// The queue forgets everything.
+    /// The queue loses everything.
     Forget,
-    /// A message that was seen before is in the queue again.
+    /// An earlier message is in the queue again.
     Replay { nth: usize },
-    /// The part size is set; processes started from now on have it.
+    /// The part size is set, for processes started from now on.
     PartSize { bytes: u64 },
-    /// A foreign writer puts another content of the same size at the source, right before the call so many calls from
+    /// A foreign writer puts another content of the same size at the source, right before the call this many calls from
     /// now.
     OverwriteAt { key: &'static str, after: u64 },
-    /// A service tells requests otherwise than it is.
+    /// A service lies to requests.
     Lie { liar: Liar, lie: Lie, scope: Scope },
-    /// No service does so any more, but for what it does for ever.
+    /// All lies end, except permanent ones.
     Truth,
-    /// Time passes.
+    /// This much time passes.
     Wait(Duration),
     /// Time passes until the run is over, or until no worker is left.
     Settle,
 }
 
-/// What calls break with. Answers that would be lies, such as "no such key" of one that is there, are not among them.
+/// Returns a fault of a call. Answers that would be lies, such as "no such key" for an object that is present, are not
+/// among them.
 fn fault(chance: &mut Chance) -> Fault {
     let class = chance.pick(&[
         ErrorClass::Transient,
@@ -160,7 +162,7 @@ fn put(chance: &mut Chance) -> Step {
     Step::Put { key: chance.pick(&KEYS), size, in_parts: chance.once_in(3) }
 }
 
-/// Steps from their beginning: some objects, a scan, a worker, and what chance brings.
+/// Generates the steps of a history: some objects, a scan, a worker, and random steps.
 pub fn generate(chance: &mut Chance) -> Vec<Step> {
     let mut steps: Vec<Step> = (0..2 + chance.below(6)).map(|_| put(chance)).collect();
     steps.extend([Step::StartWorker, Step::Scan]);

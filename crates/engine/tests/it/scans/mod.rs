@@ -1,6 +1,6 @@
-//! Scans of buckets that nobody stores, and what came of them.
+//! Scans of buckets that are computed, not stored.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot continue fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::world::{JOB, tiny_config};
 
 type Sender = Process<(Faulty<SyntheticStore>, Faulty<SyntheticStore>, Faulty<MemoryQueue>, Faulty<MemoryLedger>)>;
 
-/// A job between two buckets that nobody stores.
+/// A job between two computed buckets.
 pub struct Scans {
     pub clock: TestClock,
     pub source: SyntheticStore,
@@ -47,7 +47,7 @@ impl Scans {
         }
     }
 
-    /// A sender of its own, that can be killed alone.
+    /// Creates a jobsender that can be killed alone.
     pub fn sender(&self, id: ProcessId, ranges: usize) -> Arc<Sender> {
         let plan = &self.plan;
         let ports = Ports::new(
@@ -60,7 +60,7 @@ impl Scans {
         Arc::new(process.with_hashing(Hashing::inline()).with_ranges_in_flight(ranges))
     }
 
-    /// Scans with so many ranges in flight.
+    /// Scans with this many ranges in flight.
     pub async fn send(&self, ranges: usize) -> Result<ScanOutcome, ScanError> {
         self.send_as(self.plan.process(), ranges).await
     }
@@ -71,7 +71,7 @@ impl Scans {
         send(self.sender(id, ranges), &ignore, &name).await
     }
 
-    /// Scans to the end, and gives what was found.
+    /// Scans to the end, and returns the counts.
     pub async fn sent(&self, ranges: usize) -> ScanCounts {
         let outcome = self.send(ranges).await.unwrap();
         let ScanOutcome::Sent { counts, .. } = outcome else { panic!("{outcome:?}") };
@@ -94,14 +94,14 @@ impl Scans {
         view::ranges(&self.ledger, JOB, &self.run().await.run).await.unwrap()
     }
 
-    /// Keys that the destination lacks.
+    /// Returns the keys that the destination lacks.
     pub fn differences(&self, count: u64) -> BTreeSet<String> {
         let differs = |place: &u64| self.source.has(*place) && !self.destination.has(*place);
         (0..count).filter(differs).map(|place| self.source.object(place).key).collect()
     }
 }
 
-/// How often each key is in batches.
+/// Returns how often each key is in batches.
 pub fn times_sent<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> BTreeMap<String, u32> {
     let mut times = BTreeMap::new();
     for entry in batches.into_iter().flat_map(|batch| &batch.objects) {

@@ -1,4 +1,4 @@
-//! Answers that say something else than they seem to.
+//! Misleading answers.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use migration_testkit::{BucketSettings, Call, Fault, Header, Lie, Named, Operati
 use crate::histories::Violation;
 use crate::world::{DESTINATION, SOURCE, World, content};
 
-/// What is asked of an object that is read.
+/// Requests sent for an object that is read.
 const ASKED: &[Operation] = &[Operation::HeadObject, Operation::GetObject, Operation::GetTags];
 
-/// For ten minutes a proxy answers all that is asked of the source's objects with a 404.
+/// For ten minutes a proxy answers all requests for the source's objects with a 404.
 pub async fn not_found() -> Result<(), Violation> {
     let mut world = World::tiny();
     world.config.versioning.update_version_id = true;
@@ -33,8 +33,8 @@ pub async fn not_found() -> Result<(), Violation> {
     if missing == 0 { Ok(()) } else { Err(Violation::new("same", format!("{missing} objects are missing"))) }
 }
 
-/// The destination keeps `If-Match` of a PUT and not `If-None-Match`. While an object is on its way to it, a newer content
-/// is written at the source, and moved by another worker.
+/// The destination honours `If-Match` of a PUT but not `If-None-Match`. While an object is on its way to it, a newer
+/// content is written at the source, and transferred by another worker.
 pub async fn other_condition() -> Result<(), Violation> {
     let mut world = World::tiny();
     world.config.destination.service.endpoint = Some("http://destination".into());
@@ -84,7 +84,7 @@ pub async fn other_content() -> Result<(), Violation> {
     if same { Ok(()) } else { Err(Violation::new("same", "another content is left at the destination")) }
 }
 
-/// An event names a version; a newer one is written, and copied by another worker, before any of the calls that follow.
+/// An event names a version; a newer one is written, and copied by another worker, before any of the following calls.
 pub async fn older_version() -> Result<(), Violation> {
     for size in [20, 100] {
         let mut call = 1;
@@ -95,7 +95,8 @@ pub async fn older_version() -> Result<(), Violation> {
     Ok(())
 }
 
-/// The same before the call so many calls after the message arrived. False where there are no more calls.
+/// Writes and copies the newer version before the call this many calls after the message arrived. Returns false if
+/// there are no more calls.
 async fn older_version_at(size: usize, place: u64) -> Result<bool, Violation> {
     let mut world = World::tiny();
     world.source.create_bucket_with(SOURCE, BucketSettings::versioned());

@@ -1,4 +1,4 @@
-//! What a mirror must not delete.
+//! Objects that a mirror must not delete.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn left(world: &World, expected: &[&str]) -> Result<(), Violation> {
     if keys == expected { Ok(()) } else { Err(Violation::new("mirror", format!("{keys:?} are left"))) }
 }
 
-/// The source says of one object only that it does not say.
+/// The source denies access to one object.
 pub async fn denial() -> Result<(), Violation> {
     let world = mirrored(2).await;
     let is_look = |call: &Call| call.operation == Operation::HeadObject && call.subject == format!("{SOURCE}/b");
@@ -34,17 +34,17 @@ pub async fn denial() -> Result<(), Violation> {
     left(&world, &["b"]).await
 }
 
-/// One more is extra than may be deleted.
+/// One more object is extraneous than may be deleted.
 pub async fn too_many() -> Result<(), Violation> {
     left(&mirrored(1).await, &["a", "b"]).await
 }
 
-/// A proxy answers the look at one of two objects that the source has again.
+/// A proxy answers the check of one of two objects that the source has again.
 pub async fn not_found() -> Result<(), Violation> {
     let world = mirrored(2).await;
     let source = world.source.clone();
     let listed = move |call: &Call| {
-        // Behind the listing, and before the look.
+        // After the listing, and before the check.
         if call.operation == Operation::HeadObject {
             source.insert(SOURCE, "b", content(9, 2));
         }

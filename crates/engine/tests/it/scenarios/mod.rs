@@ -1,6 +1,6 @@
-//! Short histories that aim at one thing each.
+//! Short histories, each for one behaviour.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue fails")]
 
 mod answers;
 mod mirror;
@@ -33,7 +33,7 @@ use crate::world::{DESTINATION, JOB, SOURCE, World, content, tiny_config, tiny_s
 type Outcome = Pin<Box<dyn Future<Output = Result<(), Violation>>>>;
 type Scenario = fn() -> Outcome;
 
-/// All of them.
+/// All scenarios.
 pub const ALL: [(&str, Scenario); 21] = [
     ("a part of another size is sent anew", || Box::pin(part_of_another_size())),
     ("a worker that wakes up late writes nothing over a newer content", || Box::pin(late_worker())),
@@ -60,7 +60,7 @@ pub const ALL: [(&str, Scenario); 21] = [
     ("a version that is read by its name replaces no newer one", || Box::pin(answers::older_version())),
 ];
 
-/// Runs one in a runtime of its own.
+/// Runs a scenario in its own runtime.
 pub fn run(scenario: Scenario) -> Result<(), Violation> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -89,7 +89,7 @@ async fn memory_comes_back() -> Result<(), Violation> {
     if used == 0 { Ok(()) } else { Err(Violation::new("budget", format!("{used} bytes are in use"))) }
 }
 
-/// The queue takes only some messages of a request.
+/// The queue accepts only some messages of a request.
 async fn refused_entries_are_sent_again() -> Result<(), Violation> {
     let world = World::tiny();
     for number in 0..4 {
@@ -101,7 +101,7 @@ async fn refused_entries_are_sent_again() -> Result<(), Violation> {
     if queued == 4 { Ok(()) } else { Err(Violation::new("queue", format!("{queued} of 4 messages are in the queue"))) }
 }
 
-/// In integrity mode a new version that appears between the read and the end of the write is seen.
+/// In integrity mode a new version that appears between the read and the end of the write is detected.
 async fn versions_are_checked_again() -> Result<(), Violation> {
     let mut world = World::tiny();
     world.source.create_bucket_with(SOURCE, migration_testkit::BucketSettings::versioned());
@@ -121,7 +121,7 @@ async fn versions_are_checked_again() -> Result<(), Violation> {
     if same { Ok(()) } else { Err(Violation::new("versions", "the older version is left at the destination")) }
 }
 
-/// A listing that fails at its second page, at either side.
+/// A listing fails at its second page, at either side.
 async fn broken_listing() -> Result<(), Violation> {
     for bucket in [SOURCE, DESTINATION] {
         let world = Arc::new(World::tiny());
@@ -148,7 +148,7 @@ async fn broken_listing() -> Result<(), Violation> {
     Ok(())
 }
 
-/// Short keys, so that some of them are what their ranges are cut at, in pages that take their time.
+/// Short keys, so that ranges are split at some of them, in pages that take time.
 fn many_pages(latency: Duration) -> World {
     let settings = StoreSettings { latency, ..tiny_store() };
     let world = World::with(&settings, MemoryLedger::with_page(3), tiny_config());
@@ -171,7 +171,7 @@ async fn all_copied(world: &World) -> Result<(), Violation> {
     Err(Violation::new("same", format!("{found} of {expected} objects are there, {ranges} ranges: {:?}", end.result)))
 }
 
-/// The sender dies behind its first checkpoints.
+/// The jobsender dies after its first checkpoints.
 async fn killed_sender() -> Result<(), Violation> {
     let world = many_pages(Duration::from_secs(3));
     let sender = world.plan.process();
@@ -191,7 +191,7 @@ async fn cut_listing() -> Result<(), Violation> {
     all_copied(&world).await
 }
 
-/// The recorded upload of the very content has a part that is longer than the cut says.
+/// The recorded upload of the same content has a part that is longer than in the layout.
 async fn part_of_another_size() -> Result<(), Violation> {
     let world = World::tiny();
     let etag = world.source.insert(SOURCE, "large", content(100, 1));
@@ -214,12 +214,12 @@ async fn part_of_another_size() -> Result<(), Violation> {
     if let Some(entry) = mixed {
         return Err(Violation::new("mixture", format!("{} bytes were visible", entry.content.len())));
     }
-    // All four, on an upload begun anew: who believes in the number finds out only when it compares whole contents.
+    // All four, on a new upload: an engine that trusts part numbers notices only when it compares whole contents.
     let sent = world.plan.count(Operation::PutPart);
     if sent == 4 { Ok(()) } else { Err(Violation::new("resume", format!("{sent} parts were sent, not 4"))) }
 }
 
-/// What the ledger says of an upload of an object of so many bytes, before it was created.
+/// The ledger's record of an upload of an object of this size, before it is created.
 pub fn record_of(key: &str, etag: ETag, size: u64) -> UploadRecord {
     UploadRecord {
         revision: 1,
@@ -239,13 +239,12 @@ pub fn record_of(key: &str, etag: ETag, size: u64) -> UploadRecord {
     }
 }
 
-/// Puts a record into the ledger.
 pub async fn put_record(world: &World, record: &UploadRecord) {
     let item = Item::of(upload_key(JOB, DESTINATION, &record.destination_key), record);
     world.ledger.write(&[Write::Put { item, condition: Condition::Always }]).await.unwrap();
 }
 
-/// A worker stands still before its write, as a machine that is suspended; meanwhile another one moves a newer content.
+/// A worker freezes before its write, as on a suspended machine; meanwhile another one transfers a newer content.
 async fn late_worker() -> Result<(), Violation> {
     let world = World::tiny();
     world.source.insert(SOURCE, "a", content(20, 1));
@@ -268,7 +267,7 @@ async fn late_worker() -> Result<(), Violation> {
     Ok(())
 }
 
-/// The last range takes its time.
+/// The last range takes long.
 async fn last_range() -> Result<(), Violation> {
     let world = World::tiny();
     let size = usize::try_from(world.config.transfer.split_threshold.bytes()).unwrap() + 100;

@@ -1,4 +1,4 @@
-//! What a destination lists, or shows, and what of that is proof.
+//! Parts and objects that a destination lists or shows, and which of them are proof.
 
 use bytes::Bytes;
 use migration_core::outcome::Fingerprint;
@@ -8,7 +8,7 @@ use migration_testkit::{BucketSettings, Checksums, Fault, MemoryLedger, Operatio
 use crate::histories::Violation;
 use crate::world::{DESTINATION, SOURCE, World, content, foreign, tiny_config, tiny_store};
 
-/// A tiny world whose destination knows no checksums, and has to be found out.
+/// A tiny world whose destination does not support checksums and has to be probed.
 pub fn without_checksums() -> World {
     let settings = StoreSettings { checksums: Checksums::Refused, ..tiny_store() };
     let mut config = tiny_config();
@@ -16,7 +16,7 @@ pub fn without_checksums() -> World {
     World::with(&settings, MemoryLedger::with_page(3), config)
 }
 
-/// The large object of the source is at the destination, and nothing else ever was.
+/// The large object of the source is at the destination, and no other content ever was.
 pub fn only_the_source_was_visible(world: &World, key: &str) -> Result<(), Violation> {
     let source = world.source.content(SOURCE, key);
     let log = world.destination.write_log(DESTINATION);
@@ -29,13 +29,13 @@ pub fn only_the_source_was_visible(world: &World, key: &str) -> Result<(), Viola
     Err(Violation::new("same", format!("{key} is not at the destination")))
 }
 
-/// A part is stored damaged, and its worker dies before it is sent again: the next one finds it listed with its size.
+/// A part is stored damaged, and its worker dies before sending it again: the next one finds it listed with its size.
 pub async fn damaged_part() -> Result<(), Violation> {
     let world = without_checksums();
     world.source.insert(SOURCE, "large", content(150, 1));
     world.send("job-1").await.unwrap();
     world.plan.at(Operation::PutPart, 2, Fault::Corrupt);
-    // The same part again, the sixth: this rule is not shown the one that the other breaks.
+    // The same part again, the sixth: this rule must not depend on the one that the other test breaks.
     world.plan.at(Operation::PutPart, 5, Fault::Crash);
     let end = world.work_until_over("job-1").await;
     if world.plan.injected() != 2 || end.result != RunResult::Complete {
@@ -44,7 +44,7 @@ pub async fn damaged_part() -> Result<(), Violation> {
     only_the_source_was_visible(&world, "large")
 }
 
-/// After the scan somebody else writes an object of the same size, in parts of another cut.
+/// After the scan another writer puts an object of the same size, in parts of another layout.
 pub async fn foreign_object_of_the_same_size() -> Result<(), Violation> {
     let world = World::tiny();
     world.source.insert(SOURCE, "large", content(150, 1));
@@ -57,7 +57,7 @@ pub async fn foreign_object_of_the_same_size() -> Result<(), Violation> {
     if same { Ok(()) } else { Err(Violation::new("same", "somebody else's object was taken for the copy")) }
 }
 
-/// What stands at the destination was found damaged, and has the very ETag that completion was to give.
+/// The object at the destination was found damaged, and has the very ETag expected after completion.
 pub async fn found_damaged() -> Result<(), Violation> {
     let world = World::tiny();
     let etag = world.source.insert(SOURCE, "large", content(150, 1));
@@ -76,7 +76,7 @@ pub async fn found_damaged() -> Result<(), Violation> {
     if records.is_empty() { Ok(()) } else { Err(Violation::new("record", format!("{records:?}"))) }
 }
 
-/// A bucket whose ETags say nothing.
+/// A bucket whose ETags are not digests.
 pub fn opaque() -> BucketSettings {
     BucketSettings { opaque_etags: true, ..BucketSettings::default() }
 }

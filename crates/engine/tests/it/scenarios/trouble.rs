@@ -1,4 +1,4 @@
-//! Many objects with one trouble, and one object with much of it.
+//! Many objects with one fault each, and one object with many.
 
 use migration_core::error::ErrorClass;
 use migration_core::records::RunResult;
@@ -23,7 +23,7 @@ pub(super) async fn denied_objects() -> Result<(), Violation> {
     Err(Violation::new("denied", format!("{failed} of 30 have failed: {:?}", end.result)))
 }
 
-/// Each try sends a few parts before the service has had enough.
+/// Each try sends a few parts before the service throttles.
 pub(super) async fn throttled_object() -> Result<(), Violation> {
     let mut world = World::tiny();
     world.config.transfer.split_threshold = migration_core::size::ByteSize::mib(1);

@@ -9,7 +9,7 @@ use migration_testkit::{ETagStyle, Fault, Header, Lie, Named, Refusal, Scope, To
 use crate::histories::lies::{COMPLETIONS, PARTS};
 use crate::histories::{Habit, History, Liar, Setup, Step, Violation};
 
-/// Ways in which a call breaks.
+/// Ways to break a call.
 pub const FAULTS: [(&str, Fault); 10] = [
     ("killed before any call", Fault::Crash),
     ("killed after any call", Fault::CrashAfter),
@@ -23,7 +23,7 @@ pub const FAULTS: [(&str, Fault); 10] = [
     ("any call stalls for longer than a lease", Fault::Delay(Duration::from_secs(400))),
 ];
 
-/// What is at the source: empty, small, large, large and uploaded in parts, huge.
+/// Objects at the source: empty, small, large, large and uploaded in parts, distributed.
 const OBJECTS: [(&str, u64, bool); 6] = [
     ("a", 20, false),
     ("b/", 0, false),
@@ -33,7 +33,7 @@ const OBJECTS: [(&str, u64, bool); 6] = [
     ("z", 64, false),
 ];
 
-/// A service that lies while the scenario is broken: what is not asked for is that no object fails twice.
+/// A service that lies while the scenario is broken. An object may then fail twice.
 #[derive(Clone, Copy, Debug)]
 pub struct Lying {
     pub name: &'static str,
@@ -47,7 +47,7 @@ const fn lying(name: &'static str, liar: Liar, lie: Lie, scope: Scope) -> Lying 
 
 const READS: &[Operation] = &[Operation::GetObject, Operation::HeadObject];
 
-/// What services do while calls break.
+/// Lies of services while calls break.
 pub const LIES: [Lying; 15] = [
     lying("a proxy answers 404 for the source", Liar::Source, Lie::Absent, Scope::always().on(READS).every(4)),
     lying(
@@ -106,7 +106,7 @@ pub const LIES: [Lying; 15] = [
     ),
 ];
 
-/// A service without checksums that stores every fifth part with another bit and says so.
+/// A service without checksums that stores every fifth part with a flipped bit and shows that in its ETag.
 const fn damaged_parts() -> Lying {
     let scope = Scope::always().on(PARTS).every(5);
     without_checksums(lying("parts are stored damaged", Liar::Destination, Lie::Damaged(Told::Stored), scope))
@@ -116,8 +116,8 @@ const fn without_checksums(Lying { name, setup }: Lying) -> Lying {
     Lying { name, setup: Setup { no_checksums: true, ..setup } }
 }
 
-/// The scenario with this many workers, and `broken` in it. Without a seed nothing takes time, and the workers begin
-/// when all is sent.
+/// Creates the scenario with this many workers, and with the step `broken`. Without a seed, requests have no latency,
+/// and the workers begin when everything is sent.
 fn scenario(workers: usize, seed: Option<u64>, broken: Step, setup: Setup) -> History {
     let put = |(key, size, in_parts)| Step::Put { key, size: Some(size), in_parts };
     let mut steps: Vec<Step> = OBJECTS.into_iter().map(put).collect();
@@ -130,19 +130,19 @@ fn scenario(workers: usize, seed: Option<u64>, broken: Step, setup: Setup) -> Hi
     History { seed: seed.unwrap_or_default(), setup, steps }
 }
 
-/// What was swept.
+/// Size of a sweep.
 #[derive(Debug, Default)]
 pub struct Swept {
     pub points: u64,
     pub calls: u64,
 }
 
-/// Breaks the scenario at every call. Gives the number of points, or the first point at which something does not hold.
+/// Breaks the scenario at every call. Returns the number of points, or the first point with a violation.
 pub fn sweep(workers: usize, seed: Option<u64>, fault: Fault) -> Result<Swept, (u64, Violation)> {
     sweep_in(workers, seed, fault, Setup::default())
 }
 
-/// The same where services lie.
+/// Sweeps while services lie.
 pub fn sweep_lying(lying: Lying, workers: usize, seed: Option<u64>, fault: Fault) -> Result<Swept, (u64, Violation)> {
     sweep_in(workers, seed, fault, lying.setup)
 }
@@ -172,7 +172,7 @@ pub fn overwrite(workers: usize, seed: Option<u64>) -> Result<Swept, (u64, Viola
     overwrite_in(workers, seed, Setup::default())
 }
 
-/// The same where services lie.
+/// Overwrites before every call while services lie.
 pub fn overwrite_lying(lying: Lying, workers: usize, seed: Option<u64>) -> Result<Swept, (u64, Violation)> {
     overwrite_in(workers, seed, lying.setup)
 }

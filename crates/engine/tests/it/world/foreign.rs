@@ -1,4 +1,4 @@
-//! What others do at the services, past our ports.
+//! Actions of other writers at the services, bypassing our ports.
 
 use bytes::Bytes;
 use md5::{Digest, Md5};
@@ -6,12 +6,12 @@ use migration_core::etag::ETag;
 use migration_core::ports::{Attributes, Body, CreateUpload, ObjectStore, PutPart, Tags, UploadRef};
 use migration_testkit::MemoryStore;
 
-/// Who does it.
+/// The initiator of foreign uploads.
 const SOMEBODY: &str = "somebody";
-/// Bytes of the parts that others cut.
+/// Bytes of the parts in foreign uploads.
 const PART: usize = 45;
 
-/// Attributes and tags that tell which content they came with; none for 0.
+/// Returns attributes and tags that identify the content they came with; none for 0.
 pub fn dressed(number: u64) -> (Attributes, Tags) {
     let mut attributes = Attributes::default();
     if number == 0 {
@@ -24,7 +24,7 @@ pub fn dressed(number: u64) -> (Attributes, Tags) {
     (attributes, tags)
 }
 
-/// Puts an object that was uploaded in parts and gives its ETag.
+/// Puts an object that was uploaded in parts and returns its ETag.
 pub fn put_in_parts(
     store: &MemoryStore,
     (bucket, key): (&str, &str),
@@ -35,7 +35,7 @@ pub fn put_in_parts(
     store.insert_parts(bucket, key, &parts, attributes, tags)
 }
 
-/// Begins an upload, sends one part of it, and gives its id.
+/// Begins an upload, sends one part of it, and returns its ID.
 pub async fn begin_upload(store: &MemoryStore, bucket: &str, key: &str, bytes: Bytes) -> String {
     let store = store.as_principal(SOMEBODY);
     let (attributes, tags) = dressed(0);
@@ -48,13 +48,13 @@ pub async fn begin_upload(store: &MemoryStore, bucket: &str, key: &str, bytes: B
     id
 }
 
-/// Bytes of the parts of an upload; none where it is not open.
+/// Returns the sizes of the parts of an upload; none if it is not open.
 pub async fn part_sizes(store: &MemoryStore, bucket: &str, key: &str, upload_id: &str) -> Vec<u64> {
     let listed = store.list_parts(UploadRef { bucket, key, upload_id }, None).await;
     listed.map(|page| page.parts.iter().map(|part| part.size).collect()).unwrap_or_default()
 }
 
-/// Aborts an upload that may be gone.
+/// Aborts an upload, which need not exist any more.
 pub async fn abort_upload(store: &MemoryStore, bucket: &str, key: &str, upload_id: &str) {
     let _ = store.abort_upload(UploadRef { bucket, key, upload_id }).await;
 }

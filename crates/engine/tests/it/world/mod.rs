@@ -1,6 +1,6 @@
-//! A job with both its services in memory: started, killed, started again, and looked at from outside.
+//! A job with both its services in memory, which tests start, kill, restart and inspect from outside.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot continue fails")]
 
 pub mod foreign;
 
@@ -47,9 +47,9 @@ pub struct World {
     pub clock: TestClock,
     pub source: MemoryStore,
     pub destination: MemoryStore,
-    /// What the source tells all processes otherwise than it is.
+    /// Lies of the source to all processes.
     pub source_lies: Lies,
-    /// The same for the destination.
+    /// Lies of the destination to all processes.
     pub destination_lies: Lies,
     pub queue: MemoryQueue,
     pub ledger: MemoryLedger,
@@ -63,12 +63,12 @@ impl World {
         Self::with(&StoreSettings::default(), MemoryLedger::new(), config())
     }
 
-    /// One whose objects are tiny, so that thousands of them cost nothing: see [`tiny_config`].
+    /// Creates a world of tiny objects, so that thousands of them cost nothing: see [`tiny_config`].
     pub fn tiny() -> Self {
         Self::with(&tiny_store(), MemoryLedger::with_page(3), tiny_config())
     }
 
-    /// One whose services behave so.
+    /// Creates a world whose services have these settings.
     pub fn with(settings: &StoreSettings, ledger: MemoryLedger, config: JobConfig) -> Self {
         let clock = TestClock::following_tokio(1_700_000_000_000);
         let source = MemoryStore::with_settings(clock.clone(), "reader", settings.clone());
@@ -89,7 +89,7 @@ impl World {
         }
     }
 
-    /// The same with a destination that behaves so, and that has to be found out.
+    /// Creates a world whose destination has these settings and has to be probed.
     pub fn with_destination(settings: StoreSettings, bucket: BucketSettings) -> Self {
         let mut world = Self::new();
         world.destination = MemoryStore::with_settings(world.clock.clone(), "writer", settings);
@@ -98,7 +98,7 @@ impl World {
         world
     }
 
-    /// The same with buckets that keep versions.
+    /// Creates a world of buckets with versioning.
     pub fn versioned() -> Self {
         let world = Self::new();
         world.source.create_bucket_with(SOURCE, BucketSettings::versioned());
@@ -106,7 +106,7 @@ impl World {
         world
     }
 
-    /// A process that is started now, with a name of its own.
+    /// Starts a process with a unique name.
     pub fn process(&self) -> Arc<TestProcess> {
         let plan = &self.plan;
         self.process_with(
@@ -120,7 +120,7 @@ impl World {
         )
     }
 
-    /// The same for one that can be killed alone.
+    /// Starts a process that can be killed alone.
     pub fn process_of(&self, id: ProcessId, config: JobConfig) -> Arc<TestProcess> {
         let plan = &self.plan;
         self.process_with(
@@ -141,7 +141,7 @@ impl World {
     ) -> Arc<TestProcess> {
         let number = self.started.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let process = Process::new(ports, config, format!("pod-{number}"), Arc::new(self.clock.clone()));
-        // A thread of its own would not be waited for by a clock that stands still.
+        // A paused clock would not wait for a separate thread.
         Arc::new(process.with_hashing(Hashing::inline()))
     }
 
@@ -150,16 +150,16 @@ impl World {
         self.send_as(self.process(), started_by).await
     }
 
-    /// The same in this process.
+    /// Runs a jobsender to its end in this process.
     pub async fn send_as(&self, process: Arc<TestProcess>, started_by: &str) -> Result<ScanOutcome, ScanError> {
         let ignore = IgnoreList::new(&self.config.ignore).unwrap();
-        // Two runs may start within one millisecond of a clock that stands still.
+        // Two runs may start within one millisecond of a paused clock.
         let number = self.started.load(std::sync::atomic::Ordering::Relaxed);
         let new_run = format!("run-{:020}-{number:06}", self.clock.now());
         send(process, &ignore, &SenderName { started_by: started_by.into(), new_run }).await
     }
 
-    /// A worker that is not started yet.
+    /// Creates a worker without starting it.
     pub fn consumer(&self) -> (TestConsumer, Arc<TestProcess>) {
         let process = self.process();
         (Worker::new(process.clone(), IgnoreList::new(&self.config.ignore).unwrap()), process)
@@ -189,7 +189,7 @@ impl World {
         progress(&run, &view::tally(&self.ledger, JOB, &run).await.unwrap())
     }
 
-    /// The sums of a run, whether or not it has a record.
+    /// Returns the counters of a run, even if it has no record.
     pub async fn counters(&self, run: &str) -> Counters {
         let partition = records::run_partition(JOB, run);
         let page = self.ledger.query(&partition, records::COUNTER_PREFIX, None, 1_000).await.unwrap();
@@ -200,20 +200,20 @@ impl World {
         sums
     }
 
-    /// What could not be taken along in the last run.
+    /// Returns what could not be preserved in the last run.
     pub async fn losses(&self) -> NotPreserved {
         let run = self.run().await.unwrap();
         self.counters(&run.run).await.counts.losses
     }
 
-    /// Who carried the ranges of a huge object.
+    /// Returns the workers that carried the ranges of a distributed transfer.
     pub async fn range_carriers(&self, key: &str) -> BTreeSet<String> {
         let partition = records::part_range_partition(JOB, DESTINATION, key);
         let page = self.ledger.query(&partition, "", None, 1_000).await.unwrap();
         page.items.iter().map(|item| item.read::<PartRangeRecord>().unwrap().by).collect()
     }
 
-    /// What the operator does: ends the run if it is over. Gives its end.
+    /// Acts as the operator: ends the run if it is over, and returns its end.
     pub async fn end_run(&self) -> Option<RunEnd> {
         let run = self.run().await?;
         if run.end.is_some() {
@@ -227,7 +227,8 @@ impl World {
         Some(end)
     }
 
-    /// What the operator does besides: asks for the run to be reopened where it is quiet for so long. Says whether it did.
+    /// Acts as the operator: requests that the run be reopened if it has been quiet for this long. Returns true if it
+    /// did.
     pub async fn reopen_run(&self, quiet: Duration, resumed: Option<i64>) -> bool {
         let Some(run) = self.run().await else { return false };
         let tally = view::tally(&self.ledger, JOB, &run).await.unwrap();
@@ -241,8 +242,8 @@ impl World {
         self.ledger.write(&[Write::Put { item, condition: Condition::Revision(run.revision) }]).await.is_ok()
     }
 
-    /// Works with one worker until the run is over, starting everything again that a fault kills. A run that is not over
-    /// after twelve hours never will be.
+    /// Works with one worker until the run is over, restarting everything that a fault kills. Fails if the run is not
+    /// over after twelve hours.
     pub async fn work_until_over(&self, started_by: &str) -> RunEnd {
         let over = tokio::time::timeout(Duration::from_hours(12), self.work(started_by)).await;
         over.unwrap_or_else(|_| {
@@ -259,7 +260,7 @@ impl World {
                 () = self.plan.crashed() => {
                     worker.abort();
                     self.plan.restart();
-                    // A sender that was killed is started again by Kubernetes.
+                    // Kubernetes restarts a jobsender that was killed.
                     if !self.run().await.is_some_and(|run| run.scan.closed) {
                         self.send_until_closed(started_by).await;
                     }
@@ -276,7 +277,7 @@ impl World {
         }
     }
 
-    /// Starts a jobsender again and again until one closed the scan.
+    /// Restarts a jobsender until one has closed the scan.
     pub async fn send_until_closed(&self, started_by: &str) {
         loop {
             tokio::select! {
@@ -292,7 +293,7 @@ impl World {
         }
     }
 
-    /// The run is over, and what killed senders left in the queue is worked off as well.
+    /// Waits until the run is over, and the messages that killed jobsenders left in the queue are processed.
     pub async fn until_over_and_quiet(&self) -> RunEnd {
         let end = self.over().await;
         loop {
@@ -304,7 +305,6 @@ impl World {
         }
     }
 
-    /// Waits until the run is over.
     pub async fn over(&self) -> RunEnd {
         loop {
             if let Some(end) = self.end_run().await {
@@ -314,7 +314,7 @@ impl World {
         }
     }
 
-    /// The destination holds exactly the source's objects, and nothing of ours is left open.
+    /// Asserts that the destination holds exactly the source's objects, and that no upload of ours is open.
     pub fn assert_same(&self, context: &str) {
         let keys = self.source.keys(SOURCE);
         assert_eq!(self.destination.keys(DESTINATION), keys, "{context}");
@@ -373,18 +373,18 @@ fn config() -> JobConfig {
     }
 }
 
-/// Objects over this many bytes are moved in parts in a tiny world.
+/// Objects larger than this many bytes are transferred in parts in a tiny world.
 pub const TINY_LARGE: u64 = 64;
 
-/// Objects over this many bytes are split between workers in a tiny world.
+/// Objects larger than this many bytes are distributed over workers in a tiny world.
 pub const TINY_HUGE: u64 = 400;
 
-/// A service that takes parts of a byte, and whose pages are short.
+/// A service that accepts parts of one byte, and whose pages are short.
 pub fn tiny_store() -> StoreSettings {
     StoreSettings { list_page: 3, parts_page: 2, minimum_part: 1, chunk: 16, ..StoreSettings::default() }
 }
 
-/// Objects over 64 bytes are moved in parts of 32.
+/// Transfers objects larger than 64 bytes in parts of 32.
 pub fn tiny_config() -> JobConfig {
     let mut config = config();
     config.transfer.part_size = PartSize::Fixed(ByteSize(32));
@@ -394,7 +394,7 @@ pub fn tiny_config() -> JobConfig {
     config
 }
 
-/// Content that differs from place to place, so that a part in the wrong place shows.
+/// Returns content that differs from place to place, so that a misplaced part shows.
 pub fn content(len: usize, seed: u8) -> Vec<u8> {
     (0..len).map(|i| u8::try_from((i / 251 + i) % 256).unwrap().wrapping_add(seed)).collect()
 }
