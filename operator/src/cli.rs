@@ -1,4 +1,4 @@
-//! Arguments, and what each command does.
+//! Command line: arguments and commands.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::controller;
 use crate::health::{self, Readiness};
 
-/// Carries out `MigrationJobs`.
+/// Reconciles `MigrationJobs`.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Cli {
@@ -24,51 +24,51 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Watch `MigrationJobs` and carry them out (the default).
+    /// Watch `MigrationJobs` and reconcile them (the default).
     Run(Run),
-    /// Print the definition of `MigrationJob` as YAML.
+    /// Print the custom resource definition of `MigrationJob` as YAML.
     Crd,
 }
 
 #[derive(Clone, Debug, Args)]
 struct Run {
-    /// Image of the programs worker and jobsender, where a `MigrationJob` names none.
+    /// Image of workers and jobsenders, unless a `MigrationJob` names one.
     #[arg(long, env = "WORKER_IMAGE", default_value = concat!("s3-migration-worker:", env!("CARGO_PKG_VERSION")))]
     worker_image: String,
-    /// The only namespace to watch; all without it.
+    /// The namespace to watch; default: all.
     #[arg(long, env = "WATCH_NAMESPACE")]
     namespace: Option<String>,
-    /// Form of the log. What is logged is told by `RUST_LOG`.
+    /// Format of the log. `RUST_LOG` sets what is logged.
     #[arg(long, env = "LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
-    /// Where /healthz and /readyz are answered.
+    /// Address that serves /healthz and /readyz.
     #[arg(long, env = "HEALTH_ADDRESS", default_value = "0.0.0.0:8080")]
     health_address: SocketAddr,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LogFormat {
-    /// Lines for people.
+    /// Plain text, one line per record.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Why the program ended badly.
+/// Why the program failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// The definition can't be written.
+    /// The definition could not be serialized.
     #[error("failed to write CRD: {0}")]
     Crd(#[from] serde_yaml::Error),
-    /// There is no way to the API server.
+    /// No configuration of a Kubernetes client was found.
     #[error("failed to configure Kubernetes client: {0}; run in a pod with a service account, or set KUBECONFIG")]
     Kubernetes(#[from] kube::Error),
-    /// Signals, or the health address.
+    /// Signals or the health address could not be set up.
     #[error("failed to {0}: {1}")]
     Io(&'static str, std::io::Error),
 }
 
-/// Does what the arguments say.
+/// Runs the command that the arguments name.
 pub async fn main(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         Some(Command::Crd) => {
@@ -82,8 +82,8 @@ pub async fn main(cli: Cli) -> Result<(), CliError> {
 
 async fn run(args: Run) -> Result<(), CliError> {
     start_logging(args.log_format);
-    // The clients of AWS and of Kubernetes bring a cryptography library each, and TLS must know which to take.
-    // It fails where one is chosen already, which is as good.
+    // The AWS and Kubernetes clients bring different cryptography libraries, so TLS needs one to be chosen. This fails if
+    // one is chosen already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::try_default().await?;
     let (ready, stop) = (Readiness::default(), CancellationToken::new());
@@ -111,7 +111,7 @@ fn stop_on_signals(stop: &CancellationToken) -> Result<(), CliError> {
         let stop = stop.clone();
         tokio::spawn(async move {
             if signals.recv().await.is_some() {
-                info!("told to end");
+                info!("stopping after a signal");
                 stop.cancel();
             }
         });
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_may_be_left_out() {
+    fn the_command_is_optional() {
         for args in [&["operator", "--namespace", "a"][..], &["operator", "run", "--namespace", "a"]] {
             let cli = Cli::try_parse_from(args).unwrap();
             let run = match cli.command {

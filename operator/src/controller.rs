@@ -33,7 +33,7 @@ use crate::names;
 
 /// The delay before a reconciliation that failed is retried.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// The delay before a deleted resource that cannot go yet is checked again.
+/// The delay before the clean-up after a deleted resource is continued.
 const CLEANUP_REQUEUE: Duration = Duration::from_secs(2);
 
 /// Why a resource could not be reconciled.
@@ -79,7 +79,7 @@ pub async fn run(
         .owns(scoped::<Deployment>(&client, namespace), ours())
         // The CronJob owns Jobs of the schedule, and those that people create from it.
         .watches(scoped::<Job>(&client, namespace), ours(), |job| job_of(&job))
-        // Jobs that share a queue report it, and one of them goes on when another is gone.
+        // Jobs that share a queue report it, and the younger one continues when the older one is gone.
         .watches(scoped::<WatchedJob>(&client, namespace), watcher::Config::default(), move |job| sharers(&job, &jobs))
         // Only an event says that a CronJob cannot create a Job.
         .watches(scoped::<CoreEvent>(&client, namespace), refused, |event| cron_job_of(&event))
@@ -161,8 +161,8 @@ async fn reconcile(watched: Arc<WatchedJob>, controller: Arc<JobController>) -> 
     .map_err(|error| ControllerError::Finalizer(Box::new(error)))
 }
 
-/// Reports a resource that an older schema accepted and that does not match the current one. If it is deleted, it goes
-/// without a clean-up, and an event names what is left.
+/// Reports a resource that an older schema accepted and that does not match the current one. If it is deleted, its finalizer
+/// is removed without a clean-up, and an event names what is left.
 async fn reconcile_invalid(
     watched: &WatchedJob,
     invalid: &InvalidObject,

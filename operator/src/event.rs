@@ -1,36 +1,36 @@
-//! What the events of a resource say.
+//! Kubernetes Events about a `MigrationJob`.
 
 use kube::runtime::events::{Event, EventType};
 use migration_api::EventReason;
 
-/// Longest note of an event, in bytes. Source: `Event.note` in the events.k8s.io API.
+/// The longest note of an event, in bytes. Source: `Event.note` in the events.k8s.io API.
 const LONGEST: usize = 1_000;
 
-/// Something that happened.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobEvent {
-    /// Something a person should look at.
+    /// A person should look at it.
     pub warning: bool,
     /// Why the event was written.
     pub reason: EventReason,
-    /// What was being done.
+    /// The action that caused it.
     pub action: &'static str,
-    /// What happened.
+    /// The note.
     pub text: String,
 }
 
 impl JobEvent {
-    /// Something that went as it should.
+    /// Creates an event of type Normal.
     pub fn normal(reason: EventReason, action: &'static str, text: impl Into<String>) -> Self {
         Self { warning: false, reason, action, text: text.into() }
     }
 
-    /// Something a person should look at.
+    /// Creates an event of type Warning.
     pub fn warning(reason: EventReason, action: &'static str, text: impl Into<String>) -> Self {
         Self { warning: true, ..Self::normal(reason, action, text) }
     }
 
-    /// As the recorder takes it.
+    /// Converts it for the recorder, with a note that is not too long.
     pub fn event(self) -> Event {
         let Self { warning, reason, action, mut text } = self;
         while text.len() > LONGEST {

@@ -1,4 +1,4 @@
-//! `/healthz`: the process answers. `/readyz`: it may read `MigrationJobs` and works on them.
+//! Serves `/healthz`, while the process runs, and `/readyz`, once it may list `MigrationJobs`.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,12 +14,12 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tracing::debug;
 
-/// Whether the operator does its work.
+/// A flag that is set once the operator is ready.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// From now on it does.
+    /// Sets the operator ready.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -29,7 +29,7 @@ impl Readiness {
     }
 }
 
-/// Answers until the process ends.
+/// Serves the health endpoints until the process ends.
 pub async fn serve(address: SocketAddr, ready: Readiness) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     loop {
@@ -43,7 +43,7 @@ pub async fn serve(address: SocketAddr, ready: Readiness) -> std::io::Result<()>
                 std::future::ready(Ok::<_, Infallible>(response))
             });
             if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await {
-                debug!(%error, "a health request ended early");
+                debug!(%error, "failed to answer health request");
             }
         });
     }
@@ -53,8 +53,8 @@ fn answer(path: &str, ready: bool) -> (StatusCode, &'static str) {
     match (path, ready) {
         ("/healthz", _) => (StatusCode::OK, "ok\n"),
         ("/readyz", true) => (StatusCode::OK, "ready\n"),
-        ("/readyz", false) => (StatusCode::SERVICE_UNAVAILABLE, "MigrationJobs can't be read yet\n"),
-        _ => (StatusCode::NOT_FOUND, "there are /healthz and /readyz\n"),
+        ("/readyz", false) => (StatusCode::SERVICE_UNAVAILABLE, "MigrationJobs cannot be listed yet\n"),
+        _ => (StatusCode::NOT_FOUND, "only /healthz and /readyz exist\n"),
     }
 }
 

@@ -40,7 +40,7 @@ use status::Steps;
 
 /// Reconciles `MigrationJobs`, and cleans up after those that are deleted.
 pub struct JobController {
-    /// What all reconciliations share.
+    /// The context that all reconciliations share.
     pub context: Context,
     caches: JobCaches,
 }

@@ -1,8 +1,8 @@
-//! The operator: watches `MigrationJobs` and carries them out.
+//! The operator: watches `MigrationJobs` and reconciles them.
 //!
 //! ```text
-//! controller ─► reconcile: dereference ─► validate ─► build ─► apply (runs, scaling, dead letters) ─► status ─► events
-//!            └► cleanup, when the resource is deleted
+//! controller ─► job_controller: dereference ─► validate ─► build ─► apply, runs, scale ─► status
+//!            └► job_controller::cleanup, when the resource is deleted
 //! ```
 
 mod cli;
@@ -22,7 +22,7 @@ async fn main() -> ExitCode {
     match cli::main(cli::Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Logging may not have begun.
+            // Logging may not have been set up.
             eprintln!("{error}");
             ExitCode::FAILURE
         }

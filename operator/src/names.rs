@@ -1,56 +1,56 @@
-//! Names and labels of everything that is made for a job.
+//! Names, labels and annotations of everything that is created for a job.
 
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-/// Field manager of what is applied.
+/// The field manager of applied objects.
 pub const MANAGER: &str = "s3-migration-operator";
-/// Field manager of the number of workers alone: the main apply never speaks of it.
+/// The field manager of the number of workers, which the apply of the Deployment leaves out.
 pub const SCALING_MANAGER: &str = "s3-migration-operator-scaling";
-/// The finalizer: something outside of the cluster may have to be removed.
+/// The finalizer that holds a resource until everything outside the cluster is removed.
 pub const FINALIZER: &str = "s3migration.dev/cleanup";
-/// Label with the job's name, on everything that is made for it.
+/// The label with the job's name, on everything that is created for it.
 pub const JOB_LABEL: &str = "s3migration.dev/job";
-/// Annotation of pod templates: hash of the configuration, so that a change restarts workers.
+/// The annotation of pod templates with the hash of the configuration, so that a change restarts workers.
 pub const CONFIG_ANNOTATION: &str = "s3migration.dev/config";
-/// Annotation of Jobs: the value of spec.trigger.manual that they were made for.
+/// The annotation of Jobs with the value of spec.trigger.manual that they answer.
 pub const MANUAL_ANNOTATION: &str = "s3migration.dev/manual";
-/// Annotation of pods: hash of the versions of the Secrets that they mount.
+/// The annotation of pods with the hash of the versions of the Secrets that they mount.
 pub const SECRETS_ANNOTATION: &str = "s3migration.dev/secrets";
-/// Annotation by which a person gives an object to a resource: its value is the UID of the `MigrationJob` that may take it
-/// over, which it else never does.
+/// The annotation by which a person releases an object to a resource. Its value is the UID of the `MigrationJob` that may
+/// adopt the object.
 pub const ADOPTION_ANNOTATION: &str = "s3migration.dev/adoptable-by";
-/// Annotation of pod templates: hash of the sides' certificates, so that new ones restart workers.
+/// The annotation of pod templates with the hash of the certificates, so that new ones restart workers.
 pub const CA_ANNOTATION: &str = "s3migration.dev/ca";
-/// Label that Kubernetes puts on the pods of a Job.
+/// The label that Kubernetes puts on the pods of a Job.
 pub const JOB_NAME_LABEL: &str = "batch.kubernetes.io/job-name";
-/// What selects all that operators of this kind made.
+/// The label selector of everything that this kind of operator creates.
 pub const SELECTOR: &str = "app.kubernetes.io/managed-by=s3-migration-operator";
 const COMPONENT: &str = "app.kubernetes.io/component";
 
-/// Longest name of an SQS queue. Source: `CreateQueue` in the SQS API reference.
+/// The longest name of an SQS queue. Source: `CreateQueue` in the SQS API reference.
 const QUEUE_NAME: usize = 80;
-/// What the dead letter queue has after the queue's name.
+/// The suffix of the dead letter queue's name after the queue's name.
 pub const DEAD_LETTERS: &str = "-dlq";
 
-/// What a thing is to the job.
+/// The purpose of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Component {
     /// Moves objects.
     Worker,
-    /// Lists and sends; also what aborts uploads at the end.
+    /// Lists and sends, and aborts uploads when the resource is deleted.
     Jobsender,
-    /// Looks at both sides once more after a run.
+    /// Compares both sides after a run.
     Verifier,
     /// Writes the report of a run.
     Reporter,
-    /// The configuration of all.
+    /// Configures the programs.
     Config,
 }
 
 impl Component {
-    /// The value of the label.
+    /// Returns the value of the label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Worker => "worker",
@@ -62,71 +62,71 @@ impl Component {
     }
 }
 
-/// The labels of a thing.
+/// Returns the labels of an object.
 pub fn labels(job: &str, component: Component) -> BTreeMap<String, String> {
     let mut labels = selector(job, component);
     labels.insert("app.kubernetes.io/managed-by".to_owned(), MANAGER.to_owned());
     labels
 }
 
-/// The labels that select a component's pods; they can't change on a Deployment.
+/// Returns the labels that select a component's pods. A Deployment's selector is immutable.
 pub fn selector(job: &str, component: Component) -> BTreeMap<String, String> {
     [("app.kubernetes.io/name", "s3-migration"), (COMPONENT, component.as_str()), (JOB_LABEL, job)]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into()
 }
 
-/// The component in a thing's labels.
+/// Returns true if labels name a component.
 pub fn component_is(labels: Option<&BTreeMap<String, String>>, component: Component) -> bool {
     labels.and_then(|labels| labels.get(COMPONENT)).is_some_and(|value| value == component.as_str())
 }
 
-/// The label selector of a job's things.
+/// Returns the label selector of a job's objects.
 pub fn of_job(job: &str) -> String {
     format!("{JOB_LABEL}={job},{SELECTOR}")
 }
 
-/// The `ConfigMap` of a configuration with this hash.
+/// Returns the name of the `ConfigMap` of a configuration with this hash.
 pub fn config_map(job: &str, hash: &str) -> String {
     format!("{job}-config-{hash}")
 }
 
-/// The `CronJob`.
+/// Returns the name of the `CronJob`.
 pub fn cron_job(job: &str) -> String {
     format!("{job}-jobsender")
 }
 
-/// The label selector of one component of a job.
+/// Returns the label selector of one component of a job.
 pub fn of_component(job: &str, component: Component) -> String {
     format!("{},{COMPONENT}={}", of_job(job), component.as_str())
 }
 
-/// The resource that a `CronJob` of this name would be of.
+/// Returns the name of the resource whose `CronJob` has this name.
 pub fn job_of_cron_job(name: &str) -> Option<&str> {
     name.strip_suffix("-jobsender")
 }
 
-/// The Job of a run that the operator starts itself.
+/// Returns the name of the Job of a run that the operator starts.
 pub fn run(job: &str, number: u32) -> String {
     format!("{job}-run-{number}")
 }
 
-/// The Deployment.
+/// Returns the name of the Deployment.
 pub fn worker(job: &str) -> String {
     format!("{job}-worker")
 }
 
-/// The Job, and its `ConfigMap`, that abort what is left of uploads when the resource goes.
+/// Returns the name of the Job that aborts uploads when the resource is deleted, and of its `ConfigMap`.
 pub fn abort(job: &str) -> String {
     format!("{job}-abort-uploads")
 }
 
-/// The Job that verifies a run. The run's id is too long to stand in a name.
+/// Returns the name of the Job that verifies a run. It has a hash, as the run's id is too long for a name.
 pub fn verify(job: &str, run: &str) -> String {
     of_run(job, "verify", run)
 }
 
-/// The Job that writes the report of a run.
+/// Returns the name of the Job that writes the report of a run.
 pub fn report(job: &str, run: &str) -> String {
     of_run(job, "report", run)
 }
@@ -136,7 +136,7 @@ fn of_run(job: &str, what: &str, run: &str) -> String {
     format!("{job}-{what}-{}", hash.get(..8).unwrap_or_default())
 }
 
-/// Queue and table. The UID makes it this resource's own; the name is for people and is cut where it would be too long.
+/// Returns the name of queue and table. The UID makes it unique; the job's name is for people, and is cut if it is too long.
 pub fn queue_and_table(job: &str, uid: &str) -> String {
     let room = QUEUE_NAME - DEAD_LETTERS.len() - "s3-migration--".len() - uid.len().min(36);
     let end = (0..=job.len().min(room)).rev().find(|end| job.is_char_boundary(*end)).unwrap_or_default();
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn external_names_fit_whatever_the_job_is_called() {
+    fn names_of_queue_and_table_fit_whatever_the_job_is_called() {
         let uid = "0c7e4c4e-5d5e-4a3c-9d0a-3f2f1e0d9c8b";
         assert_eq!(queue_and_table("photos", uid), format!("s3-migration-photos-{uid}"));
         let long = queue_and_table(&"a".repeat(40), uid);

@@ -1,31 +1,31 @@
-//! What keeps a job from working, as its condition Degraded tells it.
+//! Problems of a job, as the condition Degraded reports them.
 
 use migration_api::Reason;
 use migration_core::error::{Blocked, ErrorClass, ServiceError, Side, SideFault};
 
-/// One thing that is wrong.
+/// A problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The reason of the condition Degraded.
     pub reason: Reason,
-    /// What is wrong and what to do.
+    /// The problem, and what to do about it.
     pub message: String,
 }
 
 impl Problem {
-    /// A problem.
+    /// Creates a problem.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
 
-    /// A side that workers or jobsender have paused.
+    /// Describes a service that workers or the jobsender have paused.
     pub fn blocked(blocked: &Blocked) -> Self {
         let Blocked { side, resource, fault, message, since: _ } = blocked;
-        Self { reason: Reason::Side(*side, *fault), message: told(*side, resource, message, *fault) }
+        Self { reason: Reason::Side(*side, *fault), message: describe(*side, resource, message, *fault) }
     }
 
-    /// An answer of queue or ledger to the operator itself. Errors that pass by themselves are problems too, of a
-    /// service that can't be reached: the SDK has tried several times by then.
+    /// Describes an error that queue or ledger returned to the operator. Transient errors are reported as unreachable: the
+    /// SDK has retried them several times by then.
     pub fn service(side: Side, resource: &str, error: &ServiceError) -> Self {
         let fault = match error.class {
             ErrorClass::Side(fault) => fault,
@@ -33,13 +33,13 @@ impl Problem {
             ErrorClass::NoSuchKey => SideFault::NotFound,
             _ => SideFault::Unreachable,
         };
-        Self { reason: Reason::Side(side, fault), message: told(side, resource, &error.to_string(), fault) }
+        Self { reason: Reason::Side(side, fault), message: describe(side, resource, &error.to_string(), fault) }
     }
 }
 
-/// The text of a problem of a side. Services end sentences as they like, and number their requests: a number that is
-/// another one each time would make each look a change of the status.
-fn told(side: Side, resource: &str, message: &str, fault: SideFault) -> String {
+/// Returns the message about a service. Removes the full stop and the request id of the service's own message: an id that
+/// differs each time would change the status at each reconciliation.
+fn describe(side: Side, resource: &str, message: &str, fault: SideFault) -> String {
     let message = message.rfind(" (request ").and_then(|at| message.get(..at)).unwrap_or(message);
     format!("{} {resource}: {}; {}", name(side), message.trim_end_matches('.'), advice(side, fault))
 }
@@ -56,17 +56,21 @@ fn name(side: Side) -> &'static str {
 fn advice(side: Side, fault: SideFault) -> String {
     match fault {
         SideFault::CredentialsInvalid | SideFault::CredentialsExpired | SideFault::CredentialsMissing => {
-            format!("correct the Secret of spec.{side}.credentials or the pod's identity; the job goes on by itself")
+            format!(
+                "correct the Secret of spec.{side}.credentials or the pod's identity; the job then continues by itself"
+            )
         }
         SideFault::AccessDenied => {
-            format!("give the principal of spec.{side} the missing right; the job goes on by itself")
+            format!("grant the principal of spec.{side} the missing permission; the job then continues by itself")
         }
-        SideFault::NotFound => "create it, or correct its name in the spec; the job goes on by itself".to_owned(),
+        SideFault::NotFound => {
+            "create it, or correct its name in the spec; the job then continues by itself".to_owned()
+        }
         SideFault::WrongRegion => format!("correct spec.{side}.region or spec.{side}.endpoint"),
-        SideFault::ClockSkewed => "set the clocks of the nodes".to_owned(),
+        SideFault::ClockSkewed => "synchronize the clocks of the nodes".to_owned(),
         SideFault::Unreachable => format!("check spec.{side}.endpoint, and the network from the cluster to it"),
         SideFault::Throttled => {
-            "the service asks everybody to slow down; the job goes on by itself. Fewer workers, or fewer other callers, help"
+            "the service throttles all requests; the job continues by itself; fewer workers or fewer other clients help"
                 .to_owned()
         }
     }

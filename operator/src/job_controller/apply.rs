@@ -43,20 +43,20 @@ pub use jobs::{JobCreation, annotate_pods, create_job, suspend_jobs};
 pub struct Applied {
     /// The Deployment as it is now; none if it is not the job's.
     pub deployment: Option<Deployment>,
-    /// What the API server refused, and names that are taken.
+    /// Refusals of the API server, and names that are taken.
     pub problems: Vec<Problem>,
-    /// What to keep for the next reconciliation.
+    /// The cache for the next reconciliation.
     pub cache: ApplyCache,
 }
 
-/// What was applied last.
+/// The applied objects, and unused ones.
 #[derive(Clone, Debug, Default)]
 pub struct ApplyCache {
     versions: HashMap<String, AppliedVersion>,
     unused_configs: Unused,
 }
 
-/// What was sent of an object, and which version the API server made of it. Nothing is sent while both are unchanged.
+/// The hash of an object that was sent, and its version at the API server. Nothing is sent while both are unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct AppliedVersion {
     hash: String,

@@ -1,4 +1,4 @@
-//! What a job consists of in the cluster: pure functions of a [`ValidatedJob`].
+//! Builds the objects of a job in the cluster: pure functions of a [`ValidatedJob`].
 
 pub mod abort;
 pub mod config_map;
@@ -17,18 +17,18 @@ use crate::job_controller::validate::ValidatedJob;
 use crate::job_controller::validate::run_configs::RunConfigs;
 use crate::names::{self, Component};
 
-/// All that is applied for a job. One-shot Jobs are made, not applied: they are never changed.
+/// The objects that are applied for a job. Jobs are not among them: they are created once and never changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resources {
-    /// The configurations of all that runs, each once.
+    /// The configurations of all programs, each once.
     pub config_maps: Vec<ConfigMap>,
-    /// What sends: on schedule, and by hand with `kubectl create job --from`.
+    /// The CronJob of jobsenders: on schedule, and by hand with `kubectl create job --from`.
     pub cron_job: CronJob,
-    /// The workers, without their number.
+    /// The Deployment of workers, without their number.
     pub deployment: Deployment,
 }
 
-/// Builds all that is applied.
+/// Builds the objects that are applied.
 pub fn resources(configs: &RunConfigs) -> Resources {
     let mut config_maps = vec![config_map::build(&configs.next), config_map::build(&configs.last)];
     config_maps.dedup();
@@ -46,8 +46,8 @@ fn metadata(job: &ValidatedJob, name: String, component: Component) -> ObjectMet
     }
 }
 
-/// Makes a child that is not deleted with its owner while the owner's finalizers run, but after it: the garbage collector
-/// takes away only children that block the deletion of an owner that is deleted in the foreground. Source:
+/// Makes a child outlast the finalizers of its owner. If the owner is deleted in the foreground, the garbage collector deletes
+/// only children that block its deletion before the finalizers have run. Source:
 /// `attemptToDeleteItem` and `classifyReferences` in Kubernetes' `pkg/controller/garbagecollector`.
 fn outlasting(mut metadata: ObjectMeta) -> ObjectMeta {
     for owner in metadata.owner_references.iter_mut().flatten() {

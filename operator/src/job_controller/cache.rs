@@ -1,4 +1,4 @@
-//! What the operator keeps in memory of each job between two reconciliations.
+//! State of each job that the operator keeps in memory between two reconciliations.
 //!
 //! Losing it costs requests and restarts delays, nothing else: a restarted operator begins without it.
 
@@ -10,14 +10,14 @@ use crate::job_controller::dereference::services::Services;
 use crate::job_controller::runs::dead_letters::LastDrain;
 use crate::job_controller::validate::run_configs::ValidationCache;
 
-/// What is kept of one job. Each step is given its own part and returns what to keep of it.
+/// The state of one job. Each step is given its own part and returns the next state of it.
 #[derive(Clone, Default)]
 pub struct JobCache {
     /// Queue and table, if both answered the last time.
     pub services: Option<Arc<Services>>,
     /// The validated configurations.
     pub validated: ValidationCache,
-    /// What was applied.
+    /// The versions of applied objects.
     pub applied: ApplyCache,
     /// Since when fewer workers would suffice, in milliseconds since 1970.
     pub fewer_since: Option<i64>,

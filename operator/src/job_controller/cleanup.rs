@@ -1,7 +1,7 @@
-//! Cleans up before a deleted resource may go: ends what runs, aborts uploads, removes queue and table.
+//! Cleans up before the finalizer of a deleted resource is removed: ends what runs, aborts uploads, removes queue and table.
 //!
-//! Nothing here waits for ever. What cannot be removed is named in an event, and the resource goes. Migrated data is never
-//! touched, nor objects of somebody else: each deletion carries the UID of the child that was read.
+//! Nothing here waits for ever: what cannot be removed is named in an event, and the finalizer is removed. Migrated data and
+//! objects of somebody else are never touched: each deletion carries the UID of the child that was read.
 
 use std::fmt::Debug;
 
@@ -39,7 +39,7 @@ const PATIENCE_MS: i64 = 300_000;
 /// How long to wait for the Job that aborts uploads, in milliseconds. Kubernetes ends it before that.
 const ABORT_PATIENCE_MS: i64 = (build::abort::DEADLINE_SECONDS + 60) * 1_000;
 
-/// Why a resource cannot go yet.
+/// Why the finalizer cannot be removed yet.
 #[derive(Debug, thiserror::Error)]
 pub enum CleanupError {
     /// Something still ends. It is checked again soon.
@@ -120,8 +120,8 @@ impl Cleanup<'_> {
 
     /// Deletes what starts and holds pods, and waits until it is gone: a pod that still writes could begin an upload.
     ///
-    /// Deleted in the foreground, an object stays until its pods are gone. The CronJob goes last, since its UID tells
-    /// which Jobs are its own.
+    /// Deleted in the foreground, an object stays until its pods are gone. The CronJob is deleted last, since its UID
+    /// identifies its Jobs.
     async fn delete_children(&self) -> Result<(), CleanupError> {
         let name = &self.owner.name;
         let cron_job = self.own::<CronJob>(&names::cron_job(name)).await?;
@@ -258,7 +258,7 @@ impl Cleanup<'_> {
         let of_job = ListParams::default().labels(&names::of_job(&self.owner.name));
         let pods = kubernetes::list(&self.api::<Pod>(), &of_job).await?;
         let pods = cluster::own_pods(pods, &[uid].into());
-        match cluster::state(&job, || cluster::last_words(&pods, &name)) {
+        match cluster::state(&job, || cluster::termination_message(&pods, &name)) {
             JobState::Succeeded => Ok(Ok(())),
             JobState::Failed { message } => Ok(Err(message)),
             JobState::Unfinished => {

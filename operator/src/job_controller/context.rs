@@ -1,4 +1,4 @@
-//! What all reconciliations share: the API server, the clock, and the resources that are watched.
+//! The context that all reconciliations share: the API server, the clock, and the resources that are watched.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,7 +17,7 @@ use crate::event::JobEvent;
 /// A `MigrationJob` that is watched, or the error where it does not match the schema.
 pub type WatchedJob = DeserializeGuard<MigrationJob>;
 
-/// What all reconciliations share.
+/// The context that all reconciliations share.
 pub struct Context {
     /// The API server.
     pub client: Client,

@@ -27,7 +27,7 @@ use secrets::Secrets;
 use services::{Services, ServicesSpec};
 use sharing::Sharing;
 
-/// What the resource refers to, as it was read.
+/// The objects and services that the resource refers to, as they were read.
 pub struct Observed {
     /// Changes when one of the Secrets changes; none if the job names none.
     pub secrets_version: Option<String>,
@@ -37,7 +37,7 @@ pub struct Observed {
     pub ca_bundles: Option<CaBundles>,
     /// The job's objects in the cluster.
     pub cluster: Cluster,
-    /// What Kubernetes refused to create for them.
+    /// Objects that Kubernetes refused to create for them.
     pub refusals: Vec<Problem>,
     /// Queue and table; none if they cannot be used.
     pub services: Option<Arc<Services>>,
@@ -49,7 +49,7 @@ pub struct Observed {
     pub sharing: Option<Sharing>,
     /// Prerequisites that are missing.
     pub problems: Vec<Problem>,
-    /// Queue and table for the next reconciliation. None makes it look for both again, as they may have been replaced.
+    /// Queue and table for the next reconciliation. None makes it check both again, as they may have been replaced.
     pub reusable_services: Option<Arc<Services>>,
 }
 
@@ -104,7 +104,7 @@ fn sharing(job: &MigrationJob, context: &Context) -> Option<Sharing> {
     sharing::decide(job, &readable)
 }
 
-/// What queue and ledger answered.
+/// The answers of queue and ledger.
 #[derive(Default)]
 struct QueueAndLedger {
     services: Option<Arc<Services>>,

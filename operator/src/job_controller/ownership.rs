@@ -1,8 +1,8 @@
-//! What belongs to whom.
+//! Which objects belong to a resource.
 //!
-//! The names of children are predictable, so somebody else may have used them first. What is there and not controlled by
-//! the resource's own UID is never written, scaled, adopted or deleted. Controlled means: an owner reference with
-//! `controller: true`, of which Kubernetes allows one an object.
+//! The names of children are predictable, so somebody else may have used them first. An object that the resource's own UID
+//! does not control is never written, scaled, adopted or deleted. An object is controlled by the owner reference with
+//! `controller: true`, of which Kubernetes allows one.
 
 use std::fmt;
 
@@ -13,38 +13,38 @@ use migration_api::{MigrationJob, Reason};
 use crate::names;
 use crate::problem::Problem;
 
-/// The resource that children belong to.
+/// The resource that owns children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// Its name.
     pub name: String,
-    /// Its UID: a resource that is deleted and made again under its name is another one.
+    /// Its UID: a resource that is deleted and created again under its name is another owner.
     pub uid: String,
 }
 
 impl Owner {
-    /// The owner that a resource is.
+    /// Returns the resource as an owner.
     pub fn of(job: &MigrationJob) -> Self {
         Self { name: job.name_any(), uid: job.uid().unwrap_or_default() }
     }
 }
 
-/// What an object is to a resource that wants its name.
+/// Whose an object is, for a resource that needs its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
     /// The resource controls it.
     Ours,
-    /// Nobody controls it, and its annotation names the resource's UID: it may be taken over.
+    /// Nobody controls it, and its annotation names the resource's UID: it may be adopted.
     Adoptable,
     /// It is being deleted, whoever it belongs to.
     Terminating,
-    /// An earlier resource of the same name controls it: Kubernetes' garbage collector removes it.
+    /// An earlier resource of the same name controls it: Kubernetes' garbage collector deletes it.
     Earlier,
     /// It belongs to somebody else, or to nobody.
     Foreign,
 }
 
-/// Decides it.
+/// Returns whose an object is.
 ///
 /// | being deleted | controlled by | annotation names the UID | ownership |
 /// |---|---|---|---|
@@ -66,13 +66,13 @@ pub fn ownership(meta: &ObjectMeta, owner: &Owner) -> Ownership {
     }
 }
 
-/// Whether an object is controlled by a UID, also while it is being deleted.
+/// Returns true if a UID controls an object, also while the object is being deleted.
 pub fn is_controlled_by(meta: &ObjectMeta, uid: &str) -> bool {
     !uid.is_empty() && controller(meta).is_some_and(|found| found.uid == uid)
 }
 
-/// Whether a Job belongs to a resource: it controls the Job, or the Job is made of its `CronJob`, whose UID is
-/// `cron_job`. Older releases of `kubectl create job --from` name the `CronJob` as owner without making it the
+/// Returns true if a Job belongs to a resource: the resource controls it, or the resource's `CronJob`, whose UID is
+/// `cron_job`, created it. Older releases of `kubectl create job --from` name the `CronJob` as owner without making it the
 /// controller.
 pub fn is_job_of(meta: &ObjectMeta, owner: &Owner, cron_job: Option<&str>) -> bool {
     let of_cron_job = |uid: &str| {
@@ -82,7 +82,7 @@ pub fn is_job_of(meta: &ObjectMeta, owner: &Owner, cron_job: Option<&str>) -> bo
     is_controlled_by(meta, &owner.uid) || cron_job.is_some_and(of_cron_job)
 }
 
-/// The owner that manages an object.
+/// Returns the owner that controls an object.
 fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {
     meta.owner_references.iter().flatten().find(|found| found.controller == Some(true))
 }
@@ -98,21 +98,21 @@ fn names_uid(meta: &ObjectMeta, uid: &str) -> bool {
     !uid.is_empty() && value.is_some_and(|value| value == uid)
 }
 
-/// An object whose name the resource needs and which it must leave alone.
+/// An object that has the name of a child and must be left alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameConflict {
     kind: String,
     name: String,
     ownership: Ownership,
-    /// Kind and name of what controls it.
+    /// Kind and name of its controller.
     controller: Option<String>,
     finalizers: Vec<String>,
-    /// UID of the resource that wants its name.
+    /// UID of the resource that needs its name.
     uid: String,
 }
 
 impl NameConflict {
-    /// What is said of an object that is not the resource's.
+    /// Describes an object that is not the resource's.
     pub fn new<K: Resource<DynamicType = ()>>(found: &K, ownership: Ownership, owner: &Owner) -> Self {
         Self {
             kind: K::kind(&()).into_owned(),
@@ -124,12 +124,12 @@ impl NameConflict {
         }
     }
 
-    /// Whether it goes by itself.
+    /// Returns true if the object is deleted without anybody's doing.
     pub fn is_going(&self) -> bool {
         matches!(self.ownership, Ownership::Terminating | Ownership::Earlier)
     }
 
-    /// As the condition tells it.
+    /// Returns the problem to report.
     pub fn problem(&self) -> Problem {
         let reason = if self.is_going() { Reason::NameNotFreeYet } else { Reason::NameTaken };
         Problem::new(reason, self.to_string())
@@ -141,28 +141,27 @@ impl fmt::Display for NameConflict {
         let Self { kind, name, ownership, controller, finalizers, uid } = self;
         match ownership {
             Ownership::Terminating if finalizers.is_empty() => {
-                write!(f, "{kind} {name} is being deleted; the job goes on by itself when it is gone")
+                write!(f, "{kind} {name} is being deleted; the job continues by itself when it is gone")
             }
             Ownership::Terminating => write!(
                 f,
-                "{kind} {name} is being deleted and held by its finalizers ({}); the job goes on by itself when it is gone",
+                "{kind} {name} is being deleted and held by its finalizers ({}); the job continues by itself when it is gone",
                 finalizers.join(", ")
             ),
             Ownership::Earlier => write!(
                 f,
-                "{kind} {name} belongs to an earlier MigrationJob of this name and is removed by Kubernetes; the job goes on \
-                 by itself when it is gone"
+                "{kind} {name} belongs to an earlier MigrationJob of this name and is removed by Kubernetes; the job \
+                 continues by itself when it is gone"
             ),
             Ownership::Ours | Ownership::Adoptable | Ownership::Foreign => {
                 let (whose, first) = match controller {
-                    Some(controller) => (format!("{controller} controls it"), "take that owner reference off it and "),
+                    Some(controller) => (format!("{controller} controls it"), "remove that owner reference and "),
                     None => ("nothing controls it".to_owned(), ""),
                 };
                 write!(
                     f,
-                    "{kind} {name} is there and is not this MigrationJob's ({whose}): it is left as it is. Delete or rename \
-                     it; or, where it is to be taken over, as after a restore, {first}annotate it with \
-                     {}={uid}",
+                    "{kind} {name} exists and does not belong to this MigrationJob ({whose}): it is left unchanged. Delete or \
+                     rename it; or, to let this MigrationJob adopt it, as after a restore, {first}annotate it with {}={uid}",
                     names::ADOPTION_ANNOTATION
                 )
             }
@@ -170,7 +169,7 @@ impl fmt::Display for NameConflict {
     }
 }
 
-/// What stands under the name of a child.
+/// The object that has the name of a child.
 #[derive(Clone, Debug, Default)]
 pub enum Child<K> {
     /// Nothing.
@@ -178,14 +177,14 @@ pub enum Child<K> {
     Absent,
     /// The child.
     Ours(K),
-    /// What a person gave to the resource, which does not control it yet.
+    /// An object that a person released to the resource, which does not control it yet.
     Adoptable(K),
-    /// Something that is to be left alone.
+    /// An object that must be left alone.
     Conflict(NameConflict),
 }
 
 impl<K: Resource<DynamicType = ()>> Child<K> {
-    /// What was found under a name.
+    /// Classifies the object that was found under the name.
     pub fn of(found: Option<K>, owner: &Owner) -> Self {
         let Some(found) = found else { return Self::Absent };
         match ownership(found.meta(), owner) {
@@ -197,7 +196,7 @@ impl<K: Resource<DynamicType = ()>> Child<K> {
         }
     }
 
-    /// The child, where it is there.
+    /// Returns the child, if it exists and is the resource's.
     pub fn ours(&self) -> Option<&K> {
         match self {
             Self::Ours(child) => Some(child),
@@ -227,7 +226,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_object_stands_as_the_table_says() {
+    fn an_object_belongs_as_the_table_says() {
         let given = "annotations: {s3migration.dev/adoptable-by: u-1}";
         let going = "deletionTimestamp: '2026-01-01T00:00:00Z'";
         let named =
@@ -290,7 +289,7 @@ pub(crate) mod tests {
         }
         let problem = told(&controlled("Rollout", "films", "x"));
         assert!(problem.message.contains("Rollout films controls it"), "{}", problem.message);
-        assert!(problem.message.contains("take that owner reference off it and annotate"), "{}", problem.message);
+        assert!(problem.message.contains("remove that owner reference and annotate"), "{}", problem.message);
         let problem = told("deletionTimestamp: '2026-01-01T00:00:00Z'\nfinalizers: [a/b]");
         assert_eq!(problem.reason, Reason::NameNotFreeYet);
         assert!(problem.message.contains("held by its finalizers (a/b)"), "{}", problem.message);

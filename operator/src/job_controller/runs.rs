@@ -33,7 +33,7 @@ use lifecycle::{Start, StartInput};
 pub struct RunsInput<'a> {
     /// The resource.
     pub job: &'a MigrationJob,
-    /// What the resource refers to.
+    /// The output of the first step.
     pub observed: &'a Observed,
     /// The configurations of its runs; none if they cannot be known.
     pub configs: Option<&'a RunConfigs>,
@@ -57,7 +57,7 @@ pub struct RunsOutcome {
     pub verification: Verification,
     /// The report of the last run.
     pub report: Report,
-    /// What the API server refused, and names that are taken.
+    /// Refusals of the API server, and names that are taken.
     pub problems: Vec<Problem>,
     /// When the dead letters were drained last.
     pub last_drain: Option<LastDrain>,
@@ -142,7 +142,7 @@ struct Starter<'a> {
     jobs: &'a Api<Job>,
 }
 
-/// Whether a run was started, and the counters of the status that follow from it.
+/// The counters of the status after a run was started, or was not.
 struct Started {
     number: u32,
     manual: Option<String>,

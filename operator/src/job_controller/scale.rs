@@ -19,7 +19,7 @@ use crate::problem::Problem;
 pub struct Scaled {
     /// Workers wanted and ready.
     pub workers: Workers,
-    /// What the API server refused.
+    /// A refusal of the API server.
     pub problem: Option<Problem>,
     /// Since when fewer workers would suffice, in milliseconds since 1970.
     pub fewer_since: Option<i64>,
@@ -33,7 +33,7 @@ pub enum ScaleError {
     Apply(#[from] ApplyError),
 }
 
-/// What decides the number of workers.
+/// The facts that decide the number of workers.
 #[derive(Clone, Copy, Debug)]
 pub struct ScaleInput {
     /// Messages visible, delayed and in flight; none if the queue did not answer.

@@ -31,13 +31,13 @@ use compute::{blocked, compute, with_problem};
 /// The outputs of the earlier steps.
 #[derive(Clone, Copy)]
 pub struct Steps<'a> {
-    /// What the resource refers to.
+    /// The output of the first step.
     pub observed: &'a Observed,
     /// The configurations of its runs.
     pub validated: &'a Validated,
-    /// What was applied.
+    /// The children.
     pub applied: &'a Applied,
-    /// What became of its runs.
+    /// The runs.
     pub runs: &'a RunsOutcome,
     /// The workers.
     pub scaled: &'a Scaled,
@@ -114,7 +114,7 @@ impl Steps<'_> {
         let view = runs.ledger.as_deref();
         let heartbeats = view.map(|view| view.heartbeats.as_slice()).unwrap_or_default();
         let mut problems: Vec<_> = blocked(heartbeats).iter().map(Problem::blocked).collect();
-        problems.extend(cluster::stuck(&observed.cluster));
+        problems.extend(cluster::pod_problem(&observed.cluster));
         problems.extend(observed.refusals.iter().cloned());
         if let Some(Sharing::Older(problem)) = &observed.sharing {
             problems.push(problem.clone());
@@ -160,7 +160,7 @@ impl Steps<'_> {
     }
 }
 
-/// What the status is computed from.
+/// The facts that the status is computed from.
 #[derive(Clone, Debug)]
 pub struct StatusInput<'a> {
     /// `metadata.generation`.

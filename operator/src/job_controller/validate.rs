@@ -1,6 +1,6 @@
-//! From a resource that passed the schema, and what stands behind its references, to a job that can be built.
+//! Validates a resource together with what it refers to, and converts it to the configuration of its programs.
 //!
-//! [`ValidatedJob`] is all that the builders see: what it holds needs no further checks.
+//! [`ValidatedJob`] is the only input of the builders. It needs no further checks.
 
 pub mod run_configs;
 
@@ -29,51 +29,51 @@ use sha2::{Digest, Sha256};
 
 use crate::job_controller::dereference::services::QueueAndTable;
 
-/// Where the Secrets of the sides are mounted.
+/// The directory where the Secrets are mounted.
 pub const CREDENTIALS_DIRECTORY: &str = "/var/run/s3-migration/credentials";
-/// Where the certificates of the sides are mounted, each as [`CA_FILE`] in a directory of its side.
+/// The directory where the certificates are mounted, each as [`CA_FILE`] in a directory per side.
 pub const CA_DIRECTORY: &str = "/var/run/s3-migration/ca";
-/// The file of a side's certificates.
+/// The file name of a side's certificates.
 pub const CA_FILE: &str = "ca.crt";
 
-/// A job that can be built.
+/// A validated job.
 #[derive(Clone, Debug)]
 pub struct ValidatedJob {
     /// Namespace of the resource.
     pub namespace: String,
     /// Name of the resource.
     pub name: String,
-    /// What makes the resource the owner of something.
+    /// The owner reference of children.
     pub owner: OwnerReference,
     /// The configuration as the programs read it.
     pub config: String,
-    /// Changes when the configuration does.
+    /// Changes when the configuration changes.
     pub config_hash: String,
-    /// Side and Secret of what is mounted.
+    /// The Secrets to mount, with their services.
     pub secrets: Vec<(Side, String)>,
-    /// Side and origin of the certificates that are mounted.
+    /// The certificates to mount, with their sides.
     pub ca_bundles: Vec<(Side, MountedFrom)>,
-    /// Changes when these certificates do.
+    /// Changes when these certificates change.
     pub ca_version: Option<String>,
-    /// Where the configuration reads and writes.
+    /// Source and destination.
     pub sides: RunSides,
     /// Settings of the workers' pods.
     pub worker: PodSettings,
     /// Settings of the jobsender's pods.
     pub jobsender: PodSettings,
-    /// Image where the settings name none.
+    /// Image if the settings name none.
     pub default_image: String,
     /// Bytes that a worker may hold at once.
     pub memory_limit: ByteSize,
-    /// When runs start.
+    /// The schedule of runs.
     pub schedule: Option<Schedule>,
-    /// By what runs are verified, where they are.
+    /// The method of verification.
     pub verify: VerifyMethod,
-    /// No run starts and nothing runs.
+    /// The job is suspended.
     pub suspend: bool,
 }
 
-/// When runs start by themselves.
+/// The schedule of runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// Five fields, or a word such as `@daily`.
@@ -84,30 +84,30 @@ pub struct Schedule {
     pub starting_deadline: Option<i64>,
 }
 
-/// Why a job can't be built.
+/// Why a job is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ValidateError {
-    /// The resource comes from no API server.
+    /// The resource does not come from an API server.
     #[error("failed to validate MigrationJob: it has no {0}")]
     NotStored(&'static str),
-    /// A rule that the schema can't hold.
+    /// It breaks a rule that the schema cannot express.
     #[error("failed to validate MigrationJob: {0}")]
     Config(#[from] ConfigError),
-    /// The configuration can't be written.
+    /// The configuration could not be serialized.
     #[error("failed to write job config: {0}")]
     Write(#[from] serde_yaml::Error),
-    /// The configuration doesn't fit.
+    /// The configuration is too large.
     #[error(
-        "failed to write job config: it has {0} bytes and a ConfigMap holds {MOST}; shorten spec.filters.ignore and ignoreFrom, or \
+        "failed to write job config: it has {0} bytes and a ConfigMap holds {MAX_BYTES}; shorten spec.filters.ignore and ignoreFrom, or \
          use several MigrationJobs"
     )]
     TooLarge(usize),
 }
 
-/// Bytes that a `ConfigMap` holds, less some for what else is in it.
-const MOST: usize = 1_000_000;
+/// The most bytes of a configuration: what a `ConfigMap` holds, less its metadata.
+const MAX_BYTES: usize = 1_000_000;
 
-/// What decides how a job is built, besides the resource itself.
+/// The input of validation, besides the resource itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ValidateInput {
     /// Queue and table.
@@ -120,7 +120,7 @@ pub struct ValidateInput {
     pub sides: Option<RunSides>,
 }
 
-/// Validates a resource with what stands behind its references.
+/// Validates a resource together with what it refers to.
 pub fn validate(job: &MigrationJob, input: &ValidateInput, default_image: &str) -> Result<ValidatedJob, ValidateError> {
     let namespace = job.namespace().ok_or(ValidateError::NotStored("namespace"))?;
     let owner = job.controller_owner_ref(&()).ok_or(ValidateError::NotStored("UID"))?;
@@ -134,7 +134,7 @@ pub fn validate(job: &MigrationJob, input: &ValidateInput, default_image: &str) 
     let (sides, secrets, ca_bundles) = (RunSides::of(&config), secrets(&config), ca_bundles(&config));
     config.validate()?;
     let config = serde_yaml::to_string(&config)?;
-    if config.len() > MOST {
+    if config.len() > MAX_BYTES {
         return Err(ValidateError::TooLarge(config.len()));
     }
     Ok(ValidatedJob {
@@ -157,7 +157,7 @@ pub fn validate(job: &MigrationJob, input: &ValidateInput, default_image: &str) 
     })
 }
 
-/// How many workers a resource allows.
+/// Returns the limits of scaling that a resource sets.
 pub fn scaling(spec: &MigrationJobSpec) -> ScalingLimits {
     ScalingLimits {
         min: spec.scaling.min_replicas,
@@ -175,7 +175,7 @@ fn schedule(spec: &MigrationJobSpec) -> Option<Schedule> {
     })
 }
 
-/// What the programs are told.
+/// Converts the resource to the configuration of the programs.
 fn config(spec: &MigrationJobSpec, job: JobIdentity, queue_and_table: &QueueAndTable) -> JobConfig {
     let MigrationJobSpec {
         buckets,
@@ -228,7 +228,7 @@ fn config(spec: &MigrationJobSpec, job: JobIdentity, queue_and_table: &QueueAndT
     }
 }
 
-/// Taken apart without `..`: a field of the resource that is not carried out does not compile.
+/// Destructures without `..`, so that a field that is not converted does not compile.
 fn source_side(source: &Source) -> S3Side {
     let Source { region, endpoint, path_style, requester_pays, ca_bundle, proxy, credentials } = source;
     S3Side {
@@ -240,7 +240,7 @@ fn source_side(source: &Source) -> S3Side {
     }
 }
 
-/// What is the same for every object written stands in [`write_settings`].
+/// Leaves out the fields that [`write_settings`] converts.
 fn destination_side(destination: &Destination) -> S3Side {
     let Destination {
         region,
@@ -288,7 +288,7 @@ fn mounted(side: Side, secret: &str) -> Credentials {
     Credentials::Directory { path: format!("{CREDENTIALS_DIRECTORY}/{side}").into(), secret: Some(secret.to_owned()) }
 }
 
-/// Side and Secret of the keys that a configuration's programs read from files.
+/// Returns the Secrets that the programs read as files, with their services.
 fn secrets(config: &JobConfig) -> Vec<(Side, String)> {
     let services = [
         (Side::Source, &config.source.service),
@@ -303,7 +303,7 @@ fn secrets(config: &JobConfig) -> Vec<(Side, String)> {
     services.into_iter().filter_map(|(side, service)| Some((side, secret(service)?))).collect()
 }
 
-/// Side and origin of the certificates that a configuration's programs read from files.
+/// Returns the certificates that the programs read as files, with their sides.
 fn ca_bundles(config: &JobConfig) -> Vec<(Side, MountedFrom)> {
     let sides = [(Side::Source, &config.source), (Side::Destination, &config.destination)];
     sides.into_iter().filter_map(|(side, s3)| Some((side, s3.ca_bundle.as_ref()?.from.clone()?))).collect()
@@ -317,7 +317,7 @@ fn write_settings(destination: &Destination) -> WriteSettings {
     }
 }
 
-/// Taken apart without `..`: a field of the resource that is not carried out does not compile.
+/// Destructures without `..`, so that a field that is not converted does not compile.
 fn object_filter(filters: &Filters) -> ObjectFilter {
     let Filters { ignore: _, ignore_from: _, min_size, max_size, modified_after, modified_before, storage_classes } =
         filters;
@@ -331,7 +331,7 @@ fn object_filter(filters: &Filters) -> ObjectFilter {
     }
 }
 
-/// Taken apart without `..`: a field of the resource that is not carried out does not compile.
+/// Destructures without `..`, so that a field that is not converted does not compile.
 fn transfer_settings(transfer: &Transfer) -> TransferSettings {
     let &Transfer {
         part_size,

@@ -1,5 +1,5 @@
-//! What aborts the uploads that are left when the resource goes. It belongs to the resource, but does not hold its
-//! deletion: where that is in the foreground, Kubernetes deletes the children that do before the finalizer has run.
+//! The Job that aborts unfinished uploads when the resource is deleted. It is a child that does not block the deletion:
+//! Kubernetes deletes those that do before the finalizer has run, if the deletion is in the foreground.
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -10,10 +10,10 @@ use super::{config_map, metadata, outlasting};
 use crate::job_controller::validate::ValidatedJob;
 use crate::names::{self, Component};
 
-/// How long it may take, in seconds.
+/// The deadline of the Job, in seconds.
 pub const DEADLINE_SECONDS: i64 = 120;
 
-/// The Job, and the `ConfigMap` that it reads.
+/// Builds the Job and the `ConfigMap` that it reads.
 pub fn build(job: &ValidatedJob) -> (ConfigMap, Job) {
     let name = names::abort(&job.name);
     let config = ConfigMap {

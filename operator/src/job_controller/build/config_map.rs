@@ -1,5 +1,5 @@
-//! The configuration of a job's programs. It never changes: another one has another hash, and so another name, and pods keep
-//! the one that they were made with.
+//! The configuration of a job's programs. It is immutable: another configuration has another hash and so another name, and
+//! pods keep the one that they were created with.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 
@@ -7,10 +7,10 @@ use super::metadata;
 use crate::job_controller::validate::ValidatedJob;
 use crate::names::{self, Component};
 
-/// Key of the document.
+/// The key of the document.
 pub const KEY: &str = "job.yaml";
 
-/// The `ConfigMap`.
+/// Builds the `ConfigMap`.
 pub fn build(job: &ValidatedJob) -> ConfigMap {
     ConfigMap {
         metadata: metadata(job, names::config_map(&job.name, &job.config_hash), Component::Config),

@@ -1,4 +1,4 @@
-//! The `CronJob` that sends. It is always there, so that `kubectl create job --from` works; without a schedule it is
+//! The `CronJob` of jobsenders. It always exists, so that `kubectl create job --from` works. Without a schedule it is
 //! suspended.
 
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, JobTemplateSpec};
@@ -8,12 +8,12 @@ use super::{job, metadata};
 use crate::job_controller::validate::{Schedule, ValidatedJob};
 use crate::names::{self, Component};
 
-/// A `CronJob` must have a schedule; one that is suspended never comes to it.
+/// The schedule of a `CronJob` without one, as the field is required. It is suspended.
 const NEVER: &str = "0 0 1 1 *";
-/// Ended Jobs that stay, for their logs.
+/// The number of ended Jobs that stay for their logs.
 const HISTORY: i32 = 3;
 
-/// The `CronJob`.
+/// Builds the `CronJob`.
 pub fn build(validated: &ValidatedJob) -> CronJob {
     let schedule = validated.schedule.clone();
     let suspend = validated.suspend || schedule.is_none();
@@ -30,7 +30,7 @@ pub fn build(validated: &ValidatedJob) -> CronJob {
             successful_jobs_history_limit: Some(HISTORY),
             failed_jobs_history_limit: Some(HISTORY),
             job_template: JobTemplateSpec {
-                // By these labels the operator finds Jobs that it did not make itself.
+                // The labels by which the operator finds Jobs that it did not create.
                 metadata: Some(ObjectMeta {
                     labels: Some(names::labels(&validated.name, Component::Jobsender)),
                     ..ObjectMeta::default()

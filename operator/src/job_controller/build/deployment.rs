@@ -1,4 +1,4 @@
-//! The workers. Their number is never part of what is built: see [`crate::job_controller::scale`].
+//! The Deployment of workers. Their number is not part of it: see [`crate::job_controller::scale`].
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -8,7 +8,7 @@ use super::pod::{self, Program};
 use crate::job_controller::validate::ValidatedJob;
 use crate::names::{self, Component};
 
-/// The Deployment.
+/// Builds the Deployment.
 pub fn build(job: &ValidatedJob) -> Deployment {
     Deployment {
         metadata: metadata(job, names::worker(&job.name), Component::Worker),

@@ -1,4 +1,4 @@
-//! The Jobs that follow a run: one looks at both sides once more, one writes the report.
+//! The Jobs that follow a run: one compares both sides again, one writes the report.
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 
@@ -8,24 +8,24 @@ use super::pod::Program;
 use crate::job_controller::validate::ValidatedJob;
 use crate::names;
 
-/// Exit codes of the program after which another try would end the same way: a configuration that can't be used, and a
+/// Exit codes of the program after which another attempt would end the same way: a configuration that cannot be used, and a
 /// copy that is not whole.
 const FINAL: [i32; 2] = [CONFIG_INVALID, 3];
-/// How long an ended Job stays, for its log, in seconds.
+/// How long an ended Job stays for its log, in seconds.
 const KEEP_SECONDS: i32 = 7 * 24 * 3600;
 
-/// The Job that verifies a run.
+/// Builds the Job that verifies a run.
 pub fn verify(job: &ValidatedJob, run: &str) -> Job {
     build(job, Program::Verify(job.verify), names::verify(&job.name, run))
 }
 
-/// The Job that writes the report of a run.
+/// Builds the Job that writes the report of a run.
 pub fn report(job: &ValidatedJob, run: &str) -> Job {
     let mut built = build(job, Program::Report, names::report(&job.name, run));
     let containers =
         built.spec.iter_mut().filter_map(|spec| spec.template.spec.as_mut()).flat_map(|pod| &mut pod.containers);
     for container in containers {
-        // By then another run may be live.
+        // Another run may be live by then.
         container.args.get_or_insert_default().extend(["--run".to_owned(), run.to_owned()]);
     }
     built

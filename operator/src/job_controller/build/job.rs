@@ -1,4 +1,4 @@
-//! Jobs that send, on schedule or once.
+//! The Jobs of jobsenders.
 
 use k8s_openapi::api::batch::v1::{
     Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern,
@@ -10,20 +10,20 @@ use super::pod::{self, Program};
 use crate::job_controller::validate::ValidatedJob;
 use crate::names::{self, Component};
 
-/// Exit code of the programs for a configuration that can't be used: another try would end the same way.
+/// The exit code of the programs for a configuration that cannot be used: another attempt would end the same way.
 pub const CONFIG_INVALID: i32 = 2;
-/// Exit code of the programs where they were told to end before they were done (128 + SIGTERM). Never 0: Kubernetes would
-/// take the work for done.
+/// The exit code of the programs if they were stopped before they were done (128 + SIGTERM). Never 0, which Kubernetes would
+/// take for success.
 pub const INTERRUPTED: i32 = 143;
-/// Pods that may fail before the Job does. Those that were disrupted or told to end are none of them.
+/// The number of pods that may fail before the Job fails. Pods that were disrupted or stopped do not count.
 const BACKOFF_LIMIT: i32 = 3;
 
-/// What both the schedule's and the operator's own Jobs do.
+/// Builds the specification of Jobs, both of the schedule and of the operator.
 pub fn spec(job: &ValidatedJob) -> JobSpec {
     spec_of(job, Program::Send, &[CONFIG_INVALID])
 }
 
-/// What a Job of a program does; after one of the final exit codes it is not tried again.
+/// Builds the specification of a Job of a program. After one of the final exit codes it is not retried.
 pub fn spec_of(job: &ValidatedJob, program: Program, final_codes: &[i32]) -> JobSpec {
     JobSpec {
         template: pod::template(job, program, names::config_map(&job.name, &job.config_hash)),
@@ -33,12 +33,12 @@ pub fn spec_of(job: &ValidatedJob, program: Program, final_codes: &[i32]) -> Job
     }
 }
 
-/// What the end of a pod means. The first rule that fits counts; where none does, the pod has failed.
+/// Builds the policy for pods that end. The first rule that matches counts; if none does, the pod has failed.
 ///
 /// | pod | means |
 /// |---|---|
-/// | drained, evicted, preempted, its node gone (`DisruptionTarget`) | nothing: another one goes on |
-/// | told to end by somebody, as by `kubectl delete pod` (exit code 143) | nothing: another one goes on |
+/// | drained, evicted, preempted, its node gone (`DisruptionTarget`) | nothing: another pod continues |
+/// | stopped by somebody, as by `kubectl delete pod` (exit code 143) | nothing: another pod continues |
 /// | ended with a final code | the Job has failed |
 ///
 /// Source: "Pod failure policy" in the Kubernetes documentation of Jobs.
@@ -67,7 +67,7 @@ pub fn failure_policy(program: Program, final_codes: &[i32]) -> PodFailurePolicy
     PodFailurePolicy { rules }
 }
 
-/// The Job of a run that the operator starts itself; `manual` is what asked for it.
+/// Builds the Job of a run that the operator starts. `manual` is the value of spec.trigger.manual that it answers.
 pub fn build(job: &ValidatedJob, number: u32, manual: Option<&str>) -> Job {
     let mut metadata = metadata(job, names::run(&job.name, number), Component::Jobsender);
     metadata.annotations = manual.map(|manual| [(names::MANUAL_ANNOTATION.to_owned(), manual.to_owned())].into());

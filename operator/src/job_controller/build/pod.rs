@@ -1,4 +1,4 @@
-//! The pods of workers and jobsenders: the same program image, configuration and Secrets, and the same confinement.
+//! The pods of all programs: they have the same image, configuration, Secrets and security settings.
 
 use std::collections::BTreeMap;
 
@@ -19,34 +19,34 @@ use super::config_map;
 use crate::job_controller::validate::{CA_DIRECTORY, CA_FILE, CREDENTIALS_DIRECTORY, ValidatedJob};
 use crate::names::{self, Component};
 
-/// Where the configuration is mounted.
+/// The directory where the configuration is mounted.
 const CONFIG_DIRECTORY: &str = "/etc/s3-migration";
 /// User and group of the images.
 const USER: i64 = 65_532;
-/// How long a worker may take to finish the parts in flight after it was told to end, in seconds.
+/// How long a worker may take to finish the parts in flight after SIGTERM, in seconds.
 pub const GRACE_SECONDS: i64 = 120;
 
-/// The variable by which the SDK names the session of the role that a service account stands for; 2 … 64 characters of
+/// The variable by which the SDK names the session of a service account's role; 2 … 64 characters of
 /// `[A-Za-z0-9_+=,.@-]`. Source: `AssumeRoleWithWebIdentity` in the STS API reference, `RoleSessionName`.
 const SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
 
-/// What a pod is for.
+/// The program of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// Moves objects.
     Worker,
-    /// Lists both sides and sends what differs.
+    /// Lists both sides and sends the differences.
     Send,
-    /// Looks at both sides once more, by this method.
+    /// Compares both sides again by this method.
     Verify(VerifyMethod),
     /// Writes the report of a run.
     Report,
-    /// Aborts the uploads that are left when the resource goes.
+    /// Aborts unfinished uploads when the resource is deleted.
     AbortUploads,
 }
 
 impl Program {
-    /// The component that the pod's labels name.
+    /// Returns the component in the pod's labels.
     pub const fn component(self) -> Component {
         match self {
             Self::Worker => Component::Worker,
@@ -69,7 +69,7 @@ impl Program {
         }
     }
 
-    /// Aborting and reporting need the rights of workers: they run with their identity and on their nodes.
+    /// Returns the pod settings. Aborting and reporting need the permissions of workers, so they run as workers do.
     fn settings(self, job: &ValidatedJob) -> &PodSettings {
         match self {
             Self::Worker | Self::AbortUploads | Self::Report => &job.worker,
@@ -78,7 +78,7 @@ impl Program {
     }
 }
 
-/// The template of a program's pods; `config_map` is where its configuration stands.
+/// Builds the template of a program's pods. `config_map` holds its configuration.
 pub fn template(job: &ValidatedJob, program: Program, config_map: String) -> PodTemplateSpec {
     let settings = program.settings(job);
     let mut annotations = settings.annotations.clone();
@@ -97,7 +97,7 @@ pub fn template(job: &ValidatedJob, program: Program, config_map: String) -> Pod
             volumes: Some(volumes(job, config_map)),
             restart_policy: Some(if program == Program::Worker { "Always" } else { "Never" }.to_owned()),
             termination_grace_period_seconds: Some(GRACE_SECONDS),
-            // The programs never speak to Kubernetes.
+            // The programs never call Kubernetes.
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             service_account_name: settings.service_account_name.clone(),
@@ -130,7 +130,7 @@ fn container(job: &ValidatedJob, program: Program) -> Container {
         env: Some(environment(job, program)),
         resources: Some(settings.resources.clone().unwrap_or_else(|| resources(job, program))),
         volume_mounts: Some(mounts(job)),
-        // A program that could not write its last words has written them to its log.
+        // A program that could not write a termination message has logged its error.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
@@ -149,8 +149,8 @@ fn environment(job: &ValidatedJob, program: Program) -> Vec<EnvVar> {
         environment.push(from_field("JOB_NAME", format!("metadata.labels['{}']", names::JOB_NAME_LABEL)));
     }
     environment.extend(settings.env.iter().cloned());
-    // The service tells who began an upload by role and session: with one name for all pods of the job, uploads of a pod
-    // that is gone can be told to be ours. What the user says stays.
+    // The service identifies who began an upload by role and session. With one session name for all pods of the job, uploads
+    // of a pod that is gone are recognized as the job's. A name that the user sets stays.
     if !environment.iter().any(|variable| variable.name == SESSION_NAME) {
         let name = format!("s3-migration-{}", job.owner.uid);
         environment.push(EnvVar { name: SESSION_NAME.to_owned(), value: Some(name), value_from: None });
@@ -159,7 +159,7 @@ fn environment(job: &ValidatedJob, program: Program) -> Vec<EnvVar> {
 }
 
 fn from_field(name: &str, path: String) -> EnvVar {
-    // The API server fills in the version; saying it keeps what is applied equal to what is stored.
+    // The default of the API server, so that the applied object equals the stored one.
     let field = ObjectFieldSelector { api_version: Some("v1".to_owned()), field_path: path };
     EnvVar {
         name: name.to_owned(),
@@ -168,7 +168,7 @@ fn from_field(name: &str, path: String) -> EnvVar {
     }
 }
 
-/// Requests and limits where the user gives none. A worker holds up to memoryLimit of objects, and buffers besides.
+/// Returns requests and limits for users who set none. A worker holds objects up to memoryLimit, and buffers.
 fn resources(job: &ValidatedJob, program: Program) -> ResourceRequirements {
     let (request, limit) = match program {
         Program::Worker => {
@@ -197,7 +197,7 @@ fn volumes(job: &ValidatedJob, config_map: String) -> Vec<Volume> {
         name: format!("{side}-credentials"),
         secret: Some(SecretVolumeSource {
             secret_name: Some(secret.clone()),
-            // Readable by the group, which is the pod's own.
+            // Readable by the pod's own group.
             default_mode: Some(0o440),
             ..SecretVolumeSource::default()
         }),
@@ -207,7 +207,7 @@ fn volumes(job: &ValidatedJob, config_map: String) -> Vec<Volume> {
     [config].into_iter().chain(secrets).chain(certificates).collect()
 }
 
-/// One key, as one file: what else stands beside it is not shown to pods.
+/// Builds the volume with one key as one file, so that pods do not see other keys.
 fn certificates(side: Side, from: &MountedFrom) -> Volume {
     let file =
         |key: &String| Some(vec![KeyToPath { key: key.clone(), path: CA_FILE.to_owned(), ..KeyToPath::default() }]);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn every_program_is_confined() {
+    fn every_program_has_the_security_settings() {
         let verify = Program::Verify(VerifyMethod::Listing);
         for program in [Program::Worker, Program::Send, verify, Program::Report, Program::AbortUploads] {
             let spec = spec(program, &validated(|_| ()));

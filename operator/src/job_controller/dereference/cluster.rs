@@ -1,5 +1,5 @@
-//! What runs in the cluster for a job, as far as decisions and status need it. Labels are for finding; what counts is who
-//! controls a thing (see [`crate::job_controller::ownership`]).
+//! The objects of a job in the cluster, as far as decisions and status need them. Labels only find objects; whose they are
+//! is decided by their controller (see [`crate::job_controller::ownership`]).
 
 use std::collections::BTreeSet;
 
@@ -20,66 +20,66 @@ use crate::names::{self, Component};
 use crate::problem::Problem;
 use refusals::without_random_name;
 
-/// What runs in the cluster for a job.
+/// The objects of a job in the cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
-    /// Jobs that send, the newest first.
+    /// The Jobs of jobsenders, the newest one first.
     pub jobs: Vec<ObservedJob>,
-    /// Jobs that verify, and those that write reports.
+    /// The Jobs that verify runs or write reports.
     pub followups: Vec<ObservedJob>,
-    /// All pods.
+    /// The pods.
     pub pods: Vec<Pod>,
-    /// All configurations that have the job's labels.
+    /// The configurations that have the job's labels.
     pub config_maps: Vec<ConfigMap>,
-    /// Names of those that something may still read.
+    /// The names of the configurations that something may still read.
     pub config_maps_used: BTreeSet<String>,
-    /// What sends on schedule.
+    /// The CronJob of jobsenders.
     pub cron_job: Child<CronJob>,
-    /// The workers.
+    /// The Deployment of workers.
     pub deployment: Child<Deployment>,
 }
 
-/// A Job that sends.
+/// A Job of a jobsender, a verifier or a reporter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObservedJob {
     /// Its name.
     pub name: String,
     /// Its UID.
     pub uid: String,
-    /// When it was made, in milliseconds since 1970.
+    /// When it was created, in milliseconds since 1970.
     pub created: i64,
-    /// How far it is.
+    /// Its state.
     pub state: JobState,
-    /// A pod of it is there and has not ended.
+    /// A pod of it exists and has not ended.
     pub active: bool,
-    /// Its pods are held back.
+    /// It is suspended.
     pub suspended: bool,
-    /// What asked for it, where the operator made it for a manual trigger.
+    /// The value of spec.trigger.manual that it answers, if it was created for one.
     pub manual: Option<String>,
 }
 
-/// How far a Job is.
+/// The state of a Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobState {
-    /// It may still do something.
+    /// It has not finished.
     Unfinished,
-    /// Its pod ended well.
+    /// Its pod succeeded.
     Succeeded,
     /// It failed for good.
     Failed {
-        /// The program's own words, or Kubernetes'.
+        /// The message of the program, or of Kubernetes.
         message: String,
     },
 }
 
 impl ObservedJob {
-    /// Whether it may still do something.
+    /// Returns true if the Job has not finished.
     pub fn is_unfinished(&self) -> bool {
         self.state == JobState::Unfinished
     }
 }
 
-/// Reads it. What has the labels and belongs to somebody else is left out.
+/// Reads the objects. Those that have the labels and belong to somebody else are left out.
 pub async fn read(context: &Context, namespace: &str, owner: &Owner) -> Result<Cluster, RequestError> {
     let name = &owner.name;
     let of_job = ListParams::default().labels(&names::of_job(name));
@@ -93,9 +93,9 @@ pub async fn read(context: &Context, namespace: &str, owner: &Owner) -> Result<C
     let mut jobs = kubernetes::list::<Job>(&context.api(namespace), &of_job).await?;
     jobs.retain(|found| is_job_of(&found.metadata, owner, of_schedule));
     let pods = kubernetes::list::<Pod>(&context.api(namespace), &of_job).await?;
-    let mut makers: BTreeSet<String> = jobs.iter().filter_map(ResourceExt::uid).collect();
-    makers.extend(replica_sets(&context.api(namespace), &of_job, deployment.ours(), &pods).await?);
-    let pods = own_pods(pods, &makers);
+    let mut controllers: BTreeSet<String> = jobs.iter().filter_map(ResourceExt::uid).collect();
+    controllers.extend(replica_sets(&context.api(namespace), &of_job, deployment.ours(), &pods).await?);
+    let pods = own_pods(pods, &controllers);
     let config_maps_used = used(&pods, &jobs, cron_job.ours(), deployment.ours());
     let own = jobs.iter().filter(|found| found.name_any() != names::abort(name));
     let follows = |found: &&Job| {
@@ -109,7 +109,7 @@ pub async fn read(context: &Context, namespace: &str, owner: &Owner) -> Result<C
     Ok(Cluster { jobs, followups, pods, config_maps, config_maps_used, cron_job, deployment })
 }
 
-/// Names of the configurations that pods have, and that those have which are still to be made.
+/// Returns the names of the configurations of pods that exist or may still be created.
 fn used(pods: &[Pod], jobs: &[Job], cron_job: Option<&CronJob>, deployment: Option<&Deployment>) -> BTreeSet<String> {
     let open = jobs.iter().filter(|job| state(job, || None) == JobState::Unfinished);
     let jobs = open.filter_map(|job| job.spec.as_ref());
@@ -118,13 +118,13 @@ fn used(pods: &[Pod], jobs: &[Job], cron_job: Option<&CronJob>, deployment: Opti
     specs.chain(deployment.map(|workers| workers.spec.template.spec.as_ref())).flat_map(mounted).collect()
 }
 
-/// Names of the `ConfigMap`s that a pod's volumes show.
+/// Returns the names of the `ConfigMap`s that a pod mounts.
 fn mounted(spec: Option<&PodSpec>) -> impl Iterator<Item = String> + '_ {
     let volumes = spec.into_iter().flat_map(|spec| spec.volumes.iter().flatten());
     volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.clone()))
 }
 
-/// UIDs of the `ReplicaSets` of the job's Deployment; asked for only where a pod has one.
+/// Returns the UIDs of the `ReplicaSets` of the job's Deployment. They are listed only if a pod has one.
 async fn replica_sets(
     api: &Api<ReplicaSet>,
     of_job: &ListParams,
@@ -140,9 +140,9 @@ async fn replica_sets(
     Ok(sets.into_iter().filter(|found| is_controlled_by(found, &uid)).filter_map(|found| found.uid).collect())
 }
 
-/// The pods that one of these makes, by its UID.
-pub fn own_pods(pods: Vec<Pod>, makers: &BTreeSet<String>) -> Vec<Pod> {
-    let own = |pod: &Pod| makers.iter().any(|uid| is_controlled_by(&pod.metadata, uid));
+/// Returns the pods that one of these UIDs controls.
+pub fn own_pods(pods: Vec<Pod>, controllers: &BTreeSet<String>) -> Vec<Pod> {
+    let own = |pod: &Pod| controllers.iter().any(|uid| is_controlled_by(&pod.metadata, uid));
     pods.into_iter().filter(own).collect()
 }
 
@@ -151,7 +151,7 @@ fn observed_job(job: &Job, pods: &[Pod]) -> ObservedJob {
     ObservedJob {
         uid: job.uid().unwrap_or_default(),
         created: job.creation_timestamp().map_or(0, |time| time.0.as_millisecond()),
-        state: state(job, || last_words(pods, &name)),
+        state: state(job, || termination_message(pods, &name)),
         active: job.status.as_ref().and_then(|status| status.active).unwrap_or_default() > 0,
         suspended: job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false),
         manual: job.annotations().get(names::MANUAL_ANNOTATION).cloned(),
@@ -159,8 +159,8 @@ fn observed_job(job: &Job, pods: &[Pod]) -> ObservedJob {
     }
 }
 
-/// How far a Job is; `words` are asked for where it failed.
-pub fn state(job: &Job, words: impl FnOnce() -> Option<String>) -> JobState {
+/// Returns the state of a Job. If it failed, `message` is asked for the message of its program.
+pub fn state(job: &Job, message: impl FnOnce() -> Option<String>) -> JobState {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
     let holds = |kind: &str| conditions.into_iter().flatten().find(|c| c.type_ == kind && c.status == "True");
     if holds("Complete").is_some() {
@@ -168,25 +168,25 @@ pub fn state(job: &Job, words: impl FnOnce() -> Option<String>) -> JobState {
     }
     let Some(failed) = holds("Failed") else { return JobState::Unfinished };
     let kubernetes = || failed.message.clone().unwrap_or_else(|| "the Job failed".to_owned());
-    JobState::Failed { message: words().unwrap_or_else(kubernetes) }
+    JobState::Failed { message: message().unwrap_or_else(kubernetes) }
 }
 
-/// The programs' last words, as they write them.
+/// The termination message of our programs.
 #[derive(Deserialize)]
-struct Words {
+struct TerminationMessage {
     reason: String,
     message: String,
 }
 
-fn readable(words: &str) -> String {
-    serde_json::from_str::<Words>(words).map_or_else(
-        |_| words.trim().chars().take(500).collect(),
-        |Words { reason, message }| format!("{reason}: {message}"),
+fn readable(text: &str) -> String {
+    serde_json::from_str::<TerminationMessage>(text).map_or_else(
+        |_| text.trim().chars().take(500).collect(),
+        |TerminationMessage { reason, message }| format!("{reason}: {message}"),
     )
 }
 
-/// The last words of the pod of a Job that ended last.
-pub fn last_words(pods: &[Pod], job: &str) -> Option<String> {
+/// Returns the termination message of the pod of a Job that failed last.
+pub fn termination_message(pods: &[Pod], job: &str) -> Option<String> {
     let of_job = pods.iter().filter(|pod| pod.labels().get(names::JOB_NAME_LABEL).is_some_and(|name| name == job));
     let ended = of_job.flat_map(statuses).filter_map(|status| status.state.as_ref()?.terminated.clone());
     let last = ended.filter(|end| end.exit_code != 0).max_by_key(|end| end.finished_at.as_ref().map(|time| time.0))?;
@@ -201,7 +201,7 @@ fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     pod.status.iter().filter_map(|status| status.container_statuses.as_ref()).flatten()
 }
 
-/// Reasons of waiting that don't pass by themselves.
+/// Reasons of waiting that do not pass by themselves.
 /// Source: `pkg/kubelet/images/types.go` and `pkg/kubelet/kuberuntime` in Kubernetes.
 const STUCK: [&str; 9] = [
     "ImagePullBackOff",
@@ -215,16 +215,16 @@ const STUCK: [&str; 9] = [
     "CrashLoopBackOff",
 ];
 
-/// Why a pod of the job can't start, or can't even be made. The first one found: pods of one kind share their fate.
-pub fn stuck(cluster: &Cluster) -> Option<Problem> {
-    cluster.pods.iter().find_map(stuck_pod).or_else(|| refused_pods(cluster.deployment.ours()?))
+/// Returns why a pod of the job cannot be created or started. One is enough: pods of one kind have the same problems.
+pub fn pod_problem(cluster: &Cluster) -> Option<Problem> {
+    cluster.pods.iter().find_map(start_problem).or_else(|| creation_problem(cluster.deployment.ours()?))
 }
 
-fn stuck_pod(pod: &Pod) -> Option<Problem> {
+fn start_problem(pod: &Pod) -> Option<Problem> {
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
-    // What verifies has the settings of what sends, and what reports those of workers.
+    // Verifiers have the settings of jobsenders, and reporters those of workers.
     let is = |component| names::component_is(Some(pod.labels()), component);
     let component =
         if is(Component::Worker) || is(Component::Reporter) { Component::Worker } else { Component::Jobsender };
@@ -235,7 +235,7 @@ fn stuck_pod(pod: &Pod) -> Option<Problem> {
         if !STUCK.contains(&reason) {
             continue;
         }
-        // Kubernetes goes to and fro between the two.
+        // Kubernetes alternates between the two.
         let reason = if reason == "ErrImagePull" { "ImagePullBackOff" } else { reason };
         let before = status.last_state.as_ref().and_then(|state| state.terminated.as_ref()?.message.as_deref());
         let message = before.map(readable).or_else(|| waiting.message.clone()).unwrap_or_default();
@@ -249,12 +249,12 @@ fn stuck_pod(pod: &Pod) -> Option<Problem> {
             && condition.reason.as_deref() == Some("Unschedulable")
     })?;
     let message = unscheduled.message.clone().unwrap_or_default();
-    let text = format!("{place} finds no node: {message}; check spec.{}", component.as_str());
+    let text = format!("{place} cannot be scheduled: {message}; check spec.{}", component.as_str());
     Some(Problem::new(Reason::Pod("Unschedulable".to_owned()), text))
 }
 
-/// Pods that Kubernetes refuses to make: no such service account, quota, admission.
-fn refused_pods(deployment: &Deployment) -> Option<Problem> {
+/// Returns why Kubernetes cannot create pods of the Deployment: no such service account, quota, admission.
+fn creation_problem(deployment: &Deployment) -> Option<Problem> {
     let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
     let failure = conditions
         .iter()
@@ -263,7 +263,7 @@ fn refused_pods(deployment: &Deployment) -> Option<Problem> {
     let message = without_random_name(failure.message.as_deref().unwrap_or_default());
     Some(Problem::new(
         Reason::Pod(reason.to_owned()),
-        format!("Kubernetes makes no worker pods: {message}; check spec.worker and the namespace's quotas"),
+        format!("Kubernetes cannot create worker pods: {message}; check spec.worker and the namespace's quotas"),
     ))
 }
 
@@ -286,11 +286,11 @@ status:
     fn a_failed_job_speaks_with_the_words_of_its_last_pod() {
         let later = FAILED.replace("00:00:01Z", "00:00:02Z").replace("no\"", "bad\"");
         let pods = [pod(FAILED), pod(&later), pod(&FAILED.replace("run-1", "run-2"))];
-        assert_eq!(last_words(&pods, "photos-run-1").as_deref(), Some("ConfigInvalid: bad"));
-        assert_eq!(last_words(&pods, "photos-run-3"), None);
+        assert_eq!(termination_message(&pods, "photos-run-1").as_deref(), Some("ConfigInvalid: bad"));
+        assert_eq!(termination_message(&pods, "photos-run-3"), None);
         let silent =
             FAILED.replace("message: '{\"reason\":\"ConfigInvalid\",\"message\":\"no\"}'", "reason: OOMKilled");
-        assert_eq!(last_words(&[pod(&silent)], "photos-run-1").as_deref(), Some("exit code 2, OOMKilled"));
+        assert_eq!(termination_message(&[pod(&silent)], "photos-run-1").as_deref(), Some("exit code 2, OOMKilled"));
     }
 
     #[test]
@@ -308,7 +308,7 @@ status:
     }
 
     #[test]
-    fn pods_that_can_not_start_are_named() {
+    fn pods_that_cannot_start_are_named() {
         let waiting = |reason: &str| {
             pod(&format!(
                 "metadata: {{name: w, labels: {{app.kubernetes.io/component: worker}}}}\nstatus: {{containerStatuses: [{{name: \
@@ -316,7 +316,7 @@ status:
                  why}}}}}}]}}"
             ))
         };
-        let problem = |pod: Pod| stuck(&Cluster { pods: vec![pod], ..Cluster::default() });
+        let problem = |pod: Pod| pod_problem(&Cluster { pods: vec![pod], ..Cluster::default() });
         let found = problem(waiting("ImagePullBackOff")).unwrap();
         assert_eq!(found.reason.to_string(), "PodImagePullBackOff");
         assert!(found.message.contains("pod w (worker)") && found.message.contains("why"), "{}", found.message);
@@ -328,7 +328,7 @@ status:
     }
 
     #[test]
-    fn pods_count_by_who_makes_them_and_not_by_their_labels() {
+    fn pods_count_by_their_controller_and_not_by_their_labels() {
         let of = |name: &str, uid: &str| {
             pod(&format!(
                 "metadata: {{name: {name}, labels: {{s3migration.dev/job: photos}}, ownerReferences: [{{apiVersion: \

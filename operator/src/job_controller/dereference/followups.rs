@@ -1,16 +1,16 @@
-//! What follows a run by a Job of its own, where the resource asks for it: its verification, and its report.
+//! Which Jobs follow a run: its verification and its report.
 
 use migration_api::MigrationJob;
 use migration_api::verify::VerifyMode;
 use migration_core::records::{RunRecord, RunResult};
 
-/// What follows the job's runs.
+/// Returns which Jobs follow the runs of a job.
 pub fn followup_settings(job: &MigrationJob) -> FollowupSettings {
     let verification = job.spec.verify.mode == VerifyMode::Full;
     FollowupSettings { verification, report: job.spec.report.is_some() }
 }
 
-/// What follows the last run.
+/// The Jobs that follow a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FollowupSettings {
     /// Runs are verified.
@@ -20,13 +20,13 @@ pub struct FollowupSettings {
 }
 
 impl FollowupSettings {
-    /// The run, if it is to be verified. What a failed run left is not a copy that anybody takes for whole.
+    /// Returns the run if it is to be verified. The copy of a failed run is known to be incomplete.
     pub fn verified(self, run: Option<&RunRecord>) -> Option<&RunRecord> {
         let is_over = |run: &&RunRecord| run.end.as_ref().is_some_and(|end| end.result != RunResult::Failed);
         run.filter(|_| self.verification).filter(is_over)
     }
 
-    /// The run, if it is to be reported: also one that failed has moved objects.
+    /// Returns the run if it is to be reported. A failed run has moved objects, too.
     pub fn reported(self, run: Option<&RunRecord>) -> Option<&RunRecord> {
         run.filter(|run| self.report && run.end.is_some())
     }

@@ -1,4 +1,4 @@
-//! The Secrets of all sides: whether they are there and whole, and the operator's own keys for queue and ledger.
+//! The Secrets of a job: checks that they are complete, and takes the operator's keys for queue and ledger from them.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
@@ -12,19 +12,19 @@ use sha2::{Digest, Sha256};
 use crate::job_controller::kubernetes::{self, RequestError};
 use crate::problem::Problem;
 
-/// What the Secrets of a job say.
+/// The Secrets of a job.
 pub struct Secrets {
-    /// As whom the operator calls the queue; none where its Secret can't be used.
+    /// Credentials for the queue; none if its Secret cannot be used.
     pub queue: Option<CredentialSource>,
-    /// As whom the operator calls the ledger; none where its Secret can't be used.
+    /// Credentials for the ledger; none if its Secret cannot be used.
     pub ledger: Option<CredentialSource>,
-    /// Changes when one of the Secrets does; none where the job names none.
+    /// Changes when one of the Secrets changes; none if the job names none.
     pub version: Option<String>,
-    /// What is wrong with them.
+    /// Secrets that are missing or incomplete.
     pub problems: Vec<Problem>,
 }
 
-/// The name of each side's Secret; none where the side needs none.
+/// Returns the name of the Secret of each service, if it needs one.
 pub fn names(spec: &MigrationJobSpec) -> [(Side, Option<&str>); 4] {
     [
         (Side::Source, s3_secret(spec.source.credentials.as_ref())),
@@ -42,7 +42,7 @@ fn key_secret(credentials: Option<&KeyCredentials>) -> Option<&str> {
     Some(credentials?.secret_ref.name.as_str())
 }
 
-/// Reads them. They are asked for by name each time: to watch Secrets would need the right to read all of them.
+/// Reads the Secrets by name each time: to watch them would need the permission to read all Secrets.
 pub async fn read(api: &Api<Secret>, spec: &MigrationJobSpec) -> Result<Secrets, RequestError> {
     let mut secrets = Secrets {
         queue: Some(CredentialSource::Pod),
@@ -57,7 +57,7 @@ pub async fn read(api: &Api<Secret>, spec: &MigrationJobSpec) -> Result<Secrets,
         let version = secret.as_ref().and_then(ResourceExt::resource_version).unwrap_or_default();
         versions.update(format!("{side}/{name}/{version};"));
         secrets.version = Some(hex::encode(versions.clone().finalize()).chars().take(16).collect());
-        let keys = match judge(side, name, secret.as_ref()) {
+        let keys = match check(side, name, secret.as_ref()) {
             Ok(keys) => Some(CredentialSource::Static(keys)),
             Err(problem) => {
                 secrets.problems.push(problem);
@@ -73,11 +73,11 @@ pub async fn read(api: &Api<Secret>, spec: &MigrationJobSpec) -> Result<Secrets,
     Ok(secrets)
 }
 
-/// The keys of a Secret, or what is wrong with it. White space around values is dropped, as workers do.
-fn judge(side: Side, name: &str, secret: Option<&Secret>) -> Result<StaticKeys, Problem> {
+/// Returns the keys of a Secret, or what is wrong with it. White space around values is removed, as workers do.
+fn check(side: Side, name: &str, secret: Option<&Secret>) -> Result<StaticKeys, Problem> {
     let Some(secret) = secret else {
         let message = format!(
-            "Secret {name} of spec.{side}.credentials is not in this namespace: create it with the keys \
+            "Secret {name} of spec.{side}.credentials does not exist in this namespace: create it with the keys \
              {ACCESS_KEY_FILE} and {SECRET_KEY_FILE}"
         );
         return Err(Problem::new(Reason::SecretMissing, message));
@@ -115,9 +115,9 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_judged_by_its_keys() {
+    fn a_secret_is_checked_for_its_keys() {
         let whole = secret(&[(ACCESS_KEY_FILE, "AKIA\n"), (SECRET_KEY_FILE, "s"), (SESSION_TOKEN_FILE, "")]);
-        let keys = judge(Side::Source, "k", Some(&whole)).unwrap();
+        let keys = check(Side::Source, "k", Some(&whole)).unwrap();
         assert_eq!((keys.access_key_id.as_str(), keys.session_token), ("AKIA", None));
         for (found, reason, parts) in [
             (None, Reason::SecretMissing, vec!["Secret k of spec.queue.credentials", "create it"]),
@@ -133,7 +133,7 @@ mod tests {
             ),
             (Some(Secret::default()), Reason::SecretIncomplete, vec!["AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"]),
         ] {
-            let problem = judge(Side::Queue, "k", found.as_ref()).unwrap_err();
+            let problem = check(Side::Queue, "k", found.as_ref()).unwrap_err();
             assert_eq!(problem.reason, reason);
             assert!(parts.iter().all(|part| problem.message.contains(part)), "{}", problem.message);
             assert!(!problem.message.contains("hidden"));

@@ -1,4 +1,4 @@
-//! Queue and table: made for the job where they are its own, else checked.
+//! Queue and table: creates them if they are the job's own, else checks them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::job_controller::dereference::secrets::Secrets;
 use crate::names;
 use crate::problem::Problem;
 
-/// How long a table that is being made is waited for, before others get their turn.
+/// How long to wait for a table that is being created.
 const TABLE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Queue and table that exist.
@@ -30,11 +30,11 @@ pub struct QueueAndTable {
     pub table: String,
 }
 
-/// Queue and table of a job, and what reaches them.
+/// Queue and table of a job, and their clients.
 pub struct Services {
     wanted: ServicesSpec,
     queues: QueueAdmin,
-    /// Where they are.
+    /// Their URLs and names.
     pub queue_and_table: QueueAndTable,
     /// The dead letter queue.
     pub dead_letters: SqsQueue,
@@ -42,7 +42,7 @@ pub struct Services {
     pub ledger: DynamoLedger,
 }
 
-/// All that decides what queue and table are: as long as it stays the same, they need not be looked at again.
+/// The specification of queue and table. While it is unchanged, they need not be checked again.
 #[derive(Clone, PartialEq)]
 pub struct ServicesSpec {
     queue: Access,
@@ -55,7 +55,7 @@ pub struct ServicesSpec {
 }
 
 impl ServicesSpec {
-    /// What a job wants; none where a Secret that it takes can't be used.
+    /// Returns the specification of a job, or none if a Secret that it needs cannot be used.
     pub fn of(job: &MigrationJob, secrets: &Secrets) -> Option<Self> {
         let MigrationJobSpec { queue, ledger, .. } = &job.spec;
         let access = |region: &str, endpoint: &Option<String>, credentials: &CredentialSource| Access {
@@ -104,7 +104,7 @@ impl ServicesSpec {
 }
 
 impl Services {
-    /// Queue and table as they are wanted: those that were found before, or looked for, or made.
+    /// Returns queue and table: those known from before if the specification is the same, else checked or created.
     pub async fn ensure(wanted: ServicesSpec, before: Option<&Arc<Self>>) -> Result<Arc<Self>, Vec<Problem>> {
         if let Some(before) = before.filter(|before| before.wanted == wanted) {
             return Ok(before.clone());
@@ -144,13 +144,13 @@ impl Services {
 }
 
 async fn queue(wanted: &ServicesSpec, queues: &QueueAdmin) -> Result<QueueUrls, Problem> {
-    let told = |error: ServiceError| Problem::service(Side::Queue, wanted.queue_name(), &error);
-    let Some(url) = &wanted.queue_url else { return queues.ensure(&wanted.queue_spec()).await.map_err(told) };
-    match queues.dead_letter_url(url).await.map_err(told)? {
+    let problem = |error: ServiceError| Problem::service(Side::Queue, wanted.queue_name(), &error);
+    let Some(url) = &wanted.queue_url else { return queues.ensure(&wanted.queue_spec()).await.map_err(problem) };
+    match queues.dead_letter_url(url).await.map_err(problem)? {
         Some(dead_letter_url) => Ok(QueueUrls { url: url.clone(), dead_letter_url }),
         None => Err(Problem::new(
             Reason::QueueDeadLettersMissing,
-            format!("the queue {url} has no redrive policy: give it a dead letter queue, so that no message is lost"),
+            format!("the queue {url} has no redrive policy: configure a dead letter queue, so that no message is lost"),
         )),
     }
 }
@@ -170,7 +170,7 @@ async fn table(wanted: &ServicesSpec, tables: &TableAdmin) -> Result<String, Pro
     })
 }
 
-/// Removes queue and table that were made for the job. Gives what is left, with the error that left it.
+/// Deletes the queue and the table that were created for the job. Returns what could not be deleted, and why.
 pub async fn remove(wanted: &ServicesSpec) -> Vec<(String, ServiceError)> {
     let mut left = Vec::new();
     if wanted.queue_url.is_none() {
@@ -187,7 +187,7 @@ pub async fn remove(wanted: &ServicesSpec) -> Vec<(String, ServiceError)> {
     left
 }
 
-/// The ledger of a job that is going; none where there is no table any more.
+/// Returns the ledger of a job that is being deleted, or none if its table does not exist.
 pub async fn existing_ledger(wanted: &ServicesSpec) -> Result<Option<DynamoLedger>, ServiceError> {
     match TableAdmin::new(&wanted.ledger).await.check(wanted.table_name()).await {
         Ok(()) => Ok(Some(DynamoLedger::at(&wanted.ledger, wanted.table_name().to_owned()).await)),
@@ -196,7 +196,6 @@ pub async fn existing_ledger(wanted: &ServicesSpec) -> Result<Option<DynamoLedge
     }
 }
 
-/// Where queue and table of a job that is going are. Its queue is not looked at: aborting uploads needs the ledger only.
 pub fn queue_and_table_of(wanted: &ServicesSpec, known: Option<&Resources>) -> QueueAndTable {
     let url = |known: Option<&String>, name: &str| known.cloned().unwrap_or_else(|| name.to_owned());
     QueueAndTable {

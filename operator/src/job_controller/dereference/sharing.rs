@@ -1,4 +1,4 @@
-//! Jobs that share a queue. Each would get messages of the other, so of those that have one queue only the oldest works.
+//! Jobs that share a queue. Each would receive messages of the others, so only the oldest of them works.
 
 use kube::ResourceExt;
 use migration_api::{MigrationJob, Reason};
@@ -6,18 +6,18 @@ use migration_core::records::is_amazon;
 
 use crate::problem::Problem;
 
-/// Names a queue: two URLs that differ in how the service is reached are one queue where all of this is equal.
+/// Identifies a queue. URLs of one queue may differ in the host by which the service is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct QueueName<'a> {
-    /// Where the service is; none for AWS, whose regions say it.
+    /// The endpoint of the service; none for AWS, where the region identifies it.
     endpoint: Option<&'a str>,
     region: &'a str,
-    /// Account and name.
+    /// Account and name of the queue.
     path: &'a str,
 }
 
 impl<'a> QueueName<'a> {
-    /// The queue of a job: the one that it names, or the one that was made for it, once its URL is known.
+    /// Returns the queue of a job: the one that it names, or the one that was created for it, once its URL is known.
     fn of(job: &'a MigrationJob) -> Option<Self> {
         let made = || job.status.as_ref()?.resources.as_ref()?.queue_url.as_deref();
         let queue = &job.spec.queue;
@@ -33,33 +33,33 @@ impl<'a> QueueName<'a> {
     }
 }
 
-/// The others of all jobs that have this one's queue.
+/// Returns the other jobs that use the queue of a job.
 pub fn others<'a>(job: &'a MigrationJob, all: &[&'a MigrationJob]) -> Vec<&'a MigrationJob> {
     let queue = QueueName::of(job);
     let shares = |other: &&MigrationJob| other.uid() != job.uid() && queue.is_some() && QueueName::of(other) == queue;
     all.iter().copied().filter(shares).collect()
 }
 
-/// What sharing a queue means to a job.
+/// The position of a job among those that share its queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// It works on, and says so.
+    /// It is the oldest and works.
     Older(Problem),
-    /// It waits: no run starts, and it has no workers.
+    /// It is younger and waits: no run starts, and it has no workers.
     Younger(Problem),
 }
 
-/// Decides; none where the job has its queue to itself.
+/// Returns the position of a job, or none if it has its queue to itself.
 pub fn decide(job: &MigrationJob, all: &[&MigrationJob]) -> Option<Sharing> {
     let mut sharers = others(job, all);
     sharers.sort_by_key(|other| age(other));
     let first = sharers.first()?;
     let names: Vec<_> = sharers.iter().map(|other| name(other)).collect();
-    let url = job.spec.queue.url.as_deref().unwrap_or("made for this job");
+    let url = job.spec.queue.url.as_deref().unwrap_or("created for this job");
     let way_out =
-        "a queue serves one job: delete one of them and create it anew without queue.url, or with another one";
+        "a queue serves one job: delete one of them and create it again without queue.url or with another queue";
     let problem = |does: &str| {
-        let text = format!("the queue {url} is also that of MigrationJob {}; {does}; {way_out}", names.join(", "));
+        let text = format!("the queue {url} is also used by MigrationJob {}; {does}; {way_out}", names.join(", "));
         Problem::new(Reason::QueueShared, text)
     };
     Some(if age(job) < age(first) {
@@ -69,7 +69,7 @@ pub fn decide(job: &MigrationJob, all: &[&MigrationJob]) -> Option<Sharing> {
     })
 }
 
-/// What orders jobs by their age, as all operators see it.
+/// Returns what orders jobs by age, the same for all operators.
 fn age(job: &MigrationJob) -> (i64, String) {
     let created = job.creation_timestamp().map_or(i64::MAX, |time| time.0.as_millisecond());
     (created, job.uid().unwrap_or_default())

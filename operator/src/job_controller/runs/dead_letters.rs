@@ -29,19 +29,19 @@ const VISIBILITY: Duration = Duration::from_secs(10);
 const PAGE: u32 = 10;
 /// Requests of one look. With more dead letters than these give, the next look sees others.
 const PAGES: u32 = 50;
-/// After this many milliseconds the dead letters of a live run are looked at again, though their number is the same.
+/// How often the dead letters of a live run are drained while their number stays the same, in milliseconds.
 const DRAIN_INTERVAL_MS: i64 = 60_000;
 
-/// The last look at a job's dead letters.
+/// The last time that a job's dead letters were drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastDrain {
-    /// How many there were.
+    /// How many dead letters there were.
     pub depth: u64,
-    /// When, in milliseconds since 1970.
+    /// Milliseconds since 1970.
     pub at: i64,
 }
 
-/// Whether it is time to look.
+/// Returns true if the dead letters are to be drained.
 pub fn due(last: Option<LastDrain>, depth: u64, now: i64) -> bool {
     depth > 0 && last.is_none_or(|last| last.depth != depth || now - last.at >= DRAIN_INTERVAL_MS)
 }
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_looked_when_the_number_changed_or_a_minute_passed() {
+    fn dead_letters_are_drained_when_their_number_changed_or_a_minute_passed() {
         let last = Some(LastDrain { depth: 2, at: 0 });
         for (last, depth, now, expected) in [
             (None, 0, 0, false),

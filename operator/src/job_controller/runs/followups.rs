@@ -1,4 +1,4 @@
-//! What follows a run by a Job of its own: its verification, and its report.
+//! The Jobs that follow a run: its verification and its report.
 
 use kube::ResourceExt;
 use migration_api::MigrationJob;
@@ -9,18 +9,18 @@ use crate::job_controller::dereference::followups::followup_settings;
 use crate::job_controller::dereference::ledger::LedgerView;
 use crate::names;
 
-/// How far something that follows the last run is.
+/// How far a Job that follows the last run is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FollowupState<T> {
-    /// There is nothing to do, or nobody wants it.
+    /// There is nothing to do, or it is not requested.
     None,
-    /// Its Job is to be made.
+    /// Its Job is to be created.
     Due,
-    /// Its Job is at work.
+    /// Its Job is running.
     Running,
-    /// It is over.
+    /// It has this result.
     Ended(T),
-    /// Its Job failed for good without a result.
+    /// Its Job failed for good without a result, for this reason.
     Failed(String),
 }
 
@@ -29,7 +29,7 @@ pub type Verification = FollowupState<VerificationRecord>;
 /// The report of the last run.
 pub type Report = FollowupState<ReportRecord>;
 
-/// Decides it. `run` is the last run, where it is over and the job wants that; `job` is the name of its Job.
+/// Returns how far the Job named `job` is. `run` is the last run, if it is over and to be followed.
 ///
 /// | run | recorded | its Job | state |
 /// |---|---|---|---|
@@ -37,7 +37,7 @@ pub type Report = FollowupState<ReportRecord>;
 /// | there | yes | any | ended |
 /// | there | no | none | due |
 /// | there | no | unfinished | running |
-/// | there | no | succeeded | running: its record is seen with the next look |
+/// | there | no | succeeded | running: the next reconciliation reads its record |
 /// | there | no | failed | failed |
 pub fn state<T: Clone>(
     run: Option<&RunRecord>,

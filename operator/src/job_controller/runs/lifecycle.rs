@@ -1,4 +1,4 @@
-//! When runs start and end.
+//! Decides when runs start and end.
 
 use migration_core::progress;
 use migration_core::records::{Heartbeat, RunEnd, RunRecord, RunResult};
@@ -10,38 +10,38 @@ use crate::job_controller::dereference::cluster::{JobState, ObservedJob};
 use crate::job_controller::dereference::ledger::RunView;
 use crate::names;
 
-/// A run that the operator starts itself.
+/// A run that the operator starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
     /// The number in the Job's name.
     pub number: u32,
-    /// The value of spec.trigger.manual that it answers; kept from the run before where a scan is taken up again.
+    /// The value of spec.trigger.manual that it answers; that of the run before, if it continues that run's scan.
     pub manual: Option<String>,
 }
 
-/// What is known when it is decided whether a run starts.
+/// The facts that decide whether a run starts.
 #[derive(Clone, Copy, Debug)]
 pub struct StartInput<'a> {
-    /// When the user wants runs.
+    /// `spec.trigger`.
     pub trigger: &'a Trigger,
-    /// status.runsStarted.
+    /// `status.runsStarted`.
     pub started: u32,
-    /// status.lastManualRun.
+    /// `status.lastManualRun`.
     pub last_manual: Option<&'a str>,
-    /// The last run that was taken.
+    /// The last run in the ledger.
     pub last_run: Option<&'a RunRecord>,
-    /// Jobs that send.
+    /// The Jobs of jobsenders, the newest one first.
     pub jobs: &'a [ObservedJob],
     /// Milliseconds since 1970.
     pub now: i64,
 }
 
-/// Decides whether the operator starts a run.
+/// Returns the run to start, if one is due.
 ///
 /// | run | a Job may still send | trigger | decision |
 /// |---|---|---|---|
 /// | any | yes | | wait |
-/// | live, scan open, lease expired | no | | start: someone removed the sender, the scan is taken up again |
+/// | live, scan open, lease expired | no | | start: the Job was deleted, so another one continues the scan |
 /// | live | no | | wait for its end |
 /// | none is live | no | `manual` is not the last one | start |
 /// | there never was one | no | neither schedule nor `manual`, none started | start |
@@ -63,8 +63,8 @@ pub fn start(input: &StartInput<'_>) -> Option<Start> {
     }
 }
 
-/// Numbers of the runs that were started, where the operator was ended after it made a Job and before it said so:
-/// status.runsStarted and status.lastManualRun as they should be.
+/// Returns `status.runsStarted` and `status.lastManualRun` as they should be, if the operator ended after it created a Job
+/// and before it wrote the status.
 pub fn created_before(
     job: &str,
     jobs: &[ObservedJob],
@@ -78,8 +78,8 @@ pub fn created_before(
     }
 }
 
-/// Whether a live run is over, and how: all its batches have ended, the Job that had to list can't go on, or its time, in
-/// milliseconds, is up.
+/// Returns the end of a live run if it is over: all its batches have ended, the Job that listed has failed for good, or the
+/// deadline, in milliseconds after its start, has passed.
 pub fn end(run: &RunView, jobs: &[ObservedJob], deadline: Option<i64>, now: i64) -> Option<RunEnd> {
     let record = &run.record;
     let tally = run.tally.filter(|_| record.end.is_none())?;
@@ -92,22 +92,22 @@ pub fn end(run: &RunView, jobs: &[ObservedJob], deadline: Option<i64>, now: i64)
     progress::end_at_deadline(record, &tally, deadline?, now)
 }
 
-/// Whether the run is to be [reopened](reopen), since its messages are lost. `resumed` is when the job went on after it was
-/// suspended.
+/// Returns true if the run is to be [reopened](reopen) because its messages are lost. `resumed` is when the job was resumed
+/// after a suspension, in milliseconds since 1970.
 pub fn is_quiet(run: &RunView, heartbeats: &[Heartbeat], resumed: Option<i64>, now: i64) -> bool {
     let Some(tally) = &run.tally else { return false };
     let quiet_ms = reopen::QUIET_MS;
     reopen::is_quiet(&QuietInput { run: &run.record, tally, heartbeats, resumed, quiet_ms, now })
 }
 
-/// The words of the newest Job, where it failed for good and had this run: nobody lists any more.
+/// Returns the message of the newest Job, if it failed for good and listed for this run: nothing lists any more.
 fn failed_sender<'a>(run: &RunRecord, jobs: &'a [ObservedJob], now: i64) -> Option<&'a str> {
     if jobs.iter().any(ObservedJob::is_unfinished) {
         return None;
     }
     let newest = jobs.first()?;
-    // A pod's name begins with its Job's. Whoever else owned the run last is gone when its lease has expired; but a Job
-    // from before the run, or from before it was reopened, never had what is to be listed now.
+    // A pod's name begins with its Job's. Any other owner of the run is gone when its lease has expired. But a Job from before
+    // the run, or from before it was reopened, never had to list what is to be listed now.
     let asked = run.reopen.or(run.reopened.last().map(|reopening| reopening.at));
     let after = newest.created + CLOCKS_DIFFER_MS >= asked.unwrap_or(run.started);
     let had_it = newest.name == run.started_by || is_pod_of(&newest.name, &run.owner);
@@ -118,18 +118,18 @@ fn failed_sender<'a>(run: &RunRecord, jobs: &'a [ObservedJob], now: i64) -> Opti
     }
 }
 
-/// Whether a pod is one of a Job's, by their names: Kubernetes appends a hyphen and five characters, and cuts what stands
-/// before these at 58. Source: `SimpleNameGenerator` in `apiserver/pkg/storage/names`.
+/// Returns true if a pod belongs to a Job by their names: Kubernetes cuts the Job's name and a hyphen at 58 characters and
+/// appends five. Source: `SimpleNameGenerator` in `apiserver/pkg/storage/names`.
 fn is_pod_of(job: &str, pod: &str) -> bool {
     let base = format!("{job}-");
     let base = base.get(..58).unwrap_or(&base);
     pod.strip_prefix(base).is_some_and(|rest| rest.len() == 5)
 }
 
-/// The cluster's clock and a pod's may differ by this much, in milliseconds.
+/// How much the clocks of the cluster and of a pod may differ, in milliseconds.
 const CLOCKS_DIFFER_MS: i64 = 5 * 60 * 1000;
 
-/// The newest Job's words, where it failed for good before it had a run, or its run has ended so.
+/// Returns the message of the newest Job, if it failed for good before it had a run, or its run has failed.
 pub fn failure<'a>(jobs: &'a [ObservedJob], last_run: Option<&RunRecord>) -> Option<&'a str> {
     let newest = jobs.first()?;
     let JobState::Failed { message } = &newest.state else { return None };
@@ -211,7 +211,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_job_that_was_made_counts_though_nothing_says_so() {
+    fn a_job_that_was_created_counts_though_the_status_does_not_say_so() {
         let made = |number, manual: Option<&str>| ObservedJob {
             manual: manual.map(ToOwned::to_owned),
             ..job(&names::run("photos", number), JobState::Unfinished)
@@ -228,7 +228,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_run_fails_with_the_words_of_its_sender() {
+    fn a_run_fails_with_the_message_of_its_sender() {
         let open = view(run(false, None));
         let ended = |jobs: &[ObservedJob]| end(&open, jobs, None, 2_000).map(|end| (end.result, end.message.unwrap()));
         let own = job("photos-run-1", failed());
@@ -290,7 +290,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_job_that_failed_without_a_run_is_told() {
+    fn a_job_that_failed_without_a_run_is_reported() {
         let jobs = [job("photos-run-1", failed()), job("older", JobState::Succeeded)];
         assert_eq!(failure(&jobs, None), Some("ScanFailed: no such bucket"));
         assert_eq!(failure(&jobs, Some(&run(true, Some(RunResult::Failed)))), Some("ScanFailed: no such bucket"));

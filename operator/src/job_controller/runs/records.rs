@@ -24,7 +24,7 @@ use crate::problem::Problem;
 pub struct Recorded {
     /// As in [`super::RunsOutcome`].
     pub ledger: Option<Arc<LedgerView>>,
-    /// What the API server refused.
+    /// Refusals of the API server.
     pub problems: Vec<Problem>,
     /// As in [`super::RunsOutcome`].
     pub last_drain: Option<LastDrain>,

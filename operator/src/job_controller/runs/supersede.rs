@@ -1,5 +1,5 @@
-//! A run that works elsewhere than the specification says by now gives way to the next one, where a person asks for that by
-//! another spec.trigger.manual. Else it would have to be waited for, also where it can't get on.
+//! Ends a run whose source or destination was edited, if a person requests another run by changing spec.trigger.manual.
+//! Otherwise the next run would have to wait for it, even if it cannot make progress.
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
@@ -10,27 +10,27 @@ use migration_core::records::{RunEnd, RunResult};
 use crate::job_controller::apply::{self, ApplyError};
 use crate::job_controller::dereference::cluster::ObservedJob;
 
-/// Whether a live run gives way: `edited` is what became another place since it began.
+/// Returns true if a live run is to be superseded. `edited` is the edit of its sides, if there was one.
 pub fn is_requested(trigger: &Trigger, last_manual: Option<&str>, edited: Option<&str>) -> bool {
     edited.is_some() && trigger.manual.is_some() && trigger.manual.as_deref() != last_manual
 }
 
-/// What is said in the condition of a run that goes on though the specification says otherwise by now.
+/// Returns what the condition of a run says whose sides were edited.
 pub fn advice(edited: &str) -> String {
     format!(
-        "the run keeps the sides that it began with, and what was edited ({edited}) applies from the next one; to end this \
-         run and start that one now, change spec.trigger.manual"
+        "the run keeps the source and destination that it began with; the edit ({edited}) applies from the next run; change \
+         spec.trigger.manual to end this run and start that one now"
     )
 }
 
-/// The end of a run that gives way.
+/// Returns the end of a run that is superseded.
 pub fn end(edited: &str, now: i64) -> RunEnd {
-    let message = format!("it gave way to another run: {edited}; what it moved stays where it is");
+    let message = format!("superseded by another run after an edit ({edited}); the objects that it moved stay");
     RunEnd { at: now, result: RunResult::Failed, message: Some(message), cause: None }
 }
 
-/// Deletes the Jobs that send for the run: else a pod of one would take another run with its sides. Says whether there is
-/// none any more. In the foreground a Job stays until its pods are gone.
+/// Deletes the Jobs of the run's jobsenders, since a pod of theirs would start another run with the old sides. Returns true
+/// if none is left. Deleted in the foreground, a Job stays until its pods are gone.
 pub async fn delete_senders(api: &Api<Job>, jobs: &[ObservedJob]) -> Result<bool, ApplyError> {
     let mut none_left = true;
     for job in jobs.iter().filter(|job| job.is_unfinished()) {
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_gives_way_only_where_it_works_elsewhere_and_somebody_asks() {
+    fn a_run_is_superseded_only_after_an_edit_and_by_request() {
         let manual = |manual: Option<&str>| Trigger { manual: manual.map(Into::into), ..Trigger::default() };
         for (asked, last, edited, expected) in [
             (Some("b"), Some("a"), Some("moved"), true),

@@ -20,20 +20,20 @@ use crate::job_controller::runs::followups::{FollowupState, Report, Verification
 use crate::job_controller::runs::lifecycle;
 use crate::problem::Problem;
 
-/// What a job's run is doing.
+/// The activity of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
-    /// There was no run, and none is on its way.
+    /// There was no run, and none was requested.
     Never,
-    /// A run is on its way and has not begun to list.
+    /// A run was requested and has not started to list.
     Starting,
-    /// The buckets are listed.
+    /// The buckets are being listed.
     Scanning,
-    /// The rest is moved.
+    /// The listing is complete; the remaining objects are being moved.
     Transferring,
-    /// The last run ended so.
+    /// The last run ended with this result.
     Ended(RunResult),
-    /// The Job that was to begin a run failed.
+    /// The Job that was to start a run failed.
     SenderFailed,
 }
 
@@ -53,7 +53,7 @@ pub fn compute(old: &MigrationJobStatus, input: &StatusInput<'_>) -> MigrationJo
     if let Some(ledger) = input.ledger {
         run(&mut new, ledger, input.now);
         new.verification = verification(ledger, input.verification);
-        // Of the run before the live one, which it names.
+        // While a run is live, the report of the run before it stays. It names its run.
         let before = || old.report.clone().filter(|_| ledger.live().is_some());
         new.report = report(ledger, input.report).or_else(before);
     }
@@ -81,14 +81,14 @@ fn resources(queue_and_table: &QueueAndTable) -> Resources {
     Resources { queue_url: Some(queue_url), dead_letter_url: Some(dead_letter_url), table: Some(table) }
 }
 
-/// What the run is doing, by the ledger where it answers, else by what was known of it.
+/// Returns what the run is doing: as the ledger says or, if it did not answer, as the old status says.
 fn activity(old: &MigrationJobStatus, input: &StatusInput<'_>) -> Activity {
-    let Some(ledger) = input.ledger else { return remembered(old) };
+    let Some(ledger) = input.ledger else { return activity_before(old) };
     let last = ledger.run.as_ref().map(|run| &run.record);
     if let Some(live) = last.filter(|run| run.end.is_none()) {
         return if live.scan.closed { Activity::Transferring } else { Activity::Scanning };
     }
-    // The Job whose run has ended may still be seen as unfinished for a moment.
+    // For a moment, the Job of a run that ended may still be seen as unfinished.
     let sends = |job: &&ObservedJob| job.is_unfinished() && last.is_none_or(|run| run.started_by != job.name);
     if input.start_pending || input.jobs.iter().any(|job| sends(&job)) {
         return Activity::Starting;
@@ -99,7 +99,7 @@ fn activity(old: &MigrationJobStatus, input: &StatusInput<'_>) -> Activity {
     last.and_then(|run| run.end.as_ref()).map_or(Activity::Never, |end| Activity::Ended(result(end.result)))
 }
 
-fn remembered(old: &MigrationJobStatus) -> Activity {
+fn activity_before(old: &MigrationJobStatus) -> Activity {
     match old.phase {
         Some(Phase::Scanning) => Activity::Scanning,
         Some(Phase::Transferring) => Activity::Transferring,
@@ -121,12 +121,12 @@ fn phase(activity: Activity, suspended: bool, verification: &Verification) -> Ph
     }
 }
 
-/// Whether the copy was found not to be whole.
+/// Returns true if the verification found that the copy is not whole.
 fn is_not_whole(verification: &Verification) -> bool {
     matches!(verification, FollowupState::Ended(record) if !record.found.is_whole())
 }
 
-/// What the verification of the last run found.
+/// Returns what the verification of the last run found.
 fn verification(ledger: &LedgerView, state: &Verification) -> Option<VerificationStatus> {
     let (FollowupState::Ended(record), Some(run)) = (state, &ledger.run) else { return None };
     let verification::Verification { proven, by_size, missing, different, newer, unmappable, ignored: _, extra } =
@@ -145,7 +145,7 @@ fn verification(ledger: &LedgerView, state: &Verification) -> Option<Verificatio
     })
 }
 
-/// The report of the last run.
+/// Returns the report of the last run.
 fn report(ledger: &LedgerView, state: &Report) -> Option<ReportStatus> {
     let (FollowupState::Ended(record), Some(run)) = (state, &ledger.run) else { return None };
     Some(ReportStatus {
@@ -158,12 +158,12 @@ fn report(ledger: &LedgerView, state: &Report) -> Option<ReportStatus> {
     })
 }
 
-/// The parts of the status that speak of a run.
+/// Sets the parts of the status that describe a run.
 fn run(new: &mut MigrationJobStatus, ledger: &LedgerView, now: i64) {
     new.events = event_work(&ledger.events);
     let Some(RunView { record, tally, failures }) = &ledger.run else { return };
     new.current_run = record.end.is_none().then(|| record.run.clone());
-    // Without a tally the run has ended and stands in the status as it ended.
+    // Without a tally the run has ended, and the status has its final numbers.
     let Some(tally) = tally else {
         if let Some(progress) = &mut new.progress {
             (progress.rate_bytes_per_second, progress.eta_seconds) = (None, None);
@@ -202,7 +202,7 @@ fn progress_of(numbers: &RunProgress, not_preserved: Option<NotPreserved>, rate:
     }
 }
 
-/// What could not be taken along; none where all was.
+/// Returns what was not preserved, or none if everything was.
 fn not_preserved(losses: &NotPreservedCounts) -> Option<NotPreserved> {
     let &NotPreservedCounts { lost_tags, lost_locks, lost_metadata, lost_classes, lost_encryption } = losses;
     let found = NotPreserved {
@@ -215,7 +215,7 @@ fn not_preserved(losses: &NotPreservedCounts) -> Option<NotPreserved> {
     (found != NotPreserved::default()).then_some(found)
 }
 
-/// What came of messages that belong to no run; none where there never was one.
+/// Returns the result of messages that belong to no run, or none if there was no such message.
 fn event_work(events: &Counters) -> Option<EventWork> {
     (*events != Counters::default()).then(|| EventWork {
         objects: EventCounts { done: events.counts.done, failed: events.counts.failed },
@@ -265,7 +265,7 @@ fn result(result: CoreResult) -> RunResult {
     }
 }
 
-/// The sides that workers and jobsender have paused, each once, the longest first.
+/// Returns the services that workers and the jobsender have paused, each once, the longest pause first.
 pub fn blocked(heartbeats: &[Heartbeat]) -> Vec<Blocked> {
     let mut all: Vec<Blocked> = heartbeats.iter().flat_map(|beat| beat.blocked.iter().cloned()).collect();
     all.sort_by(|a, b| (a.since, &a.resource).cmp(&(b.since, &b.resource)));

@@ -1,4 +1,4 @@
-//! The conditions of a job.
+//! Computes the conditions of a job.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -12,9 +12,15 @@ use crate::job_controller::runs::followups::FollowupState;
 use crate::job_controller::runs::supersede;
 use crate::problem::Problem;
 
-/// Longest message of a condition that Kubernetes' own types allow.
+/// The longest message of a condition, in characters. Source: `Condition` in the Kubernetes API, `maxLength`.
 const LONGEST: usize = 32_768;
 
+/// Messages of both Progressing and Complete.
+const STARTING: &str = "a run is starting";
+const SCANNING: &str = "source and destination are being listed and compared";
+const TRANSFERRING: &str = "the listing is complete; the remaining objects are being moved";
+
+/// A condition without its times.
 struct Draft {
     kind: ConditionType,
     holds: bool,
@@ -28,7 +34,7 @@ impl Draft {
     }
 }
 
-/// Computes them. The time of a transition changes only with the status of its condition.
+/// Computes the conditions. The time of a transition changes only with the status of its condition.
 pub fn compute(
     old: &[Condition],
     input: &StatusInput<'_>,
@@ -42,7 +48,7 @@ pub fn compute(
         .chain(verified(input, new))
         .chain(reported(input, new))
         .map(|draft| condition(draft, old, input.generation, input.now));
-    // A ledger that does not answer takes nothing back.
+    // While the ledger does not answer, the conditions that depend on it stay.
     let follows = |condition: &&Condition| {
         [ConditionType::Verified, ConditionType::Reported]
             .map(ConditionType::as_str)
@@ -52,7 +58,7 @@ pub fn compute(
     conditions.chain(before.cloned()).collect()
 }
 
-/// The same conditions, but for Degraded, which tells the problem.
+/// Returns the old conditions with Degraded for a problem.
 pub fn with_problem(old: &[Condition], problem: &Problem, generation: Option<i64>, now: i64) -> Vec<Condition> {
     let draft = Draft::new(ConditionType::Degraded, true, problem.reason.clone(), problem.message.as_str());
     let others = old.iter().filter(|condition| condition.type_ != ConditionType::Degraded.as_str()).cloned();
@@ -80,7 +86,7 @@ fn ready(input: &StatusInput<'_>) -> Draft {
             ConditionType::Ready,
             true,
             Reason::ResourcesApplied,
-            "queue, table and all that runs in the cluster are in place",
+            "queue, table and all objects in the cluster are in place",
         ),
         Some(problem) => Draft::new(
             ConditionType::Ready,
@@ -100,7 +106,7 @@ fn degraded(input: &StatusInput<'_>) -> Draft {
     Draft::new(ConditionType::Degraded, true, first.reason.clone(), message)
 }
 
-/// Whether a run is under way; with what was edited too late for it.
+/// Returns the condition Progressing, with edits that do not apply to the run in progress.
 fn progressing(input: &StatusInput<'_>, activity: Activity) -> Draft {
     let draft = under_way(input, activity);
     let Some(edited) = input.edited.filter(|_| !input.suspended) else { return draft };
@@ -115,22 +121,22 @@ fn under_way(input: &StatusInput<'_>, activity: Activity) -> Draft {
     let held = input.problems().next();
     match (activity, held) {
         (Activity::Starting | Activity::Scanning | Activity::Transferring, Some(problem)) => {
-            draft(false, problem.reason.clone(), "a run waits; the condition Degraded says what for")
+            draft(false, problem.reason.clone(), "the run is held up; the condition Degraded says why")
         }
-        (Activity::Starting, None) => draft(true, Reason::RunStarting, "a run starts"),
+        (Activity::Starting, None) => draft(true, Reason::RunStarting, STARTING),
         (Activity::Scanning, None) if is_reopened(input) => draft(
             true,
             Reason::RunReopened,
-            "messages of the run were lost, since none of its batches ended for 7 days: what lacks its end is listed and \
-             sent again; what is in place counts as skipped",
+            "no batch of the run ended for 7 days, so its messages were lost: batches without an end are listed and sent \
+             again; objects that are in place count as skipped",
         ),
         (Activity::Scanning, None) if is_scan_waiting(input) => draft(
             true,
             Reason::ScanWaiting,
-            "the scan waits until the workers have done more: see spec.limits.backlogSeconds",
+            "the scan is paused until the workers catch up; spec.limits.backlogSeconds sets how far it may be ahead",
         ),
-        (Activity::Scanning, None) => draft(true, Reason::Scanning, "both sides are listed and compared"),
-        (Activity::Transferring, None) => draft(true, Reason::Transferring, "all is listed; the rest is moved"),
+        (Activity::Scanning, None) => draft(true, Reason::Scanning, SCANNING),
+        (Activity::Transferring, None) => draft(true, Reason::Transferring, TRANSFERRING),
         (activity, _) => {
             let (reason, message) = ended(activity, is_out_of_time(input));
             draft(false, reason, message)
@@ -143,7 +149,7 @@ fn is_reopened(input: &StatusInput<'_>) -> bool {
     live.is_some_and(|run| run.record.reopen.is_some() || !run.record.reopened.is_empty())
 }
 
-/// Whether the last run ended at its deadline.
+/// Returns true if the last run ended at its deadline.
 fn is_out_of_time(input: &StatusInput<'_>) -> bool {
     let run = input.ledger.and_then(|view| view.run.as_ref());
     let end = run.and_then(|run| run.record.end.as_ref());
@@ -158,20 +164,20 @@ fn ended(activity: Activity, out_of_time: bool) -> (Reason, &'static str) {
     match activity {
         Activity::Ended(RunResult::Failed) if out_of_time => (
             Reason::RunDeadlineExceeded,
-            "the last run was not over at spec.limits.runDeadline; what it moved stays: raise it, and change \
-             spec.trigger.manual to start another one, which goes on with the rest",
+            "the last run did not end before spec.limits.runDeadline; the objects that it moved stay; raise the deadline \
+             and change spec.trigger.manual to start a run for the rest",
         ),
         Activity::Ended(RunResult::Complete) => (Reason::RunComplete, "the last run ended with every object in place"),
         Activity::Ended(RunResult::PartiallyFailed) => {
-            (Reason::ObjectsFailed, "the last run ended; status.failures names objects that could not be moved")
+            (Reason::ObjectsFailed, "the last run ended; some objects could not be moved, see status.failures")
         }
         Activity::Ended(RunResult::Failed) | Activity::SenderFailed => {
-            (Reason::RunFailed, "the last run failed; change spec.trigger.manual to start another one")
+            (Reason::RunFailed, "the last run failed; change spec.trigger.manual to start another run")
         }
-        Activity::Starting => (Reason::RunStarting, "a run starts"),
-        Activity::Scanning => (Reason::Scanning, "both sides are listed and compared"),
-        Activity::Transferring => (Reason::Transferring, "all is listed; the rest is moved"),
-        Activity::Never => (Reason::NoRunYet, "no run was yet"),
+        Activity::Starting => (Reason::RunStarting, STARTING),
+        Activity::Scanning => (Reason::Scanning, SCANNING),
+        Activity::Transferring => (Reason::Transferring, TRANSFERRING),
+        Activity::Never => (Reason::NoRunYet, "there was no run yet"),
     }
 }
 
@@ -181,13 +187,13 @@ fn complete(input: &StatusInput<'_>, activity: Activity, new: &MigrationJobStatu
     let numbers = new.last_run.as_ref().filter(|_| holds);
     let numbers = numbers.map(|run| format!("; {} objects moved, {} skipped", run.objects, run.skipped));
     let losses = new.last_run.as_ref().filter(|_| matches!(activity, Activity::Ended(_)));
-    let losses = losses.and_then(|run| run.not_preserved.as_ref()).map(left_behind);
+    let losses = losses.and_then(|run| run.not_preserved.as_ref()).map(not_preserved);
     let text = format!("{message}{}{}", numbers.unwrap_or_default(), losses.unwrap_or_default());
     Draft::new(ConditionType::Complete, holds, reason, text)
 }
 
-/// What could not be taken along, and where it is counted.
-fn left_behind(losses: &NotPreserved) -> String {
+/// Returns what was not preserved, and where it is counted.
+fn not_preserved(losses: &NotPreserved) -> String {
     let &NotPreserved { tags, object_locks, metadata, storage_classes, encryption } = losses;
     let kinds = [
         ("tags", tags),
@@ -199,22 +205,22 @@ fn left_behind(losses: &NotPreserved) -> String {
     let kinds = kinds.into_iter().filter(|(_, number)| *number > 0);
     let word = |number| if number == 1 { "object" } else { "objects" };
     let kinds: Vec<_> = kinds.map(|(what, number)| format!("{what} of {number} {}", word(number))).collect();
-    format!("; not taken along (status.lastRun.notPreserved): {}", kinds.join(", "))
+    format!("; not preserved (see status.lastRun.notPreserved): {}", kinds.join(", "))
 }
 
-/// Whether the copy is whole; said only where somebody looks.
+/// Returns the condition Verified, if runs are verified.
 fn verified(input: &StatusInput<'_>, new: &MigrationJobStatus) -> Option<Draft> {
     let draft =
         |holds, reason: Reason, message: String| Some(Draft::new(ConditionType::Verified, holds, reason, message));
     match input.verification {
         FollowupState::None => None,
         FollowupState::Due | FollowupState::Running => {
-            draft(false, Reason::Verifying, "both sides are looked at once more".to_owned())
+            draft(false, Reason::Verifying, "source and destination are being compared again".to_owned())
         }
-        FollowupState::Failed(words) => draft(
+        FollowupState::Failed(message) => draft(
             false,
             Reason::VerifyFailed,
-            format!("the verification failed: {words}; the next run is verified anew"),
+            format!("the verification failed: {message}; the next run is verified again"),
         ),
         FollowupState::Ended(record) => {
             let numbers = new.verification.as_ref().map(found).unwrap_or_default();
@@ -227,13 +233,14 @@ fn verified(input: &StatusInput<'_>, new: &MigrationJobStatus) -> Option<Draft> 
 fn found(status: &VerificationStatus) -> String {
     let VerificationStatus { method, proven, by_size, missing, different, newer, unmappable, extra, .. } = status;
     format!(
-        "by {}: {proven} objects proven, {by_size} by size only; {missing} missing, {different} different ({newer} of these \
-         changed since the run began), {unmappable} without a valid key; {extra} extra at the destination",
+        "method {}: {proven} objects verified, {by_size} by size only; {missing} missing, {different} different ({newer} of \
+         them changed after the run began), {unmappable} without a valid destination key; {extra} extraneous at the \
+         destination",
         method.as_str()
     )
 }
 
-/// Whether the report is written; said only where somebody wants one.
+/// Returns the condition Reported, if runs are reported.
 fn reported(input: &StatusInput<'_>, new: &MigrationJobStatus) -> Option<Draft> {
     let draft =
         |holds, reason: Reason, message: String| Some(Draft::new(ConditionType::Reported, holds, reason, message));
@@ -242,10 +249,13 @@ fn reported(input: &StatusInput<'_>, new: &MigrationJobStatus) -> Option<Draft> 
         FollowupState::Due | FollowupState::Running => {
             draft(false, Reason::ReportBeingWritten, "the report of the last run is being written".to_owned())
         }
-        FollowupState::Failed(words) => draft(
+        FollowupState::Failed(message) => draft(
             false,
             Reason::ReportFailed,
-            format!("the report failed: {words}; mend it and delete the Job of component reporter to have it written"),
+            format!(
+                "the report could not be written: {message}; correct this and delete the Job of component reporter to write \
+                 it again"
+            ),
         ),
         FollowupState::Ended(_) => {
             let ReportStatus { manifest, succeeded, failed, unreported, .. } = new.report.as_ref()?;
@@ -254,7 +264,7 @@ fn reported(input: &StatusInput<'_>, new: &MigrationJobStatus) -> Option<Draft> 
                 return draft(true, Reason::ReportWritten, numbers);
             }
             let missing = format!(
-                "{numbers}; {unreported} that were moved are missing in it, since workers could not write to its bucket"
+                "{numbers}; {unreported} moved objects are missing from it, since workers could not write to its bucket"
             );
             draft(false, Reason::ReportIncomplete, missing)
         }
@@ -267,7 +277,7 @@ fn suspended(input: &StatusInput<'_>) -> Draft {
             ConditionType::Suspended,
             true,
             Reason::SuspendedByUser,
-            "spec.suspend is true; set it to false to go on",
+            "spec.suspend is true; set it to false to continue",
         )
     } else {
         Draft::new(ConditionType::Suspended, false, Reason::NotSuspended, "spec.suspend is false")

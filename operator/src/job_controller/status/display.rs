@@ -1,9 +1,9 @@
-//! The status for people's eyes.
+//! The parts of the status for people.
 
 use migration_api::status::{Display, MigrationJobStatus};
 use migration_core::size::human;
 
-/// What the columns of `kubectl get` show.
+/// Returns what the columns of `kubectl get` show.
 pub fn of(status: &MigrationJobStatus) -> Display {
     let progress = status.progress.as_ref();
     let live = status.current_run.is_some();
@@ -17,7 +17,7 @@ pub fn of(status: &MigrationJobStatus) -> Display {
     }
 }
 
-/// Mean rate of the last run; none where it moved nothing.
+/// Returns the mean rate of the last run in bytes per second, or none if it moved nothing.
 fn mean(status: &MigrationJobStatus) -> Option<u64> {
     let run = status.last_run.as_ref().filter(|run| run.bytes > 0)?;
     let millis = run.ended_at.0.as_millisecond() - run.started_at.0.as_millisecond();
@@ -25,7 +25,7 @@ fn mean(status: &MigrationJobStatus) -> Option<u64> {
     u64::try_from(u128::from(run.bytes) * 1_000 / u128::from(millis)).ok()
 }
 
-/// A time as `45s`, `4m10s`, `3h05m`, `2d04h`.
+/// Formats a duration as `45s`, `4m10s`, `3h05m`, `2d04h`.
 fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),

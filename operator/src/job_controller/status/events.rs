@@ -1,4 +1,4 @@
-//! Events, once per transition: what changed between the status before and the one that was written.
+//! Events about transitions of the status, each published once.
 
 use migration_api::status::{MigrationJobStatus, RunResult};
 use migration_api::{ConditionType, EventReason, Reason};
@@ -6,10 +6,10 @@ use migration_core::size::human;
 
 use crate::event::JobEvent;
 
-/// What to tell of a change of the status.
+/// Returns the events for the change from the old status to the new one.
 pub fn of_change(old: &MigrationJobStatus, new: &MigrationJobStatus) -> Vec<JobEvent> {
-    let notes = [run_started(old, new), run_ended(old, new), degraded(old, new), phase(old, new), scaled(old, new)];
-    notes.into_iter().flatten().collect()
+    let events = [run_started(old, new), run_ended(old, new), degraded(old, new), phase(old, new), scaled(old, new)];
+    events.into_iter().flatten().collect()
 }
 
 fn run_started(old: &MigrationJobStatus, new: &MigrationJobStatus) -> Option<JobEvent> {
@@ -20,13 +20,8 @@ fn run_started(old: &MigrationJobStatus, new: &MigrationJobStatus) -> Option<Job
 fn run_ended(old: &MigrationJobStatus, new: &MigrationJobStatus) -> Option<JobEvent> {
     let id = |status: &MigrationJobStatus| status.last_run.as_ref().map(|run| run.id.clone());
     let run = new.last_run.as_ref().filter(|_| id(old) != id(new))?;
-    let numbers = format!(
-        "{} objects of {} moved, {} skipped, {} failed",
-        run.objects,
-        human(run.bytes),
-        run.skipped,
-        run.failed
-    );
+    let numbers =
+        format!("{} objects ({}) moved, {} skipped, {} failed", run.objects, human(run.bytes), run.skipped, run.failed);
     let text = |word: &str| format!("run {} {word}: {numbers}", run.id);
     Some(match run.result {
         RunResult::Complete => {
@@ -51,7 +46,7 @@ fn degraded(old: &MigrationJobStatus, new: &MigrationJobStatus) -> Option<JobEve
         (Some((before, _)), Some((now, _))) if before == now => None,
         (_, Some((reason, message))) => Some(JobEvent::warning(EventReason::Degraded(reason), "Reconcile", message)),
         (Some((before, _)), None) => {
-            Some(JobEvent::normal(EventReason::Recovered, "Reconcile", format!("{before} is over")))
+            Some(JobEvent::normal(EventReason::Recovered, "Reconcile", format!("{before} no longer holds")))
         }
         (None, None) => None,
     }
@@ -100,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transition_is_told_once() {
+    fn a_transition_is_published_once() {
         let (before, after) = (status(Phase::Pending, None, 0), status(Phase::Scanning, Some("X"), 3));
         assert_eq!(reasons_of(&before, &after), ["X", "Scanning", "ScaledUp"]);
         assert_eq!(reasons_of(&after, &after), Vec::<String>::new());
@@ -110,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_told_by_their_end() {
+    fn the_end_of_a_run_is_published() {
         let time = Time(jiff::Timestamp::UNIX_EPOCH);
         let mut ended = status(Phase::Complete, None, 0);
         let mut live = status(Phase::Complete, None, 0);
@@ -129,8 +124,8 @@ mod tests {
             message: Some("ScanFailed: no".into()),
         });
         assert_eq!(reasons_of(&status(Phase::Complete, None, 0), &live), ["RunStarted"]);
-        let notes = of_change(&live, &ended);
-        assert!(notes.len() == 1 && notes[0].warning && notes[0].text.ends_with("ScanFailed: no"), "{notes:?}");
+        let events = of_change(&live, &ended);
+        assert!(events.len() == 1 && events[0].warning && events[0].text.ends_with("ScanFailed: no"), "{events:?}");
     }
 
     #[test]

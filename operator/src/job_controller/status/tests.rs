@@ -127,7 +127,7 @@ fn a_run_that_ended_is_summed_up_and_stays_so() {
     let last = ended.last_run.clone().unwrap();
     assert_eq!((last.id.as_str(), last.objects, last.skipped), ("r1", 4, 3));
     assert_eq!(ended.display.as_ref().unwrap().rate.as_deref(), Some("512.0 MiB/s"), "4 GiB in 8 s");
-    // The next look does not read its batches again.
+    // The next reconciliation does not read its batches again.
     let mut later = ledger;
     later.run.as_mut().unwrap().tally = None;
     let again = compute(&ended, &StatusInput { now: 900_000, ..input(Some(&later), &[]) });
@@ -136,14 +136,14 @@ fn a_run_that_ended_is_summed_up_and_stays_so() {
 }
 
 #[test]
-fn an_edit_that_comes_too_late_for_a_run_is_said() {
+fn an_edit_that_comes_too_late_for_a_run_is_reported() {
     let live = view(record(true, None), 2);
     let message = |input: &StatusInput<'_>| {
         let status = compute(&MigrationJobStatus::default(), input);
         status.condition(ConditionType::Progressing).unwrap().1.message.clone()
     };
     let edited = StatusInput { edited: Some("spec.source: region a became b"), ..input(Some(&live), &[]) };
-    assert!(message(&edited).contains("region a became b) applies from the next one"), "{}", message(&edited));
+    assert!(message(&edited).contains("region a became b) applies from the next run"), "{}", message(&edited));
     assert!(!message(&StatusInput { suspended: true, ..edited }).contains("region a"));
 }
 
@@ -190,17 +190,17 @@ fn conditions_say_what_is_so_and_why() {
 }
 
 #[test]
-fn what_could_not_be_taken_along_is_counted_and_named() {
+fn what_was_not_preserved_is_counted_and_named() {
     let losses = NotPreservedCounts { lost_tags: 2, lost_classes: 1, ..NotPreservedCounts::default() };
     let counted = NotPreserved { tags: 2, storage_classes: 1, ..NotPreserved::default() };
-    let named = "; not taken along (status.lastRun.notPreserved): tags of 2 objects, the storage class of 1 object";
+    let named = "; not preserved (see status.lastRun.notPreserved): tags of 2 objects, the storage class of 1 object";
     for (result, is_named) in
         [(None, false), (Some(CoreResult::Complete), true), (Some(CoreResult::PartiallyFailed), true)]
     {
         let mut ledger = view(record(true, result), 4);
         let whole = compute(&MigrationJobStatus::default(), &input(Some(&ledger), &[]));
         assert_eq!(whole.progress.as_ref().unwrap().not_preserved, None);
-        assert!(!whole.condition(ConditionType::Complete).unwrap().1.message.contains("not taken along"));
+        assert!(!whole.condition(ConditionType::Complete).unwrap().1.message.contains("not preserved"));
         ledger.run.as_mut().unwrap().tally.as_mut().unwrap().ended.counts.losses = losses;
         let status = compute(&MigrationJobStatus::default(), &input(Some(&ledger), &[]));
         assert_eq!(status.progress.as_ref().unwrap().not_preserved, Some(counted));
@@ -285,7 +285,7 @@ fn a_run_that_is_reopened_and_one_that_is_out_of_time_say_so() {
 }
 
 #[test]
-fn a_paused_side_is_told_once() {
+fn a_paused_side_is_reported_once() {
     let beats: Vec<_> = [("b", 9), ("a", 5), ("b", 7)]
         .map(|(resource, since)| Heartbeat { blocked: vec![blocked_by(resource, since)], ..beat(0) })
         .into();
@@ -388,7 +388,7 @@ fn what_a_mirror_did_stands_with_the_run() {
 }
 
 #[test]
-fn a_look_that_was_cut_short_takes_nothing_back() {
+fn a_reconciliation_that_failed_takes_nothing_back() {
     let ledger = view(record(true, None), 2);
     let before = compute(&MigrationJobStatus::default(), &input(Some(&ledger), &[]));
     let problem = Problem::new(Reason::ApplyFailed, "pods is forbidden");
@@ -397,6 +397,6 @@ fn a_look_that_was_cut_short_takes_nothing_back() {
     let (holds, condition) = after.condition(ConditionType::Degraded).unwrap();
     assert!(holds && condition.reason == "ApplyFailed" && condition.message == "pods is forbidden");
     assert_eq!(after.conditions.len(), before.conditions.len());
-    assert_eq!(with_problem(&after, &problem, Some(4), 300_000), after, "said once");
+    assert_eq!(with_problem(&after, &problem, Some(4), 300_000), after, "reported once");
     assert_eq!(with_problem(&MigrationJobStatus::default(), &problem, None, 1).phase, Some(Phase::Pending));
 }

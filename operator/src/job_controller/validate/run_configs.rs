@@ -16,8 +16,8 @@ pub struct RunConfigs {
     pub next: Arc<ValidatedJob>,
     /// For the workers, the scan, the verification and the report of the last run: the same with that run's sides.
     pub last: Arc<ValidatedJob>,
-    /// The difference between the sides of the specification and those of the live run, in words. None if they are the
-    /// same or no run is live.
+    /// The difference between the sides of the specification and those of the live run. None if they are the same or no run
+    /// is live.
     pub edited: Option<String>,
 }
 
@@ -32,9 +32,9 @@ impl RunConfigs {
 pub struct Validated {
     /// The configurations; none if they cannot be known. What was built before stays then.
     pub configs: Option<RunConfigs>,
-    /// What the schema could not refuse.
+    /// Errors that the schema cannot refuse.
     pub problems: Vec<Problem>,
-    /// What to keep for the next reconciliation.
+    /// The cache for the next reconciliation.
     pub cache: ValidationCache,
 }
 

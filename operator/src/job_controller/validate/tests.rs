@@ -129,7 +129,7 @@ fn a_change_shows_in_the_hash_and_nothing_else_does() {
 }
 
 #[test]
-fn what_the_schema_can_not_refuse_is_refused_here() {
+fn what_the_schema_cannot_refuse_is_refused_here() {
     let refused = |change: fn(&mut MigrationJob)| {
         let mut job = resource();
         change(&mut job);

@@ -1,7 +1,7 @@
-//! What Kubernetes refuses on behalf of a child, in its own words. Jobs and `CronJobs` have no condition for what their
-//! controllers can't make, and pods none for what the kubelet can't set up; their events say it.
+//! Reads from events what Kubernetes refused to create for a child. Jobs and `CronJobs` have no condition for objects that
+//! their controllers cannot create, and pods none for what the kubelet cannot set up.
 //!
-//! Events are asked for only where something is missing that they may explain.
+//! Events are read only if something is missing that they may explain.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -18,46 +18,48 @@ use crate::problem::Problem;
 
 /// How long a pod may take to be set up before its events are read, in milliseconds.
 const SETUP_MS: i64 = 10_000;
-/// Reason of the events of controllers that could not make something.
+/// The reason of the events of controllers that could not create an object.
 /// Source: `FailedCreatePodReason` in Kubernetes' `pkg/controller`, and `pkg/controller/cronjob`.
 const FAILED_CREATE: &str = "FailedCreate";
 
-/// Something that is missing.
+/// Something that is missing, and the events that may explain it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Doubt {
-    /// UID of what the events are about.
+struct Missing {
+    /// UID of the object that the events are about.
     uid: String,
-    /// Reason of the events that count; with none the last event counts, if it is a warning.
+    /// The reason of the events that count; if none is given, the last event counts if it is a warning.
     reason: Option<&'static str>,
-    /// Only events after this say something, in milliseconds since 1970.
+    /// Only events after this count, in milliseconds since 1970.
     since: i64,
-    /// Reason of the problem.
+    /// The reason of the problem.
     problem: Reason,
-    /// What stands before Kubernetes' words.
+    /// The text before Kubernetes' message.
     before: String,
-    /// What stands after them.
+    /// The text after it.
     after: String,
 }
 
-/// Asks for the events of what is missing. Without the right to read them nothing is known, and nothing stops.
+/// Returns what Kubernetes refused to create. Without the permission to read events this is nothing.
 pub async fn read(context: &Context, namespace: &str, cluster: &Cluster) -> Vec<Problem> {
     let api = context.api::<Event>(namespace);
     let mut found = Vec::new();
-    for doubt in doubts(cluster, context.now()) {
-        let about = match doubt.reason {
-            Some(reason) => format!("involvedObject.uid={},reason={reason}", doubt.uid),
-            None => format!("involvedObject.uid={}", doubt.uid),
+    for missing in missing(cluster, context.now()) {
+        let about = match missing.reason {
+            Some(reason) => format!("involvedObject.uid={},reason={reason}", missing.uid),
+            None => format!("involvedObject.uid={}", missing.uid),
         };
         match api.list(&ListParams::default().fields(&about)).await {
-            Ok(events) => found.extend(answer(&doubt, &events.items)),
-            Err(error) => warn!(namespace, %error, "events can't be read: what Kubernetes refuses is not told"),
+            Ok(events) => found.extend(problem(&missing, &events.items)),
+            Err(error) => {
+                warn!(namespace, %error, "failed to list events: refusals of Kubernetes are not reported");
+            }
         }
     }
     found
 }
 
-/// What is missing: pods of a Job, a Job of the schedule, the containers of a pod.
-fn doubts(cluster: &Cluster, now: i64) -> Vec<Doubt> {
+/// Returns what is missing: pods of a Job, a Job of the schedule, the containers of a pod.
+fn missing(cluster: &Cluster, now: i64) -> Vec<Missing> {
     let jobs = cluster.jobs.iter().map(|job| (job, "spec.jobsender"));
     let jobs = jobs.chain(cluster.followups.iter().map(|job| (job, "spec.worker and spec.jobsender")));
     let jobs = jobs.filter_map(|(job, check)| without_pods(job, check, &cluster.pods));
@@ -65,36 +67,36 @@ fn doubts(cluster: &Cluster, now: i64) -> Vec<Doubt> {
     jobs.chain(without_jobs(cluster)).chain(pod).collect()
 }
 
-fn without_pods(job: &ObservedJob, check: &str, pods: &[Pod]) -> Option<Doubt> {
+fn without_pods(job: &ObservedJob, check: &str, pods: &[Pod]) -> Option<Missing> {
     if !job.is_unfinished() || job.suspended || job.active {
         return None;
     }
     let own = pods.iter().filter(|pod| is_controlled_by(&pod.metadata, &job.uid));
-    Some(Doubt {
+    Some(Missing {
         uid: job.uid.clone(),
         reason: Some(FAILED_CREATE),
         since: own.map(created).max().unwrap_or_default(),
         problem: Reason::Pod(FAILED_CREATE.to_owned()),
-        before: format!("Kubernetes makes no pod of Job {}", job.name),
-        after: format!("check {check}, and the namespace's quotas and policies; the job goes on by itself"),
+        before: format!("Kubernetes cannot create a pod of Job {}", job.name),
+        after: format!("check {check}, and the namespace's quotas and policies; the job then continues by itself"),
     })
 }
 
-fn without_jobs(cluster: &Cluster) -> Option<Doubt> {
+fn without_jobs(cluster: &Cluster) -> Option<Missing> {
     let schedule = cluster.cron_job.ours().filter(|schedule| schedule.spec.suspend != Some(true))?;
     let last = schedule.status.as_ref().and_then(|status| status.last_schedule_time.as_ref());
-    Some(Doubt {
+    Some(Missing {
         uid: schedule.uid()?,
         reason: Some(FAILED_CREATE),
         since: last.map_or(0, |time| time.0.as_millisecond()),
         problem: Reason::JobFailedCreate,
-        before: format!("Kubernetes makes no Job of CronJob {}", schedule.name_any()),
-        after: "check the namespace's quotas and policies; the next run starts by the schedule".to_owned(),
+        before: format!("Kubernetes cannot create a Job of CronJob {}", schedule.name_any()),
+        after: "check the namespace's quotas and policies; the next run starts on schedule".to_owned(),
     })
 }
 
-/// A pod that has a node, and whose containers are not even waited for with a reason.
-fn not_set_up(pod: &Pod, now: i64) -> Option<Doubt> {
+/// Returns a pod that has a node and whose containers are not created, without a reason in its status.
+fn not_set_up(pod: &Pod, now: i64) -> Option<Missing> {
     let status = pod.status.as_ref().filter(|status| status.phase.as_deref() == Some("Pending"))?;
     let conditions = status.conditions.iter().flatten();
     let scheduled = conditions.into_iter().any(|found| found.type_ == "PodScheduled" && found.status == "True");
@@ -105,13 +107,13 @@ fn not_set_up(pod: &Pod, now: i64) -> Option<Doubt> {
     }
     let is = |component| names::component_is(Some(pod.labels()), component);
     let check = if is(Component::Worker) || is(Component::Reporter) { "spec.worker" } else { "spec.jobsender" };
-    Some(Doubt {
+    Some(Missing {
         uid: pod.uid()?,
         reason: None,
         since: 0,
         problem: Reason::Pod("NotSetUp".to_owned()),
         before: format!("pod {} is not set up", pod.name_any()),
-        after: format!("check {check}, and what the pod mounts"),
+        after: format!("check {check} and the objects that the pod mounts"),
     })
 }
 
@@ -119,20 +121,20 @@ fn created(pod: &Pod) -> i64 {
     pod.creation_timestamp().map_or(0, |time| time.0.as_millisecond())
 }
 
-/// What the last of the events says of what is missing.
-fn answer(doubt: &Doubt, events: &[Event]) -> Option<Problem> {
+/// Returns the problem to report if the last of the events explains what is missing.
+fn problem(missing: &Missing, events: &[Event]) -> Option<Problem> {
     let last = events.iter().max_by_key(|event| time(event))?;
     let counts = last.type_.as_deref() == Some("Warning")
-        && time(last).as_millisecond() >= doubt.since
-        && doubt.reason.is_none_or(|reason| last.reason.as_deref() == Some(reason));
-    let words = last.message.as_deref().unwrap_or_default();
+        && time(last).as_millisecond() >= missing.since
+        && missing.reason.is_none_or(|reason| last.reason.as_deref() == Some(reason));
+    let message = last.message.as_deref().unwrap_or_default();
     let reason = last.reason.as_deref().unwrap_or_default();
-    let said = if doubt.reason.is_none() { format!("{reason}: {words}") } else { without_random_name(words) };
-    let Doubt { problem, before, after, .. } = doubt;
+    let said = if missing.reason.is_none() { format!("{reason}: {message}") } else { without_random_name(message) };
+    let Missing { problem, before, after, .. } = missing;
     counts.then(|| Problem::new(problem.clone(), format!("{before}: {said}; {after}")))
 }
 
-/// When an event was seen last.
+/// Returns when an event was observed last.
 fn time(event: &Event) -> Timestamp {
     let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref()).map(|time| time.0);
     let last = event.last_timestamp.as_ref().map(|time| time.0);
@@ -140,14 +142,14 @@ fn time(event: &Event) -> Timestamp {
     series.or(last).or(first).unwrap_or_default()
 }
 
-/// A message without the random end of a pod's name: each try has another one, and each look would change the status.
-pub fn without_random_name(words: &str) -> String {
-    let named = words.split_once("pods \"").and_then(|(before, rest)| {
+/// Removes the random end of a pod's name from a message: it differs each time, and would change the status each time.
+pub fn without_random_name(message: &str) -> String {
+    let named = message.split_once("pods \"").and_then(|(before, rest)| {
         let (name, after) = rest.split_once('"')?;
         let (base, random) = name.rsplit_once('-')?;
         (random.len() == 5).then(|| format!("{before}pods \"{base}-\"{after}"))
     });
-    named.unwrap_or_else(|| words.to_owned())
+    named.unwrap_or_else(|| message.to_owned())
 }
 
 #[cfg(test)]
@@ -168,9 +170,9 @@ mod tests {
         serde_json::from_value(text).unwrap()
     }
 
-    fn told(cluster: &Cluster, events: &[Event]) -> Vec<(String, String)> {
-        let found = doubts(cluster, NOW);
-        let found = found.iter().filter_map(|doubt| answer(doubt, events));
+    fn reported(cluster: &Cluster, events: &[Event]) -> Vec<(String, String)> {
+        let found = missing(cluster, NOW);
+        let found = found.iter().filter_map(|missing| problem(missing, events));
         found.map(|problem| (problem.reason.to_string(), problem.message)).collect()
     }
 
@@ -187,23 +189,23 @@ mod tests {
                 "Error creating: pods \"photos-run-1-x7k2p\" is forbidden: exceeded quota",
             ),
         ];
-        let found = told(&one(unfinished.clone()), &refused);
+        let found = reported(&one(unfinished.clone()), &refused);
         assert_eq!(found[0].0, "PodFailedCreate");
-        let words = "Kubernetes makes no pod of Job photos-run-1: Error creating: pods \"photos-run-1-\" is forbidden: exceeded quota; check spec.jobsender";
+        let words = "Kubernetes cannot create a pod of Job photos-run-1: Error creating: pods \"photos-run-1-\" is forbidden: exceeded quota; check spec.jobsender";
         assert!(found[0].1.starts_with(words), "{}", found[0].1);
         let at_work = ObservedJob { active: true, ..unfinished.clone() };
         let held = ObservedJob { suspended: true, ..unfinished.clone() };
         let over = ObservedJob { state: JobState::Succeeded, ..unfinished.clone() };
         for quiet in [at_work, held, over] {
-            assert_eq!(told(&one(quiet.clone()), &refused), [], "{quiet:?}");
+            assert_eq!(reported(&one(quiet.clone()), &refused), [], "{quiet:?}");
         }
-        assert_eq!(told(&one(unfinished.clone()), &[]), []);
-        // A pod was made after that.
+        assert_eq!(reported(&one(unfinished.clone()), &[]), []);
+        // A pod was created after that.
         let later = pod(
             "metadata: {name: p, creationTimestamp: '2026-01-01T00:00:03Z', ownerReferences: [{apiVersion: batch/v1, kind: Job, \
              name: photos-run-1, uid: uid-photos-run-1, controller: true}]}\nstatus: {phase: Failed}",
         );
-        assert_eq!(told(&Cluster { pods: vec![later], ..one(unfinished) }, &refused), []);
+        assert_eq!(reported(&Cluster { pods: vec![later], ..one(unfinished) }, &refused), []);
     }
 
     #[test]
@@ -216,15 +218,15 @@ mod tests {
             Cluster { cron_job: Child::Ours(serde_yaml::from_str(&text).unwrap()), ..Cluster::default() }
         };
         let refused = [event("Warning", "FailedCreate", 5, "Error creating job: exceeded quota")];
-        let found = told(&schedule(false, "2026-01-01T00:00:00Z"), &refused);
+        let found = reported(&schedule(false, "2026-01-01T00:00:00Z"), &refused);
         assert_eq!(found[0].0, "JobFailedCreate");
         assert!(found[0].1.contains("CronJob photos-jobsender: Error creating job: exceeded quota"), "{}", found[0].1);
-        assert_eq!(told(&schedule(true, "2026-01-01T00:00:00Z"), &refused), []);
-        assert_eq!(told(&schedule(false, "2026-01-01T00:00:09Z"), &refused), [], "it was made since");
+        assert_eq!(reported(&schedule(true, "2026-01-01T00:00:00Z"), &refused), []);
+        assert_eq!(reported(&schedule(false, "2026-01-01T00:00:09Z"), &refused), [], "it was made since");
     }
 
     #[test]
-    fn a_pod_that_can_not_be_set_up_says_why() {
+    fn a_pod_that_cannot_be_set_up_says_why() {
         let pending = |created: &str, reason: &str| {
             let one = pod(&format!(
                 "metadata: {{name: p, uid: u, creationTimestamp: '{created}'}}\nstatus: {{phase: Pending, conditions: [{{type: \
@@ -235,25 +237,25 @@ mod tests {
         };
         let (old, new) = ("2025-12-31T23:59:00Z", "2025-12-31T23:59:58Z");
         let failed = event("Warning", "FailedMount", 1, "secret \"x\" not found");
-        let found = told(&pending(old, "ContainerCreating"), std::slice::from_ref(&failed));
+        let found = reported(&pending(old, "ContainerCreating"), std::slice::from_ref(&failed));
         assert_eq!(found[0].0, "PodNotSetUp");
         assert!(found[0].1.contains("pod p is not set up: FailedMount: secret \"x\" not found"), "{}", found[0].1);
         assert_eq!(
-            told(&pending(new, "ContainerCreating"), std::slice::from_ref(&failed)),
+            reported(&pending(new, "ContainerCreating"), std::slice::from_ref(&failed)),
             [],
             "it has just been made"
         );
         assert_eq!(
-            told(&pending(old, "ImagePullBackOff"), std::slice::from_ref(&failed)),
+            reported(&pending(old, "ImagePullBackOff"), std::slice::from_ref(&failed)),
             [],
-            "that is told elsewhere"
+            "that is reported elsewhere"
         );
         let goes_on = [failed, event("Normal", "Pulling", 2, "Pulling image")];
-        assert_eq!(told(&pending(old, "ContainerCreating"), &goes_on), []);
+        assert_eq!(reported(&pending(old, "ContainerCreating"), &goes_on), []);
     }
 
     #[test]
-    fn words_stay_the_same_from_try_to_try() {
+    fn messages_stay_the_same_from_one_attempt_to_the_next() {
         assert_eq!(without_random_name("x pods \"a-b-12345\" y"), "x pods \"a-b-\" y");
         assert_eq!(without_random_name("x pods \"a-b-\" y"), "x pods \"a-b-\" y");
         assert_eq!(without_random_name("nothing"), "nothing");
