@@ -112,15 +112,14 @@ async fn reconcile(
         let runs = runs::advance(&input, context).await?;
         cache.last_drain = runs.last_drain;
 
-        let (deployment, ledger) = (applied.deployment.as_ref(), runs.ledger.as_deref());
-        let scaled = scale::scale(job, deployment, &observed, ledger, cache.fewer_since, context).await?;
+        let scaled = scale::scale(job, &applied, &observed, &runs, cache.fewer_since, context).await?;
         cache.fewer_since = scaled.fewer_since;
 
         let steps =
             Steps { observed: &observed, validated: &validated, applied: &applied, runs: &runs, scaled: &scaled };
         let written = status::update(job, &steps, context).await?;
-        let (degraded, min) = (written.degraded.as_ref(), job.spec.scaling.min_replicas);
-        let delay = requeue::after(&written.status, degraded, &observed.cluster, min, runs.start_pending);
+        let min_replicas = job.spec.scaling.min_replicas;
+        let delay = requeue::after(&written, &observed.cluster, min_replicas, runs.start_pending);
         Ok::<_, ReconcileError>(Action::requeue(delay))
     };
     let result = steps.await;

@@ -54,3 +54,33 @@ impl From<&Credentials> for CredentialSource {
         }
     }
 }
+
+/// Returns true for an Amazon service: one without an endpoint setting, or with an Amazon host name such as a VPC
+/// endpoint.
+pub fn is_amazon(endpoint: Option<&str>) -> bool {
+    let Some(endpoint) = endpoint else { return true };
+    let host = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+    let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let host = host.split_once(':').map_or(host, |(name, _)| name).trim_end_matches('.').to_ascii_lowercase();
+    [".amazonaws.com", ".amazonaws.com.cn"].iter().any(|suffix| host.ends_with(suffix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amazon_is_known_by_its_names() {
+        for (endpoint, expected) in [
+            (None, true),
+            (Some("https://s3.eu-west-1.amazonaws.com"), true),
+            (Some("https://bucket.vpce-1.s3.cn-north-1.vpce.amazonaws.com.cn:443/x"), true),
+            (Some("https://amazonaws.com.example.org"), false),
+            (Some("http://minio:9000/s3.amazonaws.com"), false),
+            (Some("http://s3.amazonaws.com@minio"), false),
+        ] {
+            assert_eq!(is_amazon(endpoint), expected, "{endpoint:?}");
+        }
+    }
+}

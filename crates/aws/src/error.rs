@@ -24,6 +24,7 @@ use migration_core::error::{ErrorClass, ServiceError, SideFault};
 
 pub use table::{Service, classify};
 
+pub(crate) mod rejected;
 pub mod table;
 pub(crate) mod words;
 
@@ -35,6 +36,19 @@ const MESSAGE_LIMIT: usize = 1_000;
 /// The message holds only the service's code and message, or the SDK's description of a broken connection. Requests and
 /// other fields of the response stay out, since they may repeat what was signed.
 pub(crate) fn service_error<E>(service: Service, operation: &str, error: &SdkError<E, HttpResponse>) -> ServiceError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    naming(service, sorted(service, operation, error))
+}
+
+/// The same error with what of the request it says that the service does not take.
+pub(crate) fn naming(service: Service, error: ServiceError) -> ServiceError {
+    let rejected = rejected::rejected(service, &error);
+    error.rejecting(rejected)
+}
+
+fn sorted<E>(service: Service, operation: &str, error: &SdkError<E, HttpResponse>) -> ServiceError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -133,6 +147,7 @@ fn answered<E: ProvideErrorMetadata>(
         operation: operation.to_owned(),
         code,
         message,
+        rejected: None,
         request_id: request_id.map(ToOwned::to_owned),
     }
 }

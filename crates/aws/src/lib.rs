@@ -32,7 +32,7 @@ pub mod table_admin;
 
 mod sdk;
 
-pub use access::{Access, CredentialSource};
+pub use access::{Access, CredentialSource, is_amazon};
 pub use clock::SystemClock;
 pub use credentials::StaticKeys;
 pub use dynamo::DynamoLedger;

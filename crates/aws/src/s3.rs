@@ -8,9 +8,9 @@ use aws_sdk_s3::config::retry::RetryPartition;
 use migration_core::config::{S3Side, WriteSettings};
 use migration_core::error::{ServiceError, Side};
 use migration_core::ports::{
-    CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse, HeadRequest, ListPage,
-    ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags, Tags, UploadRef,
-    Written,
+    Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse,
+    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
+    Tags, UploadRef, Written,
 };
 
 use self::headers::StripHeaders;
@@ -21,6 +21,7 @@ use crate::access::{Access, CredentialSource};
 use crate::http::Reach;
 use crate::sdk;
 
+mod capabilities;
 mod copy;
 mod encoding;
 mod headers;
@@ -44,6 +45,9 @@ pub struct S3Store {
     client: Client,
     settings: Settings,
     packing: Packing,
+    /// The service's URL, where it is not the region's own.
+    endpoint: Option<String>,
+    capabilities: Capabilities,
 }
 
 impl S3Store {
@@ -82,7 +86,13 @@ impl S3Store {
         if access.credentials == CredentialSource::Anonymous {
             config = config.allow_no_auth();
         }
-        Self { client: Client::from_conf(config.build()), settings: settings.into(), packing: Packing::default() }
+        Self {
+            client: Client::from_conf(config.build()),
+            settings: settings.into(),
+            packing: Packing::default(),
+            endpoint: access.endpoint.clone(),
+            capabilities: capabilities::capabilities(access.endpoint.as_deref(), settings),
+        }
     }
 
     /// Replaces the client's time-out of an attempt for one request.
@@ -97,6 +107,14 @@ fn with_slash(endpoint: &str) -> String {
 }
 
 impl ObjectStore for S3Store {
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn abort_command(&self, upload: UploadRef<'_>) -> String {
+        capabilities::abort_command(self.endpoint.as_deref(), upload)
+    }
+
     async fn list(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
         list::objects(&self.client, request).await
     }

@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 mod denial;
 mod outage;
+mod rejected;
 
 pub use denial::{AccessHistory, DENIALS_OF_A_SIDE, Denial, Subject, Testimony, denial, is_settled};
 pub use outage::{FAILURES_OF_AN_OUTAGE, SILENCE_OF_AN_OUTAGE_MS, is_outage, is_throttled_as_a_whole};
+pub use rejected::{ContentHeader, Rejected};
 
 /// The service that an error belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -101,6 +103,9 @@ pub struct ServiceError {
     pub code: String,
     /// The service's message. Never contains credentials.
     pub message: String,
+    /// What of the request it refuses or denies, where it names that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Box<Rejected>>,
     /// The service's request ID, for its support team.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -114,8 +119,20 @@ impl ServiceError {
             operation: operation.to_owned(),
             code: code.to_owned(),
             message: message.into(),
+            rejected: None,
             request_id: None,
         }
+    }
+
+    /// The same with what is refused or denied, where that is known.
+    #[must_use]
+    pub fn rejecting(self, rejected: impl Into<Option<Rejected>>) -> Self {
+        Self { rejected: rejected.into().map(Box::new), ..self }
+    }
+
+    /// Whether this is what is refused or denied.
+    pub fn rejects(&self, what: &Rejected) -> bool {
+        self.rejected.as_deref() == Some(what)
     }
 
     /// Returns true if the same request may succeed when sent again.

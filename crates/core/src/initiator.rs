@@ -40,18 +40,6 @@ fn role(arn: &str) -> Option<&str> {
     role.contains(":assumed-role/").then_some(role)
 }
 
-/// Returns the AWS CLI command that aborts an upload.
-pub fn abort_command(endpoint: Option<&str>, bucket: &str, key: &str, upload_id: &str) -> String {
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    let endpoint = endpoint.map(|url| format!(" --endpoint-url {}", quoted(url))).unwrap_or_default();
-    format!(
-        "aws s3api abort-multipart-upload{endpoint} --bucket {} --key {} --upload-id {}",
-        quoted(bucket),
-        quoted(key),
-        quoted(upload_id)
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,15 +62,5 @@ mod tests {
         ] {
             assert_eq!(owner(ours, theirs), expected, "{ours:?} {theirs:?}");
         }
-    }
-
-    #[test]
-    fn the_command_survives_a_shell_whatever_the_key_holds() {
-        assert_eq!(
-            abort_command(Some("http://minio:9000"), "b", "it's; $(rm) \"a\"", "id"),
-            r#"aws s3api abort-multipart-upload --endpoint-url 'http://minio:9000' --bucket 'b' --key 'it'\''s; $(rm) "a"' --upload-id 'id'"#
-        );
-        let plain = "aws s3api abort-multipart-upload --bucket 'b' --key 'k' --upload-id 'id'";
-        assert_eq!(abort_command(None, "b", "k", "id"), plain);
     }
 }

@@ -1,6 +1,5 @@
 //! Checks from a service's answer whether it received the bytes that were sent.
 
-use crate::error::ServiceError;
 use crate::etag::{ETag, Md5Digest};
 use crate::mutants::{Mutant, is_active};
 use crate::ports::{Checksum, Written};
@@ -41,12 +40,6 @@ pub fn written(answer: &Written, md5: &Md5Digest, checksum: Checksum) -> Proof {
         (_, Some(_)) => Proof::Same,
         (_, None) => Proof::None,
     }
-}
-
-/// Returns true if the service rejected the bytes because they do not match their Content-MD5. Source: "List of error
-/// codes" in the S3 API reference.
-pub fn is_digest_refused(error: &ServiceError) -> bool {
-    matches!(error.code.as_str(), "BadDigest" | "InvalidDigest")
 }
 
 /// Returns true if the ETag of a completed object contradicts the ETags of its parts. It must be strong and have the

@@ -25,10 +25,21 @@ pub struct ObjectHead {
     pub parts: Option<u32>,
     /// Checksum of the whole content, if it was requested and the service stores one.
     pub checksum: Option<Checksum>,
-    /// Encryption at rest, as named in `x-amz-server-side-encryption`, if the service reports it.
-    pub encryption: Option<String>,
+    /// Encryption at rest, if the service reports it and it is a kind that a job can ask for.
+    pub encryption: Option<EncryptionKind>,
     /// Headers, user metadata, storage class and lock.
     pub attributes: Attributes,
+}
+
+/// A way of encryption at rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncryptionKind {
+    /// With keys of the service's own.
+    ServiceKeys,
+    /// With a key of a key management service.
+    ManagedKey,
+    /// With a key of a key management service, twice.
+    ManagedKeyTwice,
 }
 
 /// The CRC-64/NVME of a whole content, as in `x-amz-checksum-crc64nvme`.

@@ -1,6 +1,7 @@
 //! Traits for the services that the engine uses. Adapters make no decisions: they send one request per call, retry
 //! connection failures if the request can be repeated, and classify errors.
 
+mod capabilities;
 mod ledger;
 mod queue;
 mod store;
@@ -10,6 +11,7 @@ pub use crate::object::{
     Tags,
 };
 pub use crate::operation::Operation;
+pub use capabilities::{Ability, Capabilities, Support};
 pub use ledger::{Condition, Item, Ledger, LedgerKey, QueryPage, Write, WriteError};
 pub use queue::{OutgoingMessage, Queue, ReceivedMessage};
 pub use store::{

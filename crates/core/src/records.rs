@@ -33,10 +33,7 @@ pub use batch::{
     BATCH_PREFIX, BatchEnd, COUNTER_PREFIX, Counters, EndCounts, FailureRecord, OPERATOR, batch_key, counter_epoch,
     counter_key, end_writes, failure_key, failure_partition, failure_write, last_end,
 };
-pub use bucket::{
-    Ability, BucketRecord, Known, MOST_PROBES, NO_STANDS_MS, SourceBucketRecord, Support, bucket_key, is_amazon,
-    source_bucket_key,
-};
+pub use bucket::{BucketRecord, Known, MOST_PROBES, NO_STANDS_MS, SourceBucketRecord, bucket_key, source_bucket_key};
 pub use extraneous::{ExtraneousRecord, extraneous_partition, extraneous_write};
 pub use mirror::MirrorCounts;
 pub use report::{ReportRecord, report_key, report_write};

@@ -6,22 +6,19 @@
 //!
 //! | HEAD | GET of one byte | object |
 //! |---|---|---|
-//! | 200 | not sent | present |
-//! | 404 | `NoSuchKey`, `NoSuchVersion` | absent |
-//! | 404 | 200, 206 | present: a proxy in front of the service does not support HEAD |
-//! | 404 | `InvalidRange` (empty), `InvalidObjectState` (archived) | present, and the HEAD is sent again |
-//! | 404 | anything else | unknown |
+//! | 200 | not asked | is there |
+//! | 404 | no such key or version | is absent |
+//! | 404 | 200, 206 | is there: what is in front of the service does not know HEAD |
+//! | 404 | no such range (it is empty), archived | is there, and the HEAD is asked again |
+//! | 404 | anything else | nobody knows |
 
-use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::error::{ErrorClass, Rejected, ServiceError};
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::operation::RequestInfo;
-use migration_core::ports::{GetRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Span};
+use migration_core::ports::{GetRequest, HeadRequest, ObjectHead, ObjectStore, Operation, Span};
 
 use crate::gate::Store;
 use crate::{Interruption, Process, Services};
-
-/// Error code for a range that has no bytes: the object is present and empty.
-const INVALID_RANGE: &str = "InvalidRange";
 
 impl<P: Services> Process<P> {
     /// Returns the source object's metadata, or `None` if the service says that it is absent. An absent object costs
@@ -71,7 +68,8 @@ async fn proven<S: ObjectStore>(store: &S, request: HeadRequest<'_>) -> Result<O
         Ok(_) if request.checksum => Err(unanswered()),
         Ok(answer) => Ok(Some(answer.head)),
         Err(error) if error.class == ErrorClass::NoSuchKey => Ok(None),
-        Err(error) if error.class == ErrorClass::Archived || error.code == INVALID_RANGE => Err(unanswered()),
+        // There, and archived or empty.
+        Err(error) if error.class == ErrorClass::Archived || error.rejects(&Rejected::Range) => Err(unanswered()),
         Err(error) => Err(error),
     }
 }

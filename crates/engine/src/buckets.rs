@@ -6,8 +6,8 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use migration_core::mutants::{Mutant, is_active};
-use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Write};
-use migration_core::records::{self, Ability, BucketRecord, Known, SourceBucketRecord, Support, is_amazon};
+use migration_core::ports::{Ability, Condition, Item, Ledger, ObjectStore, Support, Write};
+use migration_core::records::{self, BucketRecord, Known, SourceBucketRecord};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tracing::info;
@@ -41,16 +41,20 @@ pub(crate) struct Buckets {
 }
 
 impl<P: Services> Process<P> {
-    /// Returns true if the destination is Amazon S3, whose abilities are known.
-    pub(crate) fn writes_to_amazon(&self) -> bool {
-        is_amazon(self.config.destination.service.endpoint.as_deref())
+    /// Whether the destination's adapter knows that its service has an ability, so that requests rely on it.
+    pub(crate) fn is_sure_of(&self, ability: Ability) -> bool {
+        self.ports.destination.capabilities().support(ability) == Support::Yes
     }
 
-    /// Returns the known abilities of a destination bucket.
+    /// What is known of a destination bucket: by the adapter, or by what was found out.
     pub(crate) async fn bucket(&self, bucket: &str) -> Result<BucketRecord, Interruption> {
-        if self.writes_to_amazon() {
-            return Ok(BucketRecord::of_amazon());
-        }
+        let capabilities = self.ports.destination.capabilities();
+        let found = if capabilities.is_complete() { BucketRecord::default() } else { self.found_out(bucket).await? };
+        Ok(found.declared(&capabilities, self.clock.now()))
+    }
+
+    /// What was found out of a destination bucket, by this process or others.
+    async fn found_out(&self, bucket: &str) -> Result<BucketRecord, Interruption> {
         let mut known = self.buckets.known.lock().await;
         if let Some((record, read)) = known.get(bucket)
             && read.elapsed() < READ_AGAIN

@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 use crate::Interruption;
 use crate::concurrency::AdaptiveLimiter;
 use crate::heartbeat::Activity;
+use crate::stop::sleep_or_stop;
 use state::{Pause, Scope, State};
 
 pub use witness::Witness;
@@ -203,7 +204,7 @@ impl Gate {
 
     /// Waits before the next try; `retries` counts from 0.
     pub async fn back_off(&self, retries: u32) -> Result<(), Interruption> {
-        self.sleep(BACKOFF.wait(retries, self.clock.random())).await
+        sleep_or_stop(&self.stop, BACKOFF.wait(retries, self.clock.random())).await
     }
 
     fn quick_retries(&self) -> u32 {
@@ -247,16 +248,8 @@ impl Gate {
         if !self.is_held(access) {
             return Ok(None);
         }
-        self.sleep(PROBE_EVERY).await?;
+        sleep_or_stop(&self.stop, PROBE_EVERY).await?;
         Ok(Some(turn))
-    }
-
-    async fn sleep(&self, wait: Duration) -> Result<(), Interruption> {
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Err(Interruption::Stopped),
-            () = tokio::time::sleep(wait) => Ok(()),
-        }
     }
 
     fn succeeded(&self, access: &RequestInfo<'_>, allowed: bool) {

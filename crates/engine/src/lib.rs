@@ -27,6 +27,7 @@ pub mod report;
 pub mod scan;
 mod send_buffer;
 mod services;
+mod stop;
 pub mod transfer;
 pub mod uploads;
 pub mod worker;
@@ -38,12 +39,13 @@ use std::time::Duration;
 use migration_core::config::JobConfig;
 use migration_core::error::{ErrorClass, ServiceError, Side};
 use migration_core::operation::RequestInfo;
-use migration_core::ports::{Clock, Condition, Item, Ledger, ObjectStore, Operation, Write, WriteError};
+use migration_core::ports::{Clock, Condition, Item, Ledger, Operation, Write, WriteError};
 use tokio_util::sync::CancellationToken;
 
 use crate::buckets::Buckets;
 use crate::gate::{Gate, Nobody, Store};
 use crate::hash::Hashing;
+use crate::stop::sleep_or_stop;
 
 pub use services::{Ports, Services};
 
@@ -209,11 +211,7 @@ impl<P: Services> Process<P> {
 
     /// Sleeps, or returns [`Interruption::Stopped`] when the process has to stop.
     async fn pause(&self, time: Duration) -> Result<(), Interruption> {
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Err(Interruption::Stopped),
-            () = tokio::time::sleep(time) => Ok(()),
-        }
+        sleep_or_stop(&self.stop, time).await
     }
 
     /// Waits before retrying a request that the gate does not repeat; `retries` counts from 0.

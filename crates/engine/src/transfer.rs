@@ -1,45 +1,63 @@
 //! Moves one object: plans, moves, verifies, and says what became of it.
+//!
+//! | what | modules |
+//! |---|---|
+//! | an attempt: passes over the object until it is verified, and what is cleared away after them | this one, `passes`, `listed`, `leftover`, `preserved`, `loss` |
+//! | the methods, one file each | `small`, `large`, `huge` with `range`, `copy_whole`, `copy_parts` |
+//! | the object at the source | `source` |
+//! | the object at the destination | `destination` |
+//! | what the ledger has of the object's uploads | `upload_records` |
+//! | an open upload: adopted or begun, its parts, its completion | `upload`, `begin`, `parts`, `part`, `verified`, `complete` |
+//! | a body on its way from one side to the other | `tap` |
+//! | which conditions the destination's service keeps | `probe` |
 
 mod attempt;
-mod carried;
 mod cleanup;
 mod complete;
-mod conditional;
-mod copy;
+mod copy_object;
+mod copy_parts;
 mod create_upload;
+mod destination;
 mod distributed;
-mod fetch;
+mod error;
 mod hashing_body;
+mod listed;
+mod loss;
 mod multipart;
+mod part;
 mod parts;
 mod preserved;
 mod probe;
+mod progress;
 mod range;
-mod readback;
 mod single_put;
+mod source;
 mod upload;
+mod upload_records;
 mod verified;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use migration_core::error::{ErrorClass, ServiceError};
-use migration_core::etag::ETag;
 use migration_core::message::{Batch, Entry};
-use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass, of_error};
+use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass};
 use migration_core::pair::{BucketPair, MapKeyError};
 use migration_core::retry::next_try;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+pub use progress::Progress;
 pub use range::{RangeEnd, carry};
 
+use self::destination::DestinationObject;
+use self::error::TransferError;
+use self::source::SourceObject;
+use self::upload_records::UploadRecords;
 use crate::admission::{ObjectPermit, ObjectPermits};
-use crate::budget::{Budget, ReserveError};
-use crate::{Interruption, Process, Services};
+use crate::budget::Budget;
+use crate::{Process, Services};
 
 /// What the objects of one process share.
 #[derive(Debug)]
@@ -58,132 +76,25 @@ impl Limits {
     }
 }
 
-/// One object's transfer.
-pub struct Transfer<'a, P: Services> {
+/// An attempt to move one object.
+struct Transfer<'a, P: Services> {
     process: &'a Process<P>,
     limits: &'a Limits,
     pair: &'a BucketPair,
-    key: &'a str,
-    destination_key: String,
+    source: SourceObject<'a, P>,
+    destination: DestinationObject<'a, P>,
+    records: UploadRecords<'a, P>,
     progress: Progress,
-    /// An upload was opened here, and is not completed.
-    has_upload: AtomicBool,
     /// What an upload was begun with, and what came of it.
     written: preserved::Written,
     /// Most parts of the object that were seen at the destination.
     in_place: AtomicU32,
 }
 
-/// When the work of a message last moved; its lease is renewed by that. Clones are the same.
-#[derive(Clone, Debug)]
-pub struct Progress {
-    began: Instant,
-    last: Arc<AtomicU64>,
-}
-
-impl Default for Progress {
-    fn default() -> Self {
-        Self { began: Instant::now(), last: Arc::default() }
-    }
-}
-
-impl Progress {
-    /// Something moved.
-    pub fn touch(&self) {
-        // 0 stands for never.
-        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-        self.last.fetch_max(now, Ordering::Relaxed);
-    }
-
-    /// How long nothing has moved.
-    pub fn idle(&self) -> Duration {
-        self.began.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
-    }
-
-    /// Whether anything has moved at all.
-    pub fn has_moved(&self) -> bool {
-        self.last.load(Ordering::Relaxed) > 0
-    }
-}
-
-/// The source content that is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct SourceSnapshot {
-    size: u64,
-    etag: Option<ETag>,
-    version_id: Option<String>,
-}
-
-/// Why one pass over an object did not end with a verified copy.
-#[derive(Debug)]
-enum TransferError {
-    /// The process is ending, or the lease is lost.
-    Stopped,
-    /// A service.
-    Service(ServiceError),
-    /// The source has another content than the one wanted.
-    SourceChanged,
-    /// The destination has another content than the one that the write asked for. Holds the ETag of what we meant to
-    /// write, where it is known.
-    DestinationChanged(Option<ETag>),
-    /// The upload under way is not there any more.
-    UploadGone,
-    /// The object is not at the source any more.
-    Gone,
-    /// What arrived is not what was sent.
-    Damaged(String),
-    /// Tags could not be read, or the like: a failure with words of its own.
-    Failed(Failure),
-    /// The same, for now.
-    Retry(Failure),
-}
-
-impl From<Interruption> for TransferError {
-    fn from(interruption: Interruption) -> Self {
-        match interruption {
-            Interruption::Stopped => Self::Stopped,
-            Interruption::Service(error) => Self::Service(error),
-        }
-    }
-}
-
-impl From<ReserveError> for TransferError {
-    fn from(error: ReserveError) -> Self {
-        match error {
-            ReserveError::Closed => Self::Stopped,
-            ReserveError::TooMany { .. } => Self::Failed(Failure::new(FailureClass::Refused, error.to_string())),
-        }
-    }
-}
-
-impl TransferError {
-    /// What it means for the object.
-    fn outcome(self) -> EntryOutcome {
-        let retry = |class, message: &str| {
-            EntryOutcome::Retry(Failure::new(class, format!("failed to move object: {message}")))
-        };
-        match self {
-            Self::Stopped => EntryOutcome::Interrupted,
-            Self::Service(error) => of_error(&error),
-            Self::SourceChanged => retry(FailureClass::SourceChanging, "it changed at the source at every try"),
-            Self::DestinationChanged(_) => {
-                retry(FailureClass::DestinationChanging, "the destination was changed by someone else at every try")
-            }
-            Self::UploadGone => {
-                retry(FailureClass::Exhausted, "its multipart upload was aborted by someone else at every try")
-            }
-            Self::Gone => EntryOutcome::Gone,
-            Self::Damaged(what) => retry(FailureClass::ChecksumMismatch, &what),
-            Self::Failed(failure) => EntryOutcome::Failed(failure),
-            Self::Retry(failure) => EntryOutcome::Retry(failure),
-        }
-    }
-}
-
 /// What is known of the object's message.
 #[derive(Clone, Copy, Debug)]
 pub struct TransferTask<'a> {
-    /// The batch.
+    /// ID of the batch.
     pub batch: &'a Batch,
     /// The object.
     pub entry: &'a Entry,
@@ -208,17 +119,7 @@ pub async fn transfer<P: Services>(
             return EntryOutcome::Failed(Failure::new(FailureClass::KeyNotMappable, error.to_string()));
         }
     };
-    let transfer = Transfer {
-        process,
-        limits,
-        pair,
-        key,
-        destination_key,
-        progress: progress.clone(),
-        has_upload: AtomicBool::default(),
-        written: preserved::Written::default(),
-        in_place: AtomicU32::default(),
-    };
+    let transfer = Transfer::new(process, limits, pair, (key, &destination_key), progress);
     let begun = Instant::now();
     let mut outcome = tokio::select! {
         biased;
@@ -236,7 +137,29 @@ pub async fn transfer<P: Services>(
     outcome
 }
 
-impl<P: Services> Transfer<'_, P> {
+impl<'a, P: Services> Transfer<'a, P> {
+    /// The keys are those of the source and of the destination.
+    fn new(
+        process: &'a Process<P>,
+        limits: &'a Limits,
+        pair: &'a BucketPair,
+        (source_key, destination_key): (&'a str, &'a str),
+        progress: &Progress,
+    ) -> Self {
+        let (from, to) = ((&*pair.source_bucket, source_key), (&*pair.destination_bucket, destination_key));
+        Self {
+            process,
+            limits,
+            pair,
+            source: SourceObject::new(process, &limits.budget, from, progress.clone()),
+            destination: DestinationObject::new(process, limits, to, progress.clone()),
+            records: UploadRecords::new(process, to),
+            progress: progress.clone(),
+            written: preserved::Written::default(),
+            in_place: AtomicU32::default(),
+        }
+    }
+
     async fn to_end(&self, task: TransferTask<'_>, permit: ObjectPermit) -> EntryOutcome {
         let outcome = self.run(task, permit).await.unwrap_or_else(TransferError::outcome);
         let outcome = match outcome {
@@ -269,15 +192,6 @@ impl<P: Services> Transfer<'_, P> {
         let parts = self.in_place.load(Ordering::Relaxed);
         let cause = if parts > before && failure.cause != Cause::Side { Cause::Progress(parts) } else { failure.cause };
         Failure { cause, ..failure }
-    }
-}
-
-/// An answer to a conditional request, as what it means for the transfer.
-fn transfer_error(error: Interruption, on_precondition: impl FnOnce() -> TransferError) -> TransferError {
-    match error {
-        Interruption::Service(error) if error.class == ErrorClass::PreconditionFailed => on_precondition(),
-        Interruption::Service(error) if error.class == ErrorClass::NoSuchUpload => TransferError::UploadGone,
-        other => other.into(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use migration_core::error::ErrorClass;
-use migration_core::initiator::{Owner, abort_command, owner};
+use migration_core::initiator::{Owner, owner};
 use migration_core::message::Batch;
 use migration_core::operation::RequestInfo;
 use migration_core::ports::{Condition, Ledger, ObjectStore, Operation, UploadRef, Write};
@@ -65,8 +65,7 @@ pub async fn abort_unrecorded<P: Services>(
                 abort(process, UploadRef { bucket, key, upload_id: &open.upload_id }).await?;
             }
             Owner::Unclear => {
-                let endpoint = process.config.destination.service.endpoint.as_deref();
-                let command = abort_command(endpoint, bucket, key, &open.upload_id);
+                let command = store.abort_command(UploadRef { bucket, key, upload_id: &open.upload_id });
                 warn!(bucket, key, command, "an unrecorded upload is open and may be ours: abort it by hand");
             }
             Owner::Foreign => {}
@@ -151,13 +150,13 @@ async fn abort_announced<P: Services>(
     let store = &process.ports.destination;
     let access = RequestInfo::object(Operation::ListUploads, bucket, key);
     let open = process.destination(access, || store.list_uploads(bucket, key)).await?;
-    let endpoint = process.config.destination.service.endpoint.as_deref();
     let mut left = Vec::new();
     for upload in open.iter().filter(|open| open.initiated + CLOCK_SLACK_MS >= record.intended) {
+        let open = UploadRef { bucket, key, upload_id: &upload.upload_id };
         if upload.initiator.as_ref().is_some_and(|who| initiators.contains(who)) {
-            abort(process, UploadRef { bucket, key, upload_id: &upload.upload_id }).await?;
+            abort(process, open).await?;
         } else {
-            let command = abort_command(endpoint, bucket, key, &upload.upload_id);
+            let command = store.abort_command(open);
             left.push(LeftUpload { bucket: bucket.to_owned(), key: key.to_owned(), command });
         }
     }

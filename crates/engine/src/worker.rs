@@ -13,7 +13,7 @@ use migration_core::ignore::IgnoreList;
 use migration_core::lease::{LEASE, left_to_others};
 use migration_core::message::MessageError;
 use migration_core::pair::BucketPair;
-use migration_core::ports::{ObjectStore, Queue, ReceivedMessage};
+use migration_core::ports::{Queue, ReceivedMessage};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;

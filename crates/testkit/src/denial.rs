@@ -7,6 +7,7 @@ use migration_core::error::{ErrorClass, ServiceError};
 
 use crate::Operation;
 use crate::lock;
+use crate::rejected::rejected;
 
 /// Requests to reject, and the errors to reject them with. Clones share the switches. Each handle of a service has its
 /// own set, so that one set of credentials can be denied while others are not.
@@ -51,7 +52,8 @@ impl Denials {
         let rules = lock(&self.rules);
         match rules.all.as_ref().or_else(|| rules.some.get(&operation)) {
             Some(refusal) => {
-                Err(ServiceError::new(refusal.class, operation.as_str(), &refusal.code, "refused by the test"))
+                let told = ServiceError::new(refusal.class, operation.as_str(), &refusal.code, "refused by the test");
+                Err(told.rejecting(rejected(operation, &refusal.code)))
             }
             None => Ok(()),
         }

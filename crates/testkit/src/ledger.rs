@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
-use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::error::{ErrorClass, Rejected, ServiceError};
 use migration_core::ports::{Condition, Item, Ledger, LedgerKey, QueryPage, Write, WriteError};
 use migration_core::records::value_size;
 use serde_json::{Map, Value};
@@ -71,7 +71,8 @@ impl MemoryLedger {
 }
 
 fn refused(operation: Operation, message: &str) -> ServiceError {
-    ServiceError::new(ErrorClass::Refused, operation.as_str(), "ValidationException", message)
+    let told = ServiceError::new(ErrorClass::Refused, operation.as_str(), "ValidationException", message);
+    told.rejecting(Rejected::Record)
 }
 
 fn check_key(operation: Operation, key: &LedgerKey) -> Result<(), ServiceError> {

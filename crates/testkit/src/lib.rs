@@ -19,6 +19,7 @@ mod localstack;
 mod lying;
 mod ministack;
 mod queue;
+mod rejected;
 mod server;
 mod store;
 mod synthetic;

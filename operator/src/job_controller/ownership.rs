@@ -273,26 +273,26 @@ pub(crate) mod tests {
 
     #[test]
     fn the_condition_names_the_object_and_the_ways_out() {
-        let told = |yaml: &str| {
+        let problem_of = |yaml: &str| {
             let found = Deployment { metadata: meta(&format!("name: photos-worker\n{yaml}")), ..Deployment::default() };
             match Child::of(Some(found), &owner()) {
                 Child::Conflict(conflict) => conflict.problem(),
                 other => panic!("{other:?}"),
             }
         };
-        let problem = told("");
+        let problem = problem_of("");
         assert_eq!(problem.reason, Reason::NameTaken);
         for part in
             ["Deployment photos-worker", "nothing controls it", "Delete or rename", "s3migration.dev/adoptable-by=u-1"]
         {
             assert!(problem.message.contains(part), "{part:?} is not in {}", problem.message);
         }
-        let problem = told(&controlled("Rollout", "films", "x"));
+        let problem = problem_of(&controlled("Rollout", "films", "x"));
         assert!(problem.message.contains("Rollout films controls it"), "{}", problem.message);
         assert!(problem.message.contains("remove that owner reference and annotate"), "{}", problem.message);
-        let problem = told("deletionTimestamp: '2026-01-01T00:00:00Z'\nfinalizers: [a/b]");
+        let problem = problem_of("deletionTimestamp: '2026-01-01T00:00:00Z'\nfinalizers: [a/b]");
         assert_eq!(problem.reason, Reason::NameNotFreeYet);
         assert!(problem.message.contains("held by its finalizers (a/b)"), "{}", problem.message);
-        assert_eq!(told(&controlled("MigrationJob", "photos", "u-0")).reason, Reason::NameNotFreeYet);
+        assert_eq!(problem_of(&controlled("MigrationJob", "photos", "u-0")).reason, Reason::NameNotFreeYet);
     }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use migration_api::Reason;
-use migration_api::status::{MigrationJobStatus, Phase};
+use migration_api::status::Phase;
 
 use crate::job_controller::dereference::cluster::{Cluster, ObservedJob};
+use crate::job_controller::status::Written;
 
 /// The delay while a run is in progress or the job is degraded.
 const ACTIVE: Duration = Duration::from_secs(5);
@@ -13,15 +14,11 @@ const ACTIVE: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_mins(10);
 
 /// Returns the delay until the next reconciliation: short while something moves, is wrong, or is still to be scaled down.
-pub fn after(
-    status: &MigrationJobStatus,
-    degraded: Option<&Reason>,
-    cluster: &Cluster,
-    min_replicas: u32,
-    start_pending: bool,
-) -> Duration {
+pub fn after(written: &Written, cluster: &Cluster, min_replicas: u32, start_pending: bool) -> Duration {
+    let Written { status, degraded } = written;
     // These end only with a change of the resource, which causes a reconciliation at once.
-    let is_degraded = degraded.is_some_and(|reason| !matches!(reason, Reason::JobsenderFailed | Reason::SpecInvalid));
+    let is_degraded =
+        degraded.as_ref().is_some_and(|reason| !matches!(reason, Reason::JobsenderFailed | Reason::SpecInvalid));
     let has_messages = status.queue.is_some_and(|queue| queue.visible + queue.in_flight > 0);
     let is_suspended = status.phase == Some(Phase::Suspended);
     let is_active = status.current_run.is_some()
@@ -37,17 +34,19 @@ mod tests {
     use super::*;
     use crate::job_controller::dereference::cluster::JobState;
     use crate::job_controller::runs::lifecycle::tests::job;
-    use migration_api::status::{QueueDepth, Workers};
+    use migration_api::status::{MigrationJobStatus, QueueDepth, Workers};
 
     #[test]
     fn only_jobs_that_are_active_or_degraded_are_reconciled_often() {
         let idle = MigrationJobStatus { phase: Some(Phase::Complete), ..MigrationJobStatus::default() };
         let workers = |desired| MigrationJobStatus { workers: Some(Workers { desired, ready: 0 }), ..idle.clone() };
-        let delay = |status: &MigrationJobStatus, cluster: &Cluster, pending| after(status, None, cluster, 0, pending);
+        let written = |status: &MigrationJobStatus| Written { status: status.clone(), degraded: None };
+        let delay =
+            |status: &MigrationJobStatus, cluster: &Cluster, pending| after(&written(status), cluster, 0, pending);
         let nothing = Cluster::default();
         assert_eq!(delay(&workers(0), &nothing, false), IDLE);
         assert_eq!(delay(&workers(1), &nothing, false), ACTIVE, "still to be scaled down");
-        assert_eq!(after(&workers(1), None, &nothing, 1, false), IDLE, "the fewest that there may be");
+        assert_eq!(after(&written(&workers(1)), &nothing, 1, false), IDLE, "the fewest that there may be");
         assert_eq!(delay(&idle, &nothing, true), ACTIVE, "a run is requested");
         let sending = Cluster { jobs: vec![job("j", JobState::Unfinished)], ..Cluster::default() };
         assert_eq!(delay(&idle, &sending, false), ACTIVE);
@@ -59,7 +58,7 @@ mod tests {
         assert_eq!(delay(&MigrationJobStatus { queue, ..idle.clone() }, &nothing, false), ACTIVE);
         let dead = Some(QueueDepth { visible: 0, in_flight: 0, dead_letters: 9 });
         assert_eq!(delay(&MigrationJobStatus { queue: dead, ..idle.clone() }, &nothing, false), IDLE);
-        let degraded = |reason: Reason| after(&idle, Some(&reason), &nothing, 0, false);
+        let degraded = |reason| after(&Written { status: idle.clone(), degraded: Some(reason) }, &nothing, 0, false);
         assert_eq!(degraded(Reason::SecretMissing), ACTIVE);
         assert_eq!(degraded(Reason::JobsenderFailed), IDLE, "a person must act");
     }

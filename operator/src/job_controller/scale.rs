@@ -1,17 +1,16 @@
 //! Decides the number of workers and writes it through `/scale`.
 
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 use migration_api::MigrationJob;
 use migration_api::status::Workers;
 use migration_core::scaling::{ScalingDecision, ScalingInput, ScalingLimits, decide};
 use tracing::info;
 
-use crate::job_controller::apply::{ApplyError, or_problem, replicas};
+use crate::job_controller::apply::{Applied, ApplyError, or_problem, replicas};
 use crate::job_controller::context::Context;
 use crate::job_controller::dereference::Observed;
-use crate::job_controller::dereference::ledger::LedgerView;
 use crate::job_controller::dereference::sharing::Sharing;
+use crate::job_controller::runs::RunsOutcome;
 use crate::job_controller::validate;
 use crate::problem::Problem;
 
@@ -52,18 +51,18 @@ pub struct ScaleInput {
 /// [`Scaled::fewer_since`] of the reconciliation before.
 pub async fn scale(
     job: &MigrationJob,
-    deployment: Option<&Deployment>,
+    applied: &Applied,
     observed: &Observed,
-    ledger: Option<&LedgerView>,
+    runs: &RunsOutcome,
     fewer_since: Option<i64>,
     context: &Context,
 ) -> Result<Scaled, ScaleError> {
-    let Some(deployment) = deployment else {
+    let Some(deployment) = &applied.deployment else {
         return Ok(Scaled { workers: Workers::default(), problem: None, fewer_since });
     };
     let input = ScaleInput {
         backlog: observed.depth.map(|depth| depth.visible + depth.in_flight),
-        blocked: ledger.is_some_and(|view| view.heartbeats.iter().any(|beat| !beat.blocked.is_empty())),
+        blocked: runs.ledger.as_ref().is_some_and(|view| view.heartbeats.iter().any(|beat| !beat.blocked.is_empty())),
         suspended: job.spec.suspend || matches!(observed.sharing, Some(Sharing::Younger(_))),
         replicas: replicas::wanted(deployment),
         fewer_since,

@@ -4,6 +4,7 @@ pub mod api_server;
 mod apply;
 mod reconcile;
 mod runs;
+mod scale;
 
 use std::sync::Arc;
 

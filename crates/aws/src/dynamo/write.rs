@@ -13,7 +13,7 @@ use migration_core::ports::{Condition, Item, LedgerKey, Write, WriteError};
 
 use super::value::map_from_json;
 use super::{PARTITION, SORT, TTL, key_of};
-use crate::error::{Service, classify, service_error};
+use crate::error::{Service, classify, naming, service_error};
 
 const WRITE: &str = "write ledger record";
 
@@ -156,7 +156,7 @@ fn addition(deltas: &[(String, i64)], expires_at: Option<i64>) -> Option<Express
 }
 
 fn invalid(message: String) -> ServiceError {
-    ServiceError::new(ErrorClass::Refused, WRITE, "InvalidRequest", message)
+    naming(Service::DynamoDb, ServiceError::new(ErrorClass::Refused, WRITE, "InvalidRequest", message))
 }
 
 fn refused(error: ServiceError) -> WriteError {
@@ -190,12 +190,15 @@ fn judge(reasons: &[CancellationReason], told: ServiceError) -> WriteError {
     let Some(worst) = given.min_by_key(|reason| rank(class(reason))) else {
         return WriteError::Service(ServiceError { class: ErrorClass::Transient, ..told });
     };
-    refused(ServiceError {
-        class: class(worst),
-        code: worst.code().unwrap_or_default().to_owned(),
-        message: worst.message().unwrap_or("the transaction was cancelled").to_owned(),
-        ..told
-    })
+    refused(naming(
+        Service::DynamoDb,
+        ServiceError {
+            class: class(worst),
+            code: worst.code().unwrap_or_default().to_owned(),
+            message: worst.message().unwrap_or("the transaction was cancelled").to_owned(),
+            ..told
+        },
+    ))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use futures::stream;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
+use migration_core::object::EncryptionKind;
 use migration_core::ports::{
     Attributes, ByteStream, Checksum, GetRequest, GetResponse, HeadRequest, ObjectHead, ObjectLock, Retention,
     RetentionMode, Span,
@@ -38,8 +39,18 @@ fn object_head(answered: &Answered, size: u64, checksum: Option<Checksum>) -> Ob
         tag_count: answered.number("x-amz-tagging-count").unwrap_or_default(),
         parts: answered.number("x-amz-mp-parts-count"),
         checksum,
-        encryption: encryption.map(ToOwned::to_owned),
+        encryption: encryption.and_then(encryption_kind),
         attributes: attributes(answered),
+    }
+}
+
+/// Returns the name used in the header `x-amz-server-side-encryption`.
+fn encryption_kind(text: &str) -> Option<EncryptionKind> {
+    match ServerSideEncryption::from(text) {
+        ServerSideEncryption::Aes256 => Some(EncryptionKind::ServiceKeys),
+        ServerSideEncryption::AwsKms => Some(EncryptionKind::ManagedKey),
+        ServerSideEncryption::AwsKmsDsse => Some(EncryptionKind::ManagedKeyTwice),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::error::{ContentHeader, ErrorClass, Rejected, ServiceError};
 use migration_core::ports::{Attributes, CreateUpload, DeleteRequest, PutRequest, WriteCondition, Written};
 
 use super::S3Store;
@@ -59,7 +59,8 @@ fn headers(
     let expires = attributes.expires.clone();
     if expires.as_deref().is_some_and(|text| !fits_header(text)) {
         let message = "the object's Expires has control characters";
-        return Err(ServiceError::new(ErrorClass::Refused, operation, "InvalidRequest", message));
+        let error = ServiceError::new(ErrorClass::Refused, operation, "InvalidRequest", message);
+        return Err(error.rejecting(Rejected::Header(ContentHeader::Expires)));
     }
     let untyped = attributes.content_type.is_none();
     Ok(move |request: &mut HttpRequest| {
@@ -131,6 +132,8 @@ pub(super) async fn delete(client: &Client, request: DeleteRequest<'_>) -> Resul
         .set_if_match(request.if_match.map(migration_core::etag::ETag::quoted));
     let sent = delete.customize().interceptor(OwnSuccess::Empty).send().await;
     match sent.map_err(|error| service_error(Service::S3, DELETE, &error)) {
+        // A deletion has no header that may be unknown but its condition.
+        Err(error) if error.code == "NotImplemented" => Err(error.rejecting(Rejected::Condition)),
         Err(error) if error.class != ErrorClass::NoSuchKey => Err(error),
         _ => Ok(()),
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
+use crate::object::EncryptionKind;
 use crate::part::{MAX_PART, MIN_PART, PartSize};
 use crate::size::ByteSize;
 
@@ -130,6 +131,17 @@ pub enum Encryption {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kms_key_id: Option<String>,
     },
+}
+
+impl Encryption {
+    /// The way, whatever the key.
+    pub const fn kind(&self) -> EncryptionKind {
+        match self {
+            Self::S3 => EncryptionKind::ServiceKeys,
+            Self::Kms { .. } => EncryptionKind::ManagedKey,
+            Self::DualKms { .. } => EncryptionKind::ManagedKeyTwice,
+        }
+    }
 }
 
 /// How object versions are used: the predecessor's three switches.

@@ -28,23 +28,14 @@ pub struct Asked {
 pub fn missing(asked: &Asked, settings: &WriteSettings, found: &ObjectHead) -> NotPreserved {
     let (sent, there) = (&asked.attributes, &found.attributes);
     let class = settings.storage_class.as_ref().or(sent.storage_class.as_ref());
-    let encryption = settings.encryption.as_ref().map(name);
+    let encryption = settings.encryption.as_ref().map(Encryption::kind);
     let lost = |lost: bool| u64::from(lost);
     NotPreserved {
         lost_tags: lost(found.tag_count < asked.tags),
         lost_locks: lost(!holds(&sent.lock, &there.lock)),
         lost_metadata: lost(!headers_are_there(sent, there) || !metadata_is_there(sent, there)),
         lost_classes: lost(class.is_some_and(|class| of_class(Some(class)) != of_class(there.storage_class.as_ref()))),
-        lost_encryption: lost(encryption.is_some_and(|name| found.encryption.as_deref() != Some(name))),
-    }
-}
-
-/// Returns the name used in the header `x-amz-server-side-encryption`.
-const fn name(encryption: &Encryption) -> &'static str {
-    match encryption {
-        Encryption::S3 => "AES256",
-        Encryption::Kms { .. } => "aws:kms",
-        Encryption::DualKms { .. } => "aws:kms:dsse",
+        lost_encryption: lost(encryption.is_some() && found.encryption != encryption),
     }
 }
 
@@ -91,6 +82,7 @@ fn is_same(sent: &str, there: Option<&str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::EncryptionKind;
     use crate::ports::{Retention, RetentionMode};
 
     const NONE: NotPreserved =
@@ -122,7 +114,7 @@ mod tests {
                 .into(),
             ..attributes()
         };
-        ObjectHead { tag_count: 2, encryption: Some("aws:kms".into()), attributes, ..ObjectHead::default() }
+        ObjectHead { tag_count: 2, encryption: Some(EncryptionKind::ManagedKey), attributes, ..ObjectHead::default() }
     }
 
     #[test]
@@ -148,7 +140,7 @@ mod tests {
             (|found| found.attributes.lock.legal_hold = false, NotPreserved { lost_locks: 1, ..NONE }),
             (|found| found.attributes.lock.retention = None, NotPreserved { lost_locks: 1, ..NONE }),
             (|found| found.encryption = None, NotPreserved { lost_encryption: 1, ..NONE }),
-            (|found| found.encryption = Some("AES256".into()), NotPreserved { lost_encryption: 1, ..NONE }),
+            (|found| found.encryption = Some(EncryptionKind::ServiceKeys), NotPreserved { lost_encryption: 1, ..NONE }),
         ];
         for (number, (drop, lost)) in dropped.into_iter().enumerate() {
             let mut found = found();

@@ -1,6 +1,6 @@
 //! Drops attributes that the destination rejects.
 
-use crate::error::{ErrorClass, ServiceError};
+use crate::error::{ContentHeader, ErrorClass, Rejected, ServiceError};
 use crate::outcome::NotPreserved;
 use crate::ports::{Attributes, ObjectLock, Tags};
 
@@ -17,68 +17,29 @@ pub struct Carried {
     pub losses: NotPreserved,
 }
 
-/// Terms by which services name user metadata as a whole.
-const METADATA: &[&str] = &["x-amz-meta", "user metadata", "metadata headers"];
-/// Terms for tags: the header, and the missing permission.
-const TAGS: &[&str] = &["x-amz-tagging", "putobjecttagging", "putobjectversiontagging", "object tag"];
-/// Terms for the storage class.
-const CLASS: &[&str] = &["x-amz-storage-class"];
-/// Terms for retention and legal hold.
-const LOCK: &[&str] = &[
-    "x-amz-object-lock",
-    "object lock",
-    "objectlock",
-    "retain until date",
-    "putobjectretention",
-    "putobjectlegalhold",
-];
-/// Headers that are dropped one by one if named.
-const HEADERS: &[&str] = &[
-    "x-amz-website-redirect-location",
-    "content-language",
-    "content-disposition",
-    "content-encoding",
-    "cache-control",
-    "content-type",
-    "expires",
-];
-
 /// Drops the attribute that an error names as rejected, and counts it. Returns false if the error names none, or one
 /// that was not sent: a retry would then fail in the same way.
 ///
-/// | code | named in the message | dropped |
-/// |---|---|---|
-/// | `InvalidTag` | | tags |
-/// | `InvalidStorageClass` | | the object's own storage class |
-/// | `MetadataTooLarge` | | user metadata |
-/// | `ObjectLockConfigurationNotFoundError`, `InvalidRetentionPeriod` | | lock |
-/// | any rejection or denial | `x-amz-tagging`, or the permission to write tags | tags |
-/// | any rejection | `x-amz-storage-class` | the object's own storage class |
-/// | any rejection or denial | `x-amz-object-lock-…`, or the permissions to write locks | lock |
-/// | any rejection | `x-amz-meta-NAME` | that value; all user metadata if no value has this name |
-/// | any rejection | another header of the object | that header |
-///
-/// The adapter appends the members `Header` and `ArgumentName` of the error document to the message. Sources: "Error
-/// responses" in the S3 API reference; the 501s of Cloudflare R2 ("Header 'x-amz-tagging' with value … not
-/// implemented") and the 400s of Backblaze B2 ("Unsupported header 'x-amz-tagging' received for this API call").
+/// | refused or denied | left behind |
+/// |---|---|
+/// | tags | tags |
+/// | storage class | the object's own, not the job's |
+/// | lock | retention and legal hold |
+/// | metadata, by a name that the object has | that value |
+/// | metadata, by no such name | all user metadata |
+/// | a header | that header |
+/// | anything else | nothing |
 pub fn reduce(carried: &mut Carried, error: &ServiceError) -> bool {
     if !matches!(error.class, ErrorClass::Refused | ErrorClass::AccessDenied) {
         return false;
     }
-    let text = error.message.to_ascii_lowercase();
-    let names = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let refused = error.class == ErrorClass::Refused;
-    match error.code.as_str() {
-        "InvalidTag" => carried.leave_tags(),
-        "InvalidStorageClass" => carried.leave_class(),
-        "MetadataTooLarge" => carried.leave_metadata(None),
-        "ObjectLockConfigurationNotFoundError" | "InvalidRetentionPeriod" => carried.leave_lock(),
-        _ if names(TAGS) => carried.leave_tags(),
-        _ if names(LOCK) => carried.leave_lock(),
-        _ if !refused => false,
-        _ if names(CLASS) => carried.leave_class(),
-        _ if names(METADATA) => carried.leave_metadata(Some(&text)),
-        _ => HEADERS.iter().find(|header| text.contains(**header)).is_some_and(|header| carried.leave_header(header)),
+    match error.rejected.as_deref() {
+        Some(Rejected::Tags) => carried.leave_tags(),
+        Some(Rejected::StorageClass) => carried.leave_class(),
+        Some(Rejected::Lock) => carried.leave_lock(),
+        Some(Rejected::Metadata(names)) => carried.leave_metadata(names),
+        Some(Rejected::Header(header)) => carried.leave_header(*header),
+        Some(Rejected::Condition | Rejected::Range | Rejected::Digest | Rejected::Record) | None => false,
     }
 }
 
@@ -103,20 +64,11 @@ impl Carried {
         some
     }
 
-    /// Drops the value whose name occurs in `text`, or all values if none does or `text` is `None`.
-    fn leave_metadata(&mut self, text: Option<&str>) -> bool {
+    /// The one value that has one of these names, in lower case; all of them where none has.
+    fn leave_metadata(&mut self, names: &[String]) -> bool {
         let metadata = &mut self.attributes.metadata;
-        let named = |name: &&String| {
-            let header = format!("x-amz-meta-{}", name.to_ascii_lowercase());
-            text.is_some_and(|text| {
-                text.match_indices(&header).any(|(at, _)| {
-                    let next = text.get(at + header.len()..).and_then(|rest| rest.chars().next());
-                    !next.is_some_and(|next| next.is_ascii_alphanumeric() || next == '-' || next == '_')
-                })
-            })
-        };
         let some = !metadata.is_empty();
-        match metadata.keys().find(named).cloned() {
+        match metadata.keys().find(|name| names.contains(&name.to_ascii_lowercase())).cloned() {
             Some(name) => drop(metadata.remove(&name)),
             None => metadata.clear(),
         }
@@ -124,16 +76,16 @@ impl Carried {
         some
     }
 
-    fn leave_header(&mut self, header: &str) -> bool {
+    fn leave_header(&mut self, header: ContentHeader) -> bool {
         let attributes = &mut self.attributes;
         let value = match header {
-            "x-amz-website-redirect-location" => &mut attributes.website_redirect,
-            "content-language" => &mut attributes.content_language,
-            "content-disposition" => &mut attributes.content_disposition,
-            "content-encoding" => &mut attributes.content_encoding,
-            "cache-control" => &mut attributes.cache_control,
-            "content-type" => &mut attributes.content_type,
-            _ => &mut attributes.expires,
+            ContentHeader::WebsiteRedirect => &mut attributes.website_redirect,
+            ContentHeader::ContentLanguage => &mut attributes.content_language,
+            ContentHeader::ContentDisposition => &mut attributes.content_disposition,
+            ContentHeader::ContentEncoding => &mut attributes.content_encoding,
+            ContentHeader::CacheControl => &mut attributes.cache_control,
+            ContentHeader::ContentType => &mut attributes.content_type,
+            ContentHeader::Expires => &mut attributes.expires,
         };
         let some = value.take().is_some();
         self.losses.lost_metadata |= u64::from(some);
@@ -166,45 +118,39 @@ mod tests {
     const METADATA: NotPreserved = NotPreserved { lost_metadata: 1, ..NONE };
     const LOCK: NotPreserved = NotPreserved { lost_locks: 1, ..NONE };
 
+    fn error(class: ErrorClass, rejected: Option<Rejected>) -> ServiceError {
+        ServiceError::new(class, "put object", "NotImplemented", "").rejecting(rejected)
+    }
+
     #[test]
     fn what_an_error_names_is_left_behind_and_counted_once() {
         use ErrorClass::{AccessDenied, Refused, Transient};
-        for (class, code, message, lost) in [
-            (Refused, "InvalidTag", "The tag provided was not a valid tag.", TAGS),
-            (Refused, "InvalidStorageClass", "", CLASS),
-            (Refused, "MetadataTooLarge", "", METADATA),
-            (Refused, "ObjectLockConfigurationNotFoundError", "", LOCK),
-            (Refused, "NotImplemented", "Header 'x-amz-tagging' with value 't=v' not implemented", TAGS),
-            (Refused, "InvalidArgument", "Unsupported header 'x-amz-tagging' received for this API call.", TAGS),
-            (Refused, "NotImplemented", "not implemented; Header: x-amz-storage-class", CLASS),
-            (Refused, "NotImplemented", "not implemented; Header: x-amz-website-redirect-location", METADATA),
-            (Refused, "NotImplemented", "not implemented; Header: Content-Language", METADATA),
-            (Refused, "InvalidRequest", "Bucket is missing Object Lock Configuration", LOCK),
-            (Refused, "InvalidArgument", "The retain until date must be in the future!", LOCK),
-            (AccessDenied, "AccessDenied", "not authorized to perform: s3:PutObjectTagging on resource", TAGS),
-            (AccessDenied, "AccessDenied", "not authorized to perform: s3:PutObjectRetention", LOCK),
-            (AccessDenied, "AccessDenied", "Access Denied", NONE),
-            (AccessDenied, "AccessDenied", "Access Denied; Header: Cache-Control", NONE),
-            (Refused, "NotImplemented", "a header you provided implies functionality that is not implemented", NONE),
-            (Refused, "NotImplemented", "not implemented; Header: Content-Disposition", NONE),
-            (Transient, "InternalError", "x-amz-tagging", NONE),
+        for (class, rejected, lost) in [
+            (Refused, Some(Rejected::Tags), TAGS),
+            (AccessDenied, Some(Rejected::Tags), TAGS),
+            (Refused, Some(Rejected::StorageClass), CLASS),
+            (Refused, Some(Rejected::Lock), LOCK),
+            (AccessDenied, Some(Rejected::Lock), LOCK),
+            (Refused, Some(Rejected::Metadata(Vec::new())), METADATA),
+            (Refused, Some(Rejected::Header(ContentHeader::WebsiteRedirect)), METADATA),
+            (Refused, Some(Rejected::Header(ContentHeader::ContentLanguage)), METADATA),
+            (Refused, Some(Rejected::Header(ContentHeader::ContentDisposition)), NONE),
+            (Refused, Some(Rejected::Condition), NONE),
+            (Refused, None, NONE),
+            (AccessDenied, None, NONE),
+            (Transient, Some(Rejected::Tags), NONE),
         ] {
-            let (mut carried, error) = (carried(), ServiceError::new(class, "put object", code, message));
-            assert_eq!(reduce(&mut carried, &error), lost != NONE, "{code} {message}");
-            assert_eq!(carried.losses, lost, "{code} {message}");
-            if lost != METADATA {
-                assert!(!reduce(&mut carried, &error), "nothing is left to leave behind: {code} {message}");
-            }
-            assert_eq!(carried.losses, lost, "{code} {message}");
+            let (mut carried, error) = (carried(), error(class, rejected));
+            assert_eq!(reduce(&mut carried, &error), lost != NONE, "{error:?}");
+            assert_eq!(carried.losses, lost, "{error:?}");
+            assert!(!reduce(&mut carried, &error), "nothing is left to leave behind: {error:?}");
+            assert_eq!(carried.losses, lost, "{error:?}");
         }
     }
 
     #[test]
     fn one_value_is_left_behind_where_one_is_named() {
-        let error = |name: &str| {
-            let message = format!("Header 'x-amz-meta-{name}' not implemented");
-            ServiceError::new(ErrorClass::Refused, "put object", "NotImplemented", message)
-        };
+        let error = |name: &str| error(ErrorClass::Refused, Some(Rejected::Metadata(vec![name.to_owned()])));
         let names = |carried: &Carried| carried.attributes.metadata.keys().cloned().collect::<Vec<_>>();
         let mut some = carried();
         assert!(reduce(&mut some, &error("a-b")));
@@ -217,8 +163,7 @@ mod tests {
     #[test]
     fn a_class_that_the_job_sets_is_not_left_out() {
         let mut set = Carried { own_class: false, ..carried() };
-        let error = ServiceError::new(ErrorClass::Refused, "put object", "InvalidStorageClass", "");
-        assert!(!reduce(&mut set, &error));
+        assert!(!reduce(&mut set, &error(ErrorClass::Refused, Some(Rejected::StorageClass))));
         assert!(set.attributes.storage_class.is_some());
     }
 }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures::Stream;
 
+use super::Capabilities;
 use crate::error::ServiceError;
 use crate::etag::{ETag, Md5Digest};
 use crate::object::{Attributes, Checksum, CompletedPart, ListedObject, ListedPart, ObjectHead, Tags};
@@ -16,6 +17,12 @@ pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, ServiceError>> + S
 
 /// The S3 service of one side.
 pub trait ObjectStore: Send + Sync + 'static {
+    /// What is known of the service before anything is asked of it. Asks for nothing.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Returns the AWS CLI command that aborts an upload.
+    fn abort_command(&self, upload: UploadRef<'_>) -> String;
+
     /// Lists one page of at most 1,000 keys under a prefix, in byte order of their UTF-8.
     fn list(&self, request: ListRequest<'_>) -> impl Future<Output = Result<ListPage, ServiceError>> + Send;
 

@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::job_partition;
-use crate::operation::Operation;
-use crate::ports::{LedgerKey, WriteCondition};
+use crate::ports::{Ability, Capabilities, LedgerKey, Support};
 
 /// Time for which a negative result is trusted, in milliseconds. A wrong secret or a faulty proxy looks like a missing
 /// capability, and services gain capabilities.
@@ -17,72 +16,10 @@ pub const MOST_PROBES: u32 = 8;
 /// How many of them probe the conditions of PUT.
 const PUT_PROBES: u32 = 2;
 
-/// Whether a service has a capability.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Support {
-    /// Not probed yet.
-    #[default]
-    Unknown,
-    /// The service has it.
-    Yes,
-    /// The service lacks it; the safe alternative is used.
-    No,
-}
-
-/// A capability that not all services have. Each is probed separately: a service may honor one condition and not
-/// another, or honor it for one request and not for another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Ability {
-    /// Honors `If-None-Match: *` on PUT.
-    PutIfNoneMatch,
-    /// Honors `If-Match` on PUT.
-    PutIfMatch,
-    /// Honors `If-None-Match: *` on completion.
-    CompleteIfNoneMatch,
-    /// Honors `If-Match` on completion.
-    CompleteIfMatch,
-    /// Accepts CRC-64/NVME as a trailing checksum and stores it for the whole object.
-    Checksums,
-    /// Accepts streamed parts without a digest in the headers.
-    StreamedParts,
-    /// Content-MD5 proves parts: the service rejects other bytes, and its ETags look like digests but are not.
-    ContentMd5,
-}
-
-impl Ability {
-    /// The conditions of writes.
-    pub const CONDITIONS: [Self; 4] =
-        [Self::PutIfNoneMatch, Self::PutIfMatch, Self::CompleteIfNoneMatch, Self::CompleteIfMatch];
-
-    /// The conditions of PUT.
-    pub const PUTS: &[Self] = Self::CONDITIONS.split_at(2).0;
-
-    /// The conditions of completion.
-    pub const COMPLETIONS: &[Self] = Self::CONDITIONS.split_at(2).1;
-
-    /// Returns the conditions that a small object can probe. An empty one creates no upload.
-    pub const fn found_out_by(is_empty: bool) -> &'static [Self] {
-        if is_empty { Self::PUTS } else { &Self::CONDITIONS }
-    }
-
-    /// Returns the capability that a write needs for its condition to be honored, or `None` for an unconditional write.
-    ///
-    /// Copies count as PUTs; both sides are checked after a copy in any case.
-    pub const fn of_write(operation: Operation, condition: &WriteCondition) -> Option<Self> {
-        match (condition, operation) {
-            (WriteCondition::Any, _) => None,
-            (WriteCondition::Absent, Operation::CompleteUpload) => Some(Self::CompleteIfNoneMatch),
-            (WriteCondition::Absent, _) => Some(Self::PutIfNoneMatch),
-            (WriteCondition::Matches(_), Operation::CompleteUpload) => Some(Self::CompleteIfMatch),
-            (WriteCondition::Matches(_), _) => Some(Self::PutIfMatch),
-        }
-    }
-
-    /// Returns true if a negative result is probed again after [`NO_STANDS_MS`]. Conditions are not, since a job sends
-    /// at most [`MOST_PROBES`] probes and the alternative is as safe.
-    const fn is_tried_again(self) -> bool {
-        matches!(self, Self::Checksums | Self::StreamedParts)
-    }
+/// Returns true if a negative result is probed again after [`NO_STANDS_MS`]. Conditions are not, since a job sends
+/// at most [`MOST_PROBES`] probes and the alternative is as safe.
+const fn is_tried_again(ability: Ability) -> bool {
+    matches!(ability, Ability::Checksums | Ability::StreamedParts)
 }
 
 /// A probe's result and time.
@@ -158,10 +95,13 @@ pub struct BucketRecord {
 }
 
 impl BucketRecord {
-    /// Returns the capabilities of Amazon S3, which has them all and is not probed.
-    pub fn of_amazon() -> Self {
-        let all = Ability::CONDITIONS.into_iter().chain([Ability::Checksums, Ability::StreamedParts]);
-        all.fold(Self::default(), |record, ability| record.learned(ability, Support::Yes, 0))
+    /// The same with what the service's adapter knows now: that need not be found out.
+    #[must_use]
+    pub fn declared(self, capabilities: &Capabilities, now: i64) -> Self {
+        Ability::ALL.into_iter().fold(self, |record, ability| match capabilities.support(ability) {
+            Support::Unknown => record,
+            known => record.learned(ability, known, now),
+        })
     }
 
     /// Returns the record for the service at this endpoint: empty if the record belongs to another endpoint.
@@ -201,7 +141,7 @@ impl BucketRecord {
     pub const fn support(&self, ability: Ability, now: i64) -> Support {
         let Known { support, at } = self.known(ability);
         match support {
-            Support::No if ability.is_tried_again() && now - at >= NO_STANDS_MS => Support::Unknown,
+            Support::No if is_tried_again(ability) && now - at >= NO_STANDS_MS => Support::Unknown,
             support => support,
         }
     }
@@ -230,17 +170,6 @@ impl BucketRecord {
         let most = if Ability::PUTS.contains(&ability) { 0 } else { PUT_PROBES };
         self.support(ability, now) == Support::Unknown && self.probes <= most
     }
-}
-
-/// Returns true for an Amazon service: one without an endpoint setting, or with an Amazon host name such as a VPC
-/// endpoint.
-pub fn is_amazon(endpoint: Option<&str>) -> bool {
-    let Some(endpoint) = endpoint else { return true };
-    let host = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
-    let host = host.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    let host = host.split_once(':').map_or(host, |(name, _)| name).trim_end_matches('.').to_ascii_lowercase();
-    [".amazonaws.com", ".amazonaws.com.cn"].iter().any(|suffix| host.ends_with(suffix))
 }
 
 /// Key of a [`BucketRecord`].
@@ -276,25 +205,8 @@ pub fn source_bucket_key(job: &str, bucket: &str) -> LedgerKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::etag::ETag;
 
     const OTHERS: [Ability; 3] = [Ability::Checksums, Ability::StreamedParts, Ability::ContentMd5];
-
-    #[test]
-    fn each_condition_of_each_request_is_an_ability_of_its_own() {
-        let matches = WriteCondition::Matches(ETag::new("e"));
-        for (operation, condition, expected) in [
-            (Operation::PutObject, &WriteCondition::Any, None),
-            (Operation::PutObject, &WriteCondition::Absent, Some(Ability::PutIfNoneMatch)),
-            (Operation::PutObject, &matches, Some(Ability::PutIfMatch)),
-            (Operation::CopyObject, &matches, Some(Ability::PutIfMatch)),
-            (Operation::CompleteUpload, &WriteCondition::Absent, Some(Ability::CompleteIfNoneMatch)),
-            (Operation::CompleteUpload, &matches, Some(Ability::CompleteIfMatch)),
-            (Operation::CompleteUpload, &WriteCondition::Any, None),
-        ] {
-            assert_eq!(Ability::of_write(operation, condition), expected, "{operation:?} {condition:?}");
-        }
-    }
 
     #[test]
     fn what_is_learned_of_one_ability_says_nothing_of_the_others() {
@@ -338,16 +250,18 @@ mod tests {
     }
 
     #[test]
-    fn amazon_is_known_by_its_names() {
-        for (endpoint, expected) in [
-            (None, true),
-            (Some("https://s3.eu-west-1.amazonaws.com"), true),
-            (Some("https://bucket.vpce-1.s3.cn-north-1.vpce.amazonaws.com.cn:443/x"), true),
-            (Some("https://amazonaws.com.example.org"), false),
-            (Some("http://minio:9000/s3.amazonaws.com"), false),
-            (Some("http://s3.amazonaws.com@minio"), false),
+    fn what_the_adapter_knows_stands_over_what_was_found_out() {
+        let capabilities =
+            Capabilities { has: &[Ability::PutIfMatch], lacks: &[Ability::Checksums], ..Capabilities::default() };
+        let found = BucketRecord::default().learned(Ability::PutIfMatch, Support::No, 1);
+        let found = found.learned(Ability::StreamedParts, Support::Yes, 1).declared(&capabilities, NO_STANDS_MS);
+        for (ability, expected) in [
+            (Ability::PutIfMatch, Support::Yes),
+            (Ability::Checksums, Support::No),
+            (Ability::StreamedParts, Support::Yes),
+            (Ability::PutIfNoneMatch, Support::Unknown),
         ] {
-            assert_eq!(is_amazon(endpoint), expected, "{endpoint:?}");
+            assert_eq!(found.support(ability, NO_STANDS_MS), expected, "{ability:?}");
         }
     }
 

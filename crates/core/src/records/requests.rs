@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::error::{ErrorClass, ServiceError};
+use crate::error::{ErrorClass, Rejected, ServiceError};
 use crate::ports::{Condition, LedgerKey, Write};
 
 /// Maximum number of writes per request.
@@ -97,9 +97,7 @@ fn size_of(write: &Write) -> usize {
 /// Returns true if the ledger rejects a write permanently, because of the records themselves. Any other rejection may
 /// come from a proxy and be transient.
 pub fn is_refused_for_good(error: &ServiceError) -> bool {
-    const CODES: [&str; 4] =
-        ["ValidationException", "ValidationError", "ItemCollectionSizeLimitExceededException", "InvalidRequest"];
-    error.class == ErrorClass::Refused && CODES.contains(&error.code.as_str())
+    error.class == ErrorClass::Refused && error.rejects(&Rejected::Record)
 }
 
 /// Returns the size of an item's attributes as the service counts it: names and UTF-8 texts, one byte for booleans, and

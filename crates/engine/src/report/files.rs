@@ -2,7 +2,6 @@
 
 use md5::{Digest, Md5};
 use migration_core::config::ReportSettings;
-use migration_core::ports::Ledger;
 use migration_core::report::{ReportFile, ReportLine, ReportStatus};
 
 use super::fragment::put;

@@ -4,7 +4,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use migration_core::config::{ReportScope, ReportSettings};
 use migration_core::error::ServiceError;
 use migration_core::pair::BucketPair;
-use migration_core::ports::{DeleteRequest, GetRequest, Ledger, ListRequest, ObjectStore, Queue, Span};
+use migration_core::ports::{DeleteRequest, GetRequest, Ledger, ListRequest, ObjectStore, Span};
 use migration_core::records::{
     BATCH_PREFIX, BatchEnd, FailureRecord, RecordError, ReportRecord, RunRecord, failure_partition, report_write,
     run_partition,

@@ -8,8 +8,7 @@ use std::time::Duration;
 use migration_core::error::ServiceError;
 use migration_core::ignore::IgnoreList;
 use migration_core::ports::{
-    Condition, Item, Ledger, LedgerKey, ObjectStore, OutgoingMessage, QueryPage, Queue, ReceivedMessage, Write,
-    WriteError,
+    Condition, Item, Ledger, LedgerKey, OutgoingMessage, QueryPage, Queue, ReceivedMessage, Write, WriteError,
 };
 use migration_core::records::{HEARTBEAT_PREFIX, ScanCounts, job_partition, run_partition};
 use migration_core::view::{self, ViewError};

@@ -9,7 +9,7 @@ use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::ListedObject;
 use migration_core::operation::RequestInfo;
 use migration_core::pair::MAX_KEY_BYTES;
-use migration_core::ports::{ListPage, ListRequest, ObjectStore, Operation, Queue};
+use migration_core::ports::{ListPage, ListRequest, ObjectStore, Operation};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use migration_core::batch::{BatchLimits, Batcher};
 use migration_core::compare::{CompareContext, Difference, Evidence, Verdict};
-use migration_core::config::Encryption;
 use migration_core::error::Side;
 use migration_core::finding::Finding;
 use migration_core::ignore::IgnoreList;
@@ -14,7 +13,7 @@ use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::ListedObject;
 use migration_core::outcome::{Failure, FailureClass};
 use migration_core::pair::{BucketPair, MapKeyError};
-use migration_core::ports::{Ledger, Queue, Write};
+use migration_core::ports::{Ledger, ObjectStore, Write};
 use migration_core::records::{
     self, ExtraneousRecord, FailureRecord, RunRecord, RunResult, ScanCounts, extraneous_write,
 };
@@ -75,8 +74,7 @@ impl<P: Services> Scanner<P> {
     fn context(&self) -> CompareContext {
         let last_complete_scan = self.last.as_ref().map(|last| last.started);
         let config = &self.process.config;
-        // With such keys the service returns ETags that look like digests of the content but are not.
-        let opaque_etags = matches!(config.write.encryption, Some(Encryption::Kms { .. } | Encryption::DualKms { .. }));
+        let opaque_etags = self.process.ports.destination.capabilities().has_opaque_etags;
         CompareContext { mode: config.compare, opaque_etags, last_complete_scan, ..CompareContext::default() }
     }
 

@@ -3,13 +3,13 @@
 //! a deletion is a delete marker: the versions stay.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use migration_core::error::ServiceError;
+use migration_core::error::Rejected;
 use migration_core::ignore::IgnoreList;
 use migration_core::mirror::{Fate, may_delete};
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::operation::RequestInfo;
 use migration_core::pair::BucketPair;
-use migration_core::ports::{DeleteRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Queue};
+use migration_core::ports::{DeleteRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation};
 use migration_core::records::{ExtraneousRecord, MirrorCounts, RunRecord, extraneous_partition};
 use tracing::{info, warn};
 
@@ -120,7 +120,8 @@ async fn delete<P: Services>(
     let request = DeleteRequest { bucket, key: &extra.key, if_match: extra.etag.as_ref() };
     let mut deleted = process.destination(access, || store.delete(request)).await;
     if let Err(Interruption::Service(error)) = &deleted
-        && has_no_conditions(error)
+        // The look just before has to do.
+        && error.rejects(&Rejected::Condition)
     {
         let request = DeleteRequest { if_match: None, ..request };
         deleted = process.destination(access, || store.delete(request)).await;
@@ -133,9 +134,4 @@ async fn delete<P: Services>(
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// Returns true if the service does not support conditions on deletions. The check just before must then suffice.
-fn has_no_conditions(error: &ServiceError) -> bool {
-    error.code == "NotImplemented"
 }

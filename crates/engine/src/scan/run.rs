@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Write};
+use migration_core::ports::{Condition, Item, Write};
 use migration_core::progress::{self, RUN_LEASE_MS, TakeDecision, TakeRequest};
 use migration_core::range::KeyRange;
 use migration_core::range_split::Cut;
@@ -100,10 +100,7 @@ pub(super) async fn take<P: Services>(process: &Process<P>, name: &SenderName) -
 async fn wait<P: Services>(process: &Process<P>, millis: i64) -> Result<(), Interruption> {
     // At least one second more, since the clocks of two pods differ.
     let wait = Duration::from_millis(u64::try_from(millis).unwrap_or_default() + 1_000);
-    tokio::select! {
-        () = process.stop.cancelled() => Err(Interruption::Stopped),
-        () = tokio::time::sleep(wait) => Ok(()),
-    }
+    process.pause(wait).await
 }
 
 /// Writes a new run. Returns `None` if another jobsender was first.

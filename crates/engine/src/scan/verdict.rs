@@ -10,7 +10,7 @@ use migration_core::object::ListedObject;
 use migration_core::operation::RequestInfo;
 use migration_core::pair::BucketPair;
 use migration_core::ports::{
-    ByteStream, Checksum, GetRequest, GetResponse, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation, Span,
+    ByteStream, Checksum, GetRequest, GetResponse, HeadRequest, ObjectHead, ObjectStore, Operation, Span,
 };
 use migration_core::verification::{Judgement, VerifyMethod, judge, judge_checksums};
 use tracing::warn;

@@ -1,18 +1,18 @@
 //! Passes over one object until it is verified at the destination, or until it is clear that it won't be.
 
-use std::sync::atomic::Ordering;
-
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
-use migration_core::message::Entry;
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::outcome::{Delivery, EntryOutcome, Fingerprint};
 use migration_core::plan::{TransferMethod, is_server_side, method};
-use migration_core::ports::{HeadRequest, ObjectHead, WriteCondition};
-use migration_core::records::{Ability, Support};
+use migration_core::ports::{Ability, ObjectHead, WriteCondition};
 use migration_core::resume;
 
-use super::{SourceSnapshot, Transfer, TransferError, TransferTask};
+use super::destination::condition_of;
+use super::error::TransferError;
+use super::listed::Listed;
+use super::source::SourceSnapshot;
+use super::{Transfer, TransferTask};
 use crate::Services;
 use crate::admission::ObjectPermit;
 
@@ -22,7 +22,7 @@ const LOOKS: u32 = 5;
 /// An object that was moved.
 #[derive(Debug)]
 pub(super) struct Moved {
-    /// What came of it.
+    /// The outcome.
     pub(super) delivery: Delivery,
     /// Its ETag at the destination.
     pub(super) etag: ETag,
@@ -35,13 +35,6 @@ enum Begin {
     Move(SourceSnapshot),
     /// It is gone, the filters hide it, or another event will bring a newer version of it.
     Over,
-}
-
-impl SourceSnapshot {
-    /// What a message asks for.
-    fn of(entry: &Entry) -> Self {
-        Self { size: entry.size, etag: entry.etag.clone(), version_id: entry.version_id.clone() }
-    }
 }
 
 impl<P: Services> Transfer<'_, P> {
@@ -89,10 +82,10 @@ impl<P: Services> Transfer<'_, P> {
             };
             // That there was nothing may have been a guess, which the refusal of the write contradicts.
             let found = match last {
-                TransferError::DestinationChanged(_) => self.look_at_destination().await?,
+                TransferError::DestinationChanged(_) => self.destination.look().await?,
                 _ => self.look_before_write(&snapshot).await?,
             };
-            let Some(now) = self.look_at_source(false).await? else { return Ok(EntryOutcome::Gone) };
+            let Some(now) = self.source.look(false).await? else { return Ok(EntryOutcome::Gone) };
             let now = SourceSnapshot {
                 size: now.size,
                 etag: now.etag,
@@ -129,10 +122,10 @@ impl<P: Services> Transfer<'_, P> {
         }
         let is_whole = self.method(snapshot) == TransferMethod::SinglePut;
         let earlier = task.redelivered || task.batch.attempts > 0;
-        let record = if is_whole && !earlier { None } else { self.upload_record().await? };
+        let record = if is_whole && !earlier { None } else { self.records.read().await? };
         let expected = record.as_ref().and_then(|record| record.expected.as_ref());
         let with_checksum = match expected.and_then(|expected| expected.checksum) {
-            Some(_) => match self.look_at_destination_for(true).await {
+            Some(_) => match self.destination.look_with_checksum().await {
                 // What is in front of the service does not know HEAD, for now: its ETag has to do.
                 Err(TransferError::Service(error)) if error.class == ErrorClass::NoAnswer => Some(found.clone()),
                 looked => looked?,
@@ -145,7 +138,7 @@ impl<P: Services> Transfer<'_, P> {
         let is_done = resume::is_done((snapshot.etag.as_ref(), snapshot.size), &found, record.as_ref(), changed);
         if is_done && expected.is_some() {
             // The upload may be open all the same, and the record goes with the message.
-            self.has_upload.store(true, Ordering::Relaxed);
+            self.records.set_open(true);
         }
         Ok(is_done.then(|| done(snapshot, Some(&found))))
     }
@@ -165,7 +158,7 @@ impl<P: Services> Transfer<'_, P> {
         if !(update || named || pinned || filtered || (entry.unlisted && entry.etag.is_none())) {
             return Ok(Begin::Move(snapshot));
         }
-        let Some(head) = self.look_at_source(false).await? else { return Ok(Begin::Over) };
+        let Some(head) = self.source.look(false).await? else { return Ok(Begin::Over) };
         // An event of an older version: the newer one's own event is on its way, or was here.
         if pinned && head.version_id.is_some() && head.version_id != entry.version_id {
             return Ok(Begin::Over);
@@ -216,14 +209,14 @@ impl<P: Services> Transfer<'_, P> {
         if guarded && !versions {
             return Ok(());
         }
-        if let Some(now) = self.look_at_source(false).await? {
+        if let Some(now) = self.source.look(false).await? {
             let version_changed = versions && now.version_id != snapshot.version_id;
             if version_changed || (snapshot.etag.is_some() && now.etag != snapshot.etag) || now.size != snapshot.size {
                 return Err(TransferError::SourceChanged);
             }
         }
         if !guarded {
-            let found = self.look_at_destination().await?;
+            let found = self.destination.look().await?;
             let is_written = |head: ObjectHead| match head.etag {
                 Some(etag) => etag == *written,
                 None => head.size == snapshot.size,
@@ -235,58 +228,22 @@ impl<P: Services> Transfer<'_, P> {
         Ok(())
     }
 
-    /// Looks at the source after it was read without a condition, since its ETag is a weak one: what was read is the
-    /// content that is wanted where that is still there. Before anything becomes visible at the destination.
-    pub(super) async fn look_after_weak_read(&self, etag: Option<&ETag>, size: u64) -> Result<(), TransferError> {
-        let Some(etag) = etag.filter(|etag| etag.is_weak()) else { return Ok(()) };
-        let now = self.look_at_source(false).await?.ok_or(TransferError::Gone)?;
-        let same = now.etag.as_ref() == Some(etag) && now.size == size;
-        if same { Ok(()) } else { Err(TransferError::SourceChanged) }
-    }
-
     fn method(&self, snapshot: &SourceSnapshot) -> TransferMethod {
         let config = &self.process.config;
         let server_side = is_server_side(&config.transfer, &config.source, &config.destination);
         method(snapshot.size, &config.transfer, server_side)
     }
 
-    /// What the destination has; none only by its service's own words.
-    pub(super) async fn look_at_destination(&self) -> Result<Option<ObjectHead>, TransferError> {
-        self.look_at_destination_for(false).await
-    }
-
-    /// The same, with the checksum of the whole object where that is asked for and the service keeps one.
-    async fn look_at_destination_for(&self, checksum: bool) -> Result<Option<ObjectHead>, TransferError> {
-        let (bucket, key) = (&self.pair.destination_bucket, &self.destination_key);
-        let request = HeadRequest { checksum, ..HeadRequest::new(bucket, key) };
-        Ok(self.process.look_at_destination(request).await?)
-    }
-
-    /// The same before a write. That there is nothing need not be proven where the write asks for it itself.
+    /// Looks at the destination before a write.
     async fn look_before_write(&self, snapshot: &SourceSnapshot) -> Result<Option<ObjectHead>, TransferError> {
-        let ability = match self.method(snapshot) {
+        let absence = match self.method(snapshot) {
             TransferMethod::SinglePut => Some(Ability::PutIfNoneMatch),
             TransferMethod::Multipart | TransferMethod::Distributed | TransferMethod::CopyParts => {
                 Some(Ability::CompleteIfNoneMatch)
             }
             TransferMethod::CopyObject => None,
         };
-        let bucket = &self.pair.destination_bucket;
-        let support = match ability {
-            Some(ability) => self.process.support(bucket, ability).await?,
-            None => Support::No,
-        };
-        if support != Support::Yes {
-            return self.look_at_destination().await;
-        }
-        let request = HeadRequest::new(&self.pair.destination_bucket, &self.destination_key);
-        Ok(self.process.guess_destination(request).await?)
-    }
-
-    /// What the source has; none only by its service's own words.
-    pub(super) async fn look_at_source(&self, checksum: bool) -> Result<Option<ObjectHead>, TransferError> {
-        let request = HeadRequest { checksum, ..HeadRequest::new(&self.pair.source_bucket, self.key) };
-        Ok(self.process.look_at_source(request).await?)
+        self.destination.look_before_write(absence).await
     }
 }
 
@@ -298,75 +255,6 @@ fn done(snapshot: &SourceSnapshot, found: Option<&ObjectHead>) -> EntryOutcome {
         destination: Fingerprint::of(found.and_then(|found| found.etag.clone())),
         ..Delivery::default()
     })
-}
-
-/// What the scan saw at the destination.
-#[derive(Clone, Debug)]
-enum Listed {
-    /// Nobody looked.
-    Unknown,
-    /// Nothing.
-    Absent,
-    /// An object, perhaps with an ETag.
-    There(Option<ETag>),
-}
-
-impl Listed {
-    fn of(entry: &Entry) -> Self {
-        match &entry.destination {
-            _ if entry.unlisted => Self::Unknown,
-            None => Self::Absent,
-            Some(state) => Self::There(state.etag.clone()),
-        }
-    }
-
-    fn condition(&self) -> WriteCondition {
-        match self {
-            Self::Absent => WriteCondition::Absent,
-            Self::There(Some(etag)) => WriteCondition::Matches(etag.clone()),
-            Self::There(None) | Self::Unknown => WriteCondition::Any,
-        }
-    }
-
-    /// Whether the destination is not what was listed. An ETag of another form shows nothing: who writes it may have
-    /// changed, and not the object.
-    fn differs_from(&self, found: &ObjectHead) -> bool {
-        match (self, &found.etag) {
-            (Self::Unknown, _) | (_, None) => false,
-            (Self::Absent, Some(_)) => true,
-            (Self::There(listed), Some(found)) => {
-                listed.as_ref().is_some_and(|listed| listed != found && form_of(listed) == form_of(found))
-            }
-        }
-    }
-}
-
-/// Whether an ETag is weak, and whether it has the form of a digest.
-fn form_of(etag: &ETag) -> (bool, bool) {
-    (etag.is_weak(), etag.md5().is_some() || etag.parts().is_some())
-}
-
-/// What to ask of the destination after having looked at it.
-fn condition_of(found: Option<&ObjectHead>) -> WriteCondition {
-    match found.map(|head| head.etag.clone()) {
-        None => WriteCondition::Absent,
-        Some(Some(etag)) => WriteCondition::Matches(etag),
-        Some(None) => WriteCondition::Any,
-    }
-}
-
-/// Whether a write asks for a content by a weak ETag, which no service can be asked for.
-pub(super) fn asks_weakly(condition: &WriteCondition) -> bool {
-    matches!(condition, WriteCondition::Matches(etag) if etag.is_weak())
-}
-
-/// Whether the destination is as a write wants it.
-pub(super) fn condition_holds(condition: &WriteCondition, found: Option<&ObjectHead>) -> bool {
-    match condition {
-        WriteCondition::Any => true,
-        WriteCondition::Absent => found.is_none(),
-        WriteCondition::Matches(etag) => found.is_some_and(|head| head.etag.as_ref() == Some(etag)),
-    }
 }
 
 /// Whether what is at the destination is what the last pass meant to write: its own answer was lost.
@@ -381,27 +269,6 @@ mod tests {
 
     const A: &str = "0cc175b9c0f1b6a831c399e269772661";
     const B: &str = "92eb5ffee6ae2fec3ad71c777531578f";
-
-    #[test]
-    fn a_destination_that_is_not_what_was_listed_has_changed() {
-        let head = |etag: &str| ObjectHead { size: 1, etag: Some(ETag::new(etag)), ..ObjectHead::default() };
-        let there = |etag: &str| Listed::There(Some(ETag::new(etag)));
-        for (listed, found, expected) in [
-            (Listed::Unknown, head(A), false),
-            (Listed::Absent, head(A), true),
-            (there(A), head(A), false),
-            (there(A), head(B), true),
-            (there(A), head(&format!("{B}-2")), true),
-            (there(A), head("0x8D4BCC2E4835CD0"), false),
-            (there("0x8D4BCC2E4835CD0"), head("0x8D4BCC2E4835CD1"), true),
-            (there("W/\"1\""), head("1"), false),
-            (there("W/\"1\""), head("W/\"2\""), true),
-            (Listed::There(None), head(B), false),
-            (there(A), ObjectHead::default(), false),
-        ] {
-            assert_eq!(listed.differs_from(&found), expected, "{listed:?} {found:?}");
-        }
-    }
 
     #[test]
     fn only_the_lost_answer_of_ones_own_write_is_recognised() {

@@ -1,20 +1,15 @@
 //! Uploads that nobody completes any more: their object went away, became small, was found in place, or failed for good.
 
-use std::sync::atomic::Ordering;
-
 use migration_core::fidelity::Carried;
 use migration_core::message::Entry;
-use migration_core::object::SourceIdentity;
 use migration_core::outcome::{Cause, Delivery, EntryOutcome, Failure};
-use migration_core::part::PartLayout;
-use migration_core::ports::{Condition, Ledger, Write};
-use migration_core::records::{Damage, UploadRecord};
+use migration_core::records::UploadRecord;
 use tracing::{info, warn};
 
-use super::{Transfer, TransferError, TransferTask};
+use super::error::TransferError;
+use super::{Transfer, TransferTask};
 use crate::Services;
-use crate::WriteOutcome;
-use crate::uploads::{self, abort};
+use crate::uploads;
 
 /// Tries to clear away what an object leaves open, beyond those to move it.
 const CLEARING_TRIES: u32 = 4;
@@ -30,7 +25,7 @@ impl<P: Services> Transfer<'_, P> {
             EntryOutcome::Gone | EntryOutcome::Failed(_) => true,
         };
         let earlier = task.redelivered || task.batch.attempts > 0;
-        if !is_over || !(earlier || self.has_upload.load(Ordering::Relaxed)) {
+        if !is_over || !(earlier || self.records.has_open()) {
             return outcome;
         }
         match self.abort_leftover(task.entry, &outcome).await {
@@ -42,7 +37,7 @@ impl<P: Services> Transfer<'_, P> {
             Err(error) => match error.outcome() {
                 EntryOutcome::Retry(failure) if self.may_clear_later(task, &failure) => EntryOutcome::Retry(failure),
                 other => {
-                    warn!(key = self.key, ?other, "an upload is left open until the job goes away");
+                    warn!(key = self.source.key, ?other, "an upload is left open until the job goes away");
                     outcome
                 }
             },
@@ -68,9 +63,9 @@ impl<P: Services> Transfer<'_, P> {
     /// Then its record goes too; but one that says what the object shows at the destination, where it is done, stays until
     /// the end of the batch is recorded. Gives the revision of that one.
     async fn abort_leftover(&self, entry: &Entry, outcome: &EntryOutcome) -> Result<Option<u64>, TransferError> {
-        let Some(record) = self.upload_record().await? else { return Ok(None) };
-        if entry.etag.as_ref() != Some(&record.source.etag) && !self.has_upload.load(Ordering::Relaxed) {
-            let now = self.look_at_source(false).await?.and_then(|head| head.etag);
+        let Some(record) = self.records.read().await? else { return Ok(None) };
+        if entry.etag.as_ref() != Some(&record.source.etag) && !self.records.has_open() {
+            let now = self.source.look(false).await?.and_then(|head| head.etag);
             if now.as_ref() == Some(&record.source.etag) {
                 return Ok(None);
             }
@@ -79,9 +74,9 @@ impl<P: Services> Transfer<'_, P> {
             // Another worker is at it, whose message is not over.
             return Ok(None);
         }
-        info!(key = self.key, "aborting an upload that nobody completes any more");
+        info!(key = self.source.key, "aborting an upload that nobody completes any more");
         match &record.upload_id {
-            Some(id) => abort(self.process, self.upload_ref(id)).await?,
+            Some(id) => self.destination.abort(id).await?,
             None if record.is_announcement() => self.abort_announced(&record).await?,
             None => {}
         }
@@ -94,62 +89,16 @@ impl<P: Services> Transfer<'_, P> {
         let done = matches!(outcome, EntryOutcome::Done(_));
         match record.damaged {
             None if shown => return Ok(Some(record.revision)),
-            Some(_) if !done => self.keep_damage(&record).await?,
-            _ => self.forget(record.revision).await?,
+            Some(_) if !done => self.records.keep_damage(&record).await?,
+            _ => self.records.forget(record.revision).await?,
         }
         Ok(None)
     }
 
-    /// Leaves of a record that is over what the next who moves the object has to know: what stands there is damaged.
-    async fn keep_damage(&self, record: &UploadRecord) -> Result<(), TransferError> {
-        let kept = UploadRecord {
-            revision: record.revision + 1,
-            damaged: Some(Damage::Put),
-            upload_id: None,
-            expected: None,
-            wait_until: 0,
-            contested: false,
-            ..record.clone()
-        };
-        self.record(&kept, record.revision).await?;
-        self.has_upload.store(false, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Removes the record of an upload that is over. Where that fails, whoever reads the record finds that the upload is
-    /// gone.
-    pub(super) async fn forget(&self, revision: u64) -> Result<(), TransferError> {
-        let condition = Condition::Revision(revision);
-        self.process.write(&[Write::Delete { key: self.upload_key(), condition }]).await?;
-        self.has_upload.store(false, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Records that what stands at the destination is damaged, before anybody is told: whoever moves the object next
-    /// writes it again, whatever it looks like.
-    pub(super) async fn record_damage(&self, source: &SourceIdentity, layout: PartLayout) -> Result<(), TransferError> {
-        loop {
-            let stands = self.upload_record().await?;
-            let before = stands.as_ref().map_or(0, |record| record.revision);
-            let record = match stands {
-                Some(stands) => UploadRecord { damaged: Some(stands.damaged.unwrap_or(Damage::Upload)), ..stands },
-                None => UploadRecord {
-                    wait_until: 0,
-                    damaged: Some(Damage::Put),
-                    ..self.announcement(source, layout, None)
-                },
-            };
-            let record = UploadRecord { revision: before + 1, ..record };
-            if self.record(&record, before).await? == WriteOutcome::Written {
-                return Ok(());
-            }
-        }
-    }
-
     /// Aborts what came of an announcement. Whose uploads are ours is told by one of our own.
     pub(super) async fn abort_announced(&self, record: &UploadRecord) -> Result<(), TransferError> {
-        let own = self.create_once(false, &Carried::default(), &mut 0).await?;
+        let own = self.destination.create_upload(false, &Carried::default(), &mut 0).await?;
         uploads::abort_unrecorded(self.process, record, &own).await?;
-        Ok(abort(self.process, self.upload_ref(&own)).await?)
+        Ok(self.destination.abort(&own).await?)
     }
 }

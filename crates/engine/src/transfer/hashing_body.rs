@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::ByteStream;
 
-use super::Progress;
+use super::progress::Progress;
 use crate::hash::{Digests, HashStream};
 
 /// What is known of a body that passes.

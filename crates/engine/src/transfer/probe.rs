@@ -16,22 +16,19 @@
 //! stays unknown, which is as safe as a no. An empty object, which makes no upload, asks about PUT alone; the next one
 //! that has bytes asks about completions.
 
-use bytes::Bytes;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
 use migration_core::fidelity::Carried;
 use migration_core::integrity::{self, Proof};
-use migration_core::operation::RequestInfo;
 use migration_core::part::PartLayout;
-use migration_core::ports::{
-    Body, Checksum, CompleteUpload, CompletedPart, ObjectStore, Operation, PutPart, WriteCondition, Written,
-};
-use migration_core::records::{Ability, Support, UploadRecord};
+use migration_core::ports::{Ability, Body, Checksum, CompletedPart, Operation, Support, WriteCondition, Written};
+use migration_core::records::UploadRecord;
 use tracing::debug;
 
-use super::conditional::Landed;
-use super::fetch::Fetched;
-use super::{Transfer, TransferError};
+use super::Transfer;
+use super::destination::Landed;
+use super::error::{TransferError, transfer_error};
+use super::source::Fetched;
 use crate::{Interruption, Services, WriteOutcome};
 
 /// An ETag that nothing has.
@@ -99,7 +96,7 @@ impl<P: Services> Transfer<'_, P> {
         condition: &WriteCondition,
         landed: Landed,
     ) -> Result<Landed, TransferError> {
-        let bucket = &self.pair.destination_bucket;
+        let (bucket, destination) = (self.destination.bucket, &self.destination);
         let known = self.process.bucket(bucket).await?;
         let now = self.process.clock.now();
         let mut probe = Probe::default();
@@ -108,7 +105,7 @@ impl<P: Services> Transfer<'_, P> {
             (Ability::PutIfMatch, WriteCondition::Matches(ETag::new(NOTHING))),
         ] {
             if known.may_ask(ability, now) {
-                let outcome = self.put_again(sent, &condition).await;
+                let outcome = destination.put_once(sent.fetched, sent.carried, &condition).await;
                 probe.take(ability, outcome);
             }
         }
@@ -122,61 +119,51 @@ impl<P: Services> Transfer<'_, P> {
         Ok(Landed { written: probe.written.unwrap_or(landed.written), guarded: landed.guarded || kept })
     }
 
-    /// Writes the object once more, once.
-    async fn put_again(&self, sent: Sent<'_>, condition: &WriteCondition) -> Result<Written, Interruption> {
-        let access = RequestInfo::object(Operation::PutObject, &self.pair.destination_bucket, &self.destination_key);
-        let put = self.process.ports.destination.put(self.put_request(sent.fetched, sent.carried, condition));
-        self.process.destination_once(access.carrying(sent.fetched.bytes.len() as u64), put).await
-    }
-
     /// Completes an upload of the object's content over it, and leaves the object as a PUT leaves it. The upload is
     /// announced and recorded like any other, so that whoever comes next finds it.
     async fn complete_again(&self, sent: Sent<'_>, probe: &mut Probe) -> Result<(), TransferError> {
         let Some(etag) = sent.fetched.head.etag.clone() else { return Ok(()) };
-        let source = self.content(etag, sent.fetched.head.version_id.clone());
+        let Self { source, destination, records, .. } = self;
+        let content = source.content(etag, sent.fetched.head.version_id.clone());
         let size = sent.fetched.bytes.len() as u64;
-        let announced = self.announcement(&source, PartLayout { size, part_size: size }, None);
-        if self.record(&announced, 0).await? == WriteOutcome::Lost {
+        let announced = records.announcement(&content, PartLayout { size, part_size: size }, None);
+        if records.write(&announced, 0).await? == WriteOutcome::Lost {
             return Ok(());
         }
-        self.has_upload.store(true, std::sync::atomic::Ordering::Relaxed);
+        records.set_open(true);
         let mut tries = 0;
-        let created = self.create_once(false, sent.carried, &mut tries).await;
+        let created = destination.create_upload(false, sent.carried, &mut tries).await;
         probe.requests += tries;
         let Ok(id) = created else {
             // An answer may have been lost, and the upload be there.
             self.abort_announced(&announced).await?;
-            return self.forget(announced.revision).await;
+            return records.forget(announced.revision).await;
         };
         let revision = announced.revision + 1;
         let record = UploadRecord { upload_id: Some(id.clone()), revision, ..announced.clone() };
-        if !self.bind(&id, &record, (tries > 1).then_some(&announced)).await? {
+        if !records.bind(&id, &record, (tries > 1).then_some(&announced)).await? {
             return Ok(());
         }
         let completed = self.complete_upload_again(sent, &id, probe).await;
         // Also where a completion says that it was done: it may not have been.
-        let abort = self.process.ports.destination.abort_upload(self.upload_ref(&id));
-        let access = RequestInfo::object(Operation::AbortUpload, &self.pair.destination_bucket, &self.destination_key);
         probe.requests += 1;
-        let is_gone = match self.process.destination_once(access, abort).await {
+        let is_gone = match destination.abort_once(&id).await {
             Ok(()) => true,
             Err(Interruption::Service(error)) => error.class == ErrorClass::NoSuchUpload,
             Err(Interruption::Stopped) => false,
         };
         if is_gone {
-            self.forget(record.revision).await?;
+            records.forget(record.revision).await?;
         }
         if completed { self.restore(sent, probe).await } else { Ok(()) }
     }
 
     /// Whether a completion was done.
     async fn complete_upload_again(&self, sent: Sent<'_>, id: &str, probe: &mut Probe) -> bool {
-        let access = |operation| RequestInfo::object(operation, &self.pair.destination_bucket, &self.destination_key);
-        let store = &self.process.ports.destination;
-        let body = Body::Held { bytes: Bytes::clone(&sent.fetched.bytes), md5: sent.fetched.digests.md5 };
-        let part = PutPart { upload: self.upload_ref(id), number: 1, body, checksum: false };
+        let destination = &self.destination;
+        let body = Body::Held { bytes: sent.fetched.bytes.clone(), md5: sent.fetched.digests.md5 };
         probe.requests += 1;
-        let part = self.process.destination_once(access(Operation::PutPart), store.put_part(part)).await;
+        let part = destination.put_part_once(id, 1, body, false).await;
         let Ok(part) = part else { return false };
         // A part that may be damaged is not made visible for the sake of finding something out.
         let digests = &sent.fetched.digests;
@@ -188,10 +175,7 @@ impl<P: Services> Transfer<'_, P> {
             (Ability::CompleteIfNoneMatch, WriteCondition::Absent),
             (Ability::CompleteIfMatch, WriteCondition::Matches(ETag::new(NOTHING))),
         ] {
-            let request = CompleteUpload { upload: self.upload_ref(id), parts: &parts, condition: &condition };
-            let complete = store.complete_upload(request);
-            let outcome = self.process.destination_once(access(Operation::CompleteUpload), complete).await;
-            if probe.take(ability, outcome) {
+            if probe.take(ability, destination.complete_once(id, &parts, &condition).await) {
                 return true;
             }
         }
@@ -206,9 +190,9 @@ impl<P: Services> Transfer<'_, P> {
             _ => WriteCondition::Any,
         };
         probe.requests += 1;
-        let written = self.put_again(sent, &condition).await;
+        let written = self.destination.put_once(sent.fetched, sent.carried, &condition).await;
         probe.written =
-            Some(written.map_err(|error| super::transfer_error(error, || TransferError::DestinationChanged(None)))?);
+            Some(written.map_err(|error| transfer_error(error, || TransferError::DestinationChanged(None)))?);
         Ok(())
     }
 }

@@ -1,16 +1,16 @@
 //! One range of the parts of a huge object.
 
-use std::sync::atomic::{AtomicBool, AtomicU32};
-
 use migration_core::message::PartRange;
 use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass};
-use migration_core::ports::{Condition, Item, Ledger, ObjectStore, Write};
-use migration_core::records::{self, PartRangeOutcome, PartRangeRecord, RETENTION_MS, UploadRecord};
+use migration_core::records::{self, PartRangeOutcome, UploadRecord};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use super::error::TransferError;
+use super::progress::Progress;
 use super::upload::Upload;
-use super::{Limits, Progress, Transfer, TransferError};
+use super::verified::Verified;
+use super::{Limits, Transfer};
 use crate::{Process, Services};
 
 /// What came of a range's message.
@@ -20,7 +20,7 @@ pub enum RangeEnd {
     Over,
     /// The worker is ending, or lost the message's lease.
     Interrupted,
-    /// Failed for now.
+    /// Failed, and may be retried.
     Retry(Failure),
 }
 
@@ -34,17 +34,7 @@ pub async fn carry<P: Services>(
     lost: &CancellationToken,
     last_try: bool,
 ) -> RangeEnd {
-    let transfer = Transfer {
-        process,
-        limits,
-        pair: &range.pair,
-        key: &range.source.key,
-        destination_key: range.destination_key.clone(),
-        progress: progress.clone(),
-        has_upload: AtomicBool::default(),
-        written: super::preserved::Written::default(),
-        in_place: AtomicU32::default(),
-    };
+    let transfer = Transfer::new(process, limits, &range.pair, (&range.source.key, &range.destination_key), progress);
     let _named = process.activity.at_range(records::part_range_name(&range.upload_id, range.first));
     let ended = tokio::select! {
         biased;
@@ -65,16 +55,18 @@ pub async fn carry<P: Services>(
 impl<P: Services> Transfer<'_, P> {
     async fn carry(&self, range: &PartRange, last_try: bool) -> Result<RangeEnd, TransferError> {
         let Some(record) = self.upload_of(range).await? else {
-            debug!(key = self.key, "a range of an upload that is over");
+            debug!(key = self.source.key, "a range of an upload that is over");
             return Ok(RangeEnd::Over);
         };
-        let key = self.range_key(range);
-        if self.process.ledger(|| self.process.ports.ledger.get(&key)).await?.is_some() {
+        if self.records.has_range(&range.upload_id, range.first).await? {
             return Ok(RangeEnd::Over);
         }
+        let parts = (range.first, range.last);
         let outcome = match self.send_range(range, &record).await {
             Ok(upload) => {
-                return self.record_range(range, PartRangeOutcome::Sent, Some(&upload)).await.map(|()| RangeEnd::Over);
+                let verified = upload.verified_write();
+                self.records.record_range(&upload.id, parts, PartRangeOutcome::Sent, verified).await?;
+                return Ok(RangeEnd::Over);
             }
             Err(TransferError::SourceChanged) => PartRangeOutcome::SourceChanged,
             // The coordinator completed or aborted it; or somebody else aborted it, and it still counts on it.
@@ -100,69 +92,37 @@ impl<P: Services> Transfer<'_, P> {
                 EntryOutcome::Done(_) | EntryOutcome::Interrupted => return Ok(RangeEnd::Interrupted),
             },
         };
-        self.record_range(range, outcome, None).await?;
+        self.records.record_range(&range.upload_id, parts, outcome, None).await?;
         Ok(RangeEnd::Over)
     }
 
     /// The record of the range's upload, as long as it is the one that the object is carried by.
     async fn upload_of(&self, range: &PartRange) -> Result<Option<UploadRecord>, TransferError> {
-        let record = self.upload_record().await?;
+        let record = self.records.read().await?;
         Ok(record
             .filter(|record| record.upload_id.as_deref() == Some(&range.upload_id) && record.source == range.source))
     }
 
     /// Sends what the destination does not have of the range. Gives the upload, with what was verified of it.
-    async fn send_range(&self, range: &PartRange, record: &UploadRecord) -> Result<Upload, TransferError> {
-        let listed = self.list_parts(&range.upload_id, Some((range.first, range.last))).await?;
-        let verified = self.verified(record, range.first..=range.last);
+    async fn send_range(&self, range: &PartRange, record: &UploadRecord) -> Result<Upload<'_, P>, TransferError> {
+        let PartRange { upload_id, layout, first, last, .. } = range;
+        let listed = self.destination.list_parts(upload_id, Some((*first, *last))).await?;
+        let verified = Verified::of(self, record, *first..=*last);
         // Parts of another cut are sent anew: they can only be somebody else's.
-        let there = self.proven(&range.layout, &listed, record, &verified).await?.unwrap_or_default();
+        let there = self.records.prove(record, layout, &listed, &verified).await?.unwrap_or_default();
         let upload = Upload {
-            id: range.upload_id.clone(),
-            layout: range.layout,
+            transfer: self,
+            source: range.source.clone(),
+            id: upload_id.clone(),
+            layout: *layout,
             record: UploadRecord { checksum: range.checksum, ..record.clone() },
             contested: false,
             there,
             verified,
             server_side: false,
         };
-        self.send_parts(&upload, &range.source, upload.missing(range.first..=range.last), None).await?;
-        info!(key = self.key, first = range.first, last = range.last, there = upload.there.len(), "a range is over");
+        upload.send_parts(upload.missing(*first..=*last), None).await?;
+        info!(key = self.source.key, first, last, there = upload.there.len(), "a range is over");
         Ok(upload)
-    }
-
-    /// Records what came of the range, with what was verified of it; the first word on a range stands.
-    async fn record_range(
-        &self,
-        range: &PartRange,
-        outcome: PartRangeOutcome,
-        upload: Option<&Upload>,
-    ) -> Result<(), TransferError> {
-        let now = self.process.clock.now();
-        let record = PartRangeRecord {
-            upload_id: range.upload_id.clone(),
-            first: range.first,
-            last: range.last,
-            by: self.process.name.clone(),
-            at: now,
-            outcome,
-        };
-        let item = Item::of(self.range_key(range), &record).expiring(now + RETENTION_MS);
-        let verified = upload.and_then(|upload| self.verified_write(upload));
-        let writes: Vec<Write> =
-            [Write::Put { item, condition: Condition::Absent }].into_iter().chain(verified).collect();
-        self.process.write(&writes).await?;
-        Ok(())
-    }
-
-    fn range_key(&self, range: &PartRange) -> migration_core::ports::LedgerKey {
-        let job = &self.process.config.job.uid;
-        records::part_range_key(
-            job,
-            &self.pair.destination_bucket,
-            &self.destination_key,
-            &range.upload_id,
-            range.first,
-        )
     }
 }

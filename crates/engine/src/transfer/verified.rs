@@ -5,17 +5,13 @@ use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use migration_core::etag::ETag;
-use migration_core::ports::{CompletedPart, Ledger, Write};
-use migration_core::records::{self, VERIFIED_EVERY_MS, VerifiedPartsRecord};
+use migration_core::ports::ObjectStore;
+use migration_core::records::{UploadRecord, VERIFIED_EVERY_MS};
 use migration_core::verified::VerifiedParts;
 use tokio::time::Instant;
-use tracing::warn;
 
-use super::upload::Upload;
-use super::{Transfer, TransferError};
+use super::Transfer;
 use crate::Services;
 
 /// Shortest time between two records of one upload's verified parts.
@@ -45,7 +41,17 @@ struct State {
 }
 
 impl Verified {
-    pub(super) fn new(numbers: RangeInclusive<u32>, enforced: bool) -> Self {
+    /// What is to be known of the parts `numbers` of an upload, none of which is sent yet.
+    pub(super) fn of<P: Services>(
+        transfer: &Transfer<'_, P>,
+        record: &UploadRecord,
+        numbers: RangeInclusive<u32>,
+    ) -> Self {
+        let capabilities = transfer.process.ports.destination.capabilities();
+        Self::new(numbers, record.checksum && capabilities.enforces_checksums)
+    }
+
+    fn new(numbers: RangeInclusive<u32>, enforced: bool) -> Self {
         let next = Instant::now() + EVERY;
         let state = State { parts: VerifiedParts::default(), unrecorded: false, next, digests: false, others: false };
         Self { numbers, enforced, state: Mutex::new(state) }
@@ -86,18 +92,32 @@ impl Verified {
         state.digests && state.others
     }
 
-    fn insert(&self, number: u32, etag: &ETag) {
+    /// A part was verified.
+    pub(super) fn insert(&self, number: u32, etag: &ETag) {
         let mut state = self.state();
         state.parts.insert(number, etag);
         state.unrecorded = !self.enforced;
     }
 
-    fn is_unrecorded(&self) -> bool {
-        self.state().unrecorded
+    /// What the ledger does not know, and knows from now on: the first of the parts that this worker sends, and the
+    /// digests of all of them. None where it knows everything.
+    pub(super) fn take_unrecorded(&self) -> Option<(u32, String)> {
+        let mut state = self.state();
+        if !state.unrecorded {
+            return None;
+        }
+        state.unrecorded = false;
+        state.next = Instant::now() + EVERY;
+        Some((*self.numbers.start(), state.parts.encode(self.numbers.clone())))
+    }
+
+    /// The ledger could not be told.
+    pub(super) fn put_back(&self) {
+        self.state().unrecorded = true;
     }
 
     /// Waits until the ledger is to be told; for ever where there is nothing to tell.
-    async fn due(&self) {
+    pub(super) async fn due(&self) {
         let next = {
             let state = self.state();
             state.unrecorded.then_some(state.next)
@@ -111,104 +131,5 @@ impl Verified {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves a whole state behind, never half of one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<P: Services> Transfer<'_, P> {
-    /// Does the work of parts, several at once, gives what the destination answered to each, and remembers which were
-    /// verified. When one fails, or the process ends, no new ones are begun, those in flight are waited for, and what was
-    /// verified is recorded: who comes next does not send it again.
-    pub(super) async fn work_on_parts<F>(
-        &self,
-        upload: &Upload,
-        mut next: impl FnMut() -> Option<F>,
-    ) -> Result<Vec<CompletedPart>, TransferError>
-    where
-        F: Future<Output = Result<CompletedPart, TransferError>>,
-    {
-        let at_once = self.process.config.transfer.parts_per_file as usize;
-        let (mut in_flight, mut recording) = (FuturesUnordered::new(), FuturesUnordered::new());
-        let (mut sent, mut error) = (Vec::new(), None);
-        loop {
-            while error.is_none() && in_flight.len() < at_once {
-                if self.process.stop.is_cancelled() {
-                    error = Some(TransferError::Stopped);
-                    break;
-                }
-                let Some(part) = next() else { break };
-                in_flight.push(part);
-            }
-            if in_flight.is_empty() {
-                break;
-            }
-            tokio::select! {
-                biased;
-                Some(done) = in_flight.next() => match done {
-                    Ok(part) => {
-                        upload.verified.insert(part.number, &part.etag);
-                        sent.push(part);
-                        self.has_in_place(upload.there.len() + sent.len());
-                    }
-                    Err(next) => { error.get_or_insert(next); }
-                },
-                Some(()) = recording.next() => {}
-                () = upload.verified.due(), if recording.is_empty() => recording.push(self.record_verified(upload)),
-            }
-        }
-        while recording.next().await.is_some() {}
-        let Some(error) = error else { return Ok(sent) };
-        self.record_verified(upload).await;
-        Err(error)
-    }
-
-    /// Tells the ledger which parts were verified, where it does not know. Where that fails, parts are sent again that
-    /// need not be.
-    async fn record_verified(&self, upload: &Upload) {
-        let Some(write) = self.verified_write(upload) else { return };
-        if let Err(error) = self.process.write(&[write]).await {
-            warn!(key = self.key, %error, "the parts that were verified are not recorded");
-            upload.verified.state().unrecorded = true;
-        }
-    }
-
-    /// The write that tells the ledger which parts were verified; none where it knows.
-    pub(super) fn verified_write(&self, upload: &Upload) -> Option<Write> {
-        let verified = &upload.verified;
-        if !verified.is_unrecorded() {
-            return None;
-        }
-        let mut state = verified.state();
-        state.unrecorded = false;
-        state.next = Instant::now() + EVERY;
-        let first = *verified.numbers.start();
-        let record = VerifiedPartsRecord {
-            upload_id: upload.id.clone(),
-            first,
-            digests: state.parts.encode(verified.numbers.clone()),
-            by: self.process.name.clone(),
-            at: self.process.clock.now(),
-        };
-        let (job, bucket) = (&self.process.config.job.uid, &self.pair.destination_bucket);
-        let key = records::verified_key(job, bucket, &self.destination_key, &upload.id, first);
-        Some(records::verified_write(key, &record))
-    }
-
-    /// What the ledger knows of the verified parts of an upload, whoever sent them. One query, and more where an object
-    /// has thousands of parts.
-    pub(super) async fn recorded_parts(&self, upload_id: &str) -> Result<VerifiedParts, TransferError> {
-        let (job, bucket) = (&self.process.config.job.uid, &self.pair.destination_bucket);
-        let partition = records::part_range_partition(job, bucket, &self.destination_key);
-        let prefix = records::verified_prefix(upload_id);
-        let (mut found, mut after) = (VerifiedParts::default(), None::<String>);
-        loop {
-            let query = || self.process.ports.ledger.query(&partition, &prefix, after.as_deref(), 100);
-            let page = self.process.ledger(query).await?;
-            let readable = page.items.iter().filter_map(|item| item.read::<VerifiedPartsRecord>().ok());
-            readable.for_each(|record| found.merge(record.parts(upload_id)));
-            after = page.next;
-            if after.is_none() {
-                return Ok(found);
-            }
-        }
     }
 }

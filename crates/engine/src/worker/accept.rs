@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use migration_core::message::{Batch, EVENTS_RUN, Message, MessageError, PartRange, batch_of_job, batches_of_events};
 use migration_core::pair::BucketPair;
-use migration_core::ports::{Ledger, ObjectStore, ReceivedMessage};
+use migration_core::ports::{Ledger, ReceivedMessage};
 use migration_core::records::{self, RunRecord, RunSides};
 use tracing::info;
 

@@ -8,7 +8,7 @@ use migration_core::message::{Batch, PartRange};
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass};
 use migration_core::pair::BucketPair;
-use migration_core::ports::{Ledger, ObjectStore, Queue, ReceivedMessage};
+use migration_core::ports::{Ledger, Queue, ReceivedMessage};
 use migration_core::records::{self, BatchEnd};
 use migration_core::retry::{PUT_BACK, remainder_delay};
 use tokio::task::JoinSet;

@@ -9,7 +9,7 @@ use migration_core::message::Batch;
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::outcome::{Delivery, EntryOutcome, Failure};
 use migration_core::pair::BucketPair;
-use migration_core::ports::{Condition, Item, Ledger, ObjectStore, OutgoingMessage, Queue, ReceivedMessage, Write};
+use migration_core::ports::{Condition, Item, Ledger, OutgoingMessage, Queue, ReceivedMessage, Write};
 use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, RunRecord, VersionRecord};
 use migration_core::retry::{Tried, next_try, remainder_delay};
 use tracing::info;

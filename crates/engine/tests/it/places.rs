@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::world::{DESTINATION, JOB, SOURCE, TestProcess, World, content};
+use crate::world::{DESTINATION, JOB, SOURCE, TestProcess, World, content, known};
 use migration_core::config::{JobConfig, Versioning};
 use migration_core::ignore::IgnoreList;
 use migration_core::ports::{Clock, Condition, Item, Ledger, Write};
@@ -44,9 +44,10 @@ fn edited(world: &World) -> JobConfig {
 /// Creates a process with another configuration, whose destination is another store.
 fn process(world: &World, config: JobConfig, destination: &MemoryStore, name: &str) -> Arc<TestProcess> {
     let plan = &world.plan;
+    let destination = destination.clone().knowing(known(&config));
     let ports = Ports::new(
         Faulty::new(Lying::new(world.source.clone(), &world.source_lies), plan),
-        Faulty::new(Lying::new(destination.clone(), &world.destination_lies), plan),
+        Faulty::new(Lying::new(destination, &world.destination_lies), plan),
         Faulty::new(world.queue.clone(), plan),
         Faulty::new(world.ledger.clone(), plan),
     );

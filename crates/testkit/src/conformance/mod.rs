@@ -62,6 +62,16 @@ macro_rules! ensure_class {
     };
 }
 
+/// Ends a case with a failure where a result is not an error of this class that says that this is what is not taken.
+macro_rules! ensure_rejected {
+    ($result:expr, $class:pat, $rejected:expr, $($what:tt)+) => {{
+        let result = $result;
+        let told = result.as_ref().err().and_then(|error| error.rejected.as_deref().cloned());
+        ensure_class!(result, $class, $($what)+);
+        ensure_eq!(told, Some($rejected), "what is not taken of {}", format!($($what)+));
+    }};
+}
+
 /// Puts a future on the heap: all cases of a suite, on the store of a real service, exceed a test's stack.
 fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
     Box::pin(make())
@@ -80,7 +90,7 @@ macro_rules! run_cases {
     };
 }
 
-pub(crate) use {ensure, ensure_class, ensure_eq, run_cases};
+pub(crate) use {ensure, ensure_class, ensure_eq, ensure_rejected, run_cases};
 
 #[cfg(test)]
 mod tests;

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use futures::StreamExt;
-use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::error::{ErrorClass, Rejected, ServiceError};
 use migration_core::ports::{
-    Body, ByteStream, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse,
-    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
-    Tags, UploadRef, Written,
+    Body, ByteStream, Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest,
+    GetResponse, HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart,
+    PutRequest, PutTags, Tags, UploadRef, Written,
 };
 
 use super::Faulty;
@@ -55,10 +55,19 @@ async fn refuse_damaged(mut body: ByteStream) -> ServiceError {
         }
     }
     let message = "the CRC64NVME you specified did not match the calculated checksum";
-    ServiceError::new(ErrorClass::Transient, Operation::PutPart.as_str(), "BadDigest", message)
+    let told = ServiceError::new(ErrorClass::Transient, Operation::PutPart.as_str(), "BadDigest", message);
+    told.rejecting(Rejected::Digest)
 }
 
 impl<T: ObjectStore> ObjectStore for Faulty<T> {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn abort_command(&self, upload: UploadRef<'_>) -> String {
+        self.inner.abort_command(upload)
+    }
+
     async fn list(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
         let subject = subject(request.bucket, request.prefix);
         self.call(Operation::ListObjects, &subject, || self.inner.list(request)).await

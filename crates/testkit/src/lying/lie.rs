@@ -6,6 +6,8 @@ use migration_core::error::{ErrorClass, ServiceError};
 
 use migration_core::ports::Operation;
 
+use crate::rejected::rejected;
+
 /// A wrong response. Each kind names the requests it applies to; a rule restricts that by operation, key and count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
@@ -185,7 +187,8 @@ impl Refusal {
 
     /// Returns the error for an operation.
     pub(super) fn of(self, operation: Operation) -> ServiceError {
-        ServiceError::new(self.class, operation.as_str(), self.code, self.message)
+        let told = ServiceError::new(self.class, operation.as_str(), self.code, self.message);
+        told.rejecting(rejected(operation, self.code))
     }
 }
 

@@ -3,9 +3,9 @@
 use migration_core::error::ServiceError;
 use migration_core::object::ListedPart;
 use migration_core::ports::{
-    CompleteUpload, CopyPart, CopyRequest, CopySource, CreateUpload, DeleteRequest, GetRequest, GetResponse,
-    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, Operation, PartsPage, PutPart, PutRequest,
-    PutTags, Span, Tags, UploadRef, WriteCondition, Written,
+    Capabilities, CompleteUpload, CopyPart, CopyRequest, CopySource, CreateUpload, DeleteRequest, GetRequest,
+    GetResponse, HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, Operation, PartsPage,
+    PutPart, PutRequest, PutTags, Span, Tags, UploadRef, WriteCondition, Written,
 };
 
 use super::Lying;
@@ -80,6 +80,14 @@ fn delete_condition(request: &DeleteRequest<'_>) -> WriteCondition {
 }
 
 impl<T: ObjectStore + Clone> ObjectStore for Lying<T> {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn abort_command(&self, upload: UploadRef<'_>) -> String {
+        self.inner.abort_command(upload)
+    }
+
     async fn list(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
         self.listed(Operation::ListObjects, request).await
     }

@@ -1,13 +1,14 @@
 //! Checks of requests.
 
 use bytes::Bytes;
-use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::error::{ErrorClass, Rejected, ServiceError};
 use migration_core::etag::{ETag, Md5Digest};
 use migration_core::ports::{Attributes, Tags, WriteCondition};
 
 use super::object::{StoredObject, md5};
 use super::settings::{BucketSettings, ConditionalWrites, STORAGE_CLASSES};
 use crate::Operation;
+use crate::rejected::rejected;
 
 /// Longest key in bytes. Source: "Creating object key names" in the S3 user guide.
 const MAX_KEY: usize = 1_024;
@@ -18,7 +19,8 @@ const MAX_METADATA: usize = 2 << 10;
 
 /// Error with the service's code and message.
 pub(super) fn error(operation: Operation, class: ErrorClass, code: &str, message: &str) -> ServiceError {
-    ServiceError::new(class, operation.as_str(), code, message)
+    let told = ServiceError::new(class, operation.as_str(), code, message);
+    told.rejecting(rejected(operation, code))
 }
 
 /// Error that no retry can resolve.
@@ -82,24 +84,26 @@ fn check_known(
     tags: &Tags,
     bucket: &BucketSettings,
 ) -> Result<(), ServiceError> {
+    let named = |name: &String| Rejected::Metadata(vec![name.to_ascii_lowercase()]);
     let metadata = attributes.metadata.keys().next();
     let sent = [
-        (!tags.is_empty()).then(|| "x-amz-tagging".to_owned()),
-        attributes.storage_class.as_ref().map(|_| "x-amz-storage-class".to_owned()),
-        metadata.map(|name| format!("x-amz-meta-{name}")),
-        (!attributes.lock.is_none()).then(|| "x-amz-object-lock-legal-hold".to_owned()),
+        (!tags.is_empty()).then(|| ("x-amz-tagging".to_owned(), Rejected::Tags)),
+        attributes.storage_class.as_ref().map(|_| ("x-amz-storage-class".to_owned(), Rejected::StorageClass)),
+        metadata.map(|name| (format!("x-amz-meta-{name}"), named(name))),
+        (!attributes.lock.is_none()).then(|| ("x-amz-object-lock-legal-hold".to_owned(), Rejected::Lock)),
     ];
-    let unknown = |header: &String| bucket.unknown_headers.iter().any(|known| header.starts_with(known));
-    match sent.into_iter().flatten().find(unknown) {
-        None => Ok(()),
-        Some(header) => Err(refused(operation, "NotImplemented", &format!("header {header} is not implemented"))),
-    }
+    let unknown =
+        |(header, _): &(String, Rejected)| bucket.unknown_headers.iter().any(|known| header.starts_with(known));
+    let Some((header, rejected)) = sent.into_iter().flatten().find(unknown) else { return Ok(()) };
+    let message = format!("header {header} is not implemented");
+    Err(refused(operation, "NotImplemented", &message).rejecting(rejected))
 }
 
 /// Checks the tags of an object.
 pub(super) fn check_tags(operation: Operation, tags: &Tags) -> Result<(), ServiceError> {
     if tags.len() > MAX_TAGS {
-        return Err(refused(operation, "BadRequest", "object tags cannot be greater than 10"));
+        let told = refused(operation, "BadRequest", "object tags cannot be greater than 10");
+        return Err(told.rejecting(Rejected::Tags));
     }
     Ok(())
 }
@@ -115,10 +119,12 @@ fn check_lock(
         return Ok(());
     }
     if !bucket.object_lock {
-        return Err(refused(operation, "InvalidRequest", "bucket is missing Object Lock configuration"));
+        let told = refused(operation, "InvalidRequest", "bucket is missing Object Lock configuration");
+        return Err(told.rejecting(Rejected::Lock));
     }
     if attributes.lock.retention.is_some_and(|retention| retention.until <= now) {
-        return Err(refused(operation, "InvalidArgument", "the retain until date must be in the future"));
+        let told = refused(operation, "InvalidArgument", "the retain until date must be in the future");
+        return Err(told.rejecting(Rejected::Lock));
     }
     Ok(())
 }

@@ -16,6 +16,8 @@ mod versions;
 
 use std::sync::{Arc, Mutex};
 
+use migration_core::ports::Capabilities;
+
 use crate::clock::TestClock;
 use crate::denial::Denials;
 
@@ -33,6 +35,7 @@ pub struct MemoryStore {
     principal: Arc<str>,
     denials: Denials,
     traffic: Traffic,
+    capabilities: Capabilities,
 }
 
 impl MemoryStore {
@@ -50,7 +53,14 @@ impl MemoryStore {
             principal: principal.into(),
             denials: Denials::default(),
             traffic: Traffic::default(),
+            capabilities: Capabilities::default(),
         }
+    }
+
+    /// The same service as an adapter sees it that knows this of it.
+    #[must_use]
+    pub fn knowing(self, capabilities: Capabilities) -> Self {
+        Self { capabilities, ..self }
     }
 
     /// Returns the same service for another principal, with its own switches.

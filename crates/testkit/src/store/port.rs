@@ -2,9 +2,9 @@
 
 use migration_core::error::ServiceError;
 use migration_core::ports::{
-    Clock, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse, HeadRequest,
-    ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags, Tags,
-    UploadRef, Written,
+    Capabilities, Clock, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse,
+    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
+    Tags, UploadRef, Written,
 };
 
 use super::MemoryStore;
@@ -44,6 +44,14 @@ impl MemoryStore {
 }
 
 impl ObjectStore for MemoryStore {
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn abort_command(&self, upload: UploadRef<'_>) -> String {
+        format!("abort {}/{} {}", upload.bucket, upload.key, upload.upload_id)
+    }
+
     async fn list(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
         let page = self.page(request);
         self.on_bucket(Operation::ListObjects, request.bucket, |b| b.list(request, page)).await

@@ -2,9 +2,9 @@
 
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::{
-    CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse, HeadRequest, ListPage,
-    ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags, Tags, UploadRef,
-    Written,
+    Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse,
+    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
+    Tags, UploadRef, Written,
 };
 
 use super::SyntheticStore;
@@ -16,6 +16,14 @@ fn refused<T>(operation: Operation) -> Result<T, ServiceError> {
 }
 
 impl ObjectStore for SyntheticStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    fn abort_command(&self, upload: UploadRef<'_>) -> String {
+        format!("abort {}", upload.upload_id)
+    }
+
     async fn list(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
         self.listed(request).await
     }

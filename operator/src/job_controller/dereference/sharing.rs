@@ -2,7 +2,7 @@
 
 use kube::ResourceExt;
 use migration_api::{MigrationJob, Reason};
-use migration_core::records::is_amazon;
+use migration_aws::is_amazon;
 
 use crate::problem::Problem;
 

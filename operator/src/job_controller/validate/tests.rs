@@ -75,16 +75,16 @@ fn filters_and_the_way_to_compare_reach_the_programs() {
 
 #[test]
 fn settings_of_the_transfer_reach_the_programs() {
-    let told = |change: fn(&mut MigrationJobSpec)| -> JobConfig {
+    let config_of = |change: fn(&mut MigrationJobSpec)| -> JobConfig {
         serde_yaml::from_str(&validated(|job| change(&mut job.spec)).config).unwrap()
     };
-    let config = told(|_| ());
+    let config = config_of(|_| ());
     let expected = WriteSettings { storage_class: Some("STANDARD_IA".into()), ..WriteSettings::default() };
     assert_eq!((config.write, config.versioning), (expected, Versioning::default()));
     assert_eq!((config.transfer.split_threshold, config.transfer.mode), (ByteSize::mib(8 << 10), TransferMode::Auto));
     assert!(config.transfer.compare_checksums);
     assert_eq!(config.transfer.preserve, Preserve::default());
-    let config = told(|spec| {
+    let config = config_of(|spec| {
         spec.destination = serde_json::from_value(serde_json::json!({
             "region": "us-east-1", "acl": "bucket-owner-full-control",
             "encryption": {"type": "DSSE-KMS", "kmsKeyId": "alias/copies"},
@@ -147,17 +147,17 @@ fn patterns_mirror_and_pace_reach_the_programs() {
     job.spec.filters.ignore = vec!["a/*.tmp".into()];
     job.spec.mirror = migration_api::verify::Mirror { delete_extraneous: true, max_deletes: Some(7) };
     job.spec.limits.backlog_seconds = 60;
-    let told = |job: &MigrationJob| -> JobConfig {
+    let config_of = |job: &MigrationJob| -> JobConfig {
         serde_yaml::from_str(
             &validate(job, &ValidateInput { ignore_patterns: vec!["a/x".to_owned()], ..input() }, "i").unwrap().config,
         )
         .unwrap()
     };
-    let config = told(&job);
+    let config = config_of(&job);
     assert_eq!(config.ignore, ["a/*.tmp", "a/x"]);
     assert_eq!((config.mirror, config.backlog_seconds), (Some(MirrorSettings { max_deletes: 7 }), Some(60)));
     job.spec.mirror.delete_extraneous = false;
-    assert_eq!(told(&job).mirror, None);
+    assert_eq!(config_of(&job).mirror, None);
 }
 
 #[test]

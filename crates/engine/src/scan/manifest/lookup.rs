@@ -6,8 +6,8 @@ use migration_core::compare::{Verdict, compare};
 use migration_core::manifest::ManifestRow;
 use migration_core::object::ListedObject;
 use migration_core::outcome::{Failure, FailureClass};
-use migration_core::ports::{HeadRequest, Ledger, LedgerKey, ObjectHead, ObjectStore};
-use migration_core::records::{Ability, Support, VersionRecord, failure_partition, version_key};
+use migration_core::ports::{Ability, HeadRequest, Ledger, LedgerKey, ObjectHead, Support};
+use migration_core::records::{VersionRecord, failure_partition, version_key};
 
 use super::super::ScanError;
 use super::super::merge::Scanner;

@@ -9,7 +9,7 @@ use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
 use migration_core::manifest::{BucketSide, ManifestIndex};
 use migration_core::operation::RequestInfo;
-use migration_core::ports::{ByteStream, GetRequest, GetResponse, HeadRequest, Ledger, ObjectStore, Operation, Span};
+use migration_core::ports::{ByteStream, GetRequest, GetResponse, HeadRequest, ObjectStore, Operation, Span};
 
 use super::super::ScanError;
 use super::ManifestError;

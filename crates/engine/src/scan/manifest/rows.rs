@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use migration_core::etag::Md5Digest;
 use migration_core::manifest::{Encoding, FileForm, ManifestFile, ManifestRow, Position, RawRow, RowError};
 use migration_core::pair::BucketPair;
-use migration_core::ports::{ObjectStore, Queue};
 use parquet::errors::ParquetError;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;

@@ -11,14 +11,14 @@ use std::time::Duration;
 use migration_core::compare::CompareMode;
 use migration_core::config::ObjectFilter;
 use migration_core::config::{
-    CONFIG_VERSION, Credentials, JobConfig, JobIdentity, LedgerConfig, Preserve, QueueConfig, S3Side, ServiceAccess,
-    TransferMode, TransferSettings, Versioning, WriteSettings,
+    CONFIG_VERSION, Credentials, Encryption, JobConfig, JobIdentity, LedgerConfig, Preserve, QueueConfig, S3Side,
+    ServiceAccess, TransferMode, TransferSettings, Versioning, WriteSettings,
 };
 use migration_core::ignore::IgnoreList;
 use migration_core::outcome::NotPreserved;
 use migration_core::pair::{BucketPair, PrefixMode};
 use migration_core::part::PartSize;
-use migration_core::ports::{Clock, Condition, Item, Ledger, Write};
+use migration_core::ports::{Ability, Capabilities, Clock, Condition, Item, Ledger, Write};
 use migration_core::progress::{RunProgress, end_of_run, progress};
 use migration_core::records::{self, Counters, PartRangeRecord, RunEnd, RunRecord};
 use migration_core::reopen::{QuietInput, ask, is_quiet};
@@ -39,7 +39,7 @@ pub const DESTINATION: &str = "to";
 pub const JOB: &str = "uid-1";
 
 pub type Store = Faulty<Lying<MemoryStore>>;
-pub type TestConsumer = Worker<Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>>;
+pub type TestConsumer = Worker<(Store, Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>)>;
 pub type TestProcess = Process<(Store, Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>)>;
 
 /// Everything that outlives the processes.
@@ -109,11 +109,12 @@ impl World {
     /// Starts a process with a unique name.
     pub fn process(&self) -> Arc<TestProcess> {
         let plan = &self.plan;
+        let destination = self.destination.clone().knowing(known(&self.config));
         self.process_with(
             self.config.clone(),
             Ports::new(
                 Faulty::new(Lying::new(self.source.clone(), &self.source_lies), plan),
-                Faulty::new(Lying::new(self.destination.clone(), &self.destination_lies), plan),
+                Faulty::new(Lying::new(destination, &self.destination_lies), plan),
                 Faulty::new(self.queue.clone(), plan),
                 Faulty::new(self.ledger.clone(), plan),
             ),
@@ -123,11 +124,12 @@ impl World {
     /// Starts a process that can be killed alone.
     pub fn process_of(&self, id: ProcessId, config: JobConfig) -> Arc<TestProcess> {
         let plan = &self.plan;
+        let destination = self.destination.clone().knowing(known(&config));
         self.process_with(
             config,
             Ports::new(
                 Faulty::of(Lying::new(self.source.clone(), &self.source_lies), plan, id),
-                Faulty::of(Lying::new(self.destination.clone(), &self.destination_lies), plan, id),
+                Faulty::of(Lying::new(destination, &self.destination_lies), plan, id),
                 Faulty::of(self.queue.clone(), plan, id),
                 Faulty::of(self.ledger.clone(), plan, id),
             ),
@@ -326,6 +328,20 @@ impl World {
         }
         assert_eq!(self.destination.open_uploads(DESTINATION), [], "{context}: uploads are open");
     }
+}
+
+/// What a service has that the adapter knows, and what it lacks.
+const ABILITIES: (&[Ability], &[Ability]) = Ability::ALL.split_at(6);
+
+/// What the adapter of the destination knows of it: everything, or nothing where the job names an endpoint.
+pub fn known(config: &JobConfig) -> Capabilities {
+    let has_opaque_etags = matches!(config.write.encryption, Some(Encryption::Kms { .. } | Encryption::DualKms { .. }));
+    let unknown = Capabilities { has_opaque_etags, ..Capabilities::default() };
+    if config.destination.service.endpoint.is_some() {
+        return unknown;
+    }
+    let (has, lacks) = ABILITIES;
+    Capabilities { has, lacks, enforces_checksums: true, keeps_attributes: true, ..unknown }
 }
 
 pub fn pair() -> BucketPair {

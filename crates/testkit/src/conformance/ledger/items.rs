@@ -1,13 +1,13 @@
 //! Rules of single items: what is read is what was written.
 
-use migration_core::error::ErrorClass;
+use migration_core::error::{ErrorClass, Rejected};
 use migration_core::ports::{Condition, Item, Ledger, LedgerKey, Write, WriteError};
 use serde_json::{Value, json};
 
 use super::{attributes, item, put, write};
 use crate::conformance::report::{CaseResult, Failure};
 use crate::conformance::store::odd_keys;
-use crate::conformance::{ensure, ensure_class, ensure_eq};
+use crate::conformance::{ensure, ensure_class, ensure_eq, ensure_rejected};
 
 pub(super) async fn an_item_is_put_and_got<L: Ledger>(ledger: &L) -> CaseResult {
     let key = LedgerKey::new("job/1", "current");
@@ -100,7 +100,7 @@ pub(super) async fn items_over_400_kib_are_refused<L: Ledger>(ledger: &L) -> Cas
     let key = LedgerKey::new("p", "large");
     write(ledger, &[put(&key, json!({"text": "x".repeat(399 << 10)}))]).await?;
     let written = service_error(write(ledger, &[put(&key, json!({"text": "x".repeat(401 << 10)}))]).await)?;
-    ensure_class!(written, ErrorClass::Refused, "an item of 401 KiB");
+    ensure_rejected!(written, ErrorClass::Refused, Rejected::Record, "an item of 401 KiB");
     let found = attributes(ledger, &key).await?.unwrap_or(Value::Null);
     let length = found.get("text").and_then(Value::as_str).map(str::len);
     ensure!(length == Some(399 << 10), "the item has a text of {length:?} bytes");

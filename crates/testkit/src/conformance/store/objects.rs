@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use migration_core::error::ErrorClass;
+use migration_core::error::{ErrorClass, Rejected};
 use migration_core::etag::ETag;
 use migration_core::ports::{
     Attributes, CopyRequest, CopySource, GetRequest, HeadRequest, ObjectLock, ObjectStore, PutRequest, PutTags, Span,
@@ -12,7 +12,7 @@ use migration_core::ports::{
 
 use super::{StoreUnderTest, content, md5, read};
 use crate::conformance::report::CaseResult;
-use crate::conformance::{ensure, ensure_class, ensure_eq};
+use crate::conformance::{ensure, ensure_class, ensure_eq, ensure_rejected};
 
 pub(super) async fn what_is_put_is_got<S: ObjectStore>(t: &StoreUnderTest<S>) -> CaseResult {
     for (key, body) in [("small", "hello\r\n\0world"), ("empty", ""), ("folder/", "")] {
@@ -76,7 +76,7 @@ pub(super) async fn a_range_beyond_the_end_is_refused<S: ObjectStore>(t: &StoreU
     t.put("empty", "").await?;
     for (key, first) in [("k", 10), ("k", 11), ("empty", 0)] {
         let got = t.store.get(GetRequest { span: Span::Range { offset: first, len: 1 }, ..t.get_request(key) }).await;
-        ensure_class!(got, ErrorClass::Refused, "byte {first} of {key}");
+        ensure_rejected!(got, ErrorClass::Refused, Rejected::Range, "byte {first} of {key}");
     }
     Ok(())
 }
@@ -223,7 +223,8 @@ pub(super) async fn a_body_with_another_md5_is_refused<S: ObjectStore>(t: &Store
         tags: &Tags::new(),
         condition: &WriteCondition::Any,
     };
-    ensure_class!(t.store.put(put).await, ErrorClass::Transient, "a body that is not what its MD5 says");
+    let put = t.store.put(put).await;
+    ensure_rejected!(put, ErrorClass::Transient, Rejected::Digest, "a body that is not what its MD5 says");
     ensure_eq!(t.head("k").await?, None, "the object that must not be written");
     Ok(())
 }
@@ -231,7 +232,7 @@ pub(super) async fn a_body_with_another_md5_is_refused<S: ObjectStore>(t: &Store
 pub(super) async fn an_unknown_storage_class_is_refused<S: ObjectStore>(t: &StoreUnderTest<S>) -> CaseResult {
     let attributes = Attributes { storage_class: Some("NO_SUCH_CLASS".into()), ..Attributes::default() };
     let put = t.put_with("k", "x", &attributes, &Tags::new(), &WriteCondition::Any).await;
-    ensure_class!(put, ErrorClass::Refused, "a class that nobody knows");
+    ensure_rejected!(put, ErrorClass::Refused, Rejected::StorageClass, "a class that nobody knows");
     ensure_eq!(t.head("k").await?, None, "the object that must not be written");
     Ok(())
 }
@@ -240,7 +241,7 @@ pub(super) async fn a_lock_needs_a_bucket_that_takes_it<S: ObjectStore>(t: &Stor
     let lock = ObjectLock { retention: None, legal_hold: true };
     let attributes = Attributes { lock, ..Attributes::default() };
     let put = t.put_with("k", "x", &attributes, &Tags::new(), &WriteCondition::Any).await;
-    ensure_class!(put, ErrorClass::Refused, "a lock in a bucket without Object Lock");
+    ensure_rejected!(put, ErrorClass::Refused, Rejected::Lock, "a lock in a bucket without Object Lock");
     ensure_eq!(t.head("k").await?, None, "the object that must not be written");
     Ok(())
 }

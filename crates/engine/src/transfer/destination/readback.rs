@@ -2,20 +2,24 @@
 
 use futures::StreamExt;
 use migration_core::error::{ErrorClass, ServiceError};
-use migration_core::operation::RequestInfo;
-use migration_core::ports::{GetRequest, Ledger, ObjectStore, Operation, Span, Written};
+use migration_core::ports::{GetRequest, ObjectStore, Operation, Span, Written};
 use tracing::info;
 
-use super::fetch::Fetched;
-use super::{Transfer, TransferError};
+use super::DestinationObject;
 use crate::Services;
+use crate::transfer::error::TransferError;
+use crate::transfer::source::Fetched;
 
-impl<P: Services> Transfer<'_, P> {
+impl<P: Services> DestinationObject<'_, P> {
     /// Whether the destination has the bytes that were sent, though its ETag looks like the MD5 of others: services
     /// encrypt or number their contents without saying so in any header. Content-MD5 went with the bytes; that the service
     /// looks at it is not taken for granted here. Nothing is held: what arrives is compared with what is in memory.
-    pub(super) async fn stands_as_sent(&self, fetched: &Fetched, written: &Written) -> Result<bool, TransferError> {
-        let (bucket, key) = (self.pair.destination_bucket.as_str(), self.destination_key.as_str());
+    pub(in crate::transfer) async fn stands_as_sent(
+        &self,
+        fetched: &Fetched,
+        written: &Written,
+    ) -> Result<bool, TransferError> {
+        let (bucket, key) = (self.bucket, self.key);
         let if_match = Some(&written.etag).filter(|etag| !etag.is_weak());
         let version_id = written.version_id.as_deref();
         let request = GetRequest { bucket, key, span: Span::Whole, if_match, version_id };
@@ -29,7 +33,7 @@ impl<P: Services> Transfer<'_, P> {
                 other => other,
             }
         };
-        let same = self.process.destination(RequestInfo::object(Operation::GetObject, bucket, key), read).await?;
+        let same = self.process.destination(self.access(Operation::GetObject), read).await?;
         info!(key, same, etag = written.etag.as_str(), "its ETag is not the MD5 of what was sent: it was read back");
         Ok(same)
     }

@@ -5,29 +5,28 @@ use std::future::Future;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
 use migration_core::mutants::{Mutant, is_active};
-use migration_core::operation::RequestInfo;
-use migration_core::ports::{Operation, WriteCondition, Written};
-use migration_core::records::{Ability, Support};
+use migration_core::ports::{Ability, ObjectHead, Operation, Support, WriteCondition, Written};
 
-use super::attempt::{asks_weakly, condition_holds};
-use super::{Transfer, TransferError, transfer_error};
-use crate::{Interruption, Services};
+use super::DestinationObject;
+use crate::Services;
+use crate::transfer::error::{TransferError, write_error};
 
 /// A write that made the object visible.
 #[derive(Clone, Debug)]
-pub(super) struct Landed {
-    /// What the service said.
-    pub(super) written: Written,
+pub(in crate::transfer) struct Landed {
+    /// The service's error.
+    pub written: Written,
     /// Whether the service is known to keep the condition. Where it is not, both sides are looked at afterwards.
-    pub(super) guarded: bool,
+    pub guarded: bool,
 }
 
-impl<P: Services> Transfer<'_, P> {
+impl<P: Services> DestinationObject<'_, P> {
     /// Sends a write that makes the object visible, by this operation. `meant` is the ETag that it is to have then.
     ///
     /// | the service keeps this condition of this operation | the condition is sent | guarded |
     /// |---|---|---|
-    /// | yes | yes; where that is refused all the same, as by a service or proxy in its place, as below | yes; then no |
+    /// | yes, by its adapter | yes | yes |
+    /// | yes, as was found out | yes; where that is refused all the same, as by a service or proxy in its place, as below | yes; then no |
     /// | nobody knows | yes; where that is refused, the write is sent without it | no |
     /// | no | no | no |
     pub(super) async fn write<F>(
@@ -46,18 +45,17 @@ impl<P: Services> Transfer<'_, P> {
         }
         if asks_weakly(condition) {
             // The passes look once more after it.
-            if !condition_holds(condition, self.look_at_destination().await?.as_ref()) {
+            if !condition_holds(condition, self.look().await?.as_ref()) {
                 return Err(TransferError::DestinationChanged(meant.cloned()));
             }
             return self.write_with(operation, WriteCondition::Any, meant, &request).await.map(landed(false));
         }
-        let bucket = &self.pair.destination_bucket;
         let Some(ability) = Ability::of_write(operation, condition) else {
-            let guarded = self.process.support(bucket, Ability::PutIfMatch).await? == Support::Yes;
+            let guarded = self.support(Ability::PutIfMatch).await? == Support::Yes;
             return self.write_with(operation, WriteCondition::Any, meant, &request).await.map(landed(guarded));
         };
-        match self.process.support(bucket, ability).await? {
-            Support::Yes if self.process.writes_to_amazon() => {
+        match self.support(ability).await? {
+            Support::Yes if self.process.is_sure_of(ability) => {
                 self.write_with(operation, condition.clone(), meant, &request).await.map(landed(true))
             }
             Support::No => self.write_with(operation, WriteCondition::Any, meant, &request).await.map(landed(false)),
@@ -78,8 +76,7 @@ impl<P: Services> Transfer<'_, P> {
     where
         F: Future<Output = Result<Written, ServiceError>> + Send,
     {
-        let access = RequestInfo::object(operation, &self.pair.destination_bucket, &self.destination_key);
-        let sent = self.process.destination(access, || request(condition.clone())).await;
+        let sent = self.process.destination(self.access(operation), || request(condition.clone())).await;
         sent.map_err(|error| write_error(error, || TransferError::DestinationChanged(meant.cloned())))
     }
 
@@ -100,7 +97,7 @@ impl<P: Services> Transfer<'_, P> {
                 if matches!(error.class, ErrorClass::Refused | ErrorClass::SignatureMismatch) =>
             {
                 let written = self.write_with(operation, WriteCondition::Any, meant, request).await?;
-                self.process.learn(&self.pair.destination_bucket, ability, Support::No).await?;
+                self.learn(ability, Support::No).await?;
                 Ok(Landed { written, guarded: false })
             }
             sent => sent.map(|written| Landed { written, guarded: true }),
@@ -108,11 +105,25 @@ impl<P: Services> Transfer<'_, P> {
     }
 }
 
-/// The same as [`transfer_error`] for a write, which may be a copy.
-pub(super) fn write_error(error: Interruption, on_precondition: impl FnOnce() -> TransferError) -> TransferError {
-    match transfer_error(error, on_precondition) {
-        // Said of a copy: by the source's bucket or by the destination's, both of which are looked at again.
-        TransferError::Service(error) if error.class == ErrorClass::NoSuchKey => TransferError::SourceChanged,
-        error => error,
+/// What to ask of the destination after having looked at it.
+pub(in crate::transfer) fn condition_of(found: Option<&ObjectHead>) -> WriteCondition {
+    match found.map(|head| head.etag.clone()) {
+        None => WriteCondition::Absent,
+        Some(Some(etag)) => WriteCondition::Matches(etag),
+        Some(None) => WriteCondition::Any,
+    }
+}
+
+/// Whether a write asks for a content by a weak ETag, which no service can be asked for.
+fn asks_weakly(condition: &WriteCondition) -> bool {
+    matches!(condition, WriteCondition::Matches(etag) if etag.is_weak())
+}
+
+/// Whether the destination is as a write wants it.
+fn condition_holds(condition: &WriteCondition, found: Option<&ObjectHead>) -> bool {
+    match condition {
+        WriteCondition::Any => true,
+        WriteCondition::Absent => found.is_none(),
+        WriteCondition::Matches(etag) => found.is_some_and(|head| head.etag.as_ref() == Some(etag)),
     }
 }

@@ -5,20 +5,23 @@ use futures::StreamExt;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::{ETag, ETagComparison};
 use migration_core::mutants::{Mutant, is_active};
+use migration_core::object::SourceIdentity;
 use migration_core::operation::RequestInfo;
-use migration_core::ports::{ByteStream, GetRequest, Ledger, ObjectHead, ObjectStore, Operation, Span};
+use migration_core::part::{Part, PartLayout};
+use migration_core::ports::{ByteStream, GetRequest, ObjectHead, ObjectStore, Operation, Span};
 use migration_core::reading::{SecondRead, is_contradicted, second_read};
 
-use super::{SourceSnapshot, Transfer, TransferError, transfer_error};
+use super::{SourceObject, SourceSnapshot};
 use crate::budget::Reservation;
 use crate::hash::{Digests, digest};
+use crate::transfer::error::{TransferError, transfer_error};
 use crate::{Interruption, Services};
 
 /// Bytes that a body under way holds in memory: what connections buffer of it, and what waits to be hashed.
-pub(super) const PASSING: u64 = 1 << 20;
+const PASSING: u64 = 1 << 20;
 
 /// An answer of the source whose body has not been read.
-pub(super) struct Opened {
+pub(in crate::transfer) struct Opened {
     pub head: ObjectHead,
     pub len: u64,
     pub body: ByteStream,
@@ -26,7 +29,7 @@ pub(super) struct Opened {
 }
 
 /// Bytes of an object, what is known of it, and the memory that they take.
-pub(super) struct Fetched {
+pub(in crate::transfer) struct Fetched {
     pub head: ObjectHead,
     pub bytes: Bytes,
     pub digests: Digests,
@@ -35,34 +38,19 @@ pub(super) struct Fetched {
 
 /// Of which content, and what of it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Want<'a> {
+pub(in crate::transfer) struct Want<'a> {
     pub etag: Option<&'a ETag>,
     pub version_id: Option<&'a str>,
     pub span: Span,
 }
 
-impl<P: Services> Transfer<'_, P> {
-    /// What to ask the source for.
-    pub(super) fn want<'a>(&self, snapshot: &'a SourceSnapshot, span: Span) -> Want<'a> {
-        self.want_of(snapshot.etag.as_ref(), snapshot.version_id.as_deref(), span)
-    }
-
-    pub(super) fn want_of<'a>(&self, etag: Option<&'a ETag>, version_id: Option<&'a str>, span: Span) -> Want<'a> {
-        let pinned = self.process.config.versioning.get_object_with_version_id;
-        Want {
-            etag: etag.filter(|_| !is_active(Mutant::NoIfMatchAtSource)),
-            version_id: version_id.filter(|_| pinned),
-            span,
-        }
-    }
-
+impl<P: Services> SourceObject<'_, P> {
     /// Asks for a body and leaves it unread; it takes no more memory than [`PASSING`], however long it is.
-    pub(super) async fn open_body(&self, want: Want<'_>) -> Result<Opened, TransferError> {
-        let memory = self.limits.budget.reserve(PASSING).await?;
-        let bucket = &self.pair.source_bucket;
+    pub(in crate::transfer) async fn open_body(&self, want: Want<'_>) -> Result<Opened, TransferError> {
+        let memory = self.budget.reserve(PASSING).await?;
         let request = self.request(want);
         let store = &self.process.ports.source;
-        let access = RequestInfo::object(Operation::GetObject, bucket, self.key);
+        let access = RequestInfo::object(Operation::GetObject, self.bucket, self.key);
         let opened = self.process.source(access, || store.get(request)).await;
         let response = opened.map_err(|error| unread(error, want))?;
         if is_another(want.etag, &response.head) {
@@ -71,10 +59,71 @@ impl<P: Services> Transfer<'_, P> {
         Ok(Opened { head: response.head, len: response.len, body: response.body, memory })
     }
 
+    /// Opens the body of one part of a content that is cut so.
+    pub(in crate::transfer) async fn open_part(
+        &self,
+        source: &SourceIdentity,
+        layout: &PartLayout,
+        part: Part,
+    ) -> Result<Opened, TransferError> {
+        let span = Span::Range { offset: part.offset, len: part.len };
+        let opened = self.open_body(self.want(Some(&source.etag), source.version_id.as_deref(), span)).await?;
+        if opened.head.size == layout.size && opened.len == part.len {
+            Ok(opened)
+        } else {
+            Err(TransferError::SourceChanged)
+        }
+    }
+
+    /// Holds one part of a content that is cut so.
+    pub(in crate::transfer) async fn hold_part(
+        &self,
+        source: &SourceIdentity,
+        layout: &PartLayout,
+        part: Part,
+    ) -> Result<Fetched, TransferError> {
+        let span = Span::Range { offset: part.offset, len: part.len };
+        let want = self.want(Some(&source.etag), source.version_id.as_deref(), span);
+        let fetched = self.hold(want, part.len).await?;
+        if fetched.head.size == layout.size { Ok(fetched) } else { Err(TransferError::SourceChanged) }
+    }
+
+    /// Reads a whole object. Bytes that contradict their ETag are read once more: the same again shows that this service's
+    /// ETags are no digests, others that what comes is no content that the object ever had.
+    pub(in crate::transfer) async fn hold_whole(&self, snapshot: &SourceSnapshot) -> Result<Fetched, TransferError> {
+        let want = self.want(snapshot.etag.as_ref(), snapshot.version_id.as_deref(), Span::Whole);
+        let first = self.hold(want, snapshot.size).await?;
+        let contradicted = first.head.size == snapshot.size && is_contradicted(&first.head, &first.digests.md5);
+        if !contradicted
+            || is_active(Mutant::AnswersETagIgnored)
+            || !self.process.source_has_digests(self.bucket).await?
+        {
+            return Ok(first);
+        }
+        // Its memory first: the second read may need all that there is.
+        let (etag, md5) = (first.head.etag.clone(), first.digests.md5);
+        drop(first);
+        let again = self.hold(want, snapshot.size).await?;
+        match second_read((etag.as_ref(), &md5), &again.head, &again.digests.md5) {
+            SecondRead::Right => {}
+            SecondRead::NoDigest => self.process.learn_no_digests(self.bucket).await?,
+            SecondRead::Mixture => {
+                return Err(TransferError::Damaged("the source gives bytes that are not those of its ETag".to_owned()));
+            }
+        }
+        Ok(again)
+    }
+
+    /// An error that showed while a body of the object was read, as what it means for the source.
+    pub(in crate::transfer) fn broke(&self, error: ServiceError) -> TransferError {
+        let access = RequestInfo::object(Operation::GetObject, self.bucket, self.key);
+        TransferError::Service(self.process.source_failed(error, access))
+    }
+
     /// Reserves `expected` bytes and reads them. A body that is shorter or longer is an error that may pass.
-    pub(super) async fn hold(&self, want: Want<'_>, expected: u64) -> Result<Fetched, TransferError> {
-        let memory = self.limits.budget.reserve(expected).await?;
-        let access = RequestInfo::object(Operation::GetObject, &self.pair.source_bucket, self.key).carrying(expected);
+    async fn hold(&self, want: Want<'_>, expected: u64) -> Result<Fetched, TransferError> {
+        let memory = self.budget.reserve(expected).await?;
+        let access = RequestInfo::object(Operation::GetObject, self.bucket, self.key).carrying(expected);
         let request = self.request(want);
         let (head, bytes) =
             self.process.source(access, || self.read(request, expected)).await.map_err(|error| unread(error, want))?;
@@ -85,33 +134,9 @@ impl<P: Services> Transfer<'_, P> {
         Ok(Fetched { head, bytes, digests, memory })
     }
 
-    /// Reads a whole object. Bytes that contradict their ETag are read once more: the same again shows that this service's
-    /// ETags are no digests, others that what comes is no content that the object ever had.
-    pub(super) async fn hold_whole(&self, snapshot: &SourceSnapshot) -> Result<Fetched, TransferError> {
-        let want = self.want(snapshot, Span::Whole);
-        let first = self.hold(want, snapshot.size).await?;
-        let bucket = &self.pair.source_bucket;
-        let contradicted = first.head.size == snapshot.size && is_contradicted(&first.head, &first.digests.md5);
-        if !contradicted || is_active(Mutant::AnswersETagIgnored) || !self.process.source_has_digests(bucket).await? {
-            return Ok(first);
-        }
-        // Its memory first: the second read may need all that there is.
-        let (etag, md5) = (first.head.etag.clone(), first.digests.md5);
-        drop(first);
-        let again = self.hold(want, snapshot.size).await?;
-        match second_read((etag.as_ref(), &md5), &again.head, &again.digests.md5) {
-            SecondRead::Right => {}
-            SecondRead::NoDigest => self.process.learn_no_digests(bucket).await?,
-            SecondRead::Mixture => {
-                return Err(TransferError::Damaged("the source gives bytes that are not those of its ETag".to_owned()));
-            }
-        }
-        Ok(again)
-    }
-
     fn request<'b>(&'b self, want: Want<'b>) -> GetRequest<'b> {
         GetRequest {
-            bucket: &self.pair.source_bucket,
+            bucket: self.bucket,
             key: self.key,
             span: want.span,
             // No condition holds with a weak one: who reads looks at the source afterwards.

@@ -1,0 +1,118 @@
+//! The requests of multipart uploads of the object, but for their completion.
+
+use bytes::Bytes;
+use migration_core::etag::Md5Digest;
+use migration_core::fidelity::Carried;
+use migration_core::object::ListedPart;
+use migration_core::part::Part;
+use migration_core::ports::{
+    Body, CopyPart, CopySource, CreateUpload, ObjectStore, OpenUpload, Operation, PutPart, Written,
+};
+
+use super::DestinationObject;
+use crate::transfer::error::{TransferError, transfer_error, write_error};
+use crate::uploads::abort;
+use crate::{Interruption, Services};
+
+impl<P: Services> DestinationObject<'_, P> {
+    /// Begins an upload and gives its id. `tries` counts the requests: a lost answer leaves an upload behind.
+    pub(in crate::transfer) async fn create_upload(
+        &self,
+        checksum: bool,
+        carried: &Carried,
+        tries: &mut u32,
+    ) -> Result<String, TransferError> {
+        let store = &self.process.ports.destination;
+        let Carried { attributes, tags, .. } = carried;
+        let request = CreateUpload { bucket: self.bucket, key: self.key, attributes, tags, checksum };
+        let create = || {
+            *tries += 1;
+            store.create_upload(request)
+        };
+        Ok(self.process.destination(self.access(Operation::CreateUpload), create).await?)
+    }
+
+    /// Sends a part once: a body that passes through can't be sent twice.
+    pub(in crate::transfer) async fn put_part_once(
+        &self,
+        upload_id: &str,
+        number: u32,
+        body: Body,
+        checksum: bool,
+    ) -> Result<Written, Interruption> {
+        let access = self.access(Operation::PutPart).carrying(body.len());
+        let request = PutPart { upload: self.upload(upload_id), number, body, checksum };
+        self.process.destination_once(access, self.process.ports.destination.put_part(request)).await
+    }
+
+    /// Sends a part that is in memory, with this Content-MD5.
+    pub(in crate::transfer) async fn put_part_held(
+        &self,
+        upload_id: &str,
+        number: u32,
+        (bytes, md5): (&Bytes, Md5Digest),
+        checksum: bool,
+    ) -> Result<Written, Interruption> {
+        let request = || {
+            let body = Body::Held { bytes: bytes.clone(), md5 };
+            self.process.ports.destination.put_part(PutPart { upload: self.upload(upload_id), number, body, checksum })
+        };
+        let access = self.access(Operation::PutPart).carrying(bytes.len() as u64);
+        self.process.destination(access, request).await
+    }
+
+    /// Has the service copy a part by itself.
+    pub(in crate::transfer) async fn copy_part(
+        &self,
+        upload_id: &str,
+        part: Part,
+        source: CopySource<'_>,
+    ) -> Result<Written, TransferError> {
+        let Part { number, offset, len } = part;
+        let request = CopyPart { source, upload: self.upload(upload_id), number, offset, len };
+        let store = &self.process.ports.destination;
+        let copied = self.process.destination(self.access(Operation::CopyPart), || store.copy_part(request)).await;
+        copied.map_err(|error| write_error(error, || TransferError::SourceChanged))
+    }
+
+    /// The parts of an upload as the destination lists them: all, or up to a number after another.
+    pub(in crate::transfer) async fn list_parts(
+        &self,
+        upload_id: &str,
+        span: Option<(u32, u32)>,
+    ) -> Result<Vec<ListedPart>, TransferError> {
+        let (store, upload) = (&self.process.ports.destination, self.upload(upload_id));
+        let mut parts: Vec<ListedPart> = Vec::new();
+        let mut after = span.map(|(first, _)| first - 1).filter(|after| *after > 0);
+        loop {
+            let access = self.access(Operation::ListParts);
+            let page = self.process.destination(access, || store.list_parts(upload, after)).await;
+            let page = page.map_err(|error| transfer_error(error, || TransferError::UploadGone))?;
+            parts.extend(page.parts);
+            after = page.next;
+            let enough = span.is_some_and(|(_, last)| parts.last().is_some_and(|part| part.number >= last));
+            if after.is_none() || enough {
+                parts.retain(|part| span.is_none_or(|(first, last)| (first..=last).contains(&part.number)));
+                return Ok(parts);
+            }
+        }
+    }
+
+    /// The uploads of the object that are open, whoever began them.
+    pub(in crate::transfer) async fn list_uploads(&self) -> Result<Vec<OpenUpload>, TransferError> {
+        let store = &self.process.ports.destination;
+        let list = || store.list_uploads(self.bucket, self.key);
+        Ok(self.process.destination(self.access(Operation::ListUploads), list).await?)
+    }
+
+    /// Aborts an upload until the destination says that it does not exist.
+    pub(in crate::transfer) async fn abort(&self, upload_id: &str) -> Result<(), Interruption> {
+        abort(self.process, self.upload(upload_id)).await
+    }
+
+    /// Aborts an upload by one request.
+    pub(in crate::transfer) async fn abort_once(&self, upload_id: &str) -> Result<(), Interruption> {
+        let abort = self.process.ports.destination.abort_upload(self.upload(upload_id));
+        self.process.destination_once(self.access(Operation::AbortUpload), abort).await
+    }
+}

@@ -1,0 +1,100 @@
+//! The requests that make the object visible: written whole, copied, or completed from an upload.
+
+use migration_core::etag::ETag;
+use migration_core::fidelity::Carried;
+use migration_core::ports::{
+    CompleteUpload, CompletedPart, CopyRequest, CopySource, ObjectStore, Operation, PutRequest, WriteCondition, Written,
+};
+
+use super::{DestinationObject, Landed};
+use crate::transfer::error::TransferError;
+use crate::transfer::source::Fetched;
+use crate::{Interruption, Services};
+
+impl<P: Services> DestinationObject<'_, P> {
+    /// Writes the object whole.
+    pub(in crate::transfer) async fn put(
+        &self,
+        fetched: &Fetched,
+        carried: &Carried,
+        condition: &WriteCondition,
+    ) -> Result<Landed, TransferError> {
+        let meant = ETag::of_content(&fetched.digests.md5);
+        let store = &self.process.ports.destination;
+        self.write(Operation::PutObject, condition, Some(&meant), |condition| async move {
+            store.put(self.put_request(fetched, carried, &condition)).await
+        })
+        .await
+    }
+
+    /// The same by one request, which finds something out.
+    pub(in crate::transfer) async fn put_once(
+        &self,
+        fetched: &Fetched,
+        carried: &Carried,
+        condition: &WriteCondition,
+    ) -> Result<Written, Interruption> {
+        let put = self.process.ports.destination.put(self.put_request(fetched, carried, condition));
+        let access = self.access(Operation::PutObject).carrying(fetched.bytes.len() as u64);
+        self.process.destination_once(access, put).await
+    }
+
+    fn put_request<'b>(
+        &'b self,
+        fetched: &Fetched,
+        carried: &'b Carried,
+        condition: &'b WriteCondition,
+    ) -> PutRequest<'b> {
+        PutRequest {
+            bucket: self.bucket,
+            key: self.key,
+            body: fetched.bytes.clone(),
+            md5: fetched.digests.md5,
+            attributes: &carried.attributes,
+            tags: &carried.tags,
+            condition,
+        }
+    }
+
+    /// Has the service copy the object whole.
+    pub(in crate::transfer) async fn copy(
+        &self,
+        source: CopySource<'_>,
+        carried: &Carried,
+        condition: &WriteCondition,
+    ) -> Result<Landed, TransferError> {
+        let store = &self.process.ports.destination;
+        self.write(Operation::CopyObject, condition, None, |condition| async move {
+            let (bucket, key, attributes) = (self.bucket, self.key, &carried.attributes);
+            store.copy(CopyRequest { source, bucket, key, attributes, condition: &condition }).await
+        })
+        .await
+    }
+
+    /// Makes the parts of an upload the object.
+    pub(in crate::transfer) async fn complete(
+        &self,
+        upload_id: &str,
+        parts: &[CompletedPart],
+        condition: &WriteCondition,
+        meant: Option<&ETag>,
+    ) -> Result<Landed, TransferError> {
+        let (store, upload) = (&self.process.ports.destination, self.upload(upload_id));
+        self.write(Operation::CompleteUpload, condition, meant, |condition| async move {
+            store.complete_upload(CompleteUpload { upload, parts, condition: &condition }).await
+        })
+        .await
+    }
+
+    /// The same by one request, which finds something out.
+    pub(in crate::transfer) async fn complete_once(
+        &self,
+        upload_id: &str,
+        parts: &[CompletedPart],
+        condition: &WriteCondition,
+    ) -> Result<Written, Interruption> {
+        let request = CompleteUpload { upload: self.upload(upload_id), parts, condition };
+        let complete = self.process.ports.destination.complete_upload(request);
+        self.process.destination_once(self.access(Operation::CompleteUpload), complete).await
+    }
+}

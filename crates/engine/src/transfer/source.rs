@@ -1,0 +1,127 @@
+//! The object at the source: what its service says of it, what travels with it, and its bytes.
+
+mod carried;
+mod fetch;
+
+use migration_core::etag::ETag;
+use migration_core::message::Entry;
+use migration_core::mutants::{Mutant, is_active};
+use migration_core::object::SourceIdentity;
+use migration_core::ports::{CopySource, HeadRequest, ObjectHead, Span};
+
+pub(super) use fetch::{Fetched, Opened, Want};
+
+use super::error::TransferError;
+use super::progress::Progress;
+use crate::budget::Budget;
+use crate::{Process, Services};
+
+/// The object that is read.
+pub(super) struct SourceObject<'a, P: Services> {
+    process: &'a Process<P>,
+    budget: &'a Budget,
+    /// Bucket of the file.
+    pub(super) bucket: &'a str,
+    /// Its key.
+    pub(super) key: &'a str,
+    progress: Progress,
+}
+
+/// The source content that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SourceSnapshot {
+    pub(super) size: u64,
+    pub(super) etag: Option<ETag>,
+    pub(super) version_id: Option<String>,
+}
+
+impl SourceSnapshot {
+    /// Work of a message.
+    pub(super) fn of(entry: &Entry) -> Self {
+        Self { size: entry.size, etag: entry.etag.clone(), version_id: entry.version_id.clone() }
+    }
+}
+
+impl<'a, P: Services> SourceObject<'a, P> {
+    pub(super) fn new(
+        process: &'a Process<P>,
+        budget: &'a Budget,
+        (bucket, key): (&'a str, &'a str),
+        progress: Progress,
+    ) -> Self {
+        Self { process, budget, bucket, key, progress }
+    }
+
+    /// What the source has, with the checksum of the whole object where that is asked for and kept; none only by its
+    /// service's own words.
+    pub(super) async fn look(&self, checksum: bool) -> Result<Option<ObjectHead>, TransferError> {
+        let request = HeadRequest { checksum, ..HeadRequest::new(self.bucket, self.key) };
+        Ok(self.process.look_at_source(request).await?)
+    }
+
+    /// The same of a version, where versions are asked for by name.
+    pub(super) async fn look_at_version(&self, version_id: Option<&str>) -> Result<Option<ObjectHead>, TransferError> {
+        let request = HeadRequest { version_id: self.pinned(version_id), ..HeadRequest::new(self.bucket, self.key) };
+        Ok(self.process.look_at_source(request).await?)
+    }
+
+    /// Looks at the source after it was read without a condition, since its ETag is a weak one: what was read is the
+    /// content that is wanted where that is still there. Before anything becomes visible at the destination.
+    pub(super) async fn look_after_weak_read(&self, etag: Option<&ETag>, size: u64) -> Result<(), TransferError> {
+        let Some(etag) = etag.filter(|etag| etag.is_weak()) else { return Ok(()) };
+        let now = self.look(false).await?.ok_or(TransferError::Gone)?;
+        let same = now.etag.as_ref() == Some(etag) && now.size == size;
+        if same { Ok(()) } else { Err(TransferError::SourceChanged) }
+    }
+
+    /// The content that is wanted, by name. Without an ETag parts of two contents could be mixed: then the source is
+    /// asked for it.
+    pub(super) async fn identity(&self, snapshot: &SourceSnapshot) -> Result<SourceIdentity, TransferError> {
+        let etag = if let Some(etag) = &snapshot.etag {
+            etag.clone()
+        } else {
+            let head = self.look(false).await?.ok_or(TransferError::Gone)?;
+            head.etag.filter(|_| head.size == snapshot.size).ok_or(TransferError::SourceChanged)?
+        };
+        Ok(self.content(etag, snapshot.version_id.clone()))
+    }
+
+    /// A content of the object, by name.
+    pub(super) fn content(&self, etag: ETag, version_id: Option<String>) -> SourceIdentity {
+        SourceIdentity { bucket: self.bucket.to_owned(), key: self.key.to_owned(), etag, version_id }
+    }
+
+    /// What to ask the source for.
+    pub(super) fn want<'b>(&self, etag: Option<&'b ETag>, version_id: Option<&'b str>, span: Span) -> Want<'b> {
+        Want { etag: etag.filter(|_| !is_active(Mutant::NoIfMatchAtSource)), version_id: self.pinned(version_id), span }
+    }
+
+    /// What the destination's service is to copy by itself.
+    pub(super) fn copy_source<'b>(&'b self, source: &'b SourceIdentity) -> CopySource<'b> {
+        CopySource {
+            bucket: &source.bucket,
+            key: &source.key,
+            version_id: self.pinned(source.version_id.as_deref()),
+            if_match: &source.etag,
+        }
+    }
+
+    /// What is known of the content that is to be copied.
+    pub(super) async fn head_of(
+        &self,
+        source: &SourceIdentity,
+        snapshot: &SourceSnapshot,
+    ) -> Result<ObjectHead, TransferError> {
+        let version_id = source.version_id.as_deref();
+        // A version that is gone leaves the question what the source has now.
+        let gone = if self.pinned(version_id).is_some() { TransferError::SourceChanged } else { TransferError::Gone };
+        let head = self.look_at_version(version_id).await?.ok_or(gone)?;
+        let same = head.etag.as_ref() == Some(&source.etag) && head.size == snapshot.size;
+        if same { Ok(head) } else { Err(TransferError::SourceChanged) }
+    }
+
+    /// The version to name in requests; none where the job does not ask for versions by name.
+    fn pinned<'b>(&self, version_id: Option<&'b str>) -> Option<&'b str> {
+        version_id.filter(|_| self.process.config.versioning.get_object_with_version_id)
+    }
+}

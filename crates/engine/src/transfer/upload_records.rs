@@ -1,0 +1,300 @@
+//! What the ledger has of an object's uploads: the record of the upload, which of its parts were verified, and what came
+//! of the ranges of a huge object.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use migration_core::mutants::{Mutant, is_active};
+use migration_core::object::{ListedPart, SourceIdentity};
+use migration_core::outcome::{Failure, FailureClass, NotPreserved};
+use migration_core::part::PartLayout;
+use migration_core::ports::{Condition, Item, Ledger, LedgerKey, UploadRef, Write};
+use migration_core::records::{
+    self, Damage, PartRangeOutcome, PartRangeRecord, RETENTION_MS, RecordError, UploadRecord, VerifiedPartsRecord,
+};
+use migration_core::resume::{Evidence, proven_parts};
+use migration_core::verified::VerifiedParts;
+
+use super::error::TransferError;
+use super::verified::Verified;
+use crate::uploads::{self, abort};
+use crate::{Interruption, Process, Services, WriteOutcome};
+
+/// The records of one destination object's uploads.
+pub(super) struct UploadRecords<'a, P: Services> {
+    process: &'a Process<P>,
+    /// Bucket and key of the destination object.
+    bucket: &'a str,
+    key: &'a str,
+    /// An upload was opened here, and is not completed.
+    has_open: AtomicBool,
+}
+
+impl<'a, P: Services> UploadRecords<'a, P> {
+    pub(super) fn new(process: &'a Process<P>, (bucket, key): (&'a str, &'a str)) -> Self {
+        Self { process, bucket, key, has_open: AtomicBool::default() }
+    }
+
+    /// Notes whether an upload may be open that was opened here.
+    pub(super) fn set_open(&self, is_open: bool) {
+        self.has_open.store(is_open, Ordering::Relaxed);
+    }
+
+    /// Whether an upload may be open that was opened here.
+    pub(super) fn has_open(&self) -> bool {
+        self.has_open.load(Ordering::Relaxed)
+    }
+
+    /// The record of this object's upload, if there is one.
+    pub(super) async fn read(&self) -> Result<Option<UploadRecord>, TransferError> {
+        let key = self.upload_key();
+        let item = self.process.ledger(|| self.process.ports.ledger.get(&key)).await?;
+        item.map(|item| item.read()).transpose().map_err(unreadable)
+    }
+
+    /// Writes the record in place of the one with revision `before`; 0 = there is none.
+    pub(super) async fn write(&self, record: &UploadRecord, before: u64) -> Result<WriteOutcome, TransferError> {
+        let condition = if before == 0 { Condition::Absent } else { Condition::Revision(before) };
+        Ok(self.process.replace(Item::of(self.upload_key(), record), condition, Vec::new()).await?)
+    }
+
+    /// The record of an upload that is to be created, in place of one that stands.
+    pub(super) fn announcement(
+        &self,
+        source: &SourceIdentity,
+        layout: PartLayout,
+        stands: Option<&UploadRecord>,
+    ) -> UploadRecord {
+        let now = self.process.clock.now();
+        let unfinished = stands.filter(|record| record.is_announcement());
+        UploadRecord {
+            revision: 1,
+            destination_bucket: self.bucket.to_owned(),
+            destination_key: self.key.to_owned(),
+            source: source.clone(),
+            layout,
+            // Two tasks of one process write at the same time, and each must know its own word.
+            by: self.process.next_name(),
+            // An earlier announcement's upload may still be to be found: this one stands for it too.
+            intended: unfinished.map_or(now, |before| before.intended),
+            wait_until: now + records::ANNOUNCED_MS,
+            checksum: false,
+            contested: unfinished.is_some(),
+            losses: NotPreserved::default(),
+            expected: None,
+            // Until this one is completed and proves right.
+            damaged: stands.and_then(|record| record.damaged).map(|_| Damage::Upload),
+            upload_id: None,
+        }
+    }
+
+    /// Records an upload that was created, in place of its announcement. False where another worker was first: then the
+    /// upload is aborted. `before` is the announcement that may have left another upload: a try whose answer was lost, or
+    /// a worker that died before it could record. That is looked for while the announcement stands: who dies here leaves
+    /// it to the next.
+    pub(super) async fn bind(
+        &self,
+        id: &str,
+        record: &UploadRecord,
+        before: Option<&UploadRecord>,
+    ) -> Result<bool, TransferError> {
+        let upload = UploadRef { bucket: self.bucket, key: self.key, upload_id: id };
+        let recorded = async {
+            if let Some(before) = before {
+                uploads::abort_unrecorded(self.process, before, id).await?;
+            }
+            let announced = record.revision - if is_active(Mutant::NoIntent) { 2 } else { 1 };
+            self.write(record, announced).await
+        };
+        match recorded.await {
+            Ok(WriteOutcome::Written) => Ok(true),
+            Ok(WriteOutcome::Lost) => {
+                abort(self.process, upload).await?;
+                Ok(false)
+            }
+            Err(error) => {
+                // Nothing may name it any more. Where the record was written all the same, whoever reads it finds that
+                // the upload is gone; where this fails too, the announcement stands.
+                let _ = abort(self.process, upload).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the record of an upload that is gone an announcement, since others may have begun uploads that nothing names;
+    /// it was completed, or aborted by someone: then both sides are looked at again.
+    pub(super) async fn announce_again(&self, record: &UploadRecord) -> Result<(), TransferError> {
+        self.set_open(true);
+        let announced = UploadRecord {
+            upload_id: None,
+            revision: record.revision + 1,
+            wait_until: 0,
+            contested: true,
+            expected: None,
+            ..record.clone()
+        };
+        self.write(&announced, record.revision).await.map(|_| ())
+    }
+
+    /// Leaves of a record that is over what the next who moves the object has to know: what stands there is damaged.
+    pub(super) async fn keep_damage(&self, record: &UploadRecord) -> Result<(), TransferError> {
+        let kept = UploadRecord {
+            revision: record.revision + 1,
+            damaged: Some(Damage::Put),
+            upload_id: None,
+            expected: None,
+            wait_until: 0,
+            contested: false,
+            ..record.clone()
+        };
+        self.write(&kept, record.revision).await?;
+        self.set_open(false);
+        Ok(())
+    }
+
+    /// Removes the record of an upload that is over. Where that fails, whoever reads the record finds that the upload is
+    /// gone.
+    pub(super) async fn forget(&self, revision: u64) -> Result<(), TransferError> {
+        let condition = Condition::Revision(revision);
+        self.process.write(&[Write::Delete { key: self.upload_key(), condition }]).await?;
+        self.set_open(false);
+        Ok(())
+    }
+
+    /// Records that what stands at the destination is damaged, before anybody is told: whoever moves the object next
+    /// writes it again, whatever it looks like.
+    pub(super) async fn record_damage(&self, source: &SourceIdentity, layout: PartLayout) -> Result<(), TransferError> {
+        loop {
+            let stands = self.read().await?;
+            let before = stands.as_ref().map_or(0, |record| record.revision);
+            let record = match stands {
+                Some(stands) => UploadRecord { damaged: Some(stands.damaged.unwrap_or(Damage::Upload)), ..stands },
+                None => UploadRecord {
+                    wait_until: 0,
+                    damaged: Some(Damage::Put),
+                    ..self.announcement(source, layout, None)
+                },
+            };
+            let record = UploadRecord { revision: before + 1, ..record };
+            if self.write(&record, before).await? == WriteOutcome::Written {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The write that records these parts of an upload as verified; the first of them is part `first`.
+    pub(super) fn verified_write(&self, upload_id: &str, first: u32, digests: String) -> Write {
+        let record = VerifiedPartsRecord {
+            upload_id: upload_id.to_owned(),
+            first,
+            digests,
+            by: self.process.name.clone(),
+            at: self.process.clock.now(),
+        };
+        let key = records::verified_key(&self.process.config.job.uid, self.bucket, self.key, upload_id, first);
+        records::verified_write(key, &record)
+    }
+
+    /// What the ledger knows of the verified parts of an upload, whoever sent them. One query, and more where an object
+    /// has thousands of parts.
+    pub(super) async fn verified_parts(&self, upload_id: &str) -> Result<VerifiedParts, TransferError> {
+        let partition = records::part_range_partition(&self.process.config.job.uid, self.bucket, self.key);
+        let prefix = records::verified_prefix(upload_id);
+        let (mut found, mut after) = (VerifiedParts::default(), None::<String>);
+        loop {
+            let query = || self.process.ports.ledger.query(&partition, &prefix, after.as_deref(), 100);
+            let page = self.process.ledger(query).await?;
+            let readable = page.items.iter().filter_map(|item| item.read::<VerifiedPartsRecord>().ok());
+            readable.for_each(|record| found.merge(record.parts(upload_id)));
+            after = page.next;
+            if after.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Those of the listed parts that are proved to be the source's bytes; none where one does not fit the cut. The
+    /// ledger is asked only where the list itself does not prove them all.
+    pub(super) async fn prove(
+        &self,
+        record: &UploadRecord,
+        layout: &PartLayout,
+        listed: &[ListedPart],
+        verified: &Verified,
+    ) -> Result<Option<BTreeSet<u32>>, TransferError> {
+        let prove = |parts: &VerifiedParts| {
+            let source = &record.source.etag;
+            let evidence = Evidence { checksums_enforced: verified.enforced(), verified: parts, source };
+            proven_parts(layout, listed, evidence)
+        };
+        let there = prove(&verified.parts());
+        let Some(id) = record.upload_id.as_ref().filter(|_| there.as_ref().is_some_and(|t| t.len() < listed.len()))
+        else {
+            return Ok(there);
+        };
+        verified.merge(self.verified_parts(id).await?);
+        Ok(prove(&verified.parts()))
+    }
+
+    /// What is recorded of the ranges of an upload, by first part.
+    pub(super) async fn ranges(&self, upload_id: &str) -> Result<BTreeMap<u32, PartRangeRecord>, TransferError> {
+        let partition = records::part_range_partition(&self.process.config.job.uid, self.bucket, self.key);
+        let prefix = records::part_range_prefix(upload_id);
+        let mut found = BTreeMap::new();
+        let mut after: Option<String> = None;
+        loop {
+            let query = || self.process.ports.ledger.query(&partition, &prefix, after.as_deref(), 100);
+            let page = self.process.ledger(query).await?;
+            let readable = page.items.iter().filter_map(|item| item.read::<PartRangeRecord>().ok());
+            found.extend(readable.map(|record| (record.first, record)));
+            after = page.next;
+            if after.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Whether anything is recorded of the range of an upload that begins with part `first`.
+    pub(super) async fn has_range(&self, upload_id: &str, first: u32) -> Result<bool, Interruption> {
+        let key = self.range_key(upload_id, first);
+        Ok(self.process.ledger(|| self.process.ports.ledger.get(&key)).await?.is_some())
+    }
+
+    /// Records what came of a range of an upload, from its first to its last part, with what was verified of it; the first
+    /// word on a range stands.
+    pub(super) async fn record_range(
+        &self,
+        upload_id: &str,
+        (first, last): (u32, u32),
+        outcome: PartRangeOutcome,
+        verified: Option<Write>,
+    ) -> Result<(), Interruption> {
+        let now = self.process.clock.now();
+        let (upload_id, by) = (upload_id.to_owned(), self.process.name.clone());
+        let key = self.range_key(&upload_id, first);
+        let record = PartRangeRecord { upload_id, first, last, by, at: now, outcome };
+        let item = Item::of(key, &record).expiring(now + RETENTION_MS);
+        let writes: Vec<Write> =
+            [Write::Put { item, condition: Condition::Absent }].into_iter().chain(verified).collect();
+        self.process.write(&writes).await.map(|_| ())
+    }
+
+    /// Removes the word on a range, so that it is carried again.
+    pub(super) async fn take_back_range(&self, upload_id: &str, first: u32) -> Result<(), Interruption> {
+        let key = self.range_key(upload_id, first);
+        self.process.write(&[Write::Delete { key, condition: Condition::Always }]).await.map(|_| ())
+    }
+
+    fn upload_key(&self) -> LedgerKey {
+        records::upload_key(&self.process.config.job.uid, self.bucket, self.key)
+    }
+
+    fn range_key(&self, upload_id: &str, first: u32) -> LedgerKey {
+        records::part_range_key(&self.process.config.job.uid, self.bucket, self.key, upload_id, first)
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "used as a map_err function")]
+fn unreadable(error: RecordError) -> TransferError {
+    TransferError::Failed(Failure::new(FailureClass::Refused, error.to_string()))
+}
