@@ -54,7 +54,7 @@ impl Program {
     /// Fails if it has exited.
     pub fn check_running(&mut self) -> anyhow::Result<()> {
         if let Some(status) = self.ended()? {
-            bail!("{} exited with {status}: {}", self.name, self.last_words());
+            bail!("{} ended with {status}: {}", self.name, self.last_words());
         }
         Ok(())
     }
@@ -72,7 +72,7 @@ impl Program {
     pub async fn finished(mut self, limit: Duration) -> anyhow::Result<String> {
         let what = format!("{} to exit", self.name);
         let status = until(&what, limit, INTERVAL, async || self.ended()).await?;
-        ensure!(status.success(), "{} exited with {status}: {}", self.name, self.last_words());
+        ensure!(status.success(), "{} ended with {status}: {}", self.name, self.last_words());
         Ok(self.last_words())
     }
 
@@ -130,19 +130,21 @@ pub fn own(name: &str) -> anyhow::Result<PathBuf> {
 mod tests {
     use super::*;
 
-    fn start(script: &str) -> Program {
-        Program::start("sh", &env::temp_dir(), Command::new("sh").args(["-c", script])).unwrap()
+    /// Starts a script. Each `name` has a log of its own, since the tests run at the same time.
+    fn start(name: &str, script: &str) -> Program {
+        Program::start(name, &env::temp_dir(), Command::new("sh").args(["-c", script])).unwrap()
     }
 
     #[tokio::test]
     async fn a_bad_end_is_told_with_its_last_words() {
-        let error = start("echo first; echo second; exit 3").finished(Duration::from_secs(5)).await.unwrap_err();
+        let program = start("fails", "echo first; echo second; exit 3");
+        let error = program.finished(Duration::from_secs(5)).await.unwrap_err();
         assert!(error.to_string().contains("second") && error.to_string().contains('3'), "{error}");
     }
 
     #[tokio::test]
     async fn what_is_frozen_can_be_looked_at_and_killed() {
-        let mut program = start("exec sleep 60");
+        let mut program = start("sleeps", "exec sleep 60");
         assert!(program.peak_memory().unwrap() > 0);
         program.freeze().unwrap();
         program.check_running().unwrap();

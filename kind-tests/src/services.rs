@@ -251,7 +251,7 @@ fn iam(side: Side, arguments: &[&str], input: &str) -> anyhow::Result<Vec<u8>> {
         .context("failed to run iam.py")?;
     child.stdin.take().context("failed to write to iam.py")?.write_all(input.as_bytes())?;
     let output = child.wait_with_output().context("failed to run iam.py")?;
-    ensure!(output.status.success(), "failed to administer users: iam.py {arguments:?} exited with {}", output.status);
+    ensure!(output.status.success(), "failed to administer users: iam.py {arguments:?} ended with {}", output.status);
     Ok(output.stdout)
 }
 

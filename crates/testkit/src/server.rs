@@ -90,7 +90,7 @@ impl Server {
         loop {
             let ended = self.child.try_wait().map_err(|error| format!("failed to watch {name}: {error}"))?;
             if let Some(status) = ended {
-                return Err(format!("failed to start {name}: it exited with {status}\n{}", self.log()));
+                return Err(format!("failed to start {name}: it ended with {status}\n{}", self.log()));
             }
             if timeout(self.kind.answer, self.answers()).await.unwrap_or(false) {
                 return Ok(());

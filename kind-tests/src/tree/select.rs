@@ -51,7 +51,7 @@ struct Found {
 /// The toolchain, its documentation, and the machine's documentation.
 fn roots() -> anyhow::Result<Vec<(PathBuf, &'static str)>> {
     let output = Command::new("rustc").args(["--print", "sysroot"]).output().context("failed to run rustc")?;
-    ensure!(output.status.success(), "failed to find the Rust toolchain: rustc exited with {}", output.status);
+    ensure!(output.status.success(), "failed to find the Rust toolchain: rustc ended with {}", output.status);
     let toolchain = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
     let machine = ["/usr/share", "/usr/include", "/usr/lib/python3"].map(PathBuf::from);
     let [share, include, python] = machine;
