@@ -260,3 +260,30 @@ fn tests_that_documents_name_exist() -> anyhow::Result<()> {
     assert!(missing.is_empty(), "{missing:#?}");
     Ok(())
 }
+
+/// Folders by which `docs/architecture.md` names files in short.
+const SHORT: &[(&str, &str)] = &[
+    ("", ""),
+    ("engine/", "crates/engine/src/"),
+    ("", "crates/engine/src/"),
+    ("core/", "crates/core/src/"),
+    ("", "crates/core/src/"),
+    ("", "operator/src/job_controller/"),
+];
+
+#[test]
+fn architecture_names_files_that_exist() -> anyhow::Result<()> {
+    let root = paths::repository();
+    let text = std::fs::read_to_string(root.join("docs/architecture.md"))?;
+    let quoted = text.split('`').skip(1).step_by(2);
+    let files: Vec<&str> = quoted.filter(|text| text.ends_with(".rs") && !text.contains([' ', '\n'])).collect();
+    ensure!(files.len() > 50, "only {} files are named", files.len());
+    let exists = |file: &str| {
+        SHORT.iter().any(|(short, folder)| {
+            file.strip_prefix(short).is_some_and(|file| root.join(format!("{folder}{file}")).is_file())
+        })
+    };
+    let gone: Vec<_> = files.into_iter().filter(|file| !exists(file)).collect();
+    assert!(gone.is_empty(), "docs/architecture.md names files that do not exist: {gone:?}");
+    Ok(())
+}

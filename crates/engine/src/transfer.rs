@@ -1,15 +1,15 @@
-//! Moves one object: plans, moves, verifies, and says what became of it.
+//! Moves one object: looks, writes, verifies, and returns the outcome.
 //!
-//! | what | modules |
+//! | part | modules |
 //! |---|---|
-//! | an attempt: passes over the object until it is verified, and what is cleared away after them | this one, `passes`, `listed`, `leftover`, `preserved`, `loss` |
-//! | the methods, one file each | `small`, `large`, `huge` with `range`, `copy_whole`, `copy_parts` |
+//! | an attempt: passes over the object until it is verified, and the cleanup after them | this one, `attempt`, `listed`, `cleanup`, `preserved`, `loss` |
+//! | the methods, a file each | `single_put`, `multipart`, `distributed` with `range`, `copy_object`, `copy_parts` |
 //! | the object at the source | `source` |
 //! | the object at the destination | `destination` |
-//! | what the ledger has of the object's uploads | `upload_records` |
-//! | an open upload: adopted or begun, its parts, its completion | `upload`, `begin`, `parts`, `part`, `verified`, `complete` |
-//! | a body on its way from one side to the other | `tap` |
-//! | which conditions the destination's service keeps | `probe` |
+//! | the ledger's records of the object's uploads | `upload_records` |
+//! | an open upload: adopted or created, its parts, its completion | `upload`, `create_upload`, `parts`, `part`, `verified`, `complete` |
+//! | a body on its way from one side to the other | `hashing_body` |
+//! | the conditions that the destination's service honors | `probe` |
 
 mod attempt;
 mod cleanup;
