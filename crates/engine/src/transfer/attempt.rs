@@ -182,10 +182,10 @@ impl<P: Services> Transfer<'_, P> {
             *permit = self.limits.permits.expect().acquire().await;
         }
         let Moved { mut delivery, etag, guarded } = match way {
-            TransferMethod::SinglePut => self.small(snapshot, condition).await?,
-            TransferMethod::Multipart => self.large(snapshot, condition).await?,
-            TransferMethod::Distributed => self.huge(task, snapshot, condition, permit).await?,
-            TransferMethod::CopyObject => self.copy_whole(snapshot, condition).await?,
+            TransferMethod::SinglePut => self.single_put(snapshot, condition).await?,
+            TransferMethod::Multipart => self.multipart(snapshot, condition).await?,
+            TransferMethod::Distributed => self.distributed(task, snapshot, condition, permit).await?,
+            TransferMethod::CopyObject => self.copy_object(snapshot, condition).await?,
             TransferMethod::CopyParts => self.copy_parts(snapshot, condition).await?,
         };
         // Services that keep conditions of other writes may ignore those of a copy.

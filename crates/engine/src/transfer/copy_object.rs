@@ -12,7 +12,7 @@ use crate::Services;
 
 impl<P: Services> Transfer<'_, P> {
     /// Has the object copied in one request.
-    pub(super) async fn copy_whole(
+    pub(super) async fn copy_object(
         &self,
         snapshot: &SourceSnapshot,
         condition: &WriteCondition,

@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 impl<P: Services> Transfer<'_, P> {
     /// Has the object moved by many workers.
-    pub(super) async fn huge(
+    pub(super) async fn distributed(
         &self,
         task: TransferTask<'_>,
         snapshot: &SourceSnapshot,

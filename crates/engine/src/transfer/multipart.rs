@@ -12,7 +12,7 @@ use crate::Services;
 
 impl<P: Services> Transfer<'_, P> {
     /// Moves the object.
-    pub(super) async fn large(
+    pub(super) async fn multipart(
         &self,
         snapshot: &SourceSnapshot,
         condition: &WriteCondition,

@@ -18,7 +18,7 @@ use crate::Services;
 
 impl<P: Services> Transfer<'_, P> {
     /// Moves the object.
-    pub(super) async fn small(
+    pub(super) async fn single_put(
         &self,
         snapshot: &SourceSnapshot,
         condition: &WriteCondition,
