@@ -1,4 +1,4 @@
-//! What codes of S3 say that is not taken, as the adapters read them.
+//! What codes of services say that is not taken, as the adapters read them.
 
 use migration_core::error::Rejected;
 
@@ -13,6 +13,7 @@ pub(crate) fn rejected(operation: Operation, code: &str) -> Option<Rejected> {
         "InvalidStorageClass" => Some(Rejected::StorageClass),
         "MetadataTooLarge" => Some(Rejected::Metadata(Vec::new())),
         "NotImplemented" if operation == Operation::DeleteObject => Some(Rejected::Condition),
+        "ValidationException" => Some(Rejected::Record),
         _ => None,
     }
 }
