@@ -94,7 +94,7 @@ struct Transfer<'a, P: Services> {
 /// What is known of the object's message.
 #[derive(Clone, Copy, Debug)]
 pub struct TransferTask<'a> {
-    /// ID of the batch.
+    /// The batch.
     pub batch: &'a Batch,
     /// The object.
     pub entry: &'a Entry,

@@ -20,7 +20,7 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// What is known of the service before anything is asked of it. Asks for nothing.
     fn capabilities(&self) -> Capabilities;
 
-    /// Returns the AWS CLI command that aborts an upload.
+    /// Returns the command with which a person aborts an upload.
     fn abort_command(&self, upload: UploadRef<'_>) -> String;
 
     /// Lists one page of at most 1,000 keys under a prefix, in byte order of their UTF-8.

@@ -21,9 +21,9 @@ use crate::{Interruption, Process, Services};
 pub(super) struct DestinationObject<'a, P: Services> {
     process: &'a Process<P>,
     limits: &'a Limits,
-    /// Bucket of the file.
+    /// Bucket of the object.
     pub(super) bucket: &'a str,
-    /// Its key.
+    /// Key of the object.
     pub(super) key: &'a str,
     progress: Progress,
 }

@@ -12,7 +12,7 @@ use crate::budget::ReserveError;
 pub(super) enum TransferError {
     /// The process is ending, or the lease is lost.
     Stopped,
-    /// A service failed, or the process is stopping.
+    /// A service failed.
     Service(ServiceError),
     /// The source has another content than the one wanted.
     SourceChanged,

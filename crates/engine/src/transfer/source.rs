@@ -20,9 +20,9 @@ use crate::{Process, Services};
 pub(super) struct SourceObject<'a, P: Services> {
     process: &'a Process<P>,
     budget: &'a Budget,
-    /// Bucket of the file.
+    /// Bucket of the object.
     pub(super) bucket: &'a str,
-    /// Its key.
+    /// Key of the object.
     pub(super) key: &'a str,
     progress: Progress,
 }
@@ -36,7 +36,7 @@ pub(super) struct SourceSnapshot {
 }
 
 impl SourceSnapshot {
-    /// Work of a message.
+    /// Returns the content that a message lists.
     pub(super) fn of(entry: &Entry) -> Self {
         Self { size: entry.size, etag: entry.etag.clone(), version_id: entry.version_id.clone() }
     }

@@ -14,7 +14,7 @@ use crate::transfer::error::{TransferError, write_error};
 /// A write that made the object visible.
 #[derive(Clone, Debug)]
 pub(in crate::transfer) struct Landed {
-    /// The service's error.
+    /// The service's response.
     pub written: Written,
     /// Whether the service is known to keep the condition. Where it is not, both sides are looked at afterwards.
     pub guarded: bool,
