@@ -12,12 +12,16 @@ use serde::Deserialize;
 const OWN: &[(&str, &[&str])] = &[
     ("migration-core", &[]),
     ("migration-api", &["migration-core"]),
-    ("migration-engine", &["migration-core"]),
+    ("migration-ledger", &["migration-core"]),
+    ("migration-engine", &["migration-core", "migration-ledger"]),
     ("migration-aws", &["migration-core"]),
     ("migration-testkit", &["migration-core"]),
-    ("s3-migration-operator", &["migration-api", "migration-aws", "migration-core"]),
-    ("s3-migration-worker", &["migration-aws", "migration-core", "migration-engine"]),
-    ("kind-tests", &["migration-api", "migration-core"]),
+    (
+        "s3-migration-operator",
+        &["migration-api", "migration-aws", "migration-core", "migration-engine", "migration-ledger"],
+    ),
+    ("s3-migration-worker", &["migration-aws", "migration-core", "migration-engine", "migration-ledger"]),
+    ("kind-tests", &["migration-api", "migration-aws", "migration-core", "migration-engine", "migration-ledger"]),
 ];
 
 /// Crates that may use a library directly, by the prefix of the library's name.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use migration_core::ignore::IgnoreList;
+use migration_engine::Interruption;
 use migration_engine::scan::Purpose;
-use migration_engine::uploads::{self, AbortError, AbortReport, LeftUpload};
+use migration_engine::uploads::{self, AbortReport, LeftUpload};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -102,29 +103,58 @@ async fn overdue(told: &CancellationToken) {
 
 /// Time that work in progress has to end after a signal; well within the pod's grace period.
 const TIME_TO_END: Duration = Duration::from_secs(30);
-fn report_abort(result: Result<AbortReport, AbortError>) -> End {
-    match result {
-        Ok(report) if report.left.is_empty() => {
-            End { reason: "UploadsAborted", message: format!("{} uploads aborted", report.aborted), code: 0 }
-        }
-        Ok(report) => {
-            for left in &report.left {
-                warn!(
-                    bucket = left.bucket,
-                    key = left.key,
-                    command = left.command,
-                    "left an upload that may belong to this job"
-                );
-            }
-            let LeftUpload { bucket, key, command } = report.left.first().cloned().unwrap_or_default();
-            let message = format!(
-                "{} uploads aborted; {} more may belong to this job, the first in bucket {bucket} under key {key:?}: \
-                 if it is not in use, abort it with {command}",
-                report.aborted,
-                report.left.len()
-            );
-            End { reason: "UploadsLeft", message, code: FAILED }
-        }
-        Err(error) => End { reason: "UploadsLeft", message: error.to_string(), code: FAILED },
+
+fn report_abort(result: Result<AbortReport, Interruption>) -> End {
+    let report = match result {
+        Ok(report) => report,
+        Err(error) => return End { reason: "UploadsLeft", message: error.to_string(), code: FAILED },
+    };
+    for left in &report.left {
+        warn!(
+            bucket = left.bucket,
+            key = left.key,
+            command = left.command,
+            "left an upload that may belong to this job"
+        );
+    }
+    let mut words = vec![format!("{} uploads aborted", report.aborted)];
+    if let Some(LeftUpload { bucket, key, command }) = report.left.first() {
+        words.push(format!(
+            "{} more may belong to this job, the first in bucket {bucket} under key {key:?}: if it is not in use, abort it \
+             with {command}",
+            report.left.len()
+        ));
+    }
+    if !report.unreadable.is_none() {
+        words.push(format!("more may be open, since their ledger records can't be read: {}", report.unreadable));
+    }
+    let message = words.join("; ");
+    match words.len() {
+        1 => End { reason: "UploadsAborted", message, code: 0 },
+        _ => End { reason: "UploadsLeft", message, code: FAILED },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use migration_core::ports::LedgerKey;
+    use migration_core::records::RecordError;
+
+    #[test]
+    fn what_is_left_is_named() {
+        let aborted = AbortReport { aborted: 3, ..AbortReport::default() };
+        let end = report_abort(Ok(aborted.clone()));
+        assert_eq!((end.reason, end.code, end.message.as_str()), ("UploadsAborted", 0, "3 uploads aborted"));
+        let left = LeftUpload { bucket: "b".into(), key: "k".into(), command: "aws".into() };
+        let end = report_abort(Ok(AbortReport { left: vec![left], ..aborted.clone() }));
+        assert_eq!((end.reason, end.code), ("UploadsLeft", FAILED));
+        assert!(end.message.ends_with("abort it with aws"), "{}", end.message);
+        let mut unreadable = aborted;
+        let key = LedgerKey::new("upload/u/0", "h");
+        unreadable.unreadable.add(RecordError { key, member: None, reason: "no".into() });
+        let end = report_abort(Ok(unreadable));
+        assert_eq!((end.reason, end.code), ("UploadsLeft", FAILED));
+        assert!(end.message.contains("1 record: failed to read ledger record upload/u/0 h"), "{}", end.message);
     }
 }

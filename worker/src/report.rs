@@ -31,7 +31,7 @@ fn end_of(result: Result<migration_core::records::ReportRecord, ReportError>) ->
             let numbers = format!("{} objects succeeded, {} failed", record.succeeded, record.failed);
             let missing = match record.unreported {
                 0 => String::new(),
-                unreported => format!("; {unreported} copied objects are missing from it"),
+                unreported => format!("; {unreported} are missing in it"),
             };
             End { reason: "Reported", message: format!("s3://{bucket}/{key}: {numbers}{missing}"), code: 0 }
         }
@@ -49,7 +49,7 @@ mod tests {
         let record = ReportRecord { bucket: "b".into(), key: "k".into(), succeeded: 3, ..ReportRecord::default() };
         assert_eq!(end_of(Ok(record.clone())).message, "s3://b/k: 3 objects succeeded, 0 failed");
         let end = end_of(Ok(ReportRecord { unreported: 2, ..record }));
-        assert!(end.message.ends_with("; 2 copied objects are missing from it") && end.code == 0, "{}", end.message);
+        assert!(end.message.ends_with("; 2 are missing in it") && end.code == 0, "{}", end.message);
         assert_eq!(end_of(Err(ReportError::NoRun)).code, FAILED);
     }
 }

@@ -11,8 +11,8 @@ use migration_core::pair::BucketPair;
 use migration_core::ports::{Clock, Ledger, WriteError};
 use migration_core::records::{RunRecord, RunSides, VerificationRecord, verification_write};
 use migration_core::verification::{Verification, VerifyMethod};
-use migration_core::view;
 use migration_engine::scan::{Observer, Purpose, ScanOutcome, dry_run};
+use migration_ledger::view;
 
 use crate::exit::{End, FAILED};
 use crate::findings::List;

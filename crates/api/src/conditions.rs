@@ -111,6 +111,8 @@ pub enum Reason {
     LedgerSchemaWrong,
     /// A record of the ledger cannot be read.
     LedgerRecordUnreadable,
+    /// Failure records or heartbeats cannot be read and are missing from the status; `status.unreadable` counts them.
+    LedgerRecordsLeftOut,
     /// The API server refuses a request that the job needs.
     ApplyFailed,
     /// An object of somebody else has the name of a child; the message names the object and the ways out.
@@ -162,6 +164,7 @@ impl fmt::Display for Reason {
             Self::QueueShared => "QueueShared",
             Self::LedgerSchemaWrong => "LedgerSchemaWrong",
             Self::LedgerRecordUnreadable => "LedgerRecordUnreadable",
+            Self::LedgerRecordsLeftOut => "LedgerRecordsLeftOut",
             Self::ApplyFailed => "ApplyFailed",
             Self::NameTaken => "NameTaken",
             Self::NameNotFreeYet => "NameNotFreeYet",

@@ -66,6 +66,10 @@ pub struct MigrationJobStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<ObjectFailure>,
 
+    /// Records of the ledger that can't be read and are missing from this status. Absent if all can be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<UnreadableRecords>,
+
     /// The value of spec.trigger.manual that started a run last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_manual_run: Option<String>,
@@ -324,7 +328,8 @@ pub struct ReportStatus {
     pub succeeded: u64,
     /// Objects in it that failed.
     pub failed: u64,
-    /// Copied objects missing from it, because their workers could not write to the report's bucket.
+    /// Objects missing from it: copied objects whose workers could not write to the report's bucket, and failed objects
+    /// whose records in the ledger can't be read.
     pub unreported: u64,
 }
 
@@ -351,6 +356,27 @@ pub struct ObjectFailure {
     pub class: String,
     /// Description of the failure.
     pub message: String,
+}
+
+/// Records of one kind that can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnreadableRecords {
+    /// Kind of the records.
+    pub kind: RecordKind,
+    /// Number of records.
+    pub number: u64,
+    /// Error of the first record, with its key in the table and its member.
+    pub message: String,
+}
+
+/// A kind of record that the status shows one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RecordKind {
+    /// An object that failed and is missing from `failures`. Only records read on the way to the first 10 failures count.
+    Failure,
+    /// The activity of a worker or jobsender: its rate and the sides it has paused.
+    Heartbeat,
 }
 
 /// Resources of a job outside of the cluster.

@@ -9,6 +9,7 @@
 //! |---|---|---|---|
 //! | `ObjectStore` | [`S3Store`] | [`S3Store::new`]`(&S3Side, &WriteSettings, Side)` | [`S3Store::with_access`]`(&Access, path_style, &WriteSettings, Side)` |
 //! | `Queue` | [`SqsQueue`] | [`SqsQueue::new`]`(&QueueConfig)` | [`SqsQueue::at`]`(&Access, url, dead_letter_url)` |
+//! | `DeadLetterQueue`, `MeasuredQueue` | [`SqsQueue`] | | [`SqsQueue::at`]`(&Access, url, None)` |
 //! | `Ledger` | [`DynamoLedger`] | [`DynamoLedger::new`]`(&LedgerConfig)` | [`DynamoLedger::at`]`(&Access, table)` |
 //! | `Clock` | [`SystemClock`] | [`SystemClock`] | |
 //!
@@ -37,7 +38,7 @@ pub use clock::SystemClock;
 pub use credentials::StaticKeys;
 pub use dynamo::DynamoLedger;
 pub use http::Reach;
-pub use queue_admin::{Depth, QueueAdmin, QueueSpec, QueueUrls};
+pub use queue_admin::{QueueAdmin, QueueSpec, QueueUrls};
 pub use s3::S3Store;
-pub use sqs::{DeadLetter, SqsQueue};
+pub use sqs::SqsQueue;
 pub use table_admin::{TableAdmin, TableSpec};

@@ -22,13 +22,6 @@ const LIST_TAGS: &str = "list queue tags";
 const TAG: &str = "tag queue";
 const DELETE: &str = "delete queue";
 
-/// The three counts of a [`Depth`].
-const COUNTS: [QueueAttributeName; 3] = [
-    QueueAttributeName::ApproximateNumberOfMessages,
-    QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-    QueueAttributeName::ApproximateNumberOfMessagesDelayed,
-];
-
 /// Creates, inspects and deletes queues. Clones share connections and credentials.
 #[derive(Clone, Debug)]
 pub struct QueueAdmin {
@@ -59,17 +52,6 @@ pub struct QueueUrls {
     pub url: String,
     /// URL of the dead letter queue.
     pub dead_letter_url: String,
-}
-
-/// Number of messages in a queue, as the service estimates it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Depth {
-    /// Messages waiting to be received.
-    pub visible: u64,
-    /// Messages received but neither deleted nor visible again.
-    pub in_flight: u64,
-    /// Messages whose delay has not passed yet.
-    pub delayed: u64,
 }
 
 type Attributes = HashMap<QueueAttributeName, String>;
@@ -108,16 +90,6 @@ impl QueueAdmin {
         let found = self.client.get_queue_url().queue_name(name).queue_owner_aws_account_id(account).send().await;
         let output = found.map_err(|error| told("look up dead letter queue", &error))?;
         Ok(Some(output.queue_url.ok_or_else(|| invalid_response(LOOK_UP, "the response has no URL"))?))
-    }
-
-    /// Returns the number of messages in a queue.
-    pub async fn depth(&self, url: &str) -> Result<Depth, ServiceError> {
-        let attributes = self.attributes(url, COUNTS.to_vec()).await?;
-        let [visible, in_flight, delayed] = COUNTS.map(|name| {
-            let count = attributes.get(&name).and_then(|count| count.parse().ok());
-            count.ok_or_else(|| invalid_response(ATTRIBUTES, format!("the response has no {name}")))
-        });
-        Ok(Depth { visible: visible?, in_flight: in_flight?, delayed: delayed? })
     }
 
     /// Deletes a queue and its dead letter queue by name. Absent queues are no error.

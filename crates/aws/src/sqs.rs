@@ -1,4 +1,4 @@
-//! [`Queue`] on Amazon SQS.
+//! [`Queue`], [`DeadLetterQueue`] and [`MeasuredQueue`] on Amazon SQS.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,13 +6,15 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Builder;
 use aws_sdk_sqs::types::{
-    Message, MessageAttributeValue, MessageSystemAttributeName, SendMessageBatchRequestEntry,
+    Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
     SendMessageBatchResultEntry,
 };
 use aws_smithy_types::error::operation::BuildError;
 use migration_core::config::QueueConfig;
 use migration_core::error::{ErrorClass, ServiceError};
-use migration_core::ports::{OutgoingMessage, Queue, ReceivedMessage};
+use migration_core::ports::{
+    DeadLetter, DeadLetterQueue, Depth, MeasuredQueue, OutgoingMessage, Queue, ReceivedMessage,
+};
 
 use crate::access::{Access, CredentialSource};
 use crate::error::words::OwnSuccess;
@@ -27,6 +29,14 @@ const REASON_LIMIT: usize = 1_000;
 const SEND: &str = "send messages";
 const RECEIVE: &str = "receive messages";
 const SEND_DEAD: &str = "send dead letter";
+const MEASURE: &str = "get queue attributes";
+
+/// The three counts of a [`Depth`].
+const COUNTS: [QueueAttributeName; 3] = [
+    QueueAttributeName::ApproximateNumberOfMessages,
+    QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+    QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+];
 
 /// A queue and its dead letter queue. Clones share connections and credentials.
 #[derive(Clone, Debug)]
@@ -34,15 +44,6 @@ pub struct SqsQueue {
     client: Client,
     url: String,
     dead_letter_url: Option<String>,
-}
-
-/// A message from the dead letter queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// The message itself.
-    pub message: ReceivedMessage,
-    /// Reason given by the worker that moved it; `None` if the queue moved it after too many receives.
-    pub reason: Option<String>,
 }
 
 pub(crate) async fn client(access: &Access) -> Client {
@@ -68,9 +69,11 @@ impl SqsQueue {
     pub async fn at(access: &Access, url: String, dead_letter_url: Option<String>) -> Self {
         Self { client: client(access).await, url, dead_letter_url }
     }
+}
 
-    /// Receives like [`Queue::receive`], with the reasons of dead letters.
-    pub async fn receive_dead_letters(
+/// A queue of dead letters is opened as one by itself, by its own URL.
+impl DeadLetterQueue for SqsQueue {
+    async fn receive_dead_letters(
         &self,
         max: u32,
         wait: Duration,
@@ -90,6 +93,24 @@ impl SqsQueue {
             .map_err(|error| service_error(Service::Sqs, RECEIVE, &error))?;
         output.messages.unwrap_or_default().into_iter().map(dead_letter).collect()
     }
+}
+
+impl MeasuredQueue for SqsQueue {
+    async fn depth(&self) -> Result<Depth, ServiceError> {
+        depth(&self.client, &self.url).await
+    }
+}
+
+/// Counts the messages of the queue at a URL.
+pub(crate) async fn depth(client: &Client, url: &str) -> Result<Depth, ServiceError> {
+    let get = client.get_queue_attributes().queue_url(url).set_attribute_names(Some(COUNTS.to_vec()));
+    let output = get.send().await.map_err(|error| service_error(Service::Sqs, MEASURE, &error))?;
+    let attributes = output.attributes.unwrap_or_default();
+    let [visible, in_flight, delayed] = COUNTS.map(|name| {
+        let count = attributes.get(&name).and_then(|count| count.parse().ok());
+        count.ok_or_else(|| invalid_response(MEASURE, format!("the answer has no {name}")))
+    });
+    Ok(Depth { visible: visible?, in_flight: in_flight?, delayed: delayed? })
 }
 
 fn dead_letter(message: Message) -> Result<DeadLetter, ServiceError> {

@@ -50,4 +50,3 @@ pub mod scaling;
 pub mod size;
 pub mod verification;
 pub mod verified;
-pub mod view;

@@ -47,6 +47,10 @@ pub enum Operation {
     DeleteMessage,
     /// `Queue::send_dead_letter`.
     SendDeadLetter,
+    /// `DeadLetterQueue::receive_dead_letters`.
+    ReceiveDeadLetters,
+    /// `MeasuredQueue::depth`.
+    MeasureQueue,
     /// `Ledger::get`.
     GetItem,
     /// `Ledger::query`.
@@ -80,6 +84,8 @@ impl Operation {
             Self::SetVisibility => "set message visibility",
             Self::DeleteMessage => "delete message",
             Self::SendDeadLetter => "send dead letter",
+            Self::ReceiveDeadLetters => "receive dead letters",
+            Self::MeasureQueue => "measure queue",
             Self::GetItem => "get ledger item",
             Self::QueryItems => "query ledger items",
             Self::WriteItems => "write ledger items",
@@ -102,6 +108,7 @@ impl Operation {
                 | Self::GetTags
                 | Self::ListParts
                 | Self::ListUploads
+                | Self::MeasureQueue
                 | Self::GetItem
                 | Self::QueryItems
         )

@@ -13,7 +13,7 @@ pub use crate::object::{
 pub use crate::operation::Operation;
 pub use capabilities::{Ability, Capabilities, Support};
 pub use ledger::{Condition, Item, Ledger, LedgerKey, QueryPage, Write, WriteError};
-pub use queue::{OutgoingMessage, Queue, ReceivedMessage};
+pub use queue::{DeadLetter, DeadLetterQueue, Depth, MeasuredQueue, OutgoingMessage, Queue, ReceivedMessage};
 pub use store::{
     Body, ByteStream, CompleteUpload, CopyPart, CopyRequest, CopySource, CreateUpload, DeleteRequest, GetRequest,
     GetResponse, HeadRequest, ListPage, ListRequest, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,

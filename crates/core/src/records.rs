@@ -25,6 +25,7 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::error::Blocked;
 use crate::ports::{Item, LedgerKey};
@@ -69,20 +70,27 @@ pub const RETENTION_MS: i64 = (365 + 28) * 24 * 3600 * 1000;
 
 /// A ledger item that cannot be parsed as the record its key names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("failed to read ledger record {partition} {sort}: {reason}")]
+#[error("failed to read ledger record {} {}: {}{reason}", key.partition, key.sort, named(member.as_deref()))]
 pub struct RecordError {
-    partition: String,
-    sort: String,
-    reason: String,
+    /// The item.
+    pub key: LedgerKey,
+    /// The attribute that can't be read; none where the record lacks one, which the reason then names.
+    pub member: Option<String>,
+    /// The fault.
+    pub reason: String,
+}
+
+fn named(member: Option<&str>) -> String {
+    member.map(|member| format!("{member}: ")).unwrap_or_default()
 }
 
 impl Item {
     /// Creates the item of a record, without an expiry.
     pub fn of<T: Serialize>(key: LedgerKey, record: &T) -> Self {
         let attributes = match serde_json::to_value(record) {
-            Ok(serde_json::Value::Object(attributes)) => attributes,
+            Ok(Value::Object(attributes)) => attributes,
             // Records are structs of plain values, so they always serialize to objects.
-            _ => serde_json::Map::new(),
+            _ => Map::new(),
         };
         Self { key, attributes, expires_at: None }
     }
@@ -94,14 +102,30 @@ impl Item {
         self
     }
 
-    /// Parses the record.
+    /// The record. Its attributes are read where they stand, without a copy of them.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, RecordError> {
-        serde_json::from_value(serde_json::Value::Object(self.attributes.clone())).map_err(|e| RecordError {
-            partition: self.key.partition.clone(),
-            sort: self.key.sort.clone(),
-            reason: e.to_string(),
+        T::deserialize(&self.attributes).map_err(|error| RecordError {
+            key: self.key.clone(),
+            member: culprit::<T>(&self.attributes, &error.to_string()),
+            reason: error.to_string(),
         })
     }
+}
+
+/// The attribute for which a record can't be read: the one without which it can. Where there is none, the one without which
+/// something else is wrong, unless what is wrong is that one is missing. Tried one by one, since an error in a flattened
+/// record does not tell where it stands.
+fn culprit<T: DeserializeOwned>(attributes: &Map<String, Value>, reason: &str) -> Option<String> {
+    let without = |name: &String| {
+        let mut others = attributes.clone();
+        others.remove(name);
+        T::deserialize(&others)
+    };
+    let is_enough = |name: &&String| without(name).is_ok();
+    let is_changed = |name: &&String| without(name).is_err_and(|error| error.to_string() != reason);
+    let is_missing = reason.starts_with("missing field");
+    let found = attributes.keys().find(is_enough);
+    found.or_else(|| attributes.keys().filter(|_| !is_missing).find(is_changed)).cloned()
 }
 
 /// The activity of a worker or jobsender.
@@ -179,5 +203,42 @@ mod tests {
         let item = Item::of(range_key("u", "r", 3), &record);
         assert_eq!(item.read::<RangeRecord>(), Ok(record));
         assert!(item.read::<Heartbeat>().unwrap_err().to_string().contains("range/000003"));
+    }
+
+    /// An item of a record whose attribute `name` has this value.
+    fn spoiled<T: Serialize>(record: &T, name: &str, value: Value) -> Item {
+        let mut item = Item::of(LedgerKey::new("p", "s"), record);
+        item.attributes.insert(name.to_owned(), value);
+        item
+    }
+
+    #[test]
+    fn an_error_names_the_key_the_member_and_what_is_wrong() {
+        let beat = Heartbeat {
+            name: "w".into(),
+            at: 1,
+            messages: 0,
+            rate: 0,
+            ranges: vec![],
+            blocked: vec![],
+            paused: None,
+            runs: vec![],
+        };
+        let error = spoiled(&beat, "rate", "fast".into()).read::<Heartbeat>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"failed to read ledger record p s: rate: invalid type: string "fast", expected u64"#
+        );
+        // A flattened member, and one of a nested record.
+        let counters = spoiled(&Counters::default(), "doneBytes", (-1).into());
+        assert_eq!(counters.read::<Counters>().unwrap_err().member.as_deref(), Some("doneBytes"));
+        let nested = spoiled(&beat, "blocked", serde_json::json!([{"side": "nowhere"}]));
+        assert_eq!(nested.read::<Heartbeat>().unwrap_err().member.as_deref(), Some("blocked"));
+        let within = spoiled(&beat, "blocked", serde_json::json!([{}])).read::<Heartbeat>().unwrap_err();
+        assert_eq!(within.member.as_deref(), Some("blocked"), "{within}");
+        let mut lacking = Item::of(LedgerKey::new("p", "s"), &beat);
+        lacking.attributes.remove("messages");
+        let error = lacking.read::<Heartbeat>().unwrap_err();
+        assert_eq!((error.member, error.reason.as_str()), (None, "missing field `messages`"));
     }
 }

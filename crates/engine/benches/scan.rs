@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use migration_core::ignore::IgnoreList;
 use migration_core::size::ByteSize;
-use migration_core::view;
 use migration_engine::hash::Hashing;
 use migration_engine::scan::{ScanOutcome, SenderName, send};
 use migration_engine::{Ports, Process};
+use migration_ledger::view;
 use migration_testkit::{KeyShape, MemoryLedger, SinkQueue, SyntheticStore, TestClock};
 
 const MILLION: u64 = 1_000_000;

@@ -6,11 +6,12 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use migration_core::mutants::{Mutant, is_active};
-use migration_core::ports::{Ability, Condition, Item, Ledger, ObjectStore, Support, Write};
+use migration_core::ports::{Ability, Condition, Item, ObjectStore, Support, Write};
 use migration_core::records::{self, BucketRecord, Known, SourceBucketRecord};
+use migration_ledger::LedgerRead;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{Interruption, Process, Services, WriteOutcome};
 
@@ -199,12 +200,17 @@ impl<P: Services> Process<P> {
         Ok(false)
     }
 
-    /// Reads the record of a destination bucket, and returns true with it if there was one.
+    /// What the ledger has of a destination bucket, and whether it has something. Where that can't be read, nothing is known:
+    /// it is found out again, and written over.
     async fn read_bucket(&self, bucket: &str) -> Result<(BucketRecord, bool), Interruption> {
         let key = records::bucket_key(&self.config.job.uid, bucket);
-        let item = self.ledger(|| self.ports.ledger.get(&key)).await?;
+        let item = self.get_item(&key).await?;
         let there = item.is_some();
-        let record: BucketRecord = item.and_then(|item| item.read().ok()).unwrap_or_default();
+        let record = item.map(|item| item.read::<BucketRecord>()).transpose().unwrap_or_else(|error| {
+            warn!(%error, bucket, "what the destination's service can do is found out again");
+            None
+        });
+        let record = record.unwrap_or_default();
         let service = self.config.destination.service.endpoint.as_deref().unwrap_or_default();
         Ok((record.of_service(service), there))
     }
@@ -219,8 +225,8 @@ impl<P: Services> Process<P> {
             return Ok(record.has_digests(service, self.clock.now()));
         }
         let key = records::source_bucket_key(&self.config.job.uid, bucket);
-        let item = self.ledger(|| self.ports.ledger.get(&key)).await?;
-        let record: SourceBucketRecord = item.and_then(|item| item.read().ok()).unwrap_or_default();
+        let record = self.get_or_warn(&key, "the source's ETags are taken for digests until they are seen to be none");
+        let record: SourceBucketRecord = record.await?.unwrap_or_default();
         let has_digests = record.has_digests(service, self.clock.now());
         if has_digests {
             self.without_digests().remove(bucket);

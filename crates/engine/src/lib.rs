@@ -6,6 +6,7 @@
 //! | [`scan`] | takes a run, lists and compares both sides, sends batches |
 //! | [`worker`] | receives batches, transfers their objects, records their end in the ledger |
 //! | [`transfer`] | transfers one object, small or large |
+//! | [`run`] | starts, ends and reopens runs, for the coordinator of a job |
 //! | [`report`] | writes the result of each object, for people and for the next run |
 //! | [`uploads`] | aborts open uploads when a job is deleted |
 //! | [`hash`] | computes the digests of all bytes in transfer together, in SIMD lanes |
@@ -24,6 +25,7 @@ pub mod gate;
 pub mod hash;
 pub mod heartbeat;
 pub mod report;
+pub mod run;
 pub mod scan;
 mod send_buffer;
 mod services;
@@ -39,14 +41,18 @@ use std::time::Duration;
 use migration_core::config::JobConfig;
 use migration_core::error::{ErrorClass, ServiceError, Side};
 use migration_core::operation::RequestInfo;
-use migration_core::ports::{Clock, Condition, Item, Ledger, Operation, Write, WriteError};
+use migration_core::ports::{Clock, Condition, Item, Ledger, LedgerKey, Operation, QueryPage, Write};
+use migration_ledger::{LedgerRead, ReadError, write};
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::buckets::Buckets;
 use crate::gate::{Gate, Nobody, Store};
 use crate::hash::Hashing;
 use crate::stop::sleep_or_stop;
 
+pub use migration_ledger::WriteOutcome;
 pub use services::{Ports, Services};
 
 /// Key ranges that a scan processes at once: enough to keep a processor busy at the latency of a service in the same
@@ -95,6 +101,13 @@ pub enum Interruption {
     Service(#[from] ServiceError),
 }
 
+/// So that what is written to the ledger and what is read from it fail alike.
+impl From<Interruption> for ReadError<Interruption> {
+    fn from(error: Interruption) -> Self {
+        Self::Request(error)
+    }
+}
+
 /// Turns "no such key" into a transient error for requests that only write: that the destination does not find what is
 /// written says nothing about the source's object.
 fn no_absence(access: RequestInfo<'_>, error: Interruption) -> Interruption {
@@ -108,13 +121,23 @@ fn no_absence(access: RequestInfo<'_>, error: Interruption) -> Interruption {
     }
 }
 
-/// Result of a conditional write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteOutcome {
-    /// The write was done.
-    Written,
-    /// Another writer was first.
-    Lost,
+/// Reads go through the ledger's gate: they are repeated, and wait where the ledger is paused.
+impl<P: Services> LedgerRead for Process<P> {
+    type Error = Interruption;
+
+    async fn get_item(&self, key: &LedgerKey) -> Result<Option<Item>, Interruption> {
+        self.ledger(|| self.ports.ledger.get(key)).await
+    }
+
+    async fn query_items(
+        &self,
+        partition: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<QueryPage, Interruption> {
+        self.ledger(|| self.ports.ledger.query(partition, prefix, after, limit)).await
+    }
 }
 
 impl<P: Services> Process<P> {
@@ -235,16 +258,26 @@ impl<P: Services> Process<P> {
         self.ledger_gate.pass(RequestInfo::service(&self.config.ledger.table), &Nobody, request).await
     }
 
+    /// Reads a record from the ledger that may be taken for absent where it can't be read: then the log names it, and what
+    /// follows from it.
+    async fn get_or_warn<T: DeserializeOwned>(
+        &self,
+        key: &LedgerKey,
+        consequence: &str,
+    ) -> Result<Option<T>, Interruption> {
+        match migration_ledger::get(self, key).await {
+            Ok(record) => Ok(record),
+            Err(ReadError::Request(error)) => Err(error),
+            Err(ReadError::Record(error)) => {
+                warn!(%error, consequence, "a ledger record can't be read");
+                Ok(None)
+            }
+        }
+    }
+
     /// Writes to the ledger, all or nothing.
     async fn write(&self, writes: &[Write]) -> Result<WriteOutcome, Interruption> {
-        self.ledger(|| async move {
-            match self.ports.ledger.write(writes).await {
-                Ok(()) => Ok(WriteOutcome::Written),
-                Err(WriteError::Condition) => Ok(WriteOutcome::Lost),
-                Err(WriteError::Service(error)) => Err(error),
-            }
-        })
-        .await
+        self.ledger(|| write::all(&self.ports.ledger, writes)).await
     }
 
     /// Writes a record that names its writer, if `condition` holds, and other items with it, all or nothing. If the
@@ -261,7 +294,7 @@ impl<P: Services> Process<P> {
         if self.write(&writes).await? == WriteOutcome::Written {
             return Ok(WriteOutcome::Written);
         }
-        let stands = self.ledger(|| self.ports.ledger.get(&item.key)).await?;
+        let stands = self.get_item(&item.key).await?;
         let own = stands.is_some_and(|stands| stands.attributes == item.attributes);
         Ok(if own { WriteOutcome::Written } else { WriteOutcome::Lost })
     }

@@ -2,6 +2,7 @@
 
 mod dry_run;
 mod lanes;
+mod last_scan;
 mod listing;
 mod manifest;
 mod merge;
@@ -20,8 +21,8 @@ use std::sync::Arc;
 use migration_core::error::Side;
 use migration_core::ignore::IgnoreList;
 use migration_core::range::GapError;
-use migration_core::records::ScanCounts;
-use migration_core::view::ViewError;
+use migration_core::records::{RecordError, ScanCounts};
+use migration_ledger::ReadError;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Interruption, Process, Services};
@@ -63,7 +64,7 @@ pub enum ScanOutcome {
 pub enum ScanError {
     /// The ledger could not be read.
     #[error(transparent)]
-    View(#[from] ViewError),
+    Ledger(#[from] ReadError),
     /// A service failed, or the process is stopping.
     #[error(transparent)]
     Interruption(#[from] Interruption),
@@ -103,6 +104,21 @@ pub enum ScanError {
     /// A range could not be scanned.
     #[error("failed to scan range: {0}")]
     Broken(String),
+}
+
+impl From<ReadError<Interruption>> for ScanError {
+    fn from(error: ReadError<Interruption>) -> Self {
+        match error {
+            ReadError::Request(error) => error.into(),
+            ReadError::Record(error) => error.into(),
+        }
+    }
+}
+
+impl From<RecordError> for ScanError {
+    fn from(error: RecordError) -> Self {
+        Self::Ledger(error.into())
+    }
 }
 
 impl From<ManifestError> for ScanError {

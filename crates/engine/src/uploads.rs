@@ -6,9 +6,9 @@ use migration_core::error::ErrorClass;
 use migration_core::initiator::{Owner, owner};
 use migration_core::message::Batch;
 use migration_core::operation::RequestInfo;
-use migration_core::ports::{Condition, Ledger, ObjectStore, Operation, UploadRef, Write};
+use migration_core::ports::{Condition, ObjectStore, Operation, UploadRef, Write};
 use migration_core::records::{self, UploadRecord};
-use migration_core::view::{self, ViewError};
+use migration_ledger::{Unreadable, view};
 use tracing::{info, warn};
 
 use crate::{Interruption, Process, Services};
@@ -81,6 +81,8 @@ pub struct AbortReport {
     pub aborted: u32,
     /// Uploads that are open, or may be.
     pub left: Vec<LeftUpload>,
+    /// Records of which it is not known what uploads they name; these may be left too.
+    pub unreadable: Unreadable,
 }
 
 /// An open upload whose owner is unclear, under a key where the job may have one.
@@ -94,24 +96,14 @@ pub struct LeftUpload {
     pub command: String,
 }
 
-/// Why uploads were not aborted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AbortError {
-    /// The ledger could not be read.
-    #[error(transparent)]
-    View(#[from] ViewError),
-    /// A service failed, or the process is stopping.
-    #[error(transparent)]
-    Interruption(#[from] Interruption),
-}
-
-/// Aborts every upload that the ledger has of the job, and removes its record.
-pub async fn abort_all<P: Services>(process: &Process<P>) -> Result<AbortReport, AbortError> {
+/// Aborts every upload that the ledger has of the job, and forgets it. Records that can't be read stop none of the others.
+pub async fn abort_all<P: Services>(process: &Process<P>) -> Result<AbortReport, Interruption> {
     let job = &process.config.job.uid;
-    let mut report = AbortReport::default();
+    let uploads = view::uploads(&process.ports.ledger, job).await?;
+    let mut report = AbortReport { unreadable: uploads.unreadable, ..AbortReport::default() };
     let mut initiators = BTreeSet::new();
     let (recorded, announced): (Vec<_>, Vec<_>) =
-        view::uploads(&process.ports.ledger, job).await?.into_iter().partition(|record| record.upload_id.is_some());
+        uploads.records.into_iter().partition(|record| record.upload_id.is_some());
     for record in &recorded {
         let (bucket, key) = (record.destination_bucket.as_str(), record.destination_key.as_str());
         let Some(upload_id) = record.upload_id.as_deref() else { continue };
@@ -198,8 +190,8 @@ pub(crate) async fn clear_batch<P: Services>(
     for entry in batch.objects.iter().filter(|entry| entry.size > larger_than && entry.etag.is_some()) {
         let Ok(key) = batch.pair.map_key(&entry.key) else { continue };
         let record_key = records::upload_key(&process.config.job.uid, bucket, &key);
-        let item = process.ledger(|| process.ports.ledger.get(&record_key)).await?;
-        let Some(record) = item.and_then(|item| item.read::<UploadRecord>().ok()) else { continue };
+        let record = process.get_or_warn::<UploadRecord>(&record_key, "its upload stays open until the job goes away");
+        let Some(record) = record.await? else { continue };
         let is_asked_for = clear == Clear::All || record.expected.is_some();
         if entry.etag.as_ref() != Some(&record.source.etag) || !is_asked_for {
             continue;

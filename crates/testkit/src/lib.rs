@@ -32,7 +32,7 @@ pub use localstack::{LOCALSTACK_VERSION, LocalStack};
 pub use lying::{Carried, ETagStyle, Header, Lie, LieId, Lies, Lying, Modified, Named, Refusal, Scope, Told};
 pub use migration_core::ports::Operation;
 pub use ministack::{MINISTACK_VERSION, MiniStack};
-pub use queue::{DeadLetter, MemoryQueue, QueueSettings, QueueStats, QueuedMessage, SinkQueue};
+pub use queue::{DeadLetter, MemoryDeadLetters, MemoryQueue, QueueSettings, QueueStats, QueuedMessage, SinkQueue};
 pub use store::{
     BucketSettings, Checksums, ConditionalWrites, MemoryStore, StoreSettings, StoredObject, StreamedBodies, Versioning,
     WriteLogEntry, crc64nvme,

@@ -140,7 +140,7 @@ impl Case {
         let destination = Server::start(destination, "destination", &directory).await?;
         create_bucket(&source.s3(), SOURCE).await?;
         create_bucket(&destination.s3(), DESTINATION).await?;
-        let ledger = Ledger::create(control.dynamodb()).await?;
+        let ledger = Ledger::create(control.endpoint()).await?;
         let (queue, dead_letters) = create_queues(&control.sqs()).await?;
         Ok(Self {
             source,

@@ -159,17 +159,6 @@ impl Server {
             .build();
         aws_sdk_sqs::Client::from_conf(config)
     }
-
-    /// Creates a client of its tables.
-    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
-        let config = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
-            .region(Region::new(REGION))
-            .endpoint_url(self.endpoint())
-            .credentials_provider(credentials())
-            .build();
-        aws_sdk_dynamodb::Client::from_conf(config)
-    }
 }
 
 fn credentials() -> Credentials {

@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use migration_engine::run::dead_letters::LastDrain;
+
 use crate::job_controller::apply::ApplyCache;
 use crate::job_controller::dereference::services::Services;
-use crate::job_controller::runs::dead_letters::LastDrain;
 use crate::job_controller::validate::run_configs::ValidationCache;
 
 /// The state of one job. Each step is given its own part and returns the next state of it.

@@ -15,7 +15,7 @@ use migration_api::spec::DeletionPolicy;
 use migration_api::{EventReason, MigrationJob};
 use migration_core::error::{ErrorClass, ServiceError, SideFault};
 use migration_core::records::RunSides;
-use migration_core::view;
+use migration_ledger::{ReadError, view};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tracing::info;
@@ -226,18 +226,17 @@ impl Cleanup<'_> {
         Ok(())
     }
 
-    /// Returns the number of recorded uploads, and the sides of the last run, which began them.
-    async fn recorded_uploads(&self, spec: &ServicesSpec) -> Result<(usize, Option<RunSides>), ServiceError> {
+    /// Returns the number of recorded uploads, and the sides of the last run, which began them. Records that cannot be read
+    /// count too: the Job that aborts uploads then fails and names one of them.
+    async fn recorded_uploads(&self, spec: &ServicesSpec) -> Result<(u64, Option<RunSides>), ServiceError> {
         let Some(ledger) = services::existing_ledger(spec).await? else { return Ok((0, None)) };
-        let found = match view::uploads(&ledger, &self.owner.uid).await {
-            Ok(uploads) => view::last_run(&ledger, &self.owner.uid).await.map(|run| (uploads.len(), run)),
-            Err(error) => Err(error),
-        };
-        match found {
-            Ok((uploads, run)) => Ok((uploads, run.and_then(|run| run.sides))),
-            Err(view::ViewError::Service(error)) => Err(error),
-            Err(view::ViewError::Record(error)) => {
-                Err(ServiceError::new(ErrorClass::Refused, "read uploads", "InvalidRecord", error.to_string()))
+        let uploads = view::uploads(&ledger, &self.owner.uid).await?;
+        let number = u64::try_from(uploads.records.len()).unwrap_or(u64::MAX).saturating_add(uploads.unreadable.count);
+        match view::last_run(&ledger, &self.owner.uid).await {
+            Ok(run) => Ok((number, run.and_then(|run| run.sides))),
+            Err(ReadError::Request(error)) => Err(error),
+            Err(ReadError::Record(error)) => {
+                Err(ServiceError::new(ErrorClass::Refused, "read last run", "InvalidRecord", error.to_string()))
             }
         }
     }

@@ -43,7 +43,7 @@ impl ReconcileError {
             Self::Apply(error) | Self::Runs(RunsError::Apply(error)) | Self::Scale(ScaleError::Apply(error)) => {
                 error.is_conflict()
             }
-            Self::Read(_) | Self::Dereference(_) | Self::Runs(RunsError::WriteRun { .. }) | Self::Status(_) => false,
+            Self::Read(_) | Self::Dereference(_) | Self::Runs(RunsError::Run(_)) | Self::Status(_) => false,
         }
     }
 

@@ -16,9 +16,11 @@ const IDLE: Duration = Duration::from_mins(10);
 /// Returns the delay until the next reconciliation: short while something moves, is wrong, or is still to be scaled down.
 pub fn after(written: &Written, cluster: &Cluster, min_replicas: u32, start_pending: bool) -> Duration {
     let Written { status, degraded } = written;
-    // These end only with a change of the resource, which causes a reconciliation at once.
-    let is_degraded =
-        degraded.as_ref().is_some_and(|reason| !matches!(reason, Reason::JobsenderFailed | Reason::SpecInvalid));
+    // These end only when a person acts, so frequent checks do not help.
+    let needs_person = |reason: &Reason| {
+        matches!(reason, Reason::JobsenderFailed | Reason::SpecInvalid | Reason::LedgerRecordsLeftOut)
+    };
+    let is_degraded = degraded.as_ref().is_some_and(|reason| !needs_person(reason));
     let has_messages = status.queue.is_some_and(|queue| queue.visible + queue.in_flight > 0);
     let is_suspended = status.phase == Some(Phase::Suspended);
     let is_active = status.current_run.is_some()
@@ -60,6 +62,8 @@ mod tests {
         assert_eq!(delay(&MigrationJobStatus { queue: dead, ..idle.clone() }, &nothing, false), IDLE);
         let degraded = |reason| after(&Written { status: idle.clone(), degraded: Some(reason) }, &nothing, 0, false);
         assert_eq!(degraded(Reason::SecretMissing), ACTIVE);
-        assert_eq!(degraded(Reason::JobsenderFailed), IDLE, "a person must act");
+        for reason in [Reason::JobsenderFailed, Reason::SpecInvalid, Reason::LedgerRecordsLeftOut] {
+            assert_eq!(degraded(reason.clone()), IDLE, "{reason}: a person must act");
+        }
     }
 }

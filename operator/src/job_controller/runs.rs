@@ -1,6 +1,5 @@
 //! Starts, ends and reopens runs, and starts what follows them.
 
-pub mod dead_letters;
 pub mod followups;
 pub mod lifecycle;
 mod records;
@@ -11,7 +10,9 @@ use std::sync::Arc;
 use k8s_openapi::api::batch::v1::Job;
 use kube::{Api, ResourceExt};
 use migration_api::MigrationJob;
-use migration_core::ports::WriteError;
+use migration_engine::run::RunError;
+use migration_engine::run::dead_letters::LastDrain;
+use migration_engine::run::start::{Start, StartInput, start};
 use tracing::info;
 
 use crate::job_controller::apply::{self, ApplyError, JobCreation, or_problem};
@@ -24,9 +25,7 @@ use crate::job_controller::ownership::Owner;
 use crate::job_controller::validate::ValidatedJob;
 use crate::job_controller::validate::run_configs::RunConfigs;
 use crate::problem::Problem;
-use dead_letters::LastDrain;
 use followups::{FollowupState, Report, Verification};
-use lifecycle::{Start, StartInput};
 
 /// The input of the step.
 #[derive(Clone, Copy)]
@@ -70,13 +69,8 @@ pub enum RunsError {
     #[error(transparent)]
     Apply(#[from] ApplyError),
     /// The end of a run, or that it is reopened, could not be recorded.
-    #[error("failed to write the record of run {run}: {source}")]
-    WriteRun {
-        /// The run.
-        run: String,
-        /// The answer of the ledger.
-        source: WriteError,
-    },
+    #[error(transparent)]
+    Run(#[from] RunError),
 }
 
 /// Brings the runs of a job forward:
@@ -226,13 +220,17 @@ impl<'a> Starter<'a> {
         })
     }
 
+    /// Returns the run to start, if one is due. `started` is the number of runs that were started, `last_manual` the request
+    /// that was answered last.
     fn due(&self, started: u32, last_manual: Option<&str>, now: i64) -> Option<Start> {
-        lifecycle::start(&StartInput {
-            trigger: &self.job.spec.trigger,
-            started,
+        let trigger = &self.job.spec.trigger;
+        start(&StartInput {
+            is_scheduled: trigger.schedule.is_some(),
+            manual: trigger.manual.as_deref(),
             last_manual,
+            started,
             last_run: self.ledger?.run.as_ref().map(|run| &run.record),
-            jobs: &self.observed.cluster.jobs,
+            is_sending: self.observed.cluster.jobs.iter().any(ObservedJob::is_unfinished),
             now,
         })
     }

@@ -63,8 +63,8 @@ pub enum StatusError {
 pub async fn update(job: &MigrationJob, steps: &Steps<'_>, context: &Context) -> Result<Written, StatusError> {
     let (blocking, nonblocking) = (steps.blocking(), steps.nonblocking());
     let input = steps.input(job, &blocking, &nonblocking, context.now());
-    let degraded = input.problems().next().map(|problem| problem.reason.clone());
     let status = compute(&job.status.clone().unwrap_or_default(), &input);
+    let degraded = conditions::degrading(&input, &status).into_iter().next().map(|problem| problem.reason);
     write(job, &status, context).await?;
     Ok(Written { status, degraded })
 }
@@ -196,7 +196,7 @@ pub struct StatusInput<'a> {
 }
 
 impl<'a> StatusInput<'a> {
-    /// Returns all problems, the most important one first.
+    /// Returns the problems that hold up a run, the most important one first.
     pub fn problems(&self) -> impl Iterator<Item = &'a Problem> + use<'a> {
         self.blocking.iter().chain(self.nonblocking)
     }

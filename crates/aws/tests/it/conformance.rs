@@ -5,6 +5,7 @@ use std::time::Duration;
 use migration_aws::{Access, DynamoLedger, QueueAdmin, QueueSpec, S3Store, SqsQueue, TableAdmin, TableSpec};
 use migration_core::config::WriteSettings;
 use migration_core::error::Side;
+use migration_core::ports::DeadLetterQueue;
 use migration_testkit::conformance::{
     Deviation, Failure, MAX_RECEIVES, OwnedBucket, Report, StoreUnderTest, TestQueue, ledger_suite, queue_suite,
     store_suite, version_suite,
@@ -120,9 +121,14 @@ struct Queues {
 
 impl TestQueue for Queues {
     type Queue = SqsQueue;
+    type DeadLetters = SqsQueue;
 
     fn queue(&self) -> &SqsQueue {
         &self.queue
+    }
+
+    fn dead_letter_queue(&self) -> &SqsQueue {
+        &self.dead_letters
     }
 
     async fn dead_letters(&self) -> Result<Vec<DeadLetter>, Failure> {

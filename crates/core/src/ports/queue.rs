@@ -33,6 +33,51 @@ pub trait Queue: Send + Sync + 'static {
     fn send_dead_letter(&self, body: &str, reason: &str) -> impl Future<Output = Result<(), ServiceError>> + Send;
 }
 
+/// The queue of the messages that a queue has given up, or that were refused.
+pub trait DeadLetterQueue: Send + Sync + 'static {
+    /// Waits up to `wait` (at most 20 s) for at most `max` (at most 10) dead letters, and keeps them from others for
+    /// `visibility`. They stay where they are.
+    fn receive_dead_letters(
+        &self,
+        max: u32,
+        wait: Duration,
+        visibility: Duration,
+    ) -> impl Future<Output = Result<Vec<DeadLetter>, ServiceError>> + Send;
+}
+
+/// A queue whose messages can be counted.
+pub trait MeasuredQueue: Send + Sync + 'static {
+    /// Counts the messages of this queue. Services estimate: the numbers may be some seconds old.
+    fn depth(&self) -> impl Future<Output = Result<Depth, ServiceError>> + Send;
+}
+
+/// Number of messages in a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages waiting to be received.
+    pub visible: u64,
+    /// Messages received but neither deleted nor visible again.
+    pub in_flight: u64,
+    /// Messages whose delay has not passed yet.
+    pub delayed: u64,
+}
+
+impl Depth {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.visible + self.in_flight + self.delayed
+    }
+}
+
+/// A message from the dead letter queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The message itself.
+    pub message: ReceivedMessage,
+    /// Reason given by the worker that moved it; `None` if the queue moved it after too many receives.
+    pub reason: Option<String>,
+}
+
 /// A message to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutgoingMessage {

@@ -19,7 +19,8 @@ pub struct ReportRecord {
     pub succeeded: u64,
     /// Number of reported objects that failed.
     pub failed: u64,
-    /// Number of objects moved or gone that are not in the report, because their workers could not write the results.
+    /// Objects that are not in it: their workers could not write that they were moved, or were gone; or their failure
+    /// records can't be read.
     #[serde(default)]
     pub unreported: u64,
 }

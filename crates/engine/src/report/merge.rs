@@ -4,13 +4,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use migration_core::config::{ReportScope, ReportSettings};
 use migration_core::error::ServiceError;
 use migration_core::pair::BucketPair;
-use migration_core::ports::{DeleteRequest, GetRequest, Ledger, ListRequest, ObjectStore, Span};
+use migration_core::ports::{DeleteRequest, GetRequest, ListRequest, ObjectStore, Span};
 use migration_core::records::{
     BATCH_PREFIX, BatchEnd, FailureRecord, RecordError, ReportRecord, RunRecord, failure_partition, report_write,
     run_partition,
 };
 use migration_core::report::{ReportLine, ReportManifest, ReportStatus};
-use migration_core::view::{self, ViewError};
+use migration_ledger::{Pager, ReadError, Readable, view};
 use tracing::{info, warn};
 
 use super::files::Files;
@@ -36,10 +36,7 @@ pub enum ReportError {
     RunIsLive(String),
     /// The ledger could not be read.
     #[error(transparent)]
-    View(#[from] ViewError),
-    /// A record in the ledger could not be read.
-    #[error(transparent)]
-    Record(#[from] RecordError),
+    Ledger(#[from] ReadError),
     /// A service failed, or the process is stopping.
     #[error(transparent)]
     Interruption(#[from] Interruption),
@@ -66,6 +63,12 @@ pub enum ReportError {
     /// A file or fragment has an invalid form.
     #[error("failed to write report: {0}")]
     Form(String),
+}
+
+impl From<RecordError> for ReportError {
+    fn from(error: RecordError) -> Self {
+        Self::Ledger(error.into())
+    }
 }
 
 /// Writes the report of a run (by default the last one), records it, and deletes the fragments. If it is recorded
@@ -114,7 +117,7 @@ impl<P: Services> Merge<'_, P> {
             self.add_pieces(&mut files, &mut record).await?;
         }
         for (pair, number) in self.run.pairs.iter().zip(0_u32..) {
-            record.failed += self.add_failures(&mut files, pair, number).await?;
+            self.add_failures(&mut files, &mut record, pair, number).await?;
         }
         let manifest = ReportManifest::new(now, files.end().await?);
         let body = serde_json::to_string_pretty(&manifest).map_err(|error| ReportError::Form(error.to_string()))?;
@@ -126,17 +129,15 @@ impl<P: Services> Merge<'_, P> {
         Ok(ReportRecord { at: self.process.clock.now(), bucket, key, ..record })
     }
 
-    /// Adds the fragments of the batches that count.
+    /// Adds what the workers wrote of the batches that count. An end of a batch that can't be read is an error: nobody could
+    /// tell how many objects are missing in the report.
     async fn add_pieces(&self, files: &mut Files<'_, P>, record: &mut ReportRecord) -> Result<(), ReportError> {
         let (process, partition) = (self.process, run_partition(&self.process.config.job.uid, &self.run.run));
-        let mut after: Option<String> = None;
-        loop {
-            let query = || process.ports.ledger.query(&partition, BATCH_PREFIX, after.as_deref(), PAGE);
-            let page = process.ledger(query).await?;
-            let ends = page.items.iter().map(migration_core::ports::Item::read::<BatchEnd>);
+        let mut pager = Pager::new(partition, BATCH_PREFIX, PAGE);
+        while let Some(items) = pager.next_page(process).await? {
             let mut fragments = Vec::new();
-            for end in ends {
-                let end = end?;
+            for item in &items {
+                let end: BatchEnd = item.read()?;
                 match end.piece {
                     _ if self.run.is_stale(&end.id) => {}
                     Some(fragment) => fragments.push(fragment),
@@ -151,11 +152,8 @@ impl<P: Services> Merge<'_, P> {
                     files.add(&line).await?;
                 }
             }
-            after = page.next;
-            if after.is_none() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     async fn read_fragment(&self, fragment: String) -> Result<Vec<ReportLine>, ReportError> {
@@ -195,25 +193,29 @@ impl<P: Services> Merge<'_, P> {
         Err(ServiceError::new(migration_core::error::ErrorClass::Transient, "get object", "IncompleteBody", cut))
     }
 
-    async fn add_failures(&self, files: &mut Files<'_, P>, pair: &BucketPair, number: u32) -> Result<u64, ReportError> {
+    /// Adds the failures of a pair. Those that can't be read are counted as missing in the report.
+    async fn add_failures(
+        &self,
+        files: &mut Files<'_, P>,
+        record: &mut ReportRecord,
+        pair: &BucketPair,
+        number: u32,
+    ) -> Result<(), ReportError> {
         let process = self.process;
         let partition = failure_partition(&process.config.job.uid, &self.run.run, number);
-        let (mut after, mut failed) = (None::<String>, 0);
-        loop {
-            let query = || process.ports.ledger.query(&partition, "", after.as_deref(), PAGE);
-            let page = process.ledger(query).await?;
-            for item in &page.items {
-                let failure: FailureRecord = item.read()?;
-                if self.run.counts(&failure) {
-                    files.add(&ReportLine::of_failure(pair, failure)).await?;
-                    failed += 1;
-                }
+        let mut pager = Pager::new(partition, "", PAGE);
+        while let Some(items) = pager.next_page(process).await? {
+            let failures = Readable::<FailureRecord>::of(&items);
+            record.unreported += failures.unreadable.count;
+            if !failures.unreadable.is_none() {
+                warn!(unreadable = %failures.unreadable, "failures are missing in the report");
             }
-            after = page.next;
-            if after.is_none() {
-                return Ok(failed);
+            for failure in failures.records.into_iter().filter(|failure| self.run.counts(failure)) {
+                files.add(&ReportLine::of_failure(pair, failure)).await?;
+                record.failed += 1;
             }
         }
+        Ok(())
     }
 
     /// Deletes the fragments, those of batches that do not count included. Fragments that cannot be deleted stay, and

@@ -11,7 +11,7 @@ use migration_core::ports::{
     Condition, Item, Ledger, LedgerKey, OutgoingMessage, QueryPage, Queue, ReceivedMessage, Write, WriteError,
 };
 use migration_core::records::{HEARTBEAT_PREFIX, ScanCounts, job_partition, run_partition};
-use migration_core::view::{self, ViewError};
+use migration_ledger::{ReadError, view};
 
 use super::{Purpose, ScanError, ScanOutcome, SenderName, send_for};
 use crate::{Interruption, Ports, Process, Services, heartbeat};
@@ -24,7 +24,7 @@ const RUN: &str = "rehearsal";
 pub enum DryRunError {
     /// The ledger could not be read.
     #[error(transparent)]
-    View(#[from] ViewError),
+    Ledger(#[from] ReadError),
     /// A run is live, so its remaining work would be counted too.
     #[error("failed to start dry run: run {0} is not over; try again when it is")]
     RunIsLive(String),

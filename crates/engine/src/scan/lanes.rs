@@ -11,6 +11,7 @@ use migration_core::range_split::{CutSearch, CutStep};
 use tokio::task::JoinSet;
 use tracing::debug;
 
+use super::last_scan::last_scanned;
 use super::listing::first_after;
 use super::manifest::{Manifest, scan_rows};
 use super::merge::{self, Scanner};
@@ -35,7 +36,7 @@ pub(super) async fn scan_all<P: Services>(
     run: &Arc<Run>,
 ) -> Result<(), ScanError> {
     let record = run.record().await;
-    let last = merge::last_scanned(process, &record).await?;
+    let last = last_scanned(process, &record).await?;
     let (ignore, purpose) = (ignore.clone(), purpose.clone());
     let extras = AtomicU64::new(record.mirror.unwrap_or_default().deletions(run.counts().await.extra));
     let manifest = match &process.config.manifest {

@@ -13,11 +13,12 @@ use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::ListedObject;
 use migration_core::outcome::{Failure, FailureClass};
 use migration_core::pair::{BucketPair, MapKeyError};
-use migration_core::ports::{Ledger, ObjectStore, Write};
+use migration_core::ports::{ObjectStore, Write};
 use migration_core::records::{
     self, ExtraneousRecord, FailureRecord, RunRecord, RunResult, ScanCounts, extraneous_write,
 };
 use migration_core::retry::Tried;
+use serde::de::IgnoredAny;
 
 use super::listing::Listing;
 use super::manifest::Manifest;
@@ -32,28 +33,6 @@ use crate::{Process, Services};
 
 /// Records of extraneous objects written at once.
 const EXTRANEOUS_AT_ONCE: usize = 50;
-
-/// Returns the last run before this one whose scan was complete. Runs of work lists are skipped, since they say nothing
-/// about other objects.
-pub(super) async fn last_scanned<P: Services>(
-    process: &Process<P>,
-    run: &RunRecord,
-) -> Result<Option<RunRecord>, ScanError> {
-    let job = records::job_partition(&process.config.job.uid);
-    let mut last: Option<RunRecord> = None;
-    let mut after: Option<String> = None;
-    loop {
-        let query = || process.ports.ledger.query(&job, records::RUN_PREFIX, after.as_deref(), 100);
-        let page = process.ledger(query).await?;
-        let runs = page.items.iter().filter_map(|item| item.read::<RunRecord>().ok());
-        let scanned = runs.filter(|other| other.run != run.run && other.scan.closed && !other.listed_by_manifest);
-        last = last.into_iter().chain(scanned).max_by_key(|run| run.started);
-        after = page.next;
-        if after.is_none() {
-            return Ok(last);
-        }
-    }
-}
 
 /// State shared by the scans of all ranges.
 pub(super) struct Scanner<P: Services> {
@@ -88,8 +67,9 @@ impl<P: Services> Scanner<P> {
         Some((&last.run, u32::try_from(place).ok()?))
     }
 
-    /// Returns the failure records of the last run for a range, if there may be any.
-    fn failed_last(&self, range: &OpenRange) -> Option<Records<FailureRecord>> {
+    /// What the last run could not move of a range, where it left anything. That there is a record says it, whether or not it
+    /// can be read.
+    fn failed_last(&self, range: &OpenRange) -> Option<Records<IgnoredAny>> {
         let (run, place) = self.left_over(&range.pair)?;
         let partition = records::failure_partition(&self.process.config.job.uid, run, place);
         Some(Records::new(partition, range.begin.as_deref()))
@@ -119,7 +99,7 @@ pub(super) struct Scan<'a, P: Services> {
     wants_extras: bool,
     /// Records of extraneous objects not yet written.
     extraneous: Vec<Write>,
-    failed_last: Option<Records<FailureRecord>>,
+    failed_last: Option<Records<IgnoredAny>>,
     counts: ScanCounts,
 }
 

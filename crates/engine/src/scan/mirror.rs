@@ -9,8 +9,9 @@ use migration_core::mirror::{Fate, may_delete};
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::operation::RequestInfo;
 use migration_core::pair::BucketPair;
-use migration_core::ports::{DeleteRequest, HeadRequest, Ledger, ObjectHead, ObjectStore, Operation};
+use migration_core::ports::{DeleteRequest, HeadRequest, ObjectHead, ObjectStore, Operation};
 use migration_core::records::{ExtraneousRecord, MirrorCounts, RunRecord, extraneous_partition};
+use migration_ledger::{Pager, Readable};
 use tracing::{info, warn};
 
 use super::ScanError;
@@ -22,7 +23,8 @@ const AT_ONCE: usize = 16;
 /// Objects whose result is recorded in one write.
 const PAGE: u32 = 48;
 
-/// Deletes extraneous objects, unless there are more than the maximum.
+/// Deletes what is extra, unless it is more than may be deleted. An object whose record can't be read stays, and is counted
+/// as one that does.
 pub(super) async fn delete_extras<P: Services>(
     process: &Process<P>,
     ignore: &IgnoreList,
@@ -37,26 +39,28 @@ pub(super) async fn delete_extras<P: Services>(
             max = settings.max_deletes,
             "nothing is deleted: more extraneous objects than the maximum of deletions"
         );
-        return run.settle(process, &[], MirrorCounts { refused: true, ..MirrorCounts::default() }).await;
+        return run.settle(process, Vec::new(), MirrorCounts { refused: true, ..MirrorCounts::default() }).await;
     }
     let record = run.record().await;
     for (pair, number) in record.pairs.iter().zip(0_u32..) {
         let partition = extraneous_partition(&process.config.job.uid, &record.run, number);
-        loop {
-            // Processed records are removed, so the remaining ones begin at the first page.
-            let page = process.ledger(|| process.ports.ledger.query(&partition, "", None, PAGE)).await?;
-            let extras: Vec<ExtraneousRecord> = page.items.iter().filter_map(|item| item.read().ok()).collect();
-            if extras.is_empty() {
-                break;
+        // What is settled is removed: a sender that takes over begins with what is left.
+        let mut pager = Pager::new(partition, "", PAGE);
+        while let Some(items) = pager.next_page(process).await? {
+            let extras = Readable::<ExtraneousRecord>::of(&items);
+            let mut counts = MirrorCounts { kept: extras.unreadable.count, ..MirrorCounts::default() };
+            if let Some(error) = extras.unreadable.first {
+                warn!(%error, objects = counts.kept, "extra objects stay whose records can't be read");
             }
             // By value: a spawned future cannot borrow from the closure's argument.
-            let fates = stream::iter(extras.clone()).map(|extra| settle_one(process, ignore, &record, pair, extra));
+            let fates = stream::iter(extras.records).map(|extra| settle_one(process, ignore, &record, pair, extra));
             let fates: Vec<Fate> = fates.buffer_unordered(AT_ONCE).try_collect().await?;
-            let mut counts = MirrorCounts::default();
             for fate in fates {
                 counts.add(fate);
             }
-            run.settle(process, &extras, counts).await?;
+            if !items.is_empty() {
+                run.settle(process, items.into_iter().map(|item| item.key).collect(), counts).await?;
+            }
         }
     }
     Ok(())

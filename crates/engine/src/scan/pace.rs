@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use migration_core::backpressure::{LEAST_BACKLOG, allowance};
 use migration_core::progress::progress;
 use migration_core::records::RunRecord;
-use migration_core::view;
+use migration_ledger::view;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 

@@ -2,34 +2,29 @@
 
 use std::collections::VecDeque;
 
-use migration_core::ports::Ledger;
+use migration_ledger::Pager;
 use serde::de::DeserializeOwned;
+use tracing::warn;
 
 use crate::{Interruption, Process, Services};
 
 /// Records per request. With `compareVersionId` there are 16 pages in memory for each range.
 const PAGE: u32 = 200;
 
-/// The records of a partition whose sort keys are object keys. Holds at most one page in memory.
+/// The records of a partition whose sort keys are objects' keys. At most a page is in memory. A record that can't be read
+/// is left out, and the log names the first of them: what is not known of an object has it copied again. Where it matters
+/// only that there is a record, its type is [`serde::de::IgnoredAny`], and all can be read.
 pub(super) struct Records<T> {
-    partition: String,
     page: VecDeque<(String, T)>,
-    next: Next,
-}
-
-/// Position of the next page.
-enum Next {
-    First,
-    /// After this key.
-    After(String),
-    End,
+    pager: Pager,
+    is_warned: bool,
 }
 
 impl<T: DeserializeOwned> Records<T> {
     /// Creates a reader of the records after a key, or of all. Reads nothing yet.
     pub(super) fn new(partition: String, after: Option<&str>) -> Self {
-        let next = after.map_or(Next::First, |after| Next::After(after.to_owned()));
-        Self { partition, page: VecDeque::new(), next }
+        let pager = Pager::new(partition, "", PAGE).after(after.map(ToOwned::to_owned));
+        Self { page: VecDeque::new(), pager, is_warned: false }
     }
 
     /// Returns the record of a key. Must be called in the order of keys: earlier records are dropped.
@@ -50,16 +45,17 @@ impl<T: DeserializeOwned> Records<T> {
 
     /// Reads the next page. Returns false if there is none.
     async fn read<P: Services>(&mut self, process: &Process<P>) -> Result<bool, Interruption> {
-        let after = match &self.next {
-            Next::First => None,
-            Next::After(key) => Some(key.as_str()),
-            Next::End => return Ok(false),
-        };
-        let query = || process.ports.ledger.query(&self.partition, "", after, PAGE);
-        let page = process.ledger(query).await?;
-        let records = page.items.iter().filter_map(|item| Some((item.key.sort.clone(), item.read().ok()?)));
-        self.page = records.collect();
-        self.next = page.next.map_or(Next::End, Next::After);
+        let Some(items) = self.pager.next_page(process).await? else { return Ok(false) };
+        for item in items {
+            match item.read() {
+                Ok(record) => self.page.push_back((item.key.sort, record)),
+                Err(error) if !self.is_warned => {
+                    warn!(%error, "an object of which a record can't be read is taken for one without it");
+                    self.is_warned = true;
+                }
+                Err(_) => {}
+            }
+        }
         Ok(true)
     }
 }

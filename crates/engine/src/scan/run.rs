@@ -5,14 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use migration_core::ports::{Condition, Item, Write};
+use migration_core::ports::{Condition, Item, LedgerKey, Write};
 use migration_core::progress::{self, RUN_LEASE_MS, TakeDecision, TakeRequest};
 use migration_core::range::KeyRange;
 use migration_core::range_split::Cut;
-use migration_core::records::{
-    self, CurrentRun, ExtraneousRecord, MirrorCounts, RangeRecord, RunRecord, RunSides, ScanCounts,
-};
-use migration_core::view;
+use migration_core::records::{self, CurrentRun, MirrorCounts, RangeRecord, RunRecord, RunSides, ScanCounts};
+use migration_ledger::view;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -271,17 +269,15 @@ impl Run {
         Ok(new)
     }
 
-    /// Records the results of extraneous objects, and removes their records.
+    /// The fate of extra objects is known: it is counted, and their records, which stand under these keys, go.
     pub(super) async fn settle<P: Services>(
         &self,
         process: &Process<P>,
-        extras: &[ExtraneousRecord],
+        records: Vec<LedgerKey>,
         counts: MirrorCounts,
     ) -> Result<(), ScanError> {
         let mut table = self.table.lock().await;
-        let (job, run) = (&process.config.job.uid, table.run.run.clone());
-        let settled = extras.iter().map(|extra| extra.ledger_key(job, &run));
-        let settled = settled.map(|key| Write::Delete { key, condition: Condition::Always }).collect();
+        let settled = records.into_iter().map(|key| Write::Delete { key, condition: Condition::Always }).collect();
         self.save_with(process, &mut table, settled, |record| {
             let all = record.mirror.get_or_insert_default();
             all.deleted += counts.deleted;

@@ -12,7 +12,7 @@ use migration_core::outcome::Failure;
 use migration_core::part_ranges::{Dispatch, is_due};
 use migration_core::ports::WriteCondition;
 use migration_core::records::{self, PartRangeOutcome, PartRangeRecord};
-use migration_core::view::{self, ViewError};
+use migration_ledger::view;
 use tracing::info;
 
 use super::attempt::Moved;
@@ -147,15 +147,9 @@ impl<P: Services> Upload<'_, P> {
     }
 
     async fn ranges_at_work(&self, now: i64) -> Result<Vec<String>, TransferError> {
+        // A heartbeat that can't be read counts as none: at worst its worker's ranges are sent twice.
         let process = self.transfer.process;
-        let beats = process.ledger(|| async {
-            match view::heartbeats(&process.ports.ledger, &process.config.job.uid, now).await {
-                Ok(beats) => Ok(beats),
-                Err(ViewError::Service(error)) => Err(error),
-                // A heartbeat that can't be read says nothing.
-                Err(ViewError::Record(_)) => Ok(Vec::new()),
-            }
-        });
-        Ok(beats.await?.into_iter().flat_map(|beat| beat.ranges).collect())
+        let beats = view::heartbeats(process, &process.config.job.uid, now).await?;
+        Ok(beats.records.into_iter().flat_map(|beat| beat.ranges).collect())
     }
 }

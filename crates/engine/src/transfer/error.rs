@@ -3,6 +3,7 @@
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
 use migration_core::outcome::{EntryOutcome, Failure, FailureClass, of_error};
+use migration_ledger::ReadError;
 
 use crate::Interruption;
 use crate::budget::ReserveError;
@@ -36,6 +37,16 @@ impl From<Interruption> for TransferError {
         match interruption {
             Interruption::Stopped => Self::Stopped,
             Interruption::Service(error) => Self::Service(error),
+        }
+    }
+}
+
+/// A record that can't be read fails the object that it is about, with the error in its failure record.
+impl From<ReadError<Interruption>> for TransferError {
+    fn from(error: ReadError<Interruption>) -> Self {
+        match error {
+            ReadError::Request(error) => error.into(),
+            ReadError::Record(error) => Self::Failed(Failure::new(FailureClass::Refused, error.to_string())),
         }
     }
 }

@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::{ListedPart, SourceIdentity};
-use migration_core::outcome::{Failure, FailureClass, NotPreserved};
+use migration_core::outcome::NotPreserved;
 use migration_core::part::PartLayout;
 use migration_core::ports::{Condition, Item, Ledger, LedgerKey, UploadRef, Write};
 use migration_core::records::{
-    self, Damage, PartRangeOutcome, PartRangeRecord, RETENTION_MS, RecordError, UploadRecord, VerifiedPartsRecord,
+    self, Damage, PartRangeOutcome, PartRangeRecord, RETENTION_MS, UploadRecord, VerifiedPartsRecord,
 };
 use migration_core::resume::{Evidence, proven_parts};
 use migration_core::verified::VerifiedParts;
+use migration_ledger::{Pager, Readable};
+use tracing::warn;
 
 use super::error::TransferError;
 use super::verified::Verified;
@@ -45,11 +47,10 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         self.has_open.load(Ordering::Relaxed)
     }
 
-    /// The record of this object's upload, if there is one.
+    /// Returns the record of this object's upload, if there is one. One that can't be read fails the object: continuing
+    /// without it would leave the upload that it names open, or a damaged object in place.
     pub(super) async fn read(&self) -> Result<Option<UploadRecord>, TransferError> {
-        let key = self.upload_key();
-        let item = self.process.ledger(|| self.process.ports.ledger.get(&key)).await?;
-        item.map(|item| item.read()).transpose().map_err(unreadable)
+        Ok(migration_ledger::get(self.process, &self.upload_key()).await?)
     }
 
     /// Writes the record in place of the one with revision `before`; 0 = there is none.
@@ -195,22 +196,17 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         records::verified_write(key, &record)
     }
 
-    /// What the ledger knows of the verified parts of an upload, whoever sent them. One query, and more where an object
-    /// has thousands of parts.
+    /// Returns the parts of an upload that the ledger records as verified, by any worker. One query, and more where an
+    /// object has thousands of parts. Parts whose record can't be read are not proven, and so sent again.
     pub(super) async fn verified_parts(&self, upload_id: &str) -> Result<VerifiedParts, TransferError> {
-        let partition = records::part_range_partition(&self.process.config.job.uid, self.bucket, self.key);
-        let prefix = records::verified_prefix(upload_id);
-        let (mut found, mut after) = (VerifiedParts::default(), None::<String>);
-        loop {
-            let query = || self.process.ports.ledger.query(&partition, &prefix, after.as_deref(), 100);
-            let page = self.process.ledger(query).await?;
-            let readable = page.items.iter().filter_map(|item| item.read::<VerifiedPartsRecord>().ok());
-            readable.for_each(|record| found.merge(record.parts(upload_id)));
-            after = page.next;
-            if after.is_none() {
-                return Ok(found);
-            }
+        let items = self.pager(records::verified_prefix(upload_id)).rest(self.process).await?;
+        let records = Readable::<VerifiedPartsRecord>::of(&items);
+        if !records.unreadable.is_none() {
+            warn!(key = self.key, unreadable = %records.unreadable, "parts are sent again that may have been verified");
         }
+        let mut found = VerifiedParts::default();
+        records.records.into_iter().for_each(|record| found.merge(record.parts(upload_id)));
+        Ok(found)
     }
 
     /// Those of the listed parts that are proved to be the source's bytes; none where one does not fit the cut. The
@@ -236,22 +232,28 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         Ok(prove(&verified.parts()))
     }
 
-    /// What is recorded of the ranges of an upload, by first part.
+    /// Returns the recorded outcomes of the ranges of an upload, by first part. A record that can't be read is removed: the
+    /// worker that then carries its range again finds the parts that are there, but would skip the range as long as it has
+    /// a record.
     pub(super) async fn ranges(&self, upload_id: &str) -> Result<BTreeMap<u32, PartRangeRecord>, TransferError> {
-        let partition = records::part_range_partition(&self.process.config.job.uid, self.bucket, self.key);
-        let prefix = records::part_range_prefix(upload_id);
         let mut found = BTreeMap::new();
-        let mut after: Option<String> = None;
-        loop {
-            let query = || self.process.ports.ledger.query(&partition, &prefix, after.as_deref(), 100);
-            let page = self.process.ledger(query).await?;
-            let readable = page.items.iter().filter_map(|item| item.read::<PartRangeRecord>().ok());
-            found.extend(readable.map(|record| (record.first, record)));
-            after = page.next;
-            if after.is_none() {
-                return Ok(found);
+        for item in self.pager(records::part_range_prefix(upload_id)).rest(self.process).await? {
+            match item.read::<PartRangeRecord>() {
+                Ok(record) => drop(found.insert(record.first, record)),
+                Err(error) => {
+                    warn!(key = self.key, %error, "a range of parts is carried again");
+                    let removed = Write::Delete { key: item.key, condition: Condition::Always };
+                    self.process.write(&[removed]).await?;
+                }
             }
         }
+        Ok(found)
+    }
+
+    /// Returns a pager of the records of the parts of this object's uploads, those with a prefix.
+    fn pager(&self, prefix: String) -> Pager {
+        let partition = records::part_range_partition(&self.process.config.job.uid, self.bucket, self.key);
+        Pager::new(partition, prefix, 100)
     }
 
     /// Whether anything is recorded of the range of an upload that begins with part `first`.
@@ -292,9 +294,4 @@ impl<'a, P: Services> UploadRecords<'a, P> {
     fn range_key(&self, upload_id: &str, first: u32) -> LedgerKey {
         records::part_range_key(&self.process.config.job.uid, self.bucket, self.key, upload_id, first)
     }
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "used as a map_err function")]
-fn unreadable(error: RecordError) -> TransferError {
-    TransferError::Failed(Failure::new(FailureClass::Refused, error.to_string()))
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use migration_core::message::{Batch, EVENTS_RUN, Message, MessageError, PartRange, batch_of_job, batches_of_events};
 use migration_core::pair::BucketPair;
-use migration_core::ports::{Ledger, ReceivedMessage};
+use migration_core::ports::ReceivedMessage;
 use migration_core::records::{self, RunRecord, RunSides};
+use migration_ledger::{ReadError, get};
 use tracing::info;
 
 use super::Worker;
@@ -105,12 +106,11 @@ impl<P: Services> Worker<P> {
             return Ok(Ok(Terms::Pairs(pairs.clone())));
         }
         let key = records::run_key(job, run);
-        let Some(item) = process.ledger(|| process.ports.ledger.get(&key)).await? else {
-            return Ok(Err(MessageError::UnknownRun(run.to_owned())));
-        };
-        let record = match item.read::<RunRecord>() {
-            Ok(record) => record,
-            Err(error) => return Ok(Ok(Terms::Not(Accepted::Others { why: error.to_string() }))),
+        let record = match get::<RunRecord, _>(process.as_ref(), &key).await {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ok(Err(MessageError::UnknownRun(run.to_owned()))),
+            Err(ReadError::Record(error)) => return Ok(Ok(Terms::Not(Accepted::Others { why: error.to_string() }))),
+            Err(ReadError::Request(error)) => return Err(error),
         };
         let elsewhere = record.sides.as_ref().and_then(|sides| sides.difference(&RunSides::of(&process.config)));
         Ok(Ok(match elsewhere {

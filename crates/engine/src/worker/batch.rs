@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use migration_core::lease::{Receipt, receipt};
+use migration_core::lease::{Receipt, left_to_others, receipt};
 use migration_core::message::{Batch, PartRange};
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass};
 use migration_core::pair::BucketPair;
-use migration_core::ports::{Ledger, Queue, ReceivedMessage};
-use migration_core::records::{self, BatchEnd};
+use migration_core::ports::{Queue, ReceivedMessage};
+use migration_core::records::{self, BatchEnd, RecordError};
 use migration_core::retry::{PUT_BACK, remainder_delay};
+use migration_ledger::{ReadError, get};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -77,7 +78,11 @@ impl<P: Services> Worker<P> {
                 }
                 let mut held = Some(held);
                 for batch in batches.into_iter().map(Arc::new) {
-                    let disposal = self.work_batch(job, &batch, &pairs, foreign, &mut held).await?;
+                    let disposal = match self.work_batch(job, &batch, &pairs, foreign, &mut held).await {
+                        Ok(disposal) => disposal,
+                        Err(ReadError::Record(error)) => return self.leave_ended(job.message, &error).await,
+                        Err(ReadError::Request(error)) => return Err(error),
+                    };
                     if disposal != Disposal::Delete {
                         return Ok(disposal);
                     }
@@ -94,6 +99,18 @@ impl<P: Services> Worker<P> {
         self.replace(message, renewed.collect(), Duration::ZERO).await
     }
 
+    /// Leaves a message whose batch has an end that can't be read to workers that can: what it leaves over is not known, and
+    /// must neither be moved again nor be lost. Before its delivery that is renewed as a worn one it goes to the dead
+    /// letters, with the error as the reason: nobody came who can read it.
+    async fn leave_ended(&self, message: &ReceivedMessage, error: &RecordError) -> Result<Disposal, Interruption> {
+        let why = error.to_string();
+        match (left_to_others(message.receives), left_to_others(message.receives + 1)) {
+            (Some(after), Some(_)) => self.leave(message, &why, after).await,
+            _ => self.bury(message, &why).await,
+        }
+    }
+
+    /// Moves the objects of a batch and ends it; an error of a record is that of the batch's end.
     async fn work_batch(
         self: &Arc<Self>,
         job: &Job<'_>,
@@ -101,7 +118,7 @@ impl<P: Services> Worker<P> {
         pairs: &[BucketPair],
         foreign: bool,
         held: &mut Option<PendingObject>,
-    ) -> Result<Disposal, Interruption> {
+    ) -> Result<Disposal, ReadError<Interruption>> {
         // Compared with the parts of a large object one check costs nothing, and it saves a late duplicate from
         // beginning an upload.
         let threshold = self.process.config.transfer.multipart_threshold.bytes();
@@ -113,7 +130,7 @@ impl<P: Services> Worker<P> {
                 let clear = if end.is_of_dead_letter() { Clear::All } else { Clear::Completed };
                 uploads::clear_batch(&self.process, batch, threshold, clear).await?;
             }
-            return self.finish(batch, &end).await;
+            return Ok(self.finish(batch, &end).await?);
         }
         if is_active(Mutant::AckBeforeVerify) {
             self.process.queue(|| self.process.ports.queue.delete(&job.message.receipt)).await?;
@@ -231,10 +248,8 @@ impl<P: Services> Worker<P> {
     }
 
     /// Returns the recorded end of a batch, if any.
-    pub(super) async fn ended(&self, batch: &Batch) -> Result<Option<BatchEnd>, Interruption> {
-        let key = records::batch_key(batch);
-        let item = self.process.ledger(|| self.process.ports.ledger.get(&key)).await?;
-        Ok(item.and_then(|item| item.read().ok()))
+    pub(super) async fn ended(&self, batch: &Batch) -> Result<Option<BatchEnd>, ReadError<Interruption>> {
+        get(self.process.as_ref(), &records::batch_key(batch)).await
     }
 }
 

@@ -9,10 +9,11 @@ use migration_core::message::Batch;
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::outcome::{Delivery, EntryOutcome, Failure};
 use migration_core::pair::BucketPair;
-use migration_core::ports::{Condition, Item, Ledger, OutgoingMessage, Queue, ReceivedMessage, Write};
+use migration_core::ports::{Condition, Item, OutgoingMessage, Queue, ReceivedMessage, Write};
 use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, RunRecord, VersionRecord};
 use migration_core::retry::{Tried, next_try, remainder_delay};
-use tracing::info;
+use migration_ledger::{ReadError, get};
+use tracing::{info, warn};
 
 use super::{Disposal, Worker};
 use crate::{Interruption, Services, WriteOutcome, report, uploads};
@@ -26,24 +27,26 @@ impl<P: Services> Worker<P> {
         batch: &Batch,
         pairs: &[BucketPair],
         outcomes: Vec<EntryOutcome>,
-    ) -> Result<Disposal, Interruption> {
+    ) -> Result<Disposal, ReadError<Interruption>> {
         match self.record(batch, pairs, outcomes).await {
-            Ok(Some(end)) => self.finish(batch, &end).await,
+            Ok(Some(end)) => Ok(self.finish(batch, &end).await?),
             Ok(None) => Ok(Disposal::GiveBack),
-            Err(Interruption::Service(error)) if records::is_refused_for_good(&error) => {
-                self.bury(message, &format!("failed to record the end of batch {}: {error}", batch.id.as_str())).await
+            Err(ReadError::Request(Interruption::Service(error))) if records::is_refused_for_good(&error) => {
+                let why = format!("failed to record the end of batch {}: {error}", batch.id.as_str());
+                Ok(self.bury(message, &why).await?)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Writes the end of a batch and returns the one in the ledger, or `None` if that is unknown.
+    /// Writes the end of a batch and gives the one that stands; none where it is not known which, or whether the batch
+    /// counts.
     async fn record(
         &self,
         batch: &Batch,
         pairs: &[BucketPair],
         outcomes: Vec<EntryOutcome>,
-    ) -> Result<Option<BatchEnd>, Interruption> {
+    ) -> Result<Option<BatchEnd>, ReadError<Interruption>> {
         let now = self.process.clock.now();
         let versions = self.versions(batch, &outcomes, now);
         let done = done_uploads(batch, &outcomes);
@@ -52,7 +55,8 @@ impl<P: Services> Worker<P> {
         let (mut end, failures) = sum_up(batch, pairs, outcomes, &self.process.name, most, now);
         end.piece = piece;
         // Failures of a stale batch must not replace valid ones.
-        let is_stale = !failures.is_empty() && self.is_stale(batch).await?;
+        let is_stale = if failures.is_empty() { Some(false) } else { self.is_stale(batch).await? };
+        let Some(is_stale) = is_stale else { return Ok(None) };
         let failures = failures.iter().filter(|_| !is_stale);
         let failures = failures.map(|failure| records::failure_write(&batch.job, &batch.run, failure));
         for request in records::requests(failures.chain(versions)) {
@@ -69,15 +73,21 @@ impl<P: Services> Worker<P> {
         Ok(end)
     }
 
-    /// Returns true if a batch does not count, by the current record of its run.
-    async fn is_stale(&self, batch: &Batch) -> Result<bool, Interruption> {
+    /// Whether a batch does not count, by the record of its run as it is now. None where that can't be read: then the run is
+    /// forgotten here, so that its messages are left to workers that can read it.
+    async fn is_stale(&self, batch: &Batch) -> Result<Option<bool>, Interruption> {
         if batch.id.place().is_none() {
-            return Ok(false);
+            return Ok(Some(false));
         }
-        let key = records::run_key(&batch.job, &batch.run);
-        let item = self.process.ledger(|| self.process.ports.ledger.get(&key)).await?;
-        let run = item.and_then(|item| item.read::<RunRecord>().ok());
-        Ok(run.is_some_and(|run| run.is_stale(&batch.id)))
+        match get::<RunRecord, _>(self.process.as_ref(), &records::run_key(&batch.job, &batch.run)).await {
+            Ok(run) => Ok(Some(run.is_some_and(|run| run.is_stale(&batch.id)))),
+            Err(ReadError::Request(error)) => Err(error),
+            Err(ReadError::Record(error)) => {
+                warn!(%error, batch = batch.id.as_str(), "a batch with failures is not ended here");
+                self.runs.lock().await.remove(&batch.run);
+                Ok(None)
+            }
+        }
     }
 
     /// Returns the writes that record the copied versions, for runs that compare them. The records do not expire: the

@@ -7,7 +7,7 @@ use migration_core::error::{ErrorClass, SideFault};
 use migration_core::outcome::FailureClass;
 use migration_core::ports::Clock;
 use migration_core::records::{FailureRecord, RunResult};
-use migration_core::view;
+use migration_ledger::view;
 use migration_testkit::{Call, Fault, MemoryLedger, Operation, StoreSettings};
 use tokio::time::Instant;
 
@@ -32,12 +32,12 @@ fn deny(world: &World, operation: Operation, part: &'static str, class: ErrorCla
 
 async fn failures(world: &World) -> Vec<FailureRecord> {
     let run = world.run().await.unwrap();
-    view::failures(&world.ledger, JOB, &run, 100_000).await.unwrap()
+    view::failures(&world.ledger, JOB, &run, 100_000).await.unwrap().records
 }
 
 /// Returns the pauses reported by the workers' heartbeats.
 async fn faults(world: &World) -> Vec<SideFault> {
-    let beats = view::heartbeats(&world.ledger, JOB, world.clock.now()).await.unwrap();
+    let beats = view::heartbeats(&world.ledger, JOB, world.clock.now()).await.unwrap().records;
     beats.into_iter().flat_map(|beat| beat.blocked).map(|blocked| blocked.fault).collect()
 }
 

@@ -13,9 +13,9 @@ use migration_core::pair::BucketPair;
 use migration_core::ports::{Attributes, Tags};
 use migration_core::records::{RunResult, ScanCounts};
 use migration_core::verification::{Verification, VerifyMethod};
-use migration_core::view;
 use migration_engine::Process;
 use migration_engine::scan::{DryRunError, Observer, Purpose, SenderName, dry_run, send_for};
+use migration_ledger::view;
 use migration_testkit::{BucketSettings, Fault, Operation};
 
 /// The finding of each key, and its reason.
@@ -123,7 +123,7 @@ async fn a_plan_says_what_the_run_then_does_object_for_object() {
     let mut copied = [notes.keys(Action::Transfer), notes.keys(Action::Update)].concat();
     copied.sort();
     assert_eq!(written, copied);
-    let failures = view::failures(&world.ledger, JOB, &run, 100).await.unwrap();
+    let failures = view::failures(&world.ledger, JOB, &run, 100).await.unwrap().records;
     assert_eq!(notes.keys(Action::Fail), failures.into_iter().map(|failure| failure.key).collect::<Vec<_>>());
     assert_eq!(notes.keys(Action::Ignore), ["a.tmp", "too large"]);
     assert_eq!(notes.keys(Action::Delete), ["p/gone", "p/~"]);

@@ -14,8 +14,8 @@ use migration_core::outcome::FailureClass;
 use migration_core::pair::{BucketPair, PrefixMode};
 use migration_core::ports::Ledger;
 use migration_core::records::{self, RunResult, VersionRecord};
-use migration_core::view;
 use migration_engine::scan::{ManifestError, Observer, Purpose, ScanError, dry_run};
+use migration_ledger::view;
 use migration_testkit::{BucketSettings, Fault, MemoryLedger, Operation};
 
 const LISTS: &str = "lists";
@@ -36,7 +36,7 @@ async fn run(world: &World) -> RunResult {
 
 async fn failures(world: &World) -> Vec<(String, FailureClass)> {
     let run = world.run().await.unwrap();
-    let failures = view::failures(&world.ledger, JOB, &run, 1_000).await.unwrap();
+    let failures = view::failures(&world.ledger, JOB, &run, 1_000).await.unwrap().records;
     failures.into_iter().map(|failure| (failure.key, failure.class)).collect()
 }
 

@@ -11,8 +11,8 @@ use migration_core::ignore::IgnoreList;
 use migration_core::message::Message;
 use migration_core::pair::{BucketPair, PrefixMode};
 use migration_core::records::{FailureRecord, ScanCounts};
-use migration_core::view;
 use migration_engine::scan::{Observer, Purpose, SenderName, send_for};
+use migration_ledger::view;
 use migration_testkit::{MemoryLedger, StoreSettings};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -151,7 +151,7 @@ async fn scanned(case: &Case) -> (Found, ScanCounts, usize) {
             assert_eq!(found.transfer.insert(entry.key, there), None, "sent twice");
         }
     }
-    let failures: Vec<FailureRecord> = view::failures(&world.ledger, JOB, &run, 1_000).await.unwrap();
+    let failures: Vec<FailureRecord> = view::failures(&world.ledger, JOB, &run, 1_000).await.unwrap().records;
     found.unmapped.extend(failures.into_iter().map(|failure| failure.key));
     let extras = extras.0.lock().unwrap().clone();
     assert_eq!(extras.len() as u64, run.scan.counts.extra);

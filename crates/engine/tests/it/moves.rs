@@ -7,8 +7,8 @@ use migration_core::error::{ErrorClass, SideFault};
 use migration_core::outcome::FailureClass;
 use migration_core::ports::{Attributes, Tags};
 use migration_core::records::RunResult;
-use migration_core::view;
 use migration_engine::scan::ScanOutcome;
+use migration_ledger::view;
 use migration_testkit::{Fault, Operation};
 
 fn tree() -> World {
@@ -36,7 +36,7 @@ async fn a_run_moves_everything_with_one_get_and_one_put_an_object() {
     // Before and after at the destination, and the source's checksum.
     assert_eq!((count(Operation::HeadObject), count(Operation::ListUploads)), (3, 0));
     let run = world.run().await.unwrap();
-    assert_eq!(view::failures(&world.ledger, JOB, &run, 10).await.unwrap(), []);
+    assert_eq!(view::failures(&world.ledger, JOB, &run, 10).await.unwrap().records, []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,7 +89,8 @@ async fn wrong_destination_keys_pause_the_job_and_use_nothing_up() {
     let (process, worker) = world.start_worker();
     tokio::time::sleep(Duration::from_hours(3)).await;
     assert!(world.queue.messages().iter().all(|message| message.receives <= 1), "{:?}", world.queue.stats());
-    let beats = view::heartbeats(&world.ledger, JOB, migration_core::ports::Clock::now(&world.clock)).await.unwrap();
+    let beats =
+        view::heartbeats(&world.ledger, JOB, migration_core::ports::Clock::now(&world.clock)).await.unwrap().records;
     let blocked = &beats[0].blocked[0];
     assert_eq!((blocked.resource.as_str(), blocked.fault), (DESTINATION, SideFault::CredentialsInvalid));
     assert!(blocked.message.contains("InvalidAccessKeyId"));
@@ -117,7 +118,7 @@ async fn one_denied_object_is_a_failure_and_the_others_arrive() {
     let progress = world.progress().await;
     assert_eq!((progress.done, progress.failed), (30, 1));
     let run = world.run().await.unwrap();
-    let failures = view::failures(&world.ledger, JOB, &run, 10).await.unwrap();
+    let failures = view::failures(&world.ledger, JOB, &run, 10).await.unwrap().records;
     assert_eq!(failures.iter().map(|f| f.key.as_str()).collect::<Vec<_>>(), ["dir/17 +%41é"]);
 }
 
@@ -132,7 +133,7 @@ async fn an_object_that_never_works_is_tried_so_often_and_then_a_failure() {
     let end = world.work_until_over("job-1").await;
     assert_eq!(end.result, RunResult::PartiallyFailed);
     let run = world.run().await.unwrap();
-    let failures = view::failures(&world.ledger, JOB, &run, 10).await.unwrap();
+    let failures = view::failures(&world.ledger, JOB, &run, 10).await.unwrap().records;
     let attempts: Vec<(&str, u32)> = failures.iter().map(|f| (f.key.as_str(), f.attempts)).collect();
     assert_eq!(attempts, [("dir/17 +%41é", 1), ("dir/18 +%41é", 5)]);
 }
@@ -249,7 +250,7 @@ async fn archived_objects_are_failures_until_they_are_restored() {
     world.send("job-1").await.unwrap();
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::PartiallyFailed);
     let run = world.run().await.unwrap();
-    let failures = view::failures(&world.ledger, JOB, &run, 10).await.unwrap();
+    let failures = view::failures(&world.ledger, JOB, &run, 10).await.unwrap().records;
     let found: Vec<(&str, FailureClass)> = failures.iter().map(|f| (f.key.as_str(), f.class)).collect();
     assert_eq!(found, ["huge", "large", "small"].map(|key| (key, FailureClass::Archived)));
     for key in ["small", "large", "huge"] {

@@ -9,11 +9,12 @@ use migration_core::config::{JobConfig, Versioning};
 use migration_core::ignore::IgnoreList;
 use migration_core::ports::{Clock, Condition, Item, Ledger, Write};
 use migration_core::records::{self, RunEnd, RunRecord, RunResult};
-use migration_core::view;
 use migration_engine::hash::Hashing;
+use migration_engine::run::end::write_end;
 use migration_engine::scan::ScanOutcome;
 use migration_engine::worker::Worker;
 use migration_engine::{Ports, Process};
+use migration_ledger::view;
 use migration_testkit::{Fault, Faulty, Lying, MemoryStore, Operation};
 use tokio::task::JoinHandle;
 
@@ -66,11 +67,9 @@ async fn stop(process: &TestProcess, worker: JoinHandle<()>) {
 
 /// Ends the run as the operator does when another run is requested instead.
 async fn end_for_another(world: &World) {
-    let run = world.run().await.unwrap();
-    let end = Some(RunEnd { at: world.clock.now(), result: RunResult::Failed, message: None, cause: None });
-    let ended = RunRecord { end, revision: run.revision + 1, ..run.clone() };
-    let item = Item::of(records::run_key(JOB, &run.run), &ended);
-    world.ledger.write(&[Write::Put { item, condition: Condition::Revision(run.revision) }]).await.unwrap();
+    let (run, now) = (world.run().await.unwrap(), world.clock.now());
+    let end = RunEnd { at: now, result: RunResult::Failed, message: None, cause: None };
+    write_end(&world.ledger, JOB, &run, end, now).await.unwrap();
 }
 
 /// Regression: half of the objects went to each service, and the run ended Complete.
@@ -237,7 +236,7 @@ async fn messages_of_another_job_are_left_to_it() {
     assert_eq!((end.result, world.queue.stats().dead_letters), (RunResult::Complete, 0));
     world.assert_same("with another job's workers at the same queue");
     let run = world.run().await.unwrap();
-    assert!(view::failures(&world.ledger, JOB, &run, 1).await.unwrap().is_empty());
+    assert!(view::failures(&world.ledger, JOB, &run, 1).await.unwrap().records.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

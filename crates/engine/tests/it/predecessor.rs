@@ -21,7 +21,7 @@ use migration_core::part::PartSize;
 use migration_core::ports::{Attributes, OutgoingMessage, Queue};
 use migration_core::records::RunResult;
 use migration_core::size::ByteSize;
-use migration_core::view;
+use migration_ledger::view;
 use migration_testkit::{BucketSettings, Call, Fault, Operation};
 
 /// A source with one large object of five parts, already scanned.
@@ -44,7 +44,7 @@ fn part_two(call: &Call) -> bool {
 
 async fn failures(world: &World) -> Vec<String> {
     let run = world.run().await.unwrap();
-    let failures = view::failures(&world.ledger, JOB, &run, 10).await.unwrap();
+    let failures = view::failures(&world.ledger, JOB, &run, 10).await.unwrap().records;
     failures.into_iter().map(|failure| failure.key).collect()
 }
 
@@ -79,7 +79,7 @@ async fn defect_8_1_03_exhausted_parts_leave_no_orphan_upload() {
     world.plan.when(part_two, Fault::Fail(ErrorClass::Refused), 1_000);
     world.work_until_over("job-1").await;
     assert!(world.destination.open_uploads(DESTINATION).len() <= 1, "at most the one that is recorded");
-    let recorded = view::uploads(&world.ledger, JOB).await.unwrap();
+    let recorded = view::uploads(&world.ledger, JOB).await.unwrap().records;
     assert_eq!(recorded.len(), world.destination.open_uploads(DESTINATION).len());
     world.plan.clear();
     assert_eq!(again(&world).await, RunResult::Complete);

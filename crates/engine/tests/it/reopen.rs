@@ -9,8 +9,8 @@ use migration_core::message::{Batch, Message};
 use migration_core::ports::{Clock, OutgoingMessage, Queue};
 use migration_core::progress::progress;
 use migration_core::records::{RunRecord, RunResult};
-use migration_core::view;
 use migration_engine::scan::{ManifestError, ScanError};
+use migration_ledger::view;
 use migration_testkit::{Call, Fault, MemoryLedger, Operation};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -53,7 +53,7 @@ async fn assert_counted(world: &World, context: &str) -> RunRecord {
     assert_eq!(ends, counts.objects, "{context}: {run:?} {tally:?}");
     let progress = progress(&run, &tally);
     assert_eq!(progress.done + progress.skipped, OBJECTS as u64, "{context}: {run:?} {tally:?}");
-    assert_eq!(view::failures(&world.ledger, JOB, &run, 100).await.unwrap(), [], "{context}");
+    assert_eq!(view::failures(&world.ledger, JOB, &run, 100).await.unwrap().records, [], "{context}");
     run
 }
 
@@ -208,7 +208,7 @@ async fn a_failure_before_a_reopening_says_nothing_after_it() {
     tokio::time::sleep(HOUR).await;
     stop(worker).await;
     let run = world.run().await.unwrap();
-    assert_eq!(view::failures(&world.ledger, JOB, &run, 9).await.unwrap().len(), 1, "it has failed");
+    assert_eq!(view::failures(&world.ledger, JOB, &run, 9).await.unwrap().records.len(), 1, "it has failed");
     world.plan.clear();
     tokio::time::sleep(QUIET + HOUR).await;
     assert!(world.reopen_run(QUIET, None).await);

@@ -11,7 +11,7 @@ use migration_core::part::PartSize;
 use migration_core::ports::{Attributes, Ledger, Tags};
 use migration_core::records::{self, BatchEnd, EndCounts, OPERATOR, RunResult};
 use migration_core::size::ByteSize;
-use migration_core::view;
+use migration_ledger::view;
 use migration_testkit::{
     BucketSettings, Call, Checksums, Fault, MemoryLedger, Operation, StoreSettings, StreamedBodies,
 };
@@ -184,7 +184,7 @@ async fn completed_with(
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
     assert_eq!(world.plan.injected(), 1);
     only_the_source_was_visible(world, "large").unwrap();
-    assert_eq!(view::uploads(&world.ledger, JOB).await.unwrap(), [], "the record is gone with the message");
+    assert_eq!(view::uploads(&world.ledger, JOB).await.unwrap().records, [], "the record is gone with the message");
     assert_eq!(world.progress().await.done, 1);
     (world.plan.count(Operation::PutPart), world.plan.count(Operation::CompleteUpload))
 }
@@ -302,7 +302,7 @@ async fn a_part_that_can_neither_be_streamed_nor_held_is_refused_with_the_reason
     world.send("job-1").await.unwrap();
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::PartiallyFailed);
     let run = world.run().await.unwrap();
-    let failure = view::failures(&world.ledger, JOB, &run, 10).await.unwrap().remove(0);
+    let failure = view::failures(&world.ledger, JOB, &run, 10).await.unwrap().records.remove(0);
     assert_eq!(failure.class, FailureClass::Refused);
     assert!(failure.message.contains("transfer.memoryLimit"), "{}", failure.message);
     assert_eq!(world.destination.open_uploads(DESTINATION), []);
@@ -319,10 +319,10 @@ async fn an_object_that_ends_exhausted_leaves_no_upload() {
         world.plan.when(second, Fault::Truncate(1 << 20), u32::MAX);
         assert_eq!(world.work_until_over("job-1").await.result, RunResult::PartiallyFailed);
         let run = world.run().await.unwrap();
-        let failure = view::failures(&world.ledger, JOB, &run, 10).await.unwrap().remove(0);
+        let failure = view::failures(&world.ledger, JOB, &run, 10).await.unwrap().records.remove(0);
         assert_eq!(failure.class, FailureClass::Exhausted);
         assert_eq!(world.destination.open_uploads(DESTINATION), []);
-        assert_eq!(view::uploads(&world.ledger, JOB).await.unwrap(), []);
+        assert_eq!(view::uploads(&world.ledger, JOB).await.unwrap().records, []);
     }
 }
 
@@ -358,7 +358,7 @@ async fn a_message_that_is_given_up_leaves_no_upload() {
     let letters = world.queue.dead_letters();
     assert!(letters.iter().all(|letter| serde_json::from_str::<Batch>(&letter.body).is_ok()));
     assert_eq!(world.destination.open_uploads(DESTINATION), []);
-    assert_eq!(view::uploads(&world.ledger, JOB).await.unwrap(), []);
+    assert_eq!(view::uploads(&world.ledger, JOB).await.unwrap().records, []);
 }
 
 /// An upload that a pod created as this session of a role before it died, without recording it.
@@ -413,6 +413,6 @@ async fn a_batch_that_ended_among_the_dead_letters_leaves_no_upload_once_it_is_s
     world.ledger.write(&records::end_writes(&batch, &end)).await.unwrap();
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::PartiallyFailed);
     assert_eq!(world.destination.open_uploads(DESTINATION), []);
-    assert_eq!(view::uploads(&world.ledger, JOB).await.unwrap(), []);
+    assert_eq!(view::uploads(&world.ledger, JOB).await.unwrap().records, []);
     assert_eq!(world.plan.count(Operation::PutPart), 3, "nothing is sent any more");
 }

@@ -12,8 +12,8 @@ use migration_core::ports::{Clock, Ledger};
 use migration_core::progress::{RunProgress, end_of_run, progress};
 use migration_core::range::{KeyRange, check_parts};
 use migration_core::records::{BatchEnd, EndCounts, RunResult, ScanCounts, end_writes};
-use migration_core::view;
 use migration_engine::scan::ScanError;
+use migration_ledger::view;
 use migration_testkit::{Call, Fault, KeyShape, Operation, SyntheticStore, TestClock};
 
 const LATENCY: Duration = Duration::from_millis(20);

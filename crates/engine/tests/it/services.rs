@@ -6,7 +6,7 @@ use migration_core::error::ErrorClass;
 use migration_core::outcome::{FailureClass, NotPreserved};
 use migration_core::ports::{Ability, Attributes, Clock, Condition, Item, Ledger, ObjectLock, Support, Write};
 use migration_core::records::{BucketRecord, MOST_PROBES, NO_STANDS_MS, RunResult, bucket_key};
-use migration_core::view;
+use migration_ledger::view;
 use migration_testkit::{
     BucketSettings, Checksums, ConditionalWrites, Fault, Header, Lie, Operation, Refusal, Scope, StoreSettings,
     StreamedBodies, Told,
@@ -372,7 +372,7 @@ async fn an_object_fails_where_the_job_wants_everything_taken_along() {
     assert_eq!(world.destination.keys(DESTINATION), ["bare"]);
     assert_eq!(world.destination.open_uploads(DESTINATION), []);
     let run = world.run().await.unwrap();
-    let failures = view::failures(&world.ledger, JOB, &run, 10).await.unwrap();
+    let failures = view::failures(&world.ledger, JOB, &run, 10).await.unwrap().records;
     assert_eq!(failures.len(), 2);
     for failure in failures {
         assert_eq!((failure.class, failure.attempts), (FailureClass::NotPreserved, 1), "{}", failure.message);

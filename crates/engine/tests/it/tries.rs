@@ -9,7 +9,7 @@ use migration_core::part::PartSize;
 use migration_core::ports::Clock;
 use migration_core::records::RunResult;
 use migration_core::size::ByteSize;
-use migration_core::view;
+use migration_ledger::view;
 use migration_testkit::{Call, Fault, MemoryLedger, Operation, StoreSettings};
 use tokio::time::Instant;
 
@@ -34,7 +34,9 @@ fn is_of(call: &Call, service: &str) -> bool {
         | Operation::ReceiveMessages
         | Operation::SetVisibility
         | Operation::DeleteMessage
-        | Operation::SendDeadLetter => "queue",
+        | Operation::SendDeadLetter
+        | Operation::ReceiveDeadLetters
+        | Operation::MeasureQueue => "queue",
         Operation::GetItem | Operation::QueryItems | Operation::WriteItems => "ledger",
         _ => "stores",
     };
@@ -88,7 +90,7 @@ async fn slow_down_for_ever_for_one_fails_it_and_does_not_slow_the_others() {
     let (with, all, result, world) = time_of_others(true).await;
     assert_eq!(result, RunResult::PartiallyFailed);
     let run = world.run().await.unwrap();
-    let failures = view::failures(&world.ledger, JOB, &run, 10).await.unwrap();
+    let failures = view::failures(&world.ledger, JOB, &run, 10).await.unwrap().records;
     let failed: Vec<_> = failures.iter().map(|failure| (failure.key.as_str(), failure.class)).collect();
     assert_eq!(failed, [("odd", FailureClass::Exhausted)]);
     assert!(all > Duration::from_mins(30), "given up after {all:?}");

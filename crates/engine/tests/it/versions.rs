@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::world::{DESTINATION, JOB, SOURCE, World, content, tiny_config, tiny_store};
 use migration_core::config::Versioning;
 use migration_core::records::RunResult;
-use migration_core::view;
+use migration_ledger::view;
 use migration_testkit::{BucketSettings, Fault, MemoryLedger, Operation, StoreSettings};
 
 const INTEGRITY: Versioning =

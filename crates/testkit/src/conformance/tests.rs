@@ -1,6 +1,6 @@
 //! Runs the suites on the in-memory services.
 
-use migration_core::ports::Queue;
+use migration_core::ports::{DeadLetterQueue, MeasuredQueue, Queue};
 
 use super::{
     Failure, MAX_RECEIVES, Outcome, OwnedBucket, Report, StoreUnderTest, TestQueue, ledger_suite, queue_suite,
@@ -17,16 +17,22 @@ fn store() -> StoreUnderTest<MemoryStore> {
     StoreUnderTest { store, bucket: "bucket".into() }
 }
 
-struct Under<Q> {
+struct Under<Q, D> {
     queue: Q,
+    dead_letters: D,
     inner: MemoryQueue,
 }
 
-impl<Q: Queue> TestQueue for Under<Q> {
+impl<Q: Queue + MeasuredQueue, D: DeadLetterQueue + MeasuredQueue> TestQueue for Under<Q, D> {
     type Queue = Q;
+    type DeadLetters = D;
 
     fn queue(&self) -> &Q {
         &self.queue
+    }
+
+    fn dead_letter_queue(&self) -> &D {
+        &self.dead_letters
     }
 
     async fn dead_letters(&self) -> Result<Vec<DeadLetter>, Failure> {
@@ -91,7 +97,7 @@ async fn the_memory_store_keeps_the_rules_of_versions() {
 async fn the_memory_queue_keeps_the_rules() {
     let make = async || {
         let queue = memory_queue();
-        Ok(Under { inner: queue.clone(), queue })
+        Ok(Under { inner: queue.clone(), dead_letters: queue.dead_letter_queue(), queue })
     };
     assert_passed(&queue_suite(make, &[]).await);
 }
@@ -101,7 +107,8 @@ async fn a_faulty_queue_without_faults_keeps_the_rules() {
     let plan = FaultPlan::new();
     let make = async || {
         let inner = memory_queue();
-        Ok(Under { queue: Faulty::new(inner.clone(), &plan), inner })
+        let dead_letters = Faulty::new(inner.dead_letter_queue(), &plan);
+        Ok(Under { queue: Faulty::new(inner.clone(), &plan), dead_letters, inner })
     };
     assert_passed(&queue_suite(make, &[]).await);
 }
@@ -198,7 +205,7 @@ async fn queues_that_break_a_rule_are_found() {
     let make = async || {
         let queue = MemoryQueue::new(QueueSettings { max_receives: 3, ..QueueSettings::default() });
         queue.deliver_twice(1);
-        Ok(Under { inner: queue.clone(), queue })
+        Ok(Under { inner: queue.clone(), dead_letters: queue.dead_letter_queue(), queue })
     };
     let found = failed(&queue_suite(make, &[]).await);
     for case in ["two_receivers_get_different_messages", "too_many_deliveries_end_among_the_dead_letters"] {

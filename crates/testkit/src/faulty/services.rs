@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use migration_core::error::ServiceError;
 use migration_core::ports::{
-    Item, Ledger, LedgerKey, OutgoingMessage, QueryPage, Queue, ReceivedMessage, Write, WriteError,
+    DeadLetter, DeadLetterQueue, Depth, Item, Ledger, LedgerKey, MeasuredQueue, OutgoingMessage, QueryPage, Queue,
+    ReceivedMessage, Write, WriteError,
 };
 
 use super::Faulty;
@@ -52,6 +53,24 @@ impl<T: Queue> Queue for Faulty<T> {
 
     async fn send_dead_letter(&self, body: &str, reason: &str) -> Result<(), ServiceError> {
         self.call(Operation::SendDeadLetter, reason, || self.inner.send_dead_letter(body, reason)).await
+    }
+}
+
+impl<T: DeadLetterQueue> DeadLetterQueue for Faulty<T> {
+    async fn receive_dead_letters(
+        &self,
+        max: u32,
+        wait: Duration,
+        visibility: Duration,
+    ) -> Result<Vec<DeadLetter>, ServiceError> {
+        let request = || self.inner.receive_dead_letters(max, wait, visibility);
+        self.call(Operation::ReceiveDeadLetters, "", request).await
+    }
+}
+
+impl<T: MeasuredQueue> MeasuredQueue for Faulty<T> {
+    async fn depth(&self) -> Result<Depth, ServiceError> {
+        self.call(Operation::MeasureQueue, "", || self.inner.depth()).await
     }
 }
 

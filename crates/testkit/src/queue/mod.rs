@@ -103,6 +103,10 @@ pub struct QueueStats {
     pub dead_letters: usize,
 }
 
+/// The queue of the dead letters of a [`MemoryQueue`]; clones are the same queue.
+#[derive(Clone, Debug)]
+pub struct MemoryDeadLetters(MemoryQueue);
+
 impl Default for MemoryQueue {
     fn default() -> Self {
         Self::new(QueueSettings::default())
@@ -171,7 +175,15 @@ impl MemoryQueue {
 
     /// Returns the dead letters, oldest first.
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
-        lock(&self.state).dead.clone()
+        let state = lock(&self.state);
+        let seen =
+            state.dead.iter().map(|dead| DeadLetter { body: dead.message.body.clone(), reason: dead.reason.clone() });
+        seen.collect()
+    }
+
+    /// The queue of the dead letters, for whoever looks through them.
+    pub fn dead_letter_queue(&self) -> MemoryDeadLetters {
+        MemoryDeadLetters(self.clone())
     }
 
     fn refusal(&self, message: &OutgoingMessage) -> bool {

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use migration_core::error::{ErrorClass, ServiceError};
-use migration_core::ports::{OutgoingMessage, Queue, ReceivedMessage};
+use migration_core::ports::{
+    DeadLetter, DeadLetterQueue, Depth, MeasuredQueue, OutgoingMessage, Queue, ReceivedMessage,
+};
 use tokio::time::{Instant, sleep_until};
 
-use super::{DeadLetter, MAX_BATCH, MAX_BYTES, MAX_VISIBILITY, MAX_WAIT, MemoryQueue};
+use super::state::depth;
+use super::{MAX_BATCH, MAX_BYTES, MAX_VISIBILITY, MAX_WAIT, MemoryDeadLetters, MemoryQueue};
 use crate::Operation;
 use crate::lock;
 
@@ -129,8 +132,60 @@ impl Queue for MemoryQueue {
 
     async fn send_dead_letter(&self, body: &str, reason: &str) -> Result<(), ServiceError> {
         self.denials.check(Operation::SendDeadLetter)?;
-        let letter = DeadLetter { body: body.to_owned(), reason: Some(reason.to_owned()) };
-        lock(&self.state).dead.push(letter);
+        lock(&self.state).push_dead(body.to_owned(), Some(reason.to_owned()), Instant::now());
+        self.changed.notify_waiters();
         Ok(())
+    }
+}
+
+impl MeasuredQueue for MemoryQueue {
+    async fn depth(&self) -> Result<Depth, ServiceError> {
+        self.denials.check(Operation::MeasureQueue)?;
+        let now = Instant::now();
+        let mut state = lock(&self.state);
+        state.expire(now, self.settings.retention);
+        Ok(depth(&state.messages, now))
+    }
+}
+
+impl DeadLetterQueue for MemoryDeadLetters {
+    async fn receive_dead_letters(
+        &self,
+        max: u32,
+        wait: Duration,
+        visibility: Duration,
+    ) -> Result<Vec<DeadLetter>, ServiceError> {
+        const RECEIVE: Operation = Operation::ReceiveDeadLetters;
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        if !(1..=MAX_BATCH).contains(&max) || wait > MAX_WAIT || visibility > MAX_VISIBILITY {
+            return Err(refused(RECEIVE, "InvalidParameterValue", "a number is out of its bounds"));
+        }
+        let until = Instant::now() + wait;
+        loop {
+            self.0.denials.check(RECEIVE)?;
+            let changed = self.0.changed.notified();
+            let now = Instant::now();
+            let (taken, next) = {
+                let mut state = lock(&self.0.state);
+                let taken = state.take_dead(now, max, visibility);
+                let waiting = state.dead.iter().map(|dead| dead.message.visible_at);
+                (taken, waiting.filter(|at| *at > now).min())
+            };
+            if !taken.is_empty() || now >= until {
+                return Ok(taken);
+            }
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(next.map_or(until, |next| next.min(until))) => {}
+            }
+        }
+    }
+}
+
+impl MeasuredQueue for MemoryDeadLetters {
+    async fn depth(&self) -> Result<Depth, ServiceError> {
+        self.0.denials.check(Operation::MeasureQueue)?;
+        let state = lock(&self.0.state);
+        Ok(depth(state.dead.iter().map(|dead| &dead.message), Instant::now()))
     }
 }

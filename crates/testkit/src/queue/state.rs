@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use migration_core::ports::ReceivedMessage;
+use migration_core::ports::{self, Depth, ReceivedMessage};
 use tokio::time::Instant;
 
-use super::{DeadLetter, QueueStats, RECEIPT};
+use super::{QueueStats, RECEIPT};
 
 /// A queue and its dead letters.
 #[derive(Debug, Default)]
@@ -17,7 +17,15 @@ pub(super) struct State {
     pub(super) refusals: u32,
     pub(super) newest_first: bool,
     pub(super) messages: Vec<Message>,
-    pub(super) dead: Vec<DeadLetter>,
+    pub(super) dead: Vec<Dead>,
+}
+
+/// A message from the dead letter queue.
+#[derive(Debug)]
+pub(super) struct Dead {
+    pub(super) message: Message,
+    /// Why it is there; none where the queue itself put it there.
+    pub(super) reason: Option<String>,
 }
 
 /// A message that is not deleted.
@@ -35,9 +43,19 @@ pub(super) struct Message {
 
 impl State {
     pub(super) fn push(&mut self, body: String, sent_at: Instant, visible_at: Instant) {
+        let message = self.message(body, sent_at, visible_at);
+        self.messages.push(message);
+    }
+
+    pub(super) fn push_dead(&mut self, body: String, reason: Option<String>, now: Instant) {
+        let message = self.message(body, now, now);
+        self.dead.push(Dead { message, reason });
+    }
+
+    fn message(&mut self, body: String, sent_at: Instant, visible_at: Instant) -> Message {
         self.last_id += 1;
         let id = format!("message-{}", self.last_id);
-        self.messages.push(Message { id, body, receives: 0, receipt: None, received_at: None, visible_at, sent_at });
+        Message { id, body, receives: 0, receipt: None, received_at: None, visible_at, sent_at }
     }
 
     /// Removes messages that exceeded their retention, in flight or not.
@@ -50,7 +68,20 @@ impl State {
         let (dead, alive): (Vec<_>, Vec<_>) =
             self.messages.drain(..).partition(|m| m.visible_at <= now && m.receives >= max_receives);
         self.messages = alive;
-        self.dead.extend(dead.into_iter().map(|m| DeadLetter { body: m.body, reason: None }));
+        self.dead.extend(dead.into_iter().map(|message| Dead { message, reason: None }));
+    }
+
+    /// Delivers dead letters; they stay.
+    pub(super) fn take_dead(&mut self, now: Instant, max: usize, visibility: Duration) -> Vec<ports::DeadLetter> {
+        let visible = self.dead.iter_mut().filter(|dead| dead.message.visible_at <= now).take(max);
+        let deliver = |dead: &mut Dead| {
+            self.last_receipt += 1;
+            let receipt = format!("{RECEIPT}{}", self.last_receipt);
+            let message = dead.message.deliver(receipt, now);
+            dead.message.visible_at = now + visibility;
+            ports::DeadLetter { message, reason: dead.reason.clone() }
+        };
+        visible.map(deliver).collect()
     }
 
     pub(super) fn take(&mut self, now: Instant, max: usize, visibility: Duration) -> Vec<ReceivedMessage> {
@@ -66,20 +97,12 @@ impl State {
             }
             self.last_receipt += 1;
             let receipt = format!("{RECEIPT}{}", self.last_receipt);
-            message.receives += 1;
-            message.receipt = Some(receipt.clone());
-            message.received_at = Some(now);
+            taken.push(message.deliver(receipt, now));
             if self.duplicates > 0 {
                 self.duplicates -= 1;
             } else {
                 message.visible_at = now + visibility;
             }
-            taken.push(ReceivedMessage {
-                id: message.id.clone(),
-                receipt,
-                body: message.body.clone(),
-                receives: message.receives,
-            });
         }
         taken
     }
@@ -95,14 +118,36 @@ impl State {
     }
 
     pub(super) fn stats(&self, now: Instant) -> QueueStats {
-        let mut counted = QueueStats { dead_letters: self.dead.len(), ..QueueStats::default() };
-        for message in &self.messages {
-            match (message.visible_at <= now, message.receives) {
-                (true, _) => counted.visible += 1,
-                (false, 0) => counted.delayed += 1,
-                (false, _) => counted.in_flight += 1,
-            }
+        let Depth { visible, in_flight, delayed } = depth(&self.messages, now);
+        let number = |n| usize::try_from(n).unwrap_or(usize::MAX);
+        QueueStats {
+            visible: number(visible),
+            in_flight: number(in_flight),
+            delayed: number(delayed),
+            dead_letters: self.dead.len(),
         }
-        counted
     }
+}
+
+impl Message {
+    /// Notes a delivery, and gives what is received.
+    fn deliver(&mut self, receipt: String, now: Instant) -> ReceivedMessage {
+        self.receives += 1;
+        self.receipt = Some(receipt.clone());
+        self.received_at = Some(now);
+        ReceivedMessage { id: self.id.clone(), receipt, body: self.body.clone(), receives: self.receives }
+    }
+}
+
+/// Counts messages by where they are.
+pub(super) fn depth<'a>(messages: impl IntoIterator<Item = &'a Message>, now: Instant) -> Depth {
+    let mut counted = Depth::default();
+    for message in messages {
+        match (message.visible_at <= now, message.receives) {
+            (true, _) => counted.visible += 1,
+            (false, 0) => counted.delayed += 1,
+            (false, _) => counted.in_flight += 1,
+        }
+    }
+    counted
 }

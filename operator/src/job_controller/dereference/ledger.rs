@@ -1,95 +1,83 @@
-//! What the ledger says of a job.
+//! Reads the records of a job from its ledger.
 
 use migration_api::Reason;
 use migration_core::error::Side;
 use migration_core::message::EVENTS_RUN;
 use migration_core::ports::Ledger;
-use migration_core::progress::Tally;
-use migration_core::records::{Counters, FailureRecord, Heartbeat, ReportRecord, RunRecord, VerificationRecord};
-use migration_core::view::{self, ViewError};
+use migration_core::records::{Counters, FailureRecord, Heartbeat, ReportRecord, VerificationRecord};
+use migration_engine::run::look::{self, RunView};
+use migration_ledger::{ReadError, Readable, Unreadable, view};
 
 use crate::job_controller::dereference::followups::FollowupSettings;
 use crate::problem::Problem;
 
-/// Failures that the status shows.
+/// The number of failures that the status shows.
 pub const FAILURES: u32 = 10;
 
-/// What the ledger says of a job.
+/// The records of a job.
 #[derive(Clone, Debug, Default)]
 pub struct LedgerView {
-    /// The last run that was taken.
+    /// The last run that was taken. It has no tally if it has ended and the status has its final numbers.
     pub run: Option<RunView>,
-    /// Heartbeats that still mean something.
+    /// The first failures of that run, if it has a tally.
+    pub failures: Readable<FailureRecord>,
+    /// The fresh heartbeats.
     pub heartbeats: Vec<Heartbeat>,
-    /// The last heartbeats of processes that are gone, or have nothing to do.
+    /// The last heartbeats of processes that have ended or are idle.
     pub old_heartbeats: Vec<Heartbeat>,
-    /// What the verification of that run found, where it is asked for.
+    /// The heartbeats that cannot be read.
+    pub unreadable_heartbeats: Unreadable,
+    /// The verification of that run, if it is requested and has ended.
     pub verification: Option<VerificationRecord>,
-    /// The report of that run, where it is asked for and written.
+    /// The report of that run, if it is requested and written.
     pub report: Option<ReportRecord>,
-    /// What came of messages that belong to no run: zeros where there never was one.
+    /// The results of messages that belong to no run: zeros if there was no such message.
     pub events: Counters,
 }
 
-/// A run and its batches.
-#[derive(Clone, Debug)]
-pub struct RunView {
-    /// The run.
-    pub record: RunRecord,
-    /// Its batches; none where the run has ended and the status has its numbers already.
-    pub tally: Option<Tally>,
-    /// Its first failures, where the tally is there.
-    pub failures: Vec<FailureRecord>,
-}
-
 impl LedgerView {
-    /// The run that is live.
+    /// Returns the live run.
     pub fn live(&self) -> Option<&RunView> {
-        self.run.as_ref().filter(|run| run.record.end.is_none())
+        self.run.as_ref().filter(|run| run.is_live())
     }
 }
 
-/// Reads it. Batches of a run whose end is known already are not read again: `known` is its id.
-/// `wanted` says what follows runs.
+/// Reads the records of a job. Does not read the batches and failures of the run `known` if that run has ended. `settings`
+/// says which Jobs follow a run.
 pub async fn read<L: Ledger>(
     ledger: &L,
     uid: &str,
     known: Option<&str>,
-    wanted: FollowupSettings,
+    settings: FollowupSettings,
     now: i64,
-) -> Result<LedgerView, ViewError> {
-    let (heartbeats, old_heartbeats) =
-        view::all_heartbeats(ledger, uid).await?.into_iter().partition(|beat| beat.is_fresh(now));
-    // One query a look: looks are far apart while nothing is in the queue.
+) -> Result<LedgerView, ReadError> {
+    let beats = view::all_heartbeats(ledger, uid).await.map_err(ReadError::Request)?;
+    let (heartbeats, old_heartbeats) = beats.records.into_iter().partition(|beat| beat.is_fresh(now));
+    // This query is cheap enough for each reconciliation: they are rare while the queue is empty.
     let events = view::counters(ledger, uid, EVENTS_RUN).await?;
-    let run = match view::last_run(ledger, uid).await? {
-        None => None,
-        Some(record) if record.end.is_some() && known == Some(record.run.as_str()) => {
-            Some(RunView { record, tally: None, failures: Vec::new() })
-        }
-        Some(record) => {
-            let tally = view::tally(ledger, uid, &record).await?;
-            let failures = view::failures(ledger, uid, &record, FAILURES).await?;
-            Some(RunView { record, tally: Some(tally), failures })
-        }
+    let run = look::last(ledger, uid, known).await?;
+    let failures = match run.as_ref().filter(|run| run.tally.is_some()) {
+        Some(run) => view::failures(ledger, uid, &run.record, FAILURES).await.map_err(ReadError::Request)?,
+        None => Readable::default(),
     };
     let last = run.as_ref().map(|run| &run.record);
-    let verification = match wanted.verified(last) {
+    let verification = match settings.verified(last) {
         Some(run) => view::verification(ledger, uid, &run.run).await?,
         None => None,
     };
-    let report = match wanted.reported(last) {
+    let report = match settings.reported(last) {
         Some(run) => view::report(ledger, uid, &run.run).await?,
         None => None,
     };
-    Ok(LedgerView { run, heartbeats, old_heartbeats, verification, report, events })
+    let unreadable_heartbeats = beats.unreadable;
+    Ok(LedgerView { run, failures, heartbeats, old_heartbeats, unreadable_heartbeats, verification, report, events })
 }
 
-/// What an error means to the job.
-pub fn problem(table: &str, error: &ViewError) -> Problem {
+/// Describes why the records of a job could not be read.
+pub fn problem(table: &str, error: &ReadError) -> Problem {
     match error {
-        ViewError::Service(error) => Problem::service(Side::Ledger, table, error),
-        ViewError::Record(error) => Problem::new(
+        ReadError::Request(error) => Problem::service(Side::Ledger, table, error),
+        ReadError::Record(error) => Problem::new(
             Reason::LedgerRecordUnreadable,
             format!("ledger table {table}: {error}; use images of the operator's own version"),
         ),

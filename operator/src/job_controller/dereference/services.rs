@@ -11,6 +11,7 @@ use migration_aws::{
     Access, CredentialSource, DynamoLedger, QueueAdmin, QueueSpec, QueueUrls, SqsQueue, TableAdmin, TableSpec,
 };
 use migration_core::error::{ErrorClass, ServiceError, Side, SideFault};
+use migration_core::ports::{Depth, MeasuredQueue};
 
 use crate::job_controller::dereference::secrets::Secrets;
 use crate::names;
@@ -33,9 +34,10 @@ pub struct QueueAndTable {
 /// Queue and table of a job, and their clients.
 pub struct Services {
     wanted: ServicesSpec,
-    queues: QueueAdmin,
     /// Their URLs and names.
     pub queue_and_table: QueueAndTable,
+    /// The queue.
+    pub queue: SqsQueue,
     /// The dead letter queue.
     pub dead_letters: SqsQueue,
     /// The table.
@@ -117,10 +119,10 @@ impl Services {
                 let queue_and_table =
                     QueueAndTable { queue_url: urls.url, dead_letter_url: urls.dead_letter_url, table };
                 Ok(Arc::new(Self {
+                    queue: SqsQueue::at(&wanted.queue, queue_and_table.queue_url.clone(), None).await,
                     dead_letters: SqsQueue::at(&wanted.queue, queue_and_table.dead_letter_url.clone(), None).await,
                     ledger: DynamoLedger::at(&wanted.ledger, queue_and_table.table.clone()).await,
                     queue_and_table,
-                    queues,
                     wanted,
                 }))
             }
@@ -130,17 +132,14 @@ impl Services {
 
     /// Returns how many messages wait or are in flight, and how many dead letters there are.
     pub async fn depth(&self) -> Result<QueueDepth, Problem> {
-        let queue = self.queues.depth(&self.queue_and_table.queue_url).await;
-        let queue = queue.map_err(|error| Problem::service(Side::Queue, &self.queue_and_table.queue_url, &error))?;
-        let dead = self.queues.depth(&self.queue_and_table.dead_letter_url).await;
-        let dead =
-            dead.map_err(|error| Problem::service(Side::Queue, &self.queue_and_table.dead_letter_url, &error))?;
-        Ok(QueueDepth {
-            visible: queue.visible + queue.delayed,
-            in_flight: queue.in_flight,
-            dead_letters: dead.visible + dead.in_flight + dead.delayed,
-        })
+        let Depth { visible, in_flight, delayed } = depth(&self.queue, &self.queue_and_table.queue_url).await?;
+        let dead_letters = depth(&self.dead_letters, &self.queue_and_table.dead_letter_url).await?.total();
+        Ok(QueueDepth { visible: visible + delayed, in_flight, dead_letters })
     }
+}
+
+async fn depth<Q: MeasuredQueue>(queue: &Q, url: &str) -> Result<Depth, Problem> {
+    queue.depth().await.map_err(|error| Problem::service(Side::Queue, url, &error))
 }
 
 async fn queue(wanted: &ServicesSpec, queues: &QueueAdmin) -> Result<QueueUrls, Problem> {

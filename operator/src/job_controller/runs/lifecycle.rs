@@ -1,67 +1,12 @@
-//! Decides when runs start and end.
+//! Derives the facts that decide over a run from the Jobs of jobsenders and from heartbeats.
 
-use migration_core::progress;
-use migration_core::records::{Heartbeat, RunEnd, RunRecord, RunResult};
+use migration_core::records::{RunRecord, RunResult};
 use migration_core::reopen::{self, QuietInput};
-
-use migration_api::transfer::Trigger;
+use migration_engine::run::end::ScanState;
 
 use crate::job_controller::dereference::cluster::{JobState, ObservedJob};
-use crate::job_controller::dereference::ledger::RunView;
+use crate::job_controller::dereference::ledger::LedgerView;
 use crate::names;
-
-/// A run that the operator starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// The number in the Job's name.
-    pub number: u32,
-    /// The value of spec.trigger.manual that it answers; that of the run before, if it continues that run's scan.
-    pub manual: Option<String>,
-}
-
-/// The facts that decide whether a run starts.
-#[derive(Clone, Copy, Debug)]
-pub struct StartInput<'a> {
-    /// `spec.trigger`.
-    pub trigger: &'a Trigger,
-    /// `status.runsStarted`.
-    pub started: u32,
-    /// `status.lastManualRun`.
-    pub last_manual: Option<&'a str>,
-    /// The last run in the ledger.
-    pub last_run: Option<&'a RunRecord>,
-    /// The Jobs of jobsenders, the newest one first.
-    pub jobs: &'a [ObservedJob],
-    /// Milliseconds since 1970.
-    pub now: i64,
-}
-
-/// Returns the run to start, if one is due.
-///
-/// | run | a Job may still send | trigger | decision |
-/// |---|---|---|---|
-/// | any | yes | | wait |
-/// | live, scan open, lease expired | no | | start: the Job was deleted, so another one continues the scan |
-/// | live | no | | wait for its end |
-/// | none is live | no | `manual` is not the last one | start |
-/// | there never was one | no | neither schedule nor `manual`, none started | start |
-pub fn start(input: &StartInput<'_>) -> Option<Start> {
-    if input.jobs.iter().any(ObservedJob::is_unfinished) {
-        return None;
-    }
-    let start = |manual: Option<&str>| {
-        Some(Start { number: input.started.saturating_add(1), manual: manual.map(ToOwned::to_owned) })
-    };
-    if let Some(live) = input.last_run.filter(|run| run.end.is_none()) {
-        let orphaned = !live.scan.closed && live.lease_until < input.now;
-        return if orphaned { start(input.last_manual) } else { None };
-    }
-    match (&input.trigger.schedule, &input.trigger.manual) {
-        (_, Some(manual)) if input.last_manual != Some(manual.as_str()) => start(Some(manual)),
-        (None, None) if input.started == 0 && input.last_run.is_none() => start(None),
-        _ => None,
-    }
-}
 
 /// Returns `status.runsStarted` and `status.lastManualRun` as they should be, if the operator ended after it created a Job
 /// and before it wrote the status.
@@ -78,34 +23,25 @@ pub fn created_before(
     }
 }
 
-/// Returns the end of a live run if it is over: all its batches have ended, the Job that listed has failed for good, or the
-/// deadline, in milliseconds after its start, has passed.
-pub fn end(run: &RunView, jobs: &[ObservedJob], deadline: Option<i64>, now: i64) -> Option<RunEnd> {
-    let record = &run.record;
-    let tally = run.tally.filter(|_| record.end.is_none())?;
-    if let Some(end) = progress::end_of_run(record, &tally, now) {
-        return Some(end);
-    }
-    if let Some(message) = failed_sender(record, jobs, now).filter(|_| !record.scan.closed) {
-        return Some(RunEnd { at: now, result: RunResult::Failed, message: Some(message.to_owned()), cause: None });
-    }
-    progress::end_at_deadline(record, &tally, deadline?, now)
-}
-
-/// Returns true if the run is to be [reopened](reopen) because its messages are lost. `resumed` is when the job was resumed
-/// after a suspension, in milliseconds since 1970.
-pub fn is_quiet(run: &RunView, heartbeats: &[Heartbeat], resumed: Option<i64>, now: i64) -> bool {
+/// Returns true if the live run is to be [reopened](reopen) because its messages are lost. `resumed` is when the job was
+/// resumed after a suspension, in milliseconds since 1970.
+///
+/// A worker whose heartbeat cannot be read may have batches of the run in progress, so the run is then not reopened.
+pub fn is_quiet(view: &LedgerView, resumed: Option<i64>, now: i64) -> bool {
+    let Some(run) = view.live() else { return false };
     let Some(tally) = &run.tally else { return false };
+    let heartbeats = [&view.heartbeats[..], &view.old_heartbeats].concat();
     let quiet_ms = reopen::QUIET_MS;
-    reopen::is_quiet(&QuietInput { run: &run.record, tally, heartbeats, resumed, quiet_ms, now })
+    view.unreadable_heartbeats.is_none()
+        && reopen::is_quiet(&QuietInput { run: &run.record, tally, heartbeats: &heartbeats, resumed, quiet_ms, now })
 }
 
-/// Returns the message of the newest Job, if it failed for good and listed for this run: nothing lists any more.
-fn failed_sender<'a>(run: &RunRecord, jobs: &'a [ObservedJob], now: i64) -> Option<&'a str> {
-    if jobs.iter().any(ObservedJob::is_unfinished) {
-        return None;
-    }
-    let newest = jobs.first()?;
+/// Returns whether the scan of a live run can still be completed. It has failed if the newest Job listed for this run and
+/// failed for good, so that no Job lists any more.
+pub fn scan_state<'a>(run: &RunRecord, jobs: &'a [ObservedJob], now: i64) -> ScanState<'a> {
+    let Some(newest) = jobs.first().filter(|_| !jobs.iter().any(ObservedJob::is_unfinished)) else {
+        return ScanState::Possible;
+    };
     // A pod's name begins with its Job's. Any other owner of the run is gone when its lease has expired. But a Job from before
     // the run, or from before it was reopened, never had to list what is to be listed now.
     let asked = run.reopen.or(run.reopened.last().map(|reopening| reopening.at));
@@ -113,8 +49,8 @@ fn failed_sender<'a>(run: &RunRecord, jobs: &'a [ObservedJob], now: i64) -> Opti
     let had_it = newest.name == run.started_by || is_pod_of(&newest.name, &run.owner);
     let had_it = had_it && (asked.is_none() || after);
     match &newest.state {
-        JobState::Failed { message } if had_it || (after && run.lease_until < now) => Some(message),
-        _ => None,
+        JobState::Failed { message } if had_it || (after && run.lease_until < now) => ScanState::Failed(message),
+        _ => ScanState::Possible,
     }
 }
 
@@ -142,8 +78,10 @@ pub fn failure<'a>(jobs: &'a [ObservedJob], last_run: Option<&RunRecord>) -> Opt
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use migration_core::ports::LedgerKey;
     use migration_core::progress::{TakeDecision, TakeRequest, Tally, take};
-    use migration_core::records::{RunEndCause, RunSides, ScanCounts};
+    use migration_core::records::{RecordError, RunEnd, RunSides, ScanCounts};
+    use migration_engine::run::look::RunView;
 
     pub(crate) fn run(closed: bool, ended: Option<RunResult>) -> RunRecord {
         let request = TakeRequest {
@@ -182,35 +120,6 @@ pub(crate) mod tests {
     const LATER: i64 = 1_000_000;
 
     #[test]
-    fn runs_start_as_the_table_says() {
-        let once = Trigger::default();
-        let manual = Trigger { manual: Some("b".into()), ..Trigger::default() };
-        let daily = Trigger { schedule: Some("@daily".into()), ..Trigger::default() };
-        let (open, closed, ended) = (run(false, None), run(true, None), run(true, Some(RunResult::Complete)));
-        let (busy, idle) = (vec![job("j", JobState::Unfinished)], vec![job("j", JobState::Succeeded)]);
-        let first = Some(Start { number: 1, manual: None });
-        let asked = Some(Start { number: 3, manual: Some("b".into()) });
-        let again = Some(Start { number: 3, manual: Some("a".into()) });
-        for (trigger, started, last_manual, last_run, jobs, now, expected) in [
-            (&once, 0, None, None, &vec![], 0, first.clone()),
-            (&once, 0, None, None, &busy, 0, None),
-            (&once, 0, None, Some(&ended), &idle, 0, None),
-            (&once, 1, None, None, &idle, 0, None),
-            (&daily, 0, None, None, &vec![], 0, None),
-            (&manual, 2, Some("a"), Some(&ended), &idle, 0, asked.clone()),
-            (&manual, 2, Some("b"), Some(&ended), &idle, 0, None),
-            (&manual, 2, Some("a"), Some(&closed), &idle, LATER, None),
-            (&manual, 2, Some("a"), Some(&ended), &busy, LATER, None),
-            (&manual, 2, Some("a"), Some(&open), &idle, LATER, again),
-            (&daily, 2, None, Some(&open), &idle, 0, None),
-            (&daily, 2, None, Some(&open), &vec![], LATER, Some(Start { number: 3, manual: None })),
-        ] {
-            let input = StartInput { trigger, started, last_manual, last_run, jobs, now };
-            assert_eq!(start(&input), expected, "{input:?}");
-        }
-    }
-
-    #[test]
     fn a_job_that_was_created_counts_though_the_status_does_not_say_so() {
         let made = |number, manual: Option<&str>| ObservedJob {
             manual: manual.map(ToOwned::to_owned),
@@ -223,48 +132,56 @@ pub(crate) mod tests {
         assert_eq!(count(&[], 0), (0, Some("a".into())));
     }
 
-    fn view(record: RunRecord) -> RunView {
-        RunView { record, tally: Some(Tally::default()), failures: vec![] }
-    }
-
     #[test]
-    fn a_run_fails_with_the_message_of_its_sender() {
-        let open = view(run(false, None));
-        let ended = |jobs: &[ObservedJob]| end(&open, jobs, None, 2_000).map(|end| (end.result, end.message.unwrap()));
+    fn a_scan_has_failed_if_the_job_that_listed_has() {
+        let open = run(false, None);
+        let state = |jobs: &[ObservedJob], now| match scan_state(&open, jobs, now) {
+            ScanState::Possible => None,
+            ScanState::Failed(message) => Some(message.to_owned()),
+        };
+        let message = Some("ScanFailed: no such bucket".to_owned());
         let own = job("photos-run-1", failed());
-        assert_eq!(ended(std::slice::from_ref(&own)), Some((RunResult::Failed, "ScanFailed: no such bucket".into())));
-        assert_eq!(ended(&[job("photos-run-2", JobState::Unfinished), own]), None, "another one goes on");
-        assert_eq!(ended(&[job("other", failed())]), None, "it is not its own and the lease holds");
-        assert_eq!(end(&open, &[job("other", failed())], None, LATER).map(|end| end.result), Some(RunResult::Failed));
-        assert_eq!(ended(&[job("photos-run-1", JobState::Succeeded)]), None);
+        assert_eq!(state(std::slice::from_ref(&own), 2_000), message);
+        assert_eq!(state(&[job("photos-run-2", JobState::Unfinished), own], 2_000), None, "another one goes on");
+        assert_eq!(state(&[job("other", failed())], 2_000), None, "it is not its own and the lease holds");
+        assert_eq!(state(&[job("other", failed())], LATER), message, "the lease has expired");
+        assert_eq!(state(&[job("photos-run-1", JobState::Succeeded)], 2_000), None);
+        assert_eq!(state(&[], LATER), None);
     }
 
     const DAY: i64 = 24 * 3600 * 1000;
 
+    /// A run whose scan is closed, and whose only batch has not ended.
+    fn lacking() -> RunRecord {
+        let mut run = run(true, None);
+        run.scan.counts = ScanCounts { batches: 1, objects: 1, ..ScanCounts::default() };
+        run
+    }
+
     #[test]
-    fn a_run_whose_messages_are_lost_is_taken_up_by_a_new_job_and_not_ended_by_an_old_one() {
-        let mut closed = view(run(true, None));
-        closed.record.scan.counts = ScanCounts { batches: 1, objects: 1, ..ScanCounts::default() };
-        assert!(!is_quiet(&closed, &[], None, 6 * DAY));
-        assert!(is_quiet(&closed, &[], None, 8 * DAY));
-        let asked = view(reopen::ask(&closed.record, 8 * DAY));
-        let trigger = Trigger::default();
+    fn a_run_that_was_reopened_is_not_failed_by_a_job_from_before() {
+        let asked = reopen::ask(&lacking(), 8 * DAY);
         for state in [JobState::Succeeded, failed()] {
             let jobs = [job("photos-run-1", state)];
-            assert_eq!(end(&asked, &jobs, None, 8 * DAY), None, "{jobs:?}");
-            let input = StartInput {
-                trigger: &trigger,
-                started: 1,
-                last_manual: None,
-                last_run: Some(&asked.record),
-                jobs: &jobs,
-                now: 8 * DAY,
-            };
-            assert_eq!(start(&input), Some(Start { number: 2, manual: None }));
+            assert_eq!(scan_state(&asked, &jobs, 8 * DAY), ScanState::Possible, "{jobs:?}");
         }
         // The Job that was to list again fails for good.
         let second = ObservedJob { created: 8 * DAY, ..job("photos-run-2", failed()) };
-        assert_eq!(end(&asked, &[second], None, 9 * DAY).map(|end| end.result), Some(RunResult::Failed));
+        assert!(matches!(scan_state(&asked, &[second], 9 * DAY), ScanState::Failed(_)));
+    }
+
+    #[test]
+    fn a_quiet_run_is_reopened_unless_a_heartbeat_cannot_be_read() {
+        let run = RunView { record: lacking(), tally: Some(Tally::default()) };
+        let mut view = LedgerView { run: Some(run.clone()), ..LedgerView::default() };
+        assert!(!is_quiet(&view, None, 6 * DAY));
+        assert!(is_quiet(&view, None, 8 * DAY));
+        assert!(!is_quiet(&view, Some(8 * DAY), 8 * DAY), "it was resumed only now");
+        assert!(!is_quiet(&LedgerView { run: Some(RunView { tally: None, ..run }), ..view.clone() }, None, 8 * DAY));
+        assert!(!is_quiet(&LedgerView::default(), None, 8 * DAY), "there is no run");
+        let key = LedgerKey::new("job/u", "heartbeat/w");
+        view.unreadable_heartbeats.add(RecordError { key, member: None, reason: "no".into() });
+        assert!(!is_quiet(&view, None, 8 * DAY));
     }
 
     #[test]
@@ -273,20 +190,6 @@ pub(crate) mod tests {
         assert!(!is_pod_of("photos-run-1", "photos-run-10-abcde") && !is_pod_of("photos", "photos-run-1-abcde"));
         let long = format!("{}-jobsender-29384756", "a".repeat(40));
         assert!(is_pod_of(&long, &format!("{}abcde", &long[..58])));
-    }
-
-    #[test]
-    fn a_closed_scan_ends_with_its_batches_only() {
-        let mut closed = view(run(true, None));
-        let jobs = [job("photos-run-1", failed())];
-        assert_eq!(end(&closed, &jobs, None, 5).map(|end| end.result), Some(RunResult::Complete));
-        closed.record.scan.counts = ScanCounts { batches: 1, objects: 1, ..ScanCounts::default() };
-        assert_eq!(end(&closed, &jobs, None, 5), None);
-        let at_deadline = end(&closed, &jobs, Some(4_000), 5_000).unwrap();
-        assert_eq!((at_deadline.result, at_deadline.cause), (RunResult::Failed, Some(RunEndCause::Deadline)));
-        assert_eq!(end(&closed, &jobs, Some(4_000), 4_999), None);
-        closed.record.end = Some(RunEnd { at: 1, result: RunResult::Complete, message: None, cause: None });
-        assert_eq!(end(&closed, &jobs, Some(1), 5), None, "it has ended");
     }
 
     #[test]

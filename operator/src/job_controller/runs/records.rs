@@ -5,18 +5,19 @@ use std::sync::Arc;
 use k8s_openapi::api::batch::v1::Job;
 use kube::{Api, ResourceExt};
 use migration_api::{ConditionType, MigrationJob};
-use migration_core::ports::{Condition, Item, Ledger, Write, WriteError};
-use migration_core::records::{self, RunEnd, RunRecord};
-use migration_core::reopen;
+use migration_core::records::RunEnd;
+use migration_engine::run::dead_letters::{self, LastDrain};
+use migration_engine::run::end::{self, Terms};
+use migration_engine::run::{look::RunView, reopen};
+use migration_ledger::WriteOutcome;
 use tracing::{info, warn};
 
-use super::dead_letters::{self, LastDrain};
 use super::{RunsError, RunsInput, lifecycle, supersede};
 use crate::job_controller::apply::or_problem;
 use crate::job_controller::context::Context;
 use crate::job_controller::dereference::Observed;
 use crate::job_controller::dereference::followups::followup_settings;
-use crate::job_controller::dereference::ledger::{self, LedgerView, RunView};
+use crate::job_controller::dereference::ledger::{self, LedgerView};
 use crate::job_controller::dereference::services::Services;
 use crate::problem::Problem;
 
@@ -69,11 +70,11 @@ impl Recorder<'_> {
         last_drain: Option<LastDrain>,
     ) -> (Arc<LedgerView>, Option<LastDrain>) {
         let (Some(depth), Some(live)) = (self.observed.depth, view.live()) else { return (view, last_drain) };
-        if !dead_letters::due(last_drain, depth.dead_letters, self.now) {
+        if !dead_letters::is_due(last_drain, depth.dead_letters, self.now) {
             return (view, last_drain);
         }
-        let Services { dead_letters: queue, ledger, .. } = self.services;
-        match dead_letters::drain(queue, ledger, &self.uid(), &live.record, self.now).await {
+        let Services { dead_letters: letters, queue, ledger, .. } = self.services;
+        match dead_letters::drain(letters, queue, ledger, &self.uid(), &live.record, self.now).await {
             Ok(ended) => {
                 let drained = Some(LastDrain { depth: depth.dead_letters, at: self.now });
                 if ended == 0 {
@@ -91,8 +92,11 @@ impl Recorder<'_> {
 
     /// Records the end of the live run if it is over.
     async fn end_run(&self, view: Arc<LedgerView>) -> Result<Arc<LedgerView>, RunsError> {
-        let deadline = self.job.spec.limits.run_deadline_ms();
-        let end = |live: &RunView| lifecycle::end(live, &self.observed.cluster.jobs, deadline, self.now);
+        let deadline_ms = self.job.spec.limits.run_deadline_ms();
+        let end = |live: &RunView| {
+            let scan = lifecycle::scan_state(&live.record, &self.observed.cluster.jobs, self.now);
+            end::end(&live.record, live.tally.as_ref()?, Terms { scan, deadline_ms }, self.now)
+        };
         match view.live().and_then(end) {
             Some(end) => self.write_end(view, end).await,
             None => Ok(view),
@@ -119,19 +123,19 @@ impl Recorder<'_> {
     }
 
     /// Reopens the scan of the live run if its messages are lost. The Job that lists what lacks an end is then started as
-    /// for any scan whose sender is gone.
+    /// for any scan whose jobsender is gone.
     async fn reopen_run(&self, view: Arc<LedgerView>) -> Result<Arc<LedgerView>, RunsError> {
-        let heartbeats = [&view.heartbeats[..], &view.old_heartbeats].concat();
-        let is_quiet = |live: &&RunView| lifecycle::is_quiet(live, &heartbeats, self.resumed(), self.now);
-        let Some(live) = view.live().filter(is_quiet) else { return Ok(view) };
-        let reopened = reopen::ask(&live.record, self.now);
-        warn!(
-            job = self.job.name_any(),
-            run = reopened.run,
-            "no batch ended for 7 days: batches without an end are listed and sent again"
-        );
-        let item = Item::of(records::run_key(&self.uid(), &reopened.run), &reopened);
-        self.write(view, item).await
+        let is_quiet = lifecycle::is_quiet(&view, self.resumed(), self.now);
+        let Some(live) = view.live().filter(|_| is_quiet) else { return Ok(view) };
+        let written = reopen::ask(&self.services.ledger, &self.uid(), &live.record, self.now).await?;
+        if written == WriteOutcome::Written {
+            warn!(
+                job = self.job.name_any(),
+                run = live.record.run,
+                "no batch ended for 7 days: batches without an end are listed and sent again"
+            );
+        }
+        Ok(self.reread(view).await)
     }
 
     /// Returns when the job was resumed, in milliseconds since 1970. The status of a job that was suspended until now does
@@ -141,23 +145,15 @@ impl Recorder<'_> {
         Some(if is_suspended { self.now } else { condition.last_transition_time.0.as_millisecond() })
     }
 
+    /// Writes the end of the live run if nobody wrote its record since it was read, and reads the records again.
     async fn write_end(&self, view: Arc<LedgerView>, end: RunEnd) -> Result<Arc<LedgerView>, RunsError> {
         let Some(live) = view.live() else { return Ok(view) };
-        info!(job = self.job.name_any(), run = live.record.run, result = ?end.result, "run ended");
-        let revision = live.record.revision + 1;
-        let ended = RunRecord { end: Some(end), revision, ..live.record.clone() };
-        let item = Item::of(records::run_key(&self.uid(), &ended.run), &ended);
-        self.write(view, item.expiring(self.now + records::RETENTION_MS)).await
-    }
-
-    /// Writes the record of the live run if nobody wrote it since it was read, and reads the records again.
-    async fn write(&self, view: Arc<LedgerView>, item: Item) -> Result<Arc<LedgerView>, RunsError> {
-        let Some(live) = view.live() else { return Ok(view) };
-        let condition = Condition::Revision(live.record.revision);
-        match self.services.ledger.write(&[Write::Put { item, condition }]).await {
-            Ok(()) | Err(WriteError::Condition) => Ok(self.reread(view).await),
-            Err(source) => Err(RunsError::WriteRun { run: live.record.run.clone(), source }),
+        let (run, result) = (&live.record.run, end.result);
+        let written = end::write_end(&self.services.ledger, &self.uid(), &live.record, end, self.now).await?;
+        if written == WriteOutcome::Written {
+            info!(job = self.job.name_any(), run, ?result, "run ended");
         }
+        Ok(self.reread(view).await)
     }
 
     /// Reads the records again. Those read before stay if the ledger does not answer.

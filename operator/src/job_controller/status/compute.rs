@@ -4,17 +4,19 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use migration_api::status::{
     Counts, EventCounts, EventWork, Extraneous, LastRun, MigrationJobStatus, NotPreserved, ObjectFailure, Phase,
-    Progress, ReportStatus, Resources, RunResult, VerificationStatus,
+    Progress, RecordKind, ReportStatus, Resources, RunResult, UnreadableRecords, VerificationStatus,
 };
 use migration_core::error::Blocked;
 use migration_core::outcome::NotPreserved as NotPreservedCounts;
 use migration_core::progress::{self, RunProgress};
 use migration_core::records::{Counters, FailureRecord, Heartbeat, RunRecord, RunResult as CoreResult};
 use migration_core::verification;
+use migration_engine::run::look::RunView;
+use migration_ledger::Unreadable;
 
 use super::{StatusInput, conditions, display};
 use crate::job_controller::dereference::cluster::ObservedJob;
-use crate::job_controller::dereference::ledger::{LedgerView, RunView};
+use crate::job_controller::dereference::ledger::LedgerView;
 use crate::job_controller::dereference::services::QueueAndTable;
 use crate::job_controller::runs::followups::{FollowupState, Report, Verification};
 use crate::job_controller::runs::lifecycle;
@@ -161,7 +163,8 @@ fn report(ledger: &LedgerView, state: &Report) -> Option<ReportStatus> {
 /// Sets the parts of the status that describe a run.
 fn run(new: &mut MigrationJobStatus, ledger: &LedgerView, now: i64) {
     new.events = event_work(&ledger.events);
-    let Some(RunView { record, tally, failures }) = &ledger.run else { return };
+    set_unreadable(new, RecordKind::Heartbeat, &ledger.unreadable_heartbeats);
+    let Some(RunView { record, tally }) = &ledger.run else { return };
     new.current_run = record.end.is_none().then(|| record.run.clone());
     // Without a tally the run has ended, and the status has its final numbers.
     let Some(tally) = tally else {
@@ -174,10 +177,22 @@ fn run(new: &mut MigrationJobStatus, ledger: &LedgerView, now: i64) {
     let rate = record.end.is_none().then(|| ledger.heartbeats.iter().map(|beat| beat.rate).sum::<u64>());
     let losses = not_preserved(&tally.counted().counts.losses);
     new.progress = Some(progress_of(&numbers, losses, rate));
-    new.failures = failures.iter().map(|failure| failure_of(record, failure)).collect();
+    new.failures = ledger.failures.records.iter().map(|failure| failure_of(record, failure)).collect();
+    set_unreadable(new, RecordKind::Failure, &ledger.failures.unreadable);
     if record.end.is_some() {
         new.last_run = last_run(record, &numbers, losses, now);
     }
+}
+
+/// Sets the number of records of a kind that cannot be read, and the error of the first one.
+fn set_unreadable(new: &mut MigrationJobStatus, kind: RecordKind, found: &Unreadable) {
+    new.unreadable.retain(|records| records.kind != kind);
+    let first = found.first.as_ref();
+    new.unreadable.extend(first.map(|error| UnreadableRecords {
+        kind,
+        number: found.count,
+        message: error.to_string(),
+    }));
 }
 
 fn progress_of(numbers: &RunProgress, not_preserved: Option<NotPreserved>, rate: Option<u64>) -> Progress {

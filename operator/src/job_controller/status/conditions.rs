@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use migration_api::status::{MigrationJobStatus, NotPreserved, ReportStatus, RunResult, VerificationStatus};
+use migration_api::status::{
+    MigrationJobStatus, NotPreserved, RecordKind, ReportStatus, RunResult, UnreadableRecords, VerificationStatus,
+};
 use migration_api::{ConditionType, Reason};
 use migration_core::records::RunEndCause;
 
@@ -41,8 +43,13 @@ pub fn compute(
     activity: Activity,
     new: &MigrationJobStatus,
 ) -> Vec<Condition> {
-    let drafts =
-        [ready(input), progressing(input, activity), degraded(input), complete(input, activity, new), suspended(input)];
+    let drafts = [
+        ready(input),
+        progressing(input, activity),
+        degraded(input, new),
+        complete(input, activity, new),
+        suspended(input),
+    ];
     let conditions = drafts
         .into_iter()
         .chain(verified(input, new))
@@ -97,13 +104,32 @@ fn ready(input: &StatusInput<'_>) -> Draft {
     }
 }
 
-fn degraded(input: &StatusInput<'_>) -> Draft {
-    let mut problems = input.problems();
+/// Returns the problems that the condition Degraded reports, the most important one first. Records that cannot be read come
+/// last, since they hold up nothing.
+pub fn degrading(input: &StatusInput<'_>, new: &MigrationJobStatus) -> Vec<Problem> {
+    input.problems().cloned().chain(new.unreadable.iter().map(left_out)).collect()
+}
+
+fn degraded(input: &StatusInput<'_>, new: &MigrationJobStatus) -> Draft {
+    let mut problems = degrading(input, new).into_iter();
     let Some(first) = problems.next() else {
         return Draft::new(ConditionType::Degraded, false, Reason::AsExpected, "nothing is wrong");
     };
-    let message = problems.fold(first.message.clone(), |message, next| format!("{message}; also: {}", next.message));
-    Draft::new(ConditionType::Degraded, true, first.reason.clone(), message)
+    let message = problems.fold(first.message, |message, next| format!("{message}; also: {}", next.message));
+    Draft::new(ConditionType::Degraded, true, first.reason, message)
+}
+
+/// Describes records that are missing from the status because they cannot be read.
+fn left_out(records: &UnreadableRecords) -> Problem {
+    let UnreadableRecords { kind, number, message } = records;
+    let what = match kind {
+        RecordKind::Failure => "failures of objects that cannot be read and are missing from status.failures",
+        RecordKind::Heartbeat => {
+            "heartbeats that cannot be read, so that rates and paused sides of their pods are unknown"
+        }
+    };
+    let advice = "use images of the operator's own version, or remove the records that no such image wrote";
+    Problem::new(Reason::LedgerRecordsLeftOut, format!("{what}: {number}; the first: {message}; {advice}"))
 }
 
 /// Returns the condition Progressing, with edits that do not apply to the run in progress.
@@ -264,7 +290,8 @@ fn reported(input: &StatusInput<'_>, new: &MigrationJobStatus) -> Option<Draft> 
                 return draft(true, Reason::ReportWritten, numbers);
             }
             let missing = format!(
-                "{numbers}; {unreported} moved objects are missing from it, since workers could not write to its bucket"
+                "{numbers}; {unreported} objects are missing from it, since workers could not write to its bucket or failures \
+                 in the ledger cannot be read"
             );
             draft(false, Reason::ReportIncomplete, missing)
         }

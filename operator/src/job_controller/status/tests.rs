@@ -1,18 +1,20 @@
+mod failures;
+
 use super::*;
 use crate::job_controller::dereference::cluster::JobState;
-use crate::job_controller::dereference::ledger::RunView;
 use crate::job_controller::runs::followups::FollowupState;
 use crate::job_controller::runs::lifecycle::tests::{failed, job, run as record};
 use migration_api::ConditionType;
 use migration_api::status::{Counts, EventCounts, EventWork, Extraneous, NotPreserved, Phase};
 use migration_core::error::{Blocked, Side, SideFault};
-use migration_core::outcome::{FailureClass, NotPreserved as NotPreservedCounts};
+use migration_core::outcome::NotPreserved as NotPreservedCounts;
 use migration_core::progress::Tally;
 use migration_core::records::{
-    Counters, EndCounts, FailureRecord, Heartbeat, MirrorCounts, ReportRecord, RunRecord, RunResult as CoreResult,
-    ScanCounts, VerificationRecord,
+    Counters, EndCounts, Heartbeat, MirrorCounts, ReportRecord, RunRecord, RunResult as CoreResult, ScanCounts,
+    VerificationRecord,
 };
 use migration_core::verification::Verification;
+use migration_engine::run::look::RunView;
 
 fn input<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [ObservedJob]) -> StatusInput<'a> {
     StatusInput {
@@ -39,12 +41,9 @@ fn view(mut record: RunRecord, done: u64) -> LedgerView {
     let counts = EndCounts { done, done_bytes: done << 30, ..EndCounts::default() };
     let tally = Tally { ended: Counters { batches: 1, remainders: 0, counts }, ..Tally::default() };
     LedgerView {
-        run: Some(RunView { record, tally: Some(tally), failures: vec![] }),
-        verification: None,
-        report: None,
+        run: Some(RunView { record, tally: Some(tally) }),
         heartbeats: vec![beat(1 << 30)],
-        old_heartbeats: vec![],
-        events: Counters::default(),
+        ..LedgerView::default()
     }
 }
 
@@ -291,27 +290,6 @@ fn a_paused_side_is_reported_once() {
         .into();
     let found: Vec<_> = blocked(&beats).into_iter().map(|one| (one.resource, one.since)).collect();
     assert_eq!(found, [("a".to_owned(), 5), ("b".to_owned(), 7)]);
-}
-
-#[test]
-fn failures_name_bucket_key_and_kind() {
-    let mut ledger = view(record(true, None), 2);
-    let run = ledger.run.as_mut().unwrap();
-    run.record.pairs = vec![(&crate::job_controller::validate::tests::resource().spec.buckets[0]).into()];
-    run.failures = vec![FailureRecord {
-        pair: 0,
-        key: "k".into(),
-        size: 1,
-        class: FailureClass::KeyNotMappable,
-        message: "too long".into(),
-        batch: None,
-        attempts: 1,
-        request_ids: vec![],
-        at: 0,
-    }];
-    let status = compute(&MigrationJobStatus::default(), &input(Some(&ledger), &[]));
-    let failure = &status.failures[0];
-    assert_eq!((failure.bucket.as_str(), failure.key.as_str(), failure.class.as_str()), ("a", "k", "KeyNotMappable"));
 }
 
 #[test]

@@ -4,12 +4,13 @@ use migration_api::status::MigrationJobStatus;
 use migration_api::verify::VerifyMode;
 use migration_core::progress::Tally;
 use migration_core::records::RunResult;
+use migration_core::reopen;
+use migration_engine::run::look::RunView;
 use serde_json::json;
 
-use super::api_server::{ApiServer, Fault};
+use super::api_server::{ApiServer, Fault, NOW};
 use super::*;
 use crate::job_controller::dereference::cluster::{JobState, ObservedJob};
-use crate::job_controller::dereference::ledger::RunView;
 use crate::job_controller::error::ReconcileError;
 use crate::job_controller::runs::followups::FollowupState;
 use crate::job_controller::runs::lifecycle::tests as lifecycle;
@@ -32,6 +33,12 @@ fn requested(manual: &str) -> MigrationJob {
     job
 }
 
+fn scheduled() -> MigrationJob {
+    let mut job = resource();
+    job.spec.trigger.schedule = Some("@daily".to_owned());
+    job
+}
+
 #[tokio::test]
 async fn a_requested_run_is_started_once_and_counted() {
     let server = ApiServer::start();
@@ -41,6 +48,31 @@ async fn a_requested_run_is_started_once_and_counted() {
     assert!(outcome.start_pending && outcome.problems.is_empty());
     let created = server.get("/jobs/photos-run-1").unwrap();
     assert_eq!(created["metadata"]["annotations"]["s3migration.dev/manual"], "a");
+}
+
+#[tokio::test]
+async fn no_run_starts_before_its_schedule_or_while_a_job_may_still_list() {
+    let server = ApiServer::start();
+    let busy = vec![lifecycle::job("other", JobState::Unfinished)];
+    for (job, jobs) in [(&scheduled(), vec![]), (&requested("a"), busy)] {
+        let observed = observed(Cluster { jobs, ..Cluster::default() });
+        let outcome = advance_job(&server, job, &observed, false).await.unwrap();
+        assert_eq!((outcome.start_pending, outcome.runs_started), (false, 0));
+    }
+    assert_eq!(server.take_writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_scan_whose_job_is_gone_or_that_is_reopened_is_continued_by_another_job() {
+    for record in [lifecycle::run(false, None), reopen::ask(&lifecycle::run(true, None), NOW - 1)] {
+        let server = ApiServer::start();
+        let run = Some(RunView { record, tally: Some(Tally::default()) });
+        let ledger = Some(Arc::new(LedgerView { run, ..LedgerView::default() }));
+        let observed = Observed { ledger, ..observed(Cluster::default()) };
+        let outcome = advance_job(&server, &scheduled(), &observed, false).await.unwrap();
+        assert_eq!((outcome.start_pending, outcome.runs_started), (true, 1));
+        assert_eq!(server.take_writes(), ["POST jobs"]);
+    }
 }
 
 #[tokio::test]
@@ -136,7 +168,7 @@ fn verified() -> MigrationJob {
 /// A job whose first run is complete.
 fn ended() -> Observed {
     let record = lifecycle::run(true, Some(RunResult::Complete));
-    let run = Some(RunView { record, tally: Some(Tally::default()), failures: Vec::new() });
+    let run = Some(RunView { record, tally: Some(Tally::default()) });
     let ledger = Some(Arc::new(LedgerView { run, ..LedgerView::default() }));
     Observed { ledger, ..observed(Cluster::default()) }
 }

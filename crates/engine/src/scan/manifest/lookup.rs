@@ -6,8 +6,9 @@ use migration_core::compare::{Verdict, compare};
 use migration_core::manifest::ManifestRow;
 use migration_core::object::ListedObject;
 use migration_core::outcome::{Failure, FailureClass};
-use migration_core::ports::{Ability, HeadRequest, Ledger, LedgerKey, ObjectHead, Support};
+use migration_core::ports::{Ability, HeadRequest, LedgerKey, ObjectHead, Support};
 use migration_core::records::{VersionRecord, failure_partition, version_key};
+use migration_ledger::LedgerRead;
 
 use super::super::ScanError;
 use super::super::merge::Scanner;
@@ -174,12 +175,13 @@ impl<P: Services> Lookup<'_, P> {
         }
         if let Some((run, place)) = self.scanner.left_over(pair) {
             let record = LedgerKey::new(failure_partition(job, run, place), key.as_str());
-            memory.failed_last = process.ledger(|| process.ports.ledger.get(&record)).await?.is_some();
+            memory.failed_last = process.get_item(&record).await?.is_some();
         }
         if process.config.versioning.compare_version_id {
             let record = version_key(job, pair, key);
-            let item = process.ledger(|| process.ports.ledger.get(&record)).await?;
-            let record = item.and_then(|item| item.read::<VersionRecord>().ok());
+            let record =
+                process.get_or_warn::<VersionRecord>(&record, "its object is taken for one that was never copied");
+            let record = record.await?;
             let place = process.config.destination.place_name();
             memory.version_id = record.and_then(|record| record.at_place(&place).map(ToOwned::to_owned));
         }

@@ -5,10 +5,9 @@ use std::fmt;
 
 use bytes::Bytes;
 use migration_core::etag::ETagComparison;
-use migration_core::ports::Ledger;
 use migration_core::progress::progress;
 use migration_core::records::{self, RUN_PREFIX, RunRecord, UploadRecord};
-use migration_core::view;
+use migration_ledger::{Pager, view};
 use migration_testkit::ConditionalWrites;
 
 use super::lies::{Excuses, Habit};
@@ -115,7 +114,7 @@ pub async fn uploads(world: &World, reference: &Reference) -> Checked {
     foreign.sort();
     let lost: Vec<_> = foreign.iter().filter(|upload| !open.contains(upload)).collect();
     require(lost.is_empty(), "foreign upload", || format!("foreign uploads are gone: {lost:?}"))?;
-    let records = view::uploads(&world.ledger, JOB).await.unwrap();
+    let records = view::uploads(&world.ledger, JOB).await.unwrap().records;
     let is_named = |(key, id): &(String, String)| {
         let names = |record: &UploadRecord| {
             record.destination_key == *key && record.upload_id.as_ref().is_none_or(|recorded| recorded == id)
@@ -153,21 +152,14 @@ pub async fn counted(world: &World) -> Checked {
 }
 
 pub async fn runs(world: &World) -> Vec<RunRecord> {
-    let (partition, mut after, mut runs) = (records::job_partition(JOB), None::<String>, Vec::new());
-    loop {
-        let page = world.ledger.query(&partition, RUN_PREFIX, after.as_deref(), 100).await.unwrap();
-        runs.extend(page.items.iter().map(|item| item.read::<RunRecord>().unwrap()));
-        after = page.next;
-        if after.is_none() {
-            return runs;
-        }
-    }
+    let items = Pager::all(records::job_partition(JOB), RUN_PREFIX).rest(&world.ledger).await.unwrap();
+    items.iter().map(|item| item.read().unwrap()).collect()
 }
 
 /// Returns the failure records of a run as text.
 pub async fn failures(world: &World, run: Option<&RunRecord>) -> Vec<String> {
     let Some(run) = run else { return Vec::new() };
-    let failures = view::failures(&world.ledger, JOB, run, 10).await.unwrap();
+    let failures = view::failures(&world.ledger, JOB, run, 10).await.unwrap().records;
     failures.into_iter().map(|failure| format!("{}: {}", failure.key, failure.message)).collect()
 }
 

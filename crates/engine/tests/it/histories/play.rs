@@ -10,10 +10,11 @@ use migration_core::part::PartSize;
 use migration_core::ports::{Clock, OutgoingMessage, Queue};
 use migration_core::records::RunResult;
 use migration_core::size::ByteSize;
-use migration_core::view;
 use migration_engine::budget::Budget;
 use migration_engine::heartbeat;
+use migration_engine::run::start::{StartInput, start};
 use migration_engine::worker::Worker;
+use migration_ledger::view;
 use migration_testkit::{
     BucketSettings, Call, Checksums, ConditionalWrites, Fault, FaultPlan, MemoryLedger, MemoryStore, ProcessId,
     StoreSettings, StreamedBodies, Versioning,
@@ -379,7 +380,8 @@ impl<'a> Play<'a> {
         let queued = stats.visible + stats.in_flight + stats.delayed > 0;
         // Another delivery of a deleted message may still be at work.
         let now = self.world.clock.now();
-        let busy = view::heartbeats(&self.world.ledger, JOB, now).await.unwrap().iter().any(|beat| beat.messages > 0);
+        let busy =
+            view::heartbeats(&self.world.ledger, JOB, now).await.unwrap().records.iter().any(|beat| beat.messages > 0);
         !sending && !queued && !busy && self.world.run().await.is_none_or(|run| run.end.is_some())
     }
 
@@ -450,7 +452,16 @@ async fn operate(world: Arc<World>, config: JobConfig, forgets: bool) {
         }
         world.reopen_run(QUIET, None).await;
         let (run, now) = (world.run().await, world.clock.now());
-        if run.is_some_and(|run| run.end.is_none() && !run.scan.closed && run.lease_until < now) {
+        let input = StartInput {
+            is_scheduled: true,
+            manual: None,
+            last_manual: None,
+            started: 1,
+            last_run: run.as_ref(),
+            is_sending: false,
+            now,
+        };
+        if start(&input).is_some() {
             send_again(&world, &config, &format!("again-{job}")).await;
         }
     }

@@ -11,10 +11,10 @@ use migration_core::message::{Batch, Message};
 use migration_core::ports::Clock;
 use migration_core::records::{RangeRecord, RunRecord, ScanCounts};
 use migration_core::size::ByteSize;
-use migration_core::view;
 use migration_engine::hash::Hashing;
 use migration_engine::scan::{ScanError, ScanOutcome, SenderName, send};
 use migration_engine::{Ports, Process};
+use migration_ledger::view;
 use migration_testkit::{FaultPlan, Faulty, MemoryLedger, MemoryQueue, ProcessId, SyntheticStore, TestClock};
 
 use crate::world::{JOB, tiny_config};

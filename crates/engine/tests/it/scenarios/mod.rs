@@ -23,8 +23,8 @@ use migration_core::ports::{
     Attributes, Body, Condition, CreateUpload, Item, Ledger, ObjectStore, PutPart, Tags, UploadRef, Write,
 };
 use migration_core::records::{RunResult, UploadRecord, upload_key};
-use migration_core::view;
 use migration_engine::worker::Worker;
+use migration_ledger::view;
 use migration_testkit::{Fault, MemoryLedger, Operation, StoreSettings};
 
 use crate::histories::Violation;

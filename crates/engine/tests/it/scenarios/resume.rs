@@ -72,7 +72,7 @@ pub async fn found_damaged() -> Result<(), Violation> {
     if !same {
         return Err(Violation::new("same", "the damaged object was taken for the copy"));
     }
-    let records = migration_core::view::uploads(&world.ledger, crate::world::JOB).await.unwrap();
+    let records = migration_ledger::view::uploads(&world.ledger, crate::world::JOB).await.unwrap().records;
     if records.is_empty() { Ok(()) } else { Err(Violation::new("record", format!("{records:?}"))) }
 }
 

@@ -18,16 +18,19 @@ use migration_core::ignore::IgnoreList;
 use migration_core::outcome::NotPreserved;
 use migration_core::pair::{BucketPair, PrefixMode};
 use migration_core::part::PartSize;
-use migration_core::ports::{Ability, Capabilities, Clock, Condition, Item, Ledger, Write};
-use migration_core::progress::{RunProgress, end_of_run, progress};
+use migration_core::ports::{Ability, Capabilities, Clock};
+use migration_core::progress::RunProgress;
 use migration_core::records::{self, Counters, PartRangeRecord, RunEnd, RunRecord};
-use migration_core::reopen::{QuietInput, ask, is_quiet};
 use migration_core::size::ByteSize;
-use migration_core::view;
 use migration_engine::hash::Hashing;
+use migration_engine::run::dead_letters::drain;
+use migration_engine::run::end::{Terms, end_if_over};
+use migration_engine::run::look;
+use migration_engine::run::reopen::ask_if_quiet;
 use migration_engine::scan::{ScanError, ScanOutcome, SenderName, send};
 use migration_engine::worker::Worker;
 use migration_engine::{Ports, Process, heartbeat};
+use migration_ledger::{Pager, view};
 use migration_testkit::{
     BucketSettings, FaultPlan, Faulty, Lies, Lying, MemoryLedger, MemoryQueue, MemoryStore, ProcessId, StoreSettings,
     TestClock,
@@ -187,19 +190,12 @@ impl World {
     }
 
     pub async fn progress(&self) -> RunProgress {
-        let run = self.run().await.unwrap();
-        progress(&run, &view::tally(&self.ledger, JOB, &run).await.unwrap())
+        look::last(&self.ledger, JOB, None).await.unwrap().unwrap().progress().unwrap()
     }
 
     /// Returns the counters of a run, even if it has no record.
     pub async fn counters(&self, run: &str) -> Counters {
-        let partition = records::run_partition(JOB, run);
-        let page = self.ledger.query(&partition, records::COUNTER_PREFIX, None, 1_000).await.unwrap();
-        let mut sums = Counters::default();
-        for item in page.items {
-            sums.add(&item.read().unwrap());
-        }
-        sums
+        view::counters(&self.ledger, JOB, run).await.unwrap()
     }
 
     /// Returns what could not be preserved in the last run.
@@ -211,37 +207,26 @@ impl World {
     /// Returns the workers that carried the ranges of a distributed transfer.
     pub async fn range_carriers(&self, key: &str) -> BTreeSet<String> {
         let partition = records::part_range_partition(JOB, DESTINATION, key);
-        let page = self.ledger.query(&partition, "", None, 1_000).await.unwrap();
-        page.items.iter().map(|item| item.read::<PartRangeRecord>().unwrap().by).collect()
+        let items = Pager::all(partition, "").rest(&self.ledger).await.unwrap();
+        items.iter().map(|item| item.read::<PartRangeRecord>().unwrap().by).collect()
     }
 
-    /// Acts as the operator: ends the run if it is over, and returns its end.
+    /// Ends the run if it is over, as the operator does. Gives its end.
     pub async fn end_run(&self) -> Option<RunEnd> {
-        let run = self.run().await?;
-        if run.end.is_some() {
-            return run.end;
-        }
-        let tally = view::tally(&self.ledger, JOB, &run).await.unwrap();
-        let end = end_of_run(&run, &tally, self.clock.now())?;
-        let ended = RunRecord { end: Some(end.clone()), revision: run.revision + 1, ..run.clone() };
-        let item = Item::of(records::run_key(JOB, &run.run), &ended);
-        self.ledger.write(&[Write::Put { item, condition: Condition::Revision(run.revision) }]).await.unwrap();
-        Some(end)
+        end_if_over(&self.ledger, JOB, Terms::default(), self.clock.now()).await.unwrap()
     }
 
-    /// Acts as the operator: requests that the run be reopened if it has been quiet for this long. Returns true if it
-    /// did.
+    /// Asks for the run to be reopened where it is quiet for so long, as the operator does. Says whether it did.
     pub async fn reopen_run(&self, quiet: Duration, resumed: Option<i64>) -> bool {
-        let Some(run) = self.run().await else { return false };
-        let tally = view::tally(&self.ledger, JOB, &run).await.unwrap();
-        let heartbeats = view::all_heartbeats(&self.ledger, JOB).await.unwrap();
-        let (quiet_ms, now) = (i64::try_from(quiet.as_millis()).unwrap(), self.clock.now());
-        let input = QuietInput { run: &run, tally: &tally, heartbeats: &heartbeats, resumed, quiet_ms, now };
-        if !is_quiet(&input) {
-            return false;
-        }
-        let item = Item::of(records::run_key(JOB, &run.run), &ask(&run, now));
-        self.ledger.write(&[Write::Put { item, condition: Condition::Revision(run.revision) }]).await.is_ok()
+        let quiet_ms = i64::try_from(quiet.as_millis()).unwrap();
+        ask_if_quiet(&self.ledger, JOB, quiet_ms, resumed, self.clock.now()).await.unwrap()
+    }
+
+    /// Makes failures of the batches of the run that are among the dead letters, as the operator does. Gives how many it
+    /// ended.
+    pub async fn drain_dead_letters(&self) -> u32 {
+        let (run, dead_letters) = (self.run().await.unwrap(), self.queue.dead_letter_queue());
+        drain(&dead_letters, &self.queue, &self.ledger, JOB, &run, self.clock.now()).await.unwrap()
     }
 
     /// Works with one worker until the run is over, restarting everything that a fault kills. Fails if the run is not

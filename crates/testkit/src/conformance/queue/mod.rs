@@ -1,6 +1,7 @@
-//! Conformance suite of [`Queue`]. Services count in seconds, so times are real; cases wait for messages, not for a
-//! time to pass.
+//! The rules of [`Queue`], and of [`DeadLetterQueue`] and [`MeasuredQueue`] with it. Times are real seconds, since services count in seconds: the cases wait for messages, never
+//! for a time.
 
+mod dead;
 mod delivery;
 mod messages;
 
@@ -9,7 +10,7 @@ use std::ops::AsyncFn;
 use std::time::Duration;
 
 use migration_core::error::ServiceError;
-use migration_core::ports::{OutgoingMessage, Queue, ReceivedMessage};
+use migration_core::ports::{DeadLetterQueue, MeasuredQueue, OutgoingMessage, Queue, ReceivedMessage};
 
 use super::report::{Deviation, Failure, Report};
 use super::{ensure, ensure_eq, run_cases};
@@ -27,10 +28,15 @@ const SECOND: Duration = Duration::from_secs(1);
 /// An empty queue with [`MAX_RECEIVES`], and its dead letters.
 pub trait TestQueue {
     /// Implementation under test.
-    type Queue: Queue;
+    type Queue: Queue + MeasuredQueue;
+    /// The implementation of the queue of dead letters.
+    type DeadLetters: DeadLetterQueue + MeasuredQueue;
 
     /// Returns the queue.
     fn queue(&self) -> &Self::Queue;
+
+    /// The queue of its dead letters.
+    fn dead_letter_queue(&self) -> &Self::DeadLetters;
 
     /// Returns the current dead letters. Can be called repeatedly.
     fn dead_letters(&self) -> impl Future<Output = Result<Vec<DeadLetter>, Failure>>;
@@ -59,6 +65,11 @@ pub async fn queue_suite<T: TestQueue>(make: impl AsyncFn() -> Result<T, Failure
             delivery::a_waiting_receive_wakes_on_send,
             delivery::two_receivers_get_different_messages,
             delivery::too_many_deliveries_end_among_the_dead_letters,
+            dead::dead_letters_are_received_with_their_reason_and_stay,
+            dead::dead_letters_that_the_queue_gave_up_have_no_reason,
+            dead::an_empty_queue_of_dead_letters_is_waited_for,
+            dead::messages_are_counted_by_where_they_are,
+            dead::dead_letters_are_counted,
         ]
     );
     report

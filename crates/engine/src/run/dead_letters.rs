@@ -10,16 +10,15 @@
 //! | a predecessor's job, S3 events, a batch of the run `events` | nothing: no run waits for it |
 //! | anything else | nothing: its attribute `reason` says why it is there |
 //!
-//! All of them are counted in status.queue.deadLetters as long as they are there.
+//! All of them are counted as dead letters as long as they are there.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use migration_aws::{DeadLetter, DynamoLedger, SqsQueue};
 use migration_core::error::ServiceError;
 use migration_core::message::{Batch, Message};
 use migration_core::outcome::FailureClass;
-use migration_core::ports::{Ledger, OutgoingMessage, Queue, Write, WriteError};
+use migration_core::ports::{DeadLetter, DeadLetterQueue, Ledger, OutgoingMessage, Queue, Write, WriteError};
 use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, RunRecord};
 use tracing::warn;
 
@@ -30,39 +29,41 @@ const PAGE: u32 = 10;
 /// Requests of one look. With more dead letters than these give, the next look sees others.
 const PAGES: u32 = 50;
 /// How often the dead letters of a live run are drained while their number stays the same, in milliseconds.
-const DRAIN_INTERVAL_MS: i64 = 60_000;
+const LOOK_AGAIN_MS: i64 = 60_000;
 
-/// The last time that a job's dead letters were drained.
+/// When a job's dead letters were drained last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastDrain {
     /// How many dead letters there were.
     pub depth: u64,
-    /// Milliseconds since 1970.
+    /// When, in milliseconds since 1970.
     pub at: i64,
 }
 
-/// Returns true if the dead letters are to be drained.
-pub fn due(last: Option<LastDrain>, depth: u64, now: i64) -> bool {
-    depth > 0 && last.is_none_or(|last| last.depth != depth || now - last.at >= DRAIN_INTERVAL_MS)
+/// Whether they are to be drained: their number changed, or a minute has passed.
+pub fn is_due(last: Option<LastDrain>, depth: u64, now: i64) -> bool {
+    depth > 0 && last.is_none_or(|last| last.depth != depth || now - last.at >= LOOK_AGAIN_MS)
 }
 
-/// Looks at the dead letters and ends those batches of the run that have not ended. Gives how many it ended.
-pub async fn drain(
-    queue: &SqsQueue,
-    ledger: &DynamoLedger,
-    uid: &str,
+/// Looks through the dead letters and ends those batches of a live run that have not ended. Gives how many it ended. `queue`
+/// is the job's own.
+pub async fn drain<D: DeadLetterQueue, Q: Queue, L: Ledger>(
+    dead_letters: &D,
+    queue: &Q,
+    ledger: &L,
+    job: &str,
     run: &RunRecord,
     now: i64,
 ) -> Result<u32, DrainError> {
     let (mut seen, mut ended) = (BTreeSet::new(), 0);
     for _ in 0..PAGES {
-        let letters = queue.receive_dead_letters(PAGE, Duration::ZERO, VISIBILITY).await?;
+        let letters = dead_letters.receive_dead_letters(PAGE, Duration::ZERO, VISIBILITY).await?;
         let fresh: Vec<_> = letters.into_iter().filter(|letter| seen.insert(letter.message.id.clone())).collect();
         if fresh.is_empty() {
             break;
         }
         for letter in &fresh {
-            let Some(end) = ending(letter, uid, run, now) else { continue };
+            let Some(end) = ending(letter, job, run, now) else { continue };
             match write(ledger, &end).await {
                 Ok(true) => {
                     ended += 1;
@@ -91,9 +92,9 @@ async fn clear_away<Q: Queue>(queue: &Q, batch: &Batch) -> Result<(), ServiceErr
 }
 
 /// Why dead letters could not be made failures.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DrainError {
-    /// The queue.
+    /// One of the queues.
     #[error("failed to read dead letters: {0}")]
     Queue(#[from] ServiceError),
     /// The ledger.
@@ -110,9 +111,9 @@ struct Ending {
 }
 
 /// What is to be written for a dead letter; none where it is no batch of this run: the table above.
-fn ending(letter: &DeadLetter, uid: &str, run: &RunRecord, now: i64) -> Option<Ending> {
+fn ending(letter: &DeadLetter, job: &str, run: &RunRecord, now: i64) -> Option<Ending> {
     let Ok(Message::Batch(batch)) = Message::parse(&letter.message.body) else { return None };
-    if batch.job != uid || batch.run != run.run || run.is_stale(&batch.id) {
+    if batch.job != job || batch.run != run.run || run.is_stale(&batch.id) {
         return None;
     }
     let pair = run.pairs.iter().position(|pair| *pair == batch.pair)?;
@@ -164,7 +165,7 @@ fn failure_requests(ending: &Ending) -> Vec<Vec<Write>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job_controller::runs::lifecycle::tests::run;
+    use migration_core::error::ErrorClass;
     use migration_core::etag::ETag;
     use migration_core::message::{BatchId, EVENTS_RUN, Entry, MESSAGE_VERSION, PartRangeTemplate};
     use migration_core::object::SourceIdentity;
@@ -173,6 +174,7 @@ mod tests {
     use migration_core::ports::{Condition, ReceivedMessage};
     use migration_core::records::Reopening;
     use migration_core::retry::Tried;
+    use migration_testkit::{MemoryLedger, MemoryQueue};
 
     fn pair(bucket: &str) -> BucketPair {
         BucketPair {
@@ -212,9 +214,9 @@ mod tests {
     }
 
     fn live() -> RunRecord {
-        let mut run = run(true, None);
-        run.pairs = vec![pair("first"), pair("second")];
-        run
+        let text = r#"{"run":"r1","revision":1,"startedBy":"j","owner":"p","epoch":1,"leaseUntil":0,"started":0,"pairs":[],
+                       "scan":{"closed":true}}"#;
+        RunRecord { pairs: vec![pair("first"), pair("second")], ..serde_json::from_str(text).unwrap() }
     }
 
     #[test]
@@ -291,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn dead_letters_are_drained_when_their_number_changed_or_a_minute_passed() {
+    fn it_is_looked_when_the_number_changed_or_a_minute_passed() {
         let last = Some(LastDrain { depth: 2, at: 0 });
         for (last, depth, now, expected) in [
             (None, 0, 0, false),
@@ -301,7 +303,46 @@ mod tests {
             (last, 3, 1, true),
             (last, 0, 90_000, false),
         ] {
-            assert_eq!(due(last, depth, now), expected, "{last:?} {depth} {now}");
+            assert_eq!(is_due(last, depth, now), expected, "{last:?} {depth} {now}");
         }
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_ends_each_batch_once_and_leaves_the_letters_where_they_are() {
+        let (queue, ledger, run) = (MemoryQueue::default(), MemoryLedger::new(), live());
+        let one = Batch { id: BatchId::new(0, 1, 1), objects: vec![batch().objects[0].clone()], ..batch() };
+        let stale = Batch { run: "r0".into(), ..batch() };
+        for body in [batch().body(), one.body(), stale.body(), "nonsense".to_owned()] {
+            queue.send_dead_letter(&body, "stalled").await.unwrap();
+        }
+        let drain = async || drain(&queue.dead_letter_queue(), &queue, &ledger, "u-1", &run, 50).await;
+        assert_eq!(drain().await, Ok(2));
+        let ended = |batch: &Batch| ledger.items().iter().any(|item| item.key == records::batch_key(batch));
+        assert!(ended(&batch()) && ended(&one) && !ended(&stale));
+        let failures = ledger.items().into_iter().filter(|item| item.key.partition.starts_with("failure/"));
+        assert_eq!(failures.count(), 2, "both name x");
+        assert_eq!(queue.dead_letters().len(), 4);
+        // Where it may have left an upload open, a worker is to see it once more.
+        let bodies = |queue: &MemoryQueue| queue.messages().into_iter().map(|message| message.body).collect::<Vec<_>>();
+        assert_eq!(bodies(&queue), [one.body()]);
+        assert_eq!(drain().await, Ok(0), "they are kept from this look");
+        tokio::time::advance(VISIBILITY).await;
+        assert_eq!(drain().await, Ok(0), "they have ended");
+        assert_eq!(bodies(&queue).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_letter_that_the_ledger_refuses_stops_none_of_the_others() {
+        let (queue, ledger, run) = (MemoryQueue::default(), MemoryLedger::new(), live());
+        let mut wide = batch();
+        // No table takes a partition key of that length.
+        wide.run = "r".repeat(3_000);
+        let run = RunRecord { run: wide.run.clone(), ..run };
+        queue.send_dead_letter(&wide.body(), "stalled").await.unwrap();
+        let drained = drain(&queue.dead_letter_queue(), &queue, &ledger, "u-1", &run, 50).await;
+        assert_eq!((drained, ledger.items().len()), (Ok(0), 0));
+        ledger.denials().deny_all(ErrorClass::Throttled, "ThrottlingException");
+        queue.send_dead_letter(&batch().body(), "stalled").await.unwrap();
+        let drained = drain(&queue.dead_letter_queue(), &queue, &ledger, "u-1", &live(), 50).await;
+        assert!(matches!(drained, Err(DrainError::Ledger(_))), "{drained:?}");
     }
 }

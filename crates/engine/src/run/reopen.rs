@@ -1,0 +1,72 @@
+//! Runs whose messages are lost: their scan is opened again, and the next sender finds out what they lack.
+
+use migration_core::ports::Ledger;
+use migration_core::records::RunRecord;
+use migration_core::reopen::{self, QuietInput};
+use migration_ledger::{ReadError, WriteOutcome, view, write};
+
+use super::RunError;
+use super::look::last;
+
+/// Asks for a run to be reopened, over the record that it was decided by. Where another writer was first, the next look
+/// decides anew. Whoever starts senders starts one, as for any scan that its sender left.
+pub async fn ask<L: Ledger>(ledger: &L, job: &str, run: &RunRecord, now: i64) -> Result<WriteOutcome, RunError> {
+    write::run(ledger, job, &reopen::ask(run, now), now).await.map_err(RunError::Write)
+}
+
+/// Looks at the last run and asks for it to be reopened where it is quiet for `quiet_ms`, as
+/// [`is_quiet`](reopen::is_quiet) says; `resumed` is when the job went on after it was suspended. Says whether it did. A
+/// heartbeat that can't be read may be of a worker that has work of the run in hand: then it is not reopened.
+pub async fn ask_if_quiet<L: Ledger>(
+    ledger: &L,
+    job: &str,
+    quiet_ms: i64,
+    resumed: Option<i64>,
+    now: i64,
+) -> Result<bool, RunError> {
+    let Some(view) = last(ledger, job, None).await? else { return Ok(false) };
+    let Some(tally) = &view.tally else { return Ok(false) };
+    let beats = view::all_heartbeats(ledger, job).await.map_err(ReadError::Request)?;
+    let input = QuietInput { run: &view.record, tally, heartbeats: &beats.records, resumed, quiet_ms, now };
+    if !beats.unreadable.is_none() || !reopen::is_quiet(&input) {
+        return Ok(false);
+    }
+    Ok(ask(ledger, job, &view.record, now).await? == WriteOutcome::Written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use migration_core::ports::{Condition, Item, Write};
+    use migration_core::records::{self, CurrentRun};
+    use migration_testkit::MemoryLedger;
+    use serde_json::json;
+
+    const DAY: i64 = 24 * 3_600 * 1_000;
+
+    async fn put(ledger: &MemoryLedger, item: Item) {
+        ledger.write(&[Write::Put { item, condition: Condition::Always }]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_quiet_run_is_reopened_unless_a_heartbeat_can_not_be_read() {
+        let ledger = MemoryLedger::new();
+        let look = async |now| ask_if_quiet(&ledger, "u", reopen::QUIET_MS, None, now).await;
+        assert_eq!(look(0).await, Ok(false), "there never was one");
+        let text = r#"{"run":"r","revision":1,"startedBy":"j","owner":"p","epoch":1,"leaseUntil":0,"started":0,"pairs":[],
+                       "scan":{"closed":true,"batches":1}}"#;
+        let run: RunRecord = serde_json::from_str(text).unwrap();
+        put(&ledger, Item::of(records::current_key("u"), &CurrentRun { run: "r".into(), revision: 1 })).await;
+        put(&ledger, Item::of(records::run_key("u", "r"), &run)).await;
+        assert_eq!(look(6 * DAY).await, Ok(false));
+        let beat = records::heartbeat_key("u", "w");
+        put(&ledger, Item::of(beat.clone(), &json!({"name": 1}))).await;
+        assert_eq!(look(8 * DAY).await, Ok(false), "a worker may have its work in hand");
+        ledger.remove(&beat);
+        assert_eq!(look(8 * DAY).await, Ok(true));
+        let asked = view::last_run(&ledger, "u").await.unwrap().unwrap();
+        assert_eq!((asked.reopen, asked.revision, asked.scan.closed), (Some(8 * DAY), 2, false));
+        assert_eq!(look(9 * DAY).await, Ok(false), "it is being reopened");
+        assert_eq!(ask(&ledger, "u", &run, 9 * DAY).await, Ok(WriteOutcome::Lost));
+    }
+}

@@ -1,0 +1,105 @@
+//! Many records, of which some can't be read.
+
+use std::fmt;
+
+use migration_core::ports::Item;
+use migration_core::records::RecordError;
+use serde::de::DeserializeOwned;
+
+/// The records of a query that can be read, and how many can't.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readable<T> {
+    /// Those that can be read, in order.
+    pub records: Vec<T>,
+    /// The others.
+    pub unreadable: Unreadable,
+}
+
+impl<T> Default for Readable<T> {
+    fn default() -> Self {
+        Self { records: Vec::new(), unreadable: Unreadable::default() }
+    }
+}
+
+impl<T: DeserializeOwned> Readable<T> {
+    /// The records of items.
+    pub fn of(items: &[Item]) -> Self {
+        let mut found = Self::default();
+        found.extend(items);
+        found
+    }
+
+    /// Adds the records of more items.
+    pub fn extend(&mut self, items: &[Item]) {
+        for item in items {
+            match item.read() {
+                Ok(record) => self.records.push(record),
+                Err(error) => self.unreadable.add(error),
+            }
+        }
+    }
+}
+
+/// How many records can't be read, and what is wrong with the first of them. It takes the same room for one as for
+/// millions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unreadable {
+    /// How many.
+    pub count: u64,
+    /// What is wrong with the first; none where there are none.
+    pub first: Option<RecordError>,
+}
+
+impl Unreadable {
+    /// Adds one.
+    pub fn add(&mut self, error: RecordError) {
+        self.count += 1;
+        self.first.get_or_insert(error);
+    }
+
+    /// Adds others, which come behind these.
+    pub fn merge(&mut self, others: Self) {
+        self.count += others.count;
+        self.first = self.first.take().or(others.first);
+    }
+
+    /// Whether all records could be read.
+    pub fn is_none(&self) -> bool {
+        self.count == 0
+    }
+}
+
+/// The number, and the first error. Says nothing where all could be read.
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.count, &self.first) {
+            (0, _) | (_, None) => Ok(()),
+            (1, Some(error)) => write!(f, "1 record: {error}"),
+            (count, Some(error)) => write!(f, "{count} records, the first: {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use migration_core::ports::LedgerKey;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_read_is_counted_and_leaves_the_rest() {
+        let item = |sort: &str, value| Item::of(LedgerKey::new("p", sort), &value);
+        let items = [item("1", json!({"n": 1})), item("2", json!({"n": "x"})), item("3", json!({"n": 3}))];
+        let read = |item: &Item| item.read::<std::collections::BTreeMap<String, u32>>();
+        let found = Readable::<std::collections::BTreeMap<String, u32>>::of(&items);
+        assert_eq!(found.records, [read(&items[0]).unwrap(), read(&items[2]).unwrap()]);
+        assert_eq!(found.unreadable.count, 1);
+        let mut all = Unreadable::default();
+        assert!(all.is_none() && all.to_string().is_empty());
+        all.merge(found.unreadable.clone());
+        assert!(all.to_string().starts_with("1 record: failed to read ledger record p 2: n: "), "{all}");
+        all.add(RecordError { key: LedgerKey::new("q", "1"), member: None, reason: "no".into() });
+        assert!(all.to_string().starts_with("2 records, the first: failed to read ledger record p 2"), "{all}");
+    }
+}

@@ -1,0 +1,281 @@
+//! The state of a job, as operator, jobsender and command line read it.
+
+use migration_core::ports::Item;
+use migration_core::progress::Tally;
+use migration_core::records::{
+    self, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, FailureRecord, HEARTBEAT_PREFIX, Heartbeat, RANGE_PREFIX,
+    RangeRecord, ReportRecord, RunRecord, UPLOAD_SHARDS, UploadRecord, VerificationRecord,
+};
+
+use crate::pager::Pager;
+use crate::read::{LedgerRead, ReadError, get};
+use crate::readable::Readable;
+
+/// Reads the last run that was taken; none where no run ever was. One read for the pointer, one for the run.
+pub async fn last_run<R: LedgerRead>(ledger: &R, job: &str) -> Result<Option<RunRecord>, ReadError<R::Error>> {
+    let Some(current) = current(ledger, job).await? else { return Ok(None) };
+    run(ledger, job, &current.run).await
+}
+
+/// Reads the pointer to the last run that was taken.
+pub async fn current<R: LedgerRead>(ledger: &R, job: &str) -> Result<Option<CurrentRun>, ReadError<R::Error>> {
+    get(ledger, &records::current_key(job)).await
+}
+
+/// Reads one run by its id.
+pub async fn run<R: LedgerRead>(ledger: &R, job: &str, run: &str) -> Result<Option<RunRecord>, ReadError<R::Error>> {
+    get(ledger, &records::run_key(job, run)).await
+}
+
+/// Adds up the ends of a run's batches: one query of a page per 1 MB of worker counters, and one more for each stale range,
+/// of which there are some only after a sender was killed. What is older than the last reopening of the run is not read
+/// again. Counters that can't be read are an error: a sum without them would be wrong.
+pub async fn tally<R: LedgerRead>(ledger: &R, job: &str, run: &RunRecord) -> Result<Tally, ReadError<R::Error>> {
+    let partition = records::run_partition(job, &run.run);
+    let mut tally = Tally { ended: run.kept, ..Tally::default() };
+    // The order matters: a stale batch that ends between the two reads is then taken away without having been added,
+    // which delays the end of the run by one look and never hastens it.
+    let mut counters = Pager::all(&partition, COUNTER_PREFIX);
+    while let Some(items) = counters.next_page(ledger).await.map_err(ReadError::Request)? {
+        for item in &items {
+            tally.last_end = tally.last_end.max(records::last_end(item));
+            if records::counter_epoch(&item.key.sort) >= run.counted_from() {
+                tally.ended.add(&item.read::<Counters>()?);
+            }
+        }
+    }
+    for stale in run.stale.iter().filter(|stale| stale.epoch >= run.counted_from()) {
+        let mut ends = Pager::all(&partition, stale.prefix()).after(stale.after());
+        while let Some(items) = ends.next_page(ledger).await.map_err(ReadError::Request)? {
+            for item in &items {
+                tally.stale.add(&Counters::of(&item.read::<BatchEnd>()?));
+            }
+        }
+    }
+    Ok(tally)
+}
+
+/// Adds up all workers' counters of a run, [`EVENTS_RUN`](migration_core::message::EVENTS_RUN) among them: one query of a
+/// page per 1 MB.
+pub async fn counters<R: LedgerRead>(ledger: &R, job: &str, run: &str) -> Result<Counters, ReadError<R::Error>> {
+    let mut sum = Counters::default();
+    let mut counters = Pager::all(records::run_partition(job, run), COUNTER_PREFIX);
+    while let Some(items) = counters.next_page(ledger).await.map_err(ReadError::Request)? {
+        for item in &items {
+            sum.add(&item.read()?);
+        }
+    }
+    Ok(sum)
+}
+
+/// Reads what the last verification of a run found; none where there was none.
+pub async fn verification<R: LedgerRead>(
+    ledger: &R,
+    job: &str,
+    run: &str,
+) -> Result<Option<VerificationRecord>, ReadError<R::Error>> {
+    get(ledger, &records::verification_key(job, run)).await
+}
+
+/// Reads where the report of a run is; none where it is not written.
+pub async fn report<R: LedgerRead>(
+    ledger: &R,
+    job: &str,
+    run: &str,
+) -> Result<Option<ReportRecord>, ReadError<R::Error>> {
+    get(ledger, &records::report_key(job, run)).await
+}
+
+/// Reads the ranges of a run. One that can't be read is an error: its keys would be taken for looked at.
+pub async fn ranges<R: LedgerRead>(ledger: &R, job: &str, run: &str) -> Result<Vec<RangeRecord>, ReadError<R::Error>> {
+    let mut pager = Pager::all(records::run_partition(job, run), RANGE_PREFIX);
+    let items = pager.rest(ledger).await.map_err(ReadError::Request)?;
+    Ok(items.iter().map(Item::read).collect::<Result<_, _>>()?)
+}
+
+/// Reads the heartbeats that are not too old to mean something, `now` in milliseconds since 1970.
+pub async fn heartbeats<R: LedgerRead>(ledger: &R, job: &str, now: i64) -> Result<Readable<Heartbeat>, R::Error> {
+    let mut beats = all_heartbeats(ledger, job).await?;
+    beats.records.retain(|beat| beat.is_fresh(now));
+    Ok(beats)
+}
+
+/// Reads the last heartbeats of all processes, of those that are gone too.
+pub async fn all_heartbeats<R: LedgerRead>(ledger: &R, job: &str) -> Result<Readable<Heartbeat>, R::Error> {
+    let items = Pager::all(records::job_partition(job), HEARTBEAT_PREFIX).rest(ledger).await?;
+    Ok(Readable::of(&items))
+}
+
+/// Reads the first failures of a run, at most `limit`, in order of pair and key; those of batches that don't count left
+/// out. Those that can't be read are counted, as far as they were met on the way.
+pub async fn failures<R: LedgerRead>(
+    ledger: &R,
+    job: &str,
+    run: &RunRecord,
+    limit: u32,
+) -> Result<Readable<FailureRecord>, R::Error> {
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut found = Readable::default();
+    for pair in 0..u32::try_from(run.pairs.len()).unwrap_or(u32::MAX) {
+        let mut pager = Pager::new(records::failure_partition(job, &run.run, pair), "", limit);
+        while found.records.len() < most {
+            let Some(items) = pager.next_page(ledger).await? else { break };
+            found.extend(&items);
+            found.records.retain(|failure| run.counts(failure));
+        }
+    }
+    found.records.truncate(most);
+    Ok(found)
+}
+
+/// Reads every multipart upload of the job that may be open.
+pub async fn uploads<R: LedgerRead>(ledger: &R, job: &str) -> Result<Readable<UploadRecord>, R::Error> {
+    let mut found = Readable::default();
+    for shard in 0..UPLOAD_SHARDS {
+        let mut pager = Pager::all(records::upload_partition(job, shard), "");
+        while let Some(items) = pager.next_page(ledger).await? {
+            found.extend(&items);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use migration_core::error::ErrorClass;
+    use migration_core::message::{Batch, BatchId};
+    use migration_core::outcome::FailureClass;
+    use migration_core::pair::{BucketPair, PrefixMode};
+    use migration_core::ports::{Condition, Ledger, LedgerKey, Write};
+    use migration_core::records::{EndCounts, Reopening, StaleRange};
+    use migration_testkit::MemoryLedger;
+    use serde_json::json;
+
+    use super::*;
+
+    const JOB: &str = "u";
+
+    async fn put(ledger: &MemoryLedger, item: Item) {
+        ledger.write(&[Write::Put { item, condition: Condition::Always }]).await.unwrap();
+    }
+
+    fn pair(bucket: &str) -> BucketPair {
+        BucketPair {
+            source_bucket: bucket.into(),
+            source_prefix: String::new(),
+            destination_bucket: "b".into(),
+            destination_prefix: String::new(),
+            prefix_mode: PrefixMode::Append,
+        }
+    }
+
+    fn run_record() -> RunRecord {
+        let text = r#"{"run":"r","revision":1,"startedBy":"j","owner":"p","epoch":2,"leaseUntil":0,"started":0,"pairs":[],
+                       "scan":{"closed":true,"batches":3}}"#;
+        RunRecord { pairs: vec![pair("a"), pair("c")], ..serde_json::from_str(text).unwrap() }
+    }
+
+    async fn fail(ledger: &MemoryLedger, pair: u32, key: &str, batch: Option<BatchId>) {
+        let failure = FailureRecord {
+            pair,
+            key: key.into(),
+            size: 1,
+            class: FailureClass::Refused,
+            message: "no".into(),
+            batch,
+            attempts: 1,
+            request_ids: vec![],
+            at: 0,
+        };
+        ledger.write(&[records::failure_write(JOB, "r", &failure)]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn failures_that_can_not_be_read_are_counted_and_leave_the_others() {
+        let ledger = MemoryLedger::with_page(2);
+        let mut run = run_record();
+        run.reopened.push(Reopening { at: 1, epoch: 2, ranges: vec![0] });
+        for key in ["a", "c", "e"] {
+            fail(&ledger, 0, key, None).await;
+        }
+        fail(&ledger, 0, "d", Some(BatchId::new(0, 1, 0))).await;
+        fail(&ledger, 1, "a", None).await;
+        for (pair, sort) in [(0, "b"), (1, "b")] {
+            let key = LedgerKey::new(records::failure_partition(JOB, "r", pair), sort);
+            put(&ledger, Item::of(key, &json!({"key": sort, "class": "Newer"}))).await;
+        }
+        let read = async |limit| {
+            let found = failures(&ledger, JOB, &run, limit).await.unwrap();
+            let keys: Vec<String> = found.records.iter().map(|f| format!("{}{}", f.pair, f.key)).collect();
+            (keys.join(" "), found.unreadable.count)
+        };
+        assert_eq!(read(9).await, ("0a 0c 0e 1a".to_owned(), 2), "what does not count is left out");
+        assert_eq!(read(2).await, ("0a 0c".to_owned(), 1), "one that can't be read takes nobody's place");
+        assert_eq!(read(0).await, (String::new(), 0));
+    }
+
+    #[tokio::test]
+    async fn heartbeats_and_uploads_that_can_not_be_read_leave_the_others() {
+        let ledger = MemoryLedger::new();
+        for (name, at) in [("old", 0), ("young", 90_000)] {
+            let beat = json!({"name": name, "at": at, "messages": 0, "rate": 0});
+            put(&ledger, Item::of(records::heartbeat_key(JOB, name), &beat)).await;
+        }
+        put(&ledger, Item::of(records::heartbeat_key(JOB, "broken"), &json!({"name": "broken", "at": "now"}))).await;
+        let names = |found: &Readable<Heartbeat>| {
+            let names: Vec<_> = found.records.iter().map(|beat| beat.name.clone()).collect();
+            (names.join(" "), found.unreadable.count)
+        };
+        assert_eq!(names(&all_heartbeats(&ledger, JOB).await.unwrap()), ("old young".to_owned(), 1));
+        let fresh = heartbeats(&ledger, JOB, 100_000).await.unwrap();
+        assert_eq!(names(&fresh), ("young".to_owned(), 1));
+        let error = fresh.unreadable.first.unwrap();
+        assert_eq!((error.key.sort.as_str(), error.member.as_deref()), ("heartbeat/broken", Some("at")), "{error}");
+        put(&ledger, Item::of(LedgerKey::new(records::upload_partition(JOB, 3), "x"), &json!({"revision": 1}))).await;
+        let found = uploads(&ledger, JOB).await.unwrap();
+        assert_eq!((found.records.len(), found.unreadable.count), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn a_tally_adds_what_counts_and_ends_at_what_can_not_be_read() {
+        let ledger = MemoryLedger::with_page(1);
+        let mut run = run_record();
+        run.stale.push(StaleRange { range: 0, epoch: 1, from: 1 });
+        let counts = EndCounts { done: 2, ..EndCounts::default() };
+        for (index, by) in [(0, "w1"), (1, "w2"), (2, "w1")] {
+            let batch = Batch {
+                version: 1,
+                job: JOB.into(),
+                run: "r".into(),
+                id: BatchId::new(0, 1, index),
+                scanned: 0,
+                pair: pair("a"),
+                attempts: 0,
+                objects: vec![],
+            };
+            let end = BatchEnd::new(batch.id.clone(), by, 1_000, counts);
+            ledger.write(&records::end_writes(&batch, &end)).await.unwrap();
+        }
+        let found = tally(&ledger, JOB, &run).await.unwrap();
+        assert_eq!((found.ended.counts.done, found.stale.counts.done, found.last_end), (6, 4, Some(1_000)));
+        assert_eq!(counters(&ledger, JOB, "r").await.unwrap().batches, 3);
+        let key = records::counter_key(JOB, "r", "w3", 1);
+        put(&ledger, Item::of(key, &json!({"done": "many"}))).await;
+        let error = tally(&ledger, JOB, &run).await.unwrap_err().to_string();
+        assert!(error.contains("run/u/r counter/w3: done: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn one_record_is_absent_there_or_an_error() {
+        let ledger = MemoryLedger::new();
+        assert_eq!(last_run(&ledger, JOB).await, Ok(None));
+        put(&ledger, Item::of(records::current_key(JOB), &json!({"run": "r", "revision": 1}))).await;
+        assert_eq!(last_run(&ledger, JOB).await, Ok(None));
+        put(&ledger, Item::of(records::run_key(JOB, "r"), &run_record())).await;
+        assert_eq!(last_run(&ledger, JOB).await, Ok(Some(run_record())));
+        put(&ledger, Item::of(records::run_key(JOB, "r"), &json!({"run": 1}))).await;
+        assert!(matches!(last_run(&ledger, JOB).await, Err(ReadError::Record(error)) if error.key.sort == "run/r"));
+        ledger.denials().deny_all(ErrorClass::Throttled, "ThrottlingException");
+        assert!(matches!(last_run(&ledger, JOB).await, Err(ReadError::Request(_))));
+    }
+}
