@@ -14,7 +14,7 @@ mod parts;
 
 pub use event::{EventKind, ObjectEvent};
 pub use foreign::{EVENTS_RUN, ForeignJob, batch_of_job, batches_of_events};
-pub use parts::{MAX_RANGES, PartRange, PartRangeTemplate, ranges};
+pub use parts::{MAX_RANGES, PartRange, ranges};
 
 /// Version of the messages written. Readers accept this and lower versions.
 pub const MESSAGE_VERSION: u32 = 1;
@@ -108,6 +108,22 @@ pub struct DestinationState {
 #[serde(transparent)]
 pub struct BatchId(String);
 
+/// The origin of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchOrigin {
+    /// The scan of a key range, in an epoch.
+    Scan {
+        /// Number of the range.
+        range: u32,
+        /// The epoch.
+        epoch: u32,
+    },
+    /// An S3 event that names an object.
+    Event,
+    /// A job message of the predecessor.
+    Job,
+}
+
 /// Number of nested remainders written as a `/r` each. Deeper ones are written as a number, since ledger keys have at
 /// most 1,024 bytes.
 const CHAINED: usize = 16;
@@ -133,15 +149,22 @@ impl BatchId {
         }
     }
 
-    /// Returns true for a batch made from an S3 event.
-    pub fn is_of_event(&self) -> bool {
-        self.0.starts_with(OF_EVENT)
+    /// Returns what the batch was made from.
+    pub fn origin(&self) -> BatchOrigin {
+        let mut parts = self.0.split('/').map(str::parse::<u32>);
+        match (parts.next(), parts.next()) {
+            (Some(Ok(range)), Some(Ok(epoch))) => BatchOrigin::Scan { range, epoch },
+            _ if self.0.starts_with(OF_EVENT) => BatchOrigin::Event,
+            _ => BatchOrigin::Job,
+        }
     }
 
     /// Returns range and epoch of a batch sent by a scan, or `None` for a batch of no run.
     pub fn place(&self) -> Option<(u32, u32)> {
-        let mut parts = self.0.split('/');
-        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+        match self.origin() {
+            BatchOrigin::Scan { range, epoch } => Some((range, epoch)),
+            BatchOrigin::Event | BatchOrigin::Job => None,
+        }
     }
 
     /// Returns the common prefix of the IDs of all batches, and their remainders, of one range and epoch.
@@ -431,6 +454,8 @@ pub(crate) mod tests {
         assert_ne!(rest.id, whole.id);
         assert_eq!((whole.id.place(), rest.id.place()), (Some((0, 1)), Some((0, 1))));
         assert_eq!(BatchId::of_event("00/01").place(), None);
+        let origins = [BatchId::of_event("00/01"), BatchId::of_job("7"), rest.id.clone()].map(|id| id.origin());
+        assert_eq!(origins, [BatchOrigin::Event, BatchOrigin::Job, BatchOrigin::Scan { range: 0, epoch: 1 }]);
         assert_ne!(rest.remainder(&[0], &[]).id, rest.id);
     }
 

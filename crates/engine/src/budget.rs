@@ -44,7 +44,7 @@ impl Budget {
     }
 
     /// Waits until this many bytes are free, and reserves them. Requests are served in order, so large ones are not
-    /// starved. Fails for more than the whole budget, and after [`Budget::close`].
+    /// starved. Fails for more than the whole budget.
     pub async fn reserve(&self, bytes: u64) -> Result<Reservation, ReserveError> {
         let wanted = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         if wanted > self.total {
@@ -63,11 +63,6 @@ impl Budget {
     /// Returns the bytes in use, rounded up to KiB. Zero when nothing is in transfer.
     pub fn used(&self) -> u64 {
         (u64::from(self.total).saturating_sub(self.free.available_permits() as u64)) << 10
-    }
-
-    /// Rejects all further reservations.
-    pub fn close(&self) {
-        self.free.close();
     }
 }
 
@@ -93,7 +88,7 @@ mod tests {
         for wanted in [limit + 1, 1 << 40] {
             assert_eq!(budget.reserve(wanted).await.err(), Some(ReserveError::TooMany { wanted, limit }));
         }
-        budget.close();
+        budget.free.close();
         assert_eq!(budget.reserve(1).await.err(), Some(ReserveError::Closed));
     }
 }

@@ -80,7 +80,6 @@ impl Limits {
 struct Transfer<'a, P: Services> {
     process: &'a Process<P>,
     limits: &'a Limits,
-    pair: &'a BucketPair,
     source: SourceObject<'a, P>,
     destination: DestinationObject<'a, P>,
     records: UploadRecords<'a, P>,
@@ -150,7 +149,6 @@ impl<'a, P: Services> Transfer<'a, P> {
         Self {
             process,
             limits,
-            pair,
             source: SourceObject::new(process, &limits.budget, from, progress.clone()),
             destination: DestinationObject::new(process, limits, to, progress.clone()),
             records: UploadRecords::new(process, to),

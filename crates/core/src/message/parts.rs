@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchId, MessageError};
+use super::{Batch, BatchId, MessageError};
 use crate::object::SourceIdentity;
 use crate::pair::BucketPair;
 use crate::part::PartLayout;
@@ -48,53 +48,39 @@ pub struct PartRange {
     pub parts: u32,
 }
 
-/// The members that all ranges of one upload share.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartRangeTemplate {
-    /// UID of the job.
-    pub job: String,
-    /// ID of the run.
-    pub run: String,
-    /// ID of the batch that holds the object.
-    pub batch: BatchId,
-    /// Source and destination of the object.
-    pub pair: BucketPair,
-    /// The source content that the upload copies.
-    pub source: SourceIdentity,
-    /// Destination key of the upload.
-    pub destination_key: String,
-    /// The service's ID of the upload.
-    pub upload_id: String,
-    /// The layout of the parts.
-    pub layout: PartLayout,
-    /// True if the upload was created with a checksum algorithm.
-    pub checksum: bool,
-}
-
-impl PartRangeTemplate {
-    /// Returns the message for one range.
-    pub fn range(&self, first: u32, last: u32) -> PartRange {
-        let this = self.clone();
-        PartRange {
+impl PartRange {
+    /// Returns the range of all parts of an upload, which is given by its ID, its part layout, and whether it was created
+    /// with a checksum algorithm.
+    pub fn whole(
+        batch: &Batch,
+        source: SourceIdentity,
+        destination_key: &str,
+        (upload_id, layout, checksum): (&str, PartLayout, bool),
+    ) -> Self {
+        Self {
             version: super::MESSAGE_VERSION,
             kind: KIND.to_owned(),
-            job: this.job,
-            run: this.run,
-            batch: this.batch,
-            pair: this.pair,
-            source: this.source,
-            destination_key: this.destination_key,
-            upload_id: this.upload_id,
-            layout: this.layout,
-            checksum: this.checksum,
-            first,
-            last,
+            job: batch.job.clone(),
+            run: batch.run.clone(),
+            batch: batch.id.clone(),
+            pair: batch.pair.clone(),
+            source,
+            destination_key: destination_key.to_owned(),
+            upload_id: upload_id.to_owned(),
+            layout,
+            checksum,
+            first: 1,
+            last: layout.count(),
             parts: 0,
         }
     }
-}
 
-impl PartRange {
+    /// Returns the range of the same upload from part `first` to part `last`.
+    #[must_use]
+    pub fn between(&self, first: u32, last: u32) -> Self {
+        Self { first, last, parts: 0, ..self.clone() }
+    }
+
     /// Returns the same range with a new number of parts seen at the destination.
     #[must_use]
     pub fn with_parts(&self, parts: u32) -> Self {
@@ -143,18 +129,11 @@ mod tests {
 
     #[test]
     fn the_form_on_the_wire_is_read_back() {
-        let template = PartRangeTemplate {
-            job: "u-1".into(),
-            run: "r-1".into(),
-            batch: BatchId::new(0, 1, 2),
-            pair: crate::message::tests::pair(),
-            source: SourceIdentity { bucket: "a".into(), key: "k".into(), etag: ETag::new("e-2"), version_id: None },
-            destination_key: "p/k".into(),
-            upload_id: "id".into(),
-            layout: PartLayout { size: 25, part_size: 10 },
-            checksum: true,
-        };
-        let range = template.range(2, 3);
+        let source = SourceIdentity { bucket: "a".into(), key: "k".into(), etag: ETag::new("e-2"), version_id: None };
+        let batch = crate::message::tests::batch(Vec::new());
+        let all = PartRange::whole(&batch, source, "p/k", ("id", PartLayout { size: 25, part_size: 10 }, true));
+        assert_eq!((all.first, all.last), (1, 3));
+        let range = all.between(2, 3);
         let pairs = [crate::message::tests::pair()];
         assert_eq!(range.check(&pairs), Ok(()));
         assert!(range.check(&[]).is_err());

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{RETENTION_MS, object_sort_key, record_text, run_partition};
 use crate::message::{Batch, BatchId};
 use crate::mutants::{Mutant, is_active};
-use crate::outcome::{FailureClass, NotPreserved};
+use crate::outcome::{Failure, FailureClass, NotPreserved};
 use crate::ports::{Condition, Item, LedgerKey, Write};
 use crate::retry::Tried;
 
@@ -155,6 +155,21 @@ pub struct FailureRecord {
     pub request_ids: Vec<String>,
     /// When it failed, as Unix time in milliseconds.
     pub at: i64,
+}
+
+impl FailureRecord {
+    /// Returns the record of an object that failed in the scan, before any batch contained it.
+    pub fn new(pair: u32, key: &str, size: u64, failure: Failure, at: i64) -> Self {
+        let Failure { class, message, request_id, cause: _ } = failure;
+        let request_ids = request_id.into_iter().collect();
+        Self { pair, key: key.to_owned(), size, class, message, batch: None, attempts: 1, request_ids, at }
+    }
+
+    /// Returns the same record for a failure in a batch, after this many attempts.
+    #[must_use]
+    pub fn in_batch(self, batch: &BatchId, attempts: u32) -> Self {
+        Self { batch: Some(batch.clone()), attempts, ..self }
+    }
 }
 
 /// Maximum number of request IDs in a failure record.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use migration_core::error::ServiceError;
 use migration_core::message::{Batch, Message};
-use migration_core::outcome::FailureClass;
+use migration_core::outcome::{Failure, FailureClass};
 use migration_core::ports::{DeadLetter, DeadLetterQueue, Ledger, OutgoingMessage, Queue, Write, WriteError};
 use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, RunRecord};
 use tracing::warn;
@@ -119,16 +119,11 @@ fn ending(letter: &DeadLetter, job: &str, run: &RunRecord, now: i64) -> Option<E
     let pair = run.pairs.iter().position(|pair| *pair == batch.pair)?;
     let pair = u32::try_from(pair).ok()?;
     let why = letter.reason.as_deref().unwrap_or("no worker finished it within the queue's receives");
-    let failures = batch.objects.iter().map(|object| FailureRecord {
-        pair,
-        key: object.key.clone(),
-        size: object.size,
-        class: FailureClass::DeadLetter,
-        message: format!("failed to transfer object: its message went to the dead letter queue: {why}"),
-        batch: Some(batch.id.clone()),
-        attempts: batch.attempts,
-        request_ids: Vec::new(),
-        at: now,
+    let message = format!("failed to transfer object: its message went to the dead letter queue: {why}");
+    let failure = Failure::new(FailureClass::DeadLetter, message);
+    let failures = batch.objects.iter().map(|object| {
+        let failure = FailureRecord::new(pair, &object.key, object.size, failure.clone(), now);
+        failure.in_batch(&batch.id, batch.attempts)
     });
     let failures: Vec<_> = failures.collect();
     let counts = EndCounts {
@@ -167,7 +162,7 @@ mod tests {
     use super::*;
     use migration_core::error::ErrorClass;
     use migration_core::etag::ETag;
-    use migration_core::message::{BatchId, EVENTS_RUN, Entry, MESSAGE_VERSION, PartRangeTemplate};
+    use migration_core::message::{BatchId, EVENTS_RUN, Entry, MESSAGE_VERSION, PartRange};
     use migration_core::object::SourceIdentity;
     use migration_core::pair::{BucketPair, PrefixMode};
     use migration_core::part::PartLayout;
@@ -263,18 +258,11 @@ mod tests {
 
     #[test]
     fn a_dead_part_range_needs_no_failure_since_its_batch_lives_and_sends_it_again() {
-        let range = PartRangeTemplate {
-            job: "u-1".into(),
-            run: "r1".into(),
-            batch: batch().id,
-            pair: pair("second"),
-            source: SourceIdentity { bucket: "second".into(), key: "x".into(), etag: ETag::new("e"), version_id: None },
-            destination_key: "x".into(),
-            upload_id: "id".into(),
-            layout: PartLayout { size: 25, part_size: 10 },
-            checksum: true,
-        };
-        let body = range.range(2, 3).body();
+        let source =
+            SourceIdentity { bucket: "second".into(), key: "x".into(), etag: ETag::new("e"), version_id: None };
+        let batch = Batch { pair: pair("second"), ..batch() };
+        let all = PartRange::whole(&batch, source, "x", ("id", PartLayout { size: 25, part_size: 10 }, true));
+        let body = all.between(2, 3).body();
         assert!(matches!(Message::parse(&body), Ok(Message::PartRange(_))));
         assert_eq!(ending(&letter(body, Some("stalled")), "u-1", &live(), 5), None);
     }

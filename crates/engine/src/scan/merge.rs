@@ -293,17 +293,8 @@ impl<'a, P: Services> Scan<'a, P> {
         self.counts.failed += 1;
         self.counts.failed_bytes += object.size;
         self.tell(&Finding::Unmovable { source: object, class: failure.class });
-        let failure = FailureRecord {
-            pair: self.range.pair_number,
-            key: object.key.clone(),
-            size: object.size,
-            class: failure.class,
-            message: failure.message,
-            batch: None,
-            attempts: 1,
-            request_ids: failure.request_id.into_iter().collect(),
-            at: self.process.clock.now(),
-        };
+        let now = self.process.clock.now();
+        let failure = FailureRecord::new(self.range.pair_number, &object.key, object.size, failure, now);
         let write = records::failure_write(&self.process.config.job.uid, &self.range.run, &failure);
         self.process.write(&[write]).await?;
         Ok(())

@@ -2,6 +2,7 @@
 
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
+use migration_core::message::BatchOrigin;
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::outcome::{Delivery, EntryOutcome, Fingerprint};
 use migration_core::plan::{TransferMethod, is_server_side, method};
@@ -148,7 +149,7 @@ impl<P: Services> Transfer<'_, P> {
     /// is a newer one too. An event does not say all that filters ask for: there the object is looked at.
     async fn begin_with(&self, task: TransferTask<'_>) -> Result<Begin, TransferError> {
         let (entry, filter) = (task.entry, &self.process.config.filter);
-        let filtered = task.batch.id.is_of_event() && !filter.is_default();
+        let filtered = task.batch.id.origin() == BatchOrigin::Event && !filter.is_default();
         let snapshot = SourceSnapshot::of(entry);
         let pinned = entry.unlisted && entry.version_id.is_some();
         let versioning = self.process.config.versioning;

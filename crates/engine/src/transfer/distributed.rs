@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use migration_core::message::{self, PartRangeTemplate};
+use migration_core::message::{self, PartRange};
 use migration_core::outcome::Failure;
 use migration_core::part_ranges::{Dispatch, is_due};
 use migration_core::ports::WriteCondition;
@@ -50,18 +50,9 @@ impl<P: Services> Transfer<'_, P> {
 impl<P: Services> Upload<'_, P> {
     /// Sends the ranges and waits until all are recorded.
     async fn coordinate(&self, task: TransferTask<'_>) -> Result<(), TransferError> {
-        let Transfer { process, pair, destination, records, progress, .. } = self.transfer;
-        let template = PartRangeTemplate {
-            job: task.batch.job.clone(),
-            run: task.batch.run.clone(),
-            batch: task.batch.id.clone(),
-            pair: (*pair).clone(),
-            source: self.source.clone(),
-            destination_key: destination.key.to_owned(),
-            upload_id: self.id.clone(),
-            layout: self.layout,
-            checksum: self.record.checksum,
-        };
+        let Transfer { process, destination, records, progress, .. } = self.transfer;
+        let upload = (&*self.id, self.layout, self.record.checksum);
+        let all = PartRange::whole(task.batch, self.source.clone(), destination.key, upload);
         let mut dispatched: BTreeMap<u32, Dispatch> = BTreeMap::new();
         loop {
             // Another coordinator of the same object may have completed it, or begun anew: nobody works for this one then.
@@ -78,7 +69,7 @@ impl<P: Services> Upload<'_, P> {
             if missing.is_empty() {
                 return Ok(());
             }
-            self.send_due(&template, &missing, &mut dispatched).await?;
+            self.send_due(&all, &missing, &mut dispatched).await?;
             progress.touch();
             process.pause(LOOK_EVERY).await?;
         }
@@ -124,7 +115,7 @@ impl<P: Services> Upload<'_, P> {
     /// Sends the ranges that are due. One that a worker is at, as its heartbeat says, is not.
     async fn send_due(
         &self,
-        template: &PartRangeTemplate,
+        all: &PartRange,
         missing: &[(u32, u32)],
         dispatched: &mut BTreeMap<u32, Dispatch>,
     ) -> Result<(), TransferError> {
@@ -134,13 +125,13 @@ impl<P: Services> Upload<'_, P> {
         let mut send_buffer = SendBuffer::default();
         for &(first, last) in missing {
             let dispatch = dispatched.entry(first).or_default();
-            let name = records::part_range_name(&template.upload_id, first);
+            let name = records::part_range_name(&self.id, first);
             let is_at_work = at_work.contains(&name);
             if is_at_work {
                 dispatch.at = now;
             } else if is_due(*dispatch, is_at_work, now) {
                 *dispatch = Dispatch { sent: dispatch.sent + 1, at: now };
-                send_buffer.push(process, template.range(first, last).body()).await?;
+                send_buffer.push(process, all.between(first, last).body()).await?;
             }
         }
         Ok(send_buffer.flush(process).await?)

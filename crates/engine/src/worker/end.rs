@@ -183,20 +183,11 @@ fn sum_up(
                 tried.push(Tried { tries: Some(batch.tries(entry)), ..entry.tried });
                 remainder.push(place);
             }
-            EntryOutcome::Failed(Failure { class, message, request_id, .. }) => {
+            EntryOutcome::Failed(failure) => {
                 counts.failed += 1;
                 counts.failed_bytes += entry.size;
-                failures.push(FailureRecord {
-                    pair,
-                    key: entry.key.clone(),
-                    size: entry.size,
-                    class,
-                    message,
-                    batch: Some(batch.id.clone()),
-                    attempts: batch.tries(entry) + 1,
-                    request_ids: request_id.into_iter().collect(),
-                    at,
-                });
+                let failure = FailureRecord::new(pair, &entry.key, entry.size, failure, at);
+                failures.push(failure.in_batch(&batch.id, batch.tries(entry) + 1));
             }
         }
     }
