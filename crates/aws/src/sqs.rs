@@ -71,7 +71,7 @@ impl SqsQueue {
     }
 }
 
-/// A queue of dead letters is opened as one by itself, by its own URL.
+/// Opened like any queue, with the URL of the dead-letter queue.
 impl DeadLetterQueue for SqsQueue {
     async fn receive_dead_letters(
         &self,
@@ -101,7 +101,7 @@ impl MeasuredQueue for SqsQueue {
     }
 }
 
-/// Counts the messages of the queue at a URL.
+/// Returns the number of messages in the queue at a URL.
 pub(crate) async fn depth(client: &Client, url: &str) -> Result<Depth, ServiceError> {
     let get = client.get_queue_attributes().queue_url(url).set_attribute_names(Some(COUNTS.to_vec()));
     let output = get.send().await.map_err(|error| service_error(Service::Sqs, MEASURE, &error))?;

@@ -72,11 +72,11 @@ pub const RETENTION_MS: i64 = (365 + 28) * 24 * 3600 * 1000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("failed to read ledger record {} {}: {}{reason}", key.partition, key.sort, named(member.as_deref()))]
 pub struct RecordError {
-    /// The item.
+    /// Key of the item.
     pub key: LedgerKey,
-    /// The attribute that can't be read; none where the record lacks one, which the reason then names.
+    /// The attribute that cannot be read. `None` if an attribute is missing; `reason` then names it.
     pub member: Option<String>,
-    /// The fault.
+    /// Description of the error.
     pub reason: String,
 }
 
@@ -102,7 +102,7 @@ impl Item {
         self
     }
 
-    /// The record. Its attributes are read where they stand, without a copy of them.
+    /// Reads the record from the attributes, without copying them.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, RecordError> {
         T::deserialize(&self.attributes).map_err(|error| RecordError {
             key: self.key.clone(),
@@ -112,9 +112,9 @@ impl Item {
     }
 }
 
-/// The attribute for which a record can't be read: the one without which it can. Where there is none, the one without which
-/// something else is wrong, unless what is wrong is that one is missing. Tried one by one, since an error in a flattened
-/// record does not tell where it stands.
+/// Returns the attribute because of which a record cannot be read. This is the attribute without which the record can
+/// be read; if there is none, the one without which the error is another, unless that error is a missing attribute. The
+/// attributes are tested one by one, since an error in a flattened record does not tell its location.
 fn culprit<T: DeserializeOwned>(attributes: &Map<String, Value>, reason: &str) -> Option<String> {
     let without = |name: &String| {
         let mut others = attributes.clone();
@@ -205,7 +205,7 @@ mod tests {
         assert!(item.read::<Heartbeat>().unwrap_err().to_string().contains("range/000003"));
     }
 
-    /// An item of a record whose attribute `name` has this value.
+    /// Returns the item of a record, with attribute `name` set to this value.
     fn spoiled<T: Serialize>(record: &T, name: &str, value: Value) -> Item {
         let mut item = Item::of(LedgerKey::new("p", "s"), record);
         item.attributes.insert(name.to_owned(), value);
@@ -229,7 +229,7 @@ mod tests {
             error.to_string(),
             r#"failed to read ledger record p s: rate: invalid type: string "fast", expected u64"#
         );
-        // A flattened member, and one of a nested record.
+        // A flattened member, and a member of a nested record.
         let counters = spoiled(&Counters::default(), "doneBytes", (-1).into());
         assert_eq!(counters.read::<Counters>().unwrap_err().member.as_deref(), Some("doneBytes"));
         let nested = spoiled(&beat, "blocked", serde_json::json!([{"side": "nowhere"}]));

@@ -200,14 +200,14 @@ impl<P: Services> Process<P> {
         Ok(false)
     }
 
-    /// What the ledger has of a destination bucket, and whether it has something. Where that can't be read, nothing is known:
-    /// it is found out again, and written over.
+    /// Reads the record of a destination bucket. Returns a default record and false if there is none. A record that
+    /// cannot be read counts as unknown abilities: they are tested again, and the record is overwritten.
     async fn read_bucket(&self, bucket: &str) -> Result<(BucketRecord, bool), Interruption> {
         let key = records::bucket_key(&self.config.job.uid, bucket);
         let item = self.get_item(&key).await?;
         let there = item.is_some();
         let record = item.map(|item| item.read::<BucketRecord>()).transpose().unwrap_or_else(|error| {
-            warn!(%error, bucket, "what the destination's service can do is found out again");
+            warn!(%error, bucket, "failed to read record of destination bucket; testing its service again");
             None
         });
         let record = record.unwrap_or_default();

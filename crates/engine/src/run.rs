@@ -1,14 +1,14 @@
-//! Coordinates the runs of a job: when one starts, when it is over, and what is done where messages were given up or lost.
-//! Knows the ledger and the queue only. What else is known of senders (Jobs of Kubernetes, or tasks of this process) is passed
-//! in as values.
+//! Coordinates the runs of a job: decides when a run starts and when it is over, and handles messages that were moved
+//! to the dead-letter queue or lost. Uses only the ledger and the queue. Facts about jobsenders (Kubernetes Jobs, or
+//! tasks of this process) are passed in as values.
 //!
 //! | module | purpose |
 //! |---|---|
-//! | [`look`] | the last run and its batches |
-//! | [`start`] | when a run starts |
-//! | [`end`] | when a run is over, and the write of its end |
-//! | [`reopen`] | runs whose messages are lost |
-//! | [`dead_letters`] | batches that the queue has given up become failures |
+//! | [`look`] | reads the last run and its batches |
+//! | [`start`] | decides when a run starts |
+//! | [`end`] | decides when a run is over, and writes its end |
+//! | [`reopen`] | requests the reopening of runs whose messages are lost |
+//! | [`dead_letters`] | records batches in the dead-letter queue as failures |
 
 pub mod dead_letters;
 pub mod end;
@@ -19,13 +19,13 @@ pub mod start;
 use migration_core::error::ServiceError;
 use migration_ledger::ReadError;
 
-/// Why a run could not be coordinated. The next look at it tries again.
+/// Why a run could not be coordinated. The next check retries.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RunError {
     /// The ledger could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// That the run is over, or reopened, could not be written.
+    /// The end of the run, or the request to reopen it, could not be written.
     #[error("failed to write run record: {0}")]
     Write(ServiceError),
 }

@@ -1,15 +1,15 @@
-//! Moves one object: looks, writes, verifies, and returns the outcome.
+//! Copies one object: checks the destination, writes, verifies, and returns the outcome.
 //!
 //! | part | modules |
 //! |---|---|
-//! | an attempt: passes over the object until it is verified, and the cleanup after them | this one, `attempt`, `listed`, `cleanup`, `preserved`, `loss` |
-//! | the methods, a file each | `single_put`, `multipart`, `distributed` with `range`, `copy_object`, `copy_parts` |
-//! | the object at the source | `source` |
-//! | the object at the destination | `destination` |
-//! | the ledger's records of the object's uploads | `upload_records` |
-//! | an open upload: adopted or created, its parts, its completion | `upload`, `create_upload`, `parts`, `part`, `verified`, `complete` |
-//! | a body on its way from one side to the other | `hashing_body` |
-//! | the conditions that the destination's service honors | `probe` |
+//! | an attempt, and its cleanup | this one, `attempt`, `listed`, `cleanup`, `preserved`, `loss` |
+//! | transfer methods | `single_put`, `multipart`, `distributed` with `range`, `copy_object`, `copy_parts` |
+//! | the source object | `source` |
+//! | the destination object | `destination` |
+//! | the ledger's records of the object's multipart uploads | `upload_records` |
+//! | an open multipart upload | `upload`, `create_upload`, `parts`, `part`, `verified`, `complete` |
+//! | a body streamed from source to destination | `hashing_body` |
+//! | the write conditions that the destination's service honors | `probe` |
 
 mod attempt;
 mod cleanup;
@@ -59,14 +59,14 @@ use crate::admission::{ObjectPermit, ObjectPermits};
 use crate::budget::Budget;
 use crate::{Process, Services};
 
-/// What the objects of one process share.
+/// Resources shared by the transfers of one process.
 #[derive(Debug)]
 pub struct Limits {
-    /// Bytes in memory.
+    /// Memory budget, in bytes.
     pub budget: Budget,
-    /// Objects at once.
+    /// Permits that limit the number of concurrent objects.
     pub permits: Arc<ObjectPermits>,
-    /// Destination buckets that were seen to keep the tags of uploads, and to tell HEAD nothing of them.
+    /// Destination buckets whose service was seen to keep the tags of uploads without reporting them in HEAD.
     quiet_of_tags: Mutex<HashSet<String>>,
 }
 
@@ -76,7 +76,7 @@ impl Limits {
     }
 }
 
-/// An attempt to move one object.
+/// An attempt to copy one object.
 struct Transfer<'a, P: Services> {
     process: &'a Process<P>,
     limits: &'a Limits,
@@ -84,26 +84,26 @@ struct Transfer<'a, P: Services> {
     destination: DestinationObject<'a, P>,
     records: UploadRecords<'a, P>,
     progress: Progress,
-    /// What an upload was begun with, and what came of it.
+    /// Attributes with which an upload was created, and the last HEAD of its object.
     written: preserved::Written,
-    /// Most parts of the object that were seen at the destination.
+    /// Highest number of verified parts seen at the destination during this attempt.
     in_place: AtomicU32,
 }
 
-/// What is known of the object's message.
+/// An object to copy, and the message that contains it.
 #[derive(Clone, Copy, Debug)]
 pub struct TransferTask<'a> {
-    /// The batch.
+    /// Batch of the object.
     pub batch: &'a Batch,
-    /// The object.
+    /// The object's entry in the batch.
     pub entry: &'a Entry,
-    /// Another delivery of the message may have moved the object already.
+    /// True if an earlier delivery of the message may have copied the object.
     pub redelivered: bool,
     /// Cancelled when the message's lease is lost.
     pub lost: &'a CancellationToken,
 }
 
-/// Moves an object and says what became of it. Keeps `permit` as long as it moves bytes itself.
+/// Copies an object and returns the outcome. Holds `permit` while it transfers bytes itself.
 pub async fn transfer<P: Services>(
     process: &Process<P>,
     limits: &Limits,
@@ -137,7 +137,7 @@ pub async fn transfer<P: Services>(
 }
 
 impl<'a, P: Services> Transfer<'a, P> {
-    /// The keys are those of the source and of the destination.
+    /// Creates a transfer. The keys are the source key and the destination key.
     fn new(
         process: &'a Process<P>,
         limits: &'a Limits,
@@ -164,11 +164,12 @@ impl<'a, P: Services> Transfer<'a, P> {
             EntryOutcome::Retry(failure) => self.tried(task, failure),
             outcome => outcome,
         };
-        // After it is known that no tries are left: an object that is given up is over, and leaves nothing open.
+        // Runs after the number of remaining attempts is known: an object that is given up must not leave an upload
+        // open.
         self.clear_away(task, outcome).await
     }
 
-    /// Another try, or a failure where none is left.
+    /// Returns a retry if an attempt remains, else a permanent failure.
     fn tried(&self, task: TransferTask<'_>, failure: Failure) -> EntryOutcome {
         let before = task.entry.tried;
         let failure = self.with_progress(failure, before.parts);
@@ -180,12 +181,12 @@ impl<'a, P: Services> Transfer<'a, P> {
         }
     }
 
-    /// Notes that so many parts of the object are at the destination, verified.
+    /// Records that this many verified parts are at the destination.
     fn has_in_place(&self, parts: usize) {
         self.in_place.fetch_max(u32::try_from(parts).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
-    /// A failure for now, as progress where more parts are in place than `before`.
+    /// Marks a retryable failure as progress if more parts are in place than `before`.
     fn with_progress(&self, failure: Failure, before: u32) -> Failure {
         let parts = self.in_place.load(Ordering::Relaxed);
         let cause = if parts > before && failure.cause != Cause::Side { Cause::Progress(parts) } else { failure.cause };
@@ -193,7 +194,7 @@ impl<'a, P: Services> Transfer<'a, P> {
     }
 }
 
-/// What a process needs for the transfers that its config allows.
+/// Creates the limits given by the configuration.
 pub fn limits(config: &migration_core::config::JobConfig) -> Arc<Limits> {
     Arc::new(Limits {
         budget: Budget::new(config.transfer.memory_limit.bytes()),

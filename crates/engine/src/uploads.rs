@@ -81,7 +81,7 @@ pub struct AbortReport {
     pub aborted: u32,
     /// Uploads that are open, or may be.
     pub left: Vec<LeftUpload>,
-    /// Records of which it is not known what uploads they name; these may be left too.
+    /// Records that cannot be read. Their uploads are unknown and may be left open too.
     pub unreadable: Unreadable,
 }
 
@@ -96,7 +96,8 @@ pub struct LeftUpload {
     pub command: String,
 }
 
-/// Aborts every upload that the ledger has of the job, and forgets it. Records that can't be read stop none of the others.
+/// Aborts all uploads of the job that the ledger records, and deletes their records. Records that cannot be read do not
+/// prevent the others from being handled.
 pub async fn abort_all<P: Services>(process: &Process<P>) -> Result<AbortReport, Interruption> {
     let job = &process.config.job.uid;
     let uploads = view::uploads(&process.ports.ledger, job).await?;

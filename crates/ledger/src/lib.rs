@@ -1,18 +1,19 @@
-//! The records of a job's ledger, read and written over the port [`Ledger`](migration_core::ports::Ledger).
+//! Reads and writes the records of a job's ledger over the port [`Ledger`](migration_core::ports::Ledger).
 //!
 //! | module | purpose |
 //! |---|---|
-//! | [`read`] | one record, and how requests are sent: [`LedgerRead`] |
-//! | [`pager`] | the items of a partition, page by page: [`Pager`] |
-//! | [`readable`] | many records, and those among them that can't be read: [`Readable`] |
-//! | [`view`] | the state of a job: runs, ranges, tallies, failures, heartbeats, uploads |
+//! | [`read`] | reads one record; trait [`LedgerRead`] that sends the requests |
+//! | [`pager`] | reads a partition page by page: [`Pager`] |
+//! | [`readable`] | reads many records and counts those that cannot be read: [`Readable`] |
+//! | [`view`] | reads the state of a job: runs, ranges, totals, failures, heartbeats, uploads |
 //! | [`write`] | conditional writes: [`WriteOutcome`] |
 //!
-//! The records themselves, and the keys under which they stand, are values of [`migration_core::records`].
+//! The records and their keys are defined in [`migration_core::records`].
 //!
-//! A record that can't be read was written by another version, or by somebody else. It is never taken for absent in
-//! silence: its error names table key and member, and either ends what asked for it, or is counted where many records are
-//! shown ([`Readable`]). `docs/contracts.md`, "Records that can't be read", says which and why.
+//! A record that cannot be read was written by another version or another program. It is never silently treated as
+//! absent: its error names the key and the member, and either fails the operation or is counted where many records are
+//! shown ([`Readable`]). `docs/contracts.md`, "Records that can't be read", lists the behavior for each kind of record
+//! and the reason.
 
 pub mod pager;
 pub mod read;

@@ -1,10 +1,10 @@
-//! Queries, page by page.
+//! Reads query results page by page.
 
 use migration_core::ports::Item;
 
 use crate::read::LedgerRead;
 
-/// Reads the items of a partition whose sort keys start with a prefix, in order, a page at a time. At most a page is in
+/// Reads the items of a partition whose sort keys start with a prefix, in order of sort key. Holds at most one page in
 /// memory.
 #[derive(Clone, Debug)]
 pub struct Pager {
@@ -14,36 +14,37 @@ pub struct Pager {
     next: Next,
 }
 
-/// Position of the next page.
+/// The position of the next page.
 #[derive(Clone, Debug)]
 enum Next {
     First,
-    /// After this sort key.
+    /// Starts after this sort key.
     After(String),
     End,
 }
 
 impl Pager {
-    /// The most items of a page that [`all`](Self::all) asks for; a service ends pages at 1 MB besides.
+    /// Maximum number of items per page requested by [`all`](Self::all). The service also ends a page at 1 MB.
     const LARGE: u32 = 1_000;
 
-    /// Begins at the first item; pages have at most `limit` items, at least 1. Nothing is read yet.
+    /// Creates a pager at the first item, with at most `limit` items per page (at least 1). Sends no request.
     pub fn new(partition: impl Into<String>, prefix: impl Into<String>, limit: u32) -> Self {
         Self { partition: partition.into(), prefix: prefix.into(), limit, next: Next::First }
     }
 
-    /// All items under a prefix, in pages as large as the service gives them.
+    /// Creates a pager over all items under a prefix, with pages as large as the service returns them.
     pub fn all(partition: impl Into<String>, prefix: impl Into<String>) -> Self {
         Self::new(partition, prefix, Self::LARGE)
     }
 
-    /// Begins after this sort key, if there is one.
+    /// Starts after this sort key, or at the first item for `None`.
     #[must_use]
     pub fn after(self, after: Option<String>) -> Self {
         Self { next: after.map_or(Next::First, Next::After), ..self }
     }
 
-    /// Reads the next page; none behind the last one. A page may be empty. Where a read fails, the same page comes next.
+    /// Reads the next page. Returns `None` after the last page. A page may be empty. After an error, the next call
+    /// reads the same page.
     pub async fn next_page<R: LedgerRead>(&mut self, ledger: &R) -> Result<Option<Vec<Item>>, R::Error> {
         let after = match &self.next {
             Next::First => None,
@@ -55,7 +56,7 @@ impl Pager {
         Ok(Some(page.items))
     }
 
-    /// Reads the items of all pages that are left.
+    /// Reads the items of all remaining pages.
     pub async fn rest<R: LedgerRead>(&mut self, ledger: &R) -> Result<Vec<Item>, R::Error> {
         let mut items = self.next_page(ledger).await?.unwrap_or_default();
         while let Some(page) = self.next_page(ledger).await? {

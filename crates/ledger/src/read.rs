@@ -1,4 +1,4 @@
-//! How reads are sent, and the read of one record.
+//! Sends reads to the ledger, and reads one record.
 
 use std::future::Future;
 
@@ -7,16 +7,16 @@ use migration_core::ports::{Item, Ledger, LedgerKey, QueryPage};
 use migration_core::records::RecordError;
 use serde::de::DeserializeOwned;
 
-/// Sends the reads of a ledger. A [`Ledger`] sends each as it is; who bounds, repeats or counts requests does so here, and
-/// every typed read works the same through it.
+/// Sends read requests to a ledger. A [`Ledger`] sends each request unchanged. Other implementations limit, retry or
+/// count requests; all typed reads of this crate work through this trait.
 pub trait LedgerRead: Sync {
-    /// Why a read was not answered.
+    /// Error of a request.
     type Error: Send;
 
-    /// As [`Ledger::get`].
+    /// Like [`Ledger::get`].
     fn get_item(&self, key: &LedgerKey) -> impl Future<Output = Result<Option<Item>, Self::Error>> + Send;
 
-    /// As [`Ledger::query`].
+    /// Like [`Ledger::query`].
     fn query_items(
         &self,
         partition: &str,
@@ -44,18 +44,18 @@ impl<L: Ledger> LedgerRead for L {
     }
 }
 
-/// Why a record is not known. `E` is why a request was not answered.
+/// Why a record could not be read. `E` is the error of a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError<E = ServiceError> {
-    /// The request was not answered.
+    /// The request failed.
     #[error(transparent)]
     Request(E),
-    /// What stands there is not the record that its key promises.
+    /// The item is not a valid record of the kind that its key names.
     #[error(transparent)]
     Record(#[from] RecordError),
 }
 
-/// Reads one record; none where there is no item.
+/// Reads one record. Returns `None` if there is no such item.
 pub async fn get<T: DeserializeOwned, R: LedgerRead>(
     ledger: &R,
     key: &LedgerKey,

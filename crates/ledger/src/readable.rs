@@ -1,4 +1,4 @@
-//! Many records, of which some can't be read.
+//! Reads many records, some of which may be unreadable.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use migration_core::ports::Item;
 use migration_core::records::RecordError;
 use serde::de::DeserializeOwned;
 
-/// The records of a query that can be read, and how many can't.
+/// The records of a query, and the number of those that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readable<T> {
-    /// Those that can be read, in order.
+    /// The records that can be read, in the order of the query.
     pub records: Vec<T>,
-    /// The others.
+    /// The records that cannot be read.
     pub unreadable: Unreadable,
 }
 
@@ -22,14 +22,14 @@ impl<T> Default for Readable<T> {
 }
 
 impl<T: DeserializeOwned> Readable<T> {
-    /// The records of items.
+    /// Reads the records of these items.
     pub fn of(items: &[Item]) -> Self {
         let mut found = Self::default();
         found.extend(items);
         found
     }
 
-    /// Adds the records of more items.
+    /// Reads the records of more items and adds them.
     pub fn extend(&mut self, items: &[Item]) {
         for item in items {
             match item.read() {
@@ -40,36 +40,35 @@ impl<T: DeserializeOwned> Readable<T> {
     }
 }
 
-/// How many records can't be read, and what is wrong with the first of them. It takes the same room for one as for
-/// millions.
+/// Number of records that cannot be read, and the error of the first. Its size does not depend on that number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unreadable {
-    /// How many.
+    /// Number of records.
     pub count: u64,
-    /// What is wrong with the first; none where there are none.
+    /// Error of the first of them; `None` if there are none.
     pub first: Option<RecordError>,
 }
 
 impl Unreadable {
-    /// Adds one.
+    /// Adds one record.
     pub fn add(&mut self, error: RecordError) {
         self.count += 1;
         self.first.get_or_insert(error);
     }
 
-    /// Adds others, which come behind these.
+    /// Adds the records of a later part of the query.
     pub fn merge(&mut self, others: Self) {
         self.count += others.count;
         self.first = self.first.take().or(others.first);
     }
 
-    /// Whether all records could be read.
+    /// Returns true if all records could be read.
     pub fn is_none(&self) -> bool {
         self.count == 0
     }
 }
 
-/// The number, and the first error. Says nothing where all could be read.
+/// Shows the number and the first error, or nothing if all records could be read.
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.count, &self.first) {

@@ -1,4 +1,4 @@
-//! The state of a job, as operator, jobsender and command line read it.
+//! Reads the state of a job, for the operator, the jobsender and the command line.
 
 use migration_core::ports::Item;
 use migration_core::progress::Tally;
@@ -11,30 +11,31 @@ use crate::pager::Pager;
 use crate::read::{LedgerRead, ReadError, get};
 use crate::readable::Readable;
 
-/// Reads the last run that was taken; none where no run ever was. One read for the pointer, one for the run.
+/// Reads the last run of a job with two requests: one for the pointer, one for the run. Returns `None` if there has
+/// never been a run.
 pub async fn last_run<R: LedgerRead>(ledger: &R, job: &str) -> Result<Option<RunRecord>, ReadError<R::Error>> {
     let Some(current) = current(ledger, job).await? else { return Ok(None) };
     run(ledger, job, &current.run).await
 }
 
-/// Reads the pointer to the last run that was taken.
+/// Reads the pointer to the last run.
 pub async fn current<R: LedgerRead>(ledger: &R, job: &str) -> Result<Option<CurrentRun>, ReadError<R::Error>> {
     get(ledger, &records::current_key(job)).await
 }
 
-/// Reads one run by its id.
+/// Reads one run by its ID.
 pub async fn run<R: LedgerRead>(ledger: &R, job: &str, run: &str) -> Result<Option<RunRecord>, ReadError<R::Error>> {
     get(ledger, &records::run_key(job, run)).await
 }
 
-/// Adds up the ends of a run's batches: one query of a page per 1 MB of worker counters, and one more for each stale range,
-/// of which there are some only after a sender was killed. What is older than the last reopening of the run is not read
-/// again. Counters that can't be read are an error: a sum without them would be wrong.
+/// Adds up the ends of a run's batches. Sends one query with a page per 1 MB of worker counters, and one more per stale
+/// range; those exist only after a jobsender was killed. Does not read what is older than the last reopening of the run
+/// again. Counters that cannot be read are an error, because a total without them would be wrong.
 pub async fn tally<R: LedgerRead>(ledger: &R, job: &str, run: &RunRecord) -> Result<Tally, ReadError<R::Error>> {
     let partition = records::run_partition(job, &run.run);
     let mut tally = Tally { ended: run.kept, ..Tally::default() };
-    // The order matters: a stale batch that ends between the two reads is then taken away without having been added,
-    // which delays the end of the run by one look and never hastens it.
+    // The counters are read before the stale batches. A stale batch that ends between the two reads is then subtracted
+    // without having been added, which may delay the end of the run until the next check but never ends it too early.
     let mut counters = Pager::all(&partition, COUNTER_PREFIX);
     while let Some(items) = counters.next_page(ledger).await.map_err(ReadError::Request)? {
         for item in &items {
@@ -55,8 +56,8 @@ pub async fn tally<R: LedgerRead>(ledger: &R, job: &str, run: &RunRecord) -> Res
     Ok(tally)
 }
 
-/// Adds up all workers' counters of a run, [`EVENTS_RUN`](migration_core::message::EVENTS_RUN) among them: one query of a
-/// page per 1 MB.
+/// Adds up all workers' counters of a run, including those of [`EVENTS_RUN`](migration_core::message::EVENTS_RUN).
+/// Sends one query with a page per 1 MB.
 pub async fn counters<R: LedgerRead>(ledger: &R, job: &str, run: &str) -> Result<Counters, ReadError<R::Error>> {
     let mut sum = Counters::default();
     let mut counters = Pager::all(records::run_partition(job, run), COUNTER_PREFIX);
@@ -68,7 +69,7 @@ pub async fn counters<R: LedgerRead>(ledger: &R, job: &str, run: &str) -> Result
     Ok(sum)
 }
 
-/// Reads what the last verification of a run found; none where there was none.
+/// Reads the result of a run's last verification. Returns `None` if the run was not verified.
 pub async fn verification<R: LedgerRead>(
     ledger: &R,
     job: &str,
@@ -77,7 +78,7 @@ pub async fn verification<R: LedgerRead>(
     get(ledger, &records::verification_key(job, run)).await
 }
 
-/// Reads where the report of a run is; none where it is not written.
+/// Reads the location of a run's report. Returns `None` if the report has not been written.
 pub async fn report<R: LedgerRead>(
     ledger: &R,
     job: &str,
@@ -86,28 +87,28 @@ pub async fn report<R: LedgerRead>(
     get(ledger, &records::report_key(job, run)).await
 }
 
-/// Reads the ranges of a run. One that can't be read is an error: its keys would be taken for looked at.
+/// Reads the ranges of a run. A range that cannot be read is an error, because its keys would be treated as scanned.
 pub async fn ranges<R: LedgerRead>(ledger: &R, job: &str, run: &str) -> Result<Vec<RangeRecord>, ReadError<R::Error>> {
     let mut pager = Pager::all(records::run_partition(job, run), RANGE_PREFIX);
     let items = pager.rest(ledger).await.map_err(ReadError::Request)?;
     Ok(items.iter().map(Item::read).collect::<Result<_, _>>()?)
 }
 
-/// Reads the heartbeats that are not too old to mean something, `now` in milliseconds since 1970.
+/// Reads the heartbeats that are still fresh at `now`, in milliseconds since 1970.
 pub async fn heartbeats<R: LedgerRead>(ledger: &R, job: &str, now: i64) -> Result<Readable<Heartbeat>, R::Error> {
     let mut beats = all_heartbeats(ledger, job).await?;
     beats.records.retain(|beat| beat.is_fresh(now));
     Ok(beats)
 }
 
-/// Reads the last heartbeats of all processes, of those that are gone too.
+/// Reads the last heartbeat of every process, including those that have ended.
 pub async fn all_heartbeats<R: LedgerRead>(ledger: &R, job: &str) -> Result<Readable<Heartbeat>, R::Error> {
     let items = Pager::all(records::job_partition(job), HEARTBEAT_PREFIX).rest(ledger).await?;
     Ok(Readable::of(&items))
 }
 
-/// Reads the first failures of a run, at most `limit`, in order of pair and key; those of batches that don't count left
-/// out. Those that can't be read are counted, as far as they were met on the way.
+/// Reads the first failures of a run, at most `limit`, in order of pair and key, without those of batches that do not
+/// count. Unreadable records are counted if they were read on the way to these.
 pub async fn failures<R: LedgerRead>(
     ledger: &R,
     job: &str,
@@ -128,7 +129,7 @@ pub async fn failures<R: LedgerRead>(
     Ok(found)
 }
 
-/// Reads every multipart upload of the job that may be open.
+/// Reads the records of all multipart uploads of the job that may be open.
 pub async fn uploads<R: LedgerRead>(ledger: &R, job: &str) -> Result<Readable<UploadRecord>, R::Error> {
     let mut found = Readable::default();
     for shard in 0..UPLOAD_SHARDS {

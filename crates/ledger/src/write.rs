@@ -9,11 +9,12 @@ use migration_core::records::{self, RETENTION_MS, RunRecord};
 pub enum WriteOutcome {
     /// The write was done.
     Written,
-    /// Another writer was first. That may have been an earlier try of the same request, whose answer was lost.
+    /// The condition did not hold: another writer was first. This may have been an earlier attempt of the same request
+    /// whose response was lost.
     Lost,
 }
 
-/// Does all writes, or none where the condition of one does not hold.
+/// Performs all writes, or none if a condition does not hold.
 pub async fn all<L: Ledger>(ledger: &L, writes: &[Write]) -> Result<WriteOutcome, ServiceError> {
     match ledger.write(writes).await {
         Ok(()) => Ok(WriteOutcome::Written),
@@ -22,8 +23,8 @@ pub async fn all<L: Ledger>(ledger: &L, writes: &[Write]) -> Result<WriteOutcome
     }
 }
 
-/// Writes the record of a run in place of the one with the revision before it. One that has ended is forgotten
-/// [`RETENTION_MS`] after `now`, in milliseconds since 1970; a live one stays.
+/// Replaces the record of a run that has the previous revision. The record of an ended run expires [`RETENTION_MS`]
+/// after `now`, in milliseconds since 1970; that of a live run does not expire.
 pub async fn run<L: Ledger>(ledger: &L, job: &str, run: &RunRecord, now: i64) -> Result<WriteOutcome, ServiceError> {
     let item = Item::of(records::run_key(job, &run.run), run);
     let item = if run.end.is_some() { item.expiring(now + RETENTION_MS) } else { item };

@@ -33,10 +33,10 @@ pub trait Queue: Send + Sync + 'static {
     fn send_dead_letter(&self, body: &str, reason: &str) -> impl Future<Output = Result<(), ServiceError>> + Send;
 }
 
-/// The queue of the messages that a queue has given up, or that were refused.
+/// The dead-letter queue of a queue: messages received too often, and messages that a worker rejected.
 pub trait DeadLetterQueue: Send + Sync + 'static {
-    /// Waits up to `wait` (at most 20 s) for at most `max` (at most 10) dead letters, and keeps them from others for
-    /// `visibility`. They stay where they are.
+    /// Waits up to `wait` (at most 20 s) for up to `max` (at most 10) dead letters, and hides them from other receivers
+    /// for `visibility`. They are not deleted.
     fn receive_dead_letters(
         &self,
         max: u32,
@@ -47,7 +47,7 @@ pub trait DeadLetterQueue: Send + Sync + 'static {
 
 /// A queue whose messages can be counted.
 pub trait MeasuredQueue: Send + Sync + 'static {
-    /// Counts the messages of this queue. Services estimate: the numbers may be some seconds old.
+    /// Returns the number of messages in this queue. Services estimate it, and the estimate may be some seconds old.
     fn depth(&self) -> impl Future<Output = Result<Depth, ServiceError>> + Send;
 }
 
@@ -63,16 +63,16 @@ pub struct Depth {
 }
 
 impl Depth {
-    /// All of them.
+    /// Returns the sum of the three numbers.
     pub fn total(&self) -> u64 {
         self.visible + self.in_flight + self.delayed
     }
 }
 
-/// A message from the dead letter queue.
+/// A message in the dead-letter queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The message itself.
+    /// The message as received.
     pub message: ReceivedMessage,
     /// Reason given by the worker that moved it; `None` if the queue moved it after too many receives.
     pub reason: Option<String>,

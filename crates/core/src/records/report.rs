@@ -19,8 +19,8 @@ pub struct ReportRecord {
     pub succeeded: u64,
     /// Number of reported objects that failed.
     pub failed: u64,
-    /// Objects that are not in it: their workers could not write that they were moved, or were gone; or their failure
-    /// records can't be read.
+    /// Objects missing from the report: copied objects whose workers could not write to the report's bucket or were
+    /// killed, and failed objects whose failure records cannot be read.
     #[serde(default)]
     pub unreported: u64,
 }

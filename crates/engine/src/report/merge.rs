@@ -129,8 +129,8 @@ impl<P: Services> Merge<'_, P> {
         Ok(ReportRecord { at: self.process.clock.now(), bucket, key, ..record })
     }
 
-    /// Adds what the workers wrote of the batches that count. An end of a batch that can't be read is an error: nobody could
-    /// tell how many objects are missing in the report.
+    /// Adds the parts of the report that workers wrote for batches that count. An end of a batch that cannot be read is
+    /// an error, because the number of objects missing from the report would be unknown.
     async fn add_pieces(&self, files: &mut Files<'_, P>, record: &mut ReportRecord) -> Result<(), ReportError> {
         let (process, partition) = (self.process, run_partition(&self.process.config.job.uid, &self.run.run));
         let mut pager = Pager::new(partition, BATCH_PREFIX, PAGE);
@@ -193,7 +193,7 @@ impl<P: Services> Merge<'_, P> {
         Err(ServiceError::new(migration_core::error::ErrorClass::Transient, "get object", "IncompleteBody", cut))
     }
 
-    /// Adds the failures of a pair. Those that can't be read are counted as missing in the report.
+    /// Adds the failures of a pair. Failure records that cannot be read are counted as missing from the report.
     async fn add_failures(
         &self,
         files: &mut Files<'_, P>,

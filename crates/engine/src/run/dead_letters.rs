@@ -1,16 +1,16 @@
-//! Makes failure records of batches among the dead letters, so that their run can end. The messages stay where they
-//! are: a person may want to send them again.
+//! Records batches in the dead-letter queue as failures, so that their run can end. Does not delete the messages,
+//! because a person may want to redrive them.
 //!
-//! | dead letter | what is written for it |
+//! | dead letter | what is written |
 //! |---|---|
-//! | a batch of the live run | failure records and the batch's end; it is sent once more, for a worker to abort its upload |
-//! | a batch of the live run that does not count | nothing: its objects were sent anew |
-//! | a batch of another run, or of another job | nothing: that run has ended, or another operator looks |
-//! | a range of parts | nothing: who holds the object's own batch sends the range again |
-//! | a predecessor's job, S3 events, a batch of the run `events` | nothing: no run waits for it |
-//! | anything else | nothing: its attribute `reason` says why it is there |
+//! | a batch of the live run | failure records and the batch's end; sent again, so that a worker aborts its upload |
+//! | a stale batch of the live run | nothing: its objects were sent again |
+//! | a batch of another run or another job | nothing: that run has ended, or another operator handles it |
+//! | a range of parts | nothing: the coordinator of the object sends the range again |
+//! | a job message of the predecessor, S3 events, a batch of the run `events` | nothing: no run waits for it |
+//! | any other message | nothing: its attribute `reason` says why it is there |
 //!
-//! All of them are counted as dead letters as long as they are there.
+//! All of them count as dead letters until they are removed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,31 +22,32 @@ use migration_core::ports::{DeadLetter, DeadLetterQueue, Ledger, OutgoingMessage
 use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, RunRecord};
 use tracing::warn;
 
-/// How long dead letters that were looked at stay invisible: long enough to see all of them once.
+/// Visibility timeout of received dead letters, long enough to receive all of them once.
 const VISIBILITY: Duration = Duration::from_secs(10);
-/// Messages a request gives at most.
+/// Maximum number of messages per request.
 const PAGE: u32 = 10;
-/// Requests of one look. With more dead letters than these give, the next look sees others.
+/// Maximum number of requests per drain. If there are more dead letters, the next drain receives others.
 const PAGES: u32 = 50;
-/// How often the dead letters of a live run are drained while their number stays the same, in milliseconds.
+/// Interval between drains for a live run while the number of dead letters is unchanged, in milliseconds.
 const LOOK_AGAIN_MS: i64 = 60_000;
 
-/// When a job's dead letters were drained last.
+/// The last drain of a job's dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastDrain {
-    /// How many dead letters there were.
+    /// Number of dead letters at that time.
     pub depth: u64,
-    /// When, in milliseconds since 1970.
+    /// Time of the drain, in milliseconds since 1970.
     pub at: i64,
 }
 
-/// Whether they are to be drained: their number changed, or a minute has passed.
+/// Returns true if the dead letters must be drained: there are some, and their number has changed or a minute has
+/// passed.
 pub fn is_due(last: Option<LastDrain>, depth: u64, now: i64) -> bool {
     depth > 0 && last.is_none_or(|last| last.depth != depth || now - last.at >= LOOK_AGAIN_MS)
 }
 
-/// Looks through the dead letters and ends those batches of a live run that have not ended. Gives how many it ended. `queue`
-/// is the job's own.
+/// Receives the dead letters and ends the batches of a live run among them that have not ended. Returns the number of
+/// batches it ended. `queue` is the job's queue.
 pub async fn drain<D: DeadLetterQueue, Q: Queue, L: Ledger>(
     dead_letters: &D,
     queue: &Q,
@@ -70,9 +71,9 @@ pub async fn drain<D: DeadLetterQueue, Q: Queue, L: Ledger>(
                     clear_away(queue, &end.batch).await?;
                 }
                 Ok(false) => {}
-                // One letter that can't be recorded must not stop those behind it.
+                // One dead letter that cannot be recorded must not block the others.
                 Err(WriteError::Service(error)) if records::is_refused_for_good(&error) => {
-                    warn!(%error, batch = end.batch.id.as_str(), "a dead letter can't be recorded");
+                    warn!(%error, batch = end.batch.id.as_str(), "failed to record dead letter");
                 }
                 Err(error) => return Err(DrainError::Ledger(error)),
             }
@@ -81,9 +82,9 @@ pub async fn drain<D: DeadLetterQueue, Q: Queue, L: Ledger>(
     Ok(ended)
 }
 
-/// Sends a batch that was ended here once more where it may have left a multipart upload open: a worker, which has the
-/// rights for it, finds the end and aborts the upload. Objects that go in parts travel alone. Should this be lost, the
-/// next run carries the upload on, or the deletion of the job aborts it.
+/// Sends a batch that was just ended again if it may have left a multipart upload open. A worker, which may write to
+/// the destination, finds the end and aborts the upload. Objects sent in parts are alone in their batch. If this
+/// message is lost, the next run continues the upload, or the deletion of the job aborts it.
 async fn clear_away<Q: Queue>(queue: &Q, batch: &Batch) -> Result<(), ServiceError> {
     if batch.objects.len() == 1 {
         queue.send(&[OutgoingMessage { body: batch.body(), delay: Duration::ZERO }]).await?;
@@ -91,18 +92,18 @@ async fn clear_away<Q: Queue>(queue: &Q, batch: &Batch) -> Result<(), ServiceErr
     Ok(())
 }
 
-/// Why dead letters could not be made failures.
+/// Why dead letters could not be recorded as failures.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DrainError {
-    /// One of the queues.
+    /// A queue request failed.
     #[error("failed to read dead letters: {0}")]
     Queue(#[from] ServiceError),
-    /// The ledger.
+    /// A ledger request failed.
     #[error("failed to record dead letters: {0}")]
     Ledger(WriteError),
 }
 
-/// What is written for a batch among the dead letters.
+/// The records written for a batch in the dead-letter queue.
 #[derive(Clone, Debug, PartialEq)]
 struct Ending {
     batch: Batch,
@@ -110,7 +111,8 @@ struct Ending {
     end: BatchEnd,
 }
 
-/// What is to be written for a dead letter; none where it is no batch of this run: the table above.
+/// Returns the records to write for a dead letter, or `None` if it is not a batch of this run that counts; see the
+/// table of the module.
 fn ending(letter: &DeadLetter, job: &str, run: &RunRecord, now: i64) -> Option<Ending> {
     let Ok(Message::Batch(batch)) = Message::parse(&letter.message.body) else { return None };
     if batch.job != job || batch.run != run.run || run.is_stale(&batch.id) {
@@ -118,7 +120,7 @@ fn ending(letter: &DeadLetter, job: &str, run: &RunRecord, now: i64) -> Option<E
     }
     let pair = run.pairs.iter().position(|pair| *pair == batch.pair)?;
     let pair = u32::try_from(pair).ok()?;
-    let why = letter.reason.as_deref().unwrap_or("no worker finished it within the queue's receives");
+    let why = letter.reason.as_deref().unwrap_or("no worker finished it within the queue's maximum number of receives");
     let message = format!("failed to transfer object: its message went to the dead letter queue: {why}");
     let failure = Failure::new(FailureClass::DeadLetter, message);
     let failures = batch.objects.iter().map(|object| {
@@ -135,8 +137,9 @@ fn ending(letter: &DeadLetter, job: &str, run: &RunRecord, now: i64) -> Option<E
     Some(Ending { batch, failures, end })
 }
 
-/// Writes an ending; false where the batch had ended already. Its failures come before its end, so that a count is
-/// never without its records; a batch that ended otherwise has its objects' failures, if any, from who ended it.
+/// Writes the records of a batch. Returns false if the batch had already ended. The failures are written before the
+/// end, so that a count is never without its records. If the batch was ended by another process, that process has
+/// recorded its failures.
 async fn write<L: Ledger>(ledger: &L, ending: &Ending) -> Result<bool, WriteError> {
     if ledger.get(&records::batch_key(&ending.batch)).await?.is_some() {
         return Ok(false);
@@ -151,7 +154,7 @@ async fn write<L: Ledger>(ledger: &L, ending: &Ending) -> Result<bool, WriteErro
     }
 }
 
-/// The requests that write the failures of an ending. A batch of a work list may name a key more than once.
+/// Returns the requests that write the failures of a batch. A batch of a work list may name a key more than once.
 fn failure_requests(ending: &Ending) -> Vec<Vec<Write>> {
     let (job, run) = (&ending.batch.job, &ending.batch.run);
     records::requests(ending.failures.iter().map(|failure| records::failure_write(job, run, failure)))
@@ -309,7 +312,7 @@ mod tests {
         let failures = ledger.items().into_iter().filter(|item| item.key.partition.starts_with("failure/"));
         assert_eq!(failures.count(), 2, "both name x");
         assert_eq!(queue.dead_letters().len(), 4);
-        // Where it may have left an upload open, a worker is to see it once more.
+        // If the batch may have left an upload open, it is sent to a worker again.
         let bodies = |queue: &MemoryQueue| queue.messages().into_iter().map(|message| message.body).collect::<Vec<_>>();
         assert_eq!(bodies(&queue), [one.body()]);
         assert_eq!(drain().await, Ok(0), "they are kept from this look");
@@ -322,7 +325,7 @@ mod tests {
     async fn a_letter_that_the_ledger_refuses_stops_none_of_the_others() {
         let (queue, ledger, run) = (MemoryQueue::default(), MemoryLedger::new(), live());
         let mut wide = batch();
-        // No table takes a partition key of that length.
+        // Longer than the maximum length of a partition key in DynamoDB.
         wide.run = "r".repeat(3_000);
         let run = RunRecord { run: wide.run.clone(), ..run };
         queue.send_dead_letter(&wide.body(), "stalled").await.unwrap();

@@ -1,4 +1,4 @@
-//! When a run is over.
+//! Decides when a run is over, and writes its end.
 
 use migration_core::ports::Ledger;
 use migration_core::progress::{self, Tally};
@@ -8,34 +8,34 @@ use migration_ledger::{WriteOutcome, write};
 use super::RunError;
 use super::look::last;
 
-/// Whether the scan of a live run can still be closed, as far as it is known beside the ledger.
+/// The state of a live run's scan, as far as it is known outside the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ScanState<'a> {
-    /// A sender is at it, or the next one goes on with it.
+    /// A jobsender is running, or the next one continues the scan.
     #[default]
     Possible,
-    /// It failed for good, in these words: nobody lists any more.
+    /// The scan failed permanently, with this message. No jobsender continues it.
     Failed(&'a str),
 }
 
-/// What ends a run besides its last batch.
+/// Conditions other than the last batch that end a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms<'a> {
-    /// Whether the scan can still be closed.
+    /// State of the scan.
     pub scan: ScanState<'a>,
-    /// How long a run may take from its start, in milliseconds; none for as long as it takes.
+    /// Maximum duration of a run from its start, in milliseconds; `None` for no limit.
     pub deadline_ms: Option<i64>,
 }
 
-/// Decides whether a live run is over at `now`, in milliseconds since 1970, and how.
+/// Decides whether a live run is over at `now`, in milliseconds since 1970, and with which result.
 ///
 /// | run | end |
 /// |---|---|
-/// | has ended | none: that end stands |
-/// | its scan is closed and all its batches have ended | as [`progress::end_of_run`] |
-/// | its scan is open and failed for good | failed, with the words of the scan |
-/// | its time is up | failed, as [`progress::end_at_deadline`] |
-/// | any other | none |
+/// | has ended | none: the recorded end remains |
+/// | scan closed and all batches ended | as [`progress::end_of_run`] |
+/// | scan open and permanently failed | failed, with the message of the scan |
+/// | deadline passed | failed, as [`progress::end_at_deadline`] |
+/// | otherwise | none |
 pub fn end(run: &RunRecord, tally: &Tally, terms: Terms<'_>, now: i64) -> Option<RunEnd> {
     if run.end.is_some() {
         return None;
@@ -51,8 +51,8 @@ pub fn end(run: &RunRecord, tally: &Tally, terms: Terms<'_>, now: i64) -> Option
     progress::end_at_deadline(run, tally, terms.deadline_ms?, now)
 }
 
-/// Writes the end of a run over the record that it was decided by. Where another writer was first, the next look decides
-/// anew.
+/// Writes the end of a run, on condition that the record is unchanged since it was read. If another writer was first,
+/// the next check decides again.
 pub async fn write_end<L: Ledger>(
     ledger: &L,
     job: &str,
@@ -64,8 +64,8 @@ pub async fn write_end<L: Ledger>(
     write::run(ledger, job, &ended, now).await.map_err(RunError::Write)
 }
 
-/// Looks at the last run and ends it if it is over. Gives its end, or that of a run that ended before; none where it is not
-/// over, where there never was one, and where another writer was first.
+/// Reads the last run and ends it if it is over. Returns its end, also if it had ended before. Returns `None` if it is
+/// not over, if there has never been a run, or if another writer was first.
 pub async fn end_if_over<L: Ledger>(
     ledger: &L,
     job: &str,

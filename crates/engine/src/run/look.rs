@@ -1,32 +1,32 @@
-//! The last run of a job, as its coordinator sees it.
+//! Reads the last run of a job, for its coordinator.
 
 use migration_core::progress::{RunProgress, Tally, progress};
 use migration_core::records::RunRecord;
 use migration_ledger::{LedgerRead, ReadError, view};
 
-/// A run and its batches.
+/// A run and the totals of its batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunView {
     /// The run.
     pub record: RunRecord,
-    /// Its batches; none where they were not asked for.
+    /// Totals of its batches; `None` if they were not read.
     pub tally: Option<Tally>,
 }
 
 impl RunView {
-    /// Whether the run is not over.
+    /// Returns true if the run has not ended.
     pub fn is_live(&self) -> bool {
         self.record.end.is_none()
     }
 
-    /// How far the run is; none where its batches were not asked for.
+    /// Returns the progress of the run, or `None` if its batches were not read.
     pub fn progress(&self) -> Option<RunProgress> {
         self.tally.as_ref().map(|tally| progress(&self.record, tally))
     }
 }
 
-/// Reads the last run that was taken; none where no run ever was. The batches of the run `known` are not read once it has
-/// ended: their sums don't change any more.
+/// Reads the last run. Returns `None` if there has never been a run. Does not read the batches of the run with ID
+/// `known` once it has ended, because their totals no longer change.
 pub async fn last<R: LedgerRead>(
     ledger: &R,
     job: &str,

@@ -1,4 +1,5 @@
-//! Runs whose messages are lost: their scan is opened again, and the next sender finds out what they lack.
+//! Requests the reopening of runs whose messages are lost: the scan is opened again, and the next jobsender finds out
+//! which batches are missing.
 
 use migration_core::ports::Ledger;
 use migration_core::records::RunRecord;
@@ -8,15 +9,15 @@ use migration_ledger::{ReadError, WriteOutcome, view, write};
 use super::RunError;
 use super::look::last;
 
-/// Asks for a run to be reopened, over the record that it was decided by. Where another writer was first, the next look
-/// decides anew. Whoever starts senders starts one, as for any scan that its sender left.
+/// Requests that a run be reopened, on condition that its record is unchanged since it was read. If another writer was
+/// first, the next check decides again. The coordinator then starts a jobsender, as for any open scan without one.
 pub async fn ask<L: Ledger>(ledger: &L, job: &str, run: &RunRecord, now: i64) -> Result<WriteOutcome, RunError> {
     write::run(ledger, job, &reopen::ask(run, now), now).await.map_err(RunError::Write)
 }
 
-/// Looks at the last run and asks for it to be reopened where it is quiet for `quiet_ms`, as
-/// [`is_quiet`](reopen::is_quiet) says; `resumed` is when the job went on after it was suspended. Says whether it did. A
-/// heartbeat that can't be read may be of a worker that has work of the run in hand: then it is not reopened.
+/// Requests that the last run be reopened if it has been quiet for `quiet_ms`; see [`is_quiet`](reopen::is_quiet).
+/// `resumed` is the time at which a suspended job was resumed. Returns true if the request was written. Does not reopen
+/// the run if a heartbeat cannot be read, because that worker may have work of the run in progress.
 pub async fn ask_if_quiet<L: Ledger>(
     ledger: &L,
     job: &str,

@@ -1,44 +1,45 @@
-//! When a run starts.
+//! Decides when a run starts.
 
 use migration_core::records::RunRecord;
 
 /// A run to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// Its number among those that were started so.
+    /// Number of the run among those started by the coordinator, from 1.
     pub number: u32,
-    /// The request by hand that it answers; kept from the run before where a scan is taken up again.
+    /// The manual trigger that this run answers. A start that continues a scan repeats the trigger answered last.
     pub manual: Option<String>,
 }
 
-/// The facts that decide whether a run starts.
+/// The inputs that decide whether a run starts.
 #[derive(Clone, Copy, Debug)]
 pub struct StartInput<'a> {
-    /// Runs come by a schedule, which somebody else follows.
+    /// True if runs are started by a schedule, which is evaluated elsewhere.
     pub is_scheduled: bool,
-    /// The request by hand that stands.
+    /// The current manual trigger.
     pub manual: Option<&'a str>,
-    /// The one that was answered last.
+    /// The last manual trigger that was answered.
     pub last_manual: Option<&'a str>,
-    /// Runs that were started so far.
+    /// Number of runs started so far.
     pub started: u32,
     /// The last run in the ledger.
     pub last_run: Option<&'a RunRecord>,
-    /// A sender is at work, or may still become so.
+    /// True if a jobsender is running or may still start.
     pub is_sending: bool,
-    /// Milliseconds since 1970.
+    /// The current time, in milliseconds since 1970.
     pub now: i64,
 }
 
 /// Decides whether a run starts.
 ///
-/// | run | a sender is at work | trigger | decision |
+/// | last run | jobsender running | trigger | decision |
 /// |---|---|---|---|
-/// | any | yes | | wait |
-/// | live, scan open, lease expired | no | | start: the Job was deleted, so another one continues the scan |
-/// | live | no | | wait for its end |
-/// | none is live | no | `manual` is not the last one | start |
-/// | there never was one | no | neither schedule nor `manual`, none started | start |
+/// | any | yes | any | wait |
+/// | live, scan open, lease expired | no | any | start: the Job was deleted, so another one continues the scan |
+/// | live, otherwise | no | any | wait for its end |
+/// | ended, or none | no | `manual` differs from the last one answered | start |
+/// | none, and none started before | no | neither schedule nor `manual` | start |
+/// | ended, or none | no | otherwise | wait |
 pub fn start(input: &StartInput<'_>) -> Option<Start> {
     if input.is_sending {
         return None;
@@ -78,7 +79,7 @@ mod tests {
         let first = Some(Start { number: 1, manual: None });
         let asked = Some(Start { number: 3, manual: Some("b".into()) });
         let again = Some(Start { number: 3, manual: Some("a".into()) });
-        // Scheduled, asked for by hand; started, answered last; last run, sending, now.
+        // Scheduled, manual trigger; started, last answered; last run, sending, now.
         for ((is_scheduled, manual), (started, last_manual), (last_run, is_sending, now), expected) in [
             ((false, None), (0, None), (None, false, 0), first),
             ((false, None), (0, None), (None, true, 0), None),

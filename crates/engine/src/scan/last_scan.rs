@@ -1,4 +1,4 @@
-//! The last complete scan before a run.
+//! Finds the last complete scan before a run.
 
 use migration_core::records::{self, RecordError, RunRecord};
 use migration_ledger::Pager;
@@ -7,9 +7,10 @@ use tracing::warn;
 use super::ScanError;
 use crate::{Process, Services};
 
-/// The last run before this one whose scan was complete. Those of work lists say nothing of other objects. A run that can't
-/// be read is an error where it may have been that one: by an earlier run's start, or by none, objects would be taken for
-/// in place that it failed to move. One that is older than the last complete one is left out.
+/// Returns the last run before this one whose scan was complete. Runs over a work list are skipped, because they say
+/// nothing about other objects. A run that cannot be read is an error if it may have been that run: with the start of
+/// an earlier run, or of none, objects that it failed to copy would be treated as in place. An unreadable run that is
+/// older than the last complete one is skipped.
 pub(super) async fn last_scanned<P: Services>(
     process: &Process<P>,
     run: &RunRecord,
@@ -22,14 +23,14 @@ pub(super) async fn last_scanned<P: Services>(
             match item.read::<RunRecord>() {
                 Ok(other) if other.run == run.run || !other.scan.closed || other.listed_by_manifest => {}
                 Ok(other) => last = last.into_iter().chain([other]).max_by_key(|run| run.started),
-                // Runs come in the order of their ids, which is that of their starts.
+                // Runs are listed in the order of their IDs, which is the order of their starts.
                 Err(error) => unreadable = Some(error),
             }
         }
     }
     match (unreadable, &last) {
         (Some(error), Some(last)) if error.key.sort < records::run_key(&process.config.job.uid, &last.run).sort => {
-            warn!(%error, "a run before the last complete one can't be read");
+            warn!(%error, "failed to read record of a run before the last complete one");
         }
         (Some(error), _) => return Err(error.into()),
         (None, _) => {}

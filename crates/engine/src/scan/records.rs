@@ -11,9 +11,9 @@ use crate::{Interruption, Process, Services};
 /// Records per request. With `compareVersionId` there are 16 pages in memory for each range.
 const PAGE: u32 = 200;
 
-/// The records of a partition whose sort keys are objects' keys. At most a page is in memory. A record that can't be read
-/// is left out, and the log names the first of them: what is not known of an object has it copied again. Where it matters
-/// only that there is a record, its type is [`serde::de::IgnoredAny`], and all can be read.
+/// Reads the records of a partition whose sort keys are object keys. Holds at most one page in memory. Records that
+/// cannot be read are skipped, and the log names the first of them: an object without a known record is copied again.
+/// If only the existence of a record matters, its type is [`serde::de::IgnoredAny`], which reads any record.
 pub(super) struct Records<T> {
     page: VecDeque<(String, T)>,
     pager: Pager,

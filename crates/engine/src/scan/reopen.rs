@@ -8,9 +8,9 @@ use tracing::{info, warn};
 use super::ScanError;
 use crate::{Process, Services};
 
-/// Decides which ranges of a run that is being taken over begin again. Costs one read of all ends of its batches; memory
-/// grows with the number of ranges, not with that of batches. An end that can't be read is an error: without it, ranges would
-/// be kept whose sums lack it.
+/// Decides which ranges of a run that is being taken over are scanned again. Reads all ends of its batches once; memory
+/// use grows with the number of ranges, not of batches. An end that cannot be read is an error, because ranges would be
+/// kept with wrong totals.
 pub(super) async fn reopen<P: Services>(
     process: &Process<P>,
     record: RunRecord,

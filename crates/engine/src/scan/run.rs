@@ -269,7 +269,7 @@ impl Run {
         Ok(new)
     }
 
-    /// The fate of extra objects is known: it is counted, and their records, which stand under these keys, go.
+    /// Records the result of extraneous objects in the counts, and deletes their records, which have these keys.
     pub(super) async fn settle<P: Services>(
         &self,
         process: &Process<P>,

@@ -1,4 +1,4 @@
-//! Passes over one object until it is verified at the destination, or until it is clear that it won't be.
+//! Repeats the copy of one object until it is verified at the destination or cannot succeed.
 
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
@@ -17,30 +17,31 @@ use super::{Transfer, TransferTask};
 use crate::Services;
 use crate::admission::ObjectPermit;
 
-/// How often an object is looked at anew within one delivery, because it changed at either side under way.
+/// Maximum number of rounds within one delivery. A further round is needed if the object changed at either side.
 const LOOKS: u32 = 5;
 
-/// An object that was moved.
+/// An object that was copied.
 #[derive(Debug)]
 pub(super) struct Moved {
-    /// The outcome.
+    /// Outcome of the attempt.
     pub(super) delivery: Delivery,
-    /// Its ETag at the destination.
+    /// ETag of the object at the destination.
     pub(super) etag: ETag,
-    /// Whether the service is known to keep the condition that it was written under.
+    /// True if the service is known to honor the condition of the write.
     pub(super) guarded: bool,
 }
 
-/// What is wanted of the source at first.
+/// The first decision about an object, from its message and the source.
 enum Begin {
     Move(SourceSnapshot),
-    /// It is gone, the filters hide it, or another event will bring a newer version of it.
+    /// Nothing to copy: the object is gone, the filters exclude it, or another event brings a newer version.
     Over,
 }
 
 impl<P: Services> Transfer<'_, P> {
-    /// Passes over the object until it is verified at the destination; each pass that met a change looks again at both
-    /// sides, the destination first: what is then read from the source is not older than what is replaced.
+    /// Repeats until the object is verified at the destination. After a change at either side, the next round reads
+    /// both sides again, the destination first, so that the content read from the source is never older than the
+    /// content replaced.
     pub(super) async fn run(
         &self,
         task: TransferTask<'_>,
@@ -51,13 +52,13 @@ impl<P: Services> Transfer<'_, P> {
         let mut condition = listed.condition();
         let adopts_any = is_active(Mutant::SourceLookedAtFirst);
         let first = if adopts_any { Some(self.begin_with(task).await?) } else { None };
-        // For a large object the look costs nothing beside its parts, and saves them all where a duplicate of the
-        // message, or one of a killed sender, was faster.
+        // For a large object, this HEAD costs little compared with its parts, and saves them all if a duplicate
+        // message, or a message of a killed jobsender, was processed first.
         let named = SourceSnapshot::of(entry);
         let look = task.redelivered || entry.unlisted || self.method(&named) != TransferMethod::SinglePut;
         let found = if look { Some(self.look_before_write(&named).await?) } else { None };
-        // Behind the destination, as in all passes: a version that is read by its name is there long after a newer one
-        // was copied, and the condition would let the older one replace it.
+        // Read after the destination, as in every round: a version read by its ID remains readable after a newer one
+        // was copied, and the condition would then let the older version replace the newer one.
         let begin = match first {
             Some(begin) => begin,
             None => self.begin_with(task).await?,
@@ -81,7 +82,7 @@ impl<P: Services> Transfer<'_, P> {
                 ) => error,
                 Err(error) => return Err(error),
             };
-            // That there was nothing may have been a guess, which the refusal of the write contradicts.
+            // The absence of the object may have been assumed without proof, and the rejected write contradicts it.
             let found = match last {
                 TransferError::DestinationChanged(_) => self.destination.look().await?,
                 _ => self.look_before_write(&snapshot).await?,
@@ -96,7 +97,7 @@ impl<P: Services> Transfer<'_, P> {
             if unchanged && is_meant(&last, found.as_ref(), snapshot.size) {
                 return Ok(done(&snapshot, found.as_ref()));
             }
-            // What was listed says nothing of a content that came after the listing.
+            // The listing says nothing about a content that is newer than it.
             let listed = if now.etag == entry.etag { listed.clone() } else { Listed::Unknown };
             if let Some(done) = self.already_done(task, &now, found.as_ref(), &listed).await? {
                 return Ok(done);
@@ -107,9 +108,9 @@ impl<P: Services> Transfer<'_, P> {
         Err(last)
     }
 
-    /// The object's end, where what stands at the destination proves that it was moved: see [`resume::is_done`]. What went
-    /// in parts is proved by what its completion was to give, which the ledger has; the size proves something of a
-    /// redelivered object only that went in one request, with Content-MD5.
+    /// Returns the outcome if the object at the destination proves that it was copied; see [`resume::is_done`]. An
+    /// object copied in parts is proven by the ETag and checksum that the ledger recorded before its completion. The
+    /// size alone is proof only for a redelivered object that was written by one request, with Content-MD5.
     async fn already_done(
         &self,
         task: TransferTask<'_>,
@@ -127,7 +128,7 @@ impl<P: Services> Transfer<'_, P> {
         let expected = record.as_ref().and_then(|record| record.expected.as_ref());
         let with_checksum = match expected.and_then(|expected| expected.checksum) {
             Some(_) => match self.destination.look_with_checksum().await {
-                // What is in front of the service does not know HEAD, for now: its ETag has to do.
+                // A proxy currently does not answer HEAD: use the ETag from before.
                 Err(TransferError::Service(error)) if error.class == ErrorClass::NoAnswer => Some(found.clone()),
                 looked => looked?,
             },
@@ -138,15 +139,16 @@ impl<P: Services> Transfer<'_, P> {
         let changed = by_size && listed.differs_from(&found);
         let is_done = resume::is_done((snapshot.etag.as_ref(), snapshot.size), &found, record.as_ref(), changed);
         if is_done && expected.is_some() {
-            // The upload may be open all the same, and the record goes with the message.
+            // The upload may still be open; its record is removed together with the message.
             self.records.set_open(true);
         }
         Ok(is_done.then(|| done(snapshot, Some(&found))))
     }
 
-    /// What is wanted at first: what the message says, or the newest where it does not say enough, where versions are to
-    /// be read before the copy, or where the version that the message names is read by its name: that succeeds when there
-    /// is a newer one too. An event does not say all that filters ask for: there the object is looked at.
+    /// Returns the content to copy first. This is the content named by the message, or the latest content if the
+    /// message does not name it completely, if versions are checked before the copy, or if the version is read by its
+    /// ID, which succeeds even when a newer one exists. An event lacks attributes that filters use, so the source is
+    /// read in that case too.
     async fn begin_with(&self, task: TransferTask<'_>) -> Result<Begin, TransferError> {
         let (entry, filter) = (task.entry, &self.process.config.filter);
         let filtered = task.batch.id.origin() == BatchOrigin::Event && !filter.is_default();
@@ -160,7 +162,7 @@ impl<P: Services> Transfer<'_, P> {
             return Ok(Begin::Move(snapshot));
         }
         let Some(head) = self.source.look(false).await? else { return Ok(Begin::Over) };
-        // An event of an older version: the newer one's own event is on its way, or was here.
+        // The event is about an older version. The event of the newer one is pending or was already processed.
         if pinned && head.version_id.is_some() && head.version_id != entry.version_id {
             return Ok(Begin::Over);
         }
@@ -170,7 +172,8 @@ impl<P: Services> Transfer<'_, P> {
         Ok(Begin::Move(SourceSnapshot { size: head.size, etag: head.etag, version_id: head.version_id }))
     }
 
-    /// One pass, by the way that fits. A huge object gives its room to those who move its parts.
+    /// Copies the object once by the method that fits. A distributed transfer releases its permit to the workers of its
+    /// parts.
     async fn pass(
         &self,
         task: TransferTask<'_>,
@@ -189,7 +192,7 @@ impl<P: Services> Transfer<'_, P> {
             TransferMethod::CopyObject => self.copy_object(snapshot, condition).await?,
             TransferMethod::CopyParts => self.copy_parts(snapshot, condition).await?,
         };
-        // Services that keep conditions of other writes may ignore those of a copy.
+        // Services that honor the conditions of other writes may ignore those of a copy.
         self.look_again(snapshot, &etag, guarded && way != TransferMethod::CopyObject).await?;
         let read = delivery.source.etag.as_ref().or(snapshot.etag.as_ref());
         let lost = self.missing(snapshot, read, &delivery.losses).await?;
@@ -202,9 +205,9 @@ impl<P: Services> Transfer<'_, P> {
         Ok(delivery)
     }
 
-    /// Looks at both sides after a write: at the source where versions are checked again, and at both where the
-    /// destination's service is not known to keep the condition, or weak ETags can't be asked for, so that a slow worker
-    /// finds out that it put an old content over a newer one.
+    /// Reads the sides again after a write: the source if versions are checked again, and both if the destination's
+    /// service is not known to honor the condition or if the condition could not be sent because the ETag is weak. A
+    /// slow worker thus detects that it replaced a newer content with an older one.
     async fn look_again(&self, snapshot: &SourceSnapshot, written: &ETag, guarded: bool) -> Result<(), TransferError> {
         let versions = self.process.config.versioning.update_version_id && !is_active(Mutant::VersionNotCheckedAgain);
         if guarded && !versions {
@@ -235,7 +238,7 @@ impl<P: Services> Transfer<'_, P> {
         method(snapshot.size, &config.transfer, server_side)
     }
 
-    /// Looks at the destination before a write.
+    /// Reads the destination before a write.
     async fn look_before_write(&self, snapshot: &SourceSnapshot) -> Result<Option<ObjectHead>, TransferError> {
         let absence = match self.method(snapshot) {
             TransferMethod::SinglePut => Some(Ability::PutIfNoneMatch),
@@ -258,7 +261,7 @@ fn done(snapshot: &SourceSnapshot, found: Option<&ObjectHead>) -> EntryOutcome {
     })
 }
 
-/// Whether what is at the destination is what the last pass meant to write: its own answer was lost.
+/// Returns true if the destination holds what the last write was to produce, so that only its response was lost.
 fn is_meant(last: &TransferError, found: Option<&ObjectHead>, size: u64) -> bool {
     let TransferError::DestinationChanged(Some(meant)) = last else { return false };
     found.is_some_and(|head| head.size == size && head.etag.as_ref() == Some(meant))

@@ -1,4 +1,5 @@
-//! Uploads that nobody completes any more: their object went away, became small, was found in place, or failed for good.
+//! Aborts multipart uploads that will not be completed, because their object was deleted, became small, was found in
+//! place, or failed permanently.
 
 use migration_core::fidelity::Carried;
 use migration_core::message::Entry;
@@ -11,16 +12,16 @@ use super::{Transfer, TransferTask};
 use crate::Services;
 use crate::uploads;
 
-/// Tries to clear away what an object leaves open, beyond those to move it.
+/// Additional attempts to abort an object's upload, after those to copy it.
 const CLEARING_TRIES: u32 = 4;
 
 impl<P: Services> Transfer<'_, P> {
-    /// Takes away what an object that is over has left open at the destination, before its message goes. The outcome is
-    /// then as it was, or another try where that can't be done now.
+    /// Aborts the upload that a finished object has left open at the destination, before its message is deleted.
+    /// Returns the outcome unchanged, or a retry if the upload cannot be aborted now.
     pub(super) async fn clear_away(&self, task: TransferTask<'_>, outcome: EntryOutcome) -> EntryOutcome {
         let is_over = match &outcome {
             EntryOutcome::Retry(_) | EntryOutcome::Interrupted => false,
-            // Completed here: the record goes when the end of the batch is recorded.
+            // Completed by this attempt: the record is deleted when the end of the batch is recorded.
             EntryOutcome::Done(delivery) => delivery.upload.is_none(),
             EntryOutcome::Gone | EntryOutcome::Failed(_) => true,
         };
@@ -37,16 +38,20 @@ impl<P: Services> Transfer<'_, P> {
             Err(error) => match error.outcome() {
                 EntryOutcome::Retry(failure) if self.may_clear_later(task, &failure) => EntryOutcome::Retry(failure),
                 other => {
-                    warn!(key = self.source.key, ?other, "an upload is left open until the job goes away");
+                    warn!(
+                        key = self.source.key,
+                        ?other,
+                        "failed to abort multipart upload; it stays open until the job is deleted"
+                    );
                     outcome
                 }
             },
         }
     }
 
-    /// Whether there is another try to clear away: beyond those of the object there are some for that, and any number
-    /// while the side is away. What is left after them has its record, by which whoever moves the object next and the
-    /// deletion of the job find it.
+    /// Returns true if another attempt to abort the upload remains: [`CLEARING_TRIES`] after those of the object, and
+    /// any number while the side is unavailable. An upload left open after that keeps its record, by which the next
+    /// transfer of the object or the deletion of the job finds it.
     fn may_clear_later(&self, task: TransferTask<'_>, failure: &Failure) -> bool {
         let most = self.process.config.transfer.max_attempts.saturating_add(CLEARING_TRIES);
         failure.cause == Cause::Side || task.batch.tries(task.entry) < most
@@ -54,14 +59,14 @@ impl<P: Services> Transfer<'_, P> {
 
     /// Aborts the recorded upload, unless another message is about its content.
     ///
-    /// | the upload carries | it is the source's content now | upload |
+    /// | content of the upload | current content of the source | upload |
     /// |---|---|---|
-    /// | what this message is about | any | aborted |
-    /// | another content | no | aborted |
-    /// | another content | yes | stays |
+    /// | named by this message | any | aborted |
+    /// | another | another than the upload's | aborted |
+    /// | another | the upload's | kept |
     ///
-    /// Then its record goes too; but one that says what the object shows at the destination, where it is done, stays until
-    /// the end of the batch is recorded. Gives the revision of that one.
+    /// Also deletes its record, except that a record which describes a copied object at the destination is kept until
+    /// the end of the batch is recorded. Returns the revision of a record that is kept for this.
     async fn abort_leftover(&self, entry: &Entry, outcome: &EntryOutcome) -> Result<Option<u64>, TransferError> {
         let Some(record) = self.records.read().await? else { return Ok(None) };
         if entry.etag.as_ref() != Some(&record.source.etag) && !self.records.has_open() {
@@ -71,10 +76,10 @@ impl<P: Services> Transfer<'_, P> {
             }
         }
         if record.upload_id.is_none() && record.wait_until > self.process.clock.now() {
-            // Another worker is at it, whose message is not over.
+            // Another worker is creating the upload, and its message is still being processed.
             return Ok(None);
         }
-        info!(key = self.source.key, "aborting an upload that nobody completes any more");
+        info!(key = self.source.key, "aborting multipart upload that will not be completed");
         match &record.upload_id {
             Some(id) => self.destination.abort(id).await?,
             None if record.is_announcement() => self.abort_announced(&record).await?,
@@ -95,7 +100,7 @@ impl<P: Services> Transfer<'_, P> {
         Ok(None)
     }
 
-    /// Aborts what came of an announcement. Whose uploads are ours is told by one of our own.
+    /// Aborts the uploads created under an announcement. Creates an upload to learn which initiator our uploads have.
     pub(super) async fn abort_announced(&self, record: &UploadRecord) -> Result<(), TransferError> {
         let own = self.destination.create_upload(false, &Carried::default(), &mut 0).await?;
         uploads::abort_unrecorded(self.process, record, &own).await?;

@@ -1,5 +1,5 @@
-//! Completion: from the destination's own list of parts, which is the single point of truth, and checked from several
-//! sides before and after.
+//! Completes uploads from the destination's own list of parts, which is the single source of truth, and verifies the
+//! object before and after.
 
 use migration_core::etag::ETag;
 use migration_core::integrity;
@@ -22,26 +22,26 @@ use crate::WriteOutcome;
 use crate::hash::crc64;
 use crate::uploads;
 
-/// How often the parts of an upload are listed before it is given up because some are always wrong.
+/// Maximum number of times the parts are listed. If some are wrong each time, the upload is given up.
 const LISTS: u32 = 3;
 
-/// An object that was completed.
+/// The result of a completion.
 #[derive(Clone, Debug)]
 pub(super) struct Completed {
-    /// Its ETag.
+    /// ETag at the destination.
     pub(super) etag: ETag,
-    /// The checksum of the bytes of all parts, where it is known.
+    /// Checksum over the bytes of all parts, if known.
     sent: Option<Checksum>,
-    /// The checksum that the destination says.
+    /// Checksum returned by the destination.
     said: Option<Checksum>,
-    /// Whether the service is known to keep the condition that was asked for.
+    /// True if the service is known to honor the condition of the write.
     guarded: bool,
-    /// Revision of the upload's record.
+    /// Revision of the upload's record in the ledger.
     revision: u64,
 }
 
 impl Completed {
-    /// What came of an object that was moved so.
+    /// Converts the completion into the result of the transfer.
     pub(super) fn moved<P: Services>(self, upload: Upload<'_, P>) -> Moved {
         let source = upload.source;
         let delivery = Delivery {
@@ -58,8 +58,8 @@ impl Completed {
 }
 
 impl<P: Services> Upload<'_, P> {
-    /// Completes an upload. What the object has to show then is recorded before it is asked for, so that whoever comes
-    /// after a death in between can tell whether what stands at the destination is this object.
+    /// Completes an upload. The expected ETag and checksum are recorded before the request, so that after a crash in
+    /// between another worker can tell whether the object at the destination is this one.
     pub(super) async fn complete(&self, condition: &WriteCondition) -> Result<Completed, TransferError> {
         let Transfer { process, source, destination, records, .. } = self.transfer;
         let parts = self.proven_list().await?;
@@ -74,7 +74,7 @@ impl<P: Services> Upload<'_, P> {
         let Landed { written, guarded } =
             match destination.complete(&self.id, &parts, condition, expected.etag.as_ref()).await {
                 Ok(landed) => landed,
-                // An answer may have been lost, or another worker was faster: what is there tells.
+                // A response was lost, or another worker was first. The next round reads the destination.
                 Err(TransferError::UploadGone) => return Err(TransferError::DestinationChanged(expected.etag)),
                 Err(error) => return Err(error),
             };
@@ -87,7 +87,8 @@ impl<P: Services> Upload<'_, P> {
             return Err(TransferError::Damaged(wrong));
         }
         if !self.record.is_first() || stood_before(condition, &written.etag) {
-            // The object looks the same where this completion was answered and not done, or an earlier one late.
+            // The object looks the same if this completion was acknowledged but not performed, or if an earlier one
+            // took effect late.
             destination.abort(&self.id).await?;
         }
         let revision = self.prove_right(record, &expected, &written).await?;
@@ -95,16 +96,17 @@ impl<P: Services> Upload<'_, P> {
         Ok(Completed { etag: written.etag, sent: expected.checksum, said: written.checksum, guarded, revision })
     }
 
-    /// The parts to complete, every one of them proved: those that the destination does not list as they have to be are
-    /// sent again. One that is not listed then either is taken as it was answered: a completion that names a part which is
-    /// not there is refused. Source: `CompleteMultipartUpload` in the S3 API reference, `InvalidPart`.
+    /// Returns the parts to complete, all of them verified. Parts that the destination does not list as expected are
+    /// sent again. A part that is missing from the next list too is taken from the response to its request: a
+    /// completion that names a missing part is rejected. Source: `CompleteMultipartUpload` in the S3 API reference,
+    /// `InvalidPart`.
     async fn proven_list(&self) -> Result<Vec<CompletedPart>, TransferError> {
         let Transfer { source, destination, records, .. } = self.transfer;
         let (mut wrong, mut sent) = (0, Vec::new());
         for turn in 1..=LISTS {
             let listed = with_unlisted(destination.list_parts(&self.id, None).await?, &sent, &self.layout);
             let mut list = self.check_list(&listed);
-            // Others may have sent them: of a huge object all.
+            // Other workers may have sent them; in a distributed transfer, they sent all.
             if turn == 1 && matches!(list, Err(Incomplete::Missing(_))) {
                 self.verified.merge(records.verified_parts(&self.id).await?);
                 list = self.check_list(&listed);
@@ -129,15 +131,15 @@ impl<P: Services> Upload<'_, P> {
         Err(TransferError::Damaged(format!("the destination's list of parts is wrong at part {wrong}")))
     }
 
-    /// The destination's list of parts, held against what is known of them.
+    /// Checks the destination's list of parts against the verified ones.
     fn check_list(&self, listed: &[ListedPart]) -> Result<Vec<CompletedPart>, Incomplete> {
         let (verified, source) = (self.verified.parts(), &self.record.source.etag);
         let evidence = Evidence { checksums_enforced: self.verified.enforced(), verified: &verified, source };
         complete_parts(&self.layout, listed, evidence)
     }
 
-    /// Gives an upload up some of whose parts have ETags that are MD5s, and others ETags that only look so: one of these
-    /// may be damaged, and how its service is to be understood is found out anew.
+    /// Aborts the upload if some parts have ETags that are MD5s and others have ETags that only look like MD5s: one of
+    /// the latter may be damaged. Whether the service's ETags are MD5s is then determined again.
     async fn require_one_kind_of_etags(&self) -> Result<(), TransferError> {
         if !self.verified.is_contradictory() {
             return Ok(());
@@ -145,29 +147,30 @@ impl<P: Services> Upload<'_, P> {
         let destination = &self.transfer.destination;
         destination.learn(Ability::ContentMd5, Support::Unknown).await?;
         destination.abort(&self.id).await?;
-        Err(TransferError::Damaged("some parts have ETags that are their MD5s, and others have not".to_owned()))
+        Err(TransferError::Damaged("some parts have ETags that are MD5s, and others do not".to_owned()))
     }
 
-    /// What the completed object has to show. Where ETags only look like digests, those of parts say nothing of its own.
+    /// Returns the ETag and checksum that the completed object must have. If ETags only look like MD5s, the parts'
+    /// ETags do not determine the object's.
     async fn expected_of(&self, parts: &[CompletedPart]) -> Result<Fingerprint, TransferError> {
         let are_digests = self.transfer.destination.support(Ability::ContentMd5).await? != Support::Yes;
         let etag = if are_digests { composite(parts.iter().map(|part| &part.etag)) } else { None };
         Ok(Fingerprint { etag, checksum: expected_checksum(&self.layout, parts) })
     }
 
-    /// Records what the completed object has to show.
+    /// Records the ETag and checksum that the completed object must have.
     async fn expect(&self, expected: &Fingerprint) -> Result<UploadRecord, TransferError> {
         let before = self.record.revision;
         let record = UploadRecord { revision: before + 1, expected: Some(expected.clone()), ..self.record.clone() };
         match self.transfer.records.write(&record, before).await? {
             WriteOutcome::Written => Ok(record),
-            // Another worker completes it, or began anew.
+            // Another worker is completing the upload, or has replaced it.
             WriteOutcome::Lost => Err(TransferError::UploadGone),
         }
     }
 
-    /// Records what the object shows, where that is not what was expected of it, or where it stood as damaged. Gives the
-    /// record's revision.
+    /// Records the ETag of the object if it differs from the expected one or if the object was recorded as damaged.
+    /// Returns the revision of the record.
     async fn prove_right(
         &self,
         record: UploadRecord,
@@ -185,17 +188,17 @@ impl<P: Services> Upload<'_, P> {
         Ok(record.revision)
     }
 
-    /// Compares the checksum of the parts, as the destination has them, with the one that the source's service keeps of
-    /// the whole object, before anything becomes visible.
+    /// Compares the checksum of the parts at the destination with the source's checksum of the whole object, before the
+    /// object becomes visible.
     async fn compare_with_source(&self, expected: Option<Checksum>) -> Result<(), TransferError> {
         let Transfer { process, source, destination, .. } = self.transfer;
         let (true, Some(ours)) = (process.config.transfer.compare_checksums, expected) else { return Ok(()) };
         let Some(head) = source.look(true).await? else { return Ok(()) };
         let is_other = head.etag.as_ref() != Some(&self.source.etag);
-        // This look finds most of what these defects let through.
+        // This request detects most effects of these mutants, so it is ignored for them.
         let unlooked = is_active(Mutant::NoIfMatchAtSource) || is_active(Mutant::AnswersETagIgnored);
         match head.checksum {
-            // What was read can't be compared any more, and is not what is wanted.
+            // The content that was read can no longer be compared, and is no longer wanted.
             Some(_) if is_other && self.source.version_id.is_none() && !unlooked => Err(TransferError::SourceChanged),
             Some(theirs) if !is_other && theirs != ours => {
                 destination.abort(&self.id).await?;
@@ -205,8 +208,8 @@ impl<P: Services> Upload<'_, P> {
         }
     }
 
-    /// Looks at what became visible and says what is wrong with it: its size is the source's, or somebody else has written
-    /// meanwhile.
+    /// Reads the visible object. Returns a description of the error if its size is not the source's, or fails if
+    /// another client has written it since.
     async fn check_visible(&self, written: &Written) -> Result<Option<String>, TransferError> {
         let found = self.transfer.destination.look().await?;
         let Some(found) = found.filter(|found| found.etag.as_ref() == Some(&written.etag)) else {
@@ -218,7 +221,7 @@ impl<P: Services> Upload<'_, P> {
     }
 }
 
-/// Whether the object may have had this ETag before it was written.
+/// Returns true if the object may have had this ETag before the write.
 fn stood_before(condition: &WriteCondition, etag: &ETag) -> bool {
     match condition {
         WriteCondition::Absent => false,
@@ -227,7 +230,7 @@ fn stood_before(condition: &WriteCondition, etag: &ETag) -> bool {
     }
 }
 
-/// A list of parts, and those that were sent since the one before and that it leaves out.
+/// Adds to a list of parts those sent since the previous list that it does not contain.
 fn with_unlisted(mut listed: Vec<ListedPart>, sent: &[CompletedPart], layout: &PartLayout) -> Vec<ListedPart> {
     for CompletedPart { number, etag, checksum } in sent.iter().cloned() {
         if let Some(part) = layout.part(number)
@@ -239,7 +242,7 @@ fn with_unlisted(mut listed: Vec<ListedPart>, sent: &[CompletedPart], layout: &P
     listed
 }
 
-/// What of the answer to a completion says that the object is not what its parts give.
+/// Returns how the response to a completion contradicts the object's parts, or `None`.
 fn difference(written: &Written, expected: &Fingerprint) -> Option<String> {
     if let Some(etag) = &expected.etag
         && integrity::contradicts_parts(written, etag)
@@ -258,7 +261,7 @@ fn difference(written: &Written, expected: &Fingerprint) -> Option<String> {
     }
 }
 
-/// The checksum of the whole object, where all parts have theirs.
+/// Returns the checksum of the whole object if all parts have one.
 fn expected_checksum(layout: &PartLayout, parts: &[CompletedPart]) -> Option<Checksum> {
     let mut whole = crc64::of(b"");
     for part in parts {

@@ -1,4 +1,4 @@
-//! An object that the service copies by itself in one request: no byte of it passes through here.
+//! Copies an object within the service by one request; no bytes pass through the worker.
 
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::ports::WriteCondition;
@@ -11,7 +11,7 @@ use super::source::SourceSnapshot;
 use crate::Services;
 
 impl<P: Services> Transfer<'_, P> {
-    /// Has the object copied in one request.
+    /// Has the service copy the object by one request.
     pub(super) async fn copy_object(
         &self,
         snapshot: &SourceSnapshot,
@@ -23,7 +23,7 @@ impl<P: Services> Transfer<'_, P> {
         let mut carried = source.attributes_of_head(&head).await?;
         let Landed { written, guarded } = loop {
             match destination.copy(source.copy_source(&content), &carried, condition).await {
-                // A copy is refused for either side's condition: the passes look at both.
+                // A copy is rejected for the condition of either side: the next round reads both.
                 Err(error) => self.leave_behind(&mut carried, error)?,
                 Ok(landed) => break landed,
             }

@@ -1,4 +1,4 @@
-//! A large object that the service copies by itself, part by part: no byte of it passes through here.
+//! Copies a large object within the service part by part; no bytes pass through the worker.
 
 use migration_core::ports::WriteCondition;
 
@@ -10,14 +10,14 @@ use super::upload::Upload;
 use crate::Services;
 
 impl<P: Services> Transfer<'_, P> {
-    /// Has the object copied part by part.
+    /// Has the service copy the object part by part.
     pub(super) async fn copy_parts(
         &self,
         snapshot: &SourceSnapshot,
         condition: &WriteCondition,
     ) -> Result<Moved, TransferError> {
         let content = self.source.identity(snapshot).await?;
-        // The first part was opened for what is known of the object; its bytes are not wanted here.
+        // The first part was opened only for the attributes of the object; its bytes are not needed.
         let (upload, _) = Upload::open(self, snapshot, &content).await?;
         let upload = Upload { server_side: true, ..upload };
         upload.send_parts(upload.missing(1..=upload.layout.count()), None).await?;

@@ -1,7 +1,7 @@
-//! A multipart upload's beginning.
+//! Creates multipart uploads.
 //!
-//! Every upload is announced in the ledger before it is created and recorded after it, so that whatever dies in
-//! between, an upload of ours can be told from anybody else's, and no upload is bound to the wrong source.
+//! Every upload is announced in the ledger before it is created, and recorded after it. Whatever crashes in between, an
+//! upload of this job can be told from those of other clients, and no upload is bound to the wrong source.
 
 use std::collections::BTreeSet;
 
@@ -22,16 +22,16 @@ use super::verified::Verified;
 use crate::Services;
 use crate::WriteOutcome;
 
-/// What was created at the destination.
+/// An upload created at the destination.
 struct Created {
     id: String,
-    /// Requests made.
+    /// Number of requests sent.
     tries: u32,
 }
 
 impl<'t, P: Services> Upload<'t, P> {
-    /// Announces, creates and records an upload in place of the record that stands in the ledger. None where another
-    /// worker was first with one of these.
+    /// Announces, creates and records an upload, replacing the record in the ledger. Returns `None` if another worker
+    /// was first.
     pub(super) async fn begin(
         transfer: &'t Transfer<'t, P>,
         source: &SourceIdentity,
@@ -57,7 +57,8 @@ impl<'t, P: Services> Upload<'t, P> {
         let created = match create(transfer, &mut record, &mut carried, known).await {
             Ok(created) => created,
             Err(error) => {
-                // Nobody needs to wait for it. Where this is not written, they do.
+                // Ends the announcement, so that other workers do not wait for it. If this write fails, they wait until
+                // it expires.
                 let over = UploadRecord { revision: revision + 2, wait_until: 0, ..announced };
                 let _ = records.write(&over, revision + 1).await;
                 return Err(error);
@@ -78,9 +79,9 @@ impl<'t, P: Services> Upload<'t, P> {
     }
 }
 
-/// The cut of the object, and the body of its first part, whose answer says what is known of the object. Where the
-/// part size is left to us, the source's own cut is kept if it can be told, and if memory has room for its parts where
-/// the service may want them to be held.
+/// Returns the part layout of the object and the body of its first part, whose response also gives the object's
+/// attributes. If the part size is automatic, the layout of the source is used if it is known, and if memory has room
+/// for its parts in case the service requires parts to be held in memory.
 async fn first_part<P: Services>(
     transfer: &Transfer<'_, P>,
     content: &SourceIdentity,
@@ -101,7 +102,7 @@ async fn first_part<P: Services>(
                     return Ok((layout, opened));
                 }
             }
-            // Services that don't know parts of objects.
+            // The service does not support reading by part number.
             Err(TransferError::Service(error)) if error.class == ErrorClass::Refused => {}
             Err(error) => return Err(error),
         }
@@ -115,8 +116,8 @@ async fn first_part<P: Services>(
     if same { Ok((layout, opened)) } else { Err(TransferError::SourceChanged) }
 }
 
-/// Creates the upload: with a checksum named unless the service is known to refuse that, and with what the service
-/// takes of what travels with the object.
+/// Creates the upload with a checksum algorithm, unless the service is known to reject it, and with the attributes that
+/// the service accepts.
 async fn create<P: Services>(
     transfer: &Transfer<'_, P>,
     record: &mut UploadRecord,
@@ -134,7 +135,7 @@ async fn create<P: Services>(
         match transfer.leave_behind(carried, error) {
             Ok(()) => record.losses = carried.losses,
             Err(TransferError::Service(_)) if refused && record.checksum && known == Support::Unknown => {
-                // Whether it was refused for that shows when its parts go through.
+                // The checksum is confirmed as the cause once parts succeed without it.
                 record.checksum = false;
                 transfer.process.suspect(destination.bucket, Ability::Checksums);
             }

@@ -1,4 +1,4 @@
-//! The object at the destination: what its service says of it, and the requests that write it.
+//! Reads and writes the object at the destination.
 
 mod conditional;
 mod parts;
@@ -17,7 +17,7 @@ use super::error::TransferError;
 use super::progress::Progress;
 use crate::{Interruption, Process, Services};
 
-/// The object that is written.
+/// The destination object of a transfer.
 pub(super) struct DestinationObject<'a, P: Services> {
     process: &'a Process<P>,
     limits: &'a Limits,
@@ -38,19 +38,19 @@ impl<'a, P: Services> DestinationObject<'a, P> {
         Self { process, limits, bucket, key, progress }
     }
 
-    /// What the destination has; none only by its service's own words.
+    /// Reads the object. Returns `None` only if the service itself says that it does not exist.
     pub(super) async fn look(&self) -> Result<Option<ObjectHead>, TransferError> {
         Ok(self.process.look_at_destination(HeadRequest::new(self.bucket, self.key)).await?)
     }
 
-    /// The same, with the checksum of the whole object where the service keeps one.
+    /// Like [`look`](Self::look), with the checksum of the whole object if the service stores one.
     pub(super) async fn look_with_checksum(&self) -> Result<Option<ObjectHead>, TransferError> {
         let request = HeadRequest { checksum: true, ..HeadRequest::new(self.bucket, self.key) };
         Ok(self.process.look_at_destination(request).await?)
     }
 
-    /// The same before a write. That there is nothing need not be proven where the write asks for it itself: where the
-    /// service keeps the condition of this kind.
+    /// Like [`look`](Self::look), before a write. If the service honors the condition `absence` of that write, the
+    /// absence of the object need not be proven here, because the write verifies it.
     pub(super) async fn look_before_write(
         &self,
         absence: Option<Ability>,
@@ -65,18 +65,18 @@ impl<'a, P: Services> DestinationObject<'a, P> {
         Ok(self.process.guess_destination(HeadRequest::new(self.bucket, self.key)).await?)
     }
 
-    /// Whether the bucket's service has an ability.
+    /// Returns whether the bucket's service has an ability.
     pub(super) async fn support(&self, ability: Ability) -> Result<Support, Interruption> {
         self.process.support(self.bucket, ability).await
     }
 
-    /// Remembers what was found out of the bucket's service.
+    /// Records whether the bucket's service has an ability.
     pub(super) async fn learn(&self, ability: Ability, support: Support) -> Result<(), Interruption> {
         self.process.learn(self.bucket, ability, support).await
     }
 
-    /// The longest part that may be sent, in bytes: where the service may want parts to be held, one that memory has room
-    /// for, as long as the object can be cut into such.
+    /// Returns the maximum part size, in bytes. If the service may require parts to be held in memory, this is the
+    /// memory limit, as long as the object can be divided into such parts.
     pub(super) fn longest_part(&self, size: u64) -> u64 {
         let settings = &self.process.config.transfer;
         let limit = settings.memory_limit.bytes();
@@ -84,7 +84,7 @@ impl<'a, P: Services> DestinationObject<'a, P> {
         if self.process.is_sure_of(Ability::StreamedParts) || !fits { u64::MAX } else { limit }
     }
 
-    /// Names an upload of the object.
+    /// Returns the reference to an upload of the object.
     pub(super) fn upload<'b>(&'b self, upload_id: &'b str) -> UploadRef<'b> {
         UploadRef { bucket: self.bucket, key: self.key, upload_id }
     }

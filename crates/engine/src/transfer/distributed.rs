@@ -1,8 +1,8 @@
-//! A huge object: one worker coordinates, many carry a range of its parts each.
+//! Copies a distributed object: one worker coordinates, and many workers each copy a range of its parts.
 //!
-//! The coordinator holds the object's message. It opens the upload, sends the ranges as messages, waits for their
-//! records in the ledger, and completes; so there is one place where an object becomes visible and its batch ends, and
-//! when its worker dies, the message brings the next coordinator, who finds the upload and the records.
+//! The coordinator holds the object's message. It creates the upload, sends the ranges as messages, waits for their
+//! records in the ledger, and completes the upload. Objects thus become visible and batches end in one place only. If
+//! the coordinator dies, the message is delivered to another worker, which finds the upload and the records.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,11 +24,12 @@ use crate::Services;
 use crate::admission::ObjectPermit;
 use crate::send_buffer::SendBuffer;
 
-/// How often the coordinator looks at the records. One small query of the ledger, and one of the heartbeats.
+/// Interval between the coordinator's checks, each of which sends one small ledger query for the records and one for
+/// the heartbeats.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 impl<P: Services> Transfer<'_, P> {
-    /// Has the object moved by many workers.
+    /// Copies the object with many workers.
     pub(super) async fn distributed(
         &self,
         task: TransferTask<'_>,
@@ -38,7 +39,7 @@ impl<P: Services> Transfer<'_, P> {
     ) -> Result<Moved, TransferError> {
         let content = self.source.identity(snapshot).await?;
         let (upload, _) = Upload::open(self, snapshot, &content).await?;
-        // From here on others move bytes, perhaps this worker too: for them it needs the room.
+        // From here on other workers copy the parts. This worker may be one of them and then needs the permit.
         drop(permit.take());
         upload.coordinate(task).await?;
         let completed = upload.complete(condition).await?;
@@ -48,14 +49,15 @@ impl<P: Services> Transfer<'_, P> {
 }
 
 impl<P: Services> Upload<'_, P> {
-    /// Sends the ranges and waits until all are recorded.
+    /// Sends the ranges of parts and waits until all are recorded.
     async fn coordinate(&self, task: TransferTask<'_>) -> Result<(), TransferError> {
         let Transfer { process, destination, records, progress, .. } = self.transfer;
         let upload = (&*self.id, self.layout, self.record.checksum);
         let all = PartRange::whole(task.batch, self.source.clone(), destination.key, upload);
         let mut dispatched: BTreeMap<u32, Dispatch> = BTreeMap::new();
         loop {
-            // Another coordinator of the same object may have completed it, or begun anew: nobody works for this one then.
+            // Another coordinator of the same object may have completed or replaced the upload. No worker copies parts
+            // for this one then.
             let recorded = records.read().await?.and_then(|record| record.upload_id);
             if recorded.as_deref() != Some(&self.id) {
                 return Err(TransferError::UploadGone);
@@ -75,15 +77,15 @@ impl<P: Services> Upload<'_, P> {
         }
     }
 
-    /// Ends the coordination where a range could not be carried.
+    /// Ends the coordination if a range was not copied.
     ///
-    /// | a range says | upload | the object |
+    /// | outcome of a range | upload | object |
     /// |---|---|---|
-    /// | sent | stays | goes on |
-    /// | source changed | aborted: a new generation follows | is looked at again |
+    /// | sent | kept | continues |
+    /// | source changed | aborted, and replaced by one of the new content | is read again |
     /// | gone | aborted | is gone |
-    /// | failed for good | aborted | has failed |
-    /// | failed for now | stays, the word is taken back | is tried again |
+    /// | failed permanently | aborted | fails |
+    /// | failed, may be retried | kept; the record of the range is deleted | is retried |
     async fn judge(&self, over: &BTreeMap<u32, PartRangeRecord>) -> Result<(), TransferError> {
         let failed = over.values().find(|record| record.outcome != PartRangeOutcome::Sent);
         let Some(failed) = failed else { return Ok(()) };
@@ -104,7 +106,7 @@ impl<P: Services> Upload<'_, P> {
         Err(error)
     }
 
-    /// Removes the records of ranges that may succeed at another try.
+    /// Deletes the records of ranges that failed and may be retried.
     async fn take_back(&self, over: &BTreeMap<u32, PartRangeRecord>) -> Result<(), TransferError> {
         for record in over.values().filter(|record| record.outcome != PartRangeOutcome::Sent) {
             self.transfer.records.take_back_range(&self.id, record.first).await?;
@@ -112,7 +114,7 @@ impl<P: Services> Upload<'_, P> {
         Ok(())
     }
 
-    /// Sends the ranges that are due. One that a worker is at, as its heartbeat says, is not.
+    /// Sends the ranges that are due. A range that a worker is copying, according to its heartbeat, is not due.
     async fn send_due(
         &self,
         all: &PartRange,
@@ -138,7 +140,7 @@ impl<P: Services> Upload<'_, P> {
     }
 
     async fn ranges_at_work(&self, now: i64) -> Result<Vec<String>, TransferError> {
-        // A heartbeat that can't be read counts as none: at worst its worker's ranges are sent twice.
+        // Unreadable heartbeats are ignored. At worst, the ranges of those workers are sent twice.
         let process = self.transfer.process;
         let beats = view::heartbeats(process, &process.config.job.uid, now).await?;
         Ok(beats.records.into_iter().flat_map(|beat| beat.ranges).collect())

@@ -1,4 +1,4 @@
-//! Why one pass over an object did not end with a verified copy.
+//! Errors of the transfer of one object.
 
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
@@ -8,27 +8,27 @@ use migration_ledger::ReadError;
 use crate::Interruption;
 use crate::budget::ReserveError;
 
-/// Why one pass over an object did not end with a verified copy.
+/// Why an attempt to copy an object did not end with a verified copy.
 #[derive(Debug)]
 pub(super) enum TransferError {
-    /// The process is ending, or the lease is lost.
+    /// The process is shutting down, or the message's lease was lost.
     Stopped,
-    /// A service failed.
+    /// A service request failed.
     Service(ServiceError),
-    /// The source has another content than the one wanted.
+    /// The content of the source is not the expected one.
     SourceChanged,
-    /// The destination has another content than the one that the write asked for. Holds the ETag of what we meant to
-    /// write, where it is known.
+    /// The content of the destination is not the one named by the write's condition. Holds the ETag that the write was
+    /// to produce, if known.
     DestinationChanged(Option<ETag>),
-    /// The upload under way is not there any more.
+    /// The upload no longer exists.
     UploadGone,
-    /// The object is not at the source any more.
+    /// The object no longer exists at the source.
     Gone,
-    /// What arrived is not what was sent.
+    /// The bytes received differ from the bytes sent.
     Damaged(String),
-    /// Tags could not be read, or the like: a failure with words of its own.
+    /// Any other permanent failure, such as tags that could not be read.
     Failed(Failure),
-    /// The same, for now.
+    /// Any other failure that may be retried.
     Retry(Failure),
 }
 
@@ -41,7 +41,7 @@ impl From<Interruption> for TransferError {
     }
 }
 
-/// A record that can't be read fails the object that it is about, with the error in its failure record.
+/// A record that cannot be read fails its object. The failure record contains the error.
 impl From<ReadError<Interruption>> for TransferError {
     fn from(error: ReadError<Interruption>) -> Self {
         match error {
@@ -61,7 +61,7 @@ impl From<ReserveError> for TransferError {
 }
 
 impl TransferError {
-    /// What it means for the object.
+    /// Converts the error into the outcome of the object.
     pub(super) fn outcome(self) -> EntryOutcome {
         let retry = |class, message: &str| {
             EntryOutcome::Retry(Failure::new(class, format!("failed to move object: {message}")))
@@ -69,12 +69,12 @@ impl TransferError {
         match self {
             Self::Stopped => EntryOutcome::Interrupted,
             Self::Service(error) => of_error(&error),
-            Self::SourceChanged => retry(FailureClass::SourceChanging, "it changed at the source at every try"),
+            Self::SourceChanged => retry(FailureClass::SourceChanging, "it changed at the source at every attempt"),
             Self::DestinationChanged(_) => {
-                retry(FailureClass::DestinationChanging, "the destination was changed by someone else at every try")
+                retry(FailureClass::DestinationChanging, "another client changed the destination at every attempt")
             }
             Self::UploadGone => {
-                retry(FailureClass::Exhausted, "its multipart upload was aborted by someone else at every try")
+                retry(FailureClass::Exhausted, "another client aborted its multipart upload at every attempt")
             }
             Self::Gone => EntryOutcome::Gone,
             Self::Damaged(what) => retry(FailureClass::ChecksumMismatch, &what),
@@ -84,7 +84,7 @@ impl TransferError {
     }
 }
 
-/// An answer to a conditional request, as what it means for the transfer.
+/// Converts the error of a conditional request.
 pub(super) fn transfer_error(error: Interruption, on_precondition: impl FnOnce() -> TransferError) -> TransferError {
     match error {
         Interruption::Service(error) if error.class == ErrorClass::PreconditionFailed => on_precondition(),
@@ -93,10 +93,10 @@ pub(super) fn transfer_error(error: Interruption, on_precondition: impl FnOnce()
     }
 }
 
-/// The same for a write, which may be a copy.
+/// Converts the error of a conditional write, which may be a copy.
 pub(super) fn write_error(error: Interruption, on_precondition: impl FnOnce() -> TransferError) -> TransferError {
     match transfer_error(error, on_precondition) {
-        // Said of a copy: by the source's bucket or by the destination's, both of which are looked at again.
+        // The error of a copy, caused by the source or by the destination bucket: both are read again.
         TransferError::Service(error) if error.class == ErrorClass::NoSuchKey => TransferError::SourceChanged,
         error => error,
     }

@@ -1,4 +1,4 @@
-//! A body on its way from one side to the other: hashed, counted and measured as it passes, and held by nobody.
+//! Hashes and counts a body while it is streamed from source to destination, without holding it in memory.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,29 +10,29 @@ use migration_core::ports::ByteStream;
 use super::progress::Progress;
 use crate::hash::{Digests, HashStream};
 
-/// What is known of a body that passes.
+/// The state of a streamed body.
 pub(super) struct HashingBody(Arc<Mutex<State>>);
 
 enum State {
-    /// Bytes are missing.
+    /// Some bytes have not been read yet.
     Passing,
-    /// All bytes have passed.
+    /// All bytes have been read.
     Passed(Box<HashStream>),
     /// The source broke.
     Broken(ServiceError),
 }
 
-/// What came of a body.
+/// The result of a streamed body.
 pub(super) enum Passed {
-    /// It passed whole.
+    /// All bytes were read.
     Whole(Digests),
-    /// The source broke on the way.
+    /// Reading from the source failed.
     Broken(ServiceError),
-    /// Whoever took it stopped before its end.
+    /// The reader stopped before the end.
     Unfinished,
 }
 
-/// What a body still has to give.
+/// The rest of a body.
 struct Rest {
     body: ByteStream,
     len: u64,
@@ -42,7 +42,7 @@ struct Rest {
     state: Arc<Mutex<State>>,
 }
 
-/// Puts a tap on a body of `len` bytes, at least one. More or fewer are an error that may pass.
+/// Wraps a body of `len` bytes (at least 1) to hash it. Fewer or more bytes are a transient error.
 pub(super) fn hashing_body(
     body: ByteStream,
     len: u64,
@@ -56,7 +56,7 @@ pub(super) fn hashing_body(
 }
 
 impl HashingBody {
-    /// What came of it, once nobody reads it any more.
+    /// Returns the result, after the last read.
     pub(super) async fn finish(self) -> Passed {
         let state = std::mem::replace(&mut *lock(&self.0), State::Passing);
         match state {
@@ -69,7 +69,7 @@ impl HashingBody {
 
 impl Rest {
     async fn next(&mut self) -> Option<Result<Bytes, ServiceError>> {
-        // Over: with its last byte, or with an error.
+        // Ended, by its last byte or by an error.
         self.hash.as_ref()?;
         match self.body.next().await {
             Some(Ok(chunk)) if chunk.len() as u64 <= self.left => Some(Ok(self.pass(chunk).await)),
@@ -88,7 +88,7 @@ impl Rest {
         }
         self.left -= chunk.len() as u64;
         self.progress.touch();
-        // Said with the last byte: whoever sends a known number of bytes need not ask for the end.
+        // Set with the last byte, because a sender of a known number of bytes need not read the end of the stream.
         if self.left == 0
             && let Some(hash) = self.hash.take()
         {
@@ -105,7 +105,7 @@ impl Rest {
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    // A panic elsewhere leaves a whole state behind, never half of one.
+    // A panic of another holder cannot leave a partial state.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

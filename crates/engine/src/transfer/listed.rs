@@ -1,17 +1,17 @@
-//! What the scan saw at the destination, next to what is there now.
+//! Compares the destination's state in the listing with its current state.
 
 use migration_core::etag::ETag;
 use migration_core::message::Entry;
 use migration_core::ports::{ObjectHead, WriteCondition};
 
-/// What the scan saw at the destination.
+/// The object's state at the destination, as the scan listed it.
 #[derive(Clone, Debug)]
 pub(super) enum Listed {
-    /// Nobody looked.
+    /// Not listed.
     Unknown,
-    /// Nothing.
+    /// No object.
     Absent,
-    /// An object, perhaps with an ETag.
+    /// An object, with its ETag if known.
     There(Option<ETag>),
 }
 
@@ -32,8 +32,8 @@ impl Listed {
         }
     }
 
-    /// Whether the destination is not what was listed. An ETag of another form shows nothing: who writes it may have
-    /// changed, and not the object.
+    /// Returns true if the destination differs from the listing. An ETag of another form is not a difference: the
+    /// service's ETag format may have changed, and not the object.
     pub(super) fn differs_from(&self, found: &ObjectHead) -> bool {
         match (self, &found.etag) {
             (Self::Unknown, _) | (_, None) => false,
@@ -45,7 +45,7 @@ impl Listed {
     }
 }
 
-/// Whether an ETag is weak, and whether it has the form of a digest.
+/// Returns whether an ETag is weak, and whether it has the form of a digest.
 fn form_of(etag: &ETag) -> (bool, bool) {
     (etag.is_weak(), etag.md5().is_some() || etag.parts().is_some())
 }

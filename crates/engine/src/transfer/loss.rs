@@ -1,4 +1,5 @@
-//! What can't be taken along with an object: the job counts it, or lets the object fail.
+//! Handles attributes of an object that cannot be preserved: counts them, or fails the object, as the job is
+//! configured.
 
 use migration_core::config::OnLoss;
 use migration_core::fidelity::{Carried, reduce};
@@ -9,7 +10,7 @@ use super::Transfer;
 use super::error::TransferError;
 use crate::Services;
 
-/// Says whether the job can do with a loss.
+/// Fails if the job does not accept this loss.
 pub(super) fn accept_loss(
     on_loss: OnLoss,
     lost: &NotPreserved,
@@ -27,8 +28,8 @@ pub(super) fn accept_loss(
 }
 
 impl<P: Services> Transfer<'_, P> {
-    /// Leaves behind what the destination said that it does not take. An error where it said nothing of the kind, or where
-    /// the job wants such objects to fail.
+    /// Drops the attributes that the destination rejected. Fails if the error is of another kind, or if the job wants
+    /// such objects to fail.
     pub(super) fn leave_behind(&self, carried: &mut Carried, failed: TransferError) -> Result<(), TransferError> {
         let TransferError::Service(error) = &failed else { return Err(failed) };
         let before = carried.losses;

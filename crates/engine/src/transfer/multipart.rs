@@ -1,4 +1,4 @@
-//! An object that is moved in parts, resumed from what the destination has.
+//! Copies an object in parts, and resumes from the parts at the destination.
 
 use migration_core::ports::WriteCondition;
 use tracing::info;
@@ -11,7 +11,7 @@ use super::upload::Upload;
 use crate::Services;
 
 impl<P: Services> Transfer<'_, P> {
-    /// Moves the object.
+    /// Copies the object.
     pub(super) async fn multipart(
         &self,
         snapshot: &SourceSnapshot,

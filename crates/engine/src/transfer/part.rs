@@ -1,5 +1,5 @@
-//! One part of an upload: one ranged GET whose body passes into one `UploadPart`, tried until it is verified; or one copy
-//! by the service.
+//! Copies one part of an upload: streams one ranged GET into one `UploadPart` and retries until the part is verified,
+//! or has the service copy the part.
 
 use bytes::Bytes;
 use migration_core::error::{ErrorClass, Rejected};
@@ -17,31 +17,31 @@ use super::upload::Upload;
 use crate::hash::Digests;
 use crate::{Interruption, Services};
 
-/// Tries of a part besides the first: the only layer of them, since a body that passes through can't be sent twice.
+/// Maximum number of retries of a part. There are no others below it, since a streamed body cannot be sent twice.
 const RETRIES: u32 = 4;
 
-/// A part that is in memory.
+/// A part held in memory.
 #[derive(Clone, Copy)]
 struct HeldPart<'a> {
     part: Part,
     bytes: &'a Bytes,
-    /// Whether it is sent with the checksum that the upload names.
+    /// True if the part is sent with the checksum algorithm of the upload.
     checksum: bool,
 }
 
-/// How a part's bytes get to the destination.
+/// How the bytes of a part are sent to the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Means {
-    /// As they arrive.
+    /// Streamed as they arrive from the source.
     Streamed,
-    /// Held whole, with Content-MD5.
+    /// Held in memory, and sent with Content-MD5.
     Held,
-    /// The same without the checksum that the upload names.
+    /// Like `Held`, but without the checksum algorithm of the upload.
     Bare,
 }
 
 impl Means {
-    /// How to send what was refused, and what the service lacks where that helps.
+    /// Returns how to send a rejected part next, and the ability that the service lacks if that succeeds.
     fn after_refusal(self, checksum: bool) -> Option<(Self, Ability)> {
         match self {
             Self::Streamed => Some((Self::Held, Ability::StreamedParts)),
@@ -52,8 +52,9 @@ impl Means {
 }
 
 impl<P: Services> Upload<'_, P> {
-    /// Tries a part until it is verified, or until it is clear that it won't be. A refusal is a suspicion of how it was
-    /// sent, since a wrong secret and a sick proxy answer so too: the part is held, and if that helps, all others are.
+    /// Sends a part until it is verified or cannot succeed. A rejection may be due to the way the part was sent, but
+    /// also to a wrong secret or a faulty proxy. The part is then sent from memory, and if that succeeds, so are all
+    /// later parts.
     pub(super) async fn send_part(
         &self,
         part: Part,
@@ -71,7 +72,7 @@ impl<P: Services> Upload<'_, P> {
             let result = match means {
                 Means::Streamed => self.stream_part(part, opened.take()).await,
                 Means::Held | Means::Bare => {
-                    // Its memory first: a part that is held may need all that there is.
+                    // Frees its memory first, because a held part may need the whole budget.
                     drop(opened.take());
                     self.hold_part(part, means == Means::Held && self.record.checksum).await
                 }
@@ -85,7 +86,7 @@ impl<P: Services> Upload<'_, P> {
                 Err(error) => error,
             };
             match &failed {
-                // The gate holds the next try up until the side is mended: that is no try of this part.
+                // The gate delays the next request until the side has recovered, so this does not count as a retry.
                 TransferError::Service(error) if matches!(error.class, ErrorClass::Side(_)) => continue,
                 TransferError::Service(error) if error.class == ErrorClass::Refused => {
                     let next = means.after_refusal(self.record.checksum);
@@ -96,7 +97,7 @@ impl<P: Services> Upload<'_, P> {
                 }
                 TransferError::Damaged(_) => {
                     damaged += 1;
-                    // What worked before may have been a lie, or work no more.
+                    // The recorded support for streamed parts may be wrong or out of date.
                     if means == Means::Streamed && (known == Support::Unknown || damaged > 1) {
                         other = Some(Means::Held);
                     }
@@ -112,10 +113,10 @@ impl<P: Services> Upload<'_, P> {
         }
     }
 
-    /// What a part that went through says of the service; `other` is how it was sent after a refusal.
+    /// Records what a successful part shows about the service. `other` is how the part was sent after a rejection.
     ///
-    /// An upload whose checksum turned out not to be taken is given up: without the checksums of its parts it may not be
-    /// completed.
+    /// Aborts the upload if its checksum algorithm turned out to be unsupported, since without the checksums of its
+    /// parts it may not be possible to complete it.
     async fn learn_means(&self, known: Support, other: Option<Means>, means: Means) -> Result<(), TransferError> {
         let destination = &self.transfer.destination;
         match (means, other) {
@@ -136,7 +137,7 @@ impl<P: Services> Upload<'_, P> {
         Ok(())
     }
 
-    /// Passes a part through once.
+    /// Streams a part once.
     async fn stream_part(&self, part: Part, opened: Option<Opened>) -> Result<Written, TransferError> {
         let Transfer { process, source, destination, progress, .. } = self.transfer;
         let opened = match opened {
@@ -153,7 +154,7 @@ impl<P: Services> Upload<'_, P> {
         } else {
             drop(memory);
         }
-        // Where the source broke, what the destination says of it is no word of its own.
+        // If reading the source failed, the destination's error is only a consequence.
         if let Passed::Broken(error) = passed {
             return Err(source.broke(error));
         }
@@ -171,14 +172,14 @@ impl<P: Services> Upload<'_, P> {
         }
     }
 
-    /// Holds a part and sends it with Content-MD5.
+    /// Reads a part into memory and sends it with Content-MD5.
     async fn hold_part(&self, part: Part, checksum: bool) -> Result<Written, TransferError> {
         let fetched = self.transfer.source.hold_part(&self.source, &self.layout, part).await?;
         let sent = HeldPart { part, bytes: &fetched.bytes, checksum };
         let written = self.put_held(sent, fetched.digests.md5).await.map_err(part_error)?;
         self.transfer.progress.touch();
         match self.proof_of(&written, &fetched.digests) {
-            // The service has compared the bytes with the MD5 that came with them.
+            // The service has verified the bytes against Content-MD5.
             Proof::Same | Proof::None => Ok(written),
             Proof::Other if written.checksum.is_some_and(|said| said.0 != fetched.digests.crc64) => {
                 Err(other_bytes(part, &written, &fetched.digests))
@@ -192,8 +193,9 @@ impl<P: Services> Upload<'_, P> {
         self.transfer.destination.put_part_held(&self.id, part.number, (bytes, md5), checksum).await
     }
 
-    /// A part whose ETag is the digest of other bytes is damaged, unless ETags there are no digests: then a wrong
-    /// Content-MD5 is refused, and the right one gets the same ETag again. Found out with this part, once a bucket.
+    /// Decides whether a part whose ETag is not the MD5 of its bytes is damaged, or whether the service's ETags are not
+    /// MD5s. In the latter case, a wrong Content-MD5 is rejected and the right one yields the same ETag again. This is
+    /// tested with the first such part of each bucket.
     async fn proven_by_md5(
         &self,
         sent: HeldPart<'_>,
@@ -229,7 +231,7 @@ impl<P: Services> Upload<'_, P> {
         }
     }
 
-    /// What the answer to a part proves.
+    /// Returns what the response to a part proves about its bytes.
     fn proof_of(&self, written: &Written, digests: &Digests) -> Proof {
         if written.etag.md5() == Some(digests.md5) {
             self.verified.saw_digest();

@@ -1,4 +1,4 @@
-//! The parts of an upload: many at once, verified one by one, and now and then recorded as verified.
+//! Sends the parts of an upload concurrently, verifies each, and records the verified ones at intervals.
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -11,7 +11,7 @@ use super::upload::Upload;
 use crate::Services;
 
 impl<P: Services> Upload<'_, P> {
-    /// Sends these parts, each verified, or has the service copy them. Gives what the destination answered to each.
+    /// Sends and verifies these parts, or has the service copy them. Returns the destination's response to each.
     pub(super) async fn send_parts(
         &self,
         numbers: impl Iterator<Item = u32>,
@@ -29,9 +29,9 @@ impl<P: Services> Upload<'_, P> {
         self.work_on_parts(next).await
     }
 
-    /// Does the work of parts, several at once, gives what the destination answered to each, and remembers which were
-    /// verified. When one fails, or the process ends, no new ones are begun, those in flight are waited for, and what was
-    /// verified is recorded: who comes next does not send it again.
+    /// Processes parts concurrently, remembers the verified ones, and returns the destination's response to each. After
+    /// a failure, or when the process stops, starts no more parts, waits for those in flight, and records the verified
+    /// ones, so that they are not sent again by the next attempt.
     async fn work_on_parts<F>(&self, mut next: impl FnMut() -> Option<F>) -> Result<Vec<CompletedPart>, TransferError>
     where
         F: Future<Output = Result<CompletedPart, TransferError>>,
@@ -72,17 +72,17 @@ impl<P: Services> Upload<'_, P> {
         Err(failed)
     }
 
-    /// Tells the ledger which parts were verified, where it does not know. Where that fails, parts are sent again that
-    /// need not be.
+    /// Records the verified parts that the ledger does not contain. If this fails, these parts may be sent again
+    /// needlessly.
     async fn record_verified(&self) {
         let Some(write) = self.verified_write() else { return };
         if let Err(error) = self.transfer.process.write(&[write]).await {
-            warn!(key = self.transfer.source.key, %error, "the parts that were verified are not recorded");
+            warn!(key = self.transfer.source.key, %error, "failed to record verified parts");
             self.verified.put_back();
         }
     }
 
-    /// The write that tells the ledger which parts were verified; none where it knows.
+    /// Returns the write that records the verified parts, or `None` if the ledger contains all of them.
     pub(super) fn verified_write(&self) -> Option<Write> {
         let (first, digests) = self.verified.take_unrecorded()?;
         Some(self.transfer.records.verified_write(&self.id, first, digests))

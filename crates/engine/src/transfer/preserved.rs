@@ -1,4 +1,5 @@
-//! Whether all that a large object was written with is there: services may take a header and do nothing with it.
+//! Verifies that a large object has the attributes it was written with, since some services accept a header and ignore
+//! it.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -14,17 +15,17 @@ use super::loss::accept_loss;
 use super::source::SourceSnapshot;
 use crate::Services;
 
-/// What an upload was begun with here, and what the last look at its object shows.
+/// The attributes with which this worker created an upload, and the last HEAD of its object.
 #[derive(Debug, Default)]
 pub(super) struct Written(Mutex<(Option<Carried>, Option<ObjectHead>)>);
 
 impl Written {
-    /// An upload was begun with this.
+    /// Records the attributes of a created upload.
     pub(super) fn with(&self, carried: &Carried) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(carried.clone());
     }
 
-    /// The object is visible and looks like this.
+    /// Records a HEAD of the visible object.
     pub(super) fn shows(&self, found: &ObjectHead) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(found.clone());
     }
@@ -35,11 +36,11 @@ impl Written {
 }
 
 impl<P: Services> Transfer<'_, P> {
-    /// Holds what the last look shows against what the object was written with, gives it the tags that are missing, and
-    /// says what is missing for good. `known` is what was left behind before it was written. Objects that were written in
-    /// one request are not looked at.
+    /// Compares the last HEAD with the attributes the object was written with, adds missing tags, and returns the
+    /// attributes that are lost. `known` counts those that were dropped before the write. Objects written by one
+    /// request are not checked.
     ///
-    /// Nothing is asked for where the service keeps what it takes: it may show tags only to who may read them.
+    /// Sends no request if the service preserves what it accepts: it may show tags only to clients that may read them.
     pub(super) async fn missing(
         &self,
         snapshot: &SourceSnapshot,
@@ -54,7 +55,7 @@ impl<P: Services> Transfer<'_, P> {
         };
         let carried = match carried {
             Some(carried) => Some(carried),
-            // Somebody else began the upload.
+            // Another worker created the upload.
             None => self.carried_by(snapshot, etag).await?,
         };
         let Some(carried) = carried else { return Ok(NotPreserved::default()) };
@@ -65,14 +66,14 @@ impl<P: Services> Transfer<'_, P> {
             lost.lost_tags = 0;
         }
         if !lost.is_none() {
-            warn!(key = self.source.key, what = lost.kinds(), "the destination dropped it without a word");
+            warn!(key = self.source.key, what = lost.kinds(), "destination silently dropped attributes of object");
         }
-        let why = || "the destination took it and does not show it; the bytes are there".to_owned();
+        let why = || "the destination accepted them but does not have them; the object's bytes were copied".to_owned();
         accept_loss(config.transfer.preserve.on_loss, &lost, why)?;
         Ok(lost)
     }
 
-    /// What travels with the content that was read; none where the source has another one now.
+    /// Returns the attributes of the content that was read, or `None` if the source now has another content.
     async fn carried_by(
         &self,
         snapshot: &SourceSnapshot,

@@ -1,20 +1,20 @@
-//! Finds out which conditions of writes the destination's service keeps, by the work's own keys and contents only: a small
-//! object that was just written is written again, and completed from an upload of one part, under conditions that do not
-//! hold. What the service does all the same has put the same content in place of itself.
+//! Finds out which write conditions the destination's service honors, using only keys and contents of the job: a small
+//! object that was just written is written again, and completed from an upload of one part, under conditions that do
+//! not hold. If the service performs the write anyway, the content is replaced by the same content.
 //!
-//! | request | kept | not kept |
+//! | request | condition honored | condition ignored |
 //! |---|---|---|
-//! | PUT, `If-None-Match: *` | 412 | done |
-//! | PUT, `If-Match` of what nothing has | 412 | done |
+//! | PUT, `If-None-Match: *` | 412 | success |
+//! | PUT, `If-Match` with an ETag that no object has | 412 | success |
 //! | `CreateMultipartUpload`, `UploadPart` | | |
-//! | completion, `If-None-Match: *` | 412 | done |
-//! | completion, `If-Match` of what nothing has, where the upload is still there | 412 | done |
+//! | completion, `If-None-Match: *` | 412 | success |
+//! | completion, `If-Match` with an ETag that no object has, if the upload still exists | 412 | success |
 //! | `AbortMultipartUpload` | | |
-//! | PUT, where a completion was done | | the object has the ETag of a PUT again |
+//! | PUT, if a completion succeeded | | the object has the ETag of a PUT again |
 //!
-//! These are at most [`MOST_PROBES`](migration_core::records::MOST_PROBES), once a job and bucket. What they don't show
-//! stays unknown, which is as safe as a no. An empty object, which makes no upload, asks about PUT alone; the next one
-//! that has bytes asks about completions.
+//! At most [`MOST_PROBES`](migration_core::records::MOST_PROBES) requests, once per job and bucket. What they do not
+//! show remains unknown, which is as safe as "not honored". An empty object cannot be uploaded in parts, so it tests
+//! PUT only; the next object with bytes tests completions.
 
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
@@ -31,27 +31,27 @@ use super::error::{TransferError, transfer_error};
 use super::source::Fetched;
 use crate::{Interruption, Services, WriteOutcome};
 
-/// An ETag that nothing has.
+/// An ETag that no object has.
 const NOTHING: &str = "00000000000000000000000000000000";
 
-/// A small object as it is written.
+/// A small object that was just written.
 #[derive(Clone, Copy)]
 pub(super) struct Sent<'a> {
     pub(super) fetched: &'a Fetched,
     pub(super) carried: &'a Carried,
 }
 
-/// What was found out so far.
+/// Results so far.
 #[derive(Default)]
 struct Probe {
     found: Vec<(Ability, Support)>,
     requests: u32,
-    /// What the object was written as last.
+    /// Response to the last write of the object.
     written: Option<Written>,
 }
 
 impl Probe {
-    /// Takes what came of a write whose condition did not hold. Whether it was done.
+    /// Adds the result of a write whose condition did not hold. Returns true if the write was performed.
     fn take(&mut self, ability: Ability, outcome: Result<Written, Interruption>) -> bool {
         self.requests += 1;
         let support = match &outcome {
@@ -79,7 +79,8 @@ impl Probe {
     }
 }
 
-/// What an error says of a condition. One that is refused is lacking: the same bytes went through without it just before.
+/// Returns what an error shows about the support of a condition. A rejected condition is unsupported, because the same
+/// bytes were accepted without it just before.
 fn verdict(error: &ServiceError) -> Support {
     match error.class {
         ErrorClass::PreconditionFailed => Support::Yes,
@@ -89,7 +90,7 @@ fn verdict(error: &ServiceError) -> Support {
 }
 
 impl<P: Services> Transfer<'_, P> {
-    /// Finds out what is not known yet, with a small object that was just written under `condition`.
+    /// Tests the conditions that are not known yet, with a small object that was just written under `condition`.
     pub(super) async fn find_out(
         &self,
         sent: Sent<'_>,
@@ -119,8 +120,8 @@ impl<P: Services> Transfer<'_, P> {
         Ok(Landed { written: probe.written.unwrap_or(landed.written), guarded: landed.guarded || kept })
     }
 
-    /// Completes an upload of the object's content over it, and leaves the object as a PUT leaves it. The upload is
-    /// announced and recorded like any other, so that whoever comes next finds it.
+    /// Replaces the object by completing an upload of the same content, and then restores it by a PUT. The upload is
+    /// announced and recorded like any other, so that another worker can find it after a crash.
     async fn complete_again(&self, sent: Sent<'_>, probe: &mut Probe) -> Result<(), TransferError> {
         let Some(etag) = sent.fetched.head.etag.clone() else { return Ok(()) };
         let Self { source, destination, records, .. } = self;
@@ -135,7 +136,7 @@ impl<P: Services> Transfer<'_, P> {
         let created = destination.create_upload(false, sent.carried, &mut tries).await;
         probe.requests += tries;
         let Ok(id) = created else {
-            // An answer may have been lost, and the upload be there.
+            // A response may have been lost, and the upload created.
             self.abort_announced(&announced).await?;
             return records.forget(announced.revision).await;
         };
@@ -145,7 +146,7 @@ impl<P: Services> Transfer<'_, P> {
             return Ok(());
         }
         let completed = self.complete_upload_again(sent, &id, probe).await;
-        // Also where a completion says that it was done: it may not have been.
+        // Also after a completion that was reported as successful, because it may not have been performed.
         probe.requests += 1;
         let is_gone = match destination.abort_once(&id).await {
             Ok(()) => true,
@@ -158,14 +159,14 @@ impl<P: Services> Transfer<'_, P> {
         if completed { self.restore(sent, probe).await } else { Ok(()) }
     }
 
-    /// Whether a completion was done.
+    /// Returns true if a completion was performed.
     async fn complete_upload_again(&self, sent: Sent<'_>, id: &str, probe: &mut Probe) -> bool {
         let destination = &self.destination;
         let body = Body::Held { bytes: sent.fetched.bytes.clone(), md5: sent.fetched.digests.md5 };
         probe.requests += 1;
         let part = destination.put_part_once(id, 1, body, false).await;
         let Ok(part) = part else { return false };
-        // A part that may be damaged is not made visible for the sake of finding something out.
+        // A part that may be damaged must not become visible because of a test.
         let digests = &sent.fetched.digests;
         if integrity::written(&part, &digests.md5, Checksum(digests.crc64)) == Proof::Other {
             return false;
@@ -182,7 +183,7 @@ impl<P: Services> Transfer<'_, P> {
         false
     }
 
-    /// Writes the object as it was before a completion took its place.
+    /// Restores the object by a PUT, after a completion replaced it.
     async fn restore(&self, sent: Sent<'_>, probe: &mut Probe) -> Result<(), TransferError> {
         let completed = probe.written.as_ref().map(|written| written.etag.clone());
         let condition = match completed {

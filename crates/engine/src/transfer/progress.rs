@@ -1,4 +1,4 @@
-//! When the work of a message last moved.
+//! Measures the time since the work of a message last progressed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When the work of a message last moved; its lease is renewed by that. Clones are the same.
+/// Time of the last progress of a message's work, on which the renewal of its lease depends. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Progress {
     began: Instant,
@@ -20,13 +20,13 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// Something moved.
+    /// Records progress.
     pub fn touch(&self) {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.fetch_max(now, Ordering::Relaxed);
     }
 
-    /// How long nothing has moved.
+    /// Returns the time since the last progress.
     pub fn idle(&self) -> Duration {
         self.began.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
     }

@@ -1,4 +1,4 @@
-//! One range of the parts of a huge object.
+//! Copies one range of parts of a distributed object.
 
 use migration_core::message::PartRange;
 use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass};
@@ -13,19 +13,19 @@ use super::verified::Verified;
 use super::{Limits, Transfer};
 use crate::{Process, Services};
 
-/// What came of a range's message.
+/// Result of a range's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RangeEnd {
-    /// It is recorded, by this worker or before, or its upload is recorded no more: the message has nothing to say.
+    /// The range is recorded, or its upload is no longer the recorded one. The message can be deleted.
     Over,
-    /// The worker is ending, or lost the message's lease.
+    /// The worker is shutting down, or lost the message's lease.
     Interrupted,
     /// Failed, and may be retried.
     Retry(Failure),
 }
 
-/// Carries a range, and records that it is over. `last_try` makes a failure for now one that is recorded: then the
-/// coordinator decides.
+/// Copies a range of parts and records the outcome. With `last_try`, a failure that may be retried is recorded as well,
+/// and the coordinator decides.
 pub async fn carry<P: Services>(
     process: &Process<P>,
     limits: &Limits,
@@ -55,7 +55,7 @@ pub async fn carry<P: Services>(
 impl<P: Services> Transfer<'_, P> {
     async fn carry(&self, range: &PartRange, last_try: bool) -> Result<RangeEnd, TransferError> {
         let Some(record) = self.upload_of(range).await? else {
-            debug!(key = self.source.key, "a range of an upload that is over");
+            debug!(key = self.source.key, "range of parts belongs to an upload that has ended");
             return Ok(RangeEnd::Over);
         };
         if self.records.has_range(&range.upload_id, range.first).await? {
@@ -69,7 +69,8 @@ impl<P: Services> Transfer<'_, P> {
                 return Ok(RangeEnd::Over);
             }
             Err(TransferError::SourceChanged) => PartRangeOutcome::SourceChanged,
-            // The coordinator completed or aborted it; or somebody else aborted it, and it still counts on it.
+            // Either the coordinator has completed or aborted the upload, or another client aborted it and the
+            // coordinator still waits for the range.
             Err(TransferError::UploadGone) if self.upload_of(range).await?.is_none() => return Ok(RangeEnd::Over),
             Err(TransferError::UploadGone) => PartRangeOutcome::Failed {
                 class: FailureClass::Exhausted,
@@ -96,19 +97,19 @@ impl<P: Services> Transfer<'_, P> {
         Ok(RangeEnd::Over)
     }
 
-    /// The record of the range's upload, as long as it is the one that the object is carried by.
+    /// Returns the record of the range's upload, or `None` if it is no longer the upload of the object.
     async fn upload_of(&self, range: &PartRange) -> Result<Option<UploadRecord>, TransferError> {
         let record = self.records.read().await?;
         Ok(record
             .filter(|record| record.upload_id.as_deref() == Some(&range.upload_id) && record.source == range.source))
     }
 
-    /// Sends what the destination does not have of the range. Gives the upload, with what was verified of it.
+    /// Sends the parts of the range that are missing at the destination. Returns the upload, with its verified parts.
     async fn send_range(&self, range: &PartRange, record: &UploadRecord) -> Result<Upload<'_, P>, TransferError> {
         let PartRange { upload_id, layout, first, last, .. } = range;
         let listed = self.destination.list_parts(upload_id, Some((*first, *last))).await?;
         let verified = Verified::of(self, record, *first..=*last);
-        // Parts of another cut are sent anew: they can only be somebody else's.
+        // If parts have another layout, all are sent again: they can only be from another client.
         let there = self.records.prove(record, layout, &listed, &verified).await?.unwrap_or_default();
         let upload = Upload {
             transfer: self,
@@ -122,7 +123,7 @@ impl<P: Services> Transfer<'_, P> {
             server_side: false,
         };
         upload.send_parts(upload.missing(*first..=*last), None).await?;
-        info!(key = self.source.key, first, last, there = upload.there.len(), "a range is over");
+        info!(key = self.source.key, first, last, there = upload.there.len(), "sent range of parts");
         Ok(upload)
     }
 }

@@ -1,5 +1,5 @@
-//! An object that is moved whole: one GET, one PUT, held in memory between them, so that a bad body never becomes
-//! visible at the destination.
+//! Copies an object by one GET and one PUT. The body is held in memory between them, so that a damaged body never
+//! becomes visible at the destination.
 
 use migration_core::etag::ETag;
 use migration_core::fidelity::Carried;
@@ -17,7 +17,7 @@ use super::source::{Fetched, SourceSnapshot};
 use crate::Services;
 
 impl<P: Services> Transfer<'_, P> {
-    /// Moves the object.
+    /// Copies the object.
     pub(super) async fn single_put(
         &self,
         snapshot: &SourceSnapshot,
@@ -47,7 +47,8 @@ impl<P: Services> Transfer<'_, P> {
             }
             (Err(error), None) => return Err(error),
             (Err(error), Some(_)) => {
-                // The next object finds out; where this can't be said, its worker waits until the right expires.
+                // The next object repeats the test. If this write fails, its worker waits until the right to test
+                // expires.
                 let _ = process.probed(destination.bucket, &[], 0).await;
                 return Err(error);
             }
@@ -65,7 +66,7 @@ impl<P: Services> Transfer<'_, P> {
         Ok(Moved { delivery, etag: written.etag, guarded })
     }
 
-    /// Writes the object, without what the destination refuses to take along.
+    /// Writes the object, without attributes that the destination rejects, and verifies it.
     async fn put_verified(
         &self,
         fetched: &Fetched,
@@ -79,7 +80,7 @@ impl<P: Services> Transfer<'_, P> {
                 Err(error) => self.leave_behind(carried, error)?,
             }
         };
-        // Content-MD5 went with it: without any proof of its own the service has still refused other bytes.
+        // Content-MD5 was sent: even if the response proves nothing, the service has rejected other bytes.
         if integrity::written(&landed.written, &fetched.digests.md5, Checksum(fetched.digests.crc64)) == Proof::Other
             && !destination.stands_as_sent(fetched, &landed.written).await?
         {

@@ -1,4 +1,4 @@
-//! The object at the source: what its service says of it, what travels with it, and its bytes.
+//! Reads the object at the source: its content, its attributes and its bytes.
 
 mod carried;
 mod fetch;
@@ -16,7 +16,7 @@ use super::progress::Progress;
 use crate::budget::Budget;
 use crate::{Process, Services};
 
-/// The object that is read.
+/// The source object of a transfer.
 pub(super) struct SourceObject<'a, P: Services> {
     process: &'a Process<P>,
     budget: &'a Budget,
@@ -27,7 +27,7 @@ pub(super) struct SourceObject<'a, P: Services> {
     progress: Progress,
 }
 
-/// The source content that is wanted.
+/// The source content to copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SourceSnapshot {
     pub(super) size: u64,
@@ -36,7 +36,7 @@ pub(super) struct SourceSnapshot {
 }
 
 impl SourceSnapshot {
-    /// Returns the content that a message lists.
+    /// Returns the content named by a message's entry.
     pub(super) fn of(entry: &Entry) -> Self {
         Self { size: entry.size, etag: entry.etag.clone(), version_id: entry.version_id.clone() }
     }
@@ -52,21 +52,21 @@ impl<'a, P: Services> SourceObject<'a, P> {
         Self { process, budget, bucket, key, progress }
     }
 
-    /// What the source has, with the checksum of the whole object where that is asked for and kept; none only by its
-    /// service's own words.
+    /// Reads the object's HEAD, with the checksum of the whole object if requested and stored. Returns `None` only if
+    /// the service itself says that the object does not exist.
     pub(super) async fn look(&self, checksum: bool) -> Result<Option<ObjectHead>, TransferError> {
         let request = HeadRequest { checksum, ..HeadRequest::new(self.bucket, self.key) };
         Ok(self.process.look_at_source(request).await?)
     }
 
-    /// The same of a version, where versions are asked for by name.
+    /// Like [`look`](Self::look), for a version if the job reads versions by ID.
     pub(super) async fn look_at_version(&self, version_id: Option<&str>) -> Result<Option<ObjectHead>, TransferError> {
         let request = HeadRequest { version_id: self.pinned(version_id), ..HeadRequest::new(self.bucket, self.key) };
         Ok(self.process.look_at_source(request).await?)
     }
 
-    /// Looks at the source after it was read without a condition, since its ETag is a weak one: what was read is the
-    /// content that is wanted where that is still there. Before anything becomes visible at the destination.
+    /// Reads the source again after a read without a condition, which is necessary if its ETag is weak. Succeeds if the
+    /// content is still the expected one. Must precede the write that makes the object visible.
     pub(super) async fn look_after_weak_read(&self, etag: Option<&ETag>, size: u64) -> Result<(), TransferError> {
         let Some(etag) = etag.filter(|etag| etag.is_weak()) else { return Ok(()) };
         let now = self.look(false).await?.ok_or(TransferError::Gone)?;
@@ -74,8 +74,8 @@ impl<'a, P: Services> SourceObject<'a, P> {
         if same { Ok(()) } else { Err(TransferError::SourceChanged) }
     }
 
-    /// The content that is wanted, by name. Without an ETag parts of two contents could be mixed: then the source is
-    /// asked for it.
+    /// Returns the identity of the content to copy. If its ETag is unknown, reads it from the source, since parts of
+    /// two contents could be mixed without it.
     pub(super) async fn identity(&self, snapshot: &SourceSnapshot) -> Result<SourceIdentity, TransferError> {
         let etag = if let Some(etag) = &snapshot.etag {
             etag.clone()
@@ -86,17 +86,17 @@ impl<'a, P: Services> SourceObject<'a, P> {
         Ok(self.content(etag, snapshot.version_id.clone()))
     }
 
-    /// A content of the object, by name.
+    /// Returns the identity of a content of the object.
     pub(super) fn content(&self, etag: ETag, version_id: Option<String>) -> SourceIdentity {
         SourceIdentity { bucket: self.bucket.to_owned(), key: self.key.to_owned(), etag, version_id }
     }
 
-    /// What to ask the source for.
+    /// Returns the content and the bytes to request from the source.
     pub(super) fn want<'b>(&self, etag: Option<&'b ETag>, version_id: Option<&'b str>, span: Span) -> Want<'b> {
         Want { etag: etag.filter(|_| !is_active(Mutant::NoIfMatchAtSource)), version_id: self.pinned(version_id), span }
     }
 
-    /// What the destination's service is to copy by itself.
+    /// Returns the source of a copy within the service.
     pub(super) fn copy_source<'b>(&'b self, source: &'b SourceIdentity) -> CopySource<'b> {
         CopySource {
             bucket: &source.bucket,
@@ -106,21 +106,21 @@ impl<'a, P: Services> SourceObject<'a, P> {
         }
     }
 
-    /// What is known of the content that is to be copied.
+    /// Reads the HEAD of the content to copy.
     pub(super) async fn head_of(
         &self,
         source: &SourceIdentity,
         snapshot: &SourceSnapshot,
     ) -> Result<ObjectHead, TransferError> {
         let version_id = source.version_id.as_deref();
-        // A version that is gone leaves the question what the source has now.
+        // If the version is gone, the source may still have another one.
         let gone = if self.pinned(version_id).is_some() { TransferError::SourceChanged } else { TransferError::Gone };
         let head = self.look_at_version(version_id).await?.ok_or(gone)?;
         let same = head.etag.as_ref() == Some(&source.etag) && head.size == snapshot.size;
         if same { Ok(head) } else { Err(TransferError::SourceChanged) }
     }
 
-    /// The version to name in requests; none where the job does not ask for versions by name.
+    /// Returns the version ID to send in requests; `None` if the job does not read versions by ID.
     fn pinned<'b>(&self, version_id: Option<&'b str>) -> Option<&'b str> {
         version_id.filter(|_| self.process.config.versioning.get_object_with_version_id)
     }

@@ -1,4 +1,5 @@
-//! The multipart upload of an object: carried on where the ledger and the destination agree, begun anew otherwise.
+//! Opens the multipart upload of an object: continues the recorded one if ledger and destination agree, else creates a
+//! new one.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -17,36 +18,36 @@ use super::source::{Opened, SourceSnapshot};
 use super::verified::Verified;
 use crate::Services;
 
-/// How often an upload is looked for that another worker has announced.
+/// Interval between checks for an upload that another worker has announced.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
 
-/// An upload that is open and ours.
+/// An open upload of this job.
 pub(super) struct Upload<'t, P: Services> {
-    /// The transfer that it is of.
+    /// The transfer it belongs to.
     pub transfer: &'t Transfer<'t, P>,
-    /// The source content that it copies.
+    /// Source content of the upload.
     pub source: SourceIdentity,
-    /// The service's identifier.
+    /// The service's upload ID.
     pub id: String,
-    /// The layout of the parts.
+    /// Part layout of the upload.
     pub layout: PartLayout,
-    /// The record, as it stands in the ledger.
+    /// The upload's record in the ledger.
     pub record: UploadRecord,
-    /// Uploads that nothing names may be open beside this one.
+    /// True if unrecorded uploads may be open beside this one.
     pub contested: bool,
-    /// Parts that are already there, and proved to be the source's bytes.
+    /// Numbers of parts that are at the destination and verified.
     pub there: BTreeSet<u32>,
-    /// What this worker knows of the parts that were verified.
+    /// Verified parts known to this worker.
     pub verified: Verified,
-    /// The service copies the parts by itself.
+    /// True if the service copies the parts.
     pub server_side: bool,
 }
 
-/// An upload to work on, and the first part's body where it came with what the upload was created from.
+/// An open upload, and the body of its first part if it was opened to create the upload.
 pub(super) type Begun<'t, P> = (Upload<'t, P>, Option<Opened>);
 
 impl<'t, P: Services> Upload<'t, P> {
-    /// Gives an upload to work on.
+    /// Returns an open upload for this content: the recorded one, or a new one.
     pub(super) async fn open(
         transfer: &'t Transfer<'t, P>,
         snapshot: &SourceSnapshot,
@@ -76,7 +77,7 @@ impl<'t, P: Services> Upload<'t, P> {
             if let Some((record, UploadDecision::Unfinished)) = &decision
                 && record.wait_until > transfer.process.clock.now()
             {
-                // Two workers that create at once leave uploads behind when one of them dies.
+                // If two workers create uploads at the same time and one is killed, its upload remains open.
                 transfer.process.pause(WAIT_FOR_OTHERS).await?;
                 continue;
             }
@@ -86,7 +87,7 @@ impl<'t, P: Services> Upload<'t, P> {
         }
     }
 
-    /// Carries a recorded upload on. None where its parts are not what the record says.
+    /// Continues a recorded upload. Returns `None` if its parts do not match the record.
     async fn adopt(
         transfer: &'t Transfer<'t, P>,
         record: &UploadRecord,
@@ -104,14 +105,14 @@ impl<'t, P: Services> Upload<'t, P> {
         let verified = Verified::of(transfer, record, 1..=layout.count());
         let Some(there) = transfer.records.prove(record, &layout, &listed, &verified).await? else { return Ok(None) };
         let key = transfer.source.key;
-        info!(key, parts = there.len(), listed = listed.len(), of = layout.count(), "carrying an upload on");
+        info!(key, parts = there.len(), listed = listed.len(), of = layout.count(), "continuing multipart upload");
         Ok(Some(Self {
             transfer,
             source: record.source.clone(),
             id: id.clone(),
             layout,
             record: record.clone(),
-            // Who began it is dead, or has company: either may have left another one.
+            // The worker that created it was killed, or is still running: either may have left another upload.
             contested: true,
             there,
             verified,
@@ -119,7 +120,7 @@ impl<'t, P: Services> Upload<'t, P> {
         }))
     }
 
-    /// The mutant that adopts whatever upload is open.
+    /// Implements the mutant that continues any open upload.
     async fn adopt_any(
         transfer: &'t Transfer<'t, P>,
         snapshot: &SourceSnapshot,
@@ -137,7 +138,7 @@ impl<'t, P: Services> Upload<'t, P> {
         Ok(Some(Self { transfer, source, id, layout, record, contested: false, there, verified, server_side: false }))
     }
 
-    /// Those of the numbers whose parts are not there yet.
+    /// Returns the numbers whose parts are missing at the destination.
     pub(super) fn missing(&self, numbers: RangeInclusive<u32>) -> impl Iterator<Item = u32> {
         numbers.filter(|number| !self.there.contains(number))
     }

@@ -1,5 +1,5 @@
-//! What the ledger has of an object's uploads: the record of the upload, which of its parts were verified, and what came
-//! of the ranges of a huge object.
+//! Reads and writes the ledger's records of an object's uploads: the upload itself, its verified parts, and the
+//! outcomes of the ranges of a distributed object.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,13 +22,13 @@ use super::verified::Verified;
 use crate::uploads::{self, abort};
 use crate::{Interruption, Process, Services, WriteOutcome};
 
-/// The records of one destination object's uploads.
+/// Records of one destination object's uploads.
 pub(super) struct UploadRecords<'a, P: Services> {
     process: &'a Process<P>,
-    /// Bucket and key of the destination object.
+    /// Bucket of the destination object; its key follows.
     bucket: &'a str,
     key: &'a str,
-    /// An upload was opened here, and is not completed.
+    /// True if this transfer opened an upload that is not completed.
     has_open: AtomicBool,
 }
 
@@ -37,29 +37,29 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         Self { process, bucket, key, has_open: AtomicBool::default() }
     }
 
-    /// Notes whether an upload may be open that was opened here.
+    /// Sets whether an upload opened by this transfer may be open.
     pub(super) fn set_open(&self, is_open: bool) {
         self.has_open.store(is_open, Ordering::Relaxed);
     }
 
-    /// Whether an upload may be open that was opened here.
+    /// Returns true if an upload opened by this transfer may be open.
     pub(super) fn has_open(&self) -> bool {
         self.has_open.load(Ordering::Relaxed)
     }
 
-    /// Returns the record of this object's upload, if there is one. One that can't be read fails the object: continuing
-    /// without it would leave the upload that it names open, or a damaged object in place.
+    /// Returns the record of this object's upload, if there is one. An unreadable record fails the object: continuing
+    /// without it would leave its upload open, or a damaged object in place.
     pub(super) async fn read(&self) -> Result<Option<UploadRecord>, TransferError> {
         Ok(migration_ledger::get(self.process, &self.upload_key()).await?)
     }
 
-    /// Writes the record in place of the one with revision `before`; 0 = there is none.
+    /// Replaces the record that has revision `before`; 0 means that there is none.
     pub(super) async fn write(&self, record: &UploadRecord, before: u64) -> Result<WriteOutcome, TransferError> {
         let condition = if before == 0 { Condition::Absent } else { Condition::Revision(before) };
         Ok(self.process.replace(Item::of(self.upload_key(), record), condition, Vec::new()).await?)
     }
 
-    /// The record of an upload that is to be created, in place of one that stands.
+    /// Returns the record that announces an upload, to replace the current record `stands`.
     pub(super) fn announcement(
         &self,
         source: &SourceIdentity,
@@ -74,25 +74,26 @@ impl<'a, P: Services> UploadRecords<'a, P> {
             destination_key: self.key.to_owned(),
             source: source.clone(),
             layout,
-            // Two tasks of one process write at the same time, and each must know its own word.
+            // A new name per announcement, because two tasks of one process may write at the same time and each must
+            // recognize its own.
             by: self.process.next_name(),
-            // An earlier announcement's upload may still be to be found: this one stands for it too.
+            // The upload of an earlier announcement may still have to be found; this announcement covers it.
             intended: unfinished.map_or(now, |before| before.intended),
             wait_until: now + records::ANNOUNCED_MS,
             checksum: false,
             contested: unfinished.is_some(),
             losses: NotPreserved::default(),
             expected: None,
-            // Until this one is completed and proves right.
+            // Kept until this upload is completed and verified.
             damaged: stands.and_then(|record| record.damaged).map(|_| Damage::Upload),
             upload_id: None,
         }
     }
 
-    /// Records an upload that was created, in place of its announcement. False where another worker was first: then the
-    /// upload is aborted. `before` is the announcement that may have left another upload: a try whose answer was lost, or
-    /// a worker that died before it could record. That is looked for while the announcement stands: who dies here leaves
-    /// it to the next.
+    /// Records a created upload in place of its announcement. Returns false if another worker was first; the upload is
+    /// then aborted. `before` is an announcement that may have left another upload, by a request whose response was
+    /// lost or by a worker that was killed before it could record the upload. That upload is looked for while the
+    /// announcement is still recorded, so that it can be found after a crash.
     pub(super) async fn bind(
         &self,
         id: &str,
@@ -114,16 +115,16 @@ impl<'a, P: Services> UploadRecords<'a, P> {
                 Ok(false)
             }
             Err(error) => {
-                // Nothing may name it any more. Where the record was written all the same, whoever reads it finds that
-                // the upload is gone; where this fails too, the announcement stands.
+                // The upload may be unrecorded. If the record was written nevertheless, the next reader finds that the
+                // upload is gone. If the abort fails too, the announcement remains.
                 let _ = abort(self.process, upload).await;
                 Err(error)
             }
         }
     }
 
-    /// Makes the record of an upload that is gone an announcement, since others may have begun uploads that nothing names;
-    /// it was completed, or aborted by someone: then both sides are looked at again.
+    /// Replaces the record of an upload that no longer exists by an announcement, since other workers may have created
+    /// unrecorded uploads. The upload was completed, or aborted by another client; both sides are read again.
     pub(super) async fn announce_again(&self, record: &UploadRecord) -> Result<(), TransferError> {
         self.set_open(true);
         let announced = UploadRecord {
@@ -137,7 +138,8 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         self.write(&announced, record.revision).await.map(|_| ())
     }
 
-    /// Leaves of a record that is over what the next who moves the object has to know: what stands there is damaged.
+    /// Reduces the record of an ended upload to the fact that the destination object is damaged, for the next transfer
+    /// of the object.
     pub(super) async fn keep_damage(&self, record: &UploadRecord) -> Result<(), TransferError> {
         let kept = UploadRecord {
             revision: record.revision + 1,
@@ -153,8 +155,7 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         Ok(())
     }
 
-    /// Removes the record of an upload that is over. Where that fails, whoever reads the record finds that the upload is
-    /// gone.
+    /// Deletes the record of an ended upload. If this fails, the next reader finds that the upload is gone.
     pub(super) async fn forget(&self, revision: u64) -> Result<(), TransferError> {
         let condition = Condition::Revision(revision);
         self.process.write(&[Write::Delete { key: self.upload_key(), condition }]).await?;
@@ -162,8 +163,8 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         Ok(())
     }
 
-    /// Records that what stands at the destination is damaged, before anybody is told: whoever moves the object next
-    /// writes it again, whatever it looks like.
+    /// Records that the destination object is damaged, before the failure is reported. The next transfer writes the
+    /// object again, whatever its ETag and size.
     pub(super) async fn record_damage(&self, source: &SourceIdentity, layout: PartLayout) -> Result<(), TransferError> {
         loop {
             let stands = self.read().await?;
@@ -183,7 +184,7 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         }
     }
 
-    /// The write that records these parts of an upload as verified; the first of them is part `first`.
+    /// Returns the write that records parts of an upload as verified. Part `first` is the first of them.
     pub(super) fn verified_write(&self, upload_id: &str, first: u32, digests: String) -> Write {
         let record = VerifiedPartsRecord {
             upload_id: upload_id.to_owned(),
@@ -196,21 +197,21 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         records::verified_write(key, &record)
     }
 
-    /// Returns the parts of an upload that the ledger records as verified, by any worker. One query, and more where an
-    /// object has thousands of parts. Parts whose record can't be read are not proven, and so sent again.
+    /// Returns the parts of an upload that any worker recorded as verified. Sends one query, or more if the object has
+    /// thousands of parts. Parts whose record cannot be read are not verified, and are sent again.
     pub(super) async fn verified_parts(&self, upload_id: &str) -> Result<VerifiedParts, TransferError> {
         let items = self.pager(records::verified_prefix(upload_id)).rest(self.process).await?;
         let records = Readable::<VerifiedPartsRecord>::of(&items);
         if !records.unreadable.is_none() {
-            warn!(key = self.key, unreadable = %records.unreadable, "parts are sent again that may have been verified");
+            warn!(key = self.key, unreadable = %records.unreadable, "failed to read records of verified parts; sending them again");
         }
         let mut found = VerifiedParts::default();
         records.records.into_iter().for_each(|record| found.merge(record.parts(upload_id)));
         Ok(found)
     }
 
-    /// Those of the listed parts that are proved to be the source's bytes; none where one does not fit the cut. The
-    /// ledger is asked only where the list itself does not prove them all.
+    /// Returns the listed parts that are verified, or `None` if a part does not fit the part layout. Reads the ledger
+    /// only if the list itself does not prove all of them.
     pub(super) async fn prove(
         &self,
         record: &UploadRecord,
@@ -232,16 +233,16 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         Ok(prove(&verified.parts()))
     }
 
-    /// Returns the recorded outcomes of the ranges of an upload, by first part. A record that can't be read is removed: the
-    /// worker that then carries its range again finds the parts that are there, but would skip the range as long as it has
-    /// a record.
+    /// Returns the recorded outcomes of the ranges of an upload, by first part. Deletes a record that cannot be read,
+    /// since workers skip a range that has a record. The worker that copies the range again finds the parts that are
+    /// already there.
     pub(super) async fn ranges(&self, upload_id: &str) -> Result<BTreeMap<u32, PartRangeRecord>, TransferError> {
         let mut found = BTreeMap::new();
         for item in self.pager(records::part_range_prefix(upload_id)).rest(self.process).await? {
             match item.read::<PartRangeRecord>() {
                 Ok(record) => drop(found.insert(record.first, record)),
                 Err(error) => {
-                    warn!(key = self.key, %error, "a range of parts is carried again");
+                    warn!(key = self.key, %error, "failed to read record of range of parts; copying it again");
                     let removed = Write::Delete { key: item.key, condition: Condition::Always };
                     self.process.write(&[removed]).await?;
                 }
@@ -250,20 +251,20 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         Ok(found)
     }
 
-    /// Returns a pager of the records of the parts of this object's uploads, those with a prefix.
+    /// Returns a pager over the records of the parts of this object's uploads whose sort keys start with a prefix.
     fn pager(&self, prefix: String) -> Pager {
         let partition = records::part_range_partition(&self.process.config.job.uid, self.bucket, self.key);
         Pager::new(partition, prefix, 100)
     }
 
-    /// Whether anything is recorded of the range of an upload that begins with part `first`.
+    /// Returns true if the range of an upload that begins with part `first` has a record.
     pub(super) async fn has_range(&self, upload_id: &str, first: u32) -> Result<bool, Interruption> {
         let key = self.range_key(upload_id, first);
         Ok(self.process.ledger(|| self.process.ports.ledger.get(&key)).await?.is_some())
     }
 
-    /// Records what came of a range of an upload, from its first to its last part, with what was verified of it; the first
-    /// word on a range stands.
+    /// Records the outcome of a range of an upload, from its first to its last part, together with its verified parts.
+    /// An existing record is kept.
     pub(super) async fn record_range(
         &self,
         upload_id: &str,
@@ -281,7 +282,7 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         self.process.write(&writes).await.map(|_| ())
     }
 
-    /// Removes the word on a range, so that it is carried again.
+    /// Deletes the record of a range, so that the range is copied again.
     pub(super) async fn take_back_range(&self, upload_id: &str, first: u32) -> Result<(), Interruption> {
         let key = self.range_key(upload_id, first);
         self.process.write(&[Write::Delete { key, condition: Condition::Always }]).await.map(|_| ())

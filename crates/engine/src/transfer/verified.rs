@@ -1,5 +1,5 @@
-//! Which parts of an upload were verified: kept in memory while parts are sent, and recorded now and then, so that
-//! whoever carries the upload on knows which of the listed parts are the source's bytes.
+//! Remembers which parts of an upload were verified, and records them at intervals, so that a worker that continues the
+//! upload knows which listed parts hold the source's bytes.
 
 use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,15 +14,15 @@ use tokio::time::Instant;
 use super::Transfer;
 use crate::Services;
 
-/// Shortest time between two records of one upload's verified parts.
+/// Minimum interval between two records of one upload's verified parts.
 const EVERY: Duration = Duration::from_millis(VERIFIED_EVERY_MS);
 
-/// The verified parts of an upload, as far as this worker knows them.
+/// Verified parts of an upload known to this worker.
 #[derive(Debug)]
 pub(super) struct Verified {
-    /// The parts that this worker sends, which are what it records.
+    /// Numbers of the parts that this worker sends and records.
     numbers: RangeInclusive<u32>,
-    /// The service itself refuses parts that are not what their checksums say: nothing has to be recorded.
+    /// True if the service rejects parts that do not match their checksums. Nothing has to be recorded then.
     enforced: bool,
     state: Mutex<State>,
 }
@@ -30,18 +30,18 @@ pub(super) struct Verified {
 #[derive(Debug)]
 struct State {
     parts: VerifiedParts,
-    /// Something was verified that the ledger does not know.
+    /// True if there are verified parts that are not recorded.
     unrecorded: bool,
-    /// When the ledger may be told next.
+    /// Earliest time of the next record.
     next: Instant,
-    /// Some ETags of parts were the MD5s of their bytes.
+    /// True if the ETags of some parts were the MD5s of their bytes.
     digests: bool,
-    /// Some were others, of parts that Content-MD5 proved.
+    /// True if the ETags of some parts were not, although Content-MD5 verified the parts.
     others: bool,
 }
 
 impl Verified {
-    /// What is to be known of the parts `numbers` of an upload, none of which is sent yet.
+    /// Creates the state of parts `numbers` of an upload, none of which is sent yet.
     pub(super) fn of<P: Services>(
         transfer: &Transfer<'_, P>,
         record: &UploadRecord,
@@ -57,12 +57,12 @@ impl Verified {
         Self { numbers, enforced, state: Mutex::new(state) }
     }
 
-    /// Whether a listed checksum proves a part.
+    /// Returns true if a listed checksum proves a part.
     pub(super) const fn enforced(&self) -> bool {
         self.enforced
     }
 
-    /// What is known so far.
+    /// Returns the verified parts known so far.
     pub(super) fn parts(&self) -> VerifiedParts {
         self.state().parts.clone()
     }
@@ -71,36 +71,36 @@ impl Verified {
         self.state().parts.merge(other);
     }
 
-    /// The ETag of a part is the MD5 of its bytes.
+    /// Records that the ETag of a part is the MD5 of its bytes.
     pub(super) fn saw_digest(&self) {
         self.state().digests = true;
     }
 
-    /// Whether that was seen: then one that looks like another digest is one.
+    /// Returns true if such an ETag was seen. An ETag that looks like another MD5 then is one.
     pub(super) fn has_digests(&self) -> bool {
         self.state().digests
     }
 
-    /// The ETag of a part looks like another digest, and Content-MD5 proves it.
+    /// Records that the ETag of a part looks like the MD5 of other bytes, although Content-MD5 verified the part.
     pub(super) fn saw_other(&self) {
         self.state().others = true;
     }
 
-    /// Whether a part may be damaged that was taken for one whose ETag is no digest.
+    /// Returns true if both kinds of ETags were seen: a part whose ETag was assumed not to be an MD5 may be damaged.
     pub(super) fn is_contradictory(&self) -> bool {
         let state = self.state();
         state.digests && state.others
     }
 
-    /// A part was verified.
+    /// Records a verified part.
     pub(super) fn insert(&self, number: u32, etag: &ETag) {
         let mut state = self.state();
         state.parts.insert(number, etag);
         state.unrecorded = !self.enforced;
     }
 
-    /// What the ledger does not know, and knows from now on: the first of the parts that this worker sends, and the
-    /// digests of all of them. None where it knows everything.
+    /// Takes what has to be recorded: the number of the first part that this worker sends, and the digests of all of
+    /// them. Returns `None` if everything is recorded.
     pub(super) fn take_unrecorded(&self) -> Option<(u32, String)> {
         let mut state = self.state();
         if !state.unrecorded {
@@ -111,12 +111,12 @@ impl Verified {
         Some((*self.numbers.start(), state.parts.encode(self.numbers.clone())))
     }
 
-    /// The ledger could not be told.
+    /// Marks the verified parts as unrecorded, after the write failed.
     pub(super) fn put_back(&self) {
         self.state().unrecorded = true;
     }
 
-    /// Waits until the ledger is to be told; for ever where there is nothing to tell.
+    /// Waits until the next record is due; forever if there is nothing to record.
     pub(super) async fn due(&self) {
         let next = {
             let state = self.state();
@@ -129,7 +129,7 @@ impl Verified {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere leaves a whole state behind, never half of one.
+        // A panic of another holder cannot leave a partial state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -99,9 +99,10 @@ impl<P: Services> Worker<P> {
         self.replace(message, renewed.collect(), Duration::ZERO).await
     }
 
-    /// Leaves a message whose batch has an end that can't be read to workers that can: what it leaves over is not known, and
-    /// must neither be moved again nor be lost. Before its delivery that is renewed as a worn one it goes to the dead
-    /// letters, with the error as the reason: nobody came who can read it.
+    /// Leaves a message to other workers if the end of its batch cannot be read. The objects to retry are then unknown,
+    /// and must be neither copied again nor lost. Before the delivery at which the message would be replaced as worn,
+    /// it is moved to the dead-letter queue with the error as the reason, because no worker that can read the end has
+    /// received it.
     async fn leave_ended(&self, message: &ReceivedMessage, error: &RecordError) -> Result<Disposal, Interruption> {
         let why = error.to_string();
         match (left_to_others(message.receives), left_to_others(message.receives + 1)) {
@@ -110,7 +111,7 @@ impl<P: Services> Worker<P> {
         }
     }
 
-    /// Moves the objects of a batch and ends it; an error of a record is that of the batch's end.
+    /// Copies the objects of a batch and ends it. A [`RecordError`] is about the end of the batch.
     async fn work_batch(
         self: &Arc<Self>,
         job: &Job<'_>,

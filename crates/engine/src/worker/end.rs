@@ -39,8 +39,8 @@ impl<P: Services> Worker<P> {
         }
     }
 
-    /// Writes the end of a batch and gives the one that stands; none where it is not known which, or whether the batch
-    /// counts.
+    /// Writes the end of a batch and returns the recorded end. Returns `None` if the recorded end, or whether the batch
+    /// counts, is unknown.
     async fn record(
         &self,
         batch: &Batch,
@@ -73,8 +73,9 @@ impl<P: Services> Worker<P> {
         Ok(end)
     }
 
-    /// Whether a batch does not count, by the record of its run as it is now. None where that can't be read: then the run is
-    /// forgotten here, so that its messages are left to workers that can read it.
+    /// Returns true if a batch does not count according to the current record of its run. Returns `None` if that record
+    /// cannot be read; the run is then removed from the cache, so that its messages are left to workers that can read
+    /// it.
     async fn is_stale(&self, batch: &Batch) -> Result<Option<bool>, Interruption> {
         if batch.id.place().is_none() {
             return Ok(Some(false));
@@ -83,7 +84,7 @@ impl<P: Services> Worker<P> {
             Ok(run) => Ok(Some(run.is_some_and(|run| run.is_stale(&batch.id)))),
             Err(ReadError::Request(error)) => Err(error),
             Err(ReadError::Record(error)) => {
-                warn!(%error, batch = batch.id.as_str(), "a batch with failures is not ended here");
+                warn!(%error, batch = batch.id.as_str(), "failed to read run of batch; leaving the batch to another worker");
                 self.runs.lock().await.remove(&batch.run);
                 Ok(None)
             }

@@ -1,4 +1,4 @@
-//! The coordination of a run, whoever does it: its end, and what becomes of batches that the queue has given up.
+//! Coordination of runs: their end, and batches in the dead-letter queue.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use migration_engine::run::look;
 use migration_ledger::view;
 use migration_testkit::{Fault, MemoryQueue, Operation, QueueSettings};
 
-/// A world whose queue gives a message up at its second delivery.
+/// Returns a world whose queue moves a message to the dead-letter queue at its second delivery.
 fn impatient() -> World {
     let mut world = World::tiny();
     world.queue = MemoryQueue::new(QueueSettings { max_receives: 1, ..QueueSettings::default() });
@@ -46,7 +46,7 @@ async fn a_batch_that_the_queue_gave_up_becomes_a_failure_and_leaves_no_upload()
     let found: Vec<_> = failures.iter().map(|failure| (failure.key.as_str(), failure.class)).collect();
     assert_eq!(found, [("large", FailureClass::DeadLetter)]);
     assert_eq!(world.progress().await.done, 1);
-    // A person may want to send it again.
+    // The message is kept, because a person may want to redrive it.
     assert_eq!(world.drain_dead_letters().await, 0);
     tokio::time::sleep(Duration::from_secs(10)).await;
     let letters = world.queue.dead_letter_queue().receive_dead_letters(10, Duration::ZERO, Duration::ZERO).await;

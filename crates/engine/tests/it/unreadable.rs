@@ -1,4 +1,5 @@
-//! Records that can't be read: what becomes of each kind is in `docs/contracts.md`, "Records that can't be read".
+//! Records that cannot be read. `docs/contracts.md`, "Records that can't be read", lists the behavior for each kind of
+//! record.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use migration_ledger::{ReadError, view};
 use migration_testkit::{BucketSettings, ETagStyle, Fault, Lie, MemoryLedger, Operation, Scope, StoreSettings};
 use serde_json::{Value, json};
 
-/// Makes every member of a record something that no record has there; what conditions ask for stays.
+/// Replaces every member of a record by a value of a wrong type, except the members that write conditions use.
 async fn spoil(world: &World, key: &LedgerKey) {
     let mut item = world.ledger.get(key).await.unwrap().unwrap_or_else(|| panic!("there is no {key:?}"));
     for (name, value) in &mut item.attributes {
@@ -36,13 +37,13 @@ async fn put(world: &World, item: Item) {
     world.ledger.write(&[Write::Put { item, condition: Condition::Always }]).await.unwrap();
 }
 
-/// The keys of the items whose partitions and sort keys begin so.
+/// Returns the keys of the items whose partitions and sort keys start with these prefixes.
 fn keys(world: &World, partition: &str, sort: &str) -> Vec<LedgerKey> {
     let items = world.ledger.items().into_iter().map(|item| item.key);
     items.filter(|key| key.partition.starts_with(partition) && key.sort.starts_with(sort)).collect()
 }
 
-/// Spoils all of these, of which there must be some.
+/// Spoils all items with these prefixes. Panics if there are none.
 async fn spoil_all(world: &World, partition: &str, sort: &str) -> usize {
     let found = keys(world, partition, sort);
     assert!(!found.is_empty(), "nothing under {partition} {sort}");
@@ -63,7 +64,7 @@ async fn done(world: &World, name: &str) -> u64 {
     world.progress().await.done
 }
 
-/// Objects in buckets that keep versions, which are compared.
+/// Returns a world with versioned buckets that compares version IDs.
 fn versioned() -> World {
     let mut world = World::tiny();
     world.config.versioning.compare_version_id = true;
@@ -108,7 +109,7 @@ async fn a_failure_of_the_last_run_is_one_whether_or_not_it_can_be_read() {
     assert_eq!(run(&world, "job-1").await, RunResult::PartiallyFailed);
     world.plan.clear();
     spoil_all(&world, "failure/", "").await;
-    // By its size it would be in place.
+    // The size alone would count as in place.
     world.destination.insert(DESTINATION, "k", content(20, 2));
     assert_eq!(done(&world, "job-2").await, 1);
     world.assert_same("after the second run");
@@ -144,10 +145,10 @@ async fn a_run_that_can_not_be_read_ends_the_scan_where_it_may_have_been_the_las
     run(&world, "job-1").await;
     let first = world.run().await.unwrap();
     run(&world, "job-2").await;
-    // The second one is the last complete one: the first one does not matter.
+    // The second run is the last complete one, so the first does not matter.
     spoil(&world, &records::run_key(JOB, &first.run)).await;
     assert_eq!(done(&world, "job-3").await, 0);
-    // Now nobody knows whether the third one was complete, since the fourth one was not.
+    // The third run may have been complete, since the fourth was not.
     let third = world.run().await.unwrap();
     world.plan.at(Operation::ListObjects, 1, Fault::Fail(ErrorClass::Refused));
     tokio::time::sleep(Duration::from_secs(20)).await;
@@ -162,7 +163,7 @@ async fn a_run_that_can_not_be_read_ends_the_scan_where_it_may_have_been_the_las
     assert!(error.to_string().contains("failed to read ledger record job/uid-1 run/"), "{error}");
 }
 
-/// A batch that has ended, whose message is in the queue once more.
+/// Returns a world with a batch that has ended and whose message is in the queue again.
 async fn ended_and_redelivered() -> (World, LedgerKey) {
     let world = World::tiny();
     world.source.insert(SOURCE, "k", content(20, 1));
@@ -170,7 +171,7 @@ async fn ended_and_redelivered() -> (World, LedgerKey) {
     let body = world.queue.messages()[0].body.clone();
     world.work_until_over("job-1").await;
     for _ in 0..2 {
-        // Whoever is first sees the end by itself, the other one as a redelivery.
+        // The first worker reads the end itself, the second one because of the redelivery.
         let again = OutgoingMessage { body: body.clone(), delay: Duration::ZERO };
         world.queue.send(&[again]).await.unwrap();
     }
@@ -237,7 +238,7 @@ async fn a_batch_with_failures_waits_for_whoever_can_read_whether_it_counts() {
     worker.await.unwrap();
 }
 
-/// An object in parts, whose worker was killed on the way.
+/// Starts copying an object in parts and kills the worker before the end.
 async fn killed_under_way(world: World) -> World {
     world.source.insert(SOURCE, "large", content(320, 1));
     let takes_time = Fault::Delay(Duration::from_secs(20));
@@ -272,13 +273,13 @@ async fn an_upload_record_that_can_not_be_read_holds_up_no_message_of_a_batch_th
     let [key] = &keys(&world, "upload/", "")[..] else { panic!("there is no upload") };
     let record: UploadRecord = world.ledger.get(key).await.unwrap().unwrap().read().unwrap();
     spoil(&world, key).await;
-    // The operator's reaction when the queue has given up on the message.
+    // The operator's reaction to a message in the dead-letter queue.
     let batch: Batch = serde_json::from_str(&world.queue.messages()[0].body).unwrap();
     let end = BatchEnd::new(batch.id.clone(), records::OPERATOR, 0, records::EndCounts::default());
     world.ledger.write(&records::end_writes(&batch, &end)).await.unwrap();
     world.work_until_over("job-1").await;
     assert_eq!(world.queue.messages().len(), 0);
-    // It stays for the deletion of the job, or for whoever can read it.
+    // The record is kept for the deletion of the job, or for a worker that can read it.
     put(&world, Item::of(key.clone(), &record)).await;
     assert_eq!(uploads::abort_all(&world.process()).await.unwrap().aborted, 1);
     assert_eq!(world.destination.open_uploads(DESTINATION), []);
@@ -385,7 +386,7 @@ async fn what_is_summed_up_ends_with_the_name_of_what_can_not_be_read() {
     spoil_all(&world, "run/", "counter/").await;
     let error = view::tally(&world.ledger, JOB, &record).await.unwrap_err().to_string();
     assert!(error.contains("counter/") && error.contains("invalid type"), "{error}");
-    // Nor is a run reopened, or reported, without an end that it has.
+    // A run is neither reopened nor reported without an end that exists.
     spoil_all(&world, "run/", BATCH_PREFIX).await;
     let asked = migration_core::reopen::ask(&RunRecord { end: None, ..record }, 1);
     put(&world, Item::of(records::run_key(JOB, &asked.run), &asked)).await;

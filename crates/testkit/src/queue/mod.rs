@@ -103,7 +103,7 @@ pub struct QueueStats {
     pub dead_letters: usize,
 }
 
-/// The queue of the dead letters of a [`MemoryQueue`]; clones are the same queue.
+/// The dead-letter queue of a [`MemoryQueue`]. Clones share it.
 #[derive(Clone, Debug)]
 pub struct MemoryDeadLetters(MemoryQueue);
 
@@ -181,7 +181,7 @@ impl MemoryQueue {
         seen.collect()
     }
 
-    /// The queue of the dead letters, for whoever looks through them.
+    /// Returns the dead-letter queue.
     pub fn dead_letter_queue(&self) -> MemoryDeadLetters {
         MemoryDeadLetters(self.clone())
     }

@@ -20,11 +20,11 @@ pub(super) struct State {
     pub(super) dead: Vec<Dead>,
 }
 
-/// A message from the dead letter queue.
+/// A message in the dead-letter queue.
 #[derive(Debug)]
 pub(super) struct Dead {
     pub(super) message: Message,
-    /// Why it is there; none where the queue itself put it there.
+    /// Reason given by the worker that moved it; `None` if the queue moved it.
     pub(super) reason: Option<String>,
 }
 
@@ -71,7 +71,7 @@ impl State {
         self.dead.extend(dead.into_iter().map(|message| Dead { message, reason: None }));
     }
 
-    /// Delivers dead letters; they stay.
+    /// Delivers dead letters without removing them.
     pub(super) fn take_dead(&mut self, now: Instant, max: usize, visibility: Duration) -> Vec<ports::DeadLetter> {
         let visible = self.dead.iter_mut().filter(|dead| dead.message.visible_at <= now).take(max);
         let deliver = |dead: &mut Dead| {
@@ -130,7 +130,7 @@ impl State {
 }
 
 impl Message {
-    /// Notes a delivery, and gives what is received.
+    /// Counts a delivery and returns the received message.
     fn deliver(&mut self, receipt: String, now: Instant) -> ReceivedMessage {
         self.receives += 1;
         self.receipt = Some(receipt.clone());
@@ -139,7 +139,7 @@ impl Message {
     }
 }
 
-/// Counts messages by where they are.
+/// Counts messages by state.
 pub(super) fn depth<'a>(messages: impl IntoIterator<Item = &'a Message>, now: Instant) -> Depth {
     let mut counted = Depth::default();
     for message in messages {

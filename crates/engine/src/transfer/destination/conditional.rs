@@ -1,4 +1,4 @@
-//! Writes that ask for what the destination has, also where its service does not keep to that, or nobody knows.
+//! Sends conditional writes, also to services that ignore conditions or for which this is unknown.
 
 use std::future::Future;
 
@@ -14,21 +14,21 @@ use crate::transfer::error::{TransferError, write_error};
 /// A write that made the object visible.
 #[derive(Clone, Debug)]
 pub(in crate::transfer) struct Landed {
-    /// The service's response.
+    /// Response of the service.
     pub written: Written,
-    /// Whether the service is known to keep the condition. Where it is not, both sides are looked at afterwards.
+    /// True if the service is known to honor the condition. If false, both sides are read again after the write.
     pub guarded: bool,
 }
 
 impl<P: Services> DestinationObject<'_, P> {
-    /// Sends a write that makes the object visible, by this operation. `meant` is the ETag that it is to have then.
+    /// Sends a write that makes the object visible. `meant` is the ETag that the object is to have afterwards.
     ///
-    /// | the service keeps this condition of this operation | the condition is sent | guarded |
+    /// | the service honors this condition of this operation | condition sent | `guarded` |
     /// |---|---|---|
-    /// | yes, by its adapter | yes | yes |
-    /// | yes, as was found out | yes; where that is refused all the same, as by a service or proxy in its place, as below | yes; then no |
-    /// | nobody knows | yes; where that is refused, the write is sent without it | no |
-    /// | no | no | no |
+    /// | yes, according to its adapter | yes | true |
+    /// | yes, as tested | yes; if a proxy or another service rejects it, as below | true; false if rejected |
+    /// | unknown | yes; if it is rejected, the write is sent without it | false |
+    /// | no | no | false |
     pub(super) async fn write<F>(
         &self,
         operation: Operation,
@@ -44,7 +44,7 @@ impl<P: Services> DestinationObject<'_, P> {
             return self.write_with(operation, WriteCondition::Any, meant, &request).await.map(landed(true));
         }
         if asks_weakly(condition) {
-            // The passes look once more after it.
+            // The attempt reads the destination again after the write.
             if !condition_holds(condition, self.look().await?.as_ref()) {
                 return Err(TransferError::DestinationChanged(meant.cloned()));
             }
@@ -80,8 +80,8 @@ impl<P: Services> DestinationObject<'_, P> {
         sent.map_err(|error| write_error(error, || TransferError::DestinationChanged(meant.cloned())))
     }
 
-    /// Sends a condition that may be refused: the write, without it, tells whether it was refused for that. Guarded where
-    /// it was not.
+    /// Sends a write with a condition that may be unsupported. If it is rejected, sends it without the condition, and
+    /// records the condition as unsupported if that succeeds. `guarded` is true if it was not rejected.
     async fn write_unsure<F>(
         &self,
         operation: Operation,
@@ -105,7 +105,7 @@ impl<P: Services> DestinationObject<'_, P> {
     }
 }
 
-/// What to ask of the destination after having looked at it.
+/// Returns the condition that the destination has not changed since this HEAD.
 pub(in crate::transfer) fn condition_of(found: Option<&ObjectHead>) -> WriteCondition {
     match found.map(|head| head.etag.clone()) {
         None => WriteCondition::Absent,
@@ -114,12 +114,12 @@ pub(in crate::transfer) fn condition_of(found: Option<&ObjectHead>) -> WriteCond
     }
 }
 
-/// Whether a write asks for a content by a weak ETag, which no service can be asked for.
+/// Returns true if the condition contains a weak ETag, which no service accepts in `If-Match`.
 fn asks_weakly(condition: &WriteCondition) -> bool {
     matches!(condition, WriteCondition::Matches(etag) if etag.is_weak())
 }
 
-/// Whether the destination is as a write wants it.
+/// Returns true if the destination meets the condition of a write.
 fn condition_holds(condition: &WriteCondition, found: Option<&ObjectHead>) -> bool {
     match condition {
         WriteCondition::Any => true,

@@ -1,4 +1,4 @@
-//! The requests of multipart uploads of the object, but for their completion.
+//! Requests of the object's multipart uploads, except for their completion.
 
 use bytes::Bytes;
 use migration_core::etag::Md5Digest;
@@ -15,7 +15,8 @@ use crate::uploads::abort;
 use crate::{Interruption, Services};
 
 impl<P: Services> DestinationObject<'_, P> {
-    /// Begins an upload and gives its id. `tries` counts the requests: a lost answer leaves an upload behind.
+    /// Creates an upload and returns its ID. `tries` counts the requests, since each lost response may leave an upload
+    /// behind.
     pub(in crate::transfer) async fn create_upload(
         &self,
         checksum: bool,
@@ -32,7 +33,7 @@ impl<P: Services> DestinationObject<'_, P> {
         Ok(self.process.destination(self.access(Operation::CreateUpload), create).await?)
     }
 
-    /// Sends a part once: a body that passes through can't be sent twice.
+    /// Sends a part once, since a streamed body cannot be sent twice.
     pub(in crate::transfer) async fn put_part_once(
         &self,
         upload_id: &str,
@@ -45,7 +46,7 @@ impl<P: Services> DestinationObject<'_, P> {
         self.process.destination_once(access, self.process.ports.destination.put_part(request)).await
     }
 
-    /// Sends a part that is in memory, with this Content-MD5.
+    /// Sends a part held in memory, with this Content-MD5.
     pub(in crate::transfer) async fn put_part_held(
         &self,
         upload_id: &str,
@@ -61,7 +62,7 @@ impl<P: Services> DestinationObject<'_, P> {
         self.process.destination(access, request).await
     }
 
-    /// Has the service copy a part by itself.
+    /// Has the service copy a part.
     pub(in crate::transfer) async fn copy_part(
         &self,
         upload_id: &str,
@@ -75,7 +76,7 @@ impl<P: Services> DestinationObject<'_, P> {
         copied.map_err(|error| write_error(error, || TransferError::SourceChanged))
     }
 
-    /// The parts of an upload as the destination lists them: all, or up to a number after another.
+    /// Lists the parts of an upload: all, or those in a range of part numbers.
     pub(in crate::transfer) async fn list_parts(
         &self,
         upload_id: &str,
@@ -98,14 +99,14 @@ impl<P: Services> DestinationObject<'_, P> {
         }
     }
 
-    /// The uploads of the object that are open, whoever began them.
+    /// Lists the open uploads of the object, of all initiators.
     pub(in crate::transfer) async fn list_uploads(&self) -> Result<Vec<OpenUpload>, TransferError> {
         let store = &self.process.ports.destination;
         let list = || store.list_uploads(self.bucket, self.key);
         Ok(self.process.destination(self.access(Operation::ListUploads), list).await?)
     }
 
-    /// Aborts an upload until the destination says that it does not exist.
+    /// Aborts an upload, repeatedly until the destination says that it does not exist.
     pub(in crate::transfer) async fn abort(&self, upload_id: &str) -> Result<(), Interruption> {
         abort(self.process, self.upload(upload_id)).await
     }

@@ -1,4 +1,4 @@
-//! A look at what was written, byte for byte, where the service's answer says that it is something else.
+//! Reads a written object back if the service's response suggests that its bytes differ.
 
 use futures::StreamExt;
 use migration_core::error::{ErrorClass, ServiceError};
@@ -11,9 +11,10 @@ use crate::transfer::error::TransferError;
 use crate::transfer::source::Fetched;
 
 impl<P: Services> DestinationObject<'_, P> {
-    /// Whether the destination has the bytes that were sent, though its ETag looks like the MD5 of others: services
-    /// encrypt or number their contents without saying so in any header. Content-MD5 went with the bytes; that the service
-    /// looks at it is not taken for granted here. Nothing is held: what arrives is compared with what is in memory.
+    /// Returns true if the destination has the bytes that were sent, although its ETag looks like the MD5 of other
+    /// bytes. Some services encrypt or number contents without saying so in any header. Content-MD5 was sent with the
+    /// bytes, but this function does not rely on the service to check it. The response is compared with the bytes in
+    /// memory as it arrives, and is not held.
     pub(in crate::transfer) async fn stands_as_sent(
         &self,
         fetched: &Fetched,
@@ -25,7 +26,7 @@ impl<P: Services> DestinationObject<'_, P> {
         let request = GetRequest { bucket, key, span: Span::Whole, if_match, version_id };
         let read = || async {
             match self.is_equal(request, &fetched.bytes).await {
-                // It can't be read, or is not there any more: then nothing proves it.
+                // The object cannot be read, or was replaced: nothing proves the write.
                 Err(error) if matches!(error.class, ErrorClass::Refused | ErrorClass::AccessDenied) => Ok(false),
                 Err(error) if matches!(error.class, ErrorClass::PreconditionFailed | ErrorClass::NoSuchKey) => {
                     Ok(false)
@@ -34,7 +35,12 @@ impl<P: Services> DestinationObject<'_, P> {
             }
         };
         let same = self.process.destination(self.access(Operation::GetObject), read).await?;
-        info!(key, same, etag = written.etag.as_str(), "its ETag is not the MD5 of what was sent: it was read back");
+        info!(
+            key,
+            same,
+            etag = written.etag.as_str(),
+            "read object back, because its ETag is not the MD5 of the bytes sent"
+        );
         Ok(same)
     }
 

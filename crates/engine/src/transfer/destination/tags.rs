@@ -1,4 +1,4 @@
-//! Tags of the object: services may take those of an upload and drop them, or keep them and not say so.
+//! Ensures that the object has its tags: services may drop the tags of an upload, or keep them without reporting them.
 
 use migration_core::error::ErrorClass;
 use migration_core::ports::{ObjectHead, ObjectStore, Operation, PutTags, Tags};
@@ -9,8 +9,9 @@ use crate::Services;
 use crate::transfer::error::TransferError;
 
 impl<P: Services> DestinationObject<'_, P> {
-    /// Makes sure of tags that the last look does not show. Many services tell HEAD nothing of tags: one that is seen to
-    /// have kept them all the same is not asked again. Where tags may not be read there, they are given again.
+    /// Ensures that the object has tags that the last HEAD does not show, and returns true if it does. Many services do
+    /// not report tags in HEAD; once a bucket is seen to keep them nevertheless, its objects are not checked again. If
+    /// the tags may not be read, they are written again.
     pub(in crate::transfer) async fn has_tags(&self, tags: &Tags, found: &ObjectHead) -> Result<bool, TransferError> {
         let (bucket, key) = (self.bucket, self.key);
         let version_id = found.version_id.as_deref();
@@ -36,19 +37,19 @@ impl<P: Services> DestinationObject<'_, P> {
         Ok(true)
     }
 
-    /// Gives the object its tags by a request of their own. False where the service does not take them so either.
+    /// Writes the tags by a request of their own. Returns false if the service rejects this too.
     async fn give_tags(&self, tags: &Tags, version_id: Option<&str>) -> Result<bool, TransferError> {
         if tags.is_empty() {
             return Ok(false);
         }
         let (bucket, key) = (self.bucket, self.key);
         let store = &self.process.ports.destination;
-        // A refusal is an answer here: it says nothing of the side, which has just taken the object.
+        // A rejection is not reported as a failure of the side, which has just accepted the object.
         let put = || async {
             match store.put_tags(PutTags { bucket, key, version_id, tags }).await {
                 Ok(()) => Ok(true),
                 Err(error) if matches!(error.class, ErrorClass::AccessDenied | ErrorClass::Refused) => {
-                    info!(key, %error, "its tags are left behind");
+                    info!(key, %error, "failed to write tags of object");
                     Ok(false)
                 }
                 Err(error) => Err(error),

@@ -1,4 +1,4 @@
-//! The requests that make the object visible: written whole, copied, or completed from an upload.
+//! Requests that make the object visible: PUT, copy, and the completion of an upload.
 
 use migration_core::etag::ETag;
 use migration_core::fidelity::Carried;
@@ -12,7 +12,7 @@ use crate::transfer::source::Fetched;
 use crate::{Interruption, Services};
 
 impl<P: Services> DestinationObject<'_, P> {
-    /// Writes the object whole.
+    /// Writes the object by one PUT, with retries.
     pub(in crate::transfer) async fn put(
         &self,
         fetched: &Fetched,
@@ -27,7 +27,7 @@ impl<P: Services> DestinationObject<'_, P> {
         .await
     }
 
-    /// The same by one request, which finds something out.
+    /// Like [`put`](Self::put), by one request without retries, for a test of the service.
     pub(in crate::transfer) async fn put_once(
         &self,
         fetched: &Fetched,
@@ -56,7 +56,7 @@ impl<P: Services> DestinationObject<'_, P> {
         }
     }
 
-    /// Has the service copy the object whole.
+    /// Has the service copy the object by one request.
     pub(in crate::transfer) async fn copy(
         &self,
         source: CopySource<'_>,
@@ -71,7 +71,7 @@ impl<P: Services> DestinationObject<'_, P> {
         .await
     }
 
-    /// Makes the parts of an upload the object.
+    /// Completes an upload from these parts.
     pub(in crate::transfer) async fn complete(
         &self,
         upload_id: &str,
@@ -86,7 +86,7 @@ impl<P: Services> DestinationObject<'_, P> {
         .await
     }
 
-    /// The same by one request, which finds something out.
+    /// Like [`complete`](Self::complete), by one request without retries, for a test of the service.
     pub(in crate::transfer) async fn complete_once(
         &self,
         upload_id: &str,

@@ -1,4 +1,4 @@
-//! What travels with the object: its attributes, and its tags where it has some.
+//! Reads the attributes to preserve with the object, and its tags if it has some.
 
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::fidelity::{Carried, preserved_attributes};
@@ -13,23 +13,24 @@ use crate::transfer::error::TransferError;
 use crate::transfer::loss::accept_loss;
 
 impl<P: Services> SourceObject<'_, P> {
-    /// What travels with the object that a GET answered with; its tags are asked for only where it has some.
+    /// Returns the attributes to preserve, from the response to a GET. Tags are requested only if the object has some.
     pub(in crate::transfer) async fn preserved_attributes(&self, head: &ObjectHead) -> Result<Carried, TransferError> {
         self.attributes_with(head, false).await
     }
 
-    /// The same by what a HEAD shows. Many services say nothing of tags there, so they are asked for whatever it shows.
+    /// Like [`preserved_attributes`](Self::preserved_attributes), from a HEAD. Many services do not report tags there,
+    /// so tags are always requested.
     pub(in crate::transfer) async fn attributes_of_head(&self, head: &ObjectHead) -> Result<Carried, TransferError> {
         self.attributes_with(head, true).await
     }
 
-    /// The same; `is_quiet_of_tags` says that a head which shows no tags proves nothing. Tags that the source does not give
-    /// are left behind: its bytes can be moved all the same.
+    /// Returns the attributes to preserve. `is_quiet_of_tags` means that a HEAD without tags proves nothing. Tags that
+    /// cannot be read are dropped, because the bytes can still be copied.
     async fn attributes_with(&self, head: &ObjectHead, is_quiet_of_tags: bool) -> Result<Carried, TransferError> {
         let config = &self.process.config;
         let taken = preserved_attributes(head, config.transfer.preserve);
         let on_loss = config.transfer.preserve.on_loss;
-        accept_loss(on_loss, &taken.unmet, || "they can't be sent as they came from the source".to_owned())?;
+        accept_loss(on_loss, &taken.unmet, || "they cannot be sent as they were read from the source".to_owned())?;
         let mut carried = Carried {
             attributes: taken.attributes,
             tags: Tags::new(),
@@ -44,15 +45,15 @@ impl<P: Services> SourceObject<'_, P> {
                     let rights = self.process.ports.source.capabilities().tag_reading_rights;
                     let lost = NotPreserved { lost_tags: 1, ..NotPreserved::default() };
                     accept_loss(on_loss, &lost, || format!("{error}; allow {rights} at the source"))?;
-                    info!(key = self.key, %error, "its tags are left behind");
+                    info!(key = self.key, %error, "failed to read tags; copying object without them");
                 }
             }
         }
         Ok(carried)
     }
 
-    /// The object's tags, or why the service does not give them. A denial is an answer here: it says nothing of the side,
-    /// whose objects can be read.
+    /// Reads the object's tags, or returns why the service denies them. A denial is not reported as a failure of the
+    /// side, whose objects can be read.
     async fn read_tags(&self, version: Option<&str>) -> Result<Result<Tags, ServiceError>, TransferError> {
         let store = &self.process.ports.source;
         let read = || async {

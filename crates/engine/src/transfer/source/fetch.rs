@@ -1,4 +1,4 @@
-//! Reading the source: opened as a body that passes through, or held in memory that was reserved for it.
+//! Reads the source, either as a stream or into reserved memory.
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -17,10 +17,10 @@ use crate::hash::{Digests, digest};
 use crate::transfer::error::{TransferError, transfer_error};
 use crate::{Interruption, Services};
 
-/// Bytes that a body under way holds in memory: what connections buffer of it, and what waits to be hashed.
+/// Memory that a streamed body uses, in bytes: buffers of the connections, and data waiting to be hashed.
 const PASSING: u64 = 1 << 20;
 
-/// An answer of the source whose body has not been read.
+/// A response of the source whose body has not been read.
 pub(in crate::transfer) struct Opened {
     pub head: ObjectHead,
     pub len: u64,
@@ -28,7 +28,7 @@ pub(in crate::transfer) struct Opened {
     pub memory: Reservation,
 }
 
-/// Bytes of an object, what is known of it, and the memory that they take.
+/// Bytes of an object, its HEAD, and the memory reserved for them.
 pub(in crate::transfer) struct Fetched {
     pub head: ObjectHead,
     pub bytes: Bytes,
@@ -36,7 +36,7 @@ pub(in crate::transfer) struct Fetched {
     pub memory: Reservation,
 }
 
-/// Of which content, and what of it.
+/// The content and the bytes of it to read.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::transfer) struct Want<'a> {
     pub etag: Option<&'a ETag>,
@@ -45,7 +45,7 @@ pub(in crate::transfer) struct Want<'a> {
 }
 
 impl<P: Services> SourceObject<'_, P> {
-    /// Asks for a body and leaves it unread; it takes no more memory than [`PASSING`], however long it is.
+    /// Requests a body without reading it. Reserves [`PASSING`] bytes of memory, whatever the length of the body.
     pub(in crate::transfer) async fn open_body(&self, want: Want<'_>) -> Result<Opened, TransferError> {
         let memory = self.budget.reserve(PASSING).await?;
         let request = self.request(want);
@@ -59,7 +59,7 @@ impl<P: Services> SourceObject<'_, P> {
         Ok(Opened { head: response.head, len: response.len, body: response.body, memory })
     }
 
-    /// Opens the body of one part of a content that is cut so.
+    /// Opens the body of one part of this layout.
     pub(in crate::transfer) async fn open_part(
         &self,
         source: &SourceIdentity,
@@ -75,7 +75,7 @@ impl<P: Services> SourceObject<'_, P> {
         }
     }
 
-    /// Holds one part of a content that is cut so.
+    /// Reads one part of this layout into memory.
     pub(in crate::transfer) async fn hold_part(
         &self,
         source: &SourceIdentity,
@@ -88,8 +88,8 @@ impl<P: Services> SourceObject<'_, P> {
         if fetched.head.size == layout.size { Ok(fetched) } else { Err(TransferError::SourceChanged) }
     }
 
-    /// Reads a whole object. Bytes that contradict their ETag are read once more: the same again shows that this service's
-    /// ETags are no digests, others that what comes is no content that the object ever had.
+    /// Reads a whole object into memory. If the bytes contradict their ETag, they are read again: the same bytes mean
+    /// that this service's ETags are not MD5s, and other bytes that the response was a mixture of contents.
     pub(in crate::transfer) async fn hold_whole(&self, snapshot: &SourceSnapshot) -> Result<Fetched, TransferError> {
         let want = self.want(snapshot.etag.as_ref(), snapshot.version_id.as_deref(), Span::Whole);
         let first = self.hold(want, snapshot.size).await?;
@@ -100,7 +100,7 @@ impl<P: Services> SourceObject<'_, P> {
         {
             return Ok(first);
         }
-        // Its memory first: the second read may need all that there is.
+        // Frees its memory first, because the second read may need the whole budget.
         let (etag, md5) = (first.head.etag.clone(), first.digests.md5);
         drop(first);
         let again = self.hold(want, snapshot.size).await?;
@@ -114,13 +114,13 @@ impl<P: Services> SourceObject<'_, P> {
         Ok(again)
     }
 
-    /// An error that showed while a body of the object was read, as what it means for the source.
+    /// Converts an error while reading the object's body.
     pub(in crate::transfer) fn broke(&self, error: ServiceError) -> TransferError {
         let access = RequestInfo::object(Operation::GetObject, self.bucket, self.key);
         TransferError::Service(self.process.source_failed(error, access))
     }
 
-    /// Reserves `expected` bytes and reads them. A body that is shorter or longer is an error that may pass.
+    /// Reserves `expected` bytes of memory and reads that many bytes. A shorter or longer body is a transient error.
     async fn hold(&self, want: Want<'_>, expected: u64) -> Result<Fetched, TransferError> {
         let memory = self.budget.reserve(expected).await?;
         let access = RequestInfo::object(Operation::GetObject, self.bucket, self.key).carrying(expected);
@@ -139,7 +139,7 @@ impl<P: Services> SourceObject<'_, P> {
             bucket: self.bucket,
             key: self.key,
             span: want.span,
-            // No condition holds with a weak one: who reads looks at the source afterwards.
+            // `If-Match` never holds for a weak ETag. The caller reads the source again afterwards.
             if_match: want.etag.filter(|etag| !etag.is_weak()),
             version_id: want.version_id,
         }
@@ -147,7 +147,7 @@ impl<P: Services> SourceObject<'_, P> {
 
     async fn read(&self, request: GetRequest<'_>, expected: u64) -> Result<(ObjectHead, Bytes), ServiceError> {
         let response = self.process.ports.source.get(request).await?;
-        // Without an ETag to ask for, a whole object may have another size: the caller sees it by the head.
+        // Without an ETag, the object may have another size, which the caller sees in the HEAD.
         let resized = response.head.size != expected && request.span == Span::Whole;
         if resized || is_another(request.if_match, &response.head) {
             return Ok((response.head, Bytes::new()));
@@ -169,15 +169,14 @@ impl<P: Services> SourceObject<'_, P> {
     }
 }
 
-/// Whether an answer says itself that it is of another content than the one that was asked for: a cache, or a service that
-/// does not know `If-Match`, gives what it has.
+/// Returns true if the response's own ETag is not the requested one, as from a cache or a service without `If-Match`.
 fn is_another(snapshot: Option<&ETag>, head: &ObjectHead) -> bool {
     let said = snapshot.zip(head.etag.as_ref());
     said.is_some_and(|(snapshot, said)| snapshot.compare(said) != ETagComparison::Same)
         && !is_active(Mutant::AnswersETagIgnored)
 }
 
-/// Why an object could not be read. A version that is gone says nothing of the newer ones: the source is looked at again.
+/// Converts the error of a read. If a version is gone, newer ones may exist, so the source is read again.
 fn unread(error: Interruption, want: Want<'_>) -> TransferError {
     match transfer_error(error, || TransferError::SourceChanged) {
         TransferError::Service(error) if error.class == ErrorClass::NoSuchKey && want.version_id.is_some() => {

@@ -1,4 +1,4 @@
-//! What becomes of dead letters, and how messages are counted.
+//! Rules of dead letters, and of counting messages.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use super::{LEASE, LONG, MAX_RECEIVES, SECOND, TestQueue, message, receive_one, 
 use crate::conformance::report::{CaseResult, Failure};
 use crate::conformance::{ensure, ensure_eq};
 
-/// The one dead letter that comes within the longest wait, kept from others for so long.
+/// Receives the only dead letter, within the longest wait, and hides it for `visibility`.
 async fn letter<T: TestQueue>(t: &T, visibility: Duration) -> Result<ports::DeadLetter, Failure> {
     let mut letters = t.dead_letter_queue().receive_dead_letters(10, LONG, visibility).await?;
     ensure_eq!(letters.len(), 1, "dead letters received");
     letters.pop().ok_or_else(|| Failure::new("no dead letter"))
 }
 
-/// Waits until a queue is counted so: services estimate.
+/// Waits until the queue reports these numbers, which services estimate.
 async fn counted(queue: &impl MeasuredQueue, expected: Depth) -> CaseResult {
     let until = Instant::now() + LONG;
     loop {
@@ -47,7 +47,7 @@ pub(super) async fn dead_letters_that_the_queue_gave_up_have_no_reason<T: TestQu
         let received = receive_one(t.queue(), LEASE).await?;
         t.queue().set_visibility(&received.receipt, Duration::ZERO).await?;
     }
-    // A receive is what moves it.
+    // The queue moves a message when it would be received once too often.
     ensure_eq!(t.queue().receive(10, SECOND, LEASE).await?, [], "messages left in the queue");
     let letter = letter(t, LEASE).await?;
     ensure_eq!((letter.message.body.as_str(), letter.reason), ("body", None), "body and reason");

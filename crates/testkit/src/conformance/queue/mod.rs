@@ -1,5 +1,5 @@
-//! The rules of [`Queue`], and of [`DeadLetterQueue`] and [`MeasuredQueue`] with it. Times are real seconds, since services count in seconds: the cases wait for messages, never
-//! for a time.
+//! Rules of [`Queue`], [`DeadLetterQueue`] and [`MeasuredQueue`]. Times are real seconds, because services count in
+//! seconds. The cases wait for messages, never for a fixed time.
 
 mod dead;
 mod delivery;
@@ -29,13 +29,13 @@ const SECOND: Duration = Duration::from_secs(1);
 pub trait TestQueue {
     /// Implementation under test.
     type Queue: Queue + MeasuredQueue;
-    /// The implementation of the queue of dead letters.
+    /// The implementation of the dead-letter queue.
     type DeadLetters: DeadLetterQueue + MeasuredQueue;
 
     /// Returns the queue.
     fn queue(&self) -> &Self::Queue;
 
-    /// The queue of its dead letters.
+    /// Returns the dead-letter queue.
     fn dead_letter_queue(&self) -> &Self::DeadLetters;
 
     /// Returns the current dead letters. Can be called repeatedly.
