@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use migration_core::ignore::IgnoreList;
 use migration_engine::Interruption;
 use migration_engine::scan::Purpose;
 use migration_engine::uploads::{self, AbortReport, LeftUpload};
@@ -52,8 +51,8 @@ pub async fn main() -> ExitCode {
     // As PID 1 of a container, a process is not terminated by signals without a handler.
     let told = CancellationToken::new();
     setup::stop_on_signals(&told);
-    let (process, ignore) = match setup::boot(&cli.common).await {
-        Ok(booted) => booted,
+    let process = match setup::connect(&cli.common).await {
+        Ok(process) => process,
         Err(error) => {
             error!(%error, "failed to start the jobsender");
             termination::write("ConfigInvalid", &error.to_string());
@@ -61,14 +60,14 @@ pub async fn main() -> ExitCode {
         }
     };
     tokio::spawn({
-        let (told, stop) = (told.clone(), process.stop.clone());
+        let (told, stop) = (told.clone(), process.runtime.stop.clone());
         async move {
             told.cancelled().await;
             stop.cancel();
         }
     });
     let end = tokio::select! {
-        end = carry_out(cli, process, &ignore) => end,
+        end = carry_out(cli, process) => end,
         () = overdue(&told) => End::failed("Interrupted", "it did not stop in time after the signal"),
     };
     let end = end.after_signal(told.is_cancelled());
@@ -81,12 +80,12 @@ pub async fn main() -> ExitCode {
     ExitCode::from(end.code)
 }
 
-async fn carry_out(cli: Cli, process: AwsProcess, ignore: &IgnoreList) -> End {
+async fn carry_out(cli: Cli, process: AwsProcess) -> End {
     // Boxed, since the compiler computes the size of a future from everything inside it.
     match cli.command {
-        Command::Send => report_send(Box::pin(send(process, ignore, &cli.common, &Purpose::default())).await),
-        Command::Plan(args) => Box::pin(plan::plan(process, ignore, &args)).await,
-        Command::Verify(args) => Box::pin(verify::verify(process, ignore, &cli.common, &args)).await,
+        Command::Send => report_send(Box::pin(send(process, &cli.common, &Purpose::default())).await),
+        Command::Plan(args) => Box::pin(plan::plan(process, &args)).await,
+        Command::Verify(args) => Box::pin(verify::verify(process, &cli.common, &args)).await,
         Command::Report(args) => Box::pin(report::report(process, &args)).await,
         Command::AbortUploads => {
             let process = Arc::new(process);

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::{Args, ValueEnum};
 use migration_core::estimate::{Cost, Estimate, Prices, Requests, SIZE_CLASSES, Sum};
 use migration_core::finding::Finding;
-use migration_core::ignore::IgnoreList;
 use migration_core::pair::BucketPair;
 use migration_core::records::ScanCounts;
 use migration_core::size::human;
@@ -58,20 +57,20 @@ impl Observer for Planner {
 }
 
 /// Runs the subcommand.
-pub(crate) async fn plan(process: AwsProcess, ignore: &IgnoreList, args: &PlanArgs) -> End {
-    match planned(process, ignore, args).await {
+pub(crate) async fn plan(process: AwsProcess, args: &PlanArgs) -> End {
+    match planned(process, args).await {
         Ok(message) => End { reason: "Planned", message, code: 0 },
         Err(message) => End { reason: "PlanFailed", message, code: FAILED },
     }
 }
 
-async fn planned(process: AwsProcess, ignore: &IgnoreList, args: &PlanArgs) -> Result<String, String> {
+async fn planned(process: AwsProcess, args: &PlanArgs) -> Result<String, String> {
     let prices = prices(args)?;
     let list = args.list.as_deref().map(List::create).transpose().map_err(|error| error.to_string())?;
     let estimate = Mutex::new(Estimate::new(&process.config));
     let planner = Arc::new(Planner { estimate, list });
     let purpose = Purpose { observer: Some(planner.clone()), ..Purpose::default() };
-    let counts = dry_run(process, ignore, &purpose).await.map_err(|error| error.to_string())?;
+    let counts = dry_run(process, &purpose).await.map_err(|error| error.to_string())?;
     if let Some(list) = &planner.list {
         list.end().map_err(|error| error.to_string())?;
     }

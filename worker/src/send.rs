@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use migration_core::ignore::IgnoreList;
 use migration_core::size;
 use migration_engine::heartbeat;
 use migration_engine::scan::{self, ManifestError, Purpose, ScanError, ScanOutcome, SenderName};
@@ -12,15 +11,10 @@ use crate::exit::{End, FAILED, UNUSABLE};
 use crate::setup::{AwsProcess, Common};
 
 /// Scans both sides as a run and sends the differences.
-pub(crate) async fn send(
-    process: AwsProcess,
-    ignore: &IgnoreList,
-    common: &Common,
-    purpose: &Purpose,
-) -> Result<ScanOutcome, ScanError> {
+pub(crate) async fn send(process: AwsProcess, common: &Common, purpose: &Purpose) -> Result<ScanOutcome, ScanError> {
     let process = Arc::new(process);
     let name = sender_name(common, &process);
-    with_heartbeat(&process, scan::send_for(process.clone(), ignore, &name, purpose)).await
+    with_heartbeat(&process, scan::send_for(process.clone(), &name, purpose)).await
 }
 
 /// Runs work while sending heartbeats to the ledger.
@@ -40,7 +34,7 @@ pub(crate) async fn with_heartbeat<T>(process: &Arc<AwsProcess>, work: impl Futu
 fn sender_name(common: &Common, process: &AwsProcess) -> SenderName {
     let now = jiff::Timestamp::now().strftime("%Y%m%dt%H%M%Sz");
     SenderName {
-        started_by: common.job_name.clone().unwrap_or_else(|| process.name.clone()),
+        started_by: common.job_name.clone().unwrap_or_else(|| process.runtime.name.clone()),
         new_run: format!("{now}-{:04x}", rand::random::<u16>()),
     }
 }

@@ -8,8 +8,7 @@ use clap::{Args, ValueEnum};
 use migration_aws::{DynamoLedger, S3Store, SqsQueue, SystemClock};
 use migration_core::config::{ConfigError, JobConfig, WriteSettings};
 use migration_core::error::Side;
-use migration_core::ignore::IgnoreList;
-use migration_engine::{Ports, Process};
+use migration_engine::{Ports, Process, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -70,7 +69,7 @@ impl Common {
 
 /// Failures to start a program.
 #[derive(Debug, thiserror::Error)]
-pub enum BootError {
+pub enum SetupError {
     /// The configuration can't be read.
     #[error("failed to read job config {path}: {source}")]
     Read {
@@ -96,9 +95,8 @@ pub enum BootError {
 pub type AwsProcess = Process<(S3Store, S3Store, SqsQueue, DynamoLedger)>;
 
 /// Reads the configuration and connects the process to its services. Sends no request yet.
-pub async fn boot(common: &Common) -> Result<(AwsProcess, IgnoreList), BootError> {
-    let config = read(&common.config)?;
-    let ignore = config.validate()?;
+pub async fn connect(common: &Common) -> Result<AwsProcess, SetupError> {
+    let config = read(&common.config)?.validate()?;
     let ports = Ports::new(
         S3Store::new(&config.source, &WriteSettings::default(), Side::Source).await,
         S3Store::new(&config.destination, &config.write, Side::Destination).await,
@@ -107,13 +105,13 @@ pub async fn boot(common: &Common) -> Result<(AwsProcess, IgnoreList), BootError
     );
     let readable = WriteSettings { storage_class: None, acl: None, ..config.write.clone() };
     let reports = S3Store::new(&config.destination, &readable, Side::Destination).await;
-    let process = Process::new(ports, config, common.name.clone(), Arc::new(SystemClock));
-    Ok((process.with_reports(reports), ignore))
+    let runtime = Runtime::new(&common.name, Arc::new(SystemClock));
+    Ok(Process::new(ports, config, runtime).with_reports(reports))
 }
 
-fn read(path: &Path) -> Result<JobConfig, BootError> {
-    let text = std::fs::read_to_string(path).map_err(|source| BootError::Read { path: path.into(), source })?;
-    serde_yaml::from_str(&text).map_err(|source| BootError::Parse { path: path.into(), source })
+fn read(path: &Path) -> Result<JobConfig, SetupError> {
+    let text = std::fs::read_to_string(path).map_err(|source| SetupError::Read { path: path.into(), source })?;
+    serde_yaml::from_str(&text).map_err(|source| SetupError::Parse { path: path.into(), source })
 }
 
 /// Cancels the token at the first SIGTERM or SIGINT.

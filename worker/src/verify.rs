@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::{Args, ValueEnum};
 use migration_aws::{DynamoLedger, SystemClock};
 use migration_core::finding::{Action, Finding};
-use migration_core::ignore::IgnoreList;
 use migration_core::pair::BucketPair;
 use migration_core::ports::{Clock, Ledger, WriteError};
 use migration_core::records::{RunRecord, RunSides, VerificationRecord, verification_write};
@@ -78,7 +77,7 @@ impl Observer for Verifier {
 }
 
 /// Runs the subcommand: verifies the last run, or repairs it.
-pub(crate) async fn verify(process: AwsProcess, ignore: &IgnoreList, common: &Common, args: &VerifyArgs) -> End {
+pub(crate) async fn verify(process: AwsProcess, common: &Common, args: &VerifyArgs) -> End {
     let failed = |message: String| End { reason: "VerifyFailed", message, code: FAILED };
     let (ledger, job) = (process.ports.ledger.clone(), process.config.job.uid.clone());
     let verifier = match verifier(&process, args).await {
@@ -87,14 +86,14 @@ pub(crate) async fn verify(process: AwsProcess, ignore: &IgnoreList, common: &Co
     };
     let purpose = Purpose { verify: Some(args.method.into()), extras: true, observer: Some(verifier.clone()) };
     let end = if args.repair {
-        match send::send(process, ignore, common, &purpose).await {
+        match send::send(process, common, &purpose).await {
             Ok(ScanOutcome::RunIsLive { run } | ScanOutcome::OtherSides { run }) => {
                 failed(format!("failed to repair: run {run} is still in progress; try again after it has ended"))
             }
             sent => send::report_send(sent),
         }
     } else {
-        match dry_run(process, ignore, &purpose).await {
+        match dry_run(process, &purpose).await {
             Ok(_) => {
                 let found = *verifier.verification.lock().unwrap_or_else(PoisonError::into_inner);
                 match record(&ledger, &job, &verifier, args.method.into(), found).await {

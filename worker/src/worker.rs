@@ -23,17 +23,17 @@ struct Cli {
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.common.start_logging();
-    match setup::boot(&cli.common).await {
-        Ok((process, ignore)) => {
+    match setup::connect(&cli.common).await {
+        Ok(process) => {
             let process = Arc::new(process);
-            setup::stop_on_signals(&process.stop);
-            info!(job = process.config.job.name, name = process.name, "worker started");
+            setup::stop_on_signals(&process.runtime.stop);
+            info!(job = process.config.job.name, name = process.runtime.name, "worker started");
             let beats = CancellationToken::new();
             let beating = tokio::spawn({
                 let (process, beats) = (process.clone(), beats.clone());
                 async move { heartbeat::beat(&process, beats).await }
             });
-            Worker::new(process, ignore).run().await;
+            Worker::new(process).run().await;
             beats.cancel();
             // The task has no result, and a panic in it has already been printed.
             let _ = beating.await;

@@ -1,5 +1,7 @@
 //! The configuration that the operator gives to the jobsender and the workers: one validated document in a `ConfigMap`.
 
+use std::ops::Deref;
+
 use serde::{Deserialize, Serialize};
 
 use crate::compare::CompareMode;
@@ -7,6 +9,7 @@ use crate::error::Side;
 use crate::ignore::{IgnoreError, IgnoreList};
 use crate::manifest::ManifestLocation;
 use crate::pair::BucketPair;
+use crate::part::MIN_PART;
 
 pub use filter::{ObjectFilter, STANDARD};
 pub use report::{ReportScope, ReportSettings};
@@ -180,9 +183,49 @@ pub enum ConfigError {
     },
 }
 
+/// A job configuration that was validated, with its compiled ignore list. Programs accept no other.
+#[derive(Clone, Debug)]
+pub struct ValidConfig {
+    config: JobConfig,
+    ignore: IgnoreList,
+}
+
+impl ValidConfig {
+    /// Returns the compiled ignore list.
+    pub fn ignore_list(&self) -> &IgnoreList {
+        &self.ignore
+    }
+
+    /// Returns the same configuration without deletions, and without a limit on how far the jobsender gets ahead of the
+    /// workers.
+    #[must_use]
+    pub fn for_dry_run(self) -> Self {
+        let config = JobConfig { mirror: None, backlog_seconds: None, ..self.config };
+        Self { config, ignore: self.ignore }
+    }
+}
+
+impl Deref for ValidConfig {
+    type Target = JobConfig;
+
+    fn deref(&self) -> &JobConfig {
+        &self.config
+    }
+}
+
 impl JobConfig {
-    /// Checks what the resource's schema cannot, and returns the compiled ignore list.
-    pub fn validate(&self) -> Result<IgnoreList, ConfigError> {
+    /// Checks what the resource's schema cannot, for a destination with the part sizes of Amazon S3.
+    pub fn validate(self) -> Result<ValidConfig, ConfigError> {
+        self.validate_for(MIN_PART)
+    }
+
+    /// As [`validate`](Self::validate), for a destination that accepts parts of `minimum_part` bytes and more.
+    pub fn validate_for(self, minimum_part: u64) -> Result<ValidConfig, ConfigError> {
+        let ignore = self.check(minimum_part)?;
+        Ok(ValidConfig { config: self, ignore })
+    }
+
+    fn check(&self, minimum_part: u64) -> Result<IgnoreList, ConfigError> {
         if self.version != CONFIG_VERSION {
             return Err(ConfigError::Version(self.version));
         }
@@ -191,7 +234,7 @@ impl JobConfig {
         }
         self.source.validate(Side::Source)?;
         self.destination.validate(Side::Destination)?;
-        self.transfer.validate()?;
+        self.transfer.validate(minimum_part)?;
         self.filter.validate()?;
         self.check_report()?;
         self.check_mirror()?;
@@ -273,7 +316,7 @@ ledger: {region: us-east-1, table: t}
             [("b", "reports/", true), ("c", "data/", true), ("b", "", true), ("b", "data/r", false)]
         {
             config.report = Some(report(bucket, prefix));
-            assert_eq!(config.validate().is_ok(), is_fine, "{bucket} {prefix}");
+            assert_eq!(config.clone().validate().is_ok(), is_fine, "{bucket} {prefix}");
         }
     }
 
@@ -284,7 +327,7 @@ ledger: {region: us-east-1, table: t}
     #[test]
     fn reads_yaml_and_writes_the_same_back() {
         let config = config();
-        assert!(config.validate().is_ok());
+        assert!(config.clone().validate().is_ok());
         assert_eq!(config.destination.service.credentials, Credentials::Pod);
         let text = serde_yaml::to_string(&config).unwrap();
         assert_eq!(serde_yaml::from_str::<JobConfig>(&text).unwrap(), config);
@@ -313,7 +356,7 @@ ledger: {region: us-east-1, table: t}
         for (expected, change) in broken {
             let mut config = config();
             change(&mut config);
-            let message = config.validate().unwrap_err().to_string();
+            let message = config.clone().validate().unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         }
     }

@@ -14,11 +14,10 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use migration_core::ignore::IgnoreList;
 use migration_core::size::ByteSize;
 use migration_engine::hash::Hashing;
 use migration_engine::scan::{ScanOutcome, SenderName, send};
-use migration_engine::{Ports, Process};
+use migration_engine::{Ports, Process, Runtime};
 use migration_ledger::view;
 use migration_testkit::{KeyShape, MemoryLedger, SinkQueue, SyntheticStore, TestClock};
 
@@ -176,14 +175,17 @@ async fn scan(case: Case) -> Cost {
     let ports = Ports::new(source.clone(), destination, queue.clone(), ledger.clone());
     let mut config = world::tiny_config();
     config.transfer.multipart_threshold = ByteSize::mib(16);
+    config.transfer.split_threshold = ByteSize::mib(64);
+    config.transfer.memory_limit = ByteSize::mib(16);
     // There are no workers.
     config.backlog_seconds = None;
     let clock = Arc::new(TestClock::following_tokio(1_700_000_000_000));
-    let process = Process::new(ports, config, "bench".into(), clock);
+    config.ignore = ignore_patterns(case.patterns);
+    let process = Process::new(ports, world::valid(config), Runtime::new("bench", clock));
     let process = process.with_hashing(Hashing::inline()).with_ranges_in_flight(case.ranges);
     let name = SenderName { started_by: "bench".into(), new_run: "run".into() };
     let began = tokio::time::Instant::now();
-    let sent = send(Arc::new(process), &ignore_list(case.patterns), &name).await.unwrap();
+    let sent = send(Arc::new(process), &name).await.unwrap();
     let seconds = began.elapsed().as_secs_f64();
     let ScanOutcome::Sent { run, counts } = sent else { panic!("{sent:?}") };
     assert_eq!((counts.objects, counts.in_place), (case.keys / 10, case.keys - case.keys / 10));
@@ -202,14 +204,14 @@ async fn scan(case: Case) -> Cost {
 }
 
 /// Creates patterns that begin, end or contain a unique text, or end with a class.
-fn ignore_list(patterns: u64) -> IgnoreList {
+fn ignore_patterns(patterns: u64) -> Vec<String> {
     let pattern = |n: u64| match n % 4 {
         0 => format!("{}/none/{n:05}/*", world::SOURCE),
         1 => format!("*.x{n:05}"),
         2 => format!("*/tmp-{n:05}/?"),
         _ => format!("{}/none-{n:05}[ab]", world::SOURCE),
     };
-    IgnoreList::new(&(0..patterns).map(pattern).collect::<Vec<_>>()).unwrap()
+    (0..patterns).map(pattern).collect()
 }
 
 /// Returns the peak of this process's resident memory, in KiB.

@@ -42,7 +42,8 @@ impl<P: Services> Process<P> {
     /// write has the condition `If-None-Match: *`.
     pub(crate) async fn guess_destination(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, Interruption> {
         let access = RequestInfo::object(Operation::HeadObject, request.bucket, request.key);
-        self.destination_gate
+        self.gates
+            .destination
             .pass_if(access, &Store(&self.ports.destination), Option::is_some, || self.ports.destination.head(request))
             .await
     }

@@ -51,7 +51,7 @@ impl<P: Services> Process<P> {
     pub(crate) async fn bucket(&self, bucket: &str) -> Result<BucketRecord, Interruption> {
         let capabilities = self.ports.destination.capabilities();
         let found = if capabilities.is_complete() { BucketRecord::default() } else { self.found_out(bucket).await? };
-        Ok(found.declared(&capabilities, self.clock.now()))
+        Ok(found.declared(&capabilities, self.runtime.clock.now()))
     }
 
     /// What was found out of a destination bucket, by this process or others.
@@ -71,12 +71,12 @@ impl<P: Services> Process<P> {
     pub(crate) async fn support(&self, bucket: &str, ability: Ability) -> Result<Support, Interruption> {
         let one_for_all = is_active(Mutant::OneAbilityForAllConditions) && Ability::CONDITIONS.contains(&ability);
         let ability = if one_for_all { Ability::PutIfMatch } else { ability };
-        Ok(self.bucket(bucket).await?.support(ability, self.clock.now()))
+        Ok(self.bucket(bucket).await?.support(ability, self.runtime.clock.now()))
     }
 
     /// Records a detected ability of a destination bucket, here and in the ledger.
     pub(crate) async fn learn(&self, bucket: &str, ability: Ability, support: Support) -> Result<(), Interruption> {
-        let now = self.clock.now();
+        let now = self.runtime.clock.now();
         self.suspected().remove(&(bucket.to_owned(), ability));
         let learned = |record: BucketRecord| {
             (record.support(ability, now) != support).then(|| record.learned(ability, support, now))
@@ -128,12 +128,12 @@ impl<P: Services> Process<P> {
         bucket: &str,
         conditions: &[Ability],
     ) -> Result<Option<MutexGuard<'_, ()>>, Interruption> {
-        if !self.bucket(bucket).await?.is_unsure(conditions, self.clock.now()) {
+        if !self.bucket(bucket).await?.is_unsure(conditions, self.runtime.clock.now()) {
             return Ok(None);
         }
         let right = self.buckets.probe.lock().await;
         loop {
-            let (record, now) = (self.bucket(bucket).await?, self.clock.now());
+            let (record, now) = (self.bucket(bucket).await?, self.runtime.clock.now());
             if !record.may_probe(conditions, now) && record.probing_until <= now {
                 return Ok(None);
             }
@@ -157,7 +157,7 @@ impl<P: Services> Process<P> {
         found: &[(Ability, Support)],
         requests: u32,
     ) -> Result<(), Interruption> {
-        let now = self.clock.now();
+        let now = self.runtime.clock.now();
         info!(bucket, ?found, requests, "detected an ability of the destination's service");
         let learned = |record: BucketRecord| {
             let probes = record.probes + requests;
@@ -222,12 +222,12 @@ impl<P: Services> Process<P> {
         if let Some((record, read)) = sources.get(bucket)
             && read.elapsed() < READ_AGAIN
         {
-            return Ok(record.has_digests(service, self.clock.now()));
+            return Ok(record.has_digests(service, self.runtime.clock.now()));
         }
         let key = records::source_bucket_key(&self.config.job.uid, bucket);
         let record = self.get_or_warn(&key, "the source's ETags are taken for digests until they are seen to be none");
         let record: SourceBucketRecord = record.await?.unwrap_or_default();
-        let has_digests = record.has_digests(service, self.clock.now());
+        let has_digests = record.has_digests(service, self.runtime.clock.now());
         if has_digests {
             self.without_digests().remove(bucket);
         } else {
@@ -250,7 +250,7 @@ impl<P: Services> Process<P> {
     /// Records that the ETags of a source bucket are not digests of contents.
     pub(crate) async fn learn_no_digests(&self, bucket: &str) -> Result<(), Interruption> {
         let service = self.config.source.service.endpoint.clone().unwrap_or_default();
-        let etags_are_digests = Known { support: Support::No, at: self.clock.now() };
+        let etags_are_digests = Known { support: Support::No, at: self.runtime.clock.now() };
         let record = SourceBucketRecord { service, etags_are_digests };
         info!(bucket, "the source's ETags are not digests of contents");
         let key = records::source_bucket_key(&self.config.job.uid, bucket);

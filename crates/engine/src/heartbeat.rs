@@ -131,7 +131,7 @@ impl Activity {
 /// work or a paused side, once when the process becomes idle, and then not at all.
 pub async fn beat<P: Services>(process: &Process<P>, end: CancellationToken) {
     let every = Duration::from_millis(u64::try_from(HEARTBEAT_EVERY_MS).unwrap_or_default());
-    let activity = &process.activity;
+    let activity = &process.runtime.activity;
     let (mut bytes, mut at, mut idle, mut rate) = (0, tokio::time::Instant::now(), false, 0);
     let mut paused = None;
     loop {
@@ -153,13 +153,13 @@ pub async fn beat<P: Services>(process: &Process<P>, end: CancellationToken) {
             rate = (total - bytes) * 1_000 / u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
             (bytes, at) = (total, tokio::time::Instant::now());
         }
-        let now = process.clock.now();
+        let now = process.runtime.clock.now();
         if !blocked.is_empty() {
             paused = Some(now);
         }
-        let (name, ranges, runs) = (process.name.clone(), activity.ranges(), activity.runs());
+        let (name, ranges, runs) = (process.runtime.name.clone(), activity.ranges(), activity.runs());
         let beat = Heartbeat { name, at: now, messages, rate, ranges, blocked, paused, runs };
-        let item = Item::of(records::heartbeat_key(&process.config.job.uid, &process.name), &beat);
+        let item = Item::of(records::heartbeat_key(&process.config.job.uid, &process.runtime.name), &beat);
         let keep = if paused.is_some() { KEEP_PAUSE_MS } else { KEEP_MS };
         let write = Write::Put { item: item.expiring(now + keep), condition: Condition::Always };
         // Not through the ledger's gate: the next heartbeat follows soon and is more current than a late one.

@@ -22,10 +22,12 @@ mod buckets;
 pub mod budget;
 pub mod concurrency;
 pub mod gate;
+mod gates;
 pub mod hash;
 pub mod heartbeat;
 pub mod report;
 pub mod run;
+mod runtime;
 pub mod scan;
 mod send_buffer;
 mod services;
@@ -34,48 +36,39 @@ pub mod transfer;
 pub mod uploads;
 pub mod worker;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use migration_core::config::JobConfig;
-use migration_core::error::{ErrorClass, ServiceError, Side};
+use migration_core::config::ValidConfig;
+use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::operation::RequestInfo;
-use migration_core::ports::{Clock, Condition, Item, Ledger, LedgerKey, Operation, QueryPage, Write};
+use migration_core::ports::{Condition, Item, Ledger, LedgerKey, Operation, QueryPage, Write};
 use migration_ledger::{LedgerRead, ReadError, write};
 use serde::de::DeserializeOwned;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::buckets::Buckets;
-use crate::gate::{Gate, Nobody, Store};
+use crate::gate::{Nobody, Store};
+use crate::gates::Gates;
 use crate::hash::Hashing;
 use crate::stop::sleep_or_stop;
 
 pub use migration_ledger::WriteOutcome;
+pub use runtime::Runtime;
 pub use services::{Ports, Services};
 
 /// Key ranges that a scan processes at once: enough to keep a processor busy at the latency of a service in the same
 /// region, with about 20 MB of pages in memory.
 const RANGES_IN_FLIGHT: usize = 16;
 
-/// Interval at which to check whether denials have settled.
-const SETTLING: Duration = Duration::from_millis(200);
-
 /// One process of a job: its ports, its settings, and the state shared by all its tasks.
 pub struct Process<P: Services> {
     /// The services of the job.
     pub ports: Ports<P>,
-    /// The job's settings, as rendered by the operator.
-    pub config: JobConfig,
-    /// Name of this process in the ledger: the name of its pod.
-    pub name: String,
-    /// Source of the current time.
-    pub clock: Arc<dyn Clock>,
-    /// Cancelled when the process has to stop: no new work is begun.
-    pub stop: CancellationToken,
-    /// Current activity of this process, for its heartbeats.
-    pub activity: Arc<heartbeat::Activity>,
+    /// The job's settings.
+    pub config: ValidConfig,
+    /// Name, clock, stop signal and activity of this process.
+    pub runtime: Runtime,
     /// Store for reports, if other than the destination.
     reports: Option<P::Destination>,
     /// Stage that hashes bytes in transfer.
@@ -84,10 +77,7 @@ pub struct Process<P: Services> {
     ranges_in_flight: usize,
     buckets: Buckets,
     names: AtomicU64,
-    source_gate: Gate,
-    destination_gate: Gate,
-    queue_gate: Gate,
-    ledger_gate: Gate,
+    gates: Gates,
 }
 
 /// Why work was not done.
@@ -101,7 +91,7 @@ pub enum Interruption {
     Service(#[from] ServiceError),
 }
 
-/// So that what is written to the ledger and what is read from it fail alike.
+/// Lets reads and writes of the ledger fail with the same error.
 impl From<Interruption> for ReadError<Interruption> {
     fn from(error: Interruption) -> Self {
         Self::Request(error)
@@ -121,7 +111,7 @@ fn no_absence(access: RequestInfo<'_>, error: Interruption) -> Interruption {
     }
 }
 
-/// Reads go through the ledger's gate: they are repeated, and wait where the ledger is paused.
+/// Sends reads through the ledger's gate, which retries them and holds them while the ledger is paused.
 impl<P: Services> LedgerRead for Process<P> {
     type Error = Interruption;
 
@@ -142,15 +132,9 @@ impl<P: Services> LedgerRead for Process<P> {
 
 impl<P: Services> Process<P> {
     /// Creates a process with the default hashing stage and number of ranges.
-    pub fn new(ports: Ports<P>, config: JobConfig, name: String, clock: Arc<dyn Clock>) -> Self {
-        let stop = CancellationToken::new();
-        let activity = Arc::new(heartbeat::Activity::default());
-        let gate = |side| Gate::new(side, stop.clone(), clock.clone(), activity.clone());
+    pub fn new(ports: Ports<P>, config: ValidConfig, runtime: Runtime) -> Self {
         Self {
-            source_gate: gate(Side::Source),
-            destination_gate: gate(Side::Destination),
-            queue_gate: gate(Side::Queue),
-            ledger_gate: gate(Side::Ledger),
+            gates: Gates::new(&runtime),
             reports: None,
             hashing: Hashing::new(),
             ranges_in_flight: RANGES_IN_FLIGHT,
@@ -158,10 +142,7 @@ impl<P: Services> Process<P> {
             names: AtomicU64::new(0),
             ports,
             config,
-            name,
-            clock,
-            stop,
-            activity,
+            runtime,
         }
     }
 
@@ -192,7 +173,7 @@ impl<P: Services> Process<P> {
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
-        self.source_gate.pass(access, &Store(&self.ports.source), request).await
+        self.gates.source.pass(access, &Store(&self.ports.source), request).await
     }
 
     /// Sends one request to the destination.
@@ -204,7 +185,8 @@ impl<P: Services> Process<P> {
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
-        self.destination_gate
+        self.gates
+            .destination
             .pass(access, &Store(&self.ports.destination), request)
             .await
             .map_err(|error| no_absence(access, error))
@@ -216,7 +198,8 @@ impl<P: Services> Process<P> {
         access: RequestInfo<'_>,
         request: impl Future<Output = Result<T, ServiceError>> + Send,
     ) -> Result<T, Interruption> {
-        self.destination_gate
+        self.gates
+            .destination
             .once(access, &Store(&self.ports.destination), request)
             .await
             .map_err(|error| no_absence(access, error))
@@ -224,22 +207,22 @@ impl<P: Services> Process<P> {
 
     /// Classifies an error of the source that occurred while a body was read.
     fn source_failed(&self, error: ServiceError, access: RequestInfo<'_>) -> ServiceError {
-        self.source_gate.failed(error, access)
+        self.gates.source.failed(error, access)
     }
 
     /// Returns a name that no other task of this process has.
     fn next_name(&self) -> String {
-        format!("{}/{}", self.name, self.names.fetch_add(1, Ordering::Relaxed))
+        format!("{}/{}", self.runtime.name, self.names.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Sleeps, or returns [`Interruption::Stopped`] when the process has to stop.
     async fn pause(&self, time: Duration) -> Result<(), Interruption> {
-        sleep_or_stop(&self.stop, time).await
+        sleep_or_stop(&self.runtime.stop, time).await
     }
 
     /// Waits before retrying a request that the gate does not repeat; `retries` counts from 0.
     async fn back_off(&self, retries: u32) -> Result<(), Interruption> {
-        self.destination_gate.back_off(retries).await
+        self.gates.destination.back_off(retries).await
     }
 
     /// Sends one request to the queue.
@@ -247,7 +230,7 @@ impl<P: Services> Process<P> {
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
-        self.queue_gate.pass(RequestInfo::service(&self.config.queue.url), &Nobody, request).await
+        self.gates.queue.pass(RequestInfo::service(&self.config.queue.url), &Nobody, request).await
     }
 
     /// Sends one request to the ledger.
@@ -255,11 +238,11 @@ impl<P: Services> Process<P> {
     where
         F: Future<Output = Result<T, ServiceError>> + Send,
     {
-        self.ledger_gate.pass(RequestInfo::service(&self.config.ledger.table), &Nobody, request).await
+        self.gates.ledger.pass(RequestInfo::service(&self.config.ledger.table), &Nobody, request).await
     }
 
-    /// Reads a record from the ledger that may be taken for absent where it can't be read: then the log names it, and what
-    /// follows from it.
+    /// Reads a record that may be treated as absent if it cannot be read. The log then names the record and the
+    /// consequence.
     async fn get_or_warn<T: DeserializeOwned>(
         &self,
         key: &LedgerKey,
@@ -269,7 +252,7 @@ impl<P: Services> Process<P> {
             Ok(record) => Ok(record),
             Err(ReadError::Request(error)) => Err(error),
             Err(ReadError::Record(error)) => {
-                warn!(%error, consequence, "a ledger record can't be read");
+                warn!(%error, consequence, "failed to read ledger record");
                 Ok(None)
             }
         }
@@ -297,43 +280,5 @@ impl<P: Services> Process<P> {
         let stands = self.get_item(&item.key).await?;
         let own = stands.is_some_and(|stands| stands.attributes == item.attributes);
         Ok(if own { WriteOutcome::Written } else { WriteOutcome::Lost })
-    }
-
-    /// Returns true if a whole side is paused: messages received now could only wait.
-    fn is_paused(&self) -> bool {
-        [&self.source_gate, &self.destination_gate, &self.ledger_gate].into_iter().any(Gate::is_blocked)
-    }
-
-    /// Returns true if anything is paused: work that makes no progress meanwhile is not stuck.
-    fn is_waiting(&self) -> bool {
-        [&self.source_gate, &self.destination_gate, &self.queue_gate, &self.ledger_gate]
-            .into_iter()
-            .any(Gate::is_waiting)
-    }
-
-    /// From now on, fails objects for which a permission is missing instead of holding them. For callers that have
-    /// other objects to try.
-    fn let_go_of_denied(&self) {
-        self.source_gate.let_go();
-        self.destination_gate.let_go();
-    }
-
-    /// Returns how long an operation has been paused because a permission is missing, if one is.
-    fn right_missing(&self) -> Option<Duration> {
-        self.source_gate.right_missing().max(self.destination_gate.right_missing())
-    }
-
-    /// Waits until the denials seen are attributed. Returns true if a permission is missing, false if they concern
-    /// single objects.
-    async fn is_right_missing(&self) -> Result<bool, Interruption> {
-        loop {
-            if self.right_missing().is_some() {
-                return Ok(true);
-            }
-            if self.source_gate.is_settled() && self.destination_gate.is_settled() {
-                return Ok(false);
-            }
-            self.pause(SETTLING).await?;
-        }
     }
 }

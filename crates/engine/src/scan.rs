@@ -19,7 +19,6 @@ mod versions;
 use std::sync::Arc;
 
 use migration_core::error::Side;
-use migration_core::ignore::IgnoreList;
 use migration_core::range::GapError;
 use migration_core::records::{RecordError, ScanCounts};
 use migration_ledger::ReadError;
@@ -137,18 +136,13 @@ pub struct SenderName {
 }
 
 /// Takes a run and scans it to its end.
-pub async fn send<P: Services>(
-    process: Arc<Process<P>>,
-    ignore: &IgnoreList,
-    name: &SenderName,
-) -> Result<ScanOutcome, ScanError> {
-    send_for(process, ignore, name, &Purpose::default()).await
+pub async fn send<P: Services>(process: Arc<Process<P>>, name: &SenderName) -> Result<ScanOutcome, ScanError> {
+    send_for(process, name, &Purpose::default()).await
 }
 
 /// Like [`send`], for another purpose.
 pub async fn send_for<P: Services>(
     process: Arc<Process<P>>,
-    ignore: &IgnoreList,
     name: &SenderName,
     purpose: &Purpose,
 ) -> Result<ScanOutcome, ScanError> {
@@ -166,8 +160,8 @@ pub async fn send_for<P: Services>(
     let scanned = tokio::select! {
         biased;
         () = run.lost() => Err(ScanError::TakenOver(run.id().await)),
-        () = process.stop.cancelled() => Err(Interruption::Stopped.into()),
-        scanned = scan(&process, ignore, purpose, &run) => scanned,
+        () = process.runtime.stop.cancelled() => Err(Interruption::Stopped.into()),
+        scanned = scan(&process, purpose, &run) => scanned,
     };
     renewals.cancel();
     // The keeper ends by itself now; if it had panicked, the lease would be lost.
@@ -178,12 +172,7 @@ pub async fn send_for<P: Services>(
 }
 
 /// Does everything of a run except closing it. Deletions come after the last listing of both sides.
-async fn scan<P: Services>(
-    process: &Arc<Process<P>>,
-    ignore: &IgnoreList,
-    purpose: &Purpose,
-    run: &Arc<run::Run>,
-) -> Result<(), ScanError> {
+async fn scan<P: Services>(process: &Arc<Process<P>>, purpose: &Purpose, run: &Arc<run::Run>) -> Result<(), ScanError> {
     let record = run.record().await;
     for pair in &record.pairs {
         // Cached here for the comparisons, which do not read the ledger.
@@ -192,6 +181,6 @@ async fn scan<P: Services>(
     if record.listed_by_manifest != process.config.manifest.is_some() {
         return Err(ScanError::OtherWorkList(record.run));
     }
-    lanes::scan_all(process, ignore, purpose, run).await?;
-    mirror::delete_extras(process, ignore, run).await
+    lanes::scan_all(process, purpose, run).await?;
+    mirror::delete_extras(process, run).await
 }

@@ -55,7 +55,7 @@ impl SendBuffer {
                 refused.contains(&(place - 1))
             });
             if !left.is_empty() {
-                tokio::time::sleep(BACKOFF.wait(attempt, process.clock.random())).await;
+                tokio::time::sleep(BACKOFF.wait(attempt, process.runtime.clock.random())).await;
                 attempt += 1;
             }
         }

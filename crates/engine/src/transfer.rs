@@ -175,7 +175,7 @@ impl<'a, P: Services> Transfer<'a, P> {
         let failure = self.with_progress(failure, before.parts);
         let most = self.process.config.transfer.max_attempts;
         let tries = task.batch.tries(task.entry);
-        match next_try(failure.cause, before, tries, most, self.process.clock.now()) {
+        match next_try(failure.cause, before, tries, most, self.process.runtime.clock.now()) {
             Some(_) => EntryOutcome::Retry(failure),
             None => EntryOutcome::Failed(failure),
         }

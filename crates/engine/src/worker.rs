@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use migration_core::ignore::IgnoreList;
 use migration_core::lease::{LEASE, left_to_others};
 use migration_core::message::MessageError;
 use migration_core::pair::BucketPair;
@@ -50,8 +49,6 @@ fn between_scouts(missing: Duration) -> Duration {
 pub struct Worker<P: Services> {
     process: Arc<Process<P>>,
     limits: Arc<Limits>,
-    /// Objects to skip in events; scans leave them out of their batches.
-    ignore: IgnoreList,
     /// Pairs of the runs seen that use this worker's sides. Neither ever changes.
     runs: Mutex<HashMap<String, Arc<[BucketPair]>>>,
     /// Cancelled when a stopping process does not wait any longer.
@@ -74,10 +71,10 @@ enum Disposal {
 
 impl<P: Services> Worker<P> {
     /// Creates a worker of a job.
-    pub fn new(process: Arc<Process<P>>, ignore: IgnoreList) -> Self {
+    pub fn new(process: Arc<Process<P>>) -> Self {
         let limits = transfer::limits(&process.config);
         process.let_go_of_denied();
-        Self { process, limits, ignore, runs: Mutex::default(), abandon: CancellationToken::new() }
+        Self { process, limits, runs: Mutex::default(), abandon: CancellationToken::new() }
     }
 
     /// Returns the limits shared by its objects. The budget is unused when nothing is in transfer.
@@ -93,13 +90,13 @@ impl<P: Services> Worker<P> {
         while let Some(message) = this.next(last).await {
             last = Instant::now();
             while tasks.try_join_next().is_some() {}
-            this.process.activity.took_message();
+            this.process.runtime.activity.took_message();
             // Counted from its receipt on, so that other workers get the messages that this one cannot work on yet.
             let held = this.limits.permits.expect();
             let this = this.clone();
             tasks.spawn(async move {
                 this.handle(message, held).await;
-                this.process.activity.left_message();
+                this.process.runtime.activity.left_message();
             });
         }
         info!(messages = tasks.len(), "stopping: work in flight is finished, nothing new is begun");
@@ -115,14 +112,14 @@ impl<P: Services> Worker<P> {
     async fn next(&self, last: Instant) -> Option<ReceivedMessage> {
         let process = &self.process;
         loop {
-            if process.stop.is_cancelled() {
+            if process.runtime.stop.is_cancelled() {
                 return None;
             }
             let too_early = process.right_missing().is_some_and(|missing| last.elapsed() < between_scouts(missing));
             if self.limits.permits.is_full() || process.is_paused() || too_early {
                 let look = if too_early { SOONEST_SCOUT } else { Duration::from_secs(1) };
                 tokio::select! {
-                    () = process.stop.cancelled() => return None,
+                    () = process.runtime.stop.cancelled() => return None,
                     () = self.limits.permits.changed() => {}
                     () = tokio::time::sleep(look) => {}
                 }
@@ -132,7 +129,9 @@ impl<P: Services> Worker<P> {
             // until its lease runs out.
             match process.queue(|| process.ports.queue.receive(1, WAIT, LEASE)).await {
                 Ok(messages) => match messages.into_iter().next() {
-                    Some(message) if process.stop.is_cancelled() => self.give_back(&message, Duration::ZERO).await,
+                    Some(message) if process.runtime.stop.is_cancelled() => {
+                        self.give_back(&message, Duration::ZERO).await;
+                    }
                     Some(message) => return Some(message),
                     None => {}
                 },

@@ -148,7 +148,7 @@ mod tests {
         };
         let document = document(Path::new("/keys"), &endpoints, &Settings::default());
         let config: migration_core::config::JobConfig = serde_json::from_value(document).unwrap();
-        config.validate().unwrap();
+        config.clone().validate().unwrap();
         assert_eq!(config.source.proxy.as_deref(), Some("http://sp"));
         assert_eq!(config.destination.proxy.as_deref(), Some("http://dp"));
         assert_eq!(config.queue.url, "http://c/q");

@@ -132,8 +132,7 @@ pub fn validate(job: &MigrationJob, input: &ValidateInput, default_image: &str) 
         (config.source, config.destination) = ((&sides.source).into(), (&sides.destination).into());
     }
     let (sides, secrets, ca_bundles) = (RunSides::of(&config), secrets(&config), ca_bundles(&config));
-    config.validate()?;
-    let config = serde_yaml::to_string(&config)?;
+    let config = serde_yaml::to_string(&*config.validate()?)?;
     if config.len() > MAX_BYTES {
         return Err(ValidateError::TooLarge(config.len()));
     }

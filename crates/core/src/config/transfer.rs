@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 use crate::object::EncryptionKind;
-use crate::part::{MAX_PART, MIN_PART, PartSize};
+use crate::part::{MAX_PART, PartSize};
 use crate::size::ByteSize;
 
 /// How objects are moved.
@@ -175,7 +175,7 @@ impl Versioning {
 
 impl TransferSettings {
     /// Checks the bounds: at least one object and part at a time, and enough memory for the largest body held whole.
-    pub fn validate(&self) -> Result<(), ConfigError> {
+    pub fn validate(&self, minimum_part: u64) -> Result<(), ConfigError> {
         let bounds =
             |field, value: String, bounds: &str| Err(ConfigError::Bounds { field, value, bounds: bounds.to_owned() });
         if self.files_per_worker == 0 {
@@ -195,7 +195,7 @@ impl TransferSettings {
             return bounds("transfer.splitThreshold", self.split_threshold.to_string(), &least);
         }
         if let PartSize::Fixed(size) = self.part_size
-            && !(MIN_PART..=MAX_PART).contains(&size.bytes())
+            && !(minimum_part..=MAX_PART).contains(&size.bytes())
         {
             return bounds("transfer.partSize", size.to_string(), "Auto, or from 5Mi to 5Gi");
         }

@@ -126,7 +126,7 @@ impl<P: Services> Merge<'_, P> {
             return Err(ReportError::Write { bucket, key, source });
         }
         info!(bucket, key, succeeded = record.succeeded, failed = record.failed, "report written");
-        Ok(ReportRecord { at: self.process.clock.now(), bucket, key, ..record })
+        Ok(ReportRecord { at: self.process.runtime.clock.now(), bucket, key, ..record })
     }
 
     /// Adds the parts of the report that workers wrote for batches that count. An end of a batch that cannot be read is

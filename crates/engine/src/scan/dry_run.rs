@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use migration_core::error::ServiceError;
-use migration_core::ignore::IgnoreList;
 use migration_core::ports::{
     Condition, Item, Ledger, LedgerKey, OutgoingMessage, QueryPage, Queue, ReceivedMessage, Write, WriteError,
 };
@@ -14,7 +13,7 @@ use migration_core::records::{HEARTBEAT_PREFIX, ScanCounts, job_partition, run_p
 use migration_ledger::{ReadError, view};
 
 use super::{Purpose, ScanError, ScanOutcome, SenderName, send_for};
-use crate::{Interruption, Ports, Process, Services, heartbeat};
+use crate::{Interruption, Ports, Process, Runtime, Services, heartbeat};
 
 /// ID of the dry run, which never appears in the ledger.
 const RUN: &str = "rehearsal";
@@ -34,21 +33,15 @@ pub enum DryRunError {
 }
 
 /// Scans both sides without sending or recording anything, and returns the counts. Fails while a run is live.
-pub async fn dry_run<P: Services>(
-    process: Process<P>,
-    ignore: &IgnoreList,
-    purpose: &Purpose,
-) -> Result<ScanCounts, DryRunError> {
+pub async fn dry_run<P: Services>(process: Process<P>, purpose: &Purpose) -> Result<ScanCounts, DryRunError> {
     let job = process.config.job.uid.clone();
     let last = view::last_run(&process.ports.ledger, &job).await?;
     if let Some(live) = last.filter(|run| run.end.is_none()) {
         return Err(DryRunError::RunIsLive(live.run));
     }
-    let Process { ports, mut config, name, clock, stop, hashing, ranges_in_flight, .. } = process;
+    let Process { ports, config, runtime, hashing, ranges_in_flight, .. } = process;
     // Extraneous objects are found but never deleted.
-    let extras = config.mirror.take().is_some() || purpose.extras;
-    // Without workers there is no backlog to wait for.
-    config.backlog_seconds = None;
+    let extras = config.mirror.is_some() || purpose.extras;
     let purpose = &Purpose { extras, ..purpose.clone() };
     let Ports { source, destination, ledger, .. } = ports;
     // A verification writes heartbeats, to report a paused side, as every program started by the operator. A plan
@@ -56,7 +49,8 @@ pub async fn dry_run<P: Services>(
     let announces = purpose.verify.is_some();
     let ledger = OverlayLedger::new(ledger, &job, announces);
     let ports = Ports::new(source, destination, NullQueue, ledger);
-    let dry_run = Process::new(ports, config, name, clock);
+    let stop = runtime.stop;
+    let dry_run = Process::new(ports, config.for_dry_run(), Runtime::new(runtime.name, runtime.clock));
     let dry_run = Arc::new(dry_run.with_hashing(hashing).with_ranges_in_flight(ranges_in_flight));
     let name = SenderName { started_by: RUN.into(), new_run: RUN.into() };
     let beats = async {
@@ -66,7 +60,7 @@ pub async fn dry_run<P: Services>(
     let sent = tokio::select! {
         () = beats, if announces => Err(ScanError::from(Interruption::Stopped)),
         () = stop.cancelled() => Err(ScanError::from(Interruption::Stopped)),
-        sent = send_for(dry_run.clone(), ignore, &name, purpose) => sent,
+        sent = send_for(dry_run.clone(), &name, purpose) => sent,
     };
     match sent? {
         ScanOutcome::Sent { counts, .. } => Ok(counts),

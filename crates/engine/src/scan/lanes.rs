@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use migration_core::ignore::IgnoreList;
 use migration_core::pair::MAX_KEY_BYTES;
 use migration_core::range_split::{CutSearch, CutStep};
 use tokio::task::JoinSet;
@@ -31,13 +30,12 @@ enum Ended {
 /// Scans every range that is not closed.
 pub(super) async fn scan_all<P: Services>(
     process: &Arc<Process<P>>,
-    ignore: &IgnoreList,
     purpose: &Purpose,
     run: &Arc<Run>,
 ) -> Result<(), ScanError> {
     let record = run.record().await;
     let last = last_scanned(process, &record).await?;
-    let (ignore, purpose) = (ignore.clone(), purpose.clone());
+    let purpose = purpose.clone();
     let extras = AtomicU64::new(record.mirror.unwrap_or_default().deletions(run.counts().await.extra));
     let manifest = match &process.config.manifest {
         Some(location) => {
@@ -47,7 +45,7 @@ pub(super) async fn scan_all<P: Services>(
         }
         None => None,
     };
-    let scanner = Scanner { process: process.clone(), ignore, purpose, last, run: run.clone(), extras, manifest };
+    let scanner = Scanner { process: process.clone(), purpose, last, run: run.clone(), extras, manifest };
     let scanner = Arc::new(scanner);
     let mut waiting: VecDeque<Arc<OpenRange>> = run.open().await.into();
     let mut under_work: BTreeMap<u32, Arc<OpenRange>> = BTreeMap::new();

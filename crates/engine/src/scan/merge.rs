@@ -7,7 +7,6 @@ use migration_core::batch::{BatchLimits, Batcher};
 use migration_core::compare::{CompareContext, Difference, Evidence, Verdict};
 use migration_core::error::Side;
 use migration_core::finding::Finding;
-use migration_core::ignore::IgnoreList;
 use migration_core::message::{Batch, BatchId, DestinationState, Entry, MESSAGE_VERSION};
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::ListedObject;
@@ -37,7 +36,6 @@ const EXTRANEOUS_AT_ONCE: usize = 50;
 /// State shared by the scans of all ranges.
 pub(super) struct Scanner<P: Services> {
     pub(super) process: Arc<Process<P>>,
-    pub(super) ignore: IgnoreList,
     pub(super) purpose: Purpose,
     /// The last run before this one whose scan was complete.
     pub(super) last: Option<RunRecord>,
@@ -67,8 +65,8 @@ impl<P: Services> Scanner<P> {
         Some((&last.run, u32::try_from(place).ok()?))
     }
 
-    /// What the last run could not move of a range, where it left anything. That there is a record says it, whether or not it
-    /// can be read.
+    /// Returns the objects of a range that the last run failed to copy, or `None` if that run was complete or had other
+    /// pairs. The existence of a record is enough, whether it can be read or not.
     fn failed_last(&self, range: &OpenRange) -> Option<Records<IgnoredAny>> {
         let (run, place) = self.left_over(&range.pair)?;
         let partition = records::failure_partition(&self.process.config.job.uid, run, place);
@@ -201,7 +199,7 @@ impl<'a, P: Services> Scan<'a, P> {
     fn hides(&self, object: &ListedObject, source_key: &str) -> bool {
         let ListedObject { size, modified, storage_class, .. } = object;
         let kept = self.process.config.filter.keeps(*size, *modified, storage_class.as_deref());
-        !kept || self.scanner.ignore.ignores(&self.range.pair.source_bucket, source_key)
+        !kept || self.process.config.ignore_list().ignores(&self.range.pair.source_bucket, source_key)
     }
 
     fn tell(&self, finding: &Finding<'_>) {
@@ -254,7 +252,12 @@ impl<'a, P: Services> Scan<'a, P> {
             return Ok(());
         }
         let extra = ExtraneousRecord::of(self.range.pair_number, there);
-        self.extraneous.push(extraneous_write(&config.job.uid, &self.range.run, &extra, self.process.clock.now()));
+        self.extraneous.push(extraneous_write(
+            &config.job.uid,
+            &self.range.run,
+            &extra,
+            self.process.runtime.clock.now(),
+        ));
         if self.extraneous.len() == EXTRANEOUS_AT_ONCE { self.write_extraneous().await } else { Ok(()) }
     }
 
@@ -293,7 +296,7 @@ impl<'a, P: Services> Scan<'a, P> {
         self.counts.failed += 1;
         self.counts.failed_bytes += object.size;
         self.tell(&Finding::Unmovable { source: object, class: failure.class });
-        let now = self.process.clock.now();
+        let now = self.process.runtime.clock.now();
         let failure = FailureRecord::new(self.range.pair_number, &object.key, object.size, failure, now);
         let write = records::failure_write(&self.process.config.job.uid, &self.range.run, &failure);
         self.process.write(&[write]).await?;
@@ -366,7 +369,7 @@ impl<'a, P: Services> Scan<'a, P> {
             job: self.process.config.job.uid.clone(),
             run: self.range.run.clone(),
             id: BatchId::new(self.range.number, self.range.epoch, self.counts.batches),
-            scanned: self.process.clock.now(),
+            scanned: self.process.runtime.clock.now(),
             pair: self.range.pair.clone(),
             attempts: 0,
             objects,

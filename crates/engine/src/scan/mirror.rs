@@ -4,7 +4,6 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use migration_core::error::Rejected;
-use migration_core::ignore::IgnoreList;
 use migration_core::mirror::{Fate, may_delete};
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::operation::RequestInfo;
@@ -23,13 +22,9 @@ const AT_ONCE: usize = 16;
 /// Objects whose result is recorded in one write.
 const PAGE: u32 = 48;
 
-/// Deletes what is extra, unless it is more than may be deleted. An object whose record can't be read stays, and is counted
-/// as one that does.
-pub(super) async fn delete_extras<P: Services>(
-    process: &Process<P>,
-    ignore: &IgnoreList,
-    run: &Run,
-) -> Result<(), ScanError> {
+/// Deletes extraneous objects, unless there are more than the job may delete. An object whose record cannot be read is
+/// kept and counted as kept.
+pub(super) async fn delete_extras<P: Services>(process: &Process<P>, run: &Run) -> Result<(), ScanError> {
     let Some(settings) = process.config.mirror else { return Ok(()) };
     let before = run.record().await.mirror.unwrap_or_default();
     let found = before.deletions(run.counts().await.extra);
@@ -44,7 +39,7 @@ pub(super) async fn delete_extras<P: Services>(
     let record = run.record().await;
     for (pair, number) in record.pairs.iter().zip(0_u32..) {
         let partition = extraneous_partition(&process.config.job.uid, &record.run, number);
-        // What is settled is removed: a sender that takes over begins with what is left.
+        // Records of handled objects are deleted, so that a jobsender that takes over starts with the remaining ones.
         let mut pager = Pager::new(partition, "", PAGE);
         while let Some(items) = pager.next_page(process).await? {
             let extras = Readable::<ExtraneousRecord>::of(&items);
@@ -53,7 +48,7 @@ pub(super) async fn delete_extras<P: Services>(
                 warn!(%error, objects = counts.kept, "extra objects stay whose records can't be read");
             }
             // By value: a spawned future cannot borrow from the closure's argument.
-            let fates = stream::iter(extras.records).map(|extra| settle_one(process, ignore, &record, pair, extra));
+            let fates = stream::iter(extras.records).map(|extra| settle_one(process, &record, pair, extra));
             let fates: Vec<Fate> = fates.buffer_unordered(AT_ONCE).try_collect().await?;
             for fate in fates {
                 counts.add(fate);
@@ -68,14 +63,13 @@ pub(super) async fn delete_extras<P: Services>(
 
 async fn settle_one<P: Services>(
     process: &Process<P>,
-    ignore: &IgnoreList,
     run: &RunRecord,
     pair: &BucketPair,
     extra: ExtraneousRecord,
 ) -> Result<Fate, ScanError> {
     let Some(source_key) = pair.source_key(&extra.key) else { return Ok(Fate::Kept) };
     // The jobsender that found it may have had a shorter ignore list.
-    if ignore.ignores(&pair.source_bucket, &source_key) {
+    if process.config.ignore_list().ignores(&pair.source_bucket, &source_key) {
         return Ok(Fate::Kept);
     }
     let is_gone = is_gone_at_source(process, pair, &source_key).await?;

@@ -62,7 +62,7 @@ impl Pace {
         // A remainder is sent by its worker, so its batch still counts as open.
         let open = progress(run, &tally).open_batches;
         let ended = run.scan.counts.batches.saturating_sub(open);
-        let now = allowance(ended, process.clock.now() - run.started, seconds);
+        let now = allowance(ended, process.runtime.clock.now() - run.started, seconds);
         if now > allowed {
             self.allowed.store(now, Ordering::Relaxed);
             self.more.notify_waiters();

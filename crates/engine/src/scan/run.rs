@@ -68,11 +68,11 @@ pub(super) async fn take<P: Services>(process: &Process<P>, name: &SenderName) -
         let request = TakeRequest {
             run: name.new_run.clone(),
             started_by: name.started_by.clone(),
-            owner: process.name.clone(),
+            owner: process.runtime.name.clone(),
             pairs: process.config.buckets.clone(),
             sides: RunSides::of(&process.config),
             listed_by_manifest: process.config.manifest.is_some(),
-            now: process.clock.now(),
+            now: process.runtime.clock.now(),
         };
         let last_id = last.as_ref().map(|run| run.run.clone()).unwrap_or_default();
         let taken = match progress::take(last.as_ref(), &request) {
@@ -81,7 +81,7 @@ pub(super) async fn take<P: Services>(process: &Process<P>, name: &SenderName) -
             TakeDecision::OtherSides => return Ok(Taken::OtherSides(last_id)),
             TakeDecision::WaitUntil(at) => {
                 info!(run = last_id, "waiting: the run's jobsender may still be alive");
-                wait(process, at - process.clock.now()).await?;
+                wait(process, at - process.runtime.clock.now()).await?;
                 continue;
             }
             TakeDecision::Start(record) => start(process, record, current).await?,
@@ -289,7 +289,7 @@ impl Run {
 
     /// Closes the scan. All ranges must be closed.
     pub(super) async fn close<P: Services>(&self, process: &Process<P>) -> Result<ScanCounts, ScanError> {
-        let now = process.clock.now();
+        let now = process.runtime.clock.now();
         let mut table = self.table.lock().await;
         if let Some(open) = table.ranges.values().find(|range| !range.closed) {
             return Err(ScanError::Broken(format!("range {} was left open", open.range)));
@@ -322,7 +322,7 @@ impl Run {
         change: impl FnOnce(&mut RunRecord) + Send,
     ) -> Result<(), ScanError> {
         let job = &process.config.job.uid;
-        let now = process.clock.now();
+        let now = process.runtime.clock.now();
         let mut next = table.run.clone();
         next.revision += 1;
         next.lease_until = now + RUN_LEASE_MS;

@@ -75,7 +75,7 @@ impl<P: Services> Transfer<'_, P> {
                 return Ok(None);
             }
         }
-        if record.upload_id.is_none() && record.wait_until > self.process.clock.now() {
+        if record.upload_id.is_none() && record.wait_until > self.process.runtime.clock.now() {
             // Another worker is creating the upload, and its message is still being processed.
             return Ok(None);
         }

@@ -122,7 +122,7 @@ impl<P: Services> Upload<'_, P> {
         dispatched: &mut BTreeMap<u32, Dispatch>,
     ) -> Result<(), TransferError> {
         let process = self.transfer.process;
-        let now = process.clock.now();
+        let now = process.runtime.clock.now();
         let at_work = self.ranges_at_work(now).await?;
         let mut send_buffer = SendBuffer::default();
         for &(first, last) in missing {

@@ -64,7 +64,7 @@ impl<P: Services> Upload<'_, P> {
         let mut other: Option<Means> = None;
         let (mut retries, mut damaged) = (0, 0);
         loop {
-            let (service, now) = (process.bucket(bucket).await?, process.clock.now());
+            let (service, now) = (process.bucket(bucket).await?, process.runtime.clock.now());
             let known = service.support(Ability::StreamedParts, now);
             let proven_by_md5 = service.support(Ability::ContentMd5, now) == Support::Yes;
             let usual = if known == Support::No || proven_by_md5 { Means::Held } else { Means::Streamed };
@@ -80,7 +80,7 @@ impl<P: Services> Upload<'_, P> {
             let failed = match result {
                 Ok(Written { etag, checksum, .. }) => {
                     self.learn_means(known, other, means).await?;
-                    process.activity.moved(part.len);
+                    process.runtime.activity.moved(part.len);
                     return Ok(CompletedPart { number: part.number, etag, checksum });
                 }
                 Err(error) => error,
@@ -245,7 +245,7 @@ impl<P: Services> Upload<'_, P> {
         let Transfer { process, source, destination, progress, .. } = self.transfer;
         let written = destination.copy_part(&self.id, part, source.copy_source(&self.source)).await?;
         progress.touch();
-        process.activity.moved(part.len);
+        process.runtime.activity.moved(part.len);
         Ok(CompletedPart { number: part.number, etag: written.etag, checksum: written.checksum })
     }
 }

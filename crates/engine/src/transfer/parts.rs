@@ -42,7 +42,7 @@ impl<P: Services> Upload<'_, P> {
         let (mut sent, mut failed) = (Vec::new(), None);
         loop {
             while failed.is_none() && in_flight.len() < at_once {
-                if process.stop.is_cancelled() {
+                if process.runtime.stop.is_cancelled() {
                     failed = Some(TransferError::Stopped);
                     break;
                 }

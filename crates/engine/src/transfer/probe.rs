@@ -99,7 +99,7 @@ impl<P: Services> Transfer<'_, P> {
     ) -> Result<Landed, TransferError> {
         let (bucket, destination) = (self.destination.bucket, &self.destination);
         let known = self.process.bucket(bucket).await?;
-        let now = self.process.clock.now();
+        let now = self.process.runtime.clock.now();
         let mut probe = Probe::default();
         for (ability, condition) in [
             (Ability::PutIfNoneMatch, WriteCondition::Absent),

@@ -35,7 +35,7 @@ pub async fn carry<P: Services>(
     last_try: bool,
 ) -> RangeEnd {
     let transfer = Transfer::new(process, limits, &range.pair, (&range.source.key, &range.destination_key), progress);
-    let _named = process.activity.at_range(records::part_range_name(&range.upload_id, range.first));
+    let _named = process.runtime.activity.at_range(records::part_range_name(&range.upload_id, range.first));
     let ended = tokio::select! {
         biased;
         () = lost.cancelled() => return RangeEnd::Interrupted,

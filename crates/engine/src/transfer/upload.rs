@@ -75,7 +75,7 @@ impl<'t, P: Services> Upload<'t, P> {
                 transfer.destination.abort(upload_id).await?;
             }
             if let Some((record, UploadDecision::Unfinished)) = &decision
-                && record.wait_until > transfer.process.clock.now()
+                && record.wait_until > transfer.process.runtime.clock.now()
             {
                 // If two workers create uploads at the same time and one is killed, its upload remains open.
                 transfer.process.pause(WAIT_FOR_OTHERS).await?;

@@ -66,7 +66,7 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         layout: PartLayout,
         stands: Option<&UploadRecord>,
     ) -> UploadRecord {
-        let now = self.process.clock.now();
+        let now = self.process.runtime.clock.now();
         let unfinished = stands.filter(|record| record.is_announcement());
         UploadRecord {
             revision: 1,
@@ -190,8 +190,8 @@ impl<'a, P: Services> UploadRecords<'a, P> {
             upload_id: upload_id.to_owned(),
             first,
             digests,
-            by: self.process.name.clone(),
-            at: self.process.clock.now(),
+            by: self.process.runtime.name.clone(),
+            at: self.process.runtime.clock.now(),
         };
         let key = records::verified_key(&self.process.config.job.uid, self.bucket, self.key, upload_id, first);
         records::verified_write(key, &record)
@@ -272,8 +272,8 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         outcome: PartRangeOutcome,
         verified: Option<Write>,
     ) -> Result<(), Interruption> {
-        let now = self.process.clock.now();
-        let (upload_id, by) = (upload_id.to_owned(), self.process.name.clone());
+        let now = self.process.runtime.clock.now();
+        let (upload_id, by) = (upload_id.to_owned(), self.process.runtime.name.clone());
         let key = self.range_key(&upload_id, first);
         let record = PartRangeRecord { upload_id, first, last, by, at: now, outcome };
         let item = Item::of(key, &record).expiring(now + RETENTION_MS);

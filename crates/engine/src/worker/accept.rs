@@ -58,7 +58,7 @@ impl<P: Services> Worker<P> {
         &self,
         message: &ReceivedMessage,
     ) -> Result<Result<Accepted, MessageError>, Interruption> {
-        let (job, now) = (&self.process.config.job.uid, self.process.clock.now());
+        let (job, now) = (&self.process.config.job.uid, self.process.runtime.clock.now());
         let own = || Arc::<[BucketPair]>::from(self.process.config.buckets.clone());
         let foreign = |batches| Work::Batches { batches, pairs: own(), foreign: true };
         let work = match Message::parse(&message.body) {
@@ -81,7 +81,7 @@ impl<P: Services> Worker<P> {
                 batch_of_job(job, &found, &own(), &message.id, now).map(|batch| foreign(vec![batch]))
             }
             Ok(Message::Events(events)) => {
-                let batches = batches_of_events(job, &events, &own(), &self.ignore, now);
+                let batches = batches_of_events(job, &events, &own(), self.process.config.ignore_list(), now);
                 info!(events = events.len(), objects = batches.len(), "events of the source");
                 Ok(foreign(batches))
             }

@@ -125,7 +125,7 @@ impl<P: Services> Worker<P> {
         let threshold = self.process.config.transfer.multipart_threshold.bytes();
         let large = batch.objects.iter().any(|entry| entry.size > threshold);
         let may_have_ended = job.message.receives > 1 || foreign || large;
-        let _at = self.process.activity.at_run(&batch.run);
+        let _at = self.process.runtime.activity.at_run(&batch.run);
         if may_have_ended && let Some(end) = self.ended(batch).await? {
             if end.remainder.is_empty() {
                 let clear = if end.is_of_dead_letter() { Clear::All } else { Clear::Completed };
@@ -158,7 +158,8 @@ impl<P: Services> Worker<P> {
         batch: &Arc<Batch>,
         held: &mut Option<PendingObject>,
     ) -> Option<Vec<EntryOutcome>> {
-        let scout = self.process.right_missing().map(|_| place_of(self.process.clock.random(), batch.objects.len()));
+        let scout =
+            self.process.right_missing().map(|_| place_of(self.process.runtime.clock.random(), batch.objects.len()));
         let mut outcomes = vec![EntryOutcome::Interrupted; batch.objects.len()];
         let mut tasks = JoinSet::new();
         if let Some(scout) = scout {
@@ -197,7 +198,7 @@ impl<P: Services> Worker<P> {
     /// Transfers one object once it has a permit.
     async fn one(&self, task: TransferTask<'_>, progress: &Progress, pending: PendingObject) -> EntryOutcome {
         let Some(permit) = pending.acquire().await else { return EntryOutcome::Interrupted };
-        if self.process.stop.is_cancelled() {
+        if self.process.runtime.stop.is_cancelled() {
             return EntryOutcome::Interrupted;
         }
         transfer(&self.process, &self.limits, task, progress, permit).await
@@ -225,7 +226,7 @@ impl<P: Services> Worker<P> {
         range: &PartRange,
         held: PendingObject,
     ) -> Result<Disposal, Interruption> {
-        let _at = self.process.activity.at_run(&range.run);
+        let _at = self.process.runtime.activity.at_run(&range.run);
         let Some(_room) = held.acquire().await else { return Ok(Disposal::GiveBack) };
         let last_try = job.message.receives >= self.process.config.transfer.max_attempts;
         let end = carry(&self.process, &self.limits, range, &job.progress, job.lost.token(), last_try).await;

@@ -47,12 +47,12 @@ impl<P: Services> Worker<P> {
         pairs: &[BucketPair],
         outcomes: Vec<EntryOutcome>,
     ) -> Result<Option<BatchEnd>, ReadError<Interruption>> {
-        let now = self.process.clock.now();
+        let now = self.process.runtime.clock.now();
         let versions = self.versions(batch, &outcomes, now);
         let done = done_uploads(batch, &outcomes);
         let piece = report::write_fragment(&self.process, batch, &outcomes, now).await;
         let most = self.process.config.transfer.max_attempts;
-        let (mut end, failures) = sum_up(batch, pairs, outcomes, &self.process.name, most, now);
+        let (mut end, failures) = sum_up(batch, pairs, outcomes, &self.process.runtime.name, most, now);
         end.piece = piece;
         // Failures of a stale batch must not replace valid ones.
         let is_stale = if failures.is_empty() { Some(false) } else { self.is_stale(batch).await? };
@@ -126,7 +126,7 @@ impl<P: Services> Worker<P> {
             let rest = batch.remainder(&end.remainder, &end.tried);
             info!(batch = batch.id.as_str(), objects = rest.objects.len(), "retrying the remaining objects of a batch");
             let bound = Duration::from_secs(remainder_delay(rest.most_tries()).into());
-            let delay = bound.mul_f64(0.5 + self.process.clock.random() / 2.0);
+            let delay = bound.mul_f64(0.5 + self.process.runtime.clock.random() / 2.0);
             let messages = [OutgoingMessage { body: rest.body(), delay }];
             let queue = &self.process.ports.queue;
             while !self.process.queue(|| queue.send(&messages)).await?.is_empty() {

@@ -69,7 +69,7 @@ async fn time_of_open(world: &World, open: usize) -> Duration {
     }
     let time = began.elapsed();
     let end = world.over().await;
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
     assert_eq!(end.result == RunResult::Complete, failures(world).await.is_empty());
     time
@@ -108,7 +108,7 @@ async fn a_hundred_thousand_denied_pause_the_side_and_use_no_message_up() {
     assert!(at_first < 5_000 && later <= 720, "{at_first} requests until the side was paused, {later} after it");
     world.plan.clear();
     let end = world.over().await;
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
     assert_eq!(end.result, RunResult::Complete);
     assert_eq!(world.progress().await.done, 100_000);
@@ -144,7 +144,7 @@ async fn a_secret_that_becomes_wrong_pauses_the_side() {
         assert!(world.queue.messages().iter().all(|message| message.receives <= 1));
         world.destination.denials().heal();
         assert_eq!(world.over().await.result, RunResult::Complete, "{objects_done}");
-        process.stop.cancel();
+        process.runtime.stop.cancel();
         worker.await.unwrap();
     }
 }
@@ -163,7 +163,7 @@ async fn a_right_that_is_taken_away_pauses_the_side() {
     assert_eq!(faults(&world).await, [SideFault::AccessDenied]);
     world.source.denials().heal();
     assert_eq!(world.over().await.result, RunResult::Complete);
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
 }
 

@@ -42,7 +42,7 @@ async fn it_is_carried_by_several_workers_and_completed_once() {
     let carriers: std::collections::BTreeSet<String> = world.range_carriers("huge").await;
     assert!(carriers.len() > 1, "{carriers:?}");
     for (process, worker) in others {
-        process.stop.cancel();
+        process.runtime.stop.cancel();
         worker.await.unwrap();
     }
 }
@@ -106,7 +106,7 @@ async fn a_range_that_is_lost_is_sent_again() {
     let end = world.over().await;
     assert_eq!(end.result, RunResult::Complete);
     assert_arrived(&world);
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
 }
 

@@ -8,7 +8,6 @@ use crate::world::{DESTINATION, JOB, SOURCE, World, content};
 use bytes::Bytes;
 use migration_core::estimate::Estimate;
 use migration_core::finding::{Action, Finding};
-use migration_core::ignore::IgnoreList;
 use migration_core::pair::BucketPair;
 use migration_core::ports::{Attributes, Tags};
 use migration_core::records::{RunResult, ScanCounts};
@@ -59,9 +58,8 @@ impl Observer for Notes {
 }
 
 async fn dry_run_of(world: &World, purpose: Purpose) -> Result<ScanCounts, DryRunError> {
-    let ignore = IgnoreList::new(&world.config.ignore).unwrap();
     let process: Process<_> = Arc::into_inner(world.process()).unwrap();
-    dry_run(process, &ignore, &purpose).await
+    dry_run(process, &purpose).await
 }
 
 async fn plan(world: &World) -> (Arc<Notes>, ScanCounts) {
@@ -264,7 +262,7 @@ async fn a_repair_sends_what_the_verification_finds() {
     assert_eq!(notes.keys(Action::Update), [""; 0], "by times it is in place");
     let purpose = Purpose { verify: Some(VerifyMethod::Read), ..Purpose::default() };
     let name = SenderName { started_by: "repair".into(), new_run: "run-9".into() };
-    send_for(world.process(), &IgnoreList::new(&[""; 0]).unwrap(), &name, &purpose).await.unwrap();
+    send_for(world.process(), &name, &purpose).await.unwrap();
     assert_eq!(world.work_until_over("repair").await.result, RunResult::Complete);
     world.assert_same("repaired");
     let found = verify(&world, VerifyMethod::Read).await;

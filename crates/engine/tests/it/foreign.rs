@@ -23,7 +23,7 @@ async fn drain(world: &World) {
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
 }
 

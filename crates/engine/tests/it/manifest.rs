@@ -8,7 +8,6 @@ use bytes::Bytes;
 use md5::{Digest, Md5};
 use migration_core::error::ErrorClass;
 use migration_core::finding::{Action, Finding};
-use migration_core::ignore::IgnoreList;
 use migration_core::manifest::{BucketSide, ManifestLocation};
 use migration_core::outcome::FailureClass;
 use migration_core::pair::{BucketPair, PrefixMode};
@@ -401,7 +400,7 @@ async fn a_plan_of_a_list_is_what_its_run_does() {
     let notes = Arc::new(Notes::default());
     let purpose = Purpose { extras: true, observer: Some(notes.clone()), ..Purpose::default() };
     let process = Arc::into_inner(world.process()).unwrap();
-    let planned = dry_run(process, &IgnoreList::new::<&str>(&[]).unwrap(), &purpose).await.unwrap();
+    let planned = dry_run(process, &purpose).await.unwrap();
     let before = written(&world);
     assert_eq!(run(&world).await, RunResult::Complete);
     assert_eq!(world.run().await.unwrap().scan.counts, planned);
@@ -472,7 +471,7 @@ async fn a_batch_whose_end_the_ledger_refuses_goes_to_the_dead_letters() {
     assert_eq!(letters.len(), 1);
     assert!(letters[0].reason.as_ref().unwrap().contains("refused by the test"), "{letters:?}");
     assert_eq!(world.queue.messages().len(), 0);
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
 }
 

@@ -139,8 +139,7 @@ async fn scanned(case: &Case) -> (Found, ScanCounts, usize) {
     let extras = Arc::new(Extras::default());
     let purpose = Purpose { extras: true, observer: Some(extras.clone()), ..Purpose::default() };
     let name = SenderName { started_by: "job-1".into(), new_run: "run-1".into() };
-    let ignore = IgnoreList::new(&case.ignore).unwrap();
-    send_for(world.process(), &ignore, &name, &purpose).await.unwrap();
+    send_for(world.process(), &name, &purpose).await.unwrap();
     let run = world.run().await.unwrap();
     let mut found = Found { in_place: run.scan.counts.in_place, ignored: run.scan.counts.ignored, ..Found::default() };
     for message in world.queue.messages() {

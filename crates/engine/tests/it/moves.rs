@@ -95,7 +95,7 @@ async fn wrong_destination_keys_pause_the_job_and_use_nothing_up() {
     assert_eq!((blocked.resource.as_str(), blocked.fault), (DESTINATION, SideFault::CredentialsInvalid));
     assert!(blocked.message.contains("InvalidAccessKeyId"));
     world.destination.denials().heal();
-    assert!(!process.stop.is_cancelled());
+    assert!(!process.runtime.stop.is_cancelled());
     let end = tokio::select! {
         end = async { loop {
             if let Some(end) = world.end_run().await { break end; }
@@ -149,7 +149,7 @@ async fn a_worker_told_to_end_finishes_what_is_in_flight_and_gives_the_rest_back
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let begun = world.plan.count(Operation::PutPart);
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     tokio::time::timeout(Duration::from_secs(30), worker).await.expect("ends within its grace").unwrap();
     let stats = world.queue.stats();
     assert_eq!((stats.in_flight, stats.dead_letters), (0, 0), "{stats:?}");
@@ -167,7 +167,7 @@ async fn a_message_that_arrives_while_the_worker_is_ending_is_given_back() {
     while world.plan.count(Operation::ReceiveMessages) == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     world.send("job-1").await.unwrap();
     tokio::time::timeout(Duration::from_secs(30), worker).await.expect("ends within its grace").unwrap();
     let stats = world.queue.stats();

@@ -4,16 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::world::{DESTINATION, JOB, SOURCE, TestProcess, World, content, known};
+use crate::world::{DESTINATION, JOB, SOURCE, TestProcess, World, content, known, valid};
 use migration_core::config::{JobConfig, Versioning};
-use migration_core::ignore::IgnoreList;
 use migration_core::ports::{Clock, Condition, Item, Ledger, Write};
 use migration_core::records::{self, RunEnd, RunRecord, RunResult};
 use migration_engine::hash::Hashing;
 use migration_engine::run::end::write_end;
 use migration_engine::scan::ScanOutcome;
 use migration_engine::worker::Worker;
-use migration_engine::{Ports, Process};
+use migration_engine::{Ports, Process, Runtime};
 use migration_ledger::view;
 use migration_testkit::{Fault, Faulty, Lying, MemoryStore, Operation};
 use tokio::task::JoinHandle;
@@ -52,16 +51,16 @@ fn process(world: &World, config: JobConfig, destination: &MemoryStore, name: &s
         Faulty::new(world.queue.clone(), plan),
         Faulty::new(world.ledger.clone(), plan),
     );
-    let process = Process::new(ports, config, name.to_owned(), Arc::new(world.clock.clone()));
+    let process = Process::new(ports, valid(config), Runtime::new(name.to_owned(), Arc::new(world.clock.clone())));
     Arc::new(process.with_hashing(Hashing::inline()))
 }
 
 fn start(process: &Arc<TestProcess>) -> JoinHandle<()> {
-    tokio::spawn(Worker::new(process.clone(), IgnoreList::new::<String>(&[]).unwrap()).run())
+    tokio::spawn(Worker::new(process.clone()).run())
 }
 
 async fn stop(process: &TestProcess, worker: JoinHandle<()>) {
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
 }
 

@@ -210,7 +210,7 @@ async fn defect_8_1_13_denied_keys_use_no_message_up() {
         assert_eq!(world.queue.messages().len(), 1);
         assert_eq!(failures(&world).await, Vec::<String>::new());
         store.denials().heal();
-        process.stop.cancel();
+        process.runtime.stop.cancel();
         worker.await.unwrap();
         assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
         world.assert_same("after the keys were mended");
@@ -280,7 +280,7 @@ async fn defect_8_1_17_every_record_of_an_event_is_carried_out() {
     while world.queue.stats().visible + world.queue.stats().in_flight > 0 {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
     assert_eq!(world.queue.dead_letters(), []);
     world.assert_same("all records");
@@ -305,7 +305,7 @@ async fn defect_8_1_19_memory_is_bounded_whatever_the_sizes() {
             tokio::time::sleep(Duration::from_millis(7)).await;
         } } => {}
     }
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
     world.assert_same("all of them");
     assert!(most > 0 && most <= world.config.transfer.memory_limit.bytes(), "{most} bytes");

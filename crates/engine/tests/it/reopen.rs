@@ -62,7 +62,7 @@ fn writes(world: &World) -> usize {
 }
 
 async fn stop(worker: (std::sync::Arc<TestProcess>, tokio::task::JoinHandle<()>)) {
-    worker.0.stop.cancel();
+    worker.0.runtime.stop.cancel();
     worker.1.await.unwrap();
 }
 

@@ -101,7 +101,7 @@ async fn a_worker_that_is_told_to_end_records_what_it_has_verified() {
     while world.plan.count(Operation::PutPart) < 12 {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
     assert_eq!(records_of_parts(&world), 1);
     world.work_until_over("job-1").await;
@@ -277,7 +277,7 @@ async fn parts_longer_than_memory_are_cut_anew_where_the_service_may_want_them_h
         let budget = consumer.limits().budget.clone();
         let worker = tokio::spawn(consumer.run());
         assert_eq!(world.until_over_and_quiet().await.result, RunResult::Complete);
-        process.stop.cancel();
+        process.runtime.stop.cancel();
         worker.await.unwrap();
         only_the_source_was_visible(&world, "large").unwrap();
         let most = budget.most_used();
@@ -292,13 +292,11 @@ async fn a_part_that_can_neither_be_streamed_nor_held_is_refused_with_the_reason
     let settings = StoreSettings { streamed_bodies: StreamedBodies::Refused, ..tiny_store() };
     let mut config = tiny_config();
     config.destination.service.endpoint = Some("http://destination".into());
-    config.transfer.part_size = PartSize::Fixed(ByteSize::mib(3));
-    config.transfer.multipart_threshold = ByteSize::mib(1);
     config.transfer.split_threshold = ByteSize::mib(64);
-    // A limit that validation would reject stands for an object that needs longer parts than configured.
-    config.transfer.memory_limit = ByteSize::mib(2);
+    config.transfer.memory_limit = ByteSize(1 << 10);
     let world = World::with(&settings, MemoryLedger::with_page(3), config);
-    world.source.insert(SOURCE, "large", content(7 << 20, 1));
+    // Parts have to be longer than configured: an upload has at most 10,000.
+    world.source.insert(SOURCE, "large", content(12 << 20, 1));
     world.send("job-1").await.unwrap();
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::PartiallyFailed);
     let run = world.run().await.unwrap();
@@ -348,7 +346,7 @@ async fn a_message_that_is_given_up_leaves_no_upload() {
                         tokio::time::sleep(Duration::from_secs(1)).await;
                     }
                 } => {
-                    process.stop.cancel();
+                    process.runtime.stop.cancel();
                     worker.await.unwrap();
                 }
             }

@@ -51,7 +51,7 @@ async fn a_batch_that_the_queue_gave_up_becomes_a_failure_and_leaves_no_upload()
     tokio::time::sleep(Duration::from_secs(10)).await;
     let letters = world.queue.dead_letter_queue().receive_dead_letters(10, Duration::ZERO, Duration::ZERO).await;
     assert_eq!(letters.unwrap().len(), 1);
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
 }
 

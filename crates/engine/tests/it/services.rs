@@ -65,7 +65,7 @@ async fn workers_that_start_at_once_ask_once_for_all() {
     let others: Vec<_> = (0..5).map(|_| world.start_worker()).collect();
     world.work_until_over("job-1").await;
     for (process, worker) in others {
-        process.stop.cancel();
+        process.runtime.stop.cancel();
         worker.await.unwrap();
     }
     assert_eq!(found_out(&world).await.probes, 7);

@@ -82,7 +82,7 @@ async fn slow_down_for_ever_for_one_fails_it_and_does_not_slow_the_others() {
         let others = began.elapsed();
         let end = world.over().await;
         let all = began.elapsed();
-        process.stop.cancel();
+        process.runtime.stop.cancel();
         worker.await.unwrap();
         (others, all, end.result, world)
     };
@@ -145,7 +145,7 @@ async fn one_slow_object_at_the_head_of_a_batch_holds_nobody_up() {
         }
         let time = began.elapsed();
         assert_eq!(world.over().await.result, RunResult::Complete);
-        process.stop.cancel();
+        process.runtime.stop.cancel();
         worker.await.unwrap();
         world.assert_same("a slow one");
         time
@@ -194,7 +194,7 @@ async fn a_source_that_is_paused_for_an_hour_uses_nothing_up_and_leaves_nothing_
     assert!(world.queue.messages().iter().all(|message| message.receives <= 1));
     world.source.denials().heal();
     assert_eq!(world.over().await.result, RunResult::Complete);
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
     world.assert_same("after an hour");
 }

@@ -194,7 +194,7 @@ async fn a_batch_whose_end_can_not_be_read_is_left_to_others_and_then_to_a_perso
         assert!(reason.contains("failed to read ledger record run/") && reason.contains(&key.sort), "{reason}");
     }
     assert!(world.destination.write_log(DESTINATION).len() <= 2, "it is not moved at each delivery");
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
 }
 
@@ -208,7 +208,7 @@ async fn whoever_can_read_the_end_goes_on_from_it() {
     put(&world, Item::of(key, &end)).await;
     tokio::time::sleep(Duration::from_hours(1)).await;
     assert_eq!((world.queue.messages().len(), world.queue.dead_letters().len()), (0, 0));
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
 }
 
@@ -234,7 +234,7 @@ async fn a_batch_with_failures_waits_for_whoever_can_read_whether_it_counts() {
     put(&world, Item::of(key, &record)).await;
     tokio::time::sleep(Duration::from_hours(1)).await;
     assert_eq!((world.queue.messages().len(), keys(&world, "failure/", "").len()), (0, 1));
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
 }
 
@@ -327,7 +327,7 @@ async fn a_range_whose_record_can_not_be_read_is_carried_again() {
     let end = tokio::time::timeout(Duration::from_hours(3), world.over()).await.expect("it waits for ever");
     assert_eq!(end.result, RunResult::Complete);
     world.assert_same("huge");
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
 }
 

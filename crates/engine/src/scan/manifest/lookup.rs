@@ -82,7 +82,7 @@ struct Lookup<'a, P: Services> {
 impl<P: Services> Lookup<'_, P> {
     async fn at_both(&self) -> Result<Looked, LookupError> {
         let pair = &self.range.pair;
-        if self.scanner.ignore.ignores(&pair.source_bucket, &self.row.key) {
+        if self.scanner.process.config.ignore_list().ignores(&pair.source_bucket, &self.row.key) {
             return Ok(Looked::Hidden(named(self.row)));
         }
         let mapped = pair
@@ -154,7 +154,7 @@ impl<P: Services> Lookup<'_, P> {
         let request = HeadRequest::new(bucket, key);
         // The following write has a condition if the service honours it; only then does an unproven absence suffice.
         let known = process.bucket(bucket).await?;
-        let now = process.clock.now();
+        let now = process.runtime.clock.now();
         let asks = [Ability::PutIfNoneMatch, Ability::CompleteIfNoneMatch]
             .iter()
             .all(|ability| known.support(*ability, now) == Support::Yes);

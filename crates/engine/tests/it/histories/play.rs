@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use migration_core::config::JobConfig;
 use migration_core::error::ErrorClass;
-use migration_core::ignore::IgnoreList;
 use migration_core::part::PartSize;
 use migration_core::ports::{Clock, OutgoingMessage, Queue};
 use migration_core::records::RunResult;
@@ -212,7 +211,7 @@ impl<'a> Play<'a> {
         match step {
             Step::StartWorker if self.workers.len() < 3 => self.start_worker(),
             Step::StopWorker { nth } => {
-                worker(nth).inspect(|worker| worker.process.stop.cancel());
+                worker(nth).inspect(|worker| worker.process.runtime.stop.cancel());
             }
             Step::KillWorker { nth } => {
                 worker(nth).inspect(|worker| self.world.plan.kill(worker.id));
@@ -321,7 +320,7 @@ impl<'a> Play<'a> {
     fn start_worker(&mut self) {
         let (id, plan) = (self.world.plan.process(), self.world.plan.clone());
         let process = self.world.process_of(id, self.config.clone());
-        let consumer = Worker::new(process.clone(), IgnoreList::new::<String>(&[]).unwrap());
+        let consumer = Worker::new(process.clone());
         self.budgets.push(consumer.limits().budget.clone());
         let worker = process.clone();
         let handle = tokio::spawn(async move {
@@ -430,7 +429,7 @@ impl<'a> Play<'a> {
     /// Stops all workers; they must end and hold no memory.
     async fn end_workers(&mut self) -> Result<(), Violation> {
         for worker in self.workers.drain(..) {
-            worker.process.stop.cancel();
+            worker.process.runtime.stop.cancel();
             let ended = tokio::time::timeout(Duration::from_hours(1), worker.handle).await;
             let Ok(ended) = ended else { return Err(Violation::new("ends", "a worker does not end")) };
             ended.map_err(|error| Violation::new("panics", error.to_string()))?;

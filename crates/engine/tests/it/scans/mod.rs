@@ -6,18 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use migration_core::config::JobConfig;
-use migration_core::ignore::IgnoreList;
 use migration_core::message::{Batch, Message};
 use migration_core::ports::Clock;
 use migration_core::records::{RangeRecord, RunRecord, ScanCounts};
 use migration_core::size::ByteSize;
 use migration_engine::hash::Hashing;
 use migration_engine::scan::{ScanError, ScanOutcome, SenderName, send};
-use migration_engine::{Ports, Process};
+use migration_engine::{Ports, Process, Runtime};
 use migration_ledger::view;
 use migration_testkit::{FaultPlan, Faulty, MemoryLedger, MemoryQueue, ProcessId, SyntheticStore, TestClock};
 
-use crate::world::{JOB, tiny_config};
+use crate::world::{JOB, tiny_config, valid};
 
 type Sender = Process<(Faulty<SyntheticStore>, Faulty<SyntheticStore>, Faulty<MemoryQueue>, Faulty<MemoryLedger>)>;
 
@@ -36,6 +35,8 @@ impl Scans {
     pub fn new(source: SyntheticStore, destination: SyntheticStore) -> Self {
         let mut config = tiny_config();
         config.transfer.multipart_threshold = ByteSize::mib(5);
+        config.transfer.split_threshold = ByteSize::mib(64);
+        config.transfer.memory_limit = ByteSize::mib(8);
         Self {
             clock: TestClock::following_tokio(1_700_000_000_000),
             source,
@@ -56,7 +57,11 @@ impl Scans {
             Faulty::of(self.queue.clone(), plan, id),
             Faulty::of(self.ledger.clone(), plan, id),
         );
-        let process = Process::new(ports, self.config.clone(), format!("{id:?}"), Arc::new(self.clock.clone()));
+        let process = Process::new(
+            ports,
+            valid(self.config.clone()),
+            Runtime::new(format!("{id:?}"), Arc::new(self.clock.clone())),
+        );
         Arc::new(process.with_hashing(Hashing::inline()).with_ranges_in_flight(ranges))
     }
 
@@ -66,9 +71,8 @@ impl Scans {
     }
 
     pub async fn send_as(&self, id: ProcessId, ranges: usize) -> Result<ScanOutcome, ScanError> {
-        let ignore = IgnoreList::new(&self.config.ignore).unwrap();
         let name = SenderName { started_by: "job-1".into(), new_run: format!("run-{:020}", self.clock.now()) };
-        send(self.sender(id, ranges), &ignore, &name).await
+        send(self.sender(id, ranges), &name).await
     }
 
     /// Scans to the end, and returns the counts.

@@ -123,7 +123,7 @@ async fn older_version_at(size: usize, place: u64) -> Result<bool, Violation> {
     while world.counters(EVENTS_RUN).await.batches == 0 {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
     let newer = Bytes::from(content(size, 2));
     let log = world.destination.write_log(DESTINATION);

@@ -15,7 +15,6 @@ use bytes::Bytes;
 use md5::{Digest, Md5};
 use migration_core::error::ErrorClass;
 use migration_core::etag::ETag;
-use migration_core::ignore::IgnoreList;
 use migration_core::object::SourceIdentity;
 use migration_core::outcome::NotPreserved;
 use migration_core::part::PartLayout;
@@ -82,7 +81,7 @@ async fn memory_comes_back() -> Result<(), Violation> {
     let budget = consumer.limits().budget.clone();
     let worker = tokio::spawn(consumer.run());
     world.until_over_and_quiet().await;
-    process.stop.cancel();
+    process.runtime.stop.cancel();
     worker.await.unwrap();
     world.assert_same("after parts failed");
     let used = budget.used();
@@ -252,8 +251,7 @@ async fn late_worker() -> Result<(), Violation> {
     world.plan.when(|call| call.operation == Operation::PutObject, Fault::Delay(Duration::from_secs(1)), 1);
     let late = world.plan.process();
     let process = world.process_of(late, world.config.clone());
-    let ignore = IgnoreList::new::<&str>(&[]).unwrap();
-    let worker = tokio::spawn(Worker::new(process, ignore).run());
+    let worker = tokio::spawn(Worker::new(process).run());
     while world.plan.count(Operation::PutObject) == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

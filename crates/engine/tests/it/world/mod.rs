@@ -12,9 +12,8 @@ use migration_core::compare::CompareMode;
 use migration_core::config::ObjectFilter;
 use migration_core::config::{
     CONFIG_VERSION, Credentials, Encryption, JobConfig, JobIdentity, LedgerConfig, Preserve, QueueConfig, S3Side,
-    ServiceAccess, TransferMode, TransferSettings, Versioning, WriteSettings,
+    ServiceAccess, TransferMode, TransferSettings, ValidConfig, Versioning, WriteSettings,
 };
-use migration_core::ignore::IgnoreList;
 use migration_core::outcome::NotPreserved;
 use migration_core::pair::{BucketPair, PrefixMode};
 use migration_core::part::PartSize;
@@ -29,7 +28,7 @@ use migration_engine::run::look;
 use migration_engine::run::reopen::ask_if_quiet;
 use migration_engine::scan::{ScanError, ScanOutcome, SenderName, send};
 use migration_engine::worker::Worker;
-use migration_engine::{Ports, Process, heartbeat};
+use migration_engine::{Ports, Process, Runtime, heartbeat};
 use migration_ledger::{Pager, view};
 use migration_testkit::{
     BucketSettings, FaultPlan, Faulty, Lies, Lying, MemoryLedger, MemoryQueue, MemoryStore, ProcessId, StoreSettings,
@@ -145,7 +144,8 @@ impl World {
         ports: Ports<(Store, Store, Faulty<MemoryQueue>, Faulty<MemoryLedger>)>,
     ) -> Arc<TestProcess> {
         let number = self.started.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let process = Process::new(ports, config, format!("pod-{number}"), Arc::new(self.clock.clone()));
+        let process =
+            Process::new(ports, valid(config), Runtime::new(format!("pod-{number}"), Arc::new(self.clock.clone())));
         // A paused clock would not wait for a separate thread.
         Arc::new(process.with_hashing(Hashing::inline()))
     }
@@ -157,29 +157,27 @@ impl World {
 
     /// Runs a jobsender to its end in this process.
     pub async fn send_as(&self, process: Arc<TestProcess>, started_by: &str) -> Result<ScanOutcome, ScanError> {
-        let ignore = IgnoreList::new(&self.config.ignore).unwrap();
         // Two runs may start within one millisecond of a paused clock.
         let number = self.started.load(std::sync::atomic::Ordering::Relaxed);
         let new_run = format!("run-{:020}-{number:06}", self.clock.now());
-        send(process, &ignore, &SenderName { started_by: started_by.into(), new_run }).await
+        send(process, &SenderName { started_by: started_by.into(), new_run }).await
     }
 
     /// Creates a worker without starting it.
     pub fn consumer(&self) -> (TestConsumer, Arc<TestProcess>) {
         let process = self.process();
-        (Worker::new(process.clone(), IgnoreList::new(&self.config.ignore).unwrap()), process)
+        (Worker::new(process.clone()), process)
     }
 
     /// Starts a worker, and its heartbeats.
     pub fn start_worker(&self) -> (Arc<TestProcess>, tokio::task::JoinHandle<()>) {
         let process = self.process();
         let worker = process.clone();
-        let ignore = IgnoreList::new(&self.config.ignore).unwrap();
         let handle = tokio::spawn(async move {
             let end = CancellationToken::new();
             tokio::select! {
                 () = heartbeat::beat(&worker, end) => {}
-                () = Worker::new(worker.clone(), ignore).run() => {}
+                () = Worker::new(worker.clone()).run() => {}
             }
         });
         (process, handle)
@@ -211,19 +209,19 @@ impl World {
         items.iter().map(|item| item.read::<PartRangeRecord>().unwrap().by).collect()
     }
 
-    /// Ends the run if it is over, as the operator does. Gives its end.
+    /// Ends the run if it is over, as the operator does. Returns its end.
     pub async fn end_run(&self) -> Option<RunEnd> {
         end_if_over(&self.ledger, JOB, Terms::default(), self.clock.now()).await.unwrap()
     }
 
-    /// Asks for the run to be reopened where it is quiet for so long, as the operator does. Says whether it did.
+    /// Requests that the run be reopened if it has been quiet for this time, as the operator does. Returns true if it
+    /// was requested.
     pub async fn reopen_run(&self, quiet: Duration, resumed: Option<i64>) -> bool {
         let quiet_ms = i64::try_from(quiet.as_millis()).unwrap();
         ask_if_quiet(&self.ledger, JOB, quiet_ms, resumed, self.clock.now()).await.unwrap()
     }
 
-    /// Makes failures of the batches of the run that are among the dead letters, as the operator does. Gives how many it
-    /// ended.
+    /// Records the batches of the run in the dead-letter queue as failures, as the operator does. Returns their number.
     pub async fn drain_dead_letters(&self) -> u32 {
         let (run, dead_letters) = (self.run().await.unwrap(), self.queue.dead_letter_queue());
         drain(&dead_letters, &self.queue, &self.ledger, JOB, &run, self.clock.now()).await.unwrap()
@@ -253,7 +251,7 @@ impl World {
                     }
                 }
                 end = self.until_over_and_quiet() => {
-                    process.stop.cancel();
+                    process.runtime.stop.cancel();
                     tokio::select! {
                         _ = worker => {}
                         () = self.plan.crashed() => self.plan.restart(),
@@ -379,6 +377,11 @@ pub const TINY_LARGE: u64 = 64;
 
 /// Objects larger than this many bytes are distributed over workers in a tiny world.
 pub const TINY_HUGE: u64 = 400;
+
+/// Returns the configuration as validated for a service of [`tiny_store`].
+pub fn valid(config: JobConfig) -> ValidConfig {
+    config.validate_for(1).unwrap()
+}
 
 /// A service that accepts parts of one byte, and whose pages are short.
 pub fn tiny_store() -> StoreSettings {

@@ -1,0 +1,71 @@
+//! The gates of a process, one for each service.
+
+use std::time::Duration;
+
+use migration_core::error::Side;
+
+use crate::gate::Gate;
+use crate::stop::sleep_or_stop;
+use crate::{Interruption, Process, Runtime, Services};
+
+/// Interval at which to check whether denials have settled.
+const SETTLING: Duration = Duration::from_millis(200);
+
+/// The gates of source, destination, queue and ledger.
+pub(crate) struct Gates {
+    pub(crate) source: Gate,
+    pub(crate) destination: Gate,
+    pub(crate) queue: Gate,
+    pub(crate) ledger: Gate,
+}
+
+impl Gates {
+    pub(crate) fn new(runtime: &Runtime) -> Self {
+        let gate = |side| Gate::new(side, runtime.stop.clone(), runtime.clock.clone(), runtime.activity.clone());
+        Self {
+            source: gate(Side::Source),
+            destination: gate(Side::Destination),
+            queue: gate(Side::Queue),
+            ledger: gate(Side::Ledger),
+        }
+    }
+}
+
+impl<P: Services> Process<P> {
+    /// Returns true if a whole side is paused: messages received now could only wait.
+    pub(crate) fn is_paused(&self) -> bool {
+        [&self.gates.source, &self.gates.destination, &self.gates.ledger].into_iter().any(Gate::is_blocked)
+    }
+
+    /// Returns true if anything is paused: work that makes no progress meanwhile is not stuck.
+    pub(crate) fn is_waiting(&self) -> bool {
+        let Gates { source, destination, queue, ledger } = &self.gates;
+        [source, destination, queue, ledger].into_iter().any(Gate::is_waiting)
+    }
+
+    /// From now on, fails objects for which a permission is missing instead of holding them. For callers that have
+    /// other objects to try.
+    pub(crate) fn let_go_of_denied(&self) {
+        self.gates.source.let_go();
+        self.gates.destination.let_go();
+    }
+
+    /// Returns how long an operation has been paused because a permission is missing, if one is.
+    pub(crate) fn right_missing(&self) -> Option<Duration> {
+        self.gates.source.right_missing().max(self.gates.destination.right_missing())
+    }
+
+    /// Waits until the denials seen are attributed. Returns true if a permission is missing, false if they concern
+    /// single objects.
+    pub(crate) async fn is_right_missing(&self) -> Result<bool, Interruption> {
+        loop {
+            if self.right_missing().is_some() {
+                return Ok(true);
+            }
+            if self.gates.source.is_settled() && self.gates.destination.is_settled() {
+                return Ok(false);
+            }
+            sleep_or_stop(&self.runtime.stop, SETTLING).await?;
+        }
+    }
+}
