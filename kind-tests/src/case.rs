@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::kubernetes::Cluster;
 use crate::proxy::log::Event;
 use crate::report::{self, Row, Suite};
-use crate::services::{self, AccessKey, REGION, Side};
+use crate::services::{self, AccessKey, REGION, Service};
 use crate::tree::{Object, select, upload};
 use crate::{checker, logs, paths};
 
@@ -92,18 +92,18 @@ impl Case {
 
     /// Fills the source bucket; creates the destination bucket, users for both sides and the queue, and their Secrets.
     pub async fn prepare(&mut self, objects: &[Object]) -> anyhow::Result<()> {
-        upload::seed(&services::s3(Side::Source), &self.source, objects).await?;
-        upload::create_bucket(&services::s3(Side::Destination), &self.destination).await?;
+        upload::seed(&services::s3(Service::Source), &self.source, objects).await?;
+        upload::create_bucket(&services::s3(Service::Destination), &self.destination).await?;
         self.users().await
     }
 
     /// Creates the users and their Secrets.
     pub async fn users(&mut self) -> anyhow::Result<()> {
         let name = self.namespace.clone();
-        let source = services::create_user(Side::Source, &name, &services::source_policy(&self.source))?;
+        let source = services::create_user(Service::Source, &name, &services::source_policy(&self.source))?;
         let destination =
-            services::create_user(Side::Destination, &name, &services::destination_policy(&self.destination))?;
-        let control = services::create_user(Side::Control, &name, &services::control_policy())?;
+            services::create_user(Service::Destination, &name, &services::destination_policy(&self.destination))?;
+        let control = services::create_user(Service::Control, &name, &services::control_policy())?;
         self.put_keys("source-keys", &source).await?;
         self.put_keys("destination-keys", &destination).await?;
         self.put_keys("control-keys", &control).await?;
@@ -115,7 +115,7 @@ impl Case {
     /// Allows the job to delete at the destination.
     pub async fn allow_deletions(&mut self) -> anyhow::Result<()> {
         let name = format!("{}-mirror", self.namespace);
-        let key = services::create_user(Side::Destination, &name, &services::mirror_policy(&self.destination))?;
+        let key = services::create_user(Service::Destination, &name, &services::mirror_policy(&self.destination))?;
         self.put_keys("destination-keys", &key).await?;
         self.destination_key = Some(key);
         Ok(())
@@ -136,20 +136,20 @@ impl Case {
     /// Returns the manifest of the case's job, as a user would write it.
     pub fn job(&self) -> Value {
         let keys = |name: &str| json!({"secretRef": {"name": name}});
-        let s3 = |side: Side, secret: &str| {
+        let s3 = |side: Service, secret: &str| {
             json!({
                 "region": REGION, "endpoint": side.endpoint_of_pods(), "pathStyle": true, "credentials": keys(secret),
             })
         };
-        let control = json!({"region": REGION, "endpoint": Side::Control.endpoint_of_pods(), "credentials": keys("control-keys")});
+        let control = json!({"region": REGION, "endpoint": Service::Control.endpoint_of_pods(), "credentials": keys("control-keys")});
         json!({
             "apiVersion": "s3migration.dev/v1alpha1",
             "kind": "MigrationJob",
             "metadata": {"name": JOB},
             "spec": {
                 "buckets": [{"sourceBucket": self.source, "destinationBucket": self.destination}],
-                "source": s3(Side::Source, "source-keys"),
-                "destination": s3(Side::Destination, "destination-keys"),
+                "source": s3(Service::Source, "source-keys"),
+                "destination": s3(Service::Destination, "destination-keys"),
                 "filters": {"ignore": select::ignore_patterns(&self.source)},
                 "queue": control,
                 "ledger": control,
@@ -235,8 +235,8 @@ impl Case {
     }
 
     /// Returns the requests on one of the case's buckets, from number `since` or from the start of the case.
-    pub async fn events(&self, side: Side, since: Option<usize>) -> anyhow::Result<Vec<Event>> {
-        let bucket = if side == Side::Source { &self.source } else { &self.destination };
+    pub async fn events(&self, side: Service, since: Option<usize>) -> anyhow::Result<Vec<Event>> {
+        let bucket = if side == Service::Source { &self.source } else { &self.destination };
         services::proxies().events(since.unwrap_or(self.since), bucket).await
     }
 
@@ -252,10 +252,10 @@ impl Case {
     }
 
     fn check_part(&self, from: &str, to: &str, mode: &str) -> anyhow::Result<String> {
-        let side = |side: Side, bucket: &str, prefix: &str| json!({"endpoint": side.endpoint(), "key": "test", "secret": "test", "bucket": bucket, "prefix": prefix});
+        let side = |side: Service, bucket: &str, prefix: &str| json!({"endpoint": side.endpoint(), "key": "test", "secret": "test", "bucket": bucket, "prefix": prefix});
         let work = json!({
-            "source": side(Side::Source, &self.source, from),
-            "destination": side(Side::Destination, &self.destination, to),
+            "source": side(Service::Source, &self.source, from),
+            "destination": side(Service::Destination, &self.destination, to),
             "ignore": select::ignore_patterns(&self.source),
             "prefixMode": mode,
         });
@@ -270,7 +270,7 @@ impl Case {
             jobs.patch(JOB, &PatchParams::default(), &patch).await.context("failed to release the job")?;
         }
         self.cluster.delete_namespace(&self.namespace).await?;
-        for (side, bucket) in [(Side::Source, &self.source), (Side::Destination, &self.destination)] {
+        for (side, bucket) in [(Service::Source, &self.source), (Service::Destination, &self.destination)] {
             upload::delete_bucket(&services::s3(side), bucket).await?;
         }
         Ok(())

@@ -14,7 +14,7 @@ use crate::cases::admission::documents;
 use crate::kubernetes::{Cluster, condition};
 use crate::paths;
 use crate::report::human;
-use crate::services::{self, AccessKey, Side};
+use crate::services::{self, AccessKey, Service};
 use crate::tree::{FULL, Object, bytes_of, select, upload};
 
 const NAMESPACE: &str = "demo";
@@ -28,8 +28,8 @@ pub async fn run() -> anyhow::Result<()> {
     forget(&cluster).await?;
     let objects = select::tree(FULL)?;
     let began = Instant::now();
-    upload::seed(&services::s3(Side::Source), SOURCE, &objects).await?;
-    upload::create_bucket(&services::s3(Side::Destination), DESTINATION).await?;
+    upload::seed(&services::s3(Service::Source), SOURCE, &objects).await?;
+    upload::create_bucket(&services::s3(Service::Destination), DESTINATION).await?;
     let (number, size) = (objects.len(), human(bytes_of(&objects)));
     println!("Put {number} real files, {size}, into bucket {SOURCE} in {:.1} s.", began.elapsed().as_secs_f64());
     cluster.create_namespace(NAMESPACE).await?;
@@ -62,18 +62,18 @@ async fn forget(cluster: &Cluster) -> anyhow::Result<()> {
             .await
             .context("the last demo's namespace could not be deleted")??;
     }
-    for (side, bucket) in [(Side::Source, SOURCE), (Side::Destination, DESTINATION)] {
+    for (side, bucket) in [(Service::Source, SOURCE), (Service::Destination, DESTINATION)] {
         upload::delete_bucket(&services::s3(side), bucket).await?;
     }
     Ok(())
 }
 
-async fn users(cluster: &Cluster) -> anyhow::Result<Vec<(Side, AccessKey)>> {
+async fn users(cluster: &Cluster) -> anyhow::Result<Vec<(Service, AccessKey)>> {
     let mut keys = Vec::new();
     for (side, policy) in [
-        (Side::Source, services::source_policy(SOURCE)),
-        (Side::Destination, services::destination_policy(DESTINATION)),
-        (Side::Control, services::control_policy()),
+        (Service::Source, services::source_policy(SOURCE)),
+        (Service::Destination, services::destination_policy(DESTINATION)),
+        (Service::Control, services::control_policy()),
     ] {
         let name = format!("demo-{}-{}", side.name(), std::process::id());
         let key = services::create_user(side, &name, &policy)?;
@@ -139,7 +139,7 @@ fn line(columns: &[(String, String)]) -> String {
     cells.join("  ").trim_end().to_owned()
 }
 
-fn summary(job: &Value, objects: &[Object], began: Instant, keys: &[(Side, AccessKey)]) {
+fn summary(job: &Value, objects: &[Object], began: Instant, keys: &[(Service, AccessKey)]) {
     let number = |path: &str| job.pointer(path).and_then(Value::as_u64).unwrap_or(0);
     let (done, bytes) = (number("/status/lastRun/objects"), number("/status/lastRun/bytes"));
     let ignored = objects.iter().filter(|o| select::ignored(&o.key)).count();
@@ -174,7 +174,7 @@ fn summary(job: &Value, objects: &[Object], began: Instant, keys: &[(Side, Acces
             key.secret
         );
     }
-    println!("  such as: aws --endpoint-url {} s3 ls --recursive s3://{DESTINATION}", Side::Destination.endpoint());
+    println!("  such as: aws --endpoint-url {} s3 ls --recursive s3://{DESTINATION}", Service::Destination.endpoint());
     println!("\nRun it again after a change at the source:");
     println!(
         "  kubectl -n {NAMESPACE} patch mj {JOB} --type merge -p '{{\"spec\": {{\"trigger\": {{\"manual\": \"2\"}}}}}}'"

@@ -28,7 +28,7 @@ const ADMIN_PORT: u16 = 9310;
 /// A local service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Side {
+pub enum Service {
     /// S3 service of the source.
     Source,
     /// S3 service of the destination.
@@ -38,30 +38,30 @@ pub enum Side {
 }
 
 /// All services.
-pub const SIDES: [Side; 3] = [Side::Source, Side::Destination, Side::Control];
+pub const SIDES: [Service; 3] = [Service::Source, Service::Destination, Service::Control];
 
-impl Side {
+impl Service {
     /// Returns the name used in logs.
     pub fn name(self) -> &'static str {
         match self {
-            Side::Source => "source",
-            Side::Destination => "destination",
-            Side::Control => "control",
+            Service::Source => "source",
+            Service::Destination => "destination",
+            Service::Control => "control",
         }
     }
 
     fn offset(self) -> u16 {
         match self {
-            Side::Source => 1,
-            Side::Destination => 2,
-            Side::Control => 3,
+            Service::Source => 1,
+            Service::Destination => 2,
+            Service::Control => 3,
         }
     }
 
     fn services(self) -> &'static str {
         match self {
-            Side::Source | Side::Destination => "s3,iam,sts",
-            Side::Control => "sqs,dynamodb,iam,sts",
+            Service::Source | Service::Destination => "s3,iam,sts",
+            Service::Control => "sqs,dynamodb,iam,sts",
         }
     }
 
@@ -147,7 +147,7 @@ pub async fn up() -> anyhow::Result<()> {
     fs::write(stamp, now).context("failed to record the proxies' build")
 }
 
-fn start_service(side: Side, python: &Path) -> anyhow::Result<()> {
+fn start_service(side: Service, python: &Path) -> anyhow::Result<()> {
     let address = side.direct();
     let mut command = ministack(python);
     command
@@ -196,7 +196,7 @@ pub fn python() -> anyhow::Result<PathBuf> {
 }
 
 /// Creates an S3 client with an administrator's rights, past the proxy.
-pub fn s3(side: Side) -> aws_sdk_s3::Client {
+pub fn s3(side: Service) -> aws_sdk_s3::Client {
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(REGION))
@@ -212,7 +212,7 @@ pub fn sqs() -> aws_sdk_sqs::Client {
     let config = aws_sdk_sqs::Config::builder()
         .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
         .region(Region::new(REGION))
-        .endpoint_url(Side::Control.endpoint())
+        .endpoint_url(Service::Control.endpoint())
         .credentials_provider(Credentials::from_keys(ROOT, ROOT, None))
         .build();
     aws_sdk_sqs::Client::from_conf(config)
@@ -223,24 +223,24 @@ pub fn dynamodb() -> aws_sdk_dynamodb::Client {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
         .region(Region::new(REGION))
-        .endpoint_url(Side::Control.endpoint())
+        .endpoint_url(Service::Control.endpoint())
         .credentials_provider(Credentials::from_keys(ROOT, ROOT, None))
         .build();
     aws_sdk_dynamodb::Client::from_conf(config)
 }
 
 /// Creates a user with a policy and an access key.
-pub fn create_user(side: Side, name: &str, policy: &serde_json::Value) -> anyhow::Result<AccessKey> {
+pub fn create_user(side: Service, name: &str, policy: &serde_json::Value) -> anyhow::Result<AccessKey> {
     let output = iam(side, &["create", name], &policy.to_string())?;
     serde_json::from_slice(&output).with_context(|| format!("failed to read the key of user {name}"))
 }
 
 /// Enables or disables a user's access key.
-pub fn set_key(side: Side, key: &AccessKey, active: bool) -> anyhow::Result<()> {
+pub fn set_key(side: Service, key: &AccessKey, active: bool) -> anyhow::Result<()> {
     iam(side, &["set", &key.user, &key.id, if active { "Active" } else { "Inactive" }], "").map(drop)
 }
 
-fn iam(side: Side, arguments: &[&str], input: &str) -> anyhow::Result<Vec<u8>> {
+fn iam(side: Service, arguments: &[&str], input: &str) -> anyhow::Result<Vec<u8>> {
     let mut child = Command::new(python()?)
         .arg(paths::here("services/iam.py"))
         .arg(side.endpoint())

@@ -1,7 +1,7 @@
 //! Problems of a job, as the condition Degraded reports them.
 
 use migration_api::Reason;
-use migration_core::error::{Blocked, ErrorClass, ServiceError, Side, SideFault};
+use migration_core::error::{Blocked, ErrorClass, Service, ServiceError, ServiceFault};
 
 /// A problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,55 +21,55 @@ impl Problem {
     /// Describes a service that workers or the jobsender have paused.
     pub fn blocked(blocked: &Blocked) -> Self {
         let Blocked { side, resource, fault, message, since: _ } = blocked;
-        Self { reason: Reason::Side(*side, *fault), message: describe(*side, resource, message, *fault) }
+        Self { reason: Reason::Service(*side, *fault), message: describe(*side, resource, message, *fault) }
     }
 
     /// Describes an error that queue or ledger returned to the operator. Transient errors are reported as unreachable: the
     /// SDK has retried them several times by then.
-    pub fn service(side: Side, resource: &str, error: &ServiceError) -> Self {
+    pub fn service(side: Service, resource: &str, error: &ServiceError) -> Self {
         let fault = match error.class {
-            ErrorClass::Side(fault) => fault,
-            ErrorClass::AccessDenied => SideFault::AccessDenied,
-            ErrorClass::NoSuchKey => SideFault::NotFound,
-            _ => SideFault::Unreachable,
+            ErrorClass::Service(fault) => fault,
+            ErrorClass::AccessDenied => ServiceFault::AccessDenied,
+            ErrorClass::NoSuchKey => ServiceFault::NotFound,
+            _ => ServiceFault::Unreachable,
         };
-        Self { reason: Reason::Side(side, fault), message: describe(side, resource, &error.to_string(), fault) }
+        Self { reason: Reason::Service(side, fault), message: describe(side, resource, &error.to_string(), fault) }
     }
 }
 
 /// Returns the message about a service. Removes the full stop and the request id of the service's own message: an id that
 /// differs each time would change the status at each reconciliation.
-fn describe(side: Side, resource: &str, message: &str, fault: SideFault) -> String {
+fn describe(side: Service, resource: &str, message: &str, fault: ServiceFault) -> String {
     let message = message.rfind(" (request ").and_then(|at| message.get(..at)).unwrap_or(message);
     format!("{} {resource}: {}; {}", name(side), message.trim_end_matches('.'), advice(side, fault))
 }
 
-fn name(side: Side) -> &'static str {
+fn name(side: Service) -> &'static str {
     match side {
-        Side::Source => "source bucket",
-        Side::Destination => "destination bucket",
-        Side::Queue => "queue",
-        Side::Ledger => "ledger table",
+        Service::Source => "source bucket",
+        Service::Destination => "destination bucket",
+        Service::Queue => "queue",
+        Service::Ledger => "ledger table",
     }
 }
 
-fn advice(side: Side, fault: SideFault) -> String {
+fn advice(side: Service, fault: ServiceFault) -> String {
     match fault {
-        SideFault::CredentialsInvalid | SideFault::CredentialsExpired | SideFault::CredentialsMissing => {
+        ServiceFault::CredentialsInvalid | ServiceFault::CredentialsExpired | ServiceFault::CredentialsMissing => {
             format!(
                 "correct the Secret of spec.{side}.credentials or the pod's identity; the job then continues by itself"
             )
         }
-        SideFault::AccessDenied => {
+        ServiceFault::AccessDenied => {
             format!("grant the principal of spec.{side} the missing permission; the job then continues by itself")
         }
-        SideFault::NotFound => {
+        ServiceFault::NotFound => {
             "create it, or correct its name in the spec; the job then continues by itself".to_owned()
         }
-        SideFault::WrongRegion => format!("correct spec.{side}.region or spec.{side}.endpoint"),
-        SideFault::ClockSkewed => "synchronize the clocks of the nodes".to_owned(),
-        SideFault::Unreachable => format!("check spec.{side}.endpoint, and the network from the cluster to it"),
-        SideFault::Throttled => {
+        ServiceFault::WrongRegion => format!("correct spec.{side}.region or spec.{side}.endpoint"),
+        ServiceFault::ClockSkewed => "synchronize the clocks of the nodes".to_owned(),
+        ServiceFault::Unreachable => format!("check spec.{side}.endpoint, and the network from the cluster to it"),
+        ServiceFault::Throttled => {
             "the service throttles all requests; the job continues by itself; fewer workers or fewer other clients help"
                 .to_owned()
         }
@@ -83,9 +83,9 @@ mod tests {
     #[test]
     fn a_blocked_side_names_side_bucket_error_and_what_to_do() {
         let problem = Problem::blocked(&Blocked {
-            side: Side::Destination,
+            side: Service::Destination,
             resource: "photos-copy".into(),
-            fault: SideFault::CredentialsInvalid,
+            fault: ServiceFault::CredentialsInvalid,
             message: "failed to put object: SignatureDoesNotMatch: no. (request 7f)".into(),
             since: 0,
         });
@@ -99,8 +99,8 @@ mod tests {
     #[test]
     fn an_answer_to_the_operator_keeps_its_class() {
         let reason =
-            |class| Problem::service(Side::Queue, "q", &ServiceError::new(class, "x", "Y", "z")).reason.to_string();
-        assert_eq!(reason(ErrorClass::Side(SideFault::NotFound)), "QueueNotFound");
+            |class| Problem::service(Service::Queue, "q", &ServiceError::new(class, "x", "Y", "z")).reason.to_string();
+        assert_eq!(reason(ErrorClass::Service(ServiceFault::NotFound)), "QueueNotFound");
         assert_eq!(reason(ErrorClass::AccessDenied), "QueueAccessDenied");
         assert_eq!(reason(ErrorClass::Transient), "QueueUnreachable");
     }

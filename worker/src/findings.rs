@@ -18,10 +18,10 @@ pub(crate) struct ListError {
 /// A CSV file with one line per finding, in no particular order, since key ranges are scanned concurrently.
 pub(crate) struct List {
     path: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<ListState>,
 }
 
-struct State {
+struct ListState {
     writer: csv::Writer<File>,
     failed: Option<csv::Error>,
 }
@@ -38,10 +38,10 @@ impl List {
             Ok(writer)
         };
         let writer = begin().map_err(|source| ListError { path: path.into(), source })?;
-        Ok(Self { path: path.into(), state: Mutex::new(State { writer, failed: None }) })
+        Ok(Self { path: path.into(), state: Mutex::new(ListState { writer, failed: None }) })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ListState> {
         // If another thread panicked, the file still consists of whole lines.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

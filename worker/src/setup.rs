@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use migration_aws::{DynamoLedger, S3Store, SqsQueue, SystemClock};
 use migration_core::config::{ConfigError, JobConfig, WriteSettings};
-use migration_core::error::Side;
+use migration_core::error::Service;
 use migration_engine::{Ports, Process, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -98,13 +98,13 @@ pub type AwsProcess = Process<(S3Store, S3Store, SqsQueue, DynamoLedger)>;
 pub async fn connect(common: &Common) -> Result<AwsProcess, SetupError> {
     let config = read(&common.config)?.validate()?;
     let ports = Ports::new(
-        S3Store::new(&config.source, &WriteSettings::default(), Side::Source).await,
-        S3Store::new(&config.destination, &config.write, Side::Destination).await,
+        S3Store::new(&config.source, &WriteSettings::default(), Service::Source).await,
+        S3Store::new(&config.destination, &config.write, Service::Destination).await,
         SqsQueue::new(&config.queue).await,
         DynamoLedger::new(&config.ledger).await,
     );
     let readable = WriteSettings { storage_class: None, acl: None, ..config.write.clone() };
-    let reports = S3Store::new(&config.destination, &readable, Side::Destination).await;
+    let reports = S3Store::new(&config.destination, &readable, Service::Destination).await;
     let runtime = Runtime::new(&common.name, Arc::new(SystemClock));
     Ok(Process::new(ports, config, runtime).with_reports(reports))
 }

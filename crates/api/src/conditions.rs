@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use migration_core::error::{Side, SideFault};
+use migration_core::error::{Service, ServiceFault};
 
 /// The conditions of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,7 +126,7 @@ pub enum Reason {
     /// A pod of the job cannot be created or started; holds Kubernetes' own reason, which follows the word `Pod`.
     Pod(String),
     /// A whole service cannot be used: `DestinationCredentialsInvalid`, `SourceBucketNotFound`, `QueueNotFound`.
-    Side(Side, SideFault),
+    Service(Service, ServiceFault),
 }
 
 impl fmt::Display for Reason {
@@ -171,32 +171,32 @@ impl fmt::Display for Reason {
             Self::JobFailedCreate => "JobFailedCreate",
             Self::JobsenderFailed => "JobsenderFailed",
             Self::Pod(reason) => return write!(f, "Pod{reason}"),
-            Self::Side(side, fault) => return write!(f, "{}{}", side_name(*side), fault_name(*side, *fault)),
+            Self::Service(side, fault) => return write!(f, "{}{}", side_name(*side), fault_name(*side, *fault)),
         })
     }
 }
 
-const fn side_name(side: Side) -> &'static str {
+const fn side_name(side: Service) -> &'static str {
     match side {
-        Side::Source => "Source",
-        Side::Destination => "Destination",
-        Side::Queue => "Queue",
-        Side::Ledger => "Ledger",
+        Service::Source => "Source",
+        Service::Destination => "Destination",
+        Service::Queue => "Queue",
+        Service::Ledger => "Ledger",
     }
 }
 
-const fn fault_name(side: Side, fault: SideFault) -> &'static str {
+const fn fault_name(side: Service, fault: ServiceFault) -> &'static str {
     match (fault, side) {
-        (SideFault::NotFound, Side::Source | Side::Destination) => "BucketNotFound",
-        (SideFault::NotFound, Side::Queue | Side::Ledger) => "NotFound",
-        (SideFault::CredentialsInvalid, _) => "CredentialsInvalid",
-        (SideFault::CredentialsExpired, _) => "CredentialsExpired",
-        (SideFault::CredentialsMissing, _) => "CredentialsMissing",
-        (SideFault::AccessDenied, _) => "AccessDenied",
-        (SideFault::WrongRegion, _) => "WrongRegion",
-        (SideFault::ClockSkewed, _) => "ClockSkewed",
-        (SideFault::Unreachable, _) => "Unreachable",
-        (SideFault::Throttled, _) => "Throttled",
+        (ServiceFault::NotFound, Service::Source | Service::Destination) => "BucketNotFound",
+        (ServiceFault::NotFound, Service::Queue | Service::Ledger) => "NotFound",
+        (ServiceFault::CredentialsInvalid, _) => "CredentialsInvalid",
+        (ServiceFault::CredentialsExpired, _) => "CredentialsExpired",
+        (ServiceFault::CredentialsMissing, _) => "CredentialsMissing",
+        (ServiceFault::AccessDenied, _) => "AccessDenied",
+        (ServiceFault::WrongRegion, _) => "WrongRegion",
+        (ServiceFault::ClockSkewed, _) => "ClockSkewed",
+        (ServiceFault::Unreachable, _) => "Unreachable",
+        (ServiceFault::Throttled, _) => "Throttled",
     }
 }
 
@@ -207,12 +207,12 @@ mod tests {
     #[test]
     fn a_fault_names_side_and_kind() {
         for (side, fault, expected) in [
-            (Side::Source, SideFault::NotFound, "SourceBucketNotFound"),
-            (Side::Queue, SideFault::NotFound, "QueueNotFound"),
-            (Side::Destination, SideFault::CredentialsInvalid, "DestinationCredentialsInvalid"),
-            (Side::Ledger, SideFault::AccessDenied, "LedgerAccessDenied"),
+            (Service::Source, ServiceFault::NotFound, "SourceBucketNotFound"),
+            (Service::Queue, ServiceFault::NotFound, "QueueNotFound"),
+            (Service::Destination, ServiceFault::CredentialsInvalid, "DestinationCredentialsInvalid"),
+            (Service::Ledger, ServiceFault::AccessDenied, "LedgerAccessDenied"),
         ] {
-            assert_eq!(Reason::Side(side, fault).to_string(), expected);
+            assert_eq!(Reason::Service(side, fault).to_string(), expected);
         }
     }
 

@@ -14,7 +14,7 @@ use migration_core::ports::{Item, Ledger, LedgerKey, QueryPage, Write, WriteErro
 
 use crate::access::{Access, CredentialSource};
 use crate::error::words::OwnSuccess;
-use crate::error::{Service, invalid_response, service_error};
+use crate::error::{Api, invalid_response, service_error};
 use crate::sdk;
 
 use query::Start;
@@ -66,7 +66,7 @@ impl DynamoLedger {
 impl Ledger for DynamoLedger {
     async fn get(&self, key: &LedgerKey) -> Result<Option<Item>, ServiceError> {
         let get = self.client.get_item().table_name(&self.table).consistent_read(true).set_key(Some(key_of(key)));
-        let output = get.send().await.map_err(|error| service_error(Service::DynamoDb, GET, &error))?;
+        let output = get.send().await.map_err(|error| service_error(Api::DynamoDb, GET, &error))?;
         output.item.map(|attributes| item_of(GET, attributes)).transpose()
     }
 
@@ -98,7 +98,7 @@ impl Ledger for DynamoLedger {
                 .expression_attribute_names("#1", SORT)
                 .expression_attribute_values(":1", AttributeValue::S(prefix.to_owned()));
         }
-        let output = query.send().await.map_err(|error| service_error(Service::DynamoDb, QUERY, &error))?;
+        let output = query.send().await.map_err(|error| service_error(Api::DynamoDb, QUERY, &error))?;
         let next = output.last_evaluated_key.map(|mut key| text(QUERY, &mut key, SORT)).transpose()?;
         let items = output.items.unwrap_or_default().into_iter().map(|attributes| item_of(QUERY, attributes));
         Ok(QueryPage { items: items.collect::<Result<_, _>>()?, next })

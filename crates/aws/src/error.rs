@@ -20,9 +20,9 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::ServiceError as Answered;
-use migration_core::error::{ErrorClass, ServiceError, SideFault};
+use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
 
-pub use table::{Service, classify};
+pub use table::{Api, classify};
 
 pub(crate) mod rejected;
 pub mod table;
@@ -35,7 +35,7 @@ const MESSAGE_LIMIT: usize = 1_000;
 ///
 /// The message holds only the service's code and message, or the SDK's description of a broken connection. Requests and
 /// other fields of the response stay out, since they may repeat what was signed.
-pub(crate) fn service_error<E>(service: Service, operation: &str, error: &SdkError<E, HttpResponse>) -> ServiceError
+pub(crate) fn service_error<E>(service: Api, operation: &str, error: &SdkError<E, HttpResponse>) -> ServiceError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -43,22 +43,22 @@ where
 }
 
 /// The same error with what of the request it says that the service does not take.
-pub(crate) fn naming(service: Service, error: ServiceError) -> ServiceError {
+pub(crate) fn naming(service: Api, error: ServiceError) -> ServiceError {
     let rejected = rejected::rejected(service, &error);
     error.rejecting(rejected)
 }
 
-fn sorted<E>(service: Service, operation: &str, error: &SdkError<E, HttpResponse>) -> ServiceError
+fn sorted<E>(service: Api, operation: &str, error: &SdkError<E, HttpResponse>) -> ServiceError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    use ErrorClass::{NoAnswer, Refused, Side};
+    use ErrorClass::{NoAnswer, Refused, Service};
     if let Some(credentials) = find::<CredentialsError>(error) {
         // The error itself says only that there are no credentials; its source says why.
         let why = credentials.source().map_or_else(|| credentials.to_string(), causes);
         let message = format!("failed to load credentials: {why}");
         return ServiceError::new(
-            Side(SideFault::CredentialsMissing),
+            Service(ServiceFault::CredentialsMissing),
             operation,
             "CredentialsNotLoaded",
             shorten(&message),
@@ -99,8 +99,8 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     match error {
-        SdkError::ServiceError(answer) => answered(Service::S3, operation, answer, error.request_id()),
-        error => service_error(Service::S3, operation, error),
+        SdkError::ServiceError(answer) => answered(Api::S3, operation, answer, error.request_id()),
+        error => service_error(Api::S3, operation, error),
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) fn invalid_request(operation: &str, message: impl Into<String>) -> Se
 }
 
 fn answered<E: ProvideErrorMetadata>(
-    service: Service,
+    service: Api,
     operation: &str,
     answer: &Answered<E, HttpResponse>,
     request_id: Option<&str>,

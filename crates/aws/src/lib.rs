@@ -7,7 +7,7 @@
 //!
 //! | port | adapter | from the job's config | with explicit access |
 //! |---|---|---|---|
-//! | `ObjectStore` | [`S3Store`] | [`S3Store::new`]`(&S3Side, &WriteSettings, Side)` | [`S3Store::with_access`]`(&Access, path_style, &WriteSettings, Side)` |
+//! | `ObjectStore` | [`S3Store`] | [`S3Store::new`]`(&S3Side, &WriteSettings, Service)` | [`S3Store::with_access`]`(&Access, path_style, &WriteSettings, Service)` |
 //! | `Queue` | [`SqsQueue`] | [`SqsQueue::new`]`(&QueueConfig)` | [`SqsQueue::at`]`(&Access, url, dead_letter_url)` |
 //! | `DeadLetterQueue`, `MeasuredQueue` | [`SqsQueue`] | | [`SqsQueue::at`]`(&Access, url, None)` |
 //! | `Ledger` | [`DynamoLedger`] | [`DynamoLedger::new`]`(&LedgerConfig)` | [`DynamoLedger::at`]`(&Access, table)` |

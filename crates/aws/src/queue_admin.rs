@@ -7,11 +7,11 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::QueueAttributeName;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use migration_core::error::{ErrorClass, ServiceError, SideFault};
+use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
 use serde_json::Value;
 
 use crate::access::Access;
-use crate::error::{Service, invalid_response, service_error};
+use crate::error::{Api, invalid_response, service_error};
 use crate::sqs;
 
 const LOOK_UP: &str = "look up queue";
@@ -157,13 +157,13 @@ fn told<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> ServiceError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    service_error(Service::Sqs, operation, error)
+    service_error(Api::Sqs, operation, error)
 }
 
 /// Maps "not found" to `None`.
 fn present<T>(answer: Result<T, ServiceError>) -> Result<Option<T>, ServiceError> {
     match answer {
-        Err(error) if error.class == ErrorClass::Side(SideFault::NotFound) => Ok(None),
+        Err(error) if error.class == ErrorClass::Service(ServiceFault::NotFound) => Ok(None),
         answer => answer.map(Some),
     }
 }

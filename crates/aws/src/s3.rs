@@ -6,7 +6,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::config::retry::RetryPartition;
 use migration_core::config::{S3Side, WriteSettings};
-use migration_core::error::{ServiceError, Side};
+use migration_core::error::{Service, ServiceError};
 use migration_core::ports::{
     Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse,
     HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
@@ -54,12 +54,12 @@ impl S3Store {
     /// Creates the store of a job's side. Sends no request.
     ///
     /// `settings` apply to every object written. Each request is sent once; retries are up to the caller.
-    pub async fn new(side: &S3Side, settings: &WriteSettings, which: Side) -> Self {
+    pub async fn new(side: &S3Side, settings: &WriteSettings, which: Service) -> Self {
         Self::through(&Access::from(&side.service), &side.into(), side.path_style, settings, which).await
     }
 
     /// Creates a store with the given access, reached as the environment says.
-    pub async fn with_access(access: &Access, path_style: bool, settings: &WriteSettings, which: Side) -> Self {
+    pub async fn with_access(access: &Access, path_style: bool, settings: &WriteSettings, which: Service) -> Self {
         Self::through(access, &Reach::default(), path_style, settings, which).await
     }
 
@@ -69,7 +69,7 @@ impl S3Store {
         reach: &Reach,
         path_style: bool,
         settings: &WriteSettings,
-        which: Side,
+        which: Service,
     ) -> Self {
         let mut config = Builder::from(&sdk::load_through(access, reach).await)
             .force_path_style(path_style)

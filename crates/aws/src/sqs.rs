@@ -18,7 +18,7 @@ use migration_core::ports::{
 
 use crate::access::{Access, CredentialSource};
 use crate::error::words::OwnSuccess;
-use crate::error::{Service, invalid_response, no_answer, service_error};
+use crate::error::{Api, invalid_response, no_answer, service_error};
 use crate::sdk;
 
 /// Message attribute that holds the reason of a dead letter.
@@ -90,7 +90,7 @@ impl DeadLetterQueue for SqsQueue {
             .message_attribute_names(REASON)
             .send()
             .await
-            .map_err(|error| service_error(Service::Sqs, RECEIVE, &error))?;
+            .map_err(|error| service_error(Api::Sqs, RECEIVE, &error))?;
         output.messages.unwrap_or_default().into_iter().map(dead_letter).collect()
     }
 }
@@ -104,7 +104,7 @@ impl MeasuredQueue for SqsQueue {
 /// Returns the number of messages in the queue at a URL.
 pub(crate) async fn depth(client: &Client, url: &str) -> Result<Depth, ServiceError> {
     let get = client.get_queue_attributes().queue_url(url).set_attribute_names(Some(COUNTS.to_vec()));
-    let output = get.send().await.map_err(|error| service_error(Service::Sqs, MEASURE, &error))?;
+    let output = get.send().await.map_err(|error| service_error(Api::Sqs, MEASURE, &error))?;
     let attributes = output.attributes.unwrap_or_default();
     let [visible, in_flight, delayed] = COUNTS.map(|name| {
         let count = attributes.get(&name).and_then(|count| count.parse().ok());
@@ -143,7 +143,7 @@ impl Queue for SqsQueue {
         });
         let entries = entries.collect::<Result<_, _>>().map_err(|error| unbuilt(SEND, &error))?;
         let send = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
-        let output = send.send().await.map_err(|error| service_error(Service::Sqs, SEND, &error))?;
+        let output = send.send().await.map_err(|error| service_error(Api::Sqs, SEND, &error))?;
         for failed in output.failed() {
             tracing::warn!(code = failed.code(), message = failed.message(), "the queue rejected a message");
         }
@@ -164,12 +164,12 @@ impl Queue for SqsQueue {
     async fn set_visibility(&self, receipt: &str, visibility: Duration) -> Result<(), ServiceError> {
         let change = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt);
         let sent = change.visibility_timeout(seconds(visibility)).send().await;
-        sent.map(|_| ()).map_err(|error| service_error(Service::Sqs, "change message visibility", &error))
+        sent.map(|_| ()).map_err(|error| service_error(Api::Sqs, "change message visibility", &error))
     }
 
     async fn delete(&self, receipt: &str) -> Result<(), ServiceError> {
         let sent = self.client.delete_message().queue_url(&self.url).receipt_handle(receipt).send().await;
-        sent.map(|_| ()).map_err(|error| service_error(Service::Sqs, "delete message", &error))
+        sent.map(|_| ()).map_err(|error| service_error(Api::Sqs, "delete message", &error))
     }
 
     async fn send_dead_letter(&self, body: &str, reason: &str) -> Result<(), ServiceError> {
@@ -182,7 +182,7 @@ impl Queue for SqsQueue {
             let value = MessageAttributeValue::builder().data_type("String").string_value(reason).build();
             send = send.message_attributes(REASON, value.map_err(|error| unbuilt(SEND_DEAD, &error))?);
         }
-        let output = send.send().await.map_err(|error| service_error(Service::Sqs, SEND_DEAD, &error))?;
+        let output = send.send().await.map_err(|error| service_error(Api::Sqs, SEND_DEAD, &error))?;
         // The caller deletes the original next: a message that the queue did not take would be lost.
         output.message_id.map(|_| ()).ok_or_else(|| no_answer(SEND_DEAD, "message id"))
     }

@@ -11,12 +11,12 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::error::operation::BuildError;
-use migration_core::error::{ErrorClass, ServiceError, SideFault};
+use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
 use tokio::time::{Instant, sleep};
 
 use crate::access::Access;
 use crate::dynamo::{self, PARTITION, SORT, TTL};
-use crate::error::{Service, invalid_response, service_error};
+use crate::error::{Api, invalid_response, service_error};
 
 const DESCRIBE: &str = "describe table";
 const CREATE: &str = "create table";
@@ -70,7 +70,7 @@ impl TableAdmin {
     pub async fn delete(&self, name: &str) -> Result<(), ServiceError> {
         match self.client.delete_table().table_name(name).send().await.map_err(|error| told(DELETE, &error)) {
             Ok(_) => Ok(()),
-            Err(error) if error.class == ErrorClass::Side(SideFault::NotFound) => Ok(()),
+            Err(error) if error.class == ErrorClass::Service(ServiceFault::NotFound) => Ok(()),
             Err(error) if error.class == ErrorClass::Conflict => match self.describe(name).await? {
                 Some(table) if table.table_status() != Some(&TableStatus::Deleting) => Err(error),
                 _ => Ok(()),
@@ -82,7 +82,7 @@ impl TableAdmin {
     async fn describe(&self, name: &str) -> Result<Option<TableDescription>, ServiceError> {
         match self.client.describe_table().table_name(name).send().await.map_err(|error| told(DESCRIBE, &error)) {
             Ok(output) => Ok(output.table),
-            Err(error) if error.class == ErrorClass::Side(SideFault::NotFound) => Ok(None),
+            Err(error) if error.class == ErrorClass::Service(ServiceFault::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -166,7 +166,7 @@ fn told<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> ServiceError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    service_error(Service::DynamoDb, operation, error)
+    service_error(Api::DynamoDb, operation, error)
 }
 
 fn tags(tags: &BTreeMap<String, String>) -> Result<Option<Vec<Tag>>, BuildError> {
@@ -187,7 +187,7 @@ fn not_active(name: &str, table: &TableDescription) -> ServiceError {
 
 fn absent(name: &str) -> ServiceError {
     let message = format!("there is no table {name}; create it, or leave its name out to have one made");
-    ServiceError::new(ErrorClass::Side(SideFault::NotFound), DESCRIBE, "ResourceNotFoundException", message)
+    ServiceError::new(ErrorClass::Service(ServiceFault::NotFound), DESCRIBE, "ResourceNotFoundException", message)
 }
 
 /// Checks that a table has the ledger's keys. The keys of a table can't be changed.

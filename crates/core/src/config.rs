@@ -5,7 +5,7 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::CompareMode;
-use crate::error::Side;
+use crate::error::Service;
 use crate::ignore::{IgnoreError, IgnoreList};
 use crate::manifest::ManifestLocation;
 use crate::pair::BucketPair;
@@ -151,7 +151,7 @@ pub enum ConfigError {
     )]
     Proxy {
         /// The side that uses the proxy.
-        side: Side,
+        side: Service,
     },
     /// An ignore pattern is invalid.
     #[error(transparent)]
@@ -232,8 +232,8 @@ impl JobConfig {
         if self.buckets.is_empty() {
             return Err(ConfigError::NoBuckets);
         }
-        self.source.validate(Side::Source)?;
-        self.destination.validate(Side::Destination)?;
+        self.source.validate(Service::Source)?;
+        self.destination.validate(Service::Destination)?;
         self.transfer.validate(minimum_part)?;
         self.filter.validate()?;
         self.check_report()?;

@@ -15,7 +15,7 @@ pub use rejected::{ContentHeader, Rejected};
 /// The service that an error belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Side {
+pub enum Service {
     /// The S3 service to read from.
     Source,
     /// The S3 service to write to.
@@ -26,7 +26,7 @@ pub enum Side {
     Ledger,
 }
 
-impl fmt::Display for Side {
+impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Source => "source",
@@ -37,9 +37,9 @@ impl fmt::Display for Side {
     }
 }
 
-/// A fault of a whole side. Trying other objects is pointless until a person fixes it.
+/// A fault of a whole service. Trying other objects is pointless until a person fixes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum SideFault {
+pub enum ServiceFault {
     /// The credentials are unknown or disabled, or the secret is wrong.
     CredentialsInvalid,
     /// The credentials have expired.
@@ -87,7 +87,8 @@ pub enum ErrorClass {
     /// Rejected for this object, however often it is retried: too large, digest mismatch, not supported.
     Refused,
     /// The whole side is affected.
-    Side(SideFault),
+    #[serde(rename = "Side")]
+    Service(ServiceFault),
 }
 
 /// A service error, as classified by the adapter.
@@ -149,11 +150,11 @@ impl ServiceError {
 #[serde(rename_all = "camelCase")]
 pub struct Blocked {
     /// The side.
-    pub side: Side,
+    pub side: Service,
     /// Bucket, queue URL or table name.
     pub resource: String,
     /// The fault.
-    pub fault: SideFault,
+    pub fault: ServiceFault,
     /// The error that caused the pause.
     pub message: String,
     /// When it was first seen, as Unix time in milliseconds.

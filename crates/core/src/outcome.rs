@@ -165,7 +165,7 @@ pub enum Cause {
     /// The object was throttled while others in its bucket were not.
     Throttled,
     /// The whole side is faulty or throttled.
-    Side,
+    Service,
     /// A failure of any kind, but more parts than before are now at the destination: this many.
     Progress(u32),
 }
@@ -230,7 +230,7 @@ impl Failure {
         };
         let cause = match error.class {
             ErrorClass::Throttled => Cause::Throttled,
-            ErrorClass::Side(_) => Cause::Side,
+            ErrorClass::Service(_) => Cause::Service,
             _ => Cause::Own,
         };
         Self { class, message: error.to_string(), request_id: error.request_id.clone(), cause }
@@ -261,14 +261,14 @@ pub fn of_error(error: &ServiceError) -> EntryOutcome {
         | ErrorClass::Conflict
         | ErrorClass::NoSuchUpload
         | ErrorClass::PreconditionFailed
-        | ErrorClass::Side(_) => EntryOutcome::Retry(Failure::of(error)),
+        | ErrorClass::Service(_) => EntryOutcome::Retry(Failure::of(error)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::SideFault;
+    use crate::error::ServiceFault;
 
     #[test]
     fn a_failure_class_has_one_name() {
@@ -300,7 +300,7 @@ mod tests {
             ErrorClass::Conflict,
             ErrorClass::NoSuchUpload,
             ErrorClass::PreconditionFailed,
-            ErrorClass::Side(SideFault::NotFound),
+            ErrorClass::Service(ServiceFault::NotFound),
         ] {
             assert!(matches!(outcome(class), EntryOutcome::Retry(_)), "{class:?}");
         }

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use migration_core::error::{Blocked, ErrorClass, ServiceError, Side, SideFault, Testimony, is_throttled_as_a_whole};
+use migration_core::error::{
+    Blocked, ErrorClass, Service, ServiceError, ServiceFault, Testimony, is_throttled_as_a_whole,
+};
 use migration_core::operation::RequestInfo;
 use migration_core::ports::{Clock, Operation};
 use migration_core::retry::Backoff;
@@ -23,7 +25,7 @@ use crate::Interruption;
 use crate::concurrency::AdaptiveLimiter;
 use crate::heartbeat::Activity;
 use crate::stop::sleep_or_stop;
-use state::{Pause, Scope, State};
+use state::{GateState, Pause, Scope};
 
 pub use witness::Witness;
 pub(crate) use witness::{Nobody, Store};
@@ -39,11 +41,11 @@ const TESTIMONY_HOLDS: Duration = Duration::from_secs(1);
 
 /// Guards the requests to one service.
 pub struct Gate {
-    side: Side,
+    side: Service,
     stop: CancellationToken,
     clock: Arc<dyn Clock>,
     activity: Arc<Activity>,
-    state: Mutex<State>,
+    state: Mutex<GateState>,
     probe: tokio::sync::Mutex<()>,
     limiter: AdaptiveLimiter,
     /// The last check request and its result. One task sends it, the others wait for the result.
@@ -60,13 +62,13 @@ enum Question {
 
 impl Gate {
     /// Creates a gate without pauses.
-    pub fn new(side: Side, stop: CancellationToken, clock: Arc<dyn Clock>, activity: Arc<Activity>) -> Self {
+    pub fn new(side: Service, stop: CancellationToken, clock: Arc<dyn Clock>, activity: Arc<Activity>) -> Self {
         Self {
             side,
             stop,
             clock,
             activity,
-            state: Mutex::new(State::new()),
+            state: Mutex::new(GateState::new()),
             probe: tokio::sync::Mutex::default(),
             limiter: AdaptiveLimiter::default(),
             heard: tokio::sync::Mutex::default(),
@@ -81,7 +83,7 @@ impl Gate {
 
     /// Returns true if the whole side is paused.
     pub fn is_blocked(&self) -> bool {
-        self.state().pauses.iter().any(|pause| pause.scope == Scope::Side)
+        self.state().pauses.iter().any(|pause| pause.scope == Scope::Service)
     }
 
     /// From now on, fails requests for which a permission is missing instead of holding them. For callers that have
@@ -135,8 +137,8 @@ impl Gate {
                 other => return other,
             };
             match error.class {
-                ErrorClass::Side(SideFault::AccessDenied) if self.lets_go_of(&access) => return Err(error.into()),
-                ErrorClass::Side(_) => continue,
+                ErrorClass::Service(ServiceFault::AccessDenied) if self.lets_go_of(&access) => return Err(error.into()),
+                ErrorClass::Service(_) => continue,
                 _ if !error.is_retryable() => return Err(error.into()),
                 _ if self.is_held(&access) => continue,
                 _ if retries < self.quick_retries() => {}
@@ -194,10 +196,10 @@ impl Gate {
     /// Classifies an error of this side that occurred elsewhere, such as while a body was read.
     pub fn failed(&self, mut error: ServiceError, access: RequestInfo<'_>) -> ServiceError {
         if matches!(error.class, ErrorClass::Transient | ErrorClass::NoAnswer) {
-            error.class = self.state().failed(&error, &access, SideFault::Unreachable);
+            error.class = self.state().failed(&error, &access, ServiceFault::Unreachable);
         }
-        if let ErrorClass::Side(fault) = error.class {
-            self.pause(Scope::Side, access.resource, fault, &error);
+        if let ErrorClass::Service(fault) = error.class {
+            self.pause(Scope::Service, access.resource, fault, &error);
         }
         error
     }
@@ -209,9 +211,9 @@ impl Gate {
 
     fn quick_retries(&self) -> u32 {
         match self.side {
-            Side::Source | Side::Destination => QUICK_RETRIES,
+            Service::Source | Service::Destination => QUICK_RETRIES,
             // Their clients have retried already.
-            Side::Queue | Side::Ledger => 0,
+            Service::Queue | Service::Ledger => 0,
         }
     }
 
@@ -273,7 +275,7 @@ impl Gate {
     async fn judged(&self, mut error: ServiceError, access: &RequestInfo<'_>, witness: &impl Witness) -> ServiceError {
         let (class, scope) = self.judge(&error, access, witness).await;
         error.class = class;
-        if let ErrorClass::Side(fault) = class {
+        if let ErrorClass::Service(fault) = class {
             self.pause(scope, access.resource, fault, &error);
         }
         error
@@ -292,13 +294,13 @@ impl Gate {
             }
             (ErrorClass::Throttled, Some(_)) => {
                 if self.is_throttled_as_a_whole(access, witness).await {
-                    return (ErrorClass::Side(SideFault::Throttled), Scope::Bucket(access.resource.to_owned()));
+                    return (ErrorClass::Service(ServiceFault::Throttled), Scope::Bucket(access.resource.to_owned()));
                 }
                 error.class
             }
-            (ErrorClass::Throttled, None) => self.state().failed(error, access, SideFault::Throttled),
+            (ErrorClass::Throttled, None) => self.state().failed(error, access, ServiceFault::Throttled),
             (ErrorClass::Transient | ErrorClass::NoAnswer, _) => {
-                self.state().failed(error, access, SideFault::Unreachable)
+                self.state().failed(error, access, ServiceFault::Unreachable)
             }
             // The service answered about the object: link, credentials and bucket work.
             (ErrorClass::NoSuchKey | ErrorClass::PreconditionFailed | ErrorClass::NoSuchUpload, _) => {
@@ -307,7 +309,7 @@ impl Gate {
             }
             (class, _) => class,
         };
-        (class, Scope::Side)
+        (class, Scope::Service)
     }
 
     /// Sends a check request after an object was denied: to an object allowed before, or else to the bucket.
@@ -368,7 +370,7 @@ impl Gate {
         self.ask(access, question, false, witness.bucket(access.resource)).await == Some(Testimony::None)
     }
 
-    fn pause(&self, scope: Scope, resource: &str, fault: SideFault, error: &ServiceError) {
+    fn pause(&self, scope: Scope, resource: &str, fault: ServiceFault, error: &ServiceError) {
         let mut state = self.state();
         let before = state.pauses.iter().position(|pause| pause.scope == scope);
         let since = before.and_then(|at| state.pauses.get(at)).map(|pause| (pause.blocked.since, pause.since));
@@ -386,7 +388,7 @@ impl Gate {
         self.activity.blocked(blocked);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, GateState> {
         // A panic elsewhere leaves the values consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use migration_core::error::Side;
+use migration_core::error::Service;
 
 use crate::gate::Gate;
 use crate::stop::sleep_or_stop;
@@ -23,10 +23,10 @@ impl Gates {
     pub(crate) fn new(runtime: &Runtime) -> Self {
         let gate = |side| Gate::new(side, runtime.stop.clone(), runtime.clock.clone(), runtime.activity.clone());
         Self {
-            source: gate(Side::Source),
-            destination: gate(Side::Destination),
-            queue: gate(Side::Queue),
-            ledger: gate(Side::Ledger),
+            source: gate(Service::Source),
+            destination: gate(Service::Destination),
+            queue: gate(Service::Queue),
+            ledger: gate(Service::Ledger),
         }
     }
 }

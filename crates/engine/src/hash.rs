@@ -64,13 +64,13 @@ pub fn digest(bytes: &[u8]) -> Digests {
 /// Bounds of the bytes that may wait to be hashed.
 #[cfg(feature = "lanes")]
 #[derive(Clone, Copy, Debug)]
-struct Limits {
+struct HashLimits {
     total: usize,
     stream: usize,
 }
 
 #[cfg(feature = "lanes")]
-impl Limits {
+impl HashLimits {
     /// Returns the maximum number of bytes queued at once, small enough that a stream can queue some while others are
     /// hashed.
     fn piece(self) -> usize {
@@ -114,7 +114,7 @@ impl Hashing {
     /// Creates a stage, with a thread if this machine has lanes.
     #[cfg(feature = "lanes")]
     pub fn new() -> Self {
-        let limits = Limits { total: TOTAL_LIMIT, stream: STREAM_LIMIT };
+        let limits = HashLimits { total: TOTAL_LIMIT, stream: STREAM_LIMIT };
         let stage = lanes::Lanes::detect().and_then(|lanes| {
             let started = stage::Stage::start(limits, lanes);
             started

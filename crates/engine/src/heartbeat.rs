@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use migration_core::error::{Blocked, Side};
+use migration_core::error::{Blocked, Service};
 use migration_core::ports::{Condition, Item, Ledger, Write};
 use migration_core::records::{self, HEARTBEAT_EVERY_MS, Heartbeat};
 use migration_core::reopen::QUIET_MS;
@@ -113,7 +113,7 @@ impl Activity {
     }
 
     /// Records that a side is not paused any more.
-    pub fn unblocked(&self, side: Side) {
+    pub fn unblocked(&self, side: Service) {
         self.blocked.lock().unwrap_or_else(PoisonError::into_inner).retain(|b| b.side != side);
         self.changed.notify_one();
     }

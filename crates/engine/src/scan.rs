@@ -18,7 +18,7 @@ mod versions;
 
 use std::sync::Arc;
 
-use migration_core::error::Side;
+use migration_core::error::Service;
 use migration_core::range::GapError;
 use migration_core::records::{RecordError, ScanCounts};
 use migration_ledger::ReadError;
@@ -77,7 +77,7 @@ pub enum ScanError {
     )]
     OutOfOrder {
         /// The side of the bucket.
-        side: Side,
+        side: Service,
         /// The bucket.
         bucket: String,
         /// A key, or the start of the listing.

@@ -48,7 +48,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-pub use progress::Progress;
+pub use progress::LastProgress;
 pub use range::{RangeEnd, carry};
 
 use self::destination::DestinationObject;
@@ -61,7 +61,7 @@ use crate::{Process, Services};
 
 /// Resources shared by the transfers of one process.
 #[derive(Debug)]
-pub struct Limits {
+pub struct TransferLimits {
     /// Memory budget, in bytes.
     pub budget: Budget,
     /// Permits that limit the number of concurrent objects.
@@ -70,7 +70,7 @@ pub struct Limits {
     quiet_of_tags: Mutex<HashSet<String>>,
 }
 
-impl Limits {
+impl TransferLimits {
     fn quiet_of_tags(&self) -> MutexGuard<'_, HashSet<String>> {
         self.quiet_of_tags.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,11 +79,11 @@ impl Limits {
 /// An attempt to copy one object.
 struct Transfer<'a, P: Services> {
     process: &'a Process<P>,
-    limits: &'a Limits,
+    limits: &'a TransferLimits,
     source: SourceObject<'a, P>,
     destination: DestinationObject<'a, P>,
     records: UploadRecords<'a, P>,
-    progress: Progress,
+    progress: LastProgress,
     /// Attributes with which an upload was created, and the last HEAD of its object.
     written: preserved::Written,
     /// Highest number of verified parts seen at the destination during this attempt.
@@ -106,9 +106,9 @@ pub struct TransferTask<'a> {
 /// Copies an object and returns the outcome. Holds `permit` while it transfers bytes itself.
 pub async fn transfer<P: Services>(
     process: &Process<P>,
-    limits: &Limits,
+    limits: &TransferLimits,
     task: TransferTask<'_>,
-    progress: &Progress,
+    progress: &LastProgress,
     permit: ObjectPermit,
 ) -> EntryOutcome {
     let (pair, key) = (&task.batch.pair, task.entry.key.as_str());
@@ -140,10 +140,10 @@ impl<'a, P: Services> Transfer<'a, P> {
     /// Creates a transfer. The keys are the source key and the destination key.
     fn new(
         process: &'a Process<P>,
-        limits: &'a Limits,
+        limits: &'a TransferLimits,
         pair: &'a BucketPair,
         (source_key, destination_key): (&'a str, &'a str),
-        progress: &Progress,
+        progress: &LastProgress,
     ) -> Self {
         let (from, to) = ((&*pair.source_bucket, source_key), (&*pair.destination_bucket, destination_key));
         Self {
@@ -189,14 +189,15 @@ impl<'a, P: Services> Transfer<'a, P> {
     /// Marks a retryable failure as progress if more parts are in place than `before`.
     fn with_progress(&self, failure: Failure, before: u32) -> Failure {
         let parts = self.in_place.load(Ordering::Relaxed);
-        let cause = if parts > before && failure.cause != Cause::Side { Cause::Progress(parts) } else { failure.cause };
+        let cause =
+            if parts > before && failure.cause != Cause::Service { Cause::Progress(parts) } else { failure.cause };
         Failure { cause, ..failure }
     }
 }
 
 /// Creates the limits given by the configuration.
-pub fn limits(config: &migration_core::config::JobConfig) -> Arc<Limits> {
-    Arc::new(Limits {
+pub fn limits(config: &migration_core::config::JobConfig) -> Arc<TransferLimits> {
+    Arc::new(TransferLimits {
         budget: Budget::new(config.transfer.memory_limit.bytes()),
         permits: Arc::new(ObjectPermits::new(config.transfer.files_per_worker)),
         quiet_of_tags: Mutex::default(),

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 use crate::admission::PendingObject;
 use crate::gate::PROBE_EVERY;
 use crate::send_buffer::SendBuffer;
-use crate::transfer::{self, Limits};
+use crate::transfer::{self, TransferLimits};
 use crate::{Interruption, Process, Services};
 use accept::Accepted;
 
@@ -48,7 +48,7 @@ fn between_scouts(missing: Duration) -> Duration {
 /// Receives and processes the messages of a job.
 pub struct Worker<P: Services> {
     process: Arc<Process<P>>,
-    limits: Arc<Limits>,
+    limits: Arc<TransferLimits>,
     /// Pairs of the runs seen that use this worker's sides. Neither ever changes.
     runs: Mutex<HashMap<String, Arc<[BucketPair]>>>,
     /// Cancelled when a stopping process does not wait any longer.
@@ -78,7 +78,7 @@ impl<P: Services> Worker<P> {
     }
 
     /// Returns the limits shared by its objects. The budget is unused when nothing is in transfer.
-    pub fn limits(&self) -> Arc<Limits> {
+    pub fn limits(&self) -> Arc<TransferLimits> {
         self.limits.clone()
     }
 

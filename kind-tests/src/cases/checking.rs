@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::case::{Case, RUN_LIMIT};
 use crate::kubernetes::condition;
-use crate::services::{self, Side};
+use crate::services::{self, Service};
 use crate::tree::{Object, upload};
 
 /// Minimum age of an extra object before the scan, plus one second for truncation to whole seconds.
@@ -25,7 +25,7 @@ pub async fn verified_mirror(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&objects).await?;
     case.allow_deletions().await?;
     let there = [Object::of_bytes("old", "gone at the source"), Object::of_bytes("secret/old", "hidden")];
-    upload::put_all(&services::s3(Side::Destination), &case.destination, &there).await?;
+    upload::put_all(&services::s3(Service::Destination), &case.destination, &there).await?;
     // Only objects older than the scan are deleted.
     sleep(CLEARLY_OLDER).await;
     let list = json!({
@@ -54,7 +54,7 @@ pub async fn verified_mirror(case: &mut Case) -> anyhow::Result<()> {
 }
 
 async fn keys(case: &Case) -> anyhow::Result<Vec<String>> {
-    let listed = services::s3(Side::Destination).list_objects_v2().bucket(&case.destination).send().await;
+    let listed = services::s3(Service::Destination).list_objects_v2().bucket(&case.destination).send().await;
     let listed = listed.context("failed to list the destination")?;
     Ok(listed.contents().iter().filter_map(|object| object.key().map(ToOwned::to_owned)).collect())
 }

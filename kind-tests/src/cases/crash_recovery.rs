@@ -16,7 +16,7 @@ use crate::case::{Case, RUN_LIMIT};
 use crate::logs::OPERATOR_NAMESPACE;
 use crate::pods;
 use crate::proxy::log::Event;
-use crate::services::{self, Side};
+use crate::services::{self, Service};
 use crate::tree::{Amount, Object, SMALL, bytes_of, select};
 use crate::wait::until;
 
@@ -44,7 +44,7 @@ pub async fn worker_in_a_large_object(case: &mut Case, amount: Amount) -> anyhow
     let began = Instant::now();
     services::proxies().delay(&case.destination, "UploadPart", 0).await?;
     until("the large object to be finished", FINISHED, Duration::from_millis(200), async || {
-        let client = services::s3(Side::Destination);
+        let client = services::s3(Service::Destination);
         let found = client.head_object().bucket(&case.destination).key(&large.key).send().await;
         Ok(found.is_ok().then_some(()))
     })
@@ -78,7 +78,7 @@ struct Killed {
 
 /// Returns the requests for a key at the destination. Requests that probe the bucket use other keys.
 async fn of_key(case: &Case, key: &str) -> anyhow::Result<Vec<Event>> {
-    let events = case.events(Side::Destination, None).await?;
+    let events = case.events(Service::Destination, None).await?;
     Ok(events.into_iter().filter(|e| e.request.key == key).collect())
 }
 
@@ -173,7 +173,7 @@ pub async fn operator(case: &mut Case) -> anyhow::Result<()> {
     for share in 1..=4 {
         let moved = usize::try_from(number * share / 5)?;
         until("objects to be moved", RUN_LIMIT, Duration::from_millis(100), async || {
-            let events = case.events(Side::Destination, None).await?;
+            let events = case.events(Service::Destination, None).await?;
             let done = events.iter().filter(|e| e.status == Some(200) && e.request.operation == "PutObject");
             Ok((done.count() >= moved).then_some(()))
         })

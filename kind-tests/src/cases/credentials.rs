@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::case::{Case, JOB, RUN_LIMIT};
 use crate::kubernetes::{condition, restarts};
 use crate::logs::OPERATOR_NAMESPACE;
-use crate::services::{self, AccessKey, Side};
+use crate::services::{self, AccessKey, Service};
 use crate::tree::{Amount, Object, bytes_of, select};
 
 use super::migration::totals;
@@ -54,14 +54,14 @@ pub async fn broken_in_the_middle(case: &mut Case) -> anyhow::Result<()> {
     job["spec"]["transfer"] = json!({"filesPerWorker": 4});
     case.apply(&job).await?;
     until("objects to be moved", RUN_LIMIT, Duration::from_millis(100), async || {
-        let events = case.events(Side::Destination, None).await?;
+        let events = case.events(Service::Destination, None).await?;
         Ok((events.iter().filter(|e| e.status == Some(200) && e.request.operation == "PutObject").count() >= 40)
             .then_some(()))
     })
     .await?;
     let key = case.destination_key.clone().context("the case has no key")?;
     let used = receives(case).await?;
-    services::set_key(Side::Destination, &key, false)?;
+    services::set_key(Service::Destination, &key, false)?;
     let began = Instant::now();
     let message = case.degraded("DestinationCredentialsInvalid", SAYS_SO).await?;
     says(case, &message, "InvalidAccessKeyId", began)?;
@@ -73,7 +73,7 @@ pub async fn broken_in_the_middle(case: &mut Case) -> anyhow::Result<()> {
     case.note(format!("{} messages were received at most {most} times more while it was broken", after.len()));
     services::proxies().delay(&case.destination, "PutObject", 0).await?;
     let name = format!("{}-2", case.namespace);
-    let new = services::create_user(Side::Destination, &name, &services::destination_policy(&case.destination))?;
+    let new = services::create_user(Service::Destination, &name, &services::destination_policy(&case.destination))?;
     case.put_keys("destination-keys", &new).await?;
     let began = Instant::now();
     let job = case.run_ended("Complete", None, GOES_ON).await?;
@@ -111,7 +111,7 @@ async fn receives(case: &Case) -> anyhow::Result<BTreeMap<String, u64>> {
     let job = serde_json::to_value(case.cluster.jobs(&case.namespace).get(JOB).await?)?;
     let url = job.pointer("/status/resources/queueUrl").and_then(Value::as_str).context("the status names no queue")?;
     let url = utf8_percent_encode(url, NON_ALPHANUMERIC);
-    let address = format!("{}/_ministack/sqs/messages?QueueUrl={url}", Side::Control.endpoint());
+    let address = format!("{}/_ministack/sqs/messages?QueueUrl={url}", Service::Control.endpoint());
     let client: Client<_, crate::proxy::Body> = Client::builder(TokioExecutor::new()).build_http();
     let answer = client.get(address.parse()?).await?.into_body().collect().await?.to_bytes();
     let answer: Value = serde_json::from_slice(&answer).context("failed to read the queue's messages")?;

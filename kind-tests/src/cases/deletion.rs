@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::case::{Case, RUN_LIMIT};
 use crate::kubernetes::job_type;
-use crate::services::{self, Side};
+use crate::services::{self, Service};
 use crate::tree::Object;
 
 const LIMIT: Duration = Duration::from_mins(2);
@@ -83,7 +83,7 @@ pub async fn of_everything_but_data(case: &mut Case, job: &Value) -> anyhow::Res
 
 /// Returns number and bytes of the objects at the destination.
 async fn amount_at_destination(case: &Case) -> anyhow::Result<(usize, i64)> {
-    let client = services::s3(Side::Destination);
+    let client = services::s3(Service::Destination);
     let mut pages = client.list_objects_v2().bucket(&case.destination).into_paginator().send();
     let (mut number, mut bytes) = (0, 0);
     while let Some(page) = pages.next().await {
@@ -102,7 +102,7 @@ async fn no_uploads(case: &Case) -> anyhow::Result<()> {
 
 /// Returns the keys of open multipart uploads at the destination.
 pub async fn open_uploads(case: &Case) -> anyhow::Result<Vec<String>> {
-    let found = services::s3(Side::Destination).list_multipart_uploads().bucket(&case.destination).send().await?;
+    let found = services::s3(Service::Destination).list_multipart_uploads().bucket(&case.destination).send().await?;
     Ok(found.uploads().iter().filter_map(|u| u.key()).map(str::to_owned).collect())
 }
 

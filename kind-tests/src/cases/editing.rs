@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::case::{Case, JOB, RUN_LIMIT};
 use crate::kubernetes::condition;
-use crate::services::{self, REGION, Side};
+use crate::services::{self, REGION, Service};
 use crate::tree::{Object, bytes_of, upload};
 use crate::wait::until;
 
@@ -25,7 +25,7 @@ fn objects() -> Vec<Object> {
 }
 
 /// Returns the number of keys in a bucket.
-async fn keys(side: Side, bucket: &str) -> anyhow::Result<usize> {
+async fn keys(side: Service, bucket: &str) -> anyhow::Result<usize> {
     let found = services::s3(side).list_objects_v2().bucket(bucket).send().await?;
     Ok(found.contents().len())
 }
@@ -41,7 +41,7 @@ pub async fn sides_under_way(case: &mut Case) -> anyhow::Result<()> {
     case.apply(&job).await?;
     let name = &case.destination.clone();
     until("objects to be moved", RUN_LIMIT, Duration::from_millis(100), async || {
-        Ok((keys(Side::Destination, name).await? >= 5).then_some(()))
+        Ok((keys(Service::Destination, name).await? >= 5).then_some(()))
     })
     .await?;
     case.patch_spec(&json!({"destination": elsewhere, "filters": {"ignore": ["*/k/000"]}})).await?;
@@ -52,32 +52,32 @@ pub async fn sides_under_way(case: &mut Case) -> anyhow::Result<()> {
         })
         .await?;
     case.note(format!("Progressing: {text}"));
-    let moved = keys(Side::Destination, name).await?;
+    let moved = keys(Service::Destination, name).await?;
     ensure!(moved < OBJECTS, "the edit came too late: {moved} objects were moved");
     let first = case.run_ended("Complete", None, RUN_LIMIT).await?;
     totals(&first, OBJECTS as u64, bytes_of(&objects))?;
-    ensure!(keys(Side::Source, name).await? == 0, "objects of the run went to the other service");
+    ensure!(keys(Service::Source, name).await? == 0, "objects of the run went to the other service");
     case.note(format!("edited after {moved} objects: {}", case.check("")?));
     // The edited filter and sides apply to the next run.
     case.patch_spec(&json!({"trigger": {"manual": "next"}})).await?;
     let before = first.pointer("/status/lastRun/id").and_then(Value::as_str);
     case.run_ended("Complete", before, RUN_LIMIT).await?;
-    let there = keys(Side::Source, name).await?;
+    let there = keys(Service::Source, name).await?;
     ensure!(there == OBJECTS - 1, "the next run left {there} objects at the new place");
     case.note("the next run moved all of it to the new place");
     configurations(case).await?;
-    upload::delete_bucket(&services::s3(Side::Source), name).await
+    upload::delete_bucket(&services::s3(Service::Source), name).await
 }
 
 /// Returns a bucket with the destination's name at another service, and its connection settings.
 async fn elsewhere(case: &Case) -> anyhow::Result<Value> {
-    upload::create_bucket(&services::s3(Side::Source), &case.destination).await?;
+    upload::create_bucket(&services::s3(Service::Source), &case.destination).await?;
     let user = format!("{}-elsewhere", case.namespace);
-    let key = services::create_user(Side::Source, &user, &services::destination_policy(&case.destination))?;
+    let key = services::create_user(Service::Source, &user, &services::destination_policy(&case.destination))?;
     case.put_keys("elsewhere-keys", &key).await?;
     let keys = json!({"secretRef": {"name": "elsewhere-keys"}});
     Ok(json!({
-        "region": REGION, "endpoint": Side::Source.endpoint_of_pods(), "pathStyle": true, "credentials": keys,
+        "region": REGION, "endpoint": Service::Source.endpoint_of_pods(), "pathStyle": true, "credentials": keys,
     }))
 }
 
@@ -181,5 +181,5 @@ async fn queue(name: &str) -> anyhow::Result<(String, String)> {
     let made = sqs.create_queue().queue_name(name).attributes("RedrivePolicy".into(), policy).send().await?;
     let url = made.queue_url().context("the queue has no URL")?;
     let path = url.splitn(4, '/').nth(3).context("the queue's URL has no path")?;
-    Ok((format!("{}/{path}", Side::Control.endpoint_of_pods()), dead))
+    Ok((format!("{}/{path}", Service::Control.endpoint_of_pods()), dead))
 }

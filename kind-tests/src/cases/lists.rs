@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::case::{Case, RUN_LIMIT};
 use crate::kubernetes::condition;
-use crate::services::{self, Side};
+use crate::services::{self, Service};
 use crate::tree::Object;
 
 const REPORT_LIMIT: Duration = Duration::from_mins(2);
@@ -79,7 +79,7 @@ async fn rows(case: &Case, manifest: &str) -> anyhow::Result<Vec<String>> {
 }
 
 async fn get(case: &Case, key: &str) -> anyhow::Result<Vec<u8>> {
-    let got = services::s3(Side::Destination).get_object().bucket(&case.destination).key(key).send().await;
+    let got = services::s3(Service::Destination).get_object().bucket(&case.destination).key(key).send().await;
     let got = got.with_context(|| format!("failed to get {key}"))?;
     Ok(got.body.collect().await?.to_vec())
 }

@@ -11,7 +11,7 @@ use super::requests::{in_words, listings_only, one_get_one_put};
 use crate::case::{Case, JOB, MOST_WORKERS, RUN_LIMIT};
 use crate::pods::MemoryWatch;
 use crate::report::human;
-use crate::services::{self, Side};
+use crate::services::{self, Service};
 use crate::tree::{Amount, Object, bytes_of, edge_case_keys, select, upload};
 
 /// Copies a tree, checks the copy and its cost, runs again, and deletes the job.
@@ -39,8 +39,8 @@ async fn first_run(case: &mut Case, kept: &[&Object]) -> anyhow::Result<Value> {
     columns_changed(case, &columns)?;
     drained(case).await?;
     case.note(case.check("")?);
-    let source = case.events(Side::Source, None).await?;
-    let destination = case.events(Side::Destination, None).await?;
+    let source = case.events(Service::Source, None).await?;
+    let destination = case.events(Service::Destination, None).await?;
     case.note(format!("source: {}", in_words(&source)));
     case.note(format!("destination: {}", in_words(&destination)));
     let (small, probes) = one_get_one_put(kept, &source, &destination, MOST_WORKERS)?;
@@ -156,9 +156,9 @@ async fn second_run(case: &mut Case, first: &Value, objects: usize) -> anyhow::R
     ensure!(job["status"]["lastManualRun"] == "again", "lastManualRun is {}", job["status"]["lastManualRun"]);
     let moved = job.pointer("/status/lastRun/objects").and_then(Value::as_u64);
     ensure!(moved == Some(0), "the second run moved {moved:?} objects");
-    let source = listings_only(&case.events(Side::Source, Some(since)).await?).context("at the source")?;
+    let source = listings_only(&case.events(Service::Source, Some(since)).await?).context("at the source")?;
     let destination =
-        listings_only(&case.events(Side::Destination, Some(since)).await?).context("at the destination")?;
+        listings_only(&case.events(Service::Destination, Some(since)).await?).context("at the destination")?;
     let pages = objects.div_ceil(1_000);
     // Each of the ranges listed concurrently may end with a page that is not full.
     let most = 2 * pages + 16;
@@ -173,7 +173,7 @@ async fn second_run(case: &mut Case, first: &Value, objects: usize) -> anyhow::R
 /// Checks that the checker detects a difference.
 async fn planted_difference(case: &mut Case) -> anyhow::Result<()> {
     let key = "awkward/with space";
-    let client = services::s3(Side::Destination);
+    let client = services::s3(Service::Destination);
     client.put_object().bucket(&case.destination).key(key).body(b"other".to_vec().into()).send().await?;
     let Err(found) = case.check_under("awkward/") else {
         anyhow::bail!("the checker did not detect a planted difference")
@@ -210,7 +210,7 @@ pub async fn third_run_moves_what_is_new(case: &mut Case) -> anyhow::Result<()> 
     let job = case.run_ended("Complete", None, RUN_LIMIT).await?;
     totals(&job, 2, bytes_of(&objects))?;
     let changed = [Object::of_bytes("b", "second, changed"), Object::of_bytes("c", "third")];
-    upload::put_all(&services::s3(Side::Source), &case.source, &changed).await?;
+    upload::put_all(&services::s3(Service::Source), &case.source, &changed).await?;
     case.patch_spec(&json!({"trigger": {"manual": "new"}})).await?;
     let before = job.pointer("/status/lastRun/id").and_then(Value::as_str);
     let job = case.run_ended("Complete", before, RUN_LIMIT).await?;

@@ -6,7 +6,7 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 
 use crate::case::Case;
-use crate::services::{self, Side};
+use crate::services::{self, Service};
 use crate::tree::{Object, upload};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -37,14 +37,14 @@ async fn refused(case: &mut Case, job: &Value, what: &str, reason: &str, words: 
 /// Missing buckets.
 pub async fn buckets(case: &mut Case) -> anyhow::Result<()> {
     case.users().await?;
-    upload::create_bucket(&services::s3(Side::Destination), &case.destination).await?;
+    upload::create_bucket(&services::s3(Service::Destination), &case.destination).await?;
     let (source, destination) = (case.source.clone(), case.destination.clone());
     refused(case, &case.job(), "no source bucket", "SourceBucketNotFound", &[&source, "NoSuchBucket"]).await?;
-    upload::seed(&services::s3(Side::Source), &source, &[Object::of_bytes("a", "a")]).await?;
-    services::s3(Side::Destination).delete_bucket().bucket(&destination).send().await?;
+    upload::seed(&services::s3(Service::Source), &source, &[Object::of_bytes("a", "a")]).await?;
+    services::s3(Service::Destination).delete_bucket().bucket(&destination).send().await?;
     let words = [destination.as_str(), "NoSuchBucket"];
     refused(case, &case.job(), "no destination bucket", "DestinationBucketNotFound", &words).await?;
-    upload::create_bucket(&services::s3(Side::Destination), &destination).await
+    upload::create_bucket(&services::s3(Service::Destination), &destination).await
 }
 
 /// Missing or incomplete Secrets; once corrected, the job continues.

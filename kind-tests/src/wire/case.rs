@@ -33,14 +33,14 @@ const SCAN_LIMIT: Duration = Duration::from_mins(5);
 
 /// An S3 side; the names of its proxies start with its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum Service {
     /// The side that is read.
     Source,
     /// The side that is written.
     Destination,
 }
 
-impl Side {
+impl Service {
     /// Returns the name used in logs.
     pub fn name(self) -> &'static str {
         match self {
@@ -253,9 +253,9 @@ impl Case {
     async fn start(&mut self, name: &str, program: &str, arguments: &[&str]) -> anyhow::Result<Program> {
         let endpoints = Endpoints {
             source: self.source.endpoint(),
-            source_proxy: self.proxy(Side::Source, name).await?,
+            source_proxy: self.proxy(Service::Source, name).await?,
             destination: self.destination.endpoint(),
-            destination_proxy: self.proxy(Side::Destination, name).await?,
+            destination_proxy: self.proxy(Service::Destination, name).await?,
             control: self.control.endpoint(),
             queue: self.queue.clone(),
             dead_letters: self.dead_letters.clone(),
@@ -268,10 +268,10 @@ impl Case {
     }
 
     /// Starts a counting proxy; returns its URL, or that of the connection-breaking proxy in front of it.
-    async fn proxy(&mut self, side: Side, program: &str) -> anyhow::Result<String> {
+    async fn proxy(&mut self, side: Service, program: &str) -> anyhow::Result<String> {
         let upstream = match side {
-            Side::Source => self.source.address(),
-            Side::Destination => self.destination.address(),
+            Service::Source => self.source.address(),
+            Service::Destination => self.destination.address(),
         };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("failed to listen")?;
         let address = listener.local_addr().context("failed to listen")?;

@@ -13,7 +13,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Resource, ResourceExt};
 use migration_api::spec::DeletionPolicy;
 use migration_api::{EventReason, MigrationJob};
-use migration_core::error::{ErrorClass, ServiceError, SideFault};
+use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
 use migration_core::records::RunSides;
 use migration_ledger::{ReadError, view};
 use serde::de::DeserializeOwned;
@@ -331,8 +331,8 @@ impl Cleanup<'_> {
 fn is_passing(error: &ServiceError) -> bool {
     match error.class {
         ErrorClass::Transient | ErrorClass::Throttled | ErrorClass::Conflict => true,
-        ErrorClass::Side(fault) => {
-            matches!(fault, SideFault::Unreachable | SideFault::Throttled | SideFault::ClockSkewed)
+        ErrorClass::Service(fault) => {
+            matches!(fault, ServiceFault::Unreachable | ServiceFault::Throttled | ServiceFault::ClockSkewed)
         }
         _ => false,
     }
@@ -345,7 +345,9 @@ mod tests {
     #[test]
     fn only_errors_that_may_pass_are_waited_for() {
         let is_passing = |class| is_passing(&ServiceError::new(class, "x", "Y", "z"));
-        assert!(is_passing(ErrorClass::Transient) && is_passing(ErrorClass::Side(SideFault::Unreachable)));
-        assert!(!is_passing(ErrorClass::Side(SideFault::CredentialsInvalid)) && !is_passing(ErrorClass::AccessDenied));
+        assert!(is_passing(ErrorClass::Transient) && is_passing(ErrorClass::Service(ServiceFault::Unreachable)));
+        assert!(
+            !is_passing(ErrorClass::Service(ServiceFault::CredentialsInvalid)) && !is_passing(ErrorClass::AccessDenied)
+        );
     }
 }

@@ -21,7 +21,7 @@ use migration_core::config::{
     MountedFrom, ObjectFilter, OnLoss, Preserve, QueueConfig, S3Side, ServiceAccess, TransferMode, TransferSettings,
     Versioning, WriteSettings,
 };
-use migration_core::error::Side;
+use migration_core::error::Service;
 use migration_core::records::RunSides;
 use migration_core::scaling::ScalingLimits;
 use migration_core::size::ByteSize;
@@ -50,9 +50,9 @@ pub struct ValidatedJob {
     /// Changes when the configuration changes.
     pub config_hash: String,
     /// The Secrets to mount, with their services.
-    pub secrets: Vec<(Side, String)>,
+    pub secrets: Vec<(Service, String)>,
     /// The certificates to mount, with their sides.
-    pub ca_bundles: Vec<(Side, MountedFrom)>,
+    pub ca_bundles: Vec<(Service, MountedFrom)>,
     /// Changes when these certificates change.
     pub ca_version: Option<String>,
     /// Source and destination.
@@ -216,12 +216,16 @@ fn config(spec: &MigrationJobSpec, job: JobIdentity, queue_and_table: &QueueAndT
         backlog_seconds: Some(limits.backlog_seconds),
         transfer: transfer_settings(transfer),
         queue: QueueConfig {
-            service: access(&queue.region, queue.endpoint.as_ref(), keys(queue.credentials.as_ref(), Side::Queue)),
+            service: access(&queue.region, queue.endpoint.as_ref(), keys(queue.credentials.as_ref(), Service::Queue)),
             url: queue_and_table.queue_url.clone(),
             dead_letter_url: queue_and_table.dead_letter_url.clone(),
         },
         ledger: LedgerConfig {
-            service: access(&ledger.region, ledger.endpoint.as_ref(), keys(ledger.credentials.as_ref(), Side::Ledger)),
+            service: access(
+                &ledger.region,
+                ledger.endpoint.as_ref(),
+                keys(ledger.credentials.as_ref(), Service::Ledger),
+            ),
             table: queue_and_table.table.clone(),
         },
     }
@@ -231,10 +235,10 @@ fn config(spec: &MigrationJobSpec, job: JobIdentity, queue_and_table: &QueueAndT
 fn source_side(source: &Source) -> S3Side {
     let Source { region, endpoint, path_style, requester_pays, ca_bundle, proxy, credentials } = source;
     S3Side {
-        service: access(region, endpoint.as_ref(), s3(credentials.as_ref(), Side::Source)),
+        service: access(region, endpoint.as_ref(), s3(credentials.as_ref(), Service::Source)),
         path_style: *path_style,
         requester_pays: *requester_pays,
-        ca_bundle: ca(ca_bundle.as_ref(), Side::Source),
+        ca_bundle: ca(ca_bundle.as_ref(), Service::Source),
         proxy: proxy.clone(),
     }
 }
@@ -254,15 +258,15 @@ fn destination_side(destination: &Destination) -> S3Side {
         acl: _,
     } = destination;
     S3Side {
-        service: access(region, endpoint.as_ref(), s3(credentials.as_ref(), Side::Destination)),
+        service: access(region, endpoint.as_ref(), s3(credentials.as_ref(), Service::Destination)),
         path_style: *path_style,
         requester_pays: *requester_pays,
-        ca_bundle: ca(ca_bundle.as_ref(), Side::Destination),
+        ca_bundle: ca(ca_bundle.as_ref(), Service::Destination),
         proxy: proxy.clone(),
     }
 }
 
-fn ca(bundle: Option<&ApiCaBundle>, side: Side) -> Option<CaBundle> {
+fn ca(bundle: Option<&ApiCaBundle>, side: Service) -> Option<CaBundle> {
     let from = Some(bundle?.from()?);
     Some(CaBundle { path: format!("{CA_DIRECTORY}/{side}/{CA_FILE}").into(), from })
 }
@@ -271,7 +275,7 @@ fn access(region: &str, endpoint: Option<&String>, credentials: Credentials) -> 
     ServiceAccess { region: region.to_owned(), endpoint: endpoint.cloned(), credentials }
 }
 
-fn s3(credentials: Option<&ApiCredentials>, side: Side) -> Credentials {
+fn s3(credentials: Option<&ApiCredentials>, side: Service) -> Credentials {
     match credentials {
         None => Credentials::Pod,
         Some(ApiCredentials { secret_ref: Some(secret), .. }) => mounted(side, &secret.name),
@@ -279,21 +283,21 @@ fn s3(credentials: Option<&ApiCredentials>, side: Side) -> Credentials {
     }
 }
 
-fn keys(credentials: Option<&KeyCredentials>, side: Side) -> Credentials {
+fn keys(credentials: Option<&KeyCredentials>, side: Service) -> Credentials {
     credentials.map_or(Credentials::Pod, |keys| mounted(side, &keys.secret_ref.name))
 }
 
-fn mounted(side: Side, secret: &str) -> Credentials {
+fn mounted(side: Service, secret: &str) -> Credentials {
     Credentials::Directory { path: format!("{CREDENTIALS_DIRECTORY}/{side}").into(), secret: Some(secret.to_owned()) }
 }
 
 /// Returns the Secrets that the programs read as files, with their services.
-fn secrets(config: &JobConfig) -> Vec<(Side, String)> {
+fn secrets(config: &JobConfig) -> Vec<(Service, String)> {
     let services = [
-        (Side::Source, &config.source.service),
-        (Side::Destination, &config.destination.service),
-        (Side::Queue, &config.queue.service),
-        (Side::Ledger, &config.ledger.service),
+        (Service::Source, &config.source.service),
+        (Service::Destination, &config.destination.service),
+        (Service::Queue, &config.queue.service),
+        (Service::Ledger, &config.ledger.service),
     ];
     let secret = |service: &ServiceAccess| match &service.credentials {
         Credentials::Directory { secret, .. } => secret.clone(),
@@ -303,8 +307,8 @@ fn secrets(config: &JobConfig) -> Vec<(Side, String)> {
 }
 
 /// Returns the certificates that the programs read as files, with their sides.
-fn ca_bundles(config: &JobConfig) -> Vec<(Side, MountedFrom)> {
-    let sides = [(Side::Source, &config.source), (Side::Destination, &config.destination)];
+fn ca_bundles(config: &JobConfig) -> Vec<(Service, MountedFrom)> {
+    let sides = [(Service::Source, &config.source), (Service::Destination, &config.destination)];
     sides.into_iter().filter_map(|(side, s3)| Some((side, s3.ca_bundle.as_ref()?.from.clone()?))).collect()
 }
 

@@ -13,7 +13,7 @@ use migration_core::ports::{Condition, Item, LedgerKey, Write, WriteError};
 
 use super::value::map_from_json;
 use super::{PARTITION, SORT, TTL, key_of};
-use crate::error::{Service, classify, naming, service_error};
+use crate::error::{Api, classify, naming, service_error};
 
 const WRITE: &str = "write ledger record";
 
@@ -48,7 +48,7 @@ async fn put(client: &Client, table: &str, item: &Item, condition: &Condition) -
         .set_condition_expression(text)
         .set_expression_attribute_names(names)
         .set_expression_attribute_values(values);
-    put.send().await.map(|_| ()).map_err(|error| refused(service_error(Service::DynamoDb, WRITE, &error)))
+    put.send().await.map(|_| ()).map_err(|error| refused(service_error(Api::DynamoDb, WRITE, &error)))
 }
 
 async fn delete(client: &Client, table: &str, key: &LedgerKey, condition: &Condition) -> Result<(), WriteError> {
@@ -60,7 +60,7 @@ async fn delete(client: &Client, table: &str, key: &LedgerKey, condition: &Condi
         .set_condition_expression(text)
         .set_expression_attribute_names(names)
         .set_expression_attribute_values(values);
-    delete.send().await.map(|_| ()).map_err(|error| refused(service_error(Service::DynamoDb, WRITE, &error)))
+    delete.send().await.map(|_| ()).map_err(|error| refused(service_error(Api::DynamoDb, WRITE, &error)))
 }
 
 async fn transact(client: &Client, table: &str, writes: &[Write]) -> Result<(), WriteError> {
@@ -156,7 +156,7 @@ fn addition(deltas: &[(String, i64)], expires_at: Option<i64>) -> Option<Express
 }
 
 fn invalid(message: String) -> ServiceError {
-    naming(Service::DynamoDb, ServiceError::new(ErrorClass::Refused, WRITE, "InvalidRequest", message))
+    naming(Api::DynamoDb, ServiceError::new(ErrorClass::Refused, WRITE, "InvalidRequest", message))
 }
 
 fn refused(error: ServiceError) -> WriteError {
@@ -164,7 +164,7 @@ fn refused(error: ServiceError) -> WriteError {
 }
 
 fn cancelled(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> WriteError {
-    let told = service_error(Service::DynamoDb, WRITE, error);
+    let told = service_error(Api::DynamoDb, WRITE, error);
     let reasons = match error.as_service_error() {
         Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled.cancellation_reasons(),
         _ => return refused(told),
@@ -178,7 +178,7 @@ fn cancelled(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> WriteEr
 fn judge(reasons: &[CancellationReason], told: ServiceError) -> WriteError {
     let class = |reason: &CancellationReason| {
         let message = reason.message().unwrap_or_default();
-        classify(Service::DynamoDb, reason.code(), 400, message)
+        classify(Api::DynamoDb, reason.code(), 400, message)
     };
     let rank = |class: ErrorClass| match class {
         ErrorClass::PreconditionFailed => 0,
@@ -191,7 +191,7 @@ fn judge(reasons: &[CancellationReason], told: ServiceError) -> WriteError {
         return WriteError::Service(ServiceError { class: ErrorClass::Transient, ..told });
     };
     refused(naming(
-        Service::DynamoDb,
+        Api::DynamoDb,
         ServiceError {
             class: class(worst),
             code: worst.code().unwrap_or_default().to_owned(),

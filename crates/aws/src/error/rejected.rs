@@ -2,7 +2,7 @@
 
 use migration_core::error::{ContentHeader, ErrorClass, Rejected, ServiceError};
 
-use super::Service;
+use super::Api;
 
 /// Terms by which services name user metadata as a whole.
 const METADATA: &[&str] = &["x-amz-meta", "user metadata", "metadata headers"];
@@ -55,11 +55,11 @@ const OF_RECORDS: &[&str] =
 /// Sources: "Error responses" in the S3 API reference; the 501s of Cloudflare R2 ("Header 'x-amz-tagging' with value … not
 /// implemented") and the 400s of Backblaze B2 ("Unsupported header 'x-amz-tagging' received for this API call");
 /// "Error handling" in the `DynamoDB` developer guide.
-pub(crate) fn rejected(service: Service, error: &ServiceError) -> Option<Rejected> {
+pub(crate) fn rejected(service: Api, error: &ServiceError) -> Option<Rejected> {
     match service {
-        Service::S3 => by_s3(error),
-        Service::Sqs => None,
-        Service::DynamoDb => {
+        Api::S3 => by_s3(error),
+        Api::Sqs => None,
+        Api::DynamoDb => {
             let is_record = error.class == ErrorClass::Refused && OF_RECORDS.contains(&error.code.as_str());
             is_record.then_some(Rejected::Record)
         }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use ErrorClass::{AccessDenied, Refused, Transient};
 
-    fn of(service: Service, class: ErrorClass, code: &str, message: &str) -> Option<Rejected> {
+    fn of(service: Api, class: ErrorClass, code: &str, message: &str) -> Option<Rejected> {
         rejected(service, &ServiceError::new(class, "put object", code, message))
     }
 
@@ -165,7 +165,7 @@ mod tests {
             (Transient, "BadDigest", "", Some(Rejected::Digest)),
             (Refused, "InvalidDigest", "", Some(Rejected::Digest)),
         ] {
-            assert_eq!(of(Service::S3, class, code, message), expected, "{code} {message}");
+            assert_eq!(of(Api::S3, class, code, message), expected, "{code} {message}");
         }
     }
 
@@ -179,7 +179,7 @@ mod tests {
             ("too much user metadata", &[]),
         ] {
             let names = expected.iter().map(|name| (*name).to_owned()).collect();
-            let found = of(Service::S3, Refused, "NotImplemented", message);
+            let found = of(Api::S3, Refused, "NotImplemented", message);
             assert_eq!(found, Some(Rejected::Metadata(names)), "{message}");
         }
     }
@@ -192,8 +192,8 @@ mod tests {
             (Refused, "Http400", None),
             (Transient, "ValidationException", None),
         ] {
-            assert_eq!(of(Service::DynamoDb, class, code, "x-amz-tagging"), expected, "{code}");
+            assert_eq!(of(Api::DynamoDb, class, code, "x-amz-tagging"), expected, "{code}");
         }
-        assert_eq!(of(Service::Sqs, Refused, "InvalidRequest", ""), None);
+        assert_eq!(of(Api::Sqs, Refused, "InvalidRequest", ""), None);
     }
 }

@@ -1,16 +1,16 @@
 //! Classes of the services' error codes.
 
 use migration_core::error::ErrorClass::{
-    self, AccessDenied, Archived, Conflict, NoAnswer, NoSuchKey, NoSuchUpload, PreconditionFailed, Refused, Side,
+    self, AccessDenied, Archived, Conflict, NoAnswer, NoSuchKey, NoSuchUpload, PreconditionFailed, Refused, Service,
     SignatureMismatch, Throttled, Transient,
 };
-use migration_core::error::SideFault::{
+use migration_core::error::ServiceFault::{
     AccessDenied as AllDenied, ClockSkewed, CredentialsExpired, CredentialsInvalid, NotFound, WrongRegion,
 };
 
 /// Service that an error code comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
+pub enum Api {
     /// Amazon S3 and S3-compatible services.
     S3,
     /// Amazon SQS.
@@ -81,30 +81,30 @@ pub enum Service {
 /// (S3), `NoAnswer` (the others, which name each denial); 404 `Refused` (S3, where absence has a code), `NoAnswer` (the
 /// others); 412 `PreconditionFailed`; 429, 503 `Throttled`; 501 `Refused`; other 5xx, and 2xx with an error in the
 /// body, `Transient`; other 4xx `Refused`.
-pub fn classify(service: Service, code: Option<&str>, status: u16, message: &str) -> ErrorClass {
+pub fn classify(service: Api, code: Option<&str>, status: u16, message: &str) -> ErrorClass {
     let by_code = code.and_then(|code| {
         common(service, code, message).or_else(|| match service {
-            Service::S3 => s3(code, message),
-            Service::Sqs => sqs(code),
-            Service::DynamoDb => dynamodb(code),
+            Api::S3 => s3(code, message),
+            Api::Sqs => sqs(code),
+            Api::DynamoDb => dynamodb(code),
         })
     });
     by_code.unwrap_or_else(|| by_status(service, status))
 }
 
-fn denied(service: Service) -> ErrorClass {
-    if service == Service::S3 { AccessDenied } else { Side(AllDenied) }
+fn denied(service: Api) -> ErrorClass {
+    if service == Api::S3 { AccessDenied } else { Service(AllDenied) }
 }
 
-fn common(service: Service, code: &str, message: &str) -> Option<ErrorClass> {
+fn common(service: Api, code: &str, message: &str) -> Option<ErrorClass> {
     Some(match code {
-        "RequestTimeTooSkewed" | "RequestExpired" => Side(ClockSkewed),
+        "RequestTimeTooSkewed" | "RequestExpired" => Service(ClockSkewed),
         "InvalidSignatureException" | "SignatureDoesNotMatch"
             if message.starts_with("Signature expired") || message.starts_with("Signature not yet current") =>
         {
-            Side(ClockSkewed)
+            Service(ClockSkewed)
         }
-        "SignatureDoesNotMatch" if service == Service::S3 => SignatureMismatch,
+        "SignatureDoesNotMatch" if service == Api::S3 => SignatureMismatch,
         "InvalidAccessKeyId"
         | "SignatureDoesNotMatch"
         | "InvalidToken"
@@ -116,9 +116,11 @@ fn common(service: Service, code: &str, message: &str) -> Option<ErrorClass> {
         | "IncompleteSignatureException"
         | "MissingAuthenticationToken"
         | "MissingAuthenticationTokenException"
-        | "MissingSecurityHeader" => Side(CredentialsInvalid),
-        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => Side(CredentialsExpired),
-        "AllAccessDisabled" | "AccountProblem" | "NotSignedUp" | "OptInRequired" | "UserSuspended" => Side(AllDenied),
+        | "MissingSecurityHeader" => Service(CredentialsInvalid),
+        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => Service(CredentialsExpired),
+        "AllAccessDisabled" | "AccountProblem" | "NotSignedUp" | "OptInRequired" | "UserSuspended" => {
+            Service(AllDenied)
+        }
         "AccessDenied" | "AccessDeniedException" | "Forbidden" => denied(service),
         "ServiceUnavailable"
         | "ServiceUnavailableException"
@@ -138,12 +140,12 @@ fn common(service: Service, code: &str, message: &str) -> Option<ErrorClass> {
 
 fn s3(code: &str, message: &str) -> Option<ErrorClass> {
     Some(match code {
-        "NoSuchBucket" | "InvalidBucketName" => Side(NotFound),
-        "AuthorizationHeaderMalformed" if !message.contains("region") => Side(CredentialsInvalid),
+        "NoSuchBucket" | "InvalidBucketName" => Service(NotFound),
+        "AuthorizationHeaderMalformed" if !message.contains("region") => Service(CredentialsInvalid),
         "PermanentRedirect"
         | "AuthorizationHeaderMalformed"
         | "IllegalLocationConstraintException"
-        | "IncorrectEndpoint" => Side(WrongRegion),
+        | "IncorrectEndpoint" => Service(WrongRegion),
         "NoSuchKey" | "NoSuchVersion" => NoSuchKey,
         "NoSuchUpload" => NoSuchUpload,
         "PreconditionFailed" => PreconditionFailed,
@@ -179,9 +181,9 @@ fn s3(code: &str, message: &str) -> Option<ErrorClass> {
 
 fn sqs(code: &str) -> Option<ErrorClass> {
     Some(match code {
-        "QueueDoesNotExist" | "AWS.SimpleQueueService.NonExistentQueue" | "InvalidAddress" => Side(NotFound),
+        "QueueDoesNotExist" | "AWS.SimpleQueueService.NonExistentQueue" | "InvalidAddress" => Service(NotFound),
         "KmsThrottled" | "OverLimit" | "AWS.SimpleQueueService.OverLimit" => Throttled,
-        _ if code.starts_with("Kms") => Side(AllDenied),
+        _ if code.starts_with("Kms") => Service(AllDenied),
         "QueueDeletedRecently" | "AWS.SimpleQueueService.QueueDeletedRecently" => Transient,
         "QueueNameExists" => Conflict,
         "ReceiptHandleIsInvalid" | "MessageNotInflight" | "AWS.SimpleQueueService.MessageNotInflight" => Refused,
@@ -191,7 +193,7 @@ fn sqs(code: &str) -> Option<ErrorClass> {
 
 fn dynamodb(code: &str) -> Option<ErrorClass> {
     Some(match code {
-        "ResourceNotFoundException" | "TableNotFoundException" => Side(NotFound),
+        "ResourceNotFoundException" | "TableNotFoundException" => Service(NotFound),
         "ProvisionedThroughputExceeded" | "ProvisionedThroughputExceededException" | "LimitExceededException" => {
             Throttled
         }
@@ -210,12 +212,12 @@ fn dynamodb(code: &str) -> Option<ErrorClass> {
     })
 }
 
-fn by_status(service: Service, status: u16) -> ErrorClass {
+fn by_status(service: Api, status: u16) -> ErrorClass {
     match status {
-        301 => Side(WrongRegion),
+        301 => Service(WrongRegion),
         307 | 408 => Transient,
-        403 if service == Service::S3 => AccessDenied,
-        403 | 404 if service != Service::S3 => NoAnswer,
+        403 if service == Api::S3 => AccessDenied,
+        403 | 404 if service != Api::S3 => NoAnswer,
         412 => PreconditionFailed,
         429 | 503 => Throttled,
         400..=499 | 501 => Refused,

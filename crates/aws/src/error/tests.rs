@@ -1,9 +1,9 @@
 use super::*;
 use ErrorClass::{
-    AccessDenied, Archived, Conflict, NoAnswer, NoSuchKey, NoSuchUpload, PreconditionFailed, Refused, Side,
+    AccessDenied, Archived, Conflict, NoAnswer, NoSuchKey, NoSuchUpload, PreconditionFailed, Refused, Service,
     SignatureMismatch, Throttled, Transient,
 };
-use SideFault::{
+use ServiceFault::{
     AccessDenied as AllDenied, ClockSkewed, CredentialsExpired, CredentialsInvalid, CredentialsMissing, NotFound,
     WrongRegion,
 };
@@ -12,23 +12,23 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::error::ErrorMetadata;
-use table::Service::{DynamoDb, S3, Sqs};
+use table::Api::{DynamoDb, S3, Sqs};
 
 #[test]
 fn s3_codes_have_the_class_of_the_table() {
     for (code, status, expected) in [
-        ("InvalidAccessKeyId", 403, Side(CredentialsInvalid)),
+        ("InvalidAccessKeyId", 403, Service(CredentialsInvalid)),
         ("SignatureDoesNotMatch", 403, SignatureMismatch),
-        ("InvalidToken", 400, Side(CredentialsInvalid)),
-        ("InvalidSecurity", 403, Side(CredentialsInvalid)),
-        ("MissingSecurityHeader", 400, Side(CredentialsInvalid)),
-        ("ExpiredToken", 400, Side(CredentialsExpired)),
-        ("TokenRefreshRequired", 400, Side(CredentialsExpired)),
-        ("RequestTimeTooSkewed", 403, Side(ClockSkewed)),
-        ("AllAccessDisabled", 403, Side(AllDenied)),
-        ("AccountProblem", 403, Side(AllDenied)),
-        ("NotSignedUp", 403, Side(AllDenied)),
-        ("UserSuspended", 403, Side(AllDenied)),
+        ("InvalidToken", 400, Service(CredentialsInvalid)),
+        ("InvalidSecurity", 403, Service(CredentialsInvalid)),
+        ("MissingSecurityHeader", 400, Service(CredentialsInvalid)),
+        ("ExpiredToken", 400, Service(CredentialsExpired)),
+        ("TokenRefreshRequired", 400, Service(CredentialsExpired)),
+        ("RequestTimeTooSkewed", 403, Service(ClockSkewed)),
+        ("AllAccessDisabled", 403, Service(AllDenied)),
+        ("AccountProblem", 403, Service(AllDenied)),
+        ("NotSignedUp", 403, Service(AllDenied)),
+        ("UserSuspended", 403, Service(AllDenied)),
         ("AccessDenied", 403, AccessDenied),
         ("Forbidden", 403, AccessDenied),
         ("KMS.DisabledException", 400, AccessDenied),
@@ -49,11 +49,11 @@ fn s3_codes_have_the_class_of_the_table() {
         ("InvalidPart", 400, Transient),
         ("OperationAborted", 409, Transient),
         ("TemporaryRedirect", 307, Transient),
-        ("NoSuchBucket", 404, Side(NotFound)),
-        ("InvalidBucketName", 400, Side(NotFound)),
-        ("PermanentRedirect", 301, Side(WrongRegion)),
-        ("IllegalLocationConstraintException", 400, Side(WrongRegion)),
-        ("IncorrectEndpoint", 400, Side(WrongRegion)),
+        ("NoSuchBucket", 404, Service(NotFound)),
+        ("InvalidBucketName", 400, Service(NotFound)),
+        ("PermanentRedirect", 301, Service(WrongRegion)),
+        ("IllegalLocationConstraintException", 400, Service(WrongRegion)),
+        ("IncorrectEndpoint", 400, Service(WrongRegion)),
         ("NoSuchKey", 404, NoSuchKey),
         ("NoSuchVersion", 404, NoSuchKey),
         ("NotFound", 404, Refused),
@@ -92,13 +92,13 @@ fn s3_codes_have_the_class_of_the_table() {
 #[test]
 fn sqs_codes_have_the_class_of_the_table() {
     for (code, status, expected) in [
-        ("QueueDoesNotExist", 400, Side(NotFound)),
-        ("AWS.SimpleQueueService.NonExistentQueue", 400, Side(NotFound)),
-        ("InvalidAddress", 404, Side(NotFound)),
-        ("AccessDenied", 403, Side(AllDenied)),
-        ("AccessDeniedException", 400, Side(AllDenied)),
-        ("KmsAccessDenied", 400, Side(AllDenied)),
-        ("KmsDisabled", 400, Side(AllDenied)),
+        ("QueueDoesNotExist", 400, Service(NotFound)),
+        ("AWS.SimpleQueueService.NonExistentQueue", 400, Service(NotFound)),
+        ("InvalidAddress", 404, Service(NotFound)),
+        ("AccessDenied", 403, Service(AllDenied)),
+        ("AccessDeniedException", 400, Service(AllDenied)),
+        ("KmsAccessDenied", 400, Service(AllDenied)),
+        ("KmsDisabled", 400, Service(AllDenied)),
         ("KmsThrottled", 400, Throttled),
         ("OverLimit", 400, Throttled),
         ("RequestThrottled", 403, Throttled),
@@ -111,9 +111,9 @@ fn sqs_codes_have_the_class_of_the_table() {
         ("InvalidMessageContents", 400, Refused),
         ("AWS.SimpleQueueService.BatchRequestTooLong", 400, Refused),
         ("InvalidParameterValue", 400, Refused),
-        ("InvalidClientTokenId", 403, Side(CredentialsInvalid)),
-        ("MissingAuthenticationToken", 403, Side(CredentialsInvalid)),
-        ("OptInRequired", 403, Side(AllDenied)),
+        ("InvalidClientTokenId", 403, Service(CredentialsInvalid)),
+        ("MissingAuthenticationToken", 403, Service(CredentialsInvalid)),
+        ("OptInRequired", 403, Service(AllDenied)),
         ("InternalFailure", 500, Transient),
     ] {
         assert_eq!(classify(Sqs, Some(code), status, ""), expected, "{code}");
@@ -123,8 +123,8 @@ fn sqs_codes_have_the_class_of_the_table() {
 #[test]
 fn dynamodb_codes_have_the_class_of_the_table() {
     for (code, status, expected) in [
-        ("ResourceNotFoundException", 400, Side(NotFound)),
-        ("TableNotFoundException", 400, Side(NotFound)),
+        ("ResourceNotFoundException", 400, Service(NotFound)),
+        ("TableNotFoundException", 400, Service(NotFound)),
         ("ProvisionedThroughputExceededException", 400, Throttled),
         ("ProvisionedThroughputExceeded", 400, Throttled),
         ("ThrottlingException", 400, Throttled),
@@ -141,12 +141,12 @@ fn dynamodb_codes_have_the_class_of_the_table() {
         ("ValidationException", 400, Refused),
         ("ItemCollectionSizeLimitExceededException", 400, Refused),
         ("IdempotentParameterMismatchException", 400, Refused),
-        ("UnrecognizedClientException", 400, Side(CredentialsInvalid)),
-        ("IncompleteSignatureException", 400, Side(CredentialsInvalid)),
-        ("MissingAuthenticationTokenException", 400, Side(CredentialsInvalid)),
-        ("ExpiredTokenException", 400, Side(CredentialsExpired)),
-        ("RequestExpired", 400, Side(ClockSkewed)),
-        ("AccessDeniedException", 400, Side(AllDenied)),
+        ("UnrecognizedClientException", 400, Service(CredentialsInvalid)),
+        ("IncompleteSignatureException", 400, Service(CredentialsInvalid)),
+        ("MissingAuthenticationTokenException", 400, Service(CredentialsInvalid)),
+        ("ExpiredTokenException", 400, Service(CredentialsExpired)),
+        ("RequestExpired", 400, Service(ClockSkewed)),
+        ("AccessDeniedException", 400, Service(AllDenied)),
     ] {
         assert_eq!(classify(DynamoDb, Some(code), status, ""), expected, "{code}");
     }
@@ -155,11 +155,11 @@ fn dynamodb_codes_have_the_class_of_the_table() {
 #[test]
 fn some_codes_need_their_message() {
     for (service, code, message, expected) in [
-        (DynamoDb, "InvalidSignatureException", "The request signature we calculated …", Side(CredentialsInvalid)),
-        (DynamoDb, "InvalidSignatureException", "Signature expired: 2026… is now earlier than …", Side(ClockSkewed)),
-        (Sqs, "SignatureDoesNotMatch", "Signature not yet current: 2026… is still later than …", Side(ClockSkewed)),
-        (S3, "AuthorizationHeaderMalformed", "the region 'a' is wrong; expecting 'b'", Side(WrongRegion)),
-        (S3, "AuthorizationHeaderMalformed", "a non-empty Access Key must be provided", Side(CredentialsInvalid)),
+        (DynamoDb, "InvalidSignatureException", "The request signature we calculated …", Service(CredentialsInvalid)),
+        (DynamoDb, "InvalidSignatureException", "Signature expired: 2026… is now earlier than …", Service(ClockSkewed)),
+        (Sqs, "SignatureDoesNotMatch", "Signature not yet current: 2026… is still later than …", Service(ClockSkewed)),
+        (S3, "AuthorizationHeaderMalformed", "the region 'a' is wrong; expecting 'b'", Service(WrongRegion)),
+        (S3, "AuthorizationHeaderMalformed", "a non-empty Access Key must be provided", Service(CredentialsInvalid)),
     ] {
         assert_eq!(classify(service, Some(code), 400, message), expected, "{code}: {message}");
     }
@@ -168,7 +168,7 @@ fn some_codes_need_their_message() {
 #[test]
 fn an_unknown_code_and_a_head_are_sorted_by_their_status() {
     for (service, status, expected) in [
-        (S3, 301, Side(WrongRegion)),
+        (S3, 301, Service(WrongRegion)),
         (S3, 307, Transient),
         (S3, 400, Refused),
         (S3, 403, AccessDenied),
@@ -267,6 +267,6 @@ fn missing_credentials_name_their_file() {
     let error: SdkError<GetObjectError, HttpResponse> =
         SdkError::dispatch_failure(ConnectorError::other(credentials.into(), None));
     let error = service_error(S3, "get object", &error);
-    assert_eq!((error.class, error.code.as_str()), (Side(CredentialsMissing), "CredentialsNotLoaded"));
+    assert_eq!((error.class, error.code.as_str()), (Service(CredentialsMissing), "CredentialsNotLoaded"));
     assert!(error.message.contains("/secret/AWS_ACCESS_KEY_ID"), "{error}");
 }

@@ -13,17 +13,17 @@ use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use super::table::Service;
+use super::table::Api;
 
 /// Bytes of a body that are inspected.
 const BEGINNING: usize = 1_024;
 
 /// Returns true if an error response is the service's own. `code` is the code that the SDK found in it.
-pub(super) fn is_own_error(service: Service, answer: &HttpResponse, code: Option<&str>) -> bool {
+pub(super) fn is_own_error(service: Api, answer: &HttpResponse, code: Option<&str>) -> bool {
     let body = answer.body().bytes().unwrap_or_default();
     let named = match service {
-        Service::S3 => root_element(body).as_deref() == Some("Error"),
-        Service::Sqs | Service::DynamoDb => {
+        Api::S3 => root_element(body).as_deref() == Some("Error"),
+        Api::Sqs | Api::DynamoDb => {
             let header = |name| answer.headers().contains_key(name);
             header("x-amzn-errortype") || header("x-amzn-query-error") || contains(body, b"\"__type\"")
         }
@@ -131,9 +131,9 @@ mod tests {
             ("<Errors><Code>NoSuchKey</Code></Errors>", false),
             ("{\"code\":\"NoSuchKey\"}", false),
         ] {
-            assert_eq!(is_own_error(Service::S3, &answer(404, &[], body), Some("NoSuchKey")), expected, "{body}");
+            assert_eq!(is_own_error(Api::S3, &answer(404, &[], body), Some("NoSuchKey")), expected, "{body}");
         }
-        assert!(!is_own_error(Service::S3, &answer(404, &[], "<Error></Error>"), None));
+        assert!(!is_own_error(Api::S3, &answer(404, &[], "<Error></Error>"), None));
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
             (&[], "{\"code\":\"QueueDoesNotExist\"}", false),
             (&[], "", false),
         ] {
-            assert_eq!(is_own_error(Service::Sqs, &answer(400, headers, body), code), expected, "{headers:?} {body}");
+            assert_eq!(is_own_error(Api::Sqs, &answer(400, headers, body), code), expected, "{headers:?} {body}");
         }
     }
 

@@ -10,7 +10,7 @@ use super::encoding::{copy_source, range};
 use super::settings::{Settings, with_settings};
 use super::write::{conditional, with_condition};
 use super::written::{Answer, sent_checksum, whole_checksum};
-use crate::error::{Service, no_answer, service_error};
+use crate::error::{Api, no_answer, service_error};
 use crate::sdk::LONG_REQUEST;
 
 const COPY: &str = "copy object";
@@ -36,7 +36,7 @@ pub(super) async fn object(
     let copy = with_settings!(copy, request.attributes, settings);
     let copy = with_condition!(copy, request.condition);
     let sent = copy.customize().config_override(S3Store::within(LONG_REQUEST)).send().await;
-    let output = sent.map_err(|error| conditional(service_error(Service::S3, COPY, &error), request.condition))?;
+    let output = sent.map_err(|error| conditional(service_error(Api::S3, COPY, &error), request.condition))?;
     let result = output.copy_object_result().ok_or_else(|| no_answer(COPY, "result"))?;
     Answer {
         etag: result.e_tag(),
@@ -62,7 +62,7 @@ pub(super) async fn part(client: &Client, request: CopyPart<'_>) -> Result<Writt
         .config_override(S3Store::within(LONG_REQUEST))
         .send()
         .await;
-    let output = sent.map_err(|error| service_error(Service::S3, COPY_PART, &error))?;
+    let output = sent.map_err(|error| service_error(Api::S3, COPY_PART, &error))?;
     let result = output.copy_part_result().ok_or_else(|| no_answer(COPY_PART, "result"))?;
     Answer {
         etag: result.e_tag(),

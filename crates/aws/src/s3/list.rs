@@ -3,13 +3,13 @@
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{EncodingType, MultipartUpload, Object, ObjectStorageClass};
 use migration_core::config::STANDARD;
-use migration_core::error::{ErrorClass, ServiceError, SideFault};
+use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
 use migration_core::etag::ETag;
 use migration_core::object::ListedObject;
 use migration_core::ports::{ListPage, ListRequest, OpenUpload};
 
 use super::encoding::decode_key;
-use crate::error::{Service, invalid_response, no_answer, service_error};
+use crate::error::{Api, invalid_response, no_answer, service_error};
 
 const LIST: &str = "list objects";
 const LIST_UPLOADS: &str = "list uploads";
@@ -38,7 +38,7 @@ impl Keys {
 /// Maps the error of a request without a key: "not found" then means the bucket.
 pub(super) fn of_bucket(error: ServiceError) -> ServiceError {
     match error.class {
-        ErrorClass::NoSuchKey => ServiceError { class: ErrorClass::Side(SideFault::NotFound), ..error },
+        ErrorClass::NoSuchKey => ServiceError { class: ErrorClass::Service(ServiceFault::NotFound), ..error },
         _ => error,
     }
 }
@@ -55,7 +55,7 @@ pub(super) async fn objects(client: &Client, request: ListRequest<'_>) -> Result
         .set_max_keys(request.max_keys.map(i32::from))
         .send()
         .await
-        .map_err(|error| of_bucket(service_error(Service::S3, LIST, &error)))?;
+        .map_err(|error| of_bucket(service_error(Api::S3, LIST, &error)))?;
     let is_truncated = page.is_truncated().ok_or_else(|| no_answer(LIST, "IsTruncated"))?;
     let continuation = page.next_continuation_token().map(ToOwned::to_owned);
     // A listing cut short would make objects look absent.
@@ -99,7 +99,7 @@ pub(super) async fn uploads(client: &Client, bucket: &str, key: &str) -> Result<
             .set_upload_id_marker(upload_marker.flatten())
             .send()
             .await
-            .map_err(|error| of_bucket(service_error(Service::S3, LIST_UPLOADS, &error)))?;
+            .map_err(|error| of_bucket(service_error(Api::S3, LIST_UPLOADS, &error)))?;
         let keys = Keys::of(page.encoding_type(), LIST_UPLOADS);
         for upload in page.uploads() {
             if keys.read(upload.key())? == key {

@@ -20,7 +20,7 @@ use super::S3Store;
 use super::encoding::{encode_checksum, md5};
 use super::streamed::{self, ChecksumTrailer, Sending};
 use super::written::{Answer, sent_checksum};
-use crate::error::{Service, invalid_response, service_error};
+use crate::error::{Api, invalid_response, service_error};
 use crate::sdk::{timeouts_of_streams, upload_time};
 
 const PUT_PART: &str = "put part";
@@ -58,7 +58,7 @@ async fn held(
     let sum = checksum.then(|| encode_checksum(Checksum(crc_fast::crc64_nvme(&bytes))));
     let put = put.content_md5(md5(digest)).set_checksum_crc64_nvme(sum).body(ByteStream::from(bytes));
     let sent = put.customize().config_override(within).disable_payload_signing().send().await;
-    sent.map_err(|error| service_error(Service::S3, PUT_PART, &error))
+    sent.map_err(|error| service_error(Api::S3, PUT_PART, &error))
 }
 
 /// Sends a streamed part once, without a time limit as long as bytes move.
@@ -95,10 +95,10 @@ where
     match (sent, progress.broken()) {
         (Ok(output), _) if progress.is_sent() => Ok(output),
         // The service's response takes precedence over a broken stream.
-        (Err(error), _) if error.raw_response().is_some() => Err(service_error(Service::S3, PUT_PART, &error)),
+        (Err(error), _) if error.raw_response().is_some() => Err(service_error(Api::S3, PUT_PART, &error)),
         (_, Some(why)) => Err(ServiceError::new(ErrorClass::Transient, PUT_PART, "BodyBroken", why)),
         (Ok(_), None) => Err(invalid_response(PUT_PART, "the response came before the service had the whole body")),
-        (Err(error), None) => Err(service_error(Service::S3, PUT_PART, &error)),
+        (Err(error), None) => Err(service_error(Api::S3, PUT_PART, &error)),
     }
 }
 

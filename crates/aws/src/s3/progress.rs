@@ -13,7 +13,7 @@ const SOCKET_BUFFER: usize = 4 << 20;
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Progress of a body, reported by the body and watched by the task that waits for the response.
-pub(super) struct Progress(Mutex<Stage>);
+pub(super) struct BodyProgress(Mutex<Stage>);
 
 #[derive(Clone, Debug)]
 enum Stage {
@@ -34,7 +34,7 @@ impl Stage {
     }
 }
 
-impl Progress {
+impl BodyProgress {
     /// Starts a body with `left` bytes.
     pub(super) fn new(left: u64) -> Self {
         Self(Mutex::new(Stage::left(left)))
@@ -102,7 +102,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_the_network_and_the_service_have_a_limit() {
-        let progress = Progress::new(1);
+        let progress = BodyProgress::new(1);
         for (limit, why) in [(STALLED, "took no more"), (upload_time(SOCKET_BUFFER), "no response")] {
             let begin = Instant::now();
             assert!(progress.stalled().await.contains(why));
@@ -115,7 +115,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_body_that_moves_is_not_stalled() {
-        let progress = Progress::new(1);
+        let progress = BodyProgress::new(1);
         for left in (0..100).rev() {
             assert!(timeout(STALLED * 9 / 10, progress.stalled()).await.is_err());
             advance(Duration::from_millis(900)).await;
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_broken_source_is_remembered() {
-        let progress = Progress::new(1);
+        let progress = BodyProgress::new(1);
         assert_eq!((progress.broken(), progress.is_sent()), (None, false));
         progress.broke("gone".into());
         assert_eq!((progress.broken().as_deref(), progress.is_sent()), (Some("gone"), false));

@@ -20,7 +20,7 @@ use super::encoding::{ContentRange, fits_header, range, version_id};
 use super::headers::{Answered, Kept};
 use super::packing::{Accept, Packing, is_repacked, without_framing};
 use super::written::{etag_is_md5, whole_checksum};
-use crate::error::{Service, causes, head_error, invalid_response, no_answer, service_error};
+use crate::error::{Api, causes, head_error, invalid_response, no_answer, service_error};
 
 const GET: &str = "get object";
 const HEAD: &str = "head object";
@@ -142,7 +142,7 @@ pub(super) async fn get(
     request: GetRequest<'_>,
 ) -> Result<GetResponse, ServiceError> {
     let [first, second] = packing.order();
-    let failed = |error: SdkError<_, _>| service_error(Service::S3, GET, &error);
+    let failed = |error: SdkError<_, _>| service_error(Api::S3, GET, &error);
     let (mut answered, mut output) = send_get(client, request, first).await.map_err(failed)?;
     check_own(GET, &answered)?;
     if is_repacked(&answered) {

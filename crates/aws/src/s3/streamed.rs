@@ -27,7 +27,7 @@ use migration_core::ports::{ByteStream, Checksum};
 use tokio::sync::oneshot;
 
 use super::encoding::encode_checksum;
-use super::progress::Progress;
+use super::progress::BodyProgress;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -46,7 +46,7 @@ struct StreamedBody {
     step: Step,
     /// Resolves when the caller has stopped waiting for the response.
     given_up: oneshot::Receiver<()>,
-    progress: Arc<Progress>,
+    progress: Arc<BodyProgress>,
 }
 
 /// Section of the body to send next.
@@ -66,7 +66,7 @@ enum Step {
 pub(super) fn body(stream: ByteStream, len: u64, checksum: bool) -> (SdkStream, Sending) {
     let (waiting, given_up) = oneshot::channel();
     let unsent = if checksum { head(len).len() as u64 + len + tail_len(len) } else { len };
-    let progress = Arc::new(Progress::new(unsent));
+    let progress = Arc::new(BodyProgress::new(unsent));
     let body = StreamedBody {
         source: Mutex::new(stream),
         awaited: len,
@@ -81,7 +81,7 @@ pub(super) fn body(stream: ByteStream, len: u64, checksum: bool) -> (SdkStream, 
 
 /// Handle of a body's caller.
 pub(super) struct Sending {
-    pub progress: Arc<Progress>,
+    pub progress: Arc<BodyProgress>,
     _waiting: oneshot::Sender<()>,
 }
 

@@ -9,7 +9,7 @@ use migration_core::error::ServiceError;
 use migration_core::ports::{PutTags, Tags};
 
 use super::encoding::md5;
-use crate::error::{Service, invalid_request, service_error};
+use crate::error::{Api, invalid_request, service_error};
 
 const GET: &str = "get object tags";
 const PUT: &str = "put object tags";
@@ -25,7 +25,7 @@ pub(super) async fn get(
         Ok(output) => Ok(output.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect()),
         // Some services return this error for an empty set.
         Err(error) if matches!(error.code(), Some("NoSuchTagSet" | "NoSuchTagSetError")) => Ok(Tags::new()),
-        Err(error) => Err(service_error(Service::S3, GET, &error)),
+        Err(error) => Err(service_error(Api::S3, GET, &error)),
     }
 }
 
@@ -48,5 +48,5 @@ pub(super) async fn put(client: &Client, request: PutTags<'_>) -> Result<(), Ser
         .set_version_id(request.version_id.map(ToOwned::to_owned))
         .tagging(tagging.map_err(|error| invalid_request(PUT, error.to_string()))?);
     let sent = put.customize().mutate_request(with_md5).send().await;
-    sent.map(|_| ()).map_err(|error| service_error(Service::S3, PUT, &error))
+    sent.map(|_| ()).map_err(|error| service_error(Api::S3, PUT, &error))
 }

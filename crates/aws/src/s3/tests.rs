@@ -3,7 +3,7 @@
 use super::*;
 use bytes::Bytes;
 use futures::StreamExt;
-use migration_core::error::{ErrorClass, SideFault};
+use migration_core::error::{ErrorClass, ServiceFault};
 use migration_core::etag::ETag;
 use migration_core::ports::{Attributes, Body, Checksum, CompletedPart, CopySource, Span, WriteCondition};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -56,7 +56,7 @@ async fn store_at(listener: &TcpListener, settings: &WriteSettings) -> S3Store {
     };
     let endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
     let access = Access { region: "us-east-1".into(), endpoint, credentials: CredentialSource::Static(keys) };
-    S3Store::with_access(&access, true, settings, Side::Destination).await
+    S3Store::with_access(&access, true, settings, Service::Destination).await
 }
 
 /// Answers every request with the same text and closes the connection. Sends the requests to the returned receiver.

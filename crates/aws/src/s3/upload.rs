@@ -12,7 +12,7 @@ use super::encoding::{decode_checksum, encode_checksum};
 use super::write::{conditional, with_condition};
 use super::written::{Answer, whole_checksum};
 use crate::error::words::OwnSuccess;
-use crate::error::{Service, invalid_response, service_error};
+use crate::error::{Api, invalid_response, service_error};
 use crate::sdk::LONG_REQUEST;
 
 const LIST_PARTS: &str = "list parts";
@@ -31,7 +31,7 @@ pub(super) async fn parts(
         .set_part_number_marker(after.map(|number| number.to_string()))
         .send()
         .await
-        .map_err(|error| service_error(Service::S3, LIST_PARTS, &error))?;
+        .map_err(|error| service_error(Api::S3, LIST_PARTS, &error))?;
     let next = page.next_part_number_marker().and_then(|number| number.parse().ok());
     let next = match (page.is_truncated() == Some(true), next) {
         (true, None) => return Err(invalid_response(LIST_PARTS, "the page is not the last and names no next part")),
@@ -73,7 +73,7 @@ pub(super) async fn complete(client: &Client, request: CompleteUpload<'_>) -> Re
     let complete = with_condition!(complete, request.condition);
     // The SDK checks the body of a 200 for an error.
     let sent = complete.customize().config_override(S3Store::within(LONG_REQUEST)).send().await;
-    let output = sent.map_err(|error| conditional(service_error(Service::S3, COMPLETE, &error), request.condition))?;
+    let output = sent.map_err(|error| conditional(service_error(Api::S3, COMPLETE, &error), request.condition))?;
     Answer {
         etag: output.e_tag(),
         encryption: output.server_side_encryption(),
@@ -87,5 +87,5 @@ pub(super) async fn complete(client: &Client, request: CompleteUpload<'_>) -> Re
 pub(super) async fn abort(client: &Client, upload: UploadRef<'_>) -> Result<(), ServiceError> {
     let abort = client.abort_multipart_upload().bucket(upload.bucket).key(upload.key).upload_id(upload.upload_id);
     let sent = abort.customize().interceptor(OwnSuccess::Empty).send().await;
-    sent.map(|_| ()).map_err(|error| service_error(Service::S3, "abort upload", &error))
+    sent.map(|_| ()).map_err(|error| service_error(Api::S3, "abort upload", &error))
 }

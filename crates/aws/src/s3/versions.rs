@@ -10,7 +10,7 @@ use migration_core::ports::{ListPage, ListRequest};
 
 use super::encoding::version_id;
 use super::list::{Keys, of_bucket, other_than_standard};
-use crate::error::{Service, invalid_response, no_answer, service_error};
+use crate::error::{Api, invalid_response, no_answer, service_error};
 
 const LIST: &str = "list object versions";
 
@@ -54,7 +54,7 @@ pub(super) async fn newest(client: &Client, request: ListRequest<'_>) -> Result<
         .set_max_keys(request.max_keys.map(i32::from))
         .send()
         .await
-        .map_err(|error| of_bucket(service_error(Service::S3, LIST, &error)))?;
+        .map_err(|error| of_bucket(service_error(Api::S3, LIST, &error)))?;
     let keys = Keys::of(page.encoding_type(), LIST);
     let newest = page.versions().iter().filter(|version| version.is_latest() == Some(true));
     let objects = newest.map(|version| listed(keys, version)).collect::<Result<_, _>>()?;

@@ -14,7 +14,7 @@ use super::encoding::{fits_header, md5, tagging};
 use super::settings::{Settings, with_settings};
 use super::written::{Answer, sent_checksum};
 use crate::error::words::OwnSuccess;
-use crate::error::{Service, no_answer, service_error};
+use crate::error::{Api, no_answer, service_error};
 use crate::sdk::upload_time;
 
 const PUT: &str = "put object";
@@ -91,7 +91,7 @@ pub(super) async fn put(
     let put = with_condition!(put, request.condition);
     // The signed Content-MD5 protects the body, so it needs no SHA-256.
     let sent = put.customize().config_override(within).mutate_request(headers).disable_payload_signing().send().await;
-    let output = sent.map_err(|error| conditional(service_error(Service::S3, PUT, &error), request.condition))?;
+    let output = sent.map_err(|error| conditional(service_error(Api::S3, PUT, &error), request.condition))?;
     Answer {
         etag: output.e_tag(),
         encryption: output.server_side_encryption(),
@@ -118,7 +118,7 @@ pub(super) async fn create_upload(
     // Sent once: if the response with the id is lost, the upload can't be told from others, and the caller must know.
     let once = Builder::new().retry_config(RetryConfig::disabled());
     let output = create.customize().config_override(once).mutate_request(headers).send().await;
-    let output = output.map_err(|error| service_error(Service::S3, CREATE, &error))?;
+    let output = output.map_err(|error| service_error(Api::S3, CREATE, &error))?;
     output.upload_id.ok_or_else(|| no_answer(CREATE, "upload id"))
 }
 
@@ -131,7 +131,7 @@ pub(super) async fn delete(client: &Client, request: DeleteRequest<'_>) -> Resul
         .key(request.key)
         .set_if_match(request.if_match.map(migration_core::etag::ETag::quoted));
     let sent = delete.customize().interceptor(OwnSuccess::Empty).send().await;
-    match sent.map_err(|error| service_error(Service::S3, DELETE, &error)) {
+    match sent.map_err(|error| service_error(Api::S3, DELETE, &error)) {
         // A deletion has no header that may be unknown but its condition.
         Err(error) if error.code == "NotImplemented" => Err(error.rejecting(Rejected::Condition)),
         Err(error) if error.class != ErrorClass::NoSuchKey => Err(error),

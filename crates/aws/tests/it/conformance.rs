@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use migration_aws::{Access, DynamoLedger, QueueAdmin, QueueSpec, S3Store, SqsQueue, TableAdmin, TableSpec};
 use migration_core::config::WriteSettings;
-use migration_core::error::Side;
+use migration_core::error::Service;
 use migration_core::ports::DeadLetterQueue;
 use migration_testkit::conformance::{
     Deviation, Failure, MAX_RECEIVES, OwnedBucket, Report, StoreUnderTest, TestQueue, ledger_suite, queue_suite,
@@ -81,7 +81,7 @@ fn assert_passed(report: &Report) {
 /// Returns a store on a new bucket.
 async fn store(endpoint: String) -> Result<StoreUnderTest<S3Store>, Failure> {
     let bucket = new_bucket(endpoint.clone()).await?;
-    let store = S3Store::with_access(&access(endpoint), true, &WriteSettings::default(), Side::Destination).await;
+    let store = S3Store::with_access(&access(endpoint), true, &WriteSettings::default(), Service::Destination).await;
     Ok(StoreUnderTest { store, bucket })
 }
 

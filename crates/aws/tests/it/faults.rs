@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use migration_aws::{Access, CredentialSource, DynamoLedger, S3Store, SqsQueue};
 use migration_core::config::{ACCESS_KEY_FILE, SECRET_KEY_FILE, WriteSettings};
-use migration_core::error::{ErrorClass, ServiceError, Side, SideFault};
+use migration_core::error::{ErrorClass, Service, ServiceError, ServiceFault};
 use migration_core::ports::{
     Condition, GetRequest, HeadRequest, Item, Ledger, LedgerKey, ListPage, ListRequest, ObjectStore, OutgoingMessage,
     Queue, Span, Write, WriteError,
@@ -32,7 +32,7 @@ async fn a_missing_queue_or_table_is_the_sides_fault() {
     let access = access(server.endpoint());
     let url = format!("{}/000000000000/nobody", server.endpoint());
     let queue = SqsQueue::at(&access, url.clone(), Some(url)).await;
-    let missing = Some(ErrorClass::Side(SideFault::NotFound));
+    let missing = Some(ErrorClass::Service(ServiceFault::NotFound));
     let message = OutgoingMessage { body: "m".into(), delay: Duration::ZERO };
     assert_eq!(class(queue.send(&[message]).await), missing);
     assert_eq!(class(queue.receive(1, Duration::ZERO, Duration::from_secs(1)).await), missing);
@@ -52,7 +52,7 @@ async fn where_nothing_listens_requests_fail_in_passing() {
     let server = MiniStack::start().await.unwrap();
     let access = access(server.endpoint());
     drop(server);
-    let store = S3Store::with_access(&access, true, &WriteSettings::default(), Side::Source).await;
+    let store = S3Store::with_access(&access, true, &WriteSettings::default(), Service::Source).await;
     let error = list(&store, "b").await.unwrap_err();
     assert!(matches!(error.class, ErrorClass::NoAnswer), "{:?}: {error}", error.class);
 }
@@ -73,11 +73,11 @@ async fn keys_that_are_corrected_are_picked_up() {
     }
     let access =
         Access { credentials: CredentialSource::Directory { path: directory.clone() }, ..access(server.endpoint()) };
-    let store = S3Store::with_access(&access, true, &WriteSettings::default(), Side::Source).await;
-    assert_eq!(class(list(&store, &bucket).await), Some(ErrorClass::Side(SideFault::CredentialsMissing)));
+    let store = S3Store::with_access(&access, true, &WriteSettings::default(), Service::Source).await;
+    assert_eq!(class(list(&store, &bucket).await), Some(ErrorClass::Service(ServiceFault::CredentialsMissing)));
 
     write_keys(&directory, "AKIAUNKNOWN000000000", "wrong").unwrap();
-    let invalid = ErrorClass::Side(SideFault::CredentialsInvalid);
+    let invalid = ErrorClass::Service(ServiceFault::CredentialsInvalid);
     wait_for(async || class(list(&store, &bucket).await) == Some(invalid)).await;
     let get = GetRequest { bucket: &bucket, key: "k", span: Span::Whole, if_match: None, version_id: None };
     let got = store.get(get).await.err().unwrap();

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use migration_aws::S3Store;
 use migration_core::config::WriteSettings;
-use migration_core::error::Side;
+use migration_core::error::Service;
 use migration_core::etag::{ETag, Md5Digest};
 use migration_core::fidelity::{Carried, reduce};
 use migration_core::integrity::{self, Proof};
@@ -21,7 +21,7 @@ use crate::support::wire::{Asked, Request, answer, serve};
 async fn store(answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> (S3Store, Asked) {
     let (address, asked) = serve(answer).await;
     let access = access(format!("http://{address}"));
-    (S3Store::with_access(&access, true, &WriteSettings::default(), Side::Source).await, asked)
+    (S3Store::with_access(&access, true, &WriteSettings::default(), Service::Source).await, asked)
 }
 
 const WHOLE: GetRequest<'_> = GetRequest { bucket: "b", key: "k", span: Span::Whole, if_match: None, version_id: None };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use migration_aws::{Access, CredentialSource, DynamoLedger, Reach, S3Store, SqsQueue};
 use migration_core::config::{CaBundle, Credentials, S3Side, ServiceAccess, WriteSettings};
-use migration_core::error::{ErrorClass, ServiceError, Side};
+use migration_core::error::{ErrorClass, Service, ServiceError};
 use migration_core::etag::ETag;
 use migration_core::ports::{
     Attributes, CopyRequest, CopySource, HeadRequest, Ledger, LedgerKey, ListRequest, ObjectHead, ObjectStore, Queue,
@@ -41,7 +41,7 @@ fn service(request: &Request) -> Vec<u8> {
 }
 
 async fn through(access: &Access, reach: &Reach, path_style: bool) -> S3Store {
-    S3Store::through(access, reach, path_style, &WriteSettings::default(), Side::Source).await
+    S3Store::through(access, reach, path_style, &WriteSettings::default(), Service::Source).await
 }
 
 /// Sends a HEAD. The bucket's name has three characters and can thus be part of a host name.
@@ -231,7 +231,7 @@ async fn the_configuration_of_a_side_says_how_it_is_reached() {
         proxy: Some(format!("http://{proxy}")),
         ..S3Side::new(access, true)
     };
-    let store = S3Store::new(&side, &WriteSettings::default(), Side::Source).await;
+    let store = S3Store::new(&side, &WriteSettings::default(), Service::Source).await;
     assert!(head(&store).await.unwrap().is_some());
     assert_eq!(connects.take(), [("s3.test:443".to_owned(), None)]);
     assert_eq!(service.asked.take()[0].header("x-amz-request-payer"), Some("requester"));
@@ -294,13 +294,13 @@ async fn asks_all_services() {
     const SOON: Duration = Duration::from_secs(20);
     let at = |host: &str| access(format!("https://{host}"));
     // The response does not matter.
-    let store = S3Store::with_access(&at(S3), true, &WriteSettings::default(), Side::Source).await;
+    let store = S3Store::with_access(&at(S3), true, &WriteSettings::default(), Service::Source).await;
     let _ = tokio::time::timeout(SOON, head(&store)).await;
     let queue = SqsQueue::at(&at(SQS), format!("https://{SQS}/1/q"), None).await;
     let _ = tokio::time::timeout(SOON, queue.receive(1, Duration::ZERO, Duration::from_secs(1))).await;
     let ledger = DynamoLedger::at(&at(DYNAMODB), "t".into()).await;
     let _ = tokio::time::timeout(SOON, ledger.get(&LedgerKey::new("p", "s"))).await;
     let pod = Access { credentials: CredentialSource::Pod, ..at(S3) };
-    let store = S3Store::with_access(&pod, true, &WriteSettings::default(), Side::Source).await;
+    let store = S3Store::with_access(&pod, true, &WriteSettings::default(), Service::Source).await;
     let _ = tokio::time::timeout(SOON, head(&store)).await;
 }

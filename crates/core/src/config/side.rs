@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::ConfigError;
-use crate::error::Side;
+use crate::error::Service;
 
 /// Access to one S3 service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +109,7 @@ impl S3Side {
     }
 
     /// Checks what the resource's schema cannot.
-    pub(super) fn validate(&self, side: Side) -> Result<(), ConfigError> {
+    pub(super) fn validate(&self, side: Service) -> Result<(), ConfigError> {
         let fits = |proxy: &String| {
             let host = proxy.strip_prefix("http://").or_else(|| proxy.strip_prefix("https://"));
             let host = host.map(|host| host.strip_suffix('/').unwrap_or(host));
@@ -234,7 +234,7 @@ mod tests {
             ("http://proxy/path", false),
         ] {
             let side = S3Side { proxy: Some(proxy.to_owned()), ..side("{region: r}") };
-            assert_eq!(side.validate(Side::Source).is_ok(), is_fine, "{proxy}");
+            assert_eq!(side.validate(Service::Source).is_ok(), is_fine, "{proxy}");
         }
     }
 

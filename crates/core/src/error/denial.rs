@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::{ErrorClass, SideFault};
+use super::{ErrorClass, ServiceFault};
 use crate::mutants::{Mutant, is_active};
 use crate::operation::Operation;
 
@@ -78,15 +78,15 @@ pub enum Testimony {
     /// An object allowed before is now denied too.
     DeniedToo,
     /// Credentials, bucket or clock are wrong.
-    Wrong(SideFault),
+    Wrong(ServiceFault),
 }
 
 impl Testimony {
     /// Interprets the answer to a check request. `worked_before` is true if the same request was allowed before.
     pub fn of(class: Option<ErrorClass>, worked_before: bool) -> Self {
         match class {
-            Some(ErrorClass::Side(fault)) => Self::Wrong(fault),
-            Some(ErrorClass::SignatureMismatch) => Self::Wrong(SideFault::CredentialsInvalid),
+            Some(ErrorClass::Service(fault)) => Self::Wrong(fault),
+            Some(ErrorClass::SignatureMismatch) => Self::Wrong(ServiceFault::CredentialsInvalid),
             Some(ErrorClass::AccessDenied) if worked_before => Self::DeniedToo,
             Some(ErrorClass::Transient | ErrorClass::NoAnswer | ErrorClass::Throttled) => Self::None,
             Some(_) | None => Self::Good,
@@ -127,13 +127,13 @@ pub struct Denial {
 ///
 /// Reading tags is exempt from the last row: objects are moved without tags if these cannot be read.
 pub fn denial(denial: Denial) -> ErrorClass {
-    let side = ErrorClass::Side;
+    let side = ErrorClass::Service;
     match (denial.testimony, denial.subject, denial.class) {
         (Testimony::Wrong(fault), ..) => side(fault),
-        (Testimony::DeniedToo, ..) => side(SideFault::AccessDenied),
-        (_, Subject::Bucket, ErrorClass::SignatureMismatch) => side(SideFault::CredentialsInvalid),
-        (_, Subject::Bucket, _) if denial.ever_allowed => side(SideFault::AccessDenied),
-        (_, Subject::Object, ErrorClass::AccessDenied) if is_missing_right(denial) => side(SideFault::AccessDenied),
+        (Testimony::DeniedToo, ..) => side(ServiceFault::AccessDenied),
+        (_, Subject::Bucket, ErrorClass::SignatureMismatch) => side(ServiceFault::CredentialsInvalid),
+        (_, Subject::Bucket, _) if denial.ever_allowed => side(ServiceFault::AccessDenied),
+        (_, Subject::Object, ErrorClass::AccessDenied) if is_missing_right(denial) => side(ServiceFault::AccessDenied),
         (.., class) => class,
     }
 }
@@ -167,20 +167,20 @@ mod tests {
 
     #[test]
     fn denials_mean_what_the_table_says() {
-        let side = |fault| ErrorClass::Side(fault);
-        let expired = Testimony::Wrong(SideFault::CredentialsExpired);
+        let side = |fault| ErrorClass::Service(fault);
+        let expired = Testimony::Wrong(ServiceFault::CredentialsExpired);
         for (class, subject, ever_allowed, row, testimony, expected) in [
-            (AccessDenied, Subject::Object, true, 1, expired, side(SideFault::CredentialsExpired)),
-            (SignatureMismatch, Subject::Object, false, 1, expired, side(SideFault::CredentialsExpired)),
-            (AccessDenied, Subject::Object, true, 1, Testimony::DeniedToo, side(SideFault::AccessDenied)),
-            (SignatureMismatch, Subject::Bucket, true, 0, Testimony::None, side(SideFault::CredentialsInvalid)),
-            (AccessDenied, Subject::Bucket, true, 0, Testimony::None, side(SideFault::AccessDenied)),
+            (AccessDenied, Subject::Object, true, 1, expired, side(ServiceFault::CredentialsExpired)),
+            (SignatureMismatch, Subject::Object, false, 1, expired, side(ServiceFault::CredentialsExpired)),
+            (AccessDenied, Subject::Object, true, 1, Testimony::DeniedToo, side(ServiceFault::AccessDenied)),
+            (SignatureMismatch, Subject::Bucket, true, 0, Testimony::None, side(ServiceFault::CredentialsInvalid)),
+            (AccessDenied, Subject::Bucket, true, 0, Testimony::None, side(ServiceFault::AccessDenied)),
             (AccessDenied, Subject::Bucket, false, 0, Testimony::None, AccessDenied),
             (SignatureMismatch, Subject::Object, false, 1_000, Testimony::Good, SignatureMismatch),
             (SignatureMismatch, Subject::Object, true, 1_000, Testimony::None, SignatureMismatch),
             (AccessDenied, Subject::Object, true, 1_000, Testimony::Good, AccessDenied),
             (AccessDenied, Subject::Object, false, 999, Testimony::Good, AccessDenied),
-            (AccessDenied, Subject::Object, false, 1_000, Testimony::Good, side(SideFault::AccessDenied)),
+            (AccessDenied, Subject::Object, false, 1_000, Testimony::Good, side(ServiceFault::AccessDenied)),
         ] {
             let found = judged(class, subject, ever_allowed, row, testimony);
             assert_eq!(found, expected, "{class:?} {subject:?} {ever_allowed} {row} {testimony:?}");
@@ -232,8 +232,8 @@ mod tests {
             (Some(AccessDenied), true, Testimony::DeniedToo),
             (Some(ErrorClass::NoSuchKey), true, Testimony::Good),
             (Some(ErrorClass::Throttled), true, Testimony::None),
-            (Some(SignatureMismatch), false, Testimony::Wrong(SideFault::CredentialsInvalid)),
-            (Some(ErrorClass::Side(SideFault::ClockSkewed)), false, Testimony::Wrong(SideFault::ClockSkewed)),
+            (Some(SignatureMismatch), false, Testimony::Wrong(ServiceFault::CredentialsInvalid)),
+            (Some(ErrorClass::Service(ServiceFault::ClockSkewed)), false, Testimony::Wrong(ServiceFault::ClockSkewed)),
         ] {
             assert_eq!(Testimony::of(class, worked_before), expected, "{class:?} {worked_before}");
         }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::{CaBundle, Credentials, JobConfig, S3Side, ServiceAccess};
-use crate::error::Side;
+use crate::error::Service;
 
 /// Source and destination of a run.
 ///
@@ -66,11 +66,11 @@ impl RunSides {
 
     /// Describes the sides that are a different place in `later`. Returns `None` if both are the same places.
     pub fn difference(&self, later: &Self) -> Option<String> {
-        let of = |side: Side, before: &RunSide, now: &RunSide| {
+        let of = |side: Service, before: &RunSide, now: &RunSide| {
             Some(format!("spec.{side}: {}", S3Side::from(before).difference(&now.into())?))
         };
-        let source = of(Side::Source, &self.source, &later.source);
-        let destination = of(Side::Destination, &self.destination, &later.destination);
+        let source = of(Service::Source, &self.source, &later.source);
+        let destination = of(Service::Destination, &self.destination, &later.destination);
         let found: Vec<_> = source.into_iter().chain(destination).collect();
         (!found.is_empty()).then(|| found.join("; "))
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::error::{Blocked, Side, SideFault};
+use crate::error::{Blocked, Service, ServiceFault};
 use crate::message::BatchId;
 use crate::progress::{TakeDecision, TakeRequest, end_of_run, ranges_of, stale_after_resume, take};
 use crate::range::KeyRange;
@@ -39,8 +39,8 @@ fn beat(at: i64) -> Heartbeat {
 
 fn paused(at: i64) -> Heartbeat {
     let (resource, message) = ("b".into(), "m".into());
-    let fault = SideFault::CredentialsExpired;
-    let blocked = vec![Blocked { side: Side::Source, resource, fault, message, since: 0 }];
+    let fault = ServiceFault::CredentialsExpired;
+    let blocked = vec![Blocked { side: Service::Source, resource, fault, message, since: 0 }];
     Heartbeat { blocked, ..beat(at) }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use migration_core::error::{
-    AccessHistory, Blocked, Denial, ErrorClass, ServiceError, SideFault, Subject, Testimony, denial, is_outage,
+    AccessHistory, Blocked, Denial, ErrorClass, ServiceError, ServiceFault, Subject, Testimony, denial, is_outage,
     is_settled,
 };
 use migration_core::ports::Operation;
@@ -15,7 +15,7 @@ use migration_core::operation::RequestInfo;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     /// All requests to the side.
-    Side,
+    Service,
     /// Requests of one operation, for which a permission is missing.
     Operation(Operation),
     /// Requests to one bucket, which is throttled as a whole.
@@ -26,7 +26,7 @@ impl Scope {
     /// Returns true if the pause holds a request. The success of such a request ends the pause.
     fn holds(&self, access: &RequestInfo<'_>) -> bool {
         match self {
-            Self::Side => true,
+            Self::Service => true,
             Self::Operation(operation) => access.operation == Some(*operation),
             Self::Bucket(bucket) => access.resource == bucket,
         }
@@ -49,7 +49,7 @@ struct Of {
 
 /// State of a gate.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct GateState {
     pub(super) pauses: Vec<Pause>,
     operations: BTreeMap<Operation, Of>,
     failures: u32,
@@ -57,7 +57,7 @@ pub(super) struct State {
     last_success: Instant,
 }
 
-impl State {
+impl GateState {
     pub(super) fn new() -> Self {
         Self {
             pauses: Vec::new(),
@@ -87,7 +87,7 @@ impl State {
         }
         let opens = |pause: &Pause| match pause.scope {
             Scope::Operation(_) => allowed && pause.scope.holds(access),
-            Scope::Side | Scope::Bucket(_) => pause.scope.holds(access),
+            Scope::Service | Scope::Bucket(_) => pause.scope.holds(access),
         };
         let (over, left) = std::mem::take(&mut self.pauses).into_iter().partition(opens);
         self.pauses = left;
@@ -118,19 +118,19 @@ impl State {
         }
         let (ever_allowed, denied_in_a_row) = (of.history.ever_allowed(), of.history.denied_in_a_row());
         let class = denial(Denial { class, operation, subject, ever_allowed, denied_in_a_row, testimony });
-        let is_right = class == ErrorClass::Side(SideFault::AccessDenied);
-        (class, if is_right { Scope::Operation(operation) } else { Scope::Side })
+        let is_right = class == ErrorClass::Service(ServiceFault::AccessDenied);
+        (class, if is_right { Scope::Operation(operation) } else { Scope::Service })
     }
 
     /// Records a transient failure and classifies it. `fault` is the fault to report for an outage.
-    pub(super) fn failed(&mut self, error: &ServiceError, access: &RequestInfo<'_>, fault: SideFault) -> ErrorClass {
+    pub(super) fn failed(&mut self, error: &ServiceError, access: &RequestInfo<'_>, fault: ServiceFault) -> ErrorClass {
         let object = access.key.unwrap_or_default();
         if error.class != ErrorClass::Transient || self.failures == 0 || self.last_failed != object {
             self.failures += 1;
             object.clone_into(&mut self.last_failed);
         }
         let silence = u64::try_from(self.last_success.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if is_outage(self.failures, silence) { ErrorClass::Side(fault) } else { error.class }
+        if is_outage(self.failures, silence) { ErrorClass::Service(fault) } else { error.class }
     }
 
     /// Returns how long a permission has been missing, if one is.

@@ -18,7 +18,7 @@ use bytes::{Buf, Bytes};
 use migration_core::etag::Md5Digest;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::Limits;
+use super::HashLimits;
 use super::lanes::{Job, Lanes};
 use super::scalar::Md5;
 
@@ -31,7 +31,7 @@ const STEP: usize = 64 << 10;
 /// The streams that have had bytes and are not finished.
 #[derive(Debug)]
 pub(super) struct Queue {
-    limits: Limits,
+    limits: HashLimits,
     lanes: Lanes,
     streams: HashMap<u64, Stream>,
     /// Streams that have bytes and are not being hashed, in the order in which they are served.
@@ -87,7 +87,7 @@ pub(super) enum Finish {
 }
 
 impl Queue {
-    pub(super) fn new(limits: Limits, lanes: Lanes) -> Self {
+    pub(super) fn new(limits: HashLimits, lanes: Lanes) -> Self {
         let (streams, ready) = (HashMap::new(), VecDeque::new());
         Self { limits, lanes, streams, ready, queued: 0, due: 0, since: None }
     }
@@ -274,7 +274,7 @@ fn drop_front(chunks: &mut VecDeque<Bytes>, mut bytes: usize) -> VecDeque<Bytes>
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { total: 1 << 20, stream: 1 << 14 };
+    const LIMITS: HashLimits = HashLimits { total: 1 << 20, stream: 1 << 14 };
 
     struct World {
         queue: Queue,

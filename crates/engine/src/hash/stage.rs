@@ -10,7 +10,7 @@ use migration_core::etag::Md5Digest;
 use tokio::sync::Semaphore;
 use tracing::error;
 
-use super::Limits;
+use super::HashLimits;
 use super::lanes::{Job, Lanes};
 use super::queue::{Finish, Next, Queue, Settled};
 use super::scalar::Md5;
@@ -40,8 +40,8 @@ pub(super) struct Worker {
 
 #[derive(Debug)]
 struct Shared {
-    limits: Limits,
-    state: Mutex<State>,
+    limits: HashLimits,
+    state: Mutex<StageState>,
     /// Signals that there may be work for the thread.
     news: Condvar,
     /// Free bytes of the total limit. Closed when the thread is gone.
@@ -49,7 +49,7 @@ struct Shared {
 }
 
 #[derive(Debug)]
-struct State {
+struct StageState {
     queue: Queue,
     /// The thread is waiting for `news`.
     asleep: bool,
@@ -63,7 +63,7 @@ pub(super) struct Gone;
 
 impl Shared {
     /// A poisoned lock is usable: a panic of the lanes cannot interrupt a change made under it.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, StageState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -76,8 +76,8 @@ impl Shared {
 
 impl Stage {
     /// Creates a stage without starting its thread.
-    pub(super) fn new(limits: Limits, lanes: Lanes) -> (Arc<Self>, Worker) {
-        let state = State { queue: Queue::new(limits, lanes), asleep: false, closed: false };
+    pub(super) fn new(limits: HashLimits, lanes: Lanes) -> (Arc<Self>, Worker) {
+        let state = StageState { queue: Queue::new(limits, lanes), asleep: false, closed: false };
         let room = Semaphore::new(limits.total);
         let shared = Arc::new(Shared { limits, state: Mutex::new(state), news: Condvar::new(), room });
         let worker = Worker { shared: shared.clone(), lanes };
@@ -85,7 +85,7 @@ impl Stage {
     }
 
     /// Creates a stage and starts its thread.
-    pub(super) fn start(limits: Limits, lanes: Lanes) -> io::Result<Arc<Self>> {
+    pub(super) fn start(limits: HashLimits, lanes: Lanes) -> io::Result<Arc<Self>> {
         let (stage, mut worker) = Self::new(limits, lanes);
         thread::Builder::new().name("md5-lanes".into()).spawn(move || while worker.step() {})?;
         Ok(stage)

@@ -116,10 +116,10 @@ mod staged {
 
     use super::super::lanes::Lanes;
     use super::super::stage::{Stage, Worker};
-    use super::super::{Limits, Path};
+    use super::super::{HashLimits, Path};
     use super::*;
 
-    const LIMITS: Limits = Limits { total: 4096, stream: 1024 };
+    const LIMITS: HashLimits = HashLimits { total: 4096, stream: 1024 };
 
     /// Returns `None` if the machine has no lanes.
     fn stalled() -> Option<(Hashing, Worker)> {
@@ -277,7 +277,7 @@ mod staged {
         #[test]
         fn little_room_changes_nothing(streams in prop::collection::vec(chunks(), 1..=20)) {
             let Some(lanes) = Lanes::detect() else { return Ok(()) };
-            let limits = Limits { total: 2000, stream: 500 };
+            let limits = HashLimits { total: 2000, stream: 500 };
             let hashing = Hashing { stage: Some(Stage::start(limits, lanes).unwrap()) };
             runtime().block_on(assert_all_right(&hashing, &streams));
         }

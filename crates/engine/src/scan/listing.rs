@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use migration_core::compare::{MergeStep, merge_step};
-use migration_core::error::{ServiceError, Side};
+use migration_core::error::{Service, ServiceError};
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::ListedObject;
 use migration_core::operation::RequestInfo;
@@ -41,7 +41,7 @@ impl Drop for Listing {
 
 impl Listing {
     /// Begins to list one side of a range.
-    pub(super) fn open<P: Services>(process: &Arc<Process<P>>, side: Side, range: &Arc<OpenRange>) -> Self {
+    pub(super) fn open<P: Services>(process: &Arc<Process<P>>, side: Service, range: &Arc<OpenRange>) -> Self {
         let (send, pages) = mpsc::channel(1);
         let reader = Reader::new(process.clone(), side, range.clone());
         let bucket = reader.bucket.clone();
@@ -95,7 +95,7 @@ impl Listing {
 /// Reads the pages of a range at one side.
 struct Reader<P: Services> {
     process: Arc<Process<P>>,
-    side: Side,
+    side: Service,
     range: Arc<OpenRange>,
     bucket: String,
     prefix: String,
@@ -106,9 +106,9 @@ struct Reader<P: Services> {
 }
 
 impl<P: Services> Reader<P> {
-    fn new(process: Arc<Process<P>>, side: Side, range: Arc<OpenRange>) -> Self {
+    fn new(process: Arc<Process<P>>, side: Service, range: Arc<OpenRange>) -> Self {
         let (pair, begin) = (&range.pair, range.begin.as_deref());
-        let (bucket, prefix, after) = if side == Side::Source {
+        let (bucket, prefix, after) = if side == Service::Source {
             (&pair.source_bucket, pair.source_prefix.clone(), begin.map(str::to_owned))
         } else {
             (&pair.destination_bucket, pair.destination_range(), begin.and_then(|begin| pair.map_bound(begin)))
@@ -142,7 +142,7 @@ impl<P: Services> Reader<P> {
             max_keys: None,
         };
         let access = RequestInfo::whole(listing(&self.process, self.side), &self.bucket);
-        let page = if self.side == Side::Source {
+        let page = if self.side == Service::Source {
             self.process.source(access, || list_source(&self.process, request)).await
         } else {
             self.process.destination(access, || self.process.ports.destination.list(request)).await
@@ -154,7 +154,7 @@ impl<P: Services> Reader<P> {
         }
         let more = continuation.is_some();
         let goes_on = match self.side {
-            Side::Source => self.range.listed(&mut objects, more),
+            Service::Source => self.range.listed(&mut objects, more),
             _ => more && !self.is_past(objects.last()),
         };
         self.continuation = continuation;
@@ -180,7 +180,7 @@ fn shortened(bound: &str) -> &str {
 
 /// Checks that keys come in the order of their bytes.
 struct Order {
-    side: Side,
+    side: Service,
     bucket: String,
     last: Option<String>,
 }
@@ -210,13 +210,13 @@ pub(super) async fn first_after<P: Services>(
     let (bucket, prefix) = (&range.pair.source_bucket, &range.pair.source_prefix);
     // A page of versions may contain one that shows no object: a whole page then takes fewer requests.
     let max_keys = (!process.config.versioning.compare_version_id).then_some(1);
-    let mut order = Order { side: Side::Source, bucket: bucket.clone(), last: Some(text.to_owned()) };
+    let mut order = Order { side: Service::Source, bucket: bucket.clone(), last: Some(text.to_owned()) };
     let mut continuation: Option<String> = None;
     loop {
         let continued = continuation.as_deref();
         let request = ListRequest { bucket, prefix, start_after: Some(text), continuation: continued, max_keys };
         let page = process
-            .source(RequestInfo::whole(listing(process, Side::Source), bucket), || list_source(process, request))
+            .source(RequestInfo::whole(listing(process, Service::Source), bucket), || list_source(process, request))
             .await?;
         order.check(&page.objects)?;
         let first = page.objects.into_iter().next();
@@ -228,8 +228,8 @@ pub(super) async fn first_after<P: Services>(
 }
 
 /// Returns the operation that lists this side.
-fn listing<P: Services>(process: &Process<P>, side: Side) -> Operation {
-    let versions = side == Side::Source && process.config.versioning.compare_version_id;
+fn listing<P: Services>(process: &Process<P>, side: Service) -> Operation {
+    let versions = side == Service::Source && process.config.versioning.compare_version_id;
     if versions { Operation::ListVersions } else { Operation::ListObjects }
 }
 

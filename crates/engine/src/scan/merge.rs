@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use migration_core::batch::{BatchLimits, Batcher};
 use migration_core::compare::{CompareContext, Difference, Evidence, Verdict};
-use migration_core::error::Side;
+use migration_core::error::Service;
 use migration_core::finding::Finding;
 use migration_core::message::{Batch, BatchId, DestinationState, Entry, MESSAGE_VERSION};
 use migration_core::mutants::{Mutant, is_active};
@@ -115,8 +115,8 @@ pub(super) async fn scan_range<P: Services>(
     range: &Arc<OpenRange>,
 ) -> Result<ScanCounts, ScanError> {
     let process = &scanner.process;
-    let mut source = Listing::open(process, Side::Source, range);
-    let mut destination = Listing::open(process, Side::Destination, range);
+    let mut source = Listing::open(process, Service::Source, range);
+    let mut destination = Listing::open(process, Service::Destination, range);
     let mut scan = Scan::new(scanner, range);
     while let Some(object) = source.next().await? {
         let key = scan.is_checkpoint_due().then(|| object.key.clone());

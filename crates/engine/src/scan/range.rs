@@ -35,11 +35,11 @@ pub(super) struct OpenRange {
     pub(super) before: ScanCounts,
     checkpoint_due: AtomicBool,
     moved: Arc<Notify>,
-    state: Mutex<State>,
+    state: Mutex<RangeState>,
 }
 
 #[derive(Default)]
-struct State {
+struct RangeState {
     until: Option<String>,
     /// Last source key of the last page, and of the page before it.
     frontier: Option<String>,
@@ -74,7 +74,7 @@ impl OpenRange {
             before: record.counts,
             checkpoint_due: AtomicBool::new(false),
             moved,
-            state: Mutex::new(State { until, counts: record.counts, cut_from: LONG, ..State::default() }),
+            state: Mutex::new(RangeState { until, counts: record.counts, cut_from: LONG, ..RangeState::default() }),
         })
     }
 
@@ -88,7 +88,7 @@ impl OpenRange {
         self
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, RangeState> {
         // A panic elsewhere leaves the values consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -208,7 +208,7 @@ impl OpenRange {
     }
 }
 
-impl State {
+impl RangeState {
     /// Returns the last key that there may be, as far as is known.
     fn last(&self, frontier: &str) -> Option<&str> {
         let top = self.top.as_deref().filter(|top| *top > frontier);

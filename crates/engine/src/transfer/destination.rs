@@ -12,28 +12,28 @@ use migration_core::ports::{Ability, HeadRequest, ObjectHead, Operation, Support
 
 pub(super) use conditional::{Landed, condition_of};
 
-use super::Limits;
+use super::TransferLimits;
 use super::error::TransferError;
-use super::progress::Progress;
+use super::progress::LastProgress;
 use crate::{Interruption, Process, Services};
 
 /// The destination object of a transfer.
 pub(super) struct DestinationObject<'a, P: Services> {
     process: &'a Process<P>,
-    limits: &'a Limits,
+    limits: &'a TransferLimits,
     /// Bucket of the object.
     pub(super) bucket: &'a str,
     /// Key of the object.
     pub(super) key: &'a str,
-    progress: Progress,
+    progress: LastProgress,
 }
 
 impl<'a, P: Services> DestinationObject<'a, P> {
     pub(super) fn new(
         process: &'a Process<P>,
-        limits: &'a Limits,
+        limits: &'a TransferLimits,
         (bucket, key): (&'a str, &'a str),
-        progress: Progress,
+        progress: LastProgress,
     ) -> Self {
         Self { process, limits, bucket, key, progress }
     }

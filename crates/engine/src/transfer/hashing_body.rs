@@ -7,13 +7,13 @@ use futures::{StreamExt, stream};
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::ByteStream;
 
-use super::progress::Progress;
+use super::progress::LastProgress;
 use crate::hash::{Digests, HashStream};
 
 /// The state of a streamed body.
-pub(super) struct HashingBody(Arc<Mutex<State>>);
+pub(super) struct HashingBody(Arc<Mutex<BodyState>>);
 
-enum State {
+enum BodyState {
     /// Some bytes have not been read yet.
     Passing,
     /// All bytes have been read.
@@ -38,8 +38,8 @@ struct Rest {
     len: u64,
     left: u64,
     hash: Option<Box<HashStream>>,
-    progress: Progress,
-    state: Arc<Mutex<State>>,
+    progress: LastProgress,
+    state: Arc<Mutex<BodyState>>,
 }
 
 /// Wraps a body of `len` bytes (at least 1) to hash it. Fewer or more bytes are a transient error.
@@ -47,9 +47,9 @@ pub(super) fn hashing_body(
     body: ByteStream,
     len: u64,
     hash: HashStream,
-    progress: Progress,
+    progress: LastProgress,
 ) -> (ByteStream, HashingBody) {
-    let state = Arc::new(Mutex::new(State::Passing));
+    let state = Arc::new(Mutex::new(BodyState::Passing));
     let rest = Rest { body, len, left: len, hash: Some(Box::new(hash)), progress, state: state.clone() };
     let passing = stream::unfold(rest, |mut rest| async move { rest.next().await.map(|chunk| (chunk, rest)) });
     (passing.boxed(), HashingBody(state))
@@ -58,11 +58,11 @@ pub(super) fn hashing_body(
 impl HashingBody {
     /// Returns the result, after the last read.
     pub(super) async fn finish(self) -> Passed {
-        let state = std::mem::replace(&mut *lock(&self.0), State::Passing);
+        let state = std::mem::replace(&mut *lock(&self.0), BodyState::Passing);
         match state {
-            State::Passed(hash) => Passed::Whole(hash.finish().await),
-            State::Broken(error) => Passed::Broken(error),
-            State::Passing => Passed::Unfinished,
+            BodyState::Passed(hash) => Passed::Whole(hash.finish().await),
+            BodyState::Broken(error) => Passed::Broken(error),
+            BodyState::Passing => Passed::Unfinished,
         }
     }
 }
@@ -92,19 +92,19 @@ impl Rest {
         if self.left == 0
             && let Some(hash) = self.hash.take()
         {
-            *lock(&self.state) = State::Passed(hash);
+            *lock(&self.state) = BodyState::Passed(hash);
         }
         chunk
     }
 
     fn break_off(&mut self, error: ServiceError) -> ServiceError {
         self.hash = None;
-        *lock(&self.state) = State::Broken(error.clone());
+        *lock(&self.state) = BodyState::Broken(error.clone());
         error
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<BodyState>) -> MutexGuard<'_, BodyState> {
     // A panic of another holder cannot leave a partial state.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -122,7 +122,7 @@ mod tests {
     async fn passed(chunks: &[&'static str], len: u64) -> (Vec<u8>, Passed) {
         let chunks: Vec<_> = chunks.iter().map(|chunk| Ok(Bytes::from(*chunk))).collect();
         let (mut body, tap) =
-            hashing_body(stream::iter(chunks).boxed(), len, Hashing::inline().stream(), Progress::default());
+            hashing_body(stream::iter(chunks).boxed(), len, Hashing::inline().stream(), LastProgress::default());
         let mut seen = Vec::new();
         while let Some(Ok(chunk)) = body.next().await {
             seen.extend_from_slice(&chunk);
@@ -150,7 +150,7 @@ mod tests {
     #[tokio::test]
     async fn the_end_is_known_without_asking_for_it() {
         let chunks = stream::iter([Ok(Bytes::from("ab"))]).chain(stream::pending());
-        let (mut body, tap) = hashing_body(chunks.boxed(), 2, Hashing::inline().stream(), Progress::default());
+        let (mut body, tap) = hashing_body(chunks.boxed(), 2, Hashing::inline().stream(), LastProgress::default());
         body.next().await.unwrap().unwrap();
         assert!(matches!(tap.finish().await, Passed::Whole(_)));
     }
@@ -158,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_nobody_reads_to_its_end_is_unfinished() {
         let chunks = stream::iter([Ok(Bytes::from("ab")), Ok(Bytes::from("c"))]);
-        let (mut body, tap) = hashing_body(chunks.boxed(), 3, Hashing::inline().stream(), Progress::default());
+        let (mut body, tap) = hashing_body(chunks.boxed(), 3, Hashing::inline().stream(), LastProgress::default());
         body.next().await.unwrap().unwrap();
         drop(body);
         assert!(matches!(tap.finish().await, Passed::Unfinished));

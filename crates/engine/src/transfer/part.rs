@@ -87,7 +87,7 @@ impl<P: Services> Upload<'_, P> {
             };
             match &failed {
                 // The gate delays the next request until the side has recovered, so this does not count as a retry.
-                TransferError::Service(error) if matches!(error.class, ErrorClass::Side(_)) => continue,
+                TransferError::Service(error) if matches!(error.class, ErrorClass::Service(_)) => continue,
                 TransferError::Service(error) if error.class == ErrorClass::Refused => {
                     let next = means.after_refusal(self.record.checksum);
                     let Some((next, _)) = next.filter(|(_, ability)| !process.is_sure_of(*ability)) else {

@@ -8,18 +8,18 @@ use tokio::time::Instant;
 
 /// Time of the last progress of a message's work, on which the renewal of its lease depends. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Progress {
+pub struct LastProgress {
     began: Instant,
     last: Arc<AtomicU64>,
 }
 
-impl Default for Progress {
+impl Default for LastProgress {
     fn default() -> Self {
         Self { began: Instant::now(), last: Arc::default() }
     }
 }
 
-impl Progress {
+impl LastProgress {
     /// Records progress.
     pub fn touch(&self) {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);

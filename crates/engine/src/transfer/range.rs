@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::error::TransferError;
-use super::progress::Progress;
+use super::progress::LastProgress;
 use super::upload::Upload;
 use super::verified::Verified;
-use super::{Limits, Transfer};
+use super::{Transfer, TransferLimits};
 use crate::{Process, Services};
 
 /// Result of a range's message.
@@ -28,9 +28,9 @@ pub enum RangeEnd {
 /// and the coordinator decides.
 pub async fn carry<P: Services>(
     process: &Process<P>,
-    limits: &Limits,
+    limits: &TransferLimits,
     range: &PartRange,
-    progress: &Progress,
+    progress: &LastProgress,
     lost: &CancellationToken,
     last_try: bool,
 ) -> RangeEnd {

@@ -12,7 +12,7 @@ use migration_core::ports::{CopySource, HeadRequest, ObjectHead, Span};
 pub(super) use fetch::{Fetched, Opened, Want};
 
 use super::error::TransferError;
-use super::progress::Progress;
+use super::progress::LastProgress;
 use crate::budget::Budget;
 use crate::{Process, Services};
 
@@ -24,7 +24,7 @@ pub(super) struct SourceObject<'a, P: Services> {
     pub(super) bucket: &'a str,
     /// Key of the object.
     pub(super) key: &'a str,
-    progress: Progress,
+    progress: LastProgress,
 }
 
 /// The source content to copy.
@@ -47,7 +47,7 @@ impl<'a, P: Services> SourceObject<'a, P> {
         process: &'a Process<P>,
         budget: &'a Budget,
         (bucket, key): (&'a str, &'a str),
-        progress: Progress,
+        progress: LastProgress,
     ) -> Self {
         Self { process, budget, bucket, key, progress }
     }

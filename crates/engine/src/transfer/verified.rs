@@ -24,11 +24,11 @@ pub(super) struct Verified {
     numbers: RangeInclusive<u32>,
     /// True if the service rejects parts that do not match their checksums. Nothing has to be recorded then.
     enforced: bool,
-    state: Mutex<State>,
+    state: Mutex<VerifiedState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct VerifiedState {
     parts: VerifiedParts,
     /// True if there are verified parts that are not recorded.
     unrecorded: bool,
@@ -53,7 +53,8 @@ impl Verified {
 
     fn new(numbers: RangeInclusive<u32>, enforced: bool) -> Self {
         let next = Instant::now() + EVERY;
-        let state = State { parts: VerifiedParts::default(), unrecorded: false, next, digests: false, others: false };
+        let state =
+            VerifiedState { parts: VerifiedParts::default(), unrecorded: false, next, digests: false, others: false };
         Self { numbers, enforced, state: Mutex::new(state) }
     }
 
@@ -128,7 +129,7 @@ impl Verified {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, VerifiedState> {
         // A panic of another holder cannot leave a partial state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -20,14 +20,14 @@ use super::accept::Work;
 use super::lease::{Lost, keep};
 use super::{Disposal, Worker};
 use crate::admission::PendingObject;
-use crate::transfer::{Progress, RangeEnd, TransferTask, carry, transfer};
+use crate::transfer::{LastProgress, RangeEnd, TransferTask, carry, transfer};
 use crate::uploads::{self, Clear};
 use crate::{Interruption, Services};
 
 /// State shared by the work of one message.
 struct Job<'a> {
     message: &'a ReceivedMessage,
-    progress: Progress,
+    progress: LastProgress,
     lost: Lost,
 }
 
@@ -39,7 +39,7 @@ impl<P: Services> Worker<P> {
         work: Work,
         held: PendingObject,
     ) -> Result<Disposal, Interruption> {
-        let job = Job { message, progress: Progress::default(), lost: Lost::new(self.abandon.child_token()) };
+        let job = Job { message, progress: LastProgress::default(), lost: Lost::new(self.abandon.child_token()) };
         let disposal = tokio::select! {
             biased;
             disposal = self.work_under_lease(&job, work, held) => disposal,
@@ -196,7 +196,7 @@ impl<P: Services> Worker<P> {
     }
 
     /// Transfers one object once it has a permit.
-    async fn one(&self, task: TransferTask<'_>, progress: &Progress, pending: PendingObject) -> EntryOutcome {
+    async fn one(&self, task: TransferTask<'_>, progress: &LastProgress, pending: PendingObject) -> EntryOutcome {
         let Some(permit) = pending.acquire().await else { return EntryOutcome::Interrupted };
         if self.process.runtime.stop.is_cancelled() {
             return EntryOutcome::Interrupted;
@@ -213,7 +213,7 @@ impl<P: Services> Worker<P> {
         }
         let waiting = outcomes.into_iter().map(|outcome| match outcome {
             EntryOutcome::Failed(failure) if failure.class == FailureClass::AccessDenied => {
-                EntryOutcome::Retry(Failure { cause: Cause::Side, ..failure })
+                EntryOutcome::Retry(Failure { cause: Cause::Service, ..failure })
             }
             other => other,
         });
@@ -236,7 +236,7 @@ impl<P: Services> Worker<P> {
             RangeEnd::Retry(failure) => {
                 info!(reason = failure.message, first = range.first, "retrying a range");
                 match failure.cause {
-                    Cause::Side => Disposal::SendAnew(Duration::from_secs(PUT_BACK.into())),
+                    Cause::Service => Disposal::SendAnew(Duration::from_secs(PUT_BACK.into())),
                     Cause::Progress(parts) => {
                         let after = Duration::from_secs(remainder_delay(0).into());
                         return self.replace(job.message, vec![range.with_parts(parts).body()], after).await;
@@ -278,7 +278,7 @@ async fn collect(tasks: &mut JoinSet<(usize, EntryOutcome)>, outcomes: &mut [Ent
 }
 
 fn is_the_sides(outcome: &EntryOutcome) -> bool {
-    matches!(outcome, EntryOutcome::Retry(failure) if failure.cause == Cause::Side)
+    matches!(outcome, EntryOutcome::Retry(failure) if failure.cause == Cause::Service)
 }
 
 impl Lost {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::transfer::Progress;
+use crate::transfer::LastProgress;
 use crate::{Process, Services};
 
 /// Signals that a message's lease is lost, and why.
@@ -31,7 +31,7 @@ impl Lost {
 
 /// Renews the lease until this future is dropped. If the work stalls, or the lease cannot be extended much longer,
 /// cancels `lost` and stops renewing.
-pub(super) async fn keep<P: Services>(process: &Process<P>, receipt: &str, progress: &Progress, lost: &Lost) {
+pub(super) async fn keep<P: Services>(process: &Process<P>, receipt: &str, progress: &LastProgress, lost: &Lost) {
     let received = Instant::now();
     loop {
         tokio::time::sleep(RENEW_EVERY).await;

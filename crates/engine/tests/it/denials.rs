@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::world::{DESTINATION, JOB, SOURCE, World, content, tiny_config};
-use migration_core::error::{ErrorClass, SideFault};
+use migration_core::error::{ErrorClass, ServiceFault};
 use migration_core::outcome::FailureClass;
 use migration_core::ports::Clock;
 use migration_core::records::{FailureRecord, RunResult};
@@ -36,7 +36,7 @@ async fn failures(world: &World) -> Vec<FailureRecord> {
 }
 
 /// Returns the pauses reported by the workers' heartbeats.
-async fn faults(world: &World) -> Vec<SideFault> {
+async fn faults(world: &World) -> Vec<ServiceFault> {
     let beats = view::heartbeats(&world.ledger, JOB, world.clock.now()).await.unwrap().records;
     beats.into_iter().flat_map(|beat| beat.blocked).map(|blocked| blocked.fault).collect()
 }
@@ -98,7 +98,7 @@ async fn a_hundred_thousand_denied_pause_the_side_and_use_no_message_up() {
     tokio::time::sleep(Duration::from_mins(1)).await;
     let at_first = world.plan.count(Operation::GetObject);
     tokio::time::sleep(Duration::from_hours(1)).await;
-    assert_eq!(faults(&world).await, [SideFault::AccessDenied]);
+    assert_eq!(faults(&world).await, [ServiceFault::AccessDenied]);
     assert_eq!((failures(&world).await.len(), world.progress().await.done), (0, 0));
     let stats = world.queue.stats();
     assert_eq!((stats.visible + stats.in_flight + stats.delayed, stats.dead_letters), (sent, 0));
@@ -140,7 +140,7 @@ async fn a_secret_that_becomes_wrong_pauses_the_side() {
             started
         };
         tokio::time::sleep(Duration::from_hours(1)).await;
-        assert_eq!(faults(&world).await, [SideFault::CredentialsInvalid]);
+        assert_eq!(faults(&world).await, [ServiceFault::CredentialsInvalid]);
         assert!(world.queue.messages().iter().all(|message| message.receives <= 1));
         world.destination.denials().heal();
         assert_eq!(world.over().await.result, RunResult::Complete, "{objects_done}");
@@ -160,7 +160,7 @@ async fn a_right_that_is_taken_away_pauses_the_side() {
     let reads = [Operation::GetObject, Operation::HeadObject];
     world.source.denials().deny(&reads, ErrorClass::AccessDenied, "AccessDenied");
     tokio::time::sleep(Duration::from_hours(1)).await;
-    assert_eq!(faults(&world).await, [SideFault::AccessDenied]);
+    assert_eq!(faults(&world).await, [ServiceFault::AccessDenied]);
     world.source.denials().heal();
     assert_eq!(world.over().await.result, RunResult::Complete);
     process.runtime.stop.cancel();

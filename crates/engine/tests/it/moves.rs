@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::world::{DESTINATION, JOB, SOURCE, World, content};
-use migration_core::error::{ErrorClass, SideFault};
+use migration_core::error::{ErrorClass, ServiceFault};
 use migration_core::outcome::FailureClass;
 use migration_core::ports::{Attributes, Tags};
 use migration_core::records::RunResult;
@@ -84,7 +84,7 @@ async fn a_second_sender_finds_the_live_run_and_ends_well() {
 async fn wrong_destination_keys_pause_the_job_and_use_nothing_up() {
     let world = tree();
     world.send("job-1").await.unwrap();
-    let wrong = ErrorClass::Side(SideFault::CredentialsInvalid);
+    let wrong = ErrorClass::Service(ServiceFault::CredentialsInvalid);
     world.destination.denials().deny_all(wrong, "InvalidAccessKeyId");
     let (process, worker) = world.start_worker();
     tokio::time::sleep(Duration::from_hours(3)).await;
@@ -92,7 +92,7 @@ async fn wrong_destination_keys_pause_the_job_and_use_nothing_up() {
     let beats =
         view::heartbeats(&world.ledger, JOB, migration_core::ports::Clock::now(&world.clock)).await.unwrap().records;
     let blocked = &beats[0].blocked[0];
-    assert_eq!((blocked.resource.as_str(), blocked.fault), (DESTINATION, SideFault::CredentialsInvalid));
+    assert_eq!((blocked.resource.as_str(), blocked.fault), (DESTINATION, ServiceFault::CredentialsInvalid));
     assert!(blocked.message.contains("InvalidAccessKeyId"));
     world.destination.denials().heal();
     assert!(!process.runtime.stop.is_cancelled());

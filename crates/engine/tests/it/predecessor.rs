@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::world::{DESTINATION, JOB, SOURCE, World, content, foreign};
 use bytes::Bytes;
-use migration_core::error::{ErrorClass, SideFault};
+use migration_core::error::{ErrorClass, ServiceFault};
 use migration_core::part::PartSize;
 use migration_core::ports::{Attributes, OutgoingMessage, Queue};
 use migration_core::records::RunResult;
@@ -204,7 +204,7 @@ async fn defect_8_1_13_denied_keys_use_no_message_up() {
     for side in 0..2 {
         let world = large().await;
         let store = if side == 0 { &world.source } else { &world.destination };
-        store.denials().deny_all(ErrorClass::Side(SideFault::AccessDenied), "AccessDenied");
+        store.denials().deny_all(ErrorClass::Service(ServiceFault::AccessDenied), "AccessDenied");
         let (process, worker) = world.start_worker();
         tokio::time::sleep(Duration::from_hours(20)).await;
         assert_eq!(world.queue.messages().len(), 1);

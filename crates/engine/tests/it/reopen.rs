@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::world::{DESTINATION, JOB, SOURCE, TestProcess, World, content};
-use migration_core::error::{ErrorClass, SideFault};
+use migration_core::error::{ErrorClass, ServiceFault};
 use migration_core::manifest::{BucketSide, ManifestLocation};
 use migration_core::message::{Batch, Message};
 use migration_core::ports::{Clock, OutgoingMessage, Queue};
@@ -147,7 +147,7 @@ async fn time_of_a_paused_side_is_no_time_without_progress() {
     let world = world();
     world.send("job-1").await.unwrap();
     let denied = |call: &Call| matches!(call.operation, Operation::GetObject | Operation::HeadObject);
-    world.plan.when(denied, Fault::Fail(ErrorClass::Side(SideFault::CredentialsExpired)), u32::MAX);
+    world.plan.when(denied, Fault::Fail(ErrorClass::Service(ServiceFault::CredentialsExpired)), u32::MAX);
     let worker = world.start_worker();
     tokio::time::sleep(9 * DAY).await;
     assert!(!world.reopen_run(QUIET, None).await, "a side is paused");

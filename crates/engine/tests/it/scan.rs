@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::scans::{Scans, times_sent};
 use crate::world::{DESTINATION, JOB, SOURCE};
-use migration_core::error::{ErrorClass, Side};
+use migration_core::error::{ErrorClass, Service};
 use migration_core::message::Batch;
 use migration_core::ports::{Clock, Ledger};
 use migration_core::progress::{RunProgress, end_of_run, progress};
@@ -119,16 +119,16 @@ async fn keys_out_of_order_are_named_with_side_and_bucket() {
     const COUNT: u64 = 40_000;
     // Within a page, across two pages, and among the last keys.
     for place in [10, 999, 30_500, 39_998] {
-        for side in [Side::Source, Side::Destination] {
+        for side in [Service::Source, Service::Destination] {
             for ranges in [1, 16] {
                 let store = || SyntheticStore::new(KeyShape::Flat, COUNT).with_latency(LATENCY);
                 let (source, destination) = match side {
-                    Side::Source => (store().swapped_at(place), store()),
+                    Service::Source => (store().swapped_at(place), store()),
                     _ => (store(), store().swapped_at(place)),
                 };
                 let scans = Scans::new(source, destination);
                 let error = scans.send(ranges).await.unwrap_err();
-                let bucket_of = |side| if side == Side::Source { SOURCE } else { DESTINATION };
+                let bucket_of = |side| if side == Service::Source { SOURCE } else { DESTINATION };
                 let named = matches!(&error, ScanError::OutOfOrder { side: found, bucket, .. }
                     if *found == side && bucket == bucket_of(side));
                 assert!(named, "{place} {side} {ranges}: {error}");

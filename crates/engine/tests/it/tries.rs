@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::world::{DESTINATION, JOB, SOURCE, World, content, tiny_config};
-use migration_core::error::{ErrorClass, SideFault};
+use migration_core::error::{ErrorClass, ServiceFault};
 use migration_core::outcome::FailureClass;
 use migration_core::part::PartSize;
 use migration_core::ports::Clock;
@@ -189,7 +189,7 @@ async fn a_source_that_is_paused_for_an_hour_uses_nothing_up_and_leaves_nothing_
     while world.plan.count(Operation::PutPart) < 20 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    world.source.denials().deny_all(ErrorClass::Side(SideFault::CredentialsExpired), "ExpiredToken");
+    world.source.denials().deny_all(ErrorClass::Service(ServiceFault::CredentialsExpired), "ExpiredToken");
     tokio::time::sleep(Duration::from_hours(1)).await;
     assert!(world.queue.messages().iter().all(|message| message.receives <= 1));
     world.source.denials().heal();

@@ -93,12 +93,12 @@ impl fmt::Display for Call {
 /// Counts the calls of all ports that share the plan and injects faults by rules. Clones are the same plan.
 #[derive(Clone, Default)]
 pub struct FaultPlan {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<PlanState>>,
     changed: Arc<Notify>,
 }
 
 #[derive(Default)]
-struct State {
+struct PlanState {
     log: Vec<Call>,
     rules: Vec<Rule>,
     during: Vec<During>,

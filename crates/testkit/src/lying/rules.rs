@@ -125,11 +125,11 @@ pub struct LieId(u64);
 /// Switches of a lying service, and its memory. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Lies {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<RuleState>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct RuleState {
     rules: Vec<Rule>,
     last: u64,
     told: BTreeMap<u64, u64>,
@@ -211,7 +211,7 @@ impl Lies {
     /// Selects the lies for a request and counts them.
     pub(super) fn draw(&self, operation: Operation, key: &str, asked: Asked) -> Drawn {
         let mut state = lock(&self.state);
-        let State { rules, told, .. } = &mut *state;
+        let RuleState { rules, told, .. } = &mut *state;
         let mut drawn = Vec::new();
         for rule in rules.iter_mut() {
             let concerns = rule.lie.concerns(operation, asked) && rule.scope.covers(operation, key);

@@ -15,7 +15,7 @@ pub use sink::SinkQueue;
 
 use crate::denial::Denials;
 use crate::lock;
-use state::State;
+use state::QueueState;
 
 /// Messages per request. Source: "Amazon SQS batch actions" in the SQS developer guide.
 const MAX_BATCH: usize = 10;
@@ -60,7 +60,7 @@ impl Default for QueueSettings {
 /// tests can pause.
 #[derive(Clone, Debug)]
 pub struct MemoryQueue {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<QueueState>>,
     changed: Arc<Notify>,
     settings: QueueSettings,
     denials: Denials,

@@ -9,7 +9,7 @@ use super::{QueueStats, RECEIPT};
 
 /// A queue and its dead letters.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct QueueState {
     pub(super) last_id: u64,
     pub(super) last_receipt: u64,
     pub(super) duplicates: u32,
@@ -41,7 +41,7 @@ pub(super) struct Message {
     pub(super) sent_at: Instant,
 }
 
-impl State {
+impl QueueState {
     pub(super) fn push(&mut self, body: String, sent_at: Instant, visible_at: Instant) {
         let message = self.message(body, sent_at, visible_at);
         self.messages.push(message);

@@ -23,13 +23,13 @@ use crate::denial::Denials;
 
 pub use object::{StoredObject, WriteLogEntry, crc64nvme};
 pub use settings::{BucketSettings, Checksums, ConditionalWrites, StoreSettings, StreamedBodies, Versioning};
-use state::State;
+use state::StoreState;
 use traffic::Traffic;
 
 /// An S3 service in memory, as one principal sees it. Clones and [`MemoryStore::as_principal`] share the objects.
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<StoreState>>,
     settings: Arc<StoreSettings>,
     clock: TestClock,
     principal: Arc<str>,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use migration_core::error::{ErrorClass, ServiceError, SideFault};
+use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
 use migration_core::etag::ETag;
 use migration_core::ports::{
     Attributes, CopyRequest, CopySource, DeleteRequest, HeadRequest, ObjectHead, PutRequest, WriteCondition, Written,
@@ -16,7 +16,7 @@ use super::versions::Versions;
 use crate::Operation;
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct StoreState {
     pub(super) buckets: BTreeMap<String, Bucket>,
     last_upload: u64,
 }
@@ -31,9 +31,9 @@ pub(super) struct Bucket {
     last: u64,
 }
 
-impl State {
+impl StoreState {
     pub(super) fn bucket(&mut self, operation: Operation, name: &str) -> Result<&mut Bucket, ServiceError> {
-        let class = ErrorClass::Side(SideFault::NotFound);
+        let class = ErrorClass::Service(ServiceFault::NotFound);
         self.buckets
             .get_mut(name)
             .ok_or_else(|| error(operation, class, "NoSuchBucket", "the specified bucket does not exist"))

@@ -11,7 +11,7 @@ use crate::report::human;
 use crate::tree::upload::put_all;
 use crate::tree::{Amount, Object, bytes_of, select};
 use crate::wait::until;
-use crate::wire::case::{Case, Side};
+use crate::wire::case::{Case, Service};
 use crate::wire::config::SOURCE;
 use crate::wire::tools::toxics::{Fault, Stream, Toxiproxy};
 
@@ -103,7 +103,7 @@ fn report(case: &mut Case, objects: &[Object], seen: &BTreeMap<&'static str, u32
         "{} of {} connections broke in the middle of a request or an answer",
         connections.broken, connections.opened
     ));
-    for side in [Side::Source, Side::Destination] {
+    for side in [Service::Source, Service::Destination] {
         let mine: Vec<&Event> = events.iter().filter(|e| side.has(e)).collect();
         let failed = mine.iter().filter(|e| e.status.is_none_or(|status| status >= 500)).count();
         case.note(format!(

@@ -13,7 +13,7 @@ use crate::programs::Program;
 use crate::proxy::log::Event;
 use crate::report::human;
 use crate::wait::until;
-use crate::wire::case::{Case, Side};
+use crate::wire::case::{Case, Service};
 use crate::wire::config::SOURCE;
 use crate::wire::tools::seeded;
 
@@ -116,7 +116,7 @@ struct Lost {
 /// Kills a worker; returns what may be sent again, and the worker's peak memory.
 fn kill(case: &Case, worker: Program) -> anyhow::Result<(Lost, u64)> {
     worker.freeze()?;
-    let side = Side::Destination.of(worker.name());
+    let side = Service::Destination.of(worker.name());
     let peak = worker.peak_memory()?;
     // Requests that arrive or are answered after the stop count as in flight.
     let mine = |events: &[Event]| -> Vec<Event> { events.iter().filter(|e| e.side == side).cloned().collect() };
@@ -131,7 +131,7 @@ fn kill(case: &Case, worker: Program) -> anyhow::Result<(Lost, u64)> {
 /// Returns the index of the worker with the most parts in flight.
 fn busiest(case: &Case, workers: &[Program]) -> anyhow::Result<usize> {
     let parts = |worker: &Program| {
-        let side = Side::Destination.of(worker.name());
+        let side = Service::Destination.of(worker.name());
         case.log.look(0, |events| {
             events.iter().filter(|e| e.side == side && is(e, "UploadPart") && e.status.is_none()).count()
         })

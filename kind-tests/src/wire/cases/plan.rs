@@ -13,7 +13,7 @@ use crate::proxy::log::Event;
 use crate::report::human;
 use crate::tree::upload::put_all;
 use crate::tree::{Amount, Object, bytes_of, select};
-use crate::wire::case::{Case, Side};
+use crate::wire::case::{Case, Service};
 use crate::wire::config::{DESTINATION, SOURCE};
 
 const LIMIT: Duration = Duration::from_mins(20);
@@ -81,7 +81,7 @@ async fn run(case: &mut Case) -> anyhow::Result<BTreeSet<String>> {
 
 /// Returns the keys of objects that became visible at the destination.
 fn written(events: &[Event]) -> BTreeSet<String> {
-    let writes = events.iter().filter(|e| Side::Destination.has(e) && succeeded(e));
+    let writes = events.iter().filter(|e| Service::Destination.has(e) && succeeded(e));
     let writes = writes.filter(|e| is(e, "PutObject") || is(e, "CompleteMultipartUpload"));
     writes.map(|e| e.request.key.clone()).collect()
 }

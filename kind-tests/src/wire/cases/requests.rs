@@ -11,7 +11,7 @@ use crate::cases::requests::{MOST_PROBES, in_words, listings_only, one_get_one_p
 use crate::proxy::log::Event;
 use crate::tree::upload::put_all;
 use crate::tree::{Object, bytes_of};
-use crate::wire::case::{Case, Side};
+use crate::wire::case::{Case, Service};
 use crate::wire::config::SOURCE;
 use crate::wire::tools::seeded;
 
@@ -103,8 +103,8 @@ fn large_objects() -> anyhow::Result<Vec<Object>> {
 
 fn count_small(case: &mut Case, objects: &[Object], events: &[Event]) -> anyhow::Result<()> {
     let small: Vec<&Object> = objects.iter().collect();
-    let of = |side: Side| -> Vec<Event> { events.iter().filter(|e| side.has(e)).cloned().collect() };
-    let (counted, _) = one_get_one_put(&small, &of(Side::Source), &of(Side::Destination), 0)?;
+    let of = |side: Service| -> Vec<Event> { events.iter().filter(|e| side.has(e)).cloned().collect() };
+    let (counted, _) = one_get_one_put(&small, &of(Service::Source), &of(Service::Destination), 0)?;
     let tagged = objects.iter().filter(|o| !o.tags.is_empty()).count();
     case.note(format!("{counted} small objects: each 1 GET and 1 PUT, and {tagged} with tags 1 GET of them"));
     Ok(())

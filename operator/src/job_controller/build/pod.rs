@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use migration_api::pods::PodSettings;
 use migration_api::verify::VerifyMethod;
 use migration_core::config::MountedFrom;
-use migration_core::error::Side;
+use migration_core::error::Service;
 use migration_core::size::ByteSize;
 
 use super::config_map;
@@ -208,7 +208,7 @@ fn volumes(job: &ValidatedJob, config_map: String) -> Vec<Volume> {
 }
 
 /// Builds the volume with one key as one file, so that pods do not see other keys.
-fn certificates(side: Side, from: &MountedFrom) -> Volume {
+fn certificates(side: Service, from: &MountedFrom) -> Volume {
     let file =
         |key: &String| Some(vec![KeyToPath { key: key.clone(), path: CA_FILE.to_owned(), ..KeyToPath::default() }]);
     let (mut config_map, mut secret) = (None, None);

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use migration_api::services::CaBundle;
 use migration_api::{MigrationJobSpec, Reason};
 use migration_core::config::MountedFrom;
-use migration_core::error::Side;
+use migration_core::error::Service;
 use sha2::{Digest, Sha256};
 
 use crate::job_controller::context::Context;
@@ -28,7 +28,7 @@ pub async fn read(
     namespace: &str,
     spec: &MigrationJobSpec,
 ) -> Result<Result<CaBundles, Vec<Problem>>, RequestError> {
-    let named = [(Side::Source, &spec.source.ca_bundle), (Side::Destination, &spec.destination.ca_bundle)];
+    let named = [(Service::Source, &spec.source.ca_bundle), (Service::Destination, &spec.destination.ca_bundle)];
     let mut found = Vec::new();
     for (side, bundle) in named {
         let Some(from) = bundle.as_ref().and_then(CaBundle::from) else { continue };
@@ -70,7 +70,7 @@ impl Text {
 }
 
 /// A side, the object and key that it names, and the text there.
-type NamedBundle = (Side, MountedFrom, Text);
+type NamedBundle = (Service, MountedFrom, Text);
 
 fn check(bundles: &[NamedBundle]) -> Result<CaBundles, Vec<Problem>> {
     let mut problems = Vec::new();
@@ -107,7 +107,7 @@ mod tests {
 
     fn named(text: Text) -> NamedBundle {
         let from = MountedFrom::ConfigMap { name: "n".into(), key: "k".into() };
-        (Side::Source, from, text)
+        (Service::Source, from, text)
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
             assert_eq!(problems[0].reason, Reason::CaBundleInvalid);
             assert!(problems[0].message.contains(part), "{}", problems[0].message);
         }
-        let secret = (Side::Destination, MountedFrom::Secret { name: "s".into(), key: "k".into() }, Text::NoObject);
+        let secret = (Service::Destination, MountedFrom::Secret { name: "s".into(), key: "k".into() }, Text::NoObject);
         let problems = check(&[secret]).unwrap_err();
         assert!(problems[0].message.starts_with("Secret s of spec.destination.caBundle does not exist in"));
     }

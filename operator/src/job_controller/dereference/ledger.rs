@@ -1,7 +1,7 @@
 //! Reads the records of a job from its ledger.
 
 use migration_api::Reason;
-use migration_core::error::Side;
+use migration_core::error::Service;
 use migration_core::message::EVENTS_RUN;
 use migration_core::ports::Ledger;
 use migration_core::records::{Counters, FailureRecord, Heartbeat, ReportRecord, VerificationRecord};
@@ -76,7 +76,7 @@ pub async fn read<L: Ledger>(
 /// Describes why the records of a job could not be read.
 pub fn problem(table: &str, error: &ReadError) -> Problem {
     match error {
-        ReadError::Request(error) => Problem::service(Side::Ledger, table, error),
+        ReadError::Request(error) => Problem::service(Service::Ledger, table, error),
         ReadError::Record(error) => Problem::new(
             Reason::LedgerRecordUnreadable,
             format!("ledger table {table}: {error}; use images of the operator's own version"),

@@ -6,7 +6,7 @@ use migration_api::services::{Credentials, KeyCredentials};
 use migration_api::{MigrationJobSpec, Reason};
 use migration_aws::{CredentialSource, StaticKeys};
 use migration_core::config::{ACCESS_KEY_FILE, SECRET_KEY_FILE, SESSION_TOKEN_FILE};
-use migration_core::error::Side;
+use migration_core::error::Service;
 use sha2::{Digest, Sha256};
 
 use crate::job_controller::kubernetes::{self, RequestError};
@@ -25,12 +25,12 @@ pub struct Secrets {
 }
 
 /// Returns the name of the Secret of each service, if it needs one.
-pub fn names(spec: &MigrationJobSpec) -> [(Side, Option<&str>); 4] {
+pub fn names(spec: &MigrationJobSpec) -> [(Service, Option<&str>); 4] {
     [
-        (Side::Source, s3_secret(spec.source.credentials.as_ref())),
-        (Side::Destination, s3_secret(spec.destination.credentials.as_ref())),
-        (Side::Queue, key_secret(spec.queue.credentials.as_ref())),
-        (Side::Ledger, key_secret(spec.ledger.credentials.as_ref())),
+        (Service::Source, s3_secret(spec.source.credentials.as_ref())),
+        (Service::Destination, s3_secret(spec.destination.credentials.as_ref())),
+        (Service::Queue, key_secret(spec.queue.credentials.as_ref())),
+        (Service::Ledger, key_secret(spec.ledger.credentials.as_ref())),
     ]
 }
 
@@ -65,16 +65,16 @@ pub async fn read(api: &Api<Secret>, spec: &MigrationJobSpec) -> Result<Secrets,
             }
         };
         match side {
-            Side::Queue => secrets.queue = keys,
-            Side::Ledger => secrets.ledger = keys,
-            Side::Source | Side::Destination => {}
+            Service::Queue => secrets.queue = keys,
+            Service::Ledger => secrets.ledger = keys,
+            Service::Source | Service::Destination => {}
         }
     }
     Ok(secrets)
 }
 
 /// Returns the keys of a Secret, or what is wrong with it. White space around values is removed, as workers do.
-fn check(side: Side, name: &str, secret: Option<&Secret>) -> Result<StaticKeys, Problem> {
+fn check(side: Service, name: &str, secret: Option<&Secret>) -> Result<StaticKeys, Problem> {
     let Some(secret) = secret else {
         let message = format!(
             "Secret {name} of spec.{side}.credentials does not exist in this namespace: create it with the keys \
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_secret_is_checked_for_its_keys() {
         let whole = secret(&[(ACCESS_KEY_FILE, "AKIA\n"), (SECRET_KEY_FILE, "s"), (SESSION_TOKEN_FILE, "")]);
-        let keys = check(Side::Source, "k", Some(&whole)).unwrap();
+        let keys = check(Service::Source, "k", Some(&whole)).unwrap();
         assert_eq!((keys.access_key_id.as_str(), keys.session_token), ("AKIA", None));
         for (found, reason, parts) in [
             (None, Reason::SecretMissing, vec!["Secret k of spec.queue.credentials", "create it"]),
@@ -133,7 +133,7 @@ mod tests {
             ),
             (Some(Secret::default()), Reason::SecretIncomplete, vec!["AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"]),
         ] {
-            let problem = check(Side::Queue, "k", found.as_ref()).unwrap_err();
+            let problem = check(Service::Queue, "k", found.as_ref()).unwrap_err();
             assert_eq!(problem.reason, reason);
             assert!(parts.iter().all(|part| problem.message.contains(part)), "{}", problem.message);
             assert!(!problem.message.contains("hidden"));

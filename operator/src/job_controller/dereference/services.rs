@@ -10,7 +10,7 @@ use migration_api::{MigrationJob, MigrationJobSpec, Reason};
 use migration_aws::{
     Access, CredentialSource, DynamoLedger, QueueAdmin, QueueSpec, QueueUrls, SqsQueue, TableAdmin, TableSpec,
 };
-use migration_core::error::{ErrorClass, ServiceError, Side, SideFault};
+use migration_core::error::{ErrorClass, Service, ServiceError, ServiceFault};
 use migration_core::ports::{Depth, MeasuredQueue};
 
 use crate::job_controller::dereference::secrets::Secrets;
@@ -139,11 +139,11 @@ impl Services {
 }
 
 async fn depth<Q: MeasuredQueue>(queue: &Q, url: &str) -> Result<Depth, Problem> {
-    queue.depth().await.map_err(|error| Problem::service(Side::Queue, url, &error))
+    queue.depth().await.map_err(|error| Problem::service(Service::Queue, url, &error))
 }
 
 async fn queue(wanted: &ServicesSpec, queues: &QueueAdmin) -> Result<QueueUrls, Problem> {
-    let problem = |error: ServiceError| Problem::service(Side::Queue, wanted.queue_name(), &error);
+    let problem = |error: ServiceError| Problem::service(Service::Queue, wanted.queue_name(), &error);
     let Some(url) = &wanted.queue_url else { return queues.ensure(&wanted.queue_spec()).await.map_err(problem) };
     match queues.dead_letter_url(url).await.map_err(problem)? {
         Some(dead_letter_url) => Ok(QueueUrls { url: url.clone(), dead_letter_url }),
@@ -164,7 +164,7 @@ async fn table(wanted: &ServicesSpec, tables: &TableAdmin) -> Result<String, Pro
         if error.class == ErrorClass::Refused {
             Problem::new(Reason::LedgerSchemaWrong, format!("ledger table {name}: {error}"))
         } else {
-            Problem::service(Side::Ledger, name, &error)
+            Problem::service(Service::Ledger, name, &error)
         }
     })
 }
@@ -190,7 +190,7 @@ pub async fn remove(wanted: &ServicesSpec) -> Vec<(String, ServiceError)> {
 pub async fn existing_ledger(wanted: &ServicesSpec) -> Result<Option<DynamoLedger>, ServiceError> {
     match TableAdmin::new(&wanted.ledger).await.check(wanted.table_name()).await {
         Ok(()) => Ok(Some(DynamoLedger::at(&wanted.ledger, wanted.table_name().to_owned()).await)),
-        Err(error) if error.class == ErrorClass::Side(SideFault::NotFound) => Ok(None),
+        Err(error) if error.class == ErrorClass::Service(ServiceFault::NotFound) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -6,7 +6,7 @@ use crate::job_controller::runs::followups::FollowupState;
 use crate::job_controller::runs::lifecycle::tests::{failed, job, run as record};
 use migration_api::ConditionType;
 use migration_api::status::{Counts, EventCounts, EventWork, Extraneous, NotPreserved, Phase};
-use migration_core::error::{Blocked, Side, SideFault};
+use migration_core::error::{Blocked, Service, ServiceFault};
 use migration_core::outcome::NotPreserved as NotPreservedCounts;
 use migration_core::progress::Tally;
 use migration_core::records::{
@@ -62,9 +62,9 @@ fn beat(rate: u64) -> Heartbeat {
 
 fn blocked_by(resource: &str, since: i64) -> Blocked {
     Blocked {
-        side: Side::Destination,
+        side: Service::Destination,
         resource: resource.into(),
-        fault: SideFault::CredentialsInvalid,
+        fault: ServiceFault::CredentialsInvalid,
         message: "no".into(),
         since,
     }
@@ -161,8 +161,10 @@ fn conditions_say_what_is_so_and_why() {
             "Suspended=False NotSuspended",
         ]
     );
-    let fault =
-        [Problem::new(Reason::Side(Side::Destination, SideFault::CredentialsInvalid), "destination bucket b: no")];
+    let fault = [Problem::new(
+        Reason::Service(Service::Destination, ServiceFault::CredentialsInvalid),
+        "destination bucket b: no",
+    )];
     let held = compute(&moving, &StatusInput { nonblocking: &fault, ..input(Some(&live), &[]) });
     assert_eq!(
         conditions_of(&held),
@@ -176,7 +178,7 @@ fn conditions_say_what_is_so_and_why() {
     );
     let missing = [
         Problem::new(Reason::SecretMissing, "Secret k"),
-        Problem::new(Reason::Side(Side::Queue, SideFault::NotFound), "queue q"),
+        Problem::new(Reason::Service(Service::Queue, ServiceFault::NotFound), "queue q"),
     ];
     let waits = compute(&none, &StatusInput { blocking: &missing, ledger: None, ..input(None, &[]) });
     assert_eq!(conditions_of(&waits)[0], "Ready=False PrerequisitesMissing");

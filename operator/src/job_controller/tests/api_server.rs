@@ -49,7 +49,7 @@ struct Rule {
 }
 
 #[derive(Default)]
-struct State {
+struct ServerState {
     objects: BTreeMap<String, Value>,
     rules: Vec<Rule>,
     sent: Vec<Sent>,
@@ -59,7 +59,7 @@ struct State {
 /// The server and a client of it.
 pub struct ApiServer {
     pub client: Client,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ServerState>>,
 }
 
 struct FixedClock;
@@ -78,7 +78,7 @@ impl ApiServer {
     /// Starts a server without objects.
     pub fn start() -> Self {
         let (service, mut handle) = mock::pair::<Request<Body>, Response<Full<Bytes>>>();
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(ServerState::default()));
         let server = Self { client: Client::new(service, "media"), state: state.clone() };
         tokio::spawn(async move {
             while let Some((request, answer)) = handle.next_request().await {
@@ -166,7 +166,7 @@ impl ApiServer {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<ServerState>) -> MutexGuard<'_, ServerState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -195,7 +195,7 @@ fn status(code: u16, reason: &str, message: &str) -> (u16, Value) {
     (code, body)
 }
 
-impl State {
+impl ServerState {
     fn respond(&mut self, sent: &Sent) -> Option<(u16, Value)> {
         self.sent.push(sent.clone());
         let applies =

@@ -49,7 +49,7 @@ fn the_programs_are_told_what_the_resource_says() {
     assert_eq!((config.queue.dead_letter_url.as_str(), config.ledger.table.as_str()), ("http://q/1-dlq", "t"));
     assert_eq!(config.transfer.memory_limit, ByteSize::mib(256));
     let secrets: Vec<_> = job.secrets.iter().map(|(side, name)| (*side, name.as_str())).collect();
-    assert_eq!(secrets, [(Side::Destination, "to"), (Side::Queue, "queue")]);
+    assert_eq!(secrets, [(Service::Destination, "to"), (Service::Queue, "queue")]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ async fn each_answer_is_heard_by_who_asked_and_only_a_wrong_clock_is_tried_again
         ("HTTP/1.1 500 Oh\r\n\r\n<Error><Code>InternalError</Code></Error>", ErrorClass::Transient, 1),
         ("HTTP/1.1 400 Bad\r\n\r\n<Error><Code>RequestTimeout</Code></Error>", ErrorClass::Transient, 1),
         ("HTTP/1.1 403 No\r\n\r\n<Error><Code>AccessDenied</Code></Error>", ErrorClass::AccessDenied, 1),
-        (skewed, ErrorClass::Side(SideFault::ClockSkewed), 2),
+        (skewed, ErrorClass::Service(ServiceFault::ClockSkewed), 2),
     ] {
         let (store, mut seen) = serve(answer).await;
         let request = ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None, max_keys: None };
@@ -141,7 +141,7 @@ async fn a_listing_never_ends_by_mistake() {
     assert_eq!(store.list(request).await.unwrap_err().class, ErrorClass::NoAnswer);
     let missing = "HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n<Error><Code>NoSuchBucket</Code></Error>";
     let (store, _requests) = serve(missing).await;
-    assert_eq!(store.list(request).await.unwrap_err().class, ErrorClass::Side(SideFault::NotFound));
+    assert_eq!(store.list(request).await.unwrap_err().class, ErrorClass::Service(ServiceFault::NotFound));
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn a_refused_head_is_asked_for_its_reason() {
                   <Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>";
     let (store, mut requests) = serve(answer).await;
     let error = store.head(HeadRequest::new("b", "k")).await.unwrap_err();
-    assert_eq!(error.class, ErrorClass::Side(SideFault::CredentialsExpired));
+    assert_eq!(error.class, ErrorClass::Service(ServiceFault::CredentialsExpired));
     assert_eq!(error.operation, "head object");
     let methods: Vec<String> = sent(&mut requests).iter().map(|sent| sent.head.chars().take(4).collect()).collect();
     assert_eq!(methods, ["HEAD", "GET "]);

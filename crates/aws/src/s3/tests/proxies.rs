@@ -118,9 +118,9 @@ async fn what_answered_in_place_of_the_service_is_named() {
 /// HEAD responses have no body, so only the status counts.
 #[tokio::test]
 async fn the_statuses_of_a_head_keep_their_meaning() {
-    use ErrorClass::{PreconditionFailed, Side, Transient};
+    use ErrorClass::{PreconditionFailed, Service, Transient};
     for (status, expected) in [
-        ("301 Moved Permanently", Side(SideFault::WrongRegion)),
+        ("301 Moved Permanently", Service(ServiceFault::WrongRegion)),
         ("304 Not Modified", Transient),
         ("412 Precondition Failed", PreconditionFailed),
     ] {

@@ -69,5 +69,5 @@ async fn a_listing_of_versions_never_ends_by_mistake() {
     let missing = "HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n<Error><Code>NoSuchBucket</Code></Error>";
     let (store, _requests) = serve(missing).await;
     let error = store.list_versions(FIRST).await.unwrap_err();
-    assert_eq!(error.class, ErrorClass::Side(SideFault::NotFound));
+    assert_eq!(error.class, ErrorClass::Service(ServiceFault::NotFound));
 }

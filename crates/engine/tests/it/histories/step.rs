@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use migration_core::error::{ErrorClass, SideFault};
+use migration_core::error::{ErrorClass, ServiceFault};
 use migration_testkit::{ConditionalWrites, Fault, Lie, Scope, StreamedBodies};
 
 use super::Chance;
@@ -144,7 +144,7 @@ fn fault(chance: &mut Chance) -> Fault {
         ErrorClass::Conflict,
         ErrorClass::AccessDenied,
         ErrorClass::Refused,
-        ErrorClass::Side(SideFault::CredentialsExpired),
+        ErrorClass::Service(ServiceFault::CredentialsExpired),
     ]);
     let lost = chance.pick(&[ErrorClass::Transient, ErrorClass::NoAnswer]);
     match chance.below(10) {

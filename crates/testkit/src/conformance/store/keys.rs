@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use migration_core::error::{ErrorClass, ServiceError, SideFault};
+use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
 use migration_core::ports::{
     Attributes, CreateUpload, GetRequest, ListRequest, ObjectStore, PutPart, PutRequest, Tags, UploadRef,
     WriteCondition,
@@ -136,9 +136,9 @@ pub(super) async fn what_is_missing_is_told_apart<S: ObjectStore>(t: &StoreUnder
     let bucket = missing.as_str();
     let (attributes, tags, condition) = (Attributes::default(), Tags::new(), WriteCondition::Any);
     let get = GetRequest { bucket, ..t.get_request("k") };
-    ensure_class!(t.store.get(get).await, ErrorClass::Side(SideFault::NotFound), "a get without bucket");
+    ensure_class!(t.store.get(get).await, ErrorClass::Service(ServiceFault::NotFound), "a get without bucket");
     let list = ListRequest { bucket, ..t.list_request() };
-    ensure_class!(t.store.list(list).await, ErrorClass::Side(SideFault::NotFound), "a listing without bucket");
+    ensure_class!(t.store.list(list).await, ErrorClass::Service(ServiceFault::NotFound), "a listing without bucket");
     let put = PutRequest {
         bucket,
         key: "k",
@@ -148,15 +148,15 @@ pub(super) async fn what_is_missing_is_told_apart<S: ObjectStore>(t: &StoreUnder
         tags: &tags,
         condition: &condition,
     };
-    ensure_class!(t.store.put(put).await, ErrorClass::Side(SideFault::NotFound), "a put without bucket");
+    ensure_class!(t.store.put(put).await, ErrorClass::Service(ServiceFault::NotFound), "a put without bucket");
     let create = CreateUpload { bucket, key: "k", attributes: &attributes, tags: &tags, checksum: false };
     let created = t.store.create_upload(create).await;
-    ensure_class!(created, ErrorClass::Side(SideFault::NotFound), "an upload without bucket");
+    ensure_class!(created, ErrorClass::Service(ServiceFault::NotFound), "an upload without bucket");
     let upload = UploadRef { bucket, key: "k", upload_id: "no-upload" };
     let part = PutPart { upload, number: 1, body: held(&Bytes::new()), checksum: false };
     ensure_class!(
         t.store.put_part(part).await,
-        ErrorClass::Side(SideFault::NotFound) | ErrorClass::NoSuchUpload,
+        ErrorClass::Service(ServiceFault::NotFound) | ErrorClass::NoSuchUpload,
         "a part without bucket"
     );
     Ok(())

@@ -2,7 +2,7 @@ mod limits;
 mod states;
 
 use bytes::Bytes;
-use migration_core::error::{ErrorClass, SideFault};
+use migration_core::error::{ErrorClass, ServiceFault};
 use migration_core::etag::ETag;
 use migration_core::ports::{
     Attributes, Body, CompleteUpload, CompletedPart, CreateUpload, GetRequest, HeadRequest, ListRequest, ObjectStore,
@@ -38,7 +38,7 @@ async fn one_principal_is_denied_and_another_is_not() {
     assert_eq!(mine.get(get("k")).await.err().unwrap().class, ErrorClass::AccessDenied);
     assert!(mine.list(list()).await.is_ok());
     assert!(other.get(get("k")).await.is_ok());
-    let fault = ErrorClass::Side(SideFault::CredentialsInvalid);
+    let fault = ErrorClass::Service(ServiceFault::CredentialsInvalid);
     mine.denials().deny_all(fault, "InvalidAccessKeyId");
     assert_eq!(mine.list(list()).await.unwrap_err().class, fault);
     assert_eq!(mine.head(HeadRequest::new("b", "k")).await.unwrap_err().class, fault);
