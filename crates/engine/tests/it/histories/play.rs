@@ -255,14 +255,14 @@ impl<'a> Play<'a> {
     }
 
     fn overwrite_at(&self, key: &'static str, call: u64) {
-        let (world, reference) = (self.world.clone(), self.reference.clone());
+        let (source, reference) = (self.world.source.clone(), self.reference.clone());
         let overwrite = move |at: &Call| {
             if at.number == call {
                 let mut reference = reference.lock().unwrap();
-                let size = world.source.object(SOURCE, key).unwrap().size();
+                let size = source.object(SOURCE, key).unwrap().size();
                 let bytes = reference.new_bytes(size);
                 let (attributes, tags) = foreign::dressed(reference.generation());
-                let etag = world.source.insert_with(SOURCE, key, bytes.clone(), &attributes, &tags);
+                let etag = source.insert_with(SOURCE, key, bytes.clone(), &attributes, &tags);
                 reference.put(key, bytes, etag);
             }
             false
