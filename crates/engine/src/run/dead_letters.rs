@@ -46,16 +46,25 @@ pub fn is_due(last: Option<LastDrain>, depth: u64, now: i64) -> bool {
     depth > 0 && last.is_none_or(|last| last.depth != depth || now - last.at >= LOOK_AGAIN_MS)
 }
 
+/// The two queues of a job, by name: one type implements both ports, so that swapped arguments would compile.
+#[derive(Clone, Copy, Debug)]
+pub struct Queues<'a, D, Q> {
+    /// The queue to drain.
+    pub dead_letters: &'a D,
+    /// The queue that workers receive from.
+    pub queue: &'a Q,
+}
+
 /// Receives the dead letters and ends the batches of a live run among them that have not ended. Returns the number of
-/// batches it ended. `queue` is the job's queue.
+/// batches it ended.
 pub async fn drain<D: DeadLetterQueue, Q: Queue, L: Ledger>(
-    dead_letters: &D,
-    queue: &Q,
+    queues: Queues<'_, D, Q>,
     ledger: &L,
     job: &str,
     run: &RunRecord,
     now: i64,
 ) -> Result<u32, DrainError> {
+    let Queues { dead_letters, queue } = queues;
     let (mut seen, mut ended) = (BTreeSet::new(), 0);
     for _ in 0..PAGES {
         let letters = dead_letters.receive_dead_letters(PAGE, Duration::ZERO, VISIBILITY).await?;
@@ -206,6 +215,10 @@ mod tests {
         }
     }
 
+    fn queues<'a, D>(dead_letters: &'a D, queue: &'a MemoryQueue) -> Queues<'a, D, MemoryQueue> {
+        Queues { dead_letters, queue }
+    }
+
     fn letter(body: String, reason: Option<&str>) -> DeadLetter {
         let message = ReceivedMessage { id: "m".into(), receipt: "r".into(), body, receives: 61 };
         DeadLetter { message, reason: reason.map(ToOwned::to_owned) }
@@ -305,7 +318,7 @@ mod tests {
         for body in [batch().body(), one.body(), stale.body(), "nonsense".to_owned()] {
             queue.send_dead_letter(&body, "stalled").await.unwrap();
         }
-        let drain = async || drain(&queue.dead_letter_queue(), &queue, &ledger, "u-1", &run, 50).await;
+        let drain = async || drain(queues(&queue.dead_letter_queue(), &queue), &ledger, "u-1", &run, 50).await;
         assert_eq!(drain().await, Ok(2));
         let ended = |batch: &Batch| ledger.items().iter().any(|item| item.key == records::batch_key(batch));
         assert!(ended(&batch()) && ended(&one) && !ended(&stale));
@@ -329,11 +342,11 @@ mod tests {
         wide.run = "r".repeat(3_000);
         let run = RunRecord { run: wide.run.clone(), ..run };
         queue.send_dead_letter(&wide.body(), "stalled").await.unwrap();
-        let drained = drain(&queue.dead_letter_queue(), &queue, &ledger, "u-1", &run, 50).await;
+        let drained = drain(queues(&queue.dead_letter_queue(), &queue), &ledger, "u-1", &run, 50).await;
         assert_eq!((drained, ledger.items().len()), (Ok(0), 0));
         ledger.denials().deny_all(ErrorClass::Throttled, "ThrottlingException");
         queue.send_dead_letter(&batch().body(), "stalled").await.unwrap();
-        let drained = drain(&queue.dead_letter_queue(), &queue, &ledger, "u-1", &live(), 50).await;
+        let drained = drain(queues(&queue.dead_letter_queue(), &queue), &ledger, "u-1", &live(), 50).await;
         assert!(matches!(drained, Err(DrainError::Ledger(_))), "{drained:?}");
     }
 }

@@ -74,7 +74,8 @@ impl Recorder<'_> {
             return (view, last_drain);
         }
         let Services { dead_letters: letters, queue, ledger, .. } = self.services;
-        match dead_letters::drain(letters, queue, ledger, &self.uid(), &live.record, self.now).await {
+        let queues = dead_letters::Queues { dead_letters: letters, queue };
+        match dead_letters::drain(queues, ledger, &self.uid(), &live.record, self.now).await {
             Ok(ended) => {
                 let drained = Some(LastDrain { depth: depth.dead_letters, at: self.now });
                 if ended == 0 {

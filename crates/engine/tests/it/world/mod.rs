@@ -22,7 +22,7 @@ use migration_core::progress::RunProgress;
 use migration_core::records::{self, Counters, PartRangeRecord, RunEnd, RunRecord};
 use migration_core::size::ByteSize;
 use migration_engine::hash::Hashing;
-use migration_engine::run::dead_letters::drain;
+use migration_engine::run::dead_letters::{Queues, drain};
 use migration_engine::run::end::{Terms, end_if_over};
 use migration_engine::run::look;
 use migration_engine::run::reopen::ask_if_quiet;
@@ -224,7 +224,8 @@ impl World {
     /// Records the batches of the run in the dead-letter queue as failures, as the operator does. Returns their number.
     pub async fn drain_dead_letters(&self) -> u32 {
         let (run, dead_letters) = (self.run().await.unwrap(), self.queue.dead_letter_queue());
-        drain(&dead_letters, &self.queue, &self.ledger, JOB, &run, self.clock.now()).await.unwrap()
+        let queues = Queues { dead_letters: &dead_letters, queue: &self.queue };
+        drain(queues, &self.ledger, JOB, &run, self.clock.now()).await.unwrap()
     }
 
     /// Works with one worker until the run is over, restarting everything that a fault kills. Fails if the run is not
