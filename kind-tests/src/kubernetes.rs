@@ -24,8 +24,6 @@ pub struct Cluster {
 impl Cluster {
     /// Connects to the cluster of `KUBECONFIG`.
     pub async fn connect() -> anyhow::Result<Self> {
-        // Two TLS providers are compiled in, the SDK's and kube's. An error means that one was chosen before.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::try_default().await.context("failed to reach the cluster: is KUBECONFIG set?")?;
         Ok(Self { client })
     }

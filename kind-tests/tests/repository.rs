@@ -15,12 +15,23 @@ const OWN: &[(&str, &[&str])] = &[
     ("migration-ledger", &["migration-core"]),
     ("migration-engine", &["migration-core", "migration-ledger"]),
     ("migration-aws", &["migration-core"]),
+    ("migration-program", &[]),
     ("migration-testkit", &["migration-core"]),
     (
         "s3-migration-operator",
-        &["migration-api", "migration-aws", "migration-core", "migration-engine", "migration-ledger"],
+        &[
+            "migration-api",
+            "migration-aws",
+            "migration-core",
+            "migration-engine",
+            "migration-ledger",
+            "migration-program",
+        ],
     ),
-    ("s3-migration-worker", &["migration-aws", "migration-core", "migration-engine", "migration-ledger"]),
+    (
+        "s3-migration-worker",
+        &["migration-aws", "migration-core", "migration-engine", "migration-ledger", "migration-program"],
+    ),
     ("kind-tests", &["migration-api", "migration-aws", "migration-core", "migration-engine", "migration-ledger"]),
 ];
 

@@ -2,12 +2,11 @@
 
 use std::net::SocketAddr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use kube::Client;
-use tokio::signal::unix::{SignalKind, signal};
+use migration_program::{self as program, LogFormat};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
-use tracing_subscriber::EnvFilter;
 
 use crate::controller;
 use crate::health::{self, Readiness};
@@ -46,14 +45,6 @@ struct Run {
     health_address: SocketAddr,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
-    /// Plain text, one line per record.
-    Text,
-    /// One JSON object per line.
-    Json,
-}
-
 /// Why the program failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -81,42 +72,16 @@ pub async fn main(cli: Cli) -> Result<(), CliError> {
 }
 
 async fn run(args: Run) -> Result<(), CliError> {
-    start_logging(args.log_format);
-    // The AWS and Kubernetes clients bring different cryptography libraries, so TLS needs one to be chosen. This fails if
-    // one is chosen already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    program::start_logging(args.log_format, "info,kube_runtime=warn");
     let client = Client::try_default().await?;
     let (ready, stop) = (Readiness::default(), CancellationToken::new());
-    stop_on_signals(&stop)?;
+    program::stop_on_signals(&stop).map_err(|e| CliError::Io("listen for signals", e))?;
     info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, image = args.worker_image, "started");
     let watch = controller::run(client, args.namespace, args.worker_image, ready.clone(), stop);
     tokio::select! {
         () = watch => Ok(()),
         ended = health::serve(args.health_address, ready) => ended.map_err(|e| CliError::Io("answer health requests", e)),
     }
-}
-
-fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=warn"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
-}
-
-fn stop_on_signals(stop: &CancellationToken) -> Result<(), CliError> {
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut signals = signal(kind).map_err(|e| CliError::Io("listen for signals", e))?;
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            if signals.recv().await.is_some() {
-                info!("stopping after a signal");
-                stop.cancel();
-            }
-        });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -4,15 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use migration_aws::{DynamoLedger, S3Store, SqsQueue, SystemClock};
 use migration_core::config::{ConfigError, JobConfig, WriteSettings};
 use migration_core::error::Service;
 use migration_engine::{Ports, Process, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use migration_program::LogFormat;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing::warn;
 
 /// Stack size per thread, in bytes. The futures of SDK requests, with retries and metering inside transfers of many
 /// objects, exceed a megabyte and pass through the stack while they are built. Only touched pages use memory.
@@ -46,24 +45,10 @@ pub struct Common {
     pub log_format: LogFormat,
 }
 
-/// Log formats.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum LogFormat {
-    /// Human-readable lines.
-    Text,
-    /// One JSON object per line.
-    Json,
-}
-
 impl Common {
     /// Starts logging to standard error: `info` and above, unless `RUST_LOG` is set.
     pub fn start_logging(&self) {
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        match self.log_format {
-            LogFormat::Text => log.with_ansi(false).init(),
-            LogFormat::Json => log.json().init(),
-        }
+        migration_program::start_logging(self.log_format, "info");
     }
 }
 
@@ -114,20 +99,9 @@ fn read(path: &Path) -> Result<JobConfig, SetupError> {
     serde_yaml::from_str(&text).map_err(|source| SetupError::Parse { path: path.into(), source })
 }
 
-/// Cancels the token at the first SIGTERM or SIGINT.
+/// Cancels the token at the first SIGTERM or SIGINT. If that can't be set up, the program goes on without.
 pub fn stop_on_signals(stop: &CancellationToken) {
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let stop = stop.clone();
-        match signal(kind) {
-            Ok(mut signals) => {
-                tokio::spawn(async move {
-                    if signals.recv().await.is_some() {
-                        info!(signal = kind.as_raw_value(), "shutdown requested");
-                        stop.cancel();
-                    }
-                });
-            }
-            Err(error) => warn!(%error, "failed to listen for signals; only SIGKILL can stop the process"),
-        }
+    if let Err(error) = migration_program::stop_on_signals(stop) {
+        warn!(%error, "failed to listen for signals; only SIGKILL can stop the process");
     }
 }

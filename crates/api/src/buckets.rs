@@ -1,8 +1,8 @@
 //! Pairs of source and destination buckets.
 
 use kube::KubeSchema;
-use migration_core::pair::{BucketPair, PrefixMode as CorePrefixMode};
-use schemars::JsonSchema;
+use migration_core::pair::BucketPair;
+pub use migration_core::pair::PrefixMode;
 use serde::{Deserialize, Serialize};
 
 /// A source bucket and prefix, and the destination of its objects.
@@ -37,16 +37,6 @@ pub struct BucketMapping {
     pub prefix_mode: PrefixMode,
 }
 
-/// How the source prefix affects the destination key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum PrefixMode {
-    /// Destination prefix + the whole source key.
-    #[default]
-    Append,
-    /// Destination prefix + the source key without the source prefix.
-    Replace,
-}
-
 /// Source: "General purpose bucket naming rules" in the S3 user guide.
 pub(crate) fn is_bucket_name() -> kube::core::Rule {
     kube::core::Rule::new(r"self.matches('^[a-z0-9][a-z0-9.-]*[a-z0-9]$') && !self.contains('..')")
@@ -66,10 +56,7 @@ impl From<&BucketMapping> for BucketPair {
             source_prefix: mapping.source_prefix.clone(),
             destination_bucket: mapping.destination_bucket.clone(),
             destination_prefix: mapping.destination_prefix.clone(),
-            prefix_mode: match mapping.prefix_mode {
-                PrefixMode::Append => CorePrefixMode::Append,
-                PrefixMode::Replace => CorePrefixMode::Replace,
-            },
+            prefix_mode: mapping.prefix_mode,
         }
     }
 }

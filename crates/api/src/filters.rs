@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
+pub use migration_core::compare::CompareMode;
 use migration_core::size::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -80,29 +81,4 @@ fn sizes_leave_room() -> kube::core::Rule {
          quantity(self.minSize).compareTo(quantity(self.maxSize)) <= 0"
     ))
     .message("filters.maxSize is smaller than minSize, so no object matches: raise maxSize or lower minSize")
-}
-
-/// Comparison that decides which objects are up to date.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum CompareMode {
-    /// Size; then ETags if they are digests of the content, otherwise times.
-    #[default]
-    Default,
-    /// Size only.
-    Size,
-    /// Size; then ETags if they are digests of the content.
-    ETag,
-    /// Size; then ETags; if these are inconclusive, the checksums that both services store.
-    Checksum,
-}
-
-impl From<CompareMode> for migration_core::compare::CompareMode {
-    fn from(mode: CompareMode) -> Self {
-        match mode {
-            CompareMode::Default => Self::Default,
-            CompareMode::Size => Self::Size,
-            CompareMode::ETag => Self::ETag,
-            CompareMode::Checksum => Self::Checksum,
-        }
-    }
 }

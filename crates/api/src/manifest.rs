@@ -1,7 +1,8 @@
 //! Work lists that replace listings, and completion reports.
 
 use kube::KubeSchema;
-use schemars::JsonSchema;
+pub use migration_core::config::ReportScope;
+pub use migration_core::manifest::BucketSide;
 use serde::{Deserialize, Serialize};
 
 use crate::buckets::is_bucket_name;
@@ -33,24 +34,9 @@ fn bucket_name() -> kube::core::Rule {
     )
 }
 
-/// Source or destination.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum BucketSide {
-    /// The source.
-    #[default]
-    Source,
-    /// The destination.
-    Destination,
-}
-
 impl From<&Manifest> for migration_core::manifest::ManifestLocation {
     fn from(manifest: &Manifest) -> Self {
-        use migration_core::manifest::BucketSide as Core;
-        let side = match manifest.side {
-            BucketSide::Source => Core::Source,
-            BucketSide::Destination => Core::Destination,
-        };
-        Self { side, bucket: manifest.bucket.clone(), key: manifest.key.clone() }
+        Self { side: manifest.side, bucket: manifest.bucket.clone(), key: manifest.key.clone() }
     }
 }
 
@@ -75,23 +61,8 @@ pub struct Report {
     pub scope: ReportScope,
 }
 
-/// Objects in a report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ReportScope {
-    /// Objects that were copied or failed.
-    #[default]
-    AllTasks,
-    /// Objects that failed.
-    FailedTasksOnly,
-}
-
 impl From<&Report> for migration_core::config::ReportSettings {
     fn from(report: &Report) -> Self {
-        use migration_core::config::ReportScope as Core;
-        let scope = match report.scope {
-            ReportScope::AllTasks => Core::AllTasks,
-            ReportScope::FailedTasksOnly => Core::FailedTasksOnly,
-        };
-        Self { bucket: report.bucket.clone(), prefix: report.prefix.clone(), scope }
+        Self { bucket: report.bucket.clone(), prefix: report.prefix.clone(), scope: report.scope }
     }
 }

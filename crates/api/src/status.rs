@@ -1,6 +1,7 @@
 //! Status of a job.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+pub use migration_core::records::RunResult;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -331,17 +332,6 @@ pub struct ReportStatus {
     /// Objects missing from it: copied objects whose workers could not write to the report's bucket, and failed objects
     /// whose records in the ledger can't be read.
     pub unreported: u64,
-}
-
-/// Result of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum RunResult {
-    /// Every object is in place.
-    Complete,
-    /// Every object is in place or has a failure record.
-    PartiallyFailed,
-    /// The scan failed.
-    Failed,
 }
 
 /// An object that failed.

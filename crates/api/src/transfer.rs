@@ -3,6 +3,7 @@
 use kube::KubeSchema;
 use kube::core::Duration;
 use migration_core::config::Preserve as CorePreserve;
+pub use migration_core::config::{OnLoss, TransferMode};
 use migration_core::part::PartSize;
 use migration_core::size::ByteSize;
 use schemars::JsonSchema;
@@ -97,18 +98,6 @@ impl Default for Transfer {
     }
 }
 
-/// Path of the bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum TransferMode {
-    /// Server-side copy if both sides are the same service with the same credentials, otherwise through the workers.
-    #[default]
-    Auto,
-    /// Through the workers.
-    Stream,
-    /// Server-side copy.
-    ServerSide,
-}
-
 /// Verification of large objects besides the digest of each part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ChecksumMode {
@@ -140,16 +129,6 @@ pub struct Preserve {
     /// run ends PartiallyFailed. Attributes that the destination drops silently are detected only for objects copied in
     /// parts; with `Fail` such an object fails too, although its bytes have been copied.
     pub on_loss: OnLoss,
-}
-
-/// Handling of objects with an attribute that can't be copied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum OnLoss {
-    /// The object is copied and the loss is counted.
-    #[default]
-    Count,
-    /// The object fails.
-    Fail,
 }
 
 impl Default for Preserve {

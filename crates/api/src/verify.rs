@@ -1,6 +1,7 @@
 //! Verification after a run, and deletion of objects that only the destination has.
 
 use kube::KubeSchema;
+pub use migration_core::verification::VerifyMethod;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,40 +29,6 @@ pub enum VerifyMode {
     Written,
     /// In addition all objects, after each run.
     Full,
-}
-
-/// Method of a verification.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum VerifyMethod {
-    /// Listings.
-    #[default]
-    Listing,
-    /// Checksums, if ETags are inconclusive.
-    Checksum,
-    /// Reading both sides.
-    Read,
-}
-
-impl VerifyMethod {
-    /// Returns the name used in the spec.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Listing => "Listing",
-            Self::Checksum => "Checksum",
-            Self::Read => "Read",
-        }
-    }
-}
-
-impl From<migration_core::verification::VerifyMethod> for VerifyMethod {
-    fn from(method: migration_core::verification::VerifyMethod) -> Self {
-        use migration_core::verification::VerifyMethod as Core;
-        match method {
-            Core::Listing => Self::Listing,
-            Core::Checksum => Self::Checksum,
-            Core::Read => Self::Read,
-        }
-    }
 }
 
 /// Deletion of objects at the destination that the source does not have.

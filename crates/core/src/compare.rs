@@ -7,6 +7,7 @@ use crate::object::{Checksum, ListedObject};
 
 /// How the two objects of one key are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum CompareMode {
     /// By size, then by ETag if both ETags are digests of the content, otherwise by time.
     #[default]

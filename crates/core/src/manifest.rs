@@ -23,6 +23,7 @@ pub use row::{Encoding, ManifestRow, RawRow, RowError};
 
 /// The side whose service and credentials are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum BucketSide {
     /// The source side.
     #[default]

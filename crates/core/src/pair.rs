@@ -8,6 +8,7 @@ pub const MAX_KEY_BYTES: usize = 1024;
 
 /// How the source prefix appears in the destination key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum PrefixMode {
     /// Destination key = destination prefix + whole source key, as in the predecessor.
     #[default]

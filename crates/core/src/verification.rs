@@ -8,6 +8,7 @@ use crate::object::{Checksum, ListedObject};
 
 /// How copies are verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum VerifyMethod {
     /// By sizes and ETags. Costs listings only.
     #[default]
@@ -16,6 +17,17 @@ pub enum VerifyMethod {
     Checksum,
     /// By reading every object on both sides and comparing all bytes.
     Read,
+}
+
+impl VerifyMethod {
+    /// Returns the name used in `spec.verify.method`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Listing => "Listing",
+            Self::Checksum => "Checksum",
+            Self::Read => "Read",
+        }
+    }
 }
 
 /// The verdict on one object, or the next step to reach it.

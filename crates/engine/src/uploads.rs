@@ -66,7 +66,10 @@ pub async fn abort_unrecorded<P: Services>(
             }
             Owner::Unclear => {
                 let command = store.abort_command(UploadRef { bucket, key, upload_id: &open.upload_id });
-                warn!(bucket, key, command, "an unrecorded upload is open and may be ours: abort it by hand");
+                warn!(
+                    bucket,
+                    key, command, "an open upload without a record may belong to this job: abort it with the command"
+                );
             }
             Owner::Foreign => {}
         }

@@ -11,15 +11,13 @@ use migration_api::pods::PodSettings;
 use migration_api::services::{
     CaBundle as ApiCaBundle, Credentials as ApiCredentials, Destination, KeyCredentials, Source,
 };
-use migration_api::transfer::{
-    ChecksumMode, OnLoss as ApiOnLoss, Preserve as ApiPreserve, Transfer, TransferMode as ApiMode,
-};
+use migration_api::transfer::{ChecksumMode, Preserve as ApiPreserve, Transfer};
 use migration_api::verify::VerifyMethod;
 use migration_api::{MigrationJob, MigrationJobSpec};
 use migration_core::config::{
     CONFIG_VERSION, CaBundle, ConfigError, Credentials, JobConfig, JobIdentity, LedgerConfig, MirrorSettings,
-    MountedFrom, ObjectFilter, OnLoss, Preserve, QueueConfig, S3Side, ServiceAccess, TransferMode, TransferSettings,
-    Versioning, WriteSettings,
+    MountedFrom, ObjectFilter, Preserve, QueueConfig, S3Side, ServiceAccess, TransferSettings, Versioning,
+    WriteSettings,
 };
 use migration_core::error::Service;
 use migration_core::records::RunSides;
@@ -206,7 +204,7 @@ fn config(spec: &MigrationJobSpec, job: JobIdentity, queue_and_table: &QueueAndT
         },
         ignore: filters.ignore.clone(),
         filter: object_filter(filters),
-        compare: (*compare).into(),
+        compare: *compare,
         manifest: manifest.as_ref().map(Into::into),
         report: report.as_ref().map(Into::into),
         mirror: mirror
@@ -356,21 +354,9 @@ fn transfer_settings(transfer: &Transfer) -> TransferSettings {
         parts_per_file,
         memory_limit,
         max_attempts,
-        mode: match mode {
-            ApiMode::Auto => TransferMode::Auto,
-            ApiMode::Stream => TransferMode::Stream,
-            ApiMode::ServerSide => TransferMode::ServerSide,
-        },
+        mode,
         compare_checksums: checksum == ChecksumMode::Compare,
-        preserve: Preserve {
-            metadata,
-            tags,
-            object_lock,
-            on_loss: match on_loss {
-                ApiOnLoss::Count => OnLoss::Count,
-                ApiOnLoss::Fail => OnLoss::Fail,
-            },
-        },
+        preserve: Preserve { metadata, tags, object_lock, on_loss },
     }
 }
 

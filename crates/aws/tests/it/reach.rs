@@ -128,7 +128,7 @@ fn fixture(name: &str) -> PathBuf {
 async fn secured() -> Secured {
     let certificate = CertificateDer::from_pem_file(fixture("service.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_file(fixture("service.key")).unwrap();
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()

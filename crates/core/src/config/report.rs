@@ -18,6 +18,7 @@ pub struct ReportSettings {
 
 /// The objects that a report covers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ReportScope {
     /// Every object that the run moved or failed to move. Costs one small object for each batch during the run.
     #[default]

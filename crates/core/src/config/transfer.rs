@@ -48,6 +48,7 @@ const fn yes() -> bool {
 
 /// Whether a worker or the service copies the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum TransferMode {
     /// The service if both sides are the same service and principal, otherwise a worker.
     #[default]
@@ -60,6 +61,7 @@ pub enum TransferMode {
 
 /// How to treat an object whose attributes cannot all be preserved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OnLoss {
     /// Move the object and count what was not preserved.
     #[default]

@@ -211,6 +211,7 @@ pub enum RunEndCause {
 
 /// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum RunResult {
     /// Every object is in place.
     Complete,

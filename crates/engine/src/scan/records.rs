@@ -50,7 +50,7 @@ impl<T: DeserializeOwned> Records<T> {
             match item.read() {
                 Ok(record) => self.page.push_back((item.key.sort, record)),
                 Err(error) if !self.is_warned => {
-                    warn!(%error, "an object of which a record can't be read is taken for one without it");
+                    warn!(%error, "an object whose record can't be read counts as having none");
                     self.is_warned = true;
                 }
                 Err(_) => {}

@@ -9,7 +9,7 @@ use migration_api::status::{
 use migration_core::error::Blocked;
 use migration_core::outcome::NotPreserved as NotPreservedCounts;
 use migration_core::progress::{self, RunProgress};
-use migration_core::records::{Counters, FailureRecord, Heartbeat, RunRecord, RunResult as CoreResult};
+use migration_core::records::{Counters, FailureRecord, Heartbeat, RunRecord};
 use migration_core::verification;
 use migration_engine::run::look::RunView;
 use migration_ledger::Unreadable;
@@ -98,7 +98,7 @@ fn activity(old: &MigrationJobStatus, input: &StatusInput<'_>) -> Activity {
     if lifecycle::failure(input.jobs, last).is_some() {
         return Activity::SenderFailed;
     }
-    last.and_then(|run| run.end.as_ref()).map_or(Activity::Never, |end| Activity::Ended(result(end.result)))
+    last.and_then(|run| run.end.as_ref()).map_or(Activity::Never, |end| Activity::Ended(end.result))
 }
 
 fn activity_before(old: &MigrationJobStatus) -> Activity {
@@ -136,7 +136,7 @@ fn verification(ledger: &LedgerView, state: &Verification) -> Option<Verificatio
     Some(VerificationStatus {
         run: run.record.run.clone(),
         ended_at: Time(Timestamp::from_millisecond(record.at).ok()?),
-        method: record.method.into(),
+        method: record.method,
         proven,
         by_size,
         missing,
@@ -261,7 +261,7 @@ fn last_run(
         id: record.run.clone(),
         started_at: time(record.started).or_else(|| time(now))?,
         ended_at: time(end.at).or_else(|| time(now))?,
-        result: result(end.result),
+        result: end.result,
         objects: numbers.done,
         bytes: numbers.done_bytes,
         failed: numbers.failed,
@@ -270,14 +270,6 @@ fn last_run(
         extraneous: record.mirror.map(|mirror| Extraneous { found: record.scan.counts.extra, deleted: mirror.deleted }),
         message: end.message.clone(),
     })
-}
-
-fn result(result: CoreResult) -> RunResult {
-    match result {
-        CoreResult::Complete => RunResult::Complete,
-        CoreResult::PartiallyFailed => RunResult::PartiallyFailed,
-        CoreResult::Failed => RunResult::Failed,
-    }
 }
 
 /// Returns the services that workers and the jobsender have paused, each once, the longest pause first.

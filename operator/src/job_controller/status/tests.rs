@@ -10,8 +10,7 @@ use migration_core::error::{Blocked, Service, ServiceFault};
 use migration_core::outcome::NotPreserved as NotPreservedCounts;
 use migration_core::progress::Tally;
 use migration_core::records::{
-    Counters, EndCounts, Heartbeat, MirrorCounts, ReportRecord, RunRecord, RunResult as CoreResult, ScanCounts,
-    VerificationRecord,
+    Counters, EndCounts, Heartbeat, MirrorCounts, ReportRecord, RunRecord, RunResult, ScanCounts, VerificationRecord,
 };
 use migration_core::verification::Verification;
 use migration_engine::run::look::RunView;
@@ -89,11 +88,11 @@ fn phases_follow_the_run() {
         (Some(LedgerView::default()), &broken, Phase::Failed),
         (Some(view(record(false, None), 0)), &busy, Phase::Scanning),
         (Some(view(record(true, None), 0)), &idle, Phase::Transferring),
-        (ended(CoreResult::Complete), &idle, Phase::Complete),
-        (ended(CoreResult::Complete), &own, Phase::Complete),
-        (ended(CoreResult::Complete), &busy, Phase::Pending),
-        (ended(CoreResult::PartiallyFailed), &idle, Phase::PartiallyFailed),
-        (ended(CoreResult::Failed), &idle, Phase::Failed),
+        (ended(RunResult::Complete), &idle, Phase::Complete),
+        (ended(RunResult::Complete), &own, Phase::Complete),
+        (ended(RunResult::Complete), &busy, Phase::Pending),
+        (ended(RunResult::PartiallyFailed), &idle, Phase::PartiallyFailed),
+        (ended(RunResult::Failed), &idle, Phase::Failed),
         (None, &idle, Phase::Pending),
     ] {
         let status = compute(&MigrationJobStatus::default(), &input(ledger.as_ref(), jobs));
@@ -121,7 +120,7 @@ fn a_live_run_shows_its_numbers() {
 
 #[test]
 fn a_run_that_ended_is_summed_up_and_stays_so() {
-    let ledger = view(record(true, Some(CoreResult::Complete)), 4);
+    let ledger = view(record(true, Some(RunResult::Complete)), 4);
     let ended = compute(&MigrationJobStatus::default(), &input(Some(&ledger), &[]));
     let last = ended.last_run.clone().unwrap();
     assert_eq!((last.id.as_str(), last.objects, last.skipped), ("r1", 4, 3));
@@ -184,7 +183,7 @@ fn conditions_say_what_is_so_and_why() {
     assert_eq!(conditions_of(&waits)[0], "Ready=False PrerequisitesMissing");
     let (degraded, condition) = waits.condition(ConditionType::Degraded).unwrap();
     assert!(degraded && condition.message == "Secret k; also: queue q", "{}", condition.message);
-    let ended = view(record(true, Some(CoreResult::Complete)), 4);
+    let ended = view(record(true, Some(RunResult::Complete)), 4);
     let done = compute(&none, &StatusInput { suspended: true, ..input(Some(&ended), &[]) });
     assert_eq!(conditions_of(&done)[3..], ["Complete=True RunComplete", "Suspended=True SuspendedByUser"]);
     assert!(done.condition(ConditionType::Complete).unwrap().1.message.contains("4 objects moved, 3 skipped"));
@@ -196,7 +195,7 @@ fn what_was_not_preserved_is_counted_and_named() {
     let counted = NotPreserved { tags: 2, storage_classes: 1, ..NotPreserved::default() };
     let named = "; not preserved (see status.lastRun.notPreserved): tags of 2 objects, the storage class of 1 object";
     for (result, is_named) in
-        [(None, false), (Some(CoreResult::Complete), true), (Some(CoreResult::PartiallyFailed), true)]
+        [(None, false), (Some(RunResult::Complete), true), (Some(RunResult::PartiallyFailed), true)]
     {
         let mut ledger = view(record(true, result), 4);
         let whole = compute(&MigrationJobStatus::default(), &input(Some(&ledger), &[]));
@@ -296,7 +295,7 @@ fn a_paused_side_is_reported_once() {
 
 #[test]
 fn a_verification_shows_in_phase_condition_and_numbers() {
-    let ended = view(record(true, Some(CoreResult::Complete)), 4);
+    let ended = view(record(true, Some(RunResult::Complete)), 4);
     let found = |missing| VerificationRecord {
         at: 90_000,
         method: migration_core::verification::VerifyMethod::Read,
@@ -326,7 +325,7 @@ fn a_verification_shows_in_phase_condition_and_numbers() {
 
 #[test]
 fn a_report_shows_in_condition_and_place_until_the_next_one_is_written() {
-    let ended = view(record(true, Some(CoreResult::Complete)), 4);
+    let ended = view(record(true, Some(RunResult::Complete)), 4);
     let written = |unreported| ReportRecord {
         at: 90_000,
         bucket: "r".into(),
@@ -359,7 +358,7 @@ fn a_report_shows_in_condition_and_place_until_the_next_one_is_written() {
 
 #[test]
 fn what_a_mirror_did_stands_with_the_run() {
-    let mut record = record(true, Some(CoreResult::Complete));
+    let mut record = record(true, Some(RunResult::Complete));
     record.mirror = Some(MirrorCounts { deleted: 2, kept: 1, ..MirrorCounts::default() });
     let mut ended = view(record, 4);
     ended.run.as_mut().unwrap().record.scan.counts.extra = 3;

@@ -1,6 +1,7 @@
 use super::*;
 use migration_core::compare::CompareMode;
 use migration_core::config::Encryption;
+use migration_core::config::{OnLoss, TransferMode};
 
 pub(crate) fn resource() -> MigrationJob {
     serde_yaml::from_str(
@@ -60,7 +61,7 @@ fn filters_and_the_way_to_compare_reach_the_programs() {
              '1970-01-01T00:00:02.5Z', storageClasses: [GLACIER]}",
         )
         .unwrap();
-        job.spec.compare = migration_api::filters::CompareMode::Checksum;
+        job.spec.compare = CompareMode::Checksum;
     });
     let config: JobConfig = serde_yaml::from_str(&job.config).unwrap();
     let expected = ObjectFilter {
@@ -92,10 +93,9 @@ fn settings_of_the_transfer_reach_the_programs() {
         .unwrap();
         spec.versioning.update_version_id = true;
         spec.transfer.split_threshold = ByteSize::mib(64);
-        spec.transfer.mode = ApiMode::Stream;
+        spec.transfer.mode = TransferMode::Stream;
         spec.transfer.checksum = ChecksumMode::Written;
-        spec.transfer.preserve =
-            ApiPreserve { metadata: false, tags: false, object_lock: true, on_loss: ApiOnLoss::Fail };
+        spec.transfer.preserve = ApiPreserve { metadata: false, tags: false, object_lock: true, on_loss: OnLoss::Fail };
     });
     let encryption = Encryption::DualKms { kms_key_id: Some("alias/copies".into()) };
     let acl = Some("bucket-owner-full-control".into());

@@ -179,8 +179,7 @@ impl<P: Services> Lookup<'_, P> {
         }
         if process.config.versioning.compare_version_id {
             let record = version_key(job, pair, key);
-            let record =
-                process.get_or_warn::<VersionRecord>(&record, "its object is taken for one that was never copied");
+            let record = process.get_or_warn::<VersionRecord>(&record, "its object counts as never copied");
             let record = record.await?;
             let place = process.config.destination.place_name();
             memory.version_id = record.and_then(|record| record.at_place(&place).map(ToOwned::to_owned));

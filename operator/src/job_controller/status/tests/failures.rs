@@ -62,7 +62,7 @@ fn records_that_cannot_be_read_are_counted_and_hold_up_nothing() {
 fn failures_that_cannot_be_read_stay_in_the_status_until_the_next_run() {
     let first = compute(&MigrationJobStatus::default(), &input(Some(&unreadable()), &[]));
     // The run has ended, and its failures are not read again.
-    let mut ended = view(record(true, Some(CoreResult::Complete)), 4);
+    let mut ended = view(record(true, Some(RunResult::Complete)), 4);
     ended.run.as_mut().unwrap().tally = None;
     let later = compute(&first, &input(Some(&ended), &[]));
     assert_eq!(later.unreadable.iter().map(|records| records.kind).collect::<Vec<_>>(), [RecordKind::Failure]);
