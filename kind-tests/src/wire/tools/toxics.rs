@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -13,6 +14,9 @@ use serde_json::{Value, json};
 
 use super::super::services::Server;
 use crate::proxy::{Body, full};
+
+/// Times that a request is sent again. Each takes 25 s.
+const RETRIES: u32 = 3;
 
 /// Direction of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,17 +103,32 @@ impl Toxiproxy {
         self.call(Method::POST, "/reset", &Value::Null).await.map(drop)
     }
 
+    /// Sends a request. Toxiproxy gives up requests, with 503, that wait for a lock which a closing connection holds, and
+    /// may carry them out all the same: <https://github.com/Shopify/toxiproxy/issues/558>. They are sent again; then a
+    /// toxic that exists is the one that was asked for.
     async fn call(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
+        for again in 0..=RETRIES {
+            let (status, answer) = self.send(method.clone(), path, body).await?;
+            if status == StatusCode::SERVICE_UNAVAILABLE && again < RETRIES {
+                continue;
+            }
+            if status == StatusCode::CONFLICT && again > 0 {
+                return Ok(Value::Null);
+            }
+            ensure!(status.is_success(), "failed to call Toxiproxy: {status}: {}", String::from_utf8_lossy(&answer));
+            if answer.is_empty() {
+                return Ok(Value::Null);
+            }
+            return serde_json::from_slice(&answer).context("failed to read a response");
+        }
+        bail!("failed to call Toxiproxy: no answer")
+    }
+
+    async fn send(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<(StatusCode, Bytes)> {
         let uri: Uri = format!("{}{path}", self.server.endpoint()).parse()?;
         let request = Request::builder().method(method).uri(uri).body(full(body.to_string()))?;
         let response = self.client.request(request).await.context("failed to call Toxiproxy")?;
         let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        ensure!(status.is_success(), "failed to call Toxiproxy: {status}: {}", String::from_utf8_lossy(&body));
-        if body.is_empty() {
-            Ok(Value::Null)
-        } else {
-            serde_json::from_slice(&body).context("failed to read a response")
-        }
+        Ok((status, response.into_body().collect().await?.to_bytes()))
     }
 }
