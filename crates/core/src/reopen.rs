@@ -34,6 +34,8 @@ pub struct QuietInput<'a> {
     pub tally: &'a Tally,
     /// Heartbeats of the job, including old ones, which tell when a side was paused.
     pub heartbeats: &'a [Heartbeat],
+    /// True if there are heartbeats that cannot be read: their workers may have part of the run in progress.
+    pub has_unreadable: bool,
     /// When the job was last resumed, as Unix time in milliseconds. `None` if it never was suspended.
     pub resumed: Option<i64>,
     /// Time after which a run is quiet, in milliseconds: [`QUIET_MS`].
@@ -48,13 +50,14 @@ pub struct QuietInput<'a> {
 /// |---|---|
 /// | has ended, lacks no end, or is being reopened | no |
 /// | a worker has part of it in progress, or a side is paused | no: it moves, or waits for a person |
+/// | a heartbeat cannot be read | no: its worker may have part of it in progress |
 /// | last end, pause, reopening, end of its scan or start less than 7 days ago | no |
 /// | the same 7 to 14 days ago, and the job was resumed less than an hour ago | no: the queue may still have all messages |
 /// | otherwise | yes |
 pub fn is_quiet(input: &QuietInput<'_>) -> bool {
-    let QuietInput { run, tally, heartbeats, resumed, quiet_ms, now } = *input;
+    let QuietInput { run, tally, heartbeats, has_unreadable, resumed, quiet_ms, now } = *input;
     let lacks_ends = progress(run, tally).open_batches > 0;
-    if run.end.is_some() || run.reopen.is_some() || !lacks_ends {
+    if run.end.is_some() || run.reopen.is_some() || !lacks_ends || has_unreadable {
         return false;
     }
     let mut fresh = heartbeats.iter().filter(|beat| beat.is_fresh(now));

@@ -76,8 +76,13 @@ fn a_run_is_quiet_as_the_table_says() {
         ("and nothing came for an hour", live(), none, vec![], Some(8 * DAY), 8 * DAY + HOUR, true),
         ("suspended for longer than queues remember", live(), none, vec![], Some(15 * DAY), 15 * DAY, true),
     ] {
-        let input = QuietInput { run: &run, tally: &tally, heartbeats: &beats, resumed, quiet_ms: QUIET_MS, now };
+        let (quiet_ms, has_unreadable) = (QUIET_MS, false);
+        let input = QuietInput { run: &run, tally: &tally, heartbeats: &beats, has_unreadable, resumed, quiet_ms, now };
         assert_eq!(is_quiet(&input), expected, "{what}");
+        assert!(
+            !is_quiet(&QuietInput { has_unreadable: true, ..input }),
+            "{what}, and a heartbeat that cannot be read"
+        );
     }
 }
 

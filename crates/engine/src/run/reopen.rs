@@ -28,8 +28,9 @@ pub async fn ask_if_quiet<L: Ledger>(
     let Some(view) = last(ledger, job, None).await? else { return Ok(false) };
     let Some(tally) = &view.tally else { return Ok(false) };
     let beats = view::all_heartbeats(ledger, job).await.map_err(ReadError::Request)?;
-    let input = QuietInput { run: &view.record, tally, heartbeats: &beats.records, resumed, quiet_ms, now };
-    if !beats.unreadable.is_none() || !reopen::is_quiet(&input) {
+    let (heartbeats, has_unreadable) = (&beats.records[..], !beats.unreadable.is_none());
+    let input = QuietInput { run: &view.record, tally, heartbeats, has_unreadable, resumed, quiet_ms, now };
+    if !reopen::is_quiet(&input) {
         return Ok(false);
     }
     Ok(ask(ledger, job, &view.record, now).await? == WriteOutcome::Written)

@@ -25,15 +25,13 @@ pub fn created_before(
 
 /// Returns true if the live run is to be [reopened](reopen) because its messages are lost. `resumed` is when the job was
 /// resumed after a suspension, in milliseconds since 1970.
-///
-/// A worker whose heartbeat cannot be read may have batches of the run in progress, so the run is then not reopened.
 pub fn is_quiet(view: &LedgerView, resumed: Option<i64>, now: i64) -> bool {
     let Some(run) = view.live() else { return false };
     let Some(tally) = &run.tally else { return false };
     let heartbeats = [&view.heartbeats[..], &view.old_heartbeats].concat();
+    let (heartbeats, has_unreadable) = (&heartbeats[..], !view.unreadable_heartbeats.is_none());
     let quiet_ms = reopen::QUIET_MS;
-    view.unreadable_heartbeats.is_none()
-        && reopen::is_quiet(&QuietInput { run: &run.record, tally, heartbeats: &heartbeats, resumed, quiet_ms, now })
+    reopen::is_quiet(&QuietInput { run: &run.record, tally, heartbeats, has_unreadable, resumed, quiet_ms, now })
 }
 
 /// Returns whether the scan of a live run can still be completed. It has failed if the newest Job listed for this run and
