@@ -11,9 +11,9 @@ use migration_core::records::{self, BucketRecord, Known, SourceBucketRecord};
 use migration_ledger::LedgerRead;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::{Interruption, Process, Services, WriteOutcome};
+use crate::{Interruption, Process, Services, WriteOutcome, read_or_warn};
 
 /// Time for which a cached record is used before it is read again: another worker may have detected more.
 const READ_AGAIN: Duration = Duration::from_secs(30);
@@ -206,11 +206,8 @@ impl<P: Services> Process<P> {
         let key = records::bucket_key(&self.config.job.uid, bucket);
         let item = self.get_item(&key).await?;
         let there = item.is_some();
-        let record = item.map(|item| item.read::<BucketRecord>()).transpose().unwrap_or_else(|error| {
-            warn!(%error, bucket, "failed to read record of destination bucket; testing its service again");
-            None
-        });
-        let record = record.unwrap_or_default();
+        let consequence = "what the destination's service supports is tested again";
+        let record: BucketRecord = item.and_then(|item| read_or_warn(&item, consequence)).unwrap_or_default();
         let service = self.config.destination.service.endpoint.as_deref().unwrap_or_default();
         Ok((record.of_service(service), there))
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use migration_core::error::Service;
 
 use crate::gate::Gate;
-use crate::stop::sleep_or_stop;
 use crate::{Interruption, Process, Runtime, Services};
 
 /// Interval at which to check whether denials have settled.
@@ -65,7 +64,7 @@ impl<P: Services> Process<P> {
             if self.gates.source.is_settled() && self.gates.destination.is_settled() {
                 return Ok(false);
             }
-            sleep_or_stop(&self.runtime.stop, SETTLING).await?;
+            self.pause(SETTLING).await?;
         }
     }
 }

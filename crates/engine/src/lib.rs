@@ -111,6 +111,12 @@ fn no_absence(access: RequestInfo<'_>, error: Interruption) -> Interruption {
     }
 }
 
+/// Returns the record in an item. If it cannot be read, the log names the record and the consequence, and the record
+/// counts as absent.
+fn read_or_warn<T: DeserializeOwned>(item: &Item, consequence: &str) -> Option<T> {
+    item.read().inspect_err(|error| warn!(%error, consequence, "failed to read ledger record")).ok()
+}
+
 /// Sends reads through the ledger's gate, which retries them and holds them while the ledger is paused.
 impl<P: Services> LedgerRead for Process<P> {
     type Error = Interruption;
@@ -241,21 +247,13 @@ impl<P: Services> Process<P> {
         self.gates.ledger.pass(RequestInfo::service(&self.config.ledger.table), &Nobody, request).await
     }
 
-    /// Reads a record that may be treated as absent if it cannot be read. The log then names the record and the
-    /// consequence.
+    /// Reads a record that may be treated as absent if it cannot be read; see [`read_or_warn`].
     async fn get_or_warn<T: DeserializeOwned>(
         &self,
         key: &LedgerKey,
         consequence: &str,
     ) -> Result<Option<T>, Interruption> {
-        match migration_ledger::get(self, key).await {
-            Ok(record) => Ok(record),
-            Err(ReadError::Request(error)) => Err(error),
-            Err(ReadError::Record(error)) => {
-                warn!(%error, consequence, "failed to read ledger record");
-                Ok(None)
-            }
-        }
+        Ok(self.get_item(key).await?.and_then(|item| read_or_warn(&item, consequence)))
     }
 
     /// Writes to the ledger, all or nothing.

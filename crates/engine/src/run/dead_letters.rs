@@ -18,8 +18,9 @@ use std::time::Duration;
 use migration_core::error::ServiceError;
 use migration_core::message::{Batch, Message};
 use migration_core::outcome::{Failure, FailureClass};
-use migration_core::ports::{DeadLetter, DeadLetterQueue, Ledger, OutgoingMessage, Queue, Write, WriteError};
+use migration_core::ports::{DeadLetter, DeadLetterQueue, Ledger, OutgoingMessage, Queue, Write};
 use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, RunRecord};
+use migration_ledger::{WriteOutcome, write};
 use tracing::warn;
 
 /// Visibility timeout of received dead letters, long enough to receive all of them once.
@@ -74,14 +75,14 @@ pub async fn drain<D: DeadLetterQueue, Q: Queue, L: Ledger>(
         }
         for letter in &fresh {
             let Some(end) = ending(letter, job, run, now) else { continue };
-            match write(ledger, &end).await {
-                Ok(true) => {
+            match record(ledger, &end).await {
+                Ok(WriteOutcome::Written) => {
                     ended += 1;
                     clear_away(queue, &end.batch).await?;
                 }
-                Ok(false) => {}
+                Ok(WriteOutcome::Lost) => {}
                 // One dead letter that cannot be recorded must not block the others.
-                Err(WriteError::Service(error)) if records::is_refused_for_good(&error) => {
+                Err(error) if records::is_refused_for_good(&error) => {
                     warn!(%error, batch = end.batch.id.as_str(), "failed to record dead letter");
                 }
                 Err(error) => return Err(DrainError::Ledger(error)),
@@ -109,7 +110,7 @@ pub enum DrainError {
     Queue(#[from] ServiceError),
     /// A ledger request failed.
     #[error("failed to record dead letters: {0}")]
-    Ledger(WriteError),
+    Ledger(ServiceError),
 }
 
 /// The records written for a batch in the dead-letter queue.
@@ -146,21 +147,17 @@ fn ending(letter: &DeadLetter, job: &str, run: &RunRecord, now: i64) -> Option<E
     Some(Ending { batch, failures, end })
 }
 
-/// Writes the records of a batch. Returns false if the batch had already ended. The failures are written before the
-/// end, so that a count is never without its records. If the batch was ended by another process, that process has
+/// Writes the records of a batch. The outcome is `Lost` if the batch had already ended. The failures are written before
+/// the end, so that a count is never without its records. If the batch was ended by another process, that process has
 /// recorded its failures.
-async fn write<L: Ledger>(ledger: &L, ending: &Ending) -> Result<bool, WriteError> {
+async fn record<L: Ledger>(ledger: &L, ending: &Ending) -> Result<WriteOutcome, ServiceError> {
     if ledger.get(&records::batch_key(&ending.batch)).await?.is_some() {
-        return Ok(false);
+        return Ok(WriteOutcome::Lost);
     }
     for request in failure_requests(ending) {
-        ledger.write(&request).await?;
+        write::all(ledger, &request).await?;
     }
-    match ledger.write(&records::end_writes(&ending.batch, &ending.end)).await {
-        Ok(()) => Ok(true),
-        Err(WriteError::Condition) => Ok(false),
-        Err(error) => Err(error),
-    }
+    write::all(ledger, &records::end_writes(&ending.batch, &ending.end)).await
 }
 
 /// Returns the requests that write the failures of a batch. A batch of a work list may name a key more than once.
