@@ -8,13 +8,49 @@ use migration_core::ports::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::state::depth;
+use super::state::{QueueState, depth};
 use super::{MAX_BATCH, MAX_BYTES, MAX_VISIBILITY, MAX_WAIT, MemoryDeadLetters, MemoryQueue};
 use crate::Operation;
 use crate::lock;
 
 fn refused(operation: Operation, code: &str, message: &str) -> ServiceError {
     ServiceError::new(ErrorClass::Refused, operation.as_str(), code, message)
+}
+
+/// Returns `max` as a number of messages, unless a parameter of a receive is out of its bounds.
+fn bounded(operation: Operation, max: u32, wait: Duration, visibility: Duration) -> Result<usize, ServiceError> {
+    let max = usize::try_from(max).unwrap_or(usize::MAX);
+    if !(1..=MAX_BATCH).contains(&max) || wait > MAX_WAIT || visibility > MAX_VISIBILITY {
+        return Err(refused(operation, "InvalidParameterValue", "a number is out of its bounds"));
+    }
+    Ok(max)
+}
+
+impl MemoryQueue {
+    /// Takes messages as soon as there are some, waiting at most `wait`. `take` also returns when the next message
+    /// becomes visible.
+    async fn poll<T>(
+        &self,
+        operation: Operation,
+        wait: Duration,
+        take: impl Fn(&mut QueueState, Instant) -> Result<(Vec<T>, Option<Instant>), ServiceError> + Send,
+    ) -> Result<Vec<T>, ServiceError> {
+        let until = Instant::now() + wait;
+        loop {
+            self.denials.check(operation)?;
+            // Registered before the check, so that a message sent after the check wakes it.
+            let changed = self.changed.notified();
+            let now = Instant::now();
+            let (taken, next) = take(&mut lock(&self.state), now)?;
+            if !taken.is_empty() || now >= until {
+                return Ok(taken);
+            }
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(next.map_or(until, |next| next.min(until))) => {}
+            }
+        }
+    }
 }
 
 impl Queue for MemoryQueue {
@@ -60,37 +96,20 @@ impl Queue for MemoryQueue {
         visibility: Duration,
     ) -> Result<Vec<ReceivedMessage>, ServiceError> {
         const RECEIVE: Operation = Operation::ReceiveMessages;
-        let max = usize::try_from(max).unwrap_or(usize::MAX);
-        if !(1..=MAX_BATCH).contains(&max) || wait > MAX_WAIT || visibility > MAX_VISIBILITY {
-            return Err(refused(RECEIVE, "InvalidParameterValue", "a number is out of its bounds"));
-        }
-        let until = Instant::now() + wait;
-        loop {
-            self.denials.check(RECEIVE)?;
-            // Registered before the check, so that a message sent after the check wakes it.
-            let changed = self.changed.notified();
-            let now = Instant::now();
-            let (taken, next) = {
-                let mut state = lock(&self.state);
-                state.expire(now, self.settings.retention);
-                state.bury(now, self.settings.max_receives);
-                let room = self.settings.max_in_flight.saturating_sub(state.stats(now).in_flight);
-                // Only reported to receives that do not wait. Source: `ReceiveMessage` in the SQS API reference,
-                // `OverLimit`.
-                if room == 0 && wait.is_zero() {
-                    let message = "the maximum number of in flight messages is reached";
-                    return Err(ServiceError::new(ErrorClass::Throttled, RECEIVE.as_str(), "OverLimit", message));
-                }
-                (state.take(now, max.min(room), visibility), state.next_visible(now))
-            };
-            if !taken.is_empty() || now >= until {
-                return Ok(taken);
+        let max = bounded(RECEIVE, max, wait, visibility)?;
+        let take = |state: &mut QueueState, now| {
+            state.expire(now, self.settings.retention);
+            state.bury(now, self.settings.max_receives);
+            let room = self.settings.max_in_flight.saturating_sub(state.stats(now).in_flight);
+            // Only reported to receives that do not wait. Source: `ReceiveMessage` in the SQS API reference,
+            // `OverLimit`.
+            if room == 0 && wait.is_zero() {
+                let message = "the maximum number of in flight messages is reached";
+                return Err(ServiceError::new(ErrorClass::Throttled, RECEIVE.as_str(), "OverLimit", message));
             }
-            tokio::select! {
-                () = changed => {}
-                () = sleep_until(next.map_or(until, |next| next.min(until))) => {}
-            }
-        }
+            Ok((state.take(now, max.min(room), visibility), state.next_visible(now)))
+        };
+        self.poll(RECEIVE, wait, take).await
     }
 
     async fn set_visibility(&self, receipt: &str, visibility: Duration) -> Result<(), ServiceError> {
@@ -156,29 +175,13 @@ impl DeadLetterQueue for MemoryDeadLetters {
         visibility: Duration,
     ) -> Result<Vec<DeadLetter>, ServiceError> {
         const RECEIVE: Operation = Operation::ReceiveDeadLetters;
-        let max = usize::try_from(max).unwrap_or(usize::MAX);
-        if !(1..=MAX_BATCH).contains(&max) || wait > MAX_WAIT || visibility > MAX_VISIBILITY {
-            return Err(refused(RECEIVE, "InvalidParameterValue", "a number is out of its bounds"));
-        }
-        let until = Instant::now() + wait;
-        loop {
-            self.0.denials.check(RECEIVE)?;
-            let changed = self.0.changed.notified();
-            let now = Instant::now();
-            let (taken, next) = {
-                let mut state = lock(&self.0.state);
-                let taken = state.take_dead(now, max, visibility);
-                let waiting = state.dead.iter().map(|dead| dead.message.visible_at);
-                (taken, waiting.filter(|at| *at > now).min())
-            };
-            if !taken.is_empty() || now >= until {
-                return Ok(taken);
-            }
-            tokio::select! {
-                () = changed => {}
-                () = sleep_until(next.map_or(until, |next| next.min(until))) => {}
-            }
-        }
+        let max = bounded(RECEIVE, max, wait, visibility)?;
+        let take = |state: &mut QueueState, now| {
+            let taken = state.take_dead(now, max, visibility);
+            let waiting = state.dead.iter().map(|dead| dead.message.visible_at);
+            Ok((taken, waiting.filter(|at| *at > now).min()))
+        };
+        self.0.poll(RECEIVE, wait, take).await
     }
 }
 

@@ -75,9 +75,7 @@ impl QueueState {
     pub(super) fn take_dead(&mut self, now: Instant, max: usize, visibility: Duration) -> Vec<ports::DeadLetter> {
         let visible = self.dead.iter_mut().filter(|dead| dead.message.visible_at <= now).take(max);
         let deliver = |dead: &mut Dead| {
-            self.last_receipt += 1;
-            let receipt = format!("{RECEIPT}{}", self.last_receipt);
-            let message = dead.message.deliver(receipt, now);
+            let message = dead.message.deliver(&mut self.last_receipt, now);
             dead.message.visible_at = now + visibility;
             ports::DeadLetter { message, reason: dead.reason.clone() }
         };
@@ -95,9 +93,7 @@ impl QueueState {
             if taken.len() == max {
                 break;
             }
-            self.last_receipt += 1;
-            let receipt = format!("{RECEIPT}{}", self.last_receipt);
-            taken.push(message.deliver(receipt, now));
+            taken.push(message.deliver(&mut self.last_receipt, now));
             if self.duplicates > 0 {
                 self.duplicates -= 1;
             } else {
@@ -130,8 +126,10 @@ impl QueueState {
 }
 
 impl Message {
-    /// Counts a delivery and returns the received message.
-    fn deliver(&mut self, receipt: String, now: Instant) -> ReceivedMessage {
+    /// Counts a delivery, under the receipt after `last_receipt`, and returns the received message.
+    fn deliver(&mut self, last_receipt: &mut u64, now: Instant) -> ReceivedMessage {
+        *last_receipt += 1;
+        let receipt = format!("{RECEIPT}{last_receipt}");
         self.receives += 1;
         self.receipt = Some(receipt.clone());
         self.received_at = Some(now);
