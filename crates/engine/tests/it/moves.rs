@@ -193,11 +193,7 @@ async fn a_message_that_is_not_ours_goes_to_the_dead_letters_with_the_reason() {
 async fn changed_part_size_carries_on_with_the_old_cut() {
     let mut world = tree();
     world.send("job-1").await.unwrap();
-    world.plan.at(Operation::PutPart, 3, Fault::Crash);
-    let (_, worker) = world.start_worker();
-    world.plan.crashed().await;
-    worker.abort();
-    world.plan.restart();
+    world.crash_worker_at(Operation::PutPart, 3).await;
     world.config.transfer.part_size = migration_core::part::PartSize::Fixed(migration_core::size::ByteSize::mib(6));
     world.work_until_over("job-1").await;
     world.assert_same("after the part size changed");

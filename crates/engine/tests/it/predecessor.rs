@@ -114,11 +114,7 @@ async fn defect_8_1_05_an_upload_aborted_before_its_completion_is_begun_again() 
 #[tokio::test(start_paused = true)]
 async fn defect_8_1_06_a_changed_part_size_corrupts_nothing() {
     let mut world = large().await;
-    world.plan.at(Operation::PutPart, 3, Fault::Crash);
-    let (_, worker) = world.start_worker();
-    world.plan.crashed().await;
-    worker.abort();
-    world.plan.restart();
+    world.crash_worker_at(Operation::PutPart, 3).await;
     world.config.transfer.part_size = PartSize::Fixed(ByteSize(40));
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
     world.assert_same("after the part size changed");

@@ -398,11 +398,7 @@ async fn a_batch_that_ended_among_the_dead_letters_leaves_no_upload_once_it_is_s
     let world = World::tiny();
     world.source.insert(SOURCE, "large", content(150, 1));
     world.send("job-1").await.unwrap();
-    world.plan.at(Operation::PutPart, 3, Fault::Crash);
-    let (_, worker) = world.start_worker();
-    world.plan.crashed().await;
-    worker.abort();
-    world.plan.restart();
+    world.crash_worker_at(Operation::PutPart, 3).await;
     assert_eq!(world.destination.open_uploads(DESTINATION).len(), 1);
     // The operator's reaction when the queue has given up on the message.
     let batch: Batch = serde_json::from_str(&world.queue.messages()[0].body).unwrap();

@@ -25,11 +25,7 @@ async fn a_batch_that_the_queue_gave_up_becomes_a_failure_and_leaves_no_upload()
     world.source.insert(SOURCE, "large", content(150, 1));
     world.source.insert(SOURCE, "small", content(5, 1));
     world.send("job-1").await.unwrap();
-    world.plan.at(Operation::PutPart, 3, Fault::Crash);
-    let (_, worker) = world.start_worker();
-    world.plan.crashed().await;
-    worker.abort();
-    world.plan.restart();
+    world.crash_worker_at(Operation::PutPart, 3).await;
     assert_eq!(world.destination.open_uploads(DESTINATION).len(), 1);
     let (process, worker) = world.start_worker();
     while world.queue.dead_letters().is_empty() {

@@ -31,8 +31,8 @@ use migration_engine::worker::Worker;
 use migration_engine::{Ports, Process, Runtime, heartbeat};
 use migration_ledger::{Pager, view};
 use migration_testkit::{
-    BucketSettings, FaultPlan, Faulty, Lies, Lying, MemoryLedger, MemoryQueue, MemoryStore, ProcessId, StoreSettings,
-    TestClock,
+    BucketSettings, Fault, FaultPlan, Faulty, Lies, Lying, MemoryLedger, MemoryQueue, MemoryStore, Operation,
+    ProcessId, StoreSettings, TestClock,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -181,6 +181,15 @@ impl World {
             }
         });
         (process, handle)
+    }
+
+    /// Runs a worker until the process dies at the `nth` call of an operation, and starts its services again.
+    pub async fn crash_worker_at(&self, operation: Operation, nth: u32) {
+        self.plan.at(operation, nth, Fault::Crash);
+        let (_, worker) = self.start_worker();
+        self.plan.crashed().await;
+        worker.abort();
+        self.plan.restart();
     }
 
     pub async fn run(&self) -> Option<RunRecord> {
