@@ -38,7 +38,7 @@ pub enum Service {
 }
 
 /// All services.
-pub const SIDES: [Service; 3] = [Service::Source, Service::Destination, Service::Control];
+pub const SERVICES: [Service; 3] = [Service::Source, Service::Destination, Service::Control];
 
 impl Service {
     /// Returns the name used in logs.
@@ -111,7 +111,7 @@ pub async fn run_proxies() -> anyhow::Result<()> {
     let log = Log::default();
     let host = host_address()?;
     let mut tasks = tokio::task::JoinSet::new();
-    for side in SIDES {
+    for side in SERVICES {
         let address = SocketAddr::from((host, ADMIN_PORT + side.offset()));
         let listener = TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))?;
         tasks.spawn(Proxy::new(side.name(), side.direct(), log.clone()).serve(listener));
@@ -125,12 +125,12 @@ pub async fn run_proxies() -> anyhow::Result<()> {
 /// Starts the services and proxies that are not running. Running services keep their data.
 pub async fn up() -> anyhow::Result<()> {
     let python = python()?;
-    for side in SIDES {
+    for side in SERVICES {
         if !process::running(&side.process())? {
             start_service(side, &python)?;
         }
     }
-    for side in SIDES {
+    for side in SERVICES {
         process::listening(&side.process(), side.direct()).await?;
     }
     // Proxies of another build are replaced; they hold only counts.
@@ -171,7 +171,7 @@ pub fn ministack(python: &Path) -> Command {
 
 /// Fails unless all services and the proxies are running.
 pub fn running() -> anyhow::Result<()> {
-    for side in SIDES {
+    for side in SERVICES {
         ensure!(process::running(&side.process())?, "the service {} is not running", side.name());
     }
     ensure!(process::running("proxies")?, "the proxies are not running");
@@ -181,7 +181,7 @@ pub fn running() -> anyhow::Result<()> {
 /// Stops all services and the proxies.
 pub async fn down() -> anyhow::Result<()> {
     process::stop("proxies").await?;
-    for side in SIDES {
+    for side in SERVICES {
         process::stop(&side.process()).await?;
     }
     Ok(())
