@@ -146,34 +146,21 @@ mod tests {
     use migration_core::error::ErrorClass;
     use migration_core::message::{Batch, BatchId};
     use migration_core::outcome::FailureClass;
-    use migration_core::pair::{BucketPair, PrefixMode};
-    use migration_core::ports::{Condition, Ledger, LedgerKey, Write};
+    use migration_core::ports::{Ledger, LedgerKey};
     use migration_core::records::{EndCounts, Reopening, StaleRange};
     use migration_testkit::MemoryLedger;
+    use migration_testkit::samples::{bucket_pair, run_record};
     use serde_json::json;
 
     use super::*;
 
     const JOB: &str = "u";
 
-    async fn put(ledger: &MemoryLedger, item: Item) {
-        ledger.write(&[Write::Put { item, condition: Condition::Always }]).await.unwrap();
-    }
-
-    fn pair(bucket: &str) -> BucketPair {
-        BucketPair {
-            source_bucket: bucket.into(),
-            source_prefix: String::new(),
-            destination_bucket: "b".into(),
-            destination_prefix: String::new(),
-            prefix_mode: PrefixMode::Append,
-        }
-    }
-
-    fn run_record() -> RunRecord {
-        let text = r#"{"run":"r","revision":1,"startedBy":"j","owner":"p","epoch":2,"leaseUntil":0,"started":0,"pairs":[],
-                       "scan":{"closed":true,"batches":3}}"#;
-        RunRecord { pairs: vec![pair("a"), pair("c")], ..serde_json::from_str(text).unwrap() }
+    /// A run of two pairs, whose second jobsender has sent three batches.
+    fn second_take() -> RunRecord {
+        let mut run = RunRecord { epoch: 2, pairs: vec![bucket_pair("a"), bucket_pair("c")], ..run_record(true) };
+        run.scan.counts.batches = 3;
+        run
     }
 
     async fn fail(ledger: &MemoryLedger, pair: u32, key: &str, batch: Option<BatchId>) {
@@ -194,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn failures_that_can_not_be_read_are_counted_and_leave_the_others() {
         let ledger = MemoryLedger::with_page(2);
-        let mut run = run_record();
+        let mut run = second_take();
         run.reopened.push(Reopening { at: 1, epoch: 2, ranges: vec![0] });
         for key in ["a", "c", "e"] {
             fail(&ledger, 0, key, None).await;
@@ -203,7 +190,7 @@ mod tests {
         fail(&ledger, 1, "a", None).await;
         for (pair, sort) in [(0, "b"), (1, "b")] {
             let key = LedgerKey::new(records::failure_partition(JOB, "r", pair), sort);
-            put(&ledger, Item::of(key, &json!({"key": sort, "class": "Newer"}))).await;
+            ledger.insert(Item::of(key, &json!({"key": sort, "class": "Newer"})));
         }
         let read = async |limit| {
             let found = failures(&ledger, JOB, &run, limit).await.unwrap();
@@ -220,9 +207,9 @@ mod tests {
         let ledger = MemoryLedger::new();
         for (name, at) in [("old", 0), ("young", 90_000)] {
             let beat = json!({"name": name, "at": at, "messages": 0, "rate": 0});
-            put(&ledger, Item::of(records::heartbeat_key(JOB, name), &beat)).await;
+            ledger.insert(Item::of(records::heartbeat_key(JOB, name), &beat));
         }
-        put(&ledger, Item::of(records::heartbeat_key(JOB, "broken"), &json!({"name": "broken", "at": "now"}))).await;
+        ledger.insert(Item::of(records::heartbeat_key(JOB, "broken"), &json!({"name": "broken", "at": "now"})));
         let names = |found: &Readable<Heartbeat>| {
             let names: Vec<_> = found.records.iter().map(|beat| beat.name.clone()).collect();
             (names.join(" "), found.unreadable.count)
@@ -232,7 +219,7 @@ mod tests {
         assert_eq!(names(&fresh), ("young".to_owned(), 1));
         let error = fresh.unreadable.first.unwrap();
         assert_eq!((error.key.sort.as_str(), error.member.as_deref()), ("heartbeat/broken", Some("at")), "{error}");
-        put(&ledger, Item::of(LedgerKey::new(records::upload_partition(JOB, 3), "x"), &json!({"revision": 1}))).await;
+        ledger.insert(Item::of(LedgerKey::new(records::upload_partition(JOB, 3), "x"), &json!({"revision": 1})));
         let found = uploads(&ledger, JOB).await.unwrap();
         assert_eq!((found.records.len(), found.unreadable.count), (0, 1));
     }
@@ -240,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn a_tally_adds_what_counts_and_ends_at_what_can_not_be_read() {
         let ledger = MemoryLedger::with_page(1);
-        let mut run = run_record();
+        let mut run = second_take();
         run.stale.push(StaleRange { range: 0, epoch: 1, from: 1 });
         let counts = EndCounts { done: 2, ..EndCounts::default() };
         for (index, by) in [(0, "w1"), (1, "w2"), (2, "w1")] {
@@ -250,7 +237,7 @@ mod tests {
                 run: "r".into(),
                 id: BatchId::new(0, 1, index),
                 scanned: 0,
-                pair: pair("a"),
+                pair: bucket_pair("a"),
                 attempts: 0,
                 objects: vec![],
             };
@@ -261,7 +248,7 @@ mod tests {
         assert_eq!((found.ended.counts.done, found.stale.counts.done, found.last_end), (6, 4, Some(1_000)));
         assert_eq!(counters(&ledger, JOB, "r").await.unwrap().batches, 3);
         let key = records::counter_key(JOB, "r", "w3", 1);
-        put(&ledger, Item::of(key, &json!({"done": "many"}))).await;
+        ledger.insert(Item::of(key, &json!({"done": "many"})));
         let error = tally(&ledger, JOB, &run).await.unwrap_err().to_string();
         assert!(error.contains("run/u/r counter/w3: done: "), "{error}");
     }
@@ -270,11 +257,11 @@ mod tests {
     async fn one_record_is_absent_there_or_an_error() {
         let ledger = MemoryLedger::new();
         assert_eq!(last_run(&ledger, JOB).await, Ok(None));
-        put(&ledger, Item::of(records::current_key(JOB), &json!({"run": "r", "revision": 1}))).await;
+        ledger.insert(Item::of(records::current_key(JOB), &json!({"run": "r", "revision": 1})));
         assert_eq!(last_run(&ledger, JOB).await, Ok(None));
-        put(&ledger, Item::of(records::run_key(JOB, "r"), &run_record())).await;
-        assert_eq!(last_run(&ledger, JOB).await, Ok(Some(run_record())));
-        put(&ledger, Item::of(records::run_key(JOB, "r"), &json!({"run": 1}))).await;
+        ledger.insert(Item::of(records::run_key(JOB, "r"), &second_take()));
+        assert_eq!(last_run(&ledger, JOB).await, Ok(Some(second_take())));
+        ledger.insert(Item::of(records::run_key(JOB, "r"), &json!({"run": 1})));
         assert!(matches!(last_run(&ledger, JOB).await, Err(ReadError::Record(error)) if error.key.sort == "run/r"));
         ledger.denials().deny_all(ErrorClass::Throttled, "ThrottlingException");
         assert!(matches!(last_run(&ledger, JOB).await, Err(ReadError::Request(_))));

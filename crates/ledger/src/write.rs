@@ -35,15 +35,14 @@ pub async fn run<L: Ledger>(ledger: &L, job: &str, run: &RunRecord, now: i64) ->
 mod tests {
     use migration_core::records::{RunEnd, RunResult};
     use migration_testkit::MemoryLedger;
+    use migration_testkit::samples::run_record;
 
     use super::*;
 
     #[tokio::test]
     async fn a_run_is_written_over_the_revision_before_it_only() {
         let ledger = MemoryLedger::new();
-        let text = r#"{"run":"r","revision":1,"startedBy":"j","owner":"p","epoch":1,"leaseUntil":0,"started":0,"pairs":[],
-                       "scan":{"closed":true}}"#;
-        let first: RunRecord = serde_json::from_str(text).unwrap();
+        let first = run_record(true);
         let key = records::run_key("u", "r");
         let put = Write::Put { item: Item::of(key.clone(), &first), condition: Condition::Absent };
         assert_eq!(all(&ledger, std::slice::from_ref(&put)).await, Ok(WriteOutcome::Written));

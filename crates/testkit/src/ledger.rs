@@ -64,6 +64,11 @@ impl MemoryLedger {
         lock(&self.items).values().cloned().collect()
     }
 
+    /// Writes an item regardless of conditions, limits and denials.
+    pub fn insert(&self, item: Item) {
+        lock(&self.items).insert(item.key.clone(), item);
+    }
+
     /// Removes an item regardless of conditions, as expiry does.
     pub fn remove(&self, key: &LedgerKey) {
         lock(&self.items).remove(key);

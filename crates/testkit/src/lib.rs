@@ -20,6 +20,7 @@ mod lying;
 mod ministack;
 mod queue;
 mod rejected;
+pub mod samples;
 mod server;
 mod store;
 mod synthetic;

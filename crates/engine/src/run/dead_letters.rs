@@ -173,22 +173,12 @@ mod tests {
     use migration_core::etag::ETag;
     use migration_core::message::{BatchId, EVENTS_RUN, Entry, MESSAGE_VERSION, PartRange};
     use migration_core::object::SourceIdentity;
-    use migration_core::pair::{BucketPair, PrefixMode};
     use migration_core::part::PartLayout;
     use migration_core::ports::{Condition, ReceivedMessage};
     use migration_core::records::Reopening;
     use migration_core::retry::Tried;
+    use migration_testkit::samples::{bucket_pair, run_record};
     use migration_testkit::{MemoryLedger, MemoryQueue};
-
-    fn pair(bucket: &str) -> BucketPair {
-        BucketPair {
-            source_bucket: bucket.into(),
-            source_prefix: String::new(),
-            destination_bucket: "b".into(),
-            destination_prefix: String::new(),
-            prefix_mode: PrefixMode::Append,
-        }
-    }
 
     fn batch() -> Batch {
         let entry = |key: &str| Entry {
@@ -206,7 +196,7 @@ mod tests {
             run: "r1".into(),
             id: BatchId::new(0, 1, 0),
             scanned: 1,
-            pair: pair("second"),
+            pair: bucket_pair("second"),
             attempts: 2,
             objects: vec![entry("x"), entry("y")],
         }
@@ -222,9 +212,7 @@ mod tests {
     }
 
     fn live() -> RunRecord {
-        let text = r#"{"run":"r1","revision":1,"startedBy":"j","owner":"p","epoch":1,"leaseUntil":0,"started":0,"pairs":[],
-                       "scan":{"closed":true}}"#;
-        RunRecord { pairs: vec![pair("first"), pair("second")], ..serde_json::from_str(text).unwrap() }
+        RunRecord { run: "r1".into(), pairs: vec![bucket_pair("first"), bucket_pair("second")], ..run_record(true) }
     }
 
     #[test]
@@ -273,7 +261,7 @@ mod tests {
     fn a_dead_part_range_needs_no_failure_since_its_batch_lives_and_sends_it_again() {
         let source =
             SourceIdentity { bucket: "second".into(), key: "x".into(), etag: ETag::new("e"), version_id: None };
-        let batch = Batch { pair: pair("second"), ..batch() };
+        let batch = Batch { pair: bucket_pair("second"), ..batch() };
         let all = PartRange::whole(&batch, source, "x", ("id", PartLayout { size: 25, part_size: 10 }, true));
         let body = all.between(2, 3).body();
         assert!(matches!(Message::parse(&body), Ok(Message::PartRange(_))));

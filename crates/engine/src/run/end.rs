@@ -85,18 +85,15 @@ pub async fn end_if_over<L: Ledger>(
 mod tests {
     use super::*;
     use migration_core::error::ErrorClass;
-    use migration_core::ports::{Condition, Item, Write};
+    use migration_core::ports::Item;
     use migration_core::records::{self, CurrentRun, RunEndCause, ScanCounts};
     use migration_testkit::MemoryLedger;
+    use migration_testkit::samples::run_record;
 
     const FAILED: Terms<'_> = Terms { scan: ScanState::Failed("ScanFailed: no such bucket"), deadline_ms: None };
 
     fn run(closed: bool) -> RunRecord {
-        let text = r#"{"run":"r","revision":1,"startedBy":"j","owner":"p","epoch":1,"leaseUntil":0,"started":1000,"pairs":[],
-                       "scan":{"closed":false}}"#;
-        let mut run: RunRecord = serde_json::from_str(text).unwrap();
-        run.scan.closed = closed;
-        run
+        RunRecord { started: 1_000, ..run_record(closed) }
     }
 
     #[test]
@@ -119,19 +116,15 @@ mod tests {
         assert_eq!(by(&lacking, late, 9_000), None, "it has ended");
     }
 
-    async fn put(ledger: &MemoryLedger, item: Item) {
-        ledger.write(&[Write::Put { item, condition: Condition::Always }]).await.unwrap();
-    }
-
     #[tokio::test]
     async fn a_run_that_is_over_is_ended_once() {
         let ledger = MemoryLedger::new();
         let look = async |now| end_if_over(&ledger, "u", Terms::default(), now).await;
         assert_eq!(look(1).await, Ok(None), "there never was one");
-        put(&ledger, Item::of(records::current_key("u"), &CurrentRun { run: "r".into(), revision: 1 })).await;
-        put(&ledger, Item::of(records::run_key("u", "r"), &run(false))).await;
+        ledger.insert(Item::of(records::current_key("u"), &CurrentRun { run: "r".into(), revision: 1 }));
+        ledger.insert(Item::of(records::run_key("u", "r"), &run(false)));
         assert_eq!(look(2_000).await, Ok(None));
-        put(&ledger, Item::of(records::run_key("u", "r"), &run(true))).await;
+        ledger.insert(Item::of(records::run_key("u", "r"), &run(true)));
         let ended = look(3_000).await.unwrap().unwrap();
         assert_eq!((ended.at, ended.result), (3_000, RunResult::Complete));
         assert_eq!(look(4_000).await, Ok(Some(ended.clone())), "that end stands");

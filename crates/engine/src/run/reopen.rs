@@ -39,30 +39,26 @@ pub async fn ask_if_quiet<L: Ledger>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use migration_core::ports::{Condition, Item, Write};
+    use migration_core::ports::Item;
     use migration_core::records::{self, CurrentRun};
     use migration_testkit::MemoryLedger;
+    use migration_testkit::samples::run_record;
     use serde_json::json;
 
     const DAY: i64 = 24 * 3_600 * 1_000;
-
-    async fn put(ledger: &MemoryLedger, item: Item) {
-        ledger.write(&[Write::Put { item, condition: Condition::Always }]).await.unwrap();
-    }
 
     #[tokio::test]
     async fn a_quiet_run_is_reopened_unless_a_heartbeat_can_not_be_read() {
         let ledger = MemoryLedger::new();
         let look = async |now| ask_if_quiet(&ledger, "u", reopen::QUIET_MS, None, now).await;
         assert_eq!(look(0).await, Ok(false), "there never was one");
-        let text = r#"{"run":"r","revision":1,"startedBy":"j","owner":"p","epoch":1,"leaseUntil":0,"started":0,"pairs":[],
-                       "scan":{"closed":true,"batches":1}}"#;
-        let run: RunRecord = serde_json::from_str(text).unwrap();
-        put(&ledger, Item::of(records::current_key("u"), &CurrentRun { run: "r".into(), revision: 1 })).await;
-        put(&ledger, Item::of(records::run_key("u", "r"), &run)).await;
+        let mut run = run_record(true);
+        run.scan.counts.batches = 1;
+        ledger.insert(Item::of(records::current_key("u"), &CurrentRun { run: "r".into(), revision: 1 }));
+        ledger.insert(Item::of(records::run_key("u", "r"), &run));
         assert_eq!(look(6 * DAY).await, Ok(false));
         let beat = records::heartbeat_key("u", "w");
-        put(&ledger, Item::of(beat.clone(), &json!({"name": 1}))).await;
+        ledger.insert(Item::of(beat.clone(), &json!({"name": 1})));
         assert_eq!(look(8 * DAY).await, Ok(false), "a worker may have its work in hand");
         ledger.remove(&beat);
         assert_eq!(look(8 * DAY).await, Ok(true));

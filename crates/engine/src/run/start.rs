@@ -62,14 +62,11 @@ pub fn start(input: &StartInput<'_>) -> Option<Start> {
 mod tests {
     use super::*;
     use migration_core::records::{RunEnd, RunResult};
+    use migration_testkit::samples::run_record;
 
     fn run(closed: bool, ended: bool) -> RunRecord {
-        let text = r#"{"run":"r","revision":1,"startedBy":"j","owner":"p","epoch":1,"leaseUntil":60000,"started":0,"pairs":[],
-                       "scan":{"closed":false}}"#;
-        let mut run: RunRecord = serde_json::from_str(text).unwrap();
-        run.scan.closed = closed;
-        run.end = ended.then_some(RunEnd { at: 9_000, result: RunResult::Complete, message: None, cause: None });
-        run
+        let end = ended.then_some(RunEnd { at: 9_000, result: RunResult::Complete, message: None, cause: None });
+        RunRecord { lease_until: 60_000, end, ..run_record(closed) }
     }
 
     #[test]

@@ -200,16 +200,11 @@ mod tests {
     use super::*;
     use migration_core::message::{BatchId, Entry, MESSAGE_VERSION};
     use migration_core::outcome::{FailureClass, NotPreserved};
+    use migration_testkit::samples::bucket_pair;
 
     #[test]
     fn every_entry_is_counted_once_or_left_over() {
-        let pair = BucketPair {
-            source_bucket: "a".into(),
-            source_prefix: String::new(),
-            destination_bucket: "b".into(),
-            destination_prefix: String::new(),
-            prefix_mode: migration_core::pair::PrefixMode::Append,
-        };
+        let pair = bucket_pair("a");
         let entry = |key: &str, size| Entry {
             key: key.into(),
             size,
