@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::{Method, Request, StatusCode, Uri};
@@ -107,21 +107,21 @@ impl Toxiproxy {
     /// may carry them out all the same: <https://github.com/Shopify/toxiproxy/issues/558>. They are sent again; then a
     /// toxic that exists is the one that was asked for.
     async fn call(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
-        for again in 0..=RETRIES {
-            let (status, answer) = self.send(method.clone(), path, body).await?;
-            if status == StatusCode::SERVICE_UNAVAILABLE && again < RETRIES {
-                continue;
-            }
-            if status == StatusCode::CONFLICT && again > 0 {
-                return Ok(Value::Null);
-            }
-            ensure!(status.is_success(), "failed to call Toxiproxy: {status}: {}", String::from_utf8_lossy(&answer));
-            if answer.is_empty() {
-                return Ok(Value::Null);
-            }
-            return serde_json::from_slice(&answer).context("failed to read a response");
+        let (mut status, mut answer) = self.send(method.clone(), path, body).await?;
+        let mut again = 0;
+        while status == StatusCode::SERVICE_UNAVAILABLE && again < RETRIES {
+            (status, answer) = self.send(method.clone(), path, body).await?;
+            again += 1;
         }
-        bail!("failed to call Toxiproxy: no answer")
+        if status == StatusCode::CONFLICT && again > 0 {
+            return Ok(Value::Null);
+        }
+        ensure!(status.is_success(), "failed to call Toxiproxy: {status}: {}", String::from_utf8_lossy(&answer));
+        if answer.is_empty() {
+            Ok(Value::Null)
+        } else {
+            serde_json::from_slice(&answer).context("failed to read a response")
+        }
     }
 
     async fn send(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<(StatusCode, Bytes)> {
