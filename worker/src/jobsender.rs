@@ -116,6 +116,8 @@ fn report_abort(result: Result<AbortReport, Interruption>) -> End {
             "left an upload that may belong to this job"
         );
     }
+    let is_clean = report.left.is_empty() && report.unreadable.is_none();
+    let (reason, code) = if is_clean { ("UploadsAborted", 0) } else { ("UploadsLeft", FAILED) };
     let mut words = vec![format!("{} uploads aborted", report.aborted)];
     if let Some(LeftUpload { bucket, key, command }) = report.left.first() {
         words.push(format!(
@@ -127,11 +129,7 @@ fn report_abort(result: Result<AbortReport, Interruption>) -> End {
     if !report.unreadable.is_none() {
         words.push(format!("more may be open, since their ledger records can't be read: {}", report.unreadable));
     }
-    let message = words.join("; ");
-    match words.len() {
-        1 => End { reason: "UploadsAborted", message, code: 0 },
-        _ => End { reason: "UploadsLeft", message, code: FAILED },
-    }
+    End { reason, message: words.join("; "), code }
 }
 
 #[cfg(test)]
