@@ -164,8 +164,8 @@ pub enum Cause {
     Own,
     /// The object was throttled while others in its bucket were not.
     Throttled,
-    /// The whole side is faulty or throttled.
-    Service,
+    /// The whole service is faulty or throttled.
+    WholeService,
     /// A failure of any kind, but more parts than before are now at the destination: this many.
     Progress(u32),
 }
@@ -230,7 +230,7 @@ impl Failure {
         };
         let cause = match error.class {
             ErrorClass::Throttled => Cause::Throttled,
-            ErrorClass::Service(_) => Cause::Service,
+            ErrorClass::Service(_) => Cause::WholeService,
             _ => Cause::Own,
         };
         Self { class, message: error.to_string(), request_id: error.request_id.clone(), cause }

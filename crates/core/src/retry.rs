@@ -87,7 +87,7 @@ pub fn next_try(cause: Cause, before: Tried, tries: u32, most: u32, now: i64) ->
     let counted = Tried { tries: Some(tries + 1), since: Some(since), parts: before.parts };
     let used_up = tries + 1 >= most;
     match cause {
-        Cause::Service => Some(Tried { tries: Some(tries), ..before }),
+        Cause::WholeService => Some(Tried { tries: Some(tries), ..before }),
         Cause::Progress(parts) if parts > before.parts => Some(Tried { tries: Some(0), since: None, parts }),
         Cause::Throttled if now - since < THROTTLED_ALONE_MS => Some(counted),
         Cause::Own | Cause::Throttled | Cause::Progress(_) => (!used_up).then_some(counted),
@@ -111,7 +111,7 @@ mod tests {
         let tried = |tries, since, parts| Some(Tried { tries: Some(tries), since, parts });
         let before = Tried { tries: None, since: Some(5), parts: 7 };
         for (cause, tries, now, expected) in [
-            (Cause::Service, 9, 6, tried(9, Some(5), 7)),
+            (Cause::WholeService, 9, 6, tried(9, Some(5), 7)),
             (Cause::Progress(8), 9, 6, tried(0, None, 8)),
             (Cause::Progress(7), 0, 6, tried(1, Some(5), 7)),
             (Cause::Progress(7), 2, 6, None),

@@ -190,7 +190,7 @@ impl<'a, P: Services> Transfer<'a, P> {
     fn with_progress(&self, failure: Failure, before: u32) -> Failure {
         let parts = self.in_place.load(Ordering::Relaxed);
         let cause =
-            if parts > before && failure.cause != Cause::Service { Cause::Progress(parts) } else { failure.cause };
+            if parts > before && failure.cause != Cause::WholeService { Cause::Progress(parts) } else { failure.cause };
         Failure { cause, ..failure }
     }
 }

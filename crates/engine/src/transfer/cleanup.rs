@@ -54,7 +54,7 @@ impl<P: Services> Transfer<'_, P> {
     /// transfer of the object or the deletion of the job finds it.
     fn may_clear_later(&self, task: TransferTask<'_>, failure: &Failure) -> bool {
         let most = self.process.config.transfer.max_attempts.saturating_add(CLEARING_TRIES);
-        failure.cause == Cause::Service || task.batch.tries(task.entry) < most
+        failure.cause == Cause::WholeService || task.batch.tries(task.entry) < most
     }
 
     /// Aborts the recorded upload, unless another message is about its content.

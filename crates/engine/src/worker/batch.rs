@@ -213,7 +213,7 @@ impl<P: Services> Worker<P> {
         }
         let waiting = outcomes.into_iter().map(|outcome| match outcome {
             EntryOutcome::Failed(failure) if failure.class == FailureClass::AccessDenied => {
-                EntryOutcome::Retry(Failure { cause: Cause::Service, ..failure })
+                EntryOutcome::Retry(Failure { cause: Cause::WholeService, ..failure })
             }
             other => other,
         });
@@ -236,7 +236,7 @@ impl<P: Services> Worker<P> {
             RangeEnd::Retry(failure) => {
                 info!(reason = failure.message, first = range.first, "retrying a range");
                 match failure.cause {
-                    Cause::Service => Disposal::SendAnew(Duration::from_secs(PUT_BACK.into())),
+                    Cause::WholeService => Disposal::SendAnew(Duration::from_secs(PUT_BACK.into())),
                     Cause::Progress(parts) => {
                         let after = Duration::from_secs(remainder_delay(0).into());
                         return self.replace(job.message, vec![range.with_parts(parts).body()], after).await;
@@ -278,7 +278,7 @@ async fn collect(tasks: &mut JoinSet<(usize, EntryOutcome)>, outcomes: &mut [Ent
 }
 
 fn is_the_sides(outcome: &EntryOutcome) -> bool {
-    matches!(outcome, EntryOutcome::Retry(failure) if failure.cause == Cause::Service)
+    matches!(outcome, EntryOutcome::Retry(failure) if failure.cause == Cause::WholeService)
 }
 
 impl Lost {
