@@ -15,8 +15,23 @@ const OWN: &[(&str, &[&str])] = &[
     ("migration-ledger", &["migration-core"]),
     ("migration-engine", &["migration-core", "migration-ledger"]),
     ("migration-aws", &["migration-core"]),
-    ("migration-program", &[]),
-    ("migration-testkit", &["migration-core"]),
+    ("migration-program", &["migration-core", "migration-engine", "migration-ledger"]),
+    ("migration-local", &["migration-core"]),
+    ("migration-s3-server", &["migration-core", "migration-local"]),
+    ("migration-testkit", &["migration-core", "migration-local"]),
+    (
+        "s3migrate",
+        &[
+            "migration-api",
+            "migration-aws",
+            "migration-core",
+            "migration-engine",
+            "migration-ledger",
+            "migration-local",
+            "migration-program",
+            "migration-s3-server",
+        ],
+    ),
     (
         "s3-migration-operator",
         &[
@@ -32,14 +47,28 @@ const OWN: &[(&str, &[&str])] = &[
         "s3-migration-worker",
         &["migration-aws", "migration-core", "migration-engine", "migration-ledger", "migration-program"],
     ),
-    ("kind-tests", &["migration-api", "migration-aws", "migration-core", "migration-engine", "migration-ledger"]),
+    (
+        "kind-tests",
+        &[
+            "migration-api",
+            "migration-aws",
+            "migration-core",
+            "migration-engine",
+            "migration-ledger",
+            "migration-local",
+            "migration-s3-server",
+            "migration-testkit",
+        ],
+    ),
 ];
 
 /// Crates that may use a library directly, by the prefix of the library's name.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("aws-", &["migration-aws", "kind-tests"]),
-    ("kube", &["migration-api", "s3-migration-operator", "kind-tests"]),
+    ("kube", &["migration-api", "s3-migration-operator", "s3migrate", "kind-tests"]),
     ("k8s-openapi", &["migration-api", "s3-migration-operator", "kind-tests"]),
+    ("rusqlite", &["migration-local"]),
+    ("s3s", &["migration-s3-server"]),
 ];
 
 #[test]

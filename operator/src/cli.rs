@@ -63,7 +63,7 @@ pub enum CliError {
 pub async fn main(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         Some(Command::Crd) => {
-            print!("{}", serde_yaml::to_string(&migration_api::crd())?);
+            print!("{}", migration_api::crd::yaml()?);
             Ok(())
         }
         Some(Command::Run(args)) => run(args).await,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+pub use migration_api::names::{DEAD_LETTERS, queue_and_table};
 use sha2::{Digest, Sha256};
 
 /// The field manager of applied objects.
@@ -28,11 +29,6 @@ pub const JOB_NAME_LABEL: &str = "batch.kubernetes.io/job-name";
 /// The label selector of everything that this kind of operator creates.
 pub const SELECTOR: &str = "app.kubernetes.io/managed-by=s3-migration-operator";
 const COMPONENT: &str = "app.kubernetes.io/component";
-
-/// The longest name of an SQS queue. Source: `CreateQueue` in the SQS API reference.
-const QUEUE_NAME: usize = 80;
-/// The suffix of the dead letter queue's name after the queue's name.
-pub const DEAD_LETTERS: &str = "-dlq";
 
 /// The purpose of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,26 +132,9 @@ fn of_run(job: &str, what: &str, run: &str) -> String {
     format!("{job}-{what}-{}", hash.get(..8).unwrap_or_default())
 }
 
-/// Returns the name of queue and table. The UID makes it unique; the job's name is for people, and is cut if it is too long.
-pub fn queue_and_table(job: &str, uid: &str) -> String {
-    let room = QUEUE_NAME - DEAD_LETTERS.len() - "s3-migration--".len() - uid.len().min(36);
-    let end = (0..=job.len().min(room)).rev().find(|end| job.is_char_boundary(*end)).unwrap_or_default();
-    let (name, _) = job.split_at(end);
-    format!("s3-migration-{}-{uid}", name.trim_end_matches('-'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_queue_and_table_fit_whatever_the_job_is_called() {
-        let uid = "0c7e4c4e-5d5e-4a3c-9d0a-3f2f1e0d9c8b";
-        assert_eq!(queue_and_table("photos", uid), format!("s3-migration-photos-{uid}"));
-        let long = queue_and_table(&"a".repeat(40), uid);
-        assert!(long.len() + DEAD_LETTERS.len() <= QUEUE_NAME && long.ends_with(uid));
-        assert!(!queue_and_table(&format!("{}-b", "a".repeat(25)), uid).contains("a--"));
-    }
 
     #[test]
     fn a_selector_is_part_of_the_labels() {

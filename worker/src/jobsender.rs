@@ -8,16 +8,17 @@ use clap::{Parser, Subcommand};
 use migration_engine::Interruption;
 use migration_engine::scan::Purpose;
 use migration_engine::uploads::{self, AbortReport, LeftUpload};
+use migration_program::plan::PlanArgs;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::exit::{End, FAILED, UNUSABLE};
-use crate::plan::{self, PlanArgs};
+use crate::plan;
 use crate::report::{self, ReportArgs};
 use crate::send::{report_send, send, with_heartbeat};
 use crate::setup::{self, AwsProcess, Common};
 use crate::termination;
-use crate::verify::{self, VerifyArgs};
+use crate::verify;
 
 /// Compares both sides of a job and sends the differences to its queue.
 #[derive(Debug, Parser)]
@@ -36,7 +37,7 @@ enum Command {
     /// Show what a run would do and cost, without doing it.
     Plan(PlanArgs),
     /// Compare both sides after a run and report what is missing, different or extra. Fails if the copy is incomplete.
-    Verify(VerifyArgs),
+    Verify(verify::Arguments),
     /// Write the completion report of a run to the configured bucket.
     Report(ReportArgs),
     /// Abort all multipart uploads that the ledger records for this job.

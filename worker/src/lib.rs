@@ -2,7 +2,6 @@
 //! signals.
 
 mod exit;
-mod findings;
 pub mod jobsender;
 mod plan;
 mod report;

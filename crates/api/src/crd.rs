@@ -14,6 +14,11 @@ pub fn crd() -> CustomResourceDefinition {
     serde_json::from_value(value).unwrap_or(crd)
 }
 
+/// Returns the definition as YAML, as it is committed and as programs print it.
+pub fn yaml() -> Result<String, serde_yaml::Error> {
+    serde_yaml::to_string(&crd())
+}
+
 /// Removes `nullable`, since a null would count as a value in `has()`, and replaces number formats that the API server
 /// warns about.
 fn tidy(value: &mut Value) {
@@ -62,7 +67,7 @@ mod tests {
     fn the_committed_definition_is_this_one() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crds/migrationjobs.yaml");
         let committed = std::fs::read_to_string(path).unwrap();
-        let expected = serde_yaml::to_string(&crd()).unwrap();
+        let expected = yaml().unwrap();
         assert!(
             committed == expected,
             "crds/migrationjobs.yaml is stale: run `operator crd > crds/migrationjobs.yaml`"

@@ -8,10 +8,12 @@
 
 pub mod buckets;
 pub mod conditions;
+pub mod config;
 pub mod crd;
 pub mod events;
 pub mod filters;
 pub mod manifest;
+pub mod names;
 pub mod pods;
 pub mod services;
 pub mod spec;

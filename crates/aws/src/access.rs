@@ -22,7 +22,8 @@ pub struct Access {
 /// Source of credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CredentialSource {
-    /// The SDK's default chain: environment, web identity (IRSA), Pod Identity, the node's role.
+    /// The SDK's default chain: environment, the files that the AWS tools share (`~/.aws`), web identity (IRSA), Pod
+    /// Identity, the role of the node or machine.
     Pod,
     /// Requests are not signed.
     Anonymous,
@@ -33,6 +34,9 @@ pub enum CredentialSource {
     },
     /// Keys already read by the caller; the operator reads them through the Kubernetes API.
     Static(StaticKeys),
+    /// A profile of the files that the AWS tools share, whatever the environment says: keys, a role to assume, a web
+    /// identity, IAM Identity Center (SSO), or a process that prints credentials.
+    Profile(String),
 }
 
 impl From<&ServiceAccess> for Access {
@@ -51,6 +55,7 @@ impl From<&Credentials> for CredentialSource {
             Credentials::Pod => Self::Pod,
             Credentials::Anonymous => Self::Anonymous,
             Credentials::Directory { path, .. } => Self::Directory { path: path.clone() },
+            Credentials::Profile { name } => Self::Profile(name.clone()),
         }
     }
 }

@@ -7,14 +7,15 @@
 //!
 //! | port | adapter | from the job's config | with explicit access |
 //! |---|---|---|---|
-//! | `ObjectStore` | [`S3Store`] | [`S3Store::new`]`(&S3Side, &WriteSettings, Service)` | [`S3Store::with_access`]`(&Access, path_style, &WriteSettings, Service)` |
+//! | `ObjectStore` | [`S3Store`] | [`S3Store::new`]`(&S3Side, &WriteSettings, Service)`, or [`S3Store::with_credentials`] | [`S3Store::with_access`]`(&Access, path_style, &WriteSettings, Service)` |
 //! | `Queue` | [`SqsQueue`] | [`SqsQueue::new`]`(&QueueConfig)` | [`SqsQueue::at`]`(&Access, url, dead_letter_url)` |
 //! | `DeadLetterQueue`, `MeasuredQueue` | [`SqsQueue`] | | [`SqsQueue::at`]`(&Access, url, None)` |
 //! | `Ledger` | [`DynamoLedger`] | [`DynamoLedger::new`]`(&LedgerConfig)` | [`DynamoLedger::at`]`(&Access, table)` |
 //! | `Clock` | [`SystemClock`] | [`SystemClock`] | |
 //!
 //! The operator creates and deletes queues with [`QueueAdmin::new`]`(&Access)` and tables with
-//! [`TableAdmin::new`]`(&Access)`. An [`Access`] is made from a `ServiceAccess` of the config, or holds [`StaticKeys`].
+//! [`TableAdmin::new`]`(&Access)`. An [`Access`] is made from a `ServiceAccess` of the config, or holds [`StaticKeys`]
+//! or the name of a profile.
 //!
 //! Constructors are async but send nothing: they read the environment, and the first request loads credentials. Clients
 //! are costly to make and cheap to clone, so make one per [`Access`] and keep it. Clients with the same network path

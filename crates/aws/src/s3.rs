@@ -58,6 +58,17 @@ impl S3Store {
         Self::through(&Access::from(&side.service), &side.into(), side.path_style, settings, which).await
     }
 
+    /// As [`new`](Self::new), with other credentials than those that the side names.
+    pub async fn with_credentials(
+        side: &S3Side,
+        credentials: CredentialSource,
+        settings: &WriteSettings,
+        which: Service,
+    ) -> Self {
+        let access = Access { credentials, ..Access::from(&side.service) };
+        Self::through(&access, &side.into(), side.path_style, settings, which).await
+    }
+
     /// Creates a store with the given access, reached as the environment says.
     pub async fn with_access(access: &Access, path_style: bool, settings: &WriteSettings, which: Service) -> Self {
         Self::through(access, &Reach::default(), path_style, settings, which).await

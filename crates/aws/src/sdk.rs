@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -53,9 +55,20 @@ pub(crate) async fn load_through(access: &Access, reach: &Reach) -> SdkConfig {
         CredentialSource::Anonymous => loader.no_credentials(),
         CredentialSource::Directory { path } => loader.credentials_provider(DirectoryCredentials::new(path.clone())),
         CredentialSource::Static(keys) => loader.credentials_provider(keys.credentials(None, "static")),
+        CredentialSource::Profile(name) => loader.credentials_provider(profile(name, access, reach).build()),
     }
     .load()
     .await
+}
+
+/// Reads credentials from a profile. Where it names a role, that is assumed in the region of the access, and thus in
+/// its partition.
+fn profile(name: &str, access: &Access, reach: &Reach) -> aws_config::profile::credentials::Builder {
+    let config = ProviderConfig::without_region()
+        .with_region(Some(Region::new(access.region.clone())))
+        .with_behavior_version(Some(BehaviorVersion::latest()))
+        .with_http_client(reach.http_client());
+    ProfileFileCredentialsProvider::builder().configure(&config).profile_name(name)
 }
 
 /// One attempt: the caller retries, so that its concurrency limit sees every response. The second attempt is only for
@@ -100,6 +113,53 @@ pub(crate) fn upload_time(bytes: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Files of the AWS tools.
+    const CONFIG: &str = "
+[default]
+aws_access_key_id = DEFAULT
+aws_secret_access_key = s
+[profile work]
+aws_access_key_id = WORK
+aws_secret_access_key = s
+aws_session_token = t
+[profile printed]
+credential_process = printf '{\"Version\": 1, \"AccessKeyId\": \"PRINTED\", \"SecretAccessKey\": \"s\"}'
+[profile signed-in]
+sso_session = company
+sso_account_id = 111122223333
+sso_role_name = reader
+[sso-session company]
+sso_region = eu-central-1
+sso_start_url = https://example.com/start-of-this-test
+";
+
+    /// Loads the credentials of a profile from [`CONFIG`], for a region.
+    async fn loaded(name: &str) -> Result<aws_credential_types::Credentials, String> {
+        use aws_credential_types::provider::ProvideCredentials;
+        use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
+        let source = CredentialSource::Profile(name.to_owned());
+        let access = Access { region: "eu-west-1".into(), endpoint: None, credentials: source };
+        let files = EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, CONFIG).build();
+        let provider = profile(name, &access, &Reach::default()).profile_files(files).build();
+        let error = |error| format!("{:?}", &error as &dyn std::error::Error);
+        provider.provide_credentials().await.map_err(error)
+    }
+
+    #[tokio::test]
+    async fn a_profile_is_read_whatever_kind_it_is_of() {
+        for (name, id, token) in
+            [("work", "WORK", Some("t")), ("default", "DEFAULT", None), ("printed", "PRINTED", None)]
+        {
+            let credentials = loaded(name).await.unwrap();
+            assert_eq!((credentials.access_key_id(), credentials.session_token()), (id, token));
+        }
+        let absent = loaded("absent").await.unwrap_err();
+        assert!(absent.contains("absent"), "{absent}");
+        // Nobody has signed in at this address.
+        let signed_out = loaded("signed-in").await.unwrap_err();
+        assert!(signed_out.contains("sso/cache/"), "{signed_out}");
+    }
 
     #[test]
     fn large_bodies_have_more_time() {

@@ -200,6 +200,22 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
+    /// All classes.
+    pub const ALL: [Self; 12] = [
+        Self::KeyNotMappable,
+        Self::AccessDenied,
+        Self::Archived,
+        Self::Refused,
+        Self::NotPreserved,
+        Self::SourceChanging,
+        Self::DestinationChanging,
+        Self::ChecksumMismatch,
+        Self::Exhausted,
+        Self::NotFound,
+        Self::OldVersion,
+        Self::DeadLetter,
+    ];
+
     /// Returns the name, as records, reports and the status have it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -272,20 +288,7 @@ mod tests {
 
     #[test]
     fn a_failure_class_has_one_name() {
-        for class in [
-            FailureClass::KeyNotMappable,
-            FailureClass::AccessDenied,
-            FailureClass::Archived,
-            FailureClass::Refused,
-            FailureClass::NotPreserved,
-            FailureClass::SourceChanging,
-            FailureClass::DestinationChanging,
-            FailureClass::ChecksumMismatch,
-            FailureClass::Exhausted,
-            FailureClass::NotFound,
-            FailureClass::OldVersion,
-            FailureClass::DeadLetter,
-        ] {
+        for class in FailureClass::ALL {
             assert_eq!(serde_json::to_value(class).unwrap(), class.as_str(), "records spell it otherwise");
         }
     }

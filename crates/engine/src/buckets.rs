@@ -134,17 +134,22 @@ impl<P: Services> Process<P> {
         let right = self.buckets.probe.lock().await;
         loop {
             let (record, now) = (self.bucket(bucket).await?, self.runtime.clock.now());
-            if !record.may_probe(conditions, now) && record.probing_until <= now {
+            let name = &self.runtime.name;
+            if !record.may_probe(conditions, name, now) && !record.is_probed_by_another(name, now) {
                 return Ok(None);
             }
             let claimed = |record: BucketRecord| {
-                record.may_probe(conditions, now).then(|| BucketRecord { probing_until: now + PROBING_MS, ..record })
+                let claim = || {
+                    let (probing_until, prober) = (now + PROBING_MS, Some(name.clone()));
+                    BucketRecord { probing_until, prober, ..record.clone() }
+                };
+                record.may_probe(conditions, name, now).then(claim)
             };
             if self.change_bucket(bucket, claimed).await? {
                 return Ok(Some(right));
             }
             // Another worker is probing: until it has finished, each write would cost two HEAD requests.
-            if self.bucket(bucket).await?.probing_until > now {
+            if self.bucket(bucket).await?.is_probed_by_another(name, now) {
                 self.pause(WAIT_FOR_OTHERS).await?;
             }
         }
@@ -161,7 +166,7 @@ impl<P: Services> Process<P> {
         info!(bucket, ?found, requests, "detected an ability of the destination's service");
         let learned = |record: BucketRecord| {
             let probes = record.probes + requests;
-            let record = BucketRecord { probes, probing_until: 0, ..record };
+            let record = BucketRecord { probes, probing_until: 0, prober: None, ..record };
             Some(found.iter().fold(record, |record, (ability, support)| record.learned(*ability, *support, now)))
         };
         self.change_bucket(bucket, learned).await.map(|_| ())

@@ -122,7 +122,8 @@ impl Activity {
         self.ranges.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    fn sides(&self) -> Vec<Blocked> {
+    /// Returns the paused services, with the reasons.
+    pub fn paused(&self) -> Vec<Blocked> {
         self.blocked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -141,7 +142,7 @@ pub async fn beat<P: Services>(process: &Process<P>, end: CancellationToken) {
             () = activity.changed.notified() => {}
             () = tokio::time::sleep(every) => {}
         }
-        let (messages, blocked) = (activity.messages.load(Ordering::Relaxed), activity.sides());
+        let (messages, blocked) = (activity.messages.load(Ordering::Relaxed), activity.paused());
         let quiet = messages == 0 && blocked.is_empty();
         if quiet && idle {
             continue;

@@ -15,6 +15,7 @@
 //! | [`admission`] | bounds the objects that a worker holds |
 //! | [`budget`] | bounds the bytes held in memory |
 //! | [`heartbeat`] | tells the ledger what this process is doing |
+//! | [`observer`] | tells the program which objects are in transfer |
 
 mod absence;
 pub mod admission;
@@ -25,6 +26,7 @@ pub mod gate;
 mod gates;
 pub mod hash;
 pub mod heartbeat;
+pub mod observer;
 pub mod report;
 pub mod run;
 mod runtime;

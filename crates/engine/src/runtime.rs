@@ -1,11 +1,14 @@
 //! What a process needs besides its services and settings.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use migration_core::ports::Clock;
+use migration_core::records::VERIFIED_EVERY_MS;
 use tokio_util::sync::CancellationToken;
 
 use crate::heartbeat::Activity;
+use crate::observer::{ObjectName, TransferObserver};
 
 /// Name, clock, stop signal and activity of a process. Clones share all of them.
 #[derive(Clone)]
@@ -18,11 +21,39 @@ pub struct Runtime {
     pub stop: CancellationToken,
     /// Current activity of this process, for its heartbeats.
     pub activity: Arc<Activity>,
+    /// Watches the objects in transfer.
+    pub observer: Option<Arc<dyn TransferObserver>>,
+    /// Least time between two records of the verified parts of one upload: what a killed process may have to send again.
+    pub verified_every: Duration,
 }
 
 impl Runtime {
-    /// Creates the runtime of a process that is idle and not stopping.
+    /// Creates the runtime of a process that is idle, not stopping and not watched, and that pays for each write to its
+    /// ledger.
     pub fn new(name: impl Into<String>, clock: Arc<dyn Clock>) -> Self {
-        Self { name: name.into(), clock, stop: CancellationToken::new(), activity: Arc::default() }
+        let (stop, activity) = (CancellationToken::new(), Arc::default());
+        Self {
+            name: name.into(),
+            clock,
+            stop,
+            activity,
+            observer: None,
+            verified_every: Duration::from_millis(VERIFIED_EVERY_MS),
+        }
+    }
+
+    /// Tells the observer that bytes of an object are at the destination and need not be written.
+    pub(crate) fn found(&self, object: ObjectName<'_>, bytes: u64) {
+        if let Some(observer) = &self.observer {
+            observer.found(object, bytes);
+        }
+    }
+
+    /// Records that bytes of an object were written at the destination.
+    pub(crate) fn moved(&self, object: ObjectName<'_>, bytes: u64) {
+        self.activity.moved(bytes);
+        if let Some(observer) = &self.observer {
+            observer.moved(object, bytes);
+        }
     }
 }

@@ -119,6 +119,10 @@ pub async fn transfer<P: Services>(
         }
     };
     let transfer = Transfer::new(process, limits, pair, (key, &destination_key), progress);
+    let (name, observer) = (transfer.destination.name(), process.runtime.observer.as_deref());
+    if let Some(observer) = observer {
+        observer.began(name, task.entry.size);
+    }
     let begun = Instant::now();
     let mut outcome = tokio::select! {
         biased;
@@ -132,6 +136,9 @@ pub async fn transfer<P: Services>(
     match &outcome {
         EntryOutcome::Failed(failure) => info!(key, reason = failure.message, "object failed"),
         outcome => debug!(key, ?outcome, "object"),
+    }
+    if let Some(observer) = observer {
+        observer.ended(name, &outcome);
     }
     outcome
 }

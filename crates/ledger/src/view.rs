@@ -4,7 +4,7 @@ use migration_core::ports::Item;
 use migration_core::progress::Tally;
 use migration_core::records::{
     self, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, FailureRecord, HEARTBEAT_PREFIX, Heartbeat, RANGE_PREFIX,
-    RangeRecord, ReportRecord, RunRecord, UPLOAD_SHARDS, UploadRecord, VerificationRecord,
+    RUN_PREFIX, RangeRecord, ReportRecord, RunRecord, UPLOAD_SHARDS, UploadRecord, VerificationRecord,
 };
 
 use crate::pager::Pager;
@@ -26,6 +26,12 @@ pub async fn current<R: LedgerRead>(ledger: &R, job: &str) -> Result<Option<Curr
 /// Reads one run by its ID.
 pub async fn run<R: LedgerRead>(ledger: &R, job: &str, run: &str) -> Result<Option<RunRecord>, ReadError<R::Error>> {
     get(ledger, &records::run_key(job, run)).await
+}
+
+/// Reads all runs of a job that have not expired, oldest first.
+pub async fn runs<R: LedgerRead>(ledger: &R, job: &str) -> Result<Readable<RunRecord>, R::Error> {
+    let items = Pager::all(records::job_partition(job), RUN_PREFIX).rest(ledger).await?;
+    Ok(Readable::of(&items))
 }
 
 /// Adds up the ends of a run's batches. Sends one query with a page per 1 MB of worker counters, and one more per stale

@@ -1,7 +1,12 @@
-//! What every program of the project does at its start: logging and signals.
+//! What the programs of the project have in common: logging, signals, plans and verifications.
 
+pub mod findings;
 mod log;
+pub mod plan;
+mod runtime;
 mod signals;
+pub mod verification;
 
 pub use log::{LogFormat, start_logging};
+pub use runtime::run;
 pub use signals::stop_on_signals;

@@ -1,7 +1,7 @@
 //! Test support for the engine and the adapters; not part of any shipped program.
 //!
 //! - [`MemoryStore`], [`MemoryQueue`] and [`MemoryLedger`] are faithful fakes of S3, SQS and DynamoDB: they reject what
-//!   the services reject, with the error classes of the adapters.
+//!   the services reject, with the error classes of the adapters. The S3 service itself is that of `migration-local`.
 //! - [`SyntheticStore`] computes the listings of buckets of any size, and [`SinkQueue`] discards its messages, for
 //!   scans too large to store.
 //! - [`Faulty`] wraps any port. A [`FaultPlan`] shared by the wrappers counts every call and injects faults.

@@ -7,13 +7,7 @@ use crate::Operation;
 /// What an error with this code says that is not taken; nothing where its words would have to be read.
 pub(crate) fn rejected(operation: Operation, code: &str) -> Option<Rejected> {
     match code {
-        "InvalidRange" => Some(Rejected::Range),
-        "BadDigest" | "InvalidDigest" => Some(Rejected::Digest),
-        "InvalidTag" => Some(Rejected::Tags),
-        "InvalidStorageClass" => Some(Rejected::StorageClass),
-        "MetadataTooLarge" => Some(Rejected::Metadata(Vec::new())),
-        "NotImplemented" if operation == Operation::DeleteObject => Some(Rejected::Condition),
         "ValidationException" => Some(Rejected::Record),
-        _ => None,
+        _ => migration_local::store::rejected(operation, code),
     }
 }

@@ -7,6 +7,7 @@ mod events;
 
 use kube::api::{Patch, PatchParams};
 use kube::{Resource, ResourceExt};
+use migration_api::config::QueueAndTable;
 use migration_api::status::{MigrationJobStatus, QueueDepth, Workers};
 use migration_api::{MigrationJob, Reason};
 use serde_json::json;
@@ -17,7 +18,6 @@ use crate::job_controller::context::Context;
 use crate::job_controller::dereference::Observed;
 use crate::job_controller::dereference::cluster::{self, ObservedJob};
 use crate::job_controller::dereference::ledger::LedgerView;
-use crate::job_controller::dereference::services::QueueAndTable;
 use crate::job_controller::dereference::sharing::Sharing;
 use crate::job_controller::kubernetes::RequestError;
 use crate::job_controller::runs::followups::{Report, Verification};

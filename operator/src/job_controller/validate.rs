@@ -1,38 +1,26 @@
-//! Validates a resource together with what it refers to, and converts it to the configuration of its programs.
+//! Validates a resource together with what it refers to, and returns the configuration of its programs.
 //!
 //! [`ValidatedJob`] is the only input of the builders. It needs no further checks.
 
 pub mod run_configs;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
-use migration_api::filters::Filters;
+use migration_api::config::{Mounts, QueueAndTable, job_config};
 use migration_api::pods::PodSettings;
-use migration_api::services::{
-    CaBundle as ApiCaBundle, Credentials as ApiCredentials, Destination, KeyCredentials, Source,
-};
-use migration_api::transfer::{ChecksumMode, Preserve as ApiPreserve, Transfer};
 use migration_api::verify::VerifyMethod;
 use migration_api::{MigrationJob, MigrationJobSpec};
-use migration_core::config::{
-    CONFIG_VERSION, CaBundle, ConfigError, Credentials, JobConfig, JobIdentity, LedgerConfig, MirrorSettings,
-    MountedFrom, ObjectFilter, Preserve, QueueConfig, S3Side, ServiceAccess, TransferSettings, Versioning,
-    WriteSettings,
-};
+use migration_core::config::{ConfigError, Credentials, JobConfig, JobIdentity, MountedFrom, ServiceAccess};
 use migration_core::error::Service;
 use migration_core::records::RunSides;
 use migration_core::scaling::ScalingLimits;
 use migration_core::size::ByteSize;
 use sha2::{Digest, Sha256};
 
-use crate::job_controller::dereference::services::QueueAndTable;
-
 /// The directory where the Secrets are mounted.
 pub const CREDENTIALS_DIRECTORY: &str = "/var/run/s3-migration/credentials";
-/// The directory where the certificates are mounted, each as [`CA_FILE`] in a directory per side.
+/// The directory where the certificates are mounted, in a directory per side.
 pub const CA_DIRECTORY: &str = "/var/run/s3-migration/ca";
-/// The file name of a side's certificates.
-pub const CA_FILE: &str = "ca.crt";
 
 /// A validated job.
 #[derive(Clone, Debug)]
@@ -124,7 +112,8 @@ pub fn validate(job: &MigrationJob, input: &ValidateInput, default_image: &str) 
     let owner = job.controller_owner_ref(&()).ok_or(ValidateError::NotStored("UID"))?;
     let spec = &job.spec;
     let identity = JobIdentity { namespace: namespace.clone(), name: owner.name.clone(), uid: owner.uid.clone() };
-    let mut config = config(spec, identity, &input.queue_and_table);
+    let mounts = Mounts { credentials: CREDENTIALS_DIRECTORY.into(), ca: CA_DIRECTORY.into() };
+    let mut config = job_config(spec, identity, &input.queue_and_table, &mounts);
     config.ignore.extend_from_slice(&input.ignore_patterns);
     if let Some(sides) = &input.sides {
         (config.source, config.destination) = ((&sides.source).into(), (&sides.destination).into());
@@ -172,123 +161,6 @@ fn schedule(spec: &MigrationJobSpec) -> Option<Schedule> {
     })
 }
 
-/// Converts the resource to the configuration of the programs.
-fn config(spec: &MigrationJobSpec, job: JobIdentity, queue_and_table: &QueueAndTable) -> JobConfig {
-    let MigrationJobSpec {
-        buckets,
-        source,
-        destination,
-        filters,
-        compare,
-        mirror,
-        manifest,
-        report,
-        versioning,
-        transfer,
-        limits,
-        queue,
-        ledger,
-        ..
-    } = spec;
-    JobConfig {
-        version: CONFIG_VERSION,
-        job,
-        buckets: buckets.iter().map(Into::into).collect(),
-        source: source_side(source),
-        destination: destination_side(destination),
-        write: write_settings(destination),
-        versioning: Versioning {
-            compare_version_id: versioning.compare_version_id,
-            update_version_id: versioning.update_version_id,
-            get_object_with_version_id: versioning.get_object_with_version_id,
-        },
-        ignore: filters.ignore.clone(),
-        filter: object_filter(filters),
-        compare: *compare,
-        manifest: manifest.as_ref().map(Into::into),
-        report: report.as_ref().map(Into::into),
-        mirror: mirror
-            .max_deletes
-            .filter(|_| mirror.delete_extraneous)
-            .map(|max_deletes| MirrorSettings { max_deletes }),
-        backlog_seconds: Some(limits.backlog_seconds),
-        transfer: transfer_settings(transfer),
-        queue: QueueConfig {
-            service: access(&queue.region, queue.endpoint.as_ref(), keys(queue.credentials.as_ref(), Service::Queue)),
-            url: queue_and_table.queue_url.clone(),
-            dead_letter_url: queue_and_table.dead_letter_url.clone(),
-        },
-        ledger: LedgerConfig {
-            service: access(
-                &ledger.region,
-                ledger.endpoint.as_ref(),
-                keys(ledger.credentials.as_ref(), Service::Ledger),
-            ),
-            table: queue_and_table.table.clone(),
-        },
-    }
-}
-
-/// Destructures without `..`, so that a field that is not converted does not compile.
-fn source_side(source: &Source) -> S3Side {
-    let Source { region, endpoint, path_style, requester_pays, ca_bundle, proxy, credentials } = source;
-    S3Side {
-        service: access(region, endpoint.as_ref(), s3(credentials.as_ref(), Service::Source)),
-        path_style: *path_style,
-        requester_pays: *requester_pays,
-        ca_bundle: ca(ca_bundle.as_ref(), Service::Source),
-        proxy: proxy.clone(),
-    }
-}
-
-/// Leaves out the fields that [`write_settings`] converts.
-fn destination_side(destination: &Destination) -> S3Side {
-    let Destination {
-        region,
-        endpoint,
-        path_style,
-        requester_pays,
-        ca_bundle,
-        proxy,
-        credentials,
-        storage_class: _,
-        encryption: _,
-        acl: _,
-    } = destination;
-    S3Side {
-        service: access(region, endpoint.as_ref(), s3(credentials.as_ref(), Service::Destination)),
-        path_style: *path_style,
-        requester_pays: *requester_pays,
-        ca_bundle: ca(ca_bundle.as_ref(), Service::Destination),
-        proxy: proxy.clone(),
-    }
-}
-
-fn ca(bundle: Option<&ApiCaBundle>, side: Service) -> Option<CaBundle> {
-    let from = Some(bundle?.from()?);
-    Some(CaBundle { path: format!("{CA_DIRECTORY}/{side}/{CA_FILE}").into(), from })
-}
-
-fn access(region: &str, endpoint: Option<&String>, credentials: Credentials) -> ServiceAccess {
-    ServiceAccess { region: region.to_owned(), endpoint: endpoint.cloned(), credentials }
-}
-
-fn s3(credentials: Option<&ApiCredentials>, side: Service) -> Credentials {
-    match credentials {
-        None => Credentials::Pod,
-        Some(ApiCredentials { secret_ref: Some(secret), .. }) => mounted(side, &secret.name),
-        Some(ApiCredentials { secret_ref: None, .. }) => Credentials::Anonymous,
-    }
-}
-
-fn keys(credentials: Option<&KeyCredentials>, side: Service) -> Credentials {
-    credentials.map_or(Credentials::Pod, |keys| mounted(side, &keys.secret_ref.name))
-}
-
-fn mounted(side: Service, secret: &str) -> Credentials {
-    Credentials::Directory { path: format!("{CREDENTIALS_DIRECTORY}/{side}").into(), secret: Some(secret.to_owned()) }
-}
-
 /// Returns the Secrets that the programs read as files, with their services.
 fn secrets(config: &JobConfig) -> Vec<(Service, String)> {
     let services = [
@@ -299,7 +171,7 @@ fn secrets(config: &JobConfig) -> Vec<(Service, String)> {
     ];
     let secret = |service: &ServiceAccess| match &service.credentials {
         Credentials::Directory { secret, .. } => secret.clone(),
-        Credentials::Pod | Credentials::Anonymous => None,
+        Credentials::Pod | Credentials::Anonymous | Credentials::Profile { .. } => None,
     };
     services.into_iter().filter_map(|(side, service)| Some((side, secret(service)?))).collect()
 }
@@ -308,56 +180,6 @@ fn secrets(config: &JobConfig) -> Vec<(Service, String)> {
 fn ca_bundles(config: &JobConfig) -> Vec<(Service, MountedFrom)> {
     let sides = [(Service::Source, &config.source), (Service::Destination, &config.destination)];
     sides.into_iter().filter_map(|(side, s3)| Some((side, s3.ca_bundle.as_ref()?.from.clone()?))).collect()
-}
-
-fn write_settings(destination: &Destination) -> WriteSettings {
-    WriteSettings {
-        storage_class: destination.storage_class.map(|class| class.as_str().to_owned()),
-        encryption: destination.encryption.as_ref().map(Into::into),
-        acl: destination.acl.map(|acl| acl.as_str().to_owned()),
-    }
-}
-
-/// Destructures without `..`, so that a field that is not converted does not compile.
-fn object_filter(filters: &Filters) -> ObjectFilter {
-    let Filters { ignore: _, ignore_from: _, min_size, max_size, modified_after, modified_before, storage_classes } =
-        filters;
-    let millis = |time: &Option<Time>| time.as_ref().map(|time| time.0.as_millisecond());
-    ObjectFilter {
-        min_size: min_size.map(ByteSize::bytes),
-        max_size: max_size.map(ByteSize::bytes),
-        modified_after: millis(modified_after),
-        modified_before: millis(modified_before),
-        storage_classes: storage_classes.clone(),
-    }
-}
-
-/// Destructures without `..`, so that a field that is not converted does not compile.
-fn transfer_settings(transfer: &Transfer) -> TransferSettings {
-    let &Transfer {
-        part_size,
-        multipart_threshold,
-        split_threshold,
-        files_per_worker,
-        parts_per_file,
-        memory_limit,
-        max_attempts,
-        mode,
-        checksum,
-        preserve: ApiPreserve { metadata, tags, object_lock, on_loss },
-    } = transfer;
-    TransferSettings {
-        part_size,
-        multipart_threshold,
-        split_threshold,
-        files_per_worker,
-        parts_per_file,
-        memory_limit,
-        max_attempts,
-        mode,
-        compare_checksums: checksum == ChecksumMode::Compare,
-        preserve: Preserve { metadata, tags, object_lock, on_loss },
-    }
 }
 
 #[cfg(test)]

@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Boxed: the future is as large as that of the largest subcommand.
-    s3_migration_worker::setup::run(Box::pin(s3_migration_worker::jobsender::main()))
+    migration_program::run(Box::pin(s3_migration_worker::jobsender::main()))
 }

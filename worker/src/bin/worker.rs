@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    s3_migration_worker::setup::run(s3_migration_worker::worker::main())
+    migration_program::run(s3_migration_worker::worker::main())
 }

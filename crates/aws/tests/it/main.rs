@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod conformance;
+mod credentials;
 mod faults;
 mod quirks;
 mod reach;

@@ -54,6 +54,11 @@ pub enum Credentials {
     Pod,
     /// None; requests are not signed.
     Anonymous,
+    /// A profile of the files that the AWS tools share, `~/.aws/config` and `~/.aws/credentials`.
+    Profile {
+        /// Name of the profile. It identifies the principal.
+        name: String,
+    },
     /// Files, reread when they change: [`ACCESS_KEY_FILE`], [`SECRET_KEY_FILE`] and optionally [`SESSION_TOKEN_FILE`].
     Directory {
         /// The directory that holds the files.
@@ -169,6 +174,7 @@ impl Credentials {
         match self {
             Self::Pod => "of the pod".to_owned(),
             Self::Anonymous => "anonymous".to_owned(),
+            Self::Profile { name } => format!("of profile {name}"),
             Self::Directory { secret: Some(name), .. } => format!("of Secret {name}"),
             Self::Directory { path, secret: None } => format!("in {}", path.display()),
         }
@@ -213,6 +219,10 @@ mod tests {
             (
                 "{region: r, endpoint: 'http://s3', credentials: {type: anonymous}}",
                 Some("credentials of Secret keys became anonymous"),
+            ),
+            (
+                "{region: r, endpoint: 'http://s3', credentials: {type: profile, name: work}}",
+                Some("credentials of Secret keys became of profile work"),
             ),
         ] {
             let (before, after) = (side(before), side(after));

@@ -90,6 +90,10 @@ pub struct BucketRecord {
     pub probes: u32,
     /// Until when one worker has the exclusive right to probe, as Unix time in milliseconds.
     pub probing_until: i64,
+    /// Name of the process that has it. A process that was killed and started again under its name takes its own right
+    /// over at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prober: Option<String>,
     /// Name of the process that wrote the record.
     pub by: String,
 }
@@ -158,11 +162,16 @@ impl BucketRecord {
         conditions.iter().any(|ability| self.support(*ability, now) == Support::Unknown)
     }
 
-    /// Returns true if a worker may start to probe these conditions: one is unknown, no other worker is probing, and
-    /// none has probed it before. A condition that one round of probes leaves open stays unknown, which limits the
+    /// Returns true if the process of this name may start to probe these conditions: one is unknown, no other process is probing,
+    /// and none has probed it before. A condition that one round of probes leaves open stays unknown, which limits the
     /// requests to [`MOST_PROBES`].
-    pub fn may_probe(&self, conditions: &[Ability], now: i64) -> bool {
-        conditions.iter().any(|ability| self.may_ask(*ability, now)) && self.probing_until <= now
+    pub fn may_probe(&self, conditions: &[Ability], by: &str, now: i64) -> bool {
+        conditions.iter().any(|ability| self.may_ask(*ability, now)) && !self.is_probed_by_another(by, now)
+    }
+
+    /// Returns true if another process than the one of this name has the right to probe.
+    pub fn is_probed_by_another(&self, name: &str, now: i64) -> bool {
+        self.probing_until > now && self.prober.as_deref() != Some(name)
     }
 
     /// Returns true if a condition may be probed: it is unknown, and no round of probes included it.
@@ -271,16 +280,18 @@ mod tests {
         for (record, expected) in
             [(record(0, 0), true), (record(0, 100), true), (record(1, 0), false), (record(0, 101), false)]
         {
-            assert_eq!(record.may_probe(Ability::PUTS, 100), expected, "{record:?}");
+            assert_eq!(record.may_probe(Ability::PUTS, "w", 100), expected, "{record:?}");
         }
         // An empty object probed PUT; another object may still probe completions, once.
         for (probes, expected) in [(2, true), (3, false)] {
-            assert_eq!(record(probes, 0).may_probe(&Ability::CONDITIONS, 100), expected, "{probes}");
+            assert_eq!(record(probes, 0).may_probe(&Ability::CONDITIONS, "w", 100), expected, "{probes}");
         }
         let known = Ability::CONDITIONS
             .into_iter()
             .fold(BucketRecord::default(), |record, ability| record.learned(ability, Support::No, 0));
-        assert!(!known.may_probe(&Ability::CONDITIONS, 100));
+        assert!(!known.may_probe(&Ability::CONDITIONS, "w", 100));
+        let own = BucketRecord { prober: Some("w".into()), ..record(0, 101) };
+        assert!(own.may_probe(Ability::PUTS, "w", 100) && !own.may_probe(Ability::PUTS, "x", 100));
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub struct VerifiedPartsRecord {
     pub at: i64,
 }
 
-/// Minimum interval between writes of [`VerifiedPartsRecord`], in milliseconds. Parts sent by a killed worker since the
+/// Minimum interval between writes of [`VerifiedPartsRecord`] to a ledger that is paid per write, in milliseconds. Parts sent by a killed worker since the
 /// last write are sent again.
 pub const VERIFIED_EVERY_MS: u64 = 30_000;
 

@@ -29,7 +29,7 @@ impl<P: Services> Transfer<'_, P> {
             }
         };
         let losses = carried.losses;
-        process.runtime.activity.moved(snapshot.size);
+        process.runtime.moved(destination.name(), snapshot.size);
         let read = Fingerprint { etag: head.etag, checksum: head.checksum };
         let shown = Fingerprint { etag: None, checksum: written.checksum };
         let version_id = head.version_id;

@@ -15,6 +15,7 @@ pub(super) use conditional::{Landed, condition_of};
 use super::TransferLimits;
 use super::error::TransferError;
 use super::progress::LastProgress;
+use crate::observer::ObjectName;
 use crate::{Interruption, Process, Services};
 
 /// The destination object of a transfer.
@@ -36,6 +37,11 @@ impl<'a, P: Services> DestinationObject<'a, P> {
         progress: LastProgress,
     ) -> Self {
         Self { process, limits, bucket, key, progress }
+    }
+
+    /// Returns the object's name, for observers.
+    pub(super) fn name(&self) -> ObjectName<'a> {
+        ObjectName { bucket: self.bucket, key: self.key }
     }
 
     /// Reads the object. Returns `None` only if the service itself says that it does not exist.

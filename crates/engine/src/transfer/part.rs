@@ -80,7 +80,7 @@ impl<P: Services> Upload<'_, P> {
             let failed = match result {
                 Ok(Written { etag, checksum, .. }) => {
                     self.learn_means(known, other, means).await?;
-                    process.runtime.activity.moved(part.len);
+                    process.runtime.moved(self.transfer.destination.name(), part.len);
                     return Ok(CompletedPart { number: part.number, etag, checksum });
                 }
                 Err(error) => error,
@@ -245,7 +245,7 @@ impl<P: Services> Upload<'_, P> {
         let Transfer { process, source, destination, progress, .. } = self.transfer;
         let written = destination.copy_part(&self.id, part, source.copy_source(&self.source)).await?;
         progress.touch();
-        process.runtime.activity.moved(part.len);
+        process.runtime.moved(destination.name(), part.len);
         Ok(CompletedPart { number: part.number, etag: written.etag, checksum: written.checksum })
     }
 }

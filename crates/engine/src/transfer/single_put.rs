@@ -56,7 +56,7 @@ impl<P: Services> Transfer<'_, P> {
         drop(probing);
         let losses = carried.losses;
         let Landed { written, guarded } = landed;
-        process.runtime.activity.moved(snapshot.size);
+        process.runtime.moved(destination.name(), snapshot.size);
         let version_id = fetched.head.version_id.or_else(|| snapshot.version_id.clone());
         drop(fetched.memory);
         let source = Fingerprint { etag: fetched.head.etag, checksum: Some(Checksum(fetched.digests.crc64)) };

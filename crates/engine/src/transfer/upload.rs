@@ -104,6 +104,8 @@ impl<'t, P: Services> Upload<'t, P> {
         };
         let verified = Verified::of(transfer, record, 1..=layout.count());
         let Some(there) = transfer.records.prove(record, &layout, &listed, &verified).await? else { return Ok(None) };
+        let bytes = there.iter().filter_map(|number| layout.part(*number)).map(|part| part.len).sum();
+        transfer.process.runtime.found(transfer.destination.name(), bytes);
         let key = transfer.source.key;
         info!(key, parts = there.len(), listed = listed.len(), of = layout.count(), "continuing multipart upload");
         Ok(Some(Self {

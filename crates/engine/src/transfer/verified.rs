@@ -7,15 +7,12 @@ use std::time::Duration;
 
 use migration_core::etag::ETag;
 use migration_core::ports::ObjectStore;
-use migration_core::records::{UploadRecord, VERIFIED_EVERY_MS};
+use migration_core::records::UploadRecord;
 use migration_core::verified::VerifiedParts;
 use tokio::time::Instant;
 
 use super::Transfer;
 use crate::Services;
-
-/// Minimum interval between two records of one upload's verified parts.
-const EVERY: Duration = Duration::from_millis(VERIFIED_EVERY_MS);
 
 /// Verified parts of an upload known to this worker.
 #[derive(Debug)]
@@ -24,6 +21,8 @@ pub(super) struct Verified {
     numbers: RangeInclusive<u32>,
     /// True if the service rejects parts that do not match their checksums. Nothing has to be recorded then.
     enforced: bool,
+    /// Least time between two records.
+    every: Duration,
     state: Mutex<VerifiedState>,
 }
 
@@ -48,14 +47,15 @@ impl Verified {
         numbers: RangeInclusive<u32>,
     ) -> Self {
         let capabilities = transfer.process.ports.destination.capabilities();
-        Self::new(numbers, record.checksum && capabilities.enforces_checksums)
+        let enforced = record.checksum && capabilities.enforces_checksums;
+        Self::new(numbers, enforced, transfer.process.runtime.verified_every)
     }
 
-    fn new(numbers: RangeInclusive<u32>, enforced: bool) -> Self {
-        let next = Instant::now() + EVERY;
+    fn new(numbers: RangeInclusive<u32>, enforced: bool, every: Duration) -> Self {
+        let next = Instant::now() + every;
         let state =
             VerifiedState { parts: VerifiedParts::default(), unrecorded: false, next, digests: false, others: false };
-        Self { numbers, enforced, state: Mutex::new(state) }
+        Self { numbers, enforced, every, state: Mutex::new(state) }
     }
 
     /// Returns true if a listed checksum proves a part.
@@ -108,7 +108,7 @@ impl Verified {
             return None;
         }
         state.unrecorded = false;
-        state.next = Instant::now() + EVERY;
+        state.next = Instant::now() + self.every;
         Some((*self.numbers.start(), state.parts.encode(self.numbers.clone())))
     }
 

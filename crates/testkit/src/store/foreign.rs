@@ -3,34 +3,35 @@
 use bytes::Bytes;
 use migration_core::etag::ETag;
 use migration_core::ports::{Attributes, Clock, Tags};
+use migration_local::store::{Received, StoredObject as Stored};
 
 use super::MemoryStore;
 use super::object::{StoredObject, WriteLogEntry};
-use super::settings::{BucketSettings, Versioning};
-use super::state::with_checksum;
+use super::{BucketSettings, Checksums, Versioning, crc64nvme};
 use crate::lock;
 
 impl MemoryStore {
     /// Creates a bucket unless it exists.
     pub fn create_bucket(&self, bucket: &str) {
-        lock(&self.state).buckets.entry(bucket.to_owned()).or_default();
+        if self.service.bucket_settings(bucket).is_none() {
+            self.service.create_bucket(bucket, BucketSettings::default());
+        }
     }
 
     /// Creates a bucket with these settings, or changes those of an existing one.
     pub fn create_bucket_with(&self, bucket: &str, settings: BucketSettings) {
-        lock(&self.state).buckets.entry(bucket.to_owned()).or_default().settings = settings;
+        self.service.create_bucket(bucket, settings);
     }
 
     /// Sets the versioning of an existing bucket.
     pub fn set_versioning(&self, bucket: &str, versioning: Versioning) {
-        if let Some(bucket) = lock(&self.state).buckets.get_mut(bucket) {
-            bucket.settings.versioning = versioning;
-        }
+        self.service.set_versioning(bucket, versioning);
     }
 
     /// Removes a bucket with its content.
     pub fn remove_bucket(&self, bucket: &str) {
-        lock(&self.state).buckets.remove(bucket);
+        self.service.remove_bucket(bucket);
+        lock(&self.log).remove(bucket);
     }
 
     /// Puts an object past all checks and switches, creates its bucket if needed, and returns the ETag.
@@ -47,57 +48,52 @@ impl MemoryStore {
         attributes: &Attributes,
         tags: &Tags,
     ) -> ETag {
-        let object = StoredObject::new(content.into(), attributes, tags, self.clock.now());
-        self.place(bucket, key, object)
+        let content: Bytes = content.into();
+        self.place(bucket, key, Stored::whole(content.into(), attributes, tags, &self.settings, self.clock.now()))
     }
 
     /// Puts an object uploaded in these parts.
     pub fn insert_parts(&self, bucket: &str, key: &str, parts: &[Bytes], attributes: &Attributes, tags: &Tags) -> ETag {
-        let object = StoredObject::of_parts(parts, attributes, tags, self.clock.now());
-        self.place(bucket, key, object)
+        let received: Vec<Received> = parts.iter().map(|part| part.clone().into()).collect();
+        let object = Stored::of_parts(received.iter(), attributes, tags, self.clock.now());
+        let checksum = (self.settings.checksums == Checksums::Kept).then(|| crc64nvme(&parts.concat()));
+        self.place(bucket, key, object.with_checksum(checksum))
     }
 
-    fn place(&self, bucket: &str, key: &str, object: StoredObject) -> ETag {
-        let object = with_checksum(object, &self.settings);
-        lock(&self.state).buckets.entry(bucket.to_owned()).or_default().store(key, object).etag
+    fn place(&self, bucket: &str, key: &str, object: Stored) -> ETag {
+        let etag = object.etag.clone();
+        // Only a disk could fail.
+        self.service.insert(bucket, key, object).unwrap_or(etag)
     }
 
     /// Deletes an object as another client would. In a bucket with versioning, returns the id of the delete marker.
     pub fn delete(&self, bucket: &str, key: &str) -> Option<String> {
-        lock(&self.state).buckets.get_mut(bucket)?.delete(key)
+        self.service.delete_key(bucket, key)
     }
 
     /// Permanently removes one version or delete marker; `null` names the one without an id.
     pub fn delete_version(&self, bucket: &str, key: &str, version_id: &str) {
-        if let Some(bucket) = lock(&self.state).buckets.get_mut(bucket) {
-            bucket.delete_version(key, version_id);
-        }
+        self.service.remove_version(bucket, key, version_id);
     }
 
     /// Removes an object with all its versions.
     pub fn remove(&self, bucket: &str, key: &str) {
-        if let Some(bucket) = lock(&self.state).buckets.get_mut(bucket) {
-            bucket.objects.remove(key);
-        }
+        self.service.remove_key(bucket, key);
     }
 
     /// Makes an archived object readable.
     pub fn restore(&self, bucket: &str, key: &str) {
-        let mut state = lock(&self.state);
-        let versions = state.buckets.get_mut(bucket).and_then(|bucket| bucket.objects.get_mut(key));
-        if let Some(object) = versions.and_then(|versions| versions.current_mut()) {
-            object.restored = true;
-        }
+        self.service.restore(bucket, key);
     }
 
     /// Returns an object as stored.
     pub fn object(&self, bucket: &str, key: &str) -> Option<StoredObject> {
-        lock(&self.state).buckets.get(bucket)?.current(key).cloned()
+        self.service.object(bucket, key, None).map(Into::into)
     }
 
     /// Returns a version of an object as stored.
     pub fn version(&self, bucket: &str, key: &str, version_id: &str) -> Option<StoredObject> {
-        lock(&self.state).buckets.get(bucket)?.objects.get(key)?.find(version_id)?.object.clone()
+        self.service.object(bucket, key, Some(version_id)).map(Into::into)
     }
 
     /// Returns the content of an object.
@@ -107,38 +103,31 @@ impl MemoryStore {
 
     /// Returns all keys whose newest version is no delete marker, in byte order.
     pub fn keys(&self, bucket: &str) -> Vec<String> {
-        let state = lock(&self.state);
-        let Some(bucket) = state.buckets.get(bucket) else { return Vec::new() };
-        let there = bucket.objects.iter().filter(|(_, versions)| versions.current().is_some());
-        there.map(|(key, _)| key.clone()).collect()
+        self.service.keys(bucket)
     }
 
     /// Returns key and id of each open upload of a bucket.
     pub fn open_uploads(&self, bucket: &str) -> Vec<(String, String)> {
-        let state = lock(&self.state);
-        let Some(bucket) = state.buckets.get(bucket) else { return Vec::new() };
-        bucket.uploads.iter().map(|(id, upload)| (upload.key.clone(), id.clone())).collect()
+        self.service.open_uploads(bucket)
     }
 
     /// Removes an upload, as another client or a lifecycle rule would.
     pub fn end_upload(&self, bucket: &str, upload_id: &str) {
-        if let Some(bucket) = lock(&self.state).buckets.get_mut(bucket) {
-            bucket.uploads.remove(upload_id);
-        }
+        self.service.end_upload(bucket, upload_id);
     }
 
     /// Returns every object that became visible in a bucket, in order.
     pub fn write_log(&self, bucket: &str) -> Vec<WriteLogEntry> {
-        lock(&self.state).buckets.get(bucket).map(|b| b.log.clone()).unwrap_or_default()
+        lock(&self.log).get(bucket).cloned().unwrap_or_default()
     }
 
     /// Returns the highest number of concurrent requests of a bucket.
     pub fn most_in_flight(&self, bucket: &str) -> usize {
-        self.traffic.most(bucket)
+        self.service.most_in_flight(bucket)
     }
 
     /// Returns the number of throttled requests of a bucket.
     pub fn throttled(&self, bucket: &str) -> u64 {
-        self.traffic.throttled(bucket)
+        self.service.throttled(bucket)
     }
 }

@@ -1,41 +1,35 @@
-//! S3 in memory.
+//! S3 in memory: the service of `migration-local`, with switches that deny requests and what tests observe and change
+//! past its checks.
 
-mod body;
-mod checks;
-mod complete;
 mod foreign;
-mod listing;
 mod object;
 mod port;
-mod read;
-mod settings;
-mod state;
-mod traffic;
-mod upload;
-mod versions;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use migration_core::ports::Capabilities;
+use migration_local::store::LocalStore;
 
 use crate::clock::TestClock;
 use crate::denial::Denials;
+use crate::lock;
 
-pub use object::{StoredObject, WriteLogEntry, crc64nvme};
-pub use settings::{BucketSettings, Checksums, ConditionalWrites, StoreSettings, StreamedBodies, Versioning};
-use state::StoreState;
-use traffic::Traffic;
+pub use migration_local::store::{
+    BucketSettings, Checksums, ConditionalWrites, StoreSettings, StreamedBodies, Versioning, crc64nvme,
+};
+pub use object::{StoredObject, WriteLogEntry};
 
 /// An S3 service in memory, as one principal sees it. Clones and [`MemoryStore::as_principal`] share the objects.
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
-    state: Arc<Mutex<StoreState>>,
+    service: LocalStore,
     settings: Arc<StoreSettings>,
     clock: TestClock,
-    principal: Arc<str>,
     denials: Denials,
-    traffic: Traffic,
     capabilities: Capabilities,
+    /// Objects that became visible, by bucket.
+    log: Arc<Mutex<BTreeMap<String, Vec<WriteLogEntry>>>>,
 }
 
 impl MemoryStore {
@@ -46,15 +40,14 @@ impl MemoryStore {
 
     /// Creates an empty service with these settings.
     pub fn with_settings(clock: TestClock, principal: &str, settings: StoreSettings) -> Self {
-        Self {
-            state: Arc::default(),
-            settings: Arc::new(settings),
-            clock,
-            principal: principal.into(),
-            denials: Denials::default(),
-            traffic: Traffic::default(),
-            capabilities: Capabilities::default(),
-        }
+        let service = LocalStore::in_memory(Arc::new(clock.clone()), settings.clone()).as_principal(principal);
+        let log: Arc<Mutex<BTreeMap<String, Vec<WriteLogEntry>>>> = Arc::default();
+        let written = log.clone();
+        service.watch(move |bucket, key, object| {
+            lock(&written).entry(bucket.to_owned()).or_default().push(WriteLogEntry::of(key, object));
+        });
+        let (denials, capabilities) = (Denials::default(), Capabilities::default());
+        Self { service, settings: Arc::new(settings), clock, denials, capabilities, log }
     }
 
     /// The same service as an adapter sees it that knows this of it.
@@ -66,7 +59,7 @@ impl MemoryStore {
     /// Returns the same service for another principal, with its own switches.
     #[must_use]
     pub fn as_principal(&self, principal: &str) -> Self {
-        Self { principal: principal.into(), denials: Denials::default(), ..self.clone() }
+        Self { service: self.service.as_principal(principal), denials: Denials::default(), ..self.clone() }
     }
 
     /// Returns the switches that reject this principal's requests.

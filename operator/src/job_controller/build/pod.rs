@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use migration_api::config::CA_FILE;
 use migration_api::pods::PodSettings;
 use migration_api::verify::VerifyMethod;
 use migration_core::config::MountedFrom;
@@ -16,7 +17,7 @@ use migration_core::error::Service;
 use migration_core::size::ByteSize;
 
 use super::config_map;
-use crate::job_controller::validate::{CA_DIRECTORY, CA_FILE, CREDENTIALS_DIRECTORY, ValidatedJob};
+use crate::job_controller::validate::{CA_DIRECTORY, CREDENTIALS_DIRECTORY, ValidatedJob};
 use crate::names::{self, Component};
 
 /// The directory where the configuration is mounted.

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use migration_api::Reason;
+use migration_api::config::ignore_patterns;
 use migration_api::filters::{ConfigMapKey, Filters};
 
 use crate::job_controller::kubernetes::{self, RequestError};
@@ -24,7 +25,7 @@ fn patterns(key: &ConfigMapKey, map: Option<&ConfigMap>) -> Result<Vec<String>, 
     };
     let Some(map) = map else { return problem("does not exist in this namespace: create it") };
     match map.data.as_ref().and_then(|data| data.get(key)) {
-        Some(text) => Ok(text.lines().filter(|line| !line.is_empty()).map(ToOwned::to_owned).collect()),
+        Some(text) => Ok(ignore_patterns(text)),
         None => problem(&format!("has no key {key} with text: add it")),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
+use migration_api::config::QueueAndTable;
 use migration_api::services::QueueCreate;
 use migration_api::status::{QueueDepth, Resources};
 use migration_api::{MigrationJob, MigrationJobSpec, Reason};
@@ -19,17 +20,6 @@ use crate::problem::Problem;
 
 /// How long to wait for a table that is being created.
 const TABLE_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Queue and table that exist.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct QueueAndTable {
-    /// URL of the queue.
-    pub queue_url: String,
-    /// URL of its dead letter queue.
-    pub dead_letter_url: String,
-    /// Name of the table.
-    pub table: String,
-}
 
 /// Queue and table of a job, and their clients.
 pub struct Services {

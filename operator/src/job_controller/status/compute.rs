@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use migration_api::config::QueueAndTable;
 use migration_api::status::{
     Counts, EventCounts, EventWork, Extraneous, LastRun, MigrationJobStatus, NotPreserved, ObjectFailure, Phase,
     Progress, RecordKind, ReportStatus, Resources, RunResult, UnreadableRecords, VerificationStatus,
@@ -17,7 +18,6 @@ use migration_ledger::Unreadable;
 use super::{StatusInput, conditions, display};
 use crate::job_controller::dereference::cluster::ObservedJob;
 use crate::job_controller::dereference::ledger::LedgerView;
-use crate::job_controller::dereference::services::QueueAndTable;
 use crate::job_controller::runs::followups::{FollowupState, Report, Verification};
 use crate::job_controller::runs::lifecycle;
 use crate::problem::Problem;

@@ -1,7 +1,9 @@
 use super::*;
+use migration_api::transfer::{ChecksumMode, Preserve as ApiPreserve};
 use migration_core::compare::CompareMode;
-use migration_core::config::Encryption;
-use migration_core::config::{OnLoss, TransferMode};
+use migration_core::config::{
+    Encryption, MirrorSettings, ObjectFilter, OnLoss, Preserve, S3Side, TransferMode, Versioning, WriteSettings,
+};
 
 pub(crate) fn resource() -> MigrationJob {
     serde_yaml::from_str(

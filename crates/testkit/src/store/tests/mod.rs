@@ -2,18 +2,22 @@ mod limits;
 mod states;
 
 use bytes::Bytes;
+use md5::{Digest, Md5};
 use migration_core::error::{ErrorClass, ServiceFault};
-use migration_core::etag::ETag;
+use migration_core::etag::{ETag, Md5Digest};
 use migration_core::ports::{
     Attributes, Body, CompleteUpload, CompletedPart, CreateUpload, GetRequest, HeadRequest, ListRequest, ObjectStore,
     PutPart, PutRequest, Span, Tags, UploadRef, WriteCondition,
 };
 
-use super::object::md5;
 use super::*;
 use crate::Operation;
 
 const START: i64 = 1_000_000_500;
+
+fn md5(content: &[u8]) -> Md5Digest {
+    Md5::digest(content).into()
+}
 
 fn store() -> MemoryStore {
     let store = MemoryStore::new(TestClock::at(START), "tester");

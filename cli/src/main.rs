@@ -1,0 +1,3 @@
+//! The program `s3migrate`.
+
+fn main() {}

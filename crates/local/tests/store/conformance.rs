@@ -1,0 +1,90 @@
+//! Runs the conformance suites of the store: in memory, on disk, and on a directory that is opened again and again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use migration_local::store::{BucketSettings, LocalStore, StoreSettings, Versioning};
+use migration_testkit::TestClock;
+use migration_testkit::conformance::{
+    BucketOwner, Failure, OwnedBucket, Report, StoreUnderTest, store_suite, version_suite,
+};
+
+use crate::open;
+use crate::reopening::Reopening;
+
+fn assert_passed(report: &Report) {
+    println!("{report}");
+    assert!(report.passed(), "{report}");
+}
+
+/// Returns a name that no other case of this process uses.
+pub fn fresh(what: &str) -> String {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    format!("{what}-{}", LAST.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The owner of a store's buckets.
+struct Owner(LocalStore);
+
+impl BucketOwner for Owner {
+    async fn set_versioning(&self, bucket: &str, enabled: bool) -> Result<(), Failure> {
+        let versioning = if enabled { Versioning::Enabled } else { Versioning::Suspended };
+        self.0.set_versioning(bucket, versioning);
+        Ok(())
+    }
+
+    async fn new_locked_bucket(&self) -> Result<String, Failure> {
+        let name = fresh("locked");
+        self.0.create_bucket(&name, BucketSettings { object_lock: true, ..BucketSettings::versioned() });
+        Ok(name)
+    }
+
+    async fn delete(&self, bucket: &str, key: &str) -> Result<Option<String>, Failure> {
+        Ok(self.0.delete_key(bucket, key))
+    }
+
+    async fn delete_version(&self, bucket: &str, key: &str, version_id: &str) -> Result<(), Failure> {
+        self.0.remove_version(bucket, key, version_id);
+        Ok(())
+    }
+}
+
+fn under_test(store: &LocalStore) -> StoreUnderTest<LocalStore> {
+    let bucket = fresh("bucket");
+    store.create_bucket(&bucket, BucketSettings::default());
+    StoreUnderTest { store: store.clone(), bucket }
+}
+
+async fn check(store: &LocalStore) {
+    assert_passed(&store_suite(async || Ok(under_test(store)), &[]).await);
+    let owned = async || Ok(OwnedBucket { under_test: under_test(store), owner: Owner(store.clone()) });
+    assert_passed(&version_suite(owned, &[]).await);
+}
+
+#[tokio::test]
+async fn a_store_in_memory_keeps_the_rules() {
+    check(&LocalStore::in_memory(Arc::new(TestClock::default()), StoreSettings::default())).await;
+}
+
+#[tokio::test]
+async fn a_store_on_disk_keeps_the_rules() {
+    let directory = tempfile::tempdir().unwrap();
+    check(&open(directory.path())).await;
+    check(&open(directory.path())).await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_opened_again_between_requests_keeps_the_rules() {
+    let directory = tempfile::tempdir().unwrap();
+    let make = async || {
+        let store = Reopening::new(directory.path().join(fresh("store")));
+        store.create_bucket("bucket", BucketSettings::default()).await;
+        Ok(StoreUnderTest { store, bucket: "bucket".to_owned() })
+    };
+    assert_passed(&store_suite(make, &[]).await);
+    let owned = async || {
+        let under_test = make().await?;
+        Ok(OwnedBucket { owner: under_test.store.clone(), under_test })
+    };
+    assert_passed(&version_suite(owned, &[]).await);
+}

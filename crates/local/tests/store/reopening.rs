@@ -1,0 +1,144 @@
+//! A store on disk that is closed and opened again in the middle of everything.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use migration_core::error::ServiceError;
+use migration_core::ports::{
+    Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse,
+    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
+    Tags, UploadRef, Written,
+};
+use migration_local::store::{BucketSettings, LocalStore, Versioning};
+use migration_testkit::conformance::{BucketOwner, Failure};
+use tokio::sync::RwLock;
+
+/// Requests between two openings.
+const EVERY: usize = 7;
+
+/// A store that is opened again before every few requests, so that it knows only what is on the disk.
+#[derive(Clone)]
+pub struct Reopening {
+    directory: Arc<PathBuf>,
+    store: Arc<RwLock<Option<LocalStore>>>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Reopening {
+    pub fn new(directory: PathBuf) -> Self {
+        let store = super::open(&directory);
+        Self { directory: Arc::new(directory), store: Arc::new(RwLock::new(Some(store))), requests: Arc::default() }
+    }
+
+    /// Runs a request on the store, and before it, every few times, opens it again.
+    async fn with<T>(&self, request: impl AsyncFnOnce(&LocalStore) -> T) -> T {
+        if self.requests.fetch_add(1, Ordering::SeqCst) % EVERY == EVERY - 1 {
+            let mut store = self.store.write().await;
+            *store = None;
+            *store = Some(super::open(&self.directory));
+        }
+        request(self.store.read().await.as_ref().unwrap()).await
+    }
+
+    pub async fn create_bucket(&self, name: &str, settings: BucketSettings) {
+        self.with(async |store| store.create_bucket(name, settings)).await;
+    }
+}
+
+impl ObjectStore for Reopening {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    fn abort_command(&self, upload: UploadRef<'_>) -> String {
+        upload.upload_id.to_owned()
+    }
+
+    async fn list(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
+        self.with(async |store| store.list(request).await).await
+    }
+
+    async fn list_versions(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
+        self.with(async |store| store.list_versions(request).await).await
+    }
+
+    async fn get(&self, request: GetRequest<'_>) -> Result<GetResponse, ServiceError> {
+        self.with(async |store| store.get(request).await).await
+    }
+
+    async fn head(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, ServiceError> {
+        self.with(async |store| store.head(request).await).await
+    }
+
+    async fn tags(&self, bucket: &str, key: &str, version_id: Option<&str>) -> Result<Tags, ServiceError> {
+        self.with(async |store| store.tags(bucket, key, version_id).await).await
+    }
+
+    async fn put_tags(&self, request: PutTags<'_>) -> Result<(), ServiceError> {
+        self.with(async |store| store.put_tags(request).await).await
+    }
+
+    async fn put(&self, request: PutRequest<'_>) -> Result<Written, ServiceError> {
+        self.with(async |store| store.put(request).await).await
+    }
+
+    async fn copy(&self, request: CopyRequest<'_>) -> Result<Written, ServiceError> {
+        self.with(async |store| store.copy(request).await).await
+    }
+
+    async fn delete(&self, request: DeleteRequest<'_>) -> Result<(), ServiceError> {
+        self.with(async |store| store.delete(request).await).await
+    }
+
+    async fn create_upload(&self, request: CreateUpload<'_>) -> Result<String, ServiceError> {
+        self.with(async |store| store.create_upload(request).await).await
+    }
+
+    async fn put_part(&self, request: PutPart<'_>) -> Result<Written, ServiceError> {
+        self.with(async |store| store.put_part(request).await).await
+    }
+
+    async fn copy_part(&self, request: CopyPart<'_>) -> Result<Written, ServiceError> {
+        self.with(async |store| store.copy_part(request).await).await
+    }
+
+    async fn list_parts(&self, upload: UploadRef<'_>, after: Option<u32>) -> Result<PartsPage, ServiceError> {
+        self.with(async |store| store.list_parts(upload, after).await).await
+    }
+
+    async fn complete_upload(&self, request: CompleteUpload<'_>) -> Result<Written, ServiceError> {
+        self.with(async |store| store.complete_upload(request).await).await
+    }
+
+    async fn abort_upload(&self, upload: UploadRef<'_>) -> Result<(), ServiceError> {
+        self.with(async |store| store.abort_upload(upload).await).await
+    }
+
+    async fn list_uploads(&self, bucket: &str, key: &str) -> Result<Vec<OpenUpload>, ServiceError> {
+        self.with(async |store| store.list_uploads(bucket, key).await).await
+    }
+}
+
+impl BucketOwner for Reopening {
+    async fn set_versioning(&self, bucket: &str, enabled: bool) -> Result<(), Failure> {
+        let versioning = if enabled { Versioning::Enabled } else { Versioning::Suspended };
+        self.with(async |store| store.set_versioning(bucket, versioning)).await;
+        Ok(())
+    }
+
+    async fn new_locked_bucket(&self) -> Result<String, Failure> {
+        let name = super::conformance::fresh("locked");
+        self.create_bucket(&name, BucketSettings { object_lock: true, ..BucketSettings::versioned() }).await;
+        Ok(name)
+    }
+
+    async fn delete(&self, bucket: &str, key: &str) -> Result<Option<String>, Failure> {
+        Ok(self.with(async |store| store.delete_key(bucket, key)).await)
+    }
+
+    async fn delete_version(&self, bucket: &str, key: &str, version_id: &str) -> Result<(), Failure> {
+        self.with(async |store| store.remove_version(bucket, key, version_id)).await;
+        Ok(())
+    }
+}
