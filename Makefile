@@ -7,10 +7,12 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/s3-migration-o
 CLUSTER := bash kind-tests/cluster/cluster.sh
 # Programs, tests and lints use the same packages and profile: any other selection would give the dependencies other
 # features and recompile them all. clippy-driver compiles like rustc and lints at the same time, so lints need no build.
-CARGO_FLAGS := --release --workspace --locked
+DEMO_FLAGS := --release --workspace --locked
+# The feature adds no dependency that the operator does not have, so that only s3migrate itself is compiled for each.
+CARGO_FLAGS := $(DEMO_FLAGS) --features s3migrate/cluster
 export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 
-.PHONY: help setup programs build lint unit mutants generate check-generated images test smoke e2e wire scan-bench scan-peers demo-cluster demo-clean
+.PHONY: help demo picture setup programs dist build lint unit mutants generate check-generated images test smoke e2e wire local scan-bench scan-peers demo-cluster demo-clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -18,8 +20,15 @@ help: ## List the commands
 setup: ## Install build and test requirements (Debian, Ubuntu), or name the missing ones
 	@bash scripts/setup.sh
 
+demo: setup ## Show a migration between two S3 servers on this machine, which needs nothing else
+	cargo build $(DEMO_FLAGS) --bin s3migrate
+	"$$CARGO_TARGET_DIR/release/s3migrate" demo
+
 programs: setup ## Build the programs alone
 	cargo build $(CARGO_FLAGS) --bins
+
+dist: programs ## Pack the programs for this architecture into dist/, with licences and bills of materials
+	bash scripts/dist.sh
 
 build: setup ## Build all programs and tests
 	cargo build $(CARGO_FLAGS) --all-targets
@@ -56,6 +65,9 @@ e2e: programs ## Run the long tests on a cluster; writes kind-tests/RESULTS.md (
 wire: programs ## Run the programs on real services over a faulty network; writes kind-tests/WIRE.md (CASES=name: only these)
 	bash scripts/wire-tests.sh $(CASES)
 
+local: programs ## Run s3migrate on real services; writes kind-tests/LOCAL.md (CASES=name: only these)
+	bash scripts/local-tests.sh $(CASES)
+
 scan-bench: setup ## Measure scans of up to 10 million keys; writes bench/SCAN.md (HUGE=1: also 100 million)
 	cargo test $(CARGO_FLAGS) --bench scan -- $(if $(HUGE),huge) | tee bench/SCAN.md
 
@@ -66,6 +78,9 @@ scan-peers: programs ## Compare the scan of a million keys with peers; writes be
 demo-cluster: programs ## Migrate real files on a cluster on this machine, from scratch
 	bash scripts/install.sh
 	eval "$$($(CLUSTER) env)"; "$$CARGO_TARGET_DIR/release/kind-tests" demo
+
+picture: demo ## Make the README's pictures of a real run of the demo again
+	bash scripts/picture.sh "$$CARGO_TARGET_DIR/release/s3migrate"
 
 demo-clean: ## Remove the demo's cluster and services
 	if [ -x "$$CARGO_TARGET_DIR/release/kind-tests" ]; then "$$CARGO_TARGET_DIR/release/kind-tests" down; fi

@@ -7,7 +7,7 @@ command -v clippy-driver >/dev/null || { echo "lint: clippy is missing: run rust
 cargo fmt --all --check
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
-RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo build --release --workspace --locked --all-targets 2>&1 | tee "$output"
+RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo build --release --workspace --locked --features s3migrate/cluster --all-targets 2>&1 | tee "$output"
 # Cargo also repeats the warnings of crates that it did not rebuild.
 if grep -q '^warning' "$output"; then
 	echo "lint: there are warnings" >&2

@@ -1,1 +1,26 @@
 //! The program `s3migrate`: migrates S3 buckets from one machine, without a cluster, a queue or an account for either.
+
+// The documentation of arguments is printed in terminals, where backticks would be read as part of a value.
+#![allow(clippy::doc_markdown)]
+
+pub mod args;
+#[cfg(feature = "cluster")]
+mod cluster;
+mod copy;
+mod demo;
+mod display;
+mod event;
+mod exit;
+pub mod generate;
+pub mod iam_policy;
+pub mod import_config;
+mod local;
+pub mod manifest;
+mod migration;
+mod retry;
+mod run;
+mod schedule;
+mod state_dir;
+mod stores;
+mod table;
+mod tracker;

@@ -1,3 +1,7 @@
 //! The program `s3migrate`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    migration_program::run(s3migrate::args::main())
+}

@@ -1,0 +1,18 @@
+//! One JSON object per event, on standard output.
+
+use std::io::Write;
+
+use super::Display;
+use crate::event::Event;
+
+/// Prints events as JSON.
+pub(super) struct Json;
+
+impl Display for Json {
+    fn show(&self, event: &Event) {
+        let Ok(mut line) = serde_json::to_string(event) else { return };
+        line.push('\n');
+        // Who reads may have gone: the run goes on.
+        let _ = std::io::stdout().lock().write_all(line.as_bytes());
+    }
+}

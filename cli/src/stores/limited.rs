@@ -1,0 +1,215 @@
+//! A store under limits.
+
+use std::sync::Arc;
+
+use migration_core::error::ServiceError;
+use migration_core::ports::{
+    Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse,
+    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
+    Tags, UploadRef, Written,
+};
+
+use super::bandwidth::Bandwidth;
+use super::pace::Bucket;
+use super::paced::paced;
+
+/// A store whose requests wait for their turn, and whose bodies pass at a limited rate. Without limits it is the store
+/// itself. Clones share the limits.
+///
+/// Each call counts as one request, also where the adapter repeats a request after an error or reads several pages.
+/// Bytes are counted once on their way, when they are read; what a service copies itself passes no limit.
+#[derive(Clone)]
+pub struct Limited<S> {
+    store: S,
+    requests: Option<Bucket>,
+    bandwidth: Option<Arc<Bandwidth>>,
+}
+
+impl<S> Limited<S> {
+    pub(super) fn new(store: S, requests: Option<Bucket>, bandwidth: Option<Arc<Bandwidth>>) -> Self {
+        Self { store, requests, bandwidth }
+    }
+
+    /// Waits for the turn of a request.
+    async fn turn(&self) {
+        if let Some(requests) = &self.requests {
+            requests.consume(1).await;
+        }
+    }
+}
+
+impl<S: ObjectStore> ObjectStore for Limited<S> {
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    fn abort_command(&self, upload: UploadRef<'_>) -> String {
+        self.store.abort_command(upload)
+    }
+
+    async fn list(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
+        self.turn().await;
+        self.store.list(request).await
+    }
+
+    async fn list_versions(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
+        self.turn().await;
+        self.store.list_versions(request).await
+    }
+
+    async fn get(&self, request: GetRequest<'_>) -> Result<GetResponse, ServiceError> {
+        self.turn().await;
+        let response = self.store.get(request).await?;
+        Ok(match &self.bandwidth {
+            Some(bandwidth) => GetResponse { body: paced(response.body, bandwidth), ..response },
+            None => response,
+        })
+    }
+
+    async fn head(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, ServiceError> {
+        self.turn().await;
+        self.store.head(request).await
+    }
+
+    async fn tags(&self, bucket: &str, key: &str, version_id: Option<&str>) -> Result<Tags, ServiceError> {
+        self.turn().await;
+        self.store.tags(bucket, key, version_id).await
+    }
+
+    async fn put_tags(&self, request: PutTags<'_>) -> Result<(), ServiceError> {
+        self.turn().await;
+        self.store.put_tags(request).await
+    }
+
+    async fn put(&self, request: PutRequest<'_>) -> Result<Written, ServiceError> {
+        self.turn().await;
+        self.store.put(request).await
+    }
+
+    async fn copy(&self, request: CopyRequest<'_>) -> Result<Written, ServiceError> {
+        self.turn().await;
+        self.store.copy(request).await
+    }
+
+    async fn delete(&self, request: DeleteRequest<'_>) -> Result<(), ServiceError> {
+        self.turn().await;
+        self.store.delete(request).await
+    }
+
+    async fn create_upload(&self, request: CreateUpload<'_>) -> Result<String, ServiceError> {
+        self.turn().await;
+        self.store.create_upload(request).await
+    }
+
+    async fn put_part(&self, request: PutPart<'_>) -> Result<Written, ServiceError> {
+        self.turn().await;
+        self.store.put_part(request).await
+    }
+
+    async fn copy_part(&self, request: CopyPart<'_>) -> Result<Written, ServiceError> {
+        self.turn().await;
+        self.store.copy_part(request).await
+    }
+
+    async fn list_parts(&self, upload: UploadRef<'_>, after: Option<u32>) -> Result<PartsPage, ServiceError> {
+        self.turn().await;
+        self.store.list_parts(upload, after).await
+    }
+
+    async fn complete_upload(&self, request: CompleteUpload<'_>) -> Result<Written, ServiceError> {
+        self.turn().await;
+        self.store.complete_upload(request).await
+    }
+
+    async fn abort_upload(&self, upload: UploadRef<'_>) -> Result<(), ServiceError> {
+        self.turn().await;
+        self.store.abort_upload(upload).await
+    }
+
+    async fn list_uploads(&self, bucket: &str, key: &str) -> Result<Vec<OpenUpload>, ServiceError> {
+        self.turn().await;
+        self.store.list_uploads(bucket, key).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use futures::future::join_all;
+    use futures::{FutureExt, StreamExt};
+    use jiff::tz::TimeZone;
+    use md5::{Digest, Md5};
+    use migration_core::ports::{Attributes, Span, WriteCondition};
+    use migration_local::store::{BucketSettings, LocalStore, StoreSettings};
+    use migration_testkit::TestClock;
+    use tokio::time::Instant;
+
+    use super::super::pace::bucket;
+    use super::*;
+
+    /// A store with an object of 64 KiB, under 10 requests per second and 8 KiB/s.
+    async fn limited() -> Limited<LocalStore> {
+        let clock = Arc::new(TestClock::following_tokio(0));
+        let store = LocalStore::in_memory(clock.clone(), StoreSettings::default());
+        store.create_bucket("b", BucketSettings::default());
+        let body = Bytes::from(vec![7; 64 << 10]);
+        let (attributes, condition) = (Attributes::default(), WriteCondition::Any);
+        let md5 = Md5::digest(&body).into();
+        let put = PutRequest {
+            bucket: "b",
+            key: "k",
+            body,
+            md5,
+            attributes: &attributes,
+            tags: &vec![],
+            condition: &condition,
+        };
+        store.put(put).await.unwrap();
+        let bandwidth = Bandwidth::new("8k".parse().unwrap(), TimeZone::UTC, clock);
+        Limited::new(store, Some(bucket(10.0)), Some(Arc::new(bandwidth)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_of_all_clones_wait_for_their_turn() {
+        let store = limited().await;
+        let begin = Instant::now();
+        let heads = (0..50).map(|number| {
+            let store = store.clone();
+            async move {
+                // Requests of any kind take turns.
+                if number % 2 == 0 {
+                    store.head(HeadRequest::new("b", "k")).await.map(|_| ())
+                } else {
+                    store.tags("b", "k", None).await.map(|_| ())
+                }
+            }
+        });
+        assert!(join_all(heads).await.iter().all(Result::is_ok));
+        let elapsed = begin.elapsed();
+        assert!((Duration::from_millis(4_800)..Duration::from_millis(5_100)).contains(&elapsed), "{elapsed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_that_are_read_pass_at_the_rate_and_whole() {
+        let store = limited().await;
+        let begin = Instant::now();
+        let request = GetRequest { bucket: "b", key: "k", span: Span::Whole, if_match: None, version_id: None };
+        let response = store.get(request).await.unwrap();
+        assert_eq!((response.len, response.head.size), (64 << 10, 64 << 10));
+        let pieces: Vec<_> = response.body.map(Result::unwrap).collect().await;
+        assert!(pieces.concat() == vec![7; 64 << 10]);
+        let elapsed = begin.elapsed();
+        assert!((Duration::from_millis(7_700)..Duration::from_millis(8_200)).contains(&elapsed), "{elapsed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_limits_nothing_waits() {
+        let Limited { store, .. } = limited().await;
+        let free = Limited::new(store, None, None);
+        for _ in 0..1_000 {
+            assert!(free.head(HeadRequest::new("b", "k")).now_or_never().unwrap().unwrap().is_some());
+        }
+    }
+}
