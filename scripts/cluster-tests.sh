@@ -24,13 +24,13 @@ finish() {
 trap finish EXIT
 
 # What does not compile is known before anything is started.
-cargo test --release --workspace --locked --test "$suite" --no-run
+cargo test --release --workspace --locked --features s3migrate/cluster --test "$suite" --no-run
 bash "$root/scripts/install.sh"
 eval "$(bash "$cluster" env)"
 "$program" clear
 code=0
 # A failed case prints its own error and keeps logs; a backtrace of the test program would add nothing.
-RUST_BACKTRACE=0 cargo test --release --workspace --locked --test "$suite" -- --ignored --test-threads=1 --nocapture "$@" || code=$?
+RUST_BACKTRACE=0 cargo test --release --workspace --locked --features s3migrate/cluster --test "$suite" -- --ignored --test-threads=1 --nocapture "$@" || code=$?
 if [ "$suite" = e2e ] && [ $# = 0 ]; then
 	"$program" results --write "$tests/RESULTS.md" || code=1
 else

@@ -22,8 +22,8 @@ PROCESSES = 3
 class S3Side:
     """A bucket on an S3 service."""
 
-    def __init__(self, endpoint, key, secret, bucket, prefix=""):
-        self.arguments = (endpoint, key, secret, bucket, prefix)
+    def __init__(self, endpoint, key, secret, bucket, prefix="", region="us-east-1"):
+        self.arguments = (endpoint, key, secret, bucket, prefix, region)
         self.bucket, self.prefix, self.client = bucket, prefix, None
 
     def __getstate__(self):
@@ -37,12 +37,12 @@ class S3Side:
         from botocore.config import Config
 
         if self.client is None:
-            endpoint, key, secret, _, _ = self.arguments
+            endpoint, key, secret, _, _, region = self.arguments
             config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 3}, parameter_validation=False)
             self.client = boto3.client(
                 "s3",
                 endpoint_url=endpoint,
-                region_name="us-east-1",
+                region_name=region,
                 aws_access_key_id=key,
                 aws_secret_access_key=secret,
                 config=config,

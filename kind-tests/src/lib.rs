@@ -1,5 +1,6 @@
 //! Black-box tests of the installed chart on the cluster of `KUBECONFIG`, and their environment: local services behind
-//! counting proxies, a tree of real files, and a demo. The programs are also tested by themselves, see [`wire`].
+//! counting proxies, a tree of real files, and a demo. The programs are also tested by
+//! themselves, see [`wire`] and [`local`].
 
 pub mod api_proxy;
 pub mod case;
@@ -7,6 +8,7 @@ pub mod cases;
 pub mod checker;
 pub mod demo;
 pub mod kubernetes;
+pub mod local;
 pub mod logs;
 pub mod paths;
 pub mod pods;

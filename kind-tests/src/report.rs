@@ -30,6 +30,8 @@ pub enum Suite {
     Cluster,
     /// Tests of the programs by themselves.
     Wire,
+    /// Tests of `s3migrate`.
+    Local,
 }
 
 impl Suite {
@@ -37,6 +39,7 @@ impl Suite {
         let name = match self {
             Self::Cluster => "rows.jsonl",
             Self::Wire => "wire.jsonl",
+            Self::Local => "local.jsonl",
         };
         Ok(paths::results()?.join(name))
     }
@@ -46,6 +49,7 @@ impl Suite {
         match self {
             Self::Cluster => "Results of `make e2e`",
             Self::Wire => "Results of `make wire`",
+            Self::Local => "Results of `make local`",
         }
     }
 }

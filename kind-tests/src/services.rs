@@ -20,7 +20,7 @@ use crate::{paths, process};
 /// Region that all requests are signed for.
 pub const REGION: &str = "us-east-1";
 /// Access key id and secret of each service's administrator.
-const ROOT: &str = "test";
+pub const ROOT: &str = "test";
 /// Name of the machine as pods resolve it.
 pub const HOST: &str = "host.cluster.local";
 const ADMIN_PORT: u16 = 9310;
@@ -231,19 +231,24 @@ pub fn dynamodb() -> aws_sdk_dynamodb::Client {
 
 /// Creates a user with a policy and an access key.
 pub fn create_user(side: Service, name: &str, policy: &serde_json::Value) -> anyhow::Result<AccessKey> {
-    let output = iam(side, &["create", name], &policy.to_string())?;
+    create_user_at(&side.endpoint(), name, policy)
+}
+
+/// Creates a user of the service at this URL, with a policy and an access key.
+pub fn create_user_at(endpoint: &str, name: &str, policy: &serde_json::Value) -> anyhow::Result<AccessKey> {
+    let output = iam(endpoint, &["create", name], &policy.to_string())?;
     serde_json::from_slice(&output).with_context(|| format!("failed to read the key of user {name}"))
 }
 
 /// Enables or disables a user's access key.
 pub fn set_key(side: Service, key: &AccessKey, active: bool) -> anyhow::Result<()> {
-    iam(side, &["set", &key.user, &key.id, if active { "Active" } else { "Inactive" }], "").map(drop)
+    iam(&side.endpoint(), &["set", &key.user, &key.id, if active { "Active" } else { "Inactive" }], "").map(drop)
 }
 
-fn iam(side: Service, arguments: &[&str], input: &str) -> anyhow::Result<Vec<u8>> {
+fn iam(endpoint: &str, arguments: &[&str], input: &str) -> anyhow::Result<Vec<u8>> {
     let mut child = Command::new(python()?)
         .arg(paths::here("services/iam.py"))
-        .arg(side.endpoint())
+        .arg(endpoint)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

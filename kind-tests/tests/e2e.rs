@@ -2,8 +2,8 @@
 
 use kind_tests::case::run;
 use kind_tests::cases::{
-    admission, checking, crash_recovery, credentials, deletion, editing, lists, migration, neighbours, prerequisites,
-    races, refusals,
+    admission, checking, cluster_commands, crash_recovery, credentials, deletion, editing, lists, migration,
+    neighbours, prerequisites, races, refusals,
 };
 use kind_tests::tree::FULL;
 
@@ -59,6 +59,12 @@ async fn h_bad_resources() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn i_examples() -> anyhow::Result<()> {
     run("examples are accepted", admission::takes_the_examples).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn i_imported_configurations() -> anyhow::Result<()> {
+    run("imported configurations are accepted", admission::takes_imported_configurations).await
 }
 
 #[tokio::test]
@@ -167,4 +173,10 @@ async fn y_sides_mended_under_way() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn z_one_queue_two_jobs() -> anyhow::Result<()> {
     run("one queue, two jobs", editing::one_queue).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn z_steered_by_the_program() -> anyhow::Result<()> {
+    run("steered by the program", cluster_commands::steered).await
 }

@@ -1,6 +1,7 @@
 //! Invalid resources that the API server must reject, and examples that it must accept.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -51,24 +52,42 @@ pub async fn takes_the_examples(case: &mut Case) -> anyhow::Result<()> {
     let mut number = 0;
     for entry in fs::read_dir(paths::repository().join("examples"))? {
         let path = entry?.path();
-        if path.extension().is_none_or(|e| e != "yaml") {
-            continue;
-        }
-        for mut document in documents::<Value>(&fs::read_to_string(&path)?)? {
-            if document["kind"] == "Namespace" {
-                continue;
-            }
-            if let Some(metadata) = document["metadata"].as_object_mut() {
-                metadata.remove("namespace");
-            }
-            let taken = case.cluster.try_apply(&case.namespace, &document).await;
-            taken.with_context(|| format!("{} in {} was refused", document["kind"], path.display()))?;
-            number += 1;
+        if path.extension().is_some_and(|e| e == "yaml") {
+            number += takes(case, &path).await?;
         }
     }
     ensure!(number > 0, "there are no examples");
     case.note(format!("{number} documents of examples/ accepted"));
     Ok(())
+}
+
+/// Checks that what `import-config` makes of the predecessor's samples is accepted.
+pub async fn takes_imported_configurations(case: &mut Case) -> anyhow::Result<()> {
+    let mut number = 0;
+    for entry in fs::read_dir(paths::repository().join("cli/tests/golden/import_config"))? {
+        number += takes(case, &entry?.path().join("expected.yaml")).await?;
+    }
+    ensure!(number > 0, "there are no samples");
+    case.note(format!("{number} documents of import-config accepted"));
+    Ok(())
+}
+
+/// Checks that the documents of a file are accepted, in the case's namespace; returns their number.
+async fn takes(case: &Case, path: &Path) -> anyhow::Result<usize> {
+    let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    let mut number = 0;
+    for mut document in documents::<Value>(&text)? {
+        if document["kind"] == "Namespace" {
+            continue;
+        }
+        if let Some(metadata) = document["metadata"].as_object_mut() {
+            metadata.remove("namespace");
+        }
+        let taken = case.cluster.try_apply(&case.namespace, &document).await;
+        taken.with_context(|| format!("{} in {} was refused", document["kind"], path.display()))?;
+        number += 1;
+    }
+    Ok(number)
 }
 
 /// Parses the documents of a YAML file.

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod checking;
+pub mod cluster_commands;
 pub mod crash_recovery;
 pub mod credentials;
 pub mod deletion;

@@ -96,7 +96,8 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     fn event(operation: &str, key: &str) -> Event {
-        let request = Request { operation: operation.into(), bucket: "b".into(), key: key.into(), part: None };
+        let (operation, bucket, key) = (operation.into(), "b".into(), key.into());
+        let request = Request { operation, bucket, key, ..Request::default() };
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
         Event { status: Some(200), ..Event::new(0, "source", peer, request, 0) }
     }

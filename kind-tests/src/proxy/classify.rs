@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 /// Operation and subject of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// Name of the operation in S3's reference, or in that of the other service.
     pub operation: String,
@@ -15,6 +15,33 @@ pub struct Request {
     pub key: String,
     /// Part number of operations on parts.
     pub part: Option<u32>,
+    /// Names a version of the object.
+    #[serde(default)]
+    pub of_version: bool,
+    /// Writes the object with tags.
+    #[serde(default)]
+    pub with_tags: bool,
+    /// What the service copies from.
+    #[serde(default)]
+    pub copied_from: Option<CopySource>,
+}
+
+/// The source of a copy by the service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopySource {
+    /// Decoded bucket and key, with a slash between them.
+    pub object: String,
+    /// Names a version of the object.
+    pub of_version: bool,
+}
+
+impl CopySource {
+    /// Reads the value of `x-amz-copy-source`.
+    pub fn read(header: &str) -> Self {
+        let (object, query) = header.split_once('?').unwrap_or((header, ""));
+        let object = decode(object.strip_prefix('/').unwrap_or(object));
+        Self { object, of_version: value(query, "versionId").is_some() }
+    }
 }
 
 /// Determines the operation of a path-style request from method, path and query, and from whether it has a copy source.
@@ -23,7 +50,7 @@ pub struct Request {
 pub fn classify(method: &Method, path: &str, query: &str, copy: bool, target: Option<&str>) -> Request {
     if let Some(target) = target {
         let operation = target.rsplit('.').next().unwrap_or(target).to_owned();
-        return Request { operation, bucket: String::new(), key: String::new(), part: None };
+        return Request { operation, ..Request::default() };
     }
     let (bucket, key) = path.strip_prefix('/').unwrap_or(path).split_once('/').map_or_else(
         || (decode(path.strip_prefix('/').unwrap_or(path)), String::new()),
@@ -35,7 +62,8 @@ pub fn classify(method: &Method, path: &str, query: &str, copy: bool, target: Op
         (false, false) => object_operation(method, query, copy),
     };
     let part = value(query, "partNumber").and_then(|n| n.parse().ok());
-    Request { operation, bucket, key, part }
+    let of_version = value(query, "versionId").is_some();
+    Request { operation, bucket, key, part, of_version, ..Request::default() }
 }
 
 fn service_operation(method: &Method) -> String {
@@ -151,5 +179,19 @@ mod tests {
         assert_eq!(part.part, Some(12));
         let queue = classify(&Method::POST, "/", "", false, Some("AmazonSQS.ReceiveMessage"));
         assert_eq!(queue.operation, "ReceiveMessage");
+    }
+
+    #[test]
+    fn versions_are_noticed() {
+        for (query, expected) in [("versionId=v", true), ("tagging&versionId=v", true), ("tagging", false)] {
+            assert_eq!(classify(&Method::GET, "/b/k", query, false, None).of_version, expected, "{query}");
+        }
+        for (header, object, of_version) in [
+            ("b/a%20b", "b/a b", false),
+            ("/b/k?versionId=v", "b/k", true),
+            ("b/a%3FversionId", "b/a?versionId", false),
+        ] {
+            assert_eq!(CopySource::read(header), CopySource { object: object.into(), of_version }, "{header}");
+        }
     }
 }

@@ -219,7 +219,7 @@ mod tests {
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn request(bucket: &str) -> Request {
-        Request { operation: "PutObject".into(), bucket: bucket.into(), key: "k".into(), part: None }
+        Request { operation: "PutObject".into(), bucket: bucket.into(), key: "k".into(), ..Request::default() }
     }
 
     #[test]

@@ -23,6 +23,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 
+use self::classify::CopySource;
 use self::log::{Log, Moment};
 use self::quirks::{Canned, Drawn, Quirks};
 
@@ -146,9 +147,12 @@ impl Proxy {
 fn classify_request(request: &Request<Incoming>) -> classify::Request {
     let headers = request.headers();
     let target = headers.get("x-amz-target").and_then(|v| v.to_str().ok());
-    let copy = headers.contains_key("x-amz-copy-source");
+    let copied_from =
+        headers.get("x-amz-copy-source").map(|v| CopySource::read(&String::from_utf8_lossy(v.as_bytes())));
     let uri = request.uri();
-    classify::classify(request.method(), uri.path(), uri.query().unwrap_or_default(), copy, target)
+    let (path, query) = (uri.path(), uri.query().unwrap_or_default());
+    let classified = classify::classify(request.method(), path, query, copied_from.is_some(), target);
+    classify::Request { with_tags: headers.contains_key("x-amz-tagging"), copied_from, ..classified }
 }
 
 /// Returns the bytes of content that a request announces. Bodies in signed chunks announce it in a header of S3.

@@ -16,19 +16,27 @@ use crate::services::{REGION, ministack, python};
 use crate::wait::until;
 
 /// Time limit until a server is ready, on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 /// Interval between checks for readiness.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// Attempts on other ports: another process may take a port between its choice and its use.
 const TRIES: u32 = 3;
 /// Access key id and secret of every server.
 pub const KEYS: (&str, &str) = ("testuser", "testsecret");
+/// Keys of the administrator of a `MiniStack` that checks them.
+const CHECKED_KEYS: (&str, &str) = ("test", "test");
+/// Domain whose subdomains name buckets, for servers that can be told one.
+pub const DOMAIN: &str = "s3.test";
 
 /// Kinds of servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// S3, SQS and DynamoDB in memory. Accepts any key.
     MiniStack,
+    /// The same, with signatures and policies checked.
+    CheckedMiniStack,
+    /// S3 in memory. Accepts any key, and keeps more of S3's rules.
+    LocalStack,
     /// S3 on a file system. Checks signatures, and lists uploads.
     VersityGw,
     /// S3 on a file system. Checks signatures.
@@ -40,29 +48,46 @@ pub enum Kind {
 impl Kind {
     fn name(self) -> &'static str {
         match self {
-            Self::MiniStack => "ministack",
+            Self::MiniStack | Self::CheckedMiniStack => "ministack",
+            Self::LocalStack => "localstack",
             Self::VersityGw => "versitygw",
             Self::Minio => "minio",
             Self::Toxiproxy => "toxiproxy",
         }
     }
 
+    /// Returns the keys of its administrator.
+    pub fn keys(self) -> (&'static str, &'static str) {
+        if self == Self::CheckedMiniStack { CHECKED_KEYS } else { KEYS }
+    }
+
     fn program(self) -> anyhow::Result<Command> {
-        if self == Self::MiniStack {
-            return Ok(ministack(&python()?));
+        match self {
+            Self::MiniStack | Self::CheckedMiniStack => Ok(ministack(&python()?)),
+            Self::LocalStack => {
+                let mut command = Command::new(format!("{}/bin/python", self.installed("localstack.sh")?));
+                command.args(["-m", "localstack.runtime.main"]);
+                Ok(command)
+            }
+            Self::VersityGw | Self::Minio | Self::Toxiproxy => Ok(Command::new(self.installed("servers.sh")?)),
         }
-        let script = paths::here("services/servers.sh");
-        let made = Command::new(&script).arg(self.name()).stderr(Stdio::inherit()).output();
-        let made = made.context("failed to run servers.sh")?;
+    }
+
+    /// Runs the script that installs it if necessary; returns the path that it prints.
+    fn installed(self, script: &str) -> anyhow::Result<String> {
+        let path = paths::here("services").join(script);
+        let made = Command::new("bash").arg(path).arg(self.name()).stderr(Stdio::inherit()).output();
+        let made = made.with_context(|| format!("failed to run {script}"))?;
         ensure!(made.status.success(), "failed to install {}", self.name());
-        Ok(Command::new(String::from_utf8_lossy(&made.stdout).trim()))
+        Ok(String::from_utf8_lossy(&made.stdout).trim().to_owned())
     }
 
     /// Returns the command that starts the server with its data in a directory.
     fn command(self, address: SocketAddr, data: &Path) -> anyhow::Result<Command> {
         let mut command = self.program()?;
         match self {
-            Self::MiniStack => command
+            Self::MiniStack | Self::CheckedMiniStack => command
+                .env("AUTH", (self == Self::CheckedMiniStack).to_string())
                 .env("BIND_HOST", address.ip().to_string())
                 .env("MINISTACK_HOST", address.ip().to_string())
                 .env("GATEWAY_PORT", address.port().to_string())
@@ -70,13 +95,22 @@ impl Kind {
                 .env("SFTP_ENABLED", "0")
                 .env("IOT_MTLS_ENABLED", "0")
                 .env("LOG_LEVEL", "WARNING"),
+            Self::LocalStack => command
+                .env("FILESYSTEM_ROOT", data)
+                .env("GATEWAY_LISTEN", address.to_string())
+                .env("LOCALSTACK_HOST", address.to_string())
+                .env("SERVICES", "s3")
+                .env("DISABLE_EVENTS", "1")
+                .env("SKIP_SSL_CERT_DOWNLOAD", "1")
+                .env("DNS_ADDRESS", "0"),
             Self::VersityGw => command
                 .args(["--port", &address.to_string(), "--access", KEYS.0, "--secret", KEYS.1])
-                .args(["--keep-alive", "posix"])
+                .args(["--keep-alive", "--virtual-domain", DOMAIN, "posix"])
                 .arg(data),
             Self::Minio => command
                 .env("MINIO_ROOT_USER", KEYS.0)
                 .env("MINIO_ROOT_PASSWORD", KEYS.1)
+                .env("MINIO_DOMAIN", DOMAIN)
                 .env("MINIO_BROWSER", "off")
                 .env("MINIO_UPDATE", "off")
                 .args(["server", "--quiet", "--address", &address.to_string()])
@@ -91,6 +125,7 @@ impl Kind {
 /// A running server, stopped on drop.
 #[derive(Debug)]
 pub struct Server {
+    kind: Kind,
     program: Program,
     address: SocketAddr,
 }
@@ -104,8 +139,8 @@ impl Server {
         for _ in 0..TRIES {
             let address = free_address()?;
             let program = Program::start(name, directory, &mut kind.command(address, &data)?)?;
-            let mut server = Self { program, address };
-            match server.ready(kind).await {
+            let mut server = Self { kind, program, address };
+            match server.ready().await {
                 Ok(()) => return Ok(server),
                 Err(error) => failure = error,
             }
@@ -113,7 +148,8 @@ impl Server {
         Err(failure)
     }
 
-    async fn ready(&mut self, kind: Kind) -> anyhow::Result<()> {
+    async fn ready(&mut self) -> anyhow::Result<()> {
+        let kind = self.kind;
         let client = self.s3();
         until(&format!("{} to answer", kind.name()), PATIENCE, INTERVAL, async || {
             self.program.check_running()?;
@@ -136,15 +172,25 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// Returns the keys of its administrator.
+    pub fn keys(&self) -> (&'static str, &'static str) {
+        self.kind.keys()
+    }
+
     /// Creates a client of its S3.
     pub fn s3(&self) -> aws_sdk_s3::Client {
+        self.s3_in(REGION)
+    }
+
+    /// Creates a client of its S3 for buckets in a region.
+    pub fn s3_in(&self, region: &'static str) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(REGION))
+            .region(Region::new(region))
             .endpoint_url(self.endpoint())
             .force_path_style(true)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .credentials_provider(credentials())
+            .credentials_provider(self.credentials())
             .build();
         aws_sdk_s3::Client::from_conf(config)
     }
@@ -155,14 +201,15 @@ impl Server {
             .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
             .region(Region::new(REGION))
             .endpoint_url(self.endpoint())
-            .credentials_provider(credentials())
+            .credentials_provider(self.credentials())
             .build();
         aws_sdk_sqs::Client::from_conf(config)
     }
-}
 
-fn credentials() -> Credentials {
-    Credentials::from_keys(KEYS.0, KEYS.1, None)
+    fn credentials(&self) -> Credentials {
+        let (id, secret) = self.keys();
+        Credentials::from_keys(id, secret, None)
+    }
 }
 
 fn free_address() -> anyhow::Result<SocketAddr> {

@@ -14,7 +14,7 @@ fn quirk(act: Act) -> Quirk {
 }
 
 fn request(operation: &str, key: &str) -> Request {
-    Request { operation: operation.into(), bucket: "b".into(), key: key.into(), part: None }
+    Request { operation: operation.into(), bucket: "b".into(), key: key.into(), ..Request::default() }
 }
 
 fn answer(headers: &[(&'static str, &'static str)]) -> hyper::http::response::Parts {

@@ -16,7 +16,7 @@ pub mod requests;
 pub mod resent;
 
 /// Returns a size from an environment variable, in bytes or as `5Gi`.
-fn size(variable: &str, default: u64) -> anyhow::Result<u64> {
+pub fn size(variable: &str, default: u64) -> anyhow::Result<u64> {
     match env::var(variable) {
         Ok(text) => Ok(text.parse::<ByteSize>().with_context(|| format!("failed to read {variable}"))?.bytes()),
         Err(_) => Ok(default),
@@ -24,11 +24,11 @@ fn size(variable: &str, default: u64) -> anyhow::Result<u64> {
 }
 
 /// Returns true if a request has status 200.
-fn succeeded(event: &Event) -> bool {
+pub fn succeeded(event: &Event) -> bool {
     event.status == Some(200)
 }
 
 /// Returns true if a request has this operation.
-fn is(event: &Event, operation: &str) -> bool {
+pub fn is(event: &Event, operation: &str) -> bool {
     event.request.operation == operation
 }

@@ -78,8 +78,8 @@ mod tests {
     use std::time::Duration;
 
     fn part(number: u32, status: Option<u16>, received: u64) -> Event {
-        let request =
-            Request { operation: "UploadPart".into(), bucket: "b".into(), key: "k".into(), part: Some(number) };
+        let (operation, bucket, key) = ("UploadPart".into(), "b".into(), "k".into());
+        let request = Request { operation, bucket, key, part: Some(number), ..Request::default() };
         let answered = status.map(|_| SystemTime::UNIX_EPOCH + Duration::from_secs(number.into()));
         Event {
             status,
