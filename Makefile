@@ -12,7 +12,7 @@ DEMO_FLAGS := --release --workspace --locked
 CARGO_FLAGS := $(DEMO_FLAGS) --features s3migrate/cluster
 export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 
-.PHONY: help demo picture setup programs dist build lint unit mutants generate check-generated images test smoke e2e wire local scan-bench scan-peers demo-cluster demo-clean
+.PHONY: help demo picture setup programs dist build lint unit mutants generate check-generated images test smoke e2e wire local scan-bench scan-peers copy-peers demo-cluster demo-clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -74,6 +74,10 @@ scan-bench: setup ## Measure scans of up to 10 million keys; writes bench/SCAN.m
 scan-peers: programs ## Compare the scan of a million keys with peers; writes bench/PEERS.md (KEYS=n, ROUNDS=n)
 	"$$(bash kind-tests/services/venv.sh)/bin/python" bench/peers/peers.py $(if $(KEYS),--keys $(KEYS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		--programs "$$CARGO_TARGET_DIR/release" --write bench/PEERS.md
+
+copy-peers: programs ## Compare copies of small and of large objects with peers; writes bench/COPY.md (ROUNDS=n)
+	"$$(bash kind-tests/services/venv.sh)/bin/python" bench/peers/copies.py $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		--programs "$$CARGO_TARGET_DIR/release" --write bench/COPY.md
 
 demo-cluster: programs ## Migrate real files on a cluster on this machine, from scratch
 	bash scripts/install.sh

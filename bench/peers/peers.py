@@ -10,18 +10,9 @@ import statistics
 import sys
 import tempfile
 
-import boto3
-import botocore.config
-
 from programs import Ours, Rclone
-from services import ACCESS, REGION, SECRET, control, gateway
+from services import client, control, gateway
 from tree import seed
-
-
-def client(service, endpoint):
-    config = botocore.config.Config(s3={"addressing_style": "path"}, retries={"max_attempts": 3})
-    return boto3.client(service, endpoint_url=endpoint, region_name=REGION, aws_access_key_id=ACCESS,
-                        aws_secret_access_key=SECRET, config=config)
 
 
 def learn_etag(s3, data):
@@ -85,9 +76,8 @@ def write(path, arguments, counts, programs, results):
         "| by | program | seconds | range | processor | peak memory |", "|---|---|---|---|---|---|",
         *(row(way, name, results[way, name]) for way in ("size", "content") for name in names), "",
         f"rclone's seconds to ours: {', '.join(ratios)}.", "",
-        *(f"- {program.name} {program.version()}: {program.__doc__.splitlines()[0]}" for program in programs),
-        "- s3sync: no figure. Its module can't be had where these figures are taken (the registry refuses it with 403), and "
-        "its releases are not in a registry.", "",
+        *(f"- {program.name} {program.version()}: {program.__doc__.splitlines()[0]}" for program in programs), "",
+        "[COPY.md](COPY.md) compares copies, with s3sync too.", "",
         "What this does not say: there is no latency, most of the time is the gateways', and there is one shape of keys. "
         "[SCAN.md](SCAN.md) has other shapes, latency, and up to 100 million keys.", "",
     ]

@@ -5,11 +5,9 @@ import os
 import pathlib
 import re
 import subprocess
-import time
+import sys
 
-from services import ACCESS, REGION, SECRET, script
-
-LIMIT = 3_600
+from services import ACCESS, HERE, REGION, SECRET, SERVICES, script
 
 
 class Measured:
@@ -20,17 +18,33 @@ class Measured:
 
 
 def run(command, environment, output):
-    """Runs a program to its end; gives seconds, seconds of processor, and bytes of memory at the peak."""
+    """Runs a program to its end; gives seconds, seconds of processor of it and of those that it started, and bytes of
+    memory at the peak."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+    report = pathlib.Path(f"{output}.took")
     with open(output, "wb") as file:
-        began = time.monotonic()
-        process = subprocess.Popen(command, env=kept | environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.monotonic() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"{command[0]} ended with {process.returncode}: {pathlib.Path(output).read_text()[-2000:]}")
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+        subprocess.run([sys.executable, "-I", "-S", HERE / "launch.py", report, *command], check=True,
+                       env=kept | environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+    took = json.loads(report.read_text())
+    if took["code"] != 0:
+        raise SystemExit(f"{command[0]} ended with {took['code']}: {pathlib.Path(output).read_text()[-2000:]}")
+    return took["seconds"], took["cpu"], took["memory"]
+
+
+def go_version(name):
+    """The version of a program of servers.txt."""
+    return re.search(rf"^{name} \S+ v(\S+)$", (SERVICES / "servers.txt").read_text(), re.MULTILINE)[1]
+
+
+def rclone_remotes(directory, source, destination):
+    """The environment in which rclone has the remotes `src` and `dst`."""
+    (directory / "rclone.conf").touch()
+    environment = {"RCLONE_CONFIG": str(directory / "rclone.conf")}
+    for side, endpoint in (("SRC", source), ("DST", destination)):
+        for key, value in (("TYPE", "s3"), ("PROVIDER", "Other"), ("ENDPOINT", endpoint), ("REGION", REGION),
+                           ("ACCESS_KEY_ID", ACCESS), ("SECRET_ACCESS_KEY", SECRET), ("FORCE_PATH_STYLE", "true")):
+            environment[f"RCLONE_CONFIG_{side}_{key}"] = value
+    return environment
 
 
 class Ours:
@@ -77,16 +91,10 @@ class Rclone:
     def __init__(self, directory, source, destination):
         self.name, self.directory = "rclone", directory
         self.program = script("servers.sh", "rclone")
-        self.environment = {"RCLONE_CONFIG": str(directory / "rclone.conf")}
-        (directory / "rclone.conf").touch()
-        for side, endpoint in (("SRC", source), ("DST", destination)):
-            for key, value in (("TYPE", "s3"), ("PROVIDER", "Other"), ("ENDPOINT", endpoint), ("REGION", REGION),
-                               ("ACCESS_KEY_ID", ACCESS), ("SECRET_ACCESS_KEY", SECRET), ("FORCE_PATH_STYLE", "true")):
-                self.environment[f"RCLONE_CONFIG_{side}_{key}"] = value
+        self.environment = rclone_remotes(directory, source, destination)
 
     def version(self):
-        line = (pathlib.Path(__file__).parent.parent.parent / "kind-tests/services/servers.txt").read_text()
-        return re.search(r"^rclone \S+ v(\S+)$", line, re.MULTILINE)[1]
+        return go_version("rclone")
 
     def measure(self, way):
         output = self.directory / "rclone.log"

@@ -10,6 +10,9 @@ import time
 import urllib.error
 import urllib.request
 
+import boto3
+import botocore.config
+
 HERE = pathlib.Path(__file__).resolve().parent
 SERVICES = HERE.parent.parent / "kind-tests" / "services"
 ACCESS, SECRET, REGION = "testuser", "testsecret", "us-east-1"
@@ -19,6 +22,12 @@ def script(name, *arguments):
     """What a script of kind-tests/services prints: the path of a program that it made."""
     done = subprocess.run(["bash", SERVICES / name, *arguments], check=True, stdout=subprocess.PIPE, text=True)
     return done.stdout.strip()
+
+
+def client(service, endpoint):
+    config = botocore.config.Config(s3={"addressing_style": "path"}, retries={"max_attempts": 3})
+    return boto3.client(service, endpoint_url=endpoint, region_name=REGION, aws_access_key_id=ACCESS,
+                        aws_secret_access_key=SECRET, config=config)
 
 
 def free_port():
@@ -56,6 +65,11 @@ class Server:
         except OSError:
             return False
         return True
+
+    def cpu(self):
+        """Seconds of processor so far."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGTERM)
