@@ -75,8 +75,9 @@ scan-peers: programs ## Compare the scan of a million keys with peers; writes be
 	"$$(bash kind-tests/services/venv.sh)/bin/python" bench/peers/peers.py $(if $(KEYS),--keys $(KEYS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		--programs "$$CARGO_TARGET_DIR/release" --write bench/PEERS.md
 
-copy-peers: programs ## Compare copies of small and of large objects with peers; writes bench/COPY.md (ROUNDS=n)
+copy-peers: programs ## Compare copies of small and of large objects with peers; writes bench/COPY.md (ROUNDS=n, PEERS=name: only these)
 	"$$(bash kind-tests/services/venv.sh)/bin/python" bench/peers/copies.py $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(PEERS),--peers $(PEERS)) \
 		--programs "$$CARGO_TARGET_DIR/release" --write bench/COPY.md
 
 demo-cluster: programs ## Migrate real files on a cluster on this machine, from scratch

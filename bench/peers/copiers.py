@@ -56,7 +56,7 @@ class S3migrate(Copier):
 
 
 class Rclone(Copier):
-    TUNED = ["--transfers", "16", "--checkers", "16", "--fast-list", "--no-traverse", "--use-server-modtime",
+    TUNED = ["--transfers", "16", "--checkers", "16", "--fast-list", "--use-server-modtime",
              "--s3-no-head", "--s3-no-check-bucket", "--s3-chunk-size", "16Mi"]
 
     def __init__(self, name, options, *services):

@@ -197,14 +197,14 @@ def table(case, names, results, verdict):
         f"| program | seconds | range | {rate} | processor {cost} | gateways' processor {cost} | peak memory "
         f"| requests {cost} |", "|---|---:|---|---:|---:|---:|---:|---:|",
         *(row(case, name, results[case, name]) for name in names), "",
-        ratios(case, names, results), "", f"The last copy by s3migrate: {verdict}.", "",
+        *([ratios(case, names, results), ""] if len(names) > 1 else []), f"The last copy by s3migrate: {verdict}.", "",
     ]
 
 
 def filesystem(directory):
     """The type of the file system that a directory is on."""
-    return subprocess.run(["stat", "--file-system", "--format", "%T", directory], check=True, stdout=subprocess.PIPE,
-                          text=True).stdout.strip()
+    done = subprocess.run(["df", "--output=fstype", directory], check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout.split()[-1]
 
 
 def processor():
@@ -221,6 +221,7 @@ def commit():
 
 def write(path, arguments, programs, results, verdicts):
     names = [program.name for program in programs]
+    absent = [] if "s3sync" in names else ["- s3sync: left out of this run."]
     about = [f"- {program.name} {program.version()}: `{program.explain()}`" for program in programs]
     lines = [
         "# Copying, beside peers", "",
@@ -235,7 +236,7 @@ def write(path, arguments, programs, results, verdicts):
     ]
     for case, verdict in verdicts.items():
         lines += table(case, names, results, verdict)
-    lines += ["## What was run", "", *about, "",
+    lines += ["## What was run", "", *about, *absent, "",
               "All have the endpoints, path-style addresses and one pair of keys besides, and copy into an empty bucket. "
               "Large objects were", "written in parts of 8 MiB, as by the AWS command line.", "",
               "What this does not say: there is no latency and no TLS, and where the gateways take most of the processor, "
@@ -243,11 +244,22 @@ def write(path, arguments, programs, results, verdicts):
     path.write_text("\n".join(lines))
 
 
+def peers(names, services):
+    """The peers of these names."""
+    made = []
+    if "rclone" in names:
+        made += [Rclone("rclone", [], *services), Rclone("rclone, tuned", Rclone.TUNED, *services)]
+    if "s3sync" in names:
+        made.append(S3sync(*services))
+    return made
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--small", type=int, default=10_000, help="number of objects of 10 KiB")
     parser.add_argument("--large", type=int, default=4, help="number of objects of 256 MiB")
+    parser.add_argument("--peers", nargs="*", choices=["rclone", "s3sync"], default=["rclone", "s3sync"])
     parser.add_argument("--programs", type=pathlib.Path, required=True, help="directory of the program s3migrate")
     parser.add_argument("--states", type=pathlib.Path, default="/var/tmp", help="where s3migrate's state is, on a disk")
     parser.add_argument("--write", type=pathlib.Path, required=True, help="the table")
@@ -258,8 +270,7 @@ def main():
     try:
         with gateway("from", directory) as source, gateway("to", directory) as destination:
             services = (directory, source.endpoint, destination.endpoint)
-            programs = [S3migrate(arguments.programs, arguments.states, *services), Rclone("rclone", [], *services),
-                        Rclone("rclone, tuned", Rclone.TUNED, *services), S3sync(*services)]
+            programs = [S3migrate(arguments.programs, arguments.states, *services), *peers(arguments.peers, services)]
             for case in cases:
                 seed(source.endpoint, case)
             results, verdicts = measure(cases, programs, arguments.rounds, source, destination, directory)
