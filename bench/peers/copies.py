@@ -174,7 +174,8 @@ def row(case, name, runs):
             f"| {case.amount(case.rate) / statistics.median(seconds):,.0f} "
             f"| {median(runs, lambda run: run.cpu) * scale:,.{digits}f} {unit} "
             f"| {median(runs, lambda run: run.gateway_cpu) * scale:,.{digits}f} {unit} "
-            f"| {max(run.memory for run in runs) / MIB:.0f} MiB | {requests / cost:.{2 if requests / cost < 100 else 0}f} |")
+            f"| {max(run.memory for run in runs) / MIB:.0f} MiB "
+            f"| {requests / cost:.{2 if requests / cost < 100 else 0}f} |")
 
 
 def ratios(case, names, results):
@@ -185,9 +186,9 @@ def ratios(case, names, results):
     speed, cpu = 1 / ratio(lambda run: run.seconds), ratio(lambda run: run.cpu)
     memory = ratio(lambda run: run.memory, lambda runs, value: max(map(value, runs)))
     least = min(median(runs, lambda run: run.cpu) for runs in peers.values())
-    return (f"Beside {best}, the fastest peer: **{speed:.2f} × the speed, {cpu:.2f} × the processor time, {memory:.2f} × "
-            f"the memory**; {median(ours, lambda run: run.cpu) / least:.2f} × the processor time of the peer that needs "
-            "least.")
+    return (f"Beside {best}, the fastest peer: **{speed:.2f} × the speed, {cpu:.2f} × the processor time, {memory:.2f} "
+            f"× the memory**; {median(ours, lambda run: run.cpu) / least:.2f} × the processor time of the peer that "
+            "needs least.")
 
 
 def table(case, names, results, verdict):
@@ -225,22 +226,22 @@ def write(path, arguments, programs, results, verdicts):
     about = [f"- {program.name} {program.version()}: `{program.explain()}`" for program in programs]
     lines = [
         "# Copying, beside peers", "",
-        f"Written by `make copy-peers` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}, commit {commit()}. One command "
-        f"each, {arguments.rounds} rounds in turns; medians, and",
+        f"Written by `make copy-peers` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}, commit {commit()}. One "
+        f"command each, {arguments.rounds} rounds in turns; medians, and",
         "the most memory of all rounds. Source and destination are two gateways (versitygw "
         f"{go_version('versitygw')}, with `--keep-alive`) on directories in",
         f"memory. {processor()}, which the gateways share with the program.",
-        f"The state of s3migrate is new for each copy, on {filesystem(arguments.states)}. Processor is user and system, of "
-        "the whole process tree.",
+        f"The state of s3migrate is new for each copy, on {filesystem(arguments.states)}. Processor is user and system, "
+        "of the whole process tree.",
         "After each copy, both sides list the same keys and sizes, and the bytes of every object are equal.", "",
     ]
     for case, verdict in verdicts.items():
         lines += table(case, names, results, verdict)
     lines += ["## What was run", "", *about, *absent, "",
-              "All have the endpoints, path-style addresses and one pair of keys besides, and copy into an empty bucket. "
-              "Large objects were", "written in parts of 8 MiB, as by the AWS command line.", "",
-              "What this does not say: there is no latency and no TLS, and where the gateways take most of the processor, "
-              "the program waits", "for them.", ""]
+              "All have the endpoints, path-style addresses and one pair of keys besides, and copy into an empty "
+              "bucket. Large", "objects were written in parts of 8 MiB, as by the AWS command line.", "",
+              "What this does not say: there is no latency and no TLS, and where the gateways take most of the "
+              "processor,", "the program waits for them.", ""]
     path.write_text("\n".join(lines))
 
 

@@ -1,7 +1,7 @@
 """Runs a program to its end and writes to a file what it took: launch.py REPORT PROGRAM [ARGUMENT…].
 
-A process of its own, and a small one: the peak memory that Linux gives for a program begins at that of the process which
-starts it."""
+A process of its own, and a small one: the peak memory that Linux gives for a program begins at that of the process
+which starts it."""
 
 import json
 import os
