@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use crate::exit::Exit;
+use crate::private_file;
 use script::{JOB, manifest};
 use servers::{Servers, ServersError};
 use tree::{Tree, TreeError};
@@ -82,7 +83,7 @@ pub async fn demo(args: &DemoArgs) -> Result<Exit, DemoError> {
     let size = servers.fill(&tree).await?;
     say(&format!("1. two S3 servers with keys of their own, and {size} in the first one"));
     let file = directory.path().join("job.yaml");
-    script::write_private(&file, &manifest(&servers)).map_err(io("write the manifest"))?;
+    private_file::write(&file, &manifest(&servers)).map_err(io("write the manifest"))?;
     let program = Program { directory: directory.path().to_owned(), plain: args.plain };
 
     say("2. s3migrate run job.yaml, and kill -9 in the middle");

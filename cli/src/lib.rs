@@ -17,6 +17,7 @@ pub mod import_config;
 mod local;
 pub mod manifest;
 mod migration;
+mod private_file;
 mod retry;
 mod run;
 mod schedule;

@@ -15,6 +15,7 @@ use migration_core::config::ValidConfig;
 use migration_core::error::Blocked;
 use migration_core::ports::{Clock, ObjectStore};
 use migration_core::records::{RunRecord, RunResult};
+use migration_core::verification::VerifyMethod;
 use migration_engine::report::ReportError;
 use migration_engine::run::RunError;
 use migration_engine::scan::ScanError;
@@ -22,7 +23,7 @@ use migration_engine::{Ports, Process, Runtime};
 use migration_local::ledger::LocalLedger;
 use migration_local::queue::{LocalQueue, QueueSettings};
 use migration_local::state::State;
-use migration_program::verification::{Method, VerifyError};
+use migration_program::verification::VerifyError;
 
 use crate::display::Display;
 
@@ -64,7 +65,7 @@ pub struct RunTerms {
     /// Time for which a service may be paused before the program gives up.
     pub patience: Duration,
     /// The verification after the run.
-    pub verify: Option<Method>,
+    pub verify: Option<VerifyMethod>,
     /// Whether the report of the run is written.
     pub report: bool,
 }

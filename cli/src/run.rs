@@ -15,11 +15,9 @@ use migration_core::config::WriteSettings;
 use migration_core::error::{Service, ServiceError};
 use migration_core::ports::{ListRequest, ObjectStore};
 use migration_core::records::RunResult;
-use migration_core::verification::VerifyMethod;
 use migration_ledger::{ReadError, view};
 use migration_local::ledger::LocalLedger;
 use migration_local::state::State;
-use migration_program::verification::Method;
 
 use crate::display::{self, Display, DisplayArgs, printable};
 use crate::event::Event;
@@ -279,7 +277,7 @@ pub async fn connect(job: &LocalJob, state: State, options: &RunOptions) -> Migr
     let terms = RunTerms {
         deadline_ms: spec.limits.run_deadline_ms(),
         patience: Duration::try_from(options.patience).unwrap_or_default(),
-        verify: (spec.verify.mode == VerifyMode::Full).then(|| method(spec.verify.method)),
+        verify: (spec.verify.mode == VerifyMode::Full).then_some(spec.verify.method),
         report: spec.report.is_some(),
     };
     Migration {
@@ -291,14 +289,6 @@ pub async fn connect(job: &LocalJob, state: State, options: &RunOptions) -> Migr
         clock: Arc::new(SystemClock),
         terms,
         config,
-    }
-}
-
-fn method(method: VerifyMethod) -> Method {
-    match method {
-        VerifyMethod::Listing => Method::Listing,
-        VerifyMethod::Checksum => Method::Checksum,
-        VerifyMethod::Read => Method::Read,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Paths in the repository, and in the cache directory that outlives a checkout.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -34,4 +35,17 @@ pub fn results() -> anyhow::Result<PathBuf> {
     let directory = cache()?.join("results");
     std::fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
     Ok(directory)
+}
+
+/// Copies the files of a directory, such as logs and configurations, but not what is in directories below it, such as the
+/// data of servers.
+pub fn keep_files(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("failed to make {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("failed to read {}", from.display()))? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).context("failed to keep a file")?;
+        }
+    }
+    Ok(())
 }

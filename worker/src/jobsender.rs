@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use migration_engine::Interruption;
+use migration_engine::heartbeat;
 use migration_engine::scan::Purpose;
 use migration_engine::uploads::{self, AbortReport, LeftUpload};
 use migration_program::plan::PlanArgs;
@@ -15,7 +16,7 @@ use tracing::{error, info, warn};
 use crate::exit::{End, FAILED, UNUSABLE};
 use crate::plan;
 use crate::report::{self, ReportArgs};
-use crate::send::{report_send, send, with_heartbeat};
+use crate::send::{report_send, send};
 use crate::setup::{self, AwsProcess, Common};
 use crate::termination;
 use crate::verify;
@@ -90,7 +91,7 @@ async fn carry_out(cli: Cli, process: AwsProcess) -> End {
         Command::Report(args) => Box::pin(report::report(process, &args)).await,
         Command::AbortUploads => {
             let process = Arc::new(process);
-            report_abort(with_heartbeat(&process, uploads::abort_all(&process)).await)
+            report_abort(heartbeat::during(&process, uploads::abort_all(&process)).await)
         }
     }
 }

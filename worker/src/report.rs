@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use clap::Args;
+use migration_engine::heartbeat;
 use migration_engine::report::{self, ReportError};
 
 use crate::exit::{End, FAILED};
-use crate::send::with_heartbeat;
 use crate::setup::AwsProcess;
 
 /// Arguments of `jobsender report`.
@@ -20,8 +20,8 @@ pub(crate) struct ReportArgs {
 /// Runs the subcommand.
 pub(crate) async fn report(process: AwsProcess, args: &ReportArgs) -> End {
     let process = Arc::new(process);
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
-    end_of(with_heartbeat(&process, report::write(&process, args.run.as_deref(), now)).await)
+    let now = migration_program::report_time();
+    end_of(heartbeat::during(&process, report::write(&process, args.run.as_deref(), now)).await)
 }
 
 fn end_of(result: Result<migration_core::records::ReportRecord, ReportError>) -> End {

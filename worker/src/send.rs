@@ -5,7 +5,6 @@ use std::sync::Arc;
 use migration_core::size;
 use migration_engine::heartbeat;
 use migration_engine::scan::{self, ManifestError, Purpose, ScanError, ScanOutcome, SenderName};
-use tokio_util::sync::CancellationToken;
 
 use crate::exit::{End, FAILED, UNUSABLE};
 use crate::setup::{AwsProcess, Common};
@@ -14,28 +13,13 @@ use crate::setup::{AwsProcess, Common};
 pub(crate) async fn send(process: AwsProcess, common: &Common, purpose: &Purpose) -> Result<ScanOutcome, ScanError> {
     let process = Arc::new(process);
     let name = sender_name(common, &process);
-    with_heartbeat(&process, scan::send_for(process.clone(), &name, purpose)).await
-}
-
-/// Runs work while sending heartbeats to the ledger.
-pub(crate) async fn with_heartbeat<T>(process: &Arc<AwsProcess>, work: impl Future<Output = T>) -> T {
-    let beats = CancellationToken::new();
-    let beating = tokio::spawn({
-        let (process, beats) = (process.clone(), beats.clone());
-        async move { heartbeat::beat(&process, beats).await }
-    });
-    let done = work.await;
-    beats.cancel();
-    // The task has no result, and a panic in it has already been printed.
-    let _ = beating.await;
-    done
+    heartbeat::during(&process, scan::send_for(process.clone(), &name, purpose)).await
 }
 
 fn sender_name(common: &Common, process: &AwsProcess) -> SenderName {
-    let now = jiff::Timestamp::now().strftime("%Y%m%dt%H%M%Sz");
     SenderName {
         started_by: common.job_name.clone().unwrap_or_else(|| process.runtime.name.clone()),
-        new_run: format!("{now}-{:04x}", rand::random::<u16>()),
+        new_run: migration_program::new_run_id(),
     }
 }
 

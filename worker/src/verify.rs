@@ -29,14 +29,16 @@ pub(crate) async fn verify(process: AwsProcess, common: &Common, args: &Argument
     let end = if args.repair {
         repair(process, common, &args.verify).await
     } else {
-        verification::verify(process, &args.verify).await.map(|found| end_of(&found))
+        verification::verify(process, args.verify.method.into(), args.verify.list.as_deref())
+            .await
+            .map(|found| end_of(&found))
     };
     end.unwrap_or_else(|error| failed(error.to_string()))
 }
 
 async fn repair(process: AwsProcess, common: &Common, args: &VerifyArgs) -> Result<End, VerifyError> {
-    let verifier = Arc::new(Verifier::new(&process, args).await?);
-    let end = match send::send(process, common, &verifier.purpose(args.method)).await {
+    let verifier = Arc::new(Verifier::new(&process, args.list.as_deref()).await?);
+    let end = match send::send(process, common, &verifier.purpose(args.method.into())).await {
         Ok(ScanOutcome::RunIsLive { run } | ScanOutcome::OtherSides { run }) => {
             failed(format!("failed to repair: run {run} is still in progress; try again after it has ended"))
         }

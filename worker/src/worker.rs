@@ -6,7 +6,6 @@ use std::sync::Arc;
 use clap::Parser;
 use migration_engine::heartbeat;
 use migration_engine::worker::Worker;
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::setup::{self, Common};
@@ -28,15 +27,7 @@ pub async fn main() -> ExitCode {
             let process = Arc::new(process);
             setup::stop_on_signals(&process.runtime.stop);
             info!(job = process.config.job.name, name = process.runtime.name, "worker started");
-            let beats = CancellationToken::new();
-            let beating = tokio::spawn({
-                let (process, beats) = (process.clone(), beats.clone());
-                async move { heartbeat::beat(&process, beats).await }
-            });
-            Worker::new(process).run().await;
-            beats.cancel();
-            // The task has no result, and a panic in it has already been printed.
-            let _ = beating.await;
+            heartbeat::during(&process, Worker::new(process.clone()).run()).await;
             info!("worker stopped");
             ExitCode::SUCCESS
         }

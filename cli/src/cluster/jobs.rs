@@ -145,6 +145,28 @@ impl Jobs {
         })
     }
 
+    /// Waits for the next item of a watch that is not of a broken connection, which it tells. `name` is that of the watch:
+    /// the job has to be there. Returns `None` at the end of the watch.
+    pub async fn next_change(
+        &self,
+        changes: &mut (impl Stream<Item = Result<Vec<Found>, RequestError>> + Unpin),
+        name: Option<&str>,
+    ) -> Result<Option<Vec<Found>>, RequestError> {
+        while let Some(found) = changes.next().await {
+            match found {
+                Err(error) if error.is_transient() => eprintln!("s3migrate: {error}; trying again"),
+                Err(error) => return Err(error),
+                Ok(found) => match name {
+                    Some(name) if found.is_empty() => {
+                        return Err(RequestError::NotFound { name: name.to_owned(), place: self.place().to_owned() });
+                    }
+                    _ => return Ok(Some(found)),
+                },
+            }
+        }
+        Ok(None)
+    }
+
     fn explain_watch(&self, error: &watcher::Error) -> RequestError {
         match error {
             watcher::Error::InitialListFailed(error) => self.explain("list", None, error),

@@ -4,11 +4,10 @@ use std::io::Write;
 use std::pin::pin;
 
 use clap::Args;
-use futures::StreamExt as _;
 use kube::core::DeserializeGuard;
 
 use super::ClusterError;
-use super::jobs::{Found, Jobs, RequestError};
+use super::jobs::{Found, Jobs};
 use super::rows::{StatusRow, is_at_rest};
 use crate::exit::Exit;
 use crate::table::{self, Output};
@@ -50,19 +49,7 @@ pub async fn status(args: &StatusArgs, jobs: &Jobs, out: &mut (dyn Write + Send)
 async fn watch(args: &StatusArgs, jobs: &Jobs, out: &mut (dyn Write + Send)) -> Result<Exit, ClusterError> {
     let mut changes = pin!(jobs.watch(args.job.as_deref()));
     let mut shown = Vec::new();
-    while let Some(found) = changes.next().await {
-        let found = match found {
-            Ok(found) => found,
-            Err(error) if error.is_transient() => {
-                eprintln!("s3migrate: {error}; trying again");
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if let (Some(name), true) = (&args.job, found.is_empty()) {
-            let (name, place) = (name.clone(), jobs.place().to_owned());
-            return Err(RequestError::NotFound { name, place }.into());
-        }
+    while let Some(found) = jobs.next_change(&mut changes, args.job.as_deref()).await? {
         let rows = rows(&found);
         if rows != shown {
             table::write(out, &rows, args.output)?;

@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
-use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use migration_api::status::{MigrationJobStatus, Phase, RunResult};
 use migration_api::{ConditionType, MigrationJob, Reason};
@@ -63,19 +62,8 @@ pub async fn trigger(
 async fn end(name: &str, jobs: &Jobs, value: &str) -> Result<Exit, ClusterError> {
     let mut changes = pin!(jobs.watch(Some(name)));
     let mut told = String::new();
-    while let Some(found) = changes.next().await {
-        let found = match found {
-            Ok(found) => found,
-            Err(error) if error.is_transient() => {
-                eprintln!("s3migrate: {error}; trying again");
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let Some(found) = found.into_iter().next() else {
-            let (name, place) = (name.to_owned(), jobs.place().to_owned());
-            return Err(RequestError::NotFound { name, place }.into());
-        };
+    while let Some(found) = jobs.next_change(&mut changes, Some(name)).await? {
+        let Some(found) = found.into_iter().next() else { continue };
         let job = found.0.map_err(|invalid| RequestError::Unreadable { name: name.to_owned(), why: invalid.error })?;
         let status = job.status.clone().unwrap_or_default();
         let state = format!("{}: {}", rows::phase(&status).as_str(), rows::message(&status));

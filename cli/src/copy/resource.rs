@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Compare, CopyArgs, CopyError, ObjectArgs, TransferArgs};
+use migration_core::verification::VerifyMethod;
 use migration_program::verification::Method;
 
 /// Key of the certificates in the generated ConfigMaps.
@@ -159,12 +160,7 @@ fn transfer(args: &TransferArgs) -> Option<Value> {
 }
 
 fn verify(method: Method) -> Value {
-    let method = match method {
-        Method::Listing => "Listing",
-        Method::Checksum => "Checksum",
-        Method::Read => "Read",
-    };
-    json!({"mode": "Full", "method": method})
+    json!({"mode": "Full", "method": VerifyMethod::from(method)})
 }
 
 /// Returns an object of the fields that have a value.

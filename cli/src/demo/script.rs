@@ -1,10 +1,5 @@
 //! The manifest of the demo.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-
 use super::servers::{BUCKET_FROM, BUCKET_TO, Servers};
 
 /// Name of the job.
@@ -34,9 +29,4 @@ pub fn manifest(servers: &Servers) -> String {
         secret("source-keys", &servers.source_keys),
         secret("destination-keys", &servers.destination_keys),
     )
-}
-
-/// Writes a file that only this user can read.
-pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }

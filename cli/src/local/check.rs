@@ -59,7 +59,8 @@ pub async fn verify(args: &VerifyFilesArgs, state: &StateArgs) -> Result<Exit, L
     let mut exit = Exit::Done;
     for migration in migrations(&args.files, state).await? {
         let process = migration.process("verifier", &stop);
-        let found = Box::pin(verification::verify(process, &args.verify)).await?;
+        let found =
+            Box::pin(verification::verify(process, args.verify.method.into(), args.verify.list.as_deref())).await?;
         println!("{}: {}", migration.config.job.name, verification::describe(&found));
         exit = exit.and(if found.is_whole() { Exit::Done } else { Exit::Different });
     }

@@ -1,10 +1,11 @@
 //! Certificates of a side, written to a file for the TLS library.
 
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use super::error::ManifestError;
+use crate::private_file;
 
 /// The first line of a certificate in PEM. Source: RFC 7468, section 5.1.
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
@@ -19,13 +20,9 @@ pub fn write(file: &Path, text: &str) -> Result<(), ManifestError> {
     write_private(file, text).map_err(|source| ManifestError::Certificates { file: file.to_owned(), source })
 }
 
-/// The file is replaced as a whole: another process may be reading it.
 fn write_private(file: &Path, text: &str) -> io::Result<()> {
     if let Some(directory) = file.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
-    let new = PathBuf::from(format!("{}.{}", file.display(), std::process::id()));
-    let written = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
-    written?.write_all(text.as_bytes())?;
-    std::fs::rename(new, file)
+    private_file::write(file, text)
 }

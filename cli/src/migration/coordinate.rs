@@ -8,6 +8,7 @@ use migration_core::error::Blocked;
 use migration_core::ports::{MeasuredQueue, ObjectStore};
 use migration_core::progress::RunProgress;
 use migration_core::records::{RunRecord, RunSides};
+use migration_engine::Runtime;
 use migration_engine::heartbeat::{self, Activity};
 use migration_engine::run::dead_letters::{self, LastDrain, Queues};
 use migration_engine::run::end::{self, ScanState, Terms};
@@ -15,7 +16,6 @@ use migration_engine::run::look::{self, RunView};
 use migration_engine::run::{RunError, reopen};
 use migration_engine::scan::{self, ManifestError, Purpose, ScanError, ScanOutcome, SenderName};
 use migration_engine::worker::Worker;
-use migration_engine::{Process, Runtime, Services};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -41,10 +41,6 @@ struct Tasks {
     /// `None` once its result was taken.
     scan: Option<JoinHandle<Result<ScanOutcome, ScanError>>>,
     worker: JoinHandle<()>,
-    beats: Vec<JoinHandle<()>>,
-    /// Cancelled when the worker has to stop.
-    worker_stop: CancellationToken,
-    beats_stop: CancellationToken,
 }
 
 /// State of the coordination between looks.
@@ -100,7 +96,8 @@ where
             tracker,
             activities: [sender.activity.clone(), worker.activity.clone()],
         };
-        let mut tasks = self.start(&sender, &worker);
+        let stops = [sender.stop.clone(), worker.stop.clone()];
+        let mut tasks = self.start(sender, worker);
         let result = loop {
             match self.look(&mut tasks, &mut state, display.as_ref(), stop).await {
                 Ok(Some(summary)) => break Ok(summary),
@@ -112,7 +109,7 @@ where
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         };
-        sender.stop.cancel();
+        stops.iter().for_each(CancellationToken::cancel);
         self.queue.stop_waiting();
         tasks.end().await;
         result
@@ -147,19 +144,20 @@ where
         other.map_or(Ok(()), |difference| Err(MigrationError::OtherSides { run: run.run.clone(), difference }))
     }
 
-    fn start(&self, sender: &Runtime, worker: &Runtime) -> Tasks {
-        let beats_stop = CancellationToken::new();
-        let sending = Arc::new(self.process_in(sender.clone()));
-        let working = Arc::new(self.process_in(worker.clone()));
-        let beats = vec![beat(&sending, &beats_stop), beat(&working, &beats_stop)];
-        let name = sender_name();
+    fn start(&self, sender: Runtime, worker: Runtime) -> Tasks {
+        let (sending, working) = (Arc::new(self.process_in(sender)), Arc::new(self.process_in(worker)));
         let scan = Some(tokio::spawn(async move {
+            // A name by which every invocation differs, for a new run; a live one is continued by that of the process.
+            let run = migration_program::new_run_id();
+            let (name, purpose) = (SenderName { started_by: run.clone(), new_run: run }, Purpose::default());
             // Boxed: the future of a scan is large.
-            Box::pin(scan::send_for(sending, &name, &Purpose::default())).await
+            let sent = Box::pin(scan::send_for(sending.clone(), &name, &purpose));
+            heartbeat::during(&sending, sent).await
         }));
-        let worker_stop = worker.stop.clone();
-        let worker = tokio::spawn(async move { Box::pin(Worker::new(working).run()).await });
-        Tasks { scan, worker, beats, worker_stop, beats_stop }
+        let worker = tokio::spawn(async move {
+            heartbeat::during(&working, Box::pin(Worker::new(working.clone()).run())).await;
+        });
+        Tasks { scan, worker }
     }
 
     /// Takes the result of the scan once it is there.
@@ -207,17 +205,13 @@ where
             reopen::ask_if_quiet(&ledger, job, migration_core::reopen::QUIET_MS, None, now).await?;
         }
         let seen = state.tracker.look(now);
-        if view.is_live() {
+        let view = if view.is_live() {
             display.show(&Event::Progress(progress_of(&view, state.before.as_ref(), &seen)));
-        }
-        let scan = match &state.scan {
-            ScanEnd::Unusable(why) => ScanState::Failed(why),
-            ScanEnd::Running | ScanEnd::Done => ScanState::Possible,
+            self.end_if_over(state, view, now).await?
+        } else {
+            view
         };
-        let terms = Terms { scan, deadline_ms: self.terms.deadline_ms };
-        let Some(ended) = end::end_if_over(&ledger, job, terms, now).await? else { return Ok(None) };
-        let last = look::last(&ledger, job, None).await.map_err(RunError::Read)?;
-        let Some(view) = last.filter(|view| !view.is_live()) else { return Ok(None) };
+        let Some(ended) = view.record.end.clone() else { return Ok(None) };
         let progress = final_progress(&view, &seen);
         let run = view.record.run.clone();
         let (result, message) = (ended.result, ended.message);
@@ -225,6 +219,22 @@ where
         let not_preserved = losses.filter(|kinds| !kinds.is_empty());
         display.show(&Event::RunEnded { run, result, message, not_preserved, progress });
         Ok(Some(RunSummary { record: view.record, verified: None }))
+    }
+
+    /// Writes the end of a live run that is over, and returns the run as it is then. If another writer was first, the next
+    /// look decides again.
+    async fn end_if_over(&self, state: &Coordination, view: RunView, now: i64) -> Result<RunView, MigrationError> {
+        let scan = match &state.scan {
+            ScanEnd::Unusable(why) => ScanState::Failed(why),
+            ScanEnd::Running | ScanEnd::Done => ScanState::Possible,
+        };
+        let terms = Terms { scan, deadline_ms: self.terms.deadline_ms };
+        let end = view.tally.as_ref().and_then(|tally| end::end(&view.record, tally, terms, now));
+        let Some(end) = end else { return Ok(view) };
+        let (ledger, job) = (self.ledger(), self.job());
+        end::write_end(&ledger, job, &view.record, end, now).await?;
+        let ended = look::last(&ledger, job, None).await.map_err(RunError::Read)?;
+        Ok(ended.unwrap_or(view))
     }
 
     /// Turns dead letters of the run into failures. After an error the next look tries again.
@@ -277,29 +287,12 @@ where
 }
 
 impl Tasks {
-    /// Stops everything: work in flight is finished, messages are given back.
+    /// Waits for what was told to stop: work in flight is finished, messages are given back.
     async fn end(self) {
-        self.worker_stop.cancel();
         // A panic in a task has been printed, and what it did is continued by the next run.
         let _ = self.worker.await;
         if let Some(scan) = self.scan {
             let _ = scan.await;
         }
-        self.beats_stop.cancel();
-        for beat in self.beats {
-            let _ = beat.await;
-        }
     }
-}
-
-fn beat<P: Services>(process: &Arc<Process<P>>, stop: &CancellationToken) -> JoinHandle<()> {
-    let (process, stop) = (process.clone(), stop.clone());
-    tokio::spawn(async move { heartbeat::beat(&process, stop).await })
-}
-
-/// Returns a name by which every invocation differs, for a new run; a live one is continued by the name of the process.
-fn sender_name() -> SenderName {
-    let now = jiff::Timestamp::now().strftime("%Y%m%dt%H%M%Sz");
-    let run = format!("{now}-{:04x}", rand::random::<u16>());
-    SenderName { started_by: run.clone(), new_run: run }
 }

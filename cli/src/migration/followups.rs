@@ -5,7 +5,7 @@ use std::sync::Arc;
 use migration_core::ports::ObjectStore;
 use migration_core::records::{RunRecord, RunResult};
 use migration_engine::report;
-use migration_program::verification::{self, VerifyArgs};
+use migration_program::verification;
 
 use super::{Migration, MigrationError, Stop};
 use crate::display::Display;
@@ -32,8 +32,7 @@ where
             return Ok(None);
         };
         display.show(&Event::Verifying);
-        let args = VerifyArgs { method, list: None };
-        let found = Box::pin(verification::verify(self.process("verifier", stop), &args)).await?;
+        let found = Box::pin(verification::verify(self.process("verifier", stop), method, None)).await?;
         let whole = found.is_whole();
         display.show(&Event::Verified { found, whole });
         Ok(Some(whole))
@@ -41,7 +40,7 @@ where
 
     async fn report(&self, run: &RunRecord, display: &dyn Display, stop: &Stop) -> Result<(), MigrationError> {
         let process = Arc::new(self.process("reporter", stop));
-        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
+        let now = migration_program::report_time();
         let record = Box::pin(report::write(&process, Some(&run.run), now)).await?;
         display.show(&Event::Reported { bucket: record.bucket, key: record.key });
         Ok(())

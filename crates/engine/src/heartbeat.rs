@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use migration_core::error::{Blocked, Service};
@@ -126,6 +126,20 @@ impl Activity {
     pub fn paused(&self) -> Vec<Blocked> {
         self.blocked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Does work while writing heartbeats, and returns its result after the last one.
+pub async fn during<P: Services, T>(process: &Arc<Process<P>>, work: impl Future<Output = T>) -> T {
+    let end = CancellationToken::new();
+    let beating = tokio::spawn({
+        let (process, end) = (process.clone(), end.clone());
+        async move { beat(&process, end).await }
+    });
+    let done = work.await;
+    end.cancel();
+    // The task has no result, and a panic in it has already been printed.
+    let _ = beating.await;
+    done
 }
 
 /// Writes heartbeats until `end` is cancelled: immediately when a side is paused or resumed, every 5 s while there is

@@ -3,7 +3,7 @@
 //! It keeps the bounds and rules of DynamoDB, so that a job behaves as on a cluster: up to 100 writes to different
 //! items in a request, of 4 MiB together, items of up to 400 KiB, pages of up to 1 MiB.
 
-mod bounds;
+pub mod bounds;
 mod table;
 
 use migration_core::error::ServiceError;

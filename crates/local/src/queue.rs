@@ -4,7 +4,7 @@
 //! visible, any number may be in flight, dead letters are kept until they are redriven, and [`State::open`] makes the
 //! messages of dead owners visible at once. Times are those of the state's clock, in milliseconds.
 
-mod bounds;
+pub mod bounds;
 mod table;
 
 use std::fmt;
@@ -159,7 +159,7 @@ impl Queue for LocalQueue {
     async fn send(&self, messages: &[OutgoingMessage]) -> Result<Vec<usize>, ServiceError> {
         const SEND: Operation = Operation::SendMessages;
         bounds::check_batch(messages)?;
-        let is_rejected = |message: &&OutgoingMessage| bounds::is_rejected(message);
+        let is_rejected = |message: &&OutgoingMessage| bounds::is_rejected(message, bounds::MAX_BYTES);
         let (rejected, accepted): (Vec<_>, Vec<_>) =
             messages.iter().enumerate().partition(|(_, message)| is_rejected(message));
         let accepted: Vec<_> = accepted.into_iter().map(|(_, message)| message.clone()).collect();

@@ -3,10 +3,12 @@
 pub mod findings;
 mod log;
 pub mod plan;
+mod run_id;
 mod runtime;
 mod signals;
 pub mod verification;
 
 pub use log::{LogFormat, start_logging};
+pub use run_id::{new_run_id, report_time};
 pub use runtime::run;
 pub use signals::stop_on_signals;

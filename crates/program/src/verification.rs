@@ -1,6 +1,6 @@
 //! Compares both sides independently of the run that copied, and records the result.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{Args, ValueEnum};
@@ -89,19 +89,19 @@ impl Observer for Verifier {
 
 impl Verifier {
     /// Creates a verifier for the last run of a job. Fails if that run had other sides than the job has now.
-    pub async fn new<P: Services>(process: &Process<P>, args: &VerifyArgs) -> Result<Self, VerifyError> {
+    pub async fn new<P: Services>(process: &Process<P>, list: Option<&Path>) -> Result<Self, VerifyError> {
         let run = view::last_run(&process.ports.ledger, &process.config.job.uid).await?;
         let elsewhere = run.as_ref().and_then(|run| run.sides.as_ref()?.difference(&RunSides::of(&process.config)));
         if let Some(elsewhere) = elsewhere {
             return Err(VerifyError::Elsewhere(elsewhere));
         }
-        let list = args.list.as_deref().map(List::create).transpose()?;
+        let list = list.map(List::create).transpose()?;
         Ok(Self { run, verification: Mutex::default(), list })
     }
 
     /// Returns the purpose of a scan that reports to this verifier.
-    pub fn purpose(self: &Arc<Self>, method: Method) -> Purpose {
-        Purpose { verify: Some(method.into()), extras: true, observer: Some(self.clone()) }
+    pub fn purpose(self: &Arc<Self>, method: VerifyMethod) -> Purpose {
+        Purpose { verify: Some(method), extras: true, observer: Some(self.clone()) }
     }
 
     /// Returns the sums so far.
@@ -115,19 +115,24 @@ impl Verifier {
     }
 }
 
-/// Verifies the last run, and records the result in the ledger. Writes to neither side.
-pub async fn verify<P>(process: Process<P>, args: &VerifyArgs) -> Result<Verification, VerifyError>
+/// Verifies the last run by a method, lists the problems in a file, and records the result in the ledger. Writes to
+/// neither side.
+pub async fn verify<P>(
+    process: Process<P>,
+    method: VerifyMethod,
+    list: Option<&Path>,
+) -> Result<Verification, VerifyError>
 where
     P: Services,
     P::Ledger: Clone,
 {
-    let verifier = Arc::new(Verifier::new(&process, args).await?);
+    let verifier = Arc::new(Verifier::new(&process, list).await?);
     let (ledger, job) = (process.ports.ledger.clone(), process.config.job.uid.clone());
     let clock = process.runtime.clock.clone();
-    dry_run(process, &verifier.purpose(args.method)).await?;
+    dry_run(process, &verifier.purpose(method)).await?;
     let found = verifier.sums();
     if let Some(run) = &verifier.run {
-        let record = VerificationRecord { at: clock.now(), method: args.method.into(), found };
+        let record = VerificationRecord { at: clock.now(), method, found };
         let written = write::all(&ledger, &[verification_write(&job, &run.run, &record)]).await;
         written.map_err(VerifyError::Record)?;
     }

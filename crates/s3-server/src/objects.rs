@@ -126,21 +126,32 @@ fn checksum(object: &StoredObject, mode: Option<&ChecksumMode>, reading: Reading
     object.checksum.filter(|_| asked).map(encode)
 }
 
+/// Opens an object, or a version of it, if the conditions hold.
+async fn open(
+    store: &LocalStore,
+    operation: Operation,
+    (bucket, key, version_id): (&str, &str, Option<&str>),
+    conditions: &ReadConditions,
+) -> S3Result<OpenObject> {
+    let open = store.open_object(operation, bucket, key, version_id).await.map_err(|error| s3_error(&error))?;
+    conditions.check(&open.object)?;
+    Ok(open)
+}
+
 pub(crate) async fn get(
     store: &LocalStore,
     request: S3Request<GetObjectInput>,
 ) -> S3Result<S3Response<GetObjectOutput>> {
     const GET: Operation = Operation::GetObject;
     let input = request.input;
-    let open = store.open_object(GET, &input.bucket, &input.key, input.version_id.as_deref()).await;
-    let open = open.map_err(|error| s3_error(&error))?;
     let conditions = ReadConditions {
         matches: input.if_match,
         matches_none: input.if_none_match,
         modified_since: input.if_modified_since,
         unmodified_since: input.if_unmodified_since,
     };
-    conditions.check(&open.object)?;
+    let named = (input.bucket.as_str(), input.key.as_str(), input.version_id.as_deref());
+    let open = open(store, GET, named, &conditions).await?;
     if open.object.is_archived() {
         return Err(refused("InvalidObjectState", "the operation is not valid for the object's storage class"));
     }
@@ -159,15 +170,14 @@ pub(crate) async fn head(
 ) -> S3Result<S3Response<HeadObjectOutput>> {
     const HEAD: Operation = Operation::HeadObject;
     let input = request.input;
-    let open = store.open_object(HEAD, &input.bucket, &input.key, input.version_id.as_deref()).await;
-    let open = open.map_err(|error| s3_error(&error))?;
     let conditions = ReadConditions {
         matches: input.if_match,
         matches_none: input.if_none_match,
         modified_since: input.if_modified_since,
         unmodified_since: input.if_unmodified_since,
     };
-    conditions.check(&open.object)?;
+    let named = (input.bucket.as_str(), input.key.as_str(), input.version_id.as_deref());
+    let open = open(store, HEAD, named, &conditions).await?;
     let reading = Reading::of(&open.object, input.range, input.part_number)?;
     let headers = headers(&open, HEAD, input.part_number);
     let checksum = checksum(&open.object, input.checksum_mode.as_ref(), reading);

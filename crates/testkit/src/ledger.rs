@@ -1,30 +1,18 @@
 //! A DynamoDB table in memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
-use migration_core::error::{ErrorClass, Rejected, ServiceError};
+use migration_core::error::ServiceError;
 use migration_core::ports::{Condition, Item, Ledger, LedgerKey, QueryPage, Write, WriteError};
 use migration_core::records::value_size;
+use migration_local::ledger::bounds::{Sizes, check_key, check_limit, check_writes, refused};
 use serde_json::{Map, Value};
 
 use crate::Operation;
 use crate::denial::Denials;
 use crate::lock;
-
-/// Writes per transaction. Source: "Quotas in Amazon DynamoDB".
-const MAX_WRITES: usize = 100;
-/// Bytes of a partition key.
-const MAX_PARTITION: usize = 2_048;
-/// Bytes of a sort key.
-const MAX_SORT: usize = 1_024;
-/// Bytes of an item, names and values.
-const MAX_ITEM: usize = 400 << 10;
-/// Bytes of all items of a transaction.
-const MAX_TRANSACTION: usize = 4 << 20;
-/// Attribute names reserved by the ledger's table.
-const RESERVED: [&str; 3] = ["pk", "sk", "ttl"];
 
 type Items = BTreeMap<LedgerKey, Item>;
 
@@ -73,45 +61,6 @@ impl MemoryLedger {
     pub fn remove(&self, key: &LedgerKey) {
         lock(&self.items).remove(key);
     }
-}
-
-fn refused(operation: Operation, message: &str) -> ServiceError {
-    let told = ServiceError::new(ErrorClass::Refused, operation.as_str(), "ValidationException", message);
-    told.rejecting(Rejected::Record)
-}
-
-fn check_key(operation: Operation, key: &LedgerKey) -> Result<(), ServiceError> {
-    if !(1..=MAX_PARTITION).contains(&key.partition.len()) {
-        return Err(refused(operation, "the partition key must have 1 to 2048 bytes"));
-    }
-    if !(1..=MAX_SORT).contains(&key.sort.len()) {
-        return Err(refused(operation, "the sort key must have 1 to 1024 bytes"));
-    }
-    Ok(())
-}
-
-fn check(writes: &[Write]) -> Result<(), ServiceError> {
-    const WRITE: Operation = Operation::WriteItems;
-    if !(1..=MAX_WRITES).contains(&writes.len()) {
-        return Err(refused(WRITE, "a transaction must have 1 to 100 writes"));
-    }
-    let mut keys = BTreeSet::new();
-    for write in writes {
-        check_key(WRITE, write.key())?;
-        if !keys.insert(write.key()) {
-            return Err(refused(WRITE, "a transaction cannot contain multiple writes to one item"));
-        }
-        match write {
-            Write::Add { deltas, expires_at: None, .. } if deltas.is_empty() => {
-                return Err(refused(WRITE, "the addition has neither deltas nor an expiry"));
-            }
-            Write::Put { item, .. } if RESERVED.iter().any(|name| item.attributes.contains_key(*name)) => {
-                return Err(refused(WRITE, "an attribute has a name that the table uses itself"));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 fn holds(items: &Items, key: &LedgerKey, condition: &Condition) -> bool {
@@ -167,9 +116,7 @@ impl Ledger for MemoryLedger {
     ) -> Result<QueryPage, ServiceError> {
         const QUERY: Operation = Operation::QueryItems;
         self.denials.check(QUERY)?;
-        if limit == 0 {
-            return Err(refused(QUERY, "the limit must be at least 1"));
-        }
+        check_limit(QUERY, limit)?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(self.page.unwrap_or(usize::MAX)).max(1);
         let start = LedgerKey::new(partition, after.unwrap_or(prefix));
         let start = if after.is_some() { Bound::Excluded(start) } else { Bound::Included(start) };
@@ -188,22 +135,14 @@ impl Ledger for MemoryLedger {
 
     async fn write(&self, writes: &[Write]) -> Result<(), WriteError> {
         self.denials.check(Operation::WriteItems)?;
-        check(writes)?;
+        check_writes(writes)?;
         let mut items = lock(&self.items);
         // All results are computed before any is stored: all or nothing.
         let mut results = Vec::with_capacity(writes.len());
-        let mut bytes = 0;
+        let mut sizes = Sizes::of(writes.len());
         for write in writes {
             let result = result_of(&items, write)?;
-            let size = result.as_ref().map_or(0, |item| value_size(&Value::Object(item.attributes.clone())));
-            bytes += size;
-            if size > MAX_ITEM {
-                return Err(refused(Operation::WriteItems, "item size has exceeded the maximum allowed size").into());
-            }
-            if writes.len() > 1 && bytes > MAX_TRANSACTION {
-                let message = "the aggregate size of the items in the transaction is over 4 MB";
-                return Err(refused(Operation::WriteItems, message).into());
-            }
+            sizes.add(result.as_ref().map_or(0, |item| value_size(&Value::Object(item.attributes.clone()))))?;
             results.push((write.key().clone(), result));
         }
         for (key, result) in results {

@@ -1,7 +1,7 @@
 //! A test case of `s3migrate`: its servers, counting proxies, state and results.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, process};
@@ -110,7 +110,7 @@ pub async fn run(name: &str, body: impl AsyncFnOnce(&mut Case) -> anyhow::Result
     if let Err(error) = &result {
         notes.push(format!("{error:#}"));
         let kept = paths::results()?.join(format!("local-{name}"));
-        keep_logs(&directory, &kept)?;
+        paths::keep_files(&directory, &kept)?;
         notes.push(format!("logs in {}", kept.display()));
     }
     let row = Row { case: name.to_owned(), passed: result.is_ok(), seconds: began.elapsed().as_secs_f64(), notes };
@@ -118,18 +118,6 @@ pub async fn run(name: &str, body: impl AsyncFnOnce(&mut Case) -> anyhow::Result
     eprint!("{}", report::table(&[row]));
     fs::remove_dir_all(&directory).with_context(|| format!("failed to remove {}", directory.display()))?;
     result
-}
-
-/// Copies the logs and manifests of a case, without its servers' data.
-fn keep_logs(from: &Path, to: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(to).with_context(|| format!("failed to make {}", to.display()))?;
-    for entry in fs::read_dir(from).with_context(|| format!("failed to read {}", from.display()))? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name())).context("failed to keep a log")?;
-        }
-    }
-    Ok(())
 }
 
 impl Case {

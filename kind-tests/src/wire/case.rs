@@ -109,7 +109,7 @@ pub async fn run(
     if let Err(error) = &result {
         notes.push(format!("{error:#}"));
         let kept = paths::results()?.join(format!("wire-{name}"));
-        keep_logs(&directory, &kept)?;
+        paths::keep_files(&directory, &kept)?;
         notes.push(format!("logs in {}", kept.display()));
     }
     let seconds = began.elapsed().as_secs_f64();
@@ -118,18 +118,6 @@ pub async fn run(
     eprint!("{}", report::table(&[row]));
     fs::remove_dir_all(&directory).with_context(|| format!("failed to remove {}", directory.display()))?;
     result
-}
-
-/// Copies the logs and configurations of a case, without its servers' data.
-fn keep_logs(from: &std::path::Path, to: &std::path::Path) -> anyhow::Result<()> {
-    fs::create_dir_all(to).with_context(|| format!("failed to make {}", to.display()))?;
-    for entry in fs::read_dir(from).with_context(|| format!("failed to read {}", from.display()))? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name())).context("failed to keep a log")?;
-        }
-    }
-    Ok(())
 }
 
 impl Case {

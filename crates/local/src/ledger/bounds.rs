@@ -20,12 +20,14 @@ const MAX_REQUEST: usize = 4 << 20;
 /// Names of the columns that DynamoDB tables of this program have beside an item's attributes.
 const RESERVED: [&str; 3] = ["pk", "sk", "ttl"];
 
-pub(super) fn refused(operation: Operation, message: &str) -> ServiceError {
+/// Returns the error for a request that is out of bounds: no retry succeeds.
+pub fn refused(operation: Operation, message: &str) -> ServiceError {
     let error = ServiceError::new(ErrorClass::Refused, operation.as_str(), "ValidationException", message);
     error.rejecting(Rejected::Record)
 }
 
-pub(super) fn check_key(operation: Operation, key: &LedgerKey) -> Result<(), ServiceError> {
+/// Checks the lengths of a key.
+pub fn check_key(operation: Operation, key: &LedgerKey) -> Result<(), ServiceError> {
     if !(1..=MAX_PARTITION).contains(&key.partition.len()) {
         return Err(refused(operation, "the partition key must have 1 to 2048 bytes"));
     }
@@ -35,12 +37,13 @@ pub(super) fn check_key(operation: Operation, key: &LedgerKey) -> Result<(), Ser
     Ok(())
 }
 
-pub(super) fn check_limit(operation: Operation, limit: u32) -> Result<(), ServiceError> {
+/// Checks the most items of a page.
+pub fn check_limit(operation: Operation, limit: u32) -> Result<(), ServiceError> {
     if limit == 0 { Err(refused(operation, "the limit must be at least 1")) } else { Ok(()) }
 }
 
 /// Checks what can be checked before the items are known.
-pub(super) fn check_writes(writes: &[Write]) -> Result<(), ServiceError> {
+pub fn check_writes(writes: &[Write]) -> Result<(), ServiceError> {
     const WRITE: Operation = Operation::WriteItems;
     if !(1..=MAX_WRITES).contains(&writes.len()) {
         return Err(refused(WRITE, "a transaction must have 1 to 100 writes"));
@@ -66,19 +69,19 @@ pub(super) fn check_writes(writes: &[Write]) -> Result<(), ServiceError> {
 
 /// Sizes of the items that a request writes, against their bounds.
 #[derive(Debug)]
-pub(super) struct Sizes {
+pub struct Sizes {
     is_single: bool,
     total: usize,
 }
 
 impl Sizes {
     /// Sizes of a request with this number of writes; only several have a bound for all.
-    pub(super) fn of(writes: usize) -> Self {
+    pub fn of(writes: usize) -> Self {
         Self { is_single: writes <= 1, total: 0 }
     }
 
     /// Counts an item of so many bytes, names and values.
-    pub(super) fn add(&mut self, bytes: usize) -> Result<(), ServiceError> {
+    pub fn add(&mut self, bytes: usize) -> Result<(), ServiceError> {
         self.total = self.total.saturating_add(bytes);
         if bytes > MAX_ITEM {
             return Err(refused(Operation::WriteItems, "item size has exceeded the maximum allowed size"));

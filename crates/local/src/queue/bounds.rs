@@ -11,28 +11,26 @@ use migration_core::ports::{Operation, OutgoingMessage};
 /// Messages per request.
 const MAX_BATCH: usize = 10;
 /// Bytes of a message, and of all messages of a request.
-const MAX_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = 1 << 20;
 /// Longest delay of a message.
-const MAX_DELAY: Duration = Duration::from_mins(15);
+pub const MAX_DELAY: Duration = Duration::from_mins(15);
 /// Longest wait of a receive.
-const MAX_WAIT: Duration = Duration::from_secs(20);
+pub const MAX_WAIT: Duration = Duration::from_secs(20);
 /// Longest visibility timeout, counted from the delivery.
-pub(super) const MAX_VISIBILITY: Duration = Duration::from_hours(12);
+pub const MAX_VISIBILITY: Duration = Duration::from_hours(12);
 
-pub(super) fn refused(operation: Operation, code: &str, message: &str) -> ServiceError {
+/// Returns the error for a request that no retry makes succeed, with the service's code.
+pub fn refused(operation: Operation, code: &str, message: &str) -> ServiceError {
     ServiceError::new(ErrorClass::Refused, operation.as_str(), code, message)
 }
 
-pub(super) fn unknown_receipt(operation: Operation) -> ServiceError {
+/// Returns the error for a receipt that no delivery had.
+pub fn unknown_receipt(operation: Operation) -> ServiceError {
     refused(operation, "ReceiptHandleIsInvalid", "the receipt is not valid")
 }
 
-pub(super) fn check_receive(
-    operation: Operation,
-    max: u32,
-    wait: Duration,
-    visibility: Duration,
-) -> Result<(), ServiceError> {
+/// Checks the numbers of a receive.
+pub fn check_receive(operation: Operation, max: u32, wait: Duration, visibility: Duration) -> Result<(), ServiceError> {
     let is_batch = usize::try_from(max).is_ok_and(|max| (1..=MAX_BATCH).contains(&max));
     if !is_batch || wait > MAX_WAIT || visibility > MAX_VISIBILITY {
         return Err(refused(operation, "InvalidParameterValue", "a number is out of its bounds"));
@@ -40,7 +38,8 @@ pub(super) fn check_receive(
     Ok(())
 }
 
-pub(super) fn check_visibility(operation: Operation, visibility: Duration) -> Result<(), ServiceError> {
+/// Checks a visibility timeout.
+pub fn check_visibility(operation: Operation, visibility: Duration) -> Result<(), ServiceError> {
     if visibility > MAX_VISIBILITY {
         return Err(refused(operation, "InvalidParameterValue", "the visibility timeout is over 12 hours"));
     }
@@ -48,7 +47,7 @@ pub(super) fn check_visibility(operation: Operation, visibility: Duration) -> Re
 }
 
 /// Checks the messages of a request together. None at all are accepted: nothing is sent.
-pub(super) fn check_batch(messages: &[OutgoingMessage]) -> Result<(), ServiceError> {
+pub fn check_batch(messages: &[OutgoingMessage]) -> Result<(), ServiceError> {
     const SEND: Operation = Operation::SendMessages;
     if messages.len() > MAX_BATCH {
         return Err(refused(SEND, "TooManyEntriesInBatchRequest", "maximum number of entries per request are 10"));
@@ -60,10 +59,10 @@ pub(super) fn check_batch(messages: &[OutgoingMessage]) -> Result<(), ServiceErr
     Ok(())
 }
 
-/// Returns true if SQS accepts the request and rejects this message of it.
-pub(super) fn is_rejected(message: &OutgoingMessage) -> bool {
+/// Returns true if SQS accepts the request and rejects this message of it, where a message has up to `most` bytes.
+pub fn is_rejected(message: &OutgoingMessage, most: usize) -> bool {
     message.body.is_empty()
-        || message.body.len() > MAX_BYTES
+        || message.body.len() > most
         || message.delay > MAX_DELAY
         || !message.body.chars().all(is_accepted)
 }
@@ -73,7 +72,7 @@ fn is_accepted(c: char) -> bool {
 }
 
 /// Converts to milliseconds, rounded up so that a message is never visible too early.
-pub(super) fn millis(time: Duration) -> i64 {
+pub fn millis(time: Duration) -> i64 {
     let part = u128::from(!time.subsec_nanos().is_multiple_of(1_000_000));
     i64::try_from(time.as_millis().saturating_add(part)).unwrap_or(i64::MAX)
 }

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use migration_local::store::{BucketSettings, LocalStore, StoreSettings, Versioning};
+use migration_local::store::{BucketSettings, LocalStore, StoreSettings};
 use migration_testkit::TestClock;
-use migration_testkit::conformance::{
-    BucketOwner, Failure, OwnedBucket, Report, StoreUnderTest, store_suite, version_suite,
-};
+use migration_testkit::conformance::{OwnedBucket, Report, StoreUnderTest, store_suite, version_suite};
 
 use crate::open;
 use crate::reopening::Reopening;
@@ -23,32 +21,6 @@ pub fn fresh(what: &str) -> String {
     format!("{what}-{}", LAST.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The owner of a store's buckets.
-struct Owner(LocalStore);
-
-impl BucketOwner for Owner {
-    async fn set_versioning(&self, bucket: &str, enabled: bool) -> Result<(), Failure> {
-        let versioning = if enabled { Versioning::Enabled } else { Versioning::Suspended };
-        self.0.set_versioning(bucket, versioning);
-        Ok(())
-    }
-
-    async fn new_locked_bucket(&self) -> Result<String, Failure> {
-        let name = fresh("locked");
-        self.0.create_bucket(&name, BucketSettings { object_lock: true, ..BucketSettings::versioned() });
-        Ok(name)
-    }
-
-    async fn delete(&self, bucket: &str, key: &str) -> Result<Option<String>, Failure> {
-        Ok(self.0.delete_key(bucket, key))
-    }
-
-    async fn delete_version(&self, bucket: &str, key: &str, version_id: &str) -> Result<(), Failure> {
-        self.0.remove_version(bucket, key, version_id);
-        Ok(())
-    }
-}
-
 fn under_test(store: &LocalStore) -> StoreUnderTest<LocalStore> {
     let bucket = fresh("bucket");
     store.create_bucket(&bucket, BucketSettings::default());
@@ -57,7 +29,7 @@ fn under_test(store: &LocalStore) -> StoreUnderTest<LocalStore> {
 
 async fn check(store: &LocalStore) {
     assert_passed(&store_suite(async || Ok(under_test(store)), &[]).await);
-    let owned = async || Ok(OwnedBucket { under_test: under_test(store), owner: Owner(store.clone()) });
+    let owned = async || Ok(OwnedBucket { under_test: under_test(store), owner: store.clone() });
     assert_passed(&version_suite(owned, &[]).await);
 }
 

@@ -10,7 +10,7 @@ use migration_core::ports::{
     HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
     Tags, UploadRef, Written,
 };
-use migration_local::store::{BucketSettings, LocalStore, Versioning};
+use migration_local::store::{BucketSettings, LocalStore};
 use migration_testkit::conformance::{BucketOwner, Failure};
 use tokio::sync::RwLock;
 
@@ -88,7 +88,7 @@ impl ObjectStore for Reopening {
     }
 
     async fn delete(&self, request: DeleteRequest<'_>) -> Result<(), ServiceError> {
-        self.with(async |store| store.delete(request).await).await
+        self.with(async |store| ObjectStore::delete(store, request).await).await
     }
 
     async fn create_upload(&self, request: CreateUpload<'_>) -> Result<String, ServiceError> {
@@ -122,23 +122,18 @@ impl ObjectStore for Reopening {
 
 impl BucketOwner for Reopening {
     async fn set_versioning(&self, bucket: &str, enabled: bool) -> Result<(), Failure> {
-        let versioning = if enabled { Versioning::Enabled } else { Versioning::Suspended };
-        self.with(async |store| store.set_versioning(bucket, versioning)).await;
-        Ok(())
+        self.with(async |store| BucketOwner::set_versioning(store, bucket, enabled).await).await
     }
 
     async fn new_locked_bucket(&self) -> Result<String, Failure> {
-        let name = super::conformance::fresh("locked");
-        self.create_bucket(&name, BucketSettings { object_lock: true, ..BucketSettings::versioned() }).await;
-        Ok(name)
+        self.with(async |store| BucketOwner::new_locked_bucket(store).await).await
     }
 
     async fn delete(&self, bucket: &str, key: &str) -> Result<Option<String>, Failure> {
-        Ok(self.with(async |store| store.delete_key(bucket, key)).await)
+        self.with(async |store| BucketOwner::delete(store, bucket, key).await).await
     }
 
     async fn delete_version(&self, bucket: &str, key: &str, version_id: &str) -> Result<(), Failure> {
-        self.with(async |store| store.remove_version(bucket, key, version_id)).await;
-        Ok(())
+        self.with(async |store| BucketOwner::delete_version(store, bucket, key, version_id).await).await
     }
 }

@@ -5,7 +5,7 @@ use migration_local::store::{BucketSettings, LocalStore, StoreSettings};
 use migration_s3_server::Server;
 use migration_testkit::conformance::{OwnedBucket, Report, StoreUnderTest, store_suite, version_suite};
 
-use crate::support::{Owner, client, fresh, in_memory, on_disk, serve};
+use crate::support::{client, fresh, in_memory, on_disk, serve};
 
 fn assert_passed(report: &Report) {
     println!("{report}");
@@ -21,7 +21,7 @@ async fn under_test(server: &Server, store: &LocalStore) -> StoreUnderTest<S3Sto
 async fn check(store: &LocalStore) {
     let server = serve(store).await;
     assert_passed(&store_suite(async || Ok(under_test(&server, store).await), &[]).await);
-    let owned = async || Ok(OwnedBucket { under_test: under_test(&server, store).await, owner: Owner(store.clone()) });
+    let owned = async || Ok(OwnedBucket { under_test: under_test(&server, store).await, owner: store.clone() });
     assert_passed(&version_suite(owned, &[]).await);
     server.stop().await;
 }

@@ -10,9 +10,8 @@ use migration_aws::{Access, CredentialSource, S3Store, StaticKeys};
 use migration_core::config::WriteSettings;
 use migration_core::error::Service;
 use migration_core::ports::Clock;
-use migration_local::store::{BucketSettings, LocalStore, StoreSettings, Versioning};
+use migration_local::store::{LocalStore, StoreSettings};
 use migration_s3_server::{Credentials, Server, ServerSettings};
-use migration_testkit::conformance::{BucketOwner, Failure};
 
 pub const ACCESS_KEY: &str = "AKIATEST";
 pub const SECRET_KEY: &str = "secret/of+the test";
@@ -66,30 +65,4 @@ pub fn access(url: String, access_key: &str, secret_key: &str) -> Access {
 pub async fn client(server: &Server) -> S3Store {
     let access = access(server.url(), ACCESS_KEY, SECRET_KEY);
     S3Store::with_access(&access, true, &WriteSettings::default(), Service::Destination).await
-}
-
-/// The owner of a server's buckets, past the server.
-pub struct Owner(pub LocalStore);
-
-impl BucketOwner for Owner {
-    async fn set_versioning(&self, bucket: &str, enabled: bool) -> Result<(), Failure> {
-        let versioning = if enabled { Versioning::Enabled } else { Versioning::Suspended };
-        self.0.set_versioning(bucket, versioning);
-        Ok(())
-    }
-
-    async fn new_locked_bucket(&self) -> Result<String, Failure> {
-        let name = fresh("locked");
-        self.0.create_bucket(&name, BucketSettings { object_lock: true, ..BucketSettings::versioned() });
-        Ok(name)
-    }
-
-    async fn delete(&self, bucket: &str, key: &str) -> Result<Option<String>, Failure> {
-        Ok(self.0.delete_key(bucket, key))
-    }
-
-    async fn delete_version(&self, bucket: &str, key: &str, version_id: &str) -> Result<(), Failure> {
-        self.0.remove_version(bucket, key, version_id);
-        Ok(())
-    }
 }

@@ -7,7 +7,7 @@ mod state;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use migration_core::ports::OutgoingMessage;
+use migration_local::queue::bounds::MAX_BYTES;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -17,22 +17,10 @@ use crate::denial::Denials;
 use crate::lock;
 use state::QueueState;
 
-/// Messages per request. Source: "Amazon SQS batch actions" in the SQS developer guide.
-const MAX_BATCH: usize = 10;
-/// Bytes of a message, and of all messages of a request. Source: "Amazon SQS message quotas".
-const MAX_BYTES: usize = 1 << 20;
 /// Prefix of receipts.
 const RECEIPT: &str = "receipt-";
-/// Longest delay of a message.
-const MAX_DELAY: Duration = Duration::from_mins(15);
-/// Longest wait of a receive.
-const MAX_WAIT: Duration = Duration::from_secs(20);
 /// Most messages in flight. Source: "Amazon SQS standard queue quotas".
 const MAX_IN_FLIGHT: usize = 120_000;
-/// Longest visibility time-out, counted from the delivery.
-/// Source: "Amazon SQS visibility timeout" in the SQS developer guide.
-const MAX_VISIBILITY: Duration = Duration::from_hours(12);
-
 /// Longest retention of a message.
 const MAX_RETENTION: Duration = Duration::from_hours(14 * 24);
 
@@ -185,18 +173,6 @@ impl MemoryQueue {
     pub fn dead_letter_queue(&self) -> MemoryDeadLetters {
         MemoryDeadLetters(self.clone())
     }
-
-    fn refusal(&self, message: &OutgoingMessage) -> bool {
-        message.body.is_empty()
-            || message.body.len() > self.settings.max_bytes
-            || message.delay > MAX_DELAY
-            || !message.body.chars().all(is_allowed)
-    }
-}
-
-/// Returns true if SQS accepts a character. Source: `SendMessage` in the SQS API reference.
-fn is_allowed(c: char) -> bool {
-    matches!(c, '\u{9}' | '\u{A}' | '\u{D}' | '\u{20}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
 }
 
 #[cfg(test)]

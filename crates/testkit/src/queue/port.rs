@@ -6,25 +6,15 @@ use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::{
     DeadLetter, DeadLetterQueue, Depth, MeasuredQueue, OutgoingMessage, Queue, ReceivedMessage,
 };
+use migration_local::queue::bounds::{
+    MAX_VISIBILITY, check_batch, check_receive, check_visibility, is_rejected, refused, unknown_receipt,
+};
 use tokio::time::{Instant, sleep_until};
 
 use super::state::{QueueState, depth};
-use super::{MAX_BATCH, MAX_BYTES, MAX_VISIBILITY, MAX_WAIT, MemoryDeadLetters, MemoryQueue};
+use super::{MemoryDeadLetters, MemoryQueue};
 use crate::Operation;
 use crate::lock;
-
-fn refused(operation: Operation, code: &str, message: &str) -> ServiceError {
-    ServiceError::new(ErrorClass::Refused, operation.as_str(), code, message)
-}
-
-/// Returns `max` as a number of messages, unless a parameter of a receive is out of its bounds.
-fn bounded(operation: Operation, max: u32, wait: Duration, visibility: Duration) -> Result<usize, ServiceError> {
-    let max = usize::try_from(max).unwrap_or(usize::MAX);
-    if !(1..=MAX_BATCH).contains(&max) || wait > MAX_WAIT || visibility > MAX_VISIBILITY {
-        return Err(refused(operation, "InvalidParameterValue", "a number is out of its bounds"));
-    }
-    Ok(max)
-}
 
 impl MemoryQueue {
     /// Takes messages as soon as there are some, waiting at most `wait`. `take` also returns when the next message
@@ -60,22 +50,13 @@ impl Queue for MemoryQueue {
         if messages.is_empty() {
             return Ok(Vec::new());
         }
-        if messages.len() > MAX_BATCH {
-            return Err(refused(SEND, "TooManyEntriesInBatchRequest", "maximum number of entries per request are 10"));
-        }
-        if messages.iter().map(|message| message.body.len()).sum::<usize>() > MAX_BYTES {
-            return Err(refused(
-                SEND,
-                "BatchRequestTooLong",
-                "the length of all the messages put together is too long",
-            ));
-        }
+        check_batch(messages)?;
         let mut failed = Vec::new();
         {
             let mut state = lock(&self.state);
             let now = Instant::now();
             for (place, message) in messages.iter().enumerate() {
-                if self.refusal(message) {
+                if is_rejected(message, self.settings.max_bytes) {
                     failed.push(place);
                 } else if state.refusals > 0 {
                     state.refusals -= 1;
@@ -96,7 +77,8 @@ impl Queue for MemoryQueue {
         visibility: Duration,
     ) -> Result<Vec<ReceivedMessage>, ServiceError> {
         const RECEIVE: Operation = Operation::ReceiveMessages;
-        let max = bounded(RECEIVE, max, wait, visibility)?;
+        check_receive(RECEIVE, max, wait, visibility)?;
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
         let take = |state: &mut QueueState, now| {
             state.expire(now, self.settings.retention);
             state.bury(now, self.settings.max_receives);
@@ -115,14 +97,12 @@ impl Queue for MemoryQueue {
     async fn set_visibility(&self, receipt: &str, visibility: Duration) -> Result<(), ServiceError> {
         const SET: Operation = Operation::SetVisibility;
         self.denials.check(SET)?;
-        if visibility > MAX_VISIBILITY {
-            return Err(refused(SET, "InvalidParameterValue", "the visibility timeout is over 12 hours"));
-        }
+        check_visibility(SET, visibility)?;
         let now = Instant::now();
         {
             let mut state = lock(&self.state);
             let message = state.messages.iter_mut().find(|m| m.receipt.as_deref() == Some(receipt));
-            let message = message.ok_or_else(|| refused(SET, "ReceiptHandleIsInvalid", "the receipt is not valid"))?;
+            let message = message.ok_or_else(|| unknown_receipt(SET))?;
             if message.visible_at <= now {
                 return Err(refused(SET, "MessageNotInflight", "the message referred to is not in flight"));
             }
@@ -143,7 +123,7 @@ impl Queue for MemoryQueue {
         self.denials.check(DELETE)?;
         let mut state = lock(&self.state);
         if !state.knows(receipt) {
-            return Err(refused(DELETE, "ReceiptHandleIsInvalid", "the receipt is not valid"));
+            return Err(unknown_receipt(DELETE));
         }
         state.messages.retain(|message| message.receipt.as_deref() != Some(receipt));
         Ok(())
@@ -175,7 +155,8 @@ impl DeadLetterQueue for MemoryDeadLetters {
         visibility: Duration,
     ) -> Result<Vec<DeadLetter>, ServiceError> {
         const RECEIVE: Operation = Operation::ReceiveDeadLetters;
-        let max = bounded(RECEIVE, max, wait, visibility)?;
+        check_receive(RECEIVE, max, wait, visibility)?;
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
         let take = |state: &mut QueueState, now| {
             let taken = state.take_dead(now, max, visibility);
             let waiting = state.dead.iter().map(|dead| dead.message.visible_at);

@@ -1,6 +1,8 @@
 use migration_core::error::ErrorClass;
 use migration_core::ports::{OutgoingMessage, Queue};
 
+use migration_local::queue::bounds::{MAX_DELAY, MAX_VISIBILITY, MAX_WAIT};
+
 use super::*;
 
 async fn sent() -> MemoryQueue {

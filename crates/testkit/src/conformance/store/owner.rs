@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use std::ops::AsyncFn;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use migration_core::ports::ObjectStore;
+use migration_local::store::LocalStore;
 
 use super::{StoreUnderTest, locks, versions};
 use crate::conformance::report::{Deviation, Failure, Report};
@@ -23,6 +25,31 @@ pub trait BucketOwner {
 
     /// Permanently deletes one version or delete marker.
     fn delete_version(&self, bucket: &str, key: &str, version_id: &str) -> impl Future<Output = Result<(), Failure>>;
+}
+
+/// The owner of the buckets of a store on this machine, however requests reach it.
+impl BucketOwner for LocalStore {
+    async fn set_versioning(&self, bucket: &str, enabled: bool) -> Result<(), Failure> {
+        let versioning = if enabled { Versioning::Enabled } else { Versioning::Suspended };
+        LocalStore::set_versioning(self, bucket, versioning);
+        Ok(())
+    }
+
+    async fn new_locked_bucket(&self) -> Result<String, Failure> {
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let name = format!("locked-{}", LAST.fetch_add(1, Ordering::Relaxed));
+        self.create_bucket(&name, BucketSettings { object_lock: true, ..BucketSettings::versioned() });
+        Ok(name)
+    }
+
+    async fn delete(&self, bucket: &str, key: &str) -> Result<Option<String>, Failure> {
+        Ok(self.delete_key(bucket, key))
+    }
+
+    async fn delete_version(&self, bucket: &str, key: &str, version_id: &str) -> Result<(), Failure> {
+        self.remove_version(bucket, key, version_id);
+        Ok(())
+    }
 }
 
 /// A store, an empty bucket in it that never had versioning, and its owner.
