@@ -20,10 +20,12 @@ use migration_api::MigrationJob;
 use migration_aws::{Access, CredentialSource, SqsQueue};
 use migration_core::message::{EVENTS_RUN, Message};
 use migration_core::ports::{OutgoingMessage, Queue, ReceivedMessage};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::ClusterError;
 use super::jobs::Jobs;
+use super::trigger::fresh;
 use crate::exit::Exit;
 
 /// Longest wait for dead letters: longer than the operator hides them while it looks at them, which is 10 s.
@@ -32,6 +34,8 @@ const WAIT: Duration = Duration::from_secs(12);
 const VISIBILITY: Duration = Duration::from_mins(10);
 /// Most messages of a request.
 const PAGE: u32 = 10;
+/// The annotation of a job with the time of its last redrive.
+const REDRIVEN_ANNOTATION: &str = "s3migration.dev/redriven-at";
 
 /// Arguments of `s3migrate cluster redrive`.
 #[derive(Args, Clone, Debug)]
@@ -89,7 +93,20 @@ pub async fn redrive(args: &RedriveArgs, jobs: &Jobs, out: &mut (dyn Write + Sen
     for line in redriven.words(&args.job) {
         writeln!(out, "{line}")?;
     }
+    if redriven.is_any_sent() {
+        wake(&args.job, jobs).await;
+    }
     Ok(Exit::Done)
+}
+
+/// Changes an annotation of the job, so that the operator looks at its queue now. The queue of an idle job is not polled.
+async fn wake(name: &str, jobs: &Jobs) {
+    let annotations = json!({"metadata": {"annotations": {REDRIVEN_ANNOTATION: fresh()}}});
+    if let Err(error) = jobs.patch(name, &annotations).await {
+        eprintln!(
+            "s3migrate: {error}; the messages are in the queue, and if the job is idle, workers start within 10 minutes"
+        );
+    }
 }
 
 /// Returns where the queue is, and as whom it is called: the caller, who needs not be able to read the job's Secret.
@@ -211,6 +228,10 @@ impl Redriven {
             Kind::Unreadable => &mut self.unreadable,
         };
         *number += 1;
+    }
+
+    fn is_any_sent(&self) -> bool {
+        self.foreign + self.of_runs > 0
     }
 
     fn words(&self, job: &str) -> Vec<String> {
