@@ -15,6 +15,7 @@ const OWN: &[(&str, &[&str])] = &[
     ("migration-ledger", &["migration-core"]),
     ("migration-engine", &["migration-core", "migration-ledger"]),
     ("migration-aws", &["migration-core"]),
+    ("migration-sqs-dynamodb", &["migration-aws", "migration-core"]),
     ("migration-program", &["migration-core", "migration-engine", "migration-ledger"]),
     ("migration-local", &["migration-core"]),
     ("migration-s3-server", &["migration-core", "migration-local"]),
@@ -30,6 +31,7 @@ const OWN: &[(&str, &[&str])] = &[
             "migration-local",
             "migration-program",
             "migration-s3-server",
+            "migration-sqs-dynamodb",
         ],
     ),
     (
@@ -41,11 +43,19 @@ const OWN: &[(&str, &[&str])] = &[
             "migration-engine",
             "migration-ledger",
             "migration-program",
+            "migration-sqs-dynamodb",
         ],
     ),
     (
         "s3-migration-worker",
-        &["migration-aws", "migration-core", "migration-engine", "migration-ledger", "migration-program"],
+        &[
+            "migration-aws",
+            "migration-core",
+            "migration-engine",
+            "migration-ledger",
+            "migration-program",
+            "migration-sqs-dynamodb",
+        ],
     ),
     (
         "kind-tests",
@@ -57,6 +67,7 @@ const OWN: &[(&str, &[&str])] = &[
             "migration-ledger",
             "migration-local",
             "migration-s3-server",
+            "migration-sqs-dynamodb",
             "migration-testkit",
         ],
     ),
@@ -64,7 +75,10 @@ const OWN: &[(&str, &[&str])] = &[
 
 /// Crates that may use a library directly, by the prefix of the library's name.
 const LIBRARIES: &[(&str, &[&str])] = &[
-    ("aws-", &["migration-aws", "kind-tests"]),
+    ("aws-sdk-sqs", &["migration-sqs-dynamodb", "kind-tests"]),
+    ("aws-sdk-dynamodb", &["migration-sqs-dynamodb", "kind-tests"]),
+    ("aws-sdk-s3", &["migration-aws", "kind-tests"]),
+    ("aws-", &["migration-aws", "migration-sqs-dynamodb", "kind-tests"]),
     ("kube", &["migration-api", "s3-migration-operator", "s3migrate", "kind-tests"]),
     ("k8s-openapi", &["migration-api", "s3-migration-operator", "kind-tests"]),
     ("rusqlite", &["migration-local"]),

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use migration_aws::{DynamoLedger, S3Store, SqsQueue, SystemClock};
+use migration_aws::{S3Store, SystemClock};
 use migration_core::config::{ConfigError, JobConfig, WriteSettings};
 use migration_core::error::Service;
 use migration_engine::{Ports, Process, Runtime};
 use migration_program::LogFormat;
+use migration_sqs_dynamodb::{DynamoLedger, SqsQueue};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 

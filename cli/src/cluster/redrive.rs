@@ -17,9 +17,10 @@ use std::time::Duration;
 use clap::Args;
 use futures::future::join_all;
 use migration_api::MigrationJob;
-use migration_aws::{Access, CredentialSource, SqsQueue};
+use migration_aws::{Access, CredentialSource};
 use migration_core::message::{EVENTS_RUN, Message};
 use migration_core::ports::{OutgoingMessage, Queue, ReceivedMessage};
+use migration_sqs_dynamodb::SqsQueue;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 

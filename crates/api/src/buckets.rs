@@ -1,6 +1,6 @@
 //! Pairs of source and destination buckets.
 
-use kube::KubeSchema;
+use kube_derive::KubeSchema;
 use migration_core::pair::BucketPair;
 pub use migration_core::pair::PrefixMode;
 use serde::{Deserialize, Serialize};
@@ -38,11 +38,11 @@ pub struct BucketMapping {
 }
 
 /// Source: "General purpose bucket naming rules" in the S3 user guide.
-pub(crate) fn is_bucket_name() -> kube::core::Rule {
-    kube::core::Rule::new(r"self.matches('^[a-z0-9][a-z0-9.-]*[a-z0-9]$') && !self.contains('..')")
+pub(crate) fn is_bucket_name() -> kube_core::Rule {
+    kube_core::Rule::new(r"self.matches('^[a-z0-9][a-z0-9.-]*[a-z0-9]$') && !self.contains('..')")
 }
 
-fn bucket_name() -> kube::core::Rule {
+fn bucket_name() -> kube_core::Rule {
     is_bucket_name().message(
         "not a bucket name: write its bare name, 3 to 63 lower-case letters, digits, dots and hyphens that begin and \
          end with a letter or digit; no ARN, URL or slash (prefixes go into sourcePrefix and destinationPrefix)",

@@ -1,7 +1,7 @@
 //! Selection of objects, and the comparison that decides which are up to date.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::KubeSchema;
+use kube_derive::KubeSchema;
 pub use migration_core::compare::CompareMode;
 use migration_core::size::ByteSize;
 use schemars::JsonSchema;
@@ -75,8 +75,8 @@ pub struct ConfigMapKey {
     pub key: String,
 }
 
-fn sizes_leave_room() -> kube::core::Rule {
-    kube::core::Rule::new(format!(
+fn sizes_leave_room() -> kube_core::Rule {
+    kube_core::Rule::new(format!(
         "!has(self.minSize) || !has(self.maxSize) || !self.minSize.matches('{SIZE}') || !self.maxSize.matches('{SIZE}') || \
          quantity(self.minSize).compareTo(quantity(self.maxSize)) <= 0"
     ))

@@ -1,6 +1,6 @@
 //! Work lists that replace listings, and completion reports.
 
-use kube::KubeSchema;
+use kube_derive::KubeSchema;
 pub use migration_core::config::ReportScope;
 pub use migration_core::manifest::BucketSide;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub struct Manifest {
     pub key: String,
 }
 
-fn bucket_name() -> kube::core::Rule {
+fn bucket_name() -> kube_core::Rule {
     is_bucket_name().message(
         "not a bucket name: write its bare name, 3 to 63 lower-case letters, digits, dots and hyphens that begin and \
          end with a letter or digit; no ARN, URL or slash (what follows the bucket goes into key or prefix)",

@@ -1,6 +1,6 @@
 //! Connections to the services of a job: S3 on both sides, queue and ledger.
 
-use kube::KubeSchema;
+use kube_derive::KubeSchema;
 use migration_core::config::{Encryption as CoreEncryption, MountedFrom};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -419,22 +419,22 @@ pub struct LedgerCreate {}
 const SAME_SERVICE_AS_BEFORE: &str = "self.region == oldSelf.region && has(self.endpoint) == has(oldSelf.endpoint) && \
      (!has(self.endpoint) || self.endpoint == oldSelf.endpoint)";
 
-fn region() -> kube::core::Rule {
-    kube::core::Rule::new("self.matches('^[a-z0-9][a-z0-9-]*$')").message(
+fn region() -> kube_core::Rule {
+    kube_core::Rule::new("self.matches('^[a-z0-9][a-z0-9-]*$')").message(
         "not a region: write its name in lower-case letters, digits and hyphens, such as eu-central-1; services \
          without regions take us-east-1",
     )
 }
 
-fn proxy() -> kube::core::Rule {
-    kube::core::Rule::new("self.matches('^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?/?$')").message(
+fn proxy() -> kube_core::Rule {
+    kube_core::Rule::new("self.matches('^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?/?$')").message(
         "not the URL of a proxy: write http:// or https://, host and port, such as http://proxy.example.com:3128; user and \
          password belong in a Secret that worker.env and jobsender.env take HTTPS_PROXY from",
     )
 }
 
-fn endpoint() -> kube::core::Rule {
-    kube::core::Rule::new(r"self.matches('^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$')").message(
+fn endpoint() -> kube_core::Rule {
+    kube_core::Rule::new(r"self.matches('^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$')").message(
         "not an endpoint: write http:// or https://, host and, if needed, port and path, without bucket, \
          user and password, such as https://minio.example.com:9000",
     )

@@ -1,6 +1,6 @@
 //! The resource and the rules that span several of its fields.
 
-use kube::{CustomResource, KubeSchema};
+use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -173,8 +173,8 @@ pub enum DeletionPolicy {
     Retain,
 }
 
-fn name_fits() -> kube::core::Rule {
-    kube::core::Rule::new("self.metadata.name.matches('^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$')").message(
+fn name_fits() -> kube_core::Rule {
+    kube_core::Rule::new("self.metadata.name.matches('^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$')").message(
         "metadata.name is too long or has dots: write at most 40 lower-case letters, digits and hyphens, since the \
          names of pods and queue are derived from it",
     )
@@ -189,9 +189,9 @@ fn range_of(pair: &str) -> String {
 //
 // The API server limits the worst-case cost of a rule, here the square of the number of pairs times the length of their
 // prefixes. Hence the limit of 50 pairs.
-fn destinations_do_not_overlap() -> kube::core::Rule {
+fn destinations_do_not_overlap() -> kube_core::Rule {
     // Each pair's range starts with its own prefix; if it also starts with another pair's, the two overlap.
-    kube::core::Rule::new(format!(
+    kube_core::Rule::new(format!(
         "self.all(a, self.exists_one(b, a.destinationBucket == b.destinationBucket && {}.startsWith({})))",
         range_of("a"),
         range_of("b")
@@ -211,8 +211,8 @@ const SAME_SERVICE: &str = "(has(self.source.endpoint) || has(self.destination.e
 const OVERLAP: &str = "a destination lies within a source of the same service, or the other way round, so the job \
      would copy its own copies: choose another destinationBucket, or prefixes neither of which begins with the other";
 
-fn sides_do_not_overlap() -> kube::core::Rule {
-    kube::core::Rule::new(format!(
+fn sides_do_not_overlap() -> kube_core::Rule {
+    kube_core::Rule::new(format!(
         "!{SAME_SERVICE} || !self.buckets.exists(a, self.buckets.exists(b, a.destinationBucket == b.sourceBucket && \
          {}.startsWith(b.sourcePrefix)))",
         range_of("a")
@@ -220,9 +220,9 @@ fn sides_do_not_overlap() -> kube::core::Rule {
     .message(OVERLAP)
 }
 
-fn sides_do_not_overlap_the_other_way() -> kube::core::Rule {
+fn sides_do_not_overlap_the_other_way() -> kube_core::Rule {
     // If each starts with the other they are equal, which the first rule already rejects.
-    kube::core::Rule::new(format!(
+    kube_core::Rule::new(format!(
         "!{SAME_SERVICE} || !self.buckets.exists(a, self.buckets.exists(b, a.destinationBucket == b.sourceBucket && \
          {0} != b.sourcePrefix && b.sourcePrefix.startsWith({0})))",
         range_of("a")
@@ -230,15 +230,15 @@ fn sides_do_not_overlap_the_other_way() -> kube::core::Rule {
     .message(OVERLAP)
 }
 
-fn no_mirror_of_a_list() -> kube::core::Rule {
-    kube::core::Rule::new("!has(self.manifest) || !self.mirror.deleteExtraneous").message(
+fn no_mirror_of_a_list() -> kube_core::Rule {
+    kube_core::Rule::new("!has(self.manifest) || !self.mirror.deleteExtraneous").message(
         "mirror.deleteExtraneous and manifest exclude each other: a manifest does not say what else the source has; remove \
          one of them",
     )
 }
 
-fn reports_are_not_among_copies() -> kube::core::Rule {
-    kube::core::Rule::new(format!(
+fn reports_are_not_among_copies() -> kube_core::Rule {
+    kube_core::Rule::new(format!(
         "!has(self.report) || !self.buckets.exists(a, a.destinationBucket == self.report.bucket && \
          self.report.prefix.startsWith({}))",
         range_of("a")
@@ -249,8 +249,8 @@ fn reports_are_not_among_copies() -> kube::core::Rule {
     )
 }
 
-fn server_side_needs_one_service() -> kube::core::Rule {
-    kube::core::Rule::new(format!("self.transfer.mode != 'ServerSide' || {SAME_SERVICE}")).message(
+fn server_side_needs_one_service() -> kube_core::Rule {
+    kube_core::Rule::new(format!("self.transfer.mode != 'ServerSide' || {SAME_SERVICE}")).message(
         "transfer.mode ServerSide needs both buckets in one service, with the same endpoint or in AWS regions of one \
          partition: write Auto or Stream to copy through the workers",
     )

@@ -1,7 +1,7 @@
 //! Settings of transfers, schedule and scaling.
 
-use kube::KubeSchema;
-use kube::core::Duration;
+use kube_core::Duration;
+use kube_derive::KubeSchema;
 use migration_core::config::Preserve as CorePreserve;
 pub use migration_core::config::{OnLoss, TransferMode};
 use migration_core::part::PartSize;
@@ -160,35 +160,35 @@ pub struct Versioning {
 /// Pattern of the values that [`ByteSize`] parses.
 pub(crate) const SIZE: &str = "^[0-9]{1,13}(Ki|Mi|Gi|Ti)?$";
 
-pub(crate) fn size_form() -> kube::core::Rule {
-    kube::core::Rule::new(format!("self.matches('{SIZE}')")).message(
+pub(crate) fn size_form() -> kube_core::Rule {
+    kube_core::Rule::new(format!("self.matches('{SIZE}')")).message(
         "not a size: write a whole number of bytes with an optional suffix Ki, Mi, Gi or Ti, such as 16Mi (not 16M or 16MB)",
     )
 }
 
-fn part_size_form() -> kube::core::Rule {
-    kube::core::Rule::new(format!("self == 'Auto' || self.matches('{SIZE}')")).message(
+fn part_size_form() -> kube_core::Rule {
+    kube_core::Rule::new(format!("self == 'Auto' || self.matches('{SIZE}')")).message(
         "not a part size: write Auto, or a whole number of bytes with an optional suffix Ki, Mi or Gi, such as 16Mi (not \
          16M or 16MB)",
     )
 }
 
 // Rules on values accept whatever fails the rule on the form, so that one mistake gives one message.
-fn part_size_bounds() -> kube::core::Rule {
-    kube::core::Rule::new(format!(
+fn part_size_bounds() -> kube_core::Rule {
+    kube_core::Rule::new(format!(
         "!self.matches('{SIZE}') || (quantity(self).compareTo(quantity('5Mi')) >= 0 && \
          quantity(self).compareTo(quantity('5Gi')) <= 0)"
     ))
     .message("partSize is outside the limits of S3: write Auto or a size from 5Mi to 5Gi")
 }
 
-fn at_most(bound: &str, message: &str) -> kube::core::Rule {
-    kube::core::Rule::new(format!("!self.matches('{SIZE}') || quantity(self).compareTo(quantity('{bound}')) <= 0"))
+fn at_most(bound: &str, message: &str) -> kube_core::Rule {
+    kube_core::Rule::new(format!("!self.matches('{SIZE}') || quantity(self).compareTo(quantity('{bound}')) <= 0"))
         .message(message)
 }
 
-fn memory_holds_a_part() -> kube::core::Rule {
-    kube::core::Rule::new(format!(
+fn memory_holds_a_part() -> kube_core::Rule {
+    kube_core::Rule::new(format!(
         "!self.memoryLimit.matches('{SIZE}') || !self.multipartThreshold.matches('{SIZE}') || \
          !(self.partSize == 'Auto' || self.partSize.matches('{SIZE}')) || \
          (quantity(self.memoryLimit).compareTo(quantity(self.multipartThreshold)) >= 0 && \
@@ -200,8 +200,8 @@ fn memory_holds_a_part() -> kube::core::Rule {
     )
 }
 
-fn only_large_objects_are_split() -> kube::core::Rule {
-    kube::core::Rule::new(format!(
+fn only_large_objects_are_split() -> kube_core::Rule {
+    kube_core::Rule::new(format!(
         "!self.splitThreshold.matches('{SIZE}') || !self.multipartThreshold.matches('{SIZE}') || \
          quantity(self.splitThreshold).compareTo(quantity(self.multipartThreshold)) >= 0"
     ))

@@ -1,6 +1,6 @@
 //! Verification after a run, and deletion of objects that only the destination has.
 
-use kube::KubeSchema;
+use kube_derive::KubeSchema;
 pub use migration_core::verification::VerifyMethod;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

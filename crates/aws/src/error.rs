@@ -23,6 +23,7 @@ use aws_smithy_runtime_api::client::result::ServiceError as Answered;
 use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
 
 pub use table::{Api, classify};
+pub use words::OwnSuccess;
 
 pub(crate) mod rejected;
 pub mod table;
@@ -35,15 +36,15 @@ const MESSAGE_LIMIT: usize = 1_000;
 ///
 /// The message holds only the service's code and message, or the SDK's description of a broken connection. Requests and
 /// other fields of the response stay out, since they may repeat what was signed.
-pub(crate) fn service_error<E>(service: Api, operation: &str, error: &SdkError<E, HttpResponse>) -> ServiceError
+pub fn service_error<E>(service: Api, operation: &str, error: &SdkError<E, HttpResponse>) -> ServiceError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
     naming(service, sorted(service, operation, error))
 }
 
-/// The same error with what of the request it says that the service does not take.
-pub(crate) fn naming(service: Api, error: ServiceError) -> ServiceError {
+/// Returns the same error with what of the request it says that the service does not take.
+pub fn naming(service: Api, error: ServiceError) -> ServiceError {
     let rejected = rejected::rejected(service, &error);
     error.rejecting(rejected)
 }
@@ -110,15 +111,15 @@ fn not_own(operation: &str, answer: &HttpResponse) -> ServiceError {
     ServiceError::new(ErrorClass::NoAnswer, operation, &code, shorten(&words::describe(answer)))
 }
 
-/// Error for a successful response that lacks `what`, which the service always sends, if the SDK does not expose the
+/// Returns the error for a successful response that lacks `what`, which the service always sends, if the SDK does not expose the
 /// response itself.
-pub(crate) fn no_answer(operation: &str, what: &str) -> ServiceError {
+pub fn no_answer(operation: &str, what: &str) -> ServiceError {
     let message = format!("the response is not the service's own: it has no {what}");
     ServiceError::new(ErrorClass::NoAnswer, operation, "InvalidResponse", message)
 }
 
-/// Error for a response that contradicts itself or the request.
-pub(crate) fn invalid_response(operation: &str, message: impl Into<String>) -> ServiceError {
+/// Returns the error for a response that contradicts itself or the request.
+pub fn invalid_response(operation: &str, message: impl Into<String>) -> ServiceError {
     ServiceError::new(ErrorClass::Transient, operation, "InvalidResponse", message)
 }
 

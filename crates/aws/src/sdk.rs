@@ -33,7 +33,7 @@ const SLOWEST_UPLOAD: u64 = 64 << 10;
 pub(crate) const STALLED: Duration = Duration::from_secs(20);
 
 /// Loads the configuration for all clients of an access, reached as the environment says. Loads no credentials yet.
-pub(crate) async fn load(access: &Access) -> SdkConfig {
+pub async fn load(access: &Access) -> SdkConfig {
     load_through(access, &Reach::default()).await
 }
 

@@ -3,12 +3,13 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use migration_aws::{Access, CredentialSource, DynamoLedger, StaticKeys, TableAdmin, TableSpec};
+use migration_aws::{Access, CredentialSource, StaticKeys};
 use migration_core::progress::RunProgress;
 use migration_core::records::{FailureRecord, RunEnd};
 use migration_engine::run::end::{Terms, end_if_over};
 use migration_engine::run::look;
 use migration_ledger::view;
+use migration_sqs_dynamodb::{DynamoLedger, TableAdmin, TableSpec};
 
 use super::config::{JOB, TABLE};
 use super::services::KEYS;

@@ -60,7 +60,7 @@ fn contains(body: &[u8], text: &[u8]) -> bool {
 
 /// Interceptor that rejects successful responses which are not the service's own, if nothing else would reveal them.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum OwnSuccess {
+pub enum OwnSuccess {
     /// For SQS and DynamoDB: an empty body would read as an absent record, or as a message that was accepted.
     Json,
     /// For S3 requests that are answered without a body.

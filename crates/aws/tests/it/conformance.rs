@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use migration_aws::{Access, DynamoLedger, QueueAdmin, QueueSpec, S3Store, SqsQueue, TableAdmin, TableSpec};
+use migration_aws::{Access, S3Store};
 use migration_core::config::WriteSettings;
 use migration_core::error::Service;
 use migration_core::ports::DeadLetterQueue;
+use migration_sqs_dynamodb::{DynamoLedger, QueueAdmin, QueueSpec, SqsQueue, TableAdmin, TableSpec};
 use migration_testkit::conformance::{
     Deviation, Failure, MAX_RECEIVES, OwnedBucket, Report, StoreUnderTest, TestQueue, ledger_suite, queue_suite,
     store_suite, version_suite,

@@ -5,13 +5,14 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use migration_aws::{Access, CredentialSource, DynamoLedger, S3Store, SqsQueue};
+use migration_aws::{Access, CredentialSource, S3Store};
 use migration_core::config::{ACCESS_KEY_FILE, SECRET_KEY_FILE, WriteSettings};
 use migration_core::error::{ErrorClass, Service, ServiceError, ServiceFault};
 use migration_core::ports::{
     Condition, GetRequest, HeadRequest, Item, Ledger, LedgerKey, ListPage, ListRequest, ObjectStore, OutgoingMessage,
     Queue, Span, Write, WriteError,
 };
+use migration_sqs_dynamodb::{DynamoLedger, SqsQueue};
 use migration_testkit::MiniStack;
 use serde_json::Map;
 use tokio::time::{Instant, sleep};

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use migration_aws::{Access, CredentialSource, DynamoLedger, Reach, S3Store, SqsQueue};
+use migration_aws::{Access, CredentialSource, Reach, S3Store};
 use migration_core::config::{CaBundle, Credentials, S3Side, ServiceAccess, WriteSettings};
 use migration_core::error::{ErrorClass, Service, ServiceError};
 use migration_core::etag::ETag;
@@ -14,6 +14,7 @@ use migration_core::ports::{
     Attributes, CopyRequest, CopySource, HeadRequest, Ledger, LedgerKey, ListRequest, ObjectHead, ObjectStore, Queue,
     WriteCondition,
 };
+use migration_sqs_dynamodb::{DynamoLedger, SqsQueue};
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;

@@ -8,11 +8,10 @@ use migration_api::config::QueueAndTable;
 use migration_api::services::QueueCreate;
 use migration_api::status::{QueueDepth, Resources};
 use migration_api::{MigrationJob, MigrationJobSpec, Reason};
-use migration_aws::{
-    Access, CredentialSource, DynamoLedger, QueueAdmin, QueueSpec, QueueUrls, SqsQueue, TableAdmin, TableSpec,
-};
+use migration_aws::{Access, CredentialSource};
 use migration_core::error::{ErrorClass, Service, ServiceError, ServiceFault};
 use migration_core::ports::{Depth, MeasuredQueue};
+use migration_sqs_dynamodb::{DynamoLedger, QueueAdmin, QueueSpec, QueueUrls, SqsQueue, TableAdmin, TableSpec};
 
 use crate::job_controller::dereference::secrets::Secrets;
 use crate::names;

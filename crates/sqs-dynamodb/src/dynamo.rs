@@ -8,14 +8,11 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Builder;
 use aws_sdk_dynamodb::types::AttributeValue;
+use migration_aws::error::{Api, OwnSuccess, invalid_response, service_error};
+use migration_aws::{Access, CredentialSource, sdk};
 use migration_core::config::LedgerConfig;
 use migration_core::error::ServiceError;
 use migration_core::ports::{Item, Ledger, LedgerKey, QueryPage, Write, WriteError};
-
-use crate::access::{Access, CredentialSource};
-use crate::error::words::OwnSuccess;
-use crate::error::{Api, invalid_response, service_error};
-use crate::sdk;
 
 use query::Start;
 

@@ -8,12 +8,12 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Delete, Put, TransactWriteItem, Update};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::error::operation::BuildError;
+use migration_aws::error::{Api, classify, naming, service_error};
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::{Condition, Item, LedgerKey, Write, WriteError};
 
 use super::value::map_from_json;
 use super::{PARTITION, SORT, TTL, key_of};
-use crate::error::{Api, classify, naming, service_error};
 
 const WRITE: &str = "write ledger record";
 

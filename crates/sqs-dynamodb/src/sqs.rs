@@ -10,16 +10,13 @@ use aws_sdk_sqs::types::{
     SendMessageBatchResultEntry,
 };
 use aws_smithy_types::error::operation::BuildError;
+use migration_aws::error::{Api, OwnSuccess, invalid_response, no_answer, service_error};
+use migration_aws::{Access, CredentialSource, sdk};
 use migration_core::config::QueueConfig;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::{
     DeadLetter, DeadLetterQueue, Depth, MeasuredQueue, OutgoingMessage, Queue, ReceivedMessage,
 };
-
-use crate::access::{Access, CredentialSource};
-use crate::error::words::OwnSuccess;
-use crate::error::{Api, invalid_response, no_answer, service_error};
-use crate::sdk;
 
 /// Message attribute that holds the reason of a dead letter.
 const REASON: &str = "reason";

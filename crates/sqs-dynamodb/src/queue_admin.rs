@@ -7,11 +7,11 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::QueueAttributeName;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use migration_aws::Access;
+use migration_aws::error::{Api, invalid_response, service_error};
 use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
 use serde_json::Value;
 
-use crate::access::Access;
-use crate::error::{Api, invalid_response, service_error};
 use crate::sqs;
 
 const LOOK_UP: &str = "look up queue";

@@ -11,12 +11,12 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::error::operation::BuildError;
+use migration_aws::Access;
+use migration_aws::error::{Api, invalid_response, service_error};
 use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
 use tokio::time::{Instant, sleep};
 
-use crate::access::Access;
 use crate::dynamo::{self, PARTITION, SORT, TTL};
-use crate::error::{Api, invalid_response, service_error};
 
 const DESCRIBE: &str = "describe table";
 const CREATE: &str = "create table";
