@@ -78,8 +78,13 @@ enum PrintCommand {
     Man(ManArgs),
 }
 
-/// Runs the program.
-pub async fn main() -> ExitCode {
+/// Runs the program to its end. Not async, since an async function is compiled where it is awaited: here, and not once
+/// more in `main.rs`.
+pub fn main() -> ExitCode {
+    migration_program::run(program())
+}
+
+async fn program() -> ExitCode {
     #[cfg(feature = "cluster")]
     if cluster::is_plugin(std::env::args_os().next().as_deref()) {
         let plugin = Plugin::parse();

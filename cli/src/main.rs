@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    migration_program::run(s3migrate::args::main())
+    s3migrate::args::main()
 }

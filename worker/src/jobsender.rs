@@ -45,9 +45,14 @@ enum Command {
     AbortUploads,
 }
 
-/// Runs the program. Exit codes: 1 = failed, a retry may succeed; 2 = the configuration or the work list can't be used;
-/// 3 = verified, and the copy is incomplete; 143 = interrupted by a signal, which is no failure.
-pub async fn main() -> ExitCode {
+/// Runs the program to its end. Exit codes: 1 = failed, a retry may succeed; 2 = the configuration or the work list can't
+/// be used; 3 = verified, and the copy is incomplete; 143 = interrupted by a signal, which is no failure.
+pub fn main() -> ExitCode {
+    // Boxed: the future is as large as that of the largest subcommand.
+    migration_program::run(Box::pin(program()))
+}
+
+async fn program() -> ExitCode {
     let cli = Cli::parse();
     cli.common.start_logging();
     // As PID 1 of a container, a process is not terminated by signals without a handler.

@@ -18,8 +18,13 @@ struct Cli {
     common: Common,
 }
 
-/// Runs the program. Exit code 2 = the configuration can't be used.
-pub async fn main() -> ExitCode {
+/// Runs the program to its end. Exit code 2 = the configuration can't be used. Not async, since an async function is
+/// compiled where it is awaited: here, once for both programs.
+pub fn main() -> ExitCode {
+    migration_program::run(program())
+}
+
+async fn program() -> ExitCode {
     let cli = Cli::parse();
     cli.common.start_logging();
     match setup::connect(&cli.common).await {

@@ -3,6 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Boxed: the future is as large as that of the largest subcommand.
-    migration_program::run(Box::pin(s3_migration_worker::jobsender::main()))
+    s3_migration_worker::jobsender::main()
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    migration_program::run(s3_migration_worker::worker::main())
+    s3_migration_worker::worker::main()
 }
