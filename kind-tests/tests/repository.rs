@@ -171,6 +171,27 @@ fn tests_give_dependencies_no_other_features_than_programs() -> anyhow::Result<(
     Ok(())
 }
 
+/// Libraries that the first build is without, since `s3migrate` needs them for its cluster commands only.
+const NOT_FOR_THE_DEMO: &[&str] = &["aws-sdk-sqs", "aws-sdk-dynamodb", "kube-client", "kube-runtime"];
+
+#[test]
+fn the_demo_compiles_no_clients_of_a_cluster() -> anyhow::Result<()> {
+    let used = |more: &[&str]| -> anyhow::Result<Vec<&'static str>> {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "-p", "s3migrate", "--locked", "--offline", "--prefix", "none", "-e", "normal,build"])
+            .args(more)
+            .current_dir(paths::repository())
+            .output()?;
+        let text = String::from_utf8(output.stdout)?;
+        let names: BTreeSet<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+        Ok(NOT_FOR_THE_DEMO.iter().copied().filter(|library| names.contains(library)).collect())
+    };
+    let (with, without) = (used(&["--features", "cluster"])?, used(&[])?);
+    assert_eq!(with, NOT_FOR_THE_DEMO);
+    assert!(without.is_empty(), "s3migrate compiles {without:?} without its cluster commands");
+    Ok(())
+}
+
 /// Folders whose modules import each other in one direction too, by their path in the crate.
 const LAYERED: &[(&str, &str)] = &[("s3-migration-operator", "job_controller")];
 

@@ -45,8 +45,8 @@ enum Command {
     AbortUploads,
 }
 
-/// Runs the program to its end. Exit codes: 1 = failed, a retry may succeed; 2 = the configuration or the work list can't
-/// be used; 3 = verified, and the copy is incomplete; 143 = interrupted by a signal, which is no failure.
+/// Runs the program to its end. Exit codes: 1 = failed, a retry may succeed; 2 = the configuration or the work list
+/// can't be used; 3 = verified, and the copy is incomplete; 143 = interrupted by a signal, which is no failure.
 pub fn main() -> ExitCode {
     // Boxed: the future is as large as that of the largest subcommand.
     migration_program::run(Box::pin(program()))

@@ -6,9 +6,9 @@
 
 #![allow(clippy::doc_markdown, reason = "kubectl shows the documentation of fields as plain text, backticks and all")]
 
-// The code that kube's derive macros write names its types `::kube::core` and `::kube::KubeSchema`. They are found here:
-// the crate kube itself brings a client, which this crate does not need, and which `s3migrate` without its cluster
-// commands thus does not compile.
+// The code that kube's derive macros write names its types `::kube::core` and `::kube::KubeSchema`. They are found
+// here: the crate kube itself brings a client, which this crate does not need, and which `s3migrate` without its
+// cluster commands thus does not compile.
 extern crate self as kube;
 #[doc(hidden)]
 pub use kube_core as core;

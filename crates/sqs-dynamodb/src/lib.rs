@@ -1,8 +1,8 @@
-//! The ports of a cluster on the AWS SDK for Rust: the queue on Amazon SQS, the ledger on Amazon `DynamoDB`. They stand on
-//! what the clients of all services have in common, in `migration-aws`.
+//! The ports of a cluster on the AWS SDK for Rust: the queue on Amazon SQS, the ledger on Amazon `DynamoDB`. They stand
+//! on what the clients of all services have in common, in `migration-aws`.
 //!
-//! The adapters decide nothing. Each method sends one request, lets the SDK retry transient failures up to four attempts
-//! in all, and classifies errors.
+//! The adapters decide nothing. Each method sends one request, lets the SDK retry transient failures up to four
+//! attempts in all, and classifies errors.
 //!
 //! | port | adapter | from the job's config | with explicit access |
 //! |---|---|---|---|
