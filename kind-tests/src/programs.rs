@@ -64,7 +64,8 @@ impl Program {
         Ok(())
     }
 
-    fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+    /// Returns how it ended; `None` while it runs.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.child.try_wait().with_context(|| format!("failed to watch {}", self.name))
     }
 

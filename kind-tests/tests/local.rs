@@ -89,6 +89,12 @@ async fn policies_are_enforced() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the servers of make local"]
+async fn service_policies_are_enforced() -> anyhow::Result<()> {
+    run("service_policies_are_enforced", policies::services::service_policies_are_enforced).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the servers of make local"]
 async fn imported_configurations_run() -> anyhow::Result<()> {
     run("imported_configurations_run", imported::imported_configurations_run).await
 }

@@ -144,7 +144,6 @@ pub(super) const SERVICES: &[Rule] = &[
     operator("dynamodb:Query", Kind::Table, When::Always, &[Port(QueryItems)], RECORDS),
     operator("dynamodb:PutItem", Kind::Table, When::Always, &[Port(WriteItems)], RECORDS),
     operator("dynamodb:UpdateItem", Kind::Table, When::Always, &[Port(WriteItems)], RECORDS),
-    operator("dynamodb:DeleteItem", Kind::Table, When::Always, &[Port(WriteItems)], RECORDS),
     operator(
         "dynamodb:DescribeTable",
         Kind::Table,

@@ -6,10 +6,12 @@
 //!   scans too large to store.
 //! - [`Faulty`] wraps any port. A [`FaultPlan`] shared by the wrappers counts every call and injects faults.
 //! - [`Lying`] wraps any S3 port. Its [`Lies`] answer selected requests contrary to S3's documentation.
+//! - [`ApiObjects`] is a Kubernetes API server without a network, as far as the operator relies on it.
 //! - [`MiniStack`] starts a real server of all three services for a test, [`LocalStack`] a stricter one of S3 and SQS.
 //! - [`conformance`] has one suite per port. Fakes and adapters pass the same suites, which is why tests against a fake
 //!   are valid for the service.
 
+mod api_server;
 mod clock;
 pub mod conformance;
 mod denial;
@@ -25,6 +27,7 @@ mod server;
 mod store;
 mod synthetic;
 
+pub use api_server::{ApiFault, ApiObjects, ApiRequest, NAMESPACE};
 pub use clock::TestClock;
 pub use denial::Denials;
 pub use faulty::{Call, Fault, FaultPlan, Faulty, ProcessId};

@@ -25,7 +25,7 @@ impl<'a> Side<'a> {
 }
 
 /// Returns the manifest of a job with the Secrets and `ConfigMaps` that it names, as YAML. `fields` are those of
-/// `spec` besides buckets and services.
+/// `spec` besides buckets and services; those of services are added to them.
 pub fn manifest(name: &str, source: &Side<'_>, destination: &Side<'_>, fields: Value) -> anyhow::Result<String> {
     let mut spec = Map::new();
     spec.insert("buckets".into(), json!([{"sourceBucket": source.bucket, "destinationBucket": destination.bucket}]));
@@ -39,7 +39,13 @@ pub fn manifest(name: &str, source: &Side<'_>, destination: &Side<'_>, fields: V
         spec.insert(field.into(), json!({"region": REGION}));
     }
     if let Value::Object(fields) = fields {
-        spec.extend(fields);
+        for (name, value) in fields {
+            if let (Some(Value::Object(known)), Value::Object(more)) = (spec.get_mut(&name), &value) {
+                known.extend(more.clone());
+            } else {
+                spec.insert(name, value);
+            }
+        }
     }
     let version = "s3migration.dev/v1alpha1";
     documents.push(json!({"apiVersion": version, "kind": "MigrationJob", "metadata": {"name": name}, "spec": spec}));

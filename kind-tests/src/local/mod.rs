@@ -1,5 +1,6 @@
 //! `s3migrate` by itself on real services, run by `make local`.
 
+pub mod api_server;
 pub mod case;
 pub mod cases;
 pub mod job;

@@ -1,6 +1,9 @@
 //! Classification of requests by S3 operation.
 
-use hyper::Method;
+use std::collections::{BTreeMap, BTreeSet};
+
+use hyper::header::HeaderMap;
+use hyper::{Method, Request as HttpRequest};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
@@ -18,12 +21,80 @@ pub struct Request {
     /// Names a version of the object.
     #[serde(default)]
     pub of_version: bool,
-    /// Writes the object with tags.
+    /// Headers of [`TELLING`].
     #[serde(default)]
-    pub with_tags: bool,
+    pub headers: BTreeMap<String, String>,
     /// What the service copies from.
     #[serde(default)]
     pub copied_from: Option<CopySource>,
+    /// Name of the queue or table; empty for S3.
+    #[serde(default)]
+    pub resource: String,
+    /// What the body of a request to a queue or table has that needs actions of its own: the kinds of a transaction's
+    /// writes, and `Tags`.
+    #[serde(default)]
+    pub members: BTreeSet<String>,
+}
+
+/// Header by which SQS and DynamoDB name their operations.
+pub const TARGET: &str = "x-amz-target";
+/// Header with the KMS key of an object.
+pub const KMS_KEY: &str = "x-amz-server-side-encryption-aws-kms-key-id";
+/// Headers of requests and responses that need actions of their own.
+pub const TELLING: [&str; 6] = [
+    "x-amz-acl",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-object-lock-mode",
+    KMS_KEY,
+    "x-amz-tagging",
+    "x-amz-tagging-count",
+];
+
+/// Returns the headers of [`TELLING`].
+pub fn telling(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let value = |name: &str| Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned());
+    TELLING.into_iter().filter_map(|name| Some((name.to_owned(), value(name)?))).collect()
+}
+
+/// Classifies a request. Without its body the resource is unknown.
+pub fn of_request<B>(request: &HttpRequest<B>) -> Request {
+    let headers = request.headers();
+    let text = |name: &str| Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned());
+    let copied_from = text("x-amz-copy-source").map(|source| CopySource::read(&source));
+    let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+    let classified = classify(request.method(), path, query, copied_from.is_some(), text(TARGET).as_deref());
+    Request { headers: telling(headers), copied_from, ..classified }
+}
+
+/// The members of a body that name what a request to SQS or DynamoDB is about.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Named {
+    queue_url: String,
+    queue_name: String,
+    table_name: String,
+    resource_arn: String,
+    #[serde(alias = "tags")]
+    tags: serde_json::Value,
+    transact_items: Vec<BTreeMap<String, Named>>,
+}
+
+impl Request {
+    /// Returns the request with what its body says, if it is one to SQS or DynamoDB.
+    #[must_use]
+    pub fn with_body(self, body: &[u8]) -> Self {
+        let named: Named = serde_json::from_slice(body).unwrap_or_default();
+        let writes = named.transact_items.iter().flatten();
+        let mut members: BTreeSet<String> = writes.clone().map(|(kind, _)| kind.clone()).collect();
+        if !named.tags.is_null() {
+            members.insert("Tags".to_owned());
+        }
+        let tables = writes.map(|(_, write)| write.table_name.as_str());
+        let given = [&named.queue_url, &named.queue_name, &named.table_name, &named.resource_arn].map(String::as_str);
+        let name = given.into_iter().chain(tables).find(|name| !name.is_empty()).unwrap_or_default();
+        let resource = name.rsplit('/').next().unwrap_or_default().to_owned();
+        Self { resource, members, ..self }
+    }
 }
 
 /// The source of a copy by the service.
@@ -179,6 +250,34 @@ mod tests {
         assert_eq!(part.part, Some(12));
         let queue = classify(&Method::POST, "/", "", false, Some("AmazonSQS.ReceiveMessage"));
         assert_eq!(queue.operation, "ReceiveMessage");
+    }
+
+    #[test]
+    fn bodies_name_queues_and_tables() {
+        for (body, resource, members) in [
+            (r#"{"QueueUrl": "http://host/1/q", "Entries": []}"#, "q", &[][..]),
+            (r#"{"QueueName": "q", "tags": {"a": "b"}}"#, "q", &["Tags"]),
+            (r#"{"TableName": "t", "Tags": []}"#, "t", &["Tags"]),
+            (r#"{"ResourceArn": "arn:aws:dynamodb:r:1:table/t"}"#, "t", &[]),
+            (
+                r#"{"TransactItems": [{"Put": {"TableName": "t"}}, {"Update": {"TableName": "t"}}]}"#,
+                "t",
+                &["Put", "Update"],
+            ),
+            ("none", "", &[]),
+        ] {
+            let found = Request::default().with_body(body.as_bytes());
+            let expected = members.iter().map(|member| (*member).to_owned()).collect();
+            assert_eq!((found.resource.as_str(), found.members), (resource, expected), "{body}");
+        }
+    }
+
+    #[test]
+    fn headers_that_need_actions_are_kept() {
+        let request = HttpRequest::put("/b/k").header("X-Amz-Tagging", "a=b").header("x-amz-copy-source", "/c/k");
+        let found = of_request(&request.header("range", "bytes=0-").body(()).unwrap());
+        assert_eq!(found.operation, "CopyObject");
+        assert_eq!(found.headers, BTreeMap::from([("x-amz-tagging".to_owned(), "a=b".to_owned())]));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Log of the proxies' requests, with delays and hooks.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,9 @@ pub struct Event {
     /// Time of the response; `None` without a status.
     #[serde(default)]
     pub answered: Option<SystemTime>,
+    /// Headers of the response that need actions of their own.
+    #[serde(default)]
+    pub shown: BTreeMap<String, String>,
     /// Bytes of content that the client announced, without chunked framing and trailers.
     #[serde(default)]
     pub announced: u64,
@@ -46,6 +50,7 @@ impl Event {
             request,
             status: None,
             answered: None,
+            shown: BTreeMap::new(),
             announced,
             received: 0,
             sent: 0,

@@ -23,7 +23,6 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 
-use self::classify::CopySource;
 use self::log::{Log, Moment};
 use self::quirks::{Canned, Drawn, Quirks};
 
@@ -76,7 +75,7 @@ impl Proxy {
     }
 
     async fn pass(&self, request: Request<Incoming>, peer: IpAddr) -> anyhow::Result<Response<Body>> {
-        let what = classify_request(&request);
+        let (what, request) = classified(request).await?;
         let delay = self.log.delay(&what);
         let drawn = self.quirks.draw(&self.side, &what, request.headers());
         let number = self.log.arrived(&self.side, peer, what, announced(request.headers()));
@@ -98,6 +97,8 @@ impl Proxy {
                 return Ok(response);
             }
         };
+        let shown = classify::telling(response.headers());
+        self.log.update(number, |event| event.shown = shown);
         self.log.answered(number, response.status().as_u16());
         self.log.reached(Moment::Answered, number).await;
         if let Some(canned) = drawn.after() {
@@ -123,7 +124,7 @@ impl Proxy {
         canned.response()
     }
 
-    async fn rewrite(&self, request: Request<Incoming>, number: usize, drawn: &Drawn) -> anyhow::Result<Request<Body>> {
+    async fn rewrite(&self, request: Request<Body>, number: usize, drawn: &Drawn) -> anyhow::Result<Request<Body>> {
         let (mut parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().cloned().context("failed to read a request: it has no path")?;
         parts.uri = Uri::builder()
@@ -144,15 +145,15 @@ impl Proxy {
     }
 }
 
-fn classify_request(request: &Request<Incoming>) -> classify::Request {
-    let headers = request.headers();
-    let target = headers.get("x-amz-target").and_then(|v| v.to_str().ok());
-    let copied_from =
-        headers.get("x-amz-copy-source").map(|v| CopySource::read(&String::from_utf8_lossy(v.as_bytes())));
-    let uri = request.uri();
-    let (path, query) = (uri.path(), uri.query().unwrap_or_default());
-    let classified = classify::classify(request.method(), path, query, copied_from.is_some(), target);
-    classify::Request { with_tags: headers.contains_key("x-amz-tagging"), copied_from, ..classified }
+/// Returns a request and what it is. SQS and DynamoDB say in the body what a request is about.
+async fn classified(request: Request<Incoming>) -> anyhow::Result<(classify::Request, Request<Body>)> {
+    let what = classify::of_request(&request);
+    let (parts, body) = request.into_parts();
+    if !parts.headers.contains_key(classify::TARGET) {
+        return Ok((what, Request::from_parts(parts, body.boxed())));
+    }
+    let body = body.collect().await.context("failed to read a request")?.to_bytes();
+    Ok((what.with_body(&body), Request::from_parts(parts, full(body))))
 }
 
 /// Returns the bytes of content that a request announces. Bodies in signed chunks announce it in a header of S3.

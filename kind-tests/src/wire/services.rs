@@ -206,6 +206,17 @@ impl Server {
         aws_sdk_sqs::Client::from_conf(config)
     }
 
+    /// Creates a client of its tables.
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
+            .region(Region::new(REGION))
+            .endpoint_url(self.endpoint())
+            .credentials_provider(self.credentials())
+            .build();
+        aws_sdk_dynamodb::Client::from_conf(config)
+    }
+
     fn credentials(&self) -> Credentials {
         let (id, secret) = self.keys();
         Credentials::from_keys(id, secret, None)

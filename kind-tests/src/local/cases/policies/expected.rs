@@ -1,32 +1,41 @@
-//! What becomes of the actions of policies in the runs of the case.
+//! What becomes of the actions of policies in the runs of the cases.
 
-/// A side of the job, with its policy.
+/// What has a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Of {
-    /// Reads.
+    /// Reads objects.
     Source,
-    /// Writes.
+    /// Writes objects.
     Destination,
+    /// Jobsender and workers at the queue.
+    Queue,
+    /// Jobsender and workers at the ledger.
+    Ledger,
+    /// The operator at both.
+    Operator,
 }
 
 impl Of {
-    /// Both sides.
-    pub const BOTH: [Self; 2] = [Self::Source, Self::Destination];
+    /// The sides of a job.
+    pub const SIDES: [Self; 2] = [Self::Source, Self::Destination];
+    /// What is at queue and ledger.
+    pub const SERVICES: [Self; 3] = [Self::Queue, Self::Ledger, Self::Operator];
 
     /// Returns its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Source => "source",
             Self::Destination => "destination",
+            Self::Queue => "queue",
+            Self::Ledger => "ledger",
+            Self::Operator => "operator",
         }
     }
 }
 
 /// Actions that no request of the whole runs needs, by side and statement, with the words of `--explain` that say when
 /// they are needed.
-pub const NOT_SEEN: [(Of, &str, &str, &str); 6] = [
-    // Of a bucket without versions.
-    (Of::Source, "SourceObjects", "s3:GetObjectTagging", "tags are read"),
+pub const NOT_SEEN: &[(Of, &str, &str, &str)] = &[
     // The killed run had recorded the ID of its upload.
     (Of::Destination, "DestinationBuckets", "s3:ListBucketMultipartUploads", "an upload whose ID was lost"),
     // MiniStack shows the ETag of what was sent, and drops no tags.
@@ -34,6 +43,8 @@ pub const NOT_SEEN: [(Of, &str, &str, &str); 6] = [
     (Of::Destination, "DestinationObjects", "s3:GetObjectTagging", "whether the service dropped the tags"),
     (Of::Destination, "DestinationObjects", "s3:GetObjectVersionTagging", "dropped the tags of the version written"),
     (Of::Destination, "DestinationObjects", "s3:PutObjectVersionTagging", "tags that the service dropped"),
+    // A copy does not tell how its source is encrypted.
+    (Of::Destination, "SourceKey", "kms:Decrypt", "decrypts what it copies"),
 ];
 
 /// What becomes of a run that lacks an action that requests need.
@@ -43,12 +54,20 @@ pub enum Without {
     Fails,
     /// It ends well, for this reason.
     EndsWell(&'static str),
-    /// The service does not check the action as S3 does.
+    /// The service does not check the action as Amazon does.
     NotEnforced(&'static str),
+    /// It ends well: no request needs the action.
+    NotNeeded,
 }
 
+/// What `MiniStack` does as if everybody had the right.
+const SHOWS_ATTRIBUTES: Without = Without::NotEnforced("MiniStack shows tags and locks to all readers");
+const TAKES_ATTRIBUTES: Without = Without::NotEnforced("MiniStack does not look at headers with tags, locks and ACLs");
+const COPIES_TAGS: Without = Without::NotEnforced("MiniStack copies tags for all who may read");
+const KNOWS_NO_KEYS: Without = Without::NotEnforced("MiniStack encrypts nothing");
+
 /// The actions without which a run does not fail, by side and statement.
-pub const SPARED: [(Of, &str, &str, Without); 6] = [
+pub const SPARED: &[(Of, &str, &str, Without)] = &[
     (
         Of::Source,
         "SourceObjects",
@@ -67,12 +86,18 @@ pub const SPARED: [(Of, &str, &str, Without); 6] = [
         "s3:DeleteObject",
         Without::EndsWell("extraneous objects stay, and the verification counts them"),
     ),
-    (
-        Of::Destination,
-        "DestinationObjects",
-        "s3:PutObjectTagging",
-        Without::NotEnforced("MiniStack does not look at the header x-amz-tagging"),
-    ),
+    (Of::Source, "SourceObjects", "s3:GetObjectTagging", SHOWS_ATTRIBUTES),
+    (Of::Source, "SourceObjects", "s3:GetObjectRetention", SHOWS_ATTRIBUTES),
+    (Of::Source, "SourceObjects", "s3:GetObjectLegalHold", SHOWS_ATTRIBUTES),
+    (Of::Source, "SourceKey", "kms:Decrypt", KNOWS_NO_KEYS),
+    (Of::Destination, "DestinationObjects", "s3:PutObjectTagging", TAKES_ATTRIBUTES),
+    (Of::Destination, "DestinationObjects", "s3:PutObjectRetention", TAKES_ATTRIBUTES),
+    (Of::Destination, "DestinationObjects", "s3:PutObjectLegalHold", TAKES_ATTRIBUTES),
+    (Of::Destination, "DestinationObjects", "s3:PutObjectAcl", TAKES_ATTRIBUTES),
+    (Of::Destination, "SourceObjects", "s3:GetObjectTagging", COPIES_TAGS),
+    (Of::Destination, "SourceObjects", "s3:GetObjectVersionTagging", COPIES_TAGS),
+    (Of::Destination, "DestinationKey", "kms:GenerateDataKey", KNOWS_NO_KEYS),
+    (Of::Destination, "DestinationKey", "kms:Decrypt", KNOWS_NO_KEYS),
     (
         Of::Destination,
         "ReportBucket",
