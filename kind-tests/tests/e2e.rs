@@ -3,7 +3,7 @@
 use kind_tests::case::run;
 use kind_tests::cases::{
     admission, checking, cluster_commands, crash_recovery, credentials, deletion, editing, lists, migration,
-    neighbours, prerequisites, races, refusals,
+    neighbours, prerequisites, races, refusals, scaling,
 };
 use kind_tests::tree::FULL;
 
@@ -179,4 +179,34 @@ async fn z_one_queue_two_jobs() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn z_steered_by_the_program() -> anyhow::Result<()> {
     run("steered by the program", cluster_commands::steered).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn z_operator_scales() -> anyhow::Result<()> {
+    run("the operator scales", scaling::operator_scales).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn zk_keda_scales() -> anyhow::Result<()> {
+    run("KEDA scales", scaling::keda_scales).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn zk_hpa_scales() -> anyhow::Result<()> {
+    run("a HorizontalPodAutoscaler scales", scaling::hpa_scales).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn zk_drivers_change() -> anyhow::Result<()> {
+    run("drivers change twice under load", scaling::drivers_change).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn zk_keda_gone() -> anyhow::Result<()> {
+    run("KEDA is gone", scaling::keda_gone).await
 }

@@ -10,6 +10,7 @@ use tracing::info;
 
 use crate::controller;
 use crate::health::{self, Readiness};
+use crate::metrics::Metrics;
 
 /// Reconciles `MigrationJobs`.
 #[derive(Debug, Parser)]
@@ -40,7 +41,7 @@ struct Run {
     /// Format of the log. `RUST_LOG` sets what is logged.
     #[arg(long, env = "LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
-    /// Address that serves /healthz and /readyz.
+    /// Address that serves /healthz, /readyz and /metrics.
     #[arg(long, env = "HEALTH_ADDRESS", default_value = "0.0.0.0:8080")]
     health_address: SocketAddr,
 }
@@ -74,13 +75,13 @@ pub async fn main(cli: Cli) -> Result<(), CliError> {
 async fn run(args: Run) -> Result<(), CliError> {
     program::start_logging(args.log_format, "info,kube_runtime=warn");
     let client = Client::try_default().await?;
-    let (ready, stop) = (Readiness::default(), CancellationToken::new());
+    let (ready, metrics, stop) = (Readiness::default(), Metrics::default(), CancellationToken::new());
     program::stop_on_signals(&stop).map_err(|e| CliError::Io("listen for signals", e))?;
     info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, image = args.worker_image, "started");
-    let watch = controller::run(client, args.namespace, args.worker_image, ready.clone(), stop);
+    let watch = controller::run(client, args.namespace, args.worker_image, ready.clone(), metrics.clone(), stop);
     tokio::select! {
         () = watch => Ok(()),
-        ended = health::serve(args.health_address, ready) => ended.map_err(|e| CliError::Io("answer health requests", e)),
+        ended = health::serve(args.health_address, ready, metrics) => ended.map_err(|e| CliError::Io("answer health requests", e)),
     }
 }
 

@@ -29,6 +29,7 @@ use crate::job_controller::cleanup::CleanupError;
 use crate::job_controller::context::{Context, WatchedJob};
 use crate::job_controller::dereference::sharing;
 use crate::job_controller::error::ReconcileError;
+use crate::metrics::Metrics;
 use crate::names;
 
 /// The delay before a reconciliation that failed is retried.
@@ -62,11 +63,12 @@ pub async fn run(
     namespace: Option<String>,
     worker_image: String,
     ready: Readiness,
+    metrics: Metrics,
     stop: CancellationToken,
 ) {
     let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() };
     let recorder = Recorder::new(client.clone(), reporter);
-    let context = Context::new(client.clone(), recorder, worker_image, Arc::new(SystemClock));
+    let context = Context::new(client.clone(), recorder, worker_image, Arc::new(SystemClock)).with_metrics(metrics);
     let namespace = namespace.as_deref();
     let ours = || watcher::Config::default().labels(names::SELECTOR);
     let refused = watcher::Config::default().fields("involvedObject.kind=CronJob,reason=FailedCreate");

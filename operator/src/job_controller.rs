@@ -7,18 +7,20 @@
 //! | [`build`] | no | the configurations | [`build::Resources`] |
 //! | [`apply`] | writes Kubernetes | `Resources` | [`apply::Applied`] |
 //! | [`runs`] | writes Kubernetes and ledger | the configurations, `Observed` | [`runs::RunsOutcome`] |
-//! | [`scale`] | writes Kubernetes | the Deployment, `Observed` | [`scale::Scaled`] |
+//! | [`scale`] | reads and writes Kubernetes | the Deployment, `Observed` | [`scale::Scaled`] |
 //! | [`status`] | writes the status | all outputs | [`status::Written`] |
 //!
 //! No step changes what another step was given. What is kept for the next reconciliation is part of the outputs.
 
 mod apply;
+mod autoscalers;
 mod build;
 mod cache;
 pub mod cleanup;
 pub mod context;
 pub mod dereference;
 pub mod error;
+mod keda;
 mod kubernetes;
 mod ownership;
 mod requeue;
@@ -62,7 +64,7 @@ impl JobController {
         }
         let cache = self.caches.of(&job.uid().unwrap_or_default());
         let mut cache = cache.lock().await;
-        let (next, result) = reconcile(&job, cache.clone(), &self.context).await;
+        let (next, result) = Box::pin(reconcile(&job, cache.clone(), &self.context)).await;
         *cache = next;
         if let Some(problem) = result.as_ref().err().and_then(|error| error.problem(cache.conflicts)) {
             status::write_problem(&job, &problem, &self.context).await;
@@ -74,7 +76,10 @@ impl JobController {
     pub async fn cleanup(&self, job: &MigrationJob) -> Result<(), CleanupError> {
         let result = cleanup::cleanup(job, &self.context).await;
         match &result {
-            Ok(()) => self.caches.remove(&job.uid().unwrap_or_default()),
+            Ok(()) => {
+                self.caches.remove(&job.uid().unwrap_or_default());
+                self.context.metrics.set(&job.namespace().unwrap_or_default(), &job.name_any(), None);
+            }
             Err(error) => {
                 if let Some(problem) = error.problem() {
                     status::write_problem(job, &problem, &self.context).await;
@@ -112,15 +117,14 @@ async fn reconcile(
         let runs = runs::advance(&input, context).await?;
         cache.last_drain = runs.last_drain;
 
-        let scaled = scale::scale(job, &applied, &observed, &runs, cache.fewer_since, context).await?;
-        cache.fewer_since = scaled.fewer_since;
+        let scaled = scale::scale(job, &applied, &observed, &runs, cache.scaled.clone(), context).await?;
+        cache.scaled = scaled.cache.clone();
 
         let steps =
             Steps { observed: &observed, validated: &validated, applied: &applied, runs: &runs, scaled: &scaled };
         let written = status::update(job, &steps, context).await?;
-        let min_replicas = job.spec.scaling.min_replicas;
-        let delay = requeue::after(&written, &observed.cluster, min_replicas, runs.start_pending);
-        Ok::<_, ReconcileError>(Action::requeue(delay))
+        let delay = requeue::after(&written, &observed.cluster, scaled.least, runs.start_pending);
+        Ok::<_, ReconcileError>(Action::requeue(scaled.again.map_or(delay, |again| delay.min(again))))
     };
     let result = steps.await;
     cache.conflicts = match &result {

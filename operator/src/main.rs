@@ -10,6 +10,7 @@ mod controller;
 mod event;
 mod health;
 mod job_controller;
+mod metrics;
 mod names;
 mod problem;
 

@@ -107,7 +107,12 @@ pub fn run(job: &str, number: u32) -> String {
     format!("{job}-run-{number}")
 }
 
-/// Returns the name of the Deployment.
+/// Returns the name of the `HorizontalPodAutoscaler` that KEDA makes.
+pub fn keda_hpa(job: &str) -> String {
+    format!("keda-hpa-{}", worker(job))
+}
+
+/// Returns the name of the Deployment, and of what scales it.
 pub fn worker(job: &str) -> String {
     format!("{job}-worker")
 }

@@ -2,8 +2,9 @@
 
 use migration_api::MigrationJobSpec;
 use migration_api::pods::PodSettings;
+use migration_api::scaling::Scaling;
 use migration_api::spec::DeletionPolicy;
-use migration_api::transfer::{Scaling, Trigger};
+use migration_api::transfer::Trigger;
 
 /// Returns the names of the fields that a run on one machine does not use, of those that are set to something else than
 /// their default. `queue` and `ledger` are required, so they are always among them.

@@ -21,6 +21,9 @@ pub enum ConditionType {
     Reported,
     /// The job is suspended.
     Suspended,
+    /// The driver of `spec.scaling` sets the number of workers. Only with the drivers Keda and Hpa, and while the driver
+    /// changes.
+    ScalingActive,
 }
 
 impl ConditionType {
@@ -34,6 +37,7 @@ impl ConditionType {
             Self::Verified => "Verified",
             Self::Reported => "Reported",
             Self::Suspended => "Suspended",
+            Self::ScalingActive => "ScalingActive",
         }
     }
 }
@@ -123,6 +127,16 @@ pub enum Reason {
     JobFailedCreate,
     /// A jobsender failed for good.
     JobsenderFailed,
+    /// KEDA or the HorizontalPodAutoscaler sets the number of workers.
+    AutoscalerActive,
+    /// The cluster has no scaling to zero, so that one worker stays where `spec.scaling.minReplicas` is 0.
+    MinReplicasRaised,
+    /// The objects of the old driver of `spec.scaling` are being removed; the new one waits for that.
+    DriverChanging,
+    /// `spec.scaling.driver` is Keda, and KEDA is not installed.
+    KedaMissing,
+    /// KEDA or the HorizontalPodAutoscaler cannot set the number of workers; the message has its words.
+    AutoscalerInactive,
     /// A pod of the job cannot be created or started; holds Kubernetes' own reason, which follows the word `Pod`.
     Pod(String),
     /// A whole service cannot be used: `DestinationCredentialsInvalid`, `SourceBucketNotFound`, `QueueNotFound`.
@@ -170,6 +184,11 @@ impl fmt::Display for Reason {
             Self::NameNotFreeYet => "NameNotFreeYet",
             Self::JobFailedCreate => "JobFailedCreate",
             Self::JobsenderFailed => "JobsenderFailed",
+            Self::AutoscalerActive => "AutoscalerActive",
+            Self::MinReplicasRaised => "MinReplicasRaised",
+            Self::DriverChanging => "DriverChanging",
+            Self::KedaMissing => "KedaMissing",
+            Self::AutoscalerInactive => "AutoscalerInactive",
             Self::Pod(reason) => return write!(f, "Pod{reason}"),
             Self::Service(side, fault) => return write!(f, "{}{}", side_name(*side), fault_name(*side, *fault)),
         })

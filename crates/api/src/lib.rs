@@ -24,6 +24,7 @@ pub mod filters;
 pub mod manifest;
 pub mod names;
 pub mod pods;
+pub mod scaling;
 pub mod services;
 pub mod spec;
 pub mod status;

@@ -8,9 +8,10 @@ use crate::buckets::BucketMapping;
 use crate::filters::{CompareMode, Filters};
 use crate::manifest::{Manifest, Report};
 use crate::pods::PodSettings;
+use crate::scaling::Scaling;
 use crate::services::{Destination, Ledger, Queue, Source};
 use crate::status::MigrationJobStatus;
-use crate::transfer::{Limits, Scaling, Transfer, Trigger, Versioning};
+use crate::transfer::{Limits, Transfer, Trigger, Versioning};
 use crate::verify::{Mirror, Verify};
 
 /// A migration: its buckets, its schedule and its settings.
@@ -72,6 +73,7 @@ use crate::verify::{Mirror, Verify};
 #[x_kube(validation = server_side_needs_one_service())]
 #[x_kube(validation = no_mirror_of_a_list())]
 #[x_kube(validation = reports_are_not_among_copies())]
+#[x_kube(validation = keda_reads_with_one_identity())]
 pub struct MigrationJobSpec {
     /// Pairs of buckets to copy between, 1 to 50. A change applies from the next run.
     #[schemars(length(min = 1, max = 50))]
@@ -141,7 +143,7 @@ pub struct MigrationJobSpec {
     /// The DynamoDB table that records the state of runs and objects.
     pub ledger: Ledger,
 
-    /// Number of workers.
+    /// Number of workers, and what sets it.
     #[serde(default)]
     pub scaling: Scaling,
 
@@ -246,6 +248,16 @@ fn reports_are_not_among_copies() -> kube_core::Rule {
     .message(
         "reports would lie among the objects that a pair writes: give report another bucket, or a prefix that does not \
          begin with the pair's destinationPrefix",
+    )
+}
+
+fn keda_reads_with_one_identity() -> kube_core::Rule {
+    kube_core::Rule::new(
+        "!(has(self.scaling.keda) && has(self.scaling.keda.roleArn) && has(self.queue.credentials))",
+    )
+    .message(
+        "scaling.keda.roleArn and queue.credentials exclude each other: remove roleArn, so that KEDA reads the queue with \
+         the Secret of queue.credentials, or write scaling.keda.authenticationRef instead",
     )
 }
 

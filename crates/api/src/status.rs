@@ -21,7 +21,8 @@ pub struct MigrationJobStatus {
     pub phase: Option<Phase>,
 
     /// Conditions, each with a reason and a message: Ready, Progressing, Degraded, Complete and Suspended; with
-    /// `verify.mode: Full` also Verified, with spec.report also Reported.
+    /// `verify.mode: Full` also Verified, with spec.report also Reported, with the drivers Keda and Hpa of spec.scaling
+    /// also ScalingActive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

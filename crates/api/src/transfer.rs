@@ -1,4 +1,4 @@
-//! Settings of transfers, schedule and scaling.
+//! Settings of transfers and schedule.
 
 use kube_core::Duration;
 use kube_derive::KubeSchema;
@@ -293,45 +293,6 @@ pub struct Trigger {
     pub manual: Option<String>,
 }
 
-/// Number of workers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.minReplicas <= self.maxReplicas").message(
-    "scaling.minReplicas is greater than scaling.maxReplicas: lower minReplicas or raise maxReplicas",
-))]
-pub struct Scaling {
-    /// Least number of workers, also without work.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = 1000))]
-    pub min_replicas: u32,
-
-    /// Greatest number of workers.
-    #[serde(default = "max_replicas")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub max_replicas: u32,
-
-    /// Batches per worker, waiting and in progress, that scaling aims at.
-    #[serde(default = "target_batches_per_worker")]
-    #[schemars(range(min = 1, max = 10000))]
-    pub target_batches_per_worker: u32,
-
-    /// Seconds for which fewer workers must suffice before their number is reduced.
-    #[serde(default = "scale_down_delay_seconds")]
-    #[schemars(range(min = 0, max = 86400))]
-    pub scale_down_delay_seconds: u32,
-}
-
-impl Default for Scaling {
-    fn default() -> Self {
-        Self {
-            min_replicas: 0,
-            max_replicas: max_replicas(),
-            target_batches_per_worker: target_batches_per_worker(),
-            scale_down_delay_seconds: scale_down_delay_seconds(),
-        }
-    }
-}
-
 // serde takes defaults of fields from functions, and the derive of the rules supports no default of a whole struct.
 
 const fn part_size() -> PartSize {
@@ -360,16 +321,4 @@ const fn memory_limit() -> ByteSize {
 
 const fn max_attempts() -> u32 {
     8
-}
-
-const fn max_replicas() -> u32 {
-    10
-}
-
-const fn target_batches_per_worker() -> u32 {
-    4
-}
-
-const fn scale_down_delay_seconds() -> u32 {
-    30
 }

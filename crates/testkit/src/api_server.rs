@@ -43,6 +43,8 @@ impl ApiRequest {
 pub enum ApiFault {
     /// It is answered with this status and message, and not carried out.
     Refused(u16, &'static str),
+    /// It is answered that this field is invalid, and not carried out.
+    Invalid(&'static str),
     /// The connection breaks before it is carried out.
     Lost,
     /// It is carried out, and the connection breaks before the answer.
@@ -66,6 +68,7 @@ pub struct ApiObjects {
     version: u64,
     created: String,
     deleted: String,
+    has_keda: bool,
 }
 
 impl Default for ApiObjects {
@@ -85,7 +88,13 @@ impl ApiObjects {
             version: 0,
             created: created.to_owned(),
             deleted: deleted.to_owned(),
+            has_keda: false,
         }
+    }
+
+    /// Installs KEDA's resources.
+    pub fn install_keda(&mut self) {
+        self.has_keda = true;
     }
 
     /// Stores an object, as somebody else would.
@@ -156,6 +165,7 @@ impl ApiObjects {
                 let reason = if code == 409 { "Conflict" } else { "Refused" };
                 Some(status(code, reason, message))
             }
+            Some(ApiFault::Invalid(field)) => Some(invalid(field)),
             Some(ApiFault::Lost) => None,
             Some(ApiFault::AnswerLost) => {
                 self.carry_out(sent);
@@ -165,6 +175,9 @@ impl ApiObjects {
     }
 
     fn carry_out(&mut self, sent: &ApiRequest) -> (u16, Value) {
+        if sent.path == "/apis/keda.sh/v1alpha1" {
+            return self.discover_keda();
+        }
         let (path, name, subresource) = parse(&sent.path);
         match (sent.method.as_str(), name) {
             ("GET", None) => (200, self.list(&path, &sent.query)),
@@ -182,6 +195,16 @@ impl ApiObjects {
             }
             (method, None) => status(405, "MethodNotAllowed", method),
         }
+    }
+
+    fn discover_keda(&self) -> (u16, Value) {
+        if !self.has_keda {
+            return status(404, "NotFound", "the server could not find the requested resource");
+        }
+        let resource = json!({
+            "name": "scaledobjects", "singularName": "", "namespaced": true, "kind": "ScaledObject", "verbs": [],
+        });
+        (200, json!({"kind": "APIResourceList", "groupVersion": "keda.sh/v1alpha1", "resources": [resource]}))
     }
 
     fn list(&self, path: &str, query: &str) -> Value {
@@ -227,6 +250,9 @@ impl ApiObjects {
         if self.objects.contains_key(&key) {
             return status(409, "AlreadyExists", &format!("{name} already exists"));
         }
+        if sent.parameter("dryRun").is_some() {
+            return (201, object);
+        }
         self.stamp(&mut object, &format!("made-{name}-{}", self.version));
         if object["spec"].is_object() {
             object["metadata"]["generation"] = json!(1);
@@ -239,10 +265,7 @@ impl ApiObjects {
     fn patch(&mut self, path: &str, old: &Value, subresource: Option<&str>, sent: &ApiRequest) -> (u16, Value) {
         let wanted = &sent.body["metadata"];
         if !wanted["uid"].is_null() && wanted["uid"] != old["metadata"]["uid"] {
-            let causes = json!([{"reason": "FieldValueInvalid", "message": "immutable", "field": "metadata.uid"}]);
-            let (_, mut body) = status(422, "Invalid", "metadata.uid: field is immutable");
-            body["details"] = json!({"causes": causes});
-            return (422, body);
+            return invalid("metadata.uid");
         }
         let version = &wanted["resourceVersion"];
         if !version.is_null() && *version != old["metadata"]["resourceVersion"] {
@@ -304,6 +327,12 @@ fn status(code: u16, reason: &str, message: &str) -> (u16, Value) {
     let body = json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message,
     });
+    (code, body)
+}
+
+fn invalid(field: &str) -> (u16, Value) {
+    let (code, mut body) = status(422, "Invalid", &format!("{field}: not valid"));
+    body["details"] = json!({"causes": [{"reason": "FieldValueInvalid", "message": "not valid", "field": field}]});
     (code, body)
 }
 

@@ -14,3 +14,4 @@ pub mod prerequisites;
 pub mod races;
 pub mod refusals;
 pub mod requests;
+pub mod scaling;

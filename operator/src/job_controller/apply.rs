@@ -176,7 +176,7 @@ where
 /// Applies the Deployment without its number of workers, which has a field manager of its own.
 ///
 /// Kubernetes sets a field that loses its last manager to its default, which is 1 here. So the number gets its manager
-/// before the first apply.
+/// before the first apply, and again when an autoscaler has written it.
 async fn workers(
     api: &Api<Deployment>,
     mut wanted: Deployment,
@@ -192,7 +192,7 @@ async fn workers(
     if let Child::Ours(live) | Child::Adoptable(live) = child
         && !replicas::has_manager(live)
     {
-        replicas::write(api, live, replicas::wanted(live)).await?;
+        replicas::claim(api, live).await?;
     }
     one(api, &wanted, child, owner, cache).await
 }
@@ -277,15 +277,29 @@ async fn claim<K>(api: &Api<K>, live: &K) -> Result<Option<K>, ApplyError>
 where
     K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + Debug,
 {
-    let Some(fields) = claimed(live.meta().managed_fields.as_deref().unwrap_or_default()) else { return Ok(None) };
-    let name = live.name_any();
-    let change = Patch::Merge(json!({"metadata": {
-        "uid": live.uid(), "resourceVersion": live.resource_version(), "managedFields": fields,
-    }}));
-    let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
-    let claimed = api.patch(&name, &params, &change).await;
-    claimed.map(Some).map_err(|error| RequestError::new::<K>("claim", &name, error).into())
+    let (name, mut now, mut attempt) = (live.name_any(), live.clone(), 1);
+    loop {
+        let Some(fields) = claimed(now.meta().managed_fields.as_deref().unwrap_or_default()) else { return Ok(None) };
+        let change = Patch::Merge(json!({"metadata": {
+            "uid": now.uid(), "resourceVersion": now.resource_version(), "managedFields": fields,
+        }}));
+        let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
+        let error = match api.patch(&name, &params, &change).await {
+            Ok(claimed) => return Ok(Some(claimed)),
+            Err(error) => RequestError::new::<K>("claim", &name, error),
+        };
+        if !error.is_conflict() || attempt == CLAIMS {
+            return Err(error.into());
+        }
+        match kubernetes::get(api, &name).await?.filter(|found: &K| found.uid() == live.uid()) {
+            Some(found) => (now, attempt) = (found, attempt + 1),
+            None => return Err(error.into()),
+        }
+    }
 }
+
+/// Attempts to claim an object that others write too: KEDA writes its own into a new `ScaledObject` at once.
+const CLAIMS: u32 = 3;
 
 /// Returns the managers of an object's fields as [`claim`] writes them, or none if nothing is left to claim.
 fn claimed(entries: &[ManagedFieldsEntry]) -> Option<Vec<ManagedFieldsEntry>> {

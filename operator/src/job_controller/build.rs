@@ -1,12 +1,14 @@
 //! Builds the objects of a job in the cluster: pure functions of a [`ValidatedJob`].
 
 pub mod abort;
+pub mod autoscaler;
 pub mod config_map;
 pub mod cron_job;
 pub mod deployment;
 pub mod followup;
 pub mod job;
 pub mod pod;
+pub mod scaled_object;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::CronJob;

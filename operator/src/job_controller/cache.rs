@@ -9,6 +9,7 @@ use migration_engine::run::dead_letters::LastDrain;
 
 use crate::job_controller::apply::ApplyCache;
 use crate::job_controller::dereference::services::Services;
+use crate::job_controller::scale::ScaleCache;
 use crate::job_controller::validate::run_configs::ValidationCache;
 
 /// The state of one job. Each step is given its own part and returns the next state of it.
@@ -20,8 +21,8 @@ pub struct JobCache {
     pub validated: ValidationCache,
     /// The versions of applied objects.
     pub applied: ApplyCache,
-    /// Since when fewer workers would suffice, in milliseconds since 1970.
-    pub fewer_since: Option<i64>,
+    /// What is remembered of scaling.
+    pub scaled: ScaleCache,
     /// When the dead letters were drained last.
     pub last_drain: Option<LastDrain>,
     /// Reconciliations in a row that ended because an object was changed or replaced between read and write.

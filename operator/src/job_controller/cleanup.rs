@@ -22,6 +22,7 @@ use tracing::info;
 
 use crate::event::JobEvent;
 use crate::job_controller::apply::{self, ApplyCache, ApplyError, JobCreation, or_problem};
+use crate::job_controller::autoscalers;
 use crate::job_controller::build;
 use crate::job_controller::context::Context;
 use crate::job_controller::dereference::cluster::{self, JobState};
@@ -118,7 +119,7 @@ impl Cleanup<'_> {
         self.since < PATIENCE_MS
     }
 
-    /// Deletes what starts and holds pods, and waits until it is gone: a pod that still writes could begin an upload.
+    /// Deletes what starts, scales and holds pods, and waits until it is gone: a pod that still writes could begin an upload.
     ///
     /// Deleted in the foreground, an object stays until its pods are gone. The CronJob is deleted last, since its UID
     /// identifies its Jobs.
@@ -129,6 +130,9 @@ impl Cleanup<'_> {
             self.suspend(cron_job).await?;
         }
         let mut left = Vec::new();
+        let autoscalers = autoscalers::read(self.context, &self.namespace, name).await?;
+        left.extend(autoscalers.remove_keda(self.context, &self.namespace, &self.owner).await?);
+        left.extend(autoscalers.remove_hpa(self.context, &self.namespace, &self.owner).await?);
         for job in self.own_jobs(cron_job.as_ref()).await? {
             self.delete(&job, DeleteParams::foreground()).await?;
             left.push(format!("Job {}", job.name_any()));

@@ -13,6 +13,8 @@ use migration_core::ports::Clock;
 use tracing::warn;
 
 use crate::event::JobEvent;
+use crate::job_controller::keda;
+use crate::metrics::Metrics;
 
 /// A `MigrationJob` that is watched, or the error where it does not match the schema.
 pub type WatchedJob = DeserializeGuard<MigrationJob>;
@@ -23,6 +25,10 @@ pub struct Context {
     pub client: Client,
     /// Image of workers and jobsenders, unless the resource names one.
     pub worker_image: String,
+    /// Whether KEDA is installed.
+    pub keda: keda::Discovery,
+    /// The metrics of jobs.
+    pub metrics: Metrics,
     recorder: Recorder,
     clock: Arc<dyn Clock>,
     watched: OnceLock<Store<WatchedJob>>,
@@ -31,7 +37,20 @@ pub struct Context {
 impl Context {
     /// Creates the context of an operator.
     pub fn new(client: Client, recorder: Recorder, worker_image: String, clock: Arc<dyn Clock>) -> Self {
-        Self { client, worker_image, recorder, clock, watched: OnceLock::new() }
+        Self {
+            client,
+            worker_image,
+            keda: keda::Discovery::default(),
+            metrics: Metrics::default(),
+            recorder,
+            clock,
+            watched: OnceLock::new(),
+        }
+    }
+
+    /// Uses these metrics instead of its own.
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Sets the store of the resources that are watched. Only the first call counts.

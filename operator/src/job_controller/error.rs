@@ -28,7 +28,7 @@ pub enum ReconcileError {
     /// A run could not be started, ended or reopened.
     #[error(transparent)]
     Runs(#[from] RunsError),
-    /// The number of workers could not be written.
+    /// The number of workers, or what sets it, could not be read or written.
     #[error(transparent)]
     Scale(#[from] ScaleError),
     /// The status could not be written.
@@ -43,7 +43,11 @@ impl ReconcileError {
             Self::Apply(error) | Self::Runs(RunsError::Apply(error)) | Self::Scale(ScaleError::Apply(error)) => {
                 error.is_conflict()
             }
-            Self::Read(_) | Self::Dereference(_) | Self::Runs(RunsError::Run(_)) | Self::Status(_) => false,
+            Self::Read(_)
+            | Self::Dereference(_)
+            | Self::Runs(RunsError::Run(_))
+            | Self::Scale(ScaleError::Read(_))
+            | Self::Status(_) => false,
         }
     }
 
@@ -53,6 +57,7 @@ impl ReconcileError {
         match self {
             Self::Read(error)
             | Self::Dereference(DereferenceError::Kubernetes(error))
+            | Self::Scale(ScaleError::Read(error))
             | Self::Status(StatusError::Kubernetes(error)) => error.problem(),
             Self::Apply(_) | Self::Runs(_) | Self::Scale(_) => (self.is_conflict() && conflicts >= CONFLICTS)
                 .then(|| Problem::new(Reason::ApplyFailed, self.to_string())),

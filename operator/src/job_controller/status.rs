@@ -22,7 +22,7 @@ use crate::job_controller::dereference::sharing::Sharing;
 use crate::job_controller::kubernetes::RequestError;
 use crate::job_controller::runs::followups::{Report, Verification};
 use crate::job_controller::runs::{RunsOutcome, lifecycle};
-use crate::job_controller::scale::Scaled;
+use crate::job_controller::scale::{Scaled, ScalingCondition};
 use crate::job_controller::validate::run_configs::Validated;
 use crate::names;
 use crate::problem::Problem;
@@ -105,7 +105,7 @@ impl Steps<'_> {
     /// Returns the problems because of which nothing new starts, in the order of the steps.
     fn blocking(&self) -> Vec<Problem> {
         let steps = [&self.observed.problems, &self.validated.problems, &self.applied.problems, &self.runs.problems];
-        steps.into_iter().flatten().chain(&self.scaled.problem).cloned().collect()
+        steps.into_iter().flatten().chain(&self.scaled.problems).cloned().collect()
     }
 
     /// Returns the other problems.
@@ -152,6 +152,7 @@ impl Steps<'_> {
             verification: &runs.verification,
             report: &runs.report,
             workers: scaled.workers,
+            scaling: scaled.condition.as_ref(),
             edited: edited.filter(|_| is_live),
             started: (runs.runs_started, runs.last_manual_run.as_deref()),
             start_pending: runs.start_pending,
@@ -185,6 +186,8 @@ pub struct StatusInput<'a> {
     pub report: &'a Report,
     /// Workers wanted and ready.
     pub workers: Workers,
+    /// What the condition `ScalingActive` says; none if the operator sets the number of workers.
+    pub scaling: Option<&'a ScalingCondition>,
     /// The difference between the sides of the specification and those of the live run, in words.
     pub edited: Option<&'a str>,
     /// `status.runsStarted` and `status.lastManualRun`.

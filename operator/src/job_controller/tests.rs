@@ -2,6 +2,7 @@
 
 pub mod api_server;
 mod apply;
+mod autoscalers;
 mod reconcile;
 mod runs;
 mod scale;
@@ -18,7 +19,7 @@ use crate::job_controller::validate::run_configs::RunConfigs;
 use crate::job_controller::validate::tests::{resource, validated};
 
 /// A job whose queue and ledger answered, in a cluster.
-fn observed(cluster: Cluster) -> Observed {
+pub fn observed(cluster: Cluster) -> Observed {
     Observed {
         secrets_version: None,
         ignore_patterns: Some(Vec::new()),

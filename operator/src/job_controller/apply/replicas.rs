@@ -33,6 +33,27 @@ pub async fn write(api: &Api<Deployment>, live: &Deployment, replicas: u32) -> R
     }
 }
 
+/// Makes our field manager one of those of the number of workers, and leaves the number as it is.
+///
+/// Each attempt sends the number that was read with the version it was read at, so that what an autoscaler writes meanwhile
+/// stays.
+pub async fn claim(api: &Api<Deployment>, live: &Deployment) -> Result<(), ApplyError> {
+    let (name, mut now, mut attempt) = (live.name_any(), live.clone(), 1);
+    loop {
+        let error = match write_once(api, &now, now.resource_version().as_deref(), wanted(&now)).await {
+            Ok(()) => return Ok(()),
+            Err(error) => RequestError::new::<Deployment>("scale", &name, error),
+        };
+        if !error.is_conflict() || attempt == ATTEMPTS {
+            return Err(error.into());
+        }
+        match kubernetes::get(api, &name).await?.filter(|found: &Deployment| found.uid() == live.uid()) {
+            Some(found) => (now, attempt) = (found, attempt + 1),
+            None => return Err(error.into()),
+        }
+    }
+}
+
 async fn write_once(
     api: &Api<Deployment>,
     live: &Deployment,

@@ -12,6 +12,7 @@ use super::StatusInput;
 use super::compute::Activity;
 use crate::job_controller::runs::followups::FollowupState;
 use crate::job_controller::runs::supersede;
+use crate::job_controller::scale::ScalingCondition;
 use crate::problem::Problem;
 
 /// The longest message of a condition, in characters. Source: `Condition` in the Kubernetes API, `maxLength`.
@@ -54,6 +55,7 @@ pub fn compute(
         .into_iter()
         .chain(verified(input, new))
         .chain(reported(input, new))
+        .chain(input.scaling.map(scaling_active))
         .map(|draft| condition(draft, old, input.generation, input.now));
     // While the ledger does not answer, the conditions that depend on it stay.
     let follows = |condition: &&Condition| {
@@ -296,6 +298,11 @@ fn reported(input: &StatusInput<'_>, new: &MigrationJobStatus) -> Option<Draft> 
             draft(false, Reason::ReportIncomplete, missing)
         }
     }
+}
+
+fn scaling_active(condition: &ScalingCondition) -> Draft {
+    let ScalingCondition { holds, reason, message } = condition.clone();
+    Draft::new(ConditionType::ScalingActive, holds, reason, message)
 }
 
 fn suspended(input: &StatusInput<'_>) -> Draft {

@@ -28,6 +28,7 @@ fn input<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [ObservedJob]) -> StatusI
         verification: &FollowupState::None,
         report: &FollowupState::None,
         workers: Workers { desired: 2, ready: 1 },
+        scaling: None,
         started: (1, Some("a")),
         edited: None,
         start_pending: false,

@@ -25,11 +25,11 @@ pub struct ApiServer {
     state: Arc<Mutex<ApiObjects>>,
 }
 
-struct FixedClock;
+struct FixedClock(i64);
 
 impl Clock for FixedClock {
     fn now(&self) -> i64 {
-        NOW
+        self.0
     }
 
     fn random(&self) -> f64 {
@@ -61,8 +61,18 @@ impl ApiServer {
 
     /// A context whose requests go to this server.
     pub fn context(&self) -> Context {
+        self.context_at(NOW)
+    }
+
+    /// A context of this time, in milliseconds since 1970.
+    pub fn context_at(&self, now: i64) -> Context {
         let recorder = Recorder::new(self.client.clone(), Reporter { controller: "test".into(), instance: None });
-        Context::new(self.client.clone(), recorder, "worker:1".into(), Arc::new(FixedClock))
+        Context::new(self.client.clone(), recorder, "worker:1".into(), Arc::new(FixedClock(now)))
+    }
+
+    /// Installs KEDA's resources.
+    pub fn install_keda(&self) {
+        lock(&self.state).install_keda();
     }
 
     /// Stores an object in the namespace `media`, as somebody else would.

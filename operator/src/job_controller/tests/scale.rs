@@ -8,7 +8,7 @@ use super::*;
 use crate::job_controller::apply::{Applied, ApplyCache};
 use crate::job_controller::runs::RunsOutcome;
 use crate::job_controller::runs::followups::FollowupState;
-use crate::job_controller::scale::{ScaleError, Scaled, scale};
+use crate::job_controller::scale::{ScaleCache, ScaleError, Scaled, scale};
 
 const WORKERS: &str = "/deployments/photos-worker";
 
@@ -39,7 +39,7 @@ async fn scale_up(server: &ApiServer, deployment: Deployment) -> Result<Scaled, 
     };
     let mut job = resource();
     job.spec.scaling.target_batches_per_worker = 3;
-    scale(&job, &applied, &observed, &runs, None, &server.context()).await
+    scale(&job, &applied, &observed, &runs, ScaleCache::default(), &server.context()).await
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn a_deployment_that_took_the_place_of_the_workers_is_not_scaled() {
     let mut replaced = server.get(WORKERS).unwrap();
     replaced["metadata"]["uid"] = json!("another");
     server.put(&replaced);
-    let ScaleError::Apply(error) = scale_up(&server, workers).await.err().unwrap();
+    let Err(ScaleError::Apply(error)) = scale_up(&server, workers).await else { panic!() };
     assert!(error.is_conflict(), "{error}");
     assert_eq!(server.get(WORKERS).unwrap()["spec"]["replicas"], 0);
 }
@@ -82,6 +82,6 @@ async fn a_refused_number_is_a_problem_and_not_reported_as_wanted() {
         server.fail(Method::PATCH, "/scale", Fault::Refused(code, message), 3);
         let scaled = scale_up(&server, workers).await.unwrap();
         assert_eq!(scaled.workers.desired, 0);
-        assert_eq!(scaled.problem.unwrap().message, format!("failed to scale Deployment photos-worker: {message}"));
+        assert_eq!(scaled.problems[0].message, format!("failed to scale Deployment photos-worker: {message}"));
     }
 }
