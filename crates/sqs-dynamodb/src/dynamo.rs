@@ -9,11 +9,13 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Builder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use migration_aws::error::{Api, OwnSuccess, invalid_response, service_error};
-use migration_aws::{Access, CredentialSource, sdk};
+use migration_aws::sdk::SdkConfig;
+use migration_aws::{Access, CredentialSource};
 use migration_core::config::LedgerConfig;
 use migration_core::error::ServiceError;
 use migration_core::ports::{Item, Ledger, LedgerKey, QueryPage, Write, WriteError};
 
+use crate::shared::Shared;
 use query::Start;
 
 mod query;
@@ -33,12 +35,12 @@ const QUERY: &str = "query ledger records";
 /// Ledger of a job. Clones share connections and credentials.
 #[derive(Clone, Debug)]
 pub struct DynamoLedger {
-    client: Client,
+    client: Shared<Client>,
     table: String,
 }
 
-pub(crate) async fn client(access: &Access) -> Client {
-    let mut config = Builder::from(&sdk::load(access).await).interceptor(OwnSuccess::Json);
+pub(crate) fn client(config: &SdkConfig, access: &Access) -> Client {
+    let mut config = Builder::from(config).interceptor(OwnSuccess::Json);
     if let Some(endpoint) = &access.endpoint {
         config = config.endpoint_url(endpoint);
     }
@@ -56,7 +58,11 @@ impl DynamoLedger {
 
     /// Creates a client with the given access. Sends no request.
     pub async fn at(access: &Access, table: String) -> Self {
-        Self { client: client(access).await, table }
+        Self::with(Shared::alone(access, client).await, table)
+    }
+
+    pub(crate) fn with(client: Shared<Client>, table: String) -> Self {
+        Self { client, table }
     }
 }
 

@@ -14,14 +14,18 @@
 //! [`TableAdmin::new`]`(&Access)`.
 //!
 //! Constructors are async but send nothing: they read the environment, and the first request loads credentials. Clients
-//! are costly to make and cheap to clone, so make one per [`migration_aws::Access`] and keep it. They share the
+//! are costly to make and cheap to clone, so make one per [`migration_aws::Access`] and keep it; [`Clients`] does so for many jobs. They share the
 //! connection pool of [`migration_aws::http`].
 
+pub mod clients;
 pub mod dynamo;
 pub mod queue_admin;
 pub mod sqs;
 pub mod table_admin;
 
+mod shared;
+
+pub use clients::Clients;
 pub use dynamo::DynamoLedger;
 pub use queue_admin::{QueueAdmin, QueueSpec, QueueUrls};
 pub use sqs::SqsQueue;

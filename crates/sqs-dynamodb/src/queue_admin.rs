@@ -12,6 +12,7 @@ use migration_aws::error::{Api, invalid_response, service_error};
 use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
 use serde_json::Value;
 
+use crate::shared::Shared;
 use crate::sqs;
 
 const LOOK_UP: &str = "look up queue";
@@ -25,7 +26,7 @@ const DELETE: &str = "delete queue";
 /// Creates, inspects and deletes queues. Clones share connections and credentials.
 #[derive(Clone, Debug)]
 pub struct QueueAdmin {
-    client: Client,
+    client: Shared<Client>,
 }
 
 /// Desired state of a queue and its dead letter queue.
@@ -59,7 +60,11 @@ type Attributes = HashMap<QueueAttributeName, String>;
 impl QueueAdmin {
     /// Creates a client for the queues of one account and region. Sends no request.
     pub async fn new(access: &Access) -> Self {
-        Self { client: sqs::client(access).await }
+        Self::with(Shared::alone(access, sqs::client).await)
+    }
+
+    pub(crate) fn with(client: Shared<Client>) -> Self {
+        Self { client }
     }
 
     /// Creates both queues if they are absent, and corrects attributes and tags that differ.

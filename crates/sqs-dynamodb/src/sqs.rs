@@ -11,12 +11,15 @@ use aws_sdk_sqs::types::{
 };
 use aws_smithy_types::error::operation::BuildError;
 use migration_aws::error::{Api, OwnSuccess, invalid_response, no_answer, service_error};
-use migration_aws::{Access, CredentialSource, sdk};
+use migration_aws::sdk::SdkConfig;
+use migration_aws::{Access, CredentialSource};
 use migration_core::config::QueueConfig;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::{
     DeadLetter, DeadLetterQueue, Depth, MeasuredQueue, OutgoingMessage, Queue, ReceivedMessage,
 };
+
+use crate::shared::Shared;
 
 /// Message attribute that holds the reason of a dead letter.
 const REASON: &str = "reason";
@@ -38,13 +41,13 @@ const COUNTS: [QueueAttributeName; 3] = [
 /// A queue and its dead letter queue. Clones share connections and credentials.
 #[derive(Clone, Debug)]
 pub struct SqsQueue {
-    client: Client,
+    client: Shared<Client>,
     url: String,
     dead_letter_url: Option<String>,
 }
 
-pub(crate) async fn client(access: &Access) -> Client {
-    let mut config = Builder::from(&sdk::load(access).await).interceptor(OwnSuccess::Json);
+pub(crate) fn client(config: &SdkConfig, access: &Access) -> Client {
+    let mut config = Builder::from(config).interceptor(OwnSuccess::Json);
     if let Some(endpoint) = &access.endpoint {
         config = config.endpoint_url(endpoint);
     }
@@ -64,7 +67,11 @@ impl SqsQueue {
     /// Creates a client for any queue, dead letter queues included. Without a dead letter URL,
     /// [`Queue::send_dead_letter`] fails.
     pub async fn at(access: &Access, url: String, dead_letter_url: Option<String>) -> Self {
-        Self { client: client(access).await, url, dead_letter_url }
+        Self::with(Shared::alone(access, client).await, url, dead_letter_url)
+    }
+
+    pub(crate) fn with(client: Shared<Client>, url: String, dead_letter_url: Option<String>) -> Self {
+        Self { client, url, dead_letter_url }
     }
 }
 

@@ -17,6 +17,7 @@ use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
 use tokio::time::{Instant, sleep};
 
 use crate::dynamo::{self, PARTITION, SORT, TTL};
+use crate::shared::Shared;
 
 const DESCRIBE: &str = "describe table";
 const CREATE: &str = "create table";
@@ -30,7 +31,7 @@ const POLL: Duration = Duration::from_millis(500);
 /// Creates, inspects and deletes tables. Clones share connections and credentials.
 #[derive(Clone, Debug)]
 pub struct TableAdmin {
-    client: Client,
+    client: Shared<Client>,
 }
 
 /// Desired state of a ledger's table.
@@ -45,7 +46,11 @@ pub struct TableSpec {
 impl TableAdmin {
     /// Creates a client for the tables of one account and region. Sends no request.
     pub async fn new(access: &Access) -> Self {
-        Self { client: dynamo::client(access).await }
+        Self::with(Shared::alone(access, dynamo::client).await)
+    }
+
+    pub(crate) fn with(client: Shared<Client>) -> Self {
+        Self { client }
     }
 
     /// Creates the table, billed by request, if it is absent, and waits until it is active: at most for `patience`,
