@@ -1,41 +1,55 @@
 //! Watches `MigrationJobs` and their children, and reconciles a job when something changed or its time has come.
 
+mod wake;
+
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Event as CoreEvent};
 use kube::api::{ListParams, Patch, PatchParams};
+use kube::core::PartialObjectMeta;
 use kube::core::error_boundary::InvalidObject;
-use kube::runtime::controller::{Action, Controller};
+use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::finalizer::{self, Event, finalizer};
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use migration_api::{EventReason, MigrationJob, Reason};
 use migration_aws::SystemClock;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::backoff::{self, Bounds};
 use crate::event::JobEvent;
 use crate::health::Readiness;
 use crate::job_controller::JobController;
 use crate::job_controller::cleanup::CleanupError;
-use crate::job_controller::context::{Context, WatchedJob};
+use crate::job_controller::context::Context;
 use crate::job_controller::dereference::sharing;
 use crate::job_controller::error::ReconcileError;
+use crate::job_controller::watched::{Children, Watched, WatchedJob};
 use crate::metrics::Metrics;
 use crate::names;
+use wake::changes;
 
-/// The delay before a reconciliation that failed is retried.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
-/// The delay before the clean-up after a deleted resource is continued.
-const CLEANUP_REQUEUE: Duration = Duration::from_secs(2);
+/// The delays before a reconciliation that failed is retried.
+const RETRIES: Bounds = Bounds { first: Duration::from_secs(2), most: Duration::from_mins(5) };
+/// The delays before a clean-up is continued: what it waits for ends within minutes, and most of it is watched.
+const CLEANUP: Bounds = Bounds { first: Duration::from_secs(2), most: Duration::from_secs(30) };
+/// The interval at which the operator checks whether it may list resources.
+const ANNOUNCE_AFTER: Duration = Duration::from_secs(5);
+/// How long changes are collected before a resource is reconciled.
+const DEBOUNCE: Duration = Duration::from_millis(300);
+/// The most resources that are reconciled at once. A service that does not answer holds one for minutes.
+const CONCURRENCY: u16 = 32;
 
 /// Why a resource could not be reconciled.
 #[derive(Debug, thiserror::Error)]
@@ -72,20 +86,28 @@ pub async fn run(
     let namespace = namespace.as_deref();
     let ours = || watcher::Config::default().labels(names::SELECTOR);
     let refused = watcher::Config::default().fields("involvedObject.kind=CronJob,reason=FailedCreate");
-    let controller = Controller::new(scoped::<WatchedJob>(&client, namespace), watcher::Config::default());
-    let jobs = controller.store();
-    context.set_watched(jobs.clone());
-    let controller = controller
-        .owns(scoped::<ConfigMap>(&client, namespace), ours())
-        .owns(scoped::<CronJob>(&client, namespace), ours())
-        .owns(scoped::<Deployment>(&client, namespace), ours())
+    let (jobs, writer) = reflector::store::<WatchedJob>();
+    let resources = || watcher(scoped::<WatchedJob>(&client, namespace), watcher::Config::default());
+    let (config_maps, config_map_changes) = children::<ConfigMap>(scoped(&client, namespace), ours());
+    let (cron_jobs, cron_job_changes) = children::<CronJob>(scoped(&client, namespace), ours());
+    let (deployments, deployment_changes) = children::<Deployment>(scoped(&client, namespace), ours());
+    let (runs, run_changes) = children::<Job>(scoped(&client, namespace), ours());
+    let (refusals, refused_writer) = reflector::store::<CoreEvent>();
+    let refused = watcher(scoped::<CoreEvent>(&client, namespace), refused).reflect(refused_writer);
+    let known = jobs.clone();
+    let controller = Controller::for_stream(changes(resources().reflect(writer), wake::of_resource), jobs.clone())
+        .with_config(controller::Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
+        .owns_stream(config_map_changes)
+        .owns_stream(cron_job_changes)
+        .owns_stream(deployment_changes)
         // The CronJob owns Jobs of the schedule, and those that people create from it.
-        .watches(scoped::<Job>(&client, namespace), ours(), |job| job_of(&job))
+        .watches_stream(run_changes, |job| job_of(&job))
         // Jobs that share a queue report it, and the younger one continues when the older one is gone.
-        .watches(scoped::<WatchedJob>(&client, namespace), watcher::Config::default(), move |job| sharers(&job, &jobs))
+        .watches_stream(changes(resources(), wake::of_sharer), move |job| sharers(&job, &known))
         // Only an event says that a CronJob cannot create a Job.
-        .watches(scoped::<CoreEvent>(&client, namespace), refused, |event| cron_job_of(&event))
+        .watches_stream(changes(refused, wake::of_child), |event| cron_job_of(&event))
         .graceful_shutdown_on(stop.cancelled_owned());
+    context.set_watched(Watched { jobs, config_maps, cron_jobs, deployments, runs, refused: refusals });
     tokio::spawn(announce(scoped::<WatchedJob>(&client, namespace), ready));
     controller
         .run(reconcile, error_policy, Arc::new(JobController::new(context)))
@@ -98,12 +120,30 @@ pub async fn run(
     info!("stopped");
 }
 
+/// Returns a store of the metadata of a kind of children, and their changes, which fill it.
+fn children<K>(
+    api: Api<PartialObjectMeta<K>>,
+    of: watcher::Config,
+) -> (Children<K>, impl Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + Send)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    let (store, writer) = reflector::store();
+    (store, changes(watcher(api, of).reflect(writer), wake::of_child))
+}
+
 /// Sets the operator ready when it may list the resource. It does not wait for the controller's own store, which wakes only
 /// one waiter: that must be the controller.
 async fn announce(api: Api<WatchedJob>, ready: Readiness) {
     while let Err(error) = api.list(&ListParams::default().limit(1)).await {
         warn!(%error, "failed to list MigrationJobs; is the CRD installed, and the role bound?");
-        tokio::time::sleep(RETRY_AFTER).await;
+        tokio::time::sleep(ANNOUNCE_AFTER).await;
     }
     ready.set();
     info!("ready");
@@ -131,7 +171,7 @@ fn sharers(watched: &WatchedJob, jobs: &Store<WatchedJob>) -> Vec<ObjectRef<Watc
 }
 
 /// Returns the resource that a Job belongs to by its label.
-fn job_of(job: &Job) -> Option<ObjectRef<WatchedJob>> {
+fn job_of(job: &PartialObjectMeta<Job>) -> Option<ObjectRef<WatchedJob>> {
     let name = job.labels().get(names::JOB_LABEL)?;
     Some(ObjectRef::new(name).within(&job.namespace()?))
 }
@@ -145,14 +185,25 @@ fn cron_job_of(event: &CoreEvent) -> Option<ObjectRef<WatchedJob>> {
 }
 
 async fn reconcile(watched: Arc<WatchedJob>, controller: Arc<JobController>) -> Result<Action, ControllerError> {
+    let done = reconcile_once(&watched, &controller).await;
+    if done.is_ok() {
+        controller.failures.reset(&watched.uid().unwrap_or_default());
+    }
+    done
+}
+
+async fn reconcile_once(watched: &WatchedJob, controller: &JobController) -> Result<Action, ControllerError> {
     let job = match &watched.0 {
         Ok(job) => Arc::new(job.clone()),
-        Err(invalid) => return reconcile_invalid(&watched, invalid, &controller.context).await,
+        Err(invalid) => return reconcile_invalid(watched, invalid, &controller.context).await,
     };
     let api = controller.context.api::<MigrationJob>(&job.namespace().unwrap_or_default());
     finalizer(&api, names::FINALIZER, job, |event| async {
         match event {
-            Event::Apply(job) => Ok(Box::pin(controller.reconcile(&job)).await?),
+            Event::Apply(job) => {
+                let next = Box::pin(controller.reconcile(&job)).await?;
+                Ok(next.map_or_else(Action::await_change, Action::requeue))
+            }
             Event::Cleanup(job) => {
                 Box::pin(controller.cleanup(&job)).await?;
                 Ok(Action::await_change())
@@ -183,7 +234,7 @@ async fn reconcile_invalid(
         "queue and table {} and unfinished uploads, if any, are left behind",
         names::queue_and_table(&watched.name_any(), &watched.uid().unwrap_or_default())
     );
-    context.publish(&about, JobEvent::warning(EventReason::ResourcesLeft, "Cleanup", text)).await;
+    context.publish_last(&about, JobEvent::warning(EventReason::ResourcesLeft, "Cleanup", text)).await;
     let others: Vec<_> = watched.finalizers().iter().filter(|name| *name != names::FINALIZER).collect();
     let patch = json!({"metadata": {"finalizers": others, "resourceVersion": watched.resource_version()}});
     context
@@ -195,19 +246,24 @@ async fn reconcile_invalid(
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the controller hands its arguments over")]
-fn error_policy(watched: Arc<WatchedJob>, error: &ControllerError, _: Arc<JobController>) -> Action {
-    let job = watched.name_any();
+fn error_policy(watched: Arc<WatchedJob>, error: &ControllerError, controller: Arc<JobController>) -> Action {
+    let (job, uid) = (watched.name_any(), watched.uid().unwrap_or_default());
+    if is_gone(error) {
+        controller.failures.reset(&uid);
+        return Action::await_change();
+    }
+    let retry = |bounds| {
+        let failures = controller.failures.add(&uid);
+        Action::requeue(backoff::delay(bounds, failures, controller.context.random()))
+    };
     if let ControllerError::Finalizer(inner) = error
         && let finalizer::Error::CleanupFailed(StepError::Cleanup(CleanupError::Pending(what))) = &**inner
     {
         info!(job, what, "clean-up is not complete yet");
-        return Action::requeue(CLEANUP_REQUEUE);
-    }
-    if is_gone(error) {
-        return Action::await_change();
+        return retry(CLEANUP);
     }
     error!(job, error = chain(error), "reconciliation failed and is retried");
-    Action::requeue(RETRY_AFTER)
+    retry(RETRIES)
 }
 
 /// Returns true if the resource was removed while its finalizer was written.

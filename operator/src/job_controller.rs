@@ -28,14 +28,18 @@ mod runs;
 mod scale;
 mod status;
 mod validate;
+pub mod watched;
+
+use std::time::Duration;
 
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 use migration_api::MigrationJob;
 
+use crate::backoff::Failures;
 use cache::{JobCache, JobCaches};
 use cleanup::CleanupError;
 use context::Context;
+use dereference::cadence::Pace;
 use error::ReconcileError;
 use runs::RunsInput;
 use status::Steps;
@@ -44,23 +48,25 @@ use status::Steps;
 pub struct JobController {
     /// The context that all reconciliations share.
     pub context: Context,
+    /// Reconciliations and clean-ups that failed.
+    pub failures: Failures,
     caches: JobCaches,
 }
 
 impl JobController {
     /// Creates a controller that has not reconciled anything yet.
     pub fn new(context: Context) -> Self {
-        Self { context, caches: JobCaches::default() }
+        Self { context, failures: Failures::default(), caches: JobCaches::default() }
     }
 
-    /// Reconciles a job. If the API server refuses a request without which the reconciliation cannot go on, its message
+    /// Reconciles a job. Returns the time until it is to be reconciled again, or none for the next change. If the API server refuses a request without which the reconciliation cannot go on, its message
     /// becomes a condition.
-    pub async fn reconcile(&self, watched: &MigrationJob) -> Result<Action, ReconcileError> {
+    pub async fn reconcile(&self, watched: &MigrationJob) -> Result<Option<Duration>, ReconcileError> {
         let api = self.context.api::<MigrationJob>(&watched.namespace().unwrap_or_default());
         // The watch may not have delivered the operator's own last write of the status, which says what was started.
-        let Some(job) = kubernetes::get(&api, &watched.name_any()).await? else { return Ok(Action::await_change()) };
+        let Some(job) = kubernetes::get(&api, &watched.name_any()).await? else { return Ok(None) };
         if job.uid() != watched.uid() || job.metadata.deletion_timestamp.is_some() {
-            return Ok(Action::await_change());
+            return Ok(None);
         }
         let cache = self.caches.of(&job.uid().unwrap_or_default());
         let mut cache = cache.lock().await;
@@ -69,12 +75,14 @@ impl JobController {
         if let Some(problem) = result.as_ref().err().and_then(|error| error.problem(cache.conflicts)) {
             status::write_problem(&job, &problem, &self.context).await;
         }
-        result
+        result.map(Some)
     }
 
     /// Cleans up after a job that is deleted. Its finalizer may be removed when this succeeds.
     pub async fn cleanup(&self, job: &MigrationJob) -> Result<(), CleanupError> {
-        let result = cleanup::cleanup(job, &self.context).await;
+        let cache = self.caches.of(&job.uid().unwrap_or_default());
+        let kept = cache.lock().await.known.services.as_ref().map(|services| services.spec().clone());
+        let result = Box::pin(cleanup::cleanup(job, kept, &self.context)).await;
         match &result {
             Ok(()) => {
                 self.caches.remove(&job.uid().unwrap_or_default());
@@ -95,27 +103,29 @@ async fn reconcile(
     job: &MigrationJob,
     mut cache: JobCache,
     context: &Context,
-) -> (JobCache, Result<Action, ReconcileError>) {
+) -> (JobCache, Result<Duration, ReconcileError>) {
     let steps = async {
-        let observed = dereference::dereference(job, cache.services.clone(), context).await?;
-        cache.services.clone_from(&observed.reusable_services);
+        // After an error everything is read again.
+        let observed = Box::pin(dereference::dereference(job, cache.known.clone(), cache.pace.take(), context)).await?;
+        cache.known = observed.known.clone();
 
         let known = cache.validated.clone();
         let validated = validate::run_configs::validate_runs(job, &observed, known, &context.worker_image);
         cache.validated = validated.cache.clone();
         let configs = validated.configs.as_ref();
 
-        let resources = configs.map(build::resources);
+        let resources = configs.filter(|_| observed.fresh.cluster).map(build::resources);
 
         let known = cache.applied.clone();
-        let applied = apply::apply(job, resources, &observed.cluster, known, context).await?;
+        let applied = Box::pin(apply::apply(job, resources, &observed.cluster, known, context)).await?;
         cache.applied = applied.cache.clone();
 
         let problems = [&observed.problems, &validated.problems, &applied.problems];
         let is_blocked = problems.into_iter().any(|problems| !problems.is_empty());
         let input = RunsInput { job, observed: &observed, configs, is_blocked, last_drain: cache.last_drain };
-        let runs = runs::advance(&input, context).await?;
+        let runs = Box::pin(runs::advance(&input, context)).await?;
         cache.last_drain = runs.last_drain;
+        cache.known.records.view.clone_from(&runs.ledger);
 
         let scaled = scale::scale(job, &applied, &observed, &runs, cache.scaled.clone(), context).await?;
         cache.scaled = scaled.cache.clone();
@@ -123,8 +133,14 @@ async fn reconcile(
         let steps =
             Steps { observed: &observed, validated: &validated, applied: &applied, runs: &runs, scaled: &scaled };
         let written = status::update(job, &steps, context).await?;
-        let delay = requeue::after(&written, &observed.cluster, scaled.least, runs.start_pending);
-        Ok::<_, ReconcileError>(Action::requeue(scaled.again.map_or(delay, |again| delay.min(again))))
+        let pace = requeue::pace(&steps, &written);
+        cache.waits = if pace == Pace::Waiting { cache.waits.saturating_add(1) } else { 0 };
+        cache.pace = Some(pace);
+        let delay = requeue::delay(pace, cache.waits, context.random());
+        // After a minute, what is waited for is looked at less often.
+        let again = scaled.again.filter(|_| cache.waits <= 12);
+        let sooner = [dereference::poll_ms(&job.spec).map(requeue::milliseconds), runs.next_removal, again];
+        Ok::<_, ReconcileError>(sooner.into_iter().flatten().fold(delay, Duration::min))
     };
     let result = steps.await;
     cache.conflicts = match &result {

@@ -5,6 +5,7 @@
 //!            └► job_controller::cleanup, when the resource is deleted
 //! ```
 
+mod backoff;
 mod cli;
 mod controller;
 mod event;

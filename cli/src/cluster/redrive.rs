@@ -17,6 +17,7 @@ use std::time::Duration;
 use clap::Args;
 use futures::future::join_all;
 use migration_api::MigrationJob;
+use migration_api::names::LOOK_ANNOTATION;
 use migration_aws::{Access, CredentialSource};
 use migration_core::message::{EVENTS_RUN, Message};
 use migration_core::ports::{OutgoingMessage, Queue, ReceivedMessage};
@@ -35,8 +36,6 @@ const WAIT: Duration = Duration::from_secs(12);
 const VISIBILITY: Duration = Duration::from_mins(10);
 /// Most messages of a request.
 const PAGE: u32 = 10;
-/// The annotation of a job with the time of its last redrive.
-const REDRIVEN_ANNOTATION: &str = "s3migration.dev/redriven-at";
 
 /// Arguments of `s3migrate cluster redrive`.
 #[derive(Args, Clone, Debug)]
@@ -102,10 +101,11 @@ pub async fn redrive(args: &RedriveArgs, jobs: &Jobs, out: &mut (dyn Write + Sen
 
 /// Changes an annotation of the job, so that the operator looks at its queue now. The queue of an idle job is not polled.
 async fn wake(name: &str, jobs: &Jobs) {
-    let annotations = json!({"metadata": {"annotations": {REDRIVEN_ANNOTATION: fresh()}}});
+    let annotations = json!({"metadata": {"annotations": {LOOK_ANNOTATION: fresh()}}});
     if let Err(error) = jobs.patch(name, &annotations).await {
         eprintln!(
-            "s3migrate: {error}; the messages are in the queue, and if the job is idle, workers start within 10 minutes"
+            "s3migrate: {error}; the messages are in the queue, and if the job is idle, workers start with its next run \
+             or after an edit of it"
         );
     }
 }

@@ -1,9 +1,12 @@
-//! Names of the queue and the table that the operator creates for a job.
+//! Names that programs share: of the queue and the table that the operator creates for a job, and of an annotation.
 
 /// The longest name of an SQS queue. Source: `CreateQueue` in the SQS API reference.
 const QUEUE_NAME: usize = 80;
 /// Length of the UIDs that an API server gives.
 const UID: usize = 36;
+/// The annotation of a resource by which a person has its queue looked at, though nothing else says that there are
+/// messages: any other value than before does.
+pub const LOOK_ANNOTATION: &str = "s3migration.dev/look";
 /// The suffix of the dead letter queue's name after the queue's name.
 pub const DEAD_LETTERS: &str = "-dlq";
 

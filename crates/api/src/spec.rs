@@ -159,10 +159,27 @@ pub struct MigrationJobSpec {
     #[serde(default)]
     pub suspend: bool,
 
+    /// Number of ended Jobs of runs that stay, with their pods and logs: of jobsenders, verifications and reports each.
+    /// A Job whose result is still needed stays beyond it. 3 by default.
+    #[serde(default = "runs_history_limit")]
+    #[schemars(range(min = 1, max = 100))]
+    pub runs_history_limit: u32,
+
+    /// Seconds after which an ended Job of a run is removed, with its pods and logs. The last jobsender, verification or
+    /// report stays if it failed. Absent = only runsHistoryLimit applies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 31_536_000))]
+    pub ttl_seconds_after_finished: Option<u32>,
+
     /// `Delete` (the default): the queue and table created for the job are deleted with it. `Retain`: they stay.
     /// Migrated data always stays.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+}
+
+/// What a CronJob keeps of Jobs that succeeded.
+const fn runs_history_limit() -> u32 {
+    3
 }
 
 /// Handling of the queue and table created for a job when it is deleted.

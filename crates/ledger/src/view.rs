@@ -1,5 +1,7 @@
 //! Reads the state of a job, for the operator, the jobsender and the command line.
 
+use std::ops::Range;
+
 use migration_core::ports::Item;
 use migration_core::progress::Tally;
 use migration_core::records::{
@@ -121,9 +123,20 @@ pub async fn failures<R: LedgerRead>(
     run: &RunRecord,
     limit: u32,
 ) -> Result<Readable<FailureRecord>, R::Error> {
+    failures_of(ledger, job, run, 0..u32::try_from(run.pairs.len()).unwrap_or(u32::MAX), limit).await
+}
+
+/// Like [`failures`], of some of the pairs. Sends at least one query for each.
+pub async fn failures_of<R: LedgerRead>(
+    ledger: &R,
+    job: &str,
+    run: &RunRecord,
+    pairs: Range<u32>,
+    limit: u32,
+) -> Result<Readable<FailureRecord>, R::Error> {
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut found = Readable::default();
-    for pair in 0..u32::try_from(run.pairs.len()).unwrap_or(u32::MAX) {
+    for pair in pairs {
         let mut pager = Pager::new(records::failure_partition(job, &run.run, pair), "", limit);
         while found.records.len() < most {
             let Some(items) = pager.next_page(ledger).await? else { break };

@@ -114,6 +114,17 @@ impl ApiObjects {
         self.objects.iter().find(|(path, _)| path.ends_with(path_end))
     }
 
+    /// Returns all objects of a kind, by the plural of its name.
+    pub fn all(&self, plural: &str) -> Vec<Value> {
+        let of_kind = |path: &str| path.rsplit('/').nth(1) == Some(plural);
+        self.objects.iter().filter(|(path, _)| of_kind(path)).map(|(_, object)| object.clone()).collect()
+    }
+
+    /// Removes the objects at paths that end so, as somebody else would.
+    pub fn remove(&mut self, path_end: &str) {
+        self.objects.retain(|path, _| !path.ends_with(path_end));
+    }
+
     /// Returns the plural names of the kinds that have objects, in order.
     pub fn kinds(&self) -> Vec<String> {
         let kinds: BTreeSet<_> = self.objects.keys().filter_map(|path| path.rsplit('/').nth(1)).collect();

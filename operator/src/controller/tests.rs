@@ -7,14 +7,14 @@ use crate::job_controller::tests::{foreign, stored};
 
 #[test]
 fn a_job_wakes_the_resource_of_its_label() {
-    let job: Job = serde_yaml::from_str(
+    let job: PartialObjectMeta<Job> = serde_yaml::from_str(
         "metadata: {name: x, namespace: media, labels: {s3migration.dev/job: photos}, ownerReferences: [{kind: CronJob, \
          apiVersion: batch/v1, name: photos-jobsender, uid: u}]}",
     )
     .unwrap();
     let found = job_of(&job).unwrap();
     assert_eq!((found.name.as_str(), found.namespace.as_deref()), ("photos", Some("media")));
-    assert!(job_of(&Job::default()).is_none());
+    assert!(job_of(&PartialObjectMeta::default()).is_none());
 }
 
 #[test]
@@ -101,7 +101,7 @@ async fn a_deleted_resource_waits_for_its_jobs_and_then_goes() {
     let expected = ["PATCH cronjobs/photos-jobsender", "DELETE jobs/photos-run-1", "DELETE deployments/photos-worker"];
     assert_eq!(deleted.server.take_writes(), expected, "the CronJob is suspended first");
     let requeue = error_policy(deleted.watched(), &error, deleted.controller.clone());
-    assert_eq!(requeue, Action::requeue(CLEANUP_REQUEUE));
+    assert_eq!(requeue, Action::requeue(Duration::from_secs(1)));
     // While pods still end nothing is sent again.
     let error = deleted.reconcile().await.unwrap_err();
     assert!(chain(&error).contains("Job photos-run-1, Deployment photos-worker"), "{}", chain(&error));
@@ -142,7 +142,7 @@ async fn a_child_that_is_replaced_between_read_and_deletion_stays() {
     let error = deleted.reconcile().await.unwrap_err();
     assert!(chain(&error).contains("failed to delete Job photos-run-1: the UID does not match"), "{}", chain(&error));
     let retry = error_policy(deleted.watched(), &error, deleted.controller.clone());
-    assert_eq!(retry, Action::requeue(RETRY_AFTER));
+    assert_eq!(retry, Action::requeue(Duration::from_secs(1)));
     assert!(!deleted.is_gone());
     let status = &deleted.server.get("/migrationjobs/photos").unwrap()["status"];
     assert!(status.is_null(), "the next time it is read again: nothing to report in {status}");
@@ -176,7 +176,8 @@ async fn an_api_server_that_fails_while_the_finalizer_goes_keeps_it() {
     let deleted = Deleted::start(LONG_AGO);
     deleted.server.fail(Method::PATCH, "/migrationjobs/photos", Fault::Refused(500, "boom"), 1);
     let error = deleted.reconcile().await.unwrap_err();
-    assert_eq!(error_policy(deleted.watched(), &error, deleted.controller.clone()), Action::requeue(RETRY_AFTER));
+    let retry = error_policy(deleted.watched(), &error, deleted.controller.clone());
+    assert_eq!(retry, Action::requeue(Duration::from_secs(1)));
     assert!(!deleted.is_gone());
     deleted.reconcile().await.unwrap();
     assert!(deleted.is_gone());
@@ -198,4 +199,37 @@ async fn a_resource_that_does_not_match_the_schema_goes_without_a_cleanup_and_ke
     assert_eq!(server.take_writes(), ["PATCH migrationjobs/photos"]);
     let left = &server.get("/migrationjobs/photos").unwrap()["metadata"]["finalizers"];
     assert_eq!(*left, json!(["other/finalizer"]));
+}
+
+#[tokio::test]
+async fn what_fails_is_tried_less_and_less_often_until_it_succeeds() {
+    let deleted = Deleted::start(LONG_AGO);
+    let retry = async || {
+        let error = deleted.reconcile().await.unwrap_err();
+        error_policy(deleted.watched(), &error, deleted.controller.clone())
+    };
+    deleted.server.fail(Method::GET, "/cronjobs/photos-jobsender", Fault::Lost, 12);
+    // The random number of the tests is in the middle.
+    for seconds in [1, 2, 4, 8, 16, 32, 64, 128, 150, 150, 150, 150] {
+        assert_eq!(retry().await, Action::requeue(Duration::from_secs(seconds)));
+    }
+    deleted.reconcile().await.unwrap();
+    assert_eq!(deleted.controller.failures.add("u-1"), 1, "it counts anew after a success");
+}
+
+#[tokio::test]
+async fn what_is_left_in_a_namespace_that_is_deleted_is_told_where_events_are_still_taken() {
+    let deleted = Deleted::start(LONG_AGO);
+    let message = "unable to create new content in namespace media because it is being terminated";
+    deleted.server.fail(Method::POST, "/namespaces/media/events", Fault::Refused(403, message), 9);
+    deleted.reconcile().await.unwrap();
+    assert!(deleted.is_gone());
+    let sent = deleted.server.take_sent();
+    let told = sent.iter().filter(|sent| sent.path.ends_with("/namespaces/default/events"));
+    let told: Vec<_> = told.filter(|sent| sent.body["reason"] == "ResourcesLeft").collect();
+    assert_eq!(told.len(), 1);
+    let body = &told[0].body;
+    assert_eq!((&body["regarding"]["kind"], &body["regarding"]["name"]), (&json!("Namespace"), &json!("media")));
+    let note = body["note"].as_str().unwrap();
+    assert!(note.starts_with("MigrationJob photos: ") && note.contains("s3-migration-photos-u-1"), "{note}");
 }

@@ -45,6 +45,8 @@ pub struct Applied {
     pub deployment: Option<Deployment>,
     /// Refusals of the API server, and names that are taken.
     pub problems: Vec<Problem>,
+    /// Something was written.
+    pub is_changed: bool,
     /// The cache for the next reconciliation.
     pub cache: ApplyCache,
 }
@@ -83,7 +85,9 @@ pub async fn apply(
     context: &Context,
 ) -> Result<Applied, ApplyError> {
     let live = cluster.deployment.ours().cloned();
-    let Some(resources) = resources else { return Ok(Applied { deployment: live, problems: Vec::new(), cache }) };
+    let Some(resources) = resources else {
+        return Ok(Applied { deployment: live, problems: Vec::new(), is_changed: false, cache });
+    };
     let names: Vec<_> = resources.config_maps.iter().map(ResourceExt::name_any).collect();
     let applied = apply_children(job, resources, cluster, cache, context).await?;
     let configs = context.api(&job.namespace().unwrap_or_default());
@@ -105,6 +109,7 @@ async fn apply_children(
     // Without `..`: a new kind of child that is not applied here does not compile.
     let Resources { config_maps, cron_job, deployment } = resources;
     let (mut problems, live) = (Vec::new(), cluster.deployment.ours());
+    let before = cache.versions.clone();
     for config_map in &config_maps {
         let found = cluster.config_maps.iter().find(|found| found.name_any() == config_map.name_any()).cloned();
         let sent = one(&context.api(&namespace), config_map, &Child::of(found, &owner), &owner, &cache).await;
@@ -112,7 +117,12 @@ async fn apply_children(
             Ok(sent) => cache.remember(sent.as_ref()),
             Err(problem) => {
                 problems.push(problem);
-                return Ok(Applied { deployment: live.cloned(), problems, cache });
+                return Ok(Applied {
+                    deployment: live.cloned(),
+                    problems,
+                    is_changed: cache.versions != before,
+                    cache,
+                });
             }
         }
     }
@@ -129,7 +139,8 @@ async fn apply_children(
         }
     };
     cache.remember(sent.as_ref());
-    Ok(Applied { deployment: sent.map(|sent| sent.object).or_else(|| live.cloned()), problems, cache })
+    let deployment = sent.map(|sent| sent.object).or_else(|| live.cloned());
+    Ok(Applied { deployment, problems, is_changed: cache.versions != before, cache })
 }
 
 impl ApplyCache {

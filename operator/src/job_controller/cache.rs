@@ -8,15 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use migration_engine::run::dead_letters::LastDrain;
 
 use crate::job_controller::apply::ApplyCache;
-use crate::job_controller::dereference::services::Services;
+use crate::job_controller::dereference::Known;
+use crate::job_controller::dereference::cadence::Pace;
 use crate::job_controller::scale::ScaleCache;
 use crate::job_controller::validate::run_configs::ValidationCache;
 
 /// The state of one job. Each step is given its own part and returns the next state of it.
 #[derive(Clone, Default)]
 pub struct JobCache {
-    /// Queue and table, if both answered the last time.
-    pub services: Option<Arc<Services>>,
+    /// What was read, as far as it is reused.
+    pub known: Known,
+    /// What the last reconciliation said about the job; none if it ended with an error, or there was none.
+    pub pace: Option<Pace>,
+    /// Reconciliations in a row that could not do what is wanted.
+    pub waits: u32,
     /// The validated configurations.
     pub validated: ValidationCache,
     /// The versions of applied objects.

@@ -79,7 +79,10 @@ struct Cleanup<'a> {
 }
 
 /// Cleans up. The finalizer may be removed when this succeeds.
-pub async fn cleanup(job: &MigrationJob, context: &Context) -> Result<(), CleanupError> {
+///
+/// `kept` is how queue and table were reached last. It replaces Secrets that are gone, as in a namespace that is deleted:
+/// Kubernetes removes its objects in no particular order, and those with finalizers last.
+pub async fn cleanup(job: &MigrationJob, kept: Option<ServicesSpec>, context: &Context) -> Result<(), CleanupError> {
     let deleted = job.metadata.deletion_timestamp.as_ref().map_or(0, |time| time.0.as_millisecond());
     let cleanup = Cleanup {
         job,
@@ -90,10 +93,10 @@ pub async fn cleanup(job: &MigrationJob, context: &Context) -> Result<(), Cleanu
     };
     cleanup.delete_children().await?;
     let secrets = secrets::read(&context.api(&cleanup.namespace), &job.spec).await?;
-    match ServicesSpec::of(job, &secrets) {
+    match ServicesSpec::of(job, &secrets).or(kept) {
         Some(spec) => {
-            cleanup.abort_uploads(&spec).await?;
-            cleanup.remove_services(&spec).await?;
+            Box::pin(cleanup.abort_uploads(&spec)).await?;
+            Box::pin(cleanup.remove_services(&spec)).await?;
         }
         None => cleanup.warn_of_lost_keys().await,
     }
@@ -111,7 +114,7 @@ impl Cleanup<'_> {
     }
 
     async fn warn(&self, reason: EventReason, text: String) {
-        self.context.publish(&self.job.object_ref(&()), JobEvent::warning(reason, "Cleanup", text)).await;
+        self.context.publish_last(&self.job.object_ref(&()), JobEvent::warning(reason, "Cleanup", text)).await;
     }
 
     /// Returns true while it is worth waiting for what may end or recover by itself.
@@ -233,7 +236,7 @@ impl Cleanup<'_> {
     /// Returns the number of recorded uploads, and the sides of the last run, which began them. Records that cannot be read
     /// count too: the Job that aborts uploads then fails and names one of them.
     async fn recorded_uploads(&self, spec: &ServicesSpec) -> Result<(u64, Option<RunSides>), ServiceError> {
-        let Some(ledger) = services::existing_ledger(spec).await? else { return Ok((0, None)) };
+        let Some(ledger) = services::existing_ledger(spec, &self.context.clients).await? else { return Ok((0, None)) };
         let uploads = view::uploads(&ledger, &self.owner.uid).await?;
         let number = u64::try_from(uploads.records.len()).unwrap_or(u64::MAX).saturating_add(uploads.unreadable.count);
         match view::last_run(&ledger, &self.owner.uid).await {
@@ -295,7 +298,7 @@ impl Cleanup<'_> {
         if self.job.spec.deletion_policy == DeletionPolicy::Retain {
             return Ok(());
         }
-        let left = services::remove(spec).await;
+        let left = services::remove(spec, &self.context.clients).await;
         if let Some((what, error)) = left.iter().find(|(_, error)| is_passing(error)).filter(|_| self.is_patient()) {
             return Err(CleanupError::Pending(format!("{what}: {error}")));
         }
@@ -310,7 +313,7 @@ impl Cleanup<'_> {
         let resources = self.job.status.as_ref().and_then(|status| status.resources.clone()).unwrap_or_default();
         let own = names::queue_and_table(&self.owner.name, &self.owner.uid);
         let text = format!(
-            "the Secret of queue or ledger cannot be used any more; left behind are queue {}, its dead letters {}, table {} \
+            "the Secret of queue or ledger cannot be used any more, and its keys are not known; left behind are queue {}, its dead letters {}, table {} \
              (if they were created for this job) and unfinished uploads at the destination",
             resources.queue_url.unwrap_or_else(|| own.clone()),
             resources.dead_letter_url.unwrap_or_else(|| format!("{own}{}", names::DEAD_LETTERS)),

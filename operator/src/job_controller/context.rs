@@ -4,20 +4,16 @@ use std::sync::{Arc, OnceLock};
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::core::DeserializeGuard;
 use kube::runtime::events::Recorder;
-use kube::runtime::reflector::Store;
 use kube::{Api, Client, Resource};
-use migration_api::MigrationJob;
 use migration_core::ports::Clock;
+use migration_sqs_dynamodb::Clients;
 use tracing::warn;
 
 use crate::event::JobEvent;
 use crate::job_controller::keda;
+use crate::job_controller::watched::{Watched, WatchedJob};
 use crate::metrics::Metrics;
-
-/// A `MigrationJob` that is watched, or the error where it does not match the schema.
-pub type WatchedJob = DeserializeGuard<MigrationJob>;
 
 /// The context that all reconciliations share.
 pub struct Context {
@@ -25,13 +21,15 @@ pub struct Context {
     pub client: Client,
     /// Image of workers and jobsenders, unless the resource names one.
     pub worker_image: String,
+    /// The clients of queues and ledgers, which jobs share.
+    pub clients: Clients,
     /// Whether KEDA is installed.
     pub keda: keda::Discovery,
     /// The metrics of jobs.
     pub metrics: Metrics,
     recorder: Recorder,
     clock: Arc<dyn Clock>,
-    watched: OnceLock<Store<WatchedJob>>,
+    watched: OnceLock<Watched>,
 }
 
 impl Context {
@@ -40,6 +38,7 @@ impl Context {
         Self {
             client,
             worker_image,
+            clients: Clients::default(),
             keda: keda::Discovery::default(),
             metrics: Metrics::default(),
             recorder,
@@ -53,15 +52,25 @@ impl Context {
         Self { metrics, ..self }
     }
 
-    /// Sets the store of the resources that are watched. Only the first call counts.
-    pub fn set_watched(&self, jobs: Store<WatchedJob>) {
+    /// Sets the stores of what is watched. Only the first call counts.
+    pub fn set_watched(&self, watched: Watched) {
         // There is one controller, which calls this once.
-        let _ = self.watched.set(jobs);
+        let _ = self.watched.set(watched);
     }
 
     /// Returns all watched resources as they were seen last.
     pub fn watched_jobs(&self) -> Vec<Arc<WatchedJob>> {
-        self.watched.get().map(Store::state).unwrap_or_default()
+        self.watched.get().map(|watched| watched.jobs.state()).unwrap_or_default()
+    }
+
+    /// Returns a digest of the children of a resource as they were seen last, or none if nothing is watched.
+    pub fn children_of(&self, namespace: &str, job: &str) -> Option<u64> {
+        Some(self.watched.get()?.children_of(namespace, job))
+    }
+
+    /// Returns a random number in 0 … 1.
+    pub fn random(&self) -> f64 {
+        self.clock.random()
     }
 
     /// Returns the time in milliseconds since 1970.
@@ -82,6 +91,25 @@ impl Context {
         let (reason, text) = (event.reason.to_string(), event.text.clone());
         if let Err(error) = self.recorder.publish(&event.event(), about).await {
             warn!(%error, reason, text, "failed to publish event");
+        }
+    }
+
+    /// Publishes an event about a resource that is removed, and logs it. A namespace that is being deleted takes no events
+    /// any more: there the event is about the namespace, and in the namespace `default`, where Kubernetes keeps those
+    /// about objects without one.
+    pub async fn publish_last(&self, about: &ObjectReference, event: JobEvent) {
+        let (name, namespace) = (about.name.as_deref().unwrap_or_default(), about.namespace.clone());
+        warn!(job = name, namespace, reason = %event.reason, text = event.text, "something is left of a job");
+        let Err(refused) = self.recorder.publish(&event.clone().event(), about).await else { return };
+        let text = format!("MigrationJob {name}: {}", event.text);
+        let place = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Namespace".to_owned()),
+            name: namespace,
+            ..ObjectReference::default()
+        };
+        if let Err(error) = self.recorder.publish(&JobEvent { text, ..event }.event(), &place).await {
+            warn!(%refused, %error, job = name, "failed to publish event");
         }
     }
 }

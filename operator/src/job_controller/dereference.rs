@@ -1,10 +1,13 @@
 //! The first step: reads what the resource refers to, in the cluster and in the queue and the ledger.
 
 mod ca_bundles;
+pub mod cadence;
 pub mod cluster;
 pub mod followups;
 mod ignore_patterns;
 pub mod ledger;
+mod named;
+mod reader;
 pub mod secrets;
 pub mod services;
 pub mod sharing;
@@ -12,19 +15,20 @@ pub mod sharing;
 use std::sync::Arc;
 
 use kube::ResourceExt;
-use migration_api::MigrationJob;
 use migration_api::status::QueueDepth;
+use migration_api::{MigrationJob, MigrationJobSpec};
 
 use crate::job_controller::context::Context;
 use crate::job_controller::kubernetes::RequestError;
-use crate::job_controller::ownership::Owner;
+use crate::names;
 use crate::problem::Problem;
 use ca_bundles::CaBundles;
-use cluster::{Cluster, refusals};
-use followups::followup_settings;
-use ledger::LedgerView;
-use secrets::Secrets;
-use services::{Services, ServicesSpec};
+use cadence::{Pace, ReadLog};
+use cluster::Cluster;
+use ledger::{KnownRecords, LedgerView};
+use named::Named;
+use reader::Reader;
+use services::Services;
 use sharing::Sharing;
 
 /// The objects and services that the resource refers to, as they were read.
@@ -36,7 +40,7 @@ pub struct Observed {
     /// The certificates of both sides; none if some could not be used.
     pub ca_bundles: Option<CaBundles>,
     /// The job's objects in the cluster.
-    pub cluster: Cluster,
+    pub cluster: Arc<Cluster>,
     /// Objects that Kubernetes refused to create for them.
     pub refusals: Vec<Problem>,
     /// Queue and table; none if they cannot be used.
@@ -49,8 +53,75 @@ pub struct Observed {
     pub sharing: Option<Sharing>,
     /// Prerequisites that are missing.
     pub problems: Vec<Problem>,
-    /// Queue and table for the next reconciliation. None makes it check both again, as they may have been replaced.
-    pub reusable_services: Option<Arc<Services>>,
+    /// What of it was read now. The rest is as it was read before.
+    pub fresh: Fresh,
+    /// What the next reconciliation reuses.
+    pub known: Known,
+}
+
+/// What was read now, and not taken over from before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fresh {
+    /// The job's objects in the cluster, and what its specification names: they may be written.
+    pub cluster: bool,
+    /// The records in the ledger: runs may be decided.
+    pub ledger: bool,
+}
+
+/// What one reconciliation reuses of the one before.
+#[derive(Clone, Default)]
+pub struct Known {
+    /// Queue and table. None makes the next reconciliation check both, as they may have been replaced.
+    pub services: Option<Arc<Services>>,
+    /// The records of the ledger.
+    pub records: KnownRecords,
+    whole: Option<Whole>,
+    depth: Option<KnownDepth>,
+    reads: ReadLog,
+}
+
+/// What a reconciliation that read everything found.
+#[derive(Clone)]
+struct Whole {
+    at: i64,
+    inputs: Inputs,
+    named: Arc<Named>,
+    cluster: Arc<Cluster>,
+    refusals: Vec<Problem>,
+}
+
+/// The depth of the queue.
+#[derive(Clone, Copy, Debug)]
+struct KnownDepth {
+    at: i64,
+    depth: QueueDepth,
+    /// Since when the queue has been empty, in milliseconds since 1970.
+    empty_since: Option<i64>,
+}
+
+/// What makes a job be read as a whole when it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Inputs {
+    generation: Option<i64>,
+    /// The value by which a person has the queue looked at.
+    look: Option<String>,
+    /// A digest of the children as they were seen last; none if nobody watches them.
+    children: Option<u64>,
+}
+
+impl Inputs {
+    fn of(job: &MigrationJob, context: &Context) -> Self {
+        Self {
+            generation: job.metadata.generation,
+            look: job.annotations().get(names::LOOK_ANNOTATION).cloned(),
+            children: context.children_of(&job.namespace().unwrap_or_default(), &job.name_any()),
+        }
+    }
+
+    /// Returns true if nothing that is watched changed.
+    fn are(&self, before: &Self) -> bool {
+        self.children.is_some() && self == before
+    }
 }
 
 /// Why the step failed.
@@ -61,40 +132,46 @@ pub enum DereferenceError {
     Kubernetes(#[from] RequestError),
 }
 
-/// Reads what the resource refers to. `known` is [`Observed::reusable_services`] of the reconciliation before.
+/// Reads what the resource refers to, as far as [`cadence`] says. `known` is [`Observed::known`] of the reconciliation
+/// before, and `pace` what that said.
 pub async fn dereference(
     job: &MigrationJob,
-    known: Option<Arc<Services>>,
+    known: Known,
+    pace: Option<Pace>,
     context: &Context,
 ) -> Result<Observed, DereferenceError> {
-    let namespace = job.namespace().unwrap_or_default();
-    let secrets = secrets::read(&context.api(&namespace), &job.spec).await?;
-    let cluster = cluster::read(context, &namespace, &Owner::of(job)).await?;
-    let refusals = refusals::read(context, &namespace, &cluster).await;
-    let ignore_patterns = ignore_patterns::read(&context.api(&namespace), &job.spec.filters).await?;
-    let ca_bundles = ca_bundles::read(context, &namespace, &job.spec).await?;
-    let sharing = sharing(job, context);
-    let outside = read_services(job, &secrets, known, context.now()).await;
+    let mut reader = Reader::new(job, known, pace, context);
+    let named = reader.named().await?;
+    let services = reader.services(&named).await;
+    let depth = reader.depth(services.as_deref()).await;
+    let (cluster, refusals) = reader.cluster().await?;
+    let (ledger, is_ledger_fresh) = reader.ledger(services.as_deref(), &cluster).await;
 
-    let mut problems = secrets.problems;
-    let ignore_patterns = ignore_patterns.map_err(|problem| problems.push(problem)).ok();
-    let ca_bundles = ca_bundles.map_err(|found| problems.extend(found)).ok();
+    let fresh = Fresh { cluster: reader.scope.cluster, ledger: is_ledger_fresh };
+    let sharing = sharing(job, context);
+    let mut problems = named.problems();
     if let Some(Sharing::Younger(problem)) = &sharing {
         problems.push(problem.clone());
     }
-    problems.extend(outside.problems);
+    let Reader { mut known, now, inputs, problems: of_services, .. } = reader;
+    problems.extend(of_services);
+    if fresh.cluster {
+        let (named, cluster, refusals) = (named.clone(), cluster.clone(), refusals.clone());
+        known.whole = Some(Whole { at: now, inputs, named, cluster, refusals });
+    }
     Ok(Observed {
-        secrets_version: secrets.version,
-        ignore_patterns,
-        ca_bundles,
+        secrets_version: named.secrets.version.clone(),
+        ignore_patterns: named.ignore_patterns.clone().ok(),
+        ca_bundles: named.ca_bundles.clone().ok(),
         cluster,
         refusals,
-        services: outside.services,
-        depth: outside.depth,
-        ledger: outside.ledger.map(Arc::new),
+        services,
+        depth,
+        ledger,
         sharing,
         problems,
-        reusable_services: outside.reusable,
+        fresh,
+        known,
     })
 }
 
@@ -104,36 +181,11 @@ fn sharing(job: &MigrationJob, context: &Context) -> Option<Sharing> {
     sharing::decide(job, &readable)
 }
 
-/// The answers of queue and ledger.
-#[derive(Default)]
-struct QueueAndLedger {
-    services: Option<Arc<Services>>,
-    depth: Option<QueueDepth>,
-    ledger: Option<LedgerView>,
-    problems: Vec<Problem>,
-    reusable: Option<Arc<Services>>,
+/// Returns the interval at which the queue of an idle job is measured, in milliseconds. None if only the job itself sends to
+/// it: then nothing comes while nothing runs, and a person who sends something says so by an annotation.
+pub fn poll_ms(spec: &MigrationJobSpec) -> Option<i64> {
+    spec.queue.url.is_some().then_some(POLL_MS)
 }
 
-/// Reads queue and ledger, after creating them if they are the job's own.
-async fn read_services(
-    job: &MigrationJob,
-    secrets: &Secrets,
-    known: Option<Arc<Services>>,
-    now: i64,
-) -> QueueAndLedger {
-    let Some(spec) = ServicesSpec::of(job, secrets) else {
-        return QueueAndLedger { reusable: known, ..QueueAndLedger::default() };
-    };
-    let services = match Services::ensure(spec, known.as_ref()).await {
-        Ok(services) => services,
-        Err(problems) => return QueueAndLedger { problems, ..QueueAndLedger::default() },
-    };
-    let mut problems = Vec::new();
-    let depth = services.depth().await.map_err(|problem| problems.push(problem)).ok();
-    let known_run = job.status.as_ref().and_then(|status| status.last_run.as_ref()).map(|run| run.id.as_str());
-    let uid = job.uid().unwrap_or_default();
-    let ledger = ledger::read(&services.ledger, &uid, known_run, followup_settings(job), now).await;
-    let ledger = ledger.map_err(|error| problems.push(ledger::problem(&services.queue_and_table.table, &error))).ok();
-    let reusable = Some(services.clone()).filter(|_| depth.is_some() && ledger.is_some());
-    QueueAndLedger { services: Some(services), depth, ledger, problems, reusable }
-}
+/// The interval at which the queue that a job names is measured while the job is idle, in milliseconds.
+const POLL_MS: i64 = 10 * 60_000;

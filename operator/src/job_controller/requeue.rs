@@ -5,65 +5,142 @@ use std::time::Duration;
 use migration_api::Reason;
 use migration_api::status::Phase;
 
-use crate::job_controller::dereference::cluster::{Cluster, ObservedJob};
-use crate::job_controller::status::Written;
+use crate::backoff::{self, Bounds};
+use crate::job_controller::apply::replicas;
+use crate::job_controller::dereference::cadence::{LOOK_MS, Pace};
+use crate::job_controller::dereference::cluster::ObservedJob;
+use crate::job_controller::runs::followups::FollowupState;
+use crate::job_controller::status::{Steps, Written};
 
-/// The delay while a run is in progress or the job is degraded.
+/// The delay while something moves.
 const ACTIVE: Duration = Duration::from_secs(5);
-/// The delay while nothing moves. A Job that starts to send causes a reconciliation at once.
+/// The delay while nothing moves. What is watched causes a reconciliation at once.
 const IDLE: Duration = Duration::from_mins(10);
+/// The delays while something is wanted that cannot be done, for reasons of which nothing tells when they are gone.
+const WAITING: Bounds = Bounds { first: Duration::from_secs(5), most: Duration::from_mins(5) };
 
-/// Returns the delay until the next reconciliation: short while something moves, is wrong, or is still to be scaled down.
-pub fn after(written: &Written, cluster: &Cluster, min_replicas: u32, start_pending: bool) -> Duration {
-    let Written { status, degraded } = written;
-    // These end only when a person acts, so frequent checks do not help.
-    let needs_person = |reason: &Reason| {
-        matches!(reason, Reason::JobsenderFailed | Reason::SpecInvalid | Reason::LedgerRecordsLeftOut)
-    };
-    let is_degraded = degraded.as_ref().is_some_and(|reason| !needs_person(reason));
-    let has_messages = status.queue.is_some_and(|queue| queue.visible + queue.in_flight > 0);
-    let is_suspended = status.phase == Some(Phase::Suspended);
-    let is_active = status.current_run.is_some()
-        || start_pending
-        || has_messages
-        || status.workers.is_some_and(|workers| workers.desired > min_replicas)
-        || cluster.jobs.iter().chain(&cluster.followups).any(ObservedJob::is_unfinished);
-    if is_degraded || (is_active && !is_suspended) { ACTIVE } else { IDLE }
+/// Returns what a reconciliation says about a job.
+///
+/// | suspended | moves | wanted and not done | pace |
+/// |---|---|---|---|
+/// | no | yes | | active |
+/// | any | no, or suspended | yes | waiting |
+/// | no | no | no | settled |
+/// | yes | | no | slow in the middle of a run, else settled |
+pub fn pace(steps: &Steps<'_>, written: &Written) -> Pace {
+    let Steps { observed, applied, runs, scaled, .. } = steps;
+    let is_scaled = applied.deployment.as_ref().is_some_and(|live| replicas::wanted(live) != scaled.workers.desired);
+    let is_complete = observed.services.is_some() && observed.depth.is_some() && observed.ledger.is_some();
+    let is_known = is_complete || written.needs_person();
+    decide(PaceInput {
+        suspended: written.status.phase == Some(Phase::Suspended),
+        live: written.status.current_run.is_some(),
+        moves: moves(steps, written),
+        blocked: written.blocked,
+        waits: written.degraded.is_some() && !written.needs_person(),
+        pending: (runs.start_pending && !written.needs_person()) || applied.is_changed || is_scaled || !is_known,
+    })
+}
+
+/// The facts that decide the pace.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is independent")]
+struct PaceInput {
+    suspended: bool,
+    live: bool,
+    /// Work is there, or is on its way.
+    moves: bool,
+    /// Nothing new starts because of a problem.
+    blocked: bool,
+    /// It is degraded by something that may pass.
+    waits: bool,
+    /// Something is wanted, or was done only now.
+    pending: bool,
+}
+
+fn decide(input: PaceInput) -> Pace {
+    let PaceInput { suspended, live, moves, blocked, waits, pending } = input;
+    if moves && !suspended {
+        return Pace::Active { blocked };
+    }
+    if waits || (pending && !suspended) {
+        return Pace::Waiting;
+    }
+    if suspended && live { Pace::Slow } else { Pace::Settled }
+}
+
+fn moves(steps: &Steps<'_>, written: &Written) -> bool {
+    let Written { status, .. } = written;
+    let Steps { observed, runs, scaled, .. } = steps;
+    let jobs = observed.cluster.jobs.iter().chain(&observed.cluster.followups);
+    status.current_run.is_some()
+        || status.queue.is_some_and(|queue| queue.visible + queue.in_flight > 0)
+        || status.workers.is_some_and(|workers| workers.desired > scaled.least)
+        || jobs.into_iter().any(ObservedJob::is_unfinished)
+        || follows(&runs.verification)
+        || follows(&runs.report)
+}
+
+fn follows<T>(state: &FollowupState<T>) -> bool {
+    matches!(state, FollowupState::Due | FollowupState::Running)
+}
+
+impl Written {
+    /// Returns true if the job is degraded by something that ends only when a person changes the specification: frequent
+    /// checks do not help.
+    fn needs_person(&self) -> bool {
+        let ends_by_edit = |reason: &Reason| {
+            matches!(reason, Reason::JobsenderFailed | Reason::SpecInvalid | Reason::LedgerRecordsLeftOut)
+        };
+        self.degraded.as_ref().is_some_and(ends_by_edit)
+    }
+}
+
+/// Returns the delay until the next reconciliation. `waits`: how many in a row could not do what is wanted.
+pub fn delay(pace: Pace, waits: u32, random: f64) -> Duration {
+    match pace {
+        Pace::Active { blocked: false } => ACTIVE,
+        Pace::Active { blocked: true } => milliseconds(LOOK_MS),
+        Pace::Waiting => backoff::delay(WAITING, waits, random),
+        Pace::Slow | Pace::Settled => IDLE,
+    }
+}
+
+/// Converts a number of milliseconds, which is not negative.
+pub fn milliseconds(number: i64) -> Duration {
+    Duration::from_millis(u64::try_from(number).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job_controller::dereference::cluster::JobState;
-    use crate::job_controller::runs::lifecycle::tests::job;
-    use migration_api::status::{MigrationJobStatus, QueueDepth, Workers};
+
+    const NOTHING: PaceInput =
+        PaceInput { suspended: false, live: false, moves: false, blocked: false, waits: false, pending: false };
 
     #[test]
-    fn only_jobs_that_are_active_or_degraded_are_reconciled_often() {
-        let idle = MigrationJobStatus { phase: Some(Phase::Complete), ..MigrationJobStatus::default() };
-        let workers = |desired| MigrationJobStatus { workers: Some(Workers { desired, ready: 0 }), ..idle.clone() };
-        let written = |status: &MigrationJobStatus| Written { status: status.clone(), degraded: None };
-        let delay =
-            |status: &MigrationJobStatus, cluster: &Cluster, pending| after(&written(status), cluster, 0, pending);
-        let nothing = Cluster::default();
-        assert_eq!(delay(&workers(0), &nothing, false), IDLE);
-        assert_eq!(delay(&workers(1), &nothing, false), ACTIVE, "still to be scaled down");
-        assert_eq!(after(&written(&workers(1)), &nothing, 1, false), IDLE, "the fewest that there may be");
-        assert_eq!(delay(&idle, &nothing, true), ACTIVE, "a run is requested");
-        let sending = Cluster { jobs: vec![job("j", JobState::Unfinished)], ..Cluster::default() };
-        assert_eq!(delay(&idle, &sending, false), ACTIVE);
-        let mut live = MigrationJobStatus { current_run: Some("r".into()), ..idle.clone() };
-        assert_eq!(delay(&live, &nothing, false), ACTIVE);
-        live.phase = Some(Phase::Suspended);
-        assert_eq!(delay(&live, &nothing, false), IDLE);
-        let queue = Some(QueueDepth { visible: 0, in_flight: 1, dead_letters: 9 });
-        assert_eq!(delay(&MigrationJobStatus { queue, ..idle.clone() }, &nothing, false), ACTIVE);
-        let dead = Some(QueueDepth { visible: 0, in_flight: 0, dead_letters: 9 });
-        assert_eq!(delay(&MigrationJobStatus { queue: dead, ..idle.clone() }, &nothing, false), IDLE);
-        let degraded = |reason| after(&Written { status: idle.clone(), degraded: Some(reason) }, &nothing, 0, false);
-        assert_eq!(degraded(Reason::SecretMissing), ACTIVE);
-        for reason in [Reason::JobsenderFailed, Reason::SpecInvalid, Reason::LedgerRecordsLeftOut] {
-            assert_eq!(degraded(reason.clone()), IDLE, "{reason}: a person must act");
+    fn the_pace_is_as_the_table_says() {
+        let live = PaceInput { live: true, moves: true, ..NOTHING };
+        for (input, expected) in [
+            (NOTHING, Pace::Settled),
+            (live, Pace::Active { blocked: false }),
+            (PaceInput { blocked: true, waits: true, pending: true, ..live }, Pace::Active { blocked: true }),
+            (PaceInput { suspended: true, ..live }, Pace::Slow),
+            (PaceInput { suspended: true, pending: true, ..live }, Pace::Slow),
+            (PaceInput { suspended: true, waits: true, ..live }, Pace::Waiting),
+            (PaceInput { suspended: true, ..NOTHING }, Pace::Settled),
+            (PaceInput { waits: true, ..NOTHING }, Pace::Waiting),
+            (PaceInput { pending: true, ..NOTHING }, Pace::Waiting),
+        ] {
+            assert_eq!(decide(input), expected, "{input:?}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_tried_less_and_less_often() {
+        let longest = |waits| delay(Pace::Waiting, waits, 1.0).as_secs();
+        assert_eq!([1, 2, 3, 7, 60].map(longest), [5, 10, 20, 300, 300]);
+        assert_eq!(delay(Pace::Active { blocked: false }, 0, 1.0), ACTIVE);
+        assert_eq!(delay(Pace::Settled, 0, 1.0), IDLE);
     }
 }

@@ -1,11 +1,13 @@
 //! Starts, ends and reopens runs, and starts what follows them.
 
 pub mod followups;
+pub mod history;
 pub mod lifecycle;
 mod records;
 pub mod supersede;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::{Api, ResourceExt};
@@ -60,6 +62,8 @@ pub struct RunsOutcome {
     pub problems: Vec<Problem>,
     /// When the dead letters were drained last.
     pub last_drain: Option<LastDrain>,
+    /// The time until the next ended Job is to be removed.
+    pub next_removal: Option<Duration>,
 }
 
 /// Why the step failed.
@@ -78,12 +82,18 @@ pub enum RunsError {
 /// 1. suspends or resumes Jobs, and passes new Secrets to running pods
 /// 2. records what ended: dead letters, the run itself; and that a run is reopened
 /// 3. starts the report of the last run, the next run, or the verification of the last run
+/// 4. removes the Jobs of earlier runs
 ///
 /// Where another writer of a record was faster, the next reconciliation decides again.
 pub async fn advance(input: &RunsInput<'_>, context: &Context) -> Result<RunsOutcome, RunsError> {
     let RunsInput { job, observed, configs, is_blocked, .. } = *input;
     let jobs = context.api::<Job>(&job.namespace().unwrap_or_default());
-    let mut problems = change_jobs_and_pods(job, observed, &jobs, context).await?;
+    let mut problems = Vec::new();
+    if observed.fresh.cluster {
+        problems = change_jobs_and_pods(job, observed, &jobs, context).await?;
+    }
+    // A run that was read before may have ended since, and another one may live.
+    let is_blocked = is_blocked || !observed.fresh.ledger;
     let recorded = records::advance(input, is_blocked || !problems.is_empty(), &jobs, context).await?;
     problems.extend(recorded.problems);
     let ledger = recorded.ledger;
@@ -95,7 +105,13 @@ pub async fn advance(input: &RunsInput<'_>, context: &Context) -> Result<RunsOut
     if !run.is_pending {
         problems.extend(starter.start_verification(is_blocked || !problems.is_empty()).await?);
     }
+    let removed = history::remove(job, ledger.as_deref(), &observed.cluster, &jobs, context.now()).await;
+    let next_removal = or_problem(removed)?.unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
     Ok(RunsOutcome {
+        next_removal,
         verification: followups::verification(job, ledger.as_deref(), &observed.cluster.followups),
         report: followups::report(job, ledger.as_deref(), &observed.cluster.followups),
         runs_started: run.number,

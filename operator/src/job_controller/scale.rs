@@ -188,7 +188,12 @@ impl Scaler<'_> {
     async fn mark_busy(&self, facts: &Facts, decision: &Decision) -> Result<(), ApplyError> {
         let is_fewer = decision.replicas.is_some_and(|replicas| replicas < facts.input.replicas);
         let may_be_fewer = is_fewer || decision.fewer_since.is_some();
-        if facts.driver == ScalingDriver::Fixed || (facts.driver == ScalingDriver::Operator && !may_be_fewer) {
+        // Pods that were read before may have their cost already.
+        let is_known = !self.observed.fresh.cluster;
+        if is_known
+            || facts.driver == ScalingDriver::Fixed
+            || (facts.driver == ScalingDriver::Operator && !may_be_fewer)
+        {
             return Ok(());
         }
         let changes = deletion_cost::changes(&self.observed.cluster.pods, self.heartbeats(), facts.now);

@@ -49,6 +49,8 @@ pub struct Written {
     pub status: MigrationJobStatus,
     /// Why the condition Degraded holds, if it does.
     pub degraded: Option<Reason>,
+    /// Nothing new starts because of a problem.
+    pub blocked: bool,
 }
 
 /// Why the step failed.
@@ -66,7 +68,7 @@ pub async fn update(job: &MigrationJob, steps: &Steps<'_>, context: &Context) ->
     let status = compute(&job.status.clone().unwrap_or_default(), &input);
     let degraded = conditions::degrading(&input, &status).into_iter().next().map(|problem| problem.reason);
     write(job, &status, context).await?;
-    Ok(Written { status, degraded })
+    Ok(Written { status, degraded, blocked: !blocking.is_empty() })
 }
 
 /// Writes the condition Degraded and leaves the rest of the status as it is. A failure is only logged.

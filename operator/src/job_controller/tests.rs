@@ -3,6 +3,8 @@
 pub mod api_server;
 mod apply;
 mod autoscalers;
+mod aws;
+mod load;
 mod reconcile;
 mod runs;
 mod scale;
@@ -12,9 +14,9 @@ use std::sync::Arc;
 use migration_api::MigrationJob;
 use serde_json::{Value, json};
 
-use crate::job_controller::dereference::Observed;
 use crate::job_controller::dereference::cluster::Cluster;
 use crate::job_controller::dereference::ledger::LedgerView;
+use crate::job_controller::dereference::{Fresh, Known, Observed};
 use crate::job_controller::validate::run_configs::RunConfigs;
 use crate::job_controller::validate::tests::{resource, validated};
 
@@ -24,14 +26,15 @@ pub fn observed(cluster: Cluster) -> Observed {
         secrets_version: None,
         ignore_patterns: Some(Vec::new()),
         ca_bundles: None,
-        cluster,
+        cluster: Arc::new(cluster),
         refusals: Vec::new(),
         services: None,
         depth: None,
         ledger: Some(Arc::new(LedgerView::default())),
         sharing: None,
         problems: Vec::new(),
-        reusable_services: None,
+        fresh: Fresh { cluster: true, ledger: true },
+        known: Known::default(),
     }
 }
 

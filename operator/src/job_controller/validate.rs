@@ -53,6 +53,8 @@ pub struct ValidatedJob {
     pub memory_limit: ByteSize,
     /// The schedule of runs.
     pub schedule: Option<Schedule>,
+    /// The number of ended Jobs of the schedule that stay.
+    pub runs_history_limit: i32,
     /// The method of verification.
     pub verify: VerifyMethod,
     /// The job is suspended.
@@ -138,6 +140,7 @@ pub fn validate(job: &MigrationJob, input: &ValidateInput, default_image: &str) 
         default_image: default_image.to_owned(),
         memory_limit: spec.transfer.memory_limit,
         schedule: schedule(spec),
+        runs_history_limit: i32::try_from(spec.runs_history_limit).unwrap_or(i32::MAX),
         verify: spec.verify.method,
         suspend: spec.suspend,
     })

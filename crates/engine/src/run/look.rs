@@ -25,6 +25,23 @@ impl RunView {
     }
 }
 
+/// Reads the run that was live when it was read before, with one request less than [`last`]: no other run is the last one
+/// while it is. If it has ended since, reads the last run.
+pub async fn again<R: LedgerRead>(
+    ledger: &R,
+    job: &str,
+    live: &str,
+    known: Option<&str>,
+) -> Result<Option<RunView>, ReadError<R::Error>> {
+    match view::run(ledger, job, live).await? {
+        Some(record) if record.end.is_none() => {
+            let tally = Some(view::tally(ledger, job, &record).await?);
+            Ok(Some(RunView { record, tally }))
+        }
+        Some(_) | None => last(ledger, job, known).await,
+    }
+}
+
 /// Reads the last run. Returns `None` if there has never been a run. Does not read the batches of the run with ID
 /// `known` once it has ended, because their totals no longer change.
 pub async fn last<R: LedgerRead>(

@@ -10,8 +10,12 @@ use crate::names::{self, Component};
 
 /// The schedule of a `CronJob` without one, as the field is required. It is suspended.
 const NEVER: &str = "0 0 1 1 *";
-/// The number of ended Jobs that stay for their logs.
-const HISTORY: i32 = 3;
+/// How late a run may start if the specification does not say it, in seconds.
+///
+/// Without a deadline, Kubernetes starts the last run that was missed while the CronJob was suspended, or since it was
+/// created: as soon as it is resumed, or gets a schedule. Source: "Suspend" in the Kubernetes documentation of `CronJobs`,
+/// and `mostRecentScheduleTime` in `pkg/controller/cronjob`.
+const STARTING_DEADLINE: i64 = 300;
 
 /// Builds the `CronJob`.
 pub fn build(validated: &ValidatedJob) -> CronJob {
@@ -24,11 +28,11 @@ pub fn build(validated: &ValidatedJob) -> CronJob {
         spec: CronJobSpec {
             schedule: cron,
             time_zone,
-            starting_deadline_seconds: starting_deadline,
+            starting_deadline_seconds: starting_deadline.or(Some(STARTING_DEADLINE)),
             suspend: Some(suspend),
             concurrency_policy: Some("Forbid".to_owned()),
-            successful_jobs_history_limit: Some(HISTORY),
-            failed_jobs_history_limit: Some(HISTORY),
+            successful_jobs_history_limit: Some(validated.runs_history_limit),
+            failed_jobs_history_limit: Some(validated.runs_history_limit),
             job_template: JobTemplateSpec {
                 // The labels by which the operator finds Jobs that it did not create.
                 metadata: Some(ObjectMeta {
@@ -58,6 +62,21 @@ mod tests {
         let labels = spec.job_template.metadata.unwrap().labels.unwrap();
         assert_eq!(labels[names::JOB_LABEL], "photos");
         assert_eq!(spec.job_template.spec, Some(job::spec(&validated(|_| ()))));
+    }
+
+    #[test]
+    fn a_run_that_was_missed_does_not_start_when_a_job_is_resumed_or_gets_a_schedule() {
+        let asleep = spec(|_| ());
+        assert_eq!(asleep.starting_deadline_seconds, Some(300), "it may get a schedule, and was created long ago");
+        let resumed = spec(|job| job.spec.trigger.schedule = Some("@daily".into()));
+        assert_eq!((resumed.suspend, resumed.starting_deadline_seconds), (Some(false), Some(300)));
+    }
+
+    #[test]
+    fn the_schedule_keeps_as_many_jobs_as_the_operator() {
+        let limits = |spec: CronJobSpec| (spec.successful_jobs_history_limit, spec.failed_jobs_history_limit);
+        assert_eq!(limits(spec(|_| ())), (Some(3), Some(3)));
+        assert_eq!(limits(spec(|job| job.spec.runs_history_limit = 7)), (Some(7), Some(7)));
     }
 
     #[test]

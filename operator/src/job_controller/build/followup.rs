@@ -1,6 +1,6 @@
 //! The Jobs that follow a run: one compares both sides again, one writes the report.
 
-use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::batch::v1::Job;
 
 use super::job::{CONFIG_INVALID, spec_of};
 use super::metadata;
@@ -11,8 +11,6 @@ use crate::names;
 /// Exit codes of the program after which another attempt would end the same way: a configuration that cannot be used, and a
 /// copy that is not whole.
 const FINAL: [i32; 2] = [CONFIG_INVALID, 3];
-/// How long an ended Job stays for its log, in seconds.
-const KEEP_SECONDS: i32 = 7 * 24 * 3600;
 
 /// Builds the Job that verifies a run.
 pub fn verify(job: &ValidatedJob, run: &str) -> Job {
@@ -32,7 +30,7 @@ pub fn report(job: &ValidatedJob, run: &str) -> Job {
 }
 
 fn build(job: &ValidatedJob, program: Program, name: String) -> Job {
-    let spec = JobSpec { ttl_seconds_after_finished: Some(KEEP_SECONDS), ..spec_of(job, program, &FINAL) };
+    let spec = spec_of(job, program, &FINAL);
     Job { metadata: metadata(job, name, program.component()), spec: Some(spec), status: None }
 }
 
@@ -53,6 +51,7 @@ mod tests {
         assert_eq!(pod.containers[0].name, "verifier");
         assert_eq!(pod.containers[0].args.as_ref().unwrap()[2..], ["verify", "--method", "read"]);
         assert!(built.metadata.name.unwrap().starts_with("photos-verify-"));
+        assert_eq!(spec.ttl_seconds_after_finished, None, "a failed one that was removed would be due again");
     }
 
     #[test]

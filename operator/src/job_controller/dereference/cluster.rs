@@ -50,6 +50,8 @@ pub struct ObservedJob {
     pub created: i64,
     /// Its state.
     pub state: JobState,
+    /// When it ended, in milliseconds since 1970.
+    pub finished: Option<i64>,
     /// A pod of it exists and has not ended.
     pub active: bool,
     /// It is suspended.
@@ -152,6 +154,7 @@ fn observed_job(job: &Job, pods: &[Pod]) -> ObservedJob {
         uid: job.uid().unwrap_or_default(),
         created: job.creation_timestamp().map_or(0, |time| time.0.as_millisecond()),
         state: state(job, || termination_message(pods, &name)),
+        finished: finished(job),
         active: job.status.as_ref().and_then(|status| status.active).unwrap_or_default() > 0,
         suspended: job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false),
         manual: job.annotations().get(names::MANUAL_ANNOTATION).cloned(),
@@ -169,6 +172,13 @@ pub fn state(job: &Job, message: impl FnOnce() -> Option<String>) -> JobState {
     let Some(failed) = holds("Failed") else { return JobState::Unfinished };
     let kubernetes = || failed.message.clone().unwrap_or_else(|| "the Job failed".to_owned());
     JobState::Failed { message: message().unwrap_or_else(kubernetes) }
+}
+
+/// Returns when a Job ended, in milliseconds since 1970.
+fn finished(job: &Job) -> Option<i64> {
+    let conditions = job.status.as_ref()?.conditions.as_ref()?;
+    let ended = conditions.iter().find(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")?;
+    Some(ended.last_transition_time.as_ref()?.0.as_millisecond())
 }
 
 /// The termination message of our programs.

@@ -1,15 +1,25 @@
-//! Reads the records of a job from its ledger.
+//! Reads the records of a job from its ledger, with a bounded number of requests while a run is live.
+
+mod counted;
+mod failures;
+
+use std::sync::Arc;
 
 use migration_api::Reason;
-use migration_core::error::Service;
+use migration_core::error::{Service, ServiceError};
 use migration_core::message::EVENTS_RUN;
-use migration_core::ports::Ledger;
 use migration_core::records::{Counters, FailureRecord, Heartbeat, ReportRecord, VerificationRecord};
 use migration_engine::run::look::{self, RunView};
-use migration_ledger::{ReadError, Readable, Unreadable, view};
+use migration_ledger::{LedgerRead, ReadError, Readable, Unreadable, view};
 
 use crate::job_controller::dereference::followups::FollowupSettings;
 use crate::problem::Problem;
+
+pub use counted::Counted;
+pub use failures::KnownFailures;
+
+/// The interval at which the results of messages that belong to no run are read while a run is live, in milliseconds.
+const EVENTS_MS: i64 = 60_000;
 
 /// The number of failures that the status shows.
 pub const FAILURES: u32 = 10;
@@ -42,35 +52,92 @@ impl LedgerView {
     }
 }
 
-/// Reads the records of a job. Does not read the batches and failures of the run `known` if that run has ended. `settings`
-/// says which Jobs follow a run.
-pub async fn read<L: Ledger>(
-    ledger: &L,
-    uid: &str,
-    known: Option<&str>,
-    settings: FollowupSettings,
-    now: i64,
-) -> Result<LedgerView, ReadError> {
+/// What a look reuses of the looks before.
+#[derive(Clone, Debug, Default)]
+pub struct KnownRecords {
+    /// The records; none if the ledger did not answer the last time.
+    pub view: Option<Arc<LedgerView>>,
+    /// The failures of the live run.
+    pub failures: KnownFailures,
+    /// When the results of messages that belong to no run were read, in milliseconds since 1970.
+    pub events_at: i64,
+}
+
+/// What a look reads.
+#[derive(Clone, Copy, Debug)]
+pub struct LookSettings<'a> {
+    /// UID of the job.
+    pub uid: &'a str,
+    /// The run whose final numbers the status has: its batches and failures are not read.
+    pub known_run: Option<&'a str>,
+    /// Which Jobs follow a run.
+    pub followups: FollowupSettings,
+    /// There is room for requests that can wait: failures of a live run.
+    pub has_room: bool,
+    /// Milliseconds since 1970.
+    pub now: i64,
+}
+
+/// Reads the records of a job.
+///
+/// | records | requests |
+/// |---|---|
+/// | the run, its counters, the heartbeats | three while a run is live, else one more |
+/// | results of messages that belong to no run | one, at most once a minute while a run is live |
+/// | the first failures | of a live run as [`KnownFailures`] says; of one that has ended once, one for each pair |
+/// | verification, report | one each, after a run has ended |
+pub async fn read<R: LedgerRead<Error = ServiceError>>(
+    ledger: &R,
+    known: &KnownRecords,
+    settings: LookSettings<'_>,
+) -> Result<KnownRecords, ReadError> {
+    let LookSettings { uid, known_run, followups, has_room, now } = settings;
+    let before = known.view.as_deref();
     let beats = view::all_heartbeats(ledger, uid).await.map_err(ReadError::Request)?;
     let (heartbeats, old_heartbeats) = beats.records.into_iter().partition(|beat| beat.is_fresh(now));
-    // This query is cheap enough for each reconciliation: they are rare while the queue is empty.
-    let events = view::counters(ledger, uid, EVENTS_RUN).await?;
-    let run = look::last(ledger, uid, known).await?;
-    let failures = match run.as_ref().filter(|run| run.tally.is_some()) {
-        Some(run) => view::failures(ledger, uid, &run.record, FAILURES).await.map_err(ReadError::Request)?,
-        None => Readable::default(),
+    let run = match before.and_then(LedgerView::live) {
+        Some(live) => look::again(ledger, uid, &live.record.run, known_run).await?,
+        None => look::last(ledger, uid, known_run).await?,
     };
+    let is_live = run.as_ref().is_some_and(RunView::is_live);
+    let (events, events_at) = match before {
+        Some(before) if is_live && now - known.events_at < EVENTS_MS => (before.events, known.events_at),
+        _ => (view::counters(ledger, uid, EVENTS_RUN).await?, now),
+    };
+    let failures = known.failures.read(ledger, uid, run.as_ref(), has_room, now).await.map_err(ReadError::Request)?;
     let last = run.as_ref().map(|run| &run.record);
-    let verification = match settings.verified(last) {
+    let verification = match followups.verified(last) {
         Some(run) => view::verification(ledger, uid, &run.run).await?,
         None => None,
     };
-    let report = match settings.reported(last) {
+    let report = match followups.reported(last) {
         Some(run) => view::report(ledger, uid, &run.run).await?,
         None => None,
     };
-    let unreadable_heartbeats = beats.unreadable;
-    Ok(LedgerView { run, failures, heartbeats, old_heartbeats, unreadable_heartbeats, verification, report, events })
+    let view = LedgerView {
+        run,
+        failures: failures.shown().clone(),
+        heartbeats,
+        old_heartbeats,
+        unreadable_heartbeats: beats.unreadable,
+        verification,
+        report,
+        events,
+    };
+    Ok(KnownRecords { view: Some(Arc::new(view)), failures, events_at })
+}
+
+/// Reads the counters of the live run, and nothing else. Returns the same records if no run is live.
+pub async fn read_tally<R: LedgerRead<Error = ServiceError>>(
+    ledger: &R,
+    known: &KnownRecords,
+    uid: &str,
+) -> Result<KnownRecords, ReadError> {
+    let live = known.view.as_ref().and_then(|view| Some((view, view.live()?)));
+    let Some((view, RunView { record, .. })) = live else { return Ok(known.clone()) };
+    let tally = Some(view::tally(ledger, uid, record).await?);
+    let run = Some(RunView { record: record.clone(), tally });
+    Ok(KnownRecords { view: Some(Arc::new(LedgerView { run, ..LedgerView::clone(view) })), ..known.clone() })
 }
 
 /// Describes why the records of a job could not be read.

@@ -11,7 +11,9 @@ use migration_api::{MigrationJob, MigrationJobSpec, Reason};
 use migration_aws::{Access, CredentialSource};
 use migration_core::error::{ErrorClass, Service, ServiceError, ServiceFault};
 use migration_core::ports::{Depth, MeasuredQueue};
-use migration_sqs_dynamodb::{DynamoLedger, QueueAdmin, QueueSpec, QueueUrls, SqsQueue, TableAdmin, TableSpec};
+use migration_sqs_dynamodb::{
+    Clients, DynamoLedger, QueueAdmin, QueueSpec, QueueUrls, SqsQueue, TableAdmin, TableSpec,
+};
 
 use crate::job_controller::dereference::secrets::Secrets;
 use crate::names;
@@ -96,27 +98,36 @@ impl ServicesSpec {
 
 impl Services {
     /// Returns queue and table: those known from before if the specification is the same, else checked or created.
-    pub async fn ensure(wanted: ServicesSpec, before: Option<&Arc<Self>>) -> Result<Arc<Self>, Vec<Problem>> {
+    pub async fn ensure(
+        wanted: ServicesSpec,
+        before: Option<&Arc<Self>>,
+        clients: &Clients,
+    ) -> Result<Arc<Self>, Vec<Problem>> {
         if let Some(before) = before.filter(|before| before.wanted == wanted) {
             return Ok(before.clone());
         }
-        let queues = QueueAdmin::new(&wanted.queue).await;
-        let tables = TableAdmin::new(&wanted.ledger).await;
+        let queues = clients.queue_admin(&wanted.queue).await;
+        let tables = clients.table_admin(&wanted.ledger).await;
         let (queue, table) = (queue(&wanted, &queues).await, table(&wanted, &tables).await);
         match (queue, table) {
             (Ok(urls), Ok(table)) => {
                 let queue_and_table =
                     QueueAndTable { queue_url: urls.url, dead_letter_url: urls.dead_letter_url, table };
                 Ok(Arc::new(Self {
-                    queue: SqsQueue::at(&wanted.queue, queue_and_table.queue_url.clone(), None).await,
-                    dead_letters: SqsQueue::at(&wanted.queue, queue_and_table.dead_letter_url.clone(), None).await,
-                    ledger: DynamoLedger::at(&wanted.ledger, queue_and_table.table.clone()).await,
+                    queue: clients.queue(&wanted.queue, queue_and_table.queue_url.clone(), None).await,
+                    dead_letters: clients.queue(&wanted.queue, queue_and_table.dead_letter_url.clone(), None).await,
+                    ledger: clients.ledger(&wanted.ledger, queue_and_table.table.clone()).await,
                     queue_and_table,
                     wanted,
                 }))
             }
             (queue, table) => Err([queue.err(), table.err()].into_iter().flatten().collect()),
         }
+    }
+
+    /// Returns how queue and table are reached.
+    pub fn spec(&self) -> &ServicesSpec {
+        &self.wanted
     }
 
     /// Returns how many messages wait or are in flight, and how many dead letters there are.
@@ -159,16 +170,16 @@ async fn table(wanted: &ServicesSpec, tables: &TableAdmin) -> Result<String, Pro
 }
 
 /// Deletes the queue and the table that were created for the job. Returns what could not be deleted, and why.
-pub async fn remove(wanted: &ServicesSpec) -> Vec<(String, ServiceError)> {
+pub async fn remove(wanted: &ServicesSpec, clients: &Clients) -> Vec<(String, ServiceError)> {
     let mut left = Vec::new();
     if wanted.queue_url.is_none() {
         let QueueSpec { name, dead_letter_name, .. } = wanted.queue_spec();
-        if let Err(error) = QueueAdmin::new(&wanted.queue).await.delete(&name, &dead_letter_name).await {
+        if let Err(error) = clients.queue_admin(&wanted.queue).await.delete(&name, &dead_letter_name).await {
             left.push((format!("queue {name} and its dead letter queue {dead_letter_name}"), error));
         }
     }
     if wanted.table.is_none()
-        && let Err(error) = TableAdmin::new(&wanted.ledger).await.delete(&wanted.own_name).await
+        && let Err(error) = clients.table_admin(&wanted.ledger).await.delete(&wanted.own_name).await
     {
         left.push((format!("table {}", wanted.own_name), error));
     }
@@ -176,9 +187,9 @@ pub async fn remove(wanted: &ServicesSpec) -> Vec<(String, ServiceError)> {
 }
 
 /// Returns the ledger of a job that is being deleted, or none if its table does not exist.
-pub async fn existing_ledger(wanted: &ServicesSpec) -> Result<Option<DynamoLedger>, ServiceError> {
-    match TableAdmin::new(&wanted.ledger).await.check(wanted.table_name()).await {
-        Ok(()) => Ok(Some(DynamoLedger::at(&wanted.ledger, wanted.table_name().to_owned()).await)),
+pub async fn existing_ledger(wanted: &ServicesSpec, clients: &Clients) -> Result<Option<DynamoLedger>, ServiceError> {
+    match clients.table_admin(&wanted.ledger).await.check(wanted.table_name()).await {
+        Ok(()) => Ok(Some(clients.ledger(&wanted.ledger, wanted.table_name().to_owned()).await)),
         Err(error) if error.class == ErrorClass::Service(ServiceFault::NotFound) => Ok(None),
         Err(error) => Err(error),
     }

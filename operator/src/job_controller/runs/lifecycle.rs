@@ -105,6 +105,7 @@ pub(crate) mod tests {
             uid: format!("uid-{name}"),
             created: 900,
             state,
+            finished: None,
             active: false,
             suspended: false,
             manual: None,

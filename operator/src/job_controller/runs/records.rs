@@ -17,7 +17,7 @@ use crate::job_controller::apply::or_problem;
 use crate::job_controller::context::Context;
 use crate::job_controller::dereference::Observed;
 use crate::job_controller::dereference::followups::followup_settings;
-use crate::job_controller::dereference::ledger::{self, LedgerView};
+use crate::job_controller::dereference::ledger::{self, KnownRecords, LedgerView, LookSettings};
 use crate::job_controller::dereference::services::Services;
 use crate::problem::Problem;
 
@@ -40,7 +40,8 @@ pub async fn advance(
 ) -> Result<Recorded, RunsError> {
     let RunsInput { job, observed, configs, last_drain, .. } = *input;
     let ledger = observed.ledger.clone();
-    let (Some(services), Some(ledger)) = (&observed.services, ledger.clone()) else {
+    // What was read before decides nothing.
+    let (Some(services), Some(ledger), true) = (&observed.services, ledger.clone(), observed.fresh.ledger) else {
         return Ok(Recorded { ledger, problems: Vec::new(), last_drain });
     };
     let recorder = Recorder { job, observed, services, now: context.now() };
@@ -159,9 +160,16 @@ impl Recorder<'_> {
 
     /// Reads the records again. Those read before stay if the ledger does not answer.
     async fn reread(&self, before: Arc<LedgerView>) -> Arc<LedgerView> {
-        let settings = followup_settings(self.job);
-        match ledger::read(&self.services.ledger, &self.uid(), None, settings, self.now).await {
-            Ok(view) => Arc::new(view),
+        let known = KnownRecords { view: None, ..self.observed.known.records.clone() };
+        let settings = LookSettings {
+            uid: &self.uid(),
+            known_run: None,
+            followups: followup_settings(self.job),
+            has_room: true,
+            now: self.now,
+        };
+        match ledger::read(&self.services.ledger, &known, settings).await {
+            Ok(records) => records.view.unwrap_or(before),
             Err(error) => {
                 warn!(job = self.job.name_any(), %error, "failed to read the ledger again");
                 before

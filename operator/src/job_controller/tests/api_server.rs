@@ -1,5 +1,6 @@
 //! The API server in memory behind a client.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http_body_util::{BodyExt, Full};
@@ -22,14 +23,24 @@ pub const NOW: i64 = 1_767_225_600_000;
 /// The server and a client of it.
 pub struct ApiServer {
     pub client: Client,
+    /// The time of its contexts, in milliseconds since 1970.
+    pub clock: TestClock,
     state: Arc<Mutex<ApiObjects>>,
 }
 
-struct FixedClock(i64);
+/// A clock that a test sets. Clones are the same clock.
+#[derive(Clone)]
+pub struct TestClock(Arc<AtomicI64>);
 
-impl Clock for FixedClock {
+impl TestClock {
+    pub fn set(&self, now: i64) {
+        self.0.store(now, Ordering::Relaxed);
+    }
+}
+
+impl Clock for TestClock {
     fn now(&self) -> i64 {
-        self.0
+        self.0.load(Ordering::Relaxed)
     }
 
     fn random(&self) -> f64 {
@@ -42,7 +53,8 @@ impl ApiServer {
     pub fn start() -> Self {
         let (service, mut handle) = mock::pair::<Request<Body>, Response<Full<Bytes>>>();
         let state = Arc::new(Mutex::new(ApiObjects::default()));
-        let server = Self { client: Client::new(service, "media"), state: state.clone() };
+        let clock = TestClock(Arc::new(AtomicI64::new(NOW)));
+        let server = Self { client: Client::new(service, "media"), clock, state: state.clone() };
         tokio::spawn(async move {
             while let Some((request, answer)) = handle.next_request().await {
                 let sent = read(request).await;
@@ -61,13 +73,17 @@ impl ApiServer {
 
     /// A context whose requests go to this server.
     pub fn context(&self) -> Context {
-        self.context_at(NOW)
+        self.context_with(self.clock.clone())
     }
 
     /// A context of this time, in milliseconds since 1970.
     pub fn context_at(&self, now: i64) -> Context {
+        self.context_with(TestClock(Arc::new(AtomicI64::new(now))))
+    }
+
+    fn context_with(&self, clock: TestClock) -> Context {
         let recorder = Recorder::new(self.client.clone(), Reporter { controller: "test".into(), instance: None });
-        Context::new(self.client.clone(), recorder, "worker:1".into(), Arc::new(FixedClock(now)))
+        Context::new(self.client.clone(), recorder, "worker:1".into(), Arc::new(clock))
     }
 
     /// Installs KEDA's resources.
@@ -83,6 +99,16 @@ impl ApiServer {
     /// The object at a path that ends so.
     pub fn get(&self, path_end: &str) -> Option<Value> {
         lock(&self.state).find(path_end).map(|(_, object)| object.clone())
+    }
+
+    /// All objects of a kind, by the plural of its name.
+    pub fn all(&self, plural: &str) -> Vec<Value> {
+        lock(&self.state).all(plural)
+    }
+
+    /// Removes the objects at paths that end so, as somebody else would.
+    pub fn remove(&self, path_end: &str) {
+        lock(&self.state).remove(path_end);
     }
 
     /// The plural names of the kinds that have objects, in order.

@@ -74,7 +74,12 @@ impl Bed {
         let deployment: Deployment = serde_json::from_value(self.server.get(WORKERS).unwrap()).unwrap();
         let depth = Some(QueueDepth { visible: 9, in_flight: 0, dead_letters: 0 });
         let observed = Observed { depth, ..observed(self.cluster.clone()) };
-        let applied = Applied { deployment: Some(deployment), problems: Vec::new(), cache: ApplyCache::default() };
+        let applied = Applied {
+            deployment: Some(deployment),
+            problems: Vec::new(),
+            is_changed: false,
+            cache: ApplyCache::default(),
+        };
         let runs = RunsOutcome {
             ledger: Some(Arc::new(self.ledger.clone())),
             runs_started: 0,
@@ -84,6 +89,7 @@ impl Bed {
             report: FollowupState::None,
             problems: Vec::new(),
             last_drain: None,
+            next_removal: None,
         };
         let context = self.server.context_at(NOW + after).with_metrics(self.metrics.clone());
         let scaled = scale(&self.job, &applied, &observed, &runs, self.cache.clone(), &context).await.unwrap();

@@ -26,7 +26,8 @@ fn start() -> (ApiServer, Deployment) {
 async fn scale_up(server: &ApiServer, deployment: Deployment) -> Result<Scaled, ScaleError> {
     let depth = Some(QueueDepth { visible: 9, in_flight: 0, dead_letters: 0 });
     let observed = Observed { depth, ..observed(Cluster::default()) };
-    let applied = Applied { deployment: Some(deployment), problems: Vec::new(), cache: ApplyCache::default() };
+    let applied =
+        Applied { deployment: Some(deployment), problems: Vec::new(), is_changed: false, cache: ApplyCache::default() };
     let runs = RunsOutcome {
         ledger: None,
         runs_started: 0,
@@ -36,6 +37,7 @@ async fn scale_up(server: &ApiServer, deployment: Deployment) -> Result<Scaled, 
         report: FollowupState::None,
         problems: Vec::new(),
         last_drain: None,
+        next_removal: None,
     };
     let mut job = resource();
     job.spec.scaling.target_batches_per_worker = 3;

@@ -1,0 +1,192 @@
+//! Reads one thing after the other, and what the looks before found where that is enough.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use migration_api::MigrationJob;
+use migration_api::status::QueueDepth;
+use migration_ledger::ReadError;
+
+use super::cadence::{self, LedgerInput, LedgerLook, Pace, Scope, ScopeInput};
+use super::cluster::{self, Cluster, ObservedJob, refusals};
+use super::followups::followup_settings;
+use super::ledger::{self, Counted, KnownRecords, LedgerView, LookSettings};
+use super::named::Named;
+use super::services::{Services, ServicesSpec};
+use super::{Inputs, Known, KnownDepth, poll_ms};
+use crate::job_controller::context::Context;
+use crate::job_controller::kubernetes::RequestError;
+use crate::job_controller::ownership::Owner;
+use crate::problem::Problem;
+
+/// The pairs whose failures may be read beside a look.
+const ROOM: usize = 2;
+
+/// Reads for one job.
+pub struct Reader<'a> {
+    job: &'a MigrationJob,
+    context: &'a Context,
+    pace: Option<Pace>,
+    /// What is read. Grows if something is found that the looks before did not know.
+    pub scope: Scope,
+    /// What the looks before found, and what this one adds.
+    pub known: Known,
+    /// What makes the job be read as a whole when it changes.
+    pub inputs: Inputs,
+    /// Problems of queue and ledger.
+    pub problems: Vec<Problem>,
+    /// Milliseconds since 1970.
+    pub now: i64,
+}
+
+impl<'a> Reader<'a> {
+    /// Decides what to read.
+    pub fn new(job: &'a MigrationJob, known: Known, pace: Option<Pace>, context: &'a Context) -> Self {
+        let (now, inputs) = (context.now(), Inputs::of(job, context));
+        let scope = cadence::scope(&ScopeInput {
+            pace: pace.filter(|_| known.whole.is_some()),
+            changed: known.whole.as_ref().is_some_and(|whole| !inputs.are(&whole.inputs)),
+            since_whole: known.whole.as_ref().map_or(0, |whole| now - whole.at),
+            since_depth: known.depth.map_or(i64::MAX, |depth| now - depth.at),
+            poll: poll_ms(&job.spec),
+        });
+        Self { job, context, pace, scope, known, inputs, problems: Vec::new(), now }
+    }
+
+    /// Returns what the specification names.
+    pub async fn named(&mut self) -> Result<Arc<Named>, RequestError> {
+        let before = self.known.whole.as_ref().map(|whole| whole.named.clone());
+        if let Some(before) = before.clone().filter(|_| !self.scope.named) {
+            return Ok(before);
+        }
+        let named = Named::read(self.job, self.context).await?;
+        match before {
+            Some(before) if before.is(&named) && !self.scope.cluster => Ok(before),
+            _ => {
+                self.scope = Scope::WHOLE;
+                Ok(Arc::new(named))
+            }
+        }
+    }
+
+    /// Returns queue and table, which are created where they are the job's own.
+    pub async fn services(&mut self, named: &Named) -> Option<Arc<Services>> {
+        // Without keys nothing is known to be wrong with queue and table.
+        let spec = ServicesSpec::of(self.job, &named.secrets)?;
+        match Box::pin(Services::ensure(spec, self.known.services.as_ref(), &self.context.clients)).await {
+            Ok(services) => {
+                self.known.services = Some(services.clone());
+                Some(services)
+            }
+            Err(problems) => {
+                self.problems.extend(problems);
+                self.known.services = None;
+                None
+            }
+        }
+    }
+
+    /// Returns the depth of the queue. Messages that nobody announced make the rest be read, too.
+    pub async fn depth(&mut self, services: Option<&Services>) -> Option<QueueDepth> {
+        let services = services?;
+        let before = self.known.depth;
+        if let Some(before) = before.filter(|_| !self.scope.depth) {
+            return Some(before.depth);
+        }
+        match services.depth().await {
+            Ok(depth) => {
+                let is_empty = depth.visible + depth.in_flight == 0;
+                let since = before.and_then(|before| before.empty_since).unwrap_or(self.now);
+                self.known.depth = Some(KnownDepth { at: self.now, depth, empty_since: is_empty.then_some(since) });
+                if self.pace == Some(Pace::Settled) && !is_empty {
+                    self.scope = Scope::WHOLE;
+                }
+                Some(depth)
+            }
+            Err(problem) => {
+                self.problems.push(problem);
+                (self.known.services, self.known.depth) = (None, None);
+                None
+            }
+        }
+    }
+
+    /// Returns the job's objects in the cluster, and what Kubernetes refused to create for them.
+    pub async fn cluster(&self) -> Result<(Arc<Cluster>, Vec<Problem>), RequestError> {
+        if let Some(before) = self.known.whole.as_ref().filter(|_| !self.scope.cluster) {
+            return Ok((before.cluster.clone(), before.refusals.clone()));
+        }
+        let namespace = self.job.namespace().unwrap_or_default();
+        let cluster = cluster::read(self.context, &namespace, &Owner::of(self.job)).await?;
+        let refusals = refusals::read(self.context, &namespace, &cluster).await;
+        Ok((Arc::new(cluster), refusals))
+    }
+
+    /// Returns the records of the job, and whether they were read now.
+    pub async fn ledger(&mut self, services: Option<&Services>, cluster: &Cluster) -> (Option<Arc<LedgerView>>, bool) {
+        let Some(services) = services else { return (None, false) };
+        let look = self.ledger_look(cluster);
+        if look == LedgerLook::Keep {
+            return (self.known.records.view.clone(), false);
+        }
+        let counted = Counted::new(&services.ledger);
+        let read = self.read_records(&counted, look).await;
+        self.known.reads.add(counted.reads(), self.now);
+        match read {
+            Ok(records) => {
+                self.known.records = records;
+                (self.known.records.view.clone(), true)
+            }
+            Err(error) => {
+                self.problems.push(ledger::problem(&services.queue_and_table.table, &error));
+                (self.known.services, self.known.records) = (None, KnownRecords::default());
+                (None, false)
+            }
+        }
+    }
+
+    fn ledger_look(&mut self, cluster: &Cluster) -> LedgerLook {
+        let before = self.known.whole.as_ref();
+        let edited = before.is_none_or(|whole| {
+            (whole.inputs.generation, &whole.inputs.look) != (self.inputs.generation, &self.inputs.look)
+        });
+        let have_changed = before.is_none_or(|whole| states(&whole.cluster) != states(cluster));
+        let awaits = matches!(self.pace, None | Some(Pace::Waiting | Pace::Slow | Pace::Settled)) && self.scope.cluster;
+        let view = self.known.records.view.as_deref();
+        let is_sent = view.and_then(LedgerView::live).is_some_and(|run| run.record.scan.closed);
+        let empty_since = self.known.depth.and_then(|depth| depth.empty_since);
+        cadence::ledger_look(&LedgerInput {
+            known: view.is_some(),
+            wanted: edited || have_changed || awaits,
+            whole: self.scope.cluster,
+            drained: empty_since.filter(|_| is_sent).map(|since| self.now - since),
+            reads: self.known.reads.in_last_minute(self.now),
+        })
+    }
+
+    async fn read_records(
+        &mut self,
+        counted: &Counted<'_, migration_sqs_dynamodb::DynamoLedger>,
+        look: LedgerLook,
+    ) -> Result<KnownRecords, ReadError> {
+        let uid = self.job.uid().unwrap_or_default();
+        if look == LedgerLook::Tally {
+            return ledger::read_tally(counted, &self.known.records, &uid).await;
+        }
+        let known_run = self.job.status.as_ref().and_then(|status| status.last_run.as_ref()).map(|run| run.id.as_str());
+        let settings = LookSettings {
+            uid: &uid,
+            known_run,
+            followups: followup_settings(self.job),
+            has_room: self.known.reads.has_room(cadence::LOOK_READS + ROOM, self.now),
+            now: self.now,
+        };
+        ledger::read(counted, &self.known.records, settings).await
+    }
+}
+
+/// Returns what of the Jobs decides over runs.
+fn states(cluster: &Cluster) -> Vec<(&str, &cluster::JobState)> {
+    let jobs = cluster.jobs.iter().chain(&cluster.followups);
+    jobs.map(|job: &ObservedJob| (job.uid.as_str(), &job.state)).collect()
+}
