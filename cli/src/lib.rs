@@ -20,7 +20,6 @@ mod migration;
 mod private_file;
 mod retry;
 mod run;
-mod schedule;
 mod state_dir;
 mod stores;
 mod table;

@@ -104,7 +104,7 @@ fn sides() -> Input {
 #[test]
 fn each_setting_adds_its_own_actions_and_no_others() {
     type Change = fn(&mut Input);
-    let cases: [(Change, Part, &[&str]); 11] = [
+    let cases: [(Change, Part, &[&str]); 12] = [
         (
             |i| i.settings.tags = true,
             Part::Source,
@@ -119,6 +119,11 @@ fn each_setting_adds_its_own_actions_and_no_others() {
         (|i| i.settings.acl = true, Part::Destination, &["DestinationObjects s3:PutObjectAcl"]),
         (|i| i.settings.compares_versions = true, Part::Source, &["SourceBuckets s3:ListBucketVersions"]),
         (|i| i.settings.reads_versions = true, Part::Source, &["SourceObjects s3:GetObjectVersion"]),
+        (
+            |i| i.settings.notifications = true,
+            Part::Source,
+            &["SourceBuckets s3:GetBucketNotification", "SourceBuckets s3:PutBucketNotification"],
+        ),
         (|i| i.settings.mirror = true, Part::Destination, &["DestinationObjects s3:DeleteObject"]),
         (
             |i| i.settings.server_side = true,

@@ -91,7 +91,8 @@ fn jobs(yaml: &str) -> Vec<MigrationJob> {
 /// Converts a job as the operator does.
 fn config(job: &MigrationJob, patterns: &str) -> JobConfig {
     let identity = JobIdentity { namespace: "n".into(), name: "j".into(), uid: "u".into() };
-    let names = QueueAndTable { queue_url: "q".into(), dead_letter_url: "d".into(), table: "t".into() };
+    let names =
+        QueueAndTable { queue_url: "q".into(), dead_letter_url: "d".into(), table: "t".into(), queue_arn: None };
     let mounts = Mounts { credentials: PathBuf::from("/keys"), ca: PathBuf::from("/ca") };
     let config = job_config(&job.spec, identity, &names, &mounts);
     JobConfig { ignore: ignore_patterns(patterns), ..config }

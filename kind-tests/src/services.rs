@@ -60,7 +60,9 @@ impl Service {
 
     fn services(self) -> &'static str {
         match self {
-            Service::Source | Service::Destination => "s3,iam,sts",
+            // The source sends events to its own queues, as S3 does.
+            Service::Source => "s3,sqs,iam,sts",
+            Service::Destination => "s3,iam,sts",
             Service::Control => "sqs,dynamodb,iam,sts",
         }
     }
@@ -209,10 +211,15 @@ pub fn s3(side: Service) -> aws_sdk_s3::Client {
 
 /// Creates an SQS client with an administrator's rights, past the proxy.
 pub fn sqs() -> aws_sdk_sqs::Client {
+    sqs_of(Service::Control)
+}
+
+/// Creates an SQS client for the queues beside a side's buckets, with an administrator's rights, past the proxy.
+pub fn sqs_of(side: Service) -> aws_sdk_sqs::Client {
     let config = aws_sdk_sqs::Config::builder()
         .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
         .region(Region::new(REGION))
-        .endpoint_url(Service::Control.endpoint())
+        .endpoint_url(side.endpoint())
         .credentials_provider(Credentials::from_keys(ROOT, ROOT, None))
         .build();
     aws_sdk_sqs::Client::from_conf(config)

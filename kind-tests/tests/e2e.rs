@@ -2,7 +2,7 @@
 
 use kind_tests::case::run;
 use kind_tests::cases::{
-    admission, checking, cluster_commands, crash_recovery, credentials, deletion, editing, lists, migration,
+    admission, checking, cluster_commands, crash_recovery, credentials, deletion, editing, events, lists, migration,
     neighbours, prerequisites, races, refusals, scaling,
 };
 use kind_tests::tree::FULL;
@@ -209,4 +209,10 @@ async fn zk_drivers_change() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn zk_keda_gone() -> anyhow::Result<()> {
     run("KEDA is gone", scaling::keda_gone).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn z_events_followed() -> anyhow::Result<()> {
+    run("events followed", events::followed).await
 }

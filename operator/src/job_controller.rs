@@ -6,6 +6,7 @@
 //! | [`validate`] | no | the resource, `Observed` | [`validate::run_configs::Validated`] |
 //! | [`build`] | no | the configurations | [`build::Resources`] |
 //! | [`apply`] | writes Kubernetes | `Resources` | [`apply::Applied`] |
+//! | [`events`] | writes Kubernetes | the configurations, `Observed` | [`events::EventsOutcome`] |
 //! | [`runs`] | writes Kubernetes and ledger | the configurations, `Observed` | [`runs::RunsOutcome`] |
 //! | [`scale`] | reads and writes Kubernetes | the Deployment, `Observed` | [`scale::Scaled`] |
 //! | [`status`] | writes the status | all outputs | [`status::Written`] |
@@ -20,6 +21,7 @@ pub mod cleanup;
 pub mod context;
 pub mod dereference;
 pub mod error;
+mod events;
 mod keda;
 mod kubernetes;
 mod ownership;
@@ -122,7 +124,11 @@ async fn reconcile(
 
         let problems = [&observed.problems, &validated.problems, &applied.problems];
         let is_blocked = problems.into_iter().any(|problems| !problems.is_empty());
-        let input = RunsInput { job, observed: &observed, configs, is_blocked, last_drain: cache.last_drain };
+        let events = Box::pin(events::advance(job, &observed, configs, is_blocked, context)).await?;
+
+        let is_blocked = is_blocked || !events.problems.is_empty();
+        let last_drain = cache.last_drain;
+        let input = RunsInput { job, observed: &observed, configs, events: &events, is_blocked, last_drain };
         let runs = Box::pin(runs::advance(&input, context)).await?;
         cache.last_drain = runs.last_drain;
         cache.known.records.view.clone_from(&runs.ledger);
@@ -130,8 +136,14 @@ async fn reconcile(
         let scaled = scale::scale(job, &applied, &observed, &runs, cache.scaled.clone(), context).await?;
         cache.scaled = scaled.cache.clone();
 
-        let steps =
-            Steps { observed: &observed, validated: &validated, applied: &applied, runs: &runs, scaled: &scaled };
+        let steps = Steps {
+            observed: &observed,
+            validated: &validated,
+            applied: &applied,
+            events: &events,
+            runs: &runs,
+            scaled: &scaled,
+        };
         let written = status::update(job, &steps, context).await?;
         let pace = requeue::pace(&steps, &written);
         cache.waits = if pace == Pace::Waiting { cache.waits.saturating_add(1) } else { 0 };

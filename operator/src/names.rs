@@ -24,6 +24,8 @@ pub const SECRETS_ANNOTATION: &str = "s3migration.dev/secrets";
 pub const ADOPTION_ANNOTATION: &str = "s3migration.dev/adoptable-by";
 /// The annotation of pod templates with the hash of the certificates, so that new ones restart workers.
 pub const CA_ANNOTATION: &str = "s3migration.dev/ca";
+/// The annotation of the Jobs that configure source buckets, with the names of these.
+pub const BUCKETS_ANNOTATION: &str = "s3migration.dev/buckets";
 /// The label that Kubernetes puts on the pods of a Job.
 pub const JOB_NAME_LABEL: &str = "batch.kubernetes.io/job-name";
 /// The label selector of everything that this kind of operator creates.
@@ -41,6 +43,8 @@ pub enum Component {
     Verifier,
     /// Writes the report of a run.
     Reporter,
+    /// Configures source buckets.
+    Notifier,
     /// Configures the programs.
     Config,
 }
@@ -53,6 +57,7 @@ impl Component {
             Self::Jobsender => "jobsender",
             Self::Verifier => "verifier",
             Self::Reporter => "reporter",
+            Self::Notifier => "notifier",
             Self::Config => "config",
         }
     }
@@ -122,6 +127,16 @@ pub fn abort(job: &str) -> String {
     format!("{job}-abort-uploads")
 }
 
+/// Returns the name of the Job that removes notification entries when the resource is deleted, and of its `ConfigMap`.
+pub fn remove_notifications(job: &str) -> String {
+    format!("{job}-remove-notifications")
+}
+
+/// Returns the name of the Job that configures source buckets as a key says, for a generation of the resource.
+pub fn notify(job: &str, key: &str, generation: i64) -> String {
+    of_run(job, "notify", &format!("{key}/{generation}"))
+}
+
 /// Returns the name of the Job that verifies a run. It has a hash, as the run's id is too long for a name.
 pub fn verify(job: &str, run: &str) -> String {
     of_run(job, "verify", run)
@@ -153,8 +168,10 @@ mod tests {
         // Names that look like children of each other.
         let jobs =
             ["a", "a-run", "a-run-1", "a-jobsender", "a-worker", "a-config", "a-verify", "a-report", "a-abort-uploads"];
+        let jobs = jobs.into_iter().chain(["a-notify", "a-remove", "a-remove-notifications"]);
+        let jobs: Vec<_> = jobs.collect();
         let of = |kind: usize, job: &str| match kind {
-            0 => vec![config_map(job, "0123456789abcdef"), abort(job)],
+            0 => vec![config_map(job, "0123456789abcdef"), abort(job), remove_notifications(job)],
             1 => vec![cron_job(job)],
             2 => vec![worker(job)],
             _ => vec![
@@ -163,6 +180,8 @@ mod tests {
                 verify(job, "r"),
                 report(job, "r"),
                 abort(job),
+                notify(job, "k", 1),
+                remove_notifications(job),
                 format!("{}-29384756", cron_job(job)),
             ],
         };

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::exit::{End, FAILED, UNUSABLE};
+use crate::notify::{self, NotifyArgs};
 use crate::plan;
 use crate::report::{self, ReportArgs};
 use crate::send::{report_send, send};
@@ -41,6 +42,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Write the completion report of a run to the configured bucket.
     Report(ReportArgs),
+    /// Configure the source buckets to send their events to the queue, leaving everything else in their configuration.
+    Notify(NotifyArgs),
     /// Abort all multipart uploads that the ledger records for this job.
     AbortUploads,
 }
@@ -94,6 +97,7 @@ async fn carry_out(cli: Cli, process: AwsProcess) -> End {
         Command::Plan(args) => Box::pin(plan::plan(process, &args)).await,
         Command::Verify(args) => Box::pin(verify::verify(process, &cli.common, &args)).await,
         Command::Report(args) => Box::pin(report::report(process, &args)).await,
+        Command::Notify(args) => Box::pin(notify::notify(process, &args)).await,
         Command::AbortUploads => {
             let process = Arc::new(process);
             report_abort(heartbeat::during(&process, uploads::abort_all(&process)).await)

@@ -3,6 +3,7 @@
 
 mod exit;
 pub mod jobsender;
+mod notify;
 mod plan;
 mod report;
 mod send;

@@ -75,7 +75,7 @@ pub fn is_at_rest(found: &Found) -> bool {
         // The status follows the specification.
         Phase::Suspended => job.spec.suspend,
         Phase::Pending | Phase::Scanning | Phase::Transferring | Phase::Verifying => false,
-        Phase::Complete | Phase::PartiallyFailed | Phase::Failed => {
+        Phase::Complete | Phase::PartiallyFailed | Phase::Failed | Phase::Watching => {
             job.spec.trigger.manual.is_none() || job.spec.trigger.manual == status.last_manual_run
         }
     }

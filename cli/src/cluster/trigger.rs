@@ -111,7 +111,7 @@ fn look(job: &MigrationJob, value: &str) -> Look {
     // The value is repeated by the status that also says that the run starts, so the phase is not the last run's.
     match rows::phase(&status) {
         Phase::Failed => Look::Ended(Exit::Failed),
-        Phase::Complete | Phase::PartiallyFailed => Look::Ended(exit(&status)),
+        Phase::Complete | Phase::PartiallyFailed | Phase::Watching => Look::Ended(exit(&status)),
         Phase::Pending | Phase::Scanning | Phase::Transferring | Phase::Verifying | Phase::Suspended => Look::Waiting,
     }
 }

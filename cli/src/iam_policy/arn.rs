@@ -1,24 +1,10 @@
 //! Writes Amazon Resource Names.
 
-/// Returns the partition of a region. Source: "Managed AWS Regions and partitions" in the IAM user guide.
-pub fn partition(region: &str) -> &'static str {
-    if region.starts_with("cn-") {
-        "aws-cn"
-    } else if region.starts_with("us-gov-") {
-        "aws-us-gov"
-    } else {
-        "aws"
-    }
-}
+pub use migration_core::events::{bucket_arn as bucket, partition};
 
 /// Returns the ARN of something in an account and region.
 pub fn of(service: &str, partition: &str, region: &str, account: Option<&str>, resource: &str) -> String {
     format!("arn:{partition}:{service}:{region}:{}:{resource}", account.unwrap_or("*"))
-}
-
-/// Returns the ARN of a bucket.
-pub fn bucket(partition: &str, bucket: &str) -> String {
-    format!("arn:{partition}:s3:::{bucket}")
 }
 
 /// Returns the ARN of the objects whose keys begin with a prefix.

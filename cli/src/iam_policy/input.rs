@@ -97,6 +97,10 @@ pub struct Settings {
     pub server_side: bool,
     /// Extraneous objects are deleted.
     pub mirror: bool,
+    /// Events start transfers.
+    pub events: bool,
+    /// The job configures the buckets that send them.
+    pub notifications: bool,
     /// The reports.
     pub report: Option<Range>,
     /// The files of the work list, and whether they are at the source.
@@ -175,7 +179,7 @@ fn destination_side(destination: &Destination, pairs: &[BucketPair]) -> Side {
 
 fn settings(job: &MigrationJob) -> Settings {
     let spec = &job.spec;
-    let Transfer { preserve, .. } = &spec.transfer;
+    let (Transfer { preserve, .. }, events) = (&spec.transfer, &spec.trigger.events);
     Settings {
         tags: preserve.tags,
         object_lock: preserve.object_lock,
@@ -184,6 +188,8 @@ fn settings(job: &MigrationJob) -> Settings {
         reads_versions: spec.versioning.get_object_with_version_id,
         server_side: is_server_side(spec),
         mirror: spec.mirror.delete_extraneous,
+        events: events.enabled,
+        notifications: events.enabled && events.configure_bucket_notifications,
         report: spec.report.as_ref().map(|report| Range {
             bucket: report.bucket.clone(),
             prefix: format!("{}{}-", report.prefix, job.metadata.name.as_deref().unwrap_or_default()),

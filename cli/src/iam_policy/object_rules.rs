@@ -1,8 +1,9 @@
 //! The rules for source and destination.
 
 use migration_core::operation::Operation::{
-    AbortUpload, CompleteUpload, CopyObject, CopyPart, CreateUpload, DeleteObject, GetObject, GetTags, HeadObject,
-    ListObjects, ListParts, ListUploads, ListVersions, PutObject, PutPart, PutTags,
+    AbortUpload, CompleteUpload, CopyObject, CopyPart, CreateUpload, DeleteObject, GetNotifications, GetObject,
+    GetTags, GetVersioning, HeadObject, ListObjects, ListParts, ListUploads, ListVersions, PutNotifications, PutObject,
+    PutPart, PutTags,
 };
 
 use super::rules::{Kind, Part, Request, Rule, When};
@@ -30,6 +31,8 @@ const fn destination(
 
 const LIST: &str = "scans list; without it S3 answers 403 instead of 404 for an object that is absent. A check lists \
      one key of the bucket, and a HEAD names no prefix, so that a condition on s3:prefix would deny both";
+
+const VERSIONING: &str = "with events and mirror together, the buckets have to keep versions";
 
 /// What the source's credentials need.
 pub(super) const SOURCE: &[Rule] = &[
@@ -90,6 +93,21 @@ pub(super) const SOURCE: &[Rule] = &[
         &[Port(GetObject), Port(HeadObject)],
         "S3 decrypts what is read, and shows checksums only to those who may decrypt",
     ),
+    source(
+        "s3:GetBucketNotification",
+        Kind::SourceBuckets,
+        When::ConfiguresNotifications,
+        &[Port(GetNotifications)],
+        "the configuration is read, since it is written back with everything that others put there",
+    ),
+    source(
+        "s3:PutBucketNotification",
+        Kind::SourceBuckets,
+        When::ConfiguresNotifications,
+        &[Port(PutNotifications)],
+        "the buckets are configured to send their events to the queue",
+    ),
+    source("s3:GetBucketVersioning", Kind::SourceBuckets, When::EventsAndMirror, &[Port(GetVersioning)], VERSIONING),
     source(
         "s3:GetObject",
         Kind::WorkList,
@@ -199,6 +217,13 @@ pub(super) const DESTINATION: &[Rule] = &[
         When::Mirror,
         &[Port(DeleteObject)],
         "extraneous objects are deleted",
+    ),
+    destination(
+        "s3:GetBucketVersioning",
+        Kind::DestinationBuckets,
+        When::EventsAndMirror,
+        &[Port(GetVersioning)],
+        VERSIONING,
     ),
     destination(
         "s3:GetObject",

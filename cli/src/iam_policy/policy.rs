@@ -105,6 +105,8 @@ fn holds(when: When, input: &Input) -> bool {
         When::ServerSideVersions => settings.server_side && settings.reads_versions,
         When::ServerSideKey => settings.server_side && source.kms_key.is_some(),
         When::Mirror => settings.mirror,
+        When::ConfiguresNotifications => settings.notifications,
+        When::EventsAndMirror => settings.events && settings.mirror,
         When::Report => settings.report.is_some(),
         When::ListAtSource => list_at(BucketSide::Source),
         When::ListAtDestination => list_at(BucketSide::Destination),

@@ -75,6 +75,10 @@ pub enum When {
     ServerSideKey,
     /// `mirror.deleteExtraneous`.
     Mirror,
+    /// `trigger.events` with `configureBucketNotifications`.
+    ConfiguresNotifications,
+    /// `trigger.events` with `mirror.deleteExtraneous`.
+    EventsAndMirror,
     /// `report`.
     Report,
     /// `manifest` at the source.

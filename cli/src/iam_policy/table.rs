@@ -22,9 +22,9 @@ mod tests {
     fn operations() -> Vec<Operation> {
         use Operation::{
             AbortUpload, CompleteUpload, CopyObject, CopyPart, CreateUpload, DeleteMessage, DeleteObject, GetItem,
-            GetObject, GetTags, HeadObject, ListObjects, ListParts, ListUploads, ListVersions, MeasureQueue, PutObject,
-            PutPart, PutTags, QueryItems, ReceiveDeadLetters, ReceiveMessages, SendDeadLetter, SendMessages,
-            SetVisibility, WriteItems,
+            GetNotifications, GetObject, GetTags, GetVersioning, HeadObject, ListObjects, ListParts, ListUploads,
+            ListVersions, MeasureQueue, PutNotifications, PutObject, PutPart, PutTags, QueryItems, ReceiveDeadLetters,
+            ReceiveMessages, SendDeadLetter, SendMessages, SetVisibility, WriteItems,
         };
         let next = |operation| match operation {
             ListObjects => Some(ListVersions),
@@ -42,7 +42,10 @@ mod tests {
             ListParts => Some(CompleteUpload),
             CompleteUpload => Some(AbortUpload),
             AbortUpload => Some(ListUploads),
-            ListUploads => Some(SendMessages),
+            ListUploads => Some(GetNotifications),
+            GetNotifications => Some(PutNotifications),
+            PutNotifications => Some(GetVersioning),
+            GetVersioning => Some(SendMessages),
             SendMessages => Some(ReceiveMessages),
             ReceiveMessages => Some(SetVisibility),
             SetVisibility => Some(DeleteMessage),
@@ -60,7 +63,7 @@ mod tests {
     #[test]
     fn every_operation_has_a_rule() {
         let operations = operations();
-        assert_eq!(operations.len(), 26);
+        assert_eq!(operations.len(), 29);
         for operation in operations {
             assert!(all().any(|rule| rule.requests.contains(&Request::Port(operation))), "{operation}");
         }

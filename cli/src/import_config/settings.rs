@@ -126,7 +126,7 @@ pub const SETTINGS: &[Setting] = {
             "Des_bucket_default",
             Both,
             "each S3 event is mapped by the pairs of spec.buckets that its bucket and key match; add a pair for the \
-             bucket that sends events",
+             bucket that sends events, and write spec.trigger.events.enabled: true, which also has the bucket configured",
         ),
         nothing("Des_prefix_default", Both, "as Des_bucket_default"),
         field(

@@ -73,6 +73,12 @@ pub enum ManifestError {
     /// The job is suspended.
     #[error("failed to run MigrationJob {0}: spec.suspend is true, so it is not to run; write false, or remove it")]
     Suspended(String),
+    /// The job follows events, which S3 sends to a queue in SQS.
+    #[error(
+        "failed to run MigrationJob {0}: spec.trigger.events.enabled is true, and S3 can't send events to a run on one \
+         machine, whose queue is in a file; write false and use --watch with spec.trigger.schedule, or apply it to a cluster"
+    )]
+    Events(String),
     /// What the job names is not in the files, or can't be used.
     #[error("failed to run MigrationJob {job}: {problem}")]
     Reference {

@@ -53,7 +53,7 @@ pub struct LocalSettings<'a> {
 /// Certificates are written to files.
 ///
 /// # Errors
-/// The first job that is suspended, that names what the files don't hold, or that breaks a rule of its configuration.
+/// The first job that is suspended or follows events, that names what the files don't hold, or that breaks a rule of its configuration.
 pub fn local_jobs(
     documents: &Documents,
     jobs: Vec<MigrationJob>,
@@ -74,6 +74,9 @@ fn local_job(
     if job.spec.suspend {
         return Err(ManifestError::Suspended(name.name));
     }
+    if job.spec.trigger.events.enabled {
+        return Err(ManifestError::Events(name.name));
+    }
     let references = References { documents, job: &name };
     let mut config = config(&job, identity(&name), settings.ca_directory);
     config.ignore.extend(references.ignored(&job)?);
@@ -93,6 +96,7 @@ fn config(job: &MigrationJob, identity: JobIdentity, ca_directory: &Path) -> Job
         queue_url: "local:queue".to_owned(),
         dead_letter_url: "local:dead-letters".to_owned(),
         table: "local".to_owned(),
+        queue_arn: None,
     };
     // Secrets are in memory: their directories identify them in the configuration, and do not exist.
     let mounts = Mounts { credentials: PathBuf::from("manifest"), ca: ca_directory.join(&identity.uid) };

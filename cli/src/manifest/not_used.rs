@@ -20,7 +20,7 @@ pub fn not_used(spec: &MigrationJobSpec) -> Vec<&'static str> {
         deletion_policy,
         runs_history_limit,
         ttl_seconds_after_finished,
-        trigger: Trigger { starting_deadline_seconds, manual, schedule: _, time_zone: _ },
+        trigger: Trigger { starting_deadline_seconds, manual, schedule: _, time_zone: _, events: _ },
         buckets: _,
         source: _,
         destination: _,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, Zoned};
 use migration_core::ports::Clock;
+use migration_program::schedule::{Schedule, ScheduleError};
 use tracing::warn;
 
 use super::{RunError, print_error};
@@ -12,7 +13,6 @@ use crate::event::Event;
 use crate::exit::Exit;
 use crate::manifest::LocalJob;
 use crate::migration::Stop;
-use crate::schedule::{Schedule, ScheduleError};
 
 /// Longest time between two looks at the clock, which may be set, and stands still while the machine sleeps.
 const LOOK_EVERY: Duration = Duration::from_secs(30);

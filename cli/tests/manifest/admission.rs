@@ -144,7 +144,7 @@ fn defaults_of_the_schema_are_applied_before_the_rules() {
 fn fields_that_do_not_exist_are_refused_by_their_path() {
     for (more, path) in [
         ("filter: {ignore: []},", "spec.filter"),
-        ("trigger: {events: true},", "spec.trigger.events"),
+        ("trigger: {event: true},", "spec.trigger.event"),
         ("ledgers: {},", "spec.ledgers"),
     ] {
         let text = refusal(&job(more));

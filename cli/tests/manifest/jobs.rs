@@ -128,6 +128,14 @@ fn a_suspended_job_is_refused() {
 }
 
 #[test]
+fn a_job_that_follows_events_is_refused() {
+    let error = local(&Files::new(), &job("trigger: {events: {enabled: true}},"), [None, None]).unwrap_err();
+    assert!(matches!(&error, ManifestError::Events(name) if name == "photos"), "{error}");
+    assert!(error.to_string().contains("S3 can't send events to a run on one machine"), "{error}");
+    assert!(local(&Files::new(), &job("trigger: {events: {enabled: false}},"), [None, None]).is_ok());
+}
+
+#[test]
 fn certificates_are_files_that_only_this_user_reads() {
     let files = Files::new();
     let text = sides("caBundle: {configMapKeyRef: {name: authorities, key: own.pem}}", "");

@@ -111,6 +111,10 @@ pub enum Reason {
     QueueDeadLettersMissing,
     /// Another job uses the same queue; the younger job waits.
     QueueShared,
+    /// S3 cannot send events to the queue, which is in another region or partition than the source.
+    EventsQueueElsewhere,
+    /// The source buckets could not be configured to send their events to the queue.
+    EventsNotConfigured,
     /// The table's key schema is not the ledger's.
     LedgerSchemaWrong,
     /// A record of the ledger cannot be read.
@@ -176,6 +180,8 @@ impl fmt::Display for Reason {
             Self::SpecInvalid => "SpecInvalid",
             Self::QueueDeadLettersMissing => "QueueDeadLettersMissing",
             Self::QueueShared => "QueueShared",
+            Self::EventsQueueElsewhere => "EventsQueueElsewhere",
+            Self::EventsNotConfigured => "EventsNotConfigured",
             Self::LedgerSchemaWrong => "LedgerSchemaWrong",
             Self::LedgerRecordUnreadable => "LedgerRecordUnreadable",
             Self::LedgerRecordsLeftOut => "LedgerRecordsLeftOut",

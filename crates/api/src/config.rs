@@ -4,16 +4,18 @@ use std::path::PathBuf;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use migration_core::config::{
-    CONFIG_VERSION, CaBundle, Credentials, JobConfig, JobIdentity, LedgerConfig, MirrorSettings, ObjectFilter,
-    Preserve, QueueConfig, S3Side, ServiceAccess, TransferSettings, Versioning, WriteSettings,
+    CONFIG_VERSION, CaBundle, Credentials, EventSettings, JobConfig, JobIdentity, LedgerConfig, MirrorSettings,
+    ObjectFilter, Preserve, QueueConfig, S3Side, ServiceAccess, TransferSettings, Versioning, WriteSettings,
 };
 use migration_core::error::Service;
+use migration_core::events::EventTypes;
 use migration_core::size::ByteSize;
 
 use crate::MigrationJobSpec;
 use crate::filters::Filters;
 use crate::services::{CaBundle as ApiCaBundle, Credentials as ApiCredentials, Destination, KeyCredentials, Source};
 use crate::transfer::{ChecksumMode, Preserve as ApiPreserve, Transfer};
+use crate::trigger::EventTrigger;
 
 /// File name of a side's certificates, in a directory of their own.
 pub const CA_FILE: &str = "ca.crt";
@@ -27,6 +29,8 @@ pub struct QueueAndTable {
     pub dead_letter_url: String,
     /// Name of the table.
     pub table: String,
+    /// ARN of the queue, if the service tells it.
+    pub queue_arn: Option<String>,
 }
 
 /// Directories where the programs find what the resource names.
@@ -77,6 +81,7 @@ pub fn job_config(
         limits,
         queue,
         ledger,
+        trigger,
         ..
     } = spec;
     JobConfig {
@@ -100,6 +105,7 @@ pub fn job_config(
             .max_deletes
             .filter(|_| mirror.delete_extraneous)
             .map(|max_deletes| MirrorSettings { max_deletes }),
+        events: event_settings(&trigger.events, queue_and_table),
         backlog_seconds: Some(limits.backlog_seconds),
         transfer: transfer_settings(transfer),
         queue: QueueConfig {
@@ -120,6 +126,14 @@ pub fn job_config(
             table: queue_and_table.table.clone(),
         },
     }
+}
+
+/// Returns how the job follows events, or none if it does not. Destructures without `..`, so that a field that is not
+/// converted does not compile. The initial scan and the queue's policy are the operator's.
+fn event_settings(events: &EventTrigger, queue_and_table: &QueueAndTable) -> Option<EventSettings> {
+    let &EventTrigger { enabled, configure_bucket_notifications, initial_scan: _, source_account: _ } = events;
+    let queue_arn = queue_and_table.queue_arn.clone().filter(|_| configure_bucket_notifications);
+    enabled.then_some(EventSettings { queue_arn, types: EventTypes::Created })
 }
 
 /// Destructures without `..`, so that a field that is not converted does not compile.

@@ -26,6 +26,8 @@ pub enum EventReason {
     ResourcesLeft,
     /// Unfinished uploads could not be aborted when the resource was deleted.
     UploadsLeft,
+    /// Notification entries of source buckets could not be removed when the resource was deleted.
+    NotificationsLeft,
     /// Pods had not ended when the resource was removed.
     PodsLeft,
 }
@@ -42,6 +44,7 @@ impl fmt::Display for EventReason {
             Self::ScaledToZero => "ScaledToZero",
             Self::ResourcesLeft => "ResourcesLeft",
             Self::UploadsLeft => "UploadsLeft",
+            Self::NotificationsLeft => "NotificationsLeft",
             Self::PodsLeft => "PodsLeft",
         })
     }

@@ -29,6 +29,7 @@ pub mod services;
 pub mod spec;
 pub mod status;
 pub mod transfer;
+pub mod trigger;
 pub mod verify;
 
 pub use conditions::{ConditionType, Reason};

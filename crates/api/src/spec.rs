@@ -74,6 +74,7 @@ use crate::verify::{Mirror, Verify};
 #[x_kube(validation = no_mirror_of_a_list())]
 #[x_kube(validation = reports_are_not_among_copies())]
 #[x_kube(validation = keda_reads_with_one_identity())]
+#[x_kube(validation = strangers_do_not_configure_buckets())]
 pub struct MigrationJobSpec {
     /// Pairs of buckets to copy between, 1 to 50. A change applies from the next run.
     #[schemars(length(min = 1, max = 50))]
@@ -253,6 +254,17 @@ fn no_mirror_of_a_list() -> kube_core::Rule {
     kube_core::Rule::new("!has(self.manifest) || !self.mirror.deleteExtraneous").message(
         "mirror.deleteExtraneous and manifest exclude each other: a manifest does not say what else the source has; remove \
          one of them",
+    )
+}
+
+fn strangers_do_not_configure_buckets() -> kube_core::Rule {
+    kube_core::Rule::new(
+        "!self.trigger.events.enabled || !self.trigger.events.configureBucketNotifications || \
+         !has(self.source.credentials) || !has(self.source.credentials.anonymous)",
+    )
+    .message(
+        "trigger.events configures the source buckets, and source.credentials is anonymous: give credentials that may do so, \
+         or write trigger.events.configureBucketNotifications: false and let the buckets' owner send events to the queue",
     )
 }
 

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::conditions::ConditionType;
+use crate::trigger::EventTriggerStatus;
 use crate::verify::VerifyMethod;
 
 /// Observed state of the job. Written when something has changed.
@@ -48,6 +49,10 @@ pub struct MigrationJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<EventWork>,
 
+    /// State of spec.trigger.events. Absent unless events are enabled or notification entries are left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_trigger: Option<EventTriggerStatus>,
+
     /// Identifier of the current run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_run: Option<String>,
@@ -55,6 +60,14 @@ pub struct MigrationJobStatus {
     /// The run that ended last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<LastRun>,
+
+    /// The runs that ended last, at most 10, the newest one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunSummary>,
+
+    /// When the next scheduled run is due. Absent without a schedule, and while the job is suspended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_schedule_time: Option<Time>,
 
     /// Result of the verification of that run, with `verify.mode: Full`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,6 +123,8 @@ pub enum Phase {
     PartiallyFailed,
     /// The last run failed.
     Failed,
+    /// No run is in progress, and objects are copied when S3 reports them: spec.trigger.events.
+    Watching,
     /// spec.suspend is true.
     Suspended,
 }
@@ -125,6 +140,7 @@ impl Phase {
             Self::Complete => "Complete",
             Self::PartiallyFailed => "PartiallyFailed",
             Self::Failed => "Failed",
+            Self::Watching => "Watching",
             Self::Suspended => "Suspended",
         }
     }
@@ -151,6 +167,26 @@ pub struct Progress {
     /// Absent if there are none. `compare: Checksum` reduces their number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_compared_by_content: Option<u64>,
+}
+
+/// A run that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunSummary {
+    /// Identifier of the run.
+    pub id: String,
+    /// Start of the run.
+    pub started_at: Time,
+    /// End of the run.
+    pub ended_at: Time,
+    /// Result.
+    pub result: RunResult,
+    /// Objects copied.
+    pub objects: u64,
+    /// Bytes copied.
+    pub bytes: u64,
+    /// Objects that failed.
+    pub failed: u64,
 }
 
 /// Number of objects whose content was copied and verified, but whose copies lack attributes.

@@ -9,6 +9,8 @@ use migration_core::size::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::trigger::EventTrigger;
+
 /// Settings of the transfer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -292,6 +294,10 @@ pub struct Trigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub manual: Option<String>,
+
+    /// Copy objects when S3 reports that they were written. Empty = only runs copy.
+    #[serde(default)]
+    pub events: EventTrigger,
 }
 
 // serde takes defaults of fields from functions, and the derive of the rules supports no default of a whole struct.

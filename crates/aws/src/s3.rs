@@ -1,4 +1,4 @@
-//! [`ObjectStore`] on Amazon S3 and S3-compatible services.
+//! [`ObjectStore`] and [`BucketAdmin`] on Amazon S3 and S3-compatible services.
 
 use std::time::Duration;
 
@@ -7,10 +7,11 @@ use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::config::retry::RetryPartition;
 use migration_core::config::{S3Side, WriteSettings};
 use migration_core::error::{Service, ServiceError};
+use migration_core::events::NotificationConfig;
 use migration_core::ports::{
-    Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse,
-    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
-    Tags, UploadRef, Written,
+    BucketAdmin, Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest,
+    GetResponse, HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart,
+    PutRequest, PutTags, Tags, UploadRef, Written,
 };
 
 use self::headers::StripHeaders;
@@ -21,6 +22,7 @@ use crate::access::{Access, CredentialSource};
 use crate::http::Reach;
 use crate::sdk;
 
+mod bucket;
 mod capabilities;
 mod copy;
 mod encoding;
@@ -188,6 +190,20 @@ impl ObjectStore for S3Store {
 
     async fn list_uploads(&self, bucket: &str, key: &str) -> Result<Vec<OpenUpload>, ServiceError> {
         list::uploads(&self.client, bucket, key).await
+    }
+}
+
+impl BucketAdmin for S3Store {
+    async fn notifications(&self, bucket: &str) -> Result<NotificationConfig, ServiceError> {
+        bucket::notifications(&self.client, bucket).await
+    }
+
+    async fn put_notifications(&self, bucket: &str, config: &NotificationConfig) -> Result<(), ServiceError> {
+        bucket::put_notifications(&self.client, bucket, config).await
+    }
+
+    async fn keeps_versions(&self, bucket: &str) -> Result<bool, ServiceError> {
+        bucket::keeps_versions(&self.client, bucket).await
     }
 }
 

@@ -11,6 +11,7 @@ use crate::manifest::ManifestLocation;
 use crate::pair::BucketPair;
 use crate::part::MIN_PART;
 
+pub use events::EventSettings;
 pub use filter::{ObjectFilter, STANDARD};
 pub use report::{ReportScope, ReportSettings};
 pub use side::{
@@ -18,6 +19,7 @@ pub use side::{
 };
 pub use transfer::{Encryption, OnLoss, Preserve, TransferMode, TransferSettings, Versioning, WriteSettings};
 
+mod events;
 mod filter;
 mod report;
 mod side;
@@ -64,6 +66,10 @@ pub struct JobConfig {
     /// Where the per-object results are written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<ReportSettings>,
+    /// S3 events that start transfers. `None` means that the job follows none; events in its queue are processed all the
+    /// same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<EventSettings>,
     /// How far the jobsender may get ahead of the workers, in seconds of their work. `None` means no limit.
     #[serde(default = "two_hours")]
     pub backlog_seconds: Option<u32>,

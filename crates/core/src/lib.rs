@@ -19,6 +19,7 @@ pub mod config;
 pub mod error;
 pub mod estimate;
 pub mod etag;
+pub mod events;
 pub mod fidelity;
 pub mod finding;
 pub mod ignore;

@@ -37,6 +37,12 @@ pub enum Operation {
     AbortUpload,
     /// `ObjectStore::list_uploads`.
     ListUploads,
+    /// `BucketAdmin::notifications`.
+    GetNotifications,
+    /// `BucketAdmin::put_notifications`.
+    PutNotifications,
+    /// `BucketAdmin::keeps_versions`.
+    GetVersioning,
     /// `Queue::send`.
     SendMessages,
     /// `Queue::receive`.
@@ -79,6 +85,9 @@ impl Operation {
             Self::CompleteUpload => "complete upload",
             Self::AbortUpload => "abort upload",
             Self::ListUploads => "list uploads",
+            Self::GetNotifications => "get bucket notifications",
+            Self::PutNotifications => "put bucket notifications",
+            Self::GetVersioning => "get bucket versioning",
             Self::SendMessages => "send messages",
             Self::ReceiveMessages => "receive messages",
             Self::SetVisibility => "set message visibility",
@@ -108,6 +117,8 @@ impl Operation {
                 | Self::GetTags
                 | Self::ListParts
                 | Self::ListUploads
+                | Self::GetNotifications
+                | Self::GetVersioning
                 | Self::MeasureQueue
                 | Self::GetItem
                 | Self::QueryItems

@@ -1,6 +1,7 @@
 //! Traits for the services that the engine uses. Adapters make no decisions: they send one request per call, retry
 //! connection failures if the request can be repeated, and classify errors.
 
+mod bucket;
 mod capabilities;
 mod ledger;
 mod queue;
@@ -11,6 +12,7 @@ pub use crate::object::{
     Tags,
 };
 pub use crate::operation::Operation;
+pub use bucket::BucketAdmin;
 pub use capabilities::{Ability, Capabilities, Support};
 pub use ledger::{Condition, Item, Ledger, LedgerKey, QueryPage, Write, WriteError};
 pub use queue::{DeadLetter, DeadLetterQueue, Depth, MeasuredQueue, OutgoingMessage, Queue, ReceivedMessage};

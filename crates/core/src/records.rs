@@ -17,6 +17,7 @@
 //! | `version/UID/PAIR/SHARD` | source key | [`VersionRecord`] | the worker that moved the object; idempotent |
 //! | `job/UID` | `verification/RUN` | [`VerificationRecord`] | the process that verified the run |
 //! | `job/UID` | `report/RUN` | [`ReportRecord`] | the process that wrote the run's report |
+//! | `job/UID` | `notifications` | [`NotificationsRecord`] | the Job that configures or removes the job's notification entries; one at a time |
 //! | `job/UID` | `bucket/HASH` | [`BucketRecord`] | the worker that probes a destination bucket's service, conditionally |
 //! | `job/UID` | `source/HASH` | [`SourceBucketRecord`] | the worker that finds that a source bucket's ETags are not digests |
 //!
@@ -37,6 +38,7 @@ pub use batch::{
 pub use bucket::{BucketRecord, Known, MOST_PROBES, NO_STANDS_MS, SourceBucketRecord, bucket_key, source_bucket_key};
 pub use extraneous::{ExtraneousRecord, extraneous_partition, extraneous_write};
 pub use mirror::MirrorCounts;
+pub use notifications::{NotificationsRecord, NotifiedBucket, notifications_key, notifications_write};
 pub use report::{ReportRecord, report_key, report_write};
 pub use requests::{is_refused_for_good, object_sort_key, record_text, requests, value_size};
 pub use run::{
@@ -56,6 +58,7 @@ mod batch;
 mod bucket;
 mod extraneous;
 mod mirror;
+mod notifications;
 mod report;
 mod requests;
 mod run;

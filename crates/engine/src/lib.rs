@@ -8,6 +8,7 @@
 //! | [`transfer`] | transfers one object, small or large |
 //! | [`run`] | starts, ends and reopens runs, for the coordinator of a job |
 //! | [`report`] | writes the result of each object, for people and for the next run |
+//! | [`notifications`] | configures source buckets to send their events to the queue |
 //! | [`uploads`] | aborts open uploads when a job is deleted |
 //! | [`hash`] | computes the digests of all bytes in transfer together, in SIMD lanes |
 //! | [`gate`] | pauses a side whose credentials or bucket are broken, and resumes it when it works again |
@@ -26,6 +27,7 @@ pub mod gate;
 mod gates;
 pub mod hash;
 pub mod heartbeat;
+pub mod notifications;
 pub mod observer;
 pub mod report;
 pub mod run;

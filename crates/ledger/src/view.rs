@@ -5,8 +5,9 @@ use std::ops::Range;
 use migration_core::ports::Item;
 use migration_core::progress::Tally;
 use migration_core::records::{
-    self, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, FailureRecord, HEARTBEAT_PREFIX, Heartbeat, RANGE_PREFIX,
-    RUN_PREFIX, RangeRecord, ReportRecord, RunRecord, UPLOAD_SHARDS, UploadRecord, VerificationRecord,
+    self, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, FailureRecord, HEARTBEAT_PREFIX, Heartbeat,
+    NotificationsRecord, RANGE_PREFIX, RUN_PREFIX, RangeRecord, ReportRecord, RunRecord, UPLOAD_SHARDS, UploadRecord,
+    VerificationRecord,
 };
 
 use crate::pager::Pager;
@@ -93,6 +94,11 @@ pub async fn report<R: LedgerRead>(
     run: &str,
 ) -> Result<Option<ReportRecord>, ReadError<R::Error>> {
     get(ledger, &records::report_key(job, run)).await
+}
+
+/// Reads the buckets that have, or may have, notification entries of a job.
+pub async fn notifications<R: LedgerRead>(ledger: &R, job: &str) -> Result<NotificationsRecord, ReadError<R::Error>> {
+    Ok(get(ledger, &records::notifications_key(job)).await?.unwrap_or_default())
 }
 
 /// Reads the ranges of a run. A range that cannot be read is an error, because its keys would be treated as scanned.

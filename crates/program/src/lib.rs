@@ -1,10 +1,11 @@
-//! What the programs of the project have in common: logging, signals, plans and verifications.
+//! What the programs of the project have in common: logging, signals, schedules, plans and verifications.
 
 pub mod findings;
 mod log;
 pub mod plan;
 mod run_id;
 mod runtime;
+pub mod schedule;
 mod signals;
 pub mod verification;
 

@@ -10,6 +10,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use migration_aws::Access;
 use migration_aws::error::{Api, invalid_response, service_error};
 use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
+use migration_core::events::{PolicyError, QueuePolicy, Senders};
 use serde_json::Value;
 
 use crate::shared::Shared;
@@ -105,6 +106,35 @@ impl QueueAdmin {
             present(deleted.map_err(|error| told(DELETE, &error)))?;
         }
         Ok(())
+    }
+
+    /// Returns the ARN of a queue, if the service tells it.
+    pub async fn arn(&self, url: &str) -> Result<Option<String>, ServiceError> {
+        self.attribute(url, QueueAttributeName::QueueArn).await
+    }
+
+    /// Lets S3 send the events of buckets to a queue, or no longer, by one statement of its policy; all others stay.
+    /// `job` is the UID of the queue's job. Returns the queue's ARN, if the service tells it. Sends no change if the policy
+    /// is so already.
+    pub async fn set_senders(
+        &self,
+        url: &str,
+        job: &str,
+        senders: Option<&Senders>,
+    ) -> Result<Option<String>, ServiceError> {
+        // Services that know no policies refuse a request that names the attribute.
+        let attributes = self.attributes(url, vec![QueueAttributeName::All]).await?;
+        let Some(queue_arn) = attributes.get(&QueueAttributeName::QueueArn) else { return Ok(None) };
+        let current = attributes.get(&QueueAttributeName::Policy).map(String::as_str);
+        let merged = QueuePolicy { job, queue_arn, senders }.merge(current);
+        let refused = |error: PolicyError| {
+            ServiceError::new(ErrorClass::Refused, SET_ATTRIBUTES, "PolicyUnreadable", error.to_string())
+        };
+        if let Some(policy) = merged.map_err(refused)? {
+            let set = self.client.set_queue_attributes().queue_url(url).attributes(QueueAttributeName::Policy, policy);
+            set.send().await.map_err(|error| told(SET_ATTRIBUTES, &error))?;
+        }
+        Ok(Some(queue_arn.clone()))
     }
 
     async fn ensure_one(

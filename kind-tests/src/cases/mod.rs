@@ -7,6 +7,7 @@ pub mod crash_recovery;
 pub mod credentials;
 pub mod deletion;
 pub mod editing;
+pub mod events;
 pub mod lists;
 pub mod migration;
 pub mod neighbours;

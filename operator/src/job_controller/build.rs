@@ -7,6 +7,7 @@ pub mod cron_job;
 pub mod deployment;
 pub mod followup;
 pub mod job;
+pub mod notify;
 pub mod pod;
 pub mod scaled_object;
 

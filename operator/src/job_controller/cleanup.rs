@@ -1,4 +1,5 @@
-//! Cleans up before the finalizer of a deleted resource is removed: ends what runs, aborts uploads, removes queue and table.
+//! Cleans up before the finalizer of a deleted resource is removed: ends what runs, removes
+//! notification entries, aborts uploads, removes queue and table.
 //!
 //! Nothing here waits for ever: what cannot be removed is named in an event, and the finalizer is removed. Migrated data and
 //! objects of somebody else are never touched: each deletion carries the UID of the child that was read.
@@ -28,6 +29,7 @@ use crate::job_controller::context::Context;
 use crate::job_controller::dereference::cluster::{self, JobState};
 use crate::job_controller::dereference::secrets;
 use crate::job_controller::dereference::services::{self, ServicesSpec};
+use crate::job_controller::events;
 use crate::job_controller::kubernetes::{self, RequestError};
 use crate::job_controller::ownership::{Child, Owner, is_controlled_by, is_job_of};
 use crate::job_controller::validate::{self, ValidateInput, ValidatedJob};
@@ -65,8 +67,19 @@ impl CleanupError {
     }
 }
 
-/// The result of the Job that aborts uploads: an error says why uploads may be left.
-type AbortResult = Result<(), String>;
+/// The result of one of the last Jobs: an error says why something may be left.
+type LastJobResult = Result<(), String>;
+
+/// A Job of the clean-up, which acts on buckets with the rights of workers.
+struct LastJob<'a> {
+    /// The name of the Job and of its `ConfigMap`.
+    name: String,
+    /// What the clean-up waits for meanwhile.
+    waiting: &'a str,
+    /// How long to wait for the Job, in milliseconds. Kubernetes ends it before that.
+    patience_ms: i64,
+    build: fn(&ValidatedJob) -> (ConfigMap, Job),
+}
 
 /// The clean-up after one resource.
 struct Cleanup<'a> {
@@ -95,12 +108,13 @@ pub async fn cleanup(job: &MigrationJob, kept: Option<ServicesSpec>, context: &C
     let secrets = secrets::read(&context.api(&cleanup.namespace), &job.spec).await?;
     match ServicesSpec::of(job, &secrets).or(kept) {
         Some(spec) => {
+            Box::pin(cleanup.remove_notifications(&spec)).await?;
             Box::pin(cleanup.abort_uploads(&spec)).await?;
             Box::pin(cleanup.remove_services(&spec)).await?;
         }
         None => cleanup.warn_of_lost_keys().await,
     }
-    cleanup.delete_abort_job().await?;
+    cleanup.delete_last_jobs().await?;
     info!(job = cleanup.owner.name, namespace = cleanup.namespace, "cleaned up");
     Ok(())
 }
@@ -168,13 +182,13 @@ impl Cleanup<'_> {
         Ok(found.filter(|found| is_controlled_by(found.meta(), &self.owner.uid)))
     }
 
-    /// Lists the Jobs of the resource, without the one that aborts uploads.
+    /// Lists the Jobs of the resource, without those of the clean-up.
     async fn own_jobs(&self, cron_job: Option<&CronJob>) -> Result<Vec<Job>, RequestError> {
         let of_job = ListParams::default().labels(&names::of_job(&self.owner.name));
         let cron_job = cron_job.and_then(|cron_job| cron_job.metadata.uid.as_deref());
-        let abort = names::abort(&self.owner.name);
+        let last = [names::remove_notifications(&self.owner.name), names::abort(&self.owner.name)];
         let mut jobs = kubernetes::list(&self.api::<Job>(), &of_job).await?;
-        jobs.retain(|job| job.name_any() != abort && is_job_of(&job.metadata, &self.owner, cron_job));
+        jobs.retain(|job| !last.contains(&job.name_any()) && is_job_of(&job.metadata, &self.owner, cron_job));
         Ok(jobs)
     }
 
@@ -201,6 +215,62 @@ impl Cleanup<'_> {
         apply::delete(&self.api::<K>(), &child.name_any(), child.uid(), how).await
     }
 
+    /// Removes the notification entries of the source buckets, with the rights of a worker.
+    async fn remove_notifications(&self, spec: &ServicesSpec) -> Result<(), CleanupError> {
+        let found = self.notified_buckets(spec).await;
+        let buckets = match found {
+            Ok(buckets) if buckets.is_empty() => return Ok(()),
+            Ok(buckets) => buckets,
+            Err(error) if self.is_patient() && is_passing(&error) => {
+                return Err(CleanupError::Pending(error.to_string()));
+            }
+            // What the status says is all that is known.
+            Err(_) => self.buckets_of_status(),
+        };
+        if buckets.is_empty() {
+            return Ok(());
+        }
+        let _turn = self.context.notifying.lock().await;
+        if let Some(other) = events::busy(self.job, &buckets, self.context).await?.filter(|_| self.is_patient()) {
+            return Err(CleanupError::Pending(format!("waiting for Job {other} to configure a bucket")));
+        }
+        let job = LastJob {
+            name: names::remove_notifications(&self.owner.name),
+            waiting: "waiting for notification entries to be removed",
+            patience_ms: (build::notify::DEADLINE_SECONDS + 60) * 1_000,
+            build: build::notify::removal,
+        };
+        if let Err(why) = self.run_last_job(spec, None, &job).await? {
+            let text = format!(
+                "notification entries whose ids begin with s3-migration-{} may be left in {}: {why}; remove them",
+                self.owner.uid,
+                buckets.join(", ")
+            );
+            self.warn(EventReason::NotificationsLeft, text).await;
+        }
+        Ok(())
+    }
+
+    /// Returns the source buckets that have, or may have, notification entries of the job.
+    async fn notified_buckets(&self, spec: &ServicesSpec) -> Result<Vec<String>, ServiceError> {
+        let Some(ledger) = services::existing_ledger(spec, &self.context.clients).await? else {
+            return Ok(self.buckets_of_status());
+        };
+        match view::notifications(&ledger, &self.owner.uid).await {
+            Ok(record) => Ok(record.buckets.into_iter().map(|notified| notified.bucket).collect()),
+            Err(ReadError::Request(error)) => Err(error),
+            // The Job reads the same record, and its error names it.
+            Err(ReadError::Record(_)) => {
+                Ok(self.job.spec.buckets.iter().map(|pair| pair.source_bucket.clone()).collect())
+            }
+        }
+    }
+
+    fn buckets_of_status(&self) -> Vec<String> {
+        let status = self.job.status.as_ref().and_then(|status| status.event_trigger.as_ref());
+        status.map(|status| status.buckets.clone()).unwrap_or_default()
+    }
+
     /// Aborts the uploads that the ledger records, with the rights of a worker.
     async fn abort_uploads(&self, spec: &ServicesSpec) -> Result<(), CleanupError> {
         let (left, sides) = match self.recorded_uploads(spec).await {
@@ -215,17 +285,17 @@ impl Cleanup<'_> {
                 return Ok(());
             }
         };
-        let known = self.job.status.as_ref().and_then(|status| status.resources.as_ref());
-        let queue_and_table = services::queue_and_table_of(spec, known);
-        let input = ValidateInput { queue_and_table, sides, ..ValidateInput::default() };
-        let aborted = match validate::validate(self.job, &input, &self.context.worker_image) {
-            Ok(validated) => self.run_abort_job(&validated).await?,
-            Err(error) => Err(format!("{left} uploads were not aborted: {error}")),
+        let job = LastJob {
+            name: names::abort(&self.owner.name),
+            waiting: "waiting for uploads to be aborted",
+            patience_ms: ABORT_PATIENCE_MS,
+            build: build::abort::build,
         };
-        if let Err(why) = aborted {
+        if let Err(why) = self.run_last_job(spec, sides, &job).await? {
             let buckets: Vec<_> = self.job.spec.buckets.iter().map(|pair| pair.destination_bucket.as_str()).collect();
             let text = format!(
-                "unfinished uploads of this job may be left in {}: {why}; abort them, or let a lifecycle rule do so",
+                "unfinished uploads of this job ({left} recorded) may be left in {}: {why}; abort them, or let a lifecycle \
+                 rule do so",
                 buckets.join(", ")
             );
             self.warn(EventReason::UploadsLeft, text).await;
@@ -248,39 +318,54 @@ impl Cleanup<'_> {
         }
     }
 
-    /// Creates the Job that aborts uploads, or checks how far it is.
-    async fn run_abort_job(&self, validated: &ValidatedJob) -> Result<AbortResult, CleanupError> {
-        let name = names::abort(&self.owner.name);
-        let job = match Child::of(kubernetes::get(&self.api::<Job>(), &name).await?, &self.owner) {
-            Child::Absent => return self.create_abort_job(validated).await,
+    /// Creates one of the last Jobs, or checks how far it is. `sides` are used instead of the resource's.
+    async fn run_last_job(
+        &self,
+        spec: &ServicesSpec,
+        sides: Option<RunSides>,
+        last: &LastJob<'_>,
+    ) -> Result<LastJobResult, CleanupError> {
+        let known = self.job.status.as_ref().and_then(|status| status.resources.as_ref());
+        let queue_and_table = services::queue_and_table_of(spec, known);
+        let input = ValidateInput { queue_and_table, sides, ..ValidateInput::default() };
+        let validated = match validate::validate(self.job, &input, &self.context.worker_image) {
+            Ok(validated) => validated,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let job = match Child::of(kubernetes::get(&self.api::<Job>(), &last.name).await?, &self.owner) {
+            Child::Absent => return self.create_last_job(&validated, last).await,
             Child::Ours(job) => job,
             Child::Conflict(conflict) if conflict.is_going() && self.is_patient() => {
                 return Err(CleanupError::Pending(conflict.to_string()));
             }
             Child::Conflict(conflict) => return Ok(Err(conflict.to_string())),
-            Child::Adoptable(_) => return Ok(Err(format!("Job {name} exists and is not this job's"))),
+            Child::Adoptable(_) => return Ok(Err(format!("Job {} exists and is not this job's", last.name))),
         };
         let uid = job.uid().unwrap_or_default();
         let of_job = ListParams::default().labels(&names::of_job(&self.owner.name));
         let pods = kubernetes::list(&self.api::<Pod>(), &of_job).await?;
         let pods = cluster::own_pods(pods, &[uid].into());
-        match cluster::state(&job, || cluster::termination_message(&pods, &name)) {
+        match cluster::state(&job, || cluster::termination_message(&pods, &last.name)) {
             JobState::Succeeded => Ok(Ok(())),
             JobState::Failed { message } => Ok(Err(message)),
             JobState::Unfinished => {
                 let created = job.creation_timestamp().map_or(0, |time| time.0.as_millisecond());
-                if self.context.now() - created < ABORT_PATIENCE_MS {
-                    return Err(CleanupError::Pending("waiting for uploads to be aborted".to_owned()));
+                if self.context.now() - created < last.patience_ms {
+                    return Err(CleanupError::Pending(last.waiting.to_owned()));
                 }
-                Ok(Err(format!("Job {name} did not end")))
+                Ok(Err(format!("Job {} did not end", last.name)))
             }
         }
     }
 
-    /// Creates the Job that aborts uploads, and its `ConfigMap`. Returns why they cannot be created if the namespace is
-    /// being deleted or somebody else has their names.
-    async fn create_abort_job(&self, validated: &ValidatedJob) -> Result<AbortResult, CleanupError> {
-        let (config, job) = build::abort::build(validated);
+    /// Creates one of the last Jobs, and its `ConfigMap`. Returns why they cannot be created if the namespace is being
+    /// deleted or somebody else has their names.
+    async fn create_last_job(
+        &self,
+        validated: &ValidatedJob,
+        last: &LastJob<'_>,
+    ) -> Result<LastJobResult, CleanupError> {
+        let (config, job) = (last.build)(validated);
         let maps = self.api::<ConfigMap>();
         let found = Child::of(kubernetes::get(&maps, &config.name_any()).await?, &self.owner);
         let written = apply::one(&maps, &config, &found, &self.owner, &ApplyCache::default()).await;
@@ -288,7 +373,7 @@ impl Cleanup<'_> {
             return Ok(Err(problem.message));
         }
         match or_problem(apply::create_job(&self.api::<Job>(), &job, &self.owner).await)? {
-            Ok(JobCreation::Created) => Err(CleanupError::Pending("waiting for uploads to be aborted".to_owned())),
+            Ok(JobCreation::Created) => Err(CleanupError::Pending(last.waiting.to_owned())),
             Ok(JobCreation::NameTaken(conflict)) => Ok(Err(conflict.to_string())),
             Err(problem) => Ok(Err(problem.message)),
         }
@@ -313,8 +398,9 @@ impl Cleanup<'_> {
         let resources = self.job.status.as_ref().and_then(|status| status.resources.clone()).unwrap_or_default();
         let own = names::queue_and_table(&self.owner.name, &self.owner.uid);
         let text = format!(
-            "the Secret of queue or ledger cannot be used any more, and its keys are not known; left behind are queue {}, its dead letters {}, table {} \
-             (if they were created for this job) and unfinished uploads at the destination",
+            "the Secret of queue or ledger cannot be used any more, and its keys are not known; left behind are queue {}, \
+             its dead letters {}, table {} (if they were created for this job), unfinished uploads at the destination, and \
+             notification entries of the source buckets, if any",
             resources.queue_url.unwrap_or_else(|| own.clone()),
             resources.dead_letter_url.unwrap_or_else(|| format!("{own}{}", names::DEAD_LETTERS)),
             resources.table.unwrap_or(own)
@@ -322,13 +408,15 @@ impl Cleanup<'_> {
         self.warn(EventReason::ResourcesLeft, text).await;
     }
 
-    async fn delete_abort_job(&self) -> Result<(), CleanupError> {
-        let name = names::abort(&self.owner.name);
-        if let Some(job) = self.own::<Job>(&name).await? {
-            self.delete(&job, DeleteParams::background()).await?;
-        }
-        if let Some(config) = self.own::<ConfigMap>(&name).await? {
-            self.delete(&config, DeleteParams::background()).await?;
+    /// Deletes the Jobs of the clean-up and their `ConfigMap`s.
+    async fn delete_last_jobs(&self) -> Result<(), CleanupError> {
+        for name in [names::remove_notifications(&self.owner.name), names::abort(&self.owner.name)] {
+            if let Some(job) = self.own::<Job>(&name).await? {
+                self.delete(&job, DeleteParams::background()).await?;
+            }
+            if let Some(config) = self.own::<ConfigMap>(&name).await? {
+                self.delete(&config, DeleteParams::background()).await?;
+            }
         }
         Ok(())
     }

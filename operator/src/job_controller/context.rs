@@ -8,6 +8,7 @@ use kube::runtime::events::Recorder;
 use kube::{Api, Client, Resource};
 use migration_core::ports::Clock;
 use migration_sqs_dynamodb::Clients;
+use tokio::sync::Mutex;
 use tracing::warn;
 
 use crate::event::JobEvent;
@@ -30,6 +31,8 @@ pub struct Context {
     recorder: Recorder,
     clock: Arc<dyn Clock>,
     watched: OnceLock<Watched>,
+    /// Held while a Job that configures buckets is created: two at a time must not configure one bucket.
+    pub notifying: Mutex<()>,
 }
 
 impl Context {
@@ -44,6 +47,7 @@ impl Context {
             recorder,
             clock,
             watched: OnceLock::new(),
+            notifying: Mutex::default(),
         }
     }
 

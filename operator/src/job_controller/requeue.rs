@@ -28,7 +28,7 @@ const WAITING: Bounds = Bounds { first: Duration::from_secs(5), most: Duration::
 /// | no | no | no | settled |
 /// | yes | | no | slow in the middle of a run, else settled |
 pub fn pace(steps: &Steps<'_>, written: &Written) -> Pace {
-    let Steps { observed, applied, runs, scaled, .. } = steps;
+    let Steps { observed, applied, events, runs, scaled, .. } = steps;
     let is_scaled = applied.deployment.as_ref().is_some_and(|live| replicas::wanted(live) != scaled.workers.desired);
     let is_complete = observed.services.is_some() && observed.depth.is_some() && observed.ledger.is_some();
     let is_known = is_complete || written.needs_person();
@@ -38,7 +38,10 @@ pub fn pace(steps: &Steps<'_>, written: &Written) -> Pace {
         moves: moves(steps, written),
         blocked: written.blocked,
         waits: written.degraded.is_some() && !written.needs_person(),
-        pending: (runs.start_pending && !written.needs_person()) || applied.is_changed || is_scaled || !is_known,
+        pending: ((runs.start_pending || !events.is_ready) && !written.needs_person())
+            || applied.is_changed
+            || is_scaled
+            || !is_known,
     })
 }
 
@@ -72,7 +75,8 @@ fn decide(input: PaceInput) -> Pace {
 fn moves(steps: &Steps<'_>, written: &Written) -> bool {
     let Written { status, .. } = written;
     let Steps { observed, runs, scaled, .. } = steps;
-    let jobs = observed.cluster.jobs.iter().chain(&observed.cluster.followups);
+    let cluster = &observed.cluster;
+    let jobs = cluster.jobs.iter().chain(&cluster.followups).chain(&cluster.notifiers);
     status.current_run.is_some()
         || status.queue.is_some_and(|queue| queue.visible + queue.in_flight > 0)
         || status.workers.is_some_and(|workers| workers.desired > scaled.least)

@@ -14,7 +14,7 @@ use kube::{Api, ResourceExt};
 use migration_api::MigrationJob;
 use migration_engine::run::RunError;
 use migration_engine::run::dead_letters::LastDrain;
-use migration_engine::run::start::{Start, StartInput, start};
+use migration_engine::run::start::{EventScan, Start, StartInput, start};
 use tracing::info;
 
 use crate::job_controller::apply::{self, ApplyError, JobCreation, or_problem};
@@ -23,6 +23,7 @@ use crate::job_controller::context::Context;
 use crate::job_controller::dereference::Observed;
 use crate::job_controller::dereference::cluster::ObservedJob;
 use crate::job_controller::dereference::ledger::LedgerView;
+use crate::job_controller::events::EventsOutcome;
 use crate::job_controller::ownership::Owner;
 use crate::job_controller::validate::ValidatedJob;
 use crate::job_controller::validate::run_configs::RunConfigs;
@@ -38,6 +39,8 @@ pub struct RunsInput<'a> {
     pub observed: &'a Observed,
     /// The configurations of its runs; none if they cannot be known.
     pub configs: Option<&'a RunConfigs>,
+    /// The state of the events that start transfers.
+    pub events: &'a EventsOutcome,
     /// An earlier step had a problem: nothing new starts.
     pub is_blocked: bool,
     /// [`RunsOutcome::last_drain`] of the reconciliation before.
@@ -86,7 +89,7 @@ pub enum RunsError {
 ///
 /// Where another writer of a record was faster, the next reconciliation decides again.
 pub async fn advance(input: &RunsInput<'_>, context: &Context) -> Result<RunsOutcome, RunsError> {
-    let RunsInput { job, observed, configs, is_blocked, .. } = *input;
+    let RunsInput { job, observed, configs, events, is_blocked, .. } = *input;
     let jobs = context.api::<Job>(&job.namespace().unwrap_or_default());
     let mut problems = Vec::new();
     if observed.fresh.cluster {
@@ -98,9 +101,10 @@ pub async fn advance(input: &RunsInput<'_>, context: &Context) -> Result<RunsOut
     problems.extend(recorded.problems);
     let ledger = recorded.ledger;
 
-    let starter = Starter { job, configs, observed, ledger: ledger.as_deref(), jobs: &jobs };
+    let starter = Starter { job, configs, observed, events, ledger: ledger.as_deref(), jobs: &jobs };
     problems.extend(starter.start_report(is_blocked || !problems.is_empty()).await?);
-    let run = starter.start_run(is_blocked || !problems.is_empty(), context.now()).await?;
+    // What is written between a scan and the configuration of its bucket would be missed.
+    let run = starter.start_run(is_blocked || !problems.is_empty() || !events.is_ready, context.now()).await?;
     problems.extend(run.problem);
     if !run.is_pending {
         problems.extend(starter.start_verification(is_blocked || !problems.is_empty()).await?);
@@ -148,6 +152,7 @@ struct Starter<'a> {
     job: &'a MigrationJob,
     configs: Option<&'a RunConfigs>,
     observed: &'a Observed,
+    events: &'a EventsOutcome,
     ledger: Option<&'a LedgerView>,
     jobs: &'a Api<Job>,
 }
@@ -236,12 +241,20 @@ impl<'a> Starter<'a> {
         })
     }
 
+    /// Returns whether the events still need a scan. A run that was started since then is that scan, though the status does
+    /// not say so yet.
+    fn event_scan(&self, started: u32) -> EventScan {
+        let before = self.job.status.as_ref().map_or(0, |status| status.runs_started);
+        if self.events.needs_scan && started == before { EventScan::Due } else { EventScan::Settled }
+    }
+
     /// Returns the run to start, if one is due. `started` is the number of runs that were started, `last_manual` the request
     /// that was answered last.
     fn due(&self, started: u32, last_manual: Option<&str>, now: i64) -> Option<Start> {
         let trigger = &self.job.spec.trigger;
         start(&StartInput {
             is_scheduled: trigger.schedule.is_some(),
+            events: trigger.events.enabled.then(|| self.event_scan(started)),
             manual: trigger.manual.as_deref(),
             last_manual,
             started,

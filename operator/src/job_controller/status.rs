@@ -9,6 +9,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Resource, ResourceExt};
 use migration_api::config::QueueAndTable;
 use migration_api::status::{MigrationJobStatus, QueueDepth, Workers};
+use migration_api::trigger::EventTriggerStatus;
 use migration_api::{MigrationJob, Reason};
 use serde_json::json;
 use tracing::warn;
@@ -19,6 +20,7 @@ use crate::job_controller::dereference::Observed;
 use crate::job_controller::dereference::cluster::{self, ObservedJob};
 use crate::job_controller::dereference::ledger::LedgerView;
 use crate::job_controller::dereference::sharing::Sharing;
+use crate::job_controller::events::EventsOutcome;
 use crate::job_controller::kubernetes::RequestError;
 use crate::job_controller::runs::followups::{Report, Verification};
 use crate::job_controller::runs::{RunsOutcome, lifecycle};
@@ -37,6 +39,8 @@ pub struct Steps<'a> {
     pub validated: &'a Validated,
     /// The children.
     pub applied: &'a Applied,
+    /// The events that start transfers.
+    pub events: &'a EventsOutcome,
     /// The runs.
     pub runs: &'a RunsOutcome,
     /// The workers.
@@ -106,7 +110,8 @@ async fn write(job: &MigrationJob, new: &MigrationJobStatus, context: &Context) 
 impl Steps<'_> {
     /// Returns the problems because of which nothing new starts, in the order of the steps.
     fn blocking(&self) -> Vec<Problem> {
-        let steps = [&self.observed.problems, &self.validated.problems, &self.applied.problems, &self.runs.problems];
+        let Self { observed, validated, applied, events, runs, .. } = self;
+        let steps = [&observed.problems, &validated.problems, &applied.problems, &events.problems, &runs.problems];
         steps.into_iter().flatten().chain(&self.scaled.problems).cloned().collect()
     }
 
@@ -118,6 +123,7 @@ impl Steps<'_> {
         let mut problems: Vec<_> = blocked(heartbeats).iter().map(Problem::blocked).collect();
         problems.extend(cluster::pod_problem(&observed.cluster));
         problems.extend(observed.refusals.iter().cloned());
+        problems.extend(self.events.notices.iter().cloned());
         if let Some(Sharing::Older(problem)) = &observed.sharing {
             problems.push(problem.clone());
         }
@@ -134,12 +140,12 @@ impl Steps<'_> {
 
     fn input<'a>(
         &'a self,
-        job: &MigrationJob,
+        job: &'a MigrationJob,
         blocking: &'a [Problem],
         nonblocking: &'a [Problem],
         now: i64,
     ) -> StatusInput<'a> {
-        let Self { observed, validated, applied: _, runs, scaled } = self;
+        let Self { observed, validated, applied: _, events, runs, scaled } = self;
         let is_live = runs.ledger.as_ref().is_some_and(|view| view.live().is_some());
         let edited = validated.configs.as_ref().and_then(|configs| configs.edited.as_deref());
         StatusInput {
@@ -156,6 +162,9 @@ impl Steps<'_> {
             workers: scaled.workers,
             scaling: scaled.condition.as_ref(),
             edited: edited.filter(|_| is_live),
+            event_trigger: events.status.as_ref(),
+            watching: job.spec.trigger.events.enabled && events.is_ready,
+            schedule: job.spec.trigger.schedule.as_deref().map(|text| (text, job.spec.trigger.time_zone.as_deref())),
             started: (runs.runs_started, runs.last_manual_run.as_deref()),
             start_pending: runs.start_pending,
             now,
@@ -192,6 +201,12 @@ pub struct StatusInput<'a> {
     pub scaling: Option<&'a ScalingCondition>,
     /// The difference between the sides of the specification and those of the live run, in words.
     pub edited: Option<&'a str>,
+    /// `status.eventTrigger`, before the runs of this reconciliation.
+    pub event_trigger: Option<&'a EventTriggerStatus>,
+    /// Events start transfers.
+    pub watching: bool,
+    /// The schedule of runs and its time zone.
+    pub schedule: Option<(&'a str, Option<&'a str>)>,
     /// `status.runsStarted` and `status.lastManualRun`.
     pub started: (u32, Option<&'a str>),
     /// A run is requested and has not started to list.

@@ -4,6 +4,7 @@ pub mod api_server;
 mod apply;
 mod autoscalers;
 mod aws;
+mod events;
 mod load;
 mod reconcile;
 mod runs;

@@ -4,6 +4,8 @@
 
 pub mod run_configs;
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 use migration_api::config::{Mounts, QueueAndTable, job_config};
@@ -15,6 +17,7 @@ use migration_core::error::Service;
 use migration_core::records::RunSides;
 use migration_core::scaling::ScalingLimits;
 use migration_core::size::ByteSize;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 /// The directory where the Secrets are mounted.
@@ -57,8 +60,37 @@ pub struct ValidatedJob {
     pub runs_history_limit: i32,
     /// The method of verification.
     pub verify: VerifyMethod,
+    /// What is wanted of the source buckets' notifications; none if nothing is.
+    pub notifications: Option<Notifications>,
     /// The job is suspended.
     pub suspend: bool,
+}
+
+/// What is wanted of the notifications of source buckets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notifications {
+    /// Changes when anything changes that the entries, or the checks made with them, depend on.
+    pub key: String,
+    /// The buckets, in order.
+    pub buckets: Vec<String>,
+}
+
+impl Notifications {
+    /// Returns what a configuration wants, or none if the job follows no events, or somebody else sends them and nothing is
+    /// to be checked.
+    fn of(config: &JobConfig) -> Option<Self> {
+        let events = config.events.as_ref()?;
+        if events.queue_arn.is_none() && !config.needs_versions() {
+            return None;
+        }
+        let buckets: BTreeSet<_> = config.buckets.iter().map(|pair| pair.source_bucket.clone()).collect();
+        let pairs: BTreeSet<_> = config.buckets.iter().map(|pair| (&pair.source_bucket, &pair.source_prefix)).collect();
+        let written: BTreeSet<_> = config.buckets.iter().map(|pair| &pair.destination_bucket).collect();
+        let checked = config.needs_versions().then(|| (config.destination.place_name(), written));
+        let facts = json!([events, config.source.place_name(), pairs, checked]).to_string();
+        let key = hex::encode(Sha256::digest(facts)).chars().take(16).collect();
+        Some(Self { key, buckets: buckets.into_iter().collect() })
+    }
 }
 
 /// The schedule of runs.
@@ -121,6 +153,7 @@ pub fn validate(job: &MigrationJob, input: &ValidateInput, default_image: &str) 
         (config.source, config.destination) = ((&sides.source).into(), (&sides.destination).into());
     }
     let (sides, secrets, ca_bundles) = (RunSides::of(&config), secrets(&config), ca_bundles(&config));
+    let notifications = Notifications::of(&config);
     let config = serde_yaml::to_string(&*config.validate()?)?;
     if config.len() > MAX_BYTES {
         return Err(ValidateError::TooLarge(config.len()));
@@ -142,6 +175,7 @@ pub fn validate(job: &MigrationJob, input: &ValidateInput, default_image: &str) 
         schedule: schedule(spec),
         runs_history_limit: i32::try_from(spec.runs_history_limit).unwrap_or(i32::MAX),
         verify: spec.verify.method,
+        notifications,
         suspend: spec.suspend,
     })
 }

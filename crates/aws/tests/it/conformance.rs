@@ -5,11 +5,12 @@ use std::time::Duration;
 use migration_aws::{Access, S3Store};
 use migration_core::config::WriteSettings;
 use migration_core::error::Service;
+use migration_core::events::Senders;
 use migration_core::ports::DeadLetterQueue;
 use migration_sqs_dynamodb::{DynamoLedger, QueueAdmin, QueueSpec, SqsQueue, TableAdmin, TableSpec};
 use migration_testkit::conformance::{
-    Deviation, Failure, MAX_RECEIVES, OwnedBucket, Report, StoreUnderTest, TestQueue, ledger_suite, queue_suite,
-    store_suite, version_suite,
+    BucketUnderTest, Deviation, Failure, MAX_RECEIVES, OwnedBucket, Report, StoreUnderTest, TestQueue, bucket_suite,
+    ledger_suite, queue_suite, store_suite, version_suite,
 };
 use migration_testkit::{DeadLetter, LocalStack, MiniStack};
 
@@ -70,6 +71,9 @@ const STRICT_VERSION_DEVIATIONS: &[Deviation] = &[Deviation {
     because: "it does not encode the next key, and compares it with encoded keys",
 }];
 
+/// Rules of bucket settings that `MiniStack` 1.5.33 breaks.
+const BUCKET_DEVIATIONS: &[Deviation] = &[];
+
 /// SQS rules that both `MiniStack` 1.5.33 and `LocalStack` 4.12.0 break.
 const QUEUE_DEVIATIONS: &[Deviation] =
     &[Deviation { case: "a_delay_over_15_minutes_is_refused", because: "both take any delay" }];
@@ -113,6 +117,48 @@ async fn the_s3_store_keeps_the_rules_of_versions_and_locks() {
 async fn the_s3_store_keeps_the_rules_of_versions_and_locks_of_a_stricter_server() {
     let server = LocalStack::start().await.unwrap();
     assert_passed(&version_suite(async || owned(server.endpoint()).await, STRICT_VERSION_DEVIATIONS).await);
+}
+
+/// Returns the settings of a new bucket, and queues that the service may send to. Topics and functions are none of these
+/// services, which check that targets exist.
+async fn bucket(endpoint: String, event_bridge: bool) -> Result<BucketUnderTest<S3Store, Owner>, Failure> {
+    let StoreUnderTest { store, bucket } = store(endpoint.clone()).await?;
+    let queues = QueueAdmin::new(&access(endpoint.clone())).await;
+    let arn = async || {
+        let name = fresh("events");
+        let spec = QueueSpec {
+            dead_letter_name: format!("{name}-dlq"),
+            name,
+            visibility: Duration::from_secs(30),
+            retention: Duration::from_hours(1),
+            max_receives: MAX_RECEIVES,
+            tags: [].into(),
+        };
+        let url = queues.ensure(&spec).await?.url;
+        let senders = Senders { buckets: vec![bucket.clone()], account: None };
+        let arn = queues.set_senders(&url, "u-1", Some(&senders)).await?;
+        arn.ok_or_else(|| Failure::new("the queue has no ARN"))
+    };
+    Ok(BucketUnderTest {
+        queues: [arn().await?, arn().await?],
+        admin: store,
+        bucket,
+        owner: Owner::of(endpoint),
+        others: Vec::new(),
+        event_bridge,
+    })
+}
+
+#[tokio::test]
+async fn the_s3_store_keeps_the_rules_of_bucket_settings() {
+    let server = MiniStack::start().await.unwrap();
+    assert_passed(&bucket_suite(async || bucket(server.endpoint(), true).await, BUCKET_DEVIATIONS).await);
+}
+
+#[tokio::test]
+async fn the_s3_store_keeps_the_rules_of_bucket_settings_of_a_stricter_server() {
+    let server = LocalStack::start().await.unwrap();
+    assert_passed(&bucket_suite(async || bucket(server.endpoint(), false).await, &[]).await);
 }
 
 struct Queues {

@@ -4,15 +4,16 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use migration_aws::S3Store;
 use migration_core::config::WriteSettings;
-use migration_core::error::Service;
+use migration_core::error::{ErrorClass, Service};
 use migration_core::etag::{ETag, Md5Digest};
+use migration_core::events::{EventTypes, WantedEntries, merge};
 use migration_core::fidelity::{Carried, reduce};
 use migration_core::integrity::{self, Proof};
 use migration_core::object::EncryptionKind;
 use migration_core::outcome::NotPreserved;
 use migration_core::ports::{
-    Attributes, Checksum, CreateUpload, GetRequest, HeadRequest, ObjectHead, ObjectLock, ObjectStore, PutRequest, Span,
-    WriteCondition, Written,
+    Attributes, BucketAdmin, Checksum, CreateUpload, GetRequest, HeadRequest, ObjectHead, ObjectLock, ObjectStore,
+    PutRequest, Span, WriteCondition, Written,
 };
 
 use crate::support::access;
@@ -289,5 +290,63 @@ async fn an_etag_that_is_no_digest_proves_nothing_and_damages_nothing() {
         let written: Written = store.put(put(&carried(), &condition)).await.unwrap();
         assert_eq!(written.etag.quoted(), etag, "to the letter");
         assert_eq!(integrity::written(&written, &MD5, Checksum(1)), expected, "{etag}");
+    }
+}
+
+/// A configuration of every kind, as S3 writes it. Source: `GetBucketNotificationConfiguration` in the S3 API reference.
+const NOTIFICATIONS: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<NotificationConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><TopicConfiguration><Id>t &amp; u</Id>
+<Topic>arn:aws:sns:r:1:t</Topic><Event>s3:ObjectRestore:*</Event></TopicConfiguration><QueueConfiguration><Id>q</Id>
+<Queue>arn:aws:sqs:r:1:q</Queue><Event>s3:ObjectCreated:Put</Event><Event>s3:A:New</Event><Filter><S3Key><FilterRule>
+<Name>Prefix</Name><Value>a b/</Value></FilterRule><FilterRule><Name>Suffix</Name><Value>.jpg</Value></FilterRule></S3Key>
+</Filter></QueueConfiguration><CloudFunctionConfiguration><Id>f</Id><CloudFunction>arn:aws:lambda:r:1:function:f
+</CloudFunction><Event>s3:ObjectRemoved:*</Event></CloudFunctionConfiguration><EventBridgeConfiguration/>
+</NotificationConfiguration>"#;
+
+#[tokio::test]
+async fn notifications_of_every_kind_are_written_back_with_one_more() {
+    let (store, asked) = store(|request| {
+        let body = if request.line().starts_with("GET") { NOTIFICATIONS } else { "" };
+        let length = body.len().to_string();
+        answer("200 OK", &[("content-length", length.as_bytes()), ("x-amz-request-id", b"R")], body.as_bytes())
+    })
+    .await;
+    let before = store.notifications("b").await.unwrap();
+    assert_eq!((before.entries.len(), before.event_bridge), (3, true));
+    let wanted = WantedEntries { job: "u-1", queue_arn: "arn:mine", prefixes: &["p/"], types: EventTypes::Created };
+    store.put_notifications("b", &merge(&before, &wanted).unwrap()).await.unwrap();
+    let sent = asked.take();
+    let body = String::from_utf8(sent.last().unwrap().body.clone()).unwrap();
+    for part in [
+        "<Id>t &amp; u</Id>",
+        "<Topic>arn:aws:sns:r:1:t</Topic>",
+        "<Event>s3:A:New</Event>",
+        "<Value>a b/</Value>",
+        "<Value>.jpg</Value>",
+        "arn:aws:lambda:r:1:function:f",
+        "<EventBridgeConfiguration",
+        "<Id>s3-migration-u-1-1</Id>",
+        "<Queue>arn:mine</Queue>",
+    ] {
+        assert!(body.contains(part), "{part} is not in {body}");
+    }
+}
+
+#[tokio::test]
+async fn notifications_that_are_no_answer_of_s3_or_hold_more_than_is_known_are_not_taken() {
+    let strange = NOTIFICATIONS.replace("EventBridgeConfiguration", "PipeConfiguration");
+    for (body, expected) in [
+        (strange.as_str(), ErrorClass::Refused),
+        ("", ErrorClass::NoAnswer),
+        ("<html><p>sign in</p></html>", ErrorClass::NoAnswer),
+    ] {
+        let text = body.to_owned();
+        let (store, _) = store(move |_| {
+            let length = text.len().to_string();
+            answer("200 OK", &[("content-length", length.as_bytes()), ("x-amz-request-id", b"R")], text.as_bytes())
+        })
+        .await;
+        let error = store.notifications("b").await.unwrap_err();
+        assert_eq!(error.class, expected, "{error}");
     }
 }

@@ -11,11 +11,22 @@ pub struct Start {
     pub manual: Option<String>,
 }
 
+/// Whether a scan moves what was written before the events began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventScan {
+    /// It is due.
+    Due,
+    /// It was started, or is not wanted.
+    Settled,
+}
+
 /// The inputs that decide whether a run starts.
 #[derive(Clone, Copy, Debug)]
 pub struct StartInput<'a> {
     /// True if runs are started by a schedule, which is evaluated elsewhere.
     pub is_scheduled: bool,
+    /// What the events that move objects ask for; `None` without events.
+    pub events: Option<EventScan>,
     /// The current manual trigger.
     pub manual: Option<&'a str>,
     /// The last manual trigger that was answered.
@@ -38,7 +49,8 @@ pub struct StartInput<'a> {
 /// | live, scan open, lease expired | no | any | start: the Job was deleted, so another one continues the scan |
 /// | live, otherwise | no | any | wait for its end |
 /// | ended, or none | no | `manual` differs from the last one answered | start |
-/// | none, and none started before | no | neither schedule nor `manual` | start |
+/// | ended, or none | no | events, whose initial scan is due | start |
+/// | none, and none started before | no | neither schedule, `manual` nor events | start |
 /// | ended, or none | no | otherwise | wait |
 pub fn start(input: &StartInput<'_>) -> Option<Start> {
     if input.is_sending {
@@ -53,7 +65,10 @@ pub fn start(input: &StartInput<'_>) -> Option<Start> {
     }
     match input.manual {
         Some(manual) if input.last_manual != Some(manual) => start(Some(manual)),
-        None if !input.is_scheduled && input.started == 0 && input.last_run.is_none() => start(None),
+        _ if input.events == Some(EventScan::Due) => start(input.last_manual),
+        None if !input.is_scheduled && input.events.is_none() && input.started == 0 && input.last_run.is_none() => {
+            start(None)
+        }
         _ => None,
     }
 }
@@ -92,7 +107,36 @@ mod tests {
             ((true, None), (2, None), (Some(&open), false, 0), None),
             ((true, None), (2, None), (Some(&open), false, LATER), Some(Start { number: 3, manual: None })),
         ] {
-            let input = StartInput { is_scheduled, manual, last_manual, started, last_run, is_sending, now };
+            let input =
+                StartInput { is_scheduled, events: None, manual, last_manual, started, last_run, is_sending, now };
+            assert_eq!(start(&input), expected, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn events_imply_one_scan_after_a_live_run() {
+        let (open, ended) = (run(false, false), run(true, true));
+        let number = |number| Some(Start { number, manual: None });
+        let (due, settled) = (EventScan::Due, EventScan::Settled);
+        for (events, is_scheduled, started, last_run, expected) in [
+            (due, false, 0, None, number(1)),
+            (due, true, 0, None, number(1)),
+            (due, false, 2, Some(&ended), number(3)),
+            (due, false, 2, Some(&open), None),
+            (settled, false, 0, None, None),
+            (settled, false, 1, Some(&ended), None),
+        ] {
+            let (is_sending, now) = (false, 0);
+            let input = StartInput {
+                is_scheduled,
+                events: Some(events),
+                manual: None,
+                last_manual: None,
+                started,
+                last_run,
+                is_sending,
+                now,
+            };
             assert_eq!(start(&input), expected, "{input:?}");
         }
     }

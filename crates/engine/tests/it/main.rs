@@ -20,6 +20,7 @@ mod model;
 mod moves;
 #[cfg(mutants)]
 mod mutants;
+mod notifications;
 mod places;
 mod predecessor;
 mod quirks;

@@ -114,8 +114,8 @@ pub(super) fn load(connection: &Connection, state: &mut StoreState, open: Open<'
     let mut rows = rows.query([])?;
     while let Some(row) = rows.next()? {
         let (name, record): (String, String) = (row.get(0)?, row.get(1)?);
-        let (settings, created) = parse::<BucketRecord>(&name, &record)?.read();
-        state.add_bucket(name, settings, created);
+        let (settings, created, notifications) = parse::<BucketRecord>(&name, &record)?.read();
+        state.add_bucket(name, settings, created).notifications = notifications;
     }
     let mut rows =
         connection.prepare("SELECT bucket, key, number, record FROM version ORDER BY bucket, key, number")?;

@@ -1,16 +1,18 @@
-//! [`ObjectStore`] implementation.
+//! Implementation of [`ObjectStore`] and [`BucketAdmin`].
 
 use migration_core::error::ServiceError;
+use migration_core::events::NotificationConfig;
 use migration_core::ports::{
-    Body, Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse,
-    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, Operation, PartsPage, PutPart, PutRequest,
-    PutTags, Tags, UploadRef, Written,
+    Body, BucketAdmin, Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest,
+    GetResponse, HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, Operation, PartsPage,
+    PutPart, PutRequest, PutTags, Tags, UploadRef, Written,
 };
 
 use super::LocalStore;
 use super::read::body;
 use super::receive::Incoming;
 use super::requests::{PutObject, Replaced};
+use super::settings::Versioning;
 use super::state::check_checksum;
 
 impl From<Body> for Incoming {
@@ -126,5 +128,24 @@ impl ObjectStore for LocalStore {
 
     async fn list_uploads(&self, bucket: &str, key: &str) -> Result<Vec<OpenUpload>, ServiceError> {
         self.read_bucket(Operation::ListUploads, bucket, |b| Ok(b.uploads_of(key))).await
+    }
+}
+
+/// Sends no events: the entries are kept for others to read.
+impl BucketAdmin for LocalStore {
+    async fn notifications(&self, bucket: &str) -> Result<NotificationConfig, ServiceError> {
+        self.read_bucket(Operation::GetNotifications, bucket, |b| Ok(b.notifications.clone())).await
+    }
+
+    async fn put_notifications(&self, bucket: &str, config: &NotificationConfig) -> Result<(), ServiceError> {
+        const PUT: Operation = Operation::PutNotifications;
+        let _ticket = self.enter(PUT, bucket).await?;
+        self.change(|state| state.put_notifications(bucket, config.clone()))?;
+        self.committed(PUT.as_str()).await
+    }
+
+    async fn keeps_versions(&self, bucket: &str) -> Result<bool, ServiceError> {
+        let enabled = self.read_bucket(Operation::GetVersioning, bucket, |b| Ok(b.settings.versioning)).await?;
+        Ok(enabled == Versioning::Enabled)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use migration_core::etag::{ETag, Md5Digest};
+use migration_core::events::NotificationConfig;
 use migration_core::ports::{Attributes, Checksum, ObjectLock, Retention, RetentionMode, Tags};
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +74,8 @@ pub(super) struct BucketRecord {
     unknown_headers: Vec<String>,
     quiet_of_tags: bool,
     created: i64,
+    #[serde(default)]
+    notifications: NotificationConfig,
 }
 
 impl BucketRecord {
@@ -91,11 +94,12 @@ impl BucketRecord {
             unknown_headers: owned(settings.unknown_headers),
             quiet_of_tags: settings.quiet_of_tags,
             created: bucket.created,
+            notifications: bucket.notifications.clone(),
         }
     }
 
-    /// Returns settings and time of creation. Lists of names live as long as the program, as those in its code do.
-    pub(super) fn read(self) -> (BucketSettings, i64) {
+    /// Returns settings, time of creation and notification configuration. Lists of names live as long as the program, as those in its code do.
+    pub(super) fn read(self) -> (BucketSettings, i64, NotificationConfig) {
         let leaked = |names: Vec<String>| -> &'static [&'static str] {
             let names: Vec<&'static str> = names.into_iter().map(|name| &*name.leak()).collect();
             names.leak()
@@ -112,7 +116,7 @@ impl BucketRecord {
             unknown_headers: leaked(self.unknown_headers),
             quiet_of_tags: self.quiet_of_tags,
         };
-        (settings, self.created)
+        (settings, self.created, self.notifications)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
 use migration_core::etag::ETag;
+use migration_core::events::NotificationConfig;
 use migration_core::ports::{
     Attributes, CopyRequest, CopySource, DeleteRequest, HeadRequest, ObjectHead, Operation, Tags, WriteCondition,
     Written,
@@ -33,6 +34,7 @@ pub(super) struct Bucket {
     pub(super) settings: BucketSettings,
     /// Time of creation, in milliseconds since 1970.
     pub(super) created: i64,
+    pub(super) notifications: NotificationConfig,
     /// Versions by key; every key has at least one.
     pub(super) objects: BTreeMap<String, Versions>,
     pub(super) uploads: BTreeMap<String, Upload>,
@@ -67,6 +69,12 @@ impl StoreState {
         self.buckets
             .get_mut(name)
             .ok_or_else(|| error(operation, class, "NoSuchBucket", "the specified bucket does not exist"))
+    }
+
+    pub(super) fn put_notifications(&mut self, name: &str, config: NotificationConfig) -> Result<(), ServiceError> {
+        self.bucket(Operation::PutNotifications, name)?.notifications = config;
+        self.changes.push(BucketChange::Bucket { name: name.to_owned() });
+        Ok(())
     }
 
     /// Creates a bucket with these settings, or changes those of an existing one.

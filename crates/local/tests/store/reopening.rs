@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use migration_core::error::ServiceError;
+use migration_core::events::NotificationConfig;
 use migration_core::ports::{
-    Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse,
-    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
-    Tags, UploadRef, Written,
+    BucketAdmin, Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest,
+    GetResponse, HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart,
+    PutRequest, PutTags, Tags, UploadRef, Written,
 };
 use migration_local::store::{BucketSettings, LocalStore};
 use migration_testkit::conformance::{BucketOwner, Failure};
@@ -135,5 +136,19 @@ impl BucketOwner for Reopening {
 
     async fn delete_version(&self, bucket: &str, key: &str, version_id: &str) -> Result<(), Failure> {
         self.with(async |store| BucketOwner::delete_version(store, bucket, key, version_id).await).await
+    }
+}
+
+impl BucketAdmin for Reopening {
+    async fn notifications(&self, bucket: &str) -> Result<NotificationConfig, ServiceError> {
+        self.with(async |store| store.notifications(bucket).await).await
+    }
+
+    async fn put_notifications(&self, bucket: &str, config: &NotificationConfig) -> Result<(), ServiceError> {
+        self.with(async |store| store.put_notifications(bucket, config).await).await
+    }
+
+    async fn keeps_versions(&self, bucket: &str) -> Result<bool, ServiceError> {
+        self.with(async |store| store.keeps_versions(bucket).await).await
     }
 }

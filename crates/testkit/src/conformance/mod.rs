@@ -4,6 +4,7 @@
 //! rule, the case is declared as a [`Deviation`]. It still runs, and the report fails if it passes, so the list stays
 //! accurate.
 
+mod bucket;
 mod ledger;
 mod queue;
 mod report;
@@ -11,6 +12,7 @@ mod store;
 
 use std::pin::Pin;
 
+pub use bucket::{BucketUnderTest, bucket_suite};
 pub use ledger::ledger_suite;
 pub use queue::{MAX_RECEIVES, TestQueue, queue_suite};
 pub use report::{CaseResult, Deviation, Failure, Outcome, Report};

@@ -1,10 +1,11 @@
 //! Runs the suites on the in-memory services.
 
+use migration_core::events::{NotificationEntry, NotificationTarget};
 use migration_core::ports::{DeadLetterQueue, MeasuredQueue, Queue};
 
 use super::{
-    Failure, MAX_RECEIVES, Outcome, OwnedBucket, Report, StoreUnderTest, TestQueue, ledger_suite, queue_suite,
-    store_suite, version_suite,
+    BucketUnderTest, Failure, MAX_RECEIVES, Outcome, OwnedBucket, Report, StoreUnderTest, TestQueue, bucket_suite,
+    ledger_suite, queue_suite, store_suite, version_suite,
 };
 use crate::{
     Checksums, ConditionalWrites, DeadLetter, Fault, FaultPlan, Faulty, Lies, Lying, MemoryLedger, MemoryQueue,
@@ -91,6 +92,36 @@ async fn the_memory_store_keeps_the_rules_of_versions() {
     };
     assert_passed(&version_suite(make, &[]).await);
     assert!(plan.calls() > 1_000 && plan.injected() == 0, "{plan:?}");
+}
+
+/// Returns the settings of a bucket in memory, whose owner sets no targets.
+fn bucket(plan: &FaultPlan) -> BucketUnderTest<Faulty<MemoryStore>, MemoryStore> {
+    let StoreUnderTest { store, bucket } = store();
+    let other = |target, id: &str, arn: &str| NotificationEntry {
+        target,
+        id: Some(id.to_owned()),
+        arn: arn.to_owned(),
+        events: vec!["s3:ObjectCreated:*".to_owned()],
+        filter: Vec::new(),
+    };
+    BucketUnderTest {
+        admin: Faulty::new(store.clone(), plan),
+        bucket,
+        owner: store,
+        queues: ["arn:aws:sqs:r:1:a".to_owned(), "arn:aws:sqs:r:1:b".to_owned()],
+        others: vec![
+            other(NotificationTarget::Topic, "t", "arn:aws:sns:r:1:t"),
+            other(NotificationTarget::Function, "f", "arn:aws:lambda:r:1:function:f"),
+        ],
+        event_bridge: true,
+    }
+}
+
+#[tokio::test]
+async fn the_memory_store_keeps_the_rules_of_bucket_settings() {
+    let plan = FaultPlan::new();
+    assert_passed(&bucket_suite(async || Ok(bucket(&plan)), &[]).await);
+    assert!(plan.calls() > 10 && plan.injected() == 0, "{plan:?}");
 }
 
 #[tokio::test]

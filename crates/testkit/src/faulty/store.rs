@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use futures::StreamExt;
 use migration_core::error::{ErrorClass, Rejected, ServiceError};
+use migration_core::events::NotificationConfig;
 use migration_core::ports::{
-    Body, ByteStream, Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest,
-    GetResponse, HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart,
-    PutRequest, PutTags, Tags, UploadRef, Written,
+    Body, BucketAdmin, ByteStream, Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest,
+    GetRequest, GetResponse, HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage,
+    PutPart, PutRequest, PutTags, Tags, UploadRef, Written,
 };
 
 use super::Faulty;
@@ -171,5 +172,19 @@ impl<T: ObjectStore> ObjectStore for Faulty<T> {
     async fn list_uploads(&self, bucket: &str, key: &str) -> Result<Vec<OpenUpload>, ServiceError> {
         let request = || self.inner.list_uploads(bucket, key);
         self.call(Operation::ListUploads, &subject(bucket, key), request).await
+    }
+}
+
+impl<T: BucketAdmin> BucketAdmin for Faulty<T> {
+    async fn notifications(&self, bucket: &str) -> Result<NotificationConfig, ServiceError> {
+        self.call(Operation::GetNotifications, bucket, || self.inner.notifications(bucket)).await
+    }
+
+    async fn put_notifications(&self, bucket: &str, config: &NotificationConfig) -> Result<(), ServiceError> {
+        self.call(Operation::PutNotifications, bucket, || self.inner.put_notifications(bucket, config)).await
+    }
+
+    async fn keeps_versions(&self, bucket: &str) -> Result<bool, ServiceError> {
+        self.call(Operation::GetVersioning, bucket, || self.inner.keeps_versions(bucket)).await
     }
 }

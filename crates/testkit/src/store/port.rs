@@ -1,10 +1,11 @@
-//! [`ObjectStore`] implementation: the service's own, behind the switches.
+//! Implementation of [`ObjectStore`] and [`BucketAdmin`]: the service's own, behind the switches.
 
 use migration_core::error::ServiceError;
+use migration_core::events::NotificationConfig;
 use migration_core::ports::{
-    Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse,
-    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
-    Tags, UploadRef, Written,
+    BucketAdmin, Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest,
+    GetResponse, HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart,
+    PutRequest, PutTags, Tags, UploadRef, Written,
 };
 
 use super::MemoryStore;
@@ -97,5 +98,22 @@ impl ObjectStore for MemoryStore {
     async fn list_uploads(&self, bucket: &str, key: &str) -> Result<Vec<OpenUpload>, ServiceError> {
         self.denials.check(Operation::ListUploads)?;
         self.service.list_uploads(bucket, key).await
+    }
+}
+
+impl BucketAdmin for MemoryStore {
+    async fn notifications(&self, bucket: &str) -> Result<NotificationConfig, ServiceError> {
+        self.denials.check(Operation::GetNotifications)?;
+        self.service.notifications(bucket).await
+    }
+
+    async fn put_notifications(&self, bucket: &str, config: &NotificationConfig) -> Result<(), ServiceError> {
+        self.denials.check(Operation::PutNotifications)?;
+        self.service.put_notifications(bucket, config).await
+    }
+
+    async fn keeps_versions(&self, bucket: &str) -> Result<bool, ServiceError> {
+        self.denials.check(Operation::GetVersioning)?;
+        self.service.keeps_versions(bucket).await
     }
 }

@@ -94,10 +94,13 @@ pub async fn examples_run_unchanged(case: &mut Case) -> anyhow::Result<()> {
         case.note(format!("retry.yaml: {error:#}"));
         wrong.push("retry.yaml");
     }
+    let refused = case.s3migrate_with(&["run", &file("events.yaml"), "named.yaml"], &variables, LIMIT).await?;
+    ensure!(refused.stderr.contains("S3 can't send events"), "events.yaml is not refused: {}", refused.stderr);
     let hosts: Vec<String> = internet.asked().into_keys().collect();
     case.note(format!("hosts that were asked: {}", hosts.join(", ")));
     demo(case, &certificates).await?;
-    let known: Vec<&str> = EXAMPLES.iter().map(|example| example.file).chain(["retry.yaml", "demo.yaml"]).collect();
+    let known: Vec<&str> =
+        EXAMPLES.iter().map(|example| example.file).chain(["retry.yaml", "demo.yaml", "events.yaml"]).collect();
     for entry in std::fs::read_dir(paths::repository().join("examples")).context("failed to list examples")? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         ensure!(known.contains(&name.as_str()), "no case runs examples/{name}");

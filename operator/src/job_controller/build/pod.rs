@@ -42,6 +42,10 @@ pub enum Program {
     Verify(VerifyMethod),
     /// Writes the report of a run.
     Report,
+    /// Configures the source buckets to send their events to the queue.
+    Notify,
+    /// Removes what was configured when the resource is deleted.
+    RemoveNotifications,
     /// Aborts unfinished uploads when the resource is deleted.
     AbortUploads,
 }
@@ -53,6 +57,7 @@ impl Program {
             Self::Worker => Component::Worker,
             Self::Verify(_) => Component::Verifier,
             Self::Report => Component::Reporter,
+            Self::Notify | Self::RemoveNotifications => Component::Notifier,
             Self::Send | Self::AbortUploads => Component::Jobsender,
         }
     }
@@ -66,14 +71,16 @@ impl Program {
             Self::Verify(VerifyMethod::Checksum) => (JOBSENDER, &["verify", "--method", "checksum"]),
             Self::Verify(VerifyMethod::Read) => (JOBSENDER, &["verify", "--method", "read"]),
             Self::Report => (JOBSENDER, &["report"]),
+            Self::Notify => (JOBSENDER, &["notify"]),
+            Self::RemoveNotifications => (JOBSENDER, &["notify", "--remove"]),
             Self::AbortUploads => (JOBSENDER, &["abort-uploads"]),
         }
     }
 
-    /// Returns the pod settings. Aborting and reporting need the permissions of workers, so they run as workers do.
+    /// Returns the pod settings. What acts on buckets as workers do needs their permissions, so it runs as they do.
     fn settings(self, job: &ValidatedJob) -> &PodSettings {
         match self {
-            Self::Worker | Self::AbortUploads | Self::Report => &job.worker,
+            Self::Worker | Self::AbortUploads | Self::Report | Self::Notify | Self::RemoveNotifications => &job.worker,
             Self::Send | Self::Verify(_) => &job.jobsender,
         }
     }
@@ -176,9 +183,12 @@ fn resources(job: &ValidatedJob, program: Program) -> ResourceRequirements {
             let plus = |mib| ByteSize(job.memory_limit.bytes().saturating_add(ByteSize::mib(mib).bytes()));
             (plus(64), plus(256))
         }
-        Program::Send | Program::Verify(_) | Program::Report | Program::AbortUploads => {
-            (ByteSize::mib(64), ByteSize::mib(512))
-        }
+        Program::Send
+        | Program::Verify(_)
+        | Program::Report
+        | Program::Notify
+        | Program::RemoveNotifications
+        | Program::AbortUploads => (ByteSize::mib(64), ByteSize::mib(512)),
     };
     let memory = |size: ByteSize| ("memory".to_owned(), Quantity(size.to_string()));
     ResourceRequirements {

@@ -27,6 +27,8 @@ pub struct Cluster {
     pub jobs: Vec<ObservedJob>,
     /// The Jobs that verify runs or write reports.
     pub followups: Vec<ObservedJob>,
+    /// The Jobs that configure source buckets.
+    pub notifiers: Vec<ObservedJob>,
     /// The pods.
     pub pods: Vec<Pod>,
     /// The configurations that have the job's labels.
@@ -99,16 +101,20 @@ pub async fn read(context: &Context, namespace: &str, owner: &Owner) -> Result<C
     controllers.extend(replica_sets(&context.api(namespace), &of_job, deployment.ours(), &pods).await?);
     let pods = own_pods(pods, &controllers);
     let config_maps_used = used(&pods, &jobs, cron_job.ours(), deployment.ours());
-    let own = jobs.iter().filter(|found| found.name_any() != names::abort(name));
+    let last = [names::abort(name), names::remove_notifications(name)];
+    let own = jobs.iter().filter(|found| !last.contains(&found.name_any()));
+    let is_notifier = |found: &&Job| names::component_is(Some(found.labels()), Component::Notifier);
+    let (notifiers, own): (Vec<_>, Vec<_>) = own.partition(is_notifier);
+    let notifiers = notifiers.into_iter().map(|found| observed_job(found, &pods)).collect();
     let follows = |found: &&Job| {
         let is = |component| names::component_is(Some(found.labels()), component);
         is(Component::Verifier) || is(Component::Reporter)
     };
-    let (followups, jobs): (Vec<_>, Vec<_>) = own.partition(follows);
+    let (followups, jobs): (Vec<_>, Vec<_>) = own.into_iter().partition(follows);
     let followups = followups.into_iter().map(|found| observed_job(found, &pods)).collect();
     let mut jobs: Vec<_> = jobs.into_iter().map(|found| observed_job(found, &pods)).collect();
     jobs.sort_by(|a, b| (b.created, &b.name).cmp(&(a.created, &a.name)));
-    Ok(Cluster { jobs, followups, pods, config_maps, config_maps_used, cron_job, deployment })
+    Ok(Cluster { jobs, followups, notifiers, pods, config_maps, config_maps_used, cron_job, deployment })
 }
 
 /// Returns the names of the configurations of pods that exist or may still be created.
@@ -234,10 +240,10 @@ fn start_problem(pod: &Pod) -> Option<Problem> {
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
-    // Verifiers have the settings of jobsenders, and reporters those of workers.
-    let is = |component| names::component_is(Some(pod.labels()), component);
-    let component =
-        if is(Component::Worker) || is(Component::Reporter) { Component::Worker } else { Component::Jobsender };
+    // Verifiers have the settings of jobsenders, and reporters and notifiers those of workers.
+    let of_worker = [Component::Worker, Component::Reporter, Component::Notifier];
+    let is_worker = of_worker.into_iter().any(|component| names::component_is(Some(pod.labels()), component));
+    let component = if is_worker { Component::Worker } else { Component::Jobsender };
     let place = format!("pod {} ({})", pod.name_any(), component.as_str());
     for status in statuses(pod) {
         let Some(waiting) = status.state.as_ref().and_then(|state| state.waiting.as_ref()) else { continue };

@@ -10,6 +10,7 @@ use migration_api::status::{QueueDepth, Resources};
 use migration_api::{MigrationJob, MigrationJobSpec, Reason};
 use migration_aws::{Access, CredentialSource};
 use migration_core::error::{ErrorClass, Service, ServiceError, ServiceFault};
+use migration_core::events::Senders;
 use migration_core::ports::{Depth, MeasuredQueue};
 use migration_sqs_dynamodb::{
     Clients, DynamoLedger, QueueAdmin, QueueSpec, QueueUrls, SqsQueue, TableAdmin, TableSpec,
@@ -45,6 +46,12 @@ pub struct ServicesSpec {
     table: Option<String>,
     own_name: String,
     tags: [(String, String); 3],
+    /// UID of the job.
+    job: String,
+    /// The job follows events.
+    has_events: bool,
+    /// Who may send events to the queue that is created; none if somebody else sees to that.
+    senders: Option<Senders>,
 }
 
 impl ServicesSpec {
@@ -67,8 +74,11 @@ impl ServicesSpec {
             tags: [
                 ("s3migration.dev/namespace".to_owned(), job.namespace().unwrap_or_default()),
                 (names::JOB_LABEL.to_owned(), name),
-                ("s3migration.dev/uid".to_owned(), uid),
+                ("s3migration.dev/uid".to_owned(), uid.clone()),
             ],
+            job: uid,
+            has_events: job.spec.trigger.events.enabled,
+            senders: senders(&job.spec),
         })
     }
 
@@ -110,9 +120,8 @@ impl Services {
         let tables = clients.table_admin(&wanted.ledger).await;
         let (queue, table) = (queue(&wanted, &queues).await, table(&wanted, &tables).await);
         match (queue, table) {
-            (Ok(urls), Ok(table)) => {
-                let queue_and_table =
-                    QueueAndTable { queue_url: urls.url, dead_letter_url: urls.dead_letter_url, table };
+            (Ok((QueueUrls { url: queue_url, dead_letter_url }, queue_arn)), Ok(table)) => {
+                let queue_and_table = QueueAndTable { queue_url, dead_letter_url, table, queue_arn };
                 Ok(Arc::new(Self {
                     queue: clients.queue(&wanted.queue, queue_and_table.queue_url.clone(), None).await,
                     dead_letters: clients.queue(&wanted.queue, queue_and_table.dead_letter_url.clone(), None).await,
@@ -142,11 +151,27 @@ async fn depth<Q: MeasuredQueue>(queue: &Q, url: &str) -> Result<Depth, Problem>
     queue.depth().await.map_err(|error| Problem::service(Service::Queue, url, &error))
 }
 
-async fn queue(wanted: &ServicesSpec, queues: &QueueAdmin) -> Result<QueueUrls, Problem> {
+/// Returns who may send events to the job's queue, or none if the job does not see to that.
+fn senders(spec: &MigrationJobSpec) -> Option<Senders> {
+    let events = &spec.trigger.events;
+    let buckets = || spec.buckets.iter().map(|pair| pair.source_bucket.clone()).collect();
+    let is_ours = events.enabled && events.configure_bucket_notifications;
+    is_ours.then(|| Senders { buckets: buckets(), account: events.source_account.clone() })
+}
+
+/// Returns the URLs of the queue and, if the job follows events, its ARN. The policy of a queue that exists is its owner's.
+async fn queue(wanted: &ServicesSpec, queues: &QueueAdmin) -> Result<(QueueUrls, Option<String>), Problem> {
     let problem = |error: ServiceError| Problem::service(Service::Queue, wanted.queue_name(), &error);
-    let Some(url) = &wanted.queue_url else { return queues.ensure(&wanted.queue_spec()).await.map_err(problem) };
+    let Some(url) = &wanted.queue_url else {
+        let urls = queues.ensure(&wanted.queue_spec()).await.map_err(problem)?;
+        let arn = queues.set_senders(&urls.url, &wanted.job, wanted.senders.as_ref()).await.map_err(problem)?;
+        return Ok((urls, arn));
+    };
     match queues.dead_letter_url(url).await.map_err(problem)? {
-        Some(dead_letter_url) => Ok(QueueUrls { url: url.clone(), dead_letter_url }),
+        Some(dead_letter_url) => {
+            let arn = if wanted.has_events { queues.arn(url).await.map_err(problem)? } else { None };
+            Ok((QueueUrls { url: url.clone(), dead_letter_url }, arn))
+        }
         None => Err(Problem::new(
             Reason::QueueDeadLettersMissing,
             format!("the queue {url} has no redrive policy: configure a dead letter queue, so that no message is lost"),
@@ -201,6 +226,7 @@ pub fn queue_and_table_of(wanted: &ServicesSpec, known: Option<&Resources>) -> Q
         queue_url: url(known.and_then(|known| known.queue_url.as_ref()), wanted.queue_name()),
         dead_letter_url: url(known.and_then(|known| known.dead_letter_url.as_ref()), wanted.queue_name()),
         table: wanted.table_name().to_owned(),
+        queue_arn: None,
     }
 }
 

@@ -5,8 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use migration_api::config::QueueAndTable;
 use migration_api::status::{
     Counts, EventCounts, EventWork, Extraneous, LastRun, MigrationJobStatus, NotPreserved, ObjectFailure, Phase,
-    Progress, RecordKind, ReportStatus, Resources, RunResult, UnreadableRecords, VerificationStatus,
+    Progress, RecordKind, ReportStatus, Resources, RunResult, RunSummary, UnreadableRecords, VerificationStatus,
 };
+use migration_api::trigger::EventTriggerStatus;
 use migration_core::error::Blocked;
 use migration_core::outcome::NotPreserved as NotPreservedCounts;
 use migration_core::progress::{self, RunProgress};
@@ -14,6 +15,7 @@ use migration_core::records::{Counters, FailureRecord, Heartbeat, RunRecord};
 use migration_core::verification;
 use migration_engine::run::look::RunView;
 use migration_ledger::Unreadable;
+use migration_program::schedule::Schedule;
 
 use super::{StatusInput, conditions, display};
 use crate::job_controller::dereference::cluster::ObservedJob;
@@ -21,6 +23,9 @@ use crate::job_controller::dereference::ledger::LedgerView;
 use crate::job_controller::runs::followups::{FollowupState, Report, Verification};
 use crate::job_controller::runs::lifecycle;
 use crate::problem::Problem;
+
+/// The number of runs that the status lists.
+const HISTORY: usize = 10;
 
 /// The activity of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +49,9 @@ pub fn compute(old: &MigrationJobStatus, input: &StatusInput<'_>) -> MigrationJo
     let activity = activity(old, input);
     let mut new = MigrationJobStatus {
         observed_generation: input.generation,
-        phase: Some(phase(activity, input.suspended, input.verification)),
+        phase: Some(phase(activity, input)),
+        event_trigger: event_trigger(old, input),
+        next_schedule_time: next_schedule_time(input),
         workers: Some(input.workers),
         queue: input.depth.or(old.queue),
         runs_started: input.started.0,
@@ -79,7 +86,7 @@ pub fn with_problem(
 }
 
 fn resources(queue_and_table: &QueueAndTable) -> Resources {
-    let QueueAndTable { queue_url, dead_letter_url, table } = queue_and_table.clone();
+    let QueueAndTable { queue_url, dead_letter_url, table, queue_arn: _ } = queue_and_table.clone();
     Resources { queue_url: Some(queue_url), dead_letter_url: Some(dead_letter_url), table: Some(table) }
 }
 
@@ -109,11 +116,13 @@ fn activity_before(old: &MigrationJobStatus) -> Activity {
     }
 }
 
-fn phase(activity: Activity, suspended: bool, verification: &Verification) -> Phase {
+fn phase(activity: Activity, input: &StatusInput<'_>) -> Phase {
+    let verification = input.verification;
     match activity {
-        _ if suspended => Phase::Suspended,
+        _ if input.suspended => Phase::Suspended,
         Activity::Ended(_) if matches!(verification, FollowupState::Due | FollowupState::Running) => Phase::Verifying,
         Activity::Ended(RunResult::Complete) if is_not_whole(verification) => Phase::PartiallyFailed,
+        Activity::Never | Activity::Ended(RunResult::Complete) if input.watching => Phase::Watching,
         Activity::Never | Activity::Starting => Phase::Pending,
         Activity::Scanning => Phase::Scanning,
         Activity::Transferring => Phase::Transferring,
@@ -121,6 +130,29 @@ fn phase(activity: Activity, suspended: bool, verification: &Verification) -> Ph
         Activity::Ended(RunResult::PartiallyFailed) => Phase::PartiallyFailed,
         Activity::Ended(RunResult::Failed) | Activity::SenderFailed => Phase::Failed,
     }
+}
+
+/// Returns the state of the events. A run that was started since they are enabled is their initial scan.
+fn event_trigger(old: &MigrationJobStatus, input: &StatusInput<'_>) -> Option<EventTriggerStatus> {
+    let status = input.event_trigger?;
+    let started = input.watching && input.started.0 > old.runs_started;
+    Some(EventTriggerStatus { scan_started: status.scan_started || started, ..status.clone() })
+}
+
+/// Returns when the next scheduled run is due. Without a time zone that of Kubernetes' controllers counts, usually UTC.
+fn next_schedule_time(input: &StatusInput<'_>) -> Option<Time> {
+    let (schedule, time_zone) = input.schedule.filter(|_| !input.suspended)?;
+    let schedule = Schedule::new(schedule, time_zone.or(Some("UTC"))).ok()?;
+    let now = Timestamp::from_millisecond(input.now).ok()?;
+    schedule.next(now).map(|next| Time(next.timestamp()))
+}
+
+/// Adds the last run to those that ended before it.
+fn add_to_history(runs: &mut Vec<RunSummary>, last: &LastRun) {
+    let LastRun { id, started_at, ended_at, result, objects, bytes, failed, .. } = last.clone();
+    runs.retain(|run| run.id != id);
+    runs.insert(0, RunSummary { id, started_at, ended_at, result, objects, bytes, failed });
+    runs.truncate(HISTORY);
 }
 
 /// Returns true if the verification found that the copy is not whole.
@@ -181,6 +213,9 @@ fn run(new: &mut MigrationJobStatus, ledger: &LedgerView, now: i64) {
     set_unreadable(new, RecordKind::Failure, &ledger.failures.unreadable);
     if record.end.is_some() {
         new.last_run = last_run(record, &numbers, losses, now);
+        if let Some(last) = &new.last_run {
+            add_to_history(&mut new.runs, last);
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 mod failures;
+mod history;
 
 use super::*;
 use crate::job_controller::dereference::cluster::JobState;
@@ -31,6 +32,9 @@ fn input<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [ObservedJob]) -> StatusI
         scaling: None,
         started: (1, Some("a")),
         edited: None,
+        event_trigger: None,
+        watching: false,
+        schedule: None,
         start_pending: false,
         now: 100_000,
     }

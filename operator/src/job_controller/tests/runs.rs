@@ -12,6 +12,7 @@ use super::api_server::{ApiServer, Fault, NOW};
 use super::*;
 use crate::job_controller::dereference::cluster::{JobState, ObservedJob};
 use crate::job_controller::error::ReconcileError;
+use crate::job_controller::events::EventsOutcome;
 use crate::job_controller::runs::followups::FollowupState;
 use crate::job_controller::runs::lifecycle::tests as lifecycle;
 use crate::job_controller::runs::{RunsError, RunsInput, RunsOutcome, advance, supersede};
@@ -23,7 +24,8 @@ async fn advance_job(
     is_blocked: bool,
 ) -> Result<RunsOutcome, RunsError> {
     let configs = configs(|_| ());
-    let input = RunsInput { job, observed, configs: Some(&configs), is_blocked, last_drain: None };
+    let events = EventsOutcome::default();
+    let input = RunsInput { job, observed, configs: Some(&configs), events: &events, is_blocked, last_drain: None };
     advance(&input, &server.context()).await
 }
 

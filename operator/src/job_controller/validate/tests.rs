@@ -23,7 +23,12 @@ spec:
 }
 
 pub(crate) fn queue_and_table() -> QueueAndTable {
-    QueueAndTable { queue_url: "http://q/1".into(), dead_letter_url: "http://q/1-dlq".into(), table: "t".into() }
+    QueueAndTable {
+        queue_url: "http://q/1".into(),
+        dead_letter_url: "http://q/1-dlq".into(),
+        table: "t".into(),
+        queue_arn: Some("arn:aws:sqs:eu-central-1:1:q".into()),
+    }
 }
 
 pub(crate) fn input() -> ValidateInput {

@@ -453,6 +453,7 @@ async fn operate(world: Arc<World>, config: JobConfig, forgets: bool) {
         let (run, now) = (world.run().await, world.clock.now());
         let input = StartInput {
             is_scheduled: true,
+            events: None,
             manual: None,
             last_manual: None,
             started: 1,

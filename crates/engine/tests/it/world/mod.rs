@@ -364,6 +364,7 @@ fn config() -> JobConfig {
         manifest: None,
         report: None,
         mirror: None,
+        events: None,
         backlog_seconds: Some(7_200),
         transfer: TransferSettings {
             part_size: PartSize::Fixed(ByteSize::mib(5)),
