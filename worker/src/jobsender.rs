@@ -58,9 +58,7 @@ pub fn main() -> ExitCode {
 async fn program() -> ExitCode {
     let cli = Cli::parse();
     cli.common.start_logging();
-    // As PID 1 of a container, a process is not terminated by signals without a handler.
-    let told = CancellationToken::new();
-    setup::stop_on_signals(&told);
+    let told = setup::listen_for_signals();
     let process = match setup::connect(&cli.common).await {
         Ok(process) => process,
         Err(error) => {
@@ -69,13 +67,7 @@ async fn program() -> ExitCode {
             return ExitCode::from(UNUSABLE);
         }
     };
-    tokio::spawn({
-        let (told, stop) = (told.clone(), process.runtime.stop.clone());
-        async move {
-            told.cancelled().await;
-            stop.cancel();
-        }
-    });
+    setup::stop_when_told(&process, &told);
     let end = tokio::select! {
         end = carry_out(cli, process) => end,
         () = overdue(&told) => End::failed("Interrupted", "it did not stop in time after the signal"),

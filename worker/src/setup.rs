@@ -84,9 +84,23 @@ fn read(path: &Path) -> Result<JobConfig, SetupError> {
     serde_yaml::from_str(&text).map_err(|source| SetupError::Parse { path: path.into(), source })
 }
 
-/// Cancels the token at the first SIGTERM or SIGINT. If that can't be set up, the program goes on without.
-pub fn stop_on_signals(stop: &CancellationToken) {
-    if let Err(error) = migration_program::stop_on_signals(stop) {
+/// Returns a token that is cancelled at the first SIGTERM or SIGINT. If that can't be set up, the program goes on without.
+///
+/// Called before anything else: as PID 1 of a container, a process is not terminated by signals without a handler, and
+/// one that arrives before it has one is lost. The pod would work on until the end of its grace period.
+pub fn listen_for_signals() -> CancellationToken {
+    let told = CancellationToken::new();
+    if let Err(error) = migration_program::stop_on_signals(&told) {
         warn!(%error, "failed to listen for signals; only SIGKILL can stop the process");
     }
+    told
+}
+
+/// Stops a process when the program is told to.
+pub fn stop_when_told(process: &AwsProcess, told: &CancellationToken) {
+    let (told, stop) = (told.clone(), process.runtime.stop.clone());
+    tokio::spawn(async move {
+        told.cancelled().await;
+        stop.cancel();
+    });
 }

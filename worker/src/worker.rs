@@ -27,10 +27,11 @@ pub fn main() -> ExitCode {
 async fn program() -> ExitCode {
     let cli = Cli::parse();
     cli.common.start_logging();
+    let told = setup::listen_for_signals();
     match setup::connect(&cli.common).await {
         Ok(process) => {
+            setup::stop_when_told(&process, &told);
             let process = Arc::new(process);
-            setup::stop_on_signals(&process.runtime.stop);
             info!(job = process.config.job.name, name = process.runtime.name, "worker started");
             heartbeat::during(&process, Worker::new(process.clone()).run()).await;
             info!("worker stopped");
