@@ -1,6 +1,7 @@
 //! Command line: arguments and commands.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use kube::Client;
@@ -11,6 +12,7 @@ use tracing::info;
 use crate::controller;
 use crate::health::{self, Readiness};
 use crate::metrics::Metrics;
+use crate::policy::{Policy, PolicyError};
 
 /// Reconciles `MigrationJobs`.
 #[derive(Debug, Parser)]
@@ -38,6 +40,10 @@ struct Run {
     /// The namespace to watch; default: all.
     #[arg(long, env = "WATCH_NAMESPACE")]
     namespace: Option<String>,
+    /// File with the policy: what authors of `MigrationJobs` may do. Absent = what RBAC allows them, and the operator's own
+    /// identity on its own queues and tables only.
+    #[arg(long, env = "POLICY_FILE")]
+    policy: Option<PathBuf>,
     /// Format of the log. `RUST_LOG` sets what is logged.
     #[arg(long, env = "LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -55,6 +61,9 @@ pub enum CliError {
     /// No configuration of a Kubernetes client was found.
     #[error("failed to configure Kubernetes client: {0}; run in a pod with a service account, or set KUBECONFIG")]
     Kubernetes(#[from] kube::Error),
+    /// The policy cannot be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Signals or the health address could not be set up.
     #[error("failed to {0}: {1}")]
     Io(&'static str, std::io::Error),
@@ -74,11 +83,14 @@ pub async fn main(cli: Cli) -> Result<(), CliError> {
 
 async fn run(args: Run) -> Result<(), CliError> {
     program::start_logging(args.log_format, "info,kube_runtime=warn");
+    let policy = args.policy.as_deref().map(Policy::read).transpose()?.unwrap_or_default();
     let client = Client::try_default().await?;
     let (ready, metrics, stop) = (Readiness::default(), Metrics::default(), CancellationToken::new());
     program::stop_on_signals(&stop).map_err(|e| CliError::Io("listen for signals", e))?;
-    info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, image = args.worker_image, "started");
-    let watch = controller::run(client, args.namespace, args.worker_image, ready.clone(), metrics.clone(), stop);
+    let (namespace, image) = (args.namespace, args.worker_image);
+    info!(version = env!("CARGO_PKG_VERSION"), namespace, image, strict = policy.strict, "started");
+    let settings = controller::Settings { namespace, worker_image: image, policy };
+    let watch = controller::run(client, settings, ready.clone(), metrics.clone(), stop);
     tokio::select! {
         () = watch => Ok(()),
         ended = health::serve(args.health_address, ready, metrics) => ended.map_err(|e| CliError::Io("answer health requests", e)),

@@ -38,6 +38,7 @@ use crate::job_controller::error::ReconcileError;
 use crate::job_controller::watched::{Children, Watched, WatchedJob};
 use crate::metrics::Metrics;
 use crate::names;
+use crate::policy::Policy;
 use wake::changes;
 
 /// The delays before a reconciliation that failed is retried.
@@ -71,18 +72,23 @@ enum StepError {
     Cleanup(#[from] CleanupError),
 }
 
+/// The settings of an operator.
+pub struct Settings {
+    /// The namespace that is watched; none for all.
+    pub namespace: Option<String>,
+    /// Image of workers and jobsenders, unless the resource names one.
+    pub worker_image: String,
+    /// What authors of resources may do.
+    pub policy: Policy,
+}
+
 /// Runs until `stop` is cancelled, and waits for reconciliations in progress.
-pub async fn run(
-    client: Client,
-    namespace: Option<String>,
-    worker_image: String,
-    ready: Readiness,
-    metrics: Metrics,
-    stop: CancellationToken,
-) {
+pub async fn run(client: Client, settings: Settings, ready: Readiness, metrics: Metrics, stop: CancellationToken) {
     let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() };
     let recorder = Recorder::new(client.clone(), reporter);
-    let context = Context::new(client.clone(), recorder, worker_image, Arc::new(SystemClock)).with_metrics(metrics);
+    let Settings { namespace, worker_image, policy } = settings;
+    let context = Context::new(client.clone(), recorder, worker_image, Arc::new(SystemClock));
+    let context = context.with_metrics(metrics).with_policy(policy);
     let namespace = namespace.as_deref();
     let ours = || watcher::Config::default().labels(names::SELECTOR);
     let refused = watcher::Config::default().fields("involvedObject.kind=CronJob,reason=FailedCreate");

@@ -13,6 +13,7 @@
 //!
 //! No step changes what another step was given. What is kept for the next reconciliation is part of the outputs.
 
+mod allowed;
 mod apply;
 mod autoscalers;
 mod build;
@@ -110,6 +111,9 @@ async fn reconcile(
         // After an error everything is read again.
         let observed = Box::pin(dereference::dereference(job, cache.known.clone(), cache.pace.take(), context)).await?;
         cache.known = observed.known.clone();
+        if observed.is_refused && observed.fresh.cluster {
+            apply::suspend_refused(job, &observed.cluster, context).await?;
+        }
 
         let known = cache.validated.clone();
         let validated = validate::run_configs::validate_runs(job, &observed, known, &context.worker_image);

@@ -13,6 +13,7 @@ mod health;
 mod job_controller;
 mod metrics;
 mod names;
+mod policy;
 mod problem;
 
 use std::process::ExitCode;

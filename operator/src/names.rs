@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-pub use migration_api::names::{DEAD_LETTERS, LOOK_ANNOTATION, queue_and_table};
+pub use migration_api::names::{DEAD_LETTERS, LOOK_ANNOTATION, PREFIX, queue_and_table};
 use sha2::{Digest, Sha256};
 
 /// The field manager of applied objects.

@@ -34,6 +34,24 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{/* Without the lists that are null and the label that is empty: these are left out of the operator's file. */}}
+{{- define "s3-migration.policy" -}}
+{{- $policy := dict "strict" .Values.policy.strict "ownIdentity" .Values.policy.ownIdentity }}
+{{- range $name := list "images" "serviceAccounts" "endpoints" "roleArns" }}
+{{- with get $.Values.policy $name }}
+{{- $_ := set $policy $name . }}
+{{- else }}
+{{- if kindIs "slice" (get $.Values.policy $name) }}
+{{- $_ := set $policy $name list }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.policy.requiredLabel }}
+{{- $_ := set $policy "requiredLabel" . }}
+{{- end }}
+{{- toYaml $policy }}
+{{- end }}
+
 {{- define "s3-migration.image" -}}
 {{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
 {{- end }}

@@ -105,6 +105,8 @@ pub enum Reason {
     ConfigMapMissing,
     /// The object named by `spec.source.caBundle` or `spec.destination.caBundle` does not exist or holds no certificate.
     CaBundleInvalid,
+    /// The operator's policy does not allow what the specification asks for.
+    NotAllowed,
     /// The specification passes the schema and cannot be used.
     SpecInvalid,
     /// The queue of `spec.queue.url` has no redrive policy.
@@ -177,6 +179,7 @@ impl fmt::Display for Reason {
             Self::SecretIncomplete => "SecretIncomplete",
             Self::ConfigMapMissing => "ConfigMapMissing",
             Self::CaBundleInvalid => "CaBundleInvalid",
+            Self::NotAllowed => "NotAllowed",
             Self::SpecInvalid => "SpecInvalid",
             Self::QueueDeadLettersMissing => "QueueDeadLettersMissing",
             Self::QueueShared => "QueueShared",

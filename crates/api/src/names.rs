@@ -7,6 +7,8 @@ const UID: usize = 36;
 /// The annotation of a resource by which a person has its queue looked at, though nothing else says that there are
 /// messages: any other value than before does.
 pub const LOOK_ANNOTATION: &str = "s3migration.dev/look";
+/// What the names of all queues and tables begin with that are created for jobs.
+pub const PREFIX: &str = "s3-migration-";
 /// The suffix of the dead letter queue's name after the queue's name.
 pub const DEAD_LETTERS: &str = "-dlq";
 
@@ -24,7 +26,7 @@ fn before_uid(job: &str, uid: usize) -> String {
     let room = QUEUE_NAME - DEAD_LETTERS.len() - "s3-migration--".len() - uid;
     let end = (0..=job.len().min(room)).rev().find(|end| job.is_char_boundary(*end)).unwrap_or_default();
     let (name, _) = job.split_at(end);
-    format!("s3-migration-{}-", name.trim_end_matches('-'))
+    format!("{PREFIX}{}-", name.trim_end_matches('-'))
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ use crate::problem::Problem;
 use unused_configs::Unused;
 
 pub use error::{ApplyError, or_problem};
-pub use jobs::{JobCreation, annotate_pods, create_job, suspend_jobs};
+pub use jobs::{JobCreation, annotate_pods, create_job, suspend_jobs, suspend_schedule};
 
 /// The output of the step.
 pub struct Applied {
@@ -148,6 +148,14 @@ impl ApplyCache {
         if let Some(Sent { object, version }) = sent {
             self.versions.insert(key(object), version.clone());
         }
+    }
+}
+
+/// Suspends the schedule of a job that the operator's policy refuses. It is resumed when the job is applied again.
+pub async fn suspend_refused(job: &MigrationJob, cluster: &Cluster, context: &Context) -> Result<(), ApplyError> {
+    match cluster.cron_job.ours() {
+        Some(cron_job) => suspend_schedule(&context.api(&job.namespace().unwrap_or_default()), cron_job).await,
+        None => Ok(()),
     }
 }
 

@@ -10,23 +10,24 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Resource, ResourceExt};
 use migration_api::spec::DeletionPolicy;
 use migration_api::{EventReason, MigrationJob};
-use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
+use migration_core::error::{ErrorClass, Service, ServiceError, ServiceFault};
 use migration_core::records::RunSides;
 use migration_ledger::{ReadError, view};
 use serde::de::DeserializeOwned;
-use serde_json::json;
 use tracing::info;
 
 use crate::event::JobEvent;
+use crate::job_controller::allowed;
 use crate::job_controller::apply::{self, ApplyCache, ApplyError, JobCreation, or_problem};
 use crate::job_controller::autoscalers;
 use crate::job_controller::build;
 use crate::job_controller::context::Context;
 use crate::job_controller::dereference::cluster::{self, JobState};
+use crate::job_controller::dereference::labels;
 use crate::job_controller::dereference::secrets;
 use crate::job_controller::dereference::services::{self, ServicesSpec};
 use crate::job_controller::events;
@@ -106,13 +107,15 @@ pub async fn cleanup(job: &MigrationJob, kept: Option<ServicesSpec>, context: &C
     };
     cleanup.delete_children().await?;
     let secrets = secrets::read(&context.api(&cleanup.namespace), &job.spec).await?;
-    match ServicesSpec::of(job, &secrets).or(kept) {
+    let refused = cleanup.refused_services().await?;
+    let spec = ServicesSpec::of(job, &secrets).or(kept).filter(|_| refused.is_none());
+    match spec {
         Some(spec) => {
             Box::pin(cleanup.remove_notifications(&spec)).await?;
             Box::pin(cleanup.abort_uploads(&spec)).await?;
             Box::pin(cleanup.remove_services(&spec)).await?;
         }
-        None => cleanup.warn_of_lost_keys().await,
+        None => cleanup.warn_of_lost_keys(refused).await,
     }
     cleanup.delete_last_jobs().await?;
     info!(job = cleanup.owner.name, namespace = cleanup.namespace, "cleaned up");
@@ -144,7 +147,7 @@ impl Cleanup<'_> {
         let name = &self.owner.name;
         let cron_job = self.own::<CronJob>(&names::cron_job(name)).await?;
         if let Some(cron_job) = &cron_job {
-            self.suspend(cron_job).await?;
+            apply::suspend_schedule(&self.api(), cron_job).await?;
         }
         let mut left = Vec::new();
         let autoscalers = autoscalers::read(self.context, &self.namespace, name).await?;
@@ -192,18 +195,6 @@ impl Cleanup<'_> {
         Ok(jobs)
     }
 
-    /// Suspends the CronJob, so that it creates no more Jobs.
-    async fn suspend(&self, cron_job: &CronJob) -> Result<(), CleanupError> {
-        if cron_job.spec.suspend == Some(true) || cron_job.metadata.deletion_timestamp.is_some() {
-            return Ok(());
-        }
-        let name = cron_job.name_any();
-        let change = Patch::Merge(json!({"metadata": {"uid": cron_job.uid()}, "spec": {"suspend": true}}));
-        let suspended = self.api::<CronJob>().patch(&name, &PatchParams::default(), &change).await;
-        suspended.map_err(|error| ApplyError::from(RequestError::new::<CronJob>("suspend", &name, error)))?;
-        Ok(())
-    }
-
     /// Deletes the child that was read, and nothing that took its place. Sends nothing if it is being deleted already.
     async fn delete<K>(&self, child: &K, how: DeleteParams) -> Result<(), ApplyError>
     where
@@ -217,7 +208,7 @@ impl Cleanup<'_> {
 
     /// Removes the notification entries of the source buckets, with the rights of a worker.
     async fn remove_notifications(&self, spec: &ServicesSpec) -> Result<(), CleanupError> {
-        let found = self.notified_buckets(spec).await;
+        let found = self.notified_buckets(spec).await.map_err(|error| spec.shown(Service::Ledger, error));
         let buckets = match found {
             Ok(buckets) if buckets.is_empty() => return Ok(()),
             Ok(buckets) => buckets,
@@ -273,7 +264,8 @@ impl Cleanup<'_> {
 
     /// Aborts the uploads that the ledger records, with the rights of a worker.
     async fn abort_uploads(&self, spec: &ServicesSpec) -> Result<(), CleanupError> {
-        let (left, sides) = match self.recorded_uploads(spec).await {
+        let recorded = self.recorded_uploads(spec).await.map_err(|error| spec.shown(Service::Ledger, error));
+        let (left, sides) = match recorded {
             Ok((0, _)) => return Ok(()),
             Ok(found) => found,
             Err(error) if self.is_patient() && is_passing(&error) => {
@@ -365,6 +357,9 @@ impl Cleanup<'_> {
         validated: &ValidatedJob,
         last: &LastJob<'_>,
     ) -> Result<LastJobResult, CleanupError> {
+        if let Some(refused) = self.refused_last_job().await? {
+            return Ok(Err(refused.message));
+        }
         let (config, job) = (last.build)(validated);
         let maps = self.api::<ConfigMap>();
         let found = Child::of(kubernetes::get(&maps, &config.name_any()).await?, &self.owner);
@@ -394,13 +389,32 @@ impl Cleanup<'_> {
         Ok(())
     }
 
-    async fn warn_of_lost_keys(&self) {
+    /// Returns what the operator's policy refuses of queue and ledger.
+    async fn refused_services(&self) -> Result<Option<Problem>, RequestError> {
+        let of_services = ["spec.queue.credentials", "spec.ledger.credentials"];
+        let references = allowed::references(&self.job.spec);
+        let references = references.into_iter().filter(|found| of_services.contains(&found.field.as_str()));
+        let unlabelled = labels::unlabelled(self.context, &self.namespace, references).await?;
+        Ok(allowed::of_services(&self.job.spec, &self.context.policy).into_iter().chain(unlabelled).next())
+    }
+
+    /// Returns what the operator's policy refuses of Jobs with the rights of a worker.
+    async fn refused_last_job(&self) -> Result<Option<Problem>, RequestError> {
+        let references = allowed::references(&self.job.spec);
+        let unlabelled = labels::unlabelled(self.context, &self.namespace, references).await?;
+        Ok(allowed::refusals(self.job, &self.context.policy).into_iter().chain(unlabelled).next())
+    }
+
+    async fn warn_of_lost_keys(&self, refused: Option<Problem>) {
         let resources = self.job.status.as_ref().and_then(|status| status.resources.clone()).unwrap_or_default();
         let own = names::queue_and_table(&self.owner.name, &self.owner.uid);
+        let why = refused.map_or_else(
+            || "the Secret of queue or ledger cannot be used any more, and its keys are not known".to_owned(),
+            |problem| problem.message,
+        );
         let text = format!(
-            "the Secret of queue or ledger cannot be used any more, and its keys are not known; left behind are queue {}, \
-             its dead letters {}, table {} (if they were created for this job), unfinished uploads at the destination, and \
-             notification entries of the source buckets, if any",
+            "{why}; left behind are queue {}, its dead letters {}, table {} (if they were created for this job), \
+             unfinished uploads at the destination, and notification entries of the source buckets, if any",
             resources.queue_url.unwrap_or_else(|| own.clone()),
             resources.dead_letter_url.unwrap_or_else(|| format!("{own}{}", names::DEAD_LETTERS)),
             resources.table.unwrap_or(own)

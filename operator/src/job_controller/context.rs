@@ -15,6 +15,7 @@ use crate::event::JobEvent;
 use crate::job_controller::keda;
 use crate::job_controller::watched::{Watched, WatchedJob};
 use crate::metrics::Metrics;
+use crate::policy::Policy;
 
 /// The context that all reconciliations share.
 pub struct Context {
@@ -28,6 +29,8 @@ pub struct Context {
     pub keda: keda::Discovery,
     /// The metrics of jobs.
     pub metrics: Metrics,
+    /// What authors of resources may do.
+    pub policy: Policy,
     recorder: Recorder,
     clock: Arc<dyn Clock>,
     watched: OnceLock<Watched>,
@@ -44,6 +47,7 @@ impl Context {
             clients: Clients::default(),
             keda: keda::Discovery::default(),
             metrics: Metrics::default(),
+            policy: Policy::default(),
             recorder,
             clock,
             watched: OnceLock::new(),
@@ -54,6 +58,11 @@ impl Context {
     /// Uses these metrics instead of its own.
     pub fn with_metrics(self, metrics: Metrics) -> Self {
         Self { metrics, ..self }
+    }
+
+    /// Restricts what authors of resources may do.
+    pub fn with_policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
     }
 
     /// Sets the stores of what is watched. Only the first call counts.

@@ -5,6 +5,7 @@ pub mod cadence;
 pub mod cluster;
 pub mod followups;
 mod ignore_patterns;
+pub mod labels;
 pub mod ledger;
 mod named;
 mod reader;
@@ -53,6 +54,8 @@ pub struct Observed {
     pub sharing: Option<Sharing>,
     /// Prerequisites that are missing.
     pub problems: Vec<Problem>,
+    /// The operator's policy refuses the job: nothing is called, created or started for it.
+    pub is_refused: bool,
     /// What of it was read now. The rest is as it was read before.
     pub fresh: Fresh,
     /// What the next reconciliation reuses.
@@ -170,6 +173,7 @@ pub async fn dereference(
         ledger,
         sharing,
         problems,
+        is_refused: !named.refusals.is_empty(),
         fresh,
         known,
     })

@@ -92,7 +92,8 @@ struct Scaler<'a> {
     context: &'a Context,
 }
 
-/// Sees to the autoscaler, and writes the number of workers if nobody else does. Without a Deployment there are none. `cache`
+/// Sees to the autoscaler, and writes the number of workers if nobody else does. Without a Deployment there are none, and
+/// those of a job that the operator's policy refuses stay as they are. `cache`
 /// is [`Scaled::cache`] of the reconciliation before.
 pub async fn scale(
     job: &MigrationJob,
@@ -106,6 +107,11 @@ pub async fn scale(
         let workers = Workers::default();
         return Ok(Scaled { workers, least: 0, problems: Vec::new(), condition: None, again: None, cache });
     };
+    if observed.is_refused {
+        let workers = Workers { desired: replicas::wanted(deployment), ready: replicas::ready(deployment) };
+        let least = workers.desired;
+        return Ok(Scaled { workers, least, problems: Vec::new(), condition: None, again: None, cache });
+    }
     let (namespace, owner) = (job.namespace().unwrap_or_default(), Owner::of(job));
     Scaler { job, namespace, owner, deployment, observed, runs, context }.scale(cache).await
 }

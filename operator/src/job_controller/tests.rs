@@ -34,6 +34,7 @@ pub fn observed(cluster: Cluster) -> Observed {
         ledger: Some(Arc::new(LedgerView::default())),
         sharing: None,
         problems: Vec::new(),
+        is_refused: false,
         fresh: Fresh { cluster: true, ledger: true },
         known: Known::default(),
     }

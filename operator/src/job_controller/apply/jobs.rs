@@ -1,6 +1,6 @@
 //! Creates Jobs, which are never applied, and changes the few fields of Jobs and pods that change.
 
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -53,6 +53,18 @@ pub async fn suspend_jobs(api: &Api<Job>, jobs: &[ObservedJob], suspend: bool) -
         let verb = if suspend { "suspend" } else { "resume" };
         api.patch(&job.name, &params, &change).await.map_err(|e| RequestError::new::<Job>(verb, &job.name, e))?;
     }
+    Ok(())
+}
+
+/// Suspends a CronJob, so that it creates no more Jobs.
+pub async fn suspend_schedule(api: &Api<CronJob>, cron_job: &CronJob) -> Result<(), ApplyError> {
+    if cron_job.spec.suspend == Some(true) || cron_job.metadata.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let name = cron_job.name_any();
+    let change = Patch::Merge(json!({"metadata": {"uid": cron_job.uid()}, "spec": {"suspend": true}}));
+    let suspended = api.patch(&name, &PatchParams::default(), &change).await;
+    suspended.map_err(|error| RequestError::new::<CronJob>("suspend", &name, error))?;
     Ok(())
 }
 

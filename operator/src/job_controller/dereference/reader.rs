@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use migration_api::MigrationJob;
 use migration_api::status::QueueDepth;
+use migration_core::error::Service;
 use migration_ledger::ReadError;
 
 use super::cadence::{self, LedgerInput, LedgerLook, Pace, Scope, ScopeInput};
@@ -72,7 +73,7 @@ impl<'a> Reader<'a> {
     /// Returns queue and table, which are created where they are the job's own.
     pub async fn services(&mut self, named: &Named) -> Option<Arc<Services>> {
         // Without keys nothing is known to be wrong with queue and table.
-        let spec = ServicesSpec::of(self.job, &named.secrets)?;
+        let spec = ServicesSpec::of(self.job, &named.secrets).filter(|_| named.refusals.is_empty())?;
         match Box::pin(Services::ensure(spec, self.known.services.as_ref(), &self.context.clients)).await {
             Ok(services) => {
                 self.known.services = Some(services.clone());
@@ -138,6 +139,10 @@ impl<'a> Reader<'a> {
                 (self.known.records.view.clone(), true)
             }
             Err(error) => {
+                let error = match error {
+                    ReadError::Request(error) => ReadError::Request(services.spec().shown(Service::Ledger, error)),
+                    error @ ReadError::Record(_) => error,
+                };
                 self.problems.push(ledger::problem(&services.queue_and_table.table, &error));
                 (self.known.services, self.known.records) = (None, KnownRecords::default());
                 (None, false)

@@ -8,13 +8,14 @@ use migration_api::config::QueueAndTable;
 use migration_api::services::QueueCreate;
 use migration_api::status::{QueueDepth, Resources};
 use migration_api::{MigrationJob, MigrationJobSpec, Reason};
-use migration_aws::{Access, CredentialSource};
+use migration_aws::{Access, CredentialSource, is_amazon};
 use migration_core::error::{ErrorClass, Service, ServiceError, ServiceFault};
 use migration_core::events::Senders;
 use migration_core::ports::{Depth, MeasuredQueue};
 use migration_sqs_dynamodb::{
     Clients, DynamoLedger, QueueAdmin, QueueSpec, QueueUrls, SqsQueue, TableAdmin, TableSpec,
 };
+use tracing::warn;
 
 use crate::job_controller::dereference::secrets::Secrets;
 use crate::names;
@@ -82,6 +83,19 @@ impl ServicesSpec {
         })
     }
 
+    /// Returns an error as it may be shown to the author of the resource. If the operator's own identity asked at an address
+    /// that the author gave, its answer is only logged: else an author could read through the operator what it alone reaches.
+    pub fn shown(&self, side: Service, error: ServiceError) -> ServiceError {
+        let access = if side == Service::Queue { &self.queue } else { &self.ledger };
+        let is_own = access.credentials == CredentialSource::Pod;
+        if !is_own || is_amazon(access.endpoint.as_deref()) {
+            return error;
+        }
+        warn!(%side, endpoint = access.endpoint, %error, "an endpoint did not do what the operator's own identity asked");
+        let text = "the endpoint did not do this; its answer is in the operator's log";
+        ServiceError::new(error.class, &error.operation, "NotShown", text)
+    }
+
     fn queue_name(&self) -> &str {
         self.queue_url.as_deref().unwrap_or(&self.own_name)
     }
@@ -141,14 +155,16 @@ impl Services {
 
     /// Returns how many messages wait or are in flight, and how many dead letters there are.
     pub async fn depth(&self) -> Result<QueueDepth, Problem> {
-        let Depth { visible, in_flight, delayed } = depth(&self.queue, &self.queue_and_table.queue_url).await?;
-        let dead_letters = depth(&self.dead_letters, &self.queue_and_table.dead_letter_url).await?.total();
+        let QueueAndTable { queue_url, dead_letter_url, .. } = &self.queue_and_table;
+        let Depth { visible, in_flight, delayed } = self.depth_of(&self.queue, queue_url).await?;
+        let dead_letters = self.depth_of(&self.dead_letters, dead_letter_url).await?.total();
         Ok(QueueDepth { visible: visible + delayed, in_flight, dead_letters })
     }
-}
 
-async fn depth<Q: MeasuredQueue>(queue: &Q, url: &str) -> Result<Depth, Problem> {
-    queue.depth().await.map_err(|error| Problem::service(Service::Queue, url, &error))
+    async fn depth_of(&self, queue: &SqsQueue, url: &str) -> Result<Depth, Problem> {
+        let problem = |error| Problem::service(Service::Queue, url, &self.wanted.shown(Service::Queue, error));
+        queue.depth().await.map_err(problem)
+    }
 }
 
 /// Returns who may send events to the job's queue, or none if the job does not see to that.
@@ -161,7 +177,9 @@ fn senders(spec: &MigrationJobSpec) -> Option<Senders> {
 
 /// Returns the URLs of the queue and, if the job follows events, its ARN. The policy of a queue that exists is its owner's.
 async fn queue(wanted: &ServicesSpec, queues: &QueueAdmin) -> Result<(QueueUrls, Option<String>), Problem> {
-    let problem = |error: ServiceError| Problem::service(Service::Queue, wanted.queue_name(), &error);
+    let problem = |error: ServiceError| {
+        Problem::service(Service::Queue, wanted.queue_name(), &wanted.shown(Service::Queue, error))
+    };
     let Some(url) = &wanted.queue_url else {
         let urls = queues.ensure(&wanted.queue_spec()).await.map_err(problem)?;
         let arn = queues.set_senders(&urls.url, &wanted.job, wanted.senders.as_ref()).await.map_err(problem)?;
@@ -185,7 +203,7 @@ async fn table(wanted: &ServicesSpec, tables: &TableAdmin) -> Result<String, Pro
         Some(name) => tables.check(name).await,
         None => tables.ensure(&wanted.table_spec(), TABLE_PATIENCE).await,
     };
-    checked.map(|()| name.to_owned()).map_err(|error| {
+    checked.map(|()| name.to_owned()).map_err(|error| wanted.shown(Service::Ledger, error)).map_err(|error| {
         if error.class == ErrorClass::Refused {
             Problem::new(Reason::LedgerSchemaWrong, format!("ledger table {name}: {error}"))
         } else {
@@ -200,13 +218,14 @@ pub async fn remove(wanted: &ServicesSpec, clients: &Clients) -> Vec<(String, Se
     if wanted.queue_url.is_none() {
         let QueueSpec { name, dead_letter_name, .. } = wanted.queue_spec();
         if let Err(error) = clients.queue_admin(&wanted.queue).await.delete(&name, &dead_letter_name).await {
-            left.push((format!("queue {name} and its dead letter queue {dead_letter_name}"), error));
+            let what = format!("queue {name} and its dead letter queue {dead_letter_name}");
+            left.push((what, wanted.shown(Service::Queue, error)));
         }
     }
     if wanted.table.is_none()
         && let Err(error) = clients.table_admin(&wanted.ledger).await.delete(&wanted.own_name).await
     {
-        left.push((format!("table {}", wanted.own_name), error));
+        left.push((format!("table {}", wanted.own_name), wanted.shown(Service::Ledger, error)));
     }
     left
 }
@@ -252,6 +271,30 @@ mod tests {
         assert_eq!((queue.visibility.as_secs(), queue.retention.as_secs(), queue.max_receives), (60, 172_800, 5));
         assert_eq!(wanted.table_spec().name, queue.name);
         assert_eq!(queue.tags["s3migration.dev/uid"], "u-1");
+    }
+
+    #[test]
+    fn what_an_endpoint_of_the_author_answers_the_operators_own_identity_is_not_shown() {
+        let answer = || ServiceError::new(ErrorClass::AccessDenied, "get queue attributes", "Secret", "inside");
+        let shown = |endpoint: Option<&str>, own: bool| {
+            let mut job = resource();
+            job.spec.queue.endpoint = endpoint.map(Into::into);
+            let keys = CredentialSource::Profile("keys".into());
+            let queue = Some(if own { CredentialSource::Pod } else { keys });
+            let spec = ServicesSpec::of(&job, &Secrets { queue, ..secrets() }).unwrap();
+            spec.shown(Service::Queue, answer())
+        };
+        let hidden = shown(Some("http://metadata.internal"), true);
+        assert_eq!(hidden.class, ErrorClass::AccessDenied, "its kind is still known");
+        assert!(!hidden.to_string().contains("inside") && !hidden.to_string().contains("Secret"), "{hidden}");
+        assert!(hidden.to_string().contains("get queue attributes"), "{hidden}");
+        for error in [
+            shown(Some("http://metadata.internal"), false),
+            shown(None, true),
+            shown(Some("https://sqs.eu-west-1.amazonaws.com"), true),
+        ] {
+            assert_eq!(error, answer());
+        }
     }
 
     #[test]

@@ -96,3 +96,62 @@ async fn a_resource_that_was_replaced_or_deleted_is_left_alone() {
     controller.reconcile(&job(&server)).await.unwrap();
     assert!(server.take_writes().is_empty());
 }
+
+/// A controller with a policy, and the resource with its CronJob.
+fn restricted(policy: &str) -> (ApiServer, JobController) {
+    let server = ApiServer::start();
+    server.put(&stored(|job| job.spec.worker.image = Some("evil:1".into())));
+    let mut schedule = foreign("batch/v1", "CronJob", "photos-jobsender");
+    schedule["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": "s3migration.dev/v1alpha1", "kind": "MigrationJob", "name": "photos", "uid": "u-1", "controller": true,
+    }]);
+    schedule["spec"] = json!({"schedule": "@daily", "jobTemplate": {}});
+    server.put(&schedule);
+    for name in ["from", "to", "queue"] {
+        let data = json!({"AWS_ACCESS_KEY_ID": "QQ==", "AWS_SECRET_ACCESS_KEY": "cw=="});
+        server.put(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}));
+    }
+    let policy = serde_yaml::from_str(policy).unwrap();
+    let controller = JobController::new(server.context().with_policy(policy));
+    (server, controller)
+}
+
+#[tokio::test]
+async fn a_job_that_the_policy_refuses_is_left_as_it_is_and_its_schedule_suspended() {
+    let (server, controller) = restricted("images: ['good:*']");
+    controller.reconcile(&job(&server)).await.unwrap();
+    let (reason, message) = degraded(&server);
+    assert_eq!(reason, "NotAllowed");
+    assert!(message.starts_with("spec.worker.image evil:1 is not among those that policy.images allows"), "{message}");
+    let expected = ["PATCH cronjobs/photos-jobsender", "PATCH migrationjobs/photos/status"];
+    assert_eq!(server.take_writes(), expected, "queue and ledger are not called either: they could not be reached");
+    assert_eq!(server.get("/cronjobs/photos-jobsender").unwrap()["spec"]["suspend"], true);
+    controller.reconcile(&job(&server)).await.unwrap();
+    assert_eq!(server.take_writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_secret_without_the_label_that_the_policy_asks_for_is_not_used() {
+    let (server, controller) = restricted("requiredLabel: team=media");
+    for name in ["from", "queue"] {
+        let mut secret = server.get(&format!("/secrets/{name}")).unwrap();
+        secret["metadata"]["labels"] = json!({"team": "media"});
+        server.put(&secret);
+    }
+    controller.reconcile(&job(&server)).await.unwrap();
+    let (reason, message) = degraded(&server);
+    assert_eq!(reason, "NotAllowed");
+    assert!(message.starts_with("Secret to of spec.destination.credentials lacks the label team=media"), "{message}");
+    assert!(server.get("/deployments/photos-worker").is_none());
+}
+
+#[tokio::test]
+async fn a_deleted_job_whose_queue_the_policy_refuses_names_what_is_left() {
+    let (server, controller) = restricted("endpoints: []");
+    server.remove("/cronjobs/photos-jobsender");
+    controller.cleanup(&job(&server)).await.unwrap();
+    let events = server.events();
+    let told =
+        |note: &str| note.contains("spec.queue.endpoint http://sqs is not among") && note.contains("left behind");
+    assert!(events.iter().any(|(reason, note)| reason == "ResourcesLeft" && told(note)), "{events:?}");
+}

@@ -1,0 +1,278 @@
+//! Checks what the author of a resource asks for against the operator's policy: pure functions of both.
+
+use k8s_openapi::api::core::v1::EnvVar;
+use kube::ResourceExt;
+use migration_api::pods::PodSettings;
+use migration_api::scaling::{AuthenticationKind, Keda};
+use migration_api::services::CaBundle;
+use migration_api::{MigrationJob, MigrationJobSpec, Reason};
+use migration_aws::is_amazon;
+use migration_core::config::MountedFrom;
+
+use crate::names::PREFIX;
+use crate::policy::{Listed, Policy};
+use crate::problem::Problem;
+
+/// Returns what is not allowed: problems for which nothing is read, created or started.
+pub fn refusals(job: &MigrationJob, policy: &Policy) -> Vec<Problem> {
+    let mut found = of_services(&job.spec, policy);
+    let check = Check { policy };
+    let MigrationJobSpec { source, destination, worker, jobsender, scaling, .. } = &job.spec;
+    for (side, endpoint, proxy) in
+        [("source", &source.endpoint, &source.proxy), ("destination", &destination.endpoint, &destination.proxy)]
+    {
+        found.extend(check.endpoint(&format!("spec.{side}.endpoint"), endpoint.as_deref()));
+        found.extend(check.endpoint(&format!("spec.{side}.proxy"), proxy.as_deref()));
+    }
+    let namespace = job.namespace().unwrap_or_default();
+    found.extend(check.pods("spec.worker", &namespace, worker));
+    found.extend(check.pods("spec.jobsender", &namespace, jobsender));
+    found.extend(scaling.keda.as_ref().and_then(|keda| check.keda(keda)));
+    found
+}
+
+/// Returns what is not allowed of queue and ledger, which the operator itself calls.
+pub fn of_services(spec: &MigrationJobSpec, policy: &Policy) -> Vec<Problem> {
+    let check = Check { policy };
+    let MigrationJobSpec { queue, ledger, .. } = spec;
+    let mut found = Vec::new();
+    found.extend(check.endpoint("spec.queue.endpoint", queue.endpoint.as_deref()));
+    found.extend(check.endpoint("spec.ledger.endpoint", ledger.endpoint.as_deref()));
+    if let Some(url) = queue.url.as_deref().filter(|_| queue.credentials.is_none()) {
+        let name = url.rsplit('/').next().unwrap_or_default();
+        found.extend(check.own_identity("spec.queue.url", url, name, Listed::OwnIdentityQueues));
+    }
+    if let Some(name) = ledger.table_name.as_deref().filter(|_| ledger.credentials.is_none()) {
+        found.extend(check.own_identity("spec.ledger.tableName", name, name, Listed::OwnIdentityTables));
+    }
+    found
+}
+
+struct Check<'a> {
+    policy: &'a Policy,
+}
+
+impl Check<'_> {
+    fn pods(&self, field: &str, namespace: &str, settings: &PodSettings) -> Vec<Problem> {
+        let mut found = Vec::new();
+        if let Some(image) = &settings.image {
+            found.extend(self.listed(&format!("{field}.image"), image, Listed::Images));
+        }
+        if let Some(account) = &settings.service_account_name {
+            let account = format!("{namespace}/{account}");
+            found.extend(self.listed(&format!("{field}.serviceAccountName"), &account, Listed::ServiceAccounts));
+        }
+        found.extend(settings.env.iter().filter_map(|variable| self.variable(field, variable)));
+        found
+    }
+
+    /// Checks a variable by which the SDK takes an endpoint, a proxy or a role, whatever the specification says.
+    fn variable(&self, field: &str, variable: &EnvVar) -> Option<Problem> {
+        let listed = controls(&variable.name)?;
+        let place = format!("{field}.env {}", variable.name);
+        match &variable.value {
+            Some(value) if listed == Listed::Endpoints => self.endpoint(&place, Some(value)),
+            Some(value) => self.listed(&place, value, listed),
+            // The label of the Secret or ConfigMap vouches for it.
+            None if variable.value_from.is_none() || self.policy.required_label().is_some() => None,
+            None if !self.policy.restricts(listed) => None,
+            None => Some(not_allowed(&format!(
+                "{place} takes its value from elsewhere, which {} cannot check: write the value",
+                listed.name()
+            ))),
+        }
+    }
+
+    /// Checks as whom KEDA reads the queue.
+    fn keda(&self, keda: &Keda) -> Option<Problem> {
+        if let Some(role) = &keda.role_arn {
+            return self.listed("spec.scaling.keda.roleArn", role, Listed::RoleArns);
+        }
+        let given = keda.authentication_ref.as_ref()?;
+        if given.kind != AuthenticationKind::ClusterTriggerAuthentication {
+            return None;
+        }
+        let name = format!("{}/{}", given.kind.as_str(), given.name);
+        self.listed("spec.scaling.keda.authenticationRef", &name, Listed::RoleArns)
+    }
+
+    fn endpoint(&self, field: &str, endpoint: Option<&str>) -> Option<Problem> {
+        let endpoint = endpoint.filter(|endpoint| !(is_amazon(Some(endpoint)) && endpoint.starts_with("https://")))?;
+        self.listed(field, endpoint.trim_end_matches('/'), Listed::Endpoints)
+    }
+
+    fn listed(&self, field: &str, text: &str, listed: Listed) -> Option<Problem> {
+        if self.policy.allows(listed, text) {
+            return None;
+        }
+        Some(not_allowed(&format!(
+            "{field} {text} is not among those that {} allows{}",
+            listed.name(),
+            self.list(listed)
+        )))
+    }
+
+    /// Checks a queue or table that is not created for the job and is called with the operator's own identity.
+    fn own_identity(&self, field: &str, text: &str, name: &str, listed: Listed) -> Option<Problem> {
+        if name.starts_with(PREFIX) || self.policy.allows(listed, text) {
+            return None;
+        }
+        let service = if listed == Listed::OwnIdentityQueues { "queue" } else { "ledger" };
+        Some(not_allowed(&format!(
+            "{field} {text}: the operator does not use its own identity on what it did not create; name a Secret in \
+             spec.{service}.credentials, or have it added to {}",
+            listed.name()
+        )))
+    }
+
+    fn list(&self, listed: Listed) -> String {
+        match self.policy.entries(listed) {
+            Some(entries) if !entries.is_empty() => format!(" ({})", entries.join(", ")),
+            _ => String::new(),
+        }
+    }
+}
+
+fn not_allowed(text: &str) -> Problem {
+    Problem::new(Reason::NotAllowed, format!("{text}; the person who installed the operator decides what is allowed"))
+}
+
+/// Returns which list a variable is checked against, if it decides over an endpoint, a proxy or a role.
+/// Source: "AWS SDKs and Tools Reference Guide", environment variables.
+fn controls(name: &str) -> Option<Listed> {
+    let upper = name.to_ascii_uppercase();
+    let is_proxy = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].contains(&upper.as_str());
+    let is_url = name.starts_with("AWS_ENDPOINT_URL") || name == "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+    match name {
+        "AWS_ROLE_ARN" => Some(Listed::RoleArns),
+        _ if is_proxy || is_url => Some(Listed::Endpoints),
+        _ => None,
+    }
+}
+
+/// A Secret or ConfigMap that a specification names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference {
+    /// It is a Secret.
+    pub is_secret: bool,
+    /// Its name.
+    pub name: String,
+    /// The field that names it.
+    pub field: String,
+}
+
+/// Returns the Secrets and `ConfigMaps` that a specification names, each once.
+pub fn references(spec: &MigrationJobSpec) -> Vec<Reference> {
+    let MigrationJobSpec { source, destination, queue, ledger, filters, worker, jobsender, .. } = spec;
+    let reference = |is_secret: bool, name: &str, field: String| Reference { is_secret, name: name.to_owned(), field };
+    let mut found = Vec::new();
+    for (side, credentials, bundle) in [
+        ("source", &source.credentials, &source.ca_bundle),
+        ("destination", &destination.credentials, &destination.ca_bundle),
+    ] {
+        let secret = credentials.as_ref().and_then(|credentials| credentials.secret_ref.as_ref());
+        found.extend(secret.map(|secret| reference(true, &secret.name, format!("spec.{side}.credentials"))));
+        found.extend(bundle.as_ref().and_then(CaBundle::from).map(|from| match from {
+            MountedFrom::Secret { name, .. } => reference(true, &name, format!("spec.{side}.caBundle")),
+            MountedFrom::ConfigMap { name, .. } => reference(false, &name, format!("spec.{side}.caBundle")),
+        }));
+    }
+    for (service, credentials) in [("queue", &queue.credentials), ("ledger", &ledger.credentials)] {
+        let secret = credentials.as_ref().map(|credentials| &credentials.secret_ref);
+        found.extend(secret.map(|secret| reference(true, &secret.name, format!("spec.{service}.credentials"))));
+    }
+    let list = filters.ignore_from.as_ref().map(|from| &from.config_map_key_ref.name);
+    found.extend(list.map(|name| reference(false, name, "spec.filters.ignoreFrom".to_owned())));
+    for (field, settings) in [("spec.worker.env", worker), ("spec.jobsender.env", jobsender)] {
+        for from in settings.env.iter().filter_map(|variable| variable.value_from.as_ref()) {
+            let secret = from.secret_key_ref.as_ref().map(|key| reference(true, &key.name, field.to_owned()));
+            let map = from.config_map_key_ref.as_ref().map(|key| reference(false, &key.name, field.to_owned()));
+            found.extend(secret.into_iter().chain(map));
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Returns why an object without the required label is not used.
+pub fn unlabelled(reference: &Reference, label: (&str, &str)) -> Problem {
+    let Reference { is_secret, name, field } = reference;
+    let kind = if *is_secret { "Secret" } else { "ConfigMap" };
+    not_allowed(&format!("{kind} {name} of {field} lacks the label {}={}", label.0, label.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job_controller::validate::tests::resource;
+    use serde::Deserialize;
+    use serde_json::Value;
+
+    /// A row of `not-allowed.yaml`.
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Row {
+        name: String,
+        policy: Value,
+        spec: Value,
+        /// Part of the message; none if it is allowed.
+        message: Option<String>,
+    }
+
+    fn merge(target: &mut Value, members: &Value) {
+        match (target, members) {
+            (Value::Object(target), Value::Object(members)) => {
+                for (name, value) in members {
+                    if value.is_null() {
+                        target.remove(name);
+                    } else {
+                        merge(target.entry(name).or_insert(Value::Null), value);
+                    }
+                }
+            }
+            (target, value) => *target = value.clone(),
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_is_as_the_table_says() {
+        let rows: Vec<Row> = serde_yaml::from_str(include_str!("../../../kind-tests/not-allowed.yaml")).unwrap();
+        for row in rows {
+            let policy: Policy = serde_json::from_value(row.policy).unwrap();
+            let mut job = serde_json::to_value(resource()).unwrap();
+            merge(&mut job["spec"], &row.spec);
+            let found = refusals(&serde_json::from_value(job).unwrap(), &policy);
+            assert_eq!(found.is_empty(), row.message.is_none(), "{}: {found:?}", row.name);
+            let Some(message) = row.message else { continue };
+            assert!(found.iter().any(|problem| problem.message.contains(&message)), "{}: {found:?}", row.name);
+            assert!(found.iter().all(|problem| problem.reason == Reason::NotAllowed), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn every_secret_and_config_map_that_is_named_is_found() {
+        let mut job = resource();
+        job.spec.worker = serde_yaml::from_str(
+            "{env: [{name: A, valueFrom: {secretKeyRef: {name: env, key: k}}}, {name: B, valueFrom: {configMapKeyRef: \
+             {name: map, key: k}}}]}",
+        )
+        .unwrap();
+        job.spec.source.ca_bundle = serde_yaml::from_str("{secretKeyRef: {name: ca, key: k}}").unwrap();
+        job.spec.filters = serde_yaml::from_str("{ignoreFrom: {configMapKeyRef: {name: list, key: k}}}").unwrap();
+        let found = references(&job.spec);
+        let names: Vec<_> = found.iter().map(|found| (found.is_secret, found.name.as_str())).collect();
+        let expected = [
+            (false, "list"),
+            (false, "map"),
+            (true, "ca"),
+            (true, "env"),
+            (true, "from"),
+            (true, "queue"),
+            (true, "to"),
+        ];
+        assert_eq!(names, expected);
+        let problem = unlabelled(&found[3], ("team", "media"));
+        assert!(problem.message.starts_with("Secret env of spec.worker.env lacks the label team=media"), "{problem:?}");
+    }
+}
