@@ -208,3 +208,31 @@ async fn the_jobs_of_a_superseded_run_are_deleted_by_their_uid_with_their_pods()
     assert!(replaced.is_conflict(), "{replaced}");
     assert!(server.get("/jobs/b").unwrap()["metadata"]["deletionTimestamp"].is_null());
 }
+
+#[tokio::test]
+async fn the_jobs_of_earlier_runs_are_removed_with_their_pods_and_no_others() {
+    let server = ApiServer::start();
+    let mut jobs = Vec::new();
+    for number in (1..=5).rev() {
+        let name = format!("photos-run-{number}");
+        server.put(
+            &json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "uid": format!("uid-{name}")}}),
+        );
+        jobs.push(lifecycle::job(&name, JobState::Succeeded));
+    }
+    // It took the name of one that was read.
+    server.put(&foreign("batch/v1", "Job", "photos-run-1"));
+    let mut job = scheduled();
+    job.status = Some(MigrationJobStatus { runs_started: 5, ..MigrationJobStatus::default() });
+    let observed = Observed { cluster: Arc::new(Cluster { jobs, ..Cluster::default() }), ..ended() };
+    let error = advance_job(&server, &job, &observed, false).await.err().unwrap();
+    assert!(ReconcileError::from(error).is_conflict(), "the next reconciliation reads it again");
+    let sent = server.take_sent();
+    let deleted: Vec<_> = sent.iter().filter(|sent| sent.method == Method::DELETE).collect();
+    let names: Vec<_> = deleted.iter().filter_map(|sent| sent.path.rsplit('/').next()).collect();
+    assert_eq!(names, ["photos-run-2", "photos-run-1"]);
+    assert_eq!(deleted[0].body["preconditions"]["uid"], "uid-photos-run-2");
+    assert_eq!(deleted[0].body["propagationPolicy"], "Background");
+    assert!(server.get("/jobs/photos-run-1").unwrap()["metadata"]["deletionTimestamp"].is_null());
+    assert!(server.get("/jobs/photos-run-3").unwrap()["metadata"]["deletionTimestamp"].is_null());
+}
