@@ -40,6 +40,16 @@ pub fn renewal(held: Duration, without_progress: Duration, paused: bool) -> Rene
     }
 }
 
+/// The most messages of one receipt. Source: `ReceiveMessage` in the SQS API reference.
+const MOST_AT_ONCE: u32 = 10;
+
+/// Returns how many messages to ask for, with room for so many objects. Events are one object each, so all that there is
+/// room for can begin at once. A batch may fill a worker, so its messages come one by one: others would only wait with
+/// their leases running.
+pub fn at_once(room: u32, only_events_lately: bool) -> u32 {
+    if only_events_lately { room.clamp(1, MOST_AT_ONCE) } else { 1 }
+}
+
 /// Number of deliveries after which a message is replaced; well below the 60 after which the queue moves it to the dead
 /// letters.
 pub const WORN_AFTER_RECEIVES: u32 = 20;

@@ -8,6 +8,7 @@
 //! | `job/UID` | `heartbeat/NAME` | [`Heartbeat`] | that worker or jobsender |
 //! | `run/UID/RUN` | `range/RANGE` | [`RangeRecord`] | the run's jobsender |
 //! | `run/UID/RUN` | `batch/ID` | [`BatchEnd`] | the process that ends the batch, in one transaction with the counters, if absent |
+//! | `run/UID/events/SHARD` | `batch/ID` | [`BatchEnd`] of work without a run, one of 16 shards | the same, many in one transaction |
 //! | `run/UID/RUN` | `counter/NAME`, `counter/NAME/EPOCH` | [`Counters`] | that worker only, by addition |
 //! | `failure/UID/RUN/PAIR` | source key | [`FailureRecord`] | the process that meets the failure; idempotent |
 //! | `extra/UID/RUN/PAIR` | destination key | [`ExtraneousRecord`] | the run's jobsender, if the job mirrors |
@@ -32,8 +33,9 @@ use crate::error::Blocked;
 use crate::ports::{Item, LedgerKey};
 
 pub use batch::{
-    BATCH_PREFIX, BatchEnd, COUNTER_PREFIX, Counters, EndCounts, FailureRecord, OPERATOR, batch_key, counter_epoch,
-    counter_key, end_writes, failure_key, failure_partition, failure_write, last_end,
+    BATCH_PREFIX, BatchEnd, COUNTER_PREFIX, Counters, EVENT_SHARDS, EndCounts, FailureRecord, MOST_ENDS, OPERATOR,
+    batch_key, counter_epoch, counter_key, end_writes, ends_writes, failure_key, failure_partition, failure_write,
+    last_end,
 };
 pub use bucket::{BucketRecord, Known, MOST_PROBES, NO_STANDS_MS, SourceBucketRecord, bucket_key, source_bucket_key};
 pub use extraneous::{ExtraneousRecord, extraneous_partition, extraneous_write};

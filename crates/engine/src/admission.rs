@@ -46,6 +46,11 @@ impl ObjectPermits {
         self.pending.load(Ordering::Relaxed) >= self.most
     }
 
+    /// Returns how many more objects have a permit for themselves.
+    pub fn room(&self) -> u32 {
+        self.most.saturating_sub(self.pending.load(Ordering::Relaxed))
+    }
+
     /// Waits until a pending object is finished.
     pub async fn changed(&self) {
         self.changed.notified().await;

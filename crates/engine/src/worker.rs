@@ -3,14 +3,16 @@
 mod accept;
 mod batch;
 mod end;
+mod event_ends;
 mod lease;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use migration_core::lease::{LEASE, left_to_others};
-use migration_core::message::MessageError;
+use migration_core::lease::{LEASE, at_once, left_to_others};
+use migration_core::message::{Message, MessageError};
 use migration_core::pair::BucketPair;
 use migration_core::ports::{Queue, ReceivedMessage};
 use tokio::sync::Mutex;
@@ -25,6 +27,7 @@ use crate::send_buffer::SendBuffer;
 use crate::transfer::{self, TransferLimits};
 use crate::{Interruption, Process, Services};
 use accept::Accepted;
+use event_ends::EventEnds;
 
 /// Time that one request waits for a message. SQS allows 20 s, but a stopping worker waits for its request, and the
 /// deletion of a job waits for its workers. Idle workers are scaled down, so a longer wait would save few requests.
@@ -51,6 +54,10 @@ pub struct Worker<P: Services> {
     limits: Arc<TransferLimits>,
     /// Pairs of the runs seen that use this worker's sides. Neither ever changes.
     runs: Mutex<HashMap<String, Arc<[BucketPair]>>>,
+    /// Ends of work without a run, which are recorded together.
+    event_ends: EventEnds,
+    /// The last messages were events.
+    only_events: AtomicBool,
     /// Cancelled when a stopping process does not wait any longer.
     abandon: CancellationToken,
 }
@@ -74,7 +81,14 @@ impl<P: Services> Worker<P> {
     pub fn new(process: Arc<Process<P>>) -> Self {
         let limits = transfer::limits(&process.config);
         process.let_go_of_denied();
-        Self { process, limits, runs: Mutex::default(), abandon: CancellationToken::new() }
+        Self {
+            process,
+            limits,
+            runs: Mutex::default(),
+            event_ends: EventEnds::default(),
+            only_events: AtomicBool::new(false),
+            abandon: CancellationToken::new(),
+        }
     }
 
     /// Returns the limits shared by its objects. The budget is unused when nothing is in transfer.
@@ -87,17 +101,19 @@ impl<P: Services> Worker<P> {
         let this = Arc::new(self);
         let mut tasks = JoinSet::new();
         let mut last = Instant::now();
-        while let Some(message) = this.next(last).await {
+        while let Some(messages) = this.next(last).await {
             last = Instant::now();
             while tasks.try_join_next().is_some() {}
-            this.process.runtime.activity.took_message();
-            // Counted from its receipt on, so that other workers get the messages that this one cannot work on yet.
-            let held = this.limits.permits.expect();
-            let this = this.clone();
-            tasks.spawn(async move {
-                this.handle(message, held).await;
-                this.process.runtime.activity.left_message();
-            });
+            for message in messages {
+                this.process.runtime.activity.took_message();
+                // Counted from its receipt on, so that other workers get the messages that this one cannot work on yet.
+                let held = this.limits.permits.expect();
+                let this = this.clone();
+                tasks.spawn(async move {
+                    this.handle(message, held).await;
+                    this.process.runtime.activity.left_message();
+                });
+            }
         }
         info!(messages = tasks.len(), "stopping: work in flight is finished, nothing new is begun");
         if tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
@@ -106,35 +122,39 @@ impl<P: Services> Worker<P> {
         }
     }
 
-    /// Returns the next message, or `None` when the process has to stop. Waits while enough objects are held, and while
+    /// Returns the next messages, or `None` when the process has to stop. Waits while enough objects are held, and while
     /// a side is paused: a message received then would only use up a delivery. While a permission is missing, receives
     /// messages one by one, to probe it with other objects.
-    async fn next(&self, last: Instant) -> Option<ReceivedMessage> {
+    async fn next(&self, last: Instant) -> Option<Vec<ReceivedMessage>> {
         let process = &self.process;
         loop {
             if process.runtime.stop.is_cancelled() {
                 return None;
             }
-            let too_early = process.right_missing().is_some_and(|missing| last.elapsed() < between_scouts(missing));
-            if self.limits.permits.is_full() || process.is_paused() || too_early {
+            let missing = process.right_missing();
+            let too_early = missing.is_some_and(|missing| last.elapsed() < between_scouts(missing));
+            let room = self.limits.permits.room().min(u32::try_from(self.event_ends.room()).unwrap_or(u32::MAX));
+            if room == 0 || process.is_paused() || too_early {
                 let look = if too_early { SOONEST_SCOUT } else { Duration::from_secs(1) };
                 tokio::select! {
                     () = process.runtime.stop.cancelled() => return None,
                     () = self.limits.permits.changed() => {}
+                    () = self.event_ends.changed() => {}
                     () = tokio::time::sleep(look) => {}
                 }
                 continue;
             }
+            let only_events = missing.is_none() && self.only_events.load(Ordering::Relaxed);
             // Never cancelled halfway: the queue may already have delivered a message, which would then stay invisible
             // until its lease runs out.
-            match process.queue(|| process.ports.queue.receive(1, WAIT, LEASE)).await {
-                Ok(messages) => match messages.into_iter().next() {
-                    Some(message) if process.runtime.stop.is_cancelled() => {
+            match process.queue(|| process.ports.queue.receive(at_once(room, only_events), WAIT, LEASE)).await {
+                Ok(messages) if process.runtime.stop.is_cancelled() => {
+                    for message in messages {
                         self.give_back(&message, Duration::ZERO).await;
                     }
-                    Some(message) => return Some(message),
-                    None => {}
-                },
+                }
+                Ok(messages) if messages.is_empty() => {}
+                Ok(messages) => return Some(self.begin(messages).await),
                 Err(Interruption::Stopped) => return None,
                 Err(Interruption::Service(error)) => {
                     warn!(%error, "failed to receive messages");
@@ -142,6 +162,18 @@ impl<P: Services> Worker<P> {
                 }
             }
         }
+    }
+
+    /// Returns the messages to begin: the events, and one other. More of these might only wait, so they are given back.
+    async fn begin(&self, messages: Vec<ReceivedMessage>) -> Vec<ReceivedMessage> {
+        let is_event = |message: &ReceivedMessage| matches!(Message::parse(&message.body), Ok(Message::Events(_)));
+        let (mut begun, mut others): (Vec<_>, Vec<_>) = messages.into_iter().partition(is_event);
+        self.only_events.store(others.is_empty(), Ordering::Relaxed);
+        begun.extend((!others.is_empty()).then(|| others.remove(0)));
+        for message in others {
+            self.give_back(&message, Duration::ZERO).await;
+        }
+        begun
     }
 
     /// Makes a message visible again after a delay. Bypasses the gate, so that a stopping process still returns

@@ -18,7 +18,18 @@ pub enum WriteOutcome {
 pub async fn all<L: Ledger>(ledger: &L, writes: &[Write]) -> Result<WriteOutcome, ServiceError> {
     match ledger.write(writes).await {
         Ok(()) => Ok(WriteOutcome::Written),
-        Err(WriteError::Condition) => Ok(WriteOutcome::Lost),
+        Err(WriteError::Condition(_)) => Ok(WriteOutcome::Lost),
+        Err(WriteError::Service(error)) => Err(error),
+    }
+}
+
+/// Performs all writes, or none if conditions do not hold; returns the indices of those whose conditions do not hold, or
+/// none if the writes were done. If the service does not tell which they are, all are returned.
+pub async fn or_failed<L: Ledger>(ledger: &L, writes: &[Write]) -> Result<Vec<usize>, ServiceError> {
+    match ledger.write(writes).await {
+        Ok(()) => Ok(Vec::new()),
+        Err(WriteError::Condition(places)) if places.is_empty() => Ok((0..writes.len()).collect()),
+        Err(WriteError::Condition(places)) => Ok(places),
         Err(WriteError::Service(error)) => Err(error),
     }
 }

@@ -74,12 +74,21 @@ fn holds(items: &Items, key: &LedgerKey, condition: &Condition) -> bool {
     }
 }
 
+/// Returns the indices of the writes whose conditions don't hold.
+fn failed(items: &Items, writes: &[Write]) -> Vec<usize> {
+    let fails = |write: &Write| match write {
+        Write::Put { item, condition } => !holds(items, &item.key, condition),
+        Write::Delete { key, condition } => !holds(items, key, condition),
+        Write::Add { .. } => false,
+    };
+    (0..writes.len()).filter(|place| writes.get(*place).is_some_and(fails)).collect()
+}
+
 /// Returns the item after a write; `None` if the write deletes it.
 fn result_of(items: &Items, write: &Write) -> Result<Option<Item>, WriteError> {
     match write {
-        Write::Put { item, condition } if holds(items, &item.key, condition) => Ok(Some(item.clone())),
-        Write::Delete { key, condition } if holds(items, key, condition) => Ok(None),
-        Write::Put { .. } | Write::Delete { .. } => Err(WriteError::Condition),
+        Write::Put { item, .. } => Ok(Some(item.clone())),
+        Write::Delete { .. } => Ok(None),
         Write::Add { key, deltas, expires_at } => {
             let empty = || Item { key: key.clone(), attributes: Map::new(), expires_at: None };
             let mut item = items.get(key).cloned().unwrap_or_else(empty);
@@ -137,6 +146,10 @@ impl Ledger for MemoryLedger {
         self.denials.check(Operation::WriteItems)?;
         check_writes(writes)?;
         let mut items = lock(&self.items);
+        let failed = failed(&items, writes);
+        if !failed.is_empty() {
+            return Err(WriteError::Condition(failed));
+        }
         // All results are computed before any is stored: all or nothing.
         let mut results = Vec::with_capacity(writes.len());
         let mut sizes = Sizes::of(writes.len());

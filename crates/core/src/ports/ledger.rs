@@ -115,10 +115,11 @@ pub enum Condition {
 /// Why nothing was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
-    /// A condition does not hold. Not said where an earlier try of the same request was the one that broke it, unless
-    /// its answer was lost: who must know reads the item.
+    /// Conditions do not hold: those of the writes with these indices, in order, as far as the service tells. Not said
+    /// where an earlier try of the same request was the one that broke it, unless its answer was lost: who must know
+    /// reads the item.
     #[error("failed to write ledger record: another writer was first")]
-    Condition,
+    Condition(Vec<usize>),
     /// The service.
     #[error(transparent)]
     Service(#[from] ServiceError),

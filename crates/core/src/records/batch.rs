@@ -1,6 +1,7 @@
 //! Ends of batches, and the counters that sum them.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::{RETENTION_MS, object_sort_key, record_text, run_partition};
 use crate::message::{Batch, BatchId};
@@ -180,9 +181,20 @@ pub const COUNTER_PREFIX: &str = "counter/";
 /// Prefix of the sort keys of [`BatchEnd`]s.
 pub const BATCH_PREFIX: &str = "batch/";
 
-/// Key of a [`BatchEnd`].
+/// Partitions of the ends of work without a run. One takes about 500 ends a second.
+/// Source: "Best practices for designing and using partition keys effectively" in the DynamoDB developer guide: 1,000
+/// write units a second, of which a transaction takes two for each item.
+pub const EVENT_SHARDS: u8 = 16;
+
+/// Key of a [`BatchEnd`]. Ends of no run are spread over partitions, since there is no end to them.
 pub fn batch_key(batch: &Batch) -> LedgerKey {
-    LedgerKey::new(run_partition(&batch.job, &batch.run), format!("{BATCH_PREFIX}{}", batch.id.as_str()))
+    let id = batch.id.as_str();
+    let mut partition = run_partition(&batch.job, &batch.run);
+    if batch.id.place().is_none() {
+        let shard = Sha256::digest(id).first().map_or(0, |byte| byte % EVENT_SHARDS);
+        partition = format!("{partition}/{shard:02}");
+    }
+    LedgerKey::new(partition, format!("{BATCH_PREFIX}{id}"))
 }
 
 /// Key of a worker's [`Counters`] for the batches of one epoch. The first epoch, and work of no run, use the name
@@ -232,19 +244,37 @@ pub fn failure_write(job: &str, run: &str, failure: &FailureRecord) -> Write {
 /// Returns the writes that end a batch, for one transaction: the end, if there is none yet, and the addition to the
 /// counters. So each batch is counted once, even if another worker holds a copy of its message.
 pub fn end_writes(batch: &Batch, end: &BatchEnd) -> [Write; 2] {
-    let expires_at = end.at + RETENTION_MS;
+    [end_write(batch, end), count_write(batch, end, &Counters::of(end))]
+}
+
+/// The most ends of one transaction: the ledger takes 100 writes, and one is the addition to the counters.
+pub const MOST_ENDS: usize = 99;
+
+/// Returns the writes that end batches of no run, for one transaction: the ends in their order, and one addition to the
+/// counters. All batches are different ones of one job, ended by one process.
+pub fn ends_writes(ends: &[(&Batch, &BatchEnd)]) -> Vec<Write> {
+    let mut sum = Counters::default();
+    for (_, end) in ends {
+        sum.add(&Counters::of(end));
+    }
+    let count = ends.last().map(|(batch, end)| count_write(batch, end, &sum));
+    ends.iter().map(|(batch, end)| end_write(batch, end)).chain(count).collect()
+}
+
+fn end_write(batch: &Batch, end: &BatchEnd) -> Write {
     let twice = is_active(Mutant::CountedTwice) || is_active(Mutant::TwoCompletions);
-    [
-        Write::Put {
-            item: Item::of(batch_key(batch), end).expiring(expires_at),
-            condition: if twice { Condition::Always } else { Condition::Absent },
-        },
-        Write::Add {
-            key: counter_key(&batch.job, &batch.run, &end.by, batch.id.place().map_or(1, |(_, epoch)| epoch)),
-            deltas: Counters::of(end).deltas(),
-            expires_at: Some(expires_at / 1_000),
-        },
-    ]
+    Write::Put {
+        item: Item::of(batch_key(batch), end).expiring(end.at + RETENTION_MS),
+        condition: if twice { Condition::Always } else { Condition::Absent },
+    }
+}
+
+fn count_write(batch: &Batch, end: &BatchEnd, counters: &Counters) -> Write {
+    Write::Add {
+        key: counter_key(&batch.job, &batch.run, &end.by, batch.id.place().map_or(1, |(_, epoch)| epoch)),
+        deltas: counters.deltas(),
+        expires_at: Some((end.at + RETENTION_MS) / 1_000),
+    }
 }
 
 #[cfg(test)]

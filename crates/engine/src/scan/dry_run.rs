@@ -151,12 +151,16 @@ impl<L: Ledger> Ledger for OverlayLedger<L> {
         if writes.iter().all(is_heartbeat) {
             return if self.announces { self.inner.write(writes).await } else { Ok(()) };
         }
-        for write in writes {
+        let mut failed = Vec::new();
+        for (place, write) in writes.iter().enumerate() {
             if let Write::Put { item: Item { key, .. }, condition } | Write::Delete { key, condition } = write
                 && !self.holds(key, condition).await?
             {
-                return Err(WriteError::Condition);
+                failed.push(place);
             }
+        }
+        if !failed.is_empty() {
+            return Err(WriteError::Condition(failed));
         }
         let mut kept = self.kept();
         for write in writes {

@@ -7,7 +7,7 @@ use migration_core::pair::BucketPair;
 use migration_core::ports::ReceivedMessage;
 use migration_core::records::{self, RunRecord, RunSides};
 use migration_ledger::{ReadError, get};
-use tracing::info;
+use tracing::debug;
 
 use super::Worker;
 use crate::{Interruption, Services};
@@ -42,12 +42,7 @@ enum Terms {
 #[derive(Debug)]
 pub(super) enum Work {
     /// Objects to transfer: one batch of ours, or the batches made from a foreign message, which may be none.
-    Batches {
-        batches: Vec<Batch>,
-        pairs: Arc<[BucketPair]>,
-        /// The destination has not been checked yet.
-        foreign: bool,
-    },
+    Batches { batches: Vec<Batch>, pairs: Arc<[BucketPair]> },
     /// A range of the parts of a distributed transfer.
     Range(Box<PartRange>),
 }
@@ -60,17 +55,15 @@ impl<P: Services> Worker<P> {
     ) -> Result<Result<Accepted, MessageError>, Interruption> {
         let (job, now) = (&self.process.config.job.uid, self.process.runtime.clock.now());
         let own = || Arc::<[BucketPair]>::from(self.process.config.buckets.clone());
-        let foreign = |batches| Work::Batches { batches, pairs: own(), foreign: true };
+        let foreign = |batches| Work::Batches { batches, pairs: own() };
         let work = match Message::parse(&message.body) {
             Err(reason) => Err(reason),
             Ok(Message::Batch(batch)) => match self.terms_of(&batch.job, &batch.run).await? {
                 Err(reason) => Err(reason),
                 Ok(Terms::Not(accepted)) => return Ok(Ok(accepted)),
-                Ok(Terms::Pairs(pairs)) => batch.check(job, &pairs).map(|()| Work::Batches {
-                    foreign: batch.run == EVENTS_RUN,
-                    batches: vec![batch],
-                    pairs,
-                }),
+                Ok(Terms::Pairs(pairs)) => {
+                    batch.check(job, &pairs).map(|()| Work::Batches { batches: vec![batch], pairs })
+                }
             },
             Ok(Message::PartRange(range)) => match self.terms_of(&range.job, &range.run).await? {
                 Err(reason) => Err(reason),
@@ -82,7 +75,7 @@ impl<P: Services> Worker<P> {
             }
             Ok(Message::Events(events)) => {
                 let batches = batches_of_events(job, &events, &own(), self.process.config.ignore_list(), now);
-                info!(events = events.len(), objects = batches.len(), "events of the source");
+                debug!(events = events.len(), objects = batches.len(), "events of the source");
                 Ok(foreign(batches))
             }
             Ok(Message::TestEvent) => Ok(foreign(Vec::new())),

@@ -60,7 +60,7 @@ impl<P: Services> Worker<P> {
     ) -> Result<Disposal, Interruption> {
         match work {
             Work::Range(range) => self.carry_range(job, &range, held).await,
-            Work::Batches { batches, pairs, foreign } => {
+            Work::Batches { batches, pairs } => {
                 let attempts = batches.iter().map(Batch::most_tries).max().unwrap_or_default();
                 let most = self.process.config.transfer.max_attempts;
                 match receipt(job.message.receives, attempts, most) {
@@ -78,7 +78,7 @@ impl<P: Services> Worker<P> {
                 }
                 let mut held = Some(held);
                 for batch in batches.into_iter().map(Arc::new) {
-                    let disposal = match self.work_batch(job, &batch, &pairs, foreign, &mut held).await {
+                    let disposal = match self.work_batch(job, &batch, &pairs, &mut held).await {
                         Ok(disposal) => disposal,
                         Err(ReadError::Record(error)) => return self.leave_ended(job.message, &error).await,
                         Err(ReadError::Request(error)) => return Err(error),
@@ -117,14 +117,14 @@ impl<P: Services> Worker<P> {
         job: &Job<'_>,
         batch: &Arc<Batch>,
         pairs: &[BucketPair],
-        foreign: bool,
         held: &mut Option<PendingObject>,
     ) -> Result<Disposal, ReadError<Interruption>> {
         // Compared with the parts of a large object one check costs nothing, and it saves a late duplicate from
         // beginning an upload.
         let threshold = self.process.config.transfer.multipart_threshold.bytes();
         let large = batch.objects.iter().any(|entry| entry.size > threshold);
-        let may_have_ended = job.message.receives > 1 || foreign || large;
+        // A duplicate of an event in another message is found out when its end is recorded.
+        let may_have_ended = job.message.receives > 1 || large;
         let _at = self.process.runtime.activity.at_run(&batch.run);
         if may_have_ended && let Some(end) = self.ended(batch).await? {
             if end.remainder.is_empty() {

@@ -3,6 +3,7 @@
 //! from the record.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use migration_core::message::Batch;
@@ -24,7 +25,7 @@ impl<P: Services> Worker<P> {
     pub(super) async fn end(
         &self,
         message: &ReceivedMessage,
-        batch: &Batch,
+        batch: &Arc<Batch>,
         pairs: &[BucketPair],
         outcomes: Vec<EntryOutcome>,
     ) -> Result<Disposal, ReadError<Interruption>> {
@@ -43,7 +44,7 @@ impl<P: Services> Worker<P> {
     /// counts, is unknown.
     async fn record(
         &self,
-        batch: &Batch,
+        batch: &Arc<Batch>,
         pairs: &[BucketPair],
         outcomes: Vec<EntryOutcome>,
     ) -> Result<Option<BatchEnd>, ReadError<Interruption>> {
@@ -62,8 +63,10 @@ impl<P: Services> Worker<P> {
         for request in records::requests(failures.chain(versions)) {
             self.process.write(&request).await?;
         }
-        let end = match self.process.write(&records::end_writes(batch, &end)).await? {
+        let end = match self.write_end(batch, &end).await? {
             WriteOutcome::Written => Some(end),
+            // Whoever recorded the end of this event sends what it left over. This one left nothing.
+            WriteOutcome::Lost if batch.id.place().is_none() && end.remainder.is_empty() => Some(end),
             // Ended before, by another delivery or by a try of this one whose answer was lost: the record counts.
             WriteOutcome::Lost => self.ended(batch).await?,
         };
@@ -71,6 +74,14 @@ impl<P: Services> Worker<P> {
             uploads::forget_done(&self.process, done).await?;
         }
         Ok(end)
+    }
+
+    /// Writes the end of a batch and counts it, if it has none yet.
+    async fn write_end(&self, batch: &Arc<Batch>, end: &BatchEnd) -> Result<WriteOutcome, Interruption> {
+        if batch.id.place().is_none() {
+            return self.event_ends.record(&self.process, batch, end).await;
+        }
+        self.process.write(&records::end_writes(batch, end)).await
     }
 
     /// Returns true if a batch does not count according to the current record of its run. Returns `None` if that record

@@ -71,15 +71,20 @@ pub(super) fn query(connection: &Connection, range: &Range, limit: u32) -> Resul
 
 /// Does writes to different items in their order. If one fails, the caller undoes those before it.
 pub(super) fn write(connection: &Connection, writes: Vec<Write>) -> Result<(), WorkError<WriteError>> {
+    let mut failed = Vec::new();
+    for (place, write) in writes.iter().enumerate() {
+        if !holds(connection, write)? {
+            failed.push(place);
+        }
+    }
+    if !failed.is_empty() {
+        return Err(WorkError::Answer(WriteError::Condition(failed)));
+    }
     let mut sizes = Sizes::of(writes.len());
     for write in writes {
         match write {
-            Write::Put { item, condition } => {
-                check(connection, &item.key, &condition)?;
-                put(connection, item, &mut sizes)?;
-            }
-            Write::Delete { key, condition } => {
-                check(connection, &key, &condition)?;
+            Write::Put { item, condition: _ } => put(connection, item, &mut sizes)?,
+            Write::Delete { key, condition: _ } => {
                 let mut statement =
                     connection.prepare_cached("DELETE FROM ledger WHERE partition = ?1 AND sort = ?2")?;
                 statement.execute(params![key.partition.as_bytes(), key.sort.as_bytes()])?;
@@ -98,16 +103,19 @@ fn answer(error: ServiceError) -> WorkError<WriteError> {
     WorkError::Answer(error.into())
 }
 
-fn check(connection: &Connection, key: &LedgerKey, condition: &Condition) -> Result<(), WorkError<WriteError>> {
-    let holds = match condition {
+/// Returns true if the condition of a write holds.
+fn holds(connection: &Connection, write: &Write) -> Result<bool, WorkError<WriteError>> {
+    let (Write::Put { item: Item { key, .. }, condition } | Write::Delete { key, condition }) = write else {
+        return Ok(true);
+    };
+    Ok(match condition {
         Condition::Always => true,
         Condition::Absent => !exists(connection, key)?,
         Condition::Revision(revision) => {
             let item = find(connection, key)?;
             item.and_then(|item| item.attributes.get("revision")?.as_u64()) == Some(*revision)
         }
-    };
-    if holds { Ok(()) } else { Err(WorkError::Answer(WriteError::Condition)) }
+    })
 }
 
 /// Adds to the attributes of an item.

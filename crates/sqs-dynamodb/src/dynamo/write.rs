@@ -48,7 +48,7 @@ async fn put(client: &Client, table: &str, item: &Item, condition: &Condition) -
         .set_condition_expression(text)
         .set_expression_attribute_names(names)
         .set_expression_attribute_values(values);
-    put.send().await.map(|_| ()).map_err(|error| refused(service_error(Api::DynamoDb, WRITE, &error)))
+    put.send().await.map(|_| ()).map_err(|error| refused(service_error(Api::DynamoDb, WRITE, &error), vec![0]))
 }
 
 async fn delete(client: &Client, table: &str, key: &LedgerKey, condition: &Condition) -> Result<(), WriteError> {
@@ -60,7 +60,7 @@ async fn delete(client: &Client, table: &str, key: &LedgerKey, condition: &Condi
         .set_condition_expression(text)
         .set_expression_attribute_names(names)
         .set_expression_attribute_values(values);
-    delete.send().await.map(|_| ()).map_err(|error| refused(service_error(Api::DynamoDb, WRITE, &error)))
+    delete.send().await.map(|_| ()).map_err(|error| refused(service_error(Api::DynamoDb, WRITE, &error), vec![0]))
 }
 
 async fn transact(client: &Client, table: &str, writes: &[Write]) -> Result<(), WriteError> {
@@ -159,15 +159,20 @@ fn invalid(message: String) -> ServiceError {
     naming(Api::DynamoDb, ServiceError::new(ErrorClass::Refused, WRITE, "InvalidRequest", message))
 }
 
-fn refused(error: ServiceError) -> WriteError {
-    if error.class == ErrorClass::PreconditionFailed { WriteError::Condition } else { WriteError::Service(error) }
+/// Returns the error of a write. `places` are the writes whose conditions don't hold, if that is the error.
+fn refused(error: ServiceError, places: Vec<usize>) -> WriteError {
+    if error.class == ErrorClass::PreconditionFailed {
+        WriteError::Condition(places)
+    } else {
+        WriteError::Service(error)
+    }
 }
 
 fn cancelled(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> WriteError {
     let told = service_error(Api::DynamoDb, WRITE, error);
     let reasons = match error.as_service_error() {
         Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled.cancellation_reasons(),
-        _ => return refused(told),
+        _ => return refused(told, Vec::new()),
     };
     judge(reasons, told)
 }
@@ -190,15 +195,16 @@ fn judge(reasons: &[CancellationReason], told: ServiceError) -> WriteError {
     let Some(worst) = given.min_by_key(|reason| rank(class(reason))) else {
         return WriteError::Service(ServiceError { class: ErrorClass::Transient, ..told });
     };
-    refused(naming(
-        Api::DynamoDb,
-        ServiceError {
-            class: class(worst),
-            code: worst.code().unwrap_or_default().to_owned(),
-            message: worst.message().unwrap_or("the transaction was cancelled").to_owned(),
-            ..told
-        },
-    ))
+    // One reason for each write, in their order.
+    let failed = reasons.iter().enumerate().filter(|(_, reason)| class(reason) == ErrorClass::PreconditionFailed);
+    let places = failed.map(|(place, _)| place).collect();
+    let error = ServiceError {
+        class: class(worst),
+        code: worst.code().unwrap_or_default().to_owned(),
+        message: worst.message().unwrap_or("the transaction was cancelled").to_owned(),
+        ..told
+    };
+    refused(naming(Api::DynamoDb, error), places)
 }
 
 #[cfg(test)]

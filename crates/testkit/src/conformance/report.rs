@@ -35,7 +35,7 @@ impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Service(error) => error.into(),
-            WriteError::Condition => Self("unexpected refusal: a condition does not hold".into()),
+            WriteError::Condition(_) => Self("unexpected refusal: a condition does not hold".into()),
         }
     }
 }

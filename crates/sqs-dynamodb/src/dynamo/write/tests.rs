@@ -62,7 +62,7 @@ fn a_cancelled_transaction_is_judged_by_its_reasons() {
     };
     let told = || ServiceError::new(ErrorClass::Refused, WRITE, "TransactionCanceledException", "…");
     let class = |codes: &[&str]| match judge(&reasons(codes), told()) {
-        WriteError::Condition => ErrorClass::PreconditionFailed,
+        WriteError::Condition(_) => ErrorClass::PreconditionFailed,
         WriteError::Service(error) => error.class,
     };
     for (codes, expected) in [
@@ -78,4 +78,10 @@ fn a_cancelled_transaction_is_judged_by_its_reasons() {
     ] {
         assert_eq!(class(codes), expected, "{codes:?}");
     }
+    let WriteError::Condition(places) =
+        judge(&reasons(&["None", "ConditionalCheckFailed", "TransactionConflict", "ConditionalCheckFailed"]), told())
+    else {
+        panic!("conditions failed")
+    };
+    assert_eq!(places, [1, 3]);
 }

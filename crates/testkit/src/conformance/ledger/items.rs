@@ -114,6 +114,6 @@ pub(super) fn service_error(
     match result {
         Ok(()) => Ok(Ok(())),
         Err(WriteError::Service(error)) => Ok(Err(error)),
-        Err(WriteError::Condition) => Err(Failure::new("a condition failed where none was sent")),
+        Err(WriteError::Condition(_)) => Err(Failure::new("a condition failed where none was sent")),
     }
 }

@@ -28,6 +28,7 @@ pub async fn ledger_suite<L: Ledger>(make: impl AsyncFn() -> Result<L, Failure>,
             items::items_over_400_kib_are_refused,
             writes::absence_can_be_asked_for,
             writes::a_revision_can_be_asked_for,
+            writes::the_writes_whose_conditions_fail_are_named,
             writes::a_deletion_can_ask_for_a_revision,
             writes::additions_make_and_change_items,
             writes::additions_at_once_all_count,
@@ -80,7 +81,7 @@ async fn write(ledger: &impl Ledger, writes: &[Write]) -> Result<(), WriteError>
 /// Fails the case unless a write was rejected by its condition.
 fn ensure_condition(result: Result<(), WriteError>, what: &str) -> Result<(), Failure> {
     match result {
-        Err(WriteError::Condition) => Ok(()),
+        Err(WriteError::Condition(_)) => Ok(()),
         other => Err(Failure::new(format!("{what}: expected that the condition fails, found {other:?}"))),
     }
 }

@@ -2,12 +2,12 @@
 
 use futures::future::join_all;
 use migration_core::error::ErrorClass;
-use migration_core::ports::{Condition, Ledger, LedgerKey, Write};
+use migration_core::ports::{Condition, Ledger, LedgerKey, Write, WriteError};
 use serde_json::json;
 
 use super::items::service_error;
 use super::{attributes, ensure_condition, put, put_if, write};
-use crate::conformance::report::CaseResult;
+use crate::conformance::report::{CaseResult, Failure};
 use crate::conformance::{ensure, ensure_class, ensure_eq};
 
 fn add(key: &LedgerKey, deltas: &[(&str, i64)]) -> Write {
@@ -40,6 +40,26 @@ pub(super) async fn a_revision_can_be_asked_for<L: Ledger>(ledger: &L) -> CaseRe
     write(ledger, &[put(&bare, json!({"a": 1}))]).await?;
     let bare = write(ledger, &[put_if(&bare, json!({"a": 2}), Condition::Revision(0))]).await;
     ensure_condition(bare, "a put over an item without revision")
+}
+
+/// Source: `TransactWriteItems` in the DynamoDB API reference, `CancellationReasons`.
+pub(super) async fn the_writes_whose_conditions_fail_are_named<L: Ledger>(ledger: &L) -> CaseResult {
+    let key = |sort: &str| LedgerKey::new("p", sort);
+    write(ledger, &[put(&key("b"), json!({"a": 1})), put(&key("d"), json!({"a": 1}))]).await?;
+    let absent = |sort: &str| put_if(&key(sort), json!({"a": 2}), Condition::Absent);
+    let writes = [absent("a"), absent("b"), add(&key("c"), &[("n", 1)]), absent("d")];
+    match write(ledger, &writes).await {
+        Err(WriteError::Condition(places)) => ensure_eq!(places, [1, 3], "the writes that are named"),
+        other => return Err(Failure::new(format!("expected that conditions fail, found {other:?}"))),
+    }
+    for sort in ["a", "c"] {
+        ensure_eq!(attributes(ledger, &key(sort)).await?, None, "the item {sort}");
+    }
+    match write(ledger, &[absent("b")]).await {
+        Err(WriteError::Condition(places)) => ensure_eq!(places, [0], "the write that is named"),
+        other => return Err(Failure::new(format!("expected that the condition fails, found {other:?}"))),
+    }
+    Ok(())
 }
 
 pub(super) async fn a_deletion_can_ask_for_a_revision<L: Ledger>(ledger: &L) -> CaseResult {
