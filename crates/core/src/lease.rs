@@ -102,6 +102,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_events_come_many_at_a_time() {
+        for (room, only_events, expected) in [(16, true, 10), (3, true, 3), (0, true, 1), (16, false, 1)] {
+            assert_eq!(at_once(room, only_events), expected, "{room} {only_events}");
+        }
+    }
+
+    #[test]
     fn a_worn_message_is_renewed_until_its_tries_are_used_up() {
         for (receives, attempts, expected) in [
             (1, 0, Receipt::Work),

@@ -10,6 +10,7 @@ mod crash_sweep;
 mod denials;
 mod distributed;
 mod dry_run;
+mod event_rate;
 mod foreign;
 mod histories;
 mod lies;
