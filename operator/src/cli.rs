@@ -40,8 +40,8 @@ struct Run {
     /// The namespace to watch; default: all.
     #[arg(long, env = "WATCH_NAMESPACE")]
     namespace: Option<String>,
-    /// File with the policy: what authors of `MigrationJobs` may do. Absent = what RBAC allows them, and the operator's own
-    /// identity on its own queues and tables only.
+    /// File with the policy: what authors of `MigrationJobs` may do. Absent = what RBAC allows them, and the operator's
+    /// own identity on its own queues and tables only.
     #[arg(long, env = "POLICY_FILE")]
     policy: Option<PathBuf>,
     /// Format of the log. `RUST_LOG` sets what is logged.

@@ -62,8 +62,8 @@ impl JobController {
         Self { context, failures: Failures::default(), caches: JobCaches::default() }
     }
 
-    /// Reconciles a job. Returns the time until it is to be reconciled again, or none for the next change. If the API server refuses a request without which the reconciliation cannot go on, its message
-    /// becomes a condition.
+    /// Reconciles a job. Returns the time until it is to be reconciled again, or none for the next change. If the API
+    /// server refuses a request without which the reconciliation cannot go on, its message becomes a condition.
     pub async fn reconcile(&self, watched: &MigrationJob) -> Result<Option<Duration>, ReconcileError> {
         let api = self.context.api::<MigrationJob>(&watched.namespace().unwrap_or_default());
         // The watch may not have delivered the operator's own last write of the status, which says what was started.

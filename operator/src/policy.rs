@@ -7,8 +7,8 @@ use serde::Deserialize;
 /// The label of Secrets and `ConfigMaps` that jobs may use, if labels are required and the policy names none.
 const ALLOWED_LABEL: &str = "s3migration.dev/allowed=true";
 
-/// What is allowed. A list that is absent allows everything, or nothing if the policy is strict. In entries, `*` stands for
-/// any characters.
+/// What is allowed. A list that is absent allows everything, or nothing if the policy is strict. In entries, `*` stands
+/// for any characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Policy {
@@ -29,8 +29,8 @@ pub struct Policy {
     own_identity: OwnIdentity,
 }
 
-/// Queues and tables that are not the operator's own and that it may use with its own identity, all others need credentials
-/// of their own. Empty in both modes.
+/// Queues and tables that are not the operator's own and that it may use with its own identity, all others need
+/// credentials of their own. Empty in both modes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct OwnIdentity {

@@ -104,8 +104,8 @@ async fn wake(name: &str, jobs: &Jobs) {
     let annotations = json!({"metadata": {"annotations": {LOOK_ANNOTATION: fresh()}}});
     if let Err(error) = jobs.patch(name, &annotations).await {
         eprintln!(
-            "s3migrate: {error}; the messages are in the queue, and if the job is idle, workers start with its next run \
-             or after an edit of it"
+            "s3migrate: {error}; the messages are in the queue, and if the job is idle, workers start with its next \
+             run or after an edit of it"
         );
     }
 }

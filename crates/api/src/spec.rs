@@ -166,8 +166,8 @@ pub struct MigrationJobSpec {
     #[schemars(range(min = 1, max = 100))]
     pub runs_history_limit: u32,
 
-    /// Seconds after which an ended Job of a run is removed, with its pods and logs. The last jobsender, verification or
-    /// report stays if it failed. Absent = only runsHistoryLimit applies.
+    /// Seconds after which an ended Job of a run is removed, with its pods and logs. The last jobsender, verification
+    /// or report stays if it failed. Absent = only runsHistoryLimit applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 31_536_000))]
     pub ttl_seconds_after_finished: Option<u32>,

@@ -283,8 +283,8 @@ pub struct Trigger {
     ))]
     pub time_zone: Option<String>,
 
-    /// Scheduled runs that can't start within this many seconds are skipped: because another one is starting, or the job
-    /// was suspended or had no schedule at that time. 300 by default.
+    /// Scheduled runs that can't start within this many seconds are skipped: because another one is starting, or the
+    /// job was suspended or had no schedule at that time. 300 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 10, max = 31_536_000))]
     pub starting_deadline_seconds: Option<i64>,

@@ -14,8 +14,8 @@
 //! [`TableAdmin::new`]`(&Access)`.
 //!
 //! Constructors are async but send nothing: they read the environment, and the first request loads credentials. Clients
-//! are costly to make and cheap to clone, so make one per [`migration_aws::Access`] and keep it; [`Clients`] does so for many jobs. They share the
-//! connection pool of [`migration_aws::http`].
+//! are costly to make and cheap to clone, so make one per [`migration_aws::Access`] and keep it; [`Clients`] does so
+//! for many jobs. They share the connection pool of [`migration_aws::http`].
 
 pub mod clients;
 pub mod dynamo;

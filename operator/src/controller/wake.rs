@@ -77,8 +77,8 @@ pub fn of_resource(job: &WatchedJob) -> u64 {
     ))
 }
 
-/// Returns a digest of what wakes the resources that share a queue with this one: its specification, and the queue that was
-/// created for it.
+/// Returns a digest of what wakes the resources that share a queue with this one: its specification, and the queue that
+/// was created for it.
 pub fn of_sharer(job: &WatchedJob) -> u64 {
     let made = || job.0.as_ref().ok()?.status.as_ref()?.resources.as_ref()?.queue_url.as_ref();
     digest(&(job.meta().generation, made()))

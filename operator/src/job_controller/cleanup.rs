@@ -94,8 +94,8 @@ struct Cleanup<'a> {
 
 /// Cleans up. The finalizer may be removed when this succeeds.
 ///
-/// `kept` is how queue and table were reached last. It replaces Secrets that are gone, as in a namespace that is deleted:
-/// Kubernetes removes its objects in no particular order, and those with finalizers last.
+/// `kept` is how queue and table were reached last. It replaces Secrets that are gone, as in a namespace that is
+/// deleted: Kubernetes removes its objects in no particular order, and those with finalizers last.
 pub async fn cleanup(job: &MigrationJob, kept: Option<ServicesSpec>, context: &Context) -> Result<(), CleanupError> {
     let deleted = job.metadata.deletion_timestamp.as_ref().map_or(0, |time| time.0.as_millisecond());
     let cleanup = Cleanup {

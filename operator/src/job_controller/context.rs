@@ -107,9 +107,9 @@ impl Context {
         }
     }
 
-    /// Publishes an event about a resource that is removed, and logs it. A namespace that is being deleted takes no events
-    /// any more: there the event is about the namespace, and in the namespace `default`, where Kubernetes keeps those
-    /// about objects without one.
+    /// Publishes an event about a resource that is removed, and logs it. A namespace that is being deleted takes no
+    /// events any more: there the event is about the namespace, and in the namespace `default`, where Kubernetes keeps
+    /// those about objects without one.
     pub async fn publish_last(&self, about: &ObjectReference, event: JobEvent) {
         let (name, namespace) = (about.name.as_deref().unwrap_or_default(), about.namespace.clone());
         warn!(job = name, namespace, reason = %event.reason, text = event.text, "something is left of a job");

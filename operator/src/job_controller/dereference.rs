@@ -185,8 +185,8 @@ fn sharing(job: &MigrationJob, context: &Context) -> Option<Sharing> {
     sharing::decide(job, &readable)
 }
 
-/// Returns the interval at which the queue of an idle job is measured, in milliseconds. None if only the job itself sends to
-/// it: then nothing comes while nothing runs, and a person who sends something says so by an annotation.
+/// Returns the interval at which the queue of an idle job is measured, in milliseconds. None if only the job itself
+/// sends to it: then nothing comes while nothing runs, and a person who sends something says so by an annotation.
 pub fn poll_ms(spec: &MigrationJobSpec) -> Option<i64> {
     if spec.trigger.events.enabled && !spec.suspend {
         return Some(EVENTS_POLL_MS);

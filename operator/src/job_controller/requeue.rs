@@ -90,8 +90,8 @@ fn follows<T>(state: &FollowupState<T>) -> bool {
 }
 
 impl Written {
-    /// Returns true if the job is degraded by something that ends only when a person changes the specification: frequent
-    /// checks do not help.
+    /// Returns true if the job is degraded by something that ends only when a person changes the specification:
+    /// frequent checks do not help.
     fn needs_person(&self) -> bool {
         let ends_by_edit = |reason: &Reason| {
             matches!(reason, Reason::JobsenderFailed | Reason::SpecInvalid | Reason::LedgerRecordsLeftOut)

@@ -92,8 +92,8 @@ struct Scaler<'a> {
     context: &'a Context,
 }
 
-/// Sees to the autoscaler, and writes the number of workers if nobody else does. Without a Deployment there are none, and
-/// those of a job that the operator's policy refuses stay as they are. `cache`
+/// Sees to the autoscaler, and writes the number of workers if nobody else does. Without a Deployment there are none,
+/// and those of a job that the operator's policy refuses stay as they are. `cache`
 /// is [`Scaled::cache`] of the reconciliation before.
 pub async fn scale(
     job: &MigrationJob,

@@ -1,7 +1,7 @@
 //! The stores of what is watched: the resources, and the metadata of their children.
 //!
-//! A store may lag behind the API server. So it decides only whether something changed since it was read; what is written
-//! is decided by what is read directly.
+//! A store may lag behind the API server. So it decides only whether something changed since it was read; what is
+//! written is decided by what is read directly.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;

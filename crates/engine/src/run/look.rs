@@ -25,8 +25,8 @@ impl RunView {
     }
 }
 
-/// Reads the run that was live when it was read before, with one request less than [`last`]: no other run is the last one
-/// while it is. If it has ended since, reads the last run.
+/// Reads the run that was live when it was read before, with one request less than [`last`]: no other run is the last
+/// one while it is. If it has ended since, reads the last run.
 pub async fn again<R: LedgerRead>(
     ledger: &R,
     job: &str,

@@ -13,8 +13,8 @@ const NEVER: &str = "0 0 1 1 *";
 /// How late a run may start if the specification does not say it, in seconds.
 ///
 /// Without a deadline, Kubernetes starts the last run that was missed while the CronJob was suspended, or since it was
-/// created: as soon as it is resumed, or gets a schedule. Source: "Suspend" in the Kubernetes documentation of `CronJobs`,
-/// and `mostRecentScheduleTime` in `pkg/controller/cronjob`.
+/// created: as soon as it is resumed, or gets a schedule. Source: "Suspend" in the Kubernetes documentation of
+/// `CronJobs`, and `mostRecentScheduleTime` in `pkg/controller/cronjob`.
 const STARTING_DEADLINE: i64 = 300;
 
 /// Builds the `CronJob`.

@@ -1,5 +1,5 @@
-//! Decides what a reconciliation reads. Each look has its price: a job that is idle costs no request to queue and ledger,
-//! one that is active a bounded number.
+//! Decides what a reconciliation reads. Each look has its price: a job that is idle costs no request to queue and
+//! ledger, one that is active a bounded number.
 
 use std::collections::VecDeque;
 

@@ -83,15 +83,16 @@ impl ServicesSpec {
         })
     }
 
-    /// Returns an error as it may be shown to the author of the resource. If the operator's own identity asked at an address
-    /// that the author gave, its answer is only logged: else an author could read through the operator what it alone reaches.
+    /// Returns an error as it may be shown to the author of the resource. If the operator's own identity asked at an
+    /// address that the author gave, its answer is only logged: else an author could read through the operator what it
+    /// alone reaches.
     pub fn shown(&self, side: Service, error: ServiceError) -> ServiceError {
         let access = if side == Service::Queue { &self.queue } else { &self.ledger };
         let is_own = access.credentials == CredentialSource::Pod;
         if !is_own || is_amazon(access.endpoint.as_deref()) {
             return error;
         }
-        warn!(%side, endpoint = access.endpoint, %error, "an endpoint did not do what the operator's own identity asked");
+        warn!(%side, endpoint = access.endpoint, %error, "an endpoint refused the operator's own identity");
         let text = "the endpoint did not do this; its answer is in the operator's log";
         ServiceError::new(error.class, &error.operation, "NotShown", text)
     }

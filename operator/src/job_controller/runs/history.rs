@@ -1,5 +1,5 @@
-//! Removes Jobs that have ended, with their pods: those of runs beyond `spec.runsHistoryLimit`, and those that ended longer
-//! than `spec.ttlSecondsAfterFinished` ago.
+//! Removes Jobs that have ended, with their pods: those of runs beyond `spec.runsHistoryLimit`, and those that ended
+//! longer than `spec.ttlSecondsAfterFinished` ago.
 //!
 //! The TTL of Kubernetes is not used, since it would also remove Jobs whose result is still to be read.
 
