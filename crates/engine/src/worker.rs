@@ -8,7 +8,7 @@ mod lease;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use migration_core::lease::{LEASE, at_once, left_to_others};
@@ -32,6 +32,9 @@ use event_ends::EventEnds;
 /// Time that one request waits for a message. SQS allows 20 s, but a stopping worker waits for its request, and the
 /// deletion of a job waits for its workers. Idle workers are scaled down, so a longer wait would save few requests.
 const WAIT: Duration = Duration::from_secs(5);
+/// Events in a row after which several messages are received at once. Among batches, each would cost the deliveries of
+/// those that are given back.
+const EVENTS_IN_ROW: usize = 10;
 /// Time that a stopping process waits for objects and parts in flight, before it returns their messages unfinished.
 /// Kubernetes allows 120 s in all.
 const GRACE: Duration = Duration::from_secs(100);
@@ -56,8 +59,8 @@ pub struct Worker<P: Services> {
     runs: Mutex<HashMap<String, Arc<[BucketPair]>>>,
     /// Ends of work without a run, which are recorded together.
     event_ends: EventEnds,
-    /// The last messages were events.
-    only_events: AtomicBool,
+    /// Events that were received since the last other message.
+    events_in_row: AtomicUsize,
     /// Cancelled when a stopping process does not wait any longer.
     abandon: CancellationToken,
 }
@@ -86,7 +89,7 @@ impl<P: Services> Worker<P> {
             limits,
             runs: Mutex::default(),
             event_ends: EventEnds::default(),
-            only_events: AtomicBool::new(false),
+            events_in_row: AtomicUsize::new(0),
             abandon: CancellationToken::new(),
         }
     }
@@ -144,7 +147,7 @@ impl<P: Services> Worker<P> {
                 }
                 continue;
             }
-            let only_events = missing.is_none() && self.only_events.load(Ordering::Relaxed);
+            let only_events = missing.is_none() && self.events_in_row.load(Ordering::Relaxed) >= EVENTS_IN_ROW;
             // Never cancelled halfway: the queue may already have delivered a message, which would then stay invisible
             // until its lease runs out.
             match process.queue(|| process.ports.queue.receive(at_once(room, only_events), WAIT, LEASE)).await {
@@ -168,7 +171,9 @@ impl<P: Services> Worker<P> {
     async fn begin(&self, messages: Vec<ReceivedMessage>) -> Vec<ReceivedMessage> {
         let is_event = |message: &ReceivedMessage| matches!(Message::parse(&message.body), Ok(Message::Events(_)));
         let (mut begun, mut others): (Vec<_>, Vec<_>) = messages.into_iter().partition(is_event);
-        self.only_events.store(others.is_empty(), Ordering::Relaxed);
+        let before = self.events_in_row.load(Ordering::Relaxed);
+        let in_row = if others.is_empty() { before.saturating_add(begun.len()) } else { 0 };
+        self.events_in_row.store(in_row, Ordering::Relaxed);
         begun.extend((!others.is_empty()).then(|| others.remove(0)));
         for message in others {
             self.give_back(&message, Duration::ZERO).await;
