@@ -108,6 +108,7 @@ async fn reconcile(
     context: &Context,
 ) -> (JobCache, Result<Duration, ReconcileError>) {
     let steps = async {
+        let before = cache.pace;
         // After an error everything is read again.
         let observed = Box::pin(dereference::dereference(job, cache.known.clone(), cache.pace.take(), context)).await?;
         cache.known = observed.known.clone();
@@ -149,12 +150,12 @@ async fn reconcile(
             scaled: &scaled,
         };
         let written = status::update(job, &steps, context).await?;
-        let pace = requeue::pace(&steps, &written);
+        let pace = requeue::pace(&steps, &written, before);
         cache.waits = if pace == Pace::Waiting { cache.waits.saturating_add(1) } else { 0 };
         cache.pace = Some(pace);
         let delay = requeue::delay(pace, cache.waits, context.random());
-        // After a minute, what is waited for is looked at less often.
-        let again = scaled.again.filter(|_| cache.waits <= 12);
+        // What has not come after so many looks is looked at less often. The shortest interval is 1 s, and KEDA has 60 s.
+        let again = scaled.again.filter(|_| cache.waits <= 90);
         let sooner = [dereference::poll_ms(&job.spec).map(requeue::milliseconds), runs.next_removal, again];
         Ok::<_, ReconcileError>(sooner.into_iter().flatten().fold(delay, Duration::min))
     };

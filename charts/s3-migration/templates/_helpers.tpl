@@ -36,7 +36,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* Without the lists that are null and the label that is empty: these are left out of the operator's file. */}}
 {{- define "s3-migration.policy" -}}
-{{- $policy := dict "strict" .Values.policy.strict "ownIdentity" .Values.policy.ownIdentity }}
+{{- $policy := dict "strict" (default false .Values.policy.strict) "ownIdentity" (default dict .Values.policy.ownIdentity) }}
 {{- range $name := list "images" "serviceAccounts" "endpoints" "roleArns" }}
 {{- with get $.Values.policy $name }}
 {{- $_ := set $policy $name . }}

@@ -52,6 +52,8 @@ pub struct Observed {
     pub ledger: Option<Arc<LedgerView>>,
     /// The job's position among the jobs that share its queue; none if it has the queue to itself.
     pub sharing: Option<Sharing>,
+    /// Somebody said a short time ago that there are messages. The queue's numbers may be late.
+    pub awaits_messages: bool,
     /// Prerequisites that are missing.
     pub problems: Vec<Problem>,
     /// The operator's policy refuses the job: nothing is called, created or started for it.
@@ -80,6 +82,8 @@ pub struct Known {
     pub records: KnownRecords,
     whole: Option<Whole>,
     depth: Option<KnownDepth>,
+    /// When the value by which a person has the queue looked at changed, in milliseconds since 1970.
+    looked_at: Option<i64>,
     reads: ReadLog,
 }
 
@@ -158,6 +162,10 @@ pub async fn dereference(
     }
     let Reader { mut known, now, inputs, problems: of_services, .. } = reader;
     problems.extend(of_services);
+    if known.whole.as_ref().is_some_and(|whole| whole.inputs.look != inputs.look) {
+        known.looked_at = Some(now);
+    }
+    let awaits_messages = known.looked_at.is_some_and(|at| now - at < LATE_MS);
     if fresh.cluster {
         let (named, cluster, refusals) = (named.clone(), cluster.clone(), refusals.clone());
         known.whole = Some(Whole { at: now, inputs, named, cluster, refusals });
@@ -172,6 +180,7 @@ pub async fn dereference(
         depth,
         ledger,
         sharing,
+        awaits_messages,
         problems,
         is_refused: !named.refusals.is_empty(),
         fresh,
@@ -196,6 +205,10 @@ pub fn poll_ms(spec: &MigrationJobSpec) -> Option<i64> {
 
 /// The interval while S3 may send events, in milliseconds, so that the first one waits no longer.
 const EVENTS_POLL_MS: i64 = 20_000;
+
+/// How late the numbers of a queue may be, in milliseconds: they are approximate, and consistent about a minute after messages
+/// stopped coming. Source: `GetQueueAttributes` in the SQS API reference.
+const LATE_MS: i64 = 2 * 60_000;
 
 /// The interval at which the queue that a job names is measured while the job is idle, in milliseconds.
 const POLL_MS: i64 = 10 * 60_000;

@@ -35,6 +35,8 @@ pub struct EventsOutcome {
     pub status: Option<EventTriggerStatus>,
     /// Nothing is left to configure: runs may start.
     pub is_ready: bool,
+    /// Something is still to be configured or taken away, and nothing tells when that becomes possible.
+    pub is_pending: bool,
     /// A scan is due, so that what was written before the events began is copied too.
     pub needs_scan: bool,
     /// Why nothing new starts.
@@ -46,7 +48,14 @@ pub struct EventsOutcome {
 /// A job that follows no events.
 impl Default for EventsOutcome {
     fn default() -> Self {
-        Self { status: None, is_ready: true, needs_scan: false, problems: Vec::new(), notices: Vec::new() }
+        Self {
+            status: None,
+            is_ready: true,
+            is_pending: false,
+            needs_scan: false,
+            problems: Vec::new(),
+            notices: Vec::new(),
+        }
     }
 }
 
@@ -81,7 +90,9 @@ pub async fn advance(
         outcome(job, is_needed.then(|| configured(status)), is_ready || wanted.is_none(), problem)
     };
     let old = || old.cloned().unwrap_or_default();
-    Ok(match decide(&input) {
+    let decision = decide(&input);
+    let is_open = matches!(decision, Decision::Wait | Decision::Announce(_) | Decision::Create(_));
+    let outcome = match decision {
         Decision::Settled => next(old(), true, None),
         Decision::Wait => next(old(), false, None),
         Decision::Announce(status) => next(status, false, None),
@@ -93,7 +104,8 @@ pub async fn advance(
             let problem = create(job, &configs.next, name, context).await?;
             next(old(), false, problem)
         }
-    })
+    };
+    Ok(EventsOutcome { is_pending: is_open && !job.spec.suspend, ..outcome })
 }
 
 /// A scan belongs to the time for which events are enabled.
@@ -119,7 +131,7 @@ fn outcome(
         ..status
     });
     let needs_scan = events.enabled && events.initial_scan && !was_scanned(status.as_ref());
-    EventsOutcome { status, is_ready, needs_scan, problems, notices }
+    EventsOutcome { status, is_ready, is_pending: false, needs_scan, problems, notices }
 }
 
 /// Returns why S3 cannot send events to the queue, if the job is to configure that.

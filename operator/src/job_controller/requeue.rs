@@ -9,6 +9,7 @@ use crate::backoff::{self, Bounds};
 use crate::job_controller::apply::replicas;
 use crate::job_controller::dereference::cadence::{LOOK_MS, Pace};
 use crate::job_controller::dereference::cluster::ObservedJob;
+use crate::job_controller::dereference::ledger::LedgerView;
 use crate::job_controller::runs::followups::FollowupState;
 use crate::job_controller::status::{Steps, Written};
 
@@ -27,22 +28,33 @@ const WAITING: Bounds = Bounds { first: Duration::from_secs(5), most: Duration::
 /// | any | no, or suspended | yes | waiting |
 /// | no | no | no | settled |
 /// | yes | | no | slow in the middle of a run, else settled |
-pub fn pace(steps: &Steps<'_>, written: &Written) -> Pace {
+///
+/// The last look at something that moved reads the ledger, so that the status has all that was done. `before` is what the
+/// reconciliation before said.
+pub fn pace(steps: &Steps<'_>, written: &Written, before: Option<Pace>) -> Pace {
     let Steps { observed, applied, events, runs, scaled, .. } = steps;
     let is_scaled = applied.deployment.as_ref().is_some_and(|live| replicas::wanted(live) != scaled.workers.desired);
     let is_complete = observed.services.is_some() && observed.depth.is_some() && observed.ledger.is_some();
     let is_known = is_complete || written.needs_person();
-    decide(PaceInput {
+    let is_live = |view: Option<&LedgerView>| view.is_some_and(|view| view.live().is_some());
+    // The next look applies what was edited during the run.
+    let has_ended = is_live(observed.ledger.as_deref()) && !is_live(runs.ledger.as_deref());
+    let pace = decide(PaceInput {
         suspended: written.status.phase == Some(Phase::Suspended),
         live: written.status.current_run.is_some(),
         moves: moves(steps, written),
         blocked: written.blocked,
         waits: written.degraded.is_some() && !written.needs_person(),
         pending: ((runs.start_pending || !events.is_ready) && !written.needs_person())
+            || events.is_pending
+            || observed.awaits_messages
+            || has_ended
             || applied.is_changed
             || is_scaled
             || !is_known,
-    })
+    });
+    let was_active = matches!(before, Some(Pace::Active { .. }));
+    if pace == Pace::Settled && was_active && !observed.fresh.ledger { Pace::Waiting } else { pace }
 }
 
 /// The facts that decide the pace.

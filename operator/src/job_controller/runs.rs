@@ -53,6 +53,8 @@ pub struct RunsOutcome {
     pub ledger: Option<Arc<LedgerView>>,
     /// The next `status.runsStarted`.
     pub runs_started: u32,
+    /// The last of them is no run: its name belongs to somebody else's Job.
+    pub is_number_skipped: bool,
     /// The next `status.lastManualRun`.
     pub last_manual_run: Option<String>,
     /// A run is requested, and its Job was created only now or could not be created yet.
@@ -119,6 +121,7 @@ pub async fn advance(input: &RunsInput<'_>, context: &Context) -> Result<RunsOut
         verification: followups::verification(job, ledger.as_deref(), &observed.cluster.followups),
         report: followups::report(job, ledger.as_deref(), &observed.cluster.followups),
         runs_started: run.number,
+        is_number_skipped: run.is_skipped,
         last_manual_run: run.manual,
         start_pending: run.is_pending,
         last_drain: recorded.last_drain,
@@ -135,6 +138,10 @@ async fn change_jobs_and_pods(
     context: &Context,
 ) -> Result<Vec<Problem>, RunsError> {
     let (cluster, suspend) = (&observed.cluster, job.spec.suspend);
+    if observed.is_refused && !suspend {
+        // Resumed Jobs would start pods that the operator's policy refuses.
+        return Ok(Vec::new());
+    }
     let senders = or_problem(apply::suspend_jobs(jobs, &cluster.jobs, suspend).await)?;
     let followups = or_problem(apply::suspend_jobs(jobs, &cluster.followups, suspend).await)?;
     let annotated = match &observed.secrets_version {
@@ -160,6 +167,8 @@ struct Starter<'a> {
 /// The counters of the status after a run was started, or was not.
 struct Started {
     number: u32,
+    /// The number was used up by an object of somebody else: no run has it.
+    is_skipped: bool,
     manual: Option<String>,
     is_pending: bool,
     problem: Option<Problem>,
@@ -219,9 +228,9 @@ impl<'a> Starter<'a> {
             status.and_then(|status| status.last_manual_run.clone()),
         );
         let Some(start) = self.due(number, manual.as_deref(), now) else {
-            return Ok(Started { number, manual, is_pending: false, problem: None });
+            return Ok(Started { number, is_skipped: false, manual, is_pending: false, problem: None });
         };
-        let pending = Started { number, manual, is_pending: true, problem: None };
+        let pending = Started { number, is_skipped: false, manual, is_pending: true, problem: None };
         let Some(configs) = self.configs(is_blocked) else { return Ok(pending) };
         // A Job that continues a scan has the sides of the scan's run.
         let is_live = self.ledger.is_some_and(|view| view.live().is_some());
@@ -235,7 +244,7 @@ impl<'a> Starter<'a> {
             // The number is used up: the next reconciliation takes the next one.
             Ok(JobCreation::NameTaken(conflict)) => {
                 info!(job = self.job.name_any(), number = start.number, %conflict, "skipped the number of a run");
-                Started { number: start.number, ..pending }
+                Started { number: start.number, is_skipped: true, ..pending }
             }
             Err(problem) => Started { problem: Some(problem), ..pending },
         })

@@ -92,9 +92,9 @@ struct Scaler<'a> {
     context: &'a Context,
 }
 
-/// Sees to the autoscaler, and writes the number of workers if nobody else does. Without a Deployment there are none,
-/// and those of a job that the operator's policy refuses stay as they are. `cache`
-/// is [`Scaled::cache`] of the reconciliation before.
+/// Sees to the autoscaler, and writes the number of workers if nobody else does. Without a Deployment there are none, and
+/// those of a job that the operator's policy refuses stay as they are unless it is suspended. `cache` is
+/// [`Scaled::cache`] of the reconciliation before.
 pub async fn scale(
     job: &MigrationJob,
     applied: &Applied,
@@ -107,13 +107,40 @@ pub async fn scale(
         let workers = Workers::default();
         return Ok(Scaled { workers, least: 0, problems: Vec::new(), condition: None, again: None, cache });
     };
-    if observed.is_refused {
-        let workers = Workers { desired: replicas::wanted(deployment), ready: replicas::ready(deployment) };
-        let least = workers.desired;
-        return Ok(Scaled { workers, least, problems: Vec::new(), condition: None, again: None, cache });
-    }
     let (namespace, owner) = (job.namespace().unwrap_or_default(), Owner::of(job));
+    if observed.is_refused {
+        context.metrics.set(&namespace, &owner.name, None);
+        let (problems, desired) = hold_refused(job, deployment, context).await?;
+        let workers = Workers { desired, ready: replicas::ready(deployment) };
+        return Ok(Scaled { workers, least: desired, problems, condition: None, again: None, cache });
+    }
     Scaler { job, namespace, owner, deployment, observed, runs, context }.scale(cache).await
+}
+
+/// Keeps the workers of a job that the operator's policy refuses from becoming more, and stops them if it is suspended. Its
+/// autoscalers are removed: they would start pods, and can't be told to stop without applying what is refused. Returns what
+/// the API server refused, and the number of workers.
+async fn hold_refused(
+    job: &MigrationJob,
+    deployment: &Deployment,
+    context: &Context,
+) -> Result<(Vec<Problem>, u32), ScaleError> {
+    let wanted = replicas::wanted(deployment);
+    let (namespace, owner) = (job.namespace().unwrap_or_default(), Owner::of(job));
+    let found = autoscalers::read(context, &namespace, &owner.name).await?;
+    let mut problems = Vec::new();
+    problems.extend(or_problem(found.remove_keda(context, &namespace, &owner).await)?.err());
+    problems.extend(or_problem(found.remove_hpa(context, &namespace, &owner).await)?.err());
+    if wanted == 0 || !job.spec.suspend {
+        return Ok((problems, wanted));
+    }
+    match or_problem(replicas::write(&context.api(&namespace), deployment, 0).await)? {
+        Ok(()) => Ok((problems, 0)),
+        Err(problem) => {
+            problems.push(problem);
+            Ok((problems, wanted))
+        }
+    }
 }
 
 impl Scaler<'_> {

@@ -166,6 +166,7 @@ impl Steps<'_> {
             watching: job.spec.trigger.events.enabled && events.is_ready,
             schedule: job.spec.trigger.schedule.as_deref().map(|text| (text, job.spec.trigger.time_zone.as_deref())),
             started: (runs.runs_started, runs.last_manual_run.as_deref()),
+            is_number_skipped: runs.is_number_skipped,
             start_pending: runs.start_pending,
             now,
         }
@@ -174,6 +175,7 @@ impl Steps<'_> {
 
 /// The facts that the status is computed from.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is independent")]
 pub struct StatusInput<'a> {
     /// `metadata.generation`.
     pub generation: Option<i64>,
@@ -209,6 +211,8 @@ pub struct StatusInput<'a> {
     pub schedule: Option<(&'a str, Option<&'a str>)>,
     /// `status.runsStarted` and `status.lastManualRun`.
     pub started: (u32, Option<&'a str>),
+    /// The last number of a run was used up without a run.
+    pub is_number_skipped: bool,
     /// A run is requested and has not started to list.
     pub start_pending: bool,
     /// Milliseconds since 1970.

@@ -35,6 +35,7 @@ pub fn observed(cluster: Cluster) -> Observed {
         sharing: None,
         problems: Vec::new(),
         is_refused: false,
+        awaits_messages: false,
         fresh: Fresh { cluster: true, ledger: true },
         known: Known::default(),
     }

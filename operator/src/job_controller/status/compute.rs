@@ -135,7 +135,7 @@ fn phase(activity: Activity, input: &StatusInput<'_>) -> Phase {
 /// Returns the state of the events. A run that was started since they are enabled is their initial scan.
 fn event_trigger(old: &MigrationJobStatus, input: &StatusInput<'_>) -> Option<EventTriggerStatus> {
     let status = input.event_trigger?;
-    let started = input.watching && input.started.0 > old.runs_started;
+    let started = input.watching && input.started.0 > old.runs_started && !input.is_number_skipped;
     Some(EventTriggerStatus { scan_started: status.scan_started || started, ..status.clone() })
 }
 

@@ -35,6 +35,7 @@ fn input<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [ObservedJob]) -> StatusI
         event_trigger: None,
         watching: false,
         schedule: None,
+        is_number_skipped: false,
         start_pending: false,
         now: 100_000,
     }

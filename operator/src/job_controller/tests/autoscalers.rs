@@ -83,6 +83,7 @@ impl Bed {
         let runs = RunsOutcome {
             ledger: Some(Arc::new(self.ledger.clone())),
             runs_started: 0,
+            is_number_skipped: false,
             last_manual_run: None,
             start_pending: false,
             verification: FollowupState::None,

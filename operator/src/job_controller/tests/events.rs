@@ -163,8 +163,13 @@ async fn two_jobs_never_configure_one_bucket_at_a_time() {
     let nothing = observed(Cluster::default());
     let server = ApiServer::start();
     let context = with_neighbour(&server, false);
-    assert!(!step(&context, &job(status()), &nothing, false).await.is_ready);
+    let waiting = step(&context, &job(status()), &nothing, false).await;
+    assert!(!waiting.is_ready && waiting.is_pending);
     assert!(server.take_writes().is_empty(), "the neighbour's Job is not over");
+    let mut disabled = job(status());
+    disabled.spec.trigger.events.enabled = false;
+    let without = advance(&disabled, &nothing, Some(&configs(|_| ())), false, &context).await.unwrap();
+    assert!(without.is_ready && without.is_pending, "nothing tells when the neighbour's Job is over");
     let server = ApiServer::start();
     let context = with_neighbour(&server, true);
     step(&context, &job(status()), &nothing, false).await;

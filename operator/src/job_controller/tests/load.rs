@@ -288,7 +288,9 @@ async fn an_idle_job_is_looked_at_when_a_person_or_the_cluster_says_so() {
     let mut job = world.server.get("/migrationjobs/job-0").unwrap();
     job["metadata"]["annotations"] = json!({names::LOOK_ANNOTATION: "now"});
     world.server.put(&job);
-    assert!(looks(&mut world).await && !looks(&mut world).await);
+    assert!(looks(&mut world).await);
+    world.pass(5 * MINUTE, |_| ()).await;
+    assert!(!looks(&mut world).await);
     job["metadata"]["generation"] = json!(4);
     world.server.put(&job);
     assert!(looks(&mut world).await && !looks(&mut world).await);
@@ -301,6 +303,21 @@ async fn an_idle_job_is_looked_at_when_a_person_or_the_cluster_says_so() {
     assert!(!looks(&mut world).await, "there are no keys");
     let degraded = world.server.get("/migrationjobs/job-0").unwrap();
     assert!(degraded["status"] != job["status"] && degraded.to_string().contains("SecretMissing"), "{degraded}");
+}
+
+#[tokio::test]
+async fn a_queue_whose_number_is_late_is_measured_again_after_a_person_said_so() {
+    let mut world = World::start(1, |_| ()).await;
+    world.record(ended);
+    world.settle().await;
+    let mut job = world.server.get("/migrationjobs/job-0").unwrap();
+    job["metadata"]["annotations"] = json!({names::LOOK_ANNOTATION: "now"});
+    world.server.put(&job);
+    world.watches.catch_up(&world.server);
+    world.reconcile("job-0").await;
+    world.aws.set_depth(&names::queue_and_table("job-0", "u-0"), 3);
+    world.pass(2 * MINUTE, |_| ()).await;
+    assert_eq!(world.server.get("/deployments/job-0-worker").unwrap()["spec"]["replicas"], 1);
 }
 
 #[tokio::test]

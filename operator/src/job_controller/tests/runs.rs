@@ -53,6 +53,22 @@ async fn a_requested_run_is_started_once_and_counted() {
 }
 
 #[tokio::test]
+async fn a_suspended_job_of_a_resource_that_the_policy_refuses_is_not_resumed() {
+    for is_refused in [true, false] {
+        let server = ApiServer::start();
+        server.put(&foreign("batch/v1", "Job", "photos-run-1"));
+        let mut sender = lifecycle::job("photos-run-1", JobState::Unfinished);
+        sender.suspended = true;
+        sender.uid = server.get("/jobs/photos-run-1").unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+        let cluster = Cluster { jobs: vec![sender], ..Cluster::default() };
+        let observed = Observed { is_refused, ..observed(cluster) };
+        advance_job(&server, &scheduled(), &observed, is_refused).await.unwrap();
+        let resumed = server.take_writes() == ["PATCH jobs/photos-run-1"];
+        assert_eq!(resumed, !is_refused);
+    }
+}
+
+#[tokio::test]
 async fn no_run_starts_before_its_schedule_or_while_a_job_may_still_list() {
     let server = ApiServer::start();
     let busy = vec![lifecycle::job("other", JobState::Unfinished)];

@@ -1,5 +1,6 @@
 use hyper::Method;
 use k8s_openapi::api::apps::v1::Deployment;
+use migration_api::MigrationJob;
 use migration_api::status::{QueueDepth, Workers};
 use serde_json::json;
 
@@ -25,12 +26,23 @@ fn start() -> (ApiServer, Deployment) {
 /// Scales for nine messages, which are work for three workers.
 async fn scale_up(server: &ApiServer, deployment: Deployment) -> Result<Scaled, ScaleError> {
     let depth = Some(QueueDepth { visible: 9, in_flight: 0, dead_letters: 0 });
-    let observed = Observed { depth, ..observed(Cluster::default()) };
+    let mut job = resource();
+    job.spec.scaling.target_batches_per_worker = 3;
+    scale_of(server, &job, deployment, Observed { depth, ..observed(Cluster::default()) }).await
+}
+
+async fn scale_of(
+    server: &ApiServer,
+    job: &MigrationJob,
+    deployment: Deployment,
+    observed: Observed,
+) -> Result<Scaled, ScaleError> {
     let applied =
         Applied { deployment: Some(deployment), problems: Vec::new(), is_changed: false, cache: ApplyCache::default() };
     let runs = RunsOutcome {
         ledger: None,
         runs_started: 0,
+        is_number_skipped: false,
         last_manual_run: None,
         start_pending: false,
         verification: FollowupState::None,
@@ -39,9 +51,24 @@ async fn scale_up(server: &ApiServer, deployment: Deployment) -> Result<Scaled, 
         last_drain: None,
         next_removal: None,
     };
-    let mut job = resource();
-    job.spec.scaling.target_batches_per_worker = 3;
-    scale(&job, &applied, &observed, &runs, ScaleCache::default(), &server.context()).await
+    scale(job, &applied, &observed, &runs, ScaleCache::default(), &server.context()).await
+}
+
+#[tokio::test]
+async fn workers_of_a_job_that_the_policy_refuses_stay_until_it_is_suspended() {
+    for (suspend, expected) in [(false, 2), (true, 0)] {
+        let (server, _) = start();
+        let mut workers = server.get(WORKERS).unwrap();
+        workers["spec"]["replicas"] = json!(2);
+        server.put(&workers);
+        let read = serde_json::from_value(server.get(WORKERS).unwrap()).unwrap();
+        let mut job = resource();
+        job.spec.suspend = suspend;
+        let refused = Observed { is_refused: true, ..observed(Cluster::default()) };
+        let scaled = scale_of(&server, &job, read, refused).await.unwrap();
+        assert_eq!(scaled.workers.desired, expected);
+        assert_eq!(server.get(WORKERS).unwrap()["spec"]["replicas"], expected, "suspended: {suspend}");
+    }
 }
 
 #[tokio::test]

@@ -60,11 +60,13 @@ fn an_idle_job_with_events_watches() {
 #[test]
 fn a_run_that_was_started_while_events_arrive_is_their_scan() {
     let (ledger, trigger) = (LedgerView::default(), EventTriggerStatus::default());
-    let started = |number, watching| {
-        let event_trigger = Some(&trigger);
-        let input = StatusInput { event_trigger, watching, started: (number, None), ..input(Some(&ledger), &[]) };
+    let scanned = |number, watching, is_number_skipped| {
+        let (event_trigger, started) = (Some(&trigger), (number, None));
+        let input = StatusInput { event_trigger, watching, started, is_number_skipped, ..input(Some(&ledger), &[]) };
         let old = MigrationJobStatus { runs_started: 1, ..MigrationJobStatus::default() };
         compute(&old, &input).event_trigger.unwrap().scan_started
     };
+    let started = |number, watching| scanned(number, watching, false);
     assert_eq!((started(1, true), started(2, true), started(2, false)), (false, true, false));
+    assert!(!scanned(2, true, true), "the number's name is another's");
 }
