@@ -188,7 +188,8 @@ impl Discovery {
         }
         let is_installed = match client.list_api_group_resources(GROUP_VERSION).await {
             Ok(found) => found.resources.iter().any(|resource| resource.name == "scaledobjects"),
-            Err(kube::Error::Api(status)) if status.is_not_found() => false,
+            // Of a group that it does not have, the API server says so in plain text, without a reason.
+            Err(kube::Error::Api(status)) if status.code == 404 => false,
             Err(error) => return Err(RequestError::new::<ScaledObject>("discover", "of KEDA", error)),
         };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, is_installed));
