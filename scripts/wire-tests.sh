@@ -10,6 +10,7 @@ program=${CARGO_TARGET_DIR:?}/release/kind-tests
 cargo test --release --workspace --locked --test wire --no-run
 bash "$tests/services/venv.sh" >/dev/null
 for server in toxiproxy versitygw minio; do bash "$tests/services/servers.sh" "$server" >/dev/null; done
+for server in elasticmq dynamodb-local; do bash "$tests/services/java.sh" "$server" >/dev/null; done
 "$program" clear --suite wire
 code=0
 RUST_BACKTRACE=0 cargo test --release --workspace --locked --test wire -- --ignored --test-threads=1 --nocapture "$@" || code=$?

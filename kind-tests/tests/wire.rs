@@ -1,7 +1,7 @@
 //! The programs by themselves on real services and with broken connections. `make wire` starts their environment.
 
 use kind_tests::wire::case::run;
-use kind_tests::wire::cases::{bad_wire, large, overwritten, plan, quirks, requests};
+use kind_tests::wire::cases::{bad_wire, event_rate, large, overwritten, plan, quirks, requests};
 use kind_tests::wire::services::Kind::{MiniStack, Minio, VersityGw};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,4 +45,10 @@ async fn bad_wire() -> anyhow::Result<()> {
 #[ignore = "needs the servers of make wire"]
 async fn services_and_proxies_with_quirks() -> anyhow::Result<()> {
     quirks::run_all().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the servers of make wire"]
+async fn event_rate() -> anyhow::Result<()> {
+    event_rate::run_all().await
 }

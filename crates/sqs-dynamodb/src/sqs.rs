@@ -47,7 +47,7 @@ pub struct SqsQueue {
 }
 
 pub(crate) fn client(config: &SdkConfig, access: &Access) -> Client {
-    let mut config = Builder::from(config).interceptor(OwnSuccess::Json);
+    let mut config = Builder::from(config).interceptor(OwnSuccess::Queue);
     if let Some(endpoint) = &access.endpoint {
         config = config.endpoint_url(endpoint);
     }

@@ -34,6 +34,7 @@ pub async fn followed(case: &mut Case) -> anyhow::Result<()> {
     ensure!(job["status"]["lastRun"]["objects"] == 2, "the initial scan moved {}", job["status"]["lastRun"]);
     entries(case, &["in/", "other/"]).await?;
     foreign_statement(&job).await?;
+    asleep(case).await?;
     let first = copied(case, "in/first").await?;
     case.note(format!("first event of an idle job: copied {first:.1} s after it was written"));
     ensure!(first < FIRST.as_secs_f64(), "the first event took {first:.1} s");
@@ -96,6 +97,12 @@ async fn foreign(case: &Case) -> anyhow::Result<()> {
     let url = url.queue_url.context("the queue has no URL")?;
     let arn = sqs().get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn).send().await?;
     let arn = arn.attributes.and_then(|mut all| all.remove(&QueueAttributeName::QueueArn)).context("it has no ARN")?;
+    // S3 takes no entry for a queue that it may not send to.
+    let allowed = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn,
+    }]});
+    let set = sqs().set_queue_attributes().queue_url(&url).attributes(QueueAttributeName::Policy, allowed.to_string());
+    set.send().await.context("failed to set a policy")?;
     let rule = FilterRule::builder().name(FilterRuleName::Prefix).value("theirs/").build();
     let filter = S3KeyFilter::builder().filter_rules(rule).build();
     let filter = NotificationConfigurationFilter::builder().key(filter).build();
@@ -124,6 +131,15 @@ async fn own(case: &Case) -> anyhow::Result<Vec<String>> {
     ensure!(found == expected, "the entry of somebody else is {theirs:?}");
     ensure!(own.iter().all(|entry| entry.id().unwrap_or_default().starts_with("s3-migration-")), "{own:?}");
     Ok(own.into_iter().map(prefix).collect())
+}
+
+/// Waits until no worker is left that could receive an event.
+async fn asleep(case: &Case) -> anyhow::Result<()> {
+    let name = case.cluster.worker_deployment(&case.namespace).await?.metadata.name.unwrap_or_default();
+    let empty = |d: &k8s_openapi::api::apps::v1::Deployment| {
+        d.spec.replicas == Some(0) && d.status.as_ref().is_none_or(|s| s.replicas.unwrap_or(0) == 0)
+    };
+    case.cluster.watch_deployment(&case.namespace, &name, "no workers to be left", LIMIT, empty).await.map(drop)
 }
 
 /// Waits until the job has nothing left to do but to watch.

@@ -273,7 +273,7 @@ impl Case {
 }
 
 /// Creates the queues as the operator would; returns the URLs of the queue and its dead letter queue.
-async fn create_queues(client: &aws_sdk_sqs::Client) -> anyhow::Result<(String, String)> {
+pub async fn create_queues(client: &aws_sdk_sqs::Client) -> anyhow::Result<(String, String)> {
     let dead = client.create_queue().queue_name(format!("{QUEUE}-dead")).send().await;
     let dead = dead.context("failed to make a queue")?.queue_url.context("a queue has no URL")?;
     let arn = QueueAttributeName::QueueArn;

@@ -85,6 +85,26 @@ pub fn write(file: &Path, keys: &Path, endpoints: &Endpoints, settings: &Setting
     std::fs::write(file, text).with_context(|| format!("failed to write {}", file.display()))
 }
 
+/// Writes the configuration of a worker that follows events, without proxies. Queue and ledger are services of their own.
+pub fn write_for_events(
+    file: &Path,
+    keys: &Path,
+    endpoints: &Endpoints,
+    ledger: &str,
+    settings: &Settings,
+) -> anyhow::Result<()> {
+    let mut document = document(keys, endpoints, settings);
+    for side in ["source", "destination"] {
+        document[side].as_object_mut().context("the config has no sides")?.remove("proxy");
+    }
+    document["ledger"]["endpoint"] = json!(ledger);
+    document["events"] = json!({"types": "created"});
+    // One service is both sides, and would copy by itself.
+    document["transfer"]["mode"] = json!("Stream");
+    let text = serde_yaml::to_string(&document).context("failed to write a config")?;
+    std::fs::write(file, text).with_context(|| format!("failed to write {}", file.display()))
+}
+
 fn document(keys: &Path, endpoints: &Endpoints, settings: &Settings) -> Value {
     let service = |endpoint: &str| json!({"region": REGION, "endpoint": endpoint, "credentials": {"type": "directory", "path": keys}});
     let with = |mut service: Value, name: &str, value: Value| {

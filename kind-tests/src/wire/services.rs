@@ -41,6 +41,10 @@ pub enum Kind {
     VersityGw,
     /// S3 on a file system. Checks signatures.
     Minio,
+    /// SQS in memory, fast at any depth. Accepts any key.
+    ElasticMq,
+    /// DynamoDB as AWS ships it for tests. Accepts any key.
+    DynamoDbLocal,
     /// A proxy that breaks connections.
     Toxiproxy,
 }
@@ -52,6 +56,8 @@ impl Kind {
             Self::LocalStack => "localstack",
             Self::VersityGw => "versitygw",
             Self::Minio => "minio",
+            Self::ElasticMq => "elasticmq",
+            Self::DynamoDbLocal => "dynamodb-local",
             Self::Toxiproxy => "toxiproxy",
         }
     }
@@ -67,6 +73,13 @@ impl Kind {
             Self::LocalStack => {
                 let mut command = Command::new(format!("{}/bin/python", self.installed("localstack.sh")?));
                 command.args(["-m", "localstack.runtime.main"]);
+                Ok(command)
+            }
+            Self::ElasticMq | Self::DynamoDbLocal => {
+                let jars = self.installed("java.sh")?;
+                let mut command = Command::new("java");
+                // Their native library and their classes are beside each other.
+                command.args(["-Xmx512m", "-cp", &format!("{jars}/*"), &format!("-Djava.library.path={jars}")]);
                 Ok(command)
             }
             Self::VersityGw | Self::Minio | Self::Toxiproxy => Ok(Command::new(self.installed("servers.sh")?)),
@@ -115,6 +128,18 @@ impl Kind {
                 .env("MINIO_UPDATE", "off")
                 .args(["server", "--quiet", "--address", &address.to_string()])
                 .arg(data),
+            Self::ElasticMq => {
+                let config = data.join("elasticmq.conf");
+                fs::write(&config, elasticmq_config(address)).context("failed to write elasticmq.conf")?;
+                command.arg(format!("-Dconfig.file={}", config.display())).arg("org.elasticmq.server.Main")
+            }
+            Self::DynamoDbLocal => command.arg("com.amazonaws.services.dynamodbv2.local.main.ServerRunner").args([
+                "-inMemory",
+                "-sharedDb",
+                "-disableTelemetry",
+                "-port",
+                &address.port().to_string(),
+            ]),
             Self::Toxiproxy => command.args(["-host", &address.ip().to_string(), "-port", &address.port().to_string()]),
         };
         command.current_dir(data);
@@ -154,7 +179,9 @@ impl Server {
         until(&format!("{} to answer", kind.name()), PATIENCE, INTERVAL, async || {
             self.program.check_running()?;
             let answers = match kind {
-                Kind::Toxiproxy => tokio::net::TcpStream::connect(self.address).await.is_ok(),
+                Kind::Toxiproxy | Kind::ElasticMq | Kind::DynamoDbLocal => {
+                    tokio::net::TcpStream::connect(self.address).await.is_ok()
+                }
                 _ => client.list_buckets().send().await.is_ok(),
             };
             Ok(answers.then_some(()))
@@ -221,6 +248,18 @@ impl Server {
         let (id, secret) = self.keys();
         Credentials::from_keys(id, secret, None)
     }
+}
+
+fn elasticmq_config(address: SocketAddr) -> String {
+    let (host, port) = (address.ip(), address.port());
+    format!(
+        r#"include classpath("application.conf")
+node-address {{ protocol = http, host = "{host}", port = {port}, context-path = "" }}
+rest-sqs {{ enabled = true, bind-port = {port}, bind-hostname = "{host}", sqs-limits = strict }}
+rest-stats {{ enabled = false }}
+aws {{ region = {REGION}, accountId = 000000000000 }}
+"#
+    )
 }
 
 fn free_address() -> anyhow::Result<SocketAddr> {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | an error of S3 | a document `<Error>` with a `<Code>`. Source: "Error responses" in the S3 API reference |
 //! | an error of SQS or DynamoDB | its type in `x-amzn-errortype`, `x-amzn-query-error` or the member `__type`. Source: "AWS JSON 1.0 protocol", Smithy 2.0 |
-//! | a success of SQS or DynamoDB | a request id, or the content type of the protocol |
+//! | a success of SQS or DynamoDB | a request id, or the content type of the protocol. Of SQS also plain JSON, as `ElasticMQ` answers: a false success there has a message delivered again at worst, since what must be known (ids of what was sent) is in the body |
 //! | a success of S3 without a body | status 204, or a header of S3 |
 //!
 //! Responses to HEAD have no body whoever sends them: there only the status counts.
@@ -61,8 +61,10 @@ fn contains(body: &[u8], text: &[u8]) -> bool {
 /// Interceptor that rejects successful responses which are not the service's own, if nothing else would reveal them.
 #[derive(Clone, Copy, Debug)]
 pub enum OwnSuccess {
-    /// For SQS and DynamoDB: an empty body would read as an absent record, or as a message that was accepted.
+    /// For DynamoDB: an empty body would read as an absent record.
     Json,
+    /// For SQS: an empty body would read as a message that was accepted.
+    Queue,
     /// For S3 requests that are answered without a body.
     Empty,
 }
@@ -78,12 +80,11 @@ impl OwnSuccess {
         if !(200..300).contains(&status) {
             return true;
         }
+        let is = |kind: &str| headers.get("content-type").is_some_and(|found| found.starts_with(kind));
+        let of_protocol = || is("application/x-amz-json") || headers.contains_key("x-amzn-requestid");
         match self {
-            Self::Json => {
-                let of_protocol =
-                    headers.get("content-type").is_some_and(|kind| kind.starts_with("application/x-amz-json"));
-                of_protocol || headers.contains_key("x-amzn-requestid")
-            }
+            Self::Json => of_protocol(),
+            Self::Queue => of_protocol() || is("application/json"),
             Self::Empty => status == 204 || headers.iter().any(|(name, _)| name.starts_with("x-amz-")),
         }
     }
@@ -152,13 +153,17 @@ mod tests {
 
     #[test]
     fn successes_without_a_mark_of_the_service_are_none() {
-        use OwnSuccess::{Empty, Json};
+        use OwnSuccess::{Empty, Json, Queue};
         for (kind, status, headers, expected) in [
             (Json, 200, &[("content-type", "application/x-amz-json-1.0")][..], true),
             (Json, 200, &[("x-amzn-requestid", "r")], true),
             (Json, 200, &[("content-type", "text/html")], false),
             (Json, 200, &[("content-type", "application/json")], false),
             (Json, 404, &[], true),
+            (Queue, 200, &[("x-amzn-requestid", "r")], true),
+            (Queue, 200, &[("content-type", "application/json")], true),
+            (Queue, 200, &[("content-type", "text/html")], false),
+            (Queue, 200, &[], false),
             (Empty, 204, &[], true),
             (Empty, 200, &[("x-amz-request-id", "r")], true),
             (Empty, 200, &[("content-type", "text/html")], false),

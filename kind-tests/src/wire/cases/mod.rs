@@ -8,6 +8,7 @@ use migration_core::size::ByteSize;
 use crate::proxy::log::Event;
 
 pub mod bad_wire;
+pub mod event_rate;
 pub mod large;
 pub mod overwritten;
 pub mod plan;
