@@ -32,6 +32,16 @@ pub fn kill(pod: &Pod) -> anyhow::Result<usize> {
     Ok(processes.len())
 }
 
+/// Kills a program in a pod with SIGKILL, and leaves the pod to Kubernetes; returns the number of processes.
+pub fn kill_program(pod: &Pod, program: &str) -> anyhow::Result<usize> {
+    let name = |pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let processes: Vec<u32> = processes(pod).into_iter().filter(|pid| name(*pid).trim() == program).collect();
+    for pid in &processes {
+        signal("KILL", *pid)?;
+    }
+    Ok(processes.len())
+}
+
 fn all_processes() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())

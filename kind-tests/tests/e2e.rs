@@ -2,8 +2,8 @@
 
 use kind_tests::case::run;
 use kind_tests::cases::{
-    admission, checking, cluster_commands, crash_recovery, credentials, deletion, editing, events, lists, migration,
-    neighbours, prerequisites, races, refusals, scaling,
+    admission, checking, cluster_commands, crash_recovery, credentials, deletion, editing, events, kills, lists,
+    migration, neighbours, prerequisites, races, refusals, scaling,
 };
 use kind_tests::tree::FULL;
 
@@ -215,4 +215,10 @@ async fn zk_keda_gone() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn z_events_followed() -> anyhow::Result<()> {
     run("events followed", events::followed).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn zz_thirty_kills() -> anyhow::Result<()> {
+    run("30 kills and a drain", kills::random).await
 }

@@ -30,6 +30,16 @@ impl Outside {
         })
     }
 
+    /// Returns the URLs of queue and dead letters.
+    pub fn queues(&self) -> &[String] {
+        &self.queues
+    }
+
+    /// Returns the name of the table.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
     /// Returns those that exist.
     pub async fn there(&self) -> anyhow::Result<Vec<String>> {
         let mut there = Vec::new();

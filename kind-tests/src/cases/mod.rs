@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod deletion;
 pub mod editing;
 pub mod events;
+pub mod kills;
 pub mod lists;
 pub mod migration;
 pub mod neighbours;

@@ -1,6 +1,7 @@
 //! Starts, ends and reopens runs, and starts what follows them.
 
 pub mod followups;
+mod held_back;
 pub mod history;
 pub mod lifecycle;
 mod records;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
+use kube::api::DeleteParams;
 use kube::{Api, ResourceExt};
 use migration_api::MigrationJob;
 use migration_engine::run::RunError;
@@ -29,6 +31,7 @@ use crate::job_controller::validate::ValidatedJob;
 use crate::job_controller::validate::run_configs::RunConfigs;
 use crate::problem::Problem;
 use followups::{FollowupState, Report, Verification};
+use held_back::held_back;
 
 /// The input of the step.
 #[derive(Clone, Copy)]
@@ -86,8 +89,9 @@ pub enum RunsError {
 ///
 /// 1. suspends or resumes Jobs, and passes new Secrets to running pods
 /// 2. records what ended: dead letters, the run itself; and that a run is reopened
-/// 3. starts the report of the last run, the next run, or the verification of the last run
-/// 4. removes the Jobs of earlier runs
+/// 3. deletes a Job whose next pod Kubernetes holds back
+/// 4. starts the report of the last run, the next run, or the verification of the last run
+/// 5. removes the Jobs of earlier runs
 ///
 /// Where another writer of a record was faster, the next reconciliation decides again.
 pub async fn advance(input: &RunsInput<'_>, context: &Context) -> Result<RunsOutcome, RunsError> {
@@ -104,6 +108,7 @@ pub async fn advance(input: &RunsInput<'_>, context: &Context) -> Result<RunsOut
     let ledger = recorded.ledger;
 
     let starter = Starter { job, configs, observed, events, ledger: ledger.as_deref(), jobs: &jobs };
+    problems.extend(starter.replace_held_back(is_blocked || !problems.is_empty(), context.now()).await?);
     problems.extend(starter.start_report(is_blocked || !problems.is_empty()).await?);
     // What is written between a scan and the configuration of its bucket would be missed.
     let run = starter.start_run(is_blocked || !problems.is_empty() || !events.is_ready, context.now()).await?;
@@ -216,6 +221,21 @@ impl<'a> Starter<'a> {
             Ok(JobCreation::NameTaken(conflict)) => Some(conflict.problem()),
             Err(problem) => Some(problem),
         })
+    }
+
+    /// Deletes the Job of a scan whose next pod Kubernetes holds back. Once it is gone, another one continues the scan.
+    async fn replace_held_back(&self, is_blocked: bool, now: i64) -> Result<Option<Problem>, ApplyError> {
+        let (cluster, live) = (&self.observed.cluster, self.ledger.and_then(LedgerView::live));
+        // A pod that Kubernetes can't create is none that it holds back.
+        let is_refused = !self.observed.refusals.is_empty();
+        let may_replace = self.configs(is_blocked || is_refused).is_some() && self.observed.fresh.cluster;
+        let held = live.filter(|_| may_replace).and_then(|live| held_back(&live.record, &cluster.jobs, now));
+        let Some(held) = held else { return Ok(None) };
+        let deleted = apply::delete(self.jobs, &held.name, Some(held.uid.clone()), DeleteParams::foreground()).await;
+        if deleted.is_ok() {
+            info!(job = self.job.name_any(), name = held.name, "deleted a Job whose next pod is held back");
+        }
+        Ok(or_problem(deleted)?.err())
     }
 
     /// Starts a run if one is due.

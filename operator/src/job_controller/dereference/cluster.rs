@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerStateTerminated, ContainerStatus, Pod, PodSpec};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use migration_api::Reason;
@@ -50,12 +50,16 @@ pub struct ObservedJob {
     pub uid: String,
     /// When it was created, in milliseconds since 1970.
     pub created: i64,
+    /// When it was created or resumed, in milliseconds since 1970.
+    pub begun: i64,
     /// Its state.
     pub state: JobState,
     /// When it ended, in milliseconds since 1970.
     pub finished: Option<i64>,
     /// A pod of it exists and has not ended.
     pub active: bool,
+    /// The pod that failed last was killed from outside.
+    pub killed: bool,
     /// It is suspended.
     pub suspended: bool,
     /// The value of spec.trigger.manual that it answers, if it was created for one.
@@ -156,10 +160,15 @@ pub fn own_pods(pods: Vec<Pod>, controllers: &BTreeSet<String>) -> Vec<Pod> {
 
 fn observed_job(job: &Job, pods: &[Pod]) -> ObservedJob {
     let name = job.name_any();
+    let created = job.creation_timestamp().map_or(0, |time| time.0.as_millisecond());
+    // Kubernetes sets the start again when it resumes a Job.
+    let started = job.status.as_ref().and_then(|status| status.start_time.as_ref());
     ObservedJob {
         uid: job.uid().unwrap_or_default(),
-        created: job.creation_timestamp().map_or(0, |time| time.0.as_millisecond()),
+        created,
+        begun: started.map_or(created, |time| time.0.as_millisecond().max(created)),
         state: state(job, || termination_message(pods, &name)),
+        killed: was_killed(pods, &name),
         finished: finished(job),
         active: job.status.as_ref().and_then(|status| status.active).unwrap_or_default() > 0,
         suspended: job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false),
@@ -201,11 +210,29 @@ fn readable(text: &str) -> String {
     )
 }
 
-/// Returns the termination message of the pod of a Job that failed last.
-pub fn termination_message(pods: &[Pod], job: &str) -> Option<String> {
+/// Exit code of a process that SIGKILL ended (128 + 9).
+const KILLED: i32 = 137;
+/// The reason of a container that the kernel killed, since it used more memory than its limit allows.
+/// Source: `pkg/kubelet/kuberuntime` in Kubernetes.
+const OUT_OF_MEMORY: &str = "OOMKilled";
+
+/// Returns true if the pod of a Job that failed last was killed by somebody, and not for its own use of memory.
+fn was_killed(pods: &[Pod], job: &str) -> bool {
+    let is_kill =
+        |end: ContainerStateTerminated| end.exit_code == KILLED && end.reason.as_deref() != Some(OUT_OF_MEMORY);
+    last_failure(pods, job).is_some_and(is_kill)
+}
+
+/// Returns how the pod of a Job ended that failed last.
+fn last_failure(pods: &[Pod], job: &str) -> Option<ContainerStateTerminated> {
     let of_job = pods.iter().filter(|pod| pod.labels().get(names::JOB_NAME_LABEL).is_some_and(|name| name == job));
     let ended = of_job.flat_map(statuses).filter_map(|status| status.state.as_ref()?.terminated.clone());
-    let last = ended.filter(|end| end.exit_code != 0).max_by_key(|end| end.finished_at.as_ref().map(|time| time.0))?;
+    ended.filter(|end| end.exit_code != 0).max_by_key(|end| end.finished_at.as_ref().map(|time| time.0))
+}
+
+/// Returns the termination message of the pod of a Job that failed last.
+pub fn termination_message(pods: &[Pod], job: &str) -> Option<String> {
+    let last = last_failure(pods, job)?;
     let words = last.message.filter(|words| !words.trim().is_empty());
     Some(words.map_or_else(
         || format!("exit code {}, {}", last.exit_code, last.reason.unwrap_or_else(|| "no reason given".to_owned())),
@@ -307,6 +334,37 @@ status:
         let silent =
             FAILED.replace("message: '{\"reason\":\"ConfigInvalid\",\"message\":\"no\"}'", "reason: OOMKilled");
         assert_eq!(termination_message(&[pod(&silent)], "photos-run-1").as_deref(), Some("exit code 2, OOMKilled"));
+    }
+
+    #[test]
+    fn a_pod_was_killed_unless_its_memory_was_the_reason_or_another_failed_later() {
+        let ended = |code: u8, reason: &str, second: u8| {
+            let (code, second) = (format!("exitCode: {code}, reason: {reason}"), format!("00:00:0{second}Z"));
+            pod(&FAILED.replace("exitCode: 2", &code).replace("00:00:01Z", &second))
+        };
+        for (pods, expected) in [
+            (vec![ended(137, "Error", 1)], true),
+            (vec![ended(137, "OOMKilled", 1)], false),
+            (vec![ended(137, "Error", 1), ended(1, "Error", 2)], false),
+            (vec![ended(1, "Error", 1), ended(137, "Error", 2)], true),
+            (vec![], false),
+        ] {
+            assert_eq!(was_killed(&pods, "photos-run-1"), expected, "{pods:?}");
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_suspension_is_none_of_a_job() {
+        let job = |status: &str| -> Job {
+            let metadata = "metadata: {name: photos-run-1, creationTimestamp: '2026-01-01T00:00:00Z'}";
+            serde_yaml::from_str(&format!("{metadata}\nstatus: {{{status}}}")).unwrap()
+        };
+        let begun = |status: &str| {
+            let found = observed_job(&job(status), &[]);
+            found.begun - found.created
+        };
+        assert_eq!(begun(""), 0);
+        assert_eq!(begun("startTime: '2026-01-01T00:00:05Z'"), 5_000);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub fn is_quiet(view: &LedgerView, resumed: Option<i64>, now: i64) -> bool {
 }
 
 /// Returns whether the scan of a live run can still be completed. It has failed if the newest Job listed for this run and
-/// failed for good, so that no Job lists any more.
+/// failed for good, so that no Job lists any more. If its pods were killed, another Job continues.
 pub fn scan_state<'a>(run: &RunRecord, jobs: &'a [ObservedJob], now: i64) -> ScanState<'a> {
     let Some(newest) = jobs.first().filter(|_| !jobs.iter().any(ObservedJob::is_unfinished)) else {
         return ScanState::Possible;
@@ -47,6 +47,7 @@ pub fn scan_state<'a>(run: &RunRecord, jobs: &'a [ObservedJob], now: i64) -> Sca
     let had_it = newest.name == run.started_by || is_pod_of(&newest.name, &run.owner);
     let had_it = had_it && (asked.is_none() || after);
     match &newest.state {
+        _ if newest.killed => ScanState::Possible,
         JobState::Failed { message } if had_it || (after && run.lease_until < now) => ScanState::Failed(message),
         _ => ScanState::Possible,
     }
@@ -68,7 +69,8 @@ pub fn failure<'a>(jobs: &'a [ObservedJob], last_run: Option<&RunRecord>) -> Opt
     let newest = jobs.first()?;
     let JobState::Failed { message } = &newest.state else { return None };
     let ended_otherwise = last_run.is_some_and(|run| {
-        run.started_by == newest.name && run.end.as_ref().is_some_and(|end| end.result != RunResult::Failed)
+        let had_it = run.started_by == newest.name || is_pod_of(&newest.name, &run.owner);
+        had_it && run.end.as_ref().is_some_and(|end| end.result != RunResult::Failed)
     });
     (!ended_otherwise).then_some(message.as_str())
 }
@@ -104,9 +106,11 @@ pub(crate) mod tests {
             name: name.into(),
             uid: format!("uid-{name}"),
             created: 900,
+            begun: 900,
             state,
             finished: None,
             active: false,
+            killed: false,
             suspended: false,
             manual: None,
         }
@@ -146,6 +150,12 @@ pub(crate) mod tests {
         assert_eq!(state(&[job("other", failed())], LATER), message, "the lease has expired");
         assert_eq!(state(&[job("photos-run-1", JobState::Succeeded)], 2_000), None);
         assert_eq!(state(&[], LATER), None);
+    }
+
+    #[test]
+    fn a_scan_whose_pods_were_killed_goes_on() {
+        let killed = ObservedJob { killed: true, ..job("photos-run-1", failed()) };
+        assert_eq!(scan_state(&run(false, None), &[killed], LATER), ScanState::Possible);
     }
 
     const DAY: i64 = 24 * 3600 * 1000;
@@ -198,5 +208,11 @@ pub(crate) mod tests {
         assert_eq!(failure(&jobs, Some(&run(true, Some(RunResult::Failed)))), Some("ScanFailed: no such bucket"));
         assert_eq!(failure(&jobs, Some(&run(true, Some(RunResult::Complete)))), None, "it sent all before it failed");
         assert_eq!(failure(&[job("new", JobState::Unfinished), job("old", failed())], None), None);
+        let continued = RunRecord { owner: "photos-run-2-abcde".into(), ..run(true, Some(RunResult::Complete)) };
+        assert_eq!(
+            failure(&[job("photos-run-2", failed())], Some(&continued)),
+            None,
+            "it continued what another began"
+        );
     }
 }

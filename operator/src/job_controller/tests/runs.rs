@@ -1,7 +1,7 @@
 use hyper::Method;
-use migration_api::MigrationJob;
 use migration_api::status::MigrationJobStatus;
 use migration_api::verify::VerifyMode;
+use migration_api::{MigrationJob, Reason};
 use migration_core::progress::Tally;
 use migration_core::records::RunResult;
 use migration_core::reopen;
@@ -16,6 +16,7 @@ use crate::job_controller::events::EventsOutcome;
 use crate::job_controller::runs::followups::FollowupState;
 use crate::job_controller::runs::lifecycle::tests as lifecycle;
 use crate::job_controller::runs::{RunsError, RunsInput, RunsOutcome, advance, supersede};
+use crate::problem::Problem;
 
 async fn advance_job(
     server: &ApiServer,
@@ -38,6 +39,13 @@ fn requested(manual: &str) -> MigrationJob {
 fn scheduled() -> MigrationJob {
     let mut job = resource();
     job.spec.trigger.schedule = Some("@daily".to_owned());
+    job
+}
+
+/// A job without a trigger that has started so many runs.
+fn started(runs: u32) -> MigrationJob {
+    let mut job = resource();
+    job.status = Some(MigrationJobStatus { runs_started: runs, ..MigrationJobStatus::default() });
     job
 }
 
@@ -90,6 +98,50 @@ async fn a_scan_whose_job_is_gone_or_that_is_reopened_is_continued_by_another_jo
         let outcome = advance_job(&server, &scheduled(), &observed, false).await.unwrap();
         assert_eq!((outcome.start_pending, outcome.runs_started), (true, 1));
         assert_eq!(server.take_writes(), ["POST jobs"]);
+    }
+}
+
+/// A live run whose scan is open and whose lease has expired.
+fn abandoned() -> Arc<LedgerView> {
+    let run = Some(RunView { record: lifecycle::run(false, None), tally: Some(Tally::default()) });
+    Arc::new(LedgerView { run, ..LedgerView::default() })
+}
+
+#[tokio::test]
+async fn a_scan_whose_pods_were_killed_is_continued_by_another_job() {
+    let server = ApiServer::start();
+    let killed = ObservedJob { killed: true, ..lifecycle::job("photos-run-1", lifecycle::failed()) };
+    let observed =
+        Observed { ledger: Some(abandoned()), ..observed(Cluster { jobs: vec![killed], ..Cluster::default() }) };
+    let outcome = advance_job(&server, &started(1), &observed, false).await.unwrap();
+    assert_eq!((outcome.start_pending, outcome.runs_started), (true, 2));
+    assert_eq!(server.take_writes(), ["POST jobs"]);
+    assert!(server.get("/jobs/photos-run-2").is_some());
+}
+
+#[tokio::test]
+async fn a_job_whose_next_pod_is_held_back_is_deleted_with_its_pods_so_that_another_continues() {
+    for (is_refused, suspend) in [(false, false), (true, false), (false, true)] {
+        let server = ApiServer::start();
+        let own = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "photos-run-1", "uid": "uid-photos-run-1"}});
+        server.put(&own);
+        let mut held = lifecycle::job("photos-run-1", JobState::Unfinished);
+        held.suspended = suspend;
+        let refusals = is_refused.then(|| Problem::new(Reason::Pod("FailedCreate".into()), "quota"));
+        let refusals = refusals.into_iter().collect();
+        let cluster = Cluster { jobs: vec![held], ..Cluster::default() };
+        let observed = Observed { ledger: Some(abandoned()), refusals, ..observed(cluster) };
+        let mut job = started(1);
+        job.spec.suspend = suspend;
+        let outcome = advance_job(&server, &job, &observed, false).await.unwrap();
+        assert_eq!(outcome.runs_started, 1, "another one starts when it is gone");
+        let sent = server.take_sent();
+        assert_eq!(sent.len(), usize::from(!is_refused && !suspend), "{sent:?}");
+        for sent in sent {
+            assert_eq!((&sent.method, sent.path.ends_with("/jobs/photos-run-1")), (&Method::DELETE, true));
+            assert_eq!(sent.body["preconditions"]["uid"], "uid-photos-run-1");
+            assert_eq!(sent.body["propagationPolicy"], "Foreground");
+        }
     }
 }
 

@@ -1,0 +1,170 @@
+//! Carries out kills and the drain.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams};
+use serde_json::Value;
+
+use super::schedule::{Each, Kill, Victim, Way};
+use crate::case::{Case, JOB};
+use crate::logs::OPERATOR_NAMESPACE;
+use crate::pods;
+use crate::wait::until;
+
+/// Time limit for a program to run again, after kills before it: Kubernetes waits longer after each failure.
+const AGAIN: Duration = Duration::from_mins(3);
+/// Longest drain: workers have two minutes to end.
+const DRAIN: Duration = Duration::from_secs(150);
+
+/// What was killed.
+#[derive(Debug)]
+pub struct Acts {
+    began: Instant,
+    killed: BTreeMap<(Victim, Way), usize>,
+    drains: Vec<Duration>,
+}
+
+impl Victim {
+    fn program(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Jobsender => "jobsender",
+            Self::Operator => "operator",
+        }
+    }
+
+    fn namespace(self, case: &Case) -> &str {
+        match self {
+            Self::Worker | Self::Jobsender => &case.namespace,
+            Self::Operator => OPERATOR_NAMESPACE,
+        }
+    }
+
+    /// Returns the pods in which the program runs.
+    async fn running(self, case: &Case) -> anyhow::Result<Vec<Pod>> {
+        let label = format!("app.kubernetes.io/component={}", self.program());
+        let mut pods = case.cluster.pods(self.namespace(case), &label).await?;
+        pods.retain(|pod| pod.metadata.deletion_timestamp.is_none() && runs(pod));
+        pods.sort_by_key(kube::ResourceExt::name_any);
+        Ok(pods)
+    }
+}
+
+fn runs(pod: &Pod) -> bool {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    statuses.filter_map(|status| status.state.as_ref()).any(|state| state.running.is_some())
+}
+
+impl Acts {
+    /// Waits until each program runs.
+    pub async fn new(case: &Case) -> anyhow::Result<Self> {
+        for victim in [Victim::Operator, Victim::Jobsender, Victim::Worker] {
+            victims(case, victim).await?;
+        }
+        Ok(Self { began: Instant::now(), killed: BTreeMap::new(), drains: Vec::new() })
+    }
+
+    /// Kills a running program. Waits for one if there is none.
+    pub async fn kill(&mut self, case: &Case, kill: &Kill) -> anyhow::Result<()> {
+        let Kill { victim, way, choice, .. } = *kill;
+        let pods = victims(case, victim).await?;
+        let pod = pods.get(choice % pods.len()).context("there is none")?;
+        let (name, namespace) = (pod.name_any(), victim.namespace(case));
+        match way {
+            // Processes of another machine can't be killed.
+            Way::Process if pods::kill_program(pod, victim.program())? > 0 => {}
+            Way::Process | Way::AtOnce => case.cluster.force_delete_pod(namespace, &name).await?,
+            Way::WithGrace => {
+                let api: Api<Pod> = Api::namespaced(case.cluster.client(), namespace);
+                api.delete(&name, &DeleteParams::default()).await.context("failed to delete a pod")?;
+            }
+        }
+        eprintln!("{:6.1} s: {way:?} of {name}", self.began.elapsed().as_secs_f64());
+        *self.killed.entry((victim, way)).or_default() += 1;
+        Ok(())
+    }
+
+    /// Drains the node of a worker as people do, and lets pods come back once all are gone.
+    pub async fn drain(&mut self, case: &Case) -> anyhow::Result<()> {
+        let pods = victims(case, Victim::Worker).await?;
+        let node = pods.first().and_then(|pod| pod.spec.as_ref()?.node_name.clone());
+        let node = node.context("the worker has no node")?;
+        let began = Instant::now();
+        let timeout = format!("--timeout={}s", DRAIN.as_secs());
+        let drained = kubectl(&["drain", &node, "--ignore-daemonsets", "--delete-emptydir-data", &timeout]).await;
+        let left = Victim::Worker.running(case).await;
+        kubectl(&["uncordon", &node]).await?;
+        drained?;
+        ensure!(left?.is_empty(), "workers ran on the drained node");
+        eprintln!("{:6.1} s: drained", self.began.elapsed().as_secs_f64());
+        self.drains.push(began.elapsed());
+        Ok(())
+    }
+
+    /// Returns the case's job.
+    pub async fn job(&self, case: &Case) -> anyhow::Result<Value> {
+        job(case).await
+    }
+
+    /// Returns the kills of each program.
+    pub fn killed(&self) -> Each {
+        let number = |of| self.killed.iter().filter(|((victim, _), _)| *victim == of).map(|(_, number)| number).sum();
+        Each {
+            worker: number(Victim::Worker),
+            jobsender: number(Victim::Jobsender),
+            operator: number(Victim::Operator),
+        }
+    }
+
+    /// Returns the number of drains.
+    pub fn drains(&self) -> usize {
+        self.drains.len()
+    }
+
+    /// Returns the ways of the kills, and the drain, in words.
+    pub fn in_words(&self) -> String {
+        let number = |of| -> usize { self.killed.iter().filter(|((_, way), _)| *way == of).map(|(_, n)| n).sum() };
+        let drains: Vec<String> = self.drains.iter().map(|d| format!("{:.0} s", d.as_secs_f64())).collect();
+        format!(
+            "{} processes killed, {} pods deleted at once, {} with grace; node drained in {}",
+            number(Way::Process),
+            number(Way::AtOnce),
+            number(Way::WithGrace),
+            drains.join(", ")
+        )
+    }
+}
+
+async fn job(case: &Case) -> anyhow::Result<Value> {
+    Ok(serde_json::to_value(case.cluster.jobs(&case.namespace).get(JOB).await?)?)
+}
+
+/// Waits until a program runs; fails if the run ends first.
+async fn victims(case: &Case, victim: Victim) -> anyhow::Result<Vec<Pod>> {
+    until(&format!("{} to run", victim.program()), AGAIN, Duration::from_millis(200), async || {
+        let pods = victim.running(case).await?;
+        if pods.is_empty() {
+            let job = job(case).await?;
+            let ended = job.pointer("/status/lastRun").is_some();
+            ensure!(!ended, "the run ended: {:#}", job["status"]);
+        }
+        Ok((!pods.is_empty()).then_some(pods))
+    })
+    .await
+}
+
+async fn kubectl(arguments: &[&str]) -> anyhow::Result<()> {
+    let mut command = Command::new("kubectl");
+    command.args(arguments);
+    let output = tokio::task::spawn_blocking(move || command.output()).await?.context("failed to run kubectl")?;
+    if !output.status.success() {
+        let said = [output.stdout, output.stderr].concat();
+        bail!("kubectl {} ended with {}: {}", arguments.join(" "), output.status, String::from_utf8_lossy(&said));
+    }
+    Ok(())
+}
