@@ -51,7 +51,9 @@ fn metadata() -> Value {
 pub fn json_schema(openapi: &Value) -> Value {
     let Value::Object(schema) = openapi else { return openapi.clone() };
     if schema.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
-        return json!({"type": ["integer", "string"]});
+        let mut either = Map::from_iter([("type".to_owned(), json!(["integer", "string"]))]);
+        either.extend(schema.get("maxLength").map(|most| ("maxLength".to_owned(), most.clone())));
+        return Value::Object(either);
     }
     let mut converted = schema.clone();
     if let Some(Value::Object(properties)) = converted.get_mut("properties") {
@@ -91,7 +93,7 @@ mod tests {
         let openapi = json!({"type": "object", "properties": {
             "free": {"type": "object", "additionalProperties": {"type": "string"}},
             "list": {"type": "array", "items": {"type": "object"}},
-            "quantity": {"anyOf": [{"type": "string"}], "x-kubernetes-int-or-string": true},
+            "quantity": {"anyOf": [{"type": "string"}], "x-kubernetes-int-or-string": true, "maxLength": 9},
             "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
         }});
         let closed = json_schema(&openapi);
@@ -99,7 +101,7 @@ mod tests {
         let properties = &closed["properties"];
         assert_eq!(properties["free"]["additionalProperties"], json!({"type": "string"}));
         assert_eq!(properties["list"]["items"]["additionalProperties"], false);
-        assert_eq!(properties["quantity"], json!({"type": ["integer", "string"]}));
+        assert_eq!(properties["quantity"], json!({"type": ["integer", "string"], "maxLength": 9}));
         assert_eq!(properties["any"].get("additionalProperties"), None);
     }
 

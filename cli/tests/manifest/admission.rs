@@ -141,6 +141,29 @@ fn defaults_of_the_schema_are_applied_before_the_rules() {
 }
 
 #[test]
+fn sizes_are_numbers_or_texts_in_every_combination() {
+    let forms = ["1073741824", "'1073741824'", "1Gi", "1.0Gi", "1048576Ki", "1.1G", "0.002T"];
+    for limit in forms {
+        for threshold in ["16777216", "'16777216'", "16Mi", "16.5Mi", "16M", "0.017G"] {
+            let sizes =
+                format!("memoryLimit: {limit}, multipartThreshold: {threshold}, splitThreshold: {limit}, partSize");
+            for part in ["Auto", threshold] {
+                let text = job(&format!(
+                    "transfer: {{{sizes}: {part}}}, filters: {{minSize: {threshold}, maxSize: {limit}}},"
+                ));
+                let spec = admitted(&text, &[]).unwrap().spec;
+                assert!(spec.transfer.memory_limit >= ByteSize::mib(1024), "{text}");
+                assert!(spec.filters.min_size.unwrap() >= ByteSize(16_000_000), "{text}");
+            }
+        }
+    }
+    let text = job("transfer: {multipartThreshold: 5368709120, memoryLimit: 1099511627776, splitThreshold: 50Ti},");
+    assert!(admitted(&text, &[]).is_ok(), "the bounds themselves");
+    let text = refusal(&job("transfer: {memoryLimit: 1099511627777},"));
+    assert!(text.contains("memoryLimit is over 1Ti"), "{text}");
+}
+
+#[test]
 fn fields_that_do_not_exist_are_refused_by_their_path() {
     for (more, path) in [
         ("filter: {ignore: []},", "spec.filter"),

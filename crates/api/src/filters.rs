@@ -7,7 +7,10 @@ use migration_core::size::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::transfer::{SIZE, size_form};
+use crate::sizes;
+
+/// The largest size of a filter: far more than any object, and less than a number of JSON holds.
+const LARGEST: ByteSize = ByteSize(1 << 60);
 
 /// Objects to leave out. They are not copied and count as skipped. All filters apply to S3 events too.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -27,24 +30,32 @@ pub struct Filters {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignore_from: Option<IgnoreFrom>,
 
-    /// Leaves out smaller objects.
+    /// Leaves out smaller objects. A number of bytes, or a size such as `1Ki` or `1.5Gi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", length(max = 16))]
-    #[x_kube(validation = size_form())]
+    #[schemars(schema_with = "sizes::schema")]
+    #[x_kube(validation = sizes::form())]
+    #[x_kube(validation = sizes::at_most(
+        LARGEST, "filters.minSize is over 1Ei, which no object exceeds: write a size up to 1Ei, or remove it",
+    ))]
     pub min_size: Option<ByteSize>,
 
-    /// Leaves out larger objects.
+    /// Leaves out larger objects. A number of bytes, or a size such as `1Ki` or `1.5Gi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", length(max = 16))]
-    #[x_kube(validation = size_form())]
+    #[schemars(schema_with = "sizes::schema")]
+    #[x_kube(validation = sizes::form())]
+    #[x_kube(validation = sizes::at_most(
+        LARGEST, "filters.maxSize is over 1Ei, which no object exceeds: write a size up to 1Ei, or remove it",
+    ))]
     pub max_size: Option<ByteSize>,
 
     /// Leaves out objects modified before this time, such as `2026-01-31T00:00:00Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub modified_after: Option<Time>,
 
     /// Leaves out objects modified at or after this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub modified_before: Option<Time>,
 
     /// Copies only objects of these storage classes, such as STANDARD. Empty = all classes.
@@ -76,9 +87,13 @@ pub struct ConfigMapKey {
 }
 
 fn sizes_leave_room() -> kube_core::Rule {
+    let (known, amount) = (sizes::is_known, sizes::amount);
     kube_core::Rule::new(format!(
-        "!has(self.minSize) || !has(self.maxSize) || !self.minSize.matches('{SIZE}') || !self.maxSize.matches('{SIZE}') || \
-         quantity(self.minSize).compareTo(quantity(self.maxSize)) <= 0"
+        "!has(self.minSize) || !has(self.maxSize) || !({} && {}) || {}.compareTo({}) <= 0",
+        known("self.minSize"),
+        known("self.maxSize"),
+        amount("self.minSize"),
+        amount("self.maxSize")
     ))
     .message("filters.maxSize is smaller than minSize, so no object matches: raise maxSize or lower minSize")
 }

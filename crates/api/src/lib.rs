@@ -26,6 +26,7 @@ pub mod names;
 pub mod pods;
 pub mod scaling;
 pub mod services;
+mod sizes;
 pub mod spec;
 pub mod status;
 pub mod transfer;

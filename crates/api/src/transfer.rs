@@ -4,11 +4,12 @@ use kube_core::Duration;
 use kube_derive::KubeSchema;
 use migration_core::config::Preserve as CorePreserve;
 pub use migration_core::config::{OnLoss, TransferMode};
-use migration_core::part::PartSize;
+use migration_core::part::{MAX_PART, MIN_PART, PartSize};
 use migration_core::size::ByteSize;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::sizes;
 use crate::trigger::EventTrigger;
 
 /// Settings of the transfer.
@@ -20,27 +21,29 @@ use crate::trigger::EventTrigger;
     "transfer.mode ServerSide always copies metadata and tags: write Auto or Stream to leave them out",
 ))]
 pub struct Transfer {
-    /// Size of the parts of large objects: `Auto` (16Mi) or a size from 5Mi to 5Gi. Larger for objects that would
-    /// otherwise have more than 10,000 parts.
+    /// Size of the parts of large objects: `Auto` (16Mi) or a size from 5Mi to 5Gi, such as `64Mi`, `1.5Gi` or
+    /// `67108864`. Larger for objects that would otherwise have more than 10,000 parts.
     #[serde(default = "part_size")]
-    #[schemars(with = "String", length(max = 16))]
-    #[x_kube(validation = part_size_form())]
-    #[x_kube(validation = part_size_bounds())]
+    #[schemars(schema_with = "sizes::schema")]
+    #[x_kube(validation = sizes::auto_or_form())]
+    #[x_kube(validation = sizes::within(
+        ByteSize(MIN_PART), ByteSize(MAX_PART), "partSize is outside the limits of S3: write Auto or a size from 5Mi to 5Gi",
+    ))]
     pub part_size: PartSize,
 
     /// Objects larger than this are copied in parts. At most 5Gi.
     #[serde(default = "multipart_threshold")]
-    #[schemars(with = "String", length(max = 16))]
-    #[x_kube(validation = size_form())]
-    #[x_kube(validation = at_most("5Gi", "multipartThreshold is over 5Gi, the largest object that S3 accepts in one request: write 5Gi or less"))]
+    #[schemars(schema_with = "sizes::schema")]
+    #[x_kube(validation = sizes::form())]
+    #[x_kube(validation = sizes::at_most(ByteSize(MAX_PART), "multipartThreshold is over 5Gi, the largest object that S3 accepts in one request: write 5Gi or less"))]
     pub multipart_threshold: ByteSize,
 
     /// Objects larger than this are divided among many workers, by ranges of parts. At least multipartThreshold, at
     /// most 50Ti, which no object exceeds: then no object is divided.
     #[serde(default = "split_threshold")]
-    #[schemars(with = "String", length(max = 16))]
-    #[x_kube(validation = size_form())]
-    #[x_kube(validation = at_most("50Ti", "splitThreshold is over 50Ti, which no object exceeds: write 50Ti to split nothing"))]
+    #[schemars(schema_with = "sizes::schema")]
+    #[x_kube(validation = sizes::form())]
+    #[x_kube(validation = sizes::at_most(ByteSize::mib(50 << 20), "splitThreshold is over 50Ti, which no object exceeds: write 50Ti to split nothing"))]
     pub split_threshold: ByteSize,
 
     /// Objects that one worker copies at once.
@@ -56,9 +59,9 @@ pub struct Transfer {
     /// Limit on the bytes of objects and parts that one worker holds in memory at once. At least the larger of partSize
     /// and multipartThreshold.
     #[serde(default = "memory_limit")]
-    #[schemars(with = "String", length(max = 16))]
-    #[x_kube(validation = size_form())]
-    #[x_kube(validation = at_most("1Ti", "memoryLimit is over 1Ti: write how much memory a worker may use for objects, such as 256Mi"))]
+    #[schemars(schema_with = "sizes::schema")]
+    #[x_kube(validation = sizes::form())]
+    #[x_kube(validation = sizes::at_most(ByteSize::mib(1 << 20), "memoryLimit is over 1Ti: write how much memory a worker may use for objects, such as 256Mi"))]
     pub memory_limit: ByteSize,
 
     /// Attempts per object, over all deliveries of its message, before it counts as failed.
@@ -159,42 +162,18 @@ pub struct Versioning {
     pub get_object_with_version_id: bool,
 }
 
-/// Pattern of the values that [`ByteSize`] parses.
-pub(crate) const SIZE: &str = "^[0-9]{1,13}(Ki|Mi|Gi|Ti)?$";
-
-pub(crate) fn size_form() -> kube_core::Rule {
-    kube_core::Rule::new(format!("self.matches('{SIZE}')")).message(
-        "not a size: write a whole number of bytes with an optional suffix Ki, Mi, Gi or Ti, such as 16Mi (not 16M or 16MB)",
-    )
-}
-
-fn part_size_form() -> kube_core::Rule {
-    kube_core::Rule::new(format!("self == 'Auto' || self.matches('{SIZE}')")).message(
-        "not a part size: write Auto, or a whole number of bytes with an optional suffix Ki, Mi or Gi, such as 16Mi (not \
-         16M or 16MB)",
-    )
-}
-
-// Rules on values accept whatever fails the rule on the form, so that one mistake gives one message.
-fn part_size_bounds() -> kube_core::Rule {
-    kube_core::Rule::new(format!(
-        "!self.matches('{SIZE}') || (quantity(self).compareTo(quantity('5Mi')) >= 0 && \
-         quantity(self).compareTo(quantity('5Gi')) <= 0)"
-    ))
-    .message("partSize is outside the limits of S3: write Auto or a size from 5Mi to 5Gi")
-}
-
-fn at_most(bound: &str, message: &str) -> kube_core::Rule {
-    kube_core::Rule::new(format!("!self.matches('{SIZE}') || quantity(self).compareTo(quantity('{bound}')) <= 0"))
-        .message(message)
-}
-
 fn memory_holds_a_part() -> kube_core::Rule {
+    let (memory, threshold, part) = ("self.memoryLimit", "self.multipartThreshold", "self.partSize");
+    let (known, amount) = (sizes::is_known, sizes::amount);
     kube_core::Rule::new(format!(
-        "!self.memoryLimit.matches('{SIZE}') || !self.multipartThreshold.matches('{SIZE}') || \
-         !(self.partSize == 'Auto' || self.partSize.matches('{SIZE}')) || \
-         (quantity(self.memoryLimit).compareTo(quantity(self.multipartThreshold)) >= 0 && \
-         quantity(self.memoryLimit).compareTo(quantity(self.partSize == 'Auto' ? '16Mi' : self.partSize)) >= 0)"
+        "!({} && {} && ({part} == 'Auto' || {})) || ({held}.compareTo({}) >= 0 && \
+         {held}.compareTo({part} == 'Auto' ? quantity('16Mi') : {}) >= 0)",
+        known(memory),
+        known(threshold),
+        known(part),
+        amount(threshold),
+        amount(part),
+        held = amount(memory),
     ))
     .message(
         "memoryLimit is smaller than what a worker must hold at once: write at least the larger of partSize (Auto is \
@@ -203,9 +182,14 @@ fn memory_holds_a_part() -> kube_core::Rule {
 }
 
 fn only_large_objects_are_split() -> kube_core::Rule {
+    let (split, threshold) = ("self.splitThreshold", "self.multipartThreshold");
+    let (known, amount) = (sizes::is_known, sizes::amount);
     kube_core::Rule::new(format!(
-        "!self.splitThreshold.matches('{SIZE}') || !self.multipartThreshold.matches('{SIZE}') || \
-         quantity(self.splitThreshold).compareTo(quantity(self.multipartThreshold)) >= 0"
+        "!({} && {}) || {}.compareTo({}) >= 0",
+        known(split),
+        known(threshold),
+        amount(split),
+        amount(threshold)
     ))
     .message(
         "splitThreshold is smaller than multipartThreshold, and only objects in parts can be split: write at least \

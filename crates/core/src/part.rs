@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::mutants::{Mutant, is_active};
-use crate::size::ByteSize;
+use crate::size::{ByteSize, SizeError, Written};
 
 /// Minimum size of a part other than the last, in bytes. Source: "Amazon S3 multipart upload limits".
 pub const MIN_PART: u64 = 5 << 20;
@@ -21,7 +21,7 @@ const KEPT: std::ops::RangeInclusive<u64> = 8 * MIB..=512 * MIB;
 
 /// How the part size is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "Written", into = "String")]
 pub enum PartSize {
     /// 16 MiB, or more if the object would exceed 10,000 parts.
     #[default]
@@ -30,11 +30,14 @@ pub enum PartSize {
     Fixed(ByteSize),
 }
 
-impl TryFrom<String> for PartSize {
-    type Error = crate::size::SizeError;
+impl TryFrom<Written> for PartSize {
+    type Error = SizeError;
 
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        if text == "Auto" { Ok(Self::Auto) } else { text.parse().map(Self::Fixed) }
+    fn try_from(written: Written) -> Result<Self, SizeError> {
+        match written {
+            Written::Text(text) if text == "Auto" => Ok(Self::Auto),
+            written => ByteSize::try_from(written).map(Self::Fixed),
+        }
     }
 }
 
