@@ -10,12 +10,12 @@ use kube::api::DeleteParams;
 use serde_json::Value;
 
 use crate::case::RUN_LIMIT;
-use crate::cases::admission::documents;
 use crate::kubernetes::{Cluster, condition};
 use crate::paths;
 use crate::report::human;
 use crate::services::{self, AccessKey, Service};
 use crate::tree::{FULL, Object, bytes_of, select, upload};
+use crate::yaml::documents;
 
 const NAMESPACE: &str = "demo";
 const JOB: &str = "documents";

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use kind_tests::report::Suite;
-use kind_tests::{demo, report, services};
+use kind_tests::{chart, demo, report, services};
 
 /// Services, results and the demo for tests on a cluster.
 #[derive(Debug, Parser)]
@@ -27,6 +27,9 @@ enum Command {
     Proxies,
     /// Copy a tree of real files and show the progress.
     Demo,
+    /// Print the chart's README.
+    #[command(hide = true)]
+    ChartReadme,
     /// Remove the results of earlier tests.
     Clear {
         /// Suite of the tests.
@@ -62,6 +65,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Running => services::running(),
         Command::Proxies => services::run_proxies().await,
         Command::Demo => demo::run().await,
+        Command::ChartReadme => {
+            print!("{}", chart::readme()?);
+            Ok(())
+        }
         Command::Clear { suite } => report::clear(suite),
         Command::Results { suite, write } => results(suite, write),
     }

@@ -2,7 +2,7 @@
 
 use kind_tests::case::run;
 use kind_tests::cases::{
-    admission, checking, cluster_commands, crash_recovery, credentials, deletion, editing, events, kills, lists,
+    admission, chart, checking, cluster_commands, crash_recovery, credentials, deletion, editing, events, kills, lists,
     migration, neighbours, prerequisites, races, refusals, scaling,
 };
 use kind_tests::tree::FULL;
@@ -221,4 +221,16 @@ async fn z_events_followed() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn zz_thirty_kills() -> anyhow::Result<()> {
     run("30 kills and a drain", kills::random).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn z_chart_rendered() -> anyhow::Result<()> {
+    run("the chart is rendered", chart::rendered).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn z_chart_tested() -> anyhow::Result<()> {
+    run("helm test", chart::tested).await
 }

@@ -2,7 +2,7 @@
 //! services and the chart that `make test` starts, and run only on request.
 
 use kind_tests::case::run;
-use kind_tests::cases::{admission, checking, credentials, lists, migration, neighbours};
+use kind_tests::cases::{admission, chart, checking, credentials, lists, migration, neighbours};
 use kind_tests::tree::SMALL;
 
 #[tokio::test]
@@ -45,4 +45,16 @@ async fn reported_and_fed_back() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make test"]
 async fn foreign_objects_stay() -> anyhow::Result<()> {
     run("foreign objects stay", neighbours::foreign_objects_stay).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make test"]
+async fn chart_rendered() -> anyhow::Result<()> {
+    run("the chart is rendered", chart::rendered).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make test"]
+async fn chart_tested() -> anyhow::Result<()> {
+    run("helm test", chart::tested).await
 }

@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use hyper::Uri;
 use kube::Client;
 use migration_program::{self as program, LogFormat};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::check::{self, CheckError};
 use crate::controller;
 use crate::health::{self, Readiness};
 use crate::metrics::Metrics;
@@ -30,6 +33,21 @@ enum Command {
     Run(Run),
     /// Print the custom resource definition of `MigrationJob` as YAML.
     Crd,
+    /// Succeed if the cluster serves `MigrationJobs` and an operator is ready: for helm test.
+    Check(Check),
+}
+
+#[derive(Clone, Debug, Args)]
+struct Check {
+    /// URL of the operators' Service.
+    #[arg(long)]
+    operator: Uri,
+    /// The namespace that the operator watches; default: all.
+    #[arg(long)]
+    namespace: Option<String>,
+    /// Time to wait for it, in seconds.
+    #[arg(long, default_value = "60")]
+    seconds: u64,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -61,6 +79,9 @@ pub enum CliError {
     /// No configuration of a Kubernetes client was found.
     #[error("failed to configure Kubernetes client: {0}; run in a pod with a service account, or set KUBECONFIG")]
     Kubernetes(#[from] kube::Error),
+    /// The operator does not work.
+    #[error(transparent)]
+    Check(#[from] CheckError),
     /// The policy cannot be used.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -74,6 +95,12 @@ pub async fn main(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         Some(Command::Crd) => {
             print!("{}", migration_api::crd::yaml()?);
+            Ok(())
+        }
+        Some(Command::Check(args)) => {
+            let (client, limit) = (Client::try_default().await?, Duration::from_secs(args.seconds));
+            check::check(&client, &args.operator, args.namespace.as_deref(), limit).await?;
+            println!("MigrationJobs are served, and an operator is ready");
             Ok(())
         }
         Some(Command::Run(args)) => run(args).await,
@@ -108,7 +135,7 @@ mod tests {
             let run = match cli.command {
                 Some(Command::Run(run)) => run,
                 None => cli.run,
-                Some(Command::Crd) => panic!("not asked for"),
+                other => panic!("{other:?}"),
             };
             assert_eq!(run.namespace.as_deref(), Some("a"));
         }

@@ -6,6 +6,7 @@
 //! ```
 
 mod backoff;
+mod check;
 mod cli;
 mod controller;
 mod event;

@@ -52,10 +52,61 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- toYaml $policy }}
 {{- end }}
 
+{{/* An image by its digest if there is one, else by its tag. Takes a list: the image's values, and the chart's version. */}}
+{{- define "s3-migration.reference" -}}
+{{- $image := index . 0 }}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $image.repository $image.digest }}
+{{- else -}}
+{{- printf "%s:%s" $image.repository (default (index . 1) $image.tag) }}
+{{- end }}
+{{- end }}
+
 {{- define "s3-migration.image" -}}
-{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- include "s3-migration.reference" (list .Values.image .Chart.AppVersion) }}
 {{- end }}
 
 {{- define "s3-migration.workerImage" -}}
-{{- printf "%s:%s" .Values.worker.image.repository (default .Chart.AppVersion .Values.worker.image.tag) }}
+{{- include "s3-migration.reference" (list .Values.worker.image .Chart.AppVersion) }}
+{{- end }}
+
+{{/* Values over defaults over what nothing may loosen. Values that are null leave the field to the cluster. */}}
+{{- define "s3-migration.podSecurityContext" -}}
+{{- $context := dict "seccompProfile" (dict "type" "RuntimeDefault") }}
+{{- range $name, $value := .Values.podSecurityContext }}
+{{- if not (kindIs "invalid" $value) }}
+{{- $_ := set $context $name $value }}
+{{- end }}
+{{- end }}
+{{- $_ := set $context "runAsNonRoot" true }}
+{{- toYaml $context }}
+{{- end }}
+
+{{- define "s3-migration.containerSecurityContext" -}}
+{{- $context := dict }}
+{{- range $name, $value := .Values.containerSecurityContext }}
+{{- if not (kindIs "invalid" $value) }}
+{{- $_ := set $context $name $value }}
+{{- end }}
+{{- end }}
+{{- $_ := set $context "allowPrivilegeEscalation" false }}
+{{- $_ := set $context "readOnlyRootFilesystem" true }}
+{{- $_ := set $context "capabilities" (dict "drop" (list "ALL")) }}
+{{- toYaml $context }}
+{{- end }}
+
+{{- define "s3-migration.topologySpreadConstraints" -}}
+{{- $selector := dict "matchLabels" (include "s3-migration.selectorLabels" . | fromYaml) }}
+{{- $constraints := list }}
+{{- range .Values.topologySpreadConstraints }}
+{{- $constraints = append $constraints (merge (deepCopy .) (dict "labelSelector" $selector)) }}
+{{- end }}
+{{- toYaml $constraints }}
+{{- end }}
+
+{{/* Labels of the pod of `helm test`. */}}
+{{- define "s3-migration.testLabels" -}}
+app.kubernetes.io/name: {{ include "s3-migration.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
 {{- end }}

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use serde::{Deserialize as _, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::case::Case;
 use crate::paths;
+use crate::yaml::documents;
 
 /// A resource that must be rejected, and part of the expected message.
 #[derive(Debug, serde::Deserialize)]
@@ -88,16 +88,4 @@ async fn takes(case: &Case, path: &Path) -> anyhow::Result<usize> {
         number += 1;
     }
     Ok(number)
-}
-
-/// Parses the documents of a YAML file.
-pub fn documents<T: DeserializeOwned>(text: &str) -> anyhow::Result<Vec<T>> {
-    let mut found = Vec::new();
-    for document in serde_yaml::Deserializer::from_str(text) {
-        let value = serde_yaml::Value::deserialize(document).context("failed to read YAML")?;
-        if !value.is_null() {
-            found.push(serde_yaml::from_value(value).context("failed to read a document")?);
-        }
-    }
-    Ok(found)
 }

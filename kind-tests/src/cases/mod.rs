@@ -1,6 +1,7 @@
 //! Cases of the short and the long tests.
 
 pub mod admission;
+pub mod chart;
 pub mod checking;
 pub mod cluster_commands;
 pub mod crash_recovery;
