@@ -367,3 +367,23 @@ fn architecture_names_files_that_exist() -> anyhow::Result<()> {
     assert!(gone.is_empty(), "docs/architecture.md names files that do not exist: {gone:?}");
     Ok(())
 }
+
+/// Returns the texts in quotes of a part of a source file, which begins and ends with these.
+fn quoted<'a>(text: &'a str, begin: &str, end: &str) -> Option<Vec<&'a str>> {
+    let part = text.split_once(begin)?.1.split_once(end)?.0;
+    Some(part.split('"').skip(1).step_by(2).collect())
+}
+
+#[test]
+fn every_reason_of_a_condition_is_documented() -> anyhow::Result<()> {
+    let root = paths::repository();
+    let source = std::fs::read_to_string(root.join("crates/api/src/conditions.rs"))?;
+    let reasons = quoted(&source, "impl fmt::Display for Reason", "Self::Pod(").context("there are no reasons")?;
+    let faults = quoted(&source, "const fn fault_name", "\n}").context("there are no faults of services")?;
+    ensure!(reasons.len() > 40 && faults.len() > 8, "{} reasons and {} faults", reasons.len(), faults.len());
+    let documented = std::fs::read_to_string(root.join("docs/conditions.md"))?;
+    let named: BTreeSet<&str> = documented.split('`').skip(1).step_by(2).collect();
+    let missing: Vec<_> = reasons.iter().chain(&faults).filter(|reason| !named.contains(**reason)).collect();
+    assert!(missing.is_empty(), "docs/conditions.md does not have {missing:?}");
+    Ok(())
+}

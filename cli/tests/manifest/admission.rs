@@ -68,14 +68,26 @@ fn every_example_is_accepted() {
     assert!(number >= 6, "only {number} examples were read");
 }
 
-#[test]
-fn every_job_of_the_readme_is_accepted() {
-    let text = std::fs::read_to_string(repository("README.md")).unwrap();
+/// Returns the manifests of jobs that a document shows in blocks of YAML.
+fn jobs_in(text: &str) -> Vec<&str> {
     let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let jobs: Vec<_> = blocks.filter(|block| block.contains("kind: MigrationJob")).collect();
-    assert!(!jobs.is_empty(), "README.md shows no job");
-    for job in jobs {
-        assert!(admitted(job, &[]).is_ok(), "{job}");
+    blocks.filter(|block| block.contains("kind: MigrationJob")).collect()
+}
+
+#[test]
+fn every_job_that_documents_show_is_accepted() {
+    let documents = std::fs::read_dir(repository("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut showing = Vec::new();
+    for path in documents.filter(|path| path.extension().is_some_and(|e| e == "md")).chain([repository("README.md")]) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for job in jobs_in(&text) {
+            let result = admitted(job, &[]);
+            assert!(result.is_ok(), "{}: {}\n{job}", path.display(), result.unwrap_err());
+            showing.push(path.file_name().unwrap().to_string_lossy().into_owned());
+        }
+    }
+    for name in ["README.md", "eks.md"] {
+        assert!(showing.iter().any(|found| found == name), "{name} shows no job");
     }
 }
 
