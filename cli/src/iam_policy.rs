@@ -13,6 +13,7 @@ pub use explain::explain;
 pub use input::{Input, QueueNames, Range, Settings, Side, Table};
 pub use policy::{Policy, Statement, policies};
 pub use queue_policy::queue_policy;
+pub use role_policy::{role_policy, trust_policy};
 pub use rules::Part;
 
 mod arn;
@@ -22,6 +23,7 @@ mod input;
 mod object_rules;
 mod policy;
 mod queue_policy;
+mod role_policy;
 mod rules;
 mod service_rules;
 mod table;
@@ -43,6 +45,12 @@ pub enum Which {
     All,
     /// The policy of the queue itself, by which S3 may send events to it
     QueuePolicy,
+    /// For jobsender and workers to assume the roles of credentials.assumeRole
+    AssumeRole,
+    /// The trust policy of the role of source.credentials.assumeRole
+    SourceTrust,
+    /// The trust policy of the role of destination.credentials.assumeRole
+    DestinationTrust,
 }
 
 /// Arguments of `s3migrate iam-policy`.
@@ -112,6 +120,11 @@ pub struct IamPolicyArgs {
     #[arg(long, value_name = "KEY")]
     pub destination_kms_key: Option<String>,
 
+    /// ARN of the identity of jobsender and workers, such as that of the role of their service account, for source-trust
+    /// and destination-trust
+    #[arg(long, value_name = "ARN")]
+    pub identity: Option<String>,
+
     /// Print for each action which request needs it, instead of the policy
     #[arg(long)]
     pub explain: bool,
@@ -123,6 +136,13 @@ pub fn run(args: &IamPolicyArgs, out: &mut dyn Write) -> Result<(), PolicyError>
     if args.which == Which::QueuePolicy {
         return print(&queue_policy(&input, args.source_account.as_deref())?, out);
     }
+    if let Some((name, document)) = of_roles(args, &input)? {
+        return if args.explain {
+            Ok(out.write_all(role_policy::explain(name).as_bytes())?)
+        } else {
+            print(&document, out)
+        };
+    }
     let chosen = chosen(args.which, policies(&input))?;
     if args.explain {
         let texts: Vec<_> = chosen.iter().map(|policy| explain(policy, &input)).collect();
@@ -131,10 +151,27 @@ pub fn run(args: &IamPolicyArgs, out: &mut dyn Write) -> Result<(), PolicyError>
     match (args.which, chosen.as_slice()) {
         (Which::All, policies) => {
             let document = |policy: &Policy| Ok((policy.part.as_str().to_owned(), policy.document()?));
-            let all = policies.iter().map(document).collect::<Result<Map<_, _>, serde_json::Error>>()?;
+            let mut all = policies.iter().map(document).collect::<Result<Map<_, _>, serde_json::Error>>()?;
+            all.extend(role_policy(&input).map(|policy| (role_policy::ASSUME_ROLE.to_owned(), policy)));
             print(&Value::Object(all), out)
         }
         (_, policies) => policies.iter().try_for_each(|policy| print(&policy.document()?, out)),
+    }
+}
+
+/// Returns the policy around roles that is asked for, if it is one.
+fn of_roles(args: &IamPolicyArgs, input: &Input) -> Result<Option<(&'static str, Value)>, PolicyError> {
+    let identity = args.identity.as_deref();
+    let trust = |name, side| Ok(Some((name, trust_policy(name, side, identity)?)));
+    match args.which {
+        Which::AssumeRole => {
+            let missing = "the job names no role in credentials.assumeRole of either side";
+            let policy = role_policy(input).ok_or(PolicyError::Missing { part: role_policy::ASSUME_ROLE, missing })?;
+            Ok(Some((role_policy::ASSUME_ROLE, policy)))
+        }
+        Which::SourceTrust => trust(role_policy::SOURCE_TRUST, &input.source),
+        Which::DestinationTrust => trust(role_policy::DESTINATION_TRUST, &input.destination),
+        _ => Ok(None),
     }
 }
 
@@ -170,7 +207,7 @@ impl Which {
             Self::Queue => Some(Part::Queue),
             Self::Ledger => Some(Part::Ledger),
             Self::Operator => Some(Part::Operator),
-            Self::All | Self::QueuePolicy => None,
+            Self::All | Self::QueuePolicy | Self::AssumeRole | Self::SourceTrust | Self::DestinationTrust => None,
         }
     }
 }

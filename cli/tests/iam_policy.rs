@@ -15,7 +15,7 @@ struct Cli {
 }
 
 /// Name of the golden file, and the arguments.
-const CASES: [(&str, &[&str]); 8] = [
+const CASES: [(&str, &[&str]); 11] = [
     ("plain.all.json", &["all", "--file=plain.yaml", "--account=111122223333"]),
     ("everything.queue-policy.json", &["queue-policy", "--file=everything.yaml", "--account=111122223333"]),
     (
@@ -53,6 +53,12 @@ const CASES: [(&str, &[&str]); 8] = [
             "--account=111122223333",
         ],
     ),
+    ("roles.all.json", &["all", "--file=roles.yaml", "--account=111122223333"]),
+    (
+        "roles.source-trust.json",
+        &["source-trust", "--file=roles.yaml", "--identity=arn:aws:iam::111122223333:role/workers"],
+    ),
+    ("roles.explain.txt", &["assume-role", "--file=roles.yaml", "--explain"]),
     ("flags.partition.json", &["source", "--source-bucket=from", "--region=us-iso-east-1", "--partition=aws-iso"]),
 ];
 
@@ -80,6 +86,21 @@ fn policies_are_the_golden_files() {
         }
         let expected = std::fs::read_to_string(&path).unwrap();
         assert!(found == expected, "{name} differs; set UPDATE_GOLDEN=1 to write it:\n{found}");
+    }
+}
+
+#[test]
+fn policies_around_roles_need_roles_and_an_identity() {
+    for (args, expected) in [
+        (&["assume-role", "--file=plain.yaml"][..], "the job names no role in credentials.assumeRole of either side"),
+        (
+            &["destination-trust", "--file=plain.yaml", "--identity=i"],
+            "names no role in credentials.assumeRole of that",
+        ),
+        (&["source-trust", "--file=roles.yaml"], "give --identity"),
+    ] {
+        let error = output(args).unwrap_err().to_string();
+        assert!(error.contains(expected), "{args:?}: {error}");
     }
 }
 

@@ -247,6 +247,16 @@ pub fn create_user_at(endpoint: &str, name: &str, policy: &serde_json::Value) ->
     serde_json::from_slice(&output).with_context(|| format!("failed to read the key of user {name}"))
 }
 
+/// Creates a role of the service at this URL, with a policy and a trust policy.
+pub fn create_role_at(
+    endpoint: &str,
+    name: &str,
+    trust: &serde_json::Value,
+    policy: &serde_json::Value,
+) -> anyhow::Result<()> {
+    iam(endpoint, &["role", name, &trust.to_string()], &policy.to_string()).map(drop)
+}
+
 /// Enables or disables a user's access key.
 pub fn set_key(side: Service, key: &AccessKey, active: bool) -> anyhow::Result<()> {
     iam(&side.endpoint(), &["set", &key.user, &key.id, if active { "Active" } else { "Inactive" }], "").map(drop)

@@ -1,7 +1,9 @@
 //! The program `s3migrate` by itself on real services. `make local` installs their servers.
 
 use kind_tests::local::case::run;
-use kind_tests::local::cases::{examples, figures, imported, killed, policies, prefixes, processes, reach, services};
+use kind_tests::local::cases::{
+    examples, figures, imported, killed, policies, prefixes, processes, reach, roles, services,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the servers of make local"]
@@ -97,4 +99,10 @@ async fn service_policies_are_enforced() -> anyhow::Result<()> {
 #[ignore = "needs the servers of make local"]
 async fn imported_configurations_run() -> anyhow::Result<()> {
     run("imported_configurations_run", imported::imported_configurations_run).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the servers of make local"]
+async fn roles_are_assumed() -> anyhow::Result<()> {
+    run("roles_are_assumed", roles::roles_are_assumed).await
 }

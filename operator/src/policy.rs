@@ -21,7 +21,7 @@ pub struct Policy {
     service_accounts: Option<Vec<String>>,
     /// URLs of services and proxies. Those of AWS need no entry.
     endpoints: Option<Vec<String>>,
-    /// Roles that a pod's environment may name.
+    /// Roles that pods may assume by name, and KEDA for them.
     role_arns: Option<Vec<String>>,
     /// The label, as `name=value`, that Secrets and `ConfigMaps` need to be used by a job.
     required_label: Option<String>,

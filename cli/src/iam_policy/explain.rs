@@ -29,6 +29,12 @@ pub fn explain(policy: &Policy, input: &Input) -> String {
 fn notes(part: Part, input: &Input) -> Vec<&'static str> {
     let of_side = |side: &Side| {
         let mut notes = vec!["if the buckets belong to another account, their bucket policies have to allow the same"];
+        if side.role.is_some() {
+            notes.push(
+                "attach it to the role of credentials.assumeRole; the policy assume-role and the role's trust policy let \
+                 the pods assume it",
+            );
+        }
         if side.requester_pays {
             notes.push("requester pays needs no action of its own: each request names the payer");
         }

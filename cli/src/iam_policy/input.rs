@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use migration_api::config::{Mounts, QueueAndTable, job_config};
 use migration_api::manifest::BucketSide;
-use migration_api::services::{Destination, EncryptionType, Queue, Source};
+use migration_api::services::{AssumeRole, Credentials, Destination, EncryptionType, Queue, Source};
 use migration_api::spec::DeletionPolicy;
 use migration_api::transfer::Transfer;
 use migration_api::{MigrationJob, MigrationJobSpec, names};
@@ -46,6 +46,8 @@ pub struct Side {
     pub has_endpoint: bool,
     /// Requests name the payer.
     pub requester_pays: bool,
+    /// The role that sends the requests, unless the policy is attached to whoever the job runs as.
+    pub role: Option<AssumeRole>,
 }
 
 /// The keys of a bucket that begin with a prefix.
@@ -162,6 +164,7 @@ fn source_side(source: &Source, pairs: &[BucketPair]) -> Side {
         kms_key: None,
         has_endpoint: source.endpoint.is_some(),
         requester_pays: source.requester_pays,
+        role: role(source.credentials.as_ref()),
     }
 }
 
@@ -174,7 +177,12 @@ fn destination_side(destination: &Destination, pairs: &[BucketPair]) -> Side {
         kms_key: encryption.and_then(|encryption| encryption.kms_key_id.clone()),
         has_endpoint: destination.endpoint.is_some(),
         requester_pays: destination.requester_pays,
+        role: role(destination.credentials.as_ref()),
     }
+}
+
+fn role(credentials: Option<&Credentials>) -> Option<AssumeRole> {
+    credentials.and_then(|credentials| credentials.assume_role.clone())
 }
 
 fn settings(job: &MigrationJob) -> Settings {

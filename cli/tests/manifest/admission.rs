@@ -119,7 +119,7 @@ fn every_field_with_a_rule_is_in_the_full_resource() {
     // They exclude queue.create and ledger.create.
     absent.retain(|path| !["spec.queue.url", "spec.ledger.tableName"].contains(&path.as_str()));
     // Those of other drivers and identities than the full resource's are in examples.
-    for example in ["examples/keda.yaml", "examples/hpa.yaml"] {
+    for example in ["examples/keda.yaml", "examples/hpa.yaml", "examples/assume-role.yaml"] {
         let text = std::fs::read_to_string(repository(example)).unwrap();
         let resource: Value = serde_yaml::from_str(&text).unwrap();
         let mut absent_there = Vec::new();

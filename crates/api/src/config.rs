@@ -86,10 +86,9 @@ pub fn job_config(
     } = spec;
     JobConfig {
         version: CONFIG_VERSION,
-        job,
         buckets: buckets.iter().map(Into::into).collect(),
-        source: source_side(source, mounts),
-        destination: destination_side(destination, mounts),
+        source: source_side(source, &job.uid, mounts),
+        destination: destination_side(destination, &job.uid, mounts),
         write: write_settings(destination),
         versioning: Versioning {
             compare_version_id: versioning.compare_version_id,
@@ -125,6 +124,7 @@ pub fn job_config(
             ),
             table: queue_and_table.table.clone(),
         },
+        job,
     }
 }
 
@@ -137,10 +137,10 @@ fn event_settings(events: &EventTrigger, queue_and_table: &QueueAndTable) -> Opt
 }
 
 /// Destructures without `..`, so that a field that is not converted does not compile.
-fn source_side(source: &Source, mounts: &Mounts) -> S3Side {
+fn source_side(source: &Source, job_uid: &str, mounts: &Mounts) -> S3Side {
     let Source { region, endpoint, path_style, requester_pays, ca_bundle, proxy, credentials } = source;
     S3Side {
-        service: access(region, endpoint.as_ref(), s3(credentials.as_ref(), Service::Source, mounts)),
+        service: access(region, endpoint.as_ref(), s3(credentials.as_ref(), Service::Source, job_uid, mounts)),
         path_style: *path_style,
         requester_pays: *requester_pays,
         ca_bundle: ca(ca_bundle.as_ref(), Service::Source, mounts),
@@ -149,7 +149,7 @@ fn source_side(source: &Source, mounts: &Mounts) -> S3Side {
 }
 
 /// Leaves out the fields that [`write_settings`] converts.
-fn destination_side(destination: &Destination, mounts: &Mounts) -> S3Side {
+fn destination_side(destination: &Destination, job_uid: &str, mounts: &Mounts) -> S3Side {
     let Destination {
         region,
         endpoint,
@@ -163,7 +163,7 @@ fn destination_side(destination: &Destination, mounts: &Mounts) -> S3Side {
         acl: _,
     } = destination;
     S3Side {
-        service: access(region, endpoint.as_ref(), s3(credentials.as_ref(), Service::Destination, mounts)),
+        service: access(region, endpoint.as_ref(), s3(credentials.as_ref(), Service::Destination, job_uid, mounts)),
         path_style: *path_style,
         requester_pays: *requester_pays,
         ca_bundle: ca(ca_bundle.as_ref(), Service::Destination, mounts),
@@ -180,11 +180,13 @@ fn access(region: &str, endpoint: Option<&String>, credentials: Credentials) -> 
     ServiceAccess { region: region.to_owned(), endpoint: endpoint.cloned(), credentials }
 }
 
-fn s3(credentials: Option<&ApiCredentials>, side: Service, mounts: &Mounts) -> Credentials {
-    match credentials {
-        None => Credentials::Pod,
-        Some(ApiCredentials { secret_ref: Some(secret), .. }) => mounted(side, &secret.name, mounts),
-        Some(ApiCredentials { secret_ref: None, .. }) => Credentials::Anonymous,
+/// Destructures without `..`, so that a kind that is not converted does not compile.
+fn s3(credentials: Option<&ApiCredentials>, side: Service, job_uid: &str, mounts: &Mounts) -> Credentials {
+    let Some(ApiCredentials { secret_ref, assume_role, anonymous: _ }) = credentials else { return Credentials::Pod };
+    match (secret_ref, assume_role) {
+        (Some(secret), _) => mounted(side, &secret.name, mounts),
+        (None, Some(role)) => Credentials::AssumeRole(role.for_job(job_uid)),
+        (None, None) => Credentials::Anonymous,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Connections to the services of a job: S3 on both sides, queue and ledger.
 
 use kube_derive::KubeSchema;
-use migration_core::config::{Encryption as CoreEncryption, MountedFrom};
+use migration_core::config::{AssumeRole as CoreAssumeRole, Encryption as CoreEncryption, MountedFrom, session_name};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,7 @@ use crate::filters::ConfigMapKey;
 /// The S3 service to read from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = role_is_of_the_partition())]
 pub struct Source {
     /// Region of the buckets, such as `eu-central-1` or `cn-north-1`. Other vendors define their own region names; if
     /// they define none, write `us-east-1`.
@@ -47,8 +48,8 @@ pub struct Source {
     #[x_kube(validation = proxy())]
     pub proxy: Option<String>,
 
-    /// Credentials to read the buckets: either `secretRef` or `anonymous`. Absent = the pod's identity (IRSA, Pod
-    /// Identity, or the node's role).
+    /// Credentials to read the buckets: `secretRef`, `assumeRole` or `anonymous`. Absent = the pod's identity (IRSA,
+    /// Pod Identity, or the node's role).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
 }
@@ -58,8 +59,9 @@ pub struct Source {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.credentials) || !has(self.credentials.anonymous)").message(
     "credentials.anonymous is for the source only, since writing needs credentials: name a Secret with \
-     credentials.secretRef, or leave credentials out to use the pod's identity",
+     credentials.secretRef or a role with credentials.assumeRole, or leave credentials out to use the pod's identity",
 ))]
+#[x_kube(validation = role_is_of_the_partition())]
 pub struct Destination {
     /// Region of the buckets, such as `eu-central-1` or `cn-north-1`. Other vendors define their own region names; if
     /// they define none, write `us-east-1`.
@@ -97,8 +99,8 @@ pub struct Destination {
     #[x_kube(validation = proxy())]
     pub proxy: Option<String>,
 
-    /// Credentials to write the buckets: `secretRef`. Absent = the pod's identity (IRSA, Pod Identity, or the node's
-    /// role). `anonymous` is rejected here.
+    /// Credentials to write the buckets: `secretRef` or `assumeRole`. Absent = the pod's identity (IRSA, Pod Identity,
+    /// or the node's role). `anonymous` is rejected here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
 
@@ -119,8 +121,10 @@ pub struct Destination {
 /// Credentials for an S3 service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.secretRef) != has(self.anonymous)").message(
-    "credentials takes exactly one of secretRef and anonymous; leave credentials out to use the pod's identity",
+#[x_kube(validation = Rule::new(
+    "[has(self.secretRef), has(self.assumeRole), has(self.anonymous)].exists_one(given, given)",
+).message(
+    "credentials takes exactly one of secretRef, assumeRole and anonymous; leave credentials out to use the pod's identity",
 ))]
 pub struct Credentials {
     /// Secret in the job's namespace with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN
@@ -128,9 +132,55 @@ pub struct Credentials {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
 
+    /// IAM role that the pod's own identity assumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assume_role: Option<AssumeRole>,
+
     /// Send unsigned requests, for public buckets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anonymous: Option<Anonymous>,
+}
+
+/// IAM role to assume. Jobsender and workers call sts:AssumeRole as the identity of their pods, at the STS endpoint of
+/// the side's region, for sessions of an hour, which are replaced before they end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AssumeRole {
+    /// ARN of the role, in the partition of the side's region: arn:aws, arn:aws-cn or arn:aws-us-gov.
+    #[schemars(length(min = 20, max = 2048))]
+    #[x_kube(validation = Rule::new("self.matches('^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$')").message(
+        "not the ARN of an IAM role: write it as IAM shows it, such as arn:aws:iam::123456789012:role/photos-reader",
+    ))]
+    pub role_arn: String,
+
+    /// The external ID that the role's trust policy asks for. It is no secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 1224))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_+=,.@:/-]+$')").message(
+        "not an external ID: write the one of the role's trust policy, of letters, digits and _+=,.@:/-",
+    ))]
+    pub external_id: Option<String>,
+
+    /// Name of the sessions, as CloudTrail shows it. Absent = `s3-migration-` and the job's UID. Unfinished uploads are
+    /// recognized as the job's by role and session name, so change it between runs only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 64))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_+=,.@-]+$')").message(
+        "not the name of a session: write letters, digits and _+=,.@-, or leave it out",
+    ))]
+    pub session_name: Option<String>,
+}
+
+impl AssumeRole {
+    /// Returns the role as the programs of a job assume it.
+    pub fn for_job(&self, job_uid: &str) -> CoreAssumeRole {
+        let Self { role_arn, external_id, session_name: name } = self;
+        CoreAssumeRole {
+            role_arn: role_arn.clone(),
+            external_id: external_id.clone(),
+            session_name: name.clone().unwrap_or_else(|| session_name(job_uid)),
+        }
+    }
 }
 
 /// Source of certificates.
@@ -423,6 +473,19 @@ fn region() -> kube_core::Rule {
     kube_core::Rule::new("self.matches('^[a-z0-9][a-z0-9-]*$')").message(
         "not a region: write its name in lower-case letters, digits and hyphens, such as eu-central-1; services \
          without regions take us-east-1",
+    )
+}
+
+/// With an endpoint, the service is not known to be that of the region.
+fn role_is_of_the_partition() -> kube_core::Rule {
+    kube_core::Rule::new(
+        "!has(self.credentials) || !has(self.credentials.assumeRole) || has(self.endpoint) || \
+         self.region.startsWith('cn-') == self.credentials.assumeRole.roleArn.startsWith('arn:aws-cn:') && \
+         self.region.startsWith('us-gov-') == self.credentials.assumeRole.roleArn.startsWith('arn:aws-us-gov:')",
+    )
+    .message(
+        "credentials.assumeRole.roleArn is in another partition than region, and no role is valid in two of them: name a \
+         role of the partition that has the buckets (arn:aws, arn:aws-cn for cn- regions, arn:aws-us-gov for us-gov- regions)",
     )
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use migration_core::config::{Credentials, ServiceAccess};
+use migration_core::config::{AssumeRole, Credentials, ServiceAccess};
 
 use crate::credentials::StaticKeys;
 
@@ -37,6 +37,8 @@ pub enum CredentialSource {
     /// A profile of the files that the AWS tools share, whatever the environment says: keys, a role to assume, a web
     /// identity, IAM Identity Center (SSO), or a process that prints credentials.
     Profile(String),
+    /// A role that the identity of [`Self::Pod`] assumes.
+    AssumeRole(AssumeRole),
 }
 
 impl From<&ServiceAccess> for Access {
@@ -56,6 +58,7 @@ impl From<&Credentials> for CredentialSource {
             Credentials::Anonymous => Self::Anonymous,
             Credentials::Directory { path, .. } => Self::Directory { path: path.clone() },
             Credentials::Profile { name } => Self::Profile(name.clone()),
+            Credentials::AssumeRole(role) => Self::AssumeRole(role.clone()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Credentials from the files of a mounted Secret, and from keys given by the caller.
+//! Credentials from the files of a mounted Secret, from keys given by the caller, and of an assumed role.
 
 use std::fmt;
 use std::io;
@@ -9,6 +9,8 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use migration_core::config::{ACCESS_KEY_FILE, SECRET_KEY_FILE, SESSION_TOKEN_FILE};
+
+pub(crate) mod role;
 
 /// Validity reported to the SDK for credentials read from files.
 ///

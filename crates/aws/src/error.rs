@@ -11,7 +11,8 @@
 //! | a response that can't be parsed | `InvalidResponse` | `NoAnswer` |
 //! | a response that is [not the service's own](words), whatever its status | `Http…` with the status | `NoAnswer` |
 //!
-//! Responses of the service itself are classified by [`table`].
+//! Responses of the service itself are classified by [`table`]. Where a request failed since a role could not be assumed,
+//! the error is that of STS.
 
 use std::error::Error;
 
@@ -32,6 +33,11 @@ pub(crate) mod words;
 /// Longest message, in characters; the rest is cut off.
 const MESSAGE_LIMIT: usize = 1_000;
 
+/// An error that is classified already, as cause of another.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Classified(pub ServiceError);
+
 /// Classifies an error of the SDK. `operation` is a verb and a noun, such as `put object`.
 ///
 /// The message holds only the service's code and message, or the SDK's description of a broken connection. Requests and
@@ -40,7 +46,10 @@ pub fn service_error<E>(service: Api, operation: &str, error: &SdkError<E, HttpR
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    naming(service, sorted(service, operation, error))
+    match find::<Classified>(error) {
+        Some(Classified(told)) => told.clone(),
+        None => naming(service, sorted(service, operation, error)),
+    }
 }
 
 /// Returns the same error with what of the request it says that the service does not take.

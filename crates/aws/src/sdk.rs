@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
 use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
 
 use crate::access::{Access, CredentialSource};
-use crate::credentials::DirectoryCredentials;
+use crate::credentials::{DirectoryCredentials, role};
 use crate::http::Reach;
 
 /// Attempts of a request to SQS or DynamoDB, the first included. This is their only layer of quick retries; slower ones
@@ -50,15 +50,18 @@ pub(crate) async fn load_through(access: &Access, reach: &Reach) -> SdkConfig {
         )
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-    match &access.credentials {
-        CredentialSource::Pod => loader,
+    let loader = match &access.credentials {
+        CredentialSource::Pod | CredentialSource::AssumeRole(_) => loader,
         CredentialSource::Anonymous => loader.no_credentials(),
         CredentialSource::Directory { path } => loader.credentials_provider(DirectoryCredentials::new(path.clone())),
         CredentialSource::Static(keys) => loader.credentials_provider(keys.credentials(None, "static")),
         CredentialSource::Profile(name) => loader.credentials_provider(profile(name, access, reach).build()),
+    };
+    let config = loader.load().await;
+    match &access.credentials {
+        CredentialSource::AssumeRole(role) => role::assumed(config, role).await,
+        _ => config,
     }
-    .load()
-    .await
 }
 
 /// Reads credentials from a profile. Where it names a role, that is assumed in the region of the access, and thus in

@@ -15,7 +15,8 @@ pub use events::EventSettings;
 pub use filter::{ObjectFilter, STANDARD};
 pub use report::{ReportScope, ReportSettings};
 pub use side::{
-    ACCESS_KEY_FILE, CaBundle, Credentials, MountedFrom, S3Side, SECRET_KEY_FILE, SESSION_TOKEN_FILE, ServiceAccess,
+    ACCESS_KEY_FILE, AssumeRole, CaBundle, Credentials, MountedFrom, S3Side, SECRET_KEY_FILE, SESSION_TOKEN_FILE,
+    ServiceAccess, session_name,
 };
 pub use transfer::{Encryption, OnLoss, Preserve, TransferMode, TransferSettings, Versioning, WriteSettings};
 

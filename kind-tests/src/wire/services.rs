@@ -211,13 +211,22 @@ impl Server {
 
     /// Creates a client of its S3 for buckets in a region.
     pub fn s3_in(&self, region: &'static str) -> aws_sdk_s3::Client {
+        self.s3_as(self.credentials(), region)
+    }
+
+    /// Creates a client of its S3 for buckets of an account, which `MiniStack` knows by its number as access key.
+    pub fn s3_of(&self, account: &'static str, region: &'static str) -> aws_sdk_s3::Client {
+        self.s3_as(Credentials::new(account, self.keys().1, None, None, "tests"), region)
+    }
+
+    fn s3_as(&self, credentials: Credentials, region: &'static str) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region))
             .endpoint_url(self.endpoint())
             .force_path_style(true)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .credentials_provider(self.credentials())
+            .credentials_provider(credentials)
             .build();
         aws_sdk_s3::Client::from_conf(config)
     }

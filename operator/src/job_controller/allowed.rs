@@ -24,6 +24,11 @@ pub fn refusals(job: &MigrationJob, policy: &Policy) -> Vec<Problem> {
         found.extend(check.endpoint(&format!("spec.{side}.endpoint"), endpoint.as_deref()));
         found.extend(check.endpoint(&format!("spec.{side}.proxy"), proxy.as_deref()));
     }
+    for (side, credentials) in [("source", &source.credentials), ("destination", &destination.credentials)] {
+        let role = credentials.as_ref().and_then(|credentials| credentials.assume_role.as_ref());
+        let field = format!("spec.{side}.credentials.assumeRole.roleArn");
+        found.extend(role.and_then(|role| check.listed(&field, &role.role_arn, Listed::RoleArns)));
+    }
     let namespace = job.namespace().unwrap_or_default();
     found.extend(check.pods("spec.worker", &namespace, worker));
     found.extend(check.pods("spec.jobsender", &namespace, jobsender));

@@ -208,7 +208,7 @@ fn secrets(config: &JobConfig) -> Vec<(Service, String)> {
     ];
     let secret = |service: &ServiceAccess| match &service.credentials {
         Credentials::Directory { secret, .. } => secret.clone(),
-        Credentials::Pod | Credentials::Anonymous | Credentials::Profile { .. } => None,
+        Credentials::Pod | Credentials::Anonymous | Credentials::Profile { .. } | Credentials::AssumeRole(_) => None,
     };
     services.into_iter().filter_map(|(side, service)| Some((side, secret(service)?))).collect()
 }

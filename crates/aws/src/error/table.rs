@@ -17,12 +17,14 @@ pub enum Api {
     Sqs,
     /// Amazon DynamoDB.
     DynamoDb,
+    /// AWS Security Token Service, which gives the credentials of roles.
+    Sts,
 }
 
 /// Classifies an error response by its code, or by its status if the code is absent or unknown.
 ///
 /// Sources: "Error responses" in the S3 API reference; "Common errors" and each operation's errors in the SQS and
-/// DynamoDB API references; the sources of MinIO and Ceph for codes of their own.
+/// DynamoDB API references; `AssumeRole` in the STS API reference; the sources of MinIO and Ceph for codes of their own.
 ///
 /// All services:
 ///
@@ -77,6 +79,14 @@ pub enum Api {
 /// | `ResourceInUseException` | `Conflict` |
 /// | `ValidationException`, `ItemCollectionSizeLimitExceededException`, `IdempotentParameterMismatchException`, … | `Refused` |
 ///
+/// STS, whose errors are about a whole side, and whose limits are not those of the side's requests:
+///
+/// | code | class |
+/// |---|---|
+/// | `RegionDisabledException` | side: `WrongRegion` |
+/// | what is `Throttled` above | `Transient` |
+/// | `ValidationError`, and others that are `Refused` above | side: `CredentialsInvalid` |
+///
 /// Without a known code, or for HEAD, by status: 301 side: `WrongRegion`; 307, 408 `Transient`; 403 `AccessDenied`
 /// (S3), `NoAnswer` (the others, which name each denial); 404 `Refused` (S3, where absence has a code), `NoAnswer` (the
 /// others); 412 `PreconditionFailed`; 429, 503 `Throttled`; 501 `Refused`; other 5xx, and 2xx with an error in the
@@ -87,9 +97,14 @@ pub fn classify(service: Api, code: Option<&str>, status: u16, message: &str) ->
             Api::S3 => s3(code, message),
             Api::Sqs => sqs(code),
             Api::DynamoDb => dynamodb(code),
+            Api::Sts => (code == "RegionDisabledException").then_some(Service(WrongRegion)),
         })
     });
-    by_code.unwrap_or_else(|| by_status(service, status))
+    match by_code.unwrap_or_else(|| by_status(service, status)) {
+        Throttled if service == Api::Sts => Transient,
+        Refused if service == Api::Sts => Service(CredentialsInvalid),
+        class => class,
+    }
 }
 
 fn denied(service: Api) -> ErrorClass {

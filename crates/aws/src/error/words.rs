@@ -3,6 +3,7 @@
 //! | response | the service's own if it has |
 //! |---|---|
 //! | an error of S3 | a document `<Error>` with a `<Code>`. Source: "Error responses" in the S3 API reference |
+//! | an error of STS | a document `<ErrorResponse>` with a `<Code>`. Source: "AWS query protocol", Smithy 2.0 |
 //! | an error of SQS or DynamoDB | its type in `x-amzn-errortype`, `x-amzn-query-error` or the member `__type`. Source: "AWS JSON 1.0 protocol", Smithy 2.0 |
 //! | a success of SQS or DynamoDB | a request id, or the content type of the protocol. Of SQS also plain JSON, as `ElasticMQ` answers: a false success there has a message delivered again at worst, since what must be known (ids of what was sent) is in the body |
 //! | a success of S3 without a body | status 204, or a header of S3 |
@@ -23,6 +24,7 @@ pub(super) fn is_own_error(service: Api, answer: &HttpResponse, code: Option<&st
     let body = answer.body().bytes().unwrap_or_default();
     let named = match service {
         Api::S3 => root_element(body).as_deref() == Some("Error"),
+        Api::Sts => root_element(body).as_deref() == Some("ErrorResponse"),
         Api::Sqs | Api::DynamoDb => {
             let header = |name| answer.headers().contains_key(name);
             header("x-amzn-errortype") || header("x-amzn-query-error") || contains(body, b"\"__type\"")

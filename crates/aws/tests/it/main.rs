@@ -7,4 +7,5 @@ mod credentials;
 mod faults;
 mod quirks;
 mod reach;
+mod roles;
 mod support;

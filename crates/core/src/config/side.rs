@@ -67,6 +67,31 @@ pub enum Credentials {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         secret: Option<String>,
     },
+    /// Temporary credentials of a role that the pod's own identity assumes.
+    AssumeRole(AssumeRole),
+}
+
+/// A role to assume. Source: `AssumeRole` in the STS API reference.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AssumeRole {
+    /// ARN of the role. It identifies the principal.
+    pub role_arn: String,
+    /// The ID that the role's trust policy asks for. It is no secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
+    /// Name of the session. It is part of the initiator by which services identify uploads, so all programs of a job
+    /// have the same.
+    pub session_name: String,
+}
+
+/// Most characters of the name of a session. Source: `RoleSessionName` of `AssumeRole` in the STS API reference.
+const SESSION_NAME_LIMIT: usize = 64;
+
+/// Returns the name of a job's sessions: 2 … 64 characters of `[A-Za-z0-9_+=,.@-]`.
+pub fn session_name(job_uid: &str) -> String {
+    let is_allowed = |c: &char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(*c);
+    format!("s3-migration-{job_uid}").chars().filter(is_allowed).take(SESSION_NAME_LIMIT).collect()
 }
 
 /// CA certificates in PEM format.
@@ -166,6 +191,7 @@ impl Credentials {
             (Self::Directory { secret: Some(a), .. }, Self::Directory { secret: Some(b), .. }) => a == b,
             // At least one of them does not name its Secret.
             (Self::Directory { path: a, .. }, Self::Directory { path: b, .. }) => a == b,
+            (Self::AssumeRole(a), Self::AssumeRole(b)) => a.role_arn == b.role_arn,
             (a, b) => a == b,
         }
     }
@@ -177,6 +203,7 @@ impl Credentials {
             Self::Profile { name } => format!("of profile {name}"),
             Self::Directory { secret: Some(name), .. } => format!("of Secret {name}"),
             Self::Directory { path, secret: None } => format!("in {}", path.display()),
+            Self::AssumeRole(role) => format!("of role {}", role.role_arn),
         }
     }
 }
@@ -224,12 +251,35 @@ mod tests {
                 "{region: r, endpoint: 'http://s3', credentials: {type: profile, name: work}}",
                 Some("credentials of Secret keys became of profile work"),
             ),
+            (
+                "{region: r, endpoint: 'http://s3', credentials: {type: assumeRole, roleArn: arn:r, sessionName: s}}",
+                Some("credentials of Secret keys became of role arn:r"),
+            ),
         ] {
             let (before, after) = (side(before), side(after));
             assert_eq!(before.difference(&after).as_deref(), expected, "{after:?}");
             assert_eq!(after.is_same_place(&before), expected.is_none(), "both ways");
             assert!(expected.is_none() || after.place_name() != before.place_name(), "{after:?}");
         }
+    }
+
+    #[test]
+    fn a_role_is_one_place_whatever_its_sessions() {
+        let of = |rest: &str| side(&format!("{{region: r, credentials: {{type: assumeRole, {rest}}}}}"));
+        let before = of("roleArn: arn:r, sessionName: s");
+        let same = of("roleArn: arn:r, sessionName: t, externalId: e");
+        assert_eq!((before.difference(&same), before.place_name()), (None, same.place_name()));
+        let other = of("roleArn: arn:q, sessionName: s");
+        assert_eq!(before.difference(&other).unwrap(), "credentials of role arn:r became of role arn:q");
+    }
+
+    #[test]
+    fn names_of_sessions_are_as_sts_takes_them() {
+        let uid = "01234567-89ab-cdef-0123-456789abcdef";
+        assert_eq!(session_name(uid), format!("s3-migration-{uid}"));
+        assert_eq!(session_name("a b/c:d\u{e9}_e"), "s3-migration-abcd_e");
+        assert_eq!(session_name(&"x".repeat(100)).len(), SESSION_NAME_LIMIT);
+        assert_eq!(session_name(""), "s3-migration-");
     }
 
     #[test]

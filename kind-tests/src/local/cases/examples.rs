@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{BucketVersioningStatus, CreateBucketConfiguration, VersioningConfiguration};
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ use crate::wire::services::{KEYS, Kind, Server};
 
 const LIMIT: Duration = Duration::from_mins(2);
 /// Names of the services that the examples use.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "DNS:s3.us-east-1.amazonaws.com",
     "DNS:*.s3.us-east-1.amazonaws.com",
     "DNS:s3.us-west-2.amazonaws.com",
@@ -30,12 +31,14 @@ const NAMES: [&str; 12] = [
     "DNS:s3.cn-north-1.amazonaws.com.cn",
     "DNS:*.s3.cn-north-1.amazonaws.com.cn",
     "DNS:*.s3.us-east-1.amazonaws.com",
+    "DNS:sts.eu-central-1.amazonaws.com",
+    "DNS:sts.us-west-2.amazonaws.com",
     "DNS:minio.example.com",
     "DNS:*.example.com",
     "DNS:example.com",
 ];
 /// Secrets that the examples name, besides those of the demo.
-const SECRETS: [&str; 3] = ["china-keys", "minio-keys", "vault-keys"];
+const SECRETS: [&str; 4] = ["china-keys", "copy-keys", "minio-keys", "vault-keys"];
 
 /// A bucket and its region.
 type Bucket = (&'static str, &'static str);
@@ -54,8 +57,11 @@ const fn example(file: &'static str, from: Bucket, to: Bucket) -> Example {
     Example { file, from, to, prefix: "", into: "" }
 }
 
-/// All examples but the demo's and the retry's, which need a service of their own and a report.
-const EXAMPLES: [Example; 4] = [
+/// Example of two roles in two accounts.
+const ROLES: &str = "assume-role.yaml";
+
+/// The examples that need no report, no service of their own and no account of their own.
+const EXAMPLES: [Example; 6] = [
     example("minimal.yaml", ("example-photos", "eu-central-1"), ("example-photos-cn", "cn-north-1")),
     example("mirror.yaml", ("example-site", "eu-central-1"), ("example-site-mirror", REGION)),
     Example {
@@ -67,6 +73,8 @@ const EXAMPLES: [Example; 4] = [
         prefix: "db/",
         ..example("backups.yaml", ("example-backups", REGION), ("example-backups-vault", "us-west-2"))
     },
+    example("keda.yaml", ("example-logs", "eu-central-1"), ("example-logs-copy", REGION)),
+    example("hpa.yaml", ("example-films", "eu-central-1"), ("example-films-copy", REGION)),
 ];
 
 /// Every example is planned and run as it is, with the Secrets and `ConfigMaps` that it names in another file.
@@ -94,13 +102,17 @@ pub async fn examples_run_unchanged(case: &mut Case) -> anyhow::Result<()> {
         case.note(format!("retry.yaml: {error:#}"));
         wrong.push("retry.yaml");
     }
+    if let Err(error) = roles(case, &service, &variables).await {
+        case.note(format!("{ROLES}: {error:#}"));
+        wrong.push(ROLES);
+    }
     let refused = case.s3migrate_with(&["run", &file("events.yaml"), "named.yaml"], &variables, LIMIT).await?;
     ensure!(refused.stderr.contains("S3 can't send events"), "events.yaml is not refused: {}", refused.stderr);
     let hosts: Vec<String> = internet.asked().into_keys().collect();
     case.note(format!("hosts that were asked: {}", hosts.join(", ")));
     demo(case, &certificates).await?;
-    let known: Vec<&str> =
-        EXAMPLES.iter().map(|example| example.file).chain(["retry.yaml", "demo.yaml", "events.yaml"]).collect();
+    let others = ["retry.yaml", "demo.yaml", "events.yaml", ROLES];
+    let known: Vec<&str> = EXAMPLES.iter().map(|example| example.file).chain(others).collect();
     for entry in std::fs::read_dir(paths::repository().join("examples")).context("failed to list examples")? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         ensure!(known.contains(&name.as_str()), "no case runs examples/{name}");
@@ -164,10 +176,14 @@ async fn one(case: &mut Case, service: &Server, example: &Example, variables: &[
 }
 
 /// Makes a bucket in a region, which may take locked objects.
-async fn in_region(service: &Server, (name, region): Bucket, is_locked: bool) -> anyhow::Result<()> {
+async fn in_region(service: &Server, bucket: Bucket, is_locked: bool) -> anyhow::Result<()> {
+    make(&service.s3_in(bucket.1), bucket, is_locked).await
+}
+
+async fn make(client: &Client, (name, region): Bucket, is_locked: bool) -> anyhow::Result<()> {
     let there = CreateBucketConfiguration::builder().location_constraint(region.into()).build();
     let there = (region != REGION).then_some(there);
-    let request = service.s3_in(region).create_bucket().bucket(name).set_create_bucket_configuration(there);
+    let request = client.create_bucket().bucket(name).set_create_bucket_configuration(there);
     let made = request.object_lock_enabled_for_bucket(is_locked).send().await;
     made.map(drop).with_context(|| format!("failed to make {name}"))
 }
@@ -209,6 +225,24 @@ async fn retry(case: &mut Case, service: &Server, variables: &[(&str, &OsStr)]) 
     let done = ended.first().map(|event| event["progress"]["done"].clone()).context("the run did not end")?;
     ensure!(done == json!(chosen.len()), "{done} of {} objects were copied", chosen.len());
     case.note(format!("retry.yaml: {done} objects of a work list; report at {}", ran.events("reported")?[0]["key"]));
+    Ok(())
+}
+
+/// Each bucket is in the account of its role, which sees no other. The role is assumed at the regional endpoint of STS.
+async fn roles(case: &mut Case, service: &Server, variables: &[(&str, &OsStr)]) -> anyhow::Result<()> {
+    let (from, to) = ("example-media", "example-media-copy");
+    let owners = [("222233334444", "eu-central-1"), ("444455556666", "us-west-2")];
+    let [reader, writer] = owners.map(|(account, region)| service.s3_of(account, region));
+    make(&reader, (from, owners[0].1), false).await?;
+    make(&writer, (to, owners[1].1), false).await?;
+    put_all(&reader, from, &objects::plain()).await?;
+    let path = file(ROLES);
+    let ran = case.s3migrate_with(&["run", &path, "--json", "--patience", "20s"], variables, LIMIT).await?;
+    ran.expect(0)?;
+    let copies = writer.list_objects_v2().bucket(to).send().await.context("failed to list the copies")?;
+    let (found, expected) = (copies.contents().len(), objects::plain().len());
+    ensure!(found == expected, "{to} has {found} keys instead of {expected}");
+    case.note(format!("{ROLES}: {found} keys at {to}, which is in another account"));
     Ok(())
 }
 

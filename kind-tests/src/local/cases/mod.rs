@@ -8,4 +8,5 @@ pub mod policies;
 pub mod prefixes;
 pub mod processes;
 pub mod reach;
+pub mod roles;
 pub mod services;

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use migration_api::config::CA_FILE;
 use migration_api::pods::PodSettings;
 use migration_api::verify::VerifyMethod;
-use migration_core::config::MountedFrom;
+use migration_core::config::{MountedFrom, session_name};
 use migration_core::error::Service;
 use migration_core::size::ByteSize;
 
@@ -160,8 +160,8 @@ fn environment(job: &ValidatedJob, program: Program) -> Vec<EnvVar> {
     // The service identifies who began an upload by role and session. With one session name for all pods of the job, uploads
     // of a pod that is gone are recognized as the job's. A name that the user sets stays.
     if !environment.iter().any(|variable| variable.name == SESSION_NAME) {
-        let name = format!("s3-migration-{}", job.owner.uid);
-        environment.push(EnvVar { name: SESSION_NAME.to_owned(), value: Some(name), value_from: None });
+        let name = Some(session_name(&job.owner.uid));
+        environment.push(EnvVar { name: SESSION_NAME.to_owned(), value: name, value_from: None });
     }
     environment
 }
