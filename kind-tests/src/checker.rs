@@ -9,7 +9,7 @@ use crate::{paths, services};
 
 /// Runs the checker on `work`; returns its last line, or fails with its output.
 pub fn compare(name: &str, work: &Value) -> anyhow::Result<String> {
-    let file = paths::results()?.join(format!("{name}-check.json"));
+    let file = paths::results()?.join(format!("{}-check.json", paths::file_name(name)));
     std::fs::write(&file, work.to_string()).context("failed to write the checker's work")?;
     let program = paths::here("checker/check.py");
     let output = Command::new(services::python()?).arg(program).arg(file).output().context("failed to run check.py")?;

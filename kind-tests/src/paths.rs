@@ -37,6 +37,11 @@ pub fn results() -> anyhow::Result<PathBuf> {
     Ok(directory)
 }
 
+/// Returns the name of a case as that of a file or directory.
+pub fn file_name(case: &str) -> String {
+    case.replace(['/', ':', ' '], "_")
+}
+
 /// Copies the files of a directory, such as logs and configurations, but not what is in directories below it, such as the
 /// data of servers.
 pub fn keep_files(from: &Path, to: &Path) -> anyhow::Result<()> {

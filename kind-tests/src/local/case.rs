@@ -121,9 +121,9 @@ pub async fn run(name: &str, body: impl AsyncFnOnce(&mut Case) -> anyhow::Result
 }
 
 impl Case {
-    /// Adds a note to the results table.
+    /// Adds a note to the results table, which names no path of this machine.
     pub fn note(&mut self, text: impl Into<String>) {
-        let text = text.into();
+        let text = text.into().replace(&*self.directory.to_string_lossy(), "DIRECTORY");
         eprintln!("{}: {text}", self.name);
         self.notes.push(text);
     }

@@ -108,7 +108,7 @@ pub async fn run(
     };
     if let Err(error) = &result {
         notes.push(format!("{error:#}"));
-        let kept = paths::results()?.join(format!("wire-{name}"));
+        let kept = paths::results()?.join(format!("wire-{}", paths::file_name(name)));
         paths::keep_files(&directory, &kept)?;
         notes.push(format!("logs in {}", kept.display()));
     }

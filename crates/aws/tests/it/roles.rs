@@ -91,7 +91,7 @@ async fn asks_as_a_role() {
             match store.head(HeadRequest::new("bkt", "last")).await {
                 Ok(Some(_)) => break,
                 Ok(None) if tokio::time::Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(50)).await
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 other => panic!("{other:?}"),
             }
