@@ -166,6 +166,9 @@ pub async fn send_for<P: Services>(
     renewals.cancel();
     // The keeper ends by itself now; if it had panicked, the lease would be lost.
     let _ = keeper.await;
+    if process.runtime.stop.is_cancelled() && scanned.is_err() {
+        run.release(&process).await;
+    }
     scanned?;
     let counts = run.close(&process).await?;
     Ok(ScanOutcome::Sent { run: run.id().await, counts })

@@ -4,14 +4,14 @@ mod acts;
 mod schedule;
 mod traces;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use self::acts::Acts;
-use self::schedule::{DRAIN_WITHIN, Each, Schedule, Victim};
+use self::schedule::{DRAIN_WITHIN, Each, Kill, Schedule, Victim};
 use super::deletion::{Outside, open_uploads};
 use crate::autoscalers::History;
 use crate::case::{Case, MOST_WORKERS, RUN_LIMIT};
@@ -29,7 +29,7 @@ const PARTS_AT_ONCE: usize = 2;
 /// Delays of requests in milliseconds, so that the run outlives the kills: of a page of the source's listing at first,
 /// of a small object and of a part.
 const SLOW: [(Service, &str, u64); 3] = [
-    (Service::Source, "ListObjectsV2", 4_000),
+    (Service::Source, "ListObjectsV2", 12_000),
     (Service::Destination, "PutObject", 1_500),
     (Service::Destination, "UploadPart", 2_000),
 ];
@@ -104,14 +104,13 @@ async fn slow(case: &Case, side: Service, operation: &str, millis: u64) -> anyho
 async fn carried_out(case: &mut Case, schedule: &Schedule, began: Instant) -> anyhow::Result<Acts> {
     let mut acts = Acts::new(case).await?;
     slow(case, Service::Source, "ListObjectsV2", SLOW_PAGE).await?;
-    for (number, kill) in schedule.kills.iter().enumerate() {
+    let mut left: VecDeque<Kill> = schedule.kills.iter().copied().collect();
+    for (number, gap) in schedule.gaps.iter().enumerate() {
         if number == schedule.drain_before {
             acts.drain(case).await?;
         }
-        tokio::time::sleep(kill.after).await;
-        acts.kill(case, kill).await.with_context(|| format!("kill {}", number + 1))?;
-        let senders_left = schedule.kills.iter().skip(number + 1).any(|kill| kill.victim == Victim::Jobsender);
-        if !senders_left {
+        acts.kill_next(case, &mut left, *gap).await.with_context(|| format!("kill {}", number + 1))?;
+        if left.iter().all(|kill| kill.victim != Victim::Jobsender) {
             slow(case, Service::Source, "ListObjectsV2", 0).await?;
         }
     }

@@ -224,6 +224,17 @@ impl Run {
         }
     }
 
+    /// Ends the lease, so that the next jobsender need not wait for it, and writes the checkpoints that were reached. If
+    /// this fails, the lease runs out.
+    pub(super) async fn release<P: Services>(&self, process: &Process<P>) {
+        let now = process.runtime.clock.now();
+        let mut table = self.table.lock().await;
+        table.take_marks();
+        if let Err(error) = self.save(process, &mut table, |record| record.lease_until = now).await {
+            warn!(%error, "failed to end the run's lease");
+        }
+    }
+
     /// Records that a range is closed.
     pub(super) async fn close_range<P: Services>(
         &self,

@@ -12,7 +12,8 @@ use migration_core::ports::{Clock, Ledger};
 use migration_core::progress::{RunProgress, end_of_run, progress};
 use migration_core::range::{KeyRange, check_parts};
 use migration_core::records::{BatchEnd, EndCounts, RunResult, ScanCounts, end_writes};
-use migration_engine::scan::ScanError;
+use migration_engine::Interruption;
+use migration_engine::scan::{ScanError, SenderName, send};
 use migration_ledger::view;
 use migration_testkit::{Call, Fault, KeyShape, Operation, SyntheticStore, TestClock};
 
@@ -260,6 +261,26 @@ async fn a_sender_killed_at_any_moment_is_gone_on_with_and_sends_twice_only_what
     }
     println!("{twice} of {} keys were sent more than once", 100 * LONG_COUNT / 10);
     assert!(twice > 0, "the test kills too early to repeat anything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_sender_ends_its_lease_so_that_the_next_one_continues_at_once() {
+    let scans = long_scans();
+    let sender = scans.sender(scans.plan.process(), 4);
+    let name = SenderName { started_by: "job-1".into(), new_run: "run-1".into() };
+    let stop = async {
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        sender.runtime.stop.cancel();
+    };
+    let (stopped, ()) = tokio::join!(send(sender.clone(), &name), stop);
+    assert_eq!(stopped, Err(Interruption::Stopped.into()));
+    let (left, now) = (scans.run().await, scans.clock.now());
+    assert!(!left.scan.closed && left.end.is_none() && left.lease_until <= now, "{} {now}", left.lease_until);
+    let mut continued = Box::pin(scans.sent(4));
+    assert!(tokio::time::timeout(Duration::from_secs(1), &mut continued).await.is_err());
+    assert_eq!(scans.run().await.epoch, left.epoch + 1, "the next one waited");
+    continued.await;
+    check_killed(&scans, "stopped").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! Carries out kills and the drain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -69,10 +69,19 @@ impl Acts {
         Ok(Self { began: Instant::now(), killed: BTreeMap::new(), drains: Vec::new() })
     }
 
-    /// Kills a running program. Waits for one if there is none.
-    pub async fn kill(&mut self, case: &Case, kill: &Kill) -> anyhow::Result<()> {
-        let Kill { victim, way, choice, .. } = *kill;
-        let pods = victims(case, victim).await?;
+    /// Waits until one of the programs of some kills runs, and then for the given time. Carries out the first kill whose
+    /// program runs then, and removes it. Those before it come last. Fails if the run ends.
+    pub async fn kill_next(&mut self, case: &Case, kills: &mut VecDeque<Kill>, gap: Duration) -> anyhow::Result<()> {
+        running(case, kills).await?;
+        tokio::time::sleep(gap).await;
+        let (place, pods) = running(case, kills).await?;
+        kills.rotate_left(place);
+        let kill = kills.pop_front().context("there is no kill left")?;
+        self.kill(case, kill, &pods).await
+    }
+
+    async fn kill(&mut self, case: &Case, kill: Kill, pods: &[Pod]) -> anyhow::Result<()> {
+        let Kill { victim, way, choice } = kill;
         let pod = pods.get(choice % pods.len()).context("there is none")?;
         let (name, namespace) = (pod.name_any(), victim.namespace(case));
         match way {
@@ -144,14 +153,35 @@ async fn job(case: &Case) -> anyhow::Result<Value> {
     Ok(serde_json::to_value(case.cluster.jobs(&case.namespace).get(JOB).await?)?)
 }
 
+/// Waits until a program of some kills runs; returns the place of the first one that does, and its pods.
+async fn running(case: &Case, kills: &VecDeque<Kill>) -> anyhow::Result<(usize, Vec<Pod>)> {
+    until("a program to run", AGAIN, Duration::from_millis(200), async || {
+        for (place, kill) in kills.iter().enumerate() {
+            let pods = kill.victim.running(case).await?;
+            if !pods.is_empty() {
+                return Ok(Some((place, pods)));
+            }
+        }
+        live(case).await?;
+        Ok(None)
+    })
+    .await
+}
+
+/// Fails if the run has ended.
+async fn live(case: &Case) -> anyhow::Result<()> {
+    let job = job(case).await?;
+    let ended = job.pointer("/status/lastRun").is_some();
+    ensure!(!ended, "the run ended: {:#}", job["status"]);
+    Ok(())
+}
+
 /// Waits until a program runs; fails if the run ends first.
 async fn victims(case: &Case, victim: Victim) -> anyhow::Result<Vec<Pod>> {
     until(&format!("{} to run", victim.program()), AGAIN, Duration::from_millis(200), async || {
         let pods = victim.running(case).await?;
         if pods.is_empty() {
-            let job = job(case).await?;
-            let ended = job.pointer("/status/lastRun").is_some();
-            ensure!(!ended, "the run ended: {:#}", job["status"]);
+            live(case).await?;
         }
         Ok((!pods.is_empty()).then_some(pods))
     })

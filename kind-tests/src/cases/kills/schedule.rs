@@ -7,8 +7,8 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
-/// Kills of each program.
-const KILLS_OF_EACH: usize = 10;
+/// Kills of each program, 30 in all. Fewest of the jobsender: Kubernetes waits twice as long after each.
+const KILLS: [(Victim, usize); 3] = [(Victim::Worker, 12), (Victim::Jobsender, 7), (Victim::Operator, 11)];
 /// Time from one kill to the next, in milliseconds.
 const GAP: Range<u64> = 3_000..13_000;
 /// The kills before which the node may be drained.
@@ -50,8 +50,6 @@ pub enum Way {
 /// A kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kill {
-    /// Time since the kill before it.
-    pub after: Duration,
     /// Program to kill.
     pub victim: Victim,
     /// How it is killed.
@@ -63,8 +61,10 @@ pub struct Kill {
 /// The kills of a run, and a drain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
-    /// Kills, in order.
+    /// Kills, in order. One whose program does not run comes last.
     pub kills: Vec<Kill>,
+    /// Times before each kill.
+    pub gaps: Vec<Duration>,
     /// Index of the kill before which the node is drained.
     pub drain_before: usize,
 }
@@ -73,16 +73,17 @@ impl Schedule {
     /// Draws a schedule; the same seed gives the same one.
     pub fn drawn(seed: u64) -> Self {
         let mut chance = StdRng::seed_from_u64(seed);
-        let each = [Victim::Worker, Victim::Jobsender, Victim::Operator];
-        let mut victims: Vec<Victim> = each.into_iter().cycle().take(each.len() * KILLS_OF_EACH).collect();
+        let mut victims: Vec<Victim> =
+            KILLS.into_iter().flat_map(|(victim, number)| std::iter::repeat_n(victim, number)).collect();
         victims.shuffle(&mut chance);
         let kills = victims.into_iter().map(|victim| Kill {
-            after: Duration::from_millis(chance.random_range(GAP)),
             victim,
             way: [Way::Process, Way::AtOnce, Way::WithGrace][chance.random_range(0..3)],
             choice: chance.random_range(0..1_000),
         });
-        Self { kills: kills.collect(), drain_before: chance.random_range(DRAIN_WITHIN) }
+        let kills: Vec<Kill> = kills.collect();
+        let gaps = kills.iter().map(|_| Duration::from_millis(chance.random_range(GAP))).collect();
+        Self { kills, gaps, drain_before: chance.random_range(DRAIN_WITHIN) }
     }
 }
 
@@ -96,8 +97,8 @@ mod tests {
         assert_eq!(schedule, Schedule::drawn(7));
         assert_ne!(schedule, Schedule::drawn(8));
         assert_eq!(schedule.kills.len(), 30);
-        for victim in [Victim::Worker, Victim::Jobsender, Victim::Operator] {
-            assert_eq!(schedule.kills.iter().filter(|kill| kill.victim == victim).count(), KILLS_OF_EACH);
+        for (victim, number) in KILLS {
+            assert_eq!(schedule.kills.iter().filter(|kill| kill.victim == victim).count(), number);
         }
         assert!(DRAIN_WITHIN.contains(&schedule.drain_before));
     }
