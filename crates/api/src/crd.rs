@@ -19,13 +19,16 @@ pub fn yaml() -> Result<String, serde_yaml::Error> {
     serde_yaml::to_string(&crd())
 }
 
-/// Removes `nullable`, since a null would count as a value in `has()`, and replaces number formats that the API server
-/// warns about.
+/// Removes `nullable`, since a null would count as a value in `has()`, and null from lists of values, and replaces number
+/// formats that the API server warns about.
 fn tidy(value: &mut Value) {
     match value {
         Value::Object(map) => {
             if map.get("nullable").is_some_and(Value::is_boolean) {
                 map.remove("nullable");
+            }
+            if let Some(Value::Array(values)) = map.get_mut("enum") {
+                values.retain(|value| !value.is_null());
             }
             let format = match map.get("format").and_then(Value::as_str) {
                 Some("uint32") => Some("int32"),
@@ -58,8 +61,10 @@ mod tests {
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             paths(property, &format!("{path}.{name}"), wanted, found);
         }
-        if schema["items"].is_object() {
-            paths(&schema["items"], &format!("{path}[]"), wanted, found);
+        for (keyword, sign) in [("items", "[]"), ("additionalProperties", "{}")] {
+            if schema[keyword].is_object() {
+                paths(&schema[keyword], &format!("{path}{sign}"), wanted, found);
+            }
         }
     }
 
@@ -80,7 +85,7 @@ mod tests {
         paths(&schema(), "", &|field| field["description"].is_null(), &mut found);
         // Items of string lists are documented by their list, and types of Kubernetes by Kubernetes.
         let foreign =
-            |path: &String| path.is_empty() || path == ".metadata" || path.ends_with("[]") || path.contains("affinity");
+            |path: &String| path.is_empty() || path == ".metadata" || path.ends_with("[]") || path.ends_with("{}");
         found.retain(|path| !foreign(path));
         assert_eq!(found, Vec::<String>::new());
     }
@@ -95,9 +100,36 @@ mod tests {
                     .into_iter()
                     .flatten()
                     .any(|rule| rule["message"].is_null())
+                || field["enum"].as_array().into_iter().flatten().any(Value::is_null)
         };
         paths(&schema(), "", &unclear, &mut found);
         assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn everything_a_person_writes_is_bounded() {
+        let unbounded = |field: &Value| match field["type"].as_str() {
+            Some("string") => field["maxLength"].is_null() && field["enum"].is_null(),
+            Some("array") => field["maxItems"].is_null(),
+            Some("object") if field["additionalProperties"].is_object() => field["maxProperties"].is_null(),
+            Some("object") => field["properties"].is_null() && field["x-kubernetes-preserve-unknown-fields"] == true,
+            None => field["maxLength"].is_null(),
+            Some(_) => false,
+        };
+        let mut found = Vec::new();
+        paths(&schema()["properties"]["spec"], "spec", &unbounded, &mut found);
+        // What the operator reads itself; its size is that of the request.
+        let open = |path: &String| path.contains(".affinity.");
+        assert_eq!(found.iter().filter(|path| open(path)).count(), 6, "{found:?}");
+        found.retain(|path| !open(path));
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn it_fits_the_annotation_of_kubectl_apply_twice() {
+        // `kubectl.kubernetes.io/last-applied-configuration`. Source: `TotalAnnotationSizeLimitB` of Kubernetes.
+        let bytes = serde_json::to_vec(&crd()).unwrap().len();
+        assert!(bytes < 262_144 / 2, "{bytes} bytes");
     }
 
     #[test]

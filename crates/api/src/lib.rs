@@ -15,12 +15,14 @@ pub use kube_core as core;
 #[doc(hidden)]
 pub use kube_derive::KubeSchema;
 
+pub mod affinity;
 pub mod buckets;
 pub mod conditions;
 pub mod config;
 pub mod crd;
 pub mod events;
 pub mod filters;
+mod kubernetes;
 pub mod manifest;
 pub mod names;
 pub mod pods;

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Affinity, EnvVar, ResourceRequirements, Toleration};
+use k8s_openapi::api::core::v1::{EnvVar, ResourceRequirements, Toleration};
 use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::affinity::WrittenAffinity;
+use crate::kubernetes::{bounded, texts};
 
 /// Settings of the workers' or the jobsender's pods. Their security context is fixed: not root, a read-only root file
 /// system, no capabilities, no service account token.
@@ -25,24 +28,26 @@ pub struct PodSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<PullPolicy>,
 
-    /// Resource requests and limits. Absent = computed: a worker requests memoryLimit + 64Mi and is limited to
+    /// Resource requests and limits, as of a container. Absent = computed: a worker requests memoryLimit + 64Mi and is limited to
     /// memoryLimit + 256Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "bounded::<ResourceRequirements>")]
     pub resources: Option<ResourceRequirements>,
 
     /// Labels that a node must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 50))]
+    #[schemars(schema_with = "texts::<50, 63>")]
     pub node_selector: BTreeMap<String, String>,
 
     /// Taints of nodes that the pods tolerate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 50))]
+    #[schemars(schema_with = "bounded::<Vec<Toleration>>")]
     pub tolerations: Vec<Toleration>,
 
-    /// Preferred or required nodes.
+    /// Preferred or required nodes, and pods to run beside or apart from: an Affinity of Kubernetes. What is none is
+    /// refused with the condition Ready and the reason SpecInvalid; nothing starts then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub affinity: Option<Affinity>,
+    pub affinity: Option<WrittenAffinity>,
 
     /// Service account of the pods, which IRSA and Pod Identity bind to an identity. Absent = `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,7 +59,7 @@ pub struct PodSettings {
 
     /// Additional environment variables, such as HTTPS_PROXY or RUST_LOG.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 50))]
+    #[schemars(schema_with = "bounded::<Vec<EnvVar>>")]
     #[x_kube(validation = Rule::new("self.all(e, !(e.name in ['POD_NAME', 'JOB_NAME']))").message(
         "env can't set POD_NAME and JOB_NAME, which the operator sets: remove them",
     ))]
@@ -62,7 +67,7 @@ pub struct PodSettings {
 
     /// Additional annotations of the pods.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 50))]
+    #[schemars(schema_with = "texts::<50, 65_536>")]
     #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('s3migration.dev/'))").message(
         "annotations can't begin with s3migration.dev/, which is the operator's own: remove them",
     ))]

@@ -185,7 +185,7 @@ pub struct ExternalMetric {
 #[serde(rename_all = "camelCase")]
 pub struct MetricSelector {
     /// Labels, all of which a series must have.
-    #[schemars(extend("maxProperties" = 20))]
+    #[schemars(schema_with = "crate::kubernetes::texts::<20, 1_024>")]
     pub match_labels: BTreeMap<String, String>,
 }
 

@@ -6,8 +6,10 @@ pub mod run_configs;
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::core::v1::Affinity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
+use migration_api::affinity::{AffinityError, WrittenAffinity};
 use migration_api::config::{Mounts, QueueAndTable, job_config};
 use migration_api::pods::PodSettings;
 use migration_api::verify::VerifyMethod;
@@ -47,9 +49,9 @@ pub struct ValidatedJob {
     /// Source and destination.
     pub sides: RunSides,
     /// Settings of the workers' pods.
-    pub worker: PodSettings,
+    pub worker: ValidatedPods,
     /// Settings of the jobsender's pods.
-    pub jobsender: PodSettings,
+    pub jobsender: ValidatedPods,
     /// Image if the settings name none.
     pub default_image: String,
     /// Bytes that a worker may hold at once.
@@ -64,6 +66,23 @@ pub struct ValidatedJob {
     pub notifications: Option<Notifications>,
     /// The job is suspended.
     pub suspend: bool,
+}
+
+/// Settings of pods, with what the schema leaves open read.
+#[derive(Clone, Debug)]
+pub struct ValidatedPods {
+    /// The settings.
+    pub settings: PodSettings,
+    /// Their affinity.
+    pub affinity: Option<Affinity>,
+}
+
+impl ValidatedPods {
+    fn of(field: &'static str, settings: &PodSettings) -> Result<Self, ValidateError> {
+        let affinity = settings.affinity.as_ref().map(WrittenAffinity::read).transpose();
+        let affinity = affinity.map_err(|source| ValidateError::Affinity { field, source })?;
+        Ok(Self { settings: settings.clone(), affinity })
+    }
 }
 
 /// What is wanted of the notifications of source buckets.
@@ -113,6 +132,14 @@ pub enum ValidateError {
     /// It breaks a rule that the schema cannot express.
     #[error("failed to validate MigrationJob: {0}")]
     Config(#[from] ConfigError),
+    /// An affinity is none.
+    #[error("failed to validate {field}.affinity: {source}")]
+    Affinity {
+        /// The field of the pods.
+        field: &'static str,
+        /// What is wrong.
+        source: AffinityError,
+    },
     /// The configuration could not be serialized.
     #[error("failed to write job config: {0}")]
     Write(#[from] serde_yaml::Error),
@@ -168,8 +195,8 @@ pub fn validate(job: &MigrationJob, input: &ValidateInput, default_image: &str) 
         ca_bundles,
         ca_version: input.ca_version.clone(),
         sides,
-        worker: spec.worker.clone(),
-        jobsender: spec.jobsender.clone(),
+        worker: ValidatedPods::of("spec.worker", &spec.worker)?,
+        jobsender: ValidatedPods::of("spec.jobsender", &spec.jobsender)?,
         default_image: default_image.to_owned(),
         memory_limit: spec.transfer.memory_limit,
         schedule: schedule(spec),

@@ -10,14 +10,13 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use migration_api::config::CA_FILE;
-use migration_api::pods::PodSettings;
 use migration_api::verify::VerifyMethod;
 use migration_core::config::{MountedFrom, session_name};
 use migration_core::error::Service;
 use migration_core::size::ByteSize;
 
 use super::config_map;
-use crate::job_controller::validate::{CA_DIRECTORY, CREDENTIALS_DIRECTORY, ValidatedJob};
+use crate::job_controller::validate::{CA_DIRECTORY, CREDENTIALS_DIRECTORY, ValidatedJob, ValidatedPods};
 use crate::names::{self, Component};
 
 /// The directory where the configuration is mounted.
@@ -78,7 +77,7 @@ impl Program {
     }
 
     /// Returns the pod settings. What acts on buckets as workers do needs their permissions, so it runs as they do.
-    fn settings(self, job: &ValidatedJob) -> &PodSettings {
+    fn pods(self, job: &ValidatedJob) -> &ValidatedPods {
         match self {
             Self::Worker | Self::AbortUploads | Self::Report | Self::Notify | Self::RemoveNotifications => &job.worker,
             Self::Send | Self::Verify(_) => &job.jobsender,
@@ -88,7 +87,7 @@ impl Program {
 
 /// Builds the template of a program's pods. `config_map` holds its configuration.
 pub fn template(job: &ValidatedJob, program: Program, config_map: String) -> PodTemplateSpec {
-    let settings = program.settings(job);
+    let ValidatedPods { settings, affinity } = program.pods(job);
     let mut annotations = settings.annotations.clone();
     annotations.insert(names::CONFIG_ANNOTATION.to_owned(), job.config_hash.clone());
     if let Some(version) = &job.ca_version {
@@ -111,7 +110,7 @@ pub fn template(job: &ValidatedJob, program: Program, config_map: String) -> Pod
             service_account_name: settings.service_account_name.clone(),
             node_selector: some(&settings.node_selector),
             tolerations: Some(settings.tolerations.clone()).filter(|list| !list.is_empty()),
-            affinity: settings.affinity.clone(),
+            affinity: affinity.clone(),
             security_context: Some(PodSecurityContext {
                 run_as_non_root: Some(true),
                 run_as_user: Some(USER),
@@ -126,7 +125,7 @@ pub fn template(job: &ValidatedJob, program: Program, config_map: String) -> Pod
 }
 
 fn container(job: &ValidatedJob, program: Program) -> Container {
-    let settings = program.settings(job);
+    let settings = &program.pods(job).settings;
     let (command, arguments) = program.command();
     let config = ["--config".to_owned(), format!("{CONFIG_DIRECTORY}/{}", config_map::KEY)];
     Container {
@@ -151,7 +150,7 @@ fn container(job: &ValidatedJob, program: Program) -> Container {
 }
 
 fn environment(job: &ValidatedJob, program: Program) -> Vec<EnvVar> {
-    let settings = program.settings(job);
+    let settings = &program.pods(job).settings;
     let mut environment = vec![from_field("POD_NAME", "metadata.name".to_owned())];
     if program != Program::Worker {
         environment.push(from_field("JOB_NAME", format!("metadata.labels['{}']", names::JOB_NAME_LABEL)));

@@ -129,8 +129,24 @@ fn edited(last: Option<&RunRecord>, next: &RunSides) -> Option<String> {
 mod tests {
     use super::*;
     use crate::job_controller::runs::lifecycle::tests::run;
-    use crate::job_controller::validate::tests::validated;
+    use crate::job_controller::validate::tests::{input as input_of_tests, resource, validated};
     use migration_core::records::RunResult;
+
+    #[test]
+    fn an_affinity_that_is_none_becomes_a_problem_and_leaves_what_was_built() {
+        let cached =
+            Some(CachedJob { generation: Some(3), input: input_of_tests(), validated: Arc::new(validated(|_| ())) });
+        let mut job = resource();
+        job.metadata.generation = Some(4);
+        job.spec.worker = serde_yaml::from_str("affinity: {podAffinity: {prefered: []}}").unwrap();
+        let error = validate_cached(&job, input_of_tests(), cached.as_ref(), "i").unwrap_err();
+        let Validated { configs, problems, cache } = invalid(&error, ValidationCache { next: cached, last: None });
+        assert!(configs.is_none() && cache.next.is_some());
+        assert_eq!(problems[0].reason, Reason::SpecInvalid);
+        let message = "failed to validate spec.worker.affinity: failed to read affinity: an Affinity of Kubernetes has no \
+                       podAffinity.prefered; correct its name or remove it";
+        assert_eq!(problems[0].message, message);
+    }
 
     #[test]
     fn only_a_run_that_is_live_keeps_workers_from_an_edit() {

@@ -146,6 +146,15 @@ fn what_the_schema_cannot_refuse_is_refused_here() {
     assert!(refused(|job| job.spec.filters.ignore = vec!["x".repeat(2_000); 600]).contains("ConfigMap holds"));
     assert!(refused(|job| job.spec.transfer.split_threshold = ByteSize::mib(1)).contains("splitThreshold"));
     assert!(refused(|job| job.metadata.uid = None).contains("no UID"));
+    let wrong = refused(|job| job.spec.jobsender = serde_yaml::from_str("affinity: {nodeAffinity: 7}").unwrap());
+    assert!(
+        wrong.starts_with("failed to validate spec.jobsender.affinity: failed to read affinity at nodeAffinity:"),
+        "{wrong}"
+    );
+    let unknown = refused(|job| {
+        job.spec.worker = serde_yaml::from_str("affinity: {nodeAffinity: {required: {}}}").unwrap();
+    });
+    assert!(unknown.contains("spec.worker.affinity") && unknown.contains("has no nodeAffinity.required;"), "{unknown}");
 }
 
 #[test]
