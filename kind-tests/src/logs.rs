@@ -14,6 +14,8 @@ use crate::paths;
 
 /// Namespace that the chart is installed in.
 pub const OPERATOR_NAMESPACE: &str = "s3-migration-system";
+/// Number of operators that the chart installs.
+pub const OPERATORS: i32 = 2;
 
 /// Writes the diagnostics of a namespace, the operator and the services to a directory.
 pub async fn collect(cluster: &Cluster, namespace: &str, directory: &Path) -> anyhow::Result<()> {

@@ -7,15 +7,23 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use hyper::Uri;
 use kube::Client;
+use migration_aws::SystemClock;
+use migration_core::ports::Clock as _;
 use migration_program::{self as program, LogFormat};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{error, info, warn};
 
 use crate::check::{self, CheckError};
 use crate::controller;
+use crate::fence::{Fence, fenced};
 use crate::health::{self, Readiness};
+use crate::leader::{Election, LeaderError, Times};
 use crate::metrics::Metrics;
 use crate::policy::{Policy, PolicyError};
+
+/// How long reconciliations in progress may take after the process was asked to end. Kubernetes kills it 30 s after
+/// that.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Reconciles `MigrationJobs`.
 #[derive(Debug, Parser)]
@@ -68,6 +76,15 @@ struct Run {
     /// Address that serves /healthz, /readyz and /metrics.
     #[arg(long, env = "HEALTH_ADDRESS", default_value = "0.0.0.0:8080")]
     health_address: SocketAddr,
+    /// Name of the Lease by which several operators elect the one that acts. Absent = this one acts, without asking.
+    #[arg(long, env = "LEASE")]
+    lease: Option<String>,
+    /// Namespace of the Lease; default: that of the pod or of the kubeconfig.
+    #[arg(long, env = "POD_NAMESPACE")]
+    lease_namespace: Option<String>,
+    /// Name of this process in the Lease, which no other process has; default: a random one.
+    #[arg(long, env = "POD_NAME")]
+    identity: Option<String>,
 }
 
 /// Why the program failed.
@@ -85,6 +102,9 @@ pub enum CliError {
     /// The policy cannot be used.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// This process does not lead any more.
+    #[error(transparent)]
+    Leader(#[from] LeaderError),
     /// Signals or the health address could not be set up.
     #[error("failed to {0}: {1}")]
     Io(&'static str, std::io::Error),
@@ -114,14 +134,59 @@ async fn run(args: Run) -> Result<(), CliError> {
     let client = Client::try_default().await?;
     let (ready, metrics, stop) = (Readiness::default(), Metrics::default(), CancellationToken::new());
     program::stop_on_signals(&stop).map_err(|e| CliError::Io("listen for signals", e))?;
+    let election = args.election(&client);
     let (namespace, image) = (args.namespace, args.worker_image);
     info!(version = env!("CARGO_PKG_VERSION"), namespace, image, strict = policy.strict, "started");
+    // A standby is ready, too: else a rolling update would wait for it for ever.
+    tokio::spawn(controller::announce(client.clone(), namespace.clone(), ready.clone()));
     let settings = controller::Settings { namespace, worker_image: image, policy };
-    let watch = controller::run(client, settings, ready.clone(), metrics.clone(), stop);
+    let operated = operate(client, election, settings, metrics.clone(), stop);
     tokio::select! {
-        () = watch => Ok(()),
+        ended = operated => ended.inspect_err(|error| error!(%error, "ended")),
         ended = health::serve(args.health_address, ready, metrics) => ended.map_err(|e| CliError::Io("answer health requests", e)),
     }
+}
+
+impl Run {
+    fn election(&self, client: &Client) -> Option<Election> {
+        let random = || format!("operator-{:016x}", SystemClock.random().to_bits());
+        Some(Election {
+            lease: self.lease.clone()?,
+            namespace: self.lease_namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned()),
+            identity: self.identity.clone().unwrap_or_else(random),
+            times: Times::default(),
+        })
+    }
+}
+
+/// Waits until this process leads, and reconciles until `stop` is cancelled or it does not lead any more.
+async fn operate(
+    client: Client,
+    election: Option<Election>,
+    settings: controller::Settings,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> Result<(), CliError> {
+    let Some(election) = election else {
+        metrics.set_leader(true);
+        controller::run(client, settings, Fence::open(), metrics, stop).await;
+        return Ok(());
+    };
+    metrics.set_leader(false);
+    let Some(term) = election.win(&client, &stop).await else { return Ok(()) };
+    metrics.set_leader(true);
+    let patience = async {
+        stop.cancelled().await;
+        tokio::time::sleep(PATIENCE).await;
+    };
+    let writer = fenced(client, term.fence());
+    tokio::select! {
+        error = term.keep() => return Err(error.into()),
+        () = controller::run(writer, settings, term.fence(), metrics, stop.clone()) => {}
+        () = patience => warn!("reconciliations in progress did not end in time"),
+    }
+    term.release().await;
+    Ok(())
 }
 
 #[cfg(test)]

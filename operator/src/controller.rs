@@ -11,30 +11,31 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Event as CoreEvent};
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::finalizer::{self, Event, finalizer};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use migration_api::{EventReason, MigrationJob, Reason};
 use migration_aws::SystemClock;
 use serde::de::DeserializeOwned;
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::backoff::{self, Bounds};
 use crate::event::JobEvent;
+use crate::fence::Fence;
 use crate::health::Readiness;
 use crate::job_controller::JobController;
 use crate::job_controller::cleanup::CleanupError;
 use crate::job_controller::context::Context;
 use crate::job_controller::dereference::sharing;
 use crate::job_controller::error::ReconcileError;
+use crate::job_controller::finalizers;
+use crate::job_controller::kubernetes::RequestError;
 use crate::job_controller::watched::{Children, Watched, WatchedJob};
 use crate::metrics::Metrics;
 use crate::names;
@@ -55,21 +56,27 @@ const CONCURRENCY: u16 = 32;
 /// Why a resource could not be reconciled.
 #[derive(Debug, thiserror::Error)]
 enum ControllerError {
-    /// Its finalizer, or what it guards.
+    /// Its finalizer could not be added or removed.
     #[error(transparent)]
-    Finalizer(#[from] Box<finalizer::Error<StepError>>),
-    /// It does not match the schema, and its finalizer could not be removed.
-    #[error("failed to remove finalizer of a MigrationJob that does not match the schema: {0}")]
-    Release(kube::Error),
-}
-
-/// Why the part that the finalizer guards failed.
-#[derive(Debug, thiserror::Error)]
-enum StepError {
+    Finalizer(#[from] RequestError),
+    /// What the resource asks for.
     #[error(transparent)]
-    Reconcile(#[from] ReconcileError),
+    Reconcile(#[from] Box<ReconcileError>),
+    /// What is left of it.
     #[error(transparent)]
     Cleanup(#[from] CleanupError),
+}
+
+impl ControllerError {
+    /// Returns true if something was changed or replaced between read and write.
+    fn is_conflict(&self) -> bool {
+        match self {
+            Self::Finalizer(error) | Self::Cleanup(CleanupError::Kubernetes(error)) => error.is_conflict(),
+            Self::Reconcile(error) => error.is_conflict(),
+            Self::Cleanup(CleanupError::Apply(error)) => error.is_conflict(),
+            Self::Cleanup(CleanupError::Pending(_)) => false,
+        }
+    }
 }
 
 /// The settings of an operator.
@@ -83,12 +90,14 @@ pub struct Settings {
 }
 
 /// Runs until `stop` is cancelled, and waits for reconciliations in progress.
-pub async fn run(client: Client, settings: Settings, ready: Readiness, metrics: Metrics, stop: CancellationToken) {
+///
+/// `client` and `fence` let only the leader write.
+pub async fn run(client: Client, settings: Settings, fence: Fence, metrics: Metrics, stop: CancellationToken) {
     let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() };
     let recorder = Recorder::new(client.clone(), reporter);
     let Settings { namespace, worker_image, policy } = settings;
     let context = Context::new(client.clone(), recorder, worker_image, Arc::new(SystemClock));
-    let context = context.with_metrics(metrics).with_policy(policy);
+    let context = context.with_metrics(metrics).with_policy(policy).with_fence(fence);
     let namespace = namespace.as_deref();
     let ours = || watcher::Config::default().labels(names::SELECTOR);
     let refused = watcher::Config::default().fields("involvedObject.kind=CronJob,reason=FailedCreate");
@@ -114,7 +123,6 @@ pub async fn run(client: Client, settings: Settings, ready: Readiness, metrics: 
         .watches_stream(changes(refused, wake::of_child), |event| cron_job_of(&event))
         .graceful_shutdown_on(stop.cancelled_owned());
     context.set_watched(Watched { jobs, config_maps, cron_jobs, deployments, runs, refused: refusals });
-    tokio::spawn(announce(scoped::<WatchedJob>(&client, namespace), ready));
     controller
         .run(reconcile, error_policy, Arc::new(JobController::new(context)))
         .for_each(|result| async move {
@@ -146,7 +154,8 @@ where
 
 /// Sets the operator ready when it may list the resource. It does not wait for the controller's own store, which wakes only
 /// one waiter: that must be the controller.
-async fn announce(api: Api<WatchedJob>, ready: Readiness) {
+pub async fn announce(client: Client, namespace: Option<String>, ready: Readiness) {
+    let api = scoped::<WatchedJob>(&client, namespace.as_deref());
     while let Err(error) = api.list(&ListParams::default().limit(1)).await {
         warn!(%error, "failed to list MigrationJobs; is the CRD installed, and the role bound?");
         tokio::time::sleep(ANNOUNCE_AFTER).await;
@@ -200,24 +209,28 @@ async fn reconcile(watched: Arc<WatchedJob>, controller: Arc<JobController>) -> 
 
 async fn reconcile_once(watched: &WatchedJob, controller: &JobController) -> Result<Action, ControllerError> {
     let job = match &watched.0 {
-        Ok(job) => Arc::new(job.clone()),
+        Ok(job) => job,
         Err(invalid) => return reconcile_invalid(watched, invalid, &controller.context).await,
     };
-    let api = controller.context.api::<MigrationJob>(&job.namespace().unwrap_or_default());
-    finalizer(&api, names::FINALIZER, job, |event| async {
-        match event {
-            Event::Apply(job) => {
-                let next = Box::pin(controller.reconcile(&job)).await?;
-                Ok(next.map_or_else(Action::await_change, Action::requeue))
-            }
-            Event::Cleanup(job) => {
-                Box::pin(controller.cleanup(&job)).await?;
-                Ok(Action::await_change())
-            }
+    let api = controller.context.api::<WatchedJob>(&job.namespace().unwrap_or_default());
+    match (job.metadata.deletion_timestamp.is_some(), is_held(watched)) {
+        // With the finalizer it is reconciled.
+        (false, false) => finalizers::add(&api, watched, names::FINALIZER).await?,
+        (false, true) => {
+            let next = Box::pin(controller.reconcile(job)).await.map_err(Box::new)?;
+            return Ok(next.map_or_else(Action::await_change, Action::requeue));
         }
-    })
-    .await
-    .map_err(|error| ControllerError::Finalizer(Box::new(error)))
+        (true, true) => {
+            Box::pin(controller.cleanup(job)).await?;
+            finalizers::remove(&api, watched, names::FINALIZER).await?;
+        }
+        (true, false) => {}
+    }
+    Ok(Action::await_change())
+}
+
+fn is_held(watched: &WatchedJob) -> bool {
+    watched.finalizers().iter().any(|name| name == names::FINALIZER)
 }
 
 /// Reports a resource that an older schema accepted and that does not match the current one. If it is deleted, its finalizer
@@ -232,8 +245,7 @@ async fn reconcile_invalid(
     let text = format!("this MigrationJob does not match the schema: {}", invalid.error);
     let reason = EventReason::Condition(Reason::SpecInvalid);
     context.publish(&about, JobEvent::warning(reason, "Reconcile", text)).await;
-    let is_held = watched.finalizers().iter().any(|name| name == names::FINALIZER);
-    if watched.meta().deletion_timestamp.is_none() || !is_held {
+    if watched.meta().deletion_timestamp.is_none() || !is_held(watched) {
         return Ok(Action::await_change());
     }
     let text = format!(
@@ -241,13 +253,8 @@ async fn reconcile_invalid(
         names::queue_and_table(&watched.name_any(), &watched.uid().unwrap_or_default())
     );
     context.publish_last(&about, JobEvent::warning(EventReason::ResourcesLeft, "Cleanup", text)).await;
-    let others: Vec<_> = watched.finalizers().iter().filter(|name| *name != names::FINALIZER).collect();
-    let patch = json!({"metadata": {"finalizers": others, "resourceVersion": watched.resource_version()}});
-    context
-        .api::<MigrationJob>(&watched.namespace().unwrap_or_default())
-        .patch_metadata(&watched.name_any(), &PatchParams::default(), &Patch::Merge(patch))
-        .await
-        .map_err(ControllerError::Release)?;
+    let api = context.api::<WatchedJob>(&watched.namespace().unwrap_or_default());
+    finalizers::remove(&api, watched, names::FINALIZER).await?;
     Ok(Action::await_change())
 }
 
@@ -262,11 +269,13 @@ fn error_policy(watched: Arc<WatchedJob>, error: &ControllerError, controller: A
         let failures = controller.failures.add(&uid);
         Action::requeue(backoff::delay(bounds, failures, controller.context.random()))
     };
-    if let ControllerError::Finalizer(inner) = error
-        && let finalizer::Error::CleanupFailed(StepError::Cleanup(CleanupError::Pending(what))) = &**inner
-    {
+    if let ControllerError::Cleanup(CleanupError::Pending(what)) = error {
         info!(job, what, "clean-up is not complete yet");
         return retry(CLEANUP);
+    }
+    if error.is_conflict() {
+        info!(job, reason = chain(error), "something changed meanwhile: it is read again");
+        return retry(RETRIES);
     }
     error!(job, error = chain(error), "reconciliation failed and is retried");
     retry(RETRIES)
@@ -274,12 +283,7 @@ fn error_policy(watched: Arc<WatchedJob>, error: &ControllerError, controller: A
 
 /// Returns true if the resource was removed while its finalizer was written.
 fn is_gone(error: &ControllerError) -> bool {
-    let ControllerError::Finalizer(inner) = error else { return false };
-    match &**inner {
-        finalizer::Error::AddFinalizer(kube::Error::Api(status))
-        | finalizer::Error::RemoveFinalizer(kube::Error::Api(status)) => status.is_not_found(),
-        _ => false,
-    }
+    matches!(error, ControllerError::Finalizer(error) if error.is_missing())
 }
 
 /// Returns the text of an error and of its causes, each once.

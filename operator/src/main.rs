@@ -1,8 +1,8 @@
 //! The operator: watches `MigrationJobs` and reconciles them.
 //!
 //! ```text
-//! controller ─► job_controller: dereference ─► validate ─► build ─► apply, runs, scale ─► status
-//!            └► job_controller::cleanup, when the resource is deleted
+//! leader ─► controller ─► job_controller: dereference ─► validate ─► build ─► apply, runs, scale ─► status
+//!                     └► job_controller::cleanup, when the resource is deleted
 //! ```
 
 mod backoff;
@@ -10,8 +10,10 @@ mod check;
 mod cli;
 mod controller;
 mod event;
+mod fence;
 mod health;
 mod job_controller;
+mod leader;
 mod metrics;
 mod names;
 mod policy;
@@ -28,7 +30,8 @@ async fn main() -> ExitCode {
         Err(error) => {
             // Logging may not have been set up.
             eprintln!("{error}");
-            ExitCode::FAILURE
+            // At once: a process that does not lead any more must not wait for what it still does.
+            std::process::exit(1)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Metrics of jobs, in the text format of `OpenMetrics`.
+//! Metrics of the operator and its jobs, in the text format of `OpenMetrics`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ struct Inner {
     registry: Registry,
     backlog: Gauges,
     wanted: Gauges,
+    leader: Gauge<u64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -46,7 +47,9 @@ impl Default for Metrics {
             "Workers that this backlog needs, within the limits of spec.scaling and without delay",
             wanted.clone(),
         );
-        Self(Arc::new(Inner { registry, backlog, wanted }))
+        let leader = Gauge::default();
+        registry.register("leader", "1 if this operator acts, 0 if it is a standby", leader.clone());
+        Self(Arc::new(Inner { registry, backlog, wanted, leader }))
     }
 }
 
@@ -62,6 +65,11 @@ impl Metrics {
             backlog.remove(&labels);
             wanted.remove(&labels);
         }
+    }
+
+    /// Sets whether this operator acts.
+    pub fn set_leader(&self, leads: bool) {
+        self.0.leader.set(leads.into());
     }
 
     /// Returns all metrics as text.
@@ -91,6 +99,9 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
+        assert!(text.lines().any(|found| found == "s3migration_leader 0"), "{text}");
+        metrics.set_leader(true);
+        assert!(metrics.text().unwrap().lines().any(|found| found == "s3migration_leader 1"));
         metrics.set("media", "photos", None);
         let text = metrics.text().unwrap();
         assert!(!text.contains("photos") && text.contains("films"), "{text}");

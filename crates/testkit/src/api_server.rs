@@ -161,6 +161,11 @@ impl ApiObjects {
         events.map(|sent| (text(&sent.body["reason"]), text(&sent.body["note"]))).collect()
     }
 
+    /// Records a request that somebody else answers.
+    pub fn note(&mut self, sent: &ApiRequest) {
+        self.sent.push(sent.clone());
+    }
+
     /// Returns the answer to a request: status and body. There is none if the connection breaks.
     pub fn respond(&mut self, sent: &ApiRequest) -> Option<(u16, Value)> {
         self.sent.push(sent.clone());
@@ -299,7 +304,8 @@ impl ApiObjects {
         }
         self.stamp(&mut new, "");
         let is_released = new["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty);
-        if sent.body.is_array() && is_released && !new["metadata"]["deletionTimestamp"].is_null() {
+        let is_release = sent.body.is_array() || !wanted["finalizers"].is_null();
+        if is_release && is_released && !new["metadata"]["deletionTimestamp"].is_null() {
             self.objects.remove(path);
         } else {
             self.objects.insert(path.to_owned(), new.clone());
@@ -315,9 +321,11 @@ impl ApiObjects {
     }
 
     fn delete(&mut self, path: &str, mut object: Value, options: &Value) -> (u16, Value) {
-        let uid = &options["preconditions"]["uid"];
-        if !uid.is_null() && *uid != object["metadata"]["uid"] {
-            return status(409, "Conflict", "the UID in the precondition does not match");
+        for (member, what) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {
+            let wanted = &options["preconditions"][member];
+            if !wanted.is_null() && *wanted != object["metadata"][member] {
+                return status(409, "Conflict", &format!("the {what} in the precondition does not match"));
+            }
         }
         object["metadata"]["deletionTimestamp"] = json!(self.deleted);
         self.stamp(&mut object, "");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::deletion::{Outside, open_uploads};
 use super::migration::totals;
 use crate::case::{Case, RUN_LIMIT};
-use crate::logs::OPERATOR_NAMESPACE;
+use crate::logs::{OPERATOR_NAMESPACE, OPERATORS};
 use crate::pods;
 use crate::proxy::log::Event;
 use crate::services::{self, Service};
@@ -184,8 +184,9 @@ pub async fn operator(case: &mut Case) -> anyhow::Result<()> {
     let job = case.run_ended("Complete", None, RUN_LIMIT).await?;
     totals(&job, number, bytes)?;
     kill_operator(case).await?;
-    let ready =
-        |d: &k8s_openapi::api::apps::v1::Deployment| d.status.as_ref().and_then(|s| s.ready_replicas) == Some(1);
+    let ready = |d: &k8s_openapi::api::apps::v1::Deployment| {
+        d.status.as_ref().and_then(|s| s.ready_replicas) == Some(OPERATORS)
+    };
     case.cluster.watch_deployment(OPERATOR_NAMESPACE, "s3-migration", "the operator", RUN_LIMIT, ready).await?;
     let runs = job.pointer("/status/runsStarted").and_then(Value::as_u64);
     ensure!(runs == Some(1), "{runs:?} runs were started");

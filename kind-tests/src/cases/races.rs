@@ -16,13 +16,14 @@ use super::neighbours::{Kept, TOLD, stranger, told, unchanged};
 use crate::api_proxy::ApiProxy;
 use crate::case::{Case, JOB};
 use crate::kubernetes::Cluster;
-use crate::logs::OPERATOR_NAMESPACE;
+use crate::logs::{OPERATOR_NAMESPACE, OPERATORS};
 use crate::paths;
 use crate::programs::{self, Program};
 use crate::services;
 use crate::tree::Object;
 
-const OPERATOR: &str = "s3-migration";
+/// Name of the chart's release, of its service account, and of its Lease.
+pub const OPERATOR: &str = "s3-migration";
 const SOON: Duration = Duration::from_mins(2);
 
 /// Replaces a child by a foreign object right before each kind of write: create, update, scale, delete.
@@ -30,7 +31,7 @@ pub async fn between_look_and_write(case: &mut Case) -> anyhow::Result<()> {
     scale_operator(&case.cluster, 0).await?;
     let result = races(case).await;
     // The other cases need the operator, whatever the result.
-    scale_operator(&case.cluster, 1).await?;
+    scale_operator(&case.cluster, OPERATORS).await?;
     result
 }
 
@@ -150,7 +151,7 @@ async fn done(act: oneshot::Receiver<anyhow::Result<()>>) -> anyhow::Result<()> 
 }
 
 /// Returns the job with addresses that the local operator process can reach.
-fn reachable(job: &Value) -> anyhow::Result<Value> {
+pub fn reachable(job: &Value) -> anyhow::Result<Value> {
     let text = job.to_string().replace(services::HOST, &services::host_address()?.to_string());
     Ok(serde_json::from_str(&text)?)
 }
@@ -163,7 +164,8 @@ fn start_operator(case: &Case, proxy: &ApiProxy) -> anyhow::Result<Program> {
     Program::start("operator-behind-proxy", &directory, &mut command)
 }
 
-async fn scale_operator(cluster: &Cluster, replicas: i32) -> anyhow::Result<()> {
+/// Scales the installed operator, and waits until it has that many pods.
+pub async fn scale_operator(cluster: &Cluster, replicas: i32) -> anyhow::Result<()> {
     let api: Api<Deployment> = Api::namespaced(cluster.client(), OPERATOR_NAMESPACE);
     let change = Patch::Merge(json!({"spec": {"replicas": replicas}}));
     api.patch_scale(OPERATOR, &PatchParams::default(), &change).await.context("failed to scale the operator")?;

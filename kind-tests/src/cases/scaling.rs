@@ -260,13 +260,19 @@ async fn gauges(case: &Case, is_expected: impl Fn(u64, u64) -> bool) -> anyhow::
     waited.await.with_context(|| format!("the last were\n{last}"))
 }
 
-/// Returns the operator's metrics, through the API server.
+/// Returns the metrics of the operator that leads, through the API server.
 async fn metrics(case: &Case) -> anyhow::Result<String> {
-    let pods = case.cluster.pods(OPERATOR_NAMESPACE, "app.kubernetes.io/name=s3-migration").await?;
-    let name = pods.first().context("there is no operator")?.name_any();
-    let path = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{name}:8080/proxy/metrics");
-    let request = hyper::Request::get(path).body(Vec::new())?;
-    case.cluster.client().request_text(request).await.context("failed to read the operator's metrics")
+    for pod in case.cluster.pods(OPERATOR_NAMESPACE, "app.kubernetes.io/name=s3-migration").await? {
+        let name = pod.name_any();
+        let path = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{name}:8080/proxy/metrics");
+        let request = hyper::Request::get(path).body(Vec::new())?;
+        // A pod that has ended does not answer.
+        let Ok(text) = case.cluster.client().request_text(request).await else { continue };
+        if text.lines().any(|line| line == "s3migration_leader 1") {
+            return Ok(text);
+        }
+    }
+    anyhow::bail!("no operator leads")
 }
 
 /// Drivers change twice while objects move: nobody fights over the number, nothing is left, and the run is complete.

@@ -138,9 +138,14 @@ async fn children_are_deleted_by_uid_and_in_the_foreground_and_those_of_others_s
 #[tokio::test]
 async fn a_child_that_is_replaced_between_read_and_deletion_stays() {
     let deleted = Deleted::start(JUST_NOW);
-    deleted.server.fail(Method::DELETE, "/jobs/photos-run-1", Fault::Refused(409, "the UID does not match"), 1);
+    let other = foreign("batch/v1", "Job", "photos-run-1");
+    deleted.server.before(Method::DELETE, "/jobs/photos-run-1", move |objects| objects.put(&other));
     let error = deleted.reconcile().await.unwrap_err();
-    assert!(chain(&error).contains("failed to delete Job photos-run-1: the UID does not match"), "{}", chain(&error));
+    assert!(
+        chain(&error).contains("failed to delete Job photos-run-1: the UID in the precondition does not match"),
+        "{}",
+        chain(&error)
+    );
     let retry = error_policy(deleted.watched(), &error, deleted.controller.clone());
     assert_eq!(retry, Action::requeue(Duration::from_secs(1)));
     assert!(!deleted.is_gone());

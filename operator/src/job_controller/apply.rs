@@ -3,8 +3,8 @@
 //! | object under the child's name | action |
 //! |---|---|
 //! | none | create it by POST: a name that is taken meanwhile is a conflict, not an adoption |
-//! | the child | server-side apply with the child's own UID: an object that took its place is a conflict |
-//! | one that a person released to the resource | the same with its UID; the owner reference is part of it |
+//! | the child | server-side apply with UID and resource version of the child that was read: an object that took its place, or was changed meanwhile, is a conflict |
+//! | one that a person released to the resource | the same; the owner reference is part of it |
 //! | any other | none; the condition Degraded names it |
 
 mod error;
@@ -31,13 +31,14 @@ use crate::job_controller::build::Resources;
 use crate::job_controller::context::Context;
 use crate::job_controller::dereference::cluster::Cluster;
 use crate::job_controller::kubernetes::{self, RequestError};
+use crate::job_controller::optimistic::{self, is_same_specification, version};
 use crate::job_controller::ownership::{Child, Owner, is_controlled_by};
 use crate::names;
 use crate::problem::Problem;
 use unused_configs::Unused;
 
 pub use error::{ApplyError, or_problem};
-pub use jobs::{JobCreation, annotate_pods, create_job, suspend_jobs, suspend_schedule};
+pub use jobs::{JobCreation, annotate, annotate_pods, create_job, suspend_jobs, suspend_schedule};
 
 /// The output of the step.
 pub struct Applied {
@@ -172,23 +173,27 @@ async fn remove_unused(
     let used = cluster.config_maps_used.iter().chain(wanted).cloned().collect();
     let (due, unused) = unused_configs::due(&own, &used, &unused, now);
     for map in due {
-        if let Err(error) = delete(api, &map.name_any(), map.uid(), DeleteParams::background()).await {
+        if let Err(error) = delete(api, map, DeleteParams::background()).await {
             return (Err(error), unused);
         }
     }
     (Ok(()), unused)
 }
 
-/// Deletes the object that was read, by its UID, and nothing that took its place. Succeeds if it is gone already.
-pub async fn delete<K>(api: &Api<K>, name: &str, uid: Option<String>, how: DeleteParams) -> Result<(), ApplyError>
+/// Deletes the object that was read, by its UID and resource version, and nothing that took its place. Succeeds if it
+/// is gone already.
+pub async fn delete<K>(api: &Api<K>, live: &K, how: DeleteParams) -> Result<(), ApplyError>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
-    let how = how.preconditions(Preconditions { uid, resource_version: None });
-    match api.delete(name, &how).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        Err(error) => Err(RequestError::new::<K>("delete", name, error).into()),
+    let send = |now: K| {
+        let read = Preconditions { uid: now.uid(), resource_version: now.resource_version() };
+        let (name, how) = (now.name_any(), how.clone().preconditions(read));
+        async move { api.delete(&name, &how).await.map(drop) }
+    };
+    match optimistic::write(api, live, "delete", |_, _| true, send).await {
+        Err(error) if error.is_missing() => Ok(()),
+        deleted => Ok(deleted?),
     }
 }
 
@@ -212,6 +217,8 @@ async fn workers(
         && !replicas::has_manager(live)
     {
         replicas::claim(api, live).await?;
+        let now = kubernetes::get(api, &wanted.name_any()).await?;
+        return one(api, &wanted, &Child::of(now, owner), owner, cache).await;
     }
     one(api, &wanted, child, owner, cache).await
 }
@@ -279,13 +286,15 @@ async fn patch<K>(api: &Api<K>, wanted: &K, live: &K) -> Result<K, ApplyError>
 where
     K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + Debug,
 {
-    claim(api, live).await?;
-    let name = wanted.name_any();
-    let mut sent = wanted.clone();
-    sent.meta_mut().uid = live.uid();
+    let claimed = claim(api, live).await?;
     let params = PatchParams::apply(names::MANAGER).force();
-    let applied = api.patch(&name, &params, &Patch::Apply(sent)).await;
-    applied.map_err(|error| RequestError::new::<K>("apply", &name, error).into())
+    let send = |now: K| {
+        let (mut sent, params) = (wanted.clone(), params.clone());
+        (sent.meta_mut().uid, sent.meta_mut().resource_version) = (now.uid(), now.resource_version());
+        async move { api.patch(&sent.name_any(), &params, &Patch::Apply(&sent)).await }
+    };
+    let live = claimed.as_ref().unwrap_or(live);
+    Ok(optimistic::write(api, live, "apply", is_same_specification, send).await?)
 }
 
 /// Turns the fields that a POST made ours into fields that we applied. Else they would belong to the POST for ever, and a
@@ -296,29 +305,22 @@ async fn claim<K>(api: &Api<K>, live: &K) -> Result<Option<K>, ApplyError>
 where
     K: Resource<DynamicType = ()> + Clone + Serialize + DeserializeOwned + Debug,
 {
-    let (name, mut now, mut attempt) = (live.name_any(), live.clone(), 1);
-    loop {
-        let Some(fields) = claimed(now.meta().managed_fields.as_deref().unwrap_or_default()) else { return Ok(None) };
+    if claimed(live.meta().managed_fields.as_deref().unwrap_or_default()).is_none() {
+        return Ok(None);
+    }
+    let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
+    let send = |now: K| {
+        let fields = claimed(now.meta().managed_fields.as_deref().unwrap_or_default());
         let change = Patch::Merge(json!({"metadata": {
             "uid": now.uid(), "resourceVersion": now.resource_version(), "managedFields": fields,
         }}));
-        let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
-        let error = match api.patch(&name, &params, &change).await {
-            Ok(claimed) => return Ok(Some(claimed)),
-            Err(error) => RequestError::new::<K>("claim", &name, error),
-        };
-        if !error.is_conflict() || attempt == CLAIMS {
-            return Err(error.into());
-        }
-        match kubernetes::get(api, &name).await?.filter(|found: &K| found.uid() == live.uid()) {
-            Some(found) => (now, attempt) = (found, attempt + 1),
-            None => return Err(error.into()),
-        }
-    }
+        let (name, params) = (now.name_any(), params.clone());
+        async move { api.patch(&name, &params, &change).await }
+    };
+    // Others write too: KEDA writes its own into a new `ScaledObject` at once.
+    let is_same = |_: &K, found: &K| claimed(found.meta().managed_fields.as_deref().unwrap_or_default()).is_some();
+    Ok(Some(optimistic::write(api, live, "claim", is_same, send).await?))
 }
-
-/// Attempts to claim an object that others write too: KEDA writes its own into a new `ScaledObject` at once.
-const CLAIMS: u32 = 3;
 
 /// Returns the managers of an object's fields as [`claim`] writes them, or none if nothing is left to claim.
 fn claimed(entries: &[ManagedFieldsEntry]) -> Option<Vec<ManagedFieldsEntry>> {
@@ -350,14 +352,6 @@ fn hash<K: Serialize>(wanted: &K) -> String {
     serde_json::to_vec(wanted).map(|text| hex::encode(Sha256::digest(text))).unwrap_or_default()
 }
 
-/// Returns a text that changes when the object is replaced or its specification changes: the UID with the generation,
-/// which changes of the status leave alone, or with the resource version if the kind has no generation.
-fn version<K: Resource>(live: &K) -> String {
-    let meta = live.meta();
-    let version = meta.generation.map(|n| n.to_string()).or_else(|| meta.resource_version.clone());
-    format!("{}/{}", meta.uid.as_deref().unwrap_or_default(), version.unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -379,18 +373,5 @@ mod tests {
         assert_eq!(claimed(&entries(&format!("[{posted}, {applied}]"))), Some(entries(&format!("[{applied}]"))));
         let status = posted.replace("operation:", "subresource: status, operation:");
         assert_eq!(claimed(&entries(&format!("[{status}]"))), None);
-    }
-
-    #[test]
-    fn a_child_that_was_replaced_is_another_version() {
-        let version = |yaml: &str| {
-            let found: Deployment =
-                serde_yaml::from_str(&format!("metadata: {yaml}\nspec: {{selector: {{}}, template: {{}}}}")).unwrap();
-            version(&found)
-        };
-        let first = version("{uid: a, generation: 1, resourceVersion: '7'}");
-        assert_eq!(first, version("{uid: a, generation: 1, resourceVersion: '8'}"));
-        assert_ne!(first, version("{uid: b, generation: 1, resourceVersion: '9'}"));
-        assert_ne!(version("{uid: a, resourceVersion: '7'}"), version("{uid: a, resourceVersion: '8'}"));
     }
 }

@@ -4,14 +4,14 @@ use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use serde_json::json;
 use tracing::warn;
 
 use crate::job_controller::apply::{self, ApplyError};
 use crate::job_controller::context::Context;
+use crate::job_controller::finalizers;
 use crate::job_controller::keda::{self, ScaledObject, TriggerAuthentication};
 use crate::job_controller::kubernetes::{self, RequestError};
 use crate::job_controller::ownership::{Owner, is_controlled_by};
@@ -138,7 +138,7 @@ where
     let Some(found) = found.filter(|found| is_own(Some(*found), owner)) else { return Ok(None) };
     let name = found.name_any();
     let Some(deleted) = &found.meta().deletion_timestamp else {
-        apply::delete(api, &name, found.uid(), DeleteParams::background()).await?;
+        apply::delete(api, found, DeleteParams::background()).await?;
         return Ok(Some(format!("{} {name}", K::kind(&()))));
     };
     let is_held_by_keda = found.finalizers().iter().any(|finalizer| finalizer == keda::FINALIZER);
@@ -156,13 +156,8 @@ async fn release<K>(api: &Api<K>, found: &K) -> Result<(), ApplyError>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
-    let name = found.name_any();
-    let others: Vec<_> = found.finalizers().iter().filter(|finalizer| *finalizer != keda::FINALIZER).collect();
-    let change = Patch::Merge(json!({"metadata": {
-        "uid": found.uid(), "resourceVersion": found.resource_version(), "finalizers": others,
-    }}));
-    match api.patch(&name, &PatchParams::default(), &change).await {
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-        result => result.map(drop).map_err(|error| RequestError::new::<K>("release", &name, error).into()),
+    match finalizers::remove(api, found, keda::FINALIZER).await {
+        Err(error) if error.is_missing() => Ok(()),
+        released => Ok(released?),
     }
 }

@@ -2,7 +2,8 @@
 //! notification entries, aborts uploads, removes queue and table.
 //!
 //! Nothing here waits for ever: what cannot be removed is named in an event, and the finalizer is removed. Migrated data and
-//! objects of somebody else are never touched: each deletion carries the UID of the child that was read.
+//! objects of somebody else are never touched: each deletion carries UID and resource version of the child that was
+//! read.
 
 use std::fmt::Debug;
 
@@ -203,7 +204,7 @@ impl Cleanup<'_> {
         if child.meta().deletion_timestamp.is_some() {
             return Ok(());
         }
-        apply::delete(&self.api::<K>(), &child.name_any(), child.uid(), how).await
+        apply::delete(&self.api::<K>(), child, how).await
     }
 
     /// Removes the notification entries of the source buckets, with the rights of a worker.
@@ -378,6 +379,7 @@ impl Cleanup<'_> {
         if self.job.spec.deletion_policy == DeletionPolicy::Retain {
             return Ok(());
         }
+        self.context.fence.check().map_err(|error| CleanupError::Pending(error.to_string()))?;
         let left = services::remove(spec, &self.context.clients).await;
         if let Some((what, error)) = left.iter().find(|(_, error)| is_passing(error)).filter(|_| self.is_patient()) {
             return Err(CleanupError::Pending(format!("{what}: {error}")));

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tracing::warn;
 
 use crate::event::JobEvent;
+use crate::fence::Fence;
 use crate::job_controller::keda;
 use crate::job_controller::watched::{Watched, WatchedJob};
 use crate::metrics::Metrics;
@@ -31,6 +32,9 @@ pub struct Context {
     pub metrics: Metrics,
     /// What authors of resources may do.
     pub policy: Policy,
+    /// Whether this operator leads. The client asks it before each write; before writes elsewhere it is asked
+    /// explicitly.
+    pub fence: Fence,
     recorder: Recorder,
     clock: Arc<dyn Clock>,
     watched: OnceLock<Watched>,
@@ -48,6 +52,7 @@ impl Context {
             keda: keda::Discovery::default(),
             metrics: Metrics::default(),
             policy: Policy::default(),
+            fence: Fence::open(),
             recorder,
             clock,
             watched: OnceLock::new(),
@@ -63,6 +68,11 @@ impl Context {
     /// Restricts what authors of resources may do.
     pub fn with_policy(self, policy: Policy) -> Self {
         Self { policy, ..self }
+    }
+
+    /// Lets only the leader write.
+    pub fn with_fence(self, fence: Fence) -> Self {
+        Self { fence, ..self }
     }
 
     /// Sets the stores of what is watched. Only the first call counts.

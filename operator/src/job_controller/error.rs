@@ -37,17 +37,16 @@ pub enum ReconcileError {
 }
 
 impl ReconcileError {
-    /// Returns true if a child was changed or replaced between read and write.
+    /// Returns true if the resource or a child was changed or replaced between read and write.
     pub fn is_conflict(&self) -> bool {
         match self {
             Self::Apply(error) | Self::Runs(RunsError::Apply(error)) | Self::Scale(ScaleError::Apply(error)) => {
                 error.is_conflict()
             }
-            Self::Read(_)
-            | Self::Dereference(_)
-            | Self::Runs(RunsError::Run(_))
-            | Self::Scale(ScaleError::Read(_))
-            | Self::Status(_) => false,
+            Self::Status(StatusError::Kubernetes(error)) => error.is_conflict(),
+            Self::Read(_) | Self::Dereference(_) | Self::Runs(RunsError::Run(_)) | Self::Scale(ScaleError::Read(_)) => {
+                false
+            }
         }
     }
 

@@ -40,6 +40,11 @@ impl RequestError {
         status.code == 409 || (status.code == 422 && causes.into_iter().any(|cause| cause.field == "metadata.uid"))
     }
 
+    /// Returns true if the object does not exist.
+    pub fn is_missing(&self) -> bool {
+        matches!(&*self.source, kube::Error::Api(status) if status.is_not_found())
+    }
+
     /// Returns true if the API server answered and refused, with whatever code it, a quota or an admission webhook chose.
     pub fn is_refusal(&self) -> bool {
         matches!(&*self.source, kube::Error::Api(_)) && !self.is_conflict()

@@ -22,6 +22,7 @@ use crate::job_controller::dereference::ledger::LedgerView;
 use crate::job_controller::dereference::sharing::Sharing;
 use crate::job_controller::events::EventsOutcome;
 use crate::job_controller::kubernetes::RequestError;
+use crate::job_controller::optimistic;
 use crate::job_controller::runs::followups::{Report, Verification};
 use crate::job_controller::runs::{RunsOutcome, lifecycle};
 use crate::job_controller::scale::{Scaled, ScalingCondition};
@@ -91,15 +92,20 @@ async fn write(job: &MigrationJob, new: &MigrationJobStatus, context: &Context) 
     if old == *new {
         return Ok(());
     }
-    let patch = json!({
-        "apiVersion": MigrationJob::api_version(&()), "kind": MigrationJob::kind(&()),
-        // With the UID, a resource that took the name of this one does not get its status.
-        "metadata": {"uid": job.uid()}, "status": new,
-    });
-    let (name, params) = (job.name_any(), PatchParams::apply(names::MANAGER).force());
+    let params = PatchParams::apply(names::MANAGER).force();
     let api = context.api::<MigrationJob>(&job.namespace().unwrap_or_default());
-    let written = api.patch_status(&name, &params, &Patch::Apply(patch)).await;
-    written.map_err(|error| RequestError::new::<MigrationJob>("write status of", &name, error))?;
+    let send = |now: MigrationJob| {
+        let patch = json!({
+            "apiVersion": MigrationJob::api_version(&()), "kind": MigrationJob::kind(&()),
+            // With both, neither a resource that took the name of this one gets its status, nor one whose status
+            // another operator wrote meanwhile.
+            "metadata": {"uid": now.uid(), "resourceVersion": now.resource_version()}, "status": new,
+        });
+        let (api, name, params) = (api.clone(), now.name_any(), params.clone());
+        async move { api.patch_status(&name, &params, &Patch::Apply(patch)).await }
+    };
+    let is_same = |one: &MigrationJob, other: &MigrationJob| one.status == other.status;
+    optimistic::write(&api, job, "write status of", is_same, send).await?;
     let about = job.object_ref(&());
     for event in events::of_change(&old, new) {
         context.publish(&about, event).await;

@@ -1,10 +1,12 @@
 //! The steps against an API server in memory.
 
+mod access;
 pub mod api_server;
 mod apply;
 mod autoscalers;
 mod aws;
 mod events;
+mod frozen;
 mod load;
 mod reconcile;
 mod runs;

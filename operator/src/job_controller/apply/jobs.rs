@@ -1,14 +1,18 @@
 //! Creates Jobs, which are never applied, and changes the few fields of Jobs and pods that change.
 
+use std::fmt::Debug;
+
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt};
-use serde_json::json;
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::ApplyError;
 use crate::job_controller::dereference::cluster::ObservedJob;
 use crate::job_controller::kubernetes::{self, RequestError};
+use crate::job_controller::optimistic::{self, is_same_specification};
 use crate::job_controller::ownership::{NameConflict, Owner, is_controlled_by, ownership};
 use crate::names;
 
@@ -48,10 +52,10 @@ fn is_same_request(found: &Job, wanted: &Job, owner: &Owner) -> bool {
 /// Suspends or resumes the Jobs that have not finished.
 pub async fn suspend_jobs(api: &Api<Job>, jobs: &[ObservedJob], suspend: bool) -> Result<(), ApplyError> {
     for job in jobs.iter().filter(|job| job.is_unfinished() && job.suspended != suspend) {
-        let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
-        let change = Patch::Merge(json!({"metadata": {"uid": job.uid}, "spec": {"suspend": suspend}}));
         let verb = if suspend { "suspend" } else { "resume" };
-        api.patch(&job.name, &params, &change).await.map_err(|e| RequestError::new::<Job>(verb, &job.name, e))?;
+        let is_same = |_: &Job, found: &Job| is_suspended(found) == job.suspended;
+        let send = |now: Job| merge(api, &now, &json!({"spec": {"suspend": suspend}}));
+        optimistic::write(api, &job.object(), verb, is_same, send).await?;
     }
     Ok(())
 }
@@ -61,10 +65,8 @@ pub async fn suspend_schedule(api: &Api<CronJob>, cron_job: &CronJob) -> Result<
     if cron_job.spec.suspend == Some(true) || cron_job.metadata.deletion_timestamp.is_some() {
         return Ok(());
     }
-    let name = cron_job.name_any();
-    let change = Patch::Merge(json!({"metadata": {"uid": cron_job.uid()}, "spec": {"suspend": true}}));
-    let suspended = api.patch(&name, &PatchParams::default(), &change).await;
-    suspended.map_err(|error| RequestError::new::<CronJob>("suspend", &name, error))?;
+    let send = |now: CronJob| merge(api, &now, &json!({"spec": {"suspend": true}}));
+    optimistic::write(api, cron_job, "suspend", is_same_specification, send).await?;
     Ok(())
 }
 
@@ -74,16 +76,36 @@ pub async fn suspend_schedule(api: &Api<CronJob>, cron_job: &CronJob) -> Result<
 /// time to live of its cache, or at once when the pod itself changes, as it does by this annotation.
 pub async fn annotate_pods(api: &Api<Pod>, pods: &[Pod], secrets: &str) -> Result<(), ApplyError> {
     for pod in pods.iter().filter(|pod| needs_annotation(pod, secrets)) {
-        let name = pod.name_any();
-        let metadata = json!({"uid": pod.uid(), "annotations": {names::SECRETS_ANNOTATION: secrets}});
-        let change = Patch::Merge(json!({"metadata": metadata}));
-        match api.patch(&name, &PatchParams::default(), &change).await {
-            // The pod ended in between.
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
-            result => drop(result.map_err(|e| RequestError::new::<Pod>("annotate", &name, e))?),
-        }
+        annotate(api, pod, names::SECRETS_ANNOTATION, secrets).await?;
     }
     Ok(())
+}
+
+/// Annotates a pod, unless somebody else changed this annotation since it was read, or the pod is gone.
+pub async fn annotate(api: &Api<Pod>, pod: &Pod, annotation: &str, value: &str) -> Result<(), ApplyError> {
+    let is_same = |one: &Pod, other: &Pod| one.annotations().get(annotation) == other.annotations().get(annotation);
+    let send = |now: Pod| merge(api, &now, &json!({"metadata": {"annotations": {annotation: value}}}));
+    match optimistic::write(api, pod, "annotate", is_same, send).await {
+        // The pod ended in between.
+        Err(error) if error.is_missing() => Ok(()),
+        written => Ok(written.map(drop)?),
+    }
+}
+
+/// Sends a merge patch with UID and resource version of the object that was read.
+fn merge<K>(api: &Api<K>, read: &K, change: &Value) -> impl Future<Output = Result<K, kube::Error>> + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let (api, name, mut change) = (api.clone(), read.name_any(), change.clone());
+    change["metadata"]["uid"] = json!(read.uid());
+    change["metadata"]["resourceVersion"] = json!(read.resource_version());
+    let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
+    async move { api.patch(&name, &params, &Patch::Merge(change)).await }
+}
+
+fn is_suspended(job: &Job) -> bool {
+    job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false)
 }
 
 fn needs_annotation(pod: &Pod, secrets: &str) -> bool {

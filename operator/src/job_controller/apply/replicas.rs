@@ -6,31 +6,15 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use super::ApplyError;
-use crate::job_controller::kubernetes::{self, RequestError};
+use crate::job_controller::optimistic;
 use crate::names;
 
-/// Attempts to write while changes of the Deployment's status change its resource version.
-const ATTEMPTS: u32 = 3;
-
-/// Writes the number of workers through `/scale`, as the field manager of that field alone.
-///
-/// Sends UID and resource version of the Deployment that was read, so that one that took its place answers with a
-/// conflict. If only the resource version changed, the Deployment is read again and the write repeated.
+/// Writes the number of workers through `/scale`, as the field manager of that field alone, unless somebody else
+/// changed it since it was read.
 pub async fn write(api: &Api<Deployment>, live: &Deployment, replicas: u32) -> Result<(), ApplyError> {
-    let (name, mut version) = (live.name_any(), live.resource_version());
-    let mut attempt = 1;
-    loop {
-        let error = match write_once(api, live, version.as_deref(), replicas).await {
-            Ok(()) => return Ok(()),
-            Err(error) => RequestError::new::<Deployment>("scale", &name, error),
-        };
-        if !error.is_conflict() || attempt == ATTEMPTS {
-            return Err(error.into());
-        }
-        let now = kubernetes::get(api, &name).await?;
-        let Some(now) = now.filter(|now| now.uid() == live.uid()) else { return Err(error.into()) };
-        (version, attempt) = (now.resource_version(), attempt + 1);
-    }
+    let is_same = |one: &Deployment, other: &Deployment| wanted(one) == wanted(other);
+    let send = |now: Deployment| async move { write_once(api, &now, replicas).await };
+    Ok(optimistic::write(api, live, "scale", is_same, send).await?)
 }
 
 /// Makes our field manager one of those of the number of workers, and leaves the number as it is.
@@ -38,29 +22,12 @@ pub async fn write(api: &Api<Deployment>, live: &Deployment, replicas: u32) -> R
 /// Each attempt sends the number that was read with the version it was read at, so that what an autoscaler writes meanwhile
 /// stays.
 pub async fn claim(api: &Api<Deployment>, live: &Deployment) -> Result<(), ApplyError> {
-    let (name, mut now, mut attempt) = (live.name_any(), live.clone(), 1);
-    loop {
-        let error = match write_once(api, &now, now.resource_version().as_deref(), wanted(&now)).await {
-            Ok(()) => return Ok(()),
-            Err(error) => RequestError::new::<Deployment>("scale", &name, error),
-        };
-        if !error.is_conflict() || attempt == ATTEMPTS {
-            return Err(error.into());
-        }
-        match kubernetes::get(api, &name).await?.filter(|found: &Deployment| found.uid() == live.uid()) {
-            Some(found) => (now, attempt) = (found, attempt + 1),
-            None => return Err(error.into()),
-        }
-    }
+    let send = |now: Deployment| async move { write_once(api, &now, wanted(&now)).await };
+    Ok(optimistic::write(api, live, "scale", |_, _| true, send).await?)
 }
 
-async fn write_once(
-    api: &Api<Deployment>,
-    live: &Deployment,
-    version: Option<&str>,
-    replicas: u32,
-) -> Result<(), kube::Error> {
-    let metadata = json!({"name": live.name_any(), "uid": live.uid(), "resourceVersion": version});
+async fn write_once(api: &Api<Deployment>, live: &Deployment, replicas: u32) -> Result<(), kube::Error> {
+    let metadata = json!({"name": live.name_any(), "uid": live.uid(), "resourceVersion": live.resource_version()});
     let scale = json!({
         "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": {"replicas": replicas},
     });

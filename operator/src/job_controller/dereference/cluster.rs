@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, ContainerStateTerminated, ContainerStatus, Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use migration_api::Reason;
@@ -48,6 +49,8 @@ pub struct ObservedJob {
     pub name: String,
     /// Its UID.
     pub uid: String,
+    /// Its resource version when it was read.
+    pub version: Option<String>,
     /// When it was created, in milliseconds since 1970.
     pub created: i64,
     /// When it was created or resumed, in milliseconds since 1970.
@@ -81,6 +84,17 @@ pub enum JobState {
 }
 
 impl ObservedJob {
+    /// Returns what identifies the object that was read.
+    pub fn object(&self) -> Job {
+        let metadata = ObjectMeta {
+            name: Some(self.name.clone()),
+            uid: Some(self.uid.clone()),
+            resource_version: self.version.clone(),
+            ..ObjectMeta::default()
+        };
+        Job { metadata, ..Job::default() }
+    }
+
     /// Returns true if the Job has not finished.
     pub fn is_unfinished(&self) -> bool {
         self.state == JobState::Unfinished
@@ -165,6 +179,7 @@ fn observed_job(job: &Job, pods: &[Pod]) -> ObservedJob {
     let started = job.status.as_ref().and_then(|status| status.start_time.as_ref());
     ObservedJob {
         uid: job.uid().unwrap_or_default(),
+        version: job.resource_version(),
         created,
         begun: started.map_or(created, |time| time.0.as_millisecond().max(created)),
         state: state(job, || termination_message(pods, &name)),

@@ -72,6 +72,8 @@ impl<'a> Reader<'a> {
 
     /// Returns queue and table, which are created where they are the job's own.
     pub async fn services(&mut self, named: &Named) -> Option<Arc<Services>> {
+        // What is missing is for the next leader to create.
+        self.context.fence.check().ok()?;
         // Without keys nothing is known to be wrong with queue and table.
         let spec = ServicesSpec::of(self.job, &named.secrets).filter(|_| named.refusals.is_empty())?;
         match Box::pin(Services::ensure(spec, self.known.services.as_ref(), &self.context.clients)).await {

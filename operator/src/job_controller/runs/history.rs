@@ -100,8 +100,8 @@ fn is_failed(job: &ObservedJob) -> bool {
     matches!(job.state, JobState::Failed { .. })
 }
 
-/// Removes the Jobs that are due, each by its UID. Returns the time until the next one is. Without the ledger's records
-/// nothing is removed: it is not known which Jobs are needed.
+/// Removes the Jobs that are due, each by UID and resource version. Returns the time until the next one is. Without the
+/// ledger's records nothing is removed: it is not known which Jobs are needed.
 pub async fn remove(
     job: &MigrationJob,
     ledger: Option<&LedgerView>,
@@ -123,7 +123,7 @@ pub async fn remove(
         now,
     });
     for old in found.due {
-        apply::delete(api, &old.name, Some(old.uid.clone()), DeleteParams::background()).await?;
+        apply::delete(api, &old.object(), DeleteParams::background()).await?;
         info!(job = name, ended = old.name, "removed the Job of an earlier run");
     }
     Ok(found.next.map(|left| Duration::from_millis(u64::try_from(left).unwrap_or_default())))

@@ -105,6 +105,7 @@ pub(crate) mod tests {
         ObservedJob {
             name: name.into(),
             uid: format!("uid-{name}"),
+            version: None,
             created: 900,
             begun: 900,
             state,

@@ -40,8 +40,9 @@ pub async fn advance(
 ) -> Result<Recorded, RunsError> {
     let RunsInput { job, observed, configs, last_drain, .. } = *input;
     let ledger = observed.ledger.clone();
-    // What was read before decides nothing.
-    let (Some(services), Some(ledger), true) = (&observed.services, ledger.clone(), observed.fresh.ledger) else {
+    // What was read before decides nothing, and only the leader decides.
+    let is_fresh = observed.fresh.ledger && context.fence.check().is_ok();
+    let (Some(services), Some(ledger), true) = (&observed.services, ledger.clone(), is_fresh) else {
         return Ok(Recorded { ledger, problems: Vec::new(), last_drain });
     };
     let recorder = Recorder { job, observed, services, now: context.now() };

@@ -35,7 +35,7 @@ pub async fn delete_senders(api: &Api<Job>, jobs: &[ObservedJob]) -> Result<bool
     let mut none_left = true;
     for job in jobs.iter().filter(|job| job.is_unfinished()) {
         none_left = false;
-        apply::delete(api, &job.name, Some(job.uid.clone()), DeleteParams::foreground()).await?;
+        apply::delete(api, &job.object(), DeleteParams::foreground()).await?;
     }
     Ok(none_left)
 }

@@ -1,13 +1,10 @@
 //! Which workers go first when there are to be fewer.
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use migration_core::records::Heartbeat;
-use serde_json::json;
 
-use crate::job_controller::apply::ApplyError;
-use crate::job_controller::kubernetes::RequestError;
+use crate::job_controller::apply::{self, ApplyError};
 use crate::names::{self, Component};
 
 /// The annotation by which Kubernetes chooses the pods to remove: the lowest number goes first, and none counts as 0.
@@ -42,13 +39,7 @@ pub fn changes<'a>(pods: &'a [Pod], heartbeats: &[Heartbeat], now: i64) -> Vec<(
 /// Annotates the pods.
 pub async fn write(api: &Api<Pod>, changes: &[(&Pod, i32)]) -> Result<(), ApplyError> {
     for (pod, cost) in changes {
-        let name = pod.name_any();
-        let metadata = json!({"uid": pod.uid(), "annotations": {ANNOTATION: cost.to_string()}});
-        match api.patch(&name, &PatchParams::default(), &Patch::Merge(json!({"metadata": metadata}))).await {
-            // The pod ended in between.
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
-            result => drop(result.map_err(|error| RequestError::new::<Pod>("annotate", &name, error))?),
-        }
+        apply::annotate(api, pod, ANNOTATION, &cost.to_string()).await?;
     }
     Ok(())
 }

@@ -12,9 +12,10 @@ use kube::runtime::events::{Recorder, Reporter};
 use migration_core::ports::Clock;
 pub use migration_testkit::ApiFault as Fault;
 use migration_testkit::{ApiObjects, ApiRequest};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower_test::mock;
 
+use crate::fence::{Fence, fenced};
 use crate::job_controller::context::Context;
 
 /// The time of all tests, in milliseconds since 1970.
@@ -26,6 +27,41 @@ pub struct ApiServer {
     /// The time of its contexts, in milliseconds since 1970.
     pub clock: TestClock,
     state: Arc<Mutex<ApiObjects>>,
+    armed: Arc<Mutex<Vec<Armed>>>,
+    access: Arc<Mutex<Access>>,
+}
+
+/// Says why a request is forbidden.
+type Authorize = Box<dyn Fn(&ApiRequest) -> Result<(), String> + Send>;
+
+/// Who may do what.
+#[derive(Default)]
+struct Access {
+    authorize: Option<Authorize>,
+    refused: Vec<ApiRequest>,
+    /// The paths that are watched.
+    watched: Vec<String>,
+}
+
+impl Access {
+    /// Returns the answer to a request that is forbidden, or is for a watch, on which nothing happens.
+    fn answer(&mut self, sent: &ApiRequest) -> Option<(u16, String)> {
+        if let Some(Err(message)) = self.authorize.as_ref().map(|authorize| authorize(sent)) {
+            self.refused.push(sent.clone());
+            let status = json!({"kind": "Status", "code": 403, "reason": "Forbidden", "message": message});
+            return Some((403, status.to_string()));
+        }
+        sent.parameter("watch")?;
+        self.watched.push(sent.path.clone());
+        Some((200, String::new()))
+    }
+}
+
+/// What somebody else does right before a request arrives.
+struct Armed {
+    method: Method,
+    path_end: &'static str,
+    act: Box<dyn FnOnce(&mut ApiObjects) + Send>,
 }
 
 /// A clock that a test sets. Clones are the same clock.
@@ -54,10 +90,30 @@ impl ApiServer {
         let (service, mut handle) = mock::pair::<Request<Body>, Response<Full<Bytes>>>();
         let state = Arc::new(Mutex::new(ApiObjects::default()));
         let clock = TestClock(Arc::new(AtomicI64::new(NOW)));
-        let server = Self { client: Client::new(service, "media"), clock, state: state.clone() };
+        let armed = Arc::new(Mutex::new(Vec::<Armed>::new()));
+        let access = Arc::new(Mutex::new(Access::default()));
+        let server = Self {
+            client: Client::new(service, "media"),
+            clock,
+            state: state.clone(),
+            armed: armed.clone(),
+            access: access.clone(),
+        };
         tokio::spawn(async move {
             while let Some((request, answer)) = handle.next_request().await {
                 let sent = read(request).await;
+                let fits = |one: &Armed| one.method == sent.method && sent.path.ends_with(one.path_end);
+                let mut armed = armed.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(place) = armed.iter().position(fits) {
+                    (armed.remove(place).act)(&mut lock(&state));
+                }
+                drop(armed);
+                let special = access.lock().unwrap_or_else(PoisonError::into_inner).answer(&sent);
+                if let Some((code, body)) = special {
+                    lock(&state).note(&sent);
+                    answer.send_response(Response::builder().status(code).body(Full::new(Bytes::from(body))).unwrap());
+                    continue;
+                }
                 let response = lock(&state).respond(&sent);
                 match response {
                     Some((code, body)) => {
@@ -119,6 +175,36 @@ impl ApiServer {
     /// Applies a fault to the next requests of a method whose path ends so.
     pub fn fail(&self, method: Method, path_end: &'static str, fault: Fault, times: usize) {
         lock(&self.state).fail(method, path_end, fault, times);
+    }
+
+    /// Does something once, right before the first request of a method whose path ends so is carried out.
+    pub fn before(&self, method: Method, path_end: &'static str, act: impl FnOnce(&mut ApiObjects) + Send + 'static) {
+        let armed = Armed { method, path_end, act: Box::new(act) };
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner).push(armed);
+    }
+
+    /// Refuses requests from now on as this says, with its reason.
+    pub fn authorize(&self, authorize: impl Fn(&ApiRequest) -> Result<(), String> + Send + 'static) {
+        self.access.lock().unwrap_or_else(PoisonError::into_inner).authorize = Some(Box::new(authorize));
+    }
+
+    /// The requests that were refused.
+    pub fn refused(&self) -> Vec<ApiRequest> {
+        self.access.lock().unwrap_or_else(PoisonError::into_inner).refused.clone()
+    }
+
+    /// Whether a kind is watched, by the plural of its name.
+    pub fn watched(&self, plural: &str) -> bool {
+        let access = self.access.lock().unwrap_or_else(PoisonError::into_inner);
+        access.watched.iter().any(|path| path.rsplit('/').next() == Some(plural))
+    }
+
+    /// A context whose requests go to this server while a fence is open.
+    pub fn context_behind(&self, fence: &Fence) -> Context {
+        let client = fenced(self.client.clone(), fence.clone());
+        let recorder = Recorder::new(client.clone(), Reporter { controller: "test".into(), instance: None });
+        let context = Context::new(client, recorder, "worker:1".into(), Arc::new(self.clock.clone()));
+        context.with_fence(fence.clone())
     }
 
     /// Lets deletions in the foreground end.

@@ -71,7 +71,8 @@ async fn the_third_conflict_in_a_row_becomes_a_condition() {
     run["metadata"]["ownerReferences"] = owner;
     run["metadata"]["labels"] = labels;
     server.put(&run);
-    server.fail(Method::PATCH, "/jobs/photos-run-1", Fault::Refused(409, "the object has been modified"), 3);
+    server.fail(Method::PATCH, "/jobs/photos-run-1", Fault::Refused(409, "the object has been modified"), 9);
+    // Each time it is tried three times.
     for conflicts in 1..=3 {
         let error = controller.reconcile(&job(&server)).await.unwrap_err();
         assert!(error.is_conflict());
