@@ -8,6 +8,7 @@ use kube::api::{DeleteParams, PatchParams};
 use rand::Rng as _;
 use serde_json::{Value, json};
 
+use crate::audit::Audit;
 use crate::kubernetes::Cluster;
 use crate::proxy::log::Event;
 use crate::report::{self, Row, Suite};
@@ -43,8 +44,10 @@ pub struct Case {
 /// Runs a case: records its result, keeps the logs of all components if it failed, and removes what it created.
 pub async fn run(name: &str, body: impl AsyncFnOnce(&mut Case) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let began = Instant::now();
+    let audit = Audit::begin()?;
     let mut case = Case::new(name).await?;
     let result = body(&mut case).await;
+    let result = result.and(audit.as_ref().map_or(Ok(()), Audit::check));
     if let Err(error) = &result {
         case.note(format!("{error:#}"));
         let kept = paths::results()?.join(&case.namespace);

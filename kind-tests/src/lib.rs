@@ -3,6 +3,7 @@
 //! themselves, see [`wire`] and [`local`].
 
 pub mod api_proxy;
+pub mod audit;
 pub mod autoscalers;
 pub mod case;
 pub mod cases;
