@@ -2,8 +2,8 @@
 
 use kind_tests::case::run;
 use kind_tests::cases::{
-    admission, chart, checking, cluster_commands, crash_recovery, credentials, deletion, editing, events, kills, lists,
-    migration, neighbours, prerequisites, races, refusals, scaling,
+    admission, chart, checking, cluster_commands, crash_recovery, credentials, deletion, editing, events, kills,
+    leader, lists, migration, neighbours, prerequisites, races, refusals, scaling,
 };
 use kind_tests::tree::FULL;
 
@@ -209,6 +209,12 @@ async fn zk_drivers_change() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn zk_keda_gone() -> anyhow::Result<()> {
     run("KEDA is gone", scaling::keda_gone).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn zl_leader_frozen() -> anyhow::Result<()> {
+    run("leader killed and frozen", leader::takes_over).await
 }
 
 #[tokio::test]

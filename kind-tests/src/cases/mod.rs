@@ -10,6 +10,7 @@ pub mod deletion;
 pub mod editing;
 pub mod events;
 pub mod kills;
+pub mod leader;
 pub mod lists;
 pub mod migration;
 pub mod neighbours;
