@@ -3,7 +3,7 @@
 use kind_tests::case::run;
 use kind_tests::cases::{
     admission, chart, checking, cluster_commands, crash_recovery, credentials, deletion, editing, events, kills,
-    leader, lists, migration, neighbours, prerequisites, races, refusals, scaling,
+    leader, lists, migration, neighbours, prerequisites, races, refusals, scaling, upgrade,
 };
 use kind_tests::tree::FULL;
 
@@ -239,4 +239,10 @@ async fn z_chart_rendered() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn z_chart_tested() -> anyhow::Result<()> {
     run("helm test", chart::tested).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn zm_upgrade_and_rollback() -> anyhow::Result<()> {
+    run("upgraded and rolled back during a run", upgrade::upgraded_and_rolled_back).await
 }

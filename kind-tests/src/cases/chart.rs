@@ -28,6 +28,8 @@ struct Set {
     name: String,
     values: Value,
     shown: Vec<Shown>,
+    /// Kinds that are not rendered.
+    #[serde(default)]
     absent: Vec<String>,
 }
 

@@ -19,3 +19,4 @@ pub mod races;
 pub mod refusals;
 pub mod requests;
 pub mod scaling;
+pub mod upgrade;
