@@ -97,7 +97,7 @@ pub struct Settings {
     pub reads_versions: bool,
     /// The service copies by itself.
     pub server_side: bool,
-    /// Extraneous objects are deleted.
+    /// Objects are deleted, by runs or for events.
     pub mirror: bool,
     /// Events start transfers.
     pub events: bool,
@@ -195,7 +195,7 @@ fn settings(job: &MigrationJob) -> Settings {
         compares_versions: spec.versioning.compare_version_id,
         reads_versions: spec.versioning.get_object_with_version_id,
         server_side: is_server_side(spec),
-        mirror: spec.mirror.delete_extraneous,
+        mirror: spec.mirror.delete_extraneous || spec.mirror.delete_events,
         events: events.enabled,
         notifications: events.enabled && events.configure_bucket_notifications,
         report: spec.report.as_ref().map(|report| Range {

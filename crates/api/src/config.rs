@@ -16,6 +16,7 @@ use crate::filters::Filters;
 use crate::services::{CaBundle as ApiCaBundle, Credentials as ApiCredentials, Destination, KeyCredentials, Source};
 use crate::transfer::{ChecksumMode, Preserve as ApiPreserve, Transfer};
 use crate::trigger::EventTrigger;
+use crate::verify::Mirror;
 
 /// File name of a side's certificates, in a directory of their own.
 pub const CA_FILE: &str = "ca.crt";
@@ -104,7 +105,7 @@ pub fn job_config(
             .max_deletes
             .filter(|_| mirror.delete_extraneous)
             .map(|max_deletes| MirrorSettings { max_deletes }),
-        events: event_settings(&trigger.events, queue_and_table),
+        events: event_settings(&trigger.events, *mirror, queue_and_table),
         backlog_seconds: Some(limits.backlog_seconds),
         transfer: transfer_settings(transfer),
         queue: QueueConfig {
@@ -130,10 +131,12 @@ pub fn job_config(
 
 /// Returns how the job follows events, or none if it does not. Destructures without `..`, so that a field that is not
 /// converted does not compile. The initial scan and the queue's policy are the operator's.
-fn event_settings(events: &EventTrigger, queue_and_table: &QueueAndTable) -> Option<EventSettings> {
+fn event_settings(events: &EventTrigger, mirror: Mirror, queue_and_table: &QueueAndTable) -> Option<EventSettings> {
     let &EventTrigger { enabled, configure_bucket_notifications, initial_scan: _, source_account: _ } = events;
     let queue_arn = queue_and_table.queue_arn.clone().filter(|_| configure_bucket_notifications);
-    enabled.then_some(EventSettings { queue_arn, types: EventTypes::Created })
+    let max_deletes = mirror.max_deletes.filter(|_| mirror.delete_events);
+    let types = if max_deletes.is_some() { EventTypes::CreatedAndRemoved } else { EventTypes::Created };
+    enabled.then_some(EventSettings { queue_arn, types, max_deletes })
 }
 
 /// Destructures without `..`, so that a field that is not converted does not compile.

@@ -75,6 +75,7 @@ use crate::verify::{Mirror, Verify};
 #[x_kube(validation = reports_are_not_among_copies())]
 #[x_kube(validation = keda_reads_with_one_identity())]
 #[x_kube(validation = strangers_do_not_configure_buckets())]
+#[x_kube(validation = removals_come_as_events())]
 pub struct MigrationJobSpec {
     /// Pairs of buckets to copy between, 1 to 50. A change applies from the next run.
     #[schemars(length(min = 1, max = 50))]
@@ -254,6 +255,13 @@ fn no_mirror_of_a_list() -> kube_core::Rule {
     kube_core::Rule::new("!has(self.manifest) || !self.mirror.deleteExtraneous").message(
         "mirror.deleteExtraneous and manifest exclude each other: a manifest does not say what else the source has; remove \
          one of them",
+    )
+}
+
+fn removals_come_as_events() -> kube_core::Rule {
+    kube_core::Rule::new("!self.mirror.deleteEvents || self.trigger.events.enabled").message(
+        "mirror.deleteEvents follows the events of trigger.events: write trigger.events.enabled: true, or use \
+         mirror.deleteExtraneous, by which runs delete what the source does not have",
     )
 }
 

@@ -226,6 +226,10 @@ pub struct EventCounts {
     pub done: u64,
     /// Failed; the ledger has the reasons.
     pub failed: u64,
+    /// Not copied: no longer at the source, excluded by the filters, or older than the newest version. With
+    /// `mirror.deleteEvents`, what the source no longer has was deleted at the destination too.
+    #[serde(default)]
+    pub skipped: u64,
 }
 
 /// Results of the objects of a run.

@@ -14,11 +14,11 @@ pub struct EventTrigger {
     #[serde(default)]
     pub enabled: bool,
 
-    /// Let the job configure the source buckets: each gets a notification entry for s3:ObjectCreated:* whose ID carries
-    /// the job's UID, and a queue created for the job gets the policy that lets S3 send to it. All other entries and
-    /// statements stay. Needs s3:GetBucketNotification and s3:PutBucketNotification for the workers' credentials of the
-    /// source, and a queue in the source's region. `false` = somebody else sends the events to the queue, directly or
-    /// through SNS or EventBridge. `true` by default.
+    /// Let the job configure the source buckets: each gets a notification entry for s3:ObjectCreated:*, and with
+    /// `mirror.deleteEvents` for s3:ObjectRemoved:*, whose ID carries the job's UID, and a queue created for the job
+    /// gets the policy that lets S3 send to it. All other entries and statements stay. Needs s3:GetBucketNotification
+    /// and s3:PutBucketNotification for the workers' credentials of the source, and a queue in the source's region.
+    /// `false` = somebody else sends the events to the queue, directly or through SNS or EventBridge. `true` by default.
     #[serde(default = "yes")]
     pub configure_bucket_notifications: bool,
 

@@ -37,6 +37,9 @@ pub enum VerifyMode {
 #[x_kube(validation = Rule::new("!self.deleteExtraneous || has(self.maxDeletes)").message(
     "mirror.deleteExtraneous needs mirror.maxDeletes: write the most objects that one run may delete; if more are extra, it deletes none",
 ))]
+#[x_kube(validation = Rule::new("!self.deleteEvents || has(self.maxDeletes)").message(
+    "mirror.deleteEvents needs mirror.maxDeletes: write the most objects that events may delete in a day",
+))]
 pub struct Mirror {
     /// Delete objects that the source does not have, after both sides have been listed completely. Each object is
     /// checked again at both sides first. Objects hidden by the filters, written since the scan began, or outside the
@@ -45,7 +48,15 @@ pub struct Mirror {
     #[serde(default)]
     pub delete_extraneous: bool,
 
-    /// Most objects that one run may delete. If more are extra, none is deleted and the run ends as PartiallyFailed.
+    /// Follow removals at the source that events report (s3:ObjectRemoved:*). An object is deleted at the destination
+    /// once the source says that it has none, unless the filters exclude it. Each object copied is looked at once more
+    /// at the source, so that no copy outlives its original. Needs `trigger.events.enabled`, and buckets with versioning
+    /// on both sides. `false` by default.
+    #[serde(default)]
+    pub delete_events: bool,
+
+    /// Most objects that one run may delete: if more are extra, none is deleted and the run ends as PartiallyFailed. Also
+    /// the most objects that events may delete in a day (UTC): further ones stay, and fail with TooManyDeletes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000_000))]
     pub max_deletes: Option<u64>,

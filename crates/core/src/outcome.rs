@@ -197,11 +197,13 @@ pub enum FailureClass {
     OldVersion,
     /// The queue gave up on the batch: its workers died or stalled at every delivery.
     DeadLetter,
+    /// The source removed the object, and events have deleted as many objects today as they may.
+    TooManyDeletes,
 }
 
 impl FailureClass {
     /// All classes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::KeyNotMappable,
         Self::AccessDenied,
         Self::Archived,
@@ -214,6 +216,7 @@ impl FailureClass {
         Self::NotFound,
         Self::OldVersion,
         Self::DeadLetter,
+        Self::TooManyDeletes,
     ];
 
     /// Returns the name, as records, reports and the status have it.
@@ -231,6 +234,7 @@ impl FailureClass {
             Self::NotFound => "NotFound",
             Self::OldVersion => "OldVersion",
             Self::DeadLetter => "DeadLetter",
+            Self::TooManyDeletes => "TooManyDeletes",
         }
     }
 }

@@ -19,6 +19,7 @@
 //! | `job/UID` | `verification/RUN` | [`VerificationRecord`] | the process that verified the run |
 //! | `job/UID` | `report/RUN` | [`ReportRecord`] | the process that wrote the run's report |
 //! | `job/UID` | `notifications` | [`NotificationsRecord`] | the Job that configures or removes the job's notification entries; one at a time |
+//! | `job/UID` | `deletions` | [`DeletionsRecord`] | the worker that reserves deletions of a day for events, conditionally |
 //! | `job/UID` | `bucket/HASH` | [`BucketRecord`] | the worker that probes a destination bucket's service, conditionally |
 //! | `job/UID` | `source/HASH` | [`SourceBucketRecord`] | the worker that finds that a source bucket's ETags are not digests |
 //!
@@ -38,6 +39,7 @@ pub use batch::{
     last_end,
 };
 pub use bucket::{BucketRecord, Known, MOST_PROBES, NO_STANDS_MS, SourceBucketRecord, bucket_key, source_bucket_key};
+pub use deletions::{DeletionsRecord, Reservation, day_of, deletions_key};
 pub use extraneous::{ExtraneousRecord, extraneous_partition, extraneous_write};
 pub use mirror::MirrorCounts;
 pub use notifications::{NotificationsRecord, NotifiedBucket, notifications_key, notifications_write};
@@ -58,6 +60,7 @@ pub use version::{VERSION_SHARDS, VersionRecord, version_key, version_partition,
 
 mod batch;
 mod bucket;
+mod deletions;
 mod extraneous;
 mod mirror;
 mod notifications;

@@ -23,6 +23,7 @@ pub mod admission;
 mod buckets;
 pub mod budget;
 pub mod concurrency;
+mod deletion;
 pub mod gate;
 mod gates;
 pub mod hash;

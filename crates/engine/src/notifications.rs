@@ -76,10 +76,10 @@ pub enum NotificationError {
     /// The record of the buckets can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A bucket does not keep versions, and the job mirrors.
+    /// A bucket does not keep versions, and the job deletes at the destination.
     #[error(
-        "failed to check versioning of {side} bucket {bucket}: it keeps no versions, and with mirror.deleteExtraneous an \
-         event's object could be deleted for good; enable versioning, or use either events or mirror"
+        "failed to check versioning of {side} bucket {bucket}: it keeps no versions, and with mirror.deleteExtraneous or \
+         mirror.deleteEvents an event's object could be deleted for good; enable versioning, or use events without mirror"
     )]
     Unversioned {
         /// `source` or `destination`.
@@ -87,7 +87,7 @@ pub enum NotificationError {
         /// The bucket.
         bucket: String,
     },
-    /// The versioning of a bucket is unknown, and the job mirrors.
+    /// The versioning of a bucket is unknown, and the job deletes at the destination.
     #[error("failed to check versioning of {side} bucket {bucket}: {source}; allow s3:GetBucketVersioning")]
     VersioningUnknown {
         /// `source` or `destination`.

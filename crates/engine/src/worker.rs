@@ -5,6 +5,7 @@ mod batch;
 mod end;
 mod event_ends;
 mod lease;
+mod removals;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use migration_core::lease::{LEASE, at_once, left_to_others};
 use migration_core::message::{Message, MessageError};
 use migration_core::pair::BucketPair;
 use migration_core::ports::{Queue, ReceivedMessage};
+use migration_core::records::Reservation;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -61,6 +63,8 @@ pub struct Worker<P: Services> {
     event_ends: EventEnds,
     /// Events that were received since the last other message.
     events_in_row: AtomicUsize,
+    /// Deletions for events that this worker has reserved and not made.
+    reserved: std::sync::Mutex<Reservation>,
     /// Cancelled when a stopping process does not wait any longer.
     abandon: CancellationToken,
 }
@@ -90,6 +94,7 @@ impl<P: Services> Worker<P> {
             runs: Mutex::default(),
             event_ends: EventEnds::default(),
             events_in_row: AtomicUsize::new(0),
+            reserved: std::sync::Mutex::default(),
             abandon: CancellationToken::new(),
         }
     }

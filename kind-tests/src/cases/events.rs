@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::types::{
-    Event, EventBridgeConfiguration, FilterRule, FilterRuleName, NotificationConfiguration,
-    NotificationConfigurationFilter, QueueConfiguration, S3KeyFilter,
+    BucketVersioningStatus, Event, EventBridgeConfiguration, FilterRule, FilterRuleName, NotificationConfiguration,
+    NotificationConfigurationFilter, QueueConfiguration, S3KeyFilter, VersioningConfiguration,
 };
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
@@ -48,28 +49,34 @@ pub async fn followed(case: &mut Case) -> anyhow::Result<()> {
     ensure!(status["queue"]["deadLetters"] == 0, "there are dead letters: {}", status["queue"]);
     edited(case).await?;
     switched(case).await?;
+    removed(case).await?;
     let (_, policy) = policy(&job).await?;
     let statements = policy["Statement"].as_array().map_or(0, Vec::len);
     ensure!(statements == 2 && policy["Statement"].to_string().contains(THEIRS), "the policy is {policy}");
     case.delete_job(LIMIT).await?;
     ensure!(own(case).await?.is_empty(), "entries are left: {:?}", own(case).await?);
-    case.note("the entry of somebody else and EventBridge survived creation, two edits, off, on and deletion");
+    case.note("the entry of somebody else and EventBridge survived creation, three edits, off, on and deletion");
     Ok(())
 }
 
 /// The source's user may configure the bucket, and another one use the queue beside it.
 async fn users(case: &mut Case) -> anyhow::Result<()> {
     let mut policy = services::source_policy(&case.source);
-    let actions = ["s3:GetBucketNotification", "s3:PutBucketNotification"];
-    let bucket = format!("arn:aws:s3:::{}", case.source);
-    let statement = json!({"Effect": "Allow", "Action": actions, "Resource": bucket});
-    policy["Statement"].as_array_mut().context("the policy has no statements")?.push(statement);
+    let actions = ["s3:GetBucketNotification", "s3:PutBucketNotification", "s3:GetBucketVersioning"];
+    allow(&mut policy, &actions, &case.source)?;
     let key = services::create_user(Service::Source, &format!("{}-events", case.namespace), &policy)?;
     case.put_keys("source-keys", &key).await?;
     case.source_key = Some(key);
     let name = format!("{}-queue", case.namespace);
     let key = services::create_user(Service::Source, &name, &services::control_policy())?;
     case.put_keys("queue-keys", &key).await
+}
+
+/// Adds actions on a bucket to a policy.
+fn allow(policy: &mut Value, actions: &[&str], bucket: &str) -> anyhow::Result<()> {
+    let statement = json!({"Effect": "Allow", "Action": actions, "Resource": format!("arn:aws:s3:::{bucket}")});
+    policy["Statement"].as_array_mut().context("the policy has no statements")?.push(statement);
+    Ok(())
 }
 
 fn job(case: &Case) -> Value {
@@ -195,6 +202,42 @@ async fn copied(case: &Case, key: &str) -> anyhow::Result<f64> {
     })
     .await?;
     Ok(began.elapsed().as_secs_f64())
+}
+
+/// An object that is deleted at the source is deleted at the destination, where buckets keep versions.
+async fn removed(case: &mut Case) -> anyhow::Result<()> {
+    let mut policy = services::mirror_policy(&case.destination);
+    allow(&mut policy, &["s3:GetBucketVersioning"], &case.destination)?;
+    let key = services::create_user(Service::Destination, &format!("{}-removals", case.namespace), &policy)?;
+    case.put_keys("destination-keys", &key).await?;
+    case.destination_key = Some(key);
+    for (side, bucket) in [(Service::Source, &case.source), (Service::Destination, &case.destination)] {
+        let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+        let set = services::s3(side).put_bucket_versioning().bucket(bucket).versioning_configuration(enabled);
+        set.send().await.context("failed to enable versioning")?;
+    }
+    case.patch_spec(&json!({"mirror": {"deleteEvents": true, "maxDeletes": 5}})).await?;
+    let of_removals = Event::from("s3:ObjectRemoved:*");
+    wait::until("entries for removals", LIMIT, EVERY, async || {
+        let get = services::s3(Service::Source).get_bucket_notification_configuration().bucket(&case.source);
+        let config = get.send().await.context("failed to get notifications")?;
+        let is_ours = |entry: &&QueueConfiguration| entry.id() != Some(THEIRS);
+        let mut ours = config.queue_configurations().iter().filter(is_ours);
+        Ok(ours.all(|entry| entry.events().contains(&of_removals)).then_some(()))
+    })
+    .await?;
+    entries(case, &["new/"]).await?;
+    copied(case, "new/short-lived").await?;
+    let gone = services::s3(Service::Source).delete_object().bucket(&case.source).key("new/short-lived").send().await;
+    gone.context("failed to delete an object")?;
+    let (began, client) = (Instant::now(), services::s3(Service::Destination));
+    wait::until("the copy of a removed object to be gone", LIMIT, EVERY, async || {
+        let head = client.head_object().bucket(&case.destination).key("new/short-lived").send().await;
+        Ok(head.is_err_and(|error| error.as_service_error().is_some_and(HeadObjectError::is_not_found)).then_some(()))
+    })
+    .await?;
+    case.note(format!("removal followed {:.1} s after the object was deleted", began.elapsed().as_secs_f64()));
+    Ok(())
 }
 
 /// Waits until so many objects were copied because of events.

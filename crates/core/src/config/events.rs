@@ -15,12 +15,21 @@ pub struct EventSettings {
     /// The event types.
     #[serde(default)]
     pub types: EventTypes,
+    /// The most objects that are deleted at the destination in a day (UTC) because they were at the source. `None` =
+    /// removals are not followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_deletes: Option<u64>,
 }
 
 impl JobConfig {
-    /// Returns true if the job needs buckets that keep versions: it deletes objects that events may be about.
+    /// Returns true if the job needs buckets that keep versions: it deletes objects that events are, or may be, about.
     pub fn needs_versions(&self) -> bool {
-        self.events.is_some() && self.mirror.is_some()
+        self.events.is_some() && (self.mirror.is_some() || self.max_deletes_of_events().is_some())
+    }
+
+    /// Returns the most objects that events may delete in a day, or `None` if removals are not followed.
+    pub fn max_deletes_of_events(&self) -> Option<u64> {
+        self.events.as_ref()?.max_deletes
     }
 
     /// Returns the source prefixes of a bucket.

@@ -32,7 +32,7 @@ pub struct ObjectEvent {
 pub enum EventKind {
     /// The object was written.
     Created,
-    /// The object, or a version of it, was removed.
+    /// The object, or a version of it, was removed, by a request or a lifecycle rule.
     Removed,
     /// Any other event, such as restored or tagged.
     Other,
@@ -148,7 +148,7 @@ fn text(value: &Value) -> Option<&str> {
 fn kind(name: &str) -> EventKind {
     match name.trim_start_matches("s3:") {
         name if name.starts_with("ObjectCreated:") => EventKind::Created,
-        name if name.starts_with("ObjectRemoved:") => EventKind::Removed,
+        name if name.starts_with("ObjectRemoved:") || name.starts_with("LifecycleExpiration:") => EventKind::Removed,
         _ => EventKind::Other,
     }
 }
@@ -282,5 +282,6 @@ mod tests {
         assert_eq!((events[0].kind, events[0].size, events[0].version_id.clone()), (EventKind::Removed, None, None));
         assert_eq!(Message::parse(r#"{"Service":"Amazon S3","Event":"s3:TestEvent"}"#), Ok(Message::TestEvent));
         assert_eq!(kind("ObjectRestore:Completed"), EventKind::Other);
+        assert_eq!(kind("s3:LifecycleExpiration:DeleteMarkerCreated"), EventKind::Removed);
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Batch, BatchId, Entry, EventKind, MESSAGE_VERSION, MessageError, ObjectEvent};
+use crate::etag::ETag;
 use crate::ignore::IgnoreList;
 use crate::pair::BucketPair;
 use crate::retry::Tried;
@@ -68,31 +69,42 @@ pub fn batch_of_job(
 /// |---|---|
 /// | created, matched by n pairs, not ignored | n |
 /// | created, ignored or matched by none | none: not wanted, or meant for another consumer |
-/// | removed, other | none: deletions are not replicated |
+/// | removed, where removals are followed | as if created, without size and version: what counts is what the source has |
+/// | removed, where they are not; other | none |
 pub fn batches_of_events(
     job: &str,
     events: &[ObjectEvent],
     pairs: &[BucketPair],
     ignore: &IgnoreList,
+    follows_removals: bool,
     now: i64,
 ) -> Vec<Batch> {
     let mut batches = Vec::new();
-    for event in events.iter().filter(|event| event.kind == EventKind::Created) {
+    let is_followed = |event: &&ObjectEvent| match event.kind {
+        EventKind::Created => true,
+        EventKind::Removed => follows_removals,
+        EventKind::Other => false,
+    };
+    for event in events.iter().filter(is_followed) {
         let matches = |pair: &&BucketPair| {
             pair.source_bucket == event.bucket
                 && event.key.starts_with(&pair.source_prefix)
                 && !ignore.ignores(&event.bucket, &event.key)
         };
         for pair in pairs.iter().filter(matches) {
-            let entry =
-                unlisted(&event.key, event.size.unwrap_or_default(), event.etag.clone(), event.version_id.clone());
-            batches.push(batch(job, BatchId::of_event(&event_name(event, pair)), pair, entry, now));
+            let entry = match event.kind {
+                EventKind::Removed => unlisted(&event.key, 0, None, None),
+                EventKind::Created | EventKind::Other => {
+                    unlisted(&event.key, event.size.unwrap_or_default(), event.etag.clone(), event.version_id.clone())
+                }
+            };
+            batches.push(batch(job, BatchId::of_event(&event_name(event, pair, now)), pair, entry, now));
         }
     }
     batches
 }
 
-fn unlisted(key: &str, size: u64, etag: Option<crate::etag::ETag>, version_id: Option<String>) -> Entry {
+fn unlisted(key: &str, size: u64, etag: Option<ETag>, version_id: Option<String>) -> Entry {
     Entry { key: key.to_owned(), size, etag, version_id, destination: None, unlisted: true, tried: Tried::default() }
 }
 
@@ -109,14 +121,24 @@ fn batch(job: &str, id: BatchId, pair: &BucketPair, entry: Entry, now: i64) -> B
     }
 }
 
-/// Returns a name that identifies an event across messages: the same event may be delivered twice.
-fn event_name(event: &ObjectEvent, pair: &BucketPair) -> String {
+/// Returns a name that identifies an event across messages: the same event may be delivered twice. A removal that has
+/// nothing to tell it from another one of the same key is named by the time of its delivery: it may count twice, but none
+/// is taken for one that was followed before.
+fn event_name(event: &ObjectEvent, pair: &BucketPair, now: i64) -> String {
     let mut hash = Sha256::new();
+    let delivery = now.to_string();
     let moment = event.version_id.as_deref().or(event.sequencer.as_deref());
-    let moment = moment.or_else(|| event.etag.as_ref().map(crate::etag::ETag::as_str)).unwrap_or_default();
+    let moment = moment.unwrap_or_else(|| match event.kind {
+        EventKind::Removed => &delivery,
+        EventKind::Created | EventKind::Other => event.etag.as_ref().map(ETag::as_str).unwrap_or_default(),
+    });
     for text in [&event.bucket, &event.key, moment, &pair.destination_bucket, &pair.destination_prefix] {
         hash.update(text.len().to_be_bytes());
         hash.update(text);
+    }
+    // The removal of a version carries the same version as its creation.
+    if event.kind == EventKind::Removed {
+        hash.update("removed");
     }
     hex::encode(&hash.finalize()[..16])
 }
@@ -164,7 +186,7 @@ mod tests {
         removed.kind = EventKind::Removed;
         let elsewhere = ObjectEvent { bucket: "z".into(), ..event("d/x", "1") };
         let events = [event("top", "1"), event("d/x", "1"), event("d/y.tmp", "1"), removed, elsewhere];
-        let batches = batches_of_events("u", &events, &[pair(), other], &ignore, 5);
+        let batches = batches_of_events("u", &events, &[pair(), other], &ignore, false, 5);
         let seen: Vec<_> =
             batches.iter().map(|b| (b.objects[0].key.as_str(), b.pair.destination_prefix.as_str())).collect();
         assert_eq!(seen, [("top", "p/"), ("d/x", "p/"), ("d/x", "q/")]);
@@ -173,9 +195,21 @@ mod tests {
     #[test]
     fn the_same_event_has_one_name_and_a_later_one_another() {
         let none = IgnoreList::new::<&str>(&[]).unwrap();
-        let id = |e| batches_of_events("u", &[e], &[pair()], &none, 5)[0].id.clone();
+        let id = |e| batches_of_events("u", &[e], &[pair()], &none, true, 5)[0].id.clone();
         assert_eq!(id(event("k", "1")), id(event("k", "1")));
         assert_ne!(id(event("k", "1")), id(event("k", "2")));
         assert_ne!(id(event("k", "1")), id(event("l", "1")));
+        assert_ne!(id(event("k", "1")), id(ObjectEvent { kind: EventKind::Removed, ..event("k", "1") }));
+    }
+
+    #[test]
+    fn a_removal_names_a_key_only_and_is_followed_where_that_is_wanted() {
+        let none = IgnoreList::new::<&str>(&[]).unwrap();
+        let version_id = Some("marker".to_owned());
+        let removed = ObjectEvent { kind: EventKind::Removed, version_id, size: Some(3), ..event("k", "1") };
+        let of = |follows| batches_of_events("u", std::slice::from_ref(&removed), &[pair()], &none, follows, 5);
+        assert!(of(false).is_empty());
+        let entry = &of(true)[0].objects[0];
+        assert_eq!((entry.key.as_str(), entry.size, &entry.version_id, entry.unlisted), ("k", 0, &None, true));
     }
 }

@@ -3,12 +3,10 @@
 //! a deletion is a delete marker: the versions stay.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use migration_core::error::Rejected;
 use migration_core::mirror::{Fate, may_delete};
 use migration_core::mutants::{Mutant, is_active};
-use migration_core::operation::RequestInfo;
 use migration_core::pair::BucketPair;
-use migration_core::ports::{DeleteRequest, HeadRequest, ObjectHead, ObjectStore, Operation};
+use migration_core::ports::{HeadRequest, ObjectHead};
 use migration_core::records::{ExtraneousRecord, MirrorCounts, RunRecord, extraneous_partition};
 use migration_ledger::{Pager, Readable};
 use tracing::{info, warn};
@@ -113,18 +111,7 @@ async fn delete<P: Services>(
     extra: &ExtraneousRecord,
 ) -> Result<Fate, ScanError> {
     let bucket = &pair.destination_bucket;
-    let access = RequestInfo::object(Operation::DeleteObject, bucket, &extra.key);
-    let store = &process.ports.destination;
-    let request = DeleteRequest { bucket, key: &extra.key, if_match: extra.etag.as_ref() };
-    let mut deleted = process.destination(access, || store.delete(request)).await;
-    if let Err(Interruption::Service(error)) = &deleted
-        // The look just before has to do.
-        && error.rejects(&Rejected::Condition)
-    {
-        let request = DeleteRequest { if_match: None, ..request };
-        deleted = process.destination(access, || store.delete(request)).await;
-    }
-    match deleted {
+    match process.delete_unchanged(bucket, &extra.key, extra.etag.as_ref()).await {
         Ok(()) => Ok(Fate::Deleted),
         Err(Interruption::Service(error)) if !error.is_retryable() => {
             warn!(bucket, key = extra.key, %error, "an extraneous object is kept");

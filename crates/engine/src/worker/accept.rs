@@ -74,7 +74,11 @@ impl<P: Services> Worker<P> {
                 batch_of_job(job, &found, &own(), &message.id, now).map(|batch| foreign(vec![batch]))
             }
             Ok(Message::Events(events)) => {
-                let batches = batches_of_events(job, &events, &own(), self.process.config.ignore_list(), now);
+                let batches = {
+                    let config = &self.process.config;
+                    let follows_removals = config.max_deletes_of_events().is_some();
+                    batches_of_events(job, &events, &own(), config.ignore_list(), follows_removals, now)
+                };
                 debug!(events = events.len(), objects = batches.len(), "events of the source");
                 Ok(foreign(batches))
             }

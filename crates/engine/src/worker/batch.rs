@@ -201,7 +201,8 @@ impl<P: Services> Worker<P> {
         if self.process.runtime.stop.is_cancelled() {
             return EntryOutcome::Interrupted;
         }
-        transfer(&self.process, &self.limits, task, progress, permit).await
+        let outcome = transfer(&self.process, &self.limits, task, progress, permit).await;
+        self.follow_removal(task, progress, outcome).await
     }
 
     /// Attributes the denials among the outcomes: if a permission is missing, the objects are retried and have not

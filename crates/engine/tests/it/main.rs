@@ -7,6 +7,7 @@ mod answers;
 mod backlog;
 mod choosing;
 mod crash_sweep;
+mod delete_events;
 mod denials;
 mod distributed;
 mod dry_run;

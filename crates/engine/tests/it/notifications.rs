@@ -33,7 +33,8 @@ fn world() -> World {
     world.source.create_bucket(OTHER);
     world.config.buckets =
         vec![BucketPair { source_prefix: "a/".into(), ..pair() }, BucketPair { source_bucket: OTHER.into(), ..pair() }];
-    world.config.events = Some(EventSettings { queue_arn: Some(ARN.into()), types: EventTypes::Created });
+    world.config.events =
+        Some(EventSettings { queue_arn: Some(ARN.into()), types: EventTypes::Created, max_deletes: None });
     world
 }
 
@@ -240,7 +241,7 @@ async fn a_mirror_with_events_needs_buckets_that_keep_versions() {
     done(&world, &world.config, What::Apply).await;
     assert_eq!(own(&world, SOURCE).await, one("a/"));
     // Somebody else sends the events: the buckets are checked all the same.
-    world.config.events = Some(EventSettings { queue_arn: None, types: EventTypes::Created });
+    world.config.events = Some(EventSettings { queue_arn: None, types: EventTypes::Created, max_deletes: None });
     world.destination.denials().deny(&[Operation::GetVersioning], ErrorClass::AccessDenied, "AccessDenied");
     let error = run(&world, &world.config, What::Apply).await.unwrap().unwrap_err();
     assert!(error.to_string().ends_with("allow s3:GetBucketVersioning"), "{error}");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
+use md5::{Digest as _, Md5};
 use rand::seq::SliceRandom as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -135,13 +136,14 @@ async fn send(services: &Services, percent: usize) -> anyhow::Result<usize> {
 
 /// An event as S3 sends it. Source: "Event message structure" in the S3 user guide.
 fn event(number: usize) -> String {
+    let etag = hex::encode(Md5::digest(seeded::bytes(number as u64, SIZE)));
     serde_json::json!({"Records": [{
         "eventVersion": "2.1", "eventSource": "aws:s3", "awsRegion": crate::services::REGION,
         "eventTime": "2026-01-01T00:00:00.000Z", "eventName": "ObjectCreated:Put",
         "s3": {
             "s3SchemaVersion": "1.0", "configurationId": "s3-migration-wire-1",
             "bucket": {"name": SOURCE, "arn": format!("arn:aws:s3:::{SOURCE}")},
-            "object": {"key": format!("events/{number:06}"), "size": SIZE, "sequencer": format!("{number:016X}")},
+            "object": {"key": format!("events/{number:06}"), "size": SIZE, "eTag": etag, "sequencer": format!("{number:016X}")},
         },
     }]})
     .to_string()

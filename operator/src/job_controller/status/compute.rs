@@ -268,7 +268,7 @@ fn not_preserved(losses: &NotPreservedCounts) -> Option<NotPreserved> {
 /// Returns the result of messages that belong to no run, or none if there was no such message.
 fn event_work(events: &Counters) -> Option<EventWork> {
     (*events != Counters::default()).then(|| EventWork {
-        objects: EventCounts { done: events.counts.done, failed: events.counts.failed },
+        objects: EventCounts { done: events.counts.done, failed: events.counts.failed, skipped: events.counts.gone },
         bytes: events.counts.done_bytes,
         not_preserved: not_preserved(&events.counts.losses),
     })

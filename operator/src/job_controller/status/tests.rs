@@ -235,11 +235,11 @@ fn work_of_no_run_is_shown_once_there_was_some() {
     let none = compute(&MigrationJobStatus::default(), &input(Some(&ledger), &[]));
     assert_eq!(none.events, None);
     let losses = NotPreservedCounts { lost_metadata: 1, ..NotPreservedCounts::default() };
-    let counts = EndCounts { done: 3, done_bytes: 30, failed: 1, losses, ..EndCounts::default() };
+    let counts = EndCounts { done: 3, done_bytes: 30, failed: 1, gone: 2, losses, ..EndCounts::default() };
     ledger.events = Counters { batches: 4, remainders: 0, counts };
     let status = compute(&none, &input(Some(&ledger), &[]));
     let expected = EventWork {
-        objects: EventCounts { done: 3, failed: 1 },
+        objects: EventCounts { done: 3, failed: 1, skipped: 2 },
         bytes: 30,
         not_preserved: Some(NotPreserved { metadata: 1, ..NotPreserved::default() }),
     };

@@ -161,7 +161,8 @@ fn what_the_schema_cannot_refuse_is_refused_here() {
 fn patterns_mirror_and_pace_reach_the_programs() {
     let mut job = resource();
     job.spec.filters.ignore = vec!["a/*.tmp".into()];
-    job.spec.mirror = migration_api::verify::Mirror { delete_extraneous: true, max_deletes: Some(7) };
+    job.spec.mirror =
+        migration_api::verify::Mirror { delete_extraneous: true, max_deletes: Some(7), delete_events: false };
     job.spec.limits.backlog_seconds = 60;
     let config_of = |job: &MigrationJob| -> JobConfig {
         serde_yaml::from_str(

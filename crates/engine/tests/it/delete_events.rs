@@ -1,0 +1,264 @@
+//! Removals at the source that events report: the destination ends as the source is, whatever the order of events.
+
+use std::time::Duration;
+
+use migration_core::config::{EventSettings, ObjectFilter};
+use migration_core::error::ErrorClass;
+use migration_core::events::EventTypes;
+use migration_core::message::EVENTS_RUN;
+use migration_core::ports::{OutgoingMessage, Queue};
+use migration_testkit::{BucketSettings, Call, Fault, Operation};
+
+use crate::histories::Chance;
+use crate::world::{DESTINATION, SOURCE, World, content};
+
+/// Keys of a history: few, so that writes and removals of one key meet.
+const KEYS: [&str; 3] = ["a", "b", "c"];
+
+/// Returns a world whose events delete at most so many objects in a day.
+fn world(max_deletes: u64) -> World {
+    let mut world = World::versioned();
+    let types = EventTypes::CreatedAndRemoved;
+    world.config.events = Some(EventSettings { queue_arn: None, types, max_deletes: Some(max_deletes) });
+    world
+}
+
+fn event(name: &str, key: &str, sequencer: usize) -> String {
+    format!(
+        r#"{{"Records":[{{"eventName":"{name}","s3":{{"bucket":{{"name":"{SOURCE}"}},"object":{{"key":"{key}","sequencer":"{sequencer:04}"}}}}}}]}}"#
+    )
+}
+
+fn created(key: &str, sequencer: usize) -> String {
+    event("ObjectCreated:Put", key, sequencer)
+}
+
+fn removed(key: &str, sequencer: usize) -> String {
+    event("ObjectRemoved:DeleteMarkerCreated", key, sequencer)
+}
+
+async fn deliver(world: &World, body: String, delay: Duration) {
+    assert!(world.queue.send(&[OutgoingMessage { body, delay }]).await.unwrap().is_empty());
+}
+
+/// Works until the queue is empty, with so many workers; those that die are replaced.
+async fn drain(world: &World, workers: usize) {
+    let mut running: Vec<_> = (0..workers).map(|_| world.start_worker()).collect();
+    loop {
+        let stats = world.queue.stats();
+        if stats.visible + stats.in_flight + stats.delayed == 0 {
+            break;
+        }
+        tokio::select! {
+            () = world.plan.crashed() => {
+                world.plan.restart();
+                for (_, worker) in running.drain(..) {
+                    worker.abort();
+                }
+                running = (0..workers).map(|_| world.start_worker()).collect();
+            }
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+        }
+    }
+    for (process, worker) in running {
+        process.runtime.stop.cancel();
+        tokio::select! {
+            ended = worker => ended.unwrap(),
+            () = world.plan.crashed() => world.plan.restart(),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_object_is_deleted_and_counts_as_gone() {
+    let world = world(10);
+    for key in KEYS {
+        world.source.insert(SOURCE, key, content(10, 1));
+        deliver(&world, created(key, 1), Duration::ZERO).await;
+    }
+    drain(&world, 1).await;
+    world.source.delete(SOURCE, "b");
+    deliver(&world, removed("b", 2), Duration::ZERO).await;
+    drain(&world, 1).await;
+    assert_eq!(world.destination.keys(DESTINATION), ["a", "c"]);
+    let counts = world.counters(EVENTS_RUN).await.counts;
+    assert_eq!((counts.done, counts.gone, counts.failed), (3, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn removals_are_not_followed_unless_that_is_wanted() {
+    let mut world = world(10);
+    world.config.events = None;
+    world.destination.insert(DESTINATION, "a", content(10, 1));
+    deliver(&world, removed("a", 1), Duration::ZERO).await;
+    drain(&world, 1).await;
+    assert_eq!(world.destination.keys(DESTINATION), ["a"]);
+    assert_eq!(world.plan.count(Operation::DeleteObject), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_comes_after_the_next_write_deletes_nothing() {
+    let world = world(10);
+    world.source.insert(SOURCE, "a", content(10, 2));
+    deliver(&world, created("a", 3), Duration::ZERO).await;
+    drain(&world, 1).await;
+    deliver(&world, removed("a", 2), Duration::ZERO).await;
+    drain(&world, 1).await;
+    world.assert_same("the source has the object");
+    assert_eq!(world.plan.count(Operation::DeleteObject), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denial_or_a_proxys_answer_is_no_absence() {
+    for class in [ErrorClass::AccessDenied, ErrorClass::NoAnswer] {
+        let mut world = world(10);
+        world.config.transfer.max_attempts = 2;
+        world.destination.insert(DESTINATION, "a", content(10, 1));
+        let of_source = |call: &Call| {
+            matches!(call.operation, Operation::HeadObject | Operation::GetObject) && call.subject.starts_with(SOURCE)
+        };
+        world.plan.when(of_source, Fault::Fail(class), 6);
+        deliver(&world, removed("a", 1), Duration::ZERO).await;
+        let before = tokio::time::Instant::now();
+        let (process, worker) = world.start_worker();
+        while world.plan.injected() < 4 && before.elapsed() < Duration::from_secs(20) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(world.plan.injected() > 0, "{class:?}: the source was not asked");
+        assert_eq!(world.plan.count(Operation::DeleteObject), 0, "{class:?}");
+        assert_eq!(world.destination.keys(DESTINATION), ["a"], "{class:?}");
+        process.runtime.stop.cancel();
+        worker.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_a_days_deletions_are_made_and_the_others_fail() {
+    for workers in [1, 3] {
+        let world = world(2);
+        for (number, key) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            world.destination.insert(DESTINATION, key, content(10, 1));
+            deliver(&world, removed(key, number), Duration::ZERO).await;
+        }
+        drain(&world, workers).await;
+        assert_eq!(world.destination.keys(DESTINATION).len(), 2);
+        let counts = world.counters(EVENTS_RUN).await.counts;
+        assert_eq!((counts.gone, counts.failed), (2, 2));
+        let failure = world.ledger.items().into_iter().find(|item| item.key.partition.starts_with("failure/")).unwrap();
+        assert_eq!(failure.attributes["class"], "TooManyDeletes");
+        // The next day has as many again.
+        tokio::time::sleep(Duration::from_hours(24)).await;
+        let left = world.destination.keys(DESTINATION);
+        deliver(&world, removed(&left[0], 9), Duration::ZERO).await;
+        drain(&world, workers).await;
+        assert_eq!(world.destination.keys(DESTINATION).len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_that_the_filters_exclude_stay() {
+    let mut world = world(10);
+    world.config.filter = ObjectFilter { min_size: Some(10), ..ObjectFilter::default() };
+    world.config.ignore = vec!["from/*.tmp".into()];
+    for (key, size) in [("small", 9), ("large", 10), ("x.tmp", 10)] {
+        world.destination.insert(DESTINATION, key, content(size, 1));
+        deliver(&world, removed(key, 1), Duration::ZERO).await;
+    }
+    drain(&world, 1).await;
+    assert_eq!(world.destination.keys(DESTINATION), ["small", "x.tmp"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_is_written_after_the_removal_was_followed_does_not_stay() {
+    let world = world(10);
+    world.source.insert(SOURCE, "a", content(10, 1));
+    // The copy is read before the removal, and arrives after the removal's event is done.
+    world.plan.at(Operation::PutObject, 1, Fault::Delay(Duration::from_secs(20)));
+    deliver(&world, created("a", 1), Duration::ZERO).await;
+    let (process, worker) = world.start_worker();
+    while world.plan.count(Operation::PutObject) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    world.source.delete(SOURCE, "a");
+    deliver(&world, removed("a", 2), Duration::ZERO).await;
+    drain(&world, 1).await;
+    process.runtime.stop.cancel();
+    worker.await.unwrap();
+    assert_eq!(world.destination.keys(DESTINATION), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_content_written_again_while_it_is_deleted_is_copied_again() {
+    let world = world(10);
+    world.destination.insert(DESTINATION, "a", content(10, 1));
+    world.plan.at(Operation::DeleteObject, 1, Fault::Delay(Duration::from_secs(20)));
+    deliver(&world, removed("a", 1), Duration::ZERO).await;
+    let (process, worker) = world.start_worker();
+    while world.plan.count(Operation::DeleteObject) == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // Its event finds the copy in place, which is deleted afterwards.
+    world.source.insert(SOURCE, "a", content(10, 1));
+    deliver(&world, created("a", 2), Duration::ZERO).await;
+    drain(&world, 1).await;
+    process.runtime.stop.cancel();
+    worker.await.unwrap();
+    world.assert_same("after the deletion");
+}
+
+/// Plays a history of writes and removals whose events come late, twice and in any order, to workers that meet faults.
+async fn play(seed: u64) {
+    const FAULTS: [Fault; 5] = [
+        Fault::Crash,
+        Fault::CrashAfter,
+        Fault::FailAfter(ErrorClass::NoAnswer),
+        Fault::Fail(ErrorClass::Transient),
+        Fault::Delay(Duration::from_secs(15)),
+    ];
+    let mut chance = Chance::new(seed);
+    let world = world(1_000);
+    if chance.once_in(2) {
+        world.source.create_bucket_with(SOURCE, BucketSettings::default());
+        world.destination.create_bucket_with(DESTINATION, BucketSettings::default());
+    }
+    world.plan.latency(Duration::from_millis(200), world.clock.clone());
+    for _ in 0..chance.below(3) {
+        let fault = FAULTS[usize::try_from(chance.below(5)).unwrap()];
+        world.plan.at_call(chance.below(150) + 1, fault);
+    }
+    let history = async {
+        for step in 0..14 {
+            let key = KEYS[usize::try_from(chance.below(3)).unwrap()];
+            let body = if chance.once_in(2) {
+                world.source.delete(SOURCE, key);
+                removed(key, step)
+            } else {
+                // Few contents, so that the same one comes again.
+                world.source.insert(SOURCE, key, content(10, 1 + u8::try_from(chance.below(2)).unwrap()));
+                created(key, step)
+            };
+            for _ in 0..=chance.below(2) {
+                deliver(&world, body.clone(), Duration::from_millis(chance.below(2_000))).await;
+            }
+            tokio::time::sleep(Duration::from_millis(chance.below(600))).await;
+        }
+    };
+    let workers = async {
+        // One event is always in the queue until the history is over.
+        drain(&world, 2).await;
+    };
+    deliver(&world, created("a", 99), Duration::from_secs(10)).await;
+    tokio::join!(history, workers);
+    drain(&world, 2).await;
+    world.assert_same(&format!("history {seed}"));
+    assert_eq!(world.queue.dead_letters().len(), 0, "history {seed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_destination_ends_as_the_source_is_in_any_history() {
+    let first = std::env::var("MODEL_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = first.map_or(1..=400, |seed| seed..=seed);
+    for seed in seeds {
+        play(seed).await;
+    }
+}
