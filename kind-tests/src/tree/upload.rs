@@ -132,6 +132,21 @@ pub async fn delete_bucket(client: &Client, bucket: &str) -> anyhow::Result<()> 
             .try_collect::<Vec<_>>()
             .await?;
     }
+    // Of a bucket that keeps versions, they and the markers are left.
+    loop {
+        let page = client.list_object_versions().bucket(bucket).send().await?;
+        let versions = page.versions().iter().map(|version| (version.key(), version.version_id()));
+        let markers = page.delete_markers().iter().map(|marker| (marker.key(), marker.version_id()));
+        let left: Vec<_> = versions.chain(markers).filter_map(|(key, id)| Some((key?, id?))).collect();
+        if left.is_empty() {
+            break;
+        }
+        futures::stream::iter(left)
+            .map(|(key, id)| client.delete_object().bucket(bucket).key(key).version_id(id).send())
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<Vec<_>>()
+            .await?;
+    }
     client.delete_bucket().bucket(bucket).send().await?;
     Ok(())
 }

@@ -22,14 +22,16 @@ const IDENTITY: &str = "workers";
 /// The external ID that both roles ask for.
 const EXTERNAL_ID: &str = "media-copy";
 const ROLES: [&str; 2] = ["reader", "writer"];
+const FROM: &str = "media";
+const TO: &str = "media-copy";
 
 /// A user that may do nothing but assume two roles copies a bucket; roles, trust and user have exactly the policies that
 /// are printed. Without the external ID the run ends with the words of STS.
 pub async fn roles_are_assumed(case: &mut Case) -> anyhow::Result<()> {
     let service = case.server(Kind::CheckedMiniStack, "service").await?;
-    bucket(&service, "from").await?;
-    bucket(&service, "to").await?;
-    put_all(&service.s3(), "from", &objects::plain()).await?;
+    bucket(&service, FROM).await?;
+    bucket(&service, TO).await?;
+    put_all(&service.s3(), FROM, &objects::plain()).await?;
     write(case, &service, Some(EXTERNAL_ID))?;
     let may_assume = print(case, &["assume-role"]).await?;
     let key = create_user_at(&service.endpoint(), IDENTITY, &may_assume)?;
@@ -54,7 +56,7 @@ pub async fn roles_are_assumed(case: &mut Case) -> anyhow::Result<()> {
     }
     write(case, &service, Some(EXTERNAL_ID))?;
     run(case, &variables, "20s").await?.expect(0)?;
-    let checked = case.check("roles", Place::new(&service, "from"), Place::new(&service, "to"), &[])?;
+    let checked = case.check("roles", Place::new(&service, FROM), Place::new(&service, TO), &[])?;
     case.note(format!("{checked}; without the external ID: exit {:?}", refused.code));
     Ok(())
 }
@@ -71,7 +73,7 @@ fn write(case: &Case, service: &Server, external_id: Option<&str>) -> anyhow::Re
         json!({"credentials": {"assumeRole": role}})
     };
     let fields = json!({"source": role(ROLES[0]), "destination": role(ROLES[1])});
-    case.write(JOB.1, &manifest(JOB.0, &side("from"), &side("to"), fields)?).map(drop)
+    case.write(JOB.1, &manifest(JOB.0, &side(FROM), &side(TO), fields)?).map(drop)
 }
 
 async fn run(case: &Case, variables: &[(&str, &OsStr)], patience: &str) -> anyhow::Result<Ended> {
