@@ -2,6 +2,7 @@
 
 mod accept;
 mod batch;
+mod deletes;
 mod end;
 mod event_ends;
 mod lease;
@@ -29,6 +30,7 @@ use crate::send_buffer::SendBuffer;
 use crate::transfer::{self, TransferLimits};
 use crate::{Interruption, Process, Services};
 use accept::Accepted;
+use deletes::Deletes;
 use event_ends::EventEnds;
 
 /// Time that one request waits for a message. SQS allows 20 s, but a stopping worker waits for its request, and the
@@ -61,6 +63,8 @@ pub struct Worker<P: Services> {
     runs: Mutex<HashMap<String, Arc<[BucketPair]>>>,
     /// Ends of work without a run, which are recorded together.
     event_ends: EventEnds,
+    /// Messages of events, which are deleted together.
+    deletes: Deletes,
     /// Events that were received since the last other message.
     events_in_row: AtomicUsize,
     /// Deletions for events that this worker has reserved and not made.
@@ -93,6 +97,7 @@ impl<P: Services> Worker<P> {
             limits,
             runs: Mutex::default(),
             event_ends: EventEnds::default(),
+            deletes: Deletes::default(),
             events_in_row: AtomicUsize::new(0),
             reserved: std::sync::Mutex::default(),
             abandon: CancellationToken::new(),
@@ -152,7 +157,7 @@ impl<P: Services> Worker<P> {
                 }
                 continue;
             }
-            let only_events = missing.is_none() && self.events_in_row.load(Ordering::Relaxed) >= EVENTS_IN_ROW;
+            let only_events = missing.is_none() && self.has_many_events();
             // Never cancelled halfway: the queue may already have delivered a message, which would then stay invisible
             // until its lease runs out.
             match process.queue(|| process.ports.queue.receive(at_once(room, only_events), WAIT, LEASE)).await {
@@ -170,6 +175,11 @@ impl<P: Services> Worker<P> {
                 }
             }
         }
+    }
+
+    /// Returns true if the last messages were events.
+    fn has_many_events(&self) -> bool {
+        self.events_in_row.load(Ordering::Relaxed) >= EVENTS_IN_ROW
     }
 
     /// Returns the messages to begin: the events, and one other. More of these might only wait, so they are given back.
@@ -215,6 +225,7 @@ impl<P: Services> Worker<P> {
         };
         let process = &self.process;
         let result = match disposal {
+            Ok(Disposal::Delete) if self.has_many_events() => self.deletes.delete(process, &message.receipt).await,
             Ok(Disposal::Delete) => process.queue(|| process.ports.queue.delete(&message.receipt)).await,
             Ok(Disposal::GiveBack) | Err(Interruption::Stopped) => {
                 return self.give_back(&message, Duration::ZERO).await;

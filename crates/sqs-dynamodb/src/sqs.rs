@@ -6,8 +6,8 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Builder;
 use aws_sdk_sqs::types::{
-    Message, MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
-    SendMessageBatchResultEntry,
+    DeleteMessageBatchRequestEntry, DeleteMessageBatchResultEntry, Message, MessageAttributeValue,
+    MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry, SendMessageBatchResultEntry,
 };
 use aws_smithy_types::error::operation::BuildError;
 use migration_aws::error::{Api, OwnSuccess, invalid_response, no_answer, service_error};
@@ -28,6 +28,7 @@ const REASON_LIMIT: usize = 1_000;
 
 const SEND: &str = "send messages";
 const RECEIVE: &str = "receive messages";
+const DELETE: &str = "delete message";
 const SEND_DEAD: &str = "send dead letter";
 const MEASURE: &str = "get queue attributes";
 
@@ -173,7 +174,19 @@ impl Queue for SqsQueue {
 
     async fn delete(&self, receipt: &str) -> Result<(), ServiceError> {
         let sent = self.client.delete_message().queue_url(&self.url).receipt_handle(receipt).send().await;
-        sent.map(|_| ()).map_err(|error| service_error(Api::Sqs, "delete message", &error))
+        sent.map(|_| ()).map_err(|error| service_error(Api::Sqs, DELETE, &error))
+    }
+
+    async fn delete_all(&self, receipts: &[String]) -> Result<Vec<usize>, ServiceError> {
+        let entry = |(place, receipt): (usize, &String)| {
+            DeleteMessageBatchRequestEntry::builder().id(place.to_string()).receipt_handle(receipt).build()
+        };
+        let entries = receipts.iter().enumerate().map(entry).collect::<Result<_, _>>();
+        let entries = entries.map_err(|error| unbuilt(DELETE, &error))?;
+        let delete = self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries));
+        let output = delete.send().await.map_err(|error| service_error(Api::Sqs, DELETE, &error))?;
+        let deleted: BTreeSet<&str> = output.successful().iter().map(DeleteMessageBatchResultEntry::id).collect();
+        Ok((0..receipts.len()).filter(|place| !deleted.contains(place.to_string().as_str())).collect())
     }
 
     async fn send_dead_letter(&self, body: &str, reason: &str) -> Result<(), ServiceError> {

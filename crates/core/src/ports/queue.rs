@@ -29,6 +29,20 @@ pub trait Queue: Send + Sync + 'static {
     /// Deletes a received message.
     fn delete(&self, receipt: &str) -> impl Future<Output = Result<(), ServiceError>> + Send;
 
+    /// Deletes up to 10 received messages. Returns the indices of those that the queue may not have deleted. Queues
+    /// without a request for it delete one after the other.
+    fn delete_all(&self, receipts: &[String]) -> impl Future<Output = Result<Vec<usize>, ServiceError>> + Send {
+        async move {
+            let mut left = Vec::new();
+            for (place, receipt) in receipts.iter().enumerate() {
+                if self.delete(receipt).await.is_err() {
+                    left.push(place);
+                }
+            }
+            Ok(left)
+        }
+    }
+
     /// Sends a copy of a message's body to the dead letters, with the reason in the attribute `reason`.
     fn send_dead_letter(&self, body: &str, reason: &str) -> impl Future<Output = Result<(), ServiceError>> + Send;
 }

@@ -148,6 +148,8 @@ async fn events_come_ten_at_a_time_and_batches_one_by_one() {
     let keys = objects(&world, 60);
     deliver(&world, keys.iter().map(|key| event(key, 1))).await;
     drain(&world, 1).await;
+    let deleted = world.plan.count(Operation::DeleteMessage);
+    assert!(deleted < 40, "{deleted} deletions of 60 events");
     let received = world.plan.count(Operation::ReceiveMessages);
     assert!(received < 45, "{received} receipts of 60 events, with room for four objects at a time");
 

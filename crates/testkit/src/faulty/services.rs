@@ -51,6 +51,10 @@ impl<T: Queue> Queue for Faulty<T> {
         self.call(Operation::DeleteMessage, receipt, || self.inner.delete(receipt)).await
     }
 
+    async fn delete_all(&self, receipts: &[String]) -> Result<Vec<usize>, ServiceError> {
+        self.call(Operation::DeleteMessage, &receipts.join(" "), || self.inner.delete_all(receipts)).await
+    }
+
     async fn send_dead_letter(&self, body: &str, reason: &str) -> Result<(), ServiceError> {
         self.call(Operation::SendDeadLetter, reason, || self.inner.send_dead_letter(body, reason)).await
     }

@@ -54,6 +54,24 @@ pub(super) async fn ten_messages_go_in_one_request<T: TestQueue>(t: &T) -> CaseR
     Ok(())
 }
 
+pub(super) async fn several_messages_are_deleted_in_one_request<T: TestQueue>(t: &T) -> CaseResult {
+    let messages: Vec<_> = (0..3).map(|number| message(&format!("m{number}"))).collect();
+    ensure!(t.queue().send(&messages).await?.is_empty(), "not all messages were taken");
+    let mut receipts = Vec::new();
+    while receipts.len() < 3 {
+        let received = t.queue().receive(10, LONG, SECOND).await?;
+        ensure!(!received.is_empty(), "only {} messages came", receipts.len());
+        receipts.extend(received.into_iter().map(|message| message.receipt));
+        // Those that came earlier may be visible again by now, with other receipts.
+        ensure!(receipts.len() <= 3, "a message came twice");
+    }
+    receipts.insert(1, "no receipt".to_owned());
+    ensure_eq!(t.queue().delete_all(&receipts).await?, [1], "places of the messages not deleted");
+    // Twice the visibility time-out.
+    ensure_eq!(receive_now(t.queue(), SECOND * 2).await?, [], "messages after all were deleted");
+    Ok(())
+}
+
 pub(super) async fn a_bad_message_is_named_by_its_place<T: TestQueue>(t: &T) -> CaseResult {
     let failed = t.queue().send(&[message("first"), message("control \u{1}"), message("third")]).await?;
     ensure_eq!(failed, [1], "places of the messages not taken");

@@ -52,6 +52,7 @@ pub async fn queue_suite<T: TestQueue>(make: impl AsyncFn() -> Result<T, Failure
             messages::a_message_is_sent_received_and_deleted,
             messages::bodies_come_back_as_they_were,
             messages::ten_messages_go_in_one_request,
+            messages::several_messages_are_deleted_in_one_request,
             messages::a_bad_message_is_named_by_its_place,
             messages::a_delay_over_15_minutes_is_refused,
             messages::too_many_messages_are_refused,
