@@ -3,7 +3,7 @@
 use kind_tests::case::run;
 use kind_tests::cases::{
     admission, chart, checking, cluster_commands, crash_recovery, credentials, deletion, editing, events, kills,
-    leader, lists, migration, neighbours, prerequisites, races, refusals, scaling, upgrade,
+    leader, lists, migration, neighbours, pod_settings, prerequisites, races, refusals, scaling, upgrade,
 };
 use kind_tests::tree::FULL;
 
@@ -53,6 +53,12 @@ async fn g_keys_break() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn h_bad_resources() -> anyhow::Result<()> {
     run("bad resources are refused", admission::refuses_bad_resources).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn h_pod_settings() -> anyhow::Result<()> {
+    run("pods with settings of their own", pod_settings::run_with_settings).await
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use hyper::Uri;
 use kube::Client;
 use migration_aws::SystemClock;
@@ -19,6 +19,7 @@ use crate::fence::{Fence, fenced};
 use crate::health::{self, Readiness};
 use crate::leader::{Election, LeaderError, Times};
 use crate::metrics::Metrics;
+use crate::pod_defaults::PodDefaults;
 use crate::policy::{Policy, PolicyError};
 
 /// How long reconciliations in progress may take after the process was asked to end. Kubernetes kills it 30 s after
@@ -63,6 +64,14 @@ struct Run {
     /// Image of workers and jobsenders, unless a `MigrationJob` names one.
     #[arg(long, env = "WORKER_IMAGE", default_value = concat!("s3-migration-worker:", env!("CARGO_PKG_VERSION")))]
     worker_image: String,
+    /// Secret for pulling the image of workers and jobsenders, in the namespace of each job, unless a `MigrationJob` names
+    /// others. May be repeated.
+    #[arg(long = "image-pull-secret", value_name = "NAME")]
+    image_pull_secrets: Vec<String>,
+    /// Whether pods run as user and group 65532, unless a `MigrationJob` says otherwise. `false` leaves both to the
+    /// cluster, as `OpenShift` asks for.
+    #[arg(long, env = "FIXED_IDS", default_value_t = true, action = ArgAction::Set)]
+    fixed_ids: bool,
     /// The namespace to watch; default: all.
     #[arg(long, env = "WATCH_NAMESPACE")]
     namespace: Option<String>,
@@ -70,7 +79,7 @@ struct Run {
     /// own identity on its own queues and tables only.
     #[arg(long, env = "POLICY_FILE")]
     policy: Option<PathBuf>,
-    /// Format of the log. `RUST_LOG` sets what is logged.
+    /// Format of the log, and of those of workers and jobsenders. `RUST_LOG` sets what is logged.
     #[arg(long, env = "LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
     /// Address that serves /healthz, /readyz and /metrics.
@@ -135,15 +144,16 @@ async fn run(args: Run) -> Result<(), CliError> {
     let (ready, metrics, stop) = (Readiness::default(), Metrics::default(), CancellationToken::new());
     program::stop_on_signals(&stop).map_err(|e| CliError::Io("listen for signals", e))?;
     let election = args.election(&client);
-    let (namespace, image) = (args.namespace, args.worker_image);
+    let Run { namespace, worker_image: image, image_pull_secrets, fixed_ids, log_format, health_address, .. } = args;
     info!(version = env!("CARGO_PKG_VERSION"), namespace, image, strict = policy.strict, "started");
     // A standby is ready, too: else a rolling update would wait for it for ever.
     tokio::spawn(controller::announce(client.clone(), namespace.clone(), ready.clone()));
-    let settings = controller::Settings { namespace, worker_image: image, policy };
+    let pods = PodDefaults { image, image_pull_secrets, log_format: Some(log_format), fixed_ids };
+    let settings = controller::Settings { namespace, pods, policy };
     let operated = operate(client, election, settings, metrics.clone(), stop);
     tokio::select! {
         ended = operated => ended.inspect_err(|error| error!(%error, "ended")),
-        ended = health::serve(args.health_address, ready, metrics) => ended.map_err(|e| CliError::Io("answer health requests", e)),
+        ended = health::serve(health_address, ready, metrics) => ended.map_err(|e| CliError::Io("answer health requests", e)),
     }
 }
 
@@ -203,7 +213,12 @@ mod tests {
                 other => panic!("{other:?}"),
             };
             assert_eq!(run.namespace.as_deref(), Some("a"));
+            assert!(run.fixed_ids && run.image_pull_secrets.is_empty());
         }
+        let run =
+            Cli::try_parse_from(["operator", "--fixed-ids=false", "--image-pull-secret=a", "--image-pull-secret=b"]);
+        let run = run.unwrap().run;
+        assert_eq!((run.fixed_ids, run.image_pull_secrets), (false, vec!["a".to_owned(), "b".to_owned()]));
         assert!(Cli::try_parse_from(["operator", "--log-format", "xml"]).is_err());
     }
 }

@@ -39,6 +39,7 @@ use crate::job_controller::kubernetes::RequestError;
 use crate::job_controller::watched::{Children, Watched, WatchedJob};
 use crate::metrics::Metrics;
 use crate::names;
+use crate::pod_defaults::PodDefaults;
 use crate::policy::Policy;
 use wake::changes;
 
@@ -83,8 +84,8 @@ impl ControllerError {
 pub struct Settings {
     /// The namespace that is watched; none for all.
     pub namespace: Option<String>,
-    /// Image of workers and jobsenders, unless the resource names one.
-    pub worker_image: String,
+    /// What applies to pods unless the resource says otherwise.
+    pub pods: PodDefaults,
     /// What authors of resources may do.
     pub policy: Policy,
 }
@@ -95,8 +96,8 @@ pub struct Settings {
 pub async fn run(client: Client, settings: Settings, fence: Fence, metrics: Metrics, stop: CancellationToken) {
     let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() };
     let recorder = Recorder::new(client.clone(), reporter);
-    let Settings { namespace, worker_image, policy } = settings;
-    let context = Context::new(client.clone(), recorder, worker_image, Arc::new(SystemClock));
+    let Settings { namespace, pods, policy } = settings;
+    let context = Context::new(client.clone(), recorder, pods, Arc::new(SystemClock));
     let context = context.with_metrics(metrics).with_policy(policy).with_fence(fence);
     let namespace = namespace.as_deref();
     let ours = || watcher::Config::default().labels(names::SELECTOR);

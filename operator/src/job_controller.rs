@@ -119,7 +119,7 @@ async fn reconcile(
         }
 
         let known = cache.validated.clone();
-        let validated = validate::run_configs::validate_runs(job, &observed, known, &context.worker_image);
+        let validated = validate::run_configs::validate_runs(job, &observed, known, &context.pods);
         cache.validated = validated.cache.clone();
         let configs = validated.configs.as_ref();
 

@@ -23,6 +23,8 @@ pub struct Policy {
     endpoints: Option<Vec<String>>,
     /// Roles that pods may assume by name, and KEDA for them.
     role_arns: Option<Vec<String>>,
+    /// CSI drivers of volumes.
+    csi_drivers: Option<Vec<String>>,
     /// The label, as `name=value`, that Secrets and `ConfigMaps` need to be used by a job.
     required_label: Option<String>,
     /// What the operator may do with its own identity.
@@ -51,6 +53,8 @@ pub enum Listed {
     Endpoints,
     /// Role ARNs.
     RoleArns,
+    /// CSI drivers.
+    CsiDrivers,
     /// Foreign queues for the operator's own identity.
     OwnIdentityQueues,
     /// Foreign tables for the operator's own identity.
@@ -65,6 +69,7 @@ impl Listed {
             Self::ServiceAccounts => "policy.serviceAccounts",
             Self::Endpoints => "policy.endpoints",
             Self::RoleArns => "policy.roleArns",
+            Self::CsiDrivers => "policy.csiDrivers",
             Self::OwnIdentityQueues => "policy.ownIdentity.queues",
             Self::OwnIdentityTables => "policy.ownIdentity.tables",
         }
@@ -129,6 +134,7 @@ impl Policy {
             Listed::ServiceAccounts => &self.service_accounts,
             Listed::Endpoints => &self.endpoints,
             Listed::RoleArns => &self.role_arns,
+            Listed::CsiDrivers => &self.csi_drivers,
             Listed::OwnIdentityQueues => return Some(&self.own_identity.queues),
             Listed::OwnIdentityTables => return Some(&self.own_identity.tables),
         };
@@ -191,7 +197,8 @@ mod tests {
     #[test]
     fn a_list_that_is_absent_allows_everything_or_in_strict_mode_nothing() {
         let (open, strict) = (Policy::default(), policy("strict: true"));
-        for listed in [Listed::Images, Listed::ServiceAccounts, Listed::Endpoints, Listed::RoleArns] {
+        for listed in [Listed::Images, Listed::ServiceAccounts, Listed::Endpoints, Listed::RoleArns, Listed::CsiDrivers]
+        {
             assert!(open.allows(listed, "x") && !open.restricts(listed), "{listed:?}");
             assert!(!strict.allows(listed, "x") && strict.restricts(listed), "{listed:?}");
         }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use migration_engine::heartbeat;
@@ -16,6 +17,10 @@ use crate::setup::{self, Common};
 struct Cli {
     #[command(flatten)]
     common: Common,
+    /// Seconds that objects and parts in flight have to end after a signal; then their messages are given back. Kubernetes
+    /// has to wait for longer than that.
+    #[arg(long, env = "GRACE_SECONDS", default_value_t = 100)]
+    grace_seconds: u64,
 }
 
 /// Runs the program to its end. Exit code 2 = the configuration can't be used. Not async, since an async function is
@@ -29,7 +34,8 @@ async fn program() -> ExitCode {
     cli.common.start_logging();
     let told = setup::listen_for_signals();
     match setup::connect(&cli.common).await {
-        Ok(process) => {
+        Ok(mut process) => {
+            process.runtime.grace = Duration::from_secs(cli.grace_seconds);
             setup::stop_when_told(&process, &told);
             let process = Arc::new(process);
             info!(job = process.config.job.name, name = process.runtime.name, "worker started");

@@ -25,6 +25,7 @@ pub mod filters;
 mod kubernetes;
 pub mod manifest;
 pub mod names;
+pub mod pod_security;
 pub mod pods;
 pub mod scaling;
 pub mod services;
@@ -34,6 +35,7 @@ pub mod status;
 pub mod transfer;
 pub mod trigger;
 pub mod verify;
+pub mod volumes;
 
 pub use conditions::{ConditionType, Reason};
 pub use crd::crd;

@@ -76,6 +76,7 @@ use crate::verify::{Mirror, Verify};
 #[x_kube(validation = keda_reads_with_one_identity())]
 #[x_kube(validation = strangers_do_not_configure_buckets())]
 #[x_kube(validation = removals_come_as_events())]
+#[x_kube(validation = only_workers_have_a_grace_period())]
 pub struct MigrationJobSpec {
     /// Pairs of buckets to copy between, 1 to 50. A change applies from the next run.
     #[schemars(length(min = 1, max = 50))]
@@ -273,6 +274,13 @@ fn strangers_do_not_configure_buckets() -> kube_core::Rule {
     .message(
         "trigger.events configures the source buckets, and source.credentials is anonymous: give credentials that may do so, \
          or write trigger.events.configureBucketNotifications: false and let the buckets' owner send events to the queue",
+    )
+}
+
+fn only_workers_have_a_grace_period() -> kube_core::Rule {
+    kube_core::Rule::new("!has(self.jobsender.terminationGracePeriodSeconds)").message(
+        "jobsender.terminationGracePeriodSeconds has no use, since a jobsender ends within 30 s: remove it, or set that of \
+         worker",
     )
 }
 

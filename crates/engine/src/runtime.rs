@@ -10,6 +10,9 @@ use tokio_util::sync::CancellationToken;
 use crate::heartbeat::Activity;
 use crate::observer::{ObjectName, TransferObserver};
 
+/// The grace of a process that is given none: Kubernetes allows 120 s in all.
+const GRACE: Duration = Duration::from_secs(100);
+
 /// Name, clock, stop signal and activity of a process. Clones share all of them.
 #[derive(Clone)]
 pub struct Runtime {
@@ -23,6 +26,8 @@ pub struct Runtime {
     pub activity: Arc<Activity>,
     /// Watches the objects in transfer.
     pub observer: Option<Arc<dyn TransferObserver>>,
+    /// Time that a stopping process waits for objects and parts in flight, before it returns their messages unfinished.
+    pub grace: Duration,
     /// Least time between two records of the verified parts of one upload: what a killed process may have to send again.
     pub verified_every: Duration,
 }
@@ -38,6 +43,7 @@ impl Runtime {
             stop,
             activity,
             observer: None,
+            grace: GRACE,
             verified_every: Duration::from_millis(VERIFIED_EVERY_MS),
         }
     }

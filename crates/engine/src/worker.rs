@@ -39,9 +39,6 @@ const WAIT: Duration = Duration::from_secs(5);
 /// Events in a row after which several messages are received at once. Among batches, each would cost the deliveries of
 /// those that are given back.
 const EVENTS_IN_ROW: usize = 10;
-/// Time that a stopping process waits for objects and parts in flight, before it returns their messages unfinished.
-/// Kubernetes allows 120 s in all.
-const GRACE: Duration = Duration::from_secs(100);
 /// Time that a worker keeps a message for other workers before it makes it visible again. The message counts as held
 /// meanwhile, so that a queue full of such messages is not received as fast as it answers.
 const LEFT_AFTER: Duration = Duration::from_secs(1);
@@ -129,7 +126,8 @@ impl<P: Services> Worker<P> {
             }
         }
         info!(messages = tasks.len(), "stopping: work in flight is finished, nothing new is begun");
-        if tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+        let grace = this.process.runtime.grace;
+        if tokio::time::timeout(grace, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
             this.abandon.cancel();
             while tasks.join_next().await.is_some() {}
         }

@@ -14,6 +14,16 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// Returns the value of the argument.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// Starts logging to standard error. `RUST_LOG` sets what is logged; if it is not set or can't be parsed, `filter` does,
 /// in the same syntax. May be called once in a process.
 pub fn start_logging(format: LogFormat, filter: &str) {

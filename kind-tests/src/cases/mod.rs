@@ -14,6 +14,7 @@ pub mod leader;
 pub mod lists;
 pub mod migration;
 pub mod neighbours;
+pub mod pod_settings;
 pub mod prerequisites;
 pub mod races;
 pub mod refusals;

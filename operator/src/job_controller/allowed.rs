@@ -1,10 +1,11 @@
 //! Checks what the author of a resource asks for against the operator's policy: pure functions of both.
 
-use k8s_openapi::api::core::v1::EnvVar;
+use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource};
 use kube::ResourceExt;
 use migration_api::pods::PodSettings;
 use migration_api::scaling::{AuthenticationKind, Keda};
 use migration_api::services::CaBundle;
+use migration_api::volumes::{Volume, VolumeObject};
 use migration_api::{MigrationJob, MigrationJobSpec, Reason};
 use migration_aws::is_amazon;
 use migration_core::config::MountedFrom;
@@ -68,7 +69,28 @@ impl Check<'_> {
             found.extend(self.listed(&format!("{field}.serviceAccountName"), &account, Listed::ServiceAccounts));
         }
         found.extend(settings.env.iter().filter_map(|variable| self.variable(field, variable)));
+        found.extend(settings.volumes.iter().filter_map(|volume| self.volume(field, volume)));
         found
+    }
+
+    /// Checks a volume: its files may be a configuration of the SDK, which names endpoints and roles.
+    fn volume(&self, field: &str, volume: &Volume) -> Option<Problem> {
+        let place = format!("{field}.volumes {}", volume.name);
+        if let Some(refused) = volume.csi.as_ref().and_then(|csi| self.listed(&place, &csi.driver, Listed::CsiDrivers))
+        {
+            return Some(refused);
+        }
+        let restricting =
+            [Listed::Endpoints, Listed::RoleArns].into_iter().find(|list| self.policy.restricts(*list))?;
+        let instead = if volume.csi.is_some() && !self.policy.restricts(Listed::CsiDrivers) {
+            "have its driver added to policy.csiDrivers"
+        } else if !volume.objects().is_empty() && self.policy.required_label().is_none() {
+            "have policy.requiredLabel set, so that labels vouch for its content"
+        } else {
+            return None;
+        };
+        let name = restricting.name();
+        Some(not_allowed(&format!("{place} holds files that {name} cannot check, and that may name others: {instead}")))
     }
 
     /// Checks a variable by which the SDK takes an endpoint, a proxy or a role, whatever the specification says.
@@ -78,14 +100,19 @@ impl Check<'_> {
         match &variable.value {
             Some(value) if listed == Listed::Endpoints => self.endpoint(&place, Some(value)),
             Some(value) => self.listed(&place, value, listed),
-            // The label of the Secret or ConfigMap vouches for it.
-            None if variable.value_from.is_none() || self.policy.required_label().is_some() => None,
+            None if variable.value_from.as_ref().is_none_or(|from| self.is_vouched_for(from)) => None,
             None if !self.policy.restricts(listed) => None,
             None => Some(not_allowed(&format!(
                 "{place} takes its value from elsewhere, which {} cannot check: write the value",
                 listed.name()
             ))),
         }
+    }
+
+    /// Returns true if the label of a Secret or `ConfigMap` vouches for a value. Annotations and files are the author's own.
+    fn is_vouched_for(&self, from: &EnvVarSource) -> bool {
+        let is_labelled = from.secret_key_ref.is_some() || from.config_map_key_ref.is_some();
+        is_labelled && self.policy.required_label().is_some()
     }
 
     /// Checks as whom KEDA reads the queue.
@@ -188,10 +215,21 @@ pub fn references(spec: &MigrationJobSpec) -> Vec<Reference> {
     }
     let list = filters.ignore_from.as_ref().map(|from| &from.config_map_key_ref.name);
     found.extend(list.map(|name| reference(false, name, "spec.filters.ignoreFrom".to_owned())));
-    for (field, settings) in [("spec.worker.env", worker), ("spec.jobsender.env", jobsender)] {
+    for (program, settings) in [("worker", worker), ("jobsender", jobsender)] {
+        let pulling =
+            settings.pull_secrets().map(|name| reference(true, name, format!("spec.{program}.imagePullSecrets")));
+        found.extend(pulling);
+        for object in settings.volumes.iter().flat_map(Volume::objects) {
+            let field = format!("spec.{program}.volumes");
+            found.push(match object {
+                VolumeObject::Secret(name) => reference(true, name, field),
+                VolumeObject::ConfigMap(name) => reference(false, name, field),
+            });
+        }
+        let field = format!("spec.{program}.env");
         for from in settings.env.iter().filter_map(|variable| variable.value_from.as_ref()) {
-            let secret = from.secret_key_ref.as_ref().map(|key| reference(true, &key.name, field.to_owned()));
-            let map = from.config_map_key_ref.as_ref().map(|key| reference(false, &key.name, field.to_owned()));
+            let secret = from.secret_key_ref.as_ref().map(|key| reference(true, &key.name, field.clone()));
+            let map = from.config_map_key_ref.as_ref().map(|key| reference(false, &key.name, field.clone()));
             found.extend(secret.into_iter().chain(map));
         }
     }
@@ -260,7 +298,8 @@ mod tests {
         let mut job = resource();
         job.spec.worker = serde_yaml::from_str(
             "{env: [{name: A, valueFrom: {secretKeyRef: {name: env, key: k}}}, {name: B, valueFrom: {configMapKeyRef: \
-             {name: map, key: k}}}]}",
+             {name: map, key: k}}}], imagePullSecrets: [{name: pull}], volumes: [{name: v, secret: {secretName: mounted}}, {name: w, \
+             projected: {sources: [{configMap: {name: shown}}]}}]}",
         )
         .unwrap();
         job.spec.source.ca_bundle = serde_yaml::from_str("{secretKeyRef: {name: ca, key: k}}").unwrap();
@@ -270,14 +309,17 @@ mod tests {
         let expected = [
             (false, "list"),
             (false, "map"),
+            (false, "shown"),
             (true, "ca"),
             (true, "env"),
             (true, "from"),
+            (true, "mounted"),
+            (true, "pull"),
             (true, "queue"),
             (true, "to"),
         ];
         assert_eq!(names, expected);
-        let problem = unlabelled(&found[3], ("team", "media"));
+        let problem = unlabelled(&found[4], ("team", "media"));
         assert!(problem.message.starts_with("Secret env of spec.worker.env lacks the label team=media"), "{problem:?}");
     }
 }

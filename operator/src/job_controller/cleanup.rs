@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Resource, ResourceExt};
 use migration_api::spec::DeletionPolicy;
-use migration_api::{EventReason, MigrationJob};
+use migration_api::{EventReason, MigrationJob, MigrationJobSpec};
 use migration_core::error::{ErrorClass, Service, ServiceError, ServiceFault};
 use migration_core::records::RunSides;
 use migration_ledger::{ReadError, view};
@@ -40,7 +40,11 @@ use crate::problem::Problem;
 
 /// How long after the deletion to wait for pods and services that may still end or answer, in milliseconds: longer than
 /// the grace period of a worker.
-const PATIENCE_MS: i64 = 300_000;
+fn patience_ms(spec: &MigrationJobSpec) -> i64 {
+    let grace = spec.worker.termination_grace_period_seconds.unwrap_or_default();
+    (i64::from(grace) + 180).max(300) * 1_000
+}
+
 /// How long to wait for the Job that aborts uploads, in milliseconds. Kubernetes ends it before that.
 const ABORT_PATIENCE_MS: i64 = (build::abort::DEADLINE_SECONDS + 60) * 1_000;
 
@@ -137,7 +141,7 @@ impl Cleanup<'_> {
 
     /// Returns true while it is worth waiting for what may end or recover by itself.
     fn is_patient(&self) -> bool {
-        self.since < PATIENCE_MS
+        self.since < patience_ms(&self.job.spec)
     }
 
     /// Deletes what starts, scales and holds pods, and waits until it is gone: a pod that still writes could begin an upload.
@@ -321,7 +325,7 @@ impl Cleanup<'_> {
         let known = self.job.status.as_ref().and_then(|status| status.resources.as_ref());
         let queue_and_table = services::queue_and_table_of(spec, known);
         let input = ValidateInput { queue_and_table, sides, ..ValidateInput::default() };
-        let validated = match validate::validate(self.job, &input, &self.context.worker_image) {
+        let validated = match validate::validate(self.job, &input, &self.context.pods) {
             Ok(validated) => validated,
             Err(error) => return Ok(Err(error.to_string())),
         };

@@ -16,14 +16,15 @@ use crate::fence::Fence;
 use crate::job_controller::keda;
 use crate::job_controller::watched::{Watched, WatchedJob};
 use crate::metrics::Metrics;
+use crate::pod_defaults::PodDefaults;
 use crate::policy::Policy;
 
 /// The context that all reconciliations share.
 pub struct Context {
     /// The API server.
     pub client: Client,
-    /// Image of workers and jobsenders, unless the resource names one.
-    pub worker_image: String,
+    /// What applies to pods unless the resource says otherwise.
+    pub pods: PodDefaults,
     /// The clients of queues and ledgers, which jobs share.
     pub clients: Clients,
     /// Whether KEDA is installed.
@@ -44,10 +45,10 @@ pub struct Context {
 
 impl Context {
     /// Creates the context of an operator.
-    pub fn new(client: Client, recorder: Recorder, worker_image: String, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(client: Client, recorder: Recorder, pods: PodDefaults, clock: Arc<dyn Clock>) -> Self {
         Self {
             client,
-            worker_image,
+            pods,
             clients: Clients::default(),
             keda: keda::Discovery::default(),
             metrics: Metrics::default(),

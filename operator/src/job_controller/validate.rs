@@ -22,6 +22,8 @@ use migration_core::size::ByteSize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::pod_defaults::PodDefaults;
+
 /// The directory where the Secrets are mounted.
 pub const CREDENTIALS_DIRECTORY: &str = "/var/run/s3-migration/credentials";
 /// The directory where the certificates are mounted, in a directory per side.
@@ -52,8 +54,8 @@ pub struct ValidatedJob {
     pub worker: ValidatedPods,
     /// Settings of the jobsender's pods.
     pub jobsender: ValidatedPods,
-    /// Image if the settings name none.
-    pub default_image: String,
+    /// What applies to pods where the settings do not say otherwise.
+    pub pod_defaults: PodDefaults,
     /// Bytes that a worker may hold at once.
     pub memory_limit: ByteSize,
     /// The schedule of runs.
@@ -168,7 +170,11 @@ pub struct ValidateInput {
 }
 
 /// Validates a resource together with what it refers to.
-pub fn validate(job: &MigrationJob, input: &ValidateInput, default_image: &str) -> Result<ValidatedJob, ValidateError> {
+pub fn validate(
+    job: &MigrationJob,
+    input: &ValidateInput,
+    defaults: &PodDefaults,
+) -> Result<ValidatedJob, ValidateError> {
     let namespace = job.namespace().ok_or(ValidateError::NotStored("namespace"))?;
     let owner = job.controller_owner_ref(&()).ok_or(ValidateError::NotStored("UID"))?;
     let spec = &job.spec;
@@ -197,7 +203,7 @@ pub fn validate(job: &MigrationJob, input: &ValidateInput, default_image: &str) 
         sides,
         worker: ValidatedPods::of("spec.worker", &spec.worker)?,
         jobsender: ValidatedPods::of("spec.jobsender", &spec.jobsender)?,
-        default_image: default_image.to_owned(),
+        pod_defaults: defaults.clone(),
         memory_limit: spec.transfer.memory_limit,
         schedule: schedule(spec),
         runs_history_limit: i32::try_from(spec.runs_history_limit).unwrap_or(i32::MAX),

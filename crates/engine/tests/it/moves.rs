@@ -1,5 +1,6 @@
 //! A job from end to end, on in-memory services.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::world::{DESTINATION, JOB, SOURCE, World, content};
@@ -8,6 +9,7 @@ use migration_core::outcome::FailureClass;
 use migration_core::ports::{Attributes, Tags};
 use migration_core::records::RunResult;
 use migration_engine::scan::ScanOutcome;
+use migration_engine::worker::Worker;
 use migration_ledger::view;
 use migration_testkit::{Fault, Operation};
 
@@ -158,6 +160,31 @@ async fn a_worker_told_to_end_finishes_what_is_in_flight_and_gives_the_rest_back
     world.work_until_over("job-1").await;
     world.assert_same("after another worker went on");
     assert_eq!(world.plan.count(Operation::PutPart), 3, "no part was sent twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_to_finish_is_what_the_worker_is_given() {
+    for (grace, finished) in [(Duration::from_secs(10), false), (Duration::from_mins(5), true)] {
+        let world = tree();
+        world.send("job-1").await.unwrap();
+        let slow = Fault::Delay(Duration::from_secs(200));
+        world.plan.when(|c| c.operation == Operation::PutPart, slow, 1_000);
+        let mut process = world.process();
+        Arc::get_mut(&mut process).unwrap().runtime.grace = grace;
+        let worker = tokio::spawn(Worker::new(process.clone()).run());
+        while world.plan.count(Operation::PutPart) == 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let told = tokio::time::Instant::now();
+        process.runtime.stop.cancel();
+        worker.await.unwrap();
+        assert_eq!(told.elapsed() > Duration::from_secs(150), finished, "{grace:?}: {:?}", told.elapsed());
+        let stats = world.queue.stats();
+        assert_eq!((stats.in_flight, stats.dead_letters), (0, 0), "{stats:?}");
+        world.plan.clear();
+        world.work_until_over("job-1").await;
+        world.assert_same("after another worker went on");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,15 +1,19 @@
 //! The pods of all programs: they have the same image, configuration, Secrets and security settings.
 
+mod security;
+mod volumes;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, EnvVar, EnvVarSource, KeyToPath, ObjectFieldSelector,
-    PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile, SecretVolumeSource,
-    SecurityContext, Volume, VolumeMount,
+    Capabilities, ConfigMapVolumeSource, Container, EnvVar, EnvVarSource, KeyToPath, LocalObjectReference,
+    ObjectFieldSelector, PodSpec, PodTemplateSpec, ResourceRequirements, SecretVolumeSource, SecurityContext,
+    TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use migration_api::config::CA_FILE;
+use migration_api::pods::PodSettings;
 use migration_api::verify::VerifyMethod;
 use migration_core::config::{MountedFrom, session_name};
 use migration_core::error::Service;
@@ -21,10 +25,14 @@ use crate::names::{self, Component};
 
 /// The directory where the configuration is mounted.
 const CONFIG_DIRECTORY: &str = "/etc/s3-migration";
-/// User and group of the images.
-const USER: i64 = 65_532;
-/// How long a worker may take to finish the parts in flight after SIGTERM, in seconds.
-pub const GRACE_SECONDS: i64 = 120;
+/// How long a program may take to end after SIGTERM, in seconds, if the settings don't say.
+const GRACE_SECONDS: u32 = 120;
+/// What remains of it, in seconds, when a worker gives its messages back: to do so, and to end.
+const TO_END_SECONDS: u32 = 20;
+/// The variable with the seconds that a worker has for the parts in flight.
+const GRACE: &str = "GRACE_SECONDS";
+/// The variable with the format of logs.
+const LOG_FORMAT: &str = "LOG_FORMAT";
 
 /// The variable by which the SDK names the session of a service account's role; 2 … 64 characters of
 /// `[A-Za-z0-9_+=,.@-]`. Source: `AssumeRoleWithWebIdentity` in the STS API reference, `RoleSessionName`.
@@ -93,17 +101,16 @@ pub fn template(job: &ValidatedJob, program: Program, config_map: String) -> Pod
     if let Some(version) = &job.ca_version {
         annotations.insert(names::CA_ANNOTATION.to_owned(), version.clone());
     }
+    // Ours last: they select the pods.
+    let mut labels = settings.labels.clone();
+    labels.extend(names::labels(&job.name, program.component()));
     PodTemplateSpec {
-        metadata: Some(ObjectMeta {
-            labels: Some(names::labels(&job.name, program.component())),
-            annotations: Some(annotations),
-            ..ObjectMeta::default()
-        }),
+        metadata: Some(ObjectMeta { labels: Some(labels), annotations: Some(annotations), ..ObjectMeta::default() }),
         spec: Some(PodSpec {
             containers: vec![container(job, program)],
-            volumes: Some(volumes(job, config_map)),
+            volumes: Some(volumes(job, config_map).into_iter().chain(volumes::volumes(settings)).collect()),
             restart_policy: Some(if program == Program::Worker { "Always" } else { "Never" }.to_owned()),
-            termination_grace_period_seconds: Some(GRACE_SECONDS),
+            termination_grace_period_seconds: Some(grace(program, settings).into()),
             // The programs never call Kubernetes.
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
@@ -111,17 +118,41 @@ pub fn template(job: &ValidatedJob, program: Program, config_map: String) -> Pod
             node_selector: some(&settings.node_selector),
             tolerations: Some(settings.tolerations.clone()).filter(|list| !list.is_empty()),
             affinity: affinity.clone(),
-            security_context: Some(PodSecurityContext {
-                run_as_non_root: Some(true),
-                run_as_user: Some(USER),
-                run_as_group: Some(USER),
-                fs_group: Some(USER),
-                seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
-                ..PodSecurityContext::default()
-            }),
+            topology_spread_constraints: spread(job, program, settings),
+            priority_class_name: settings.priority_class_name.clone(),
+            image_pull_secrets: pull_secrets(job, settings),
+            security_context: Some(security::context(settings.security_context.as_ref(), job.pod_defaults.fixed_ids)),
             ..PodSpec::default()
         }),
     }
+}
+
+/// Returns how long a program may take to end, in seconds. All but workers end within the default.
+fn grace(program: Program, settings: &PodSettings) -> u32 {
+    let wanted = settings.termination_grace_period_seconds.filter(|_| program == Program::Worker);
+    wanted.unwrap_or(GRACE_SECONDS)
+}
+
+/// Returns the constraints of the spread. Without a selector, Kubernetes would count no pods.
+fn spread(job: &ValidatedJob, program: Program, settings: &PodSettings) -> Option<Vec<TopologySpreadConstraint>> {
+    let own =
+        LabelSelector { match_labels: Some(names::selector(&job.name, program.component())), match_expressions: None };
+    let constraints = settings.topology_spread_constraints.iter().cloned();
+    let constraints = constraints.map(|constraint| TopologySpreadConstraint {
+        label_selector: constraint.label_selector.or_else(|| Some(own.clone())),
+        ..constraint
+    });
+    Some(constraints.collect()).filter(|all: &Vec<_>| !all.is_empty())
+}
+
+fn pull_secrets(job: &ValidatedJob, settings: &PodSettings) -> Option<Vec<LocalObjectReference>> {
+    let reference = |name: &str| LocalObjectReference { name: name.to_owned() };
+    let secrets: Vec<_> = if settings.image_pull_secrets.is_some() {
+        settings.pull_secrets().map(reference).collect()
+    } else {
+        job.pod_defaults.image_pull_secrets.iter().map(|name| reference(name)).collect()
+    };
+    Some(secrets).filter(|secrets| !secrets.is_empty())
 }
 
 fn container(job: &ValidatedJob, program: Program) -> Container {
@@ -130,13 +161,13 @@ fn container(job: &ValidatedJob, program: Program) -> Container {
     let config = ["--config".to_owned(), format!("{CONFIG_DIRECTORY}/{}", config_map::KEY)];
     Container {
         name: program.component().as_str().to_owned(),
-        image: Some(settings.image.clone().unwrap_or_else(|| job.default_image.clone())),
+        image: Some(settings.image.clone().unwrap_or_else(|| job.pod_defaults.image.clone())),
         image_pull_policy: settings.image_pull_policy.map(|policy| policy.as_str().to_owned()),
         command: Some(vec![command.to_owned()]),
         args: Some(config.into_iter().chain(arguments.iter().map(|argument| (*argument).to_owned())).collect()),
         env: Some(environment(job, program)),
         resources: Some(settings.resources.clone().unwrap_or_else(|| resources(job, program))),
-        volume_mounts: Some(mounts(job)),
+        volume_mounts: Some(mounts(job).into_iter().chain(volumes::mounts(settings)).collect()),
         // A program that could not write a termination message has logged its error.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         security_context: Some(SecurityContext {
@@ -156,11 +187,20 @@ fn environment(job: &ValidatedJob, program: Program) -> Vec<EnvVar> {
         environment.push(from_field("JOB_NAME", format!("metadata.labels['{}']", names::JOB_NAME_LABEL)));
     }
     environment.extend(settings.env.iter().cloned());
+    let mut set = |name: &str, value: String| {
+        // What the user sets stays.
+        if !environment.iter().any(|variable| variable.name == name) {
+            environment.push(EnvVar { name: name.to_owned(), value: Some(value), value_from: None });
+        }
+    };
     // The service identifies who began an upload by role and session. With one session name for all pods of the job, uploads
-    // of a pod that is gone are recognized as the job's. A name that the user sets stays.
-    if !environment.iter().any(|variable| variable.name == SESSION_NAME) {
-        let name = Some(session_name(&job.owner.uid));
-        environment.push(EnvVar { name: SESSION_NAME.to_owned(), value: name, value_from: None });
+    // of a pod that is gone are recognized as the job's.
+    set(SESSION_NAME, session_name(&job.owner.uid));
+    if let Some(format) = job.pod_defaults.log_format {
+        set(LOG_FORMAT, format.as_str().to_owned());
+    }
+    if program == Program::Worker && settings.termination_grace_period_seconds.is_some() {
+        set(GRACE, grace(program, settings).saturating_sub(TO_END_SECONDS).to_string());
     }
     environment
 }
@@ -264,117 +304,4 @@ fn some(map: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::job_controller::validate::tests::validated;
-    use serde_json::{Value, json};
-
-    fn spec(program: Program, job: &ValidatedJob) -> Value {
-        serde_json::to_value(template(job, program, "photos-config".into())).unwrap()["spec"].clone()
-    }
-
-    #[test]
-    fn every_program_has_the_security_settings() {
-        let verify = Program::Verify(VerifyMethod::Listing);
-        for program in [Program::Worker, Program::Send, verify, Program::Report, Program::AbortUploads] {
-            let spec = spec(program, &validated(|_| ()));
-            let context = json!({
-                "runAsNonRoot": true, "runAsUser": 65_532, "runAsGroup": 65_532, "fsGroup": 65_532,
-                "seccompProfile": {"type": "RuntimeDefault"}
-            });
-            assert_eq!(spec["securityContext"], context);
-            let context = json!({
-                "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}
-            });
-            assert_eq!(spec["containers"][0]["securityContext"], context);
-            assert_eq!(spec["automountServiceAccountToken"], false);
-            assert_eq!(spec["terminationGracePeriodSeconds"], 120);
-        }
-    }
-
-    #[test]
-    fn programs_get_their_command_and_their_names() {
-        let job = validated(|_| ());
-        let container = |program| spec(program, &job)["containers"][0].clone();
-        let worker = container(Program::Worker);
-        assert_eq!(
-            (&worker["command"], &worker["args"]),
-            (&json!(["/usr/local/bin/worker"]), &json!(["--config", "/etc/s3-migration/job.yaml"]))
-        );
-        assert_eq!(worker["env"].as_array().unwrap().len(), 2);
-        assert_eq!(worker["image"], "worker:1");
-        let send = container(Program::Send);
-        assert_eq!(send["args"], json!(["--config", "/etc/s3-migration/job.yaml", "send"]));
-        assert_eq!(
-            send["env"][1]["valueFrom"]["fieldRef"]["fieldPath"],
-            "metadata.labels['batch.kubernetes.io/job-name']"
-        );
-        assert_eq!(container(Program::AbortUploads)["args"][2], "abort-uploads");
-    }
-
-    #[test]
-    fn all_pods_of_a_job_have_one_session_name_unless_the_user_gives_another() {
-        let named = |program, job: &ValidatedJob| {
-            let environment = spec(program, job)["containers"][0]["env"].clone();
-            let all = environment.as_array().unwrap().iter().filter(|one| one["name"] == SESSION_NAME);
-            all.map(|one| one["value"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
-        };
-        let job = validated(|_| ());
-        for program in [Program::Worker, Program::Send, Program::AbortUploads] {
-            assert_eq!(named(program, &job), ["s3-migration-u-1"]);
-        }
-        let longest = format!("s3-migration-{}", "01234567-89ab-cdef-0123-456789abcdef");
-        assert!(longest.len() <= 64);
-        let job = validated(|job| {
-            job.spec.worker = serde_yaml::from_str("env: [{name: AWS_ROLE_SESSION_NAME, value: mine}]").unwrap();
-        });
-        assert_eq!(named(Program::Worker, &job), ["mine"]);
-    }
-
-    #[test]
-    fn secrets_are_mounted_and_never_in_the_environment() {
-        let spec = spec(Program::Worker, &validated(|_| ()));
-        let volumes: Vec<_> =
-            spec["volumes"].as_array().unwrap().iter().filter_map(|v| v["secret"]["secretName"].as_str()).collect();
-        assert_eq!(volumes, ["from", "to", "queue"]);
-        let mounts = spec["containers"][0]["volumeMounts"].as_array().unwrap();
-        assert_eq!(mounts[2]["mountPath"], "/var/run/s3-migration/credentials/destination");
-        assert!(mounts.iter().all(|mount| mount["readOnly"] == true));
-        assert!(!spec.to_string().contains("secretKeyRef"));
-    }
-
-    #[test]
-    fn memory_follows_the_limit_of_what_is_held() {
-        let job = validated(|job| job.spec.transfer.memory_limit = ByteSize::mib(1024));
-        let resources = spec(Program::Worker, &job)["containers"][0]["resources"].clone();
-        assert_eq!(resources, json!({"requests": {"cpu": "100m", "memory": "1088Mi"}, "limits": {"memory": "1280Mi"}}));
-    }
-
-    #[test]
-    fn the_users_settings_reach_the_pod_and_ours_stay() {
-        let job = validated(|job| {
-            job.spec.worker = serde_yaml::from_str(
-                r"
-image: mine:2
-imagePullPolicy: Never
-resources: {limits: {memory: 2Gi}}
-nodeSelector: {disk: fast}
-tolerations: [{key: spot, operator: Exists}]
-serviceAccountName: mover
-env: [{name: RUST_LOG, value: debug}]
-annotations: {team: media}
-",
-            )
-            .unwrap();
-        });
-        let template = serde_json::to_value(template(&job, Program::Worker, "c".into())).unwrap();
-        let (spec, container) = (&template["spec"], &template["spec"]["containers"][0]);
-        assert_eq!((&container["image"], &container["imagePullPolicy"]), (&json!("mine:2"), &json!("Never")));
-        assert_eq!(container["resources"], json!({"limits": {"memory": "2Gi"}}));
-        assert_eq!(container["env"][1], json!({"name": "RUST_LOG", "value": "debug"}));
-        assert_eq!(spec["nodeSelector"]["disk"], "fast");
-        assert_eq!((&spec["serviceAccountName"], &spec["tolerations"][0]["key"]), (&json!("mover"), &json!("spot")));
-        assert_eq!(template["metadata"]["annotations"]["team"], "media");
-        assert_eq!(template["metadata"]["annotations"][names::CONFIG_ANNOTATION], job.config_hash);
-    }
-}
+mod tests;

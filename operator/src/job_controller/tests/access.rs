@@ -22,6 +22,7 @@ use crate::job_controller::{JobController, finalizers};
 use crate::leader::{Election, Times};
 use crate::metrics::Metrics;
 use crate::names;
+use crate::pod_defaults::PodDefaults;
 use crate::policy::Policy;
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -164,7 +165,7 @@ async fn lead(server: &ApiServer) -> Outcome {
 
 async fn watch(server: &ApiServer) -> Outcome {
     let settings =
-        controller::Settings { namespace: Some("media".into()), worker_image: "w".into(), policy: Policy::default() };
+        controller::Settings { namespace: Some("media".into()), pods: PodDefaults::new("w"), policy: Policy::default() };
     let stop = CancellationToken::new();
     let run = controller::run(server.client.clone(), settings, Fence::open(), Metrics::default(), stop.clone());
     let seen = async {

@@ -17,6 +17,7 @@ use tower_test::mock;
 
 use crate::fence::{Fence, fenced};
 use crate::job_controller::context::Context;
+use crate::pod_defaults::PodDefaults;
 
 /// The time of all tests, in milliseconds since 1970.
 pub const NOW: i64 = 1_767_225_600_000;
@@ -139,7 +140,7 @@ impl ApiServer {
 
     fn context_with(&self, clock: TestClock) -> Context {
         let recorder = Recorder::new(self.client.clone(), Reporter { controller: "test".into(), instance: None });
-        Context::new(self.client.clone(), recorder, "worker:1".into(), Arc::new(clock))
+        Context::new(self.client.clone(), recorder, PodDefaults::new("worker:1"), Arc::new(clock))
     }
 
     /// Installs KEDA's resources.

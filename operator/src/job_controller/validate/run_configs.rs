@@ -7,6 +7,7 @@ use migration_core::records::{RunRecord, RunSides};
 
 use super::{ValidateError, ValidateInput, ValidatedJob, validate};
 use crate::job_controller::dereference::Observed;
+use crate::pod_defaults::PodDefaults;
 use crate::problem::Problem;
 
 /// The configurations that a job is built with.
@@ -60,12 +61,12 @@ pub fn validate_runs(
     job: &MigrationJob,
     observed: &Observed,
     cache: ValidationCache,
-    default_image: &str,
+    defaults: &PodDefaults,
 ) -> Validated {
     let Some((input, last_run)) = input(observed) else {
         return Validated { configs: None, problems: Vec::new(), cache };
     };
-    let validate = |input, cached| validate_cached(job, input, cached, default_image);
+    let validate = |input, cached| validate_cached(job, input, cached, defaults);
     let next = match validate(input.clone(), cache.next.as_ref()) {
         Ok(next) => next,
         Err(error) => return invalid(&error, cache),
@@ -105,13 +106,13 @@ fn validate_cached(
     job: &MigrationJob,
     input: ValidateInput,
     cached: Option<&CachedJob>,
-    default_image: &str,
+    defaults: &PodDefaults,
 ) -> Result<CachedJob, ValidateError> {
     let generation = job.metadata.generation;
     if let Some(cached) = cached.filter(|cached| cached.generation == generation && cached.input == input) {
         return Ok(cached.clone());
     }
-    let validated = Arc::new(validate(job, &input, default_image)?);
+    let validated = Arc::new(validate(job, &input, defaults)?);
     Ok(CachedJob { generation, input, validated })
 }
 
@@ -139,7 +140,7 @@ mod tests {
         let mut job = resource();
         job.metadata.generation = Some(4);
         job.spec.worker = serde_yaml::from_str("affinity: {podAffinity: {prefered: []}}").unwrap();
-        let error = validate_cached(&job, input_of_tests(), cached.as_ref(), "i").unwrap_err();
+        let error = validate_cached(&job, input_of_tests(), cached.as_ref(), &PodDefaults::new("i")).unwrap_err();
         let Validated { configs, problems, cache } = invalid(&error, ValidationCache { next: cached, last: None });
         assert!(configs.is_none() && cache.next.is_some());
         assert_eq!(problems[0].reason, Reason::SpecInvalid);

@@ -38,7 +38,7 @@ pub(crate) fn input() -> ValidateInput {
 pub(crate) fn validated(change: impl FnOnce(&mut MigrationJob)) -> ValidatedJob {
     let mut job = resource();
     change(&mut job);
-    validate(&job, &input(), "worker:1").unwrap()
+    validate(&job, &input(), &PodDefaults::new("worker:1")).unwrap()
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn every_example_can_be_built() {
         let mut job: MigrationJob = serde_yaml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         job.metadata.namespace = Some("n".into());
         job.metadata.uid = Some("u".into());
-        assert!(validate(&job, &input(), "i").is_ok(), "{}", path.display());
+        assert!(validate(&job, &input(), &PodDefaults::new("i")).is_ok(), "{}", path.display());
         number += 1;
     }
     assert!(number >= 4, "only {number} examples were read");
@@ -140,7 +140,7 @@ fn what_the_schema_cannot_refuse_is_refused_here() {
     let refused = |change: fn(&mut MigrationJob)| {
         let mut job = resource();
         change(&mut job);
-        validate(&job, &input(), "i").unwrap_err().to_string()
+        validate(&job, &input(), &PodDefaults::new("i")).unwrap_err().to_string()
     };
     assert!(refused(|job| job.spec.filters.ignore = vec!["a/[z-a]".into()]).contains("a/[z-a]"));
     assert!(refused(|job| job.spec.filters.ignore = vec!["x".repeat(2_000); 600]).contains("ConfigMap holds"));
@@ -166,7 +166,13 @@ fn patterns_mirror_and_pace_reach_the_programs() {
     job.spec.limits.backlog_seconds = 60;
     let config_of = |job: &MigrationJob| -> JobConfig {
         serde_yaml::from_str(
-            &validate(job, &ValidateInput { ignore_patterns: vec!["a/x".to_owned()], ..input() }, "i").unwrap().config,
+            &validate(
+                job,
+                &ValidateInput { ignore_patterns: vec!["a/x".to_owned()], ..input() },
+                &PodDefaults::new("i"),
+            )
+            .unwrap()
+            .config,
         )
         .unwrap()
     };
@@ -209,7 +215,9 @@ fn payer_certificates_and_proxy_of_a_side_reach_the_programs_and_their_pods() {
 fn new_certificates_start_pods_anew() {
     let template = |version: &str| {
         let input = ValidateInput { ca_version: Some(version.into()), ..input() };
-        crate::job_controller::build::deployment::build(&validate(&resource(), &input, "i").unwrap()).spec.template
+        crate::job_controller::build::deployment::build(&validate(&resource(), &input, &PodDefaults::new("i")).unwrap())
+            .spec
+            .template
     };
     assert_eq!(template("a"), template("a"));
     assert_ne!(template("a"), template("b"));
@@ -225,7 +233,7 @@ fn a_run_keeps_its_sides_with_keys_certificates_and_all_settings_of_now() {
     job.spec.destination.credentials.as_mut().unwrap().secret_ref.as_mut().unwrap().name = "other".into();
     job.spec.transfer.max_attempts = 3;
     let input = ValidateInput { sides: Some(before.sides.clone()), ..input() };
-    let kept = validate(&job, &input, "i").unwrap();
+    let kept = validate(&job, &input, &PodDefaults::new("i")).unwrap();
     let config: JobConfig = serde_yaml::from_str(&kept.config).unwrap();
     assert_eq!((kept.sides, kept.secrets, kept.ca_bundles), (before.sides, before.secrets, before.ca_bundles));
     assert_eq!(config.destination.service.endpoint.as_deref(), Some("http://s3:9000"));
