@@ -21,6 +21,12 @@ pub enum ConditionType {
     Reported,
     /// The job is suspended.
     Suspended,
+    /// The last run ended, and some objects are not in place. False while the next run is in progress.
+    Failed,
+    /// The specification is not applied yet, and the operator tries again by itself. For tools that follow kstatus.
+    Reconciling,
+    /// Nothing goes on without a person. For tools that follow kstatus.
+    Stalled,
     /// The driver of `spec.scaling` sets the number of workers. Only with the drivers Keda and Hpa, and while the driver
     /// changes.
     ScalingActive,
@@ -37,6 +43,9 @@ impl ConditionType {
             Self::Verified => "Verified",
             Self::Reported => "Reported",
             Self::Suspended => "Suspended",
+            Self::Failed => "Failed",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
             Self::ScalingActive => "ScalingActive",
         }
     }
@@ -147,6 +156,23 @@ pub enum Reason {
     Pod(String),
     /// A whole service cannot be used: `DestinationCredentialsInvalid`, `SourceBucketNotFound`, `QueueNotFound`.
     Service(Service, ServiceFault),
+}
+
+impl Reason {
+    /// Returns true if the problem stays until a person changes the resource, or something that it names. What may only
+    /// be late, such as a Secret that is applied after the resource, is none of these.
+    pub const fn needs_a_person(&self) -> bool {
+        matches!(
+            self,
+            Self::NotAllowed
+                | Self::SpecInvalid
+                | Self::QueueDeadLettersMissing
+                | Self::EventsQueueElsewhere
+                | Self::LedgerSchemaWrong
+                | Self::LedgerRecordUnreadable
+                | Self::NameTaken
+        )
+    }
 }
 
 impl fmt::Display for Reason {

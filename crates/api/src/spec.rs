@@ -22,6 +22,7 @@ use crate::verify::{Mirror, Verify};
     kind = "MigrationJob",
     plural = "migrationjobs",
     shortname = "mj",
+    category = "migration",
     namespaced,
     doc = "Migrates objects between S3 buckets that can't copy from each other, and keeps them in sync.",
     status = "MigrationJobStatus",
@@ -65,7 +66,35 @@ use crate::verify::{Mirror, Verify};
         json_path = ".status.lastRun.endedAt",
         description = "Time since the last run ended"
     ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Source",
+        type_ = "string",
+        json_path = ".status.display.source",
+        description = "Source of the first pair, and the number of others",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Destination",
+        type_ = "string",
+        json_path = ".status.display.destination",
+        description = "Destination of the first pair, and the number of others",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Next-Run",
+        type_ = "string",
+        json_path = ".status.nextScheduleTime",
+        description = "Time at which the next scheduled run is due",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Driver",
+        type_ = "string",
+        json_path = ".spec.scaling.driver",
+        description = "What sets the number of workers",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = sides_do_not_overlap())]

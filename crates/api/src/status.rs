@@ -21,9 +21,9 @@ pub struct MigrationJobStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
-    /// Conditions, each with a reason and a message: Ready, Progressing, Degraded, Complete and Suspended; with
-    /// `verify.mode: Full` also Verified, with spec.report also Reported, with the drivers Keda and Hpa of spec.scaling
-    /// also ScalingActive.
+    /// Conditions, each with a reason and a message: Ready, Progressing, Degraded, Complete, Failed and Suspended;
+    /// Reconciling and Stalled for tools that follow kstatus; with `verify.mode: Full` also Verified, with spec.report
+    /// also Reported, with the drivers Keda and Hpa of spec.scaling also ScalingActive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -265,6 +265,12 @@ pub struct Display {
     /// Workers ready, of those wanted: `2/3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<String>,
+    /// Source bucket and prefix of the first pair, with the number of the others: `photos/2026/ (+2)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Destination bucket and prefix of the first pair, with the number of the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
 }
 
 /// Number of workers.

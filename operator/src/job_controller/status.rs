@@ -7,6 +7,7 @@ mod events;
 
 use kube::api::{Patch, PatchParams};
 use kube::{Resource, ResourceExt};
+use migration_api::buckets::BucketMapping;
 use migration_api::config::QueueAndTable;
 use migration_api::status::{MigrationJobStatus, QueueDepth, Workers};
 use migration_api::trigger::EventTriggerStatus;
@@ -157,6 +158,7 @@ impl Steps<'_> {
         StatusInput {
             generation: job.metadata.generation,
             suspended: job.spec.suspend,
+            buckets: &job.spec.buckets,
             blocking,
             nonblocking,
             queue_and_table: observed.services.as_ref().map(|services| &services.queue_and_table),
@@ -187,6 +189,8 @@ pub struct StatusInput<'a> {
     pub generation: Option<i64>,
     /// `spec.suspend`.
     pub suspended: bool,
+    /// `spec.buckets`.
+    pub buckets: &'a [BucketMapping],
     /// Problems because of which nothing new starts, the most important one first.
     pub blocking: &'a [Problem],
     /// Other problems.

@@ -23,6 +23,9 @@ const STARTING: &str = "a run is starting";
 const SCANNING: &str = "source and destination are being listed and compared";
 const TRANSFERRING: &str = "the listing is complete; the remaining objects are being moved";
 
+/// Message of Stalled while nothing waits for a person.
+const NOBODY_NEEDED: &str = "the job goes on by itself, or has nothing to do";
+
 /// A condition without its times.
 struct Draft {
     kind: ConditionType,
@@ -50,6 +53,9 @@ pub fn compute(
         degraded(input, new),
         complete(input, activity, new),
         suspended(input),
+        failed(input, activity),
+        reconciling(input, activity),
+        stalled(input, activity),
     ];
     let conditions = drafts
         .into_iter()
@@ -67,11 +73,19 @@ pub fn compute(
     conditions.chain(before.cloned()).collect()
 }
 
-/// Returns the old conditions with Degraded for a problem.
+/// Returns the old conditions with Degraded for a problem that ended the reconciliation, which is tried again. Whatever the
+/// others say of an older specification, they keep its generation.
 pub fn with_problem(old: &[Condition], problem: &Problem, generation: Option<i64>, now: i64) -> Vec<Condition> {
-    let draft = Draft::new(ConditionType::Degraded, true, problem.reason.clone(), problem.message.as_str());
-    let others = old.iter().filter(|condition| condition.type_ != ConditionType::Degraded.as_str()).cloned();
-    others.chain([condition(draft, old, generation, now)]).collect()
+    let draft = |kind, holds| Draft::new(kind, holds, problem.reason.clone(), problem.message.as_str());
+    let drafts = [
+        draft(ConditionType::Degraded, true),
+        draft(ConditionType::Reconciling, true),
+        Draft::new(ConditionType::Stalled, false, Reason::AsExpected, NOBODY_NEEDED),
+    ];
+    let kinds =
+        [ConditionType::Degraded, ConditionType::Reconciling, ConditionType::Stalled].map(ConditionType::as_str);
+    let others = old.iter().filter(|condition| !kinds.contains(&condition.type_.as_str())).cloned();
+    others.chain(drafts.map(|draft| condition(draft, old, generation, now))).collect()
 }
 
 fn condition(draft: Draft, old: &[Condition], generation: Option<i64>, now: i64) -> Condition {
@@ -218,6 +232,43 @@ fn complete(input: &StatusInput<'_>, activity: Activity, new: &MigrationJobStatu
     let losses = losses.and_then(|run| run.not_preserved.as_ref()).map(not_preserved);
     let text = format!("{message}{}{}", numbers.unwrap_or_default(), losses.unwrap_or_default());
     Draft::new(ConditionType::Complete, holds, reason, text)
+}
+
+fn failed(input: &StatusInput<'_>, activity: Activity) -> Draft {
+    let (reason, message) = ended(activity, is_out_of_time(input));
+    Draft::new(ConditionType::Failed, is_failure(activity), reason, message)
+}
+
+/// Returns true if the last run ended, and some objects are not in place.
+const fn is_failure(activity: Activity) -> bool {
+    matches!(activity, Activity::Ended(RunResult::PartiallyFailed | RunResult::Failed) | Activity::SenderFailed)
+}
+
+/// Returns what only a person can end: a problem of the specification, or a run that failed and that no other follows.
+///
+/// Source of what Reconciling and Stalled mean: `pkg/kstatus` in kubernetes-sigs/cli-utils.
+fn stalled(input: &StatusInput<'_>, activity: Activity) -> Draft {
+    if let Some(problem) = input.blocking.iter().find(|problem| problem.reason.needs_a_person()) {
+        return Draft::new(ConditionType::Stalled, true, problem.reason.clone(), problem.message.as_str());
+    }
+    let is_followed = input.schedule.is_some() || input.watching;
+    if is_failure(activity) && !is_followed && !input.suspended {
+        let (reason, message) = ended(activity, is_out_of_time(input));
+        return Draft::new(ConditionType::Stalled, true, reason, message);
+    }
+    Draft::new(ConditionType::Stalled, false, Reason::AsExpected, NOBODY_NEEDED)
+}
+
+/// Returns whether the specification is still to be applied. What waits for a person is Stalled instead.
+fn reconciling(input: &StatusInput<'_>, activity: Activity) -> Draft {
+    let draft = |holds, reason: Reason, message: &str| Draft::new(ConditionType::Reconciling, holds, reason, message);
+    match input.blocking.first() {
+        None => draft(false, Reason::ResourcesApplied, "the specification is applied"),
+        Some(_) if stalled(input, activity).holds => {
+            draft(false, Reason::PrerequisitesMissing, "nothing is tried again; the condition Stalled says why")
+        }
+        Some(problem) => draft(true, problem.reason.clone(), &problem.message),
+    }
 }
 
 /// Returns what was not preserved, and where it is counted.

@@ -1,10 +1,11 @@
 //! The parts of the status for people.
 
+use migration_api::buckets::BucketMapping;
 use migration_api::status::{Display, MigrationJobStatus};
 use migration_core::size::human;
 
 /// Returns what the columns of `kubectl get` show.
-pub fn of(status: &MigrationJobStatus) -> Display {
+pub fn of(status: &MigrationJobStatus, buckets: &[BucketMapping]) -> Display {
     let progress = status.progress.as_ref();
     let live = status.current_run.is_some();
     Display {
@@ -14,7 +15,20 @@ pub fn of(status: &MigrationJobStatus) -> Display {
             .map(|rate| format!("{}/s", human(rate))),
         eta: progress.filter(|_| live).and_then(|p| p.eta_seconds).map(duration),
         workers: status.workers.map(|workers| format!("{}/{}", workers.ready, workers.desired)),
+        source: first_of(buckets, |pair| place(&pair.source_bucket, &pair.source_prefix)),
+        destination: first_of(buckets, |pair| place(&pair.destination_bucket, &pair.destination_prefix)),
     }
+}
+
+/// Returns the place of the first pair, and the number of the others.
+fn first_of(buckets: &[BucketMapping], place: impl Fn(&BucketMapping) -> String) -> Option<String> {
+    let (first, others) = buckets.split_first()?;
+    let others = if others.is_empty() { String::new() } else { format!(" (+{})", others.len()) };
+    Some(format!("{}{others}", place(first)))
+}
+
+fn place(bucket: &str, prefix: &str) -> String {
+    if prefix.is_empty() { bucket.to_owned() } else { format!("{bucket}/{prefix}") }
 }
 
 /// Returns the mean rate of the last run in bytes per second, or none if it moved nothing.
@@ -38,6 +52,21 @@ fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_pair_stands_for_all() {
+        let buckets: Vec<BucketMapping> = serde_yaml::from_str(
+            "[{sourceBucket: photos, sourcePrefix: 2026/, destinationBucket: copy}, {sourceBucket: a, destinationBucket: b}]",
+        )
+        .unwrap();
+        let shown = |buckets| {
+            let display = of(&MigrationJobStatus::default(), buckets);
+            (display.source, display.destination)
+        };
+        assert_eq!(shown(&buckets), (Some("photos/2026/ (+1)".to_owned()), Some("copy (+1)".to_owned())));
+        assert_eq!(shown(&buckets[..1]), (Some("photos/2026/".to_owned()), Some("copy".to_owned())));
+        assert_eq!(shown(&[]), (None, None));
+    }
 
     #[test]
     fn times_are_short() {

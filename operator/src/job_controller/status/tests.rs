@@ -1,5 +1,6 @@
 mod failures;
 mod history;
+mod kstatus;
 
 use super::*;
 use crate::job_controller::dereference::cluster::JobState;
@@ -20,6 +21,7 @@ fn input<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [ObservedJob]) -> StatusI
     StatusInput {
         generation: Some(3),
         suspended: false,
+        buckets: &[],
         blocking: &[],
         nonblocking: &[],
         queue_and_table: None,
@@ -164,6 +166,9 @@ fn conditions_say_what_is_so_and_why() {
             "Degraded=False AsExpected",
             "Complete=False Transferring",
             "Suspended=False NotSuspended",
+            "Failed=False Transferring",
+            "Reconciling=False ResourcesApplied",
+            "Stalled=False AsExpected",
         ]
     );
     let fault = [Problem::new(
@@ -179,6 +184,9 @@ fn conditions_say_what_is_so_and_why() {
             "Degraded=True DestinationCredentialsInvalid",
             "Complete=False Transferring",
             "Suspended=False NotSuspended",
+            "Failed=False Transferring",
+            "Reconciling=False ResourcesApplied",
+            "Stalled=False AsExpected",
         ]
     );
     let missing = [
@@ -191,7 +199,7 @@ fn conditions_say_what_is_so_and_why() {
     assert!(degraded && condition.message == "Secret k; also: queue q", "{}", condition.message);
     let ended = view(record(true, Some(RunResult::Complete)), 4);
     let done = compute(&none, &StatusInput { suspended: true, ..input(Some(&ended), &[]) });
-    assert_eq!(conditions_of(&done)[3..], ["Complete=True RunComplete", "Suspended=True SuspendedByUser"]);
+    assert_eq!(conditions_of(&done)[3..5], ["Complete=True RunComplete", "Suspended=True SuspendedByUser"]);
     assert!(done.condition(ConditionType::Complete).unwrap().1.message.contains("4 objects moved, 3 skipped"));
 }
 
@@ -384,4 +392,10 @@ fn a_reconciliation_that_failed_takes_nothing_back() {
     assert_eq!(after.conditions.len(), before.conditions.len());
     assert_eq!(with_problem(&after, &problem, Some(4), 300_000), after, "reported once");
     assert_eq!(with_problem(&MigrationJobStatus::default(), &problem, None, 1).phase, Some(Phase::Pending));
+    // What was known of generation 3 is not claimed of generation 4.
+    assert_eq!(after.observed_generation, Some(3));
+    assert_eq!(after.condition(ConditionType::Ready).unwrap().1.observed_generation, Some(3));
+    let (reconciling, condition) = after.condition(ConditionType::Reconciling).unwrap();
+    assert!(reconciling && condition.observed_generation == Some(4), "{condition:?}");
+    assert!(!after.condition(ConditionType::Stalled).unwrap().0);
 }
