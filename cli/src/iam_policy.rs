@@ -11,22 +11,18 @@ use serde_json::{Map, Value};
 pub use error::PolicyError;
 pub use explain::explain;
 pub use input::{Input, QueueNames, Range, Settings, Side, Table};
+pub use migration_core::permissions::Part;
 pub use policy::{Policy, Statement, policies};
 pub use queue_policy::queue_policy;
 pub use role_policy::{role_policy, trust_policy};
-pub use rules::Part;
 
 mod arn;
 mod error;
 mod explain;
 mod input;
-mod object_rules;
 mod policy;
 mod queue_policy;
 mod role_policy;
-mod rules;
-mod service_rules;
-mod table;
 
 /// The policies to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

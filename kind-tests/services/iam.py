@@ -2,6 +2,7 @@
 
 iam.py ENDPOINT create USER                    creates a user with the policy on standard input; prints its access key
 iam.py ENDPOINT role ROLE TRUST                creates a role with this trust policy and the policy on standard input
+iam.py ENDPOINT allow USER                     replaces the policy by the one on standard input
 iam.py ENDPOINT set USER KEY Active|Inactive   enables or disables an access key
 """
 
@@ -27,6 +28,8 @@ def main(endpoint, command, user, *rest):
     elif command == "role":
         iam.create_role(RoleName=user, AssumeRolePolicyDocument=rest[0])
         iam.put_role_policy(RoleName=user, PolicyName="tests", PolicyDocument=sys.stdin.read())
+    elif command == "allow":
+        iam.put_user_policy(UserName=user, PolicyName="tests", PolicyDocument=sys.stdin.read())
     elif command == "set":
         key, status = rest
         iam.update_access_key(UserName=user, AccessKeyId=key, Status=status)

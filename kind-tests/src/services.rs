@@ -262,6 +262,11 @@ pub fn set_key(side: Service, key: &AccessKey, active: bool) -> anyhow::Result<(
     iam(&side.endpoint(), &["set", &key.user, &key.id, if active { "Active" } else { "Inactive" }], "").map(drop)
 }
 
+/// Replaces the policy of a user.
+pub fn set_policy(side: Service, key: &AccessKey, policy: &serde_json::Value) -> anyhow::Result<()> {
+    iam(&side.endpoint(), &["allow", &key.user], &policy.to_string()).map(drop)
+}
+
 fn iam(endpoint: &str, arguments: &[&str], input: &str) -> anyhow::Result<Vec<u8>> {
     let mut child = Command::new(python()?)
         .arg(paths::here("services/iam.py"))
@@ -285,6 +290,11 @@ pub fn source_policy(bucket: &str) -> serde_json::Value {
 /// Policy of a job at its destination: write one bucket, without deletion.
 pub fn destination_policy(bucket: &str) -> serde_json::Value {
     policy(bucket, OF_DESTINATION, WRITES)
+}
+
+/// Policy of a job that may look at its destination and write nothing.
+pub fn lookers_policy(bucket: &str) -> serde_json::Value {
+    policy(bucket, OF_DESTINATION, &["s3:GetObject"])
 }
 
 /// Policy of a job with a mirror at its destination.

@@ -3,7 +3,7 @@
 use kind_tests::case::run;
 use kind_tests::cases::{
     admission, chart, checking, cluster_commands, crash_recovery, credentials, deletion, editing, events, kills,
-    leader, lists, migration, neighbours, pod_settings, prerequisites, races, refusals, scaling, upgrade,
+    leader, lists, migration, neighbours, pod_settings, preflight, prerequisites, races, refusals, scaling, upgrade,
 };
 use kind_tests::tree::FULL;
 
@@ -77,6 +77,12 @@ async fn i_imported_configurations() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn j_no_bucket() -> anyhow::Result<()> {
     run("bucket missing", prerequisites::buckets).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn j_write_denied() -> anyhow::Result<()> {
+    run("write denied", preflight::write_denied).await
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 //! | [`validate`] | no | the resource, `Observed` | [`validate::run_configs::Validated`] |
 //! | [`build`] | no | the configurations | [`build::Resources`] |
 //! | [`apply`] | writes Kubernetes | `Resources` | [`apply::Applied`] |
+//! | [`preflight`] | writes Kubernetes | the configurations, `Observed` | [`preflight::PreflightOutcome`] |
 //! | [`events`] | writes Kubernetes | the configurations, `Observed` | [`events::EventsOutcome`] |
 //! | [`runs`] | writes Kubernetes and ledger | the configurations, `Observed` | [`runs::RunsOutcome`] |
 //! | [`scale`] | reads and writes Kubernetes | the Deployment, `Observed` | [`scale::Scaled`] |
@@ -28,6 +29,7 @@ mod keda;
 pub mod kubernetes;
 mod optimistic;
 mod ownership;
+mod preflight;
 mod requeue;
 mod runs;
 mod scale;
@@ -131,11 +133,16 @@ async fn reconcile(
 
         let problems = [&observed.problems, &validated.problems, &applied.problems];
         let is_blocked = problems.into_iter().any(|problems| !problems.is_empty());
-        let events = Box::pin(events::advance(job, &observed, configs, is_blocked, context)).await?;
+        let preflight = Box::pin(preflight::advance(job, &observed, configs, is_blocked, context)).await?;
+
+        let is_unusable = is_blocked || !preflight.problems.is_empty();
+        let events = Box::pin(events::advance(job, &observed, configs, is_unusable, context)).await?;
 
         let is_blocked = is_blocked || !events.problems.is_empty();
         let last_drain = cache.last_drain;
-        let input = RunsInput { job, observed: &observed, configs, events: &events, is_blocked, last_drain };
+        let is_checked = preflight.is_ready;
+        let input =
+            RunsInput { job, observed: &observed, configs, events: &events, is_checked, is_blocked, last_drain };
         let runs = Box::pin(runs::advance(&input, context)).await?;
         cache.last_drain = runs.last_drain;
         cache.known.records.view.clone_from(&runs.ledger);
@@ -147,6 +154,7 @@ async fn reconcile(
             observed: &observed,
             validated: &validated,
             applied: &applied,
+            preflight: &preflight,
             events: &events,
             runs: &runs,
             scaled: &scaled,
@@ -158,7 +166,8 @@ async fn reconcile(
         let delay = requeue::delay(pace, cache.waits, context.random());
         // What has not come after so many looks is looked at less often. The shortest interval is 1 s, and KEDA has 60 s.
         let again = scaled.again.filter(|_| cache.waits <= 90);
-        let sooner = [dereference::poll_ms(&job.spec).map(requeue::milliseconds), runs.next_removal, again];
+        let sooner =
+            [dereference::poll_ms(&job.spec).map(requeue::milliseconds), runs.next_removal, again, preflight.again];
         Ok::<_, ReconcileError>(sooner.into_iter().flatten().fold(delay, Duration::min))
     };
     let result = steps.await;

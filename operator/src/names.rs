@@ -26,6 +26,8 @@ pub const ADOPTION_ANNOTATION: &str = "s3migration.dev/adoptable-by";
 pub const CA_ANNOTATION: &str = "s3migration.dev/ca";
 /// The annotation of the Jobs that configure source buckets, with the names of these.
 pub const BUCKETS_ANNOTATION: &str = "s3migration.dev/buckets";
+/// The annotation of the Jobs of preflights that identifies what they check.
+pub const CHECKED_ANNOTATION: &str = "s3migration.dev/checked";
 /// The label that Kubernetes puts on the pods of a Job.
 pub const JOB_NAME_LABEL: &str = "batch.kubernetes.io/job-name";
 /// The label selector of everything that this kind of operator creates.
@@ -45,6 +47,8 @@ pub enum Component {
     Reporter,
     /// Configures source buckets.
     Notifier,
+    /// Tries the buckets before objects are moved.
+    Preflight,
     /// Configures the programs.
     Config,
 }
@@ -58,6 +62,7 @@ impl Component {
             Self::Verifier => "verifier",
             Self::Reporter => "reporter",
             Self::Notifier => "notifier",
+            Self::Preflight => "preflight",
             Self::Config => "config",
         }
     }
@@ -137,6 +142,16 @@ pub fn notify(job: &str, key: &str, generation: i64) -> String {
     of_run(job, "notify", &format!("{key}/{generation}"))
 }
 
+/// Returns the name of the Job of a preflight.
+pub fn preflight(job: &str, number: u32) -> String {
+    format!("{job}-preflight-{number}")
+}
+
+/// Returns the number in the name of the Job of a preflight.
+pub fn number_of_preflight(job: &str, name: &str) -> Option<u32> {
+    name.strip_prefix(job)?.strip_prefix("-preflight-")?.parse().ok()
+}
+
 /// Returns the name of the Job that verifies a run. It has a hash, as the run's id is too long for a name.
 pub fn verify(job: &str, run: &str) -> String {
     of_run(job, "verify", run)
@@ -168,7 +183,7 @@ mod tests {
         // Names that look like children of each other.
         let jobs =
             ["a", "a-run", "a-run-1", "a-jobsender", "a-worker", "a-config", "a-verify", "a-report", "a-abort-uploads"];
-        let jobs = jobs.into_iter().chain(["a-notify", "a-remove", "a-remove-notifications"]);
+        let jobs = jobs.into_iter().chain(["a-notify", "a-remove", "a-remove-notifications", "a-preflight"]);
         let jobs: Vec<_> = jobs.collect();
         let of = |kind: usize, job: &str| match kind {
             0 => vec![config_map(job, "0123456789abcdef"), abort(job), remove_notifications(job)],
@@ -181,6 +196,7 @@ mod tests {
                 report(job, "r"),
                 abort(job),
                 notify(job, "k", 1),
+                preflight(job, 1),
                 remove_notifications(job),
                 format!("{}-29384756", cron_job(job)),
             ],
@@ -191,5 +207,7 @@ mod tests {
             assert_eq!(distinct.len(), names.len(), "{names:?}");
         }
         assert_eq!(job_of_cron_job(&cron_job("a")), Some("a"));
+        assert_eq!(number_of_preflight("a", &preflight("a", 7)), Some(7));
+        assert_eq!(number_of_preflight("a", &run("a", 7)), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use migration_api::Reason;
 use migration_core::error::{Blocked, ErrorClass, Service, ServiceError, ServiceFault};
+use migration_core::preflight::Finding;
 
 /// A problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,16 @@ impl Problem {
     pub fn blocked(blocked: &Blocked) -> Self {
         let Blocked { side, resource, fault, message, since: _ } = blocked;
         Self { reason: Reason::Service(*side, *fault), message: describe(*side, resource, message, *fault) }
+    }
+
+    /// Describes what a preflight found.
+    pub fn found(finding: &Finding) -> Self {
+        let Finding { side, problem, .. } = finding;
+        let Some(fault) = problem.fault() else {
+            return Self::new(Reason::Shortcoming(*side, *problem), format!("{side}: {finding}"));
+        };
+        let text = format!("{} {finding}; {}", name(*side), advice(*side, fault));
+        Self::new(Reason::Service(*side, fault), text)
     }
 
     /// Describes an error that queue or ledger returned to the operator. Transient errors are reported as unreachable: the

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use migration_core::preflight::Report;
 use migration_engine::Interruption;
 use migration_engine::heartbeat;
 use migration_engine::scan::Purpose;
@@ -16,6 +17,7 @@ use tracing::{error, info, warn};
 use crate::exit::{End, FAILED, UNUSABLE};
 use crate::notify::{self, NotifyArgs};
 use crate::plan;
+use crate::preflight;
 use crate::report::{self, ReportArgs};
 use crate::send::{report_send, send};
 use crate::setup::{self, AwsProcess, Common};
@@ -42,6 +44,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Write the completion report of a run to the configured bucket.
     Report(ReportArgs),
+    /// Try the requests of the job on its buckets, without making anything visible, and report what is refused.
+    Preflight,
     /// Configure the source buckets to send their events to the queue, leaving everything else in their configuration.
     Notify(NotifyArgs),
     /// Abort all multipart uploads that the ledger records for this job.
@@ -68,12 +72,14 @@ async fn program() -> ExitCode {
         }
     };
     setup::stop_when_told(&process, &told);
-    let end = tokio::select! {
-        end = carry_out(cli, process) => end,
-        () = overdue(&told) => End::failed("Interrupted", "it did not stop in time after the signal"),
+    let (end, report) = tokio::select! {
+        ended = carry_out(cli, process) => ended,
+        () = overdue(&told) => {
+            (End::failed("Interrupted", "it did not stop in time after the signal"), Report::default())
+        }
     };
     let end = end.after_signal(told.is_cancelled());
-    termination::write(end.reason, &end.message);
+    termination::write_report(end.reason, &end.message, &report);
     if end.code == 0 {
         info!(reason = end.reason, message = end.message, "ended");
     } else {
@@ -82,9 +88,11 @@ async fn program() -> ExitCode {
     ExitCode::from(end.code)
 }
 
-async fn carry_out(cli: Cli, process: AwsProcess) -> End {
+/// Returns how the program ends, and what a preflight found.
+async fn carry_out(cli: Cli, process: AwsProcess) -> (End, Report) {
     // Boxed, since the compiler computes the size of a future from everything inside it.
-    match cli.command {
+    let end = match cli.command {
+        Command::Preflight => return Box::pin(preflight::preflight(process)).await,
         Command::Send => report_send(Box::pin(send(process, &cli.common, &Purpose::default())).await),
         Command::Plan(args) => Box::pin(plan::plan(process, &args)).await,
         Command::Verify(args) => Box::pin(verify::verify(process, &cli.common, &args)).await,
@@ -94,7 +102,8 @@ async fn carry_out(cli: Cli, process: AwsProcess) -> End {
             let process = Arc::new(process);
             report_abort(heartbeat::during(&process, uploads::abort_all(&process)).await)
         }
-    }
+    };
+    (end, Report::default())
 }
 
 /// Completes once work that was in progress at the signal has had its time to end.

@@ -5,6 +5,7 @@ mod exit;
 pub mod jobsender;
 mod notify;
 mod plan;
+mod preflight;
 mod report;
 mod send;
 pub mod setup;

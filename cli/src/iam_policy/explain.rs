@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use migration_core::permissions::Part;
+
 use super::input::{Input, Side};
 use super::policy::{Policy, Statement};
-use super::rules::Part;
 
 /// Returns a text that names, for each statement and action, the requests that need it and why.
 pub fn explain(policy: &Policy, input: &Input) -> String {

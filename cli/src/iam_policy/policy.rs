@@ -1,13 +1,12 @@
 //! Makes policies of an input by the rules.
 
 use migration_api::manifest::BucketSide;
+use migration_core::permissions::{self, Kind, Needs, Part, Rule};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::arn;
 use super::input::{Input, QueueNames, Range, Side};
-use super::rules::{Kind, Part, Rule, When};
-use super::table;
 
 /// A policy.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +74,8 @@ pub fn policies(input: &Input) -> Vec<Policy> {
 
 fn statements(part: Part, input: &Input) -> Vec<Statement> {
     let mut statements: Vec<Statement> = Vec::new();
-    for rule in table::all().filter(|rule| rule.part == part && holds(rule.when, input)) {
+    let needs = needs(input);
+    for rule in permissions::all().filter(|rule| rule.part == part && rule.when.holds(&needs)) {
         if let Some(known) = statements.iter_mut().find(|statement| statement.kind == rule.kind) {
             known.rules.push(rule);
             continue;
@@ -89,33 +89,27 @@ fn statements(part: Part, input: &Input) -> Vec<Statement> {
     statements
 }
 
-/// Returns true if a job with this input sends the requests.
-fn holds(when: When, input: &Input) -> bool {
+/// Returns the settings that decide which requests are sent.
+fn needs(input: &Input) -> Needs {
     let (settings, source, destination) = (&input.settings, &input.source, &input.destination);
-    let list_at = |at| settings.work_list.as_ref().is_some_and(|(side, _)| *side == at);
-    match when {
-        When::Always => true,
-        When::Tags => settings.tags,
-        When::TagsMayBeDropped => settings.tags && destination.has_endpoint,
-        When::ObjectLock => settings.object_lock,
-        When::Acl => settings.acl,
-        When::ComparesVersions => settings.compares_versions,
-        When::ReadsVersions => settings.reads_versions,
-        When::ServerSide => settings.server_side,
-        When::ServerSideVersions => settings.server_side && settings.reads_versions,
-        When::ServerSideKey => settings.server_side && source.kms_key.is_some(),
-        When::Mirror => settings.mirror,
-        When::ConfiguresNotifications => settings.notifications,
-        When::EventsAndMirror => settings.events && settings.mirror,
-        When::Report => settings.report.is_some(),
-        When::ListAtSource => list_at(BucketSide::Source),
-        When::ListAtDestination => list_at(BucketSide::Destination),
-        When::SourceKey => source.kms_key.is_some(),
-        When::DestinationKey => destination.kms_key.is_some(),
-        When::OwnQueue => settings.own_queue,
-        When::OwnQueueDeleted => settings.own_queue && !settings.retains,
-        When::OwnTable => settings.own_table,
-        When::OwnTableDeleted => settings.own_table && !settings.retains,
+    Needs {
+        tags: settings.tags,
+        tags_may_be_dropped: settings.tags && destination.has_endpoint,
+        object_lock: settings.object_lock,
+        acl: settings.acl,
+        compares_versions: settings.compares_versions,
+        reads_versions: settings.reads_versions,
+        server_side: settings.server_side,
+        mirror: settings.mirror,
+        events: settings.events,
+        notifications: settings.notifications,
+        report: settings.report.is_some(),
+        work_list: settings.work_list.as_ref().map(|(side, _)| *side),
+        source_key: source.kms_key.is_some(),
+        destination_key: destination.kms_key.is_some(),
+        own_queue: settings.own_queue,
+        own_table: settings.own_table,
+        retains: settings.retains,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use migration_core::error::{Service, ServiceFault};
+use migration_core::preflight::Shortcoming;
 
 /// The conditions of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +31,8 @@ pub enum ConditionType {
     /// The driver of `spec.scaling` sets the number of workers. Only with the drivers Keda and Hpa, and while the driver
     /// changes.
     ScalingActive,
+    /// The requests that the preflight tried on the buckets work, as far as runs depend on them.
+    Preflight,
 }
 
 impl ConditionType {
@@ -47,6 +50,7 @@ impl ConditionType {
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
             Self::ScalingActive => "ScalingActive",
+            Self::Preflight => "Preflight",
         }
     }
 }
@@ -152,6 +156,14 @@ pub enum Reason {
     KedaMissing,
     /// KEDA or the HorizontalPodAutoscaler cannot set the number of workers; the message has its words.
     AutoscalerInactive,
+    /// The preflight is in progress.
+    PreflightRunning,
+    /// Everything that the preflight tried works.
+    PreflightPassed,
+    /// The preflight could not be completed.
+    PreflightFailed,
+    /// Some of what the job needs for some objects does not work: `SourceTagsDenied`, `DestinationUploadLeft`.
+    Shortcoming(Service, Shortcoming),
     /// A pod of the job cannot be created or started; holds Kubernetes' own reason, which follows the word `Pod`.
     Pod(String),
     /// A whole service cannot be used: `DestinationCredentialsInvalid`, `SourceBucketNotFound`, `QueueNotFound`.
@@ -224,7 +236,11 @@ impl fmt::Display for Reason {
             Self::DriverChanging => "DriverChanging",
             Self::KedaMissing => "KedaMissing",
             Self::AutoscalerInactive => "AutoscalerInactive",
+            Self::PreflightRunning => "PreflightRunning",
+            Self::PreflightPassed => "PreflightPassed",
+            Self::PreflightFailed => "PreflightFailed",
             Self::Pod(reason) => return write!(f, "Pod{reason}"),
+            Self::Shortcoming(side, problem) => return write!(f, "{}{problem:?}", side_name(*side)),
             Self::Service(side, fault) => return write!(f, "{}{}", side_name(*side), fault_name(*side, *fault)),
         })
     }
@@ -268,6 +284,12 @@ mod tests {
         ] {
             assert_eq!(Reason::Service(side, fault).to_string(), expected);
         }
+    }
+
+    #[test]
+    fn a_shortcoming_names_side_and_kind() {
+        let reason = Reason::Shortcoming(Service::Source, Shortcoming::TagsDenied);
+        assert_eq!(reason.to_string(), "SourceTagsDenied");
     }
 
     #[test]

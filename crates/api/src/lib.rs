@@ -27,6 +27,7 @@ pub mod manifest;
 pub mod names;
 pub mod pod_security;
 pub mod pods;
+pub mod preflight;
 pub mod scaling;
 pub mod services;
 mod sizes;

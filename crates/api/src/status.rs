@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::conditions::ConditionType;
+use crate::preflight::PreflightStatus;
 use crate::trigger::EventTriggerStatus;
 use crate::verify::VerifyMethod;
 
@@ -22,8 +23,8 @@ pub struct MigrationJobStatus {
     pub phase: Option<Phase>,
 
     /// Conditions, each with a reason and a message: Ready, Progressing, Degraded, Complete, Failed and Suspended;
-    /// Reconciling and Stalled for tools that follow kstatus; with `verify.mode: Full` also Verified, with spec.report
-    /// also Reported, with the drivers Keda and Hpa of spec.scaling also ScalingActive.
+    /// Reconciling and Stalled for tools that follow kstatus; after a preflight also Preflight, with `verify.mode: Full`
+    /// also Verified, with spec.report also Reported, with the drivers Keda and Hpa of spec.scaling also ScalingActive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -52,6 +53,10 @@ pub struct MigrationJobStatus {
     /// State of spec.trigger.events. Absent unless events are enabled or notification entries are left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_trigger: Option<EventTriggerStatus>,
+
+    /// The preflight, which tries the buckets before objects are moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<PreflightStatus>,
 
     /// Identifier of the current run.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -77,6 +77,11 @@ where
     let (class, code) = match error {
         SdkError::ServiceError(answer) if words::is_own_error(service, answer.raw(), answer.err().code()) => {
             let mut told = answered(service, operation, answer, error.request_id());
+            let elsewhere = told.class == Service(ServiceFault::WrongRegion);
+            let region = answer.raw().headers().get(BUCKET_REGION).filter(|_| elsewhere);
+            if let Some(region) = region.filter(|region| is_name(region) && !told.message.contains(region)) {
+                told.message = format!("{} (the bucket is in {region})", told.message);
+            }
             let named = answer.raw().body().bytes().and_then(named_header);
             if let Some(header) = named.filter(|header| !told.message.contains(header)) {
                 told.message = format!("{} ({header})", told.message);
@@ -162,6 +167,14 @@ fn answered<E: ProvideErrorMetadata>(
     }
 }
 
+/// The header by which S3 tells the region of a bucket. Source: `HeadBucket` in the S3 API reference.
+const BUCKET_REGION: &str = "x-amz-bucket-region";
+
+/// Returns true for the name of a header or region.
+fn is_name(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
 /// Returns the header that an error document names as rejected. Source: "Error responses" in the S3 API reference;
 /// `NotImplemented` names it in `Header`, `InvalidArgument` in `ArgumentName`.
 fn named_header(body: &[u8]) -> Option<&str> {
@@ -170,11 +183,7 @@ fn named_header(body: &[u8]) -> Option<&str> {
         let rest = body.split_once(&format!("<{name}>"))?.1;
         rest.split_once(&format!("</{name}>")).map(|(text, _)| text.trim())
     };
-    let is_name = |text: &&str| {
-        (1..=128).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    };
-    ["Header", "ArgumentName"].into_iter().find_map(member).filter(is_name)
+    ["Header", "ArgumentName"].into_iter().find_map(member).filter(|text| is_name(text))
 }
 
 /// Drops what must not be logged: messages about signatures continue, after an empty line, with the canonical request

@@ -14,6 +14,7 @@ use migration_core::ports::{
     PutRequest, PutTags, Tags, UploadRef, Written,
 };
 
+use self::clock::ServiceClock;
 use self::headers::StripHeaders;
 use self::packing::Packing;
 use self::payer::RequesterPays;
@@ -24,6 +25,7 @@ use crate::sdk;
 
 mod bucket;
 mod capabilities;
+mod clock;
 mod copy;
 mod encoding;
 mod headers;
@@ -50,6 +52,7 @@ pub struct S3Store {
     /// The service's URL, where it is not the region's own.
     endpoint: Option<String>,
     capabilities: Capabilities,
+    clock: ServiceClock,
 }
 
 impl S3Store {
@@ -84,8 +87,10 @@ impl S3Store {
         settings: &WriteSettings,
         which: Service,
     ) -> Self {
+        let clock = ServiceClock::default();
         let mut config = Builder::from(&sdk::load_through(access, reach).await)
             .force_path_style(path_style)
+            .interceptor(clock.clone())
             .interceptor(StripHeaders)
             .retry_config(sdk::one_attempt())
             .retry_classifier(sdk::OnlyWrongClocks)
@@ -105,6 +110,7 @@ impl S3Store {
             packing: Packing::default(),
             endpoint: access.endpoint.clone(),
             capabilities: capabilities::capabilities(access.endpoint.as_deref(), settings),
+            clock,
         }
     }
 
@@ -122,6 +128,10 @@ fn with_slash(endpoint: &str) -> String {
 impl ObjectStore for S3Store {
     fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+
+    fn clock_offset(&self) -> Option<i64> {
+        self.clock.offset()
     }
 
     fn abort_command(&self, upload: UploadRef<'_>) -> String {

@@ -14,6 +14,7 @@ pub use rejected::{ContentHeader, Rejected};
 
 /// The service that an error belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Service {
     /// The S3 service to read from.

@@ -8,6 +8,7 @@
 //! | [`transfer`] | transfers one object, small or large |
 //! | [`run`] | starts, ends and reopens runs, for the coordinator of a job |
 //! | [`report`] | writes the result of each object, for people and for the next run |
+//! | [`preflight`] | tries a few requests of a job, so that what is refused is known before objects are moved |
 //! | [`notifications`] | configures source buckets to send their events to the queue |
 //! | [`uploads`] | aborts open uploads when a job is deleted |
 //! | [`hash`] | computes the digests of all bytes in transfer together, in SIMD lanes |
@@ -30,6 +31,8 @@ pub mod hash;
 pub mod heartbeat;
 pub mod notifications;
 pub mod observer;
+pub mod preflight;
+mod repeat;
 pub mod report;
 pub mod run;
 mod runtime;

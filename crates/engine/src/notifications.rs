@@ -16,12 +16,12 @@ use migration_core::records::{self, NotificationsRecord, NotifiedBucket};
 use migration_ledger::{ReadError, view, write};
 use tracing::{info, warn};
 
+use crate::repeat::repeated;
+
 /// Times that a configuration is written. Configurations of buckets are eventually consistent, so that one that was
 /// written may not be seen at once. Source: "Amazon S3 data consistency model" in the S3 user guide.
 const WRITES: u32 = 4;
-/// Times that a request is sent.
-const TRIES: u32 = 4;
-/// Time before a request is sent again, and before a configuration is read back; doubled each time.
+/// Time before a configuration is read back; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
 /// The services that are used.
@@ -304,21 +304,4 @@ fn hint(overlapping: &[&migration_core::events::NotificationEntry]) -> String {
          to the job's queue (SNS, EventBridge), and set configureBucketNotifications: false",
         entries.collect::<Vec<_>>().join(", ")
     )
-}
-
-/// Sends a request again while that may help.
-async fn repeated<T, F: Future<Output = Result<T, ServiceError>>>(
-    mut request: impl FnMut() -> F,
-) -> Result<T, ServiceError> {
-    let mut tries = 1;
-    loop {
-        match request().await {
-            Err(error) if error.is_retryable() && tries < TRIES => {
-                warn!(%error, "sending a request again");
-                tokio::time::sleep(FIRST_WAIT * (1 << tries)).await;
-                tries += 1;
-            }
-            result => return result,
-        }
-    }
 }

@@ -7,6 +7,7 @@ use migration_core::initiator::{Owner, owner};
 use migration_core::message::Batch;
 use migration_core::operation::RequestInfo;
 use migration_core::ports::{Condition, ObjectStore, Operation, UploadRef, Write};
+use migration_core::preflight::is_upload_key;
 use migration_core::records::{self, UploadRecord};
 use migration_ledger::{Unreadable, view};
 use tracing::{info, warn};
@@ -21,6 +22,14 @@ const CLOCK_SLACK_MS: i64 = 60_000;
 
 /// Aborts an upload until the destination says that it does not exist.
 pub async fn abort<P: Services>(process: &Process<P>, upload: UploadRef<'_>) -> Result<(), Interruption> {
+    if !try_abort(process, upload).await? {
+        warn!(bucket = upload.bucket, key = upload.key, "an upload still exists after {ABORTS} aborts");
+    }
+    Ok(())
+}
+
+/// Aborts an upload. Returns false if the destination still says after some tries that it exists.
+pub(crate) async fn try_abort<P: Services>(process: &Process<P>, upload: UploadRef<'_>) -> Result<bool, Interruption> {
     let store = &process.ports.destination;
     let aborting = RequestInfo::object(Operation::AbortUpload, upload.bucket, upload.key);
     let looking = RequestInfo { operation: Some(Operation::ListParts), ..aborting };
@@ -33,11 +42,10 @@ pub async fn abort<P: Services>(process: &Process<P>, upload: UploadRef<'_>) -> 
         if gone(process.destination(aborting, || store.abort_upload(upload)).await)?
             || gone(process.destination(looking, || store.list_parts(upload, None)).await.map(|_| ()))?
         {
-            return Ok(());
+            return Ok(true);
         }
     }
-    warn!(bucket = upload.bucket, key = upload.key, "an upload still exists after {ABORTS} aborts");
-    Ok(())
+    Ok(false)
 }
 
 /// Aborts uploads that were created after an announcement but never recorded because their worker died: those of the
@@ -149,7 +157,8 @@ async fn abort_announced<P: Services>(
     let mut left = Vec::new();
     for upload in open.iter().filter(|open| open.initiated + CLOCK_SLACK_MS >= record.intended) {
         let open = UploadRef { bucket, key, upload_id: &upload.upload_id };
-        if upload.initiator.as_ref().is_some_and(|who| initiators.contains(who)) {
+        let is_ours = upload.initiator.as_ref().is_some_and(|who| initiators.contains(who));
+        if is_ours || is_upload_key(key, &process.config.job.uid) {
             abort(process, open).await?;
         } else {
             let command = store.abort_command(open);

@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::deletion;
+use super::preflight::checked;
 use super::requests::{in_words, listings_only, one_get_one_put};
 use crate::case::{Case, JOB, MOST_WORKERS, RUN_LIMIT};
 use crate::pods::MemoryWatch;
@@ -29,6 +30,10 @@ async fn first_run(case: &mut Case, kept: &[&Object]) -> anyhow::Result<Value> {
     let memory = MemoryWatch::start();
     let began = Instant::now();
     case.apply(&case.job()).await?;
+    // Its requests are none of the run's.
+    checked(case, "True", RUN_LIMIT).await?;
+    case.note(format!("tried the buckets {:.1} s after apply", began.elapsed().as_secs_f64()));
+    let since = services::proxies().next().await?;
     let (job, columns, fastest) = watch_columns(case).await?;
     let seconds = began.elapsed().as_secs_f64();
     let bytes: u64 = kept.iter().map(|o| o.size).sum();
@@ -39,8 +44,8 @@ async fn first_run(case: &mut Case, kept: &[&Object]) -> anyhow::Result<Value> {
     columns_changed(case, &columns)?;
     drained(case).await?;
     case.note(case.check("")?);
-    let source = case.events(Service::Source, None).await?;
-    let destination = case.events(Service::Destination, None).await?;
+    let source = case.events(Service::Source, Some(since)).await?;
+    let destination = case.events(Service::Destination, Some(since)).await?;
     case.note(format!("source: {}", in_words(&source)));
     case.note(format!("destination: {}", in_words(&destination)));
     let (small, probes) = one_get_one_put(kept, &source, &destination, MOST_WORKERS)?;

@@ -15,6 +15,7 @@ pub mod lists;
 pub mod migration;
 pub mod neighbours;
 pub mod pod_settings;
+pub mod preflight;
 pub mod prerequisites;
 pub mod races;
 pub mod refusals;

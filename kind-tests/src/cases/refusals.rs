@@ -9,6 +9,7 @@ use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
 use super::neighbours::{TOLD, told};
+use super::preflight::checked;
 use crate::case::{Case, RUN_LIMIT};
 use crate::services;
 use crate::tree::Object;
@@ -40,7 +41,7 @@ pub async fn quotas(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&[Object::of_bytes("a", "a")]).await?;
     quota(case, "pods").await?;
     case.apply(&case.job()).await?;
-    case.note(told(case, "PodFailedCreate", &["Job job-run-1", "exceeded quota"], TOLD).await?);
+    case.note(told(case, "PodFailedCreate", &["Job job-preflight-1", "exceeded quota", "spec.worker"], TOLD).await?);
     lift(case, "pods").await?;
     let first = case.run_ended("Complete", None, RUN_LIMIT).await?;
     quota(case, "count/jobs.batch").await?;
@@ -83,8 +84,13 @@ fn name(resource: &str) -> String {
 pub async fn scan_evicted(case: &mut Case) -> anyhow::Result<()> {
     let objects: Vec<Object> = (0..20).map(|n| Object::of_bytes(format!("{n}"), format!("{n}"))).collect();
     case.prepare(&objects).await?;
+    let mut job = case.job();
+    // No run starts before the delay, which would hold up the preflight too.
+    job["spec"]["trigger"] = json!({"schedule": "0 0 1 1 *"});
+    case.apply(&job).await?;
+    checked(case, "True", RUN_LIMIT).await?;
     services::proxies().delay(&case.source, "ListObjectsV2", 600_000).await?;
-    case.apply(&case.job()).await?;
+    case.patch_spec(&json!({"trigger": {"manual": "1"}})).await?;
     let pods: Api<Pod> = Api::namespaced(case.cluster.client(), &case.namespace);
     let began = Instant::now();
     for number in 0..EVICTIONS {

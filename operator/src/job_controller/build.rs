@@ -9,6 +9,7 @@ pub mod followup;
 pub mod job;
 pub mod notify;
 pub mod pod;
+pub mod preflight;
 pub mod scaled_object;
 
 use k8s_openapi::api::apps::v1::Deployment;

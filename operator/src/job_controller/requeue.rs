@@ -32,7 +32,7 @@ const WAITING: Bounds = Bounds { first: Duration::from_secs(5), most: Duration::
 /// The last look at something that moved reads the ledger, so that the status has all that was done. `before` is what the
 /// reconciliation before said.
 pub fn pace(steps: &Steps<'_>, written: &Written, before: Option<Pace>) -> Pace {
-    let Steps { observed, applied, events, runs, scaled, .. } = steps;
+    let Steps { observed, applied, preflight, events, runs, scaled, .. } = steps;
     let is_scaled = applied.deployment.as_ref().is_some_and(|live| replicas::wanted(live) != scaled.workers.desired);
     let is_complete = observed.services.is_some() && observed.depth.is_some() && observed.ledger.is_some();
     let is_known = is_complete || written.needs_person();
@@ -44,9 +44,10 @@ pub fn pace(steps: &Steps<'_>, written: &Written, before: Option<Pace>) -> Pace 
         live: written.status.current_run.is_some(),
         moves: moves(steps, written),
         blocked: written.blocked,
-        waits: written.degraded.is_some() && !written.needs_person(),
+        waits: written.degraded.is_some() && !written.needs_person() && !written.is_noted(),
         pending: ((runs.start_pending || !events.is_ready) && !written.needs_person())
             || events.is_pending
+            || preflight.is_pending
             || observed.awaits_messages
             || has_ended
             || applied.is_changed
@@ -89,6 +90,7 @@ fn moves(steps: &Steps<'_>, written: &Written) -> bool {
     let Steps { observed, runs, scaled, .. } = steps;
     let cluster = &observed.cluster;
     let jobs = cluster.jobs.iter().chain(&cluster.followups).chain(&cluster.notifiers);
+    let jobs = jobs.chain(cluster.preflights.iter().map(|preflight| &preflight.job));
     status.current_run.is_some()
         || status.queue.is_some_and(|queue| queue.visible + queue.in_flight > 0)
         || status.workers.is_some_and(|workers| workers.desired > scaled.least)
@@ -102,6 +104,11 @@ fn follows<T>(state: &FollowupState<T>) -> bool {
 }
 
 impl Written {
+    /// Returns true if the job is degraded only by what holds up nothing, and is not looked for again by itself.
+    fn is_noted(&self) -> bool {
+        matches!(self.degraded, Some(Reason::Shortcoming(..)))
+    }
+
     /// Returns true if the job is degraded by something that ends only when a person changes the specification:
     /// frequent checks do not help.
     fn needs_person(&self) -> bool {

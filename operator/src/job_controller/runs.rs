@@ -44,6 +44,8 @@ pub struct RunsInput<'a> {
     pub configs: Option<&'a RunConfigs>,
     /// The state of the events that start transfers.
     pub events: &'a EventsOutcome,
+    /// The buckets were tried, as far as that is asked for: a new run may start.
+    pub is_checked: bool,
     /// An earlier step had a problem: nothing new starts.
     pub is_blocked: bool,
     /// [`RunsOutcome::last_drain`] of the reconciliation before.
@@ -95,7 +97,7 @@ pub enum RunsError {
 ///
 /// Where another writer of a record was faster, the next reconciliation decides again.
 pub async fn advance(input: &RunsInput<'_>, context: &Context) -> Result<RunsOutcome, RunsError> {
-    let RunsInput { job, observed, configs, events, is_blocked, .. } = *input;
+    let RunsInput { job, observed, configs, events, is_checked, is_blocked, .. } = *input;
     let jobs = context.api::<Job>(&job.namespace().unwrap_or_default());
     let mut problems = Vec::new();
     if observed.fresh.cluster {
@@ -107,7 +109,7 @@ pub async fn advance(input: &RunsInput<'_>, context: &Context) -> Result<RunsOut
     problems.extend(recorded.problems);
     let ledger = recorded.ledger;
 
-    let starter = Starter { job, configs, observed, events, ledger: ledger.as_deref(), jobs: &jobs };
+    let starter = Starter { job, configs, observed, events, is_checked, ledger: ledger.as_deref(), jobs: &jobs };
     problems.extend(starter.replace_held_back(is_blocked || !problems.is_empty(), context.now()).await?);
     problems.extend(starter.start_report(is_blocked || !problems.is_empty()).await?);
     // What is written between a scan and the configuration of its bucket would be missed.
@@ -165,6 +167,7 @@ struct Starter<'a> {
     configs: Option<&'a RunConfigs>,
     observed: &'a Observed,
     events: &'a EventsOutcome,
+    is_checked: bool,
     ledger: Option<&'a LedgerView>,
     jobs: &'a Api<Job>,
 }
@@ -251,9 +254,10 @@ impl<'a> Starter<'a> {
             return Ok(Started { number, is_skipped: false, manual, is_pending: false, problem: None });
         };
         let pending = Started { number, is_skipped: false, manual, is_pending: true, problem: None };
-        let Some(configs) = self.configs(is_blocked) else { return Ok(pending) };
         // A Job that continues a scan has the sides of the scan's run.
         let is_live = self.ledger.is_some_and(|view| view.live().is_some());
+        let is_blocked = is_blocked || !(self.is_checked || is_live);
+        let Some(configs) = self.configs(is_blocked) else { return Ok(pending) };
         let config = if is_live { configs.workers() } else { &configs.next };
         let wanted = build::job::build(config, start.number, start.manual.as_deref());
         Ok(match or_problem(apply::create_job(self.jobs, &wanted, &Owner::of(self.job)).await)? {

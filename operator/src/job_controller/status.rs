@@ -4,11 +4,13 @@ mod compute;
 mod conditions;
 mod display;
 mod events;
+mod preflight;
 
 use kube::api::{Patch, PatchParams};
 use kube::{Resource, ResourceExt};
 use migration_api::buckets::BucketMapping;
 use migration_api::config::QueueAndTable;
+use migration_api::preflight::PreflightStatus;
 use migration_api::status::{MigrationJobStatus, QueueDepth, Workers};
 use migration_api::trigger::EventTriggerStatus;
 use migration_api::{MigrationJob, Reason};
@@ -24,6 +26,7 @@ use crate::job_controller::dereference::sharing::Sharing;
 use crate::job_controller::events::EventsOutcome;
 use crate::job_controller::kubernetes::RequestError;
 use crate::job_controller::optimistic;
+use crate::job_controller::preflight::PreflightOutcome;
 use crate::job_controller::runs::followups::{Report, Verification};
 use crate::job_controller::runs::{RunsOutcome, lifecycle};
 use crate::job_controller::scale::{Scaled, ScalingCondition};
@@ -41,6 +44,8 @@ pub struct Steps<'a> {
     pub validated: &'a Validated,
     /// The children.
     pub applied: &'a Applied,
+    /// The check of the buckets.
+    pub preflight: &'a PreflightOutcome,
     /// The events that start transfers.
     pub events: &'a EventsOutcome,
     /// The runs.
@@ -117,9 +122,10 @@ async fn write(job: &MigrationJob, new: &MigrationJobStatus, context: &Context) 
 impl Steps<'_> {
     /// Returns the problems because of which nothing new starts, in the order of the steps.
     fn blocking(&self) -> Vec<Problem> {
-        let Self { observed, validated, applied, events, runs, .. } = self;
-        let steps = [&observed.problems, &validated.problems, &applied.problems, &events.problems, &runs.problems];
-        steps.into_iter().flatten().chain(&self.scaled.problems).cloned().collect()
+        let Self { observed, validated, applied, preflight, events, runs, scaled } = self;
+        let before = [&observed.problems, &validated.problems, &applied.problems, &preflight.problems];
+        let after = [&events.problems, &runs.problems, &scaled.problems];
+        before.into_iter().chain(after).flatten().cloned().collect()
     }
 
     /// Returns the other problems.
@@ -152,7 +158,7 @@ impl Steps<'_> {
         nonblocking: &'a [Problem],
         now: i64,
     ) -> StatusInput<'a> {
-        let Self { observed, validated, applied: _, events, runs, scaled } = self;
+        let Self { observed, validated, applied: _, preflight, events, runs, scaled } = self;
         let is_live = runs.ledger.as_ref().is_some_and(|view| view.live().is_some());
         let edited = validated.configs.as_ref().and_then(|configs| configs.edited.as_deref());
         StatusInput {
@@ -161,6 +167,7 @@ impl Steps<'_> {
             buckets: &job.spec.buckets,
             blocking,
             nonblocking,
+            notes: &preflight.notes,
             queue_and_table: observed.services.as_ref().map(|services| &services.queue_and_table),
             depth: observed.depth,
             ledger: runs.ledger.as_deref(),
@@ -170,6 +177,7 @@ impl Steps<'_> {
             workers: scaled.workers,
             scaling: scaled.condition.as_ref(),
             edited: edited.filter(|_| is_live),
+            preflight: preflight.status.as_ref(),
             event_trigger: events.status.as_ref(),
             watching: job.spec.trigger.events.enabled && events.is_ready,
             schedule: job.spec.trigger.schedule.as_deref().map(|text| (text, job.spec.trigger.time_zone.as_deref())),
@@ -195,6 +203,8 @@ pub struct StatusInput<'a> {
     pub blocking: &'a [Problem],
     /// Other problems.
     pub nonblocking: &'a [Problem],
+    /// What is wrong besides, and holds up nothing.
+    pub notes: &'a [Problem],
     /// Queue and table; none if they are not known.
     pub queue_and_table: Option<&'a QueueAndTable>,
     /// The depth of the queue; none if the queue did not answer.
@@ -213,6 +223,8 @@ pub struct StatusInput<'a> {
     pub scaling: Option<&'a ScalingCondition>,
     /// The difference between the sides of the specification and those of the live run, in words.
     pub edited: Option<&'a str>,
+    /// `status.preflight`.
+    pub preflight: Option<&'a PreflightStatus>,
     /// `status.eventTrigger`, before the runs of this reconciliation.
     pub event_trigger: Option<&'a EventTriggerStatus>,
     /// Events start transfers.

@@ -8,6 +8,7 @@ mod aws;
 mod events;
 mod frozen;
 mod load;
+mod preflight;
 mod reconcile;
 mod runs;
 mod scale;

@@ -66,6 +66,8 @@ pub struct ValidatedJob {
     pub verify: VerifyMethod,
     /// What is wanted of the source buckets' notifications; none if nothing is.
     pub notifications: Option<Notifications>,
+    /// Identifies what a preflight checks.
+    pub checked: String,
     /// The job is suspended.
     pub suspend: bool,
 }
@@ -112,6 +114,28 @@ impl Notifications {
         let key = hex::encode(Sha256::digest(facts)).chars().take(16).collect();
         Some(Self { key, buckets: buckets.into_iter().collect() })
     }
+}
+
+/// Identifies what a preflight checks, but for the content of Secrets: sides, buckets and prefixes, what is written with
+/// objects, how they are read, and the workers' identity.
+fn checked(spec: &MigrationJobSpec, config: &JobConfig, ca_version: Option<&str>) -> String {
+    let ranges: BTreeSet<_> = config
+        .buckets
+        .iter()
+        .map(|pair| (&pair.source_bucket, &pair.source_prefix, &pair.destination_bucket, pair.destination_range()))
+        .collect();
+    let facts = json!([
+        RunSides::of(config),
+        ranges,
+        config.write,
+        config.versioning,
+        config.transfer.preserve,
+        config.manifest.is_some(),
+        ca_version,
+        spec.worker.service_account_name,
+        spec.worker.env,
+    ]);
+    hex::encode(Sha256::digest(facts.to_string())).chars().take(16).collect()
 }
 
 /// The schedule of runs.
@@ -187,6 +211,7 @@ pub fn validate(
     }
     let (sides, secrets, ca_bundles) = (RunSides::of(&config), secrets(&config), ca_bundles(&config));
     let notifications = Notifications::of(&config);
+    let checked = checked(spec, &config, input.ca_version.as_deref());
     let config = serde_yaml::to_string(&*config.validate()?)?;
     if config.len() > MAX_BYTES {
         return Err(ValidateError::TooLarge(config.len()));
@@ -209,6 +234,7 @@ pub fn validate(
         runs_history_limit: i32::try_from(spec.runs_history_limit).unwrap_or(i32::MAX),
         verify: spec.verify.method,
         notifications,
+        checked,
         suspend: spec.suspend,
     })
 }

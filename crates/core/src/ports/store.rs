@@ -20,6 +20,12 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// What is known of the service before anything is asked of it. Asks for nothing.
     fn capabilities(&self) -> Capabilities;
 
+    /// Returns how far the service's clock is ahead of ours by its last answer, in milliseconds. `None` if no answer told.
+    /// Asks for nothing.
+    fn clock_offset(&self) -> Option<i64> {
+        None
+    }
+
     /// Returns the command with which a person aborts an upload.
     fn abort_command(&self, upload: UploadRef<'_>) -> String;
 

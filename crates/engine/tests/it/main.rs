@@ -25,6 +25,7 @@ mod mutants;
 mod notifications;
 mod places;
 mod predecessor;
+mod preflight;
 mod quirks;
 mod regressions;
 mod reopen;

@@ -65,6 +65,10 @@ impl<T: ObjectStore> ObjectStore for Faulty<T> {
         self.inner.capabilities()
     }
 
+    fn clock_offset(&self) -> Option<i64> {
+        self.inner.clock_offset()
+    }
+
     fn abort_command(&self, upload: UploadRef<'_>) -> String {
         self.inner.abort_command(upload)
     }

@@ -84,6 +84,10 @@ impl<T: ObjectStore + Clone> ObjectStore for Lying<T> {
         self.inner.capabilities()
     }
 
+    fn clock_offset(&self) -> Option<i64> {
+        self.inner.clock_offset()
+    }
+
     fn abort_command(&self, upload: UploadRef<'_>) -> String {
         self.inner.abort_command(upload)
     }

@@ -28,6 +28,8 @@ pub struct MemoryStore {
     clock: TestClock,
     denials: Denials,
     capabilities: Capabilities,
+    /// How far the clock that the service tells is ahead, in milliseconds.
+    clock_offset: Option<i64>,
     /// Objects that became visible, by bucket.
     log: Arc<Mutex<BTreeMap<String, Vec<WriteLogEntry>>>>,
 }
@@ -47,13 +49,19 @@ impl MemoryStore {
             lock(&written).entry(bucket.to_owned()).or_default().push(WriteLogEntry::of(key, object));
         });
         let (denials, capabilities) = (Denials::default(), Capabilities::default());
-        Self { service, settings: Arc::new(settings), clock, denials, capabilities, log }
+        Self { service, settings: Arc::new(settings), clock, denials, capabilities, clock_offset: None, log }
     }
 
     /// The same service as an adapter sees it that knows this of it.
     #[must_use]
     pub fn knowing(self, capabilities: Capabilities) -> Self {
         Self { capabilities, ..self }
+    }
+
+    /// The same service, which tells a clock that is ahead by so many milliseconds.
+    #[must_use]
+    pub fn ahead_by(self, milliseconds: i64) -> Self {
+        Self { clock_offset: Some(milliseconds), ..self }
     }
 
     /// Returns the same service for another principal, with its own switches.

@@ -16,6 +16,10 @@ impl ObjectStore for MemoryStore {
         self.capabilities
     }
 
+    fn clock_offset(&self) -> Option<i64> {
+        self.clock_offset
+    }
+
     fn abort_command(&self, upload: UploadRef<'_>) -> String {
         self.service.abort_command(upload)
     }

@@ -49,6 +49,8 @@ pub enum Program {
     Verify(VerifyMethod),
     /// Writes the report of a run.
     Report,
+    /// Tries the buckets before objects are moved.
+    Preflight,
     /// Configures the source buckets to send their events to the queue.
     Notify,
     /// Removes what was configured when the resource is deleted.
@@ -64,6 +66,7 @@ impl Program {
             Self::Worker => Component::Worker,
             Self::Verify(_) => Component::Verifier,
             Self::Report => Component::Reporter,
+            Self::Preflight => Component::Preflight,
             Self::Notify | Self::RemoveNotifications => Component::Notifier,
             Self::Send | Self::AbortUploads => Component::Jobsender,
         }
@@ -78,6 +81,7 @@ impl Program {
             Self::Verify(VerifyMethod::Checksum) => (JOBSENDER, &["verify", "--method", "checksum"]),
             Self::Verify(VerifyMethod::Read) => (JOBSENDER, &["verify", "--method", "read"]),
             Self::Report => (JOBSENDER, &["report"]),
+            Self::Preflight => (JOBSENDER, &["preflight"]),
             Self::Notify => (JOBSENDER, &["notify"]),
             Self::RemoveNotifications => (JOBSENDER, &["notify", "--remove"]),
             Self::AbortUploads => (JOBSENDER, &["abort-uploads"]),
@@ -87,7 +91,12 @@ impl Program {
     /// Returns the pod settings. What acts on buckets as workers do needs their permissions, so it runs as they do.
     fn pods(self, job: &ValidatedJob) -> &ValidatedPods {
         match self {
-            Self::Worker | Self::AbortUploads | Self::Report | Self::Notify | Self::RemoveNotifications => &job.worker,
+            Self::Worker
+            | Self::AbortUploads
+            | Self::Report
+            | Self::Preflight
+            | Self::Notify
+            | Self::RemoveNotifications => &job.worker,
             Self::Send | Self::Verify(_) => &job.jobsender,
         }
     }
@@ -225,6 +234,7 @@ fn resources(job: &ValidatedJob, program: Program) -> ResourceRequirements {
         Program::Send
         | Program::Verify(_)
         | Program::Report
+        | Program::Preflight
         | Program::Notify
         | Program::RemoveNotifications
         | Program::AbortUploads => (ByteSize::mib(64), ByteSize::mib(512)),

@@ -12,6 +12,7 @@ use kube::{Api, ResourceExt};
 use migration_api::Reason;
 use serde::Deserialize;
 
+pub mod preflights;
 pub mod refusals;
 
 use crate::job_controller::context::Context;
@@ -19,6 +20,7 @@ use crate::job_controller::kubernetes::{self, RequestError};
 use crate::job_controller::ownership::{Child, Owner, is_controlled_by, is_job_of};
 use crate::names::{self, Component};
 use crate::problem::Problem;
+use preflights::ObservedPreflight;
 use refusals::without_random_name;
 
 /// The objects of a job in the cluster.
@@ -30,6 +32,8 @@ pub struct Cluster {
     pub followups: Vec<ObservedJob>,
     /// The Jobs that configure source buckets.
     pub notifiers: Vec<ObservedJob>,
+    /// The Jobs that try the buckets.
+    pub preflights: Vec<ObservedPreflight>,
     /// The pods.
     pub pods: Vec<Pod>,
     /// The configurations that have the job's labels.
@@ -121,6 +125,10 @@ pub async fn read(context: &Context, namespace: &str, owner: &Owner) -> Result<C
     let config_maps_used = used(&pods, &jobs, cron_job.ours(), deployment.ours());
     let last = [names::abort(name), names::remove_notifications(name)];
     let own = jobs.iter().filter(|found| !last.contains(&found.name_any()));
+    let is_preflight = |found: &&Job| names::component_is(Some(found.labels()), Component::Preflight);
+    let (preflights, own): (Vec<_>, Vec<_>) = own.partition(is_preflight);
+    let preflights = preflights.into_iter().filter_map(|found| preflights::observe(found, name, &pods)).collect();
+    let own = own.into_iter();
     let is_notifier = |found: &&Job| names::component_is(Some(found.labels()), Component::Notifier);
     let (notifiers, own): (Vec<_>, Vec<_>) = own.partition(is_notifier);
     let notifiers = notifiers.into_iter().map(|found| observed_job(found, &pods)).collect();
@@ -132,7 +140,7 @@ pub async fn read(context: &Context, namespace: &str, owner: &Owner) -> Result<C
     let followups = followups.into_iter().map(|found| observed_job(found, &pods)).collect();
     let mut jobs: Vec<_> = jobs.into_iter().map(|found| observed_job(found, &pods)).collect();
     jobs.sort_by(|a, b| (b.created, &b.name).cmp(&(a.created, &a.name)));
-    Ok(Cluster { jobs, followups, notifiers, pods, config_maps, config_maps_used, cron_job, deployment })
+    Ok(Cluster { jobs, followups, notifiers, preflights, pods, config_maps, config_maps_used, cron_job, deployment })
 }
 
 /// Returns the names of the configurations of pods that exist or may still be created.
@@ -240,9 +248,7 @@ fn was_killed(pods: &[Pod], job: &str) -> bool {
 
 /// Returns how the pod of a Job ended that failed last.
 fn last_failure(pods: &[Pod], job: &str) -> Option<ContainerStateTerminated> {
-    let of_job = pods.iter().filter(|pod| pod.labels().get(names::JOB_NAME_LABEL).is_some_and(|name| name == job));
-    let ended = of_job.flat_map(statuses).filter_map(|status| status.state.as_ref()?.terminated.clone());
-    ended.filter(|end| end.exit_code != 0).max_by_key(|end| end.finished_at.as_ref().map(|time| time.0))
+    last_ended(pods, job, |end| end.exit_code != 0)
 }
 
 /// Returns the termination message of the pod of a Job that failed last.
@@ -253,6 +259,22 @@ pub fn termination_message(pods: &[Pod], job: &str) -> Option<String> {
         || format!("exit code {}, {}", last.exit_code, last.reason.unwrap_or_else(|| "no reason given".to_owned())),
         |words| readable(&words),
     ))
+}
+
+/// Returns the termination message of the pod of a Job that ended last, as the program wrote it.
+fn last_message(pods: &[Pod], job: &str) -> Option<String> {
+    last_ended(pods, job, |_| true)?.message
+}
+
+/// Returns how the last of those containers of a Job ended that ended so.
+fn last_ended(
+    pods: &[Pod],
+    job: &str,
+    so: impl Fn(&ContainerStateTerminated) -> bool,
+) -> Option<ContainerStateTerminated> {
+    let of_job = pods.iter().filter(|pod| pod.labels().get(names::JOB_NAME_LABEL).is_some_and(|name| name == job));
+    let ended = of_job.flat_map(statuses).filter_map(|status| status.state.as_ref()?.terminated.clone());
+    ended.filter(so).max_by_key(|end| end.finished_at.as_ref().map(|time| time.0))
 }
 
 fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
@@ -282,8 +304,8 @@ fn start_problem(pod: &Pod) -> Option<Problem> {
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
-    // Verifiers have the settings of jobsenders, and reporters and notifiers those of workers.
-    let of_worker = [Component::Worker, Component::Reporter, Component::Notifier];
+    // Verifiers have the settings of jobsenders, and reporters, notifiers and preflights those of workers.
+    let of_worker = [Component::Worker, Component::Reporter, Component::Notifier, Component::Preflight];
     let is_worker = of_worker.into_iter().any(|component| names::component_is(Some(pod.labels()), component));
     let component = if is_worker { Component::Worker } else { Component::Jobsender };
     let place = format!("pod {} ({})", pod.name_any(), component.as_str());

@@ -192,8 +192,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Returns what of the Jobs decides over runs.
+/// Returns what of the Jobs decides over runs: a run starts as soon as the Jobs before it have ended.
 fn states(cluster: &Cluster) -> Vec<(&str, &cluster::JobState)> {
-    let jobs = cluster.jobs.iter().chain(&cluster.followups);
+    let jobs = cluster.jobs.iter().chain(&cluster.followups).chain(&cluster.notifiers);
+    let jobs = jobs.chain(cluster.preflights.iter().map(|preflight| &preflight.job));
     jobs.map(|job: &ObservedJob| (job.uid.as_str(), &job.state)).collect()
 }

@@ -50,6 +50,7 @@ pub fn compute(old: &MigrationJobStatus, input: &StatusInput<'_>) -> MigrationJo
     let mut new = MigrationJobStatus {
         observed_generation: input.generation,
         phase: Some(phase(activity, input)),
+        preflight: input.preflight.cloned(),
         event_trigger: event_trigger(old, input),
         next_schedule_time: next_schedule_time(input),
         workers: Some(input.workers),

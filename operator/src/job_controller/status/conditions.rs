@@ -10,6 +10,7 @@ use migration_core::records::RunEndCause;
 
 use super::StatusInput;
 use super::compute::Activity;
+use super::preflight::preflight;
 use crate::job_controller::runs::followups::FollowupState;
 use crate::job_controller::runs::supersede;
 use crate::job_controller::scale::ScalingCondition;
@@ -59,6 +60,12 @@ pub fn compute(
     ];
     let conditions = drafts
         .into_iter()
+        .chain(
+            input
+                .preflight
+                .and_then(preflight)
+                .map(|(holds, reason, message)| Draft::new(ConditionType::Preflight, holds, reason, message)),
+        )
         .chain(verified(input, new))
         .chain(reported(input, new))
         .chain(input.scaling.map(scaling_active))
@@ -120,10 +127,10 @@ fn ready(input: &StatusInput<'_>) -> Draft {
     }
 }
 
-/// Returns the problems that the condition Degraded reports, the most important one first. Records that cannot be read come
-/// last, since they hold up nothing.
+/// Returns the problems that the condition Degraded reports, the most important one first. Records that cannot be read, and
+/// what a preflight found besides, come last, since they hold up nothing.
 pub fn degrading(input: &StatusInput<'_>, new: &MigrationJobStatus) -> Vec<Problem> {
-    input.problems().cloned().chain(new.unreadable.iter().map(left_out)).collect()
+    input.problems().cloned().chain(new.unreadable.iter().map(left_out)).chain(input.notes.iter().cloned()).collect()
 }
 
 fn degraded(input: &StatusInput<'_>, new: &MigrationJobStatus) -> Draft {

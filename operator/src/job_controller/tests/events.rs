@@ -114,7 +114,15 @@ async fn a_run_waits_until_the_events_arrive() {
     let run = async |events: &EventsOutcome| {
         let job = job(events.status.clone());
         let configs = Some(&configs);
-        let input = RunsInput { job: &job, observed: &observed, configs, events, is_blocked: false, last_drain: None };
+        let input = RunsInput {
+            job: &job,
+            observed: &observed,
+            configs,
+            events,
+            is_checked: true,
+            is_blocked: false,
+            last_drain: None,
+        };
         advance_runs(&input, &context).await.unwrap()
     };
     let waiting = EventsOutcome { is_ready: false, needs_scan: true, ..EventsOutcome::default() };

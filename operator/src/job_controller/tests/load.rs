@@ -274,6 +274,35 @@ async fn the_last_batches_of_a_run_are_looked_for_every_few_seconds() {
 }
 
 #[tokio::test]
+async fn a_new_job_starts_its_run_after_its_preflight_and_writes_nothing_while_it_waits() {
+    let mut world = World::start(1, |_| ()).await;
+    world.pass(MINUTE, |_| ()).await;
+    let made = |world: &World| {
+        let jobs = world.server.all("jobs").into_iter();
+        jobs.map(|job| job["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(made(&world), ["job-0-preflight-1"]);
+    world.server.take_writes();
+    world.pass(MINUTE, |_| ()).await;
+    assert_eq!(world.server.take_writes(), Vec::<String>::new());
+    let mut job = world.server.get("/jobs/job-0-preflight-1").unwrap();
+    job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+    world.server.put(&job);
+    world.watches.catch_up(&world.server);
+    world.reconcile("job-0").await;
+    assert_eq!(made(&world), ["job-0-preflight-1", "job-0-run-1"]);
+    let status = world.server.get("/migrationjobs/job-0").unwrap()["status"].clone();
+    assert_eq!(status["preflight"]["result"], "Passed");
+    let preflight = status["conditions"].as_array().unwrap().iter().find(|found| found["type"] == "Preflight").unwrap();
+    assert_eq!((&preflight["status"], &preflight["reason"]), (&json!("True"), &json!("PreflightPassed")));
+    // Kubernetes removes the Job after a while.
+    world.server.remove("/jobs/job-0-preflight-1");
+    world.record(ended);
+    world.settle().await;
+    assert_eq!(made(&world), ["job-0-run-1"]);
+}
+
+#[tokio::test]
 async fn an_idle_job_is_looked_at_when_a_person_or_the_cluster_says_so() {
     let mut world = World::start(1, |_| ()).await;
     world.record(ended);

@@ -24,9 +24,18 @@ async fn advance_job(
     observed: &Observed,
     is_blocked: bool,
 ) -> Result<RunsOutcome, RunsError> {
+    advance_checked(server, job, observed, (true, is_blocked)).await
+}
+
+async fn advance_checked(
+    server: &ApiServer,
+    job: &MigrationJob,
+    observed: &Observed,
+    (is_checked, is_blocked): (bool, bool),
+) -> Result<RunsOutcome, RunsError> {
     let configs = configs(|_| ());
-    let events = EventsOutcome::default();
-    let input = RunsInput { job, observed, configs: Some(&configs), events: &events, is_blocked, last_drain: None };
+    let (configs, events) = (Some(&configs), EventsOutcome::default());
+    let input = RunsInput { job, observed, configs, events: &events, is_checked, is_blocked, last_drain: None };
     advance(&input, &server.context()).await
 }
 
@@ -143,6 +152,22 @@ async fn a_job_whose_next_pod_is_held_back_is_deleted_with_its_pods_so_that_anot
             assert_eq!(sent.body["propagationPolicy"], "Foreground");
         }
     }
+}
+
+#[tokio::test]
+async fn a_run_waits_for_the_preflight_and_a_scan_that_is_continued_does_not() {
+    let server = ApiServer::start();
+    let unchecked = async |job: &MigrationJob, observed: &Observed| {
+        advance_checked(&server, job, observed, (false, false)).await.unwrap()
+    };
+    let outcome = unchecked(&requested("a"), &observed(Cluster::default())).await;
+    assert_eq!((outcome.start_pending, outcome.runs_started), (true, 0));
+    assert_eq!(server.take_writes(), Vec::<String>::new());
+    let run = Some(RunView { record: lifecycle::run(false, None), tally: Some(Tally::default()) });
+    let ledger = Some(Arc::new(LedgerView { run, ..LedgerView::default() }));
+    let live = Observed { ledger, ..observed(Cluster::default()) };
+    assert_eq!(unchecked(&scheduled(), &live).await.runs_started, 1);
+    assert_eq!(server.take_writes(), ["POST jobs"]);
 }
 
 #[tokio::test]

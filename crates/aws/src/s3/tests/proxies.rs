@@ -115,6 +115,19 @@ async fn what_answered_in_place_of_the_service_is_named() {
     assert_eq!(error.to_string(), expected);
 }
 
+#[tokio::test]
+async fn where_a_bucket_is_and_what_the_time_is_there_is_told() {
+    let redirected = "HTTP/1.1 301 Moved Permanently\r\nconnection: close\r\nx-amz-bucket-region: cn-north-1\r\n\
+                      date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n<Error><Code>PermanentRedirect</Code><Message>use the \
+                      endpoint</Message></Error>";
+    let (store, _requests) = serve(redirected).await;
+    assert_eq!(store.clock_offset(), None);
+    let error = store.get(WHOLE).await.err().unwrap();
+    assert_eq!(error.class, ErrorClass::Service(ServiceFault::WrongRegion));
+    assert_eq!(error.message, "use the endpoint (the bucket is in cn-north-1)");
+    assert!(store.clock_offset().is_some_and(|offset| offset < 0), "{:?}", store.clock_offset());
+}
+
 /// HEAD responses have no body, so only the status counts.
 #[tokio::test]
 async fn the_statuses_of_a_head_keep_their_meaning() {

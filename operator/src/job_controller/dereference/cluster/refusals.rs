@@ -62,6 +62,8 @@ pub async fn read(context: &Context, namespace: &str, cluster: &Cluster) -> Vec<
 fn missing(cluster: &Cluster, now: i64) -> Vec<Missing> {
     let jobs = cluster.jobs.iter().map(|job| (job, "spec.jobsender"));
     let jobs = jobs.chain(cluster.followups.iter().map(|job| (job, "spec.worker and spec.jobsender")));
+    let of_worker = cluster.notifiers.iter().chain(cluster.preflights.iter().map(|preflight| &preflight.job));
+    let jobs = jobs.chain(of_worker.map(|job| (job, "spec.worker")));
     let jobs = jobs.filter_map(|(job, check)| without_pods(job, check, &cluster.pods));
     let pod = cluster.pods.iter().find_map(|pod| not_set_up(pod, now));
     jobs.chain(without_jobs(cluster)).chain(pod).collect()
@@ -106,7 +108,8 @@ fn not_set_up(pod: &Pod, now: i64) -> Option<Missing> {
         return None;
     }
     let is = |component| names::component_is(Some(pod.labels()), component);
-    let check = if is(Component::Worker) || is(Component::Reporter) { "spec.worker" } else { "spec.jobsender" };
+    let of_worker = [Component::Worker, Component::Reporter, Component::Notifier, Component::Preflight];
+    let check = if of_worker.into_iter().any(is) { "spec.worker" } else { "spec.jobsender" };
     Some(Missing {
         uid: pod.uid()?,
         reason: None,

@@ -63,9 +63,11 @@ impl Operated<'_> {
 
     /// Creates, runs, edits and deletes the job.
     pub async fn play(&self) -> Result<(), Stop> {
-        let config = self.wait("a run to be started", async || self.config()).await?;
+        let config = self.wait("a preflight to be started", async || self.config("preflight-1")).await?;
+        self.job_of("preflight-1", &config, "preflight").await?;
+        let config = self.wait("a run to be started", async || self.config("run-1")).await?;
         let queues = Queues::of(&config)?;
-        self.send(&config).await?;
+        self.job_of("run-1", &config, "send").await?;
         self.bury(&queues).await?;
         self.wait("the dead letter to be recorded", async || {
             Ok((self.job()["status"]["failures"][0]["key"] == DOOMED).then_some(()))
@@ -89,10 +91,10 @@ impl Operated<'_> {
         .await?
     }
 
-    /// Returns the configuration of the first run, with the proxy of jobsender and worker.
-    fn config(&self) -> anyhow::Result<Option<String>> {
-        let Some(run) = self.api.get(&format!("/jobs/{}-run-1", self.name)) else { return Ok(None) };
-        let volumes = run["spec"]["template"]["spec"]["volumes"].as_array();
+    /// Returns the configuration of a Job, with the proxy of jobsender and worker.
+    fn config(&self, job: &str) -> anyhow::Result<Option<String>> {
+        let Some(job) = self.api.get(&format!("/jobs/{}-{job}", self.name)) else { return Ok(None) };
+        let volumes = job["spec"]["template"]["spec"]["volumes"].as_array();
         let map = volumes.into_iter().flatten().find_map(|volume| volume["configMap"]["name"].as_str());
         let map = self.api.get(&format!("/configmaps/{}", map.context("the Job has no configuration")?));
         let map = map.context("the configuration of the Job does not exist")?;
@@ -100,17 +102,17 @@ impl Operated<'_> {
         Ok(Some(text.replace(&self.proxies[0], &self.proxies[1])))
     }
 
-    /// Runs the jobsender, and completes its Job.
-    async fn send(&self, config: &str) -> Result<(), Stop> {
-        let run = format!("{}-run-1", self.name);
-        let mut jobsender = self.program("jobsender", config, &["--job-name", &run, "send"])?;
+    /// Runs a command of the jobsender, and completes its Job.
+    async fn job_of(&self, job: &str, config: &str, command: &str) -> Result<(), Stop> {
+        let job = format!("{}-{job}", self.name);
+        let mut jobsender = self.program("jobsender", config, &["--job-name", &job, command])?;
         let status = self.wait("the jobsender to exit", async || jobsender.ended()).await?;
         if !status.success() {
             let failed = || Stop::Failed(anyhow::anyhow!("the jobsender ended with {status}"));
             return Err(if self.is_denied()? { Stop::Denied } else { failed() });
         }
         let status = json!({"status": {"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]}});
-        Ok(self.api.patch(&format!("/jobs/{run}"), "/status", &status)?)
+        Ok(self.api.patch(&format!("/jobs/{job}"), "/status", &status)?)
     }
 
     /// Moves the batch of one object to the dead letters, as the queue does after many receives.

@@ -1,10 +1,18 @@
-//! Which request needs which action, and when it is sent.
+//! Which request needs which action of a policy, and when it is sent.
 //!
 //! Source: the required permissions in the API references of S3, SQS, `DynamoDB` and KMS.
 
+mod needs;
+mod object_rules;
+mod service_rules;
+mod table;
+
 use std::fmt;
 
-use migration_core::operation::Operation;
+use crate::operation::Operation;
+
+pub use needs::{Needs, actions};
+pub use table::all;
 
 /// What a policy is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,7 @@
 //! All rules.
 
+use super::Rule;
 use super::object_rules::{DESTINATION, SOURCE};
-use super::rules::Rule;
 use super::service_rules::SERVICES;
 
 /// The rules by service, in the order of policies.
@@ -14,9 +14,9 @@ pub fn all() -> impl Iterator<Item = &'static Rule> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rules::Request;
+    use super::super::Request;
     use super::*;
-    use migration_core::operation::Operation;
+    use crate::operation::Operation;
 
     /// All operations. The match fails to compile when one is added.
     fn operations() -> Vec<Operation> {

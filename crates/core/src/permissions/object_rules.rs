@@ -1,12 +1,11 @@
 //! The rules for source and destination.
 
-use migration_core::operation::Operation::{
+use super::{Kind, Part, Request, Rule, When};
+use crate::operation::Operation::{
     AbortUpload, CompleteUpload, CopyObject, CopyPart, CreateUpload, DeleteObject, GetNotifications, GetObject,
     GetTags, GetVersioning, HeadObject, ListObjects, ListParts, ListUploads, ListVersions, PutNotifications, PutObject,
     PutPart, PutTags,
 };
-
-use super::rules::{Kind, Part, Request, Rule, When};
 use Request::Port;
 
 const fn source(

@@ -1,11 +1,10 @@
 //! The rules for queue and ledger.
 
-use migration_core::operation::Operation::{
+use super::{Kind, Part, Request, Rule, When};
+use crate::operation::Operation::{
     DeleteMessage, GetItem, MeasureQueue, QueryItems, ReceiveDeadLetters, ReceiveMessages, SendDeadLetter,
     SendMessages, SetVisibility, WriteItems,
 };
-
-use super::rules::{Kind, Part, Request, Rule, When};
 use Request::{Admin, Port};
 
 const fn always(
