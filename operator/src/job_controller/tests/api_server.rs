@@ -204,7 +204,7 @@ impl ApiServer {
     pub fn context_behind(&self, fence: &Fence) -> Context {
         let client = fenced(self.client.clone(), fence.clone());
         let recorder = Recorder::new(client.clone(), Reporter { controller: "test".into(), instance: None });
-        let context = Context::new(client, recorder, "worker:1".into(), Arc::new(self.clock.clone()));
+        let context = Context::new(client, recorder, PodDefaults::new("worker:1"), Arc::new(self.clock.clone()));
         context.with_fence(fence.clone())
     }
 
