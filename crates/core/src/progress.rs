@@ -46,7 +46,7 @@ pub enum TakeDecision {
     OtherSides,
 }
 
-/// Decides whether a sender gets a run.
+/// Decides whether a sender gets a run. "The same" is the Kubernetes Job that started the run, or that of its last sender.
 ///
 /// | last run | its scan | its lease | started by | decision |
 /// |---|---|---|---|---|
@@ -67,7 +67,6 @@ pub fn take(last: Option<&RunRecord>, request: &TakeRequest) -> TakeDecision {
         Some(_) => return TakeDecision::Start(first(request)),
         None => {}
     }
-    let same = last.started_by == request.started_by;
     if last.scan.closed {
         return if same { TakeDecision::AlreadySent } else { TakeDecision::Busy };
     }

@@ -63,6 +63,18 @@ fn a_run_is_taken_as_the_table_says() {
 }
 
 #[test]
+fn a_job_that_continues_a_run_waits_for_its_own_killed_pod() {
+    let continued = RunRecord { owner: "job-2-abcde".into(), ..live(false) };
+    let taken = |by| take(Some(&continued), &request("other", by, 0));
+    for by in ["job-1", "job-2"] {
+        assert_eq!(taken(by), TakeDecision::WaitUntil(RUN_LEASE_MS), "{by}");
+    }
+    assert_eq!(taken("job-3"), TakeDecision::Busy);
+    let closed = RunRecord { scan: live(true).scan, ..continued.clone() };
+    assert_eq!(take(Some(&closed), &request("other", "job-2", 0)), TakeDecision::AlreadySent);
+}
+
+#[test]
 fn a_run_is_gone_on_with_where_it_began_and_nowhere_else() {
     let elsewhere = TakeRequest { sides: sides("elsewhere"), ..request("pod-2", "job-2", RUN_LEASE_MS) };
     assert_eq!(take(Some(&live(false)), &elsewhere), TakeDecision::OtherSides);

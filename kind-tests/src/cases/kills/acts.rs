@@ -21,6 +21,9 @@ const AGAIN: Duration = Duration::from_mins(3);
 /// Longest drain: workers have two minutes to end.
 const DRAIN: Duration = Duration::from_secs(150);
 
+/// Time within which all programs of the node have ended.
+const ENDS_WITHIN: Duration = Duration::from_secs(100);
+
 /// What was killed.
 #[derive(Debug)]
 pub struct Acts {
@@ -110,6 +113,8 @@ impl Acts {
         kubectl(&["uncordon", &node]).await?;
         drained?;
         ensure!(left?.is_empty(), "workers ran on the drained node");
+        // Longer than any request of the case takes, and shorter than the grace period.
+        ensure!(began.elapsed() < ENDS_WITHIN, "a program did not end when it was told to: {:?}", began.elapsed());
         eprintln!("{:6.1} s: drained", self.began.elapsed().as_secs_f64());
         self.drains.push(began.elapsed());
         Ok(())

@@ -123,6 +123,9 @@ pub fn template(job: &ValidatedJob, program: Program, config_map: String) -> Pod
             // The programs never call Kubernetes.
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
+            // The kernel drops a SIGTERM to process 1 of a namespace until it is handled, so that a program told to stop while
+            // it starts would work on until it is killed. In the pod's namespace it is another one, which the signal ends.
+            share_process_namespace: Some(true),
             service_account_name: settings.service_account_name.clone(),
             node_selector: some(&settings.node_selector),
             tolerations: Some(settings.tolerations.clone()).filter(|list| !list.is_empty()),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::batch::v1::{CronJob, Job, JobCondition};
 use k8s_openapi::api::core::v1::{ConfigMap, ContainerStateTerminated, ContainerStatus, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
@@ -191,7 +191,7 @@ fn observed_job(job: &Job, pods: &[Pod]) -> ObservedJob {
         created,
         begun: started.map_or(created, |time| time.0.as_millisecond().max(created)),
         state: state(job, || termination_message(pods, &name)),
-        killed: was_killed(pods, &name),
+        killed: was_killed(job, pods, &name),
         finished: finished(job),
         active: job.status.as_ref().and_then(|status| status.active).unwrap_or_default() > 0,
         suspended: job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false),
@@ -202,14 +202,18 @@ fn observed_job(job: &Job, pods: &[Pod]) -> ObservedJob {
 
 /// Returns the state of a Job. If it failed, `message` is asked for the message of its program.
 pub fn state(job: &Job, message: impl FnOnce() -> Option<String>) -> JobState {
-    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let holds = |kind: &str| conditions.into_iter().flatten().find(|c| c.type_ == kind && c.status == "True");
-    if holds("Complete").is_some() {
+    if condition(job, "Complete").is_some() {
         return JobState::Succeeded;
     }
-    let Some(failed) = holds("Failed") else { return JobState::Unfinished };
+    let Some(failed) = condition(job, "Failed") else { return JobState::Unfinished };
     let kubernetes = || failed.message.clone().unwrap_or_else(|| "the Job failed".to_owned());
     JobState::Failed { message: message().unwrap_or_else(kubernetes) }
+}
+
+/// Returns a condition of a Job if it holds.
+fn condition<'a>(job: &'a Job, kind: &str) -> Option<&'a JobCondition> {
+    let conditions = job.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|c| c.type_ == kind && c.status == "True")
 }
 
 /// Returns when a Job ended, in milliseconds since 1970.
@@ -239,11 +243,19 @@ const KILLED: i32 = 137;
 /// Source: `pkg/kubelet/kuberuntime` in Kubernetes.
 const OUT_OF_MEMORY: &str = "OOMKilled";
 
-/// Returns true if the pod of a Job that failed last was killed by somebody, and not for its own use of memory.
-fn was_killed(pods: &[Pod], job: &str) -> bool {
+/// The reason of a Job that failed since too many of its pods did.
+/// Source: `JobReasonBackoffLimitExceeded` in the batch API.
+const TOO_MANY_FAILED: &str = "BackoffLimitExceeded";
+
+/// Returns true if the pod of a Job that failed last was killed by somebody, and not for its own use of memory. A drain
+/// also removes pods that have ended; without any it is not known why they failed, and another Job will show it.
+fn was_killed(job: &Job, pods: &[Pod], name: &str) -> bool {
     let is_kill =
         |end: ContainerStateTerminated| end.exit_code == KILLED && end.reason.as_deref() != Some(OUT_OF_MEMORY);
-    last_failure(pods, job).is_some_and(is_kill)
+    match last_failure(pods, name) {
+        Some(end) => is_kill(end),
+        None => condition(job, "Failed").is_some_and(|failed| failed.reason.as_deref() == Some(TOO_MANY_FAILED)),
+    }
 }
 
 /// Returns how the pod of a Job ended that failed last.
@@ -379,14 +391,20 @@ status:
             let (code, second) = (format!("exitCode: {code}, reason: {reason}"), format!("00:00:0{second}Z"));
             pod(&FAILED.replace("exitCode: 2", &code).replace("00:00:01Z", &second))
         };
-        for (pods, expected) in [
-            (vec![ended(137, "Error", 1)], true),
-            (vec![ended(137, "OOMKilled", 1)], false),
-            (vec![ended(137, "Error", 1), ended(1, "Error", 2)], false),
-            (vec![ended(1, "Error", 1), ended(137, "Error", 2)], true),
-            (vec![], false),
+        let job = |reason: &str| -> Job {
+            let failed = format!("{{type: Failed, status: 'True', reason: {reason}}}");
+            serde_yaml::from_str(&format!("status: {{conditions: [{failed}]}}")).unwrap()
+        };
+        let (too_many, policy) = ("BackoffLimitExceeded", "PodFailurePolicy");
+        for (pods, reason, expected) in [
+            (vec![ended(137, "Error", 1)], too_many, true),
+            (vec![ended(137, "OOMKilled", 1)], too_many, false),
+            (vec![ended(137, "Error", 1), ended(1, "Error", 2)], too_many, false),
+            (vec![ended(1, "Error", 1), ended(137, "Error", 2)], too_many, true),
+            (vec![], too_many, true),
+            (vec![], policy, false),
         ] {
-            assert_eq!(was_killed(&pods, "photos-run-1"), expected, "{pods:?}");
+            assert_eq!(was_killed(&job(reason), &pods, "photos-run-1"), expected, "{pods:?} {reason}");
         }
     }
 

@@ -23,6 +23,7 @@ fn every_program_has_the_security_settings() {
         });
         assert_eq!(spec["containers"][0]["securityContext"], context);
         assert_eq!(spec["automountServiceAccountToken"], false);
+        assert_eq!(spec["shareProcessNamespace"], true, "a signal would be lost while it starts");
         assert_eq!(spec["terminationGracePeriodSeconds"], 120);
     }
 }
