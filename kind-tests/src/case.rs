@@ -37,6 +37,8 @@ pub struct Case {
     pub source_key: Option<AccessKey>,
     /// The job's access key for the destination.
     pub destination_key: Option<AccessKey>,
+    /// Set by a case that removes the operator's roles: what it asks meanwhile is forbidden.
+    pub roles_change: bool,
     notes: Vec<String>,
     since: usize,
 }
@@ -47,7 +49,7 @@ pub async fn run(name: &str, body: impl AsyncFnOnce(&mut Case) -> anyhow::Result
     let audit = Audit::begin()?;
     let mut case = Case::new(name).await?;
     let result = body(&mut case).await;
-    let result = result.and(audit.as_ref().map_or(Ok(()), Audit::check));
+    let result = result.and(audit.as_ref().filter(|_| !case.roles_change).map_or(Ok(()), Audit::check));
     if let Err(error) = &result {
         case.note(format!("{error:#}"));
         let kept = paths::results()?.join(&case.namespace);
@@ -83,6 +85,7 @@ impl Case {
             namespace,
             source_key: None,
             destination_key: None,
+            roles_change: false,
             notes: Vec::new(),
             since: services::proxies().next().await?,
         })
