@@ -164,8 +164,11 @@ async fn lead(server: &ApiServer) -> Outcome {
 }
 
 async fn watch(server: &ApiServer) -> Outcome {
-    let settings =
-        controller::Settings { namespace: Some("media".into()), pods: PodDefaults::new("w"), policy: Policy::default() };
+    let settings = controller::Settings {
+        namespace: Some("media".into()),
+        pods: PodDefaults::new("w"),
+        policy: Policy::default(),
+    };
     let stop = CancellationToken::new();
     let run = controller::run(server.client.clone(), settings, Fence::open(), Metrics::default(), stop.clone());
     let seen = async {
