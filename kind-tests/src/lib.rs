@@ -20,6 +20,7 @@ pub mod process;
 pub mod programs;
 pub mod proxy;
 pub mod report;
+pub mod seeded;
 pub mod services;
 pub mod tree;
 pub mod wait;

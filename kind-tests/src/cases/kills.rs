@@ -15,9 +15,9 @@ use self::schedule::{DRAIN_WITHIN, Each, Kill, Schedule, Victim};
 use super::deletion::{Outside, open_uploads};
 use crate::autoscalers::History;
 use crate::case::{Case, MOST_WORKERS, RUN_LIMIT};
+use crate::seeded;
 use crate::services::{self, Service};
 use crate::tree::{Object, bytes_of};
-use crate::wire::tools::seeded;
 
 /// Objects of the source.
 const OBJECTS: usize = 5_000;

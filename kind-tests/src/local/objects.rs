@@ -1,7 +1,7 @@
 //! Objects of the cases.
 
+use crate::seeded;
 use crate::tree::Object;
-use crate::wire::tools::seeded;
 
 /// Size of an object that is sent in parts, in bytes.
 const IN_PARTS: usize = 40 << 20;

@@ -18,11 +18,11 @@ use crate::local::job::{Side, manifest};
 use crate::local::listing;
 use crate::programs::Program;
 use crate::report::human;
+use crate::seeded;
 use crate::tree::upload::seed;
 use crate::wait::until;
 use crate::wire::cases::size;
 use crate::wire::services::{KEYS, Kind};
-use crate::wire::tools::seeded;
 
 const FROM: &str = "figures-from";
 const TO: &str = "figures-to";

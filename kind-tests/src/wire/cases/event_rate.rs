@@ -15,6 +15,7 @@ use crate::programs::{self, Program};
 use crate::proxy::Proxy;
 use crate::proxy::log::Log;
 use crate::report::{self, Row, Suite};
+use crate::seeded;
 use crate::tree::Object;
 use crate::tree::upload::{create_bucket, put_all};
 use crate::wait::until;
@@ -22,7 +23,6 @@ use crate::wire::case::create_queues;
 use crate::wire::config::{self, DESTINATION, Endpoints, SOURCE, Settings};
 use crate::wire::ledger::Ledger;
 use crate::wire::services::{Kind, Server};
-use crate::wire::tools::seeded;
 use crate::{checker, paths};
 
 /// Objects, each of which has an event.

@@ -12,10 +12,10 @@ use crate::cases::crash_recovery::RECORDED_EVERY;
 use crate::programs::Program;
 use crate::proxy::log::Event;
 use crate::report::human;
+use crate::seeded;
 use crate::wait::until;
 use crate::wire::case::{Case, Service};
 use crate::wire::config::SOURCE;
-use crate::wire::tools::seeded;
 
 const KEY: &str = "large/object";
 /// Bytes of the object, unless `LARGE_SIZE` is set.

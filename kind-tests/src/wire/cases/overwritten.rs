@@ -11,9 +11,9 @@ use aws_sdk_s3::Client;
 use super::is;
 use crate::programs::Program;
 use crate::proxy::log::{Event, Hook, Moment};
+use crate::seeded;
 use crate::wire::case::Case;
 use crate::wire::config::{DESTINATION, SOURCE};
-use crate::wire::tools::seeded;
 
 const LIMIT: Duration = Duration::from_mins(3);
 const SMALL: usize = 100_000;

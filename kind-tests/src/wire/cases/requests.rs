@@ -9,11 +9,11 @@ use tokio::time::sleep;
 use super::is;
 use crate::cases::requests::{MOST_PROBES, in_words, listings_only, one_get_one_put};
 use crate::proxy::log::Event;
+use crate::seeded;
 use crate::tree::upload::put_all;
 use crate::tree::{Object, bytes_of};
 use crate::wire::case::{Case, Service};
 use crate::wire::config::SOURCE;
-use crate::wire::tools::seeded;
 
 const LIMIT: Duration = Duration::from_mins(5);
 const PART: u64 = 5 << 20;

@@ -1,4 +1,3 @@
 //! Tools that create test data and break connections.
 
-pub mod seeded;
 pub mod toxics;

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use futures::StreamExt as _;
 
+use crate::seeded;
 use crate::tree::Object;
 use crate::tree::upload::put_all;
 use crate::wait::until;
 use crate::wire::case::{Case, run};
 use crate::wire::config::{DESTINATION, SOURCE};
 use crate::wire::services::Kind::MiniStack;
-use crate::wire::tools::seeded;
 use table::{Ends, Row};
 
 /// Time limit of a tree.

@@ -5,9 +5,9 @@ use async_compression::tokio::write::GzipEncoder;
 use aws_sdk_s3::Client;
 use tokio::io::AsyncWriteExt as _;
 
+use crate::seeded;
 use crate::tree::Object;
 use crate::wire::config::DESTINATION;
-use crate::wire::tools::seeded;
 
 /// Three parts, the last one short.
 const LARGE: usize = (11 << 20) + 7;

@@ -15,10 +15,10 @@ use crate::local::cases::policies::print_policy;
 use crate::local::permissions::{ACCOUNT, Grant, Shown, needs, union, without};
 use crate::programs::{self, Program};
 use crate::proxy::log::Event;
+use crate::seeded;
 use crate::services::{AccessKey, REGION, create_user_at};
 use crate::tree::Object;
 use crate::wire::services::Server;
-use crate::wire::tools::seeded;
 
 /// Source bucket of all jobs.
 pub const FROM: &str = "operated-from";
