@@ -31,9 +31,8 @@ eval "$(bash "$cluster" env)"
 code=0
 # A failed case prints its own error and keeps logs; a backtrace of the test program would add nothing.
 RUST_BACKTRACE=0 cargo test --release --workspace --locked --features s3migrate/cluster --test "$suite" -- --ignored --test-threads=1 --nocapture "$@" || code=$?
-if [ "$suite" = e2e ] && [ $# = 0 ]; then
-	"$program" results --write "$tests/RESULTS.md" || code=1
-else
-	"$program" results || code=1
-fi
+write=()
+[ "$suite" = smoke ] || write=(--write "$tests/RESULTS.md")
+[ $# = 0 ] || write+=(${write:+--merge})
+"$program" results "${write[@]}" || code=1
 exit $code

@@ -14,9 +14,7 @@ for server in versitygw minio; do bash "$tests/services/servers.sh" "$server" >/
 "$program" clear --suite local
 code=0
 RUST_BACKTRACE=0 cargo test --release --workspace --locked --test local -- --ignored --test-threads=1 --nocapture "$@" || code=$?
-if [ $# = 0 ]; then
-	"$program" results --suite local --write "$tests/LOCAL.md" || code=1
-else
-	"$program" results --suite local || code=1
-fi
+merge=()
+[ $# = 0 ] || merge=(--merge)
+"$program" results --suite local --write "$tests/LOCAL.md" "${merge[@]}" || code=1
 exit $code

@@ -14,9 +14,7 @@ for server in elasticmq dynamodb-local; do bash "$tests/services/java.sh" "$serv
 "$program" clear --suite wire
 code=0
 RUST_BACKTRACE=0 cargo test --release --workspace --locked --test wire -- --ignored --test-threads=1 --nocapture "$@" || code=$?
-if [ $# = 0 ]; then
-	"$program" results --suite wire --write "$tests/WIRE.md" || code=1
-else
-	"$program" results --suite wire || code=1
-fi
+merge=()
+[ $# = 0 ] || merge=(--merge)
+"$program" results --suite wire --write "$tests/WIRE.md" "${merge[@]}" || code=1
 exit $code

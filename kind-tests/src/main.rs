@@ -44,6 +44,9 @@ enum Command {
         /// Also write the table, with a heading, to this file.
         #[arg(long)]
         write: Option<PathBuf>,
+        /// Keep the rows of other cases that the file has.
+        #[arg(long, requires = "write")]
+        merge: bool,
     },
 }
 
@@ -70,16 +73,17 @@ async fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Clear { suite } => report::clear(suite),
-        Command::Results { suite, write } => results(suite, write),
+        Command::Results { suite, write, merge } => results(suite, write, merge),
     }
 }
 
-fn results(suite: Suite, write: Option<PathBuf>) -> anyhow::Result<()> {
+fn results(suite: Suite, write: Option<PathBuf>, merge: bool) -> anyhow::Result<()> {
     let rows = report::rows(suite)?;
     let table = report::table(&rows);
     println!("{table}");
     if let Some(path) = write {
-        std::fs::write(path, format!("# {}\n\nWritten by the run itself.\n\n{table}", suite.heading()))?;
+        let earlier = if merge { std::fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
+        std::fs::write(path, report::document(suite, &rows, &report::commit()?, &earlier))?;
     }
     let failed = rows.iter().filter(|row| !row.passed).count();
     anyhow::ensure!(failed == 0 && !rows.is_empty(), "{failed} of {} cases failed", rows.len());

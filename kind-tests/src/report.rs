@@ -1,11 +1,13 @@
 //! Results of the cases: one line each, kept in a file until the table is printed.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::Command;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::paths;
@@ -82,12 +84,44 @@ pub fn rows(suite: Suite) -> anyhow::Result<Vec<Row>> {
 pub fn table(rows: &[Row]) -> String {
     let mut out = String::from("| case | result | seconds | what was seen |\n|---|---|---:|---|\n");
     for row in rows {
-        let result = if row.passed { "passed" } else { "FAILED" };
-        let notes = row.notes.join("; ").replace('|', "\\|").replace('\n', " ");
         // Writing to a string can't fail.
-        let _ = writeln!(out, "| {} | {result} | {:.1} | {notes} |", row.case, row.seconds);
+        let _ = writeln!(out, "| {} | {}", row.case, columns(row));
     }
     out
+}
+
+fn columns(row: &Row) -> String {
+    let result = if row.passed { "passed" } else { "FAILED" };
+    let notes = row.notes.join("; ").replace('|', "\\|").replace('\n', " ");
+    format!("{result} | {:.1} | {notes} |", row.seconds)
+}
+
+/// Heading of the table in a document.
+const HEADING: &str = "| case | commit | result | seconds | what was seen |";
+
+/// Formats the document of a suite: the rows of a run of this commit, and of other cases those of the earlier document.
+pub fn document(suite: Suite, rows: &[Row], commit: &str, earlier: &str) -> String {
+    let of_earlier = earlier.lines().skip_while(|line| *line != HEADING).skip(2);
+    let mut lines: BTreeMap<&str, String> =
+        of_earlier.filter_map(|line| Some((line.strip_prefix("| ")?.split_once(" | ")?.0, line.to_owned()))).collect();
+    for row in rows {
+        lines.insert(&row.case, format!("| {} | {commit} | {}", row.case, columns(row)));
+    }
+    let lines: String = lines.into_values().map(|line| line + "\n").collect();
+    format!(
+        "# {}\n\nWritten by the runs themselves: each row by the last run of its case, on the commit that it names.\n\n\
+         {HEADING}\n|---|---|---|---:|---|\n{lines}",
+        suite.heading()
+    )
+}
+
+/// Returns the checkout's commit, with a `+` if files differ from it.
+pub fn commit() -> anyhow::Result<String> {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(paths::repository()).args(["describe", "--always", "--abbrev=7", "--dirty=+", "--exclude=*"]);
+    let output = git.output().context("failed to run git")?;
+    ensure!(output.status.success(), "failed to find the commit: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Formats bytes with a unit.
@@ -110,5 +144,24 @@ mod tests {
         let row = Row { case: "a".into(), passed: false, seconds: 1.26, notes: vec!["x|y".into(), "1\n2".into()] };
         let table = table(&[row]);
         assert!(table.ends_with("| a | FAILED | 1.3 | x\\|y; 1 2 |\n"), "{table}");
+    }
+
+    #[test]
+    fn a_run_of_some_cases_keeps_the_rows_of_others() {
+        let row = |case: &str, passed| Row { case: case.into(), passed, seconds: 1.0, notes: vec!["a | b".into()] };
+        let whole = document(Suite::Wire, &[row("x: 1 | 2", true), row("b", false)], "1111111", "");
+        assert!(whole.contains("| b | 1111111 | FAILED | 1.0 | a \\| b |\n| x: 1"), "{whole}");
+        let whole = document(Suite::Wire, &[row("a", true), row("c", false)], "1111111", "");
+        let later = document(Suite::Wire, &[row("b", true), row("c", true)], "2222222+", &whole);
+        let lines: Vec<_> = later.lines().skip_while(|line| !line.starts_with("|---")).skip(1).collect();
+        assert_eq!(
+            lines,
+            [
+                "| a | 1111111 | passed | 1.0 | a \\| b |",
+                "| b | 2222222+ | passed | 1.0 | a \\| b |",
+                "| c | 2222222+ | passed | 1.0 | a \\| b |",
+            ]
+        );
+        assert_eq!(document(Suite::Wire, &[], "3333333", &later), later);
     }
 }
