@@ -147,7 +147,7 @@ async fn reconcile(
         cache.last_drain = runs.last_drain;
         cache.known.records.view.clone_from(&runs.ledger);
 
-        let scaled = scale::scale(job, &applied, &observed, &runs, cache.scaled.clone(), context).await?;
+        let scaled = scale::scale(job, &applied, &observed, (&runs, &events), cache.scaled.clone(), context).await?;
         cache.scaled = scaled.cache.clone();
 
         let steps = Steps {

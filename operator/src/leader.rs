@@ -120,7 +120,7 @@ impl Election {
 
     /// Takes the Lease if it is free, else waits. It may be ended at any point: what it took is found by the next one.
     async fn attempt(&self, client: &Client, api: &Api<Lease>) -> Result<(LeaseManager, Fence), AttemptError> {
-        let Times { lease_seconds, renew_seconds, deadline, .. } = self.times;
+        let Times { lease_seconds, renew_seconds, deadline, look } = self.times;
         let manager = LeaseManagerBuilder::new(client.clone(), &self.lease)
             .with_namespace(&self.namespace)
             .with_identity(&self.identity)
@@ -136,7 +136,10 @@ impl Election {
             let lease = api.get(&self.lease).await?;
             if let Some(renewed) = renewed_by(&lease, &self.identity) {
                 let fence = Fence::of_lease(Moment { wall: renewed, ..sent }, deadline);
-                return Ok((manager, fence));
+                // A process that was restarted finds the Lease that it held before, perhaps of long ago: it is renewed first.
+                if fence.left().is_some_and(|left| left > 2 * look) {
+                    return Ok((manager, fence));
+                }
             }
         }
     }

@@ -282,9 +282,9 @@ fn sides_do_not_overlap_the_other_way() -> kube_core::Rule {
 }
 
 fn no_mirror_of_a_list() -> kube_core::Rule {
-    kube_core::Rule::new("!has(self.manifest) || !self.mirror.deleteExtraneous").message(
-        "mirror.deleteExtraneous and manifest exclude each other: a manifest does not say what else the source has; remove \
-         one of them",
+    kube_core::Rule::new("!has(self.manifest) || !(self.mirror.deleteExtraneous || self.mirror.deleteEvents)").message(
+        "mirror and manifest exclude each other: a manifest does not say what else the source has, and may name old \
+         versions; remove one of them",
     )
 }
 

@@ -135,8 +135,8 @@ pub struct Mount {
 
     /// Directory in the pod. Not one of the program's own, or above them.
     #[schemars(length(min = 2, max = 512))]
-    #[x_kube(validation = Rule::new("self.startsWith('/') && !self.contains(':') && !self.contains('//') && !self.contains('..')").message(
-        "not a directory of a pod: write an absolute path without '..', '//' and ':'",
+    #[x_kube(validation = Rule::new("self.startsWith('/') && !self.contains(':') && !self.contains('//') && !self.contains('..') && !self.contains('/./') && !self.endsWith('/.')").message(
+        "not a directory of a pod: write an absolute path without '..', '/./', '//' and ':'",
     ))]
     #[x_kube(validation = Rule::new(
         "!self.matches('^/((etc|var|run|var/run|usr|usr/local)/?|(etc/s3-migration|(var/)?run/s3-migration|usr/local/bin)(/.*)?)$')",

@@ -265,11 +265,11 @@ impl JobConfig {
 
     /// Checks that, with mirroring, no pair writes where another pair deletes.
     fn check_mirror(&self) -> Result<(), ConfigError> {
+        if self.manifest.is_some() && (self.mirror.is_some() || self.max_deletes_of_events().is_some()) {
+            return Err(ConfigError::MirrorOfManifest);
+        }
         if self.mirror.is_none() {
             return Ok(());
-        }
-        if self.manifest.is_some() {
-            return Err(ConfigError::MirrorOfManifest);
         }
         for (place, a) in self.buckets.iter().enumerate() {
             for b in self.buckets.iter().skip(place + 1) {

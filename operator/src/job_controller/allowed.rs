@@ -80,8 +80,7 @@ impl Check<'_> {
         {
             return Some(refused);
         }
-        let restricting =
-            [Listed::Endpoints, Listed::RoleArns].into_iter().find(|list| self.policy.restricts(*list))?;
+        let restricting = self.list_that_files_evade()?;
         let instead = if volume.csi.is_some() && !self.policy.restricts(Listed::CsiDrivers) {
             "have its driver added to policy.csiDrivers"
         } else if !volume.objects().is_empty() && self.policy.required_label().is_none() {
@@ -93,10 +92,22 @@ impl Check<'_> {
         Some(not_allowed(&format!("{place} holds files that {name} cannot check, and that may name others: {instead}")))
     }
 
-    /// Checks a variable by which the SDK takes an endpoint, a proxy or a role, whatever the specification says.
+    /// Returns a list that files in the pod would evade: libraries are programs, and the SDK's configuration names
+    /// endpoints and roles.
+    fn list_that_files_evade(&self) -> Option<Listed> {
+        [Listed::Images, Listed::Endpoints, Listed::RoleArns].into_iter().find(|list| self.policy.restricts(*list))
+    }
+
+    /// Checks a variable by which the SDK takes an endpoint, a proxy or a role, or by which a file becomes a program or a
+    /// configuration, whatever the specification says.
     fn variable(&self, field: &str, variable: &EnvVar) -> Option<Problem> {
-        let listed = controls(&variable.name)?;
         let place = format!("{field}.env {}", variable.name);
+        if names_files(&variable.name) {
+            let listed = self.list_that_files_evade().filter(|_| self.policy.required_label().is_none())?;
+            let name = listed.name();
+            return Some(not_allowed(&format!("{place} names files that {name} cannot check: remove it")));
+        }
+        let listed = controls(&variable.name)?;
         match &variable.value {
             Some(value) if listed == Listed::Endpoints => self.endpoint(&place, Some(value)),
             Some(value) => self.listed(&place, value, listed),
@@ -174,12 +185,19 @@ fn not_allowed(text: &str) -> Problem {
 fn controls(name: &str) -> Option<Listed> {
     let upper = name.to_ascii_uppercase();
     let is_proxy = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].contains(&upper.as_str());
-    let is_url = name.starts_with("AWS_ENDPOINT_URL") || name == "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+    let is_url = name.starts_with("AWS_ENDPOINT_URL")
+        || ["AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EC2_METADATA_SERVICE_ENDPOINT"].contains(&name);
     match name {
         "AWS_ROLE_ARN" => Some(Listed::RoleArns),
         _ if is_proxy || is_url => Some(Listed::Endpoints),
         _ => None,
     }
+}
+
+/// Returns true if a variable names files that become part of the program, or configure the SDK. A Secret of credentials
+/// may hold such files too. Sources: ld.so(8); "AWS SDKs and Tools Reference Guide", shared files.
+fn names_files(name: &str) -> bool {
+    name.starts_with("LD_") || ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"].contains(&name)
 }
 
 /// A Secret or ConfigMap that a specification names.

@@ -234,7 +234,7 @@ impl<'a> Starter<'a> {
         let may_replace = self.configs(is_blocked || is_refused).is_some() && self.observed.fresh.cluster;
         let held = live.filter(|_| may_replace).and_then(|live| held_back(&live.record, &cluster.jobs, now));
         let Some(held) = held else { return Ok(None) };
-        let deleted = apply::delete(self.jobs, &held.object(), DeleteParams::foreground()).await;
+        let deleted = apply::delete(self.jobs, &held.object(), DeleteParams::background()).await;
         if deleted.is_ok() {
             info!(job = self.job.name_any(), name = held.name, "deleted a Job whose next pod is held back");
         }

@@ -21,6 +21,7 @@ use crate::job_controller::autoscalers::{self, Autoscalers};
 use crate::job_controller::context::Context;
 use crate::job_controller::dereference::Observed;
 use crate::job_controller::dereference::sharing::Sharing;
+use crate::job_controller::events::EventsOutcome;
 use crate::job_controller::kubernetes::RequestError;
 use crate::job_controller::ownership::Owner;
 use crate::job_controller::runs::RunsOutcome;
@@ -89,6 +90,7 @@ struct Scaler<'a> {
     deployment: &'a Deployment,
     observed: &'a Observed,
     runs: &'a RunsOutcome,
+    events: &'a EventsOutcome,
     context: &'a Context,
 }
 
@@ -99,7 +101,7 @@ pub async fn scale(
     job: &MigrationJob,
     applied: &Applied,
     observed: &Observed,
-    runs: &RunsOutcome,
+    (runs, events): (&RunsOutcome, &EventsOutcome),
     cache: ScaleCache,
     context: &Context,
 ) -> Result<Scaled, ScaleError> {
@@ -114,7 +116,7 @@ pub async fn scale(
         let workers = Workers { desired, ready: replicas::ready(deployment) };
         return Ok(Scaled { workers, least: desired, problems, condition: None, again: None, cache });
     }
-    Scaler { job, namespace, owner, deployment, observed, runs, context }.scale(cache).await
+    Scaler { job, namespace, owner, deployment, observed, runs, events, context }.scale(cache).await
 }
 
 /// Keeps the workers of a job that the operator's policy refuses from becoming more, and stops them if it is suspended. Its
@@ -191,7 +193,9 @@ impl Scaler<'_> {
             input: ScaleInput {
                 backlog: observed.depth.map(|depth| depth.visible + depth.in_flight),
                 blocked: self.heartbeats().iter().any(|beat| !beat.blocked.is_empty()),
-                suspended: job.spec.suspend || matches!(observed.sharing, Some(Sharing::Younger(_))),
+                suspended: job.spec.suspend
+                    || matches!(observed.sharing, Some(Sharing::Younger(_)))
+                    || self.could_delete_for_good(),
                 replicas: replicas::wanted(deployment),
                 fewer_since: cache.fewer_since,
             },
@@ -204,6 +208,11 @@ impl Scaler<'_> {
             stopping_since: cache.stopping_since,
             now: self.context.now(),
         }
+    }
+
+    /// Returns true if workers would follow removals, and it is not known that both sides keep versions.
+    fn could_delete_for_good(&self) -> bool {
+        self.job.spec.mirror.delete_events && !self.events.is_ready
     }
 
     fn heartbeats(&self) -> &[Heartbeat] {

@@ -74,6 +74,21 @@ async fn a_lease_whose_holder_is_gone_is_taken_when_it_ends() {
 }
 
 #[tokio::test]
+async fn a_process_that_finds_its_own_old_lease_renews_it_and_leads() {
+    let server = ApiServer::start();
+    drop(win(&server, "a").await);
+    let mut old = server.get(PATH).unwrap();
+    for time in ["acquireTime", "renewTime"] {
+        old["spec"][time] = json!("2026-01-01T00:00:00.000000Z");
+    }
+    server.put(&old);
+    let term = win(&server, "a").await;
+    assert!(term.fence().check().is_ok());
+    let kept = tokio::time::timeout(2 * TIMES.deadline, term.keep()).await;
+    assert!(kept.is_err(), "{kept:?}");
+}
+
+#[tokio::test]
 async fn a_leader_that_cannot_renew_writes_nothing_and_ends_before_another_may_lead() {
     let server = ApiServer::start();
     let term = win(&server, "a").await;

@@ -49,7 +49,8 @@ impl<P: Services> Worker<P> {
         outcome: EntryOutcome,
     ) -> EntryOutcome {
         let Some(most) = self.process.config.max_deletes_of_events() else { return outcome };
-        if !matches!(outcome, EntryOutcome::Done(_) | EntryOutcome::Gone) {
+        // A list may name what the source does not have any more, and old versions.
+        if self.process.config.manifest.is_some() || !matches!(outcome, EntryOutcome::Done(_) | EntryOutcome::Gone) {
             return outcome;
         }
         let followed = tokio::select! {
@@ -111,7 +112,8 @@ impl<P: Services> Worker<P> {
                     info!(bucket, key = there, "deleted an object that the source has removed");
                     deleted = true;
                 }
-                Err(Interruption::Service(error)) if error.class == ErrorClass::PreconditionFailed => {}
+                // It changed, or an earlier attempt without an answer has deleted it.
+                Err(Interruption::Service(error)) if error.class == ErrorClass::PreconditionFailed => deleted = true,
                 Err(error) => return Err(error),
             }
         }

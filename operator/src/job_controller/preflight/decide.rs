@@ -56,6 +56,7 @@ pub enum Decision {
 /// |---|---|---|---|
 /// | unfinished | this | | wait |
 /// | unfinished | something else | | replace |
+/// | unfinished | this | edited, or a look asked for, since it began | replace |
 /// | ended | this | | write its result |
 /// | ended, or gone | something else, or unknown | | create |
 /// | none | | none, and there was a run | write: nothing is checked before something changes |
@@ -71,7 +72,10 @@ pub fn decide(input: &DecisionInput<'_>) -> Decision {
     let attempt = latest.filter(|job| job.number > old.number || (job.number == old.number && old.running));
     let next = || Decision::Create(begun(input, old, latest.map_or(0, |job| job.number).max(old.number) + 1));
     match attempt {
-        Some(attempt) if attempt.job.is_unfinished() && attempt.checked == input.checked => {
+        // The status of an attempt has the request that it answers. A later edit may mend what keeps its pod from starting.
+        Some(attempt)
+            if attempt.job.is_unfinished() && attempt.checked == input.checked && !is_outdated(input, old) =>
+        {
             Decision::Wait(begun(input, old, attempt.number))
         }
         Some(attempt) if attempt.job.is_unfinished() => Decision::Replace(attempt.job.clone()),
@@ -90,6 +94,11 @@ pub fn decide(input: &DecisionInput<'_>) -> Decision {
             Some(at) => Decision::Later(at),
         },
     }
+}
+
+/// Returns true if somebody edited the job, or asked for a look, after the attempt in progress began.
+fn is_outdated(input: &DecisionInput<'_>, old: &PreflightStatus) -> bool {
+    old.running && old.request != input.request
 }
 
 /// Returns when the check is repeated, if it is.
@@ -213,6 +222,11 @@ mod tests {
         let old = attempt(3, "old", JobState::Unfinished, None);
         let replace = Decision::Replace(old.job.clone());
         assert_eq!(decide(&input(Some(&running), std::slice::from_ref(&old))), replace);
+        let stuck = [attempt(3, "k", JobState::Unfinished, None)];
+        let waiting = PreflightStatus { running: true, ..status(3, None) };
+        assert!(matches!(decide(&input(Some(&waiting), &stuck)), Decision::Wait(_)));
+        let mended = DecisionInput { request: "2", ..input(Some(&waiting), &stuck) };
+        assert_eq!(decide(&mended), Decision::Replace(stuck[0].job.clone()), "its pod may not have been able to start");
         let over = attempt(3, "old", failed(), None);
         assert_eq!(number_of(decide(&input(Some(&running), &[over]))), 4);
     }

@@ -46,6 +46,8 @@ pub fn scan_state<'a>(run: &RunRecord, jobs: &'a [ObservedJob], now: i64) -> Sca
     let after = newest.created + CLOCKS_DIFFER_MS >= asked.unwrap_or(run.started);
     let had_it = newest.name == run.started_by || is_pod_of(&newest.name, &run.owner);
     let had_it = had_it && (asked.is_none() || after);
+    // A Job that had ended before the run began is not one that listed for it.
+    let after = after && newest.finished.is_none_or(|at| at >= asked.unwrap_or(run.started));
     match &newest.state {
         _ if newest.killed => ScanState::Possible,
         JobState::Failed { message } if had_it || (after && run.lease_until < now) => ScanState::Failed(message),

@@ -58,7 +58,7 @@ pub fn of(driver: ScalingDriver, state: &State, suspended: bool, stops: bool) ->
         State::Refused(problem) => condition(false, problem.reason.clone(), problem.message.clone()),
         _ if stops => {
             let reason = if suspended { Reason::SuspendedByUser } else { Reason::QueueShared };
-            condition(false, reason, "there are no workers while the job is suspended or waits for another one".to_owned())
+            condition(false, reason, "there are no workers while the job is suspended, waits for another one, or must not delete since buckets keep no versions".to_owned())
         }
         State::KedaMissing => condition(
             false,

@@ -15,6 +15,7 @@ use super::api_server::{ApiServer, Fault, NOW};
 use super::*;
 use crate::job_controller::apply::{Applied, ApplyCache, replicas};
 use crate::job_controller::build::autoscaler::tests::job as of_scaling;
+use crate::job_controller::events::EventsOutcome;
 use crate::job_controller::runs::RunsOutcome;
 use crate::job_controller::runs::followups::FollowupState;
 use crate::job_controller::scale::{ScaleCache, Scaled, scale};
@@ -93,7 +94,10 @@ impl Bed {
             next_removal: None,
         };
         let context = self.server.context_at(NOW + after).with_metrics(self.metrics.clone());
-        let scaled = scale(&self.job, &applied, &observed, &runs, self.cache.clone(), &context).await.unwrap();
+        let scaled =
+            scale(&self.job, &applied, &observed, (&runs, &EventsOutcome::default()), self.cache.clone(), &context)
+                .await
+                .unwrap();
         self.cache = scaled.cache.clone();
         scaled
     }

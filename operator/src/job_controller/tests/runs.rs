@@ -149,7 +149,7 @@ async fn a_job_whose_next_pod_is_held_back_is_deleted_with_its_pods_so_that_anot
         for sent in sent {
             assert_eq!((&sent.method, sent.path.ends_with("/jobs/photos-run-1")), (&Method::DELETE, true));
             assert_eq!(sent.body["preconditions"]["uid"], "uid-photos-run-1");
-            assert_eq!(sent.body["propagationPolicy"], "Foreground");
+            assert_eq!(sent.body["propagationPolicy"], "Background");
         }
     }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::api_server::{ApiServer, Fault};
 use super::*;
 use crate::job_controller::apply::{Applied, ApplyCache};
+use crate::job_controller::events::EventsOutcome;
 use crate::job_controller::runs::RunsOutcome;
 use crate::job_controller::runs::followups::FollowupState;
 use crate::job_controller::scale::{ScaleCache, ScaleError, Scaled, scale};
@@ -37,6 +38,15 @@ async fn scale_of(
     deployment: Deployment,
     observed: Observed,
 ) -> Result<Scaled, ScaleError> {
+    scale_with(server, job, deployment, (&observed, &EventsOutcome::default())).await
+}
+
+async fn scale_with(
+    server: &ApiServer,
+    job: &MigrationJob,
+    deployment: Deployment,
+    (observed, events): (&Observed, &EventsOutcome),
+) -> Result<Scaled, ScaleError> {
     let applied =
         Applied { deployment: Some(deployment), problems: Vec::new(), is_changed: false, cache: ApplyCache::default() };
     let runs = RunsOutcome {
@@ -51,7 +61,7 @@ async fn scale_of(
         last_drain: None,
         next_removal: None,
     };
-    scale(job, &applied, &observed, &runs, ScaleCache::default(), &server.context()).await
+    scale(job, &applied, observed, (&runs, events), ScaleCache::default(), &server.context()).await
 }
 
 #[tokio::test]
@@ -68,6 +78,20 @@ async fn workers_of_a_job_that_the_policy_refuses_stay_until_it_is_suspended() {
         let scaled = scale_of(&server, &job, read, refused).await.unwrap();
         assert_eq!(scaled.workers.desired, expected);
         assert_eq!(server.get(WORKERS).unwrap()["spec"]["replicas"], expected, "suspended: {suspend}");
+    }
+}
+
+#[tokio::test]
+async fn no_worker_follows_removals_before_it_is_known_that_both_sides_keep_versions() {
+    let depth = Some(QueueDepth { visible: 9, in_flight: 0, dead_letters: 0 });
+    let observed = Observed { depth, ..observed(Cluster::default()) };
+    for (follows, is_ready, expected) in [(true, false, 0), (true, true, 1), (false, false, 1)] {
+        let (server, workers) = start();
+        let mut job = resource();
+        job.spec.mirror.delete_events = follows;
+        let events = EventsOutcome { is_ready, ..EventsOutcome::default() };
+        let scaled = scale_with(&server, &job, workers, (&observed, &events)).await.unwrap();
+        assert_eq!(scaled.workers.desired.min(1), expected, "{follows} {is_ready}");
     }
 }
 
