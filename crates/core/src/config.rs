@@ -343,12 +343,21 @@ ledger: {region: us-east-1, table: t}
     #[test]
     fn says_what_is_out_of_bounds() {
         type Change = fn(&mut JobConfig);
-        let broken: [(&str, Change); 15] = [
+        let broken: [(&str, Change); 16] = [
             ("source.proxy is not a URL", |c| c.source.proxy = Some("proxy:3128".into())),
             ("destination.proxy is not a URL", |c| c.destination.proxy = Some("http://me:secret@proxy".into())),
             ("reports under \"r/\" of bucket b", |c| c.report = Some(report("b", "r/"))),
             ("reports under \"\" of bucket b", |c| c.report = Some(report("b", ""))),
             ("mirror and manifest exclude each other", |c| c.manifest = Some(manifest())),
+            ("mirror and manifest exclude each other", |c| {
+                c.mirror = None;
+                c.manifest = Some(manifest());
+                c.events = Some(EventSettings {
+                    queue_arn: None,
+                    types: crate::events::EventTypes::Created,
+                    max_deletes: Some(1),
+                });
+            }),
             ("two pairs write under \"\" of bucket b", |c| c.buckets.push(c.buckets[0].clone())),
             ("version 9", |c| c.version = 9),
             ("buckets is empty", |c| c.buckets.clear()),

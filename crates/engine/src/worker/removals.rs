@@ -49,8 +49,7 @@ impl<P: Services> Worker<P> {
         outcome: EntryOutcome,
     ) -> EntryOutcome {
         let Some(most) = self.process.config.max_deletes_of_events() else { return outcome };
-        // A list may name what the source does not have any more, and old versions.
-        if self.process.config.manifest.is_some() || !matches!(outcome, EntryOutcome::Done(_) | EntryOutcome::Gone) {
+        if !matches!(outcome, EntryOutcome::Done(_) | EntryOutcome::Gone) {
             return outcome;
         }
         let followed = tokio::select! {

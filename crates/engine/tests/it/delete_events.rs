@@ -41,34 +41,6 @@ async fn deliver(world: &World, body: String, delay: Duration) {
     assert!(world.queue.send(&[OutgoingMessage { body, delay }]).await.unwrap().is_empty());
 }
 
-/// Works until the queue is empty, with so many workers; those that die are replaced.
-async fn drain(world: &World, workers: usize) {
-    let mut running: Vec<_> = (0..workers).map(|_| world.start_worker()).collect();
-    loop {
-        let stats = world.queue.stats();
-        if stats.visible + stats.in_flight + stats.delayed == 0 {
-            break;
-        }
-        tokio::select! {
-            () = world.plan.crashed() => {
-                world.plan.restart();
-                for (_, worker) in running.drain(..) {
-                    worker.abort();
-                }
-                running = (0..workers).map(|_| world.start_worker()).collect();
-            }
-            () = tokio::time::sleep(Duration::from_millis(100)) => {}
-        }
-    }
-    for (process, worker) in running {
-        process.runtime.stop.cancel();
-        tokio::select! {
-            ended = worker => ended.unwrap(),
-            () = world.plan.crashed() => world.plan.restart(),
-        }
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_removed_object_is_deleted_and_counts_as_gone() {
     let world = world(10);
@@ -76,10 +48,10 @@ async fn a_removed_object_is_deleted_and_counts_as_gone() {
         world.source.insert(SOURCE, key, content(10, 1));
         deliver(&world, created(key, 1), Duration::ZERO).await;
     }
-    drain(&world, 1).await;
+    world.drain(1).await;
     world.source.delete(SOURCE, "b");
     deliver(&world, removed("b", 2), Duration::ZERO).await;
-    drain(&world, 1).await;
+    world.drain(1).await;
     assert_eq!(world.destination.keys(DESTINATION), ["a", "c"]);
     let counts = world.counters(EVENTS_RUN).await.counts;
     assert_eq!((counts.done, counts.gone, counts.failed), (3, 1, 0));
@@ -91,7 +63,7 @@ async fn removals_are_not_followed_unless_that_is_wanted() {
     world.config.events = None;
     world.destination.insert(DESTINATION, "a", content(10, 1));
     deliver(&world, removed("a", 1), Duration::ZERO).await;
-    drain(&world, 1).await;
+    world.drain(1).await;
     assert_eq!(world.destination.keys(DESTINATION), ["a"]);
     assert_eq!(world.plan.count(Operation::DeleteObject), 0);
 }
@@ -101,9 +73,9 @@ async fn a_removal_that_comes_after_the_next_write_deletes_nothing() {
     let world = world(10);
     world.source.insert(SOURCE, "a", content(10, 2));
     deliver(&world, created("a", 3), Duration::ZERO).await;
-    drain(&world, 1).await;
+    world.drain(1).await;
     deliver(&world, removed("a", 2), Duration::ZERO).await;
-    drain(&world, 1).await;
+    world.drain(1).await;
     world.assert_same("the source has the object");
     assert_eq!(world.plan.count(Operation::DeleteObject), 0);
 }
@@ -140,7 +112,7 @@ async fn no_more_than_a_days_deletions_are_made_and_the_others_fail() {
             world.destination.insert(DESTINATION, key, content(10, 1));
             deliver(&world, removed(key, number), Duration::ZERO).await;
         }
-        drain(&world, workers).await;
+        world.drain(workers).await;
         assert_eq!(world.destination.keys(DESTINATION).len(), 2);
         let counts = world.counters(EVENTS_RUN).await.counts;
         assert_eq!((counts.gone, counts.failed), (2, 2));
@@ -150,7 +122,7 @@ async fn no_more_than_a_days_deletions_are_made_and_the_others_fail() {
         tokio::time::sleep(Duration::from_hours(24)).await;
         let left = world.destination.keys(DESTINATION);
         deliver(&world, removed(&left[0], 9), Duration::ZERO).await;
-        drain(&world, workers).await;
+        world.drain(workers).await;
         assert_eq!(world.destination.keys(DESTINATION).len(), 1);
     }
 }
@@ -164,7 +136,7 @@ async fn objects_that_the_filters_exclude_stay() {
         world.destination.insert(DESTINATION, key, content(size, 1));
         deliver(&world, removed(key, 1), Duration::ZERO).await;
     }
-    drain(&world, 1).await;
+    world.drain(1).await;
     assert_eq!(world.destination.keys(DESTINATION), ["small", "x.tmp"]);
 }
 
@@ -181,7 +153,7 @@ async fn a_copy_that_is_written_after_the_removal_was_followed_does_not_stay() {
     }
     world.source.delete(SOURCE, "a");
     deliver(&world, removed("a", 2), Duration::ZERO).await;
-    drain(&world, 1).await;
+    world.drain(1).await;
     process.runtime.stop.cancel();
     worker.await.unwrap();
     assert_eq!(world.destination.keys(DESTINATION), Vec::<String>::new());
@@ -200,7 +172,7 @@ async fn the_same_content_written_again_while_it_is_deleted_is_copied_again() {
     // Its event finds the copy in place, which is deleted afterwards.
     world.source.insert(SOURCE, "a", content(10, 1));
     deliver(&world, created("a", 2), Duration::ZERO).await;
-    drain(&world, 1).await;
+    world.drain(1).await;
     process.runtime.stop.cancel();
     worker.await.unwrap();
     world.assert_same("after the deletion");
@@ -245,11 +217,11 @@ async fn play(seed: u64) {
     };
     let workers = async {
         // One event is always in the queue until the history is over.
-        drain(&world, 2).await;
+        world.drain(2).await;
     };
     deliver(&world, created("a", 99), Duration::from_secs(10)).await;
     tokio::join!(history, workers);
-    drain(&world, 2).await;
+    world.drain(2).await;
     world.assert_same(&format!("history {seed}"));
     assert_eq!(world.queue.dead_letters().len(), 0, "history {seed}");
 }

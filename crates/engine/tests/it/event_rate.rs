@@ -24,34 +24,6 @@ async fn deliver(world: &World, bodies: impl Iterator<Item = String>) {
     }
 }
 
-/// Works until the queue is empty, with so many workers; those that die are replaced.
-async fn drain(world: &World, workers: usize) {
-    let mut running: Vec<_> = (0..workers).map(|_| world.start_worker()).collect();
-    loop {
-        let stats = world.queue.stats();
-        if stats.visible + stats.in_flight + stats.delayed == 0 {
-            break;
-        }
-        tokio::select! {
-            () = world.plan.crashed() => {
-                world.plan.restart();
-                for (_, worker) in running.drain(..) {
-                    worker.abort();
-                }
-                running = (0..workers).map(|_| world.start_worker()).collect();
-            }
-            () = tokio::time::sleep(Duration::from_millis(200)) => {}
-        }
-    }
-    for (process, worker) in running {
-        process.runtime.stop.cancel();
-        tokio::select! {
-            ended = worker => ended.unwrap(),
-            () = world.plan.crashed() => world.plan.restart(),
-        }
-    }
-}
-
 /// Puts so many objects at the source, and returns their keys.
 fn objects(world: &World, number: usize) -> Vec<String> {
     let keys: Vec<_> = (0..number).map(|n| format!("k{n:04}")).collect();
@@ -76,7 +48,7 @@ async fn many_events_cost_few_requests_to_the_ledger_and_each_counts_once() {
             let keys = objects(&world, 300);
             deliver(&world, keys.iter().take(duplicates).map(|key| event(key, 1))).await;
             deliver(&world, keys.iter().map(|key| event(key, 1))).await;
-            drain(&world, workers).await;
+            world.drain(workers).await;
             world.assert_same("after the events");
             let counted = world.counters(EVENTS_RUN).await;
             assert_eq!((counted.batches, counted.counts.done, counted.counts.failed), (300, 300, 0));
@@ -111,7 +83,7 @@ async fn events_count_once_whatever_breaks() {
             deliver(&world, keys.iter().take(3).map(|key| event(key, 1))).await;
             deliver(&world, keys.iter().map(|key| event(key, 1))).await;
             world.plan.at_call(call, fault);
-            drain(&world, 1).await;
+            world.drain(1).await;
             if world.plan.injected() == 0 {
                 assert!(call > 20, "the events take {call} calls only");
                 break;
@@ -135,7 +107,7 @@ async fn an_end_that_the_ledger_refuses_harms_no_other() {
     let refuses = |call: &Call| call.operation == Operation::WriteItems && call.subject.matches("batch/").count() > 1;
     world.plan.when(refuses, Fault::Fail(ErrorClass::Refused), 1);
     deliver(&world, keys.iter().map(|key| event(key, 1))).await;
-    drain(&world, 1).await;
+    world.drain(1).await;
     world.assert_same("after a refusal");
     let counted = world.counters(EVENTS_RUN).await;
     assert_eq!((counted.batches, counted.counts.done), (20, 20));
@@ -147,7 +119,7 @@ async fn events_come_ten_at_a_time_and_batches_one_by_one() {
     let world = World::new();
     let keys = objects(&world, 60);
     deliver(&world, keys.iter().map(|key| event(key, 1))).await;
-    drain(&world, 1).await;
+    world.drain(1).await;
     let deleted = world.plan.count(Operation::DeleteMessage);
     assert!(deleted < 40, "{deleted} deletions of 60 events");
     let received = world.plan.count(Operation::ReceiveMessages);
@@ -189,7 +161,7 @@ async fn of_batches_among_events_one_is_kept_and_the_others_go_to_other_workers(
     // Enough events to make the worker ask for ten, then batches.
     deliver(&world, keys[..12].iter().map(|key| event(key, 1))).await;
     deliver(&world, keys[12..].chunks(7).enumerate().map(|(number, keys)| batch(number, keys).body())).await;
-    drain(&world, 1).await;
+    world.drain(1).await;
     world.assert_same("after events and batches");
     assert_eq!(world.destination.keys(DESTINATION).len(), 40);
     let counted = world.counters(EVENTS_RUN).await;

@@ -10,22 +10,12 @@ use migration_engine::notifications::{
     BucketError, NotificationError, NotificationPorts, NotificationReport, apply, remove,
 };
 use migration_ledger::view;
-use migration_testkit::{BucketSettings, Fault, Faulty, MemoryLedger, MemoryStore, Operation};
+use migration_testkit::{BucketSettings, Faulty, MemoryLedger, MemoryStore, Operation};
 
-use crate::world::{DESTINATION, JOB, SOURCE, World, pair};
+use crate::world::{DESTINATION, FAULTS, JOB, SOURCE, World, pair};
 
 const ARN: &str = "arn:aws:sqs:r:1:q";
 const OTHER: &str = "other";
-
-/// Faults of every call that a process or a service may have.
-const FAULTS: [Fault; 6] = [
-    Fault::Crash,
-    Fault::CrashAfter,
-    Fault::Fail(ErrorClass::Transient),
-    Fault::Fail(ErrorClass::AccessDenied),
-    Fault::FailAfter(ErrorClass::NoAnswer),
-    Fault::Fail(ErrorClass::Throttled),
-];
 
 /// A job whose two source buckets have notifications of others.
 fn world() -> World {

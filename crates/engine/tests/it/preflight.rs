@@ -9,19 +9,9 @@ use migration_core::preflight::{Report, Shortcoming, upload_key};
 use migration_core::records;
 use migration_engine::{preflight, uploads};
 use migration_ledger::view;
-use migration_testkit::{BucketSettings, Denials, Fault, Lie, Operation, Refusal, Scope};
+use migration_testkit::{BucketSettings, Denials, Lie, Operation, Refusal, Scope};
 
-use crate::world::{DESTINATION, JOB, SOURCE, World, pair};
-
-/// Faults of every call that a process or a service may have.
-const FAULTS: [Fault; 6] = [
-    Fault::Crash,
-    Fault::CrashAfter,
-    Fault::Fail(ErrorClass::Transient),
-    Fault::Fail(ErrorClass::AccessDenied),
-    Fault::FailAfter(ErrorClass::NoAnswer),
-    Fault::Fail(ErrorClass::Throttled),
-];
+use crate::world::{DESTINATION, FAULTS, JOB, SOURCE, World, pair};
 
 /// A job whose source has three objects.
 fn world() -> World {

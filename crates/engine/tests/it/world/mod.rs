@@ -14,6 +14,7 @@ use migration_core::config::{
     CONFIG_VERSION, Credentials, Encryption, JobConfig, JobIdentity, LedgerConfig, Preserve, QueueConfig, S3Side,
     ServiceAccess, TransferMode, TransferSettings, ValidConfig, Versioning, WriteSettings,
 };
+use migration_core::error::ErrorClass;
 use migration_core::outcome::NotPreserved;
 use migration_core::pair::{BucketPair, PrefixMode};
 use migration_core::part::PartSize;
@@ -36,6 +37,15 @@ use migration_testkit::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// Faults of every call that a process or a service may have.
+pub const FAULTS: [Fault; 6] = [
+    Fault::Crash,
+    Fault::CrashAfter,
+    Fault::Fail(ErrorClass::Transient),
+    Fault::Fail(ErrorClass::AccessDenied),
+    Fault::FailAfter(ErrorClass::NoAnswer),
+    Fault::Fail(ErrorClass::Throttled),
+];
 pub const SOURCE: &str = "from";
 pub const DESTINATION: &str = "to";
 pub const JOB: &str = "uid-1";
@@ -181,6 +191,34 @@ impl World {
             }
         });
         (process, handle)
+    }
+
+    /// Works until the queue is empty, with so many workers; those that die are replaced.
+    pub async fn drain(&self, workers: usize) {
+        let mut running: Vec<_> = (0..workers).map(|_| self.start_worker()).collect();
+        loop {
+            let stats = self.queue.stats();
+            if stats.visible + stats.in_flight + stats.delayed == 0 {
+                break;
+            }
+            tokio::select! {
+                () = self.plan.crashed() => {
+                    self.plan.restart();
+                    for (_, worker) in running.drain(..) {
+                        worker.abort();
+                    }
+                    running = (0..workers).map(|_| self.start_worker()).collect();
+                }
+                () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            }
+        }
+        for (process, worker) in running {
+            process.runtime.stop.cancel();
+            tokio::select! {
+                ended = worker => ended.unwrap(),
+                () = self.plan.crashed() => self.plan.restart(),
+            }
+        }
     }
 
     /// Runs a worker until the process dies at the `nth` call of an operation, and starts its services again.
