@@ -8,6 +8,7 @@ use aws_sdk_s3::types::{
     BucketVersioningStatus, ObjectLockLegalHoldStatus, ObjectLockMode, ServerSideEncryption, VersioningConfiguration,
 };
 use futures::StreamExt as _;
+use migration_core::permissions::Part;
 use serde_json::{Value, json};
 
 use crate::local::case::{Case, Ended, bucket, keys};
@@ -20,7 +21,7 @@ use crate::tree::Object;
 use crate::tree::upload::put_all;
 use crate::wait::until;
 use crate::wire::services::{Kind, Server};
-use expected::Of;
+use expected::SIDES;
 use judge::{Ending, Findings, Observed, compare, judge, needing};
 use way::{FROM, INTO, INVENTORY, KMS, LIST, LISTS, LOCKED, REPORTS, Way};
 
@@ -50,8 +51,8 @@ struct Services {
 
 impl Services {
     /// Returns where a side of a job is.
-    fn of(&self, way: Way, of: Of) -> &Server {
-        if way.place(of) == Of::Source { &self.source } else { &self.destination }
+    fn of(&self, way: Way, of: Part) -> &Server {
+        if way.place(of) == Part::Source { &self.source } else { &self.destination }
     }
 }
 
@@ -64,7 +65,7 @@ struct Job {
     /// The policy documents of source and destination.
     policies: [Value; 2],
     /// What the policies do not allow.
-    lacks: Option<(Of, Grant)>,
+    lacks: Option<(Part, Grant)>,
 }
 
 impl Job {
@@ -73,17 +74,17 @@ impl Job {
     }
 
     /// Returns the name of a side in the proxies' log.
-    fn side(&self, of: Of) -> String {
-        format!("{} of {}", of.name(), self.name)
+    fn side(&self, of: Part) -> String {
+        format!("{} of {}", of.as_str(), self.name)
     }
 
     /// Returns the requests of a side. Where both are one service, the bucket tells the sides apart.
-    fn events(&self, case: &Case, of: Of) -> Vec<Event> {
+    fn events(&self, case: &Case, of: Part) -> Vec<Event> {
         let side = self.side(self.way.place(of));
-        let is_one = self.way.place(Of::Source) == Of::Destination;
+        let is_one = self.way.place(Part::Source) == Part::Destination;
         let is_its = |event: &&Event| {
             let is_source = event.request.bucket == self.way.bucket();
-            event.side == side && (!is_one || is_source == (of == Of::Source))
+            event.side == side && (!is_one || is_source == (of == Part::Source))
         };
         case.log.look(0, |events| events.iter().filter(is_its).cloned().collect())
     }
@@ -116,11 +117,11 @@ async fn run_all(case: &mut Case, services: &Services, found: &mut Findings) -> 
     tokio::time::sleep(CLEARLY_OLDER).await;
     for job in &whole {
         run_whole(case, services, job).await.with_context(|| format!("the job {} failed", job.name))?;
-        let [source, destination] = Of::SIDES.map(|of| job.events(case, of).len());
+        let [source, destination] = SIDES.map(|of| job.events(case, of).len());
         found.notes.push(format!("{}: {source} requests to the source and {destination} to the destination", job.name));
     }
     let mut lacking = Vec::new();
-    for of in Of::SIDES {
+    for of in SIDES {
         let mut observed = Vec::new();
         for job in &whole {
             observed.push(observe(case, job, of).await?);
@@ -204,7 +205,7 @@ async fn prepare(
     services: &Services,
     way: Way,
     name: &str,
-    lacks: Option<(Of, Grant)>,
+    lacks: Option<(Part, Grant)>,
 ) -> anyhow::Result<Job> {
     let policies = [Value::Null, Value::Null];
     let job = Job { name: name.to_owned(), way, to: format!("to-{name}"), policies, lacks };
@@ -218,9 +219,9 @@ async fn prepare(
         let extraneous = Object::of_bytes("b/a/extraneous", "gone at the source");
         put_all(&services.destination.s3(), &job.to, &[extraneous]).await?;
     }
-    let to = case.counted(&job.side(Of::Destination), &services.destination).await?;
-    let from = match way.place(Of::Source) {
-        Of::Source => case.counted(&job.side(Of::Source), &services.source).await?,
+    let to = case.counted(&job.side(Part::Destination), &services.destination).await?;
+    let from = match way.place(Part::Source) {
+        Part::Source => case.counted(&job.side(Part::Source), &services.source).await?,
         _ => to.clone(),
     };
     let write = |keys: [(&str, &str); 2]| {
@@ -229,16 +230,16 @@ async fn prepare(
     };
     // The policies do not depend on keys.
     write([("none", "none"); 2])?;
-    let mut policies = [policy(case, &job, Of::Source).await?, policy(case, &job, Of::Destination).await?];
+    let mut policies = [policy(case, &job, Part::Source).await?, policy(case, &job, Part::Destination).await?];
     if let Some((of, grant)) = &job.lacks {
         policies[*of as usize] = without(&policies[*of as usize], grant)?;
     }
     let mut users = Vec::new();
-    for of in Of::SIDES {
+    for of in SIDES {
         let service = services.of(way, of);
         // A side that lacks nothing has been seen to work.
         users.push(if job.lacks.as_ref().is_none_or(|(lacking, _)| *lacking == of) {
-            let user = format!("{}-of-{name}", of.name());
+            let user = format!("{}-of-{name}", of.as_str());
             let key = create_user_at(&service.endpoint(), &user, &policies[of as usize])?;
             (key.id, key.secret)
         } else {
@@ -251,14 +252,14 @@ async fn prepare(
     Ok(Job { policies, ..job })
 }
 
-async fn policy(case: &Case, job: &Job, of: Of) -> anyhow::Result<Value> {
+async fn policy(case: &Case, job: &Job, of: Part) -> anyhow::Result<Value> {
     let printed = print(case, job, of, &[]).await?;
-    serde_json::from_str(&printed).with_context(|| format!("failed to read the policy of the {}", of.name()))
+    serde_json::from_str(&printed).with_context(|| format!("failed to read the policy of the {}", of.as_str()))
 }
 
-async fn print(case: &Case, job: &Job, of: Of, flags: &[&str]) -> anyhow::Result<String> {
+async fn print(case: &Case, job: &Job, of: Part, flags: &[&str]) -> anyhow::Result<String> {
     let file = job.file();
-    print_policy(case, &[&[of.name(), "--file", &file], job.way.flags(), flags].concat()).await
+    print_policy(case, &[&[of.as_str(), "--file", &file], job.way.flags(), flags].concat()).await
 }
 
 /// Returns what `s3migrate iam-policy` prints.
@@ -268,7 +269,7 @@ async fn print_policy(case: &Case, arguments: &[&str]) -> anyhow::Result<String>
     Ok(printed.stdout)
 }
 
-async fn observe(case: &Case, job: &Job, of: Of) -> anyhow::Result<Observed> {
+async fn observe(case: &Case, job: &Job, of: Part) -> anyhow::Result<Observed> {
     let explained = print(case, job, of, &["--explain"]).await?;
     Ok(Observed { policy: job.policies[of as usize].clone(), events: job.events(case, of), explained })
 }
@@ -296,7 +297,7 @@ async fn kill(case: &mut Case, job: &Job) -> anyhow::Result<()> {
         let is_stored = |event: &Event| {
             (&*event.request.operation, &event.request.key, event.status) == ("UploadPart", &key, Some(200))
         };
-        Ok(job.events(case, Of::Destination).iter().any(is_stored).then_some(()))
+        Ok(job.events(case, Part::Destination).iter().any(is_stored).then_some(()))
     })
     .await?;
     first.kill()?;

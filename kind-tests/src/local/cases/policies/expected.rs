@@ -1,50 +1,24 @@
 //! What becomes of the actions of policies in the runs of the cases.
 
-/// What has a policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Of {
-    /// Reads objects.
-    Source,
-    /// Writes objects.
-    Destination,
-    /// Jobsender and workers at the queue.
-    Queue,
-    /// Jobsender and workers at the ledger.
-    Ledger,
-    /// The operator at both.
-    Operator,
-}
+use migration_core::permissions::Part;
 
-impl Of {
-    /// The sides of a job.
-    pub const SIDES: [Self; 2] = [Self::Source, Self::Destination];
-    /// What is at queue and ledger.
-    pub const SERVICES: [Self; 3] = [Self::Queue, Self::Ledger, Self::Operator];
-
-    /// Returns its name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Destination => "destination",
-            Self::Queue => "queue",
-            Self::Ledger => "ledger",
-            Self::Operator => "operator",
-        }
-    }
-}
+/// The sides of a job.
+pub const SIDES: [Part; 2] = [Part::Source, Part::Destination];
+/// What is at queue and ledger.
+pub const SERVICES: [Part; 3] = [Part::Queue, Part::Ledger, Part::Operator];
 
 /// Actions that no request of the whole runs needs, by side and statement, with the words of `--explain` that say when
 /// they are needed.
-pub const NOT_SEEN: &[(Of, &str, &str, &str)] = &[
+pub const NOT_SEEN: &[(Part, &str, &str, &str)] = &[
     // The killed run had recorded the ID of its upload.
-    (Of::Destination, "DestinationBuckets", "s3:ListBucketMultipartUploads", "an upload whose ID was lost"),
+    (Part::Destination, "DestinationBuckets", "s3:ListBucketMultipartUploads", "an upload whose ID was lost"),
     // MiniStack shows the ETag of what was sent, and drops no tags.
-    (Of::Destination, "DestinationObjects", "s3:GetObjectVersion", "whose ETag is not that of the bytes sent"),
-    (Of::Destination, "DestinationObjects", "s3:GetObjectTagging", "whether the service dropped the tags"),
-    (Of::Destination, "DestinationObjects", "s3:GetObjectVersionTagging", "dropped the tags of the version written"),
-    (Of::Destination, "DestinationObjects", "s3:PutObjectVersionTagging", "tags that the service dropped"),
+    (Part::Destination, "DestinationObjects", "s3:GetObjectVersion", "whose ETag is not that of the bytes sent"),
+    (Part::Destination, "DestinationObjects", "s3:GetObjectTagging", "whether the service dropped the tags"),
+    (Part::Destination, "DestinationObjects", "s3:GetObjectVersionTagging", "dropped the tags of the version written"),
+    (Part::Destination, "DestinationObjects", "s3:PutObjectVersionTagging", "tags that the service dropped"),
     // A copy does not tell how its source is encrypted.
-    (Of::Destination, "SourceKey", "kms:Decrypt", "decrypts what it copies"),
+    (Part::Destination, "SourceKey", "kms:Decrypt", "decrypts what it copies"),
 ];
 
 /// What becomes of a run that lacks an action that requests need.
@@ -67,42 +41,47 @@ const COPIES_TAGS: Without = Without::NotEnforced("MiniStack copies tags for all
 const KNOWS_NO_KEYS: Without = Without::NotEnforced("MiniStack encrypts nothing");
 
 /// The actions without which a run does not fail, by side and statement.
-pub const SPARED: &[(Of, &str, &str, Without)] = &[
+pub const SPARED: &[(Part, &str, &str, Without)] = &[
     (
-        Of::Source,
+        Part::Source,
         "SourceObjects",
         "s3:GetObjectVersionTagging",
         Without::EndsWell("objects are copied without tags that can't be read"),
     ),
     (
-        Of::Destination,
+        Part::Destination,
         "DestinationObjects",
         "s3:AbortMultipartUpload",
         Without::EndsWell("the probes' uploads stay open, and a lifecycle rule removes them"),
     ),
     (
-        Of::Destination,
+        Part::Destination,
         "DestinationObjects",
         "s3:DeleteObject",
         Without::EndsWell("extraneous objects stay, and the verification counts them"),
     ),
-    (Of::Source, "SourceObjects", "s3:GetObjectTagging", SHOWS_ATTRIBUTES),
-    (Of::Source, "SourceObjects", "s3:GetObjectRetention", SHOWS_ATTRIBUTES),
-    (Of::Source, "SourceObjects", "s3:GetObjectLegalHold", SHOWS_ATTRIBUTES),
-    (Of::Source, "SourceKey", "kms:Decrypt", KNOWS_NO_KEYS),
-    (Of::Destination, "DestinationObjects", "s3:PutObjectTagging", TAKES_ATTRIBUTES),
-    (Of::Destination, "DestinationObjects", "s3:PutObjectRetention", TAKES_ATTRIBUTES),
-    (Of::Destination, "DestinationObjects", "s3:PutObjectLegalHold", TAKES_ATTRIBUTES),
-    (Of::Destination, "DestinationObjects", "s3:PutObjectAcl", TAKES_ATTRIBUTES),
-    (Of::Destination, "SourceObjects", "s3:GetObjectTagging", COPIES_TAGS),
-    (Of::Destination, "SourceObjects", "s3:GetObjectVersionTagging", COPIES_TAGS),
-    (Of::Destination, "DestinationKey", "kms:GenerateDataKey", KNOWS_NO_KEYS),
-    (Of::Destination, "DestinationKey", "kms:Decrypt", KNOWS_NO_KEYS),
+    (Part::Source, "SourceObjects", "s3:GetObjectTagging", SHOWS_ATTRIBUTES),
+    (Part::Source, "SourceObjects", "s3:GetObjectRetention", SHOWS_ATTRIBUTES),
+    (Part::Source, "SourceObjects", "s3:GetObjectLegalHold", SHOWS_ATTRIBUTES),
+    (Part::Source, "SourceKey", "kms:Decrypt", KNOWS_NO_KEYS),
+    (Part::Destination, "DestinationObjects", "s3:PutObjectTagging", TAKES_ATTRIBUTES),
+    (Part::Destination, "DestinationObjects", "s3:PutObjectRetention", TAKES_ATTRIBUTES),
+    (Part::Destination, "DestinationObjects", "s3:PutObjectLegalHold", TAKES_ATTRIBUTES),
+    (Part::Destination, "DestinationObjects", "s3:PutObjectAcl", TAKES_ATTRIBUTES),
+    (Part::Destination, "SourceObjects", "s3:GetObjectTagging", COPIES_TAGS),
+    (Part::Destination, "SourceObjects", "s3:GetObjectVersionTagging", COPIES_TAGS),
+    (Part::Destination, "DestinationKey", "kms:GenerateDataKey", KNOWS_NO_KEYS),
+    (Part::Destination, "DestinationKey", "kms:Decrypt", KNOWS_NO_KEYS),
     (
-        Of::Destination,
+        Part::Destination,
         "ReportBucket",
         "s3:ListBucket",
         Without::EndsWell("the report is whole; fragments that no longer count stay"),
     ),
-    (Of::Destination, "ReportObjects", "s3:DeleteObject", Without::EndsWell("the report is whole; its fragments stay")),
+    (
+        Part::Destination,
+        "ReportObjects",
+        "s3:DeleteObject",
+        Without::EndsWell("the report is whole; its fragments stay"),
+    ),
 ];

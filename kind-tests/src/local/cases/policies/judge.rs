@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::ensure;
+use migration_core::permissions::Part;
 use serde_json::Value;
 
-use super::expected::{NOT_SEEN, Of, SPARED, Without};
+use super::expected::{NOT_SEEN, SPARED, Without};
 use crate::local::case::Case;
 use crate::local::permissions::{Grant, Policy, Shown};
 use crate::proxy::log::Event;
@@ -63,30 +64,28 @@ impl Findings {
     }
 }
 
-impl Of {
-    /// The source's objects are copied with what its answers show.
-    const fn shown(self) -> Shown {
-        match self {
-            Self::Source => Shown::Used,
-            _ => Shown::Unused,
-        }
+/// The source's objects are copied with what its answers show.
+const fn shown(of: Part) -> Shown {
+    match of {
+        Part::Source => Shown::Used,
+        _ => Shown::Unused,
     }
 }
 
 /// Returns what is wrong: what was needed and is not allowed, and what is allowed and has neither been needed nor a
 /// reason.
-pub fn compare(of: Of, all: &[Observed]) -> anyhow::Result<Vec<String>> {
+pub fn compare(of: Part, all: &[Observed]) -> anyhow::Result<Vec<String>> {
     let (mut wrong, mut used, mut unused) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-    let name = of.name();
+    let name = of.as_str();
     for Observed { policy, events, .. } in all {
-        let found = Policy::read(policy)?.compare(events, of.shown())?;
+        let found = Policy::read(policy)?.compare(events, shown(of))?;
         let denied = found.denied.iter();
         wrong.extend(denied.map(|need| format!("{name}: {} on {} is not allowed", need.action, need.resource)));
         used.extend(found.used.into_keys());
         unused.extend(found.unused);
     }
     unused.retain(|grant| !used.contains(grant));
-    let is_row = |(at, sid, action, _): &(Of, &str, &str, &str), grant: &Grant| {
+    let is_row = |(at, sid, action, _): &(Part, &str, &str, &str), grant: &Grant| {
         (*at, *sid, *action) == (of, &*grant.sid, &*grant.action)
     };
     for grant in &unused {
@@ -106,10 +105,10 @@ pub fn compare(of: Of, all: &[Observed]) -> anyhow::Result<Vec<String>> {
 
 /// Returns all that is allowed, with the place of the first policy whose owners needed it; of the first one that allows it
 /// if nobody did.
-pub fn needing(of: Of, all: &[Observed]) -> anyhow::Result<BTreeMap<Grant, usize>> {
+pub fn needing(of: Part, all: &[Observed]) -> anyhow::Result<BTreeMap<Grant, usize>> {
     let (mut needed, mut allowed) = (BTreeMap::new(), BTreeMap::new());
     for (place, Observed { policy, events, .. }) in all.iter().enumerate() {
-        let found = Policy::read(policy)?.compare(events, of.shown())?;
+        let found = Policy::read(policy)?.compare(events, shown(of))?;
         for grant in found.used.into_keys() {
             needed.entry(grant).or_insert(place);
         }
@@ -122,8 +121,8 @@ pub fn needing(of: Of, all: &[Observed]) -> anyhow::Result<BTreeMap<Grant, usize
 }
 
 /// Returns what is expected without an action.
-pub fn expected(of: Of, grant: &Grant) -> Without {
-    let is_it = |at: Of, sid: &str, action: &str| (at, sid, action) == (of, &*grant.sid, &*grant.action);
+pub fn expected(of: Part, grant: &Grant) -> Without {
+    let is_it = |at: Part, sid: &str, action: &str| (at, sid, action) == (of, &*grant.sid, &*grant.action);
     if NOT_SEEN.iter().any(|(at, sid, action, _)| is_it(*at, sid, action)) {
         return Without::NotNeeded;
     }
@@ -136,10 +135,10 @@ pub fn denied(events: &[Event]) -> impl Iterator<Item = &Event> {
 }
 
 /// Returns how a job without an action ended, or fails if that is not as expected. `policy` is the one without it.
-pub fn judge((of, grant): &(Of, Grant), policy: &Value, ending: &Ending) -> anyhow::Result<String> {
+pub fn judge((of, grant): &(Part, Grant), policy: &Value, ending: &Ending) -> anyhow::Result<String> {
     let Ending { has_failed, events, told, how } = ending;
     let expected = expected(*of, grant);
-    let refused = Policy::read(policy)?.compare(denied(events), of.shown())?.denied;
+    let refused = Policy::read(policy)?.compare(denied(events), shown(*of))?.denied;
     let refused: BTreeSet<&str> = refused.iter().map(|need| need.action.as_str()).collect();
     // A HEAD is not told why it is refused. The bucket is then listed, which may not be allowed either.
     let is_its = |action: &str| action == grant.action || action == "s3:ListBucket";
@@ -149,7 +148,7 @@ pub fn judge((of, grant): &(Of, Grant), policy: &Value, ending: &Ending) -> anyh
         Without::EndsWell(_) => !has_failed && is_refused,
         Without::NotNeeded | Without::NotEnforced(_) => !has_failed && refused.is_empty(),
     };
-    let what = format!("{} without {} of {}", of.name(), grant.action, grant.sid);
+    let what = format!("{} without {} of {}", of.as_str(), grant.action, grant.sid);
     ensure!(is_right, "{what} ended with {how}, refused were {refused:?}: {told}");
     Ok(match expected {
         Without::Fails => format!("{what}: {how}"),

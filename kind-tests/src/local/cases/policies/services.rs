@@ -2,9 +2,10 @@
 
 use anyhow::ensure;
 use futures::StreamExt as _;
+use migration_core::permissions::Part;
 
 use super::AT_ONCE;
-use super::expected::Of;
+use super::expected::SERVICES;
 use super::judge::{Findings, compare, needing};
 use crate::local::case::{Case, bucket, keys};
 use crate::local::permissions::Grant;
@@ -30,7 +31,7 @@ pub async fn service_policies_are_enforced(case: &mut Case) -> anyhow::Result<()
         lacking.push((operated::proxies(case, &server, &name).await?, name, grant));
     }
     let (whole_case, server) = (&*case, &server);
-    let run = |(proxies, name, lacks): ([String; 2], String, (Of, Grant))| async move {
+    let run = |(proxies, name, lacks): ([String; 2], String, (Part, Grant))| async move {
         Operated::start(whole_case, server, &name, proxies, Some(lacks)).await?.play_without().await
     };
     let ends: Vec<anyhow::Result<String>> = futures::stream::iter(lacking).map(run).buffered(AT_ONCE).collect().await;
@@ -39,7 +40,7 @@ pub async fn service_policies_are_enforced(case: &mut Case) -> anyhow::Result<()
 }
 
 /// Plays a job with all actions, and compares the requests with the policies. Returns all that these allow.
-async fn run_whole(case: &mut Case, server: &Server, found: &mut Findings) -> anyhow::Result<Vec<(Of, Grant)>> {
+async fn run_whole(case: &mut Case, server: &Server, found: &mut Findings) -> anyhow::Result<Vec<(Part, Grant)>> {
     let proxies = operated::proxies(case, server, "whole").await?;
     let whole = Operated::start(case, server, "whole", proxies, None).await?;
     match whole.play().await {
@@ -50,9 +51,9 @@ async fn run_whole(case: &mut Case, server: &Server, found: &mut Findings) -> an
     let copied = keys(server, &whole.to()).await?;
     ensure!(copied == ["large", "small"], "the copies are {copied:?}");
     let mut allowed = Vec::new();
-    for of in Of::SERVICES {
+    for of in SERVICES {
         let observed = [whole.observe(of).await?];
-        found.notes.push(format!("{} requests with the policy {}", observed[0].events.len(), of.name()));
+        found.notes.push(format!("{} requests with the policy {}", observed[0].events.len(), of.as_str()));
         found.wrong.extend(compare(of, &observed)?);
         allowed.extend(needing(of, &observed)?.into_keys().map(|grant| (of, grant)));
     }

@@ -1,9 +1,9 @@
 //! The kinds of jobs of the case. There are several, since `MiniStack` sends the whole object for a part of a version,
 //! and since some settings exclude others.
 
+use migration_core::permissions::Part;
 use serde_json::{Value, json};
 
-use super::expected::Of;
 use crate::local::permissions::ACCOUNT;
 
 /// Bucket of most objects.
@@ -68,9 +68,9 @@ impl Way {
     }
 
     /// Returns the side whose service a side is at: the service copies only what it has.
-    pub const fn place(self, of: Of) -> Of {
+    pub const fn place(self, of: Part) -> Part {
         match self {
-            Self::Copied | Self::CopiedVersions => Of::Destination,
+            Self::Copied | Self::CopiedVersions => Part::Destination,
             _ => of,
         }
     }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use anyhow::Context as _;
+use migration_core::permissions::Part;
 use migration_testkit::NAMESPACE;
 use serde_json::{Value, json};
 
 use crate::local::api_server::ApiServer;
 use crate::local::case::{Case, bucket};
-use crate::local::cases::policies::expected::{Of, Without};
+use crate::local::cases::policies::expected::{SERVICES, SIDES, Without};
 use crate::local::cases::policies::judge::{Observed, denied, expected};
 use crate::local::cases::policies::print_policy;
 use crate::local::permissions::{ACCOUNT, Grant, Shown, needs, union, without};
@@ -38,9 +39,9 @@ pub struct Operated<'a> {
     /// The operator's API server.
     pub api: ApiServer,
     /// The policy documents.
-    pub policies: BTreeMap<Of, Value>,
+    pub policies: BTreeMap<Part, Value>,
     /// What they do not allow.
-    pub lacks: Option<(Of, Grant)>,
+    pub lacks: Option<(Part, Grant)>,
     /// URLs of queue and ledger for the operator, and for jobsender and worker.
     pub proxies: [String; 2],
     operator: Program,
@@ -72,22 +73,23 @@ impl<'a> Operated<'a> {
         server: &'a Server,
         name: &str,
         proxies: [String; 2],
-        lacks: Option<(Of, Grant)>,
+        lacks: Option<(Part, Grant)>,
     ) -> anyhow::Result<Self> {
         let job = job(server, name, &proxies[0]);
         let file = format!("{name}.yaml");
         case.write(&file, &serde_yaml::to_string(&job)?)?;
         let printed = print_policy(case, &["all", "--file", &file, "--account", ACCOUNT]).await?;
         let mut printed: BTreeMap<String, Value> = serde_json::from_str(&printed).context("failed to read policies")?;
-        let all = Of::SIDES.into_iter().chain(Of::SERVICES);
-        let mut policies: BTreeMap<Of, Value> = all.filter_map(|of| Some((of, printed.remove(of.name())?))).collect();
+        let all = SIDES.into_iter().chain(SERVICES);
+        let mut policies: BTreeMap<Part, Value> =
+            all.filter_map(|of| Some((of, printed.remove(of.as_str())?))).collect();
         if let Some((of, grant)) = &lacks {
             policies.insert(*of, without(&policies[of], grant)?);
         }
         let user = |name: String, policy: &Value| create_user_at(&server.endpoint(), &name, &for_ministack(policy));
-        let pods = [Of::Source, Of::Destination, Of::Queue, Of::Ledger].map(|of| policies[&of].clone());
+        let pods = [Part::Source, Part::Destination, Part::Queue, Part::Ledger].map(|of| policies[&of].clone());
         let key = user(format!("pods-of-{name}"), &union(&pods))?;
-        let operators = user(format!("operator-of-{name}"), &policies[&Of::Operator])?;
+        let operators = user(format!("operator-of-{name}"), &policies[&Part::Operator])?;
         let api = ApiServer::start().await?;
         api.put(&job);
         let config = api.write_config(case.file(&format!("{name}.kubeconfig")))?;
@@ -121,15 +123,15 @@ impl<'a> Operated<'a> {
     }
 
     /// Returns the requests of those who have a policy.
-    pub fn events(&self, of: Of) -> anyhow::Result<Vec<Event>> {
-        let who = if of == Of::Operator { "operator" } else { "programs" };
+    pub fn events(&self, of: Part) -> anyhow::Result<Vec<Event>> {
+        let who = if of == Part::Operator { "operator" } else { "programs" };
         let side = format!("{who} of {}", self.name);
         let events: Vec<Event> =
             self.case.log.look(0, |events| events.iter().filter(|event| event.side == side).cloned().collect());
         let mut found = Vec::new();
         for event in events {
             let is_queue = needs(&event, Shown::Unused)?.iter().any(|need| need.action.starts_with("sqs:"));
-            if of == Of::Operator || is_queue == (of == Of::Queue) {
+            if of == Part::Operator || is_queue == (of == Part::Queue) {
                 found.push(event);
             }
         }
@@ -137,9 +139,9 @@ impl<'a> Operated<'a> {
     }
 
     /// Returns a policy with the requests of those who have it.
-    pub async fn observe(&self, of: Of) -> anyhow::Result<Observed> {
+    pub async fn observe(&self, of: Part) -> anyhow::Result<Observed> {
         let file = format!("{}.yaml", self.name);
-        let explained = print_policy(self.case, &[of.name(), "--file", &file, "--explain"]).await?;
+        let explained = print_policy(self.case, &[of.as_str(), "--file", &file, "--explain"]).await?;
         Ok(Observed { policy: self.policies[&of].clone(), events: self.events(of)?, explained })
     }
 

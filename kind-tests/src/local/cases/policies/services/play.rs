@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use migration_core::message::{Batch, BatchId, MESSAGE_VERSION, Message};
+use migration_core::permissions::Part;
 use migration_testkit::samples::bucket_pair;
 use serde_json::{Value, json};
 
 use super::operated::{DOOMED, Operated};
-use crate::local::cases::policies::expected::Of;
 use crate::local::cases::policies::judge::{Ending, judge};
 use crate::local::permissions::ACCOUNT;
 use crate::process::signal;
@@ -52,7 +52,7 @@ impl Operated<'_> {
             Ok(()) => self.is_denied()?,
             Err(Stop::Denied) => true,
             Err(Stop::Failed(error)) => {
-                let what = format!("{} without {} of {}", lacks.0.name(), lacks.1.action, lacks.1.sid);
+                let what = format!("{} without {} of {}", lacks.0.as_str(), lacks.1.action, lacks.1.sid);
                 return Err(error.context(self.told()).context(what));
             }
         };
@@ -154,7 +154,7 @@ impl Operated<'_> {
             Ok((self.job()["status"]["phase"] == "PartiallyFailed").then_some(()))
         })
         .await?;
-        self.sent(Of::Queue, &[("SendMessage", 1), ("ChangeMessageVisibility", 1)]).await?;
+        self.sent(Part::Queue, &[("SendMessage", 1), ("ChangeMessageVisibility", 1)]).await?;
         signal("TERM", worker.id())?;
         let status = self.wait("the worker to exit", async || worker.ended()).await?;
         if !status.success() {
@@ -164,7 +164,7 @@ impl Operated<'_> {
     }
 
     /// Waits until those who have a policy have sent so many requests of these operations.
-    async fn sent(&self, of: Of, operations: &[(&str, usize)]) -> Result<(), Stop> {
+    async fn sent(&self, of: Part, operations: &[(&str, usize)]) -> Result<(), Stop> {
         self.wait(&format!("{operations:?}"), async || {
             let events = self.events(of)?;
             let count = |operation: &str| events.iter().filter(|e: &&Event| e.request.operation == operation).count();
@@ -185,7 +185,7 @@ impl Operated<'_> {
         untag.context("failed to take a tag away")?;
         let change = json!({"spec": {"queue": {"create": {"retentionDays": 7}}}});
         self.api.patch(&format!("/migrationjobs/{}", self.name), "", &change)?;
-        self.sent(Of::Operator, &[("SetQueueAttributes", 2), ("TagQueue", 2), ("TagResource", 1)]).await
+        self.sent(Part::Operator, &[("SetQueueAttributes", 2), ("TagQueue", 2), ("TagResource", 1)]).await
     }
 }
 
