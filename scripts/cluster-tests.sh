@@ -32,7 +32,9 @@ code=0
 # A failed case prints its own error and keeps logs; a backtrace of the test program would add nothing.
 RUST_BACKTRACE=0 cargo test --release --workspace --locked --features s3migrate/cluster --test "$suite" -- --ignored --test-threads=1 --nocapture "$@" || code=$?
 write=()
-[ "$suite" = smoke ] || write=(--write "$tests/RESULTS.md")
-[ $# = 0 ] || write+=(${write:+--merge})
+if [ "$suite" = e2e ]; then
+	write=(--write "$tests/RESULTS.md")
+	[ $# = 0 ] || write+=(--merge)
+fi
 "$program" results "${write[@]}" || code=1
 exit $code

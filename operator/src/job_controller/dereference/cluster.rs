@@ -125,17 +125,12 @@ pub async fn read(context: &Context, namespace: &str, owner: &Owner) -> Result<C
     let config_maps_used = used(&pods, &jobs, cron_job.ours(), deployment.ours());
     let last = [names::abort(name), names::remove_notifications(name)];
     let own = jobs.iter().filter(|found| !last.contains(&found.name_any()));
-    let is_preflight = |found: &&Job| names::component_is(Some(found.labels()), Component::Preflight);
-    let (preflights, own): (Vec<_>, Vec<_>) = own.partition(is_preflight);
+    let is = |found: &Job, component| names::component_is(Some(found.labels()), component);
+    let (preflights, own): (Vec<_>, Vec<_>) = own.partition(|found| is(found, Component::Preflight));
     let preflights = preflights.into_iter().filter_map(|found| preflights::observe(found, name, &pods)).collect();
-    let own = own.into_iter();
-    let is_notifier = |found: &&Job| names::component_is(Some(found.labels()), Component::Notifier);
-    let (notifiers, own): (Vec<_>, Vec<_>) = own.partition(is_notifier);
+    let (notifiers, own): (Vec<_>, Vec<_>) = own.into_iter().partition(|found| is(found, Component::Notifier));
     let notifiers = notifiers.into_iter().map(|found| observed_job(found, &pods)).collect();
-    let follows = |found: &&Job| {
-        let is = |component| names::component_is(Some(found.labels()), component);
-        is(Component::Verifier) || is(Component::Reporter)
-    };
+    let follows = |found: &&Job| is(found, Component::Verifier) || is(found, Component::Reporter);
     let (followups, jobs): (Vec<_>, Vec<_>) = own.into_iter().partition(follows);
     let followups = followups.into_iter().map(|found| observed_job(found, &pods)).collect();
     let mut jobs: Vec<_> = jobs.into_iter().map(|found| observed_job(found, &pods)).collect();
