@@ -275,7 +275,9 @@ impl Case {
             let patch = kube::api::Patch::Merge(json!({"metadata": {"finalizers": null}}));
             jobs.patch(JOB, &PatchParams::default(), &patch).await.context("failed to release the job")?;
         }
-        self.cluster.delete_namespace(&self.namespace).await?;
+        if self.cluster.has_namespace(&self.namespace).await? {
+            self.cluster.delete_namespace(&self.namespace).await?;
+        }
         for (side, bucket) in [(Service::Source, &self.source), (Service::Destination, &self.destination)] {
             upload::delete_bucket(&services::s3(side), bucket).await?;
         }

@@ -1,5 +1,6 @@
 //! The cluster as its users see it: through the API server, with resources as plain documents.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -85,6 +86,12 @@ impl Cluster {
         let wait = kube::runtime::wait::await_condition(accounts, "default", |a: Option<&_>| a.is_some());
         tokio::time::timeout(Duration::from_secs(30), wait).await.context("the namespace got no service account")??;
         Ok(())
+    }
+
+    /// Returns true if there is a namespace of this name.
+    pub async fn has_namespace(&self, name: &str) -> anyhow::Result<bool> {
+        let api: Api<Namespace> = Api::all(self.client());
+        Ok(api.get_opt(name).await.with_context(|| format!("failed to look for namespace {name}"))?.is_some())
     }
 
     /// Deletes a namespace without waiting.
@@ -176,6 +183,21 @@ impl Cluster {
         let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
         Ok(names.iter().map(|n| text(&n["name"])).zip(cells.iter().map(text)).collect())
     }
+}
+
+/// Runs kubectl, as people do.
+///
+/// # Errors
+/// If it fails, with what it wrote.
+pub async fn kubectl(arguments: &[&str]) -> anyhow::Result<()> {
+    let mut command = Command::new("kubectl");
+    command.args(arguments);
+    let output = tokio::task::spawn_blocking(move || command.output()).await?.context("failed to run kubectl")?;
+    if !output.status.success() {
+        let said = [output.stdout, output.stderr].concat();
+        bail!("kubectl {} ended with {}: {}", arguments.join(" "), output.status, String::from_utf8_lossy(&said));
+    }
+    Ok(())
 }
 
 fn name_of(document: &Value) -> anyhow::Result<&str> {

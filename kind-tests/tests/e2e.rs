@@ -2,8 +2,9 @@
 
 use kind_tests::case::run;
 use kind_tests::cases::{
-    admission, chart, checking, cluster_commands, crash_recovery, credentials, deletion, editing, events, kills,
-    leader, lists, migration, neighbours, pod_settings, preflight, prerequisites, races, refusals, scaling, upgrade,
+    admission, chart, checking, cluster_commands, crash_recovery, credentials, deletion, editing, events, history,
+    kills, leader, lists, migration, namespaces, neighbours, pod_settings, policy, preflight, prerequisites, races,
+    refusals, scaling, upgrade,
 };
 use kind_tests::tree::FULL;
 
@@ -257,4 +258,22 @@ async fn z_chart_tested() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn zm_upgrade_and_rollback() -> anyhow::Result<()> {
     run("upgraded and rolled back during a run", upgrade::upgraded_and_rolled_back).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn zh_history_removed() -> anyhow::Result<()> {
+    run("history removed", history::removed).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn zh_namespace_deleted() -> anyhow::Result<()> {
+    run("namespace deleted", namespaces::deleted).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn zh_strict_policy() -> anyhow::Result<()> {
+    run("strict policy", policy::strict).await
 }

@@ -65,7 +65,8 @@ impl Outside {
         Ok(there)
     }
 
-    async fn remove(&self) -> anyhow::Result<()> {
+    /// Removes them.
+    pub async fn remove(&self) -> anyhow::Result<()> {
         for url in &self.queues {
             services::sqs().delete_queue().queue_url(url).send().await?;
         }

@@ -1,5 +1,7 @@
 //! Events of the source: its bucket is configured, and an object is copied as soon as it is written.
 
+mod messages;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -36,6 +38,8 @@ pub async fn followed(case: &mut Case) -> anyhow::Result<()> {
     entries(case, &["in/", "other/"]).await?;
     foreign_statement(&job).await?;
     asleep(case).await?;
+    messages::dropped(case, &job).await?;
+    asleep(case).await?;
     let first = copied(case, "in/first").await?;
     case.note(format!("first event of an idle job: copied {first:.1} s after it was written"));
     ensure!(first < FIRST.as_secs_f64(), "the first event took {first:.1} s");
@@ -43,7 +47,8 @@ pub async fn followed(case: &mut Case) -> anyhow::Result<()> {
         put(case, &format!("in/more {number:02}+é")).await?;
     }
     put(case, "elsewhere/not-ours").await?;
-    counted(case, 21).await?;
+    // One was reported by hand.
+    counted(case, 22).await?;
     let status = case.cluster.jobs(&case.namespace).get(JOB).await?;
     let status = serde_json::to_value(status)?["status"].clone();
     ensure!(status["queue"]["deadLetters"] == 0, "there are dead letters: {}", status["queue"]);

@@ -1,6 +1,7 @@
 //! Random kills of workers, jobsender and operator, and a drain of the node, while objects move.
 
 mod acts;
+mod presence;
 mod schedule;
 mod traces;
 
@@ -11,6 +12,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use self::acts::Acts;
+use self::presence::Presence;
 use self::schedule::{DRAIN_WITHIN, Each, Kill, Schedule, Victim};
 use super::deletion::{Outside, open_uploads};
 use crate::autoscalers::History;
@@ -51,7 +53,7 @@ pub async fn random(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&objects).await?;
     let began = Instant::now();
     case.apply(&prepared(case).await?).await?;
-    let workers = History::start(case);
+    let (workers, presence) = (History::start(case), Presence::start(case));
     let acts = carried_out(case, &schedule, began).await;
     for (side, operation, _) in SLOW {
         slow(case, side, operation, 0).await?;
@@ -65,7 +67,7 @@ pub async fn random(case: &mut Case) -> anyhow::Result<()> {
     let complete = Instant::now();
     workers.reached("no workers", complete, SOON, |number| number == 0).await?;
     nothing_left(case, &job, complete).await?;
-    traces::requests(case, &objects, &acts).await
+    traces::requests(case, &objects, &acts, &presence).await
 }
 
 /// Returns small objects, some of them empty, and the large ones among them.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use hyper::Method;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ use crate::paths;
 use crate::programs::{self, Program};
 use crate::services;
 use crate::tree::Object;
+use crate::wait::until;
 
 /// Name of the chart's release, of its service account, and of its Lease.
 pub const OPERATOR: &str = "s3-migration";
@@ -175,4 +177,19 @@ pub async fn scale_operator(cluster: &Cluster, replicas: i32) -> anyhow::Result<
         status.is_some_and(|s| count(s.replicas) == replicas && count(s.ready_replicas) == replicas)
     };
     cluster.watch_deployment(OPERATOR_NAMESPACE, OPERATOR, "the operator to be scaled", SOON, as_wanted).await
+}
+
+/// Waits until all operators of the release are ready, and none from before an upgrade or a kill is left.
+pub async fn operators_are_ready(cluster: &Cluster) -> anyhow::Result<()> {
+    let is_ready = |pod: &Pod| {
+        let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        pod.metadata.deletion_timestamp.is_none()
+            && conditions.into_iter().any(|found| found.type_ == "Ready" && found.status == "True")
+    };
+    until("the operators to be ready", SOON, Duration::from_millis(200), async || {
+        let pods = cluster.pods(OPERATOR_NAMESPACE, "app.kubernetes.io/component=operator").await?;
+        let ready = pods.iter().filter(|pod| is_ready(pod)).count();
+        Ok((pods.len() == ready && i32::try_from(ready)? == OPERATORS).then_some(()))
+    })
+    .await
 }

@@ -121,6 +121,17 @@ fn tagging(object: &Object) -> Option<String> {
     (!tags.is_empty()).then(|| tags.join("&"))
 }
 
+/// Aborts the open multipart uploads of a bucket.
+pub async fn abort_all(client: &Client, bucket: &str) -> anyhow::Result<()> {
+    let found = client.list_multipart_uploads().bucket(bucket).send().await.context("failed to list uploads")?;
+    for upload in found.uploads() {
+        let (key, id) = upload.key().zip(upload.upload_id()).context("an upload has no key or ID")?;
+        let abort = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id);
+        abort.send().await.with_context(|| format!("failed to abort the upload of {key:?}"))?;
+    }
+    Ok(())
+}
+
 /// Deletes a bucket with its content; an absent bucket is no error.
 pub async fn delete_bucket(client: &Client, bucket: &str) -> anyhow::Result<()> {
     let mut pages = client.list_objects_v2().bucket(bucket).into_paginator().send();

@@ -1,10 +1,9 @@
 //! Carries out kills and the drain.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams};
@@ -12,6 +11,7 @@ use serde_json::Value;
 
 use super::schedule::{Each, Kill, Victim, Way};
 use crate::case::{Case, JOB};
+use crate::kubernetes::kubectl;
 use crate::logs::OPERATOR_NAMESPACE;
 use crate::pods;
 use crate::wait::until;
@@ -33,7 +33,8 @@ pub struct Acts {
 }
 
 impl Victim {
-    fn program(self) -> &'static str {
+    /// Returns the name of the program.
+    pub fn program(self) -> &'static str {
         match self {
             Self::Worker => "worker",
             Self::Jobsender => "jobsender",
@@ -41,24 +42,30 @@ impl Victim {
         }
     }
 
-    fn namespace(self, case: &Case) -> &str {
+    /// Returns the namespace of its pods.
+    pub fn namespace(self, case: &Case) -> &str {
         match self {
             Self::Worker | Self::Jobsender => &case.namespace,
             Self::Operator => OPERATOR_NAMESPACE,
         }
     }
 
+    /// Returns the label of its pods.
+    pub fn label(self) -> String {
+        format!("app.kubernetes.io/component={}", self.program())
+    }
+
     /// Returns the pods in which the program runs.
     async fn running(self, case: &Case) -> anyhow::Result<Vec<Pod>> {
-        let label = format!("app.kubernetes.io/component={}", self.program());
-        let mut pods = case.cluster.pods(self.namespace(case), &label).await?;
+        let mut pods = case.cluster.pods(self.namespace(case), &self.label()).await?;
         pods.retain(|pod| pod.metadata.deletion_timestamp.is_none() && runs(pod));
         pods.sort_by_key(kube::ResourceExt::name_any);
         Ok(pods)
     }
 }
 
-fn runs(pod: &Pod) -> bool {
+/// Returns true if a container of a pod runs.
+pub fn runs(pod: &Pod) -> bool {
     let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     statuses.filter_map(|status| status.state.as_ref()).any(|state| state.running.is_some())
 }
@@ -196,15 +203,4 @@ async fn victims(case: &Case, victim: Victim) -> anyhow::Result<Vec<Pod>> {
         Ok((!pods.is_empty()).then_some(pods))
     })
     .await
-}
-
-async fn kubectl(arguments: &[&str]) -> anyhow::Result<()> {
-    let mut command = Command::new("kubectl");
-    command.args(arguments);
-    let output = tokio::task::spawn_blocking(move || command.output()).await?.context("failed to run kubectl")?;
-    if !output.status.success() {
-        let said = [output.stdout, output.stderr].concat();
-        bail!("kubectl {} ended with {}: {}", arguments.join(" "), output.status, String::from_utf8_lossy(&said));
-    }
-    Ok(())
 }

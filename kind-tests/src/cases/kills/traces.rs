@@ -11,6 +11,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 
 use super::acts::Acts;
+use super::presence::Presence;
 use super::{Writes, most_repeated};
 use crate::case::Case;
 use crate::cases::deletion::Outside;
@@ -87,7 +88,7 @@ pub async fn upload_records(outside: &Outside) -> anyhow::Result<Vec<String>> {
 }
 
 /// Notes what the run cost, and fails if more was written again than was in flight at the kills.
-pub async fn requests(case: &mut Case, objects: &[Object], acts: &Acts) -> anyhow::Result<()> {
+pub async fn requests(case: &mut Case, objects: &[Object], acts: &Acts, presence: &Presence) -> anyhow::Result<()> {
     let source = case.events(Service::Source, None).await?;
     let destination = case.events(Service::Destination, None).await?;
     case.note(format!("source: {}", in_words(&source)));
@@ -107,8 +108,12 @@ pub async fn requests(case: &mut Case, objects: &[Object], acts: &Acts) -> anyho
         numbers.len()
     ));
     ensure!(again <= most_repeated(acts), "{again} of {} objects were written more than once", objects.len());
-    let longest = longest_pause(&destination).context("nothing was written")?;
-    case.note(format!("longest time without a write: {:.0} s", longest.as_secs_f64()));
+    let (from, until) = longest_pause(&destination).context("nothing was written")?;
+    case.note(format!(
+        "longest time without a write: {:.0} s, meanwhile {}",
+        until.duration_since(from)?.as_secs_f64(),
+        presence.missing(from, until)
+    ));
     Ok(())
 }
 
@@ -124,10 +129,11 @@ fn writes<'a>(events: &'a [Event], operation: &str) -> Writes<'a> {
     writes
 }
 
-/// Returns the longest time between two successful writes.
-fn longest_pause(events: &[Event]) -> Option<Duration> {
+/// Returns the two successful writes with the longest time between them.
+fn longest_pause(events: &[Event]) -> Option<(SystemTime, SystemTime)> {
     let done = events.iter().filter(|event| is_done(event, "PutObject") || is_done(event, "UploadPart"));
     let mut times: Vec<SystemTime> = done.filter_map(|event| event.answered).collect();
     times.sort_unstable();
-    times.windows(2).filter_map(|pair| pair.last()?.duration_since(*pair.first()?).ok()).max()
+    let pauses = times.windows(2).filter_map(|pair| Some((*pair.first()?, *pair.last()?)));
+    pauses.max_by_key(|(from, until)| until.duration_since(*from).unwrap_or_default())
 }
