@@ -9,6 +9,7 @@ use std::{env, fs};
 use anyhow::{Context as _, ensure};
 use aws_credential_types::Credentials;
 use aws_sdk_s3::config::{BehaviorVersion, Region};
+use aws_sdk_sqs::types::QueueAttributeName;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
@@ -223,6 +224,23 @@ pub fn sqs_of(side: Service) -> aws_sdk_sqs::Client {
         .credentials_provider(Credentials::from_keys(ROOT, ROOT, None))
         .build();
     aws_sdk_sqs::Client::from_conf(config)
+}
+
+/// Returns the number of a queue's messages: visible, delayed and in flight.
+pub async fn messages(client: &aws_sdk_sqs::Client, url: &str) -> anyhow::Result<u64> {
+    let counts = [
+        QueueAttributeName::ApproximateNumberOfMessages,
+        QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+        QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+    ];
+    let request = client.get_queue_attributes().queue_url(url).set_attribute_names(Some(counts.to_vec()));
+    let found = request.send().await.context("failed to read the length of a queue")?;
+    let found = found.attributes.unwrap_or_default();
+    let number = |name| -> anyhow::Result<u64> {
+        let text = found.get(name).with_context(|| format!("the service returned no {name}"))?;
+        text.parse().with_context(|| format!("failed to read {name}, which is {text:?}"))
+    };
+    counts.iter().map(number).sum()
 }
 
 /// Creates a DynamoDB client with an administrator's rights, past the proxy.

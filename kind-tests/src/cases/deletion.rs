@@ -15,6 +15,8 @@ const LIMIT: Duration = Duration::from_mins(2);
 /// Queues and table of a job.
 pub struct Outside {
     queues: Vec<String>,
+    /// The service that has the queues.
+    queues_at: Service,
     table: String,
 }
 
@@ -26,8 +28,15 @@ impl Outside {
         let dead = text("/status/resources/deadLetterUrl").context("the status names no dead letter queue")?;
         Ok(Self {
             queues: vec![queue, dead],
+            queues_at: Service::Control,
             table: text("/status/resources/table").context("the status names no table")?,
         })
+    }
+
+    /// The same, of a job whose queues are beside the buckets of a side.
+    #[must_use]
+    pub fn with_queues_at(self, queues_at: Service) -> Self {
+        Self { queues_at, ..self }
     }
 
     /// Returns the URLs of queue and dead letters.
@@ -45,7 +54,7 @@ impl Outside {
         let mut there = Vec::new();
         for url in &self.queues {
             let name = url.rsplit('/').next().unwrap_or(url);
-            match services::sqs().get_queue_url().queue_name(name).send().await {
+            match services::sqs_of(self.queues_at).get_queue_url().queue_name(name).send().await {
                 Ok(_) => there.push(name.to_owned()),
                 Err(e)
                     if e.as_service_error().is_some_and(
@@ -68,7 +77,7 @@ impl Outside {
     /// Removes them.
     pub async fn remove(&self) -> anyhow::Result<()> {
         for url in &self.queues {
-            services::sqs().delete_queue().queue_url(url).send().await?;
+            services::sqs_of(self.queues_at).delete_queue().queue_url(url).send().await?;
         }
         services::dynamodb().delete_table().table_name(&self.table).send().await?;
         Ok(())

@@ -65,7 +65,7 @@ pub async fn followed(case: &mut Case) -> anyhow::Result<()> {
 }
 
 /// The source's user may configure the bucket, and another one use the queue beside it.
-async fn users(case: &mut Case) -> anyhow::Result<()> {
+pub async fn users(case: &mut Case) -> anyhow::Result<()> {
     let mut policy = services::source_policy(&case.source);
     let actions = ["s3:GetBucketNotification", "s3:PutBucketNotification", "s3:GetBucketVersioning"];
     allow(&mut policy, &actions, &case.source)?;
@@ -84,7 +84,8 @@ fn allow(policy: &mut Value, actions: &[&str], bucket: &str) -> anyhow::Result<(
     Ok(())
 }
 
-fn job(case: &Case) -> Value {
+/// Returns a job that follows the events of two prefixes, `in/` and `other/`.
+pub fn job(case: &Case) -> Value {
     let mut job = case.job();
     let spec = &mut job["spec"];
     spec["queue"] = json!({
@@ -104,7 +105,7 @@ fn sqs() -> aws_sdk_sqs::Client {
 }
 
 /// Puts a configuration of somebody else into the bucket: `EventBridge`, and a queue for other keys.
-async fn foreign(case: &Case) -> anyhow::Result<()> {
+pub async fn foreign(case: &Case) -> anyhow::Result<()> {
     let url = sqs().create_queue().queue_name(format!("theirs-{}", case.namespace)).send().await?;
     let url = url.queue_url.context("the queue has no URL")?;
     let arn = sqs().get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::QueueArn).send().await?;
@@ -128,7 +129,7 @@ async fn foreign(case: &Case) -> anyhow::Result<()> {
 }
 
 /// Returns the prefixes of the job's entries. Fails unless what somebody else put there is as it was.
-async fn own(case: &Case) -> anyhow::Result<Vec<String>> {
+pub async fn own(case: &Case) -> anyhow::Result<Vec<String>> {
     let get = services::s3(Service::Source).get_bucket_notification_configuration().bucket(&case.source);
     let config = get.send().await.context("failed to get notifications")?;
     ensure!(config.event_bridge_configuration().is_some(), "EventBridge is off");
@@ -155,7 +156,7 @@ async fn asleep(case: &Case) -> anyhow::Result<()> {
 }
 
 /// Waits until the job has nothing left to do but to watch.
-async fn watching(case: &Case) -> anyhow::Result<Value> {
+pub async fn watching(case: &Case) -> anyhow::Result<Value> {
     case.watch("phase Watching", RUN_LIMIT, async |job: Option<&Value>| {
         let Some(job) = job else { return Ok(None) };
         let is_idle = job.pointer("/status/workers/desired") == Some(&json!(0));

@@ -1,14 +1,16 @@
 //! A namespace is deleted with the job in it.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::{Event, Namespace, Secret};
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::deletion::{Outside, open_uploads};
+use super::events;
 use super::races::operators_are_ready;
 use crate::case::{Case, JOB, RUN_LIMIT};
 use crate::logs::OPERATOR_NAMESPACE;
@@ -28,9 +30,16 @@ const EVERY: Duration = Duration::from_millis(100);
 const EVENTS_OF_CLUSTER: &str = "default";
 
 /// A namespace is deleted during a run: it goes, and so do queue and table, though the Secrets go before. What stays is
-/// named in an event: the upload, and of an operator that was restarted in between, queue and table too.
+/// named in an event: uploads and notification entries, and of operators that were restarted in between, queue and table
+/// too.
 pub async fn deleted(case: &mut Case) -> anyhow::Result<()> {
     case.prepare(&[Object::of_bytes("large", vec![7; 24 << 20])]).await?;
+    during_a_run(case).await?;
+    with_a_restart(case).await?;
+    with_events(case).await
+}
+
+async fn during_a_run(case: &mut Case) -> anyhow::Result<()> {
     let outside = with_upload(case).await?;
     let began = Instant::now();
     case.cluster.delete_namespace(&case.namespace).await?;
@@ -42,21 +51,13 @@ pub async fn deleted(case: &mut Case) -> anyhow::Result<()> {
     ensure!(!uploads.is_empty(), "no upload was open");
     let number = format!("({} recorded)", uploads.len());
     case.note(told(case, "UploadsLeft", &[JOB, &number, &case.destination]).await?);
-    let events = events(case).await?;
-    ensure!(!events.iter().any(|(reason, _)| reason == "ResourcesLeft"), "the events are {events:?}");
-    again_with_a_restart(case).await
+    upload::abort_all(&services::s3(Service::Destination), &case.destination).await?;
+    only_told(case, &["UploadsLeft"]).await
 }
 
-/// The namespace is created and deleted again, and the operators are killed as soon as its Secrets are gone.
-async fn again_with_a_restart(case: &mut Case) -> anyhow::Result<()> {
-    upload::abort_all(&services::s3(Service::Destination), &case.destination).await?;
-    case.cluster.create_namespace(&case.namespace).await?;
-    let name = format!("{}-again", case.namespace);
-    let control = services::create_user(Service::Control, &name, &services::control_policy())?;
-    case.put_keys("control-keys", &control).await?;
-    for (name, key) in [("source-keys", &case.source_key), ("destination-keys", &case.destination_key)] {
-        case.put_keys(name, key.as_ref().context("the case has no key")?).await?;
-    }
+/// The operators are killed as soon as the Secrets of the namespace are gone.
+async fn with_a_restart(case: &mut Case) -> anyhow::Result<()> {
+    made_again(case).await?;
     let outside = with_upload(case).await?;
     case.cluster.delete_namespace(&case.namespace).await?;
     let secrets: Api<Secret> = Api::namespaced(case.cluster.client(), &case.namespace);
@@ -75,7 +76,40 @@ async fn again_with_a_restart(case: &mut Case) -> anyhow::Result<()> {
     ensure!(left.len() == 3, "only these were left without keys: {left:?}");
     let names = [JOB, outside.table(), &outside.queues()[0], &outside.queues()[1], "unfinished uploads"];
     case.note(format!("operators killed in between: {}", told(case, "ResourcesLeft", &names).await?));
+    upload::abort_all(&services::s3(Service::Destination), &case.destination).await?;
     outside.remove().await
+}
+
+/// The job follows events: the entries of its bucket stay, beside those of others.
+async fn with_events(case: &mut Case) -> anyhow::Result<()> {
+    made_again(case).await?;
+    events::users(case).await?;
+    events::foreign(case).await?;
+    case.apply(&events::job(case)).await?;
+    let job = events::watching(case).await?;
+    let outside = Outside::of(&job)?.with_queues_at(Service::Source);
+    ensure!(outside.there().await?.len() == 3, "queues and table are not there while events are followed");
+    case.cluster.delete_namespace(&case.namespace).await?;
+    gone(case).await?;
+    let left = outside.there().await?;
+    ensure!(left.is_empty(), "queue and table outlived the namespace: {left:?}");
+    let entries = events::own(case).await?;
+    ensure!(entries == ["in/", "other/"], "the entries left are {entries:?}");
+    let uid = job.pointer("/metadata/uid").and_then(Value::as_str).context("the job has no UID")?;
+    case.note(told(case, "NotificationsLeft", &[JOB, &format!("s3-migration-{uid}"), &case.source]).await?);
+    only_told(case, &["UploadsLeft", "ResourcesLeft", "NotificationsLeft"]).await
+}
+
+/// Creates the namespace again, with the Secrets of the case's users.
+async fn made_again(case: &Case) -> anyhow::Result<()> {
+    case.cluster.create_namespace(&case.namespace).await?;
+    let name = format!("{}-{:06x}", case.namespace, rand::random::<u32>());
+    let control = services::create_user(Service::Control, &name, &services::control_policy())?;
+    case.put_keys("control-keys", &control).await?;
+    for (name, key) in [("source-keys", &case.source_key), ("destination-keys", &case.destination_key)] {
+        case.put_keys(name, key.as_ref().context("the case has no key")?).await?;
+    }
+    Ok(())
 }
 
 /// Starts a run whose worker is in the middle of an upload until it is told to end; returns queue and table.
@@ -109,7 +143,7 @@ async fn gone(case: &Case) -> anyhow::Result<()> {
 }
 
 /// Returns reason and message of each event about the namespace, as docs/operations.md says where they are.
-async fn events(case: &Case) -> anyhow::Result<Vec<(String, String)>> {
+async fn events_about(case: &Case) -> anyhow::Result<Vec<(String, String)>> {
     let api: Api<Event> = Api::namespaced(case.cluster.client(), EVENTS_OF_CLUSTER);
     let about = format!("involvedObject.kind=Namespace,involvedObject.name={}", case.namespace);
     let found = api.list(&ListParams::default().fields(&about)).await?.items;
@@ -118,8 +152,17 @@ async fn events(case: &Case) -> anyhow::Result<Vec<(String, String)>> {
 
 /// Returns the event with this reason, which must have all of the words.
 async fn told(case: &Case, reason: &str, words: &[&str]) -> anyhow::Result<String> {
-    let events = events(case).await?;
+    let events = events_about(case).await?;
     let fits = |(of, text): &&(String, String)| of == reason && words.iter().all(|word| text.contains(word));
     let found = events.iter().find(fits).with_context(|| format!("no {reason} with {words:?} in {events:#?}"))?;
     Ok(format!("{}: {}", found.0, found.1))
+}
+
+/// Fails unless there is one event with each of these reasons, and no other.
+async fn only_told(case: &Case, reasons: &[&str]) -> anyhow::Result<()> {
+    let events = events_about(case).await?;
+    let found: BTreeSet<&str> = events.iter().map(|(reason, _)| reason.as_str()).collect();
+    let is_expected = found == reasons.iter().copied().collect() && events.len() == reasons.len();
+    ensure!(is_expected, "the events are {events:#?}");
+    Ok(())
 }

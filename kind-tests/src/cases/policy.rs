@@ -56,6 +56,11 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "Secret of-others of spec.source.credentials lacks the label s3migration.dev/allowed=true",
     ),
     (
+        "filters.ignoreFrom",
+        r#"{"configMapKeyRef": {"name": "of-others", "key": "ignore"}}"#,
+        "ConfigMap of-others of spec.filters.ignoreFrom lacks the label s3migration.dev/allowed=true",
+    ),
+    (
         "queue",
         r#"{"region": "us-east-1", "url": "https://sqs.us-east-1.amazonaws.com/1/orders"}"#,
         "spec.queue.url https://sqs.us-east-1.amazonaws.com/1/orders: the operator does not use its own identity",
@@ -90,8 +95,12 @@ async fn with_policy(case: &mut Case) -> anyhow::Result<()> {
         label(case, name).await?;
     }
     case.put_secret("of-others", &[("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x")]).await?;
+    let of_others = json!({"name": "of-others"});
+    let list = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": of_others, "data": {"ignore": "*"}});
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "mover"}});
-    case.cluster.apply(&case.namespace, &account).await?;
+    for object in [list, account] {
+        case.cluster.apply(&case.namespace, &object).await?;
+    }
     refused(case).await?;
     let mut job = case.job();
     for program in ["worker", "jobsender"] {
@@ -106,6 +115,10 @@ async fn with_policy(case: &mut Case) -> anyhow::Result<()> {
     label(case, "late-keys").await?;
     let job = case.run_ended("Complete", None, RUN_LIMIT).await?;
     super::migration::totals(&job, 2, bytes_of(&objects))?;
+    // What was looked for in vain before is found now.
+    let (inside, uid) = (inside(case).await?, job.pointer("/metadata/uid").and_then(Value::as_str));
+    let outside = outside(uid.context("the job has no UID")?).await?;
+    ensure!(outside.len() == 3 && inside.len() > 3, "of the allowed job there are {inside:?} and {outside:?}");
     case.note("a job that names what is allowed went on by itself when its Secret was labelled: Complete");
     case.note(case.check("")?);
     Ok(())
@@ -152,17 +165,12 @@ fn name(number: usize) -> String {
 
 /// Fails if anything was created for a job of the case's namespace, or a bucket of theirs was looked at.
 async fn untouched(case: &Case) -> anyhow::Result<()> {
-    let mut found = of_jobs::<CronJob>(case).await?;
-    found.extend(of_jobs::<Job>(case).await?);
-    found.extend(of_jobs::<Deployment>(case).await?);
-    found.extend(of_jobs::<ConfigMap>(case).await?);
+    let found = inside(case).await?;
     ensure!(found.is_empty(), "created for jobs that are refused: {found:?}");
     let jobs = case.cluster.jobs(&case.namespace).list(&ListParams::default()).await?;
-    let mut outside = services::sqs().list_queues().send().await?.queue_urls.unwrap_or_default();
-    outside.extend(services::dynamodb().list_tables().send().await?.table_names.unwrap_or_default());
     for uid in jobs.iter().filter_map(kube::ResourceExt::uid) {
-        let theirs = outside.iter().find(|name| name.contains(&uid));
-        ensure!(theirs.is_none(), "{theirs:?} was created for a job that is refused");
+        let outside = outside(&uid).await?;
+        ensure!(outside.is_empty(), "created outside for a job that is refused: {outside:?}");
     }
     for side in [Service::Source, Service::Destination] {
         let requests = case.events(side, None).await?;
@@ -171,7 +179,28 @@ async fn untouched(case: &Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns kind and name of what was created for jobs.
+/// Returns kind and name of what was created in the case's namespace for jobs.
+async fn inside(case: &Case) -> anyhow::Result<Vec<String>> {
+    let mut found = of_jobs::<CronJob>(case).await?;
+    found.extend(of_jobs::<Job>(case).await?);
+    found.extend(of_jobs::<Deployment>(case).await?);
+    found.extend(of_jobs::<ConfigMap>(case).await?);
+    Ok(found)
+}
+
+/// Returns the queues and tables whose names have the UID of a job.
+async fn outside(uid: &str) -> anyhow::Result<Vec<String>> {
+    let queues = services::sqs().list_queues().queue_name_prefix("s3-migration-").send().await?;
+    let mut found = queues.queue_urls.unwrap_or_default();
+    let mut tables = services::dynamodb().list_tables().into_paginator().items().send();
+    while let Some(table) = tables.next().await {
+        found.push(table.context("failed to list tables")?);
+    }
+    found.retain(|name| name.contains(uid));
+    Ok(found)
+}
+
+/// Returns kind and name of objects of a kind that were created for jobs.
 async fn of_jobs<K>(case: &Case) -> anyhow::Result<Vec<String>>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + DeserializeOwned,

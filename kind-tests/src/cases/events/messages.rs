@@ -1,7 +1,6 @@
 //! Messages about events as services send them, put into the job's queue by hand.
 
 use anyhow::{Context as _, ensure};
-use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
 
 use super::{EVERY, LIMIT, counted, policy, sqs};
@@ -26,8 +25,8 @@ pub async fn dropped(case: &mut Case, job: &Value) -> anyhow::Result<()> {
         send(&queue, body).await?;
     }
     empty(&queue).await.context("after messages that are no objects")?;
-    let work = work(case).await?;
-    ensure!(work.is_null(), "messages that are no objects count as {work}");
+    let counts = work(case).await?;
+    ensure!(counts.is_null(), "messages that are no objects count as {counts}");
     let client = services::s3(Service::Destination);
     let removed = client.delete_object().bucket(&case.destination).key("in/before").send().await;
     removed.context("failed to delete a copy")?;
@@ -38,6 +37,8 @@ pub async fn dropped(case: &mut Case, job: &Value) -> anyhow::Result<()> {
     .await?;
     counted(case, 1).await?;
     empty(&queue).await?;
+    let counts = work(case).await?;
+    ensure!(counts["objects"] == json!({"done": 1, "failed": 0, "skipped": 0}), "one object counts as {counts}");
     case.note("s3:TestEvent, as itself and through SNS, and other events of EventBridge dropped and counted nowhere");
     Ok(())
 }
@@ -68,22 +69,12 @@ async fn work(case: &Case) -> anyhow::Result<Value> {
 
 /// Waits until the queue has no message, visible, delayed or in flight; its dead letters have none either.
 async fn empty(queue: &str) -> anyhow::Result<()> {
-    wait::until("the queue to be empty", LIMIT, EVERY, async || Ok((messages(queue).await? == 0).then_some(())))
-        .await?;
+    wait::until("the queue to be empty", LIMIT, EVERY, async || {
+        Ok((services::messages(&sqs(), queue).await? == 0).then_some(()))
+    })
+    .await?;
     let dead = format!("{queue}-dlq");
-    let number = messages(&dead).await?;
+    let number = services::messages(&sqs(), &dead).await?;
     ensure!(number == 0, "there are {number} dead letters");
     Ok(())
-}
-
-async fn messages(url: &str) -> anyhow::Result<u64> {
-    let counts = [
-        QueueAttributeName::ApproximateNumberOfMessages,
-        QueueAttributeName::ApproximateNumberOfMessagesDelayed,
-        QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-    ];
-    let request = sqs().get_queue_attributes().queue_url(url).set_attribute_names(Some(counts.to_vec()));
-    let found = request.send().await.context("failed to read the length of a queue")?;
-    let values = found.attributes.iter().flatten().map(|(_, value)| value.parse::<u64>());
-    Ok(values.sum::<Result<u64, _>>()?)
 }

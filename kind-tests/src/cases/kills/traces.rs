@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_sqs::types::QueueAttributeName;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -27,23 +26,11 @@ pub async fn empty_queues(outside: &Outside, limit: Duration) -> anyhow::Result<
     let waited = until("queue and dead letters to be empty", limit, Duration::from_millis(500), async || {
         last.clear();
         for url in outside.queues() {
-            last.push(messages(url).await?);
+            last.push(services::messages(&services::sqs(), url).await?);
         }
         Ok(last.iter().all(|number| *number == 0).then_some(()))
     });
     waited.await.with_context(|| format!("messages at the end: {last:?}"))
-}
-
-async fn messages(url: &str) -> anyhow::Result<u64> {
-    let counts = [
-        QueueAttributeName::ApproximateNumberOfMessages,
-        QueueAttributeName::ApproximateNumberOfMessagesDelayed,
-        QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-    ];
-    let request = services::sqs().get_queue_attributes().queue_url(url).set_attribute_names(Some(counts.to_vec()));
-    let found = request.send().await.context("failed to read the length of a queue")?;
-    let values = found.attributes.iter().flatten().map(|(_, value)| value.parse::<u64>());
-    Ok(values.sum::<Result<u64, _>>()?)
 }
 
 /// Waits until no pod of the case is running, starting or ending.

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use md5::{Digest as _, Md5};
 use rand::seq::SliceRandom as _;
 use tokio::net::TcpListener;
@@ -16,6 +16,7 @@ use crate::proxy::Proxy;
 use crate::proxy::log::Log;
 use crate::report::{self, Row, Suite};
 use crate::seeded;
+use crate::services::messages;
 use crate::tree::Object;
 use crate::tree::upload::{create_bucket, put_all};
 use crate::wait::until;
@@ -171,16 +172,9 @@ fn start(directory: &Path, services: &Services, ledger: &str) -> anyhow::Result<
 /// Waits until the queue is empty.
 async fn drained(services: &Services, worker: &mut Program) -> anyhow::Result<()> {
     let client = services.queue.sqs();
-    let counts = [
-        QueueAttributeName::ApproximateNumberOfMessages,
-        QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-        QueueAttributeName::ApproximateNumberOfMessagesDelayed,
-    ];
     until("the queue to be empty", LIMIT, INTERVAL, async || {
         worker.check_running()?;
-        let get = client.get_queue_attributes().queue_url(&services.urls.0).set_attribute_names(Some(counts.to_vec()));
-        let attributes = get.send().await.context("failed to look at the queue")?.attributes.unwrap_or_default();
-        Ok(counts.iter().all(|name| attributes.get(name).is_some_and(|count| count == "0")).then_some(()))
+        Ok((messages(&client, &services.urls.0).await? == 0).then_some(()))
     })
     .await
 }
