@@ -252,6 +252,8 @@ async fn operate(server: &ApiServer) -> Outcome {
         stage.has(path)?;
     }
     start_worker(server);
+    // Its pod changes after it was listed.
+    server.fail(Method::PATCH, "/pods/p", Fault::Refused(409, "the object has been modified"), 1);
 
     // KEDA, an HPA, and the operator itself.
     stage.edit(|job| job["spec"]["scaling"] = json!({"driver": "Keda", "maxReplicas": 3}));
