@@ -130,6 +130,8 @@ const CHAINED: usize = 16;
 
 /// Prefix of the IDs of batches made from events.
 const OF_EVENT: &str = "foreign/event/";
+/// Prefix of the IDs of those made from events of removals.
+const OF_REMOVAL: &str = "foreign/event/removed/";
 
 impl BatchId {
     /// Creates the ID of a batch sent by a scan.
@@ -180,6 +182,16 @@ impl BatchId {
     /// Creates the ID of a batch made from an S3 event. `name` identifies the event across deliveries.
     fn of_event(name: &str) -> Self {
         Self(format!("{OF_EVENT}{name}"))
+    }
+
+    /// Creates the ID of a batch made from an S3 event of a removal, likewise.
+    fn of_removal(name: &str) -> Self {
+        Self(format!("{OF_REMOVAL}{name}"))
+    }
+
+    /// Returns true if the batch, or the one that it continues, was made from an S3 event of a removal.
+    pub fn is_of_removal(&self) -> bool {
+        self.0.starts_with(OF_REMOVAL)
     }
 
     /// Returns the ID as text.
@@ -345,6 +357,16 @@ impl Batch {
             left.map(|(entry, tried)| Entry { tried: tried.unwrap_or_else(|| one_more(entry)), ..entry.clone() });
         let objects = objects.collect();
         Self { id: self.id.remainder(), attempts: self.attempts + 1, objects, ..self.clone() }
+    }
+
+    /// Returns the same batch as re-sent, without an attempt counted.
+    #[must_use]
+    pub fn sent_again(&self) -> Self {
+        let objects = self.objects.iter().map(|entry| {
+            let tried = Tried { tries: Some(self.tries(entry)), ..entry.tried };
+            Entry { tried, ..entry.clone() }
+        });
+        Self { attempts: self.attempts + 1, objects: objects.collect(), ..self.clone() }
     }
 
     /// Returns the same batch with one more attempt counted for each entry.

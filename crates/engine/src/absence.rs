@@ -38,6 +38,33 @@ impl<P: Services> Process<P> {
         Box::pin(self.destination(access, || proven(&self.ports.destination, request))).await
     }
 
+    /// Returns true if a HEAD finds the source object. False is unproven: [`Process::source_has`] tells.
+    pub(crate) async fn is_seen_at_source(&self, request: HeadRequest<'_>) -> Result<bool, Interruption> {
+        let access = RequestInfo::object(Operation::HeadObject, request.bucket, request.key);
+        let store = &self.ports.source;
+        let found = self.gates.source.pass_if(access, &Store(store), Option::is_some, || store.head(request)).await;
+        match found {
+            Err(Interruption::Service(error)) if error.class == ErrorClass::NoSuchKey => Ok(false),
+            found => Ok(found?.is_some()),
+        }
+    }
+
+    /// Returns whether the source has the object, by one GET of one byte: false only if the service says that it is
+    /// absent.
+    pub(crate) async fn source_has(&self, bucket: &str, key: &str) -> Result<bool, Interruption> {
+        if is_active(Mutant::NotFoundIsAbsence) {
+            return self.is_seen_at_source(HeadRequest::new(bucket, key)).await;
+        }
+        let access = RequestInfo::object(Operation::GetObject, bucket, key);
+        let request = byte_of(HeadRequest::new(bucket, key));
+        match self.source(access, || self.ports.source.get(request)).await {
+            Ok(_) => Ok(true),
+            Err(Interruption::Service(error)) if error.class == ErrorClass::NoSuchKey => Ok(false),
+            Err(Interruption::Service(error)) if is_there(&error) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns the destination object's metadata by a HEAD alone. `None` is unproven, which suffices if the following
     /// write has the condition `If-None-Match: *`.
     pub(crate) async fn guess_destination(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, Interruption> {
@@ -51,7 +78,6 @@ impl<P: Services> Process<P> {
 
 /// Sends a HEAD, and confirms by a GET that an object is absent.
 async fn proven<S: ObjectStore>(store: &S, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, ServiceError> {
-    let HeadRequest { bucket, key, version_id, .. } = request;
     let found = match store.head(request).await {
         Err(error) if error.class == ErrorClass::NoSuchKey => return Ok(None),
         found => found?,
@@ -59,18 +85,26 @@ async fn proven<S: ObjectStore>(store: &S, request: HeadRequest<'_>) -> Result<O
     if found.is_some() || is_active(Mutant::NotFoundIsAbsence) {
         return Ok(found);
     }
-    let byte = GetRequest { bucket, key, span: Span::Range { offset: 0, len: 1 }, if_match: None, version_id };
     let unanswered = || {
         let message = "HEAD did not find the object, but GET did";
         ServiceError::new(ErrorClass::NoAnswer, Operation::HeadObject.as_str(), "Http404", message)
     };
-    match store.get(byte).await {
+    match store.get(byte_of(request)).await {
         // A range comes without the checksum of the whole object.
         Ok(_) if request.checksum => Err(unanswered()),
         Ok(answer) => Ok(Some(answer.head)),
         Err(error) if error.class == ErrorClass::NoSuchKey => Ok(None),
-        // There, and archived or empty.
-        Err(error) if error.class == ErrorClass::Archived || error.rejects(&Rejected::Range) => Err(unanswered()),
+        Err(error) if is_there(&error) => Err(unanswered()),
         Err(error) => Err(error),
     }
+}
+
+/// Returns the request for the first byte of an object.
+fn byte_of(HeadRequest { bucket, key, version_id, .. }: HeadRequest<'_>) -> GetRequest<'_> {
+    GetRequest { bucket, key, span: Span::Range { offset: 0, len: 1 }, if_match: None, version_id }
+}
+
+/// Returns true if the error of a GET of one byte says that the object is there, and archived or empty.
+fn is_there(error: &ServiceError) -> bool {
+    error.class == ErrorClass::Archived || error.rejects(&Rejected::Range)
 }

@@ -1,6 +1,8 @@
 //! [`Queue`], [`DeadLetterQueue`] and [`MeasuredQueue`] on Amazon SQS.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
@@ -26,9 +28,22 @@ const REASON: &str = "reason";
 /// Longest reason, in characters; the rest is cut off to leave the message's size to the body.
 const REASON_LIMIT: usize = 1_000;
 
+/// Codes by which services say that they do not have an action. Sources: "Common errors" in the SQS API reference
+/// (`InvalidAction`, `UnsupportedOperation`), "AWS JSON 1.0 protocol" in Smithy 2.0 (`UnknownOperationException`), and the
+/// status 501 of services and gateways.
+const UNKNOWN_ACTION: [&str; 6] = [
+    "InvalidAction",
+    "UnknownOperation",
+    "UnknownOperationException",
+    "UnsupportedOperation",
+    "AWS.SimpleQueueService.UnsupportedOperation",
+    "NotImplemented",
+];
+
 const SEND: &str = "send messages";
 const RECEIVE: &str = "receive messages";
 const DELETE: &str = "delete message";
+const DELETE_ALL: &str = "delete messages";
 const SEND_DEAD: &str = "send dead letter";
 const MEASURE: &str = "get queue attributes";
 
@@ -45,6 +60,8 @@ pub struct SqsQueue {
     client: Shared<Client>,
     url: String,
     dead_letter_url: Option<String>,
+    /// Set once the service has said that it does not know `DeleteMessageBatch`. Shared by clones.
+    deletes_singly: Arc<AtomicBool>,
 }
 
 pub(crate) fn client(config: &SdkConfig, access: &Access) -> Client {
@@ -72,7 +89,7 @@ impl SqsQueue {
     }
 
     pub(crate) fn with(client: Shared<Client>, url: String, dead_letter_url: Option<String>) -> Self {
-        Self { client, url, dead_letter_url }
+        Self { client, url, dead_letter_url, deletes_singly: Arc::default() }
     }
 }
 
@@ -177,14 +194,29 @@ impl Queue for SqsQueue {
         sent.map(|_| ()).map_err(|error| service_error(Api::Sqs, DELETE, &error))
     }
 
+    /// Leaves all messages to [`Queue::delete`] if the service does not have `DeleteMessageBatch`, which is asked for once,
+    /// or refuses the batch, since one message may be why.
     async fn delete_all(&self, receipts: &[String]) -> Result<Vec<usize>, ServiceError> {
+        let all = || (0..receipts.len()).collect();
+        if self.deletes_singly.load(Ordering::Relaxed) {
+            return Ok(all());
+        }
         let entry = |(place, receipt): (usize, &String)| {
             DeleteMessageBatchRequestEntry::builder().id(place.to_string()).receipt_handle(receipt).build()
         };
         let entries = receipts.iter().enumerate().map(entry).collect::<Result<_, _>>();
-        let entries = entries.map_err(|error| unbuilt(DELETE, &error))?;
+        let entries = entries.map_err(|error| unbuilt(DELETE_ALL, &error))?;
         let delete = self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries));
-        let output = delete.send().await.map_err(|error| service_error(Api::Sqs, DELETE, &error))?;
+        let output = match delete.send().await.map_err(|error| service_error(Api::Sqs, DELETE_ALL, &error)) {
+            Ok(output) => output,
+            Err(error) if is_unknown_action(&error) => {
+                tracing::info!(%error, "the queue service has no DeleteMessageBatch: messages are deleted one by one");
+                self.deletes_singly.store(true, Ordering::Relaxed);
+                return Ok(all());
+            }
+            Err(error) if error.class == ErrorClass::Refused || is_refused_by_status(&error) => return Ok(all()),
+            Err(error) => return Err(error),
+        };
         let deleted: BTreeSet<&str> = output.successful().iter().map(DeleteMessageBatchResultEntry::id).collect();
         Ok((0..receipts.len()).filter(|place| !deleted.contains(place.to_string().as_str())).collect())
     }
@@ -203,6 +235,18 @@ impl Queue for SqsQueue {
         // The caller deletes the original next: a message that the queue did not take would be lost.
         output.message_id.map(|_| ()).ok_or_else(|| no_answer(SEND_DEAD, "message id"))
     }
+}
+
+/// Returns true if an error says that the service does not have the action, whoever says so: the same is reached by other
+/// actions.
+fn is_unknown_action(error: &ServiceError) -> bool {
+    UNKNOWN_ACTION.contains(&error.code.as_str()) || error.code == "Http501"
+}
+
+/// Returns true if something refused the request without a code that the SDK reads, as services and gateways do that know
+/// neither the action nor its protocol.
+fn is_refused_by_status(error: &ServiceError) -> bool {
+    ["Http400", "Http404", "Http405"].contains(&error.code.as_str())
 }
 
 fn unbuilt(operation: &str, error: &BuildError) -> ServiceError {

@@ -39,8 +39,8 @@ pub(crate) async fn assumed(config: SdkConfig, role: &AssumeRole) -> SdkConfig {
     config.into_builder().credentials_provider(credentials).build()
 }
 
-/// Sessions of a role. Each is replaced before it ends. While STS does not answer, or refuses, the last one is used to
-/// its end.
+/// Sessions of a role. Each is replaced before it ends. While STS refuses, does not answer or keeps the connection open
+/// without an answer, the last one is used to its end.
 #[derive(Debug)]
 struct RoleCredentials<P> {
     role_arn: String,
@@ -64,11 +64,16 @@ impl<P: ProvideCredentials> RoleCredentials<P> {
                 }
                 Err(error) => error,
             };
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let valid = held.and_then(|held| Some((held.expiry()?, held))).filter(|(expiry, _)| *expiry > now());
-        let Some((expiry, held)) = valid else { return Err(CredentialsError::provider_error(Classified(refused))) };
+        let Some(held) = self.held_at(now()) else { return Err(CredentialsError::provider_error(Classified(refused))) };
         warn!(role = self.role_arn, error = %refused, "the session of a role could not be replaced yet");
-        Ok(until(held, expiry.min(now() + ATTEMPT_AGAIN)))
+        Ok(held)
+    }
+
+    /// Returns the last session unless it has ended, to be used until the next attempt to replace it.
+    fn held_at(&self, now: SystemTime) -> Option<Credentials> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let expiry = held.expiry().filter(|expiry| *expiry > now)?;
+        Some(until(held, expiry.min(now + ATTEMPT_AGAIN)))
     }
 
     /// Returns a session and when it ends.
@@ -93,6 +98,13 @@ impl<P: ProvideCredentials> ProvideCredentials for RoleCredentials<P> {
         Self: 'a,
     {
         future::ProvideCredentials::new(self.at(SystemTime::now))
+    }
+
+    /// Returns the last session, unless it has ended: STS has not answered in the time that the SDK gives it.
+    fn fallback_on_interrupt(&self) -> Option<Credentials> {
+        let held = self.held_at(SystemTime::now())?;
+        warn!(role = self.role_arn, "the session of a role could not be replaced yet: STS does not answer");
+        Some(held)
     }
 }
 

@@ -92,13 +92,15 @@ pub fn batches_of_events(
                 && !ignore.ignores(&event.bucket, &event.key)
         };
         for pair in pairs.iter().filter(matches) {
-            let entry = match event.kind {
-                EventKind::Removed => unlisted(&event.key, 0, None, None),
+            let name = event_name(event, pair, now);
+            let (id, entry) = match event.kind {
+                EventKind::Removed => (BatchId::of_removal(&name), unlisted(&event.key, 0, None, None)),
                 EventKind::Created | EventKind::Other => {
-                    unlisted(&event.key, event.size.unwrap_or_default(), event.etag.clone(), event.version_id.clone())
+                    let (size, etag) = (event.size.unwrap_or_default(), event.etag.clone());
+                    (BatchId::of_event(&name), unlisted(&event.key, size, etag, event.version_id.clone()))
                 }
             };
-            batches.push(batch(job, BatchId::of_event(&event_name(event, pair, now)), pair, entry, now));
+            batches.push(batch(job, id, pair, entry, now));
         }
     }
     batches
@@ -146,8 +148,8 @@ fn event_name(event: &ObjectEvent, pair: &BucketPair, now: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Message;
     use crate::message::tests::pair;
+    use crate::message::{BatchOrigin, Message};
 
     fn event(key: &str, sequencer: &str) -> ObjectEvent {
         ObjectEvent {
@@ -209,7 +211,19 @@ mod tests {
         let removed = ObjectEvent { kind: EventKind::Removed, version_id, size: Some(3), ..event("k", "1") };
         let of = |follows| batches_of_events("u", std::slice::from_ref(&removed), &[pair()], &none, follows, 5);
         assert!(of(false).is_empty());
-        let entry = &of(true)[0].objects[0];
+        let batch = &of(true)[0];
+        let entry = &batch.objects[0];
         assert_eq!((entry.key.as_str(), entry.size, &entry.version_id, entry.unlisted), ("k", 0, &None, true));
+        assert!(batch.id.is_of_removal() && batch.id.remainder().is_of_removal());
+        assert_eq!(batch.id.origin(), BatchOrigin::Event);
+    }
+
+    #[test]
+    fn a_batch_that_is_sent_again_says_so_and_counts_no_attempt() {
+        let none = IgnoreList::new::<&str>(&[]).unwrap();
+        let batch = &batches_of_events("u", &[event("k", "1")], &[pair()], &none, false, 5)[0];
+        assert!(!batch.id.is_of_removal());
+        let Ok(Message::Batch(again)) = Message::parse(&batch.sent_again().body()) else { panic!("no batch") };
+        assert_eq!((again.attempts, again.most_tries(), &again.id), (1, 0, &batch.id));
     }
 }

@@ -29,8 +29,9 @@ pub trait Queue: Send + Sync + 'static {
     /// Deletes a received message.
     fn delete(&self, receipt: &str) -> impl Future<Output = Result<(), ServiceError>> + Send;
 
-    /// Deletes up to 10 received messages. Returns the indices of those that the queue may not have deleted. Queues
-    /// without a request for it delete one after the other.
+    /// Deletes up to 10 received messages. Returns the indices of those that the queue may not have deleted, which the
+    /// caller deletes by [`Queue::delete`]: all of them if the service cannot delete several at once. Queues without a
+    /// request for it delete one after the other.
     fn delete_all(&self, receipts: &[String]) -> impl Future<Output = Result<Vec<usize>, ServiceError>> + Send {
         async move {
             let mut left = Vec::new();

@@ -40,14 +40,19 @@ impl<P: Services> Worker<P> {
         held: PendingObject,
     ) -> Result<Disposal, Interruption> {
         let job = Job { message, progress: LastProgress::default(), lost: Lost::new(self.abandon.child_token()) };
+        let removals = removals_again(&work);
         let disposal = tokio::select! {
             biased;
             disposal = self.work_under_lease(&job, work, held) => disposal,
             // Ends only by cancelling `lost` and waiting for the work to notice.
             () = keep(&self.process, &message.receipt, &job.progress, &job.lost) => Ok(Disposal::GiveBack),
         };
-        match disposal {
+        let disposal = match disposal {
             Ok(Disposal::GiveBack) if job.lost.is_worn_out() => Ok(Disposal::SendAnew(Duration::ZERO)),
+            other => other,
+        };
+        match disposal {
+            Ok(Disposal::SendAnew(after)) if !removals.is_empty() => self.replace(message, removals, after).await,
             other => other,
         }
     }
@@ -124,7 +129,7 @@ impl<P: Services> Worker<P> {
         let threshold = self.process.config.transfer.multipart_threshold.bytes();
         let large = batch.objects.iter().any(|entry| entry.size > threshold);
         // A duplicate of an event in another message is found out when its end is recorded.
-        let may_have_ended = job.message.receives > 1 || large;
+        let may_have_ended = (job.message.receives > 1 || large) && !self.must_look(batch);
         let _at = self.process.runtime.activity.at_run(&batch.run);
         if may_have_ended && let Some(end) = self.ended(batch).await? {
             if end.remainder.is_empty() {
@@ -201,8 +206,11 @@ impl<P: Services> Worker<P> {
         if self.process.runtime.stop.is_cancelled() {
             return EntryOutcome::Interrupted;
         }
+        if self.is_first_of_removal(task) {
+            return self.follow_removal(task, progress, EntryOutcome::Gone, Some(permit)).await;
+        }
         let outcome = transfer(&self.process, &self.limits, task, progress, permit).await;
-        self.follow_removal(task, progress, outcome).await
+        self.follow_removal(task, progress, outcome, None).await
     }
 
     /// Attributes the denials among the outcomes: if a permission is missing, the objects are retried and have not
@@ -254,6 +262,16 @@ impl<P: Services> Worker<P> {
     pub(super) async fn ended(&self, batch: &Batch) -> Result<Option<BatchEnd>, ReadError<Interruption>> {
         get(self.process.as_ref(), &records::batch_key(batch)).await
     }
+}
+
+/// Returns the messages to send in place of one with removals that is sent anew. As a new message, it would look like
+/// the first delivery of events of which nothing has been done.
+fn removals_again(work: &Work) -> Vec<String> {
+    let Work::Batches { batches, .. } = work else { return Vec::new() };
+    if !batches.iter().any(|batch| batch.id.is_of_removal() && batch.attempts == 0) {
+        return Vec::new();
+    }
+    batches.iter().map(|batch| batch.sent_again().body()).collect()
 }
 
 /// Maps a random number in [0, 1) to the index of an object.

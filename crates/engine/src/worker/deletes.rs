@@ -6,6 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use migration_core::ports::Queue;
 use tokio::sync::{Notify, oneshot};
 
@@ -94,14 +95,15 @@ async fn delete_group<P: Services>(process: &Process<P>, group: Vec<Pending>) {
         let receipts: Vec<String> = group.iter().map(|pending| pending.receipt.clone()).collect();
         match process.queue(|| queue.delete_all(&receipts)).await {
             Ok(left) => {
-                for (place, pending) in group.into_iter().enumerate() {
+                let delete_left = group.into_iter().enumerate().map(async |(place, pending)| {
                     let result = if left.contains(&place) {
                         process.queue(|| queue.delete(&pending.receipt)).await
                     } else {
                         Ok(())
                     };
                     answer(pending, result);
-                }
+                });
+                join_all(delete_left).await;
             }
             Err(error) => group.into_iter().for_each(|pending| answer(pending, Err(error.clone()))),
         }

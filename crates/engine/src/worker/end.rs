@@ -29,7 +29,7 @@ impl<P: Services> Worker<P> {
         pairs: &[BucketPair],
         outcomes: Vec<EntryOutcome>,
     ) -> Result<Disposal, ReadError<Interruption>> {
-        match self.record(batch, pairs, outcomes).await {
+        match self.record(message, batch, pairs, outcomes).await {
             Ok(Some(end)) => Ok(self.finish(batch, &end).await?),
             Ok(None) => Ok(Disposal::GiveBack),
             Err(ReadError::Request(Interruption::Service(error))) if records::is_refused_for_good(&error) => {
@@ -44,6 +44,7 @@ impl<P: Services> Worker<P> {
     /// counts, is unknown.
     async fn record(
         &self,
+        message: &ReceivedMessage,
         batch: &Arc<Batch>,
         pairs: &[BucketPair],
         outcomes: Vec<EntryOutcome>,
@@ -65,15 +66,31 @@ impl<P: Services> Worker<P> {
         }
         let end = match self.write_end(batch, &end).await? {
             WriteOutcome::Written => Some(end),
-            // Whoever recorded the end of this event sends what it left over. This one left nothing.
-            WriteOutcome::Lost if batch.id.place().is_none() && end.remainder.is_empty() => Some(end),
-            // Ended before, by another delivery or by a try of this one whose answer was lost: the record counts.
-            WriteOutcome::Lost => self.ended(batch).await?,
+            WriteOutcome::Lost => self.other_end(message, batch, end).await?,
         };
         if end.is_some() {
             uploads::forget_done(&self.process, done).await?;
         }
         Ok(end)
+    }
+
+    /// Returns the end to act on if another one was recorded before, by another delivery or by a try of this one whose
+    /// answer was lost: the recorded one counts.
+    async fn other_end(
+        &self,
+        message: &ReceivedMessage,
+        batch: &Batch,
+        own: BatchEnd,
+    ) -> Result<Option<BatchEnd>, ReadError<Interruption>> {
+        let must_look = self.must_look(batch);
+        let may_be_left = must_look && message.receives > 1;
+        if batch.id.place().is_none() && own.remainder.is_empty() && !may_be_left {
+            // Whoever recorded the end of this event sends what it left over. This one left nothing.
+            return Ok(Some(own));
+        }
+        let recorded = self.ended(batch).await?;
+        // The end of another delivery says nothing about what this one has still to look at.
+        Ok(recorded.map(|recorded| if must_look && recorded.remainder.is_empty() { own } else { recorded }))
     }
 
     /// Writes the end of a batch and counts it, if it has none yet.

@@ -4,7 +4,7 @@
 //! Whoever ends a batch puts it into the queue. One of them writes the queue's transaction, the others wait for it. A
 //! transaction that duplicates cancel is sent again without them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -104,16 +104,26 @@ impl EventEnds {
     }
 }
 
-/// Records ends, and answers each. Of several ends of one batch the first counts.
+/// Records ends, and answers each. Of several ends of one batch the first counts; the others are answered as if they had
+/// come later.
 async fn write_group<P: Services>(process: &Process<P>, group: Vec<Pending>) {
     let mut seen = HashSet::new();
     let (mut left, duplicates): (Vec<_>, Vec<_>) =
         group.into_iter().partition(|pending| seen.insert(batch_key(&pending.batch)));
+    let mut failed = HashMap::new();
+    let mut answer = |pending: Pending, result: Answer| {
+        if let Err(error) = &result {
+            failed.insert(batch_key(&pending.batch), error.clone());
+        }
+        reply(pending, result);
+    };
     while !left.is_empty() {
         let ends: Vec<_> = left.iter().map(|pending| (&*pending.batch, &pending.end)).collect();
         let writes = ends_writes(&ends);
         match process.ledger(|| write::or_failed(&process.ports.ledger, &writes)).await {
-            Ok(failed) if failed.is_empty() => answer_all(&mut left, &Ok(WriteOutcome::Written)),
+            Ok(failed) if failed.is_empty() => {
+                left.drain(..).for_each(|pending| answer(pending, Ok(WriteOutcome::Written)));
+            }
             Ok(failed) => {
                 debug!(ends = left.len(), duplicates = failed.len(), "recording ends again without the duplicates");
                 let mut place = 0;
@@ -131,11 +141,12 @@ async fn write_group<P: Services>(process: &Process<P>, group: Vec<Pending>) {
                     answer(pending, result);
                 }
             }
-            Err(error) => answer_all(&mut left, &Err(error)),
+            Err(error) => left.drain(..).for_each(|pending| answer(pending, Err(error.clone()))),
         }
     }
     for duplicate in duplicates {
-        answer(duplicate, Ok(WriteOutcome::Lost));
+        let result = failed.get(&batch_key(&duplicate.batch)).cloned().map_or(Ok(WriteOutcome::Lost), Err);
+        reply(duplicate, result);
     }
 }
 
@@ -143,13 +154,7 @@ async fn write_one<P: Services>(process: &Process<P>, pending: &Pending) -> Answ
     process.write(&end_writes(&pending.batch, &pending.end)).await
 }
 
-fn answer_all(all: &mut Vec<Pending>, result: &Answer) {
-    for pending in all.drain(..) {
-        answer(pending, result.clone());
-    }
-}
-
 /// Answers one that waits. One that does not wait any longer lets its message be delivered again.
-fn answer(pending: Pending, result: Answer) {
+fn reply(pending: Pending, result: Answer) {
     let _ = pending.answer.send(result);
 }

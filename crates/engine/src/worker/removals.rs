@@ -1,22 +1,26 @@
 //! Follows removals at the source: deletes the destination's object once the source says that it has none.
 //!
 //! Events come late, twice and out of order, and a copy that was begun before a removal may be written after it. So an
-//! event is only a reason to look: whatever a transfer ended with, the source is looked at afterwards. Whoever writes last
-//! looks last, and the destination ends as the source is.
+//! event is only a reason to look: whatever a transfer ended with, the source is looked at afterwards, and a removal that
+//! is delivered for the first time transfers nothing. Whoever writes or deletes last looks last, and the destination ends
+//! as the source is.
 //!
-//! | source | destination | what follows |
-//! |---|---|---|
-//! | has the object | | nothing; if it was deleted here before, it is transferred again |
-//! | denies it, or does not answer | | nothing is deleted |
-//! | has none | has none | nothing |
-//! | has none | excluded by the filters | nothing |
-//! | has none | has one | it is deleted if unchanged, and the source is looked at again |
+//! | source | destination | what follows | requests |
+//! |---|---|---|---|
+//! | has the object | | nothing; if it was deleted here before, it is transferred again | HEAD |
+//! | denies it, or does not answer | | nothing is deleted | HEAD |
+//! | has none | has none | nothing | HEAD; HEAD and GET of the destination |
+//! | has none | excluded by the filters | nothing | HEAD; HEAD of the destination; the GET that proves it |
+//! | has none | has one | it is deleted if unchanged, and the source is looked at again | the same, DELETE, GET |
+//!
+//! The GET that proves the absence comes after the HEAD of the destination, so that what is deleted is never newer than the
+//! proof.
 
 use std::sync::PoisonError;
 
 use migration_core::error::ErrorClass;
-use migration_core::message::Entry;
-use migration_core::outcome::{EntryOutcome, Failure, FailureClass, of_error};
+use migration_core::message::{Batch, BatchOrigin, Entry};
+use migration_core::outcome::{Delivery, EntryOutcome, Failure, FailureClass, of_error};
 use migration_core::ports::{HeadRequest, ObjectHead};
 use migration_core::records::{DeletionsRecord, Reservation, day_of, deletions_key};
 use migration_core::retry::next_try;
@@ -24,13 +28,14 @@ use migration_ledger::{ReadError, get};
 use tracing::info;
 
 use super::Worker;
+use crate::admission::ObjectPermit;
 use crate::transfer::{LastProgress, TransferTask, transfer};
-use crate::{Interruption, Services, WriteOutcome};
+use crate::{Interruption, Services, WriteOutcome, uploads};
 
-/// Times that both sides are looked at within one delivery.
+/// Times that the sides are looked at within one delivery.
 const LOOKS: u32 = 5;
 
-/// What a look at both sides says.
+/// What a look at the sides says.
 enum Look {
     /// The source has the object, or nobody knows.
     Kept,
@@ -40,32 +45,75 @@ enum Look {
     Extraneous(Box<ObjectHead>),
 }
 
+/// What this worker did to the destination's object before a look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    /// It tried to delete the object, which was another one, or was deleted by a request whose answer was lost.
+    MayHaveDeleted,
+    Deleted,
+}
+
 impl<P: Services> Worker<P> {
-    /// Returns the outcome of an object after a removal at the source was followed, if the job follows removals.
+    /// Returns true if a batch is to be looked at at each delivery, though another one has ended it: this one may have
+    /// deleted a copy, and not looked at the source since.
+    pub(super) fn must_look(&self, batch: &Batch) -> bool {
+        batch.id.origin() == BatchOrigin::Event && self.process.config.max_deletes_of_events().is_some()
+    }
+
+    /// Returns true if an object need not be transferred if the source has it: the event of its last write does that.
+    /// At a later delivery, that event may have found the copy that an earlier delivery has deleted since.
+    pub(super) fn is_first_of_removal(&self, task: TransferTask<'_>) -> bool {
+        let is_first = !task.redelivered && task.batch.attempts == 0;
+        is_first && task.batch.id.is_of_removal() && self.must_look(task.batch)
+    }
+
+    /// Returns the outcome of an object after a removal at the source was followed, if the job follows removals. Keeps
+    /// the permit, if there is one, to transfer the object again.
     pub(super) async fn follow_removal(
         &self,
         task: TransferTask<'_>,
         progress: &LastProgress,
         outcome: EntryOutcome,
+        permit: Option<ObjectPermit>,
     ) -> EntryOutcome {
         let Some(most) = self.process.config.max_deletes_of_events() else { return outcome };
         if !matches!(outcome, EntryOutcome::Done(_) | EntryOutcome::Gone) {
             return outcome;
         }
+        let mut moved = outcome;
         let followed = tokio::select! {
             biased;
             () = task.lost.cancelled() => return EntryOutcome::Interrupted,
-            followed = self.follow(task, progress, outcome, most) => followed,
+            followed = self.follow(task, progress, &mut moved, permit, most) => followed,
         };
-        match followed {
-            Ok(EntryOutcome::Retry(failure)) => self.tried(task, failure),
+        match self.outcome(task, followed) {
+            outcome @ (EntryOutcome::Gone | EntryOutcome::Failed(_)) => match self.forget_upload(task, &moved).await {
+                Ok(()) => outcome,
+                Err(error) => self.outcome(task, Err(error)),
+            },
+            outcome => outcome,
+        }
+    }
+
+    fn outcome(&self, task: TransferTask<'_>, followed: Result<EntryOutcome, Interruption>) -> EntryOutcome {
+        let outcome = match followed {
             Ok(outcome) => outcome,
             Err(Interruption::Stopped) => EntryOutcome::Interrupted,
-            Err(Interruption::Service(error)) => match of_error(&error) {
-                EntryOutcome::Retry(failure) => self.tried(task, failure),
-                outcome => outcome,
-            },
+            Err(Interruption::Service(error)) => of_error(&error),
+        };
+        match outcome {
+            EntryOutcome::Retry(failure) => self.tried(task, failure),
+            outcome => outcome,
         }
+    }
+
+    /// Removes the upload record of an object that was copied in parts and does not count as copied.
+    async fn forget_upload(&self, task: TransferTask<'_>, moved: &EntryOutcome) -> Result<(), Interruption> {
+        let EntryOutcome::Done(Delivery { upload: Some(revision), .. }) = moved else { return Ok(()) };
+        let pair = &task.batch.pair;
+        let Ok(key) = pair.map_key(&task.entry.key) else { return Ok(()) };
+        uploads::forget_done(&self.process, [(pair.destination_bucket.as_str(), key, *revision)]).await
     }
 
     /// Returns a retry if an attempt remains, else a permanent failure.
@@ -77,28 +125,30 @@ impl<P: Services> Worker<P> {
         }
     }
 
+    /// Follows a removal. `moved` is what the last transfer ended with.
     async fn follow(
         &self,
         task: TransferTask<'_>,
         progress: &LastProgress,
-        mut outcome: EntryOutcome,
+        moved: &mut EntryOutcome,
+        mut permit: Option<ObjectPermit>,
         most: u64,
     ) -> Result<EntryOutcome, Interruption> {
         let (bucket, key) = (&task.batch.pair.destination_bucket, &task.entry.key);
-        let Ok(there) = task.batch.pair.map_key(key) else { return Ok(outcome) };
-        let mut deleted = false;
+        let Ok(there) = task.batch.pair.map_key(key) else { return Ok(moved.clone()) };
+        let mut before = Before::Nothing;
         for _ in 0..LOOKS {
-            let found = match self.look_at_both(task, &there).await? {
+            let found = match self.look(task, &there, moved, before).await? {
+                Look::Kept if before == Before::Nothing => return Ok(moved.clone()),
                 // It was written again: its event may have found the copy that was deleted since.
-                Look::Kept if deleted => {
-                    outcome = self.transfer_again(task, progress).await;
-                    if !matches!(outcome, EntryOutcome::Done(_) | EntryOutcome::Gone) {
-                        return Ok(outcome);
+                Look::Kept => {
+                    *moved = self.transfer_again(task, progress, permit.take()).await;
+                    if !matches!(moved, EntryOutcome::Done(_) | EntryOutcome::Gone) {
+                        return Ok(moved.clone());
                     }
-                    deleted = false;
+                    before = Before::Nothing;
                     continue;
                 }
-                Look::Kept => return Ok(outcome),
                 Look::Over => return Ok(EntryOutcome::Gone),
                 Look::Extraneous(found) => found,
             };
@@ -106,13 +156,14 @@ impl<P: Services> Worker<P> {
                 let text = format!("events have deleted {most} objects today, as many as mirror.maxDeletes allows");
                 return Ok(EntryOutcome::Failed(Failure::new(FailureClass::TooManyDeletes, text)));
             }
-            match self.process.delete_unchanged(bucket, &there, found.etag.as_ref()).await {
+            before = match self.process.delete_unchanged(bucket, &there, found.etag.as_ref()).await {
                 Ok(()) => {
                     info!(bucket, key = there, "deleted an object that the source has removed");
-                    deleted = true;
+                    Before::Deleted
                 }
-                // It changed, or an earlier attempt without an answer has deleted it.
-                Err(Interruption::Service(error)) if error.class == ErrorClass::PreconditionFailed => deleted = true,
+                Err(Interruption::Service(error)) if error.class == ErrorClass::PreconditionFailed => {
+                    Before::MayHaveDeleted
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -120,27 +171,58 @@ impl<P: Services> Worker<P> {
         Ok(EntryOutcome::Retry(Failure::new(FailureClass::SourceChanging, text)))
     }
 
-    /// Looks at the destination first, so that what is deleted is never newer than the look at the source.
-    async fn look_at_both(&self, task: TransferTask<'_>, there: &str) -> Result<Look, Interruption> {
-        let pair = &task.batch.pair;
-        let process = &self.process;
-        let found = process.look_at_destination(HeadRequest::new(&pair.destination_bucket, there)).await?;
-        match process.look_at_source(HeadRequest::new(&pair.source_bucket, &task.entry.key)).await {
-            Ok(Some(_)) => return Ok(Look::Kept),
-            Ok(None) => {}
-            // A refusal is no absence.
-            Err(Interruption::Service(error)) if !error.is_retryable() => return Ok(Look::Kept),
-            Err(error) => return Err(error),
+    /// Looks at the source, and at the destination only if a HEAD does not find the object at the source. After a
+    /// deletion, what the source says is all that counts.
+    async fn look(
+        &self,
+        task: TransferTask<'_>,
+        there: &str,
+        moved: &EntryOutcome,
+        before: Before,
+    ) -> Result<Look, Interruption> {
+        let (process, pair, key) = (&self.process, &task.batch.pair, task.entry.key.as_str());
+        // Of a copied object, a refusal is no absence; otherwise it is the object's failure.
+        let stands = before == Before::Nothing && matches!(moved, EntryOutcome::Done(_));
+        let has = |answer| match answer {
+            Err(Interruption::Service(error)) if stands && !error.is_retryable() => Ok(true),
+            answer => answer,
+        };
+        if before != Before::Deleted {
+            let seen = process.is_seen_at_source(HeadRequest::new(&pair.source_bucket, key)).await;
+            if has(seen)? {
+                return Ok(Look::Kept);
+            }
+            let found = process.look_at_destination(HeadRequest::new(&pair.destination_bucket, there)).await?;
+            if let Some(found) = found.filter(|head| self.filters_keep(head)) {
+                let proven = !has(process.source_has(&pair.source_bucket, key).await)?;
+                return Ok(if proven { Look::Extraneous(Box::new(found)) } else { Look::Kept });
+            }
+            if before == Before::Nothing && *moved == EntryOutcome::Gone {
+                // Nothing was copied, and nothing is deleted: nothing needs a proof.
+                return Ok(Look::Over);
+            }
         }
-        let filter = &process.config.filter;
-        let keeps =
-            |head: &ObjectHead| filter.keeps(head.size, head.modified, head.attributes.storage_class.as_deref());
-        Ok(found.filter(keeps).map_or(Look::Over, |head| Look::Extraneous(Box::new(head))))
+        let has = has(process.source_has(&pair.source_bucket, key).await)?;
+        Ok(if has { Look::Kept } else { Look::Over })
+    }
+
+    fn filters_keep(&self, head: &ObjectHead) -> bool {
+        let filter = &self.process.config.filter;
+        filter.keeps(head.size, head.modified, head.attributes.storage_class.as_deref())
     }
 
     /// Transfers the object as the source has it now.
-    async fn transfer_again(&self, task: TransferTask<'_>, progress: &LastProgress) -> EntryOutcome {
-        let Some(permit) = self.limits.permits.expect().acquire().await else { return EntryOutcome::Interrupted };
+    async fn transfer_again(
+        &self,
+        task: TransferTask<'_>,
+        progress: &LastProgress,
+        permit: Option<ObjectPermit>,
+    ) -> EntryOutcome {
+        let permit = match permit {
+            Some(permit) => Some(permit),
+            None => self.limits.permits.expect().acquire().await,
+        };
+        let Some(permit) = permit else { return EntryOutcome::Interrupted };
         let entry =
             Entry { size: 0, etag: None, version_id: None, destination: None, unlisted: true, ..task.entry.clone() };
         let task = TransferTask { entry: &entry, redelivered: true, ..task };

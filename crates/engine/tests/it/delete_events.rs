@@ -7,10 +7,10 @@ use migration_core::error::ErrorClass;
 use migration_core::events::EventTypes;
 use migration_core::message::EVENTS_RUN;
 use migration_core::ports::{OutgoingMessage, Queue};
-use migration_testkit::{BucketSettings, Call, Fault, Operation};
+use migration_testkit::{BucketSettings, Call, Fault, Lie, Operation, Scope};
 
 use crate::histories::Chance;
-use crate::world::{DESTINATION, SOURCE, World, content};
+use crate::world::{DESTINATION, SOURCE, TINY_LARGE, World, content};
 
 /// Keys of a history: few, so that writes and removals of one key meet.
 const KEYS: [&str; 3] = ["a", "b", "c"];
@@ -176,6 +176,138 @@ async fn the_same_content_written_again_while_it_is_deleted_is_copied_again() {
     process.runtime.stop.cancel();
     worker.await.unwrap();
     world.assert_same("after the deletion");
+}
+
+/// Returns the requests to the stores since the call number `from`, each with its side. Sets `from` to the next call.
+fn requests(world: &World, from: &mut usize) -> Vec<(Operation, &'static str)> {
+    let side =
+        |call: &Call| [SOURCE, DESTINATION].into_iter().find(|side| call.subject.starts_with(&format!("{side}/")));
+    let log = world.plan.log();
+    let since = log.iter().skip(std::mem::replace(from, log.len()));
+    since.filter_map(|call| Some((call.operation, side(call)?))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_takes_no_more_requests_than_its_proof_needs() {
+    use Operation::{DeleteObject, GetObject, HeadObject, PutObject};
+    let (world, mut from) = (world(10), 0);
+    world.source.insert(SOURCE, "a", content(10, 1));
+    deliver(&world, created("a", 1), Duration::ZERO).await;
+    world.drain(1).await;
+    let read = [(HeadObject, DESTINATION), (HeadObject, SOURCE), (GetObject, SOURCE), (PutObject, DESTINATION)];
+    let looked = [(HeadObject, SOURCE)];
+    assert_eq!(requests(&world, &mut from), [&read[..], &looked].concat(), "a copy");
+
+    deliver(&world, removed("a", 0), Duration::ZERO).await;
+    world.drain(1).await;
+    assert_eq!(requests(&world, &mut from), looked, "a removal that a later write has made stale");
+    world.assert_same("after a stale removal");
+
+    world.source.delete(SOURCE, "a");
+    deliver(&world, removed("a", 2), Duration::ZERO).await;
+    world.drain(1).await;
+    let proven = [(HeadObject, SOURCE), (HeadObject, DESTINATION), (GetObject, SOURCE), (DeleteObject, DESTINATION)];
+    assert_eq!(requests(&world, &mut from), [&proven[..], &[(GetObject, SOURCE)]].concat(), "a removal");
+    assert_eq!(world.destination.keys(DESTINATION), Vec::<String>::new());
+
+    deliver(&world, removed("a", 3), Duration::ZERO).await;
+    world.drain(1).await;
+    let absent = [(HeadObject, SOURCE), (HeadObject, DESTINATION), (GetObject, DESTINATION)];
+    assert_eq!(requests(&world, &mut from), absent, "a removal of what the destination lacks");
+    let counts = world.counters(EVENTS_RUN).await.counts;
+    assert_eq!((counts.done, counts.gone, counts.failed), (1, 3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_a_proxy_answers_is_no_proof_of_a_removal() {
+    let world = world(10);
+    for (key, seed) in [("a", 1), ("b", 2)] {
+        world.source.insert(SOURCE, key, content(10, seed));
+        world.destination.insert(DESTINATION, key, content(10, seed));
+        deliver(&world, removed(key, 1), Duration::ZERO).await;
+    }
+    world.source_lies.tell(Lie::Absent, Scope::always().on(&[Operation::HeadObject]));
+    world.drain(1).await;
+    world.assert_same("the source has the objects");
+    assert_eq!(world.plan.count(Operation::DeleteObject), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_while_the_deleting_worker_died_is_copied_again() {
+    for ended_by_a_duplicate in [false, true] {
+        let world = world(10);
+        world.destination.insert(DESTINATION, "a", content(10, 1));
+        world.plan.at(Operation::DeleteObject, 1, Fault::CrashAfter);
+        deliver(&world, removed("a", 1), Duration::ZERO).await;
+        let (_, worker) = world.start_worker();
+        world.plan.crashed().await;
+        worker.abort();
+        world.plan.restart();
+        // Its event found the copy in place, before that was deleted.
+        world.source.insert(SOURCE, "a", content(10, 1));
+        if ended_by_a_duplicate {
+            deliver(&world, removed("a", 1), Duration::ZERO).await;
+        }
+        world.drain(1).await;
+        world.assert_same(&format!("ended by a duplicate: {ended_by_a_duplicate}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_an_outage_interrupted_is_looked_at_in_full_again() {
+    let world = world(10);
+    world.destination.insert(DESTINATION, "a", content(10, 1));
+    // The look after the deletion is denied for as long as it takes to send the message anew.
+    let after_deletion = {
+        let mut looks = 0;
+        move |call: &Call| {
+            looks += u32::from(call.operation == Operation::GetObject && call.subject.starts_with(SOURCE));
+            looks > 1 && call.subject.starts_with(SOURCE)
+        }
+    };
+    world.plan.when(after_deletion, Fault::Fail(ErrorClass::AccessDenied), 40);
+    deliver(&world, removed("a", 1), Duration::ZERO).await;
+    let (process, worker) = world.start_worker();
+    while world.plan.count(Operation::SendMessages) == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Its event found the copy in place, before that was deleted.
+    world.source.insert(SOURCE, "a", content(10, 1));
+    world.plan.clear();
+    world.drain(1).await;
+    process.runtime.stop.cancel();
+    worker.await.unwrap();
+    world.assert_same("after the outage");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_was_copied_in_parts_and_removed_leaves_no_record_of_its_upload() {
+    let mut world = World::tiny();
+    let types = EventTypes::CreatedAndRemoved;
+    world.config.events = Some(EventSettings { queue_arn: None, types, max_deletes: Some(1) });
+    let records = |world: &World| {
+        let of_uploads = |item: &migration_core::ports::Item| item.key.partition.starts_with("upload/");
+        world.ledger.items().into_iter().filter(of_uploads).count()
+    };
+    // The second is one more than may be deleted today.
+    for (number, key, deleted) in [(1, "a", true), (2, "b", false)] {
+        world.source.insert(SOURCE, key, content(usize::try_from(TINY_LARGE).unwrap() + 40, 1));
+        let completes = |call: &Call| call.operation == Operation::CompleteUpload;
+        world.plan.when(completes, Fault::Delay(Duration::from_secs(1)), 1);
+        deliver(&world, created(key, 1), Duration::ZERO).await;
+        let (process, worker) = world.start_worker();
+        while world.plan.count(Operation::CompleteUpload) < number {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(records(&world), 1, "{key} is copied in parts");
+        world.source.delete(SOURCE, key);
+        world.drain(1).await;
+        process.runtime.stop.cancel();
+        worker.await.unwrap();
+        assert_eq!(world.destination.keys(DESTINATION).is_empty(), deleted, "{key}");
+        assert_eq!(records(&world), 0, "{key}");
+        assert_eq!(world.destination.open_uploads(DESTINATION), [], "{key}");
+    }
 }
 
 /// Plays a history of writes and removals whose events come late, twice and in any order, to workers that meet faults.

@@ -115,6 +115,31 @@ async fn an_end_that_the_ledger_refuses_harms_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_one_event_in_several_messages_one_end_is_recorded_and_none_is_deleted_before() {
+    // Failed once, and recorded at once.
+    for refused in [1, 0] {
+        let world = World::new();
+        objects(&world, 1);
+        deliver(&world, (0..3).map(|_| event("k0000", 1))).await;
+        let ends = |call: &Call| call.operation == Operation::WriteItems && call.subject.contains("batch/");
+        world.plan.when(ends, Fault::Fail(ErrorClass::Refused), refused);
+        let (process, worker) = world.start_worker();
+        while !world.plan.log().iter().any(ends) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let deleted = world.plan.count(Operation::DeleteMessage);
+        assert_eq!(deleted, if refused > 0 { 0 } else { 3 }, "refused {refused} times");
+        world.drain(1).await;
+        process.runtime.stop.cancel();
+        worker.await.unwrap();
+        let counted = world.counters(EVENTS_RUN).await;
+        assert_eq!((counted.batches, counted.counts.done), (1, 1), "refused {refused} times");
+        assert_eq!(world.plan.injected(), u64::from(refused), "one end is in each transaction");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_come_ten_at_a_time_and_batches_one_by_one() {
     let world = World::new();
     let keys = objects(&world, 60);
