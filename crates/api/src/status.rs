@@ -8,7 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::conditions::ConditionType;
 use crate::preflight::PreflightStatus;
 use crate::trigger::EventTriggerStatus;
-use crate::verify::VerifyMethod;
+
+mod failures;
+mod progress;
+mod runs;
+
+pub use failures::{ObjectFailure, RecordKind, UnreadableRecords};
+pub use progress::{Counts, Display, EventCounts, EventWork, NotPreserved, Progress};
+pub use runs::{Extraneous, LastRun, ReportStatus, RunSummary, VerificationStatus};
 
 /// Observed state of the job. Written when something has changed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -151,133 +158,6 @@ impl Phase {
     }
 }
 
-/// Progress of a run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Progress {
-    /// Number of objects.
-    pub objects: Counts,
-    /// Bytes of these objects.
-    pub bytes: Counts,
-    /// Current rate of all workers, in bytes per second.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rate_bytes_per_second: Option<u64>,
-    /// Seconds until the rest is copied at this rate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub eta_seconds: Option<u64>,
-    /// Attributes that copies lack. Absent if there are none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_preserved: Option<NotPreserved>,
-    /// Objects found up to date without comparing content: by size and time, or with `compare: Size` or `ETag` by size.
-    /// Absent if there are none. `compare: Checksum` reduces their number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_compared_by_content: Option<u64>,
-}
-
-/// A run that ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RunSummary {
-    /// Identifier of the run.
-    pub id: String,
-    /// Start of the run.
-    pub started_at: Time,
-    /// End of the run.
-    pub ended_at: Time,
-    /// Result.
-    pub result: RunResult,
-    /// Objects copied.
-    pub objects: u64,
-    /// Bytes copied.
-    pub bytes: u64,
-    /// Objects that failed.
-    pub failed: u64,
-}
-
-/// Number of objects whose content was copied and verified, but whose copies lack attributes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct NotPreserved {
-    /// Objects without their tags.
-    pub tags: u64,
-    /// Objects without their retention or legal hold.
-    pub object_locks: u64,
-    /// Objects without some of their metadata or headers.
-    pub metadata: u64,
-    /// Objects in another storage class, since the destination does not support the source's.
-    pub storage_classes: u64,
-    /// Objects without the encryption requested by spec.destination.encryption, which the service accepted but did not
-    /// apply. Checked for objects copied in parts.
-    pub encryption: u64,
-}
-
-/// Objects copied outside of runs since the job was created.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct EventWork {
-    /// Number of objects.
-    pub objects: EventCounts,
-    /// Bytes of the objects done.
-    pub bytes: u64,
-    /// Attributes that copies lack. Absent if there are none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_preserved: Option<NotPreserved>,
-}
-
-/// Results of objects named in events and foreign messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct EventCounts {
-    /// At the destination and verified.
-    pub done: u64,
-    /// Failed; the ledger has the reasons.
-    pub failed: u64,
-    /// Not copied: no longer at the source, excluded by the filters, or older than the newest version. With
-    /// `mirror.deleteEvents`, what the source no longer has was deleted at the destination too.
-    #[serde(default)]
-    pub skipped: u64,
-}
-
-/// Results of the objects of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Counts {
-    /// To copy, as far as the scan has found.
-    pub total: u64,
-    /// At the destination and verified.
-    pub done: u64,
-    /// Not copied: up to date, filtered out, or no longer at the source.
-    pub skipped: u64,
-    /// Failed.
-    pub failed: u64,
-}
-
-/// Progress as text.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Display {
-    /// Objects copied, of those to copy: `12/5003`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub objects: Option<String>,
-    /// Bytes copied, of those to copy: `1.2 GiB / 2.0 GiB`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<String>,
-    /// Current rate, or the average of the last run: `85.1 MiB/s`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rate: Option<String>,
-    /// Remaining time: `4m10s`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub eta: Option<String>,
-    /// Workers ready, of those wanted: `2/3`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workers: Option<String>,
-    /// Source bucket and prefix of the first pair, with the number of the others: `photos/2026/ (+2)`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
-    /// Destination bucket and prefix of the first pair, with the number of the others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub destination: Option<String>,
-}
-
 /// Number of workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -298,127 +178,6 @@ pub struct QueueDepth {
     pub in_flight: u64,
     /// Messages in the dead letter queue.
     pub dead_letters: u64,
-}
-
-/// A run that ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LastRun {
-    /// Identifier of the run.
-    pub id: String,
-    /// Time at which it began to list.
-    pub started_at: Time,
-    /// Time at which its last object was done.
-    pub ended_at: Time,
-    /// Result of the run.
-    pub result: RunResult,
-    /// Objects copied.
-    pub objects: u64,
-    /// Bytes of the objects copied.
-    pub bytes: u64,
-    /// Objects that failed.
-    pub failed: u64,
-    /// Objects that were not copied.
-    pub skipped: u64,
-    /// Attributes that copies lack. Absent if there are none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_preserved: Option<NotPreserved>,
-    /// Objects that only the destination had, with spec.mirror.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub extraneous: Option<Extraneous>,
-    /// Reason, if the run failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-}
-
-/// Objects that only the destination had.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Extraneous {
-    /// Found by the scan.
-    pub found: u64,
-    /// Deleted.
-    pub deleted: u64,
-}
-
-/// Result of a verification, in numbers of objects.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct VerificationStatus {
-    /// Identifier of the run.
-    pub run: String,
-    /// Time at which the verification ended.
-    pub ended_at: Time,
-    /// Method of the verification.
-    pub method: VerifyMethod,
-    /// Copies proven to have the content of their source.
-    pub proven: u64,
-    /// Copies of the right size whose content this method can't compare.
-    pub by_size: u64,
-    /// Objects missing at the destination.
-    pub missing: u64,
-    /// Objects with different content at the destination.
-    pub different: u64,
-    /// Missing or different objects whose source changed after the run began.
-    pub newer: u64,
-    /// Objects without a valid key at the destination.
-    pub unmappable: u64,
-    /// Objects at the destination that the source does not have.
-    pub extra: u64,
-}
-
-/// A completion report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ReportStatus {
-    /// Identifier of the run.
-    pub run: String,
-    /// Time at which it was written.
-    pub written_at: Time,
-    /// Location of its manifest.json at the destination's service: `s3://bucket/key`.
-    pub manifest: String,
-    /// Objects in it that are at the destination.
-    pub succeeded: u64,
-    /// Objects in it that failed.
-    pub failed: u64,
-    /// Objects missing from it: copied objects whose workers could not write to the report's bucket, and failed objects
-    /// whose records in the ledger can't be read.
-    pub unreported: u64,
-}
-
-/// An object that failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ObjectFailure {
-    /// Source bucket.
-    pub bucket: String,
-    /// Source key.
-    pub key: String,
-    /// Class of the failure.
-    pub class: String,
-    /// Description of the failure.
-    pub message: String,
-}
-
-/// Records of one kind that can't be read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct UnreadableRecords {
-    /// Kind of the records.
-    pub kind: RecordKind,
-    /// Number of records.
-    pub number: u64,
-    /// Error of the first record, with its key in the table and its member.
-    pub message: String,
-}
-
-/// A kind of record that the status shows one by one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum RecordKind {
-    /// An object that failed and is missing from `failures`. Only records read on the way to the first 10 failures count.
-    Failure,
-    /// The activity of a worker or jobsender: its rate and the sides it has paused.
-    Heartbeat,
 }
 
 /// Resources of a job outside of the cluster.

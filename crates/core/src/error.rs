@@ -99,7 +99,8 @@ pub enum ErrorClass {
 pub struct ServiceError {
     /// What to do about it.
     pub class: ErrorClass,
-    /// The attempted operation, as verb and noun: `put object`.
+    /// The attempted operation, as verb and noun: `put object`. Of an error that is shown with an object also
+    /// [where](Self::at): `put object at the destination`.
     pub operation: String,
     /// The service's error code, such as `SlowDown`, or our name for a failure before any answer.
     pub code: String,
@@ -124,6 +125,12 @@ impl ServiceError {
             rejected: None,
             request_id: None,
         }
+    }
+
+    /// The same with the service that answered, or did not. Both sides have many operations in common.
+    #[must_use]
+    pub fn at(self, service: Service) -> Self {
+        Self { operation: format!("{} at the {service}", self.operation), ..self }
     }
 
     /// The same with what is refused or denied, where that is known.
@@ -170,6 +177,8 @@ mod tests {
     fn errors_say_what_was_tried_and_the_request() {
         let mut error = ServiceError::new(ErrorClass::Throttled, "put object", "SlowDown", "reduce your request rate");
         assert_eq!(error.to_string(), "failed to put object: SlowDown: reduce your request rate");
+        let there = error.clone().at(Service::Destination).to_string();
+        assert_eq!(there, "failed to put object at the destination: SlowDown: reduce your request rate");
         error.request_id = Some("R1".into());
         assert!(error.to_string().ends_with("(request R1)"));
     }

@@ -190,7 +190,12 @@ impl Gate {
         }
         drop(place);
         // Boxed: errors are rare, and would make the future of every request larger.
-        Err(Box::pin(self.judged(error, &access, witness)).await.into())
+        Err(self.named(Box::pin(self.judged(error, &access, witness)).await).into())
+    }
+
+    /// Returns the error with the side, if the other one has the same operations.
+    fn named(&self, error: ServiceError) -> ServiceError {
+        if matches!(self.side, Service::Source | Service::Destination) { error.at(self.side) } else { error }
     }
 
     /// Classifies an error of this side that occurred elsewhere, such as while a body was read.
@@ -201,7 +206,7 @@ impl Gate {
         if let ErrorClass::Service(fault) = error.class {
             self.pause(Scope::Service, access.resource, fault, &error);
         }
-        error
+        self.named(error)
     }
 
     /// Waits before the next try; `retries` counts from 0.

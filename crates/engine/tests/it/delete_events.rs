@@ -254,30 +254,34 @@ async fn what_was_written_while_the_deleting_worker_died_is_copied_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removal_that_an_outage_interrupted_is_looked_at_in_full_again() {
+async fn a_removal_that_a_missing_permission_interrupted_is_looked_at_in_full_again() {
     let world = world(10);
+    world.source.insert(SOURCE, "first", content(10, 1));
+    deliver(&world, created("first", 1), Duration::ZERO).await;
+    world.drain(1).await;
+    // The source is readable until the copy is deleted, then nothing of it is, not even what was read before.
     world.destination.insert(DESTINATION, "a", content(10, 1));
-    // The look after the deletion is denied for as long as it takes to send the message anew.
-    let after_deletion = {
-        let mut looks = 0;
-        move |call: &Call| {
-            looks += u32::from(call.operation == Operation::GetObject && call.subject.starts_with(SOURCE));
-            looks > 1 && call.subject.starts_with(SOURCE)
-        }
+    let mut is_deleted = false;
+    let reads_after = move |call: &Call| {
+        is_deleted |= call.operation == Operation::DeleteObject;
+        is_deleted && call.subject.starts_with(&format!("{SOURCE}/"))
     };
-    world.plan.when(after_deletion, Fault::Fail(ErrorClass::AccessDenied), 40);
+    world.plan.when(reads_after, Fault::Fail(ErrorClass::AccessDenied), u32::MAX);
     deliver(&world, removed("a", 1), Duration::ZERO).await;
     let (process, worker) = world.start_worker();
-    while world.plan.count(Operation::SendMessages) == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let sent_anew = async {
+        while world.plan.count(Operation::SendMessages) == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(10), sent_anew).await.unwrap();
     // Its event found the copy in place, before that was deleted.
     world.source.insert(SOURCE, "a", content(10, 1));
     world.plan.clear();
     world.drain(1).await;
     process.runtime.stop.cancel();
     worker.await.unwrap();
-    world.assert_same("after the outage");
+    world.assert_same("once the source can be read again");
 }
 
 #[tokio::test(start_paused = true)]

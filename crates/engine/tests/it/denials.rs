@@ -43,7 +43,7 @@ async fn faults(world: &World) -> Vec<ServiceFault> {
 
 #[tokio::test(start_paused = true)]
 async fn thirty_denied_of_thirty_are_failures_and_the_run_ends() {
-    for operation in [Operation::GetObject, Operation::PutObject] {
+    for (operation, side) in [(Operation::GetObject, "source"), (Operation::PutObject, "destination")] {
         let world = tree(30, 0);
         deny(&world, operation, "denied/", ErrorClass::AccessDenied);
         world.send("job-1").await.unwrap();
@@ -53,6 +53,8 @@ async fn thirty_denied_of_thirty_are_failures_and_the_run_ends() {
         assert!(began.elapsed() < Duration::from_mins(2), "{operation}: {:?}", began.elapsed());
         let failures = failures(&world).await;
         assert!(failures.iter().all(|failure| failure.class == FailureClass::AccessDenied), "{operation}");
+        let told = format!("failed to {operation} at the {side}: ");
+        assert!(failures.iter().all(|failure| failure.message.starts_with(&told)), "{failures:?}");
         assert_eq!((failures.len(), world.queue.stats().dead_letters), (30, 0), "{operation}");
     }
 }
