@@ -24,6 +24,9 @@ use crate::error::{Api, Classified, invalid_response, no_answer, service_error};
 const SESSION: Duration = Duration::from_hours(1);
 /// How long before its end a session is replaced.
 const EARLY: Duration = Duration::from_mins(5);
+/// How long STS has to answer while there is a session to go on with. Without this limit, the request that waits for a new
+/// one would time out first.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a session that could not be replaced is used before the next attempt.
 const ATTEMPT_AGAIN: Duration = Duration::from_secs(30);
 
@@ -55,18 +58,29 @@ impl<P: ProvideCredentials> RoleCredentials<P> {
 
     /// Returns credentials to use until the time that they carry; the SDK's identity cache asks again shortly before.
     async fn at(&self, now: impl Fn() -> SystemTime) -> Result<Credentials, CredentialsError> {
-        let asked = self.sts.provide_credentials().await;
-        let refused =
-            match asked.map_err(|error| refusal(&self.role_arn, &error)).and_then(|got| self.checked(got, now())) {
-                Ok((credentials, expiry)) => {
-                    *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(credentials.clone());
-                    return Ok(until(credentials, replace_at(expiry, now())));
-                }
-                Err(error) => error,
-            };
+        let refused = match self.ask(now()).await.and_then(|got| self.checked(got, now())) {
+            Ok((credentials, expiry)) => {
+                *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(credentials.clone());
+                return Ok(until(credentials, replace_at(expiry, now())));
+            }
+            Err(error) => error,
+        };
         let Some(held) = self.held_at(now()) else { return Err(CredentialsError::provider_error(Classified(refused))) };
         warn!(role = self.role_arn, error = %refused, "the session of a role could not be replaced yet");
         Ok(held)
+    }
+
+    /// Asks STS for a session, for as long as the SDK allows if there is none to go on with.
+    async fn ask(&self, now: SystemTime) -> Result<Credentials, ServiceError> {
+        let asked = self.sts.provide_credentials();
+        let answer = match self.held_at(now) {
+            Some(_) => tokio::time::timeout(PATIENCE, asked).await.map_err(|_| {
+                let message = "STS did not answer in time";
+                ServiceError::new(ErrorClass::NoAnswer, &operation(&self.role_arn), "Timeout", message)
+            })?,
+            None => asked.await,
+        };
+        answer.map_err(|error| refusal(&self.role_arn, &error))
     }
 
     /// Returns the last session unless it has ended, to be used until the next attempt to replace it.

@@ -258,7 +258,10 @@ async fn a_removal_that_a_missing_permission_interrupted_is_looked_at_in_full_ag
     let world = world(10);
     world.source.insert(SOURCE, "first", content(10, 1));
     deliver(&world, created("first", 1), Duration::ZERO).await;
-    world.drain(1).await;
+    let (process, worker) = world.start_worker();
+    while world.plan.count(Operation::DeleteMessage) == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     // The source is readable until the copy is deleted, then nothing of it is, not even what was read before.
     world.destination.insert(DESTINATION, "a", content(10, 1));
     let mut is_deleted = false;
@@ -268,7 +271,6 @@ async fn a_removal_that_a_missing_permission_interrupted_is_looked_at_in_full_ag
     };
     world.plan.when(reads_after, Fault::Fail(ErrorClass::AccessDenied), u32::MAX);
     deliver(&world, removed("a", 1), Duration::ZERO).await;
-    let (process, worker) = world.start_worker();
     let sent_anew = async {
         while world.plan.count(Operation::SendMessages) == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
