@@ -77,6 +77,11 @@ impl JobController {
         }
         let cache = self.caches.of(&job.uid().unwrap_or_default());
         let mut cache = cache.lock().await;
+        if let Some(left) = cache.wait.and_then(|wait| wait.left(self.context.now()))
+            && let Ok(false) = dereference::has_changed(&job, &cache.known, &self.context).await
+        {
+            return Ok(Some(left));
+        }
         let (next, result) = Box::pin(reconcile(&job, cache.clone(), &self.context)).await;
         *cache = next;
         if let Some(problem) = result.as_ref().err().and_then(|error| error.problem(cache.conflicts)) {
@@ -113,6 +118,7 @@ async fn reconcile(
 ) -> (JobCache, Result<Duration, ReconcileError>) {
     let steps = async {
         let before = cache.pace;
+        cache.wait = None;
         // After an error everything is read again.
         let observed = Box::pin(dereference::dereference(job, cache.known.clone(), cache.pace.take(), context)).await?;
         cache.known = observed.known.clone();
@@ -168,7 +174,10 @@ async fn reconcile(
         let again = scaled.again.filter(|_| cache.waits <= 90);
         let sooner =
             [dereference::poll_ms(&job.spec).map(requeue::milliseconds), runs.next_removal, again, preflight.again];
-        Ok::<_, ReconcileError>(sooner.into_iter().flatten().fold(delay, Duration::min))
+        let next = sooner.into_iter().flatten().fold(delay, Duration::min);
+        cache.wait = requeue::wait(job, pace, &written, next, context.now());
+        let named = cache.wait.and_then(|wait| wait.left(context.now()));
+        Ok::<_, ReconcileError>(named.unwrap_or(next))
     };
     let result = steps.await;
     cache.conflicts = match &result {

@@ -10,6 +10,7 @@ use migration_engine::run::dead_letters::LastDrain;
 use crate::job_controller::apply::ApplyCache;
 use crate::job_controller::dereference::Known;
 use crate::job_controller::dereference::cadence::Pace;
+use crate::job_controller::requeue::Wait;
 use crate::job_controller::scale::ScaleCache;
 use crate::job_controller::validate::run_configs::ValidationCache;
 
@@ -22,6 +23,8 @@ pub struct JobCache {
     pub pace: Option<Pace>,
     /// Reconciliations in a row that could not do what is wanted.
     pub waits: u32,
+    /// When everything is read next, while the job waits for what its specification names.
+    pub wait: Option<Wait>,
     /// The validated configurations.
     pub validated: ValidationCache,
     /// The versions of applied objects.

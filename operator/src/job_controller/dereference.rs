@@ -34,8 +34,10 @@ use sharing::Sharing;
 
 /// The objects and services that the resource refers to, as they were read.
 pub struct Observed {
-    /// Changes when one of the Secrets changes; none if the job names none.
+    /// Changes when the content of one of the Secrets changes; none if the job names none.
     pub secrets_version: Option<String>,
+    /// The same of the Secrets that a preflight uses.
+    pub tried_secrets_version: Option<String>,
     /// The ignore list of `filters.ignoreFrom`: empty if the job names none, none if it could not be used.
     pub ignore_patterns: Option<Vec<String>>,
     /// The certificates of both sides; none if some could not be used.
@@ -114,6 +116,8 @@ struct Inputs {
     look: Option<String>,
     /// A digest of the children as they were seen last; none if nobody watches them.
     children: Option<u64>,
+    /// The job's position among the jobs that share its queue.
+    sharing: Option<Sharing>,
 }
 
 impl Inputs {
@@ -122,12 +126,23 @@ impl Inputs {
             generation: job.metadata.generation,
             look: job.annotations().get(names::LOOK_ANNOTATION).cloned(),
             children: context.children_of(&job.namespace().unwrap_or_default(), &job.name_any()),
+            sharing: sharing(job, context),
         }
     }
 
     /// Returns true if nothing that is watched changed.
     fn are(&self, before: &Self) -> bool {
         self.children.is_some() && self == before
+    }
+}
+
+/// Returns true if anything that is watched, or what the specification names, is no longer as it was when everything
+/// was read. Reads only the latter.
+pub async fn has_changed(job: &MigrationJob, known: &Known, context: &Context) -> Result<bool, DereferenceError> {
+    let inputs = Inputs::of(job, context);
+    match known.whole.as_ref().filter(|whole| inputs.are(&whole.inputs)) {
+        Some(whole) => Ok(!whole.named.is(&Named::read(job, context).await?)),
+        None => Ok(true),
     }
 }
 
@@ -155,7 +170,7 @@ pub async fn dereference(
     let (ledger, is_ledger_fresh) = reader.ledger(services.as_deref(), &cluster).await;
 
     let fresh = Fresh { cluster: reader.scope.cluster, ledger: is_ledger_fresh };
-    let sharing = sharing(job, context);
+    let sharing = reader.inputs.sharing.clone();
     let mut problems = named.problems();
     if let Some(Sharing::Younger(problem)) = &sharing {
         problems.push(problem.clone());
@@ -171,7 +186,8 @@ pub async fn dereference(
         known.whole = Some(Whole { at: now, inputs, named, cluster, refusals });
     }
     Ok(Observed {
-        secrets_version: named.secrets.version.clone(),
+        secrets_version: named.secrets.version(),
+        tried_secrets_version: named.secrets.tried_version(),
         ignore_patterns: named.ignore_patterns.clone().ok(),
         ca_bundles: named.ca_bundles.clone().ok(),
         cluster,

@@ -21,6 +21,7 @@ use crate::job_controller::context::Context;
 use crate::job_controller::dereference::Observed;
 use crate::job_controller::dereference::ledger::LedgerView;
 use crate::job_controller::ownership::Owner;
+use crate::job_controller::runs;
 use crate::job_controller::validate::ValidatedJob;
 use crate::job_controller::validate::run_configs::RunConfigs;
 use crate::names;
@@ -60,28 +61,33 @@ pub async fn advance(
     };
     let started = job.status.as_ref().is_some_and(|status| status.runs_started > 0);
     let (checked, request) = (checked(&configs.next, observed), request(job));
+    let may_follow = runs::may_follow(job, ledger, &observed.cluster.jobs, context.now());
     let input = DecisionInput {
         checked: &checked,
         request: &request,
         old,
         jobs: &observed.cluster.preflights,
         had_run: ledger.run.is_some() || started,
+        may_follow,
         is_troubled: is_troubled(ledger),
         now: context.now(),
     };
-    let waiting = |status: Option<PreflightStatus>| {
+    let known = |status: Option<PreflightStatus>| {
         let is_current = status.as_ref().is_some_and(|status| status.checked == checked);
         let outcome = outcome(status, is_live);
-        PreflightOutcome { is_ready: outcome.is_ready && is_current, is_pending: !job.spec.suspend, ..outcome }
+        let outcome = PreflightOutcome { is_ready: outcome.is_ready && is_current, ..outcome };
+        // What was found concerns runs that do not come, and nothing finds out when it is mended.
+        if may_follow { outcome } else { PreflightOutcome { problems: Vec::new(), notes: Vec::new(), ..outcome } }
     };
+    let waiting = |status| PreflightOutcome { is_pending: may_follow && !job.spec.suspend, ..known(status) };
     let may_act = !is_blocked && !job.spec.suspend && observed.fresh.cluster;
     Ok(match decide(&input) {
-        Decision::Settled => outcome(old.cloned(), is_live),
+        Decision::Settled => known(old.cloned()),
         Decision::Later(at) => {
             let left = u64::try_from(at - input.now).unwrap_or_default();
-            PreflightOutcome { again: Some(Duration::from_millis(left)), ..outcome(old.cloned(), is_live) }
+            PreflightOutcome { again: Some(Duration::from_millis(left)), ..known(old.cloned()) }
         }
-        Decision::Write(status) => outcome(Some(status), is_live),
+        Decision::Write(status) => known(Some(status)),
         Decision::Wait(status) => waiting(Some(status)),
         // What was read before may lack a Job that was created since then.
         Decision::Replace(_) | Decision::Create(_) if !may_act => waiting(old.cloned()),
@@ -139,9 +145,9 @@ async fn create(
     })
 }
 
-/// Identifies what a preflight of the next run checks.
+/// Identifies what a preflight of the next run checks, with the content of the Secrets that it uses.
 fn checked(next: &ValidatedJob, observed: &Observed) -> String {
-    let secrets = observed.secrets_version.as_deref().unwrap_or_default();
+    let secrets = observed.tried_secrets_version.as_deref().unwrap_or_default();
     hex::encode(Sha256::digest(format!("{}/{secrets}", next.checked))).chars().take(16).collect()
 }
 

@@ -1,11 +1,13 @@
 //! Decides when a job is reconciled again.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use migration_api::Reason;
 use migration_api::status::Phase;
+use migration_api::{ConditionType, MigrationJob, Reason};
 
 use crate::backoff::{self, Bounds};
+use crate::job_controller::allowed;
 use crate::job_controller::apply::replicas;
 use crate::job_controller::dereference::cadence::{LOOK_MS, Pace};
 use crate::job_controller::dereference::cluster::ObservedJob;
@@ -104,6 +106,12 @@ fn follows<T>(state: &FollowupState<T>) -> bool {
 }
 
 impl Written {
+    /// Returns since when the job has been degraded, in milliseconds since 1970.
+    pub fn degraded_since(&self) -> Option<i64> {
+        let (holds, condition) = self.status.condition(ConditionType::Degraded)?;
+        holds.then(|| condition.last_transition_time.0.as_millisecond())
+    }
+
     /// Returns true if the job is degraded only by what holds up nothing, and is not looked for again by itself.
     fn is_noted(&self) -> bool {
         matches!(self.degraded, Some(Reason::Shortcoming(..)))
@@ -116,6 +124,44 @@ impl Written {
             matches!(reason, Reason::JobsenderFailed | Reason::SpecInvalid | Reason::LedgerRecordsLeftOut)
         };
         self.degraded.as_ref().is_some_and(ends_by_edit)
+    }
+}
+
+/// A time until which only what the specification names is read: Secrets, ignore list, certificates. Nobody watches
+/// them, and a person may be about to mend them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// When everything is read again, in milliseconds since 1970.
+    until: i64,
+    /// The interval until then, in milliseconds.
+    every: i64,
+}
+
+/// Returns how a job waits whose next look at everything is after this time, if it is for what its specification may
+/// name.
+pub fn wait(job: &MigrationJob, pace: Pace, written: &Written, next: Duration, now: i64) -> Option<Wait> {
+    let may_wait = pace == Pace::Waiting && !allowed::references(&job.spec).is_empty();
+    let until = now.saturating_add(i64::try_from(next.as_millis()).unwrap_or(i64::MAX));
+    Wait::new(until, written.degraded_since().filter(|_| may_wait), now)
+}
+
+/// The bounds of [`Wait::every`], in milliseconds.
+const EVERY: RangeInclusive<i64> = 5_000..=60_000;
+/// The part of the time that a job has been degraded that a mended Secret may go unnoticed.
+const UNNOTICED: i64 = 20;
+
+impl Wait {
+    /// Returns the wait of a job that has been degraded since a time, or none if it has not. Both times, and `now`, are
+    /// in milliseconds since 1970.
+    pub fn new(until: i64, degraded_since: Option<i64>, now: i64) -> Option<Self> {
+        let every = ((now - degraded_since?) / UNNOTICED).clamp(*EVERY.start(), *EVERY.end());
+        Some(Self { until, every })
+    }
+
+    /// Returns the time until the next look at what the specification names, or none if everything is to be read now.
+    pub fn left(self, now: i64) -> Option<Duration> {
+        let left = self.until - now;
+        (left > 0).then(|| milliseconds(left.min(self.every)))
     }
 }
 
@@ -157,6 +203,19 @@ mod tests {
         ] {
             assert_eq!(decide(input), expected, "{input:?}");
         }
+    }
+
+    #[test]
+    fn what_the_specification_names_is_read_often_at_first_and_seldom_after_a_while() {
+        let every =
+            |since: i64| Wait::new(1_000_000, Some(1_000 - since), 1_000).unwrap().left(1_000).unwrap().as_secs();
+        assert_eq!([0, 60_000, 200_000, 600_000, 86_400_000].map(every), [5, 5, 10, 30, 60]);
+        let wait = Wait::new(9_000, Some(0), 1_000).unwrap();
+        assert_eq!(
+            [1_000, 6_000, 9_000, 9_500].map(|now| wait.left(now).map(|left| left.as_millis())),
+            [Some(5_000), Some(3_000), None, None]
+        );
+        assert_eq!(Wait::new(9_000, None, 1_000), None, "nothing is wrong");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use kube::{Api, ResourceExt};
 use migration_api::MigrationJob;
 use migration_engine::run::RunError;
 use migration_engine::run::dead_letters::LastDrain;
-use migration_engine::run::start::{EventScan, Start, StartInput, start};
+use migration_engine::run::start::{self, EventScan, Start, StartInput};
 use tracing::info;
 
 use crate::job_controller::apply::{self, ApplyError, JobCreation, or_problem};
@@ -243,13 +243,7 @@ impl<'a> Starter<'a> {
 
     /// Starts a run if one is due.
     async fn start_run(&self, is_blocked: bool, now: i64) -> Result<Started, ApplyError> {
-        let status = self.job.status.as_ref();
-        let (number, manual) = lifecycle::created_before(
-            &self.job.name_any(),
-            &self.observed.cluster.jobs,
-            status.map_or(0, |status| status.runs_started),
-            status.and_then(|status| status.last_manual_run.clone()),
-        );
+        let (number, manual) = started_before(self.job, &self.observed.cluster.jobs);
         let Some(start) = self.due(number, manual.as_deref(), now) else {
             return Ok(Started { number, is_skipped: false, manual, is_pending: false, problem: None });
         };
@@ -284,16 +278,43 @@ impl<'a> Starter<'a> {
     /// Returns the run to start, if one is due. `started` is the number of runs that were started, `last_manual` the request
     /// that was answered last.
     fn due(&self, started: u32, last_manual: Option<&str>, now: i64) -> Option<Start> {
-        let trigger = &self.job.spec.trigger;
-        start(&StartInput {
-            is_scheduled: trigger.schedule.is_some(),
-            events: trigger.events.enabled.then(|| self.event_scan(started)),
-            manual: trigger.manual.as_deref(),
-            last_manual,
-            started,
-            last_run: self.ledger?.run.as_ref().map(|run| &run.record),
-            is_sending: self.observed.cluster.jobs.iter().any(ObservedJob::is_unfinished),
-            now,
-        })
+        let scan = self.event_scan(started);
+        let jobs = &self.observed.cluster.jobs;
+        start::start(&start_input(self.job, self.ledger?, jobs, (started, last_manual), scan, now))
+    }
+}
+
+/// Returns true if runs are still to come or to go on, without an edit.
+pub fn may_follow(job: &MigrationJob, ledger: &LedgerView, jobs: &[ObservedJob], now: i64) -> bool {
+    let (started, last_manual) = started_before(job, jobs);
+    start::may_follow(&start_input(job, ledger, jobs, (started, last_manual.as_deref()), EventScan::Settled, now))
+}
+
+/// Returns the number of runs that were started, and the request that was answered last.
+fn started_before(job: &MigrationJob, jobs: &[ObservedJob]) -> (u32, Option<String>) {
+    let status = job.status.as_ref();
+    let started = status.map_or(0, |status| status.runs_started);
+    lifecycle::created_before(&job.name_any(), jobs, started, status.and_then(|status| status.last_manual_run.clone()))
+}
+
+/// Returns the facts that decide whether a run starts.
+fn start_input<'a>(
+    job: &'a MigrationJob,
+    ledger: &'a LedgerView,
+    jobs: &[ObservedJob],
+    (started, last_manual): (u32, Option<&'a str>),
+    event_scan: EventScan,
+    now: i64,
+) -> StartInput<'a> {
+    let trigger = &job.spec.trigger;
+    StartInput {
+        is_scheduled: trigger.schedule.is_some(),
+        events: trigger.events.enabled.then_some(event_scan),
+        manual: trigger.manual.as_deref(),
+        last_manual,
+        started,
+        last_run: ledger.run.as_ref().map(|run| &run.record),
+        is_sending: jobs.iter().any(ObservedJob::is_unfinished),
+        now,
     }
 }

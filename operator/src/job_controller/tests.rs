@@ -28,6 +28,7 @@ use crate::job_controller::validate::tests::{resource, validated};
 pub fn observed(cluster: Cluster) -> Observed {
     Observed {
         secrets_version: None,
+        tried_secrets_version: None,
         ignore_patterns: Some(Vec::new()),
         ca_bundles: None,
         cluster: Arc::new(cluster),

@@ -2,6 +2,7 @@
 //!
 //! [`ValidatedJob`] is the only input of the builders. It needs no further checks.
 
+mod checked;
 pub mod run_configs;
 
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::pod_defaults::PodDefaults;
+use checked::{checked, in_use};
 
 /// The directory where the Secrets are mounted.
 pub const CREDENTIALS_DIRECTORY: &str = "/var/run/s3-migration/credentials";
@@ -110,32 +112,10 @@ impl Notifications {
         let pairs: BTreeSet<_> = config.buckets.iter().map(|pair| (&pair.source_bucket, &pair.source_prefix)).collect();
         let written: BTreeSet<_> = config.buckets.iter().map(|pair| &pair.destination_bucket).collect();
         let checked = config.needs_versions().then(|| (config.destination.place_name(), written));
-        let facts = json!([events, config.source.place_name(), pairs, checked]).to_string();
+        let facts = json!([in_use(json!(events)), config.source.place_name(), pairs, checked]).to_string();
         let key = hex::encode(Sha256::digest(facts)).chars().take(16).collect();
         Some(Self { key, buckets: buckets.into_iter().collect() })
     }
-}
-
-/// Identifies what a preflight checks, but for the content of Secrets: sides, buckets and prefixes, what is written with
-/// objects, how they are read, and the workers' identity.
-fn checked(spec: &MigrationJobSpec, config: &JobConfig, ca_version: Option<&str>) -> String {
-    let ranges: BTreeSet<_> = config
-        .buckets
-        .iter()
-        .map(|pair| (&pair.source_bucket, &pair.source_prefix, &pair.destination_bucket, pair.destination_range()))
-        .collect();
-    let facts = json!([
-        RunSides::of(config),
-        ranges,
-        config.write,
-        config.versioning,
-        config.transfer.preserve,
-        config.manifest.is_some(),
-        ca_version,
-        spec.worker.service_account_name,
-        spec.worker.env,
-    ]);
-    hex::encode(Sha256::digest(facts.to_string())).chars().take(16).collect()
 }
 
 /// The schedule of runs.

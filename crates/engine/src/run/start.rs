@@ -73,6 +73,13 @@ pub fn start(input: &StartInput<'_>) -> Option<Start> {
     }
 }
 
+/// Returns true if runs are still to come or to go on, without an edit: one is live or may be sending, one is due, or a
+/// schedule or events start others.
+pub fn may_follow(input: &StartInput<'_>) -> bool {
+    let is_live = input.last_run.is_some_and(|run| run.end.is_none());
+    input.is_scheduled || input.events.is_some() || input.is_sending || is_live || start(input).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +117,37 @@ mod tests {
             let input =
                 StartInput { is_scheduled, events: None, manual, last_manual, started, last_run, is_sending, now };
             assert_eq!(start(&input), expected, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_follows_the_only_run_of_a_job() {
+        let (live, ended) = (run(true, false), run(true, true));
+        let of = |started, last_run| StartInput {
+            is_scheduled: false,
+            events: None,
+            manual: None,
+            last_manual: None,
+            started,
+            last_run,
+            is_sending: false,
+            now: 0,
+        };
+        let over = of(1, Some(&ended));
+        let asked = StartInput { manual: Some("a"), ..over };
+        for (input, expected) in [
+            (of(0, None), true),
+            (of(1, Some(&live)), true),
+            (over, false),
+            (of(0, Some(&ended)), false),
+            (of(1, None), false),
+            (StartInput { is_scheduled: true, ..over }, true),
+            (StartInput { events: Some(EventScan::Settled), ..over }, true),
+            (StartInput { is_sending: true, ..over }, true),
+            (asked, true),
+            (StartInput { last_manual: Some("a"), ..asked }, false),
+        ] {
+            assert_eq!(may_follow(&input), expected, "{input:?}");
         }
     }
 

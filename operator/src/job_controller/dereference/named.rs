@@ -47,7 +47,7 @@ impl Named {
 
     /// Returns true if both are the same.
     pub fn is(&self, other: &Self) -> bool {
-        self.secrets.version == other.secrets.version
+        self.secrets.digests == other.secrets.digests
             && self.ignore_patterns == other.ignore_patterns
             && self.ca_bundles == other.ca_bundles
             && self.refusals == other.refusals

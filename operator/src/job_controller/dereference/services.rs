@@ -257,7 +257,7 @@ mod tests {
 
     fn secrets() -> Secrets {
         let pod = Some(CredentialSource::Pod);
-        Secrets { queue: pod.clone(), ledger: pod, version: None, problems: Vec::new() }
+        Secrets { queue: pod.clone(), ledger: pod, digests: Vec::new(), problems: Vec::new() }
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct DecisionInput<'a> {
     pub jobs: &'a [ObservedPreflight],
     /// The job had a run.
     pub had_run: bool,
+    /// Runs are still to come or to go on, without an edit.
+    pub may_follow: bool,
     /// Workers are denied or lack credentials.
     pub is_troubled: bool,
     /// Milliseconds since 1970.
@@ -65,12 +67,19 @@ pub enum Decision {
 /// | none | | warned | create after an edit or a look asked for |
 /// | none | | passed or warned, and workers are in trouble | create, at most every 10 minutes |
 /// | none | | passed, or never checked since there was a run | settled |
+///
+/// Where no run can follow, nothing is created: an attempt in progress ends by itself, and an attempt that is over
+/// without a result is written off.
 pub fn decide(input: &DecisionInput<'_>) -> Decision {
     let none = PreflightStatus::default();
     let old = input.old.unwrap_or(&none);
     let latest = input.jobs.iter().max_by_key(|job| job.number);
     let attempt = latest.filter(|job| job.number > old.number || (job.number == old.number && old.running));
-    let next = || Decision::Create(begun(input, old, latest.map_or(0, |job| job.number).max(old.number) + 1));
+    let next = || match (input.may_follow, old.running) {
+        (true, _) => Decision::Create(begun(input, old, latest.map_or(0, |job| job.number).max(old.number) + 1)),
+        (false, true) => Decision::Write(PreflightStatus { running: false, checked: String::new(), ..old.clone() }),
+        (false, false) => Decision::Settled,
+    };
     match attempt {
         // The status of an attempt has the request that it answers. A later edit may mend what keeps its pod from starting.
         Some(attempt)
@@ -88,6 +97,7 @@ pub fn decide(input: &DecisionInput<'_>) -> Decision {
             Decision::Write(PreflightStatus { checked, request, ..none })
         }
         None if old.checked != input.checked => next(),
+        None if !input.may_follow => Decision::Settled,
         None => match repeated_at(input, old) {
             None => Decision::Settled,
             Some(at) if at <= input.now => next(),
@@ -170,7 +180,16 @@ mod tests {
     }
 
     fn input<'a>(old: Option<&'a PreflightStatus>, jobs: &'a [ObservedPreflight]) -> DecisionInput<'a> {
-        DecisionInput { checked: "k", request: "1", old, jobs, had_run: false, is_troubled: false, now: NOW }
+        DecisionInput {
+            checked: "k",
+            request: "1",
+            old,
+            jobs,
+            had_run: false,
+            may_follow: true,
+            is_troubled: false,
+            now: NOW,
+        }
     }
 
     fn status(number: u32, result: Option<PreflightResult>) -> PreflightStatus {
@@ -238,6 +257,36 @@ mod tests {
         assert_eq!((known.checked.as_str(), known.number, known.result), ("k", 0, None));
         assert_eq!(decide(&DecisionInput { old: Some(&known), ..had }), Decision::Settled);
         assert_eq!(number_of(decide(&DecisionInput { old: Some(&known), is_troubled: true, ..had })), 1);
+    }
+
+    #[test]
+    fn nothing_is_checked_where_no_run_can_follow() {
+        fn over<'a>(old: Option<&'a PreflightStatus>, jobs: &'a [ObservedPreflight]) -> DecisionInput<'a> {
+            DecisionInput { may_follow: false, had_run: true, ..input(old, jobs) }
+        }
+        let passed = status(3, Some(PreflightResult::Passed));
+        let rotated = PreflightStatus { checked: "old".into(), ..passed.clone() };
+        let failed_before = status(3, Some(PreflightResult::Failed));
+        for known in [&passed, &rotated, &failed_before] {
+            let asked =
+                DecisionInput { request: "2", now: NOW + 3_600_000, is_troubled: true, ..over(Some(known), &[]) };
+            assert_eq!(decide(&asked), Decision::Settled, "{known:?}");
+        }
+        assert!(matches!(decide(&over(None, &[])), Decision::Write(known) if known.number == 0));
+        // One that is in progress ends, and what it finds is written.
+        let running = PreflightStatus { running: true, ..passed.clone() };
+        let unfinished = [attempt(3, "k", JobState::Unfinished, None)];
+        assert!(matches!(decide(&over(Some(&running), &unfinished)), Decision::Wait(_)));
+        let ended = [attempt(3, "k", failed(), None)];
+        assert!(matches!(decide(&over(Some(&running), &ended)), Decision::Write(known) if known.failures == 1));
+        // Its Job is gone, or checked something else: nothing waits for it, and the next run has its own.
+        let other = [attempt(3, "old", failed(), None)];
+        for jobs in [&other[..], &[]] {
+            let Decision::Write(stopped) = decide(&over(Some(&running), jobs)) else { panic!() };
+            assert!(!stopped.running);
+            assert_eq!(decide(&over(Some(&stopped), jobs)), Decision::Settled);
+            assert_eq!(number_of(decide(&input(Some(&stopped), jobs))), 4);
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What jobs cost: requests to queue, ledger and API server over hours, with counting services and a clock of the test.
 
+mod secrets;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -151,8 +151,30 @@ async fn what_is_not_checked_does_not_repeat_a_check_and_what_is_does() {
     // A Secret that changed is other credentials.
     let server = ApiServer::start();
     let begun = step(&server, &job(None), &with(vec![]), false).await.status.unwrap();
-    let rotated = Observed { secrets_version: Some("2".into()), ..with(vec![]) };
+    let rotated = Observed { tried_secrets_version: Some("2".into()), ..with(vec![]) };
     assert_ne!(step(&server, &job(Some(begun.clone())), &rotated, false).await.status.unwrap().checked, begun.checked);
+}
+
+#[tokio::test]
+async fn a_failure_from_before_the_only_run_holds_nothing_up_and_is_not_repeated() {
+    let server = ApiServer::start();
+    let begun = step(&server, &job(None), &with(vec![]), false).await.status.unwrap();
+    let failed = JobState::Failed { message: "PreflightFailed: no".into() };
+    let failed = with(vec![attempt(&begun, failed, vec![denied()])]);
+    let failed = step(&server, &job(Some(begun)), &failed, false).await;
+    server.take_writes();
+    let mut over = job(failed.status.clone());
+    over.status.as_mut().unwrap().runs_started = 1;
+    let later = server.context_at(NOW + 3_600_000);
+    let step =
+        async |job: &MigrationJob| advance(job, &with(vec![]), Some(&configs(|_| ())), false, &later).await.unwrap();
+    let settled = step(&over).await;
+    assert_eq!((settled.again, settled.is_pending, settled.is_ready), (None, false, false));
+    assert!(settled.problems.is_empty() && settled.notes.is_empty() && settled.status == failed.status);
+    assert!(server.take_writes().is_empty());
+    over.spec.trigger.schedule = Some("@daily".into());
+    assert!(step(&over).await.status.unwrap().running);
+    assert_eq!(server.take_writes(), ["POST jobs"]);
 }
 
 #[tokio::test]
