@@ -1,12 +1,14 @@
 //! The affinity of pods, as it was written.
 
+mod rules;
+
 use k8s_openapi::api::core::v1::Affinity;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// An affinity as it was written. The schema of Kubernetes' type takes 32 KB, so that the resource's own leaves the
-/// members open, and [`WrittenAffinity::read`] refuses what is none.
+/// An affinity as it was written. The schema of Kubernetes' type takes 32 KB, so that the resource's own has only the
+/// members that Kubernetes requires, and [`WrittenAffinity::read`] refuses what else is none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct WrittenAffinity(Value);
@@ -14,7 +16,7 @@ pub struct WrittenAffinity(Value);
 /// Why a value is no affinity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AffinityError {
-    /// A member has a wrong type, or is missing.
+    /// A member has a wrong type or value, or is missing.
     #[error("failed to read affinity at {path}: {problem}; write an Affinity of Kubernetes")]
     Wrong {
         /// The member.
@@ -28,8 +30,8 @@ pub enum AffinityError {
 }
 
 impl WrittenAffinity {
-    /// Returns the affinity, or what is wrong with it. A member that Kubernetes does not know is an error too: pods
-    /// would run where they must not.
+    /// Returns the affinity, or the first member that Kubernetes would refuse. A member that Kubernetes does not know
+    /// is an error too: pods would run where they must not.
     pub fn read(&self) -> Result<Affinity, AffinityError> {
         let (mut track, mut unknown) = (serde_path_to_error::Track::new(), None);
         let tracked = serde_path_to_error::Deserializer::new(&self.0, &mut track);
@@ -38,7 +40,10 @@ impl WrittenAffinity {
         };
         let affinity = Affinity::deserialize(serde_ignored::Deserializer::new(tracked, &mut note));
         match (affinity, unknown) {
-            (Ok(affinity), None) => Ok(affinity),
+            (Ok(affinity), None) => match rules::check(&affinity) {
+                Ok(()) => Ok(affinity),
+                Err(rules::Broken { path, problem }) => Err(AffinityError::Wrong { path, problem }),
+            },
             (Ok(_), Some(path)) => Err(AffinityError::Unknown(path)),
             (Err(error), _) => Err(AffinityError::Wrong { path: track.path().to_string(), problem: error.to_string() }),
         }
@@ -55,26 +60,53 @@ impl JsonSchema for WrittenAffinity {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let open = |description: &str| {
-            json_schema!({
-                "description": description, "type": "object", "x-kubernetes-preserve-unknown-fields": true,
-            })
-        };
+        let any = open(&json!({}), &[]);
+        let terms = json!({"type": "array", "minItems": 1, "items": any});
+        let nodes = open(&json!({"nodeSelectorTerms": terms}), &["nodeSelectorTerms"]);
+        let key = json!({"type": "string", "minLength": 1, "maxLength": rules::LONGEST_KEY});
+        let pod = open(&json!({"topologyKey": key}), &["topologyKey"]);
+        let pods = json!({"type": "array", "items": pod});
+        let of_pods = |description| preferred_or_required(description, &pods, ("podAffinityTerm", &pod));
+        let of_nodes = "Preferred or required nodes: a NodeAffinity of Kubernetes.";
         json_schema!({
             "type": "object",
             "properties": {
-                "nodeAffinity": open("Preferred or required nodes: a NodeAffinity of Kubernetes."),
-                "podAffinity": open("Pods to run beside: a PodAffinity of Kubernetes."),
-                "podAntiAffinity": open("Pods to run apart from: a PodAntiAffinity of Kubernetes."),
+                "nodeAffinity": preferred_or_required(of_nodes, &nodes, ("preference", &any)),
+                "podAffinity": of_pods("Pods to run beside: a PodAffinity of Kubernetes."),
+                "podAntiAffinity": of_pods("Pods to run apart from: a PodAntiAffinity of Kubernetes."),
             },
         })
     }
 }
 
+/// Returns the schema of what is required, and of preferences with weights, whose terms are in a member.
+fn preferred_or_required(description: &str, required: &Value, (member, term): (&str, &Value)) -> Value {
+    let weight = json!({"type": "integer", "minimum": rules::WEIGHTS.start(), "maximum": rules::WEIGHTS.end()});
+    let preferred = open(&json!({"weight": weight, member: term}), &["weight", member]);
+    let properties = json!({
+        "requiredDuringSchedulingIgnoredDuringExecution": required,
+        "preferredDuringSchedulingIgnoredDuringExecution": {"type": "array", "items": preferred},
+    });
+    let mut schema = open(&properties, &[]);
+    schema["description"] = description.into();
+    schema
+}
+
+/// Returns the schema of an object that may have other members, too.
+fn open(properties: &Value, required: &[&str]) -> Value {
+    let mut schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    if properties.as_object().is_some_and(|properties| !properties.is_empty()) {
+        schema["properties"] = properties.clone();
+    }
+    if !required.is_empty() {
+        schema["required"] = required.into();
+    }
+    schema
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn read(value: Value) -> Result<Affinity, AffinityError> {
         WrittenAffinity(value).read()

@@ -151,6 +151,12 @@ fn what_the_schema_cannot_refuse_is_refused_here() {
         wrong.starts_with("failed to validate spec.jobsender.affinity: failed to read affinity at nodeAffinity:"),
         "{wrong}"
     );
+    let nowhere = refused(|job| {
+        let terms = "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{}]}}";
+        job.spec.worker = serde_yaml::from_str(terms).unwrap();
+    });
+    let place = "podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey: it is missing or empty";
+    assert!(nowhere.contains("spec.worker.affinity") && nowhere.contains(place), "{nowhere}");
     let unknown = refused(|job| {
         job.spec.worker = serde_yaml::from_str("affinity: {nodeAffinity: {required: {}}}").unwrap();
     });
