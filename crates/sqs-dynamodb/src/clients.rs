@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use crate::dynamo::{self, DynamoLedger};
+use crate::guard::Guard;
 use crate::queue_admin::QueueAdmin;
 use crate::shared::{Held, Shared};
 use crate::sqs::{self, SqsQueue};
@@ -26,7 +27,7 @@ type AccessDigest = [u8; 32];
 
 /// Makes clients, and shares those of equal [`Access`]. Keeps none alive: a client that nothing uses any more is gone.
 #[derive(Default)]
-pub struct Clients(Mutex<Known>);
+pub struct Clients(Mutex<Known>, Guard);
 
 #[derive(Default)]
 struct Known {
@@ -36,6 +37,11 @@ struct Known {
 }
 
 impl Clients {
+    /// Creates none yet. Queues and tables are created, changed and deleted only while the guard allows it.
+    pub fn guarded(guard: Guard) -> Self {
+        Self(Mutex::default(), guard)
+    }
+
     /// Returns a client for any queue, dead letter queues included. Sends no request. Without a dead letter URL,
     /// `send_dead_letter` fails.
     pub async fn queue(&self, access: &Access, url: String, dead_letter_url: Option<String>) -> SqsQueue {
@@ -44,7 +50,7 @@ impl Clients {
 
     /// Returns a client that creates, inspects and deletes queues. Sends no request.
     pub async fn queue_admin(&self, access: &Access) -> QueueAdmin {
-        QueueAdmin::with(self.sqs(access).await)
+        QueueAdmin::with(self.sqs(access).await, self.1.clone())
     }
 
     /// Returns a client for a ledger. Sends no request.
@@ -54,7 +60,7 @@ impl Clients {
 
     /// Returns a client that creates, inspects and deletes tables. Sends no request.
     pub async fn table_admin(&self, access: &Access) -> TableAdmin {
-        TableAdmin::with(self.dynamo(access).await)
+        TableAdmin::with(self.dynamo(access).await, self.1.clone())
     }
 
     async fn sqs(&self, access: &Access) -> Shared<aws_sdk_sqs::Client> {

@@ -11,7 +11,7 @@
 //! | `Ledger` | [`DynamoLedger`] | [`DynamoLedger::new`]`(&LedgerConfig)` | [`DynamoLedger::at`]`(&Access, table)` |
 //!
 //! The operator creates and deletes queues with [`QueueAdmin::new`]`(&Access)` and tables with
-//! [`TableAdmin::new`]`(&Access)`.
+//! [`TableAdmin::new`]`(&Access)`, or with those of [`Clients`], which ask a [`Guard`] before each write.
 //!
 //! Constructors are async but send nothing: they read the environment, and the first request loads credentials. Clients
 //! are costly to make and cheap to clone, so make one per [`migration_aws::Access`] and keep it; [`Clients`] does so
@@ -19,6 +19,7 @@
 
 pub mod clients;
 pub mod dynamo;
+pub mod guard;
 pub mod queue_admin;
 pub mod sqs;
 pub mod table_admin;
@@ -27,6 +28,7 @@ mod shared;
 
 pub use clients::Clients;
 pub use dynamo::DynamoLedger;
+pub use guard::Guard;
 pub use queue_admin::{QueueAdmin, QueueSpec, QueueUrls};
 pub use sqs::SqsQueue;
 pub use table_admin::{TableAdmin, TableSpec};

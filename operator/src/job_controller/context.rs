@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::Recorder;
 use kube::{Api, Client, Resource};
 use migration_core::ports::Clock;
-use migration_sqs_dynamodb::Clients;
+use migration_sqs_dynamodb::{Clients, Guard};
 use tokio::sync::Mutex;
 use tracing::warn;
 
@@ -33,8 +33,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// What authors of resources may do.
     pub policy: Policy,
-    /// Whether this operator leads. The client asks it before each write; before writes elsewhere it is asked
-    /// explicitly.
+    /// Whether this operator leads. The client of Kubernetes asks it before each write, and so do those that create,
+    /// change and delete queues and tables. Before other writes to queue and ledger it is asked explicitly.
     pub fence: Fence,
     recorder: Recorder,
     clock: Arc<dyn Clock>,
@@ -73,7 +73,9 @@ impl Context {
 
     /// Lets only the leader write.
     pub fn with_fence(self, fence: Fence) -> Self {
-        Self { fence, ..self }
+        let asked = fence.clone();
+        let clients = Clients::guarded(Guard::new(move || asked.check().is_ok()));
+        Self { clients, fence, ..self }
     }
 
     /// Sets the stores of what is watched. Only the first call counts.

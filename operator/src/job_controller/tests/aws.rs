@@ -31,6 +31,14 @@ struct State {
     tables: BTreeMap<String, (Value, MemoryLedger)>,
     depths: BTreeMap<String, u64>,
     calls: Vec<Call>,
+    armed: Vec<Armed>,
+}
+
+/// What somebody else does right after a request was answered.
+struct Armed {
+    operation: &'static str,
+    about_end: &'static str,
+    act: Box<dyn FnOnce() + Send>,
 }
 
 /// The server. Clones are the same server.
@@ -76,6 +84,12 @@ impl Aws {
         self.with(|state| state.depths.insert(queue.to_owned(), messages));
     }
 
+    /// Does something once, after the first request of an operation, about what has a name that ends so, was carried
+    /// out and before it is answered.
+    pub fn after(&self, operation: &'static str, about_end: &'static str, act: impl FnOnce() + Send + 'static) {
+        self.with(|state| state.armed.push(Armed { operation, about_end, act: Box::new(act) }));
+    }
+
     /// The records of a table, made now if there is none.
     pub fn table(&self, name: &str) -> MemoryLedger {
         self.with(|state| state.tables.entry(name.to_owned()).or_default().1.clone())
@@ -99,6 +113,11 @@ impl Aws {
             "AmazonSQS" => self.with(|state| queues(state, operation, &about, &body, &self.endpoint)),
             _ => self.tables(operation, &about, &body).await,
         };
+        let fits = |one: &Armed| one.operation == operation && about.ends_with(one.about_end);
+        let armed = self.with(|state| Some(state.armed.remove(state.armed.iter().position(fits)?)));
+        if let Some(armed) = armed {
+            (armed.act)();
+        }
         let (status, answer) = answer.map_or_else(|code| (400, json!({"__type": code, "message": code})), |a| (200, a));
         let response = Response::builder().status(status).header("content-type", "application/x-amz-json-1.0");
         response.body(Full::new(Bytes::from(answer.to_string()))).unwrap()

@@ -9,15 +9,19 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
+use migration_aws::{CredentialSource, StaticKeys};
 use migration_testkit::ApiObjects;
 use serde_json::{Value, json};
 
 use super::api_server::ApiServer;
+use super::aws::Aws;
 use super::*;
 use crate::fence::{Fence, Moment};
 use crate::job_controller::apply::{self, ApplyCache, JobCreation, replicas};
 use crate::job_controller::context::Context;
 use crate::job_controller::dereference::cluster;
+use crate::job_controller::dereference::secrets::Secrets;
+use crate::job_controller::dereference::services::{Services, ServicesSpec, remove};
 use crate::job_controller::keda::{self, ScaledObject};
 use crate::job_controller::ownership::{Child, Owner};
 use crate::job_controller::{JobController, autoscalers, build, finalizers, kubernetes};
@@ -241,6 +245,77 @@ async fn a_late_request_of_an_earlier_leader_changes_nothing() {
         assert_eq!(server.all(of_kind).len(), 1, "{write:?}: nothing is there twice");
         let writes = server.take_writes();
         assert_eq!(writes.len(), 1, "{write:?}: what is refused is not sent again: {writes:?}");
+    }
+}
+
+/// What is sent to queue and ledger, and the request before it: an operation, and the end of the name that it is about.
+const SERVICES: [(&str, &str, &str); 8] = [
+    ("GetQueueUrl", "-dlq", "CreateQueue"),
+    ("GetQueueUrl", "-u-1", "CreateQueue"),
+    ("DescribeTable", "-u-1", "CreateTable"),
+    ("GetQueueAttributes", "-dlq", "SetQueueAttributes"),
+    ("ListQueueTags", "-dlq", "TagQueue"),
+    ("ListTagsOfResource", "", "TagResource"),
+    ("GetQueueUrl", "-u-1", "DeleteQueue"),
+    ("DeleteQueue", "-dlq", "DeleteTable"),
+];
+
+/// How queue and table of a job are reached and wanted, changed.
+fn services(aws: &Aws, change: impl FnOnce(&mut MigrationJob)) -> ServicesSpec {
+    let mut job = resource();
+    job.spec.queue.endpoint = Some(aws.endpoint.clone());
+    job.spec.ledger.endpoint = Some(aws.endpoint.clone());
+    change(&mut job);
+    let keys = StaticKeys { access_key_id: "A".into(), secret_access_key: "s".into(), session_token: None };
+    let keys = Some(CredentialSource::Static(keys));
+    let secrets = Secrets { queue: keys.clone(), ledger: keys, digests: vec![], problems: vec![] };
+    ServicesSpec::of(&job, &secrets).unwrap()
+}
+
+/// Carries out the write, and closes the fence right before it, or not. Returns what was sent from then on.
+async fn sent_after(row: (&'static str, &'static str, &str), closes: bool) -> Vec<String> {
+    let (before, about_end, write) = row;
+    let server = ApiServer::start();
+    let aws = Aws::start(server.clock.clone()).await;
+    let fence = Fence::of_lease(Moment::now(), Duration::from_mins(1));
+    let context = server.context_behind(&fence);
+    if !write.starts_with("Create") {
+        let other = services(&aws, |job| {
+            job.metadata.namespace = Some("elsewhere".into());
+            job.spec.queue.create =
+                Some(serde_json::from_value(json!({"visibilityTimeoutSeconds": 77, "retentionDays": 2})).unwrap());
+        });
+        assert!(Services::ensure(other, None, &context.clients).await.is_ok());
+    }
+    let seen = aws.clone();
+    aws.after(before, about_end, move || {
+        seen.take_calls();
+        if closes {
+            fence.close();
+        }
+    });
+    let wanted = services(&aws, |_| ());
+    if write.starts_with("Delete") {
+        remove(&wanted, &context.clients).await;
+    } else {
+        // What is not written is a problem.
+        assert_eq!(Services::ensure(wanted, None, &context.clients).await.is_ok(), !closes, "{row:?}");
+    }
+    aws.take_calls().into_iter().map(|call| call.operation).collect()
+}
+
+#[tokio::test]
+async fn the_fence_is_asked_right_before_queue_and_table_are_created_changed_and_deleted() {
+    let is_read = |operation: &String| ["Get", "List", "Describe"].iter().any(|verb| operation.starts_with(verb));
+    for row in SERVICES {
+        let sent = sent_after(row, false).await;
+        assert_eq!(
+            sent.iter().find(|operation| !is_read(operation)).map(String::as_str),
+            Some(row.2),
+            "{row:?}: {sent:?}"
+        );
+        let sent = sent_after(row, true).await;
+        assert!(sent.iter().all(is_read), "{row:?}: {sent:?}");
     }
 }
 
