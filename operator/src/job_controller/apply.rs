@@ -191,20 +191,10 @@ where
         let (name, how) = (now.name_any(), how.clone().preconditions(read));
         async move { api.delete(&name, &how).await.map(drop) }
     };
-    match optimistic::write(api, live, "delete", |_, _| true, send).await {
-        Err(error) if error.is_missing() => Ok(()),
-        // Another change came between, or the object went meanwhile.
-        Err(error) if error.is_conflict() && is_gone(api, live).await? => Ok(()),
-        deleted => Ok(deleted?),
+    match optimistic::write_unless_gone(api, live, "delete", |_, _| true, send).await {
+        Err(refused) if !refused.is_gone => Err(refused.error.into()),
+        Ok(()) | Err(_) => Ok(()),
     }
-}
-
-/// Returns true if there is no object of this name any more. One that took its place is a conflict.
-async fn is_gone<K>(api: &Api<K>, live: &K) -> Result<bool, RequestError>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
-{
-    Ok(kubernetes::get(api, &live.name_any()).await?.is_none())
 }
 
 /// Applies the Deployment without its number of workers, which has a field manager of its own.

@@ -14,6 +14,20 @@ use crate::job_controller::kubernetes::{self, RequestError};
 /// Attempts while changes that decide nothing change the resource version.
 const ATTEMPTS: u32 = 3;
 
+/// Why a write did not happen.
+pub struct NotWritten {
+    /// The answer of the API server.
+    pub error: RequestError,
+    /// There is no object of this name any more.
+    pub is_gone: bool,
+}
+
+impl NotWritten {
+    fn found(error: RequestError) -> Self {
+        Self { is_gone: error.is_missing(), error }
+    }
+}
+
 /// Sends a write, which is given the object as it was read last, until the API server takes it.
 ///
 /// `is_same` tells whether the write would be decided by the second object as by the first. If not, or if the object is
@@ -29,6 +43,21 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
     S: Future<Output = Result<T, kube::Error>>,
 {
+    write_unless_gone(api, live, verb, is_same, send).await.map_err(|refused| refused.error)
+}
+
+/// Does the same, and tells whether the object is gone.
+pub async fn write_unless_gone<K, T, S>(
+    api: &Api<K>,
+    live: &K,
+    verb: &'static str,
+    is_same: impl Fn(&K, &K) -> bool,
+    send: impl Fn(K) -> S,
+) -> Result<T, NotWritten>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    S: Future<Output = Result<T, kube::Error>>,
+{
     let (name, mut now, mut attempt) = (live.name_any(), live.clone(), 1);
     loop {
         let error = match send(now).await {
@@ -36,11 +65,12 @@ where
             Err(error) => RequestError::new::<K>(verb, &name, error),
         };
         if !error.is_conflict() || attempt == ATTEMPTS {
-            return Err(error);
+            return Err(NotWritten::found(error));
         }
-        match kubernetes::get(api, &name).await? {
+        match kubernetes::get(api, &name).await.map_err(NotWritten::found)? {
             Some(found) if found.uid() == live.uid() && is_same(live, &found) => (now, attempt) = (found, attempt + 1),
-            Some(_) | None => return Err(error),
+            Some(_) => return Err(NotWritten::found(error)),
+            None => return Err(NotWritten { error, is_gone: true }),
         }
     }
 }

@@ -1,10 +1,11 @@
 use hyper::Method;
+use kube::api::DeleteParams;
 use migration_api::Reason;
 use serde_json::json;
 
 use super::api_server::{ApiServer, Fault};
 use super::*;
-use crate::job_controller::apply::{Applied, ApplyCache, ApplyError, apply};
+use crate::job_controller::apply::{Applied, ApplyCache, ApplyError, apply, delete};
 use crate::job_controller::build;
 use crate::job_controller::dereference::cluster;
 use crate::job_controller::ownership::Owner;
@@ -52,6 +53,20 @@ async fn a_refused_kind_is_a_problem_of_its_own() {
         assert!(outcome.problems[0].message.ends_with("is forbidden"), "{}", outcome.problems[0].message);
         assert_eq!(server.kinds(), applied, "{path}");
     }
+}
+
+#[tokio::test]
+async fn what_went_while_it_was_deleted_is_read_once() {
+    let server = ApiServer::start();
+    apply_to(&server, &read(&server).await, ApplyCache::default()).await.unwrap();
+    let live = read(&server).await.deployment.ours().cloned().unwrap();
+    let workers = "/deployments/photos-worker";
+    server.fail(Method::DELETE, workers, Fault::Refused(409, "changed meanwhile"), 1);
+    server.before(Method::GET, workers, move |objects| objects.remove(workers));
+    server.take_sent();
+    delete(&server.context().api("media"), &live, DeleteParams::background()).await.unwrap();
+    let sent: Vec<_> = server.take_sent().into_iter().map(|sent| sent.method).collect();
+    assert_eq!(sent, [Method::DELETE, Method::GET]);
 }
 
 #[tokio::test]
