@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use migration_core::preflight::Report;
 use serde::Deserialize;
 
-use super::{ObservedJob, last_message, observed_job};
+use super::jobs::{ObservedJob, last_message, observed_job};
 use crate::names;
 
 /// The Job of a preflight.
