@@ -43,6 +43,35 @@ pub struct Reach {
     pub proxy: Option<String>,
     /// Adds the header by which the caller accepts the costs of each request.
     pub requester_pays: bool,
+    /// Who sends the requests that carry bytes.
+    pub requests: Requests,
+}
+
+/// Who sends the requests that carry bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Requests {
+    /// The store itself where it knows how, otherwise the SDK.
+    #[default]
+    Auto,
+    /// The SDK.
+    Sdk,
+}
+
+impl Requests {
+    /// Variable of the environment that chooses: `auto` or `sdk`.
+    pub const VARIABLE: &str = "S3_REQUESTS";
+
+    /// Reads the environment. Another value is logged and counts as `auto`.
+    fn of_environment() -> Self {
+        match std::env::var(Self::VARIABLE).as_deref() {
+            Ok("sdk") => Self::Sdk,
+            Ok("auto" | "") | Err(_) => Self::Auto,
+            Ok(other) => {
+                tracing::warn!("failed to read {}={other:?}: it takes auto and sdk; auto is used", Self::VARIABLE);
+                Self::Auto
+            }
+        }
+    }
 }
 
 impl From<&S3Side> for Reach {
@@ -51,6 +80,7 @@ impl From<&S3Side> for Reach {
             ca_bundle: side.ca_bundle.as_ref().map(|bundle| bundle.path.clone()),
             proxy: side.proxy.clone(),
             requester_pays: side.requester_pays,
+            requests: Requests::of_environment(),
         }
     }
 }
@@ -59,7 +89,7 @@ impl Reach {
     /// Returns the client for this path. Equal paths share a client and its connections.
     pub(crate) fn http_client(&self) -> SharedHttpClient {
         static MADE: OnceLock<Mutex<HashMap<Reach, SharedHttpClient>>> = OnceLock::new();
-        let way = Self { requester_pays: false, ..self.clone() };
+        let way = Self { requester_pays: false, requests: Requests::Auto, ..self.clone() };
         let mut made = MADE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
         made.entry(way).or_insert_with_key(|way| SharedHttpClient::new(Client::new(way))).clone()
     }

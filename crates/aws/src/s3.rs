@@ -15,18 +15,20 @@ use migration_core::ports::{
 };
 
 use self::clock::ServiceClock;
+use self::direct::Direct;
 use self::headers::StripHeaders;
 use self::packing::Packing;
 use self::payer::RequesterPays;
 use self::settings::Settings;
 use crate::access::{Access, CredentialSource};
-use crate::http::Reach;
+use crate::http::{Reach, Requests};
 use crate::sdk;
 
 mod bucket;
 mod capabilities;
 mod clock;
 mod copy;
+mod direct;
 mod encoding;
 mod headers;
 mod list;
@@ -53,6 +55,7 @@ pub struct S3Store {
     endpoint: Option<String>,
     capabilities: Capabilities,
     clock: ServiceClock,
+    direct: Direct,
 }
 
 impl S3Store {
@@ -111,6 +114,7 @@ impl S3Store {
             endpoint: access.endpoint.clone(),
             capabilities: capabilities::capabilities(access.endpoint.as_deref(), settings),
             clock,
+            direct: Direct::new(reach.requests == Requests::Auto),
         }
     }
 
@@ -147,11 +151,11 @@ impl ObjectStore for S3Store {
     }
 
     async fn get(&self, request: GetRequest<'_>) -> Result<GetResponse, ServiceError> {
-        read::get(&self.client, &self.packing, request).await
+        read::get(self, request).await
     }
 
     async fn head(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, ServiceError> {
-        read::head(&self.client, &self.packing, request).await
+        read::head(self, request).await
     }
 
     async fn tags(&self, bucket: &str, key: &str, version_id: Option<&str>) -> Result<Tags, ServiceError> {
@@ -163,7 +167,7 @@ impl ObjectStore for S3Store {
     }
 
     async fn put(&self, request: PutRequest<'_>) -> Result<Written, ServiceError> {
-        write::put(&self.client, &self.settings, request).await
+        write::put(self, request).await
     }
 
     async fn copy(&self, request: CopyRequest<'_>) -> Result<Written, ServiceError> {
@@ -179,7 +183,7 @@ impl ObjectStore for S3Store {
     }
 
     async fn put_part(&self, request: PutPart<'_>) -> Result<Written, ServiceError> {
-        part::put_part(&self.client, request).await
+        part::put_part(self, request).await
     }
 
     async fn copy_part(&self, request: CopyPart<'_>) -> Result<Written, ServiceError> {
@@ -218,4 +222,20 @@ impl BucketAdmin for S3Store {
 }
 
 #[cfg(test)]
-mod tests;
+#[path = "s3"]
+mod by_sdk {
+    pub(super) const REQUESTS: crate::http::Requests = crate::http::Requests::Sdk;
+
+    #[path = "tests/mod.rs"]
+    mod tests;
+}
+
+#[cfg(test)]
+#[path = "s3"]
+#[expect(clippy::duplicate_mod, reason = "both ways of sending requests pass the same tests")]
+mod sent_directly {
+    pub(super) const REQUESTS: crate::http::Requests = crate::http::Requests::Auto;
+
+    #[path = "tests/mod.rs"]
+    mod tests;
+}

@@ -23,7 +23,7 @@ const ATTEMPTS: u32 = 4;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time limit of an attempt without a large body, until the response is complete (for a GET of an object, until its
 /// headers have come). Longer than SQS's longest wait of 20 s.
-const SMALL_REQUEST: Duration = Duration::from_secs(30);
+pub(crate) const SMALL_REQUEST: Duration = Duration::from_secs(30);
 /// Time limit for completing large uploads and for copies, which take minutes.
 /// Source: `CompleteMultipartUpload` in the S3 API reference.
 pub(crate) const LONG_REQUEST: Duration = Duration::from_mins(10);

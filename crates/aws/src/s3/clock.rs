@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::http::Headers;
 use migration_core::ports::Clock;
 
@@ -31,6 +33,16 @@ impl ServiceClock {
         Some(self.0.load(Ordering::Relaxed)).filter(|offset| *offset != UNKNOWN)
     }
 
+    /// Returns the offset if it is larger than this, in milliseconds.
+    pub(super) fn correction(&self, tolerated: Duration) -> Option<i64> {
+        self.offset().filter(|offset| u128::from(offset.unsigned_abs()) > tolerated.as_millis())
+    }
+
+    /// Notes the time that a response tells.
+    pub(super) fn note_of(&self, answer: &HttpResponse) {
+        self.note(answer.headers(), SystemClock.now());
+    }
+
     fn note(&self, headers: &Headers, now: i64) {
         if let Some(told) = told(headers) {
             self.0.store(told - now, Ordering::Relaxed);
@@ -54,7 +66,7 @@ impl Intercept for ServiceClock {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        self.note(context.response().headers(), SystemClock.now());
+        self.note_of(context.response());
         Ok(())
     }
 }

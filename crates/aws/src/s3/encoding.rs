@@ -20,6 +20,16 @@ pub(super) fn decode_key(text: &str) -> Option<String> {
     percent_decode_str(&text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
+/// Encodes a key for the path of a URL.
+pub(super) fn encode_key(key: &str) -> impl std::fmt::Display {
+    utf8_percent_encode(key, PATH)
+}
+
+/// Encodes a value for a query string.
+pub(super) fn encode_value(value: &str) -> impl std::fmt::Display {
+    utf8_percent_encode(value, UNRESERVED)
+}
+
 /// Returns the value of the header `x-amz-tagging`; `None` without tags.
 pub(super) fn tagging(tags: &[(String, String)]) -> Option<String> {
     let encode = |text| utf8_percent_encode(text, UNRESERVED);

@@ -9,6 +9,7 @@ use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeDeserializationInterceptorContextMut, BeforeDeserializationInterceptorContextRef,
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::http::Headers;
 
 /// Headers left to the SDK: strings that the adapters take from its outputs, and those that its own layers read.
@@ -101,6 +102,11 @@ pub(super) struct Answered(Headers);
 pub(super) struct Unreadable;
 
 impl Answered {
+    /// Takes the headers of a response.
+    pub(super) fn of(answer: &mut HttpResponse) -> Self {
+        Self(std::mem::take(answer.headers_mut()))
+    }
+
     /// Returns the value of a header; values of a repeated header are joined with commas. Source: RFC 9110, section
     /// 5.3.
     pub(super) fn value(&self, name: &str) -> Result<Option<String>, Unreadable> {

@@ -34,6 +34,17 @@ pub(super) enum Accept {
     Gzip,
 }
 
+impl Accept {
+    /// Returns the header.
+    pub(super) fn header(self) -> (&'static str, &'static str) {
+        let coding = match self {
+            Self::Identity => "identity",
+            Self::Gzip => "gzip",
+        };
+        ("accept-encoding", coding)
+    }
+}
+
 impl Packing {
     /// Returns the encodings to try, in order.
     pub(super) fn order(&self) -> [Accept; 2] {
@@ -79,11 +90,8 @@ impl Intercept for Accept {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let coding = match self {
-            Self::Identity => "identity",
-            Self::Gzip => "gzip",
-        };
-        context.request_mut().headers_mut().insert("accept-encoding", coding);
+        let (name, coding) = self.header();
+        context.request_mut().headers_mut().insert(name, coding);
         Ok(())
     }
 }

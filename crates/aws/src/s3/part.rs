@@ -1,42 +1,128 @@
 //! Uploads of parts.
 
 use std::future::Future;
+use std::time::Duration;
 
-use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::upload_part::UploadPartOutput;
 use aws_sdk_s3::operation::upload_part::builders::UploadPartFluentBuilder;
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sdk_s3::types::ChecksumAlgorithm;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::Md5Digest;
-use migration_core::ports::{Body, ByteStream as Stream, Checksum, PutPart, Written};
+use migration_core::ports::{Body, ByteStream as Stream, Checksum, PutPart, UploadRef, Written};
 
 use super::S3Store;
+use super::direct::{DirectError, Outgoing, Payload, Sender, may_be_clock};
 use super::encoding::{encode_checksum, md5};
-use super::streamed::{self, ChecksumTrailer, Sending};
-use super::written::{Answer, sent_checksum};
+use super::headers::Answered;
+use super::streamed::{self, CHECKSUM, ChecksumTrailer, Sending};
+use super::written::{Answer, sent_checksum, written};
 use crate::error::{Api, invalid_response, service_error};
 use crate::sdk::{timeouts_of_streams, upload_time};
 
 const PUT_PART: &str = "put part";
 
-pub(super) async fn put_part(client: &Client, request: PutPart<'_>) -> Result<Written, ServiceError> {
-    let put = client
-        .upload_part()
-        .bucket(request.upload.bucket)
-        .key(request.upload.key)
-        .upload_id(request.upload.upload_id)
-        .part_number(i32::try_from(request.number).unwrap_or(i32::MAX));
-    let sent = match request.body {
-        Body::Held { bytes, md5 } => held(put, bytes, &md5, request.checksum).await,
-        Body::Streamed { stream, len } => streamed(put, stream, len, request.checksum).await.map_err(unframed),
+pub(super) async fn put_part(store: &S3Store, request: PutPart<'_>) -> Result<Written, ServiceError> {
+    let PutPart { upload, number, body, checksum } = request;
+    let part = Part { store, upload, number, checksum, sender: store.direct.sender(upload.bucket).await };
+    let sent = match body {
+        Body::Held { bytes, md5 } => part.held(bytes, &md5).await,
+        Body::Streamed { stream, len } => part.streamed(stream, len).await.map_err(unframed),
     };
-    let output = sent.map_err(unsigned)?;
+    sent.map_err(unsigned)
+}
+
+/// A part to be sent.
+struct Part<'a> {
+    store: &'a S3Store,
+    upload: UploadRef<'a>,
+    number: u32,
+    checksum: bool,
+    sender: Option<Sender>,
+}
+
+impl Part<'_> {
+    /// Returns the request of the SDK.
+    fn by_sdk(&self) -> UploadPartFluentBuilder {
+        let put = self.store.client.upload_part().bucket(self.upload.bucket).key(self.upload.key);
+        put.upload_id(self.upload.upload_id).part_number(i32::try_from(self.number).unwrap_or(i32::MAX))
+    }
+
+    /// Sends a part from memory. The signed Content-MD5 protects the body, so it needs no SHA-256.
+    async fn held(&self, bytes: Bytes, digest: &Md5Digest) -> Result<Written, ServiceError> {
+        let (digest, time) = (md5(digest), upload_time(bytes.len()));
+        let sum = self.checksum.then(|| encode_checksum(Checksum(crc_fast::crc64_nvme(&bytes))));
+        if let Some(sender) = &self.sender {
+            let mut headers = vec![("content-md5", digest.as_str())];
+            headers.extend(sum.as_deref().map(|sum| (CHECKSUM, sum)));
+            let body = (SdkBody::from(bytes.clone()), bytes.len() as u64);
+            match self.direct(sender, headers, body, Payload::Unsigned, Some(time)).await {
+                Err(error) if may_be_clock(&error, &self.store.clock) => {}
+                Err(error) => return Err(service_error(Api::S3, PUT_PART, &error)),
+                Ok(answered) => return written(&answered, PUT_PART),
+            }
+        }
+        let put = self.by_sdk().content_md5(digest).set_checksum_crc64_nvme(sum).body(ByteStream::from(bytes));
+        let put = put.customize().config_override(S3Store::within(time));
+        let sent = put.interceptor(self.store.direct.learn(self.upload.bucket)).disable_payload_signing().send().await;
+        written_by_sdk(&sent.map_err(|error| service_error(Api::S3, PUT_PART, &error))?)
+    }
+
+    /// Sends a streamed part once, without a time limit as long as bytes move.
+    async fn streamed(&self, stream: Stream, len: u64) -> Result<Written, ServiceError> {
+        let (body, sending) = streamed::body(stream, len, self.checksum);
+        if let Some(sender) = &self.sender {
+            let decoded = len.to_string();
+            let framed = self.checksum.then(|| streamed::trailer_headers(&decoded));
+            let headers = framed.iter().flatten().copied().collect();
+            let (payload, length) =
+                if self.checksum { (Payload::Trailer, streamed::framed_len(len)) } else { (Payload::Unsigned, len) };
+            let sent = self.direct(sender, headers, (body.into_inner(), length), payload, None);
+            return written(&watched(sent, sending).await?, PUT_PART);
+        }
+        let once = Builder::new().retry_config(RetryConfig::disabled()).timeout_config(timeouts_of_streams());
+        let algorithm = self.checksum.then_some(ChecksumAlgorithm::Crc64Nvme);
+        let put = self.by_sdk().body(body).set_checksum_algorithm(algorithm).customize().config_override(once);
+        let put = put.interceptor(self.store.direct.learn(self.upload.bucket));
+        let sent = if self.checksum {
+            watched(put.interceptor(ChecksumTrailer { len }).send(), sending).await
+        } else {
+            watched(put.disable_payload_signing().send(), sending).await
+        };
+        written_by_sdk(&sent?)
+    }
+
+    /// Sends a body of this length.
+    async fn direct(
+        &self,
+        sender: &Sender,
+        mut headers: Vec<(&str, &str)>,
+        (body, length): (SdkBody, u64),
+        payload: Payload,
+        within: Option<Duration>,
+    ) -> Result<Answered, DirectError> {
+        let (number, length) = (self.number.to_string(), length.to_string());
+        headers.push(("content-length", &length));
+        let outgoing = Outgoing {
+            method: "PUT",
+            operation: "UploadPart",
+            key: self.upload.key,
+            query: vec![("partNumber", &number), ("uploadId", self.upload.upload_id)],
+            headers,
+            unsigned: Vec::new(),
+            body,
+            payload,
+        };
+        sender.write(outgoing, &self.store.clock, within).await
+    }
+}
+
+fn written_by_sdk(output: &UploadPartOutput) -> Result<Written, ServiceError> {
     Answer {
         etag: output.e_tag(),
         encryption: output.server_side_encryption(),
@@ -45,38 +131,6 @@ pub(super) async fn put_part(client: &Client, request: PutPart<'_>) -> Result<Wr
         version_id: None,
     }
     .written(PUT_PART)
-}
-
-/// Sends a part from memory. The signed Content-MD5 protects the body, so it needs no SHA-256.
-async fn held(
-    put: UploadPartFluentBuilder,
-    bytes: Bytes,
-    digest: &Md5Digest,
-    checksum: bool,
-) -> Result<UploadPartOutput, ServiceError> {
-    let within = S3Store::within(upload_time(bytes.len()));
-    let sum = checksum.then(|| encode_checksum(Checksum(crc_fast::crc64_nvme(&bytes))));
-    let put = put.content_md5(md5(digest)).set_checksum_crc64_nvme(sum).body(ByteStream::from(bytes));
-    let sent = put.customize().config_override(within).disable_payload_signing().send().await;
-    sent.map_err(|error| service_error(Api::S3, PUT_PART, &error))
-}
-
-/// Sends a streamed part once, without a time limit as long as bytes move.
-async fn streamed(
-    put: UploadPartFluentBuilder,
-    stream: Stream,
-    len: u64,
-    checksum: bool,
-) -> Result<UploadPartOutput, ServiceError> {
-    let (body, sending) = streamed::body(stream, len, checksum);
-    let once = Builder::new().retry_config(RetryConfig::disabled()).timeout_config(timeouts_of_streams());
-    let put = put.body(body).set_checksum_algorithm(checksum.then_some(ChecksumAlgorithm::Crc64Nvme));
-    let put = put.customize().config_override(once);
-    if checksum {
-        watched(put.interceptor(ChecksumTrailer { len }).send(), sending).await
-    } else {
-        watched(put.disable_payload_signing().send(), sending).await
-    }
 }
 
 /// Waits for the response; fails when the body has stalled.

@@ -1,13 +1,13 @@
 //! Reads of objects, their attributes and their state.
 
-use aws_sdk_s3::Client;
-use aws_sdk_s3::error::SdkError;
-use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
-use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
-use aws_sdk_s3::primitives::ByteStream as SdkStream;
+use std::error::Error;
+use std::task::Poll;
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::{ByteStream as SdkStream, SdkBody};
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType, ServerSideEncryption};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use futures::stream;
+use futures::{StreamExt, stream};
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
 use migration_core::object::EncryptionKind;
@@ -16,11 +16,14 @@ use migration_core::ports::{
     RetentionMode, Span,
 };
 
+use super::S3Store;
+use super::direct::{DirectError, Outgoing, Payload, Sender, may_be_clock};
 use super::encoding::{ContentRange, fits_header, range, version_id};
 use super::headers::{Answered, Kept};
-use super::packing::{Accept, Packing, is_repacked, without_framing};
+use super::packing::{Accept, is_repacked, without_framing};
 use super::written::{etag_is_md5, whole_checksum};
 use crate::error::{Api, causes, head_error, invalid_response, no_answer, service_error};
+use crate::sdk::{SMALL_REQUEST, STALLED};
 
 const GET: &str = "get object";
 const HEAD: &str = "head object";
@@ -114,14 +117,23 @@ fn ask_for_checksums(request: &mut HttpRequest) {
     request.headers_mut().insert("x-amz-checksum-mode", "ENABLED");
 }
 
+/// A response to a GET.
+struct Received {
+    answered: Answered,
+    body: ByteStream,
+}
+
 /// Sends a GET. A weak ETag can't be a condition ([`ETag::condition`]); the caller checks the source again instead.
-async fn send_get(
-    client: &Client,
-    request: GetRequest<'_>,
-    accept: Accept,
-) -> Result<(Answered, GetObjectOutput), SdkError<GetObjectError, HttpResponse>> {
+async fn send_get(store: &S3Store, request: GetRequest<'_>, accept: Accept) -> Result<Received, ServiceError> {
+    if let Some(sender) = store.direct.sender(request.bucket).await {
+        match direct_get(&sender, store, request, accept).await {
+            Err(error) if may_be_clock(&error, &store.clock) => {}
+            sent => return sent.map_err(|error| service_error(Api::S3, GET, &error)),
+        }
+    }
     let kept = Kept::default();
-    let get = client
+    let get = store
+        .client
         .get_object()
         .bucket(request.bucket)
         .key(request.key)
@@ -132,31 +144,67 @@ async fn send_get(
         Span::Range { offset, len } => get.range(range(offset, len)).customize(),
         Span::Part(number) => get.part_number(i32::try_from(number).unwrap_or(i32::MAX)).customize(),
     };
-    let output = get.interceptor(kept.clone()).interceptor(accept).send().await?;
-    Ok((kept.take(), output))
+    let learn = store.direct.learn(request.bucket);
+    let sent = get.interceptor(kept.clone()).interceptor(accept).interceptor(learn).send().await;
+    let output = sent.map_err(|error| service_error(Api::S3, GET, &error))?;
+    Ok(Received { answered: kept.take(), body: chunks(output.body) })
 }
 
-pub(super) async fn get(
-    client: &Client,
-    packing: &Packing,
+async fn direct_get(
+    sender: &Sender,
+    store: &S3Store,
     request: GetRequest<'_>,
-) -> Result<GetResponse, ServiceError> {
+    accept: Accept,
+) -> Result<Received, DirectError> {
+    let condition = request.if_match.and_then(ETag::condition);
+    let (part, span);
+    let mut query = Vec::new();
+    let mut headers = Vec::new();
+    match request.span {
+        Span::Whole => headers.push(("x-amz-checksum-mode", "ENABLED")),
+        Span::Range { offset, len } => {
+            span = range(offset, len);
+            headers.push(("range", span.as_str()));
+        }
+        Span::Part(number) => {
+            part = number.to_string();
+            query.push(("partNumber", part.as_str()));
+        }
+    }
+    headers.extend(condition.as_deref().map(|etag| ("if-match", etag)));
+    query.extend(request.version_id.map(|id| ("versionId", id)));
+    let outgoing = Outgoing {
+        method: "GET",
+        operation: "GetObject",
+        key: request.key,
+        query,
+        headers,
+        unsigned: vec![accept.header()],
+        body: SdkBody::empty(),
+        payload: Payload::Empty,
+    };
+    let mut answer = sender.send(outgoing, &store.clock, Some(SMALL_REQUEST)).await?;
+    let answered = Answered::of(&mut answer);
+    Ok(Received { answered, body: watched(answer.into_body()) })
+}
+
+pub(super) async fn get(store: &S3Store, request: GetRequest<'_>) -> Result<GetResponse, ServiceError> {
+    let packing = &store.packing;
     let [first, second] = packing.order();
-    let failed = |error: SdkError<_, _>| service_error(Api::S3, GET, &error);
-    let (mut answered, mut output) = send_get(client, request, first).await.map_err(failed)?;
-    check_own(GET, &answered)?;
-    if is_repacked(&answered) {
-        (answered, output) = send_get(client, request, second).await.map_err(failed)?;
-        if is_repacked(&answered) {
+    let mut received = send_get(store, request, first).await?;
+    check_own(GET, &received.answered)?;
+    if is_repacked(&received.answered) {
+        received = send_get(store, request, second).await?;
+        if is_repacked(&received.answered) {
             return Err(invalid_response(GET, "the response has no length, or was compressed or unpacked in transit"));
         }
         packing.honours(second);
     }
+    let Received { answered, body } = received;
     let (len, size) = lengths(&answered, request.span)?;
     // For a range, the checksum may be that of the range.
     let checksum = if request.span == Span::Whole { kept_checksum(&answered) } else { None };
-    let head = object_head(&answered, size, checksum);
-    Ok(GetResponse { head, len, body: chunks(output.body) })
+    Ok(GetResponse { head: object_head(&answered, size, checksum), len, body })
 }
 
 /// Returns the bytes in the response and in the whole object, after checking that the response matches the request.
@@ -188,52 +236,110 @@ fn lengths(answered: &Answered, span: Span) -> Result<(u64, u64), ServiceError> 
     asked.then_some((len, found.size)).ok_or_else(another)
 }
 
+/// Error of a body that ended before its end.
+fn broken(message: String) -> ServiceError {
+    ServiceError::new(ErrorClass::Transient, "read object body", "BodyBroken", message)
+}
+
 /// Returns the chunks as they arrive, without copying.
 fn chunks(body: SdkStream) -> ByteStream {
     Box::pin(stream::unfold(Some(body), |body| async {
         let mut body = body?;
         match body.next().await? {
             Ok(chunk) => Some((Ok(chunk), Some(body))),
-            Err(error) => {
-                let message = causes(&error);
-                let broken = ServiceError::new(ErrorClass::Transient, "read object body", "BodyBroken", message);
-                Some((Err(broken), None))
-            }
+            Err(error) => Some((Err(broken(causes(&error))), None)),
         }
     }))
 }
 
-async fn send_head(
-    client: &Client,
-    request: HeadRequest<'_>,
-    accept: Accept,
-) -> Result<(Answered, HeadObjectOutput), SdkError<HeadObjectError, HttpResponse>> {
+/// As [`chunks`], for a body that the SDK does not watch: fails where none comes for 20 s.
+fn watched(body: SdkBody) -> ByteStream {
+    let mut chunks = chunks(SdkStream::new(body));
+    let mut pause = None;
+    Box::pin(stream::poll_fn(move |cx| {
+        let next = chunks.poll_next_unpin(cx);
+        if next.is_ready() {
+            pause = None;
+            return next;
+        }
+        let sleep = pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALLED)));
+        if sleep.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        chunks = Box::pin(stream::empty());
+        Poll::Ready(Some(Err(broken(format!("no more of the body came within {STALLED:?}")))))
+    }))
+}
+
+/// A HEAD that was answered with an error, or not at all.
+struct Unanswered {
+    /// Status of the answer.
+    status: Option<u16>,
+    error: ServiceError,
+}
+
+impl Unanswered {
+    fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let status = error.raw_response().map(|answer| answer.status().as_u16());
+        Self { status, error: head_error(HEAD, error) }
+    }
+}
+
+async fn send_head(store: &S3Store, request: HeadRequest<'_>, accept: Accept) -> Result<Answered, Unanswered> {
+    if let Some(sender) = store.direct.sender(request.bucket).await {
+        match direct_head(&sender, store, request, accept).await {
+            Err(error) if may_be_clock(&error, &store.clock) => {}
+            sent => return sent.map_err(|error| Unanswered::of(&error)),
+        }
+    }
     let kept = Kept::default();
-    let head = client
+    let head = store
+        .client
         .head_object()
         .bucket(request.bucket)
         .key(request.key)
         .set_version_id(request.version_id.map(ToOwned::to_owned))
         .set_checksum_mode(request.checksum.then_some(ChecksumMode::Enabled));
-    let output = head.customize().interceptor(kept.clone()).interceptor(accept).send().await?;
-    Ok((kept.take(), output))
+    let learn = store.direct.learn(request.bucket);
+    let sent = head.customize().interceptor(kept.clone()).interceptor(accept).interceptor(learn).send().await;
+    sent.map(|_| kept.take()).map_err(|error| Unanswered::of(&error))
 }
 
-pub(super) async fn head(
-    client: &Client,
-    packing: &Packing,
+async fn direct_head(
+    sender: &Sender,
+    store: &S3Store,
     request: HeadRequest<'_>,
-) -> Result<Option<ObjectHead>, ServiceError> {
+    accept: Accept,
+) -> Result<Answered, DirectError> {
+    let outgoing = Outgoing {
+        method: "HEAD",
+        operation: "HeadObject",
+        key: request.key,
+        query: request.version_id.map(|id| ("versionId", id)).into_iter().collect(),
+        headers: request.checksum.then_some(("x-amz-checksum-mode", "ENABLED")).into_iter().collect(),
+        unsigned: vec![accept.header()],
+        body: SdkBody::empty(),
+        payload: Payload::Empty,
+    };
+    let mut answer = sender.send(outgoing, &store.clock, Some(SMALL_REQUEST)).await?;
+    Ok(Answered::of(&mut answer))
+}
+
+pub(super) async fn head(store: &S3Store, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, ServiceError> {
+    let packing = &store.packing;
     let [first, second] = packing.order();
-    let mut answered = match send_head(client, request, first).await {
-        Ok((answered, _)) => answered,
-        Err(error) => return unanswered_head(client, packing, request, &error).await,
+    let mut answered = match send_head(store, request, first).await {
+        Ok(answered) => answered,
+        Err(unanswered) => return unanswered_head(store, request, unanswered).await,
     };
     check_own(HEAD, &answered)?;
     if is_repacked(&answered) {
-        (answered, _) = match send_head(client, request, second).await {
+        answered = match send_head(store, request, second).await {
             Ok(again) => again,
-            Err(error) => return unanswered_head(client, packing, request, &error).await,
+            Err(unanswered) => return unanswered_head(store, request, unanswered).await,
         };
         if !is_repacked(&answered) {
             packing.honours(second);
@@ -253,22 +359,21 @@ fn check_own(operation: &str, answered: &Answered) -> Result<(), ServiceError> {
 /// Handles an error of HEAD. A 404 returns `None`, although a proxy may have sent it. Other rejections have no body, so
 /// that an expired token is a bare 400: a GET of one byte returns the cause.
 async fn unanswered_head(
-    client: &Client,
-    packing: &Packing,
+    store: &S3Store,
     request: HeadRequest<'_>,
-    error: &SdkError<HeadObjectError, HttpResponse>,
+    unanswered: Unanswered,
 ) -> Result<Option<ObjectHead>, ServiceError> {
-    if error.raw_response().is_some_and(|answer| answer.status().as_u16() == 404) {
+    let Unanswered { status, error: own } = unanswered;
+    if status == Some(404) {
         return Ok(None);
     }
-    let own = head_error(HEAD, error);
     match own.class {
-        ErrorClass::Refused | ErrorClass::AccessDenied if error.raw_response().is_some() => {}
+        ErrorClass::Refused | ErrorClass::AccessDenied if status.is_some() => {}
         _ => return Err(own),
     }
     let HeadRequest { bucket, key, version_id, .. } = request;
     let span = Span::Range { offset: 0, len: 1 };
-    match get(client, packing, GetRequest { bucket, key, span, if_match: None, version_id }).await {
+    match get(store, GetRequest { bucket, key, span, if_match: None, version_id }).await {
         Err(told) if told.class != ErrorClass::Refused => Err(ServiceError { operation: own.operation, ..told }),
         _ => Err(own),
     }

@@ -1,5 +1,6 @@
 //! Settings of every object that a store writes.
 
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 use migration_core::config::{Encryption, WriteSettings};
 use migration_core::ports::Attributes;
@@ -17,6 +18,27 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    /// Returns the headers of an object's storage class, encryption, ACL and lock, as the SDK writes them.
+    pub(super) fn headers(&self, attributes: &Attributes) -> Vec<(&'static str, String)> {
+        let lock = &attributes.lock;
+        let until = lock.retention.map(|retention| DateTime::from_millis(retention.until));
+        let until = until.and_then(|until| until.fmt(DateTimeFormat::DateTimeWithOffset).ok());
+        let mode = lock.retention.map(|retention| lock_mode(retention.mode).as_str().to_owned());
+        [
+            ("x-amz-storage-class", self.storage_class(attributes).map(|class| class.as_str().to_owned())),
+            ("x-amz-server-side-encryption", self.encryption.as_ref().map(|kind| kind.as_str().to_owned())),
+            ("x-amz-server-side-encryption-aws-kms-key-id", self.kms_key_id.clone()),
+            ("x-amz-acl", self.acl.as_ref().map(|acl| acl.as_str().to_owned())),
+            ("x-amz-website-redirect-location", attributes.website_redirect.clone()),
+            ("x-amz-object-lock-mode", mode),
+            ("x-amz-object-lock-retain-until-date", until),
+            ("x-amz-object-lock-legal-hold", lock.legal_hold.then(|| "ON".to_owned())),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+    }
+
     /// Returns the storage class to write: the setting, otherwise the object's own.
     pub(super) fn storage_class(&self, attributes: &Attributes) -> Option<StorageClass> {
         let of_object = || attributes.storage_class.as_deref().map(StorageClass::from);

@@ -31,7 +31,8 @@ use super::progress::BodyProgress;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-const CHECKSUM: &str = "x-amz-checksum-crc64nvme";
+/// Header or trailer with the checksum of a body.
+pub(super) const CHECKSUM: &str = "x-amz-checksum-crc64nvme";
 
 /// A body for the HTTP client.
 struct StreamedBody {
@@ -65,7 +66,7 @@ enum Step {
 /// read on after an early response or a cancelled call.
 pub(super) fn body(stream: ByteStream, len: u64, checksum: bool) -> (SdkStream, Sending) {
     let (waiting, given_up) = oneshot::channel();
-    let unsent = if checksum { head(len).len() as u64 + len + tail_len(len) } else { len };
+    let unsent = if checksum { framed_len(len) } else { len };
     let progress = Arc::new(BodyProgress::new(unsent));
     let body = StreamedBody {
         source: Mutex::new(stream),
@@ -97,6 +98,21 @@ fn tail(len: u64, checksum: Checksum) -> String {
 
 fn tail_len(len: u64) -> u64 {
     tail(len, Checksum(0)).len() as u64
+}
+
+/// Returns the length of a framed body whose content has this length.
+pub(super) fn framed_len(len: u64) -> u64 {
+    head(len).len() as u64 + len + tail_len(len)
+}
+
+/// Returns the headers of a framed body. `len` is the length of its content.
+pub(super) fn trailer_headers(len: &str) -> [(&'static str, &str); 4] {
+    [
+        ("content-encoding", "aws-chunked"),
+        ("x-amz-decoded-content-length", len),
+        ("x-amz-sdk-checksum-algorithm", "CRC64NVME"),
+        ("x-amz-trailer", CHECKSUM),
+    ]
 }
 
 impl StreamedBody {
@@ -215,9 +231,9 @@ impl Intercept for ChecksumTrailer {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let headers = context.request_mut().headers_mut();
-        headers.insert("content-encoding", "aws-chunked");
-        headers.insert("x-amz-decoded-content-length", self.len.to_string());
-        headers.insert("x-amz-trailer", CHECKSUM);
+        for (name, value) in trailer_headers(&self.len.to_string()) {
+            headers.insert(name, value.to_owned());
+        }
         // For signed requests the signer sets it too.
         headers.insert("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER");
         config.interceptor_state().store_put(PayloadSigningOverride::StreamingUnsignedPayloadTrailer);

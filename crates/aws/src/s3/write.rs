@@ -1,18 +1,22 @@
 //! Writes and deletions of objects.
 
+use std::borrow::Cow;
+
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use migration_core::error::{ContentHeader, ErrorClass, Rejected, ServiceError};
 use migration_core::ports::{Attributes, CreateUpload, DeleteRequest, PutRequest, WriteCondition, Written};
 
 use super::S3Store;
+use super::direct::{DirectError, Outgoing, Payload, Sender, may_be_clock};
 use super::encoding::{fits_header, md5, tagging};
+use super::headers::Answered;
 use super::settings::{Settings, with_settings};
-use super::written::{Answer, sent_checksum};
+use super::written::{Answer, sent_checksum, written};
 use crate::error::words::OwnSuccess;
 use crate::error::{Api, no_answer, service_error};
 use crate::sdk::upload_time;
@@ -74,23 +78,28 @@ fn headers(
     })
 }
 
-pub(super) async fn put(
-    client: &Client,
-    settings: &Settings,
-    request: PutRequest<'_>,
-) -> Result<Written, ServiceError> {
+pub(super) async fn put(store: &S3Store, request: PutRequest<'_>) -> Result<Written, ServiceError> {
     let headers = headers(PUT, request.attributes)?;
+    if let Some(sender) = store.direct.sender(request.bucket).await {
+        match direct_put(&sender, store, &request).await {
+            Err(error) if may_be_clock(&error, &store.clock) => {}
+            Err(error) => return Err(conditional(service_error(Api::S3, PUT, &error), request.condition)),
+            Ok(answered) => return written(&answered, PUT),
+        }
+    }
     let within = S3Store::within(upload_time(request.body.len()));
-    let put = client
+    let put = store
+        .client
         .put_object()
         .bucket(request.bucket)
         .key(request.key)
         .content_md5(md5(&request.md5))
         .body(ByteStream::from(request.body));
-    let put = with_attributes!(put, request.attributes, request.tags, settings);
+    let put = with_attributes!(put, request.attributes, request.tags, &store.settings);
     let put = with_condition!(put, request.condition);
+    let put = put.customize().config_override(within).interceptor(store.direct.learn(request.bucket));
     // The signed Content-MD5 protects the body, so it needs no SHA-256.
-    let sent = put.customize().config_override(within).mutate_request(headers).disable_payload_signing().send().await;
+    let sent = put.mutate_request(headers).disable_payload_signing().send().await;
     let output = sent.map_err(|error| conditional(service_error(Api::S3, PUT, &error), request.condition))?;
     Answer {
         etag: output.e_tag(),
@@ -100,6 +109,55 @@ pub(super) async fn put(
         version_id: output.version_id(),
     }
     .written(PUT)
+}
+
+/// Returns the headers of an object, as the SDK writes those of [`with_attributes`].
+fn object_headers(
+    attributes: &Attributes,
+    tags: &[(String, String)],
+    settings: &Settings,
+) -> Vec<(Cow<'static, str>, String)> {
+    let own = [
+        ("content-type", &attributes.content_type),
+        ("content-encoding", &attributes.content_encoding),
+        ("content-language", &attributes.content_language),
+        ("content-disposition", &attributes.content_disposition),
+        ("cache-control", &attributes.cache_control),
+        ("expires", &attributes.expires),
+    ];
+    let own = own.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
+    let tags = tagging(tags).map(|tags| ("x-amz-tagging", tags));
+    let metadata = attributes.metadata.iter();
+    let metadata = metadata.map(|(name, value)| (Cow::Owned(format!("x-amz-meta-{name}")), value.clone()));
+    let fixed = own.chain(tags).chain(settings.headers(attributes));
+    fixed.map(|(name, value)| (Cow::Borrowed(name), value)).chain(metadata).collect()
+}
+
+async fn direct_put(sender: &Sender, store: &S3Store, request: &PutRequest<'_>) -> Result<Answered, DirectError> {
+    let object = object_headers(request.attributes, request.tags, &store.settings);
+    let (md5, length) = (md5(&request.md5), request.body.len().to_string());
+    let mut headers = vec![("content-md5", md5.as_str()), ("content-length", &length)];
+    headers.extend(object.iter().map(|(name, value)| (&**name, value.as_str())));
+    let quoted;
+    match request.condition {
+        WriteCondition::Any => {}
+        WriteCondition::Absent => headers.push(("if-none-match", "*")),
+        WriteCondition::Matches(etag) => {
+            quoted = etag.quoted();
+            headers.push(("if-match", &quoted));
+        }
+    }
+    let outgoing = Outgoing {
+        method: "PUT",
+        operation: "PutObject",
+        key: request.key,
+        query: Vec::new(),
+        headers,
+        unsigned: Vec::new(),
+        body: SdkBody::from(request.body.clone()),
+        payload: Payload::Unsigned,
+    };
+    sender.write(outgoing, &store.clock, Some(upload_time(request.body.len()))).await
 }
 
 pub(super) async fn create_upload(

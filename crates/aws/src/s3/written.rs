@@ -6,6 +6,7 @@ use migration_core::etag::ETag;
 use migration_core::ports::{Checksum, Written};
 
 use super::encoding::{decode_checksum, version_id};
+use super::headers::Answered;
 use crate::error::no_answer;
 
 /// Returns true if the ETag of a response is made of MD5s.
@@ -39,6 +40,19 @@ pub(super) struct Answer<'a> {
     pub customer_key: Option<&'a str>,
     pub checksum: Option<Checksum>,
     pub version_id: Option<&'a str>,
+}
+
+/// Reads the headers of a response to a write.
+pub(super) fn written(answered: &Answered, operation: &str) -> Result<Written, ServiceError> {
+    let kind = answered.text("x-amz-checksum-type").map(ChecksumType::from);
+    Answer {
+        etag: answered.text("etag"),
+        encryption: answered.text("x-amz-server-side-encryption").map(ServerSideEncryption::from).as_ref(),
+        customer_key: answered.text("x-amz-server-side-encryption-customer-algorithm"),
+        checksum: sent_checksum(answered.text("x-amz-checksum-crc64nvme"), kind.as_ref()),
+        version_id: answered.text("x-amz-version-id"),
+    }
+    .written(operation)
 }
 
 impl Answer<'_> {

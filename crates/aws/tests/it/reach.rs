@@ -202,7 +202,7 @@ async fn a_side_has_its_own_proxy_and_its_own_certificates() {
     let (proxy, connects) = connect_proxy(&service.address).await;
     let access = access("https://s3.test/".into());
     let proxy = Some(format!("http://{proxy}"));
-    let both = Reach { ca_bundle: Some(service.ca.clone()), proxy: proxy.clone(), requester_pays: false };
+    let both = Reach { ca_bundle: Some(service.ca.clone()), proxy: proxy.clone(), ..Reach::default() };
     assert!(head(&through(&access, &both, true).await).await.unwrap().is_some());
     assert_eq!(connects.take(), [("s3.test:443".to_owned(), None)]);
     assert_eq!(service.asked.take()[0].line(), "HEAD /bkt/k%20y HTTP/1.1");

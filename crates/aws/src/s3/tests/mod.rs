@@ -1,6 +1,7 @@
 //! Tests of requests on the wire, and of responses that a well-behaved service never sends, against a scripted server.
 
-use super::*;
+use super::super::*;
+use super::REQUESTS;
 use bytes::Bytes;
 use futures::StreamExt;
 use migration_core::error::{ErrorClass, ServiceFault};
@@ -56,8 +57,18 @@ async fn store_at(listener: &TcpListener, settings: &WriteSettings) -> S3Store {
     };
     let endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
     let access = Access { region: "us-east-1".into(), endpoint, credentials: CredentialSource::Static(keys) };
-    S3Store::with_access(&access, true, settings, Service::Destination).await
+    let reach = Reach { requests: REQUESTS, ..Reach::default() };
+    let store = S3Store::through(&access, &reach, true, settings, Service::Destination).await;
+    if REQUESTS == Requests::Auto {
+        // The SDK sends the first request to a bucket.
+        let answered = async { exchange(listener.accept().await.unwrap().0, NOT_FOUND).await };
+        assert_eq!(tokio::join!(store.head(HeadRequest::new("b", "k")), answered).0.unwrap(), None);
+        assert!(store.direct.sender("b").await.is_some());
+    }
+    store
 }
+
+const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// Answers every request with the same text and closes the connection. Sends the requests to the returned receiver.
 async fn serve(answer: &'static str) -> (S3Store, mpsc::UnboundedReceiver<Request>) {

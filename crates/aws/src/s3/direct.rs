@@ -1,0 +1,189 @@
+//! The requests that carry bytes, without the SDK's orchestration of each of them: `GetObject`, `HeadObject`,
+//! `PutObject` and `UploadPart`.
+//!
+//! The SDK builds runtime components, merges layers of configuration, evaluates endpoint rules and runs interceptors for
+//! every request, which costs more than all else that is done for a small object (smithy-rs issue 4127). What it decides
+//! is the same for all requests to a bucket, so it is learned from the first one that the SDK sends there: URL, region
+//! and service of the signature, client and time-outs. Later requests are built here, signed by the SDK's signer with
+//! the credentials of the SDK's cache, and sent over the SDK's connections.
+//!
+//! | the first request to the bucket | later ones |
+//! |---|---|
+//! | was signed with Signature Version 4, or not at all | are sent from here |
+//! | was signed otherwise (directory buckets, multi-region access points), or has headers of its endpoint | by the SDK |
+//! | had no answer | by the SDK, until one has an answer |
+//!
+//! A request is left to the SDK too where its credentials can't be loaded, so that its errors are the same, and where
+//! the service may have rejected our clock, so that its correction applies.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use aws_sdk_s3::config::interceptors::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::{BoxError, SdkError};
+use aws_smithy_runtime_api::client::identity::Identity;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_types::error::ErrorMetadata;
+
+pub(super) use self::request::{Outgoing, Payload};
+use self::route::Route;
+use super::clock::ServiceClock;
+use super::headers::Answered;
+
+mod answer;
+mod request;
+mod route;
+
+/// How far the service's clock may be off before it rejects a signature, less a minute. Source: `RequestTimeTooSkewed`
+/// in "Error responses", S3 API reference: 15 minutes; others allow 5.
+const SKEW: Duration = Duration::from_mins(4);
+
+/// Error of a request sent from here.
+pub(super) type DirectError = SdkError<ErrorMetadata, HttpResponse>;
+
+/// Who sends the requests to a bucket.
+#[derive(Clone, Debug)]
+enum Way {
+    Direct(Arc<Route>),
+    BySdk,
+}
+
+impl From<Option<Route>> for Way {
+    fn from(route: Option<Route>) -> Self {
+        route.map_or(Self::BySdk, |route| Self::Direct(Arc::new(route)))
+    }
+}
+
+/// What is known of a store's buckets.
+type Ways = RwLock<HashMap<String, Way>>;
+
+/// The routes of a store's buckets. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Direct {
+    /// `None` if all requests are left to the SDK.
+    ways: Option<Arc<Ways>>,
+}
+
+impl Direct {
+    /// Learns routes, or leaves all requests to the SDK.
+    pub(super) fn new(learns: bool) -> Self {
+        Self { ways: learns.then(Arc::default) }
+    }
+
+    /// Returns what is needed to send a request to a bucket; `None` if the SDK has to send it.
+    pub(super) async fn sender(&self, bucket: &str) -> Option<Sender> {
+        let Way::Direct(route) = self.way(bucket)? else { return None };
+        let identity = route.identity().await.ok()?;
+        Some(Sender { route, identity })
+    }
+
+    /// Returns an interceptor for a request of the SDK to this bucket, which learns its route.
+    pub(super) fn learn(&self, bucket: &str) -> Learn {
+        Learn { direct: self.clone(), bucket: bucket.to_owned(), sent: Arc::default() }
+    }
+
+    fn way(&self, bucket: &str) -> Option<Way> {
+        self.ways.as_ref()?.read().unwrap_or_else(PoisonError::into_inner).get(bucket).cloned()
+    }
+}
+
+/// Interceptor that learns the route of a bucket from a request with an answer.
+#[derive(Clone, Debug)]
+pub(super) struct Learn {
+    direct: Direct,
+    bucket: String,
+    /// That of the request that waits for its answer.
+    sent: Arc<Mutex<Option<Way>>>,
+}
+
+impl Intercept for Learn {
+    fn name(&self) -> &'static str {
+        "LearnRoute"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if self.direct.ways.is_some() && self.direct.way(&self.bucket).is_none() {
+            let way = Route::of(context.request(), components, config).into();
+            *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(way);
+        }
+        Ok(())
+    }
+
+    /// Keeps the route now that the connection is known to work: one that can't be made yet, since a file of certificates
+    /// is not mounted, is made anew by the SDK.
+    fn read_after_transmit(
+        &self,
+        _context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(way), Some(ways)) = (sent, &self.direct.ways) {
+            ways.write().unwrap_or_else(PoisonError::into_inner).entry(self.bucket.clone()).or_insert(way);
+        }
+        Ok(())
+    }
+}
+
+/// A route with the credentials for one request.
+pub(super) struct Sender {
+    route: Arc<Route>,
+    identity: Option<Identity>,
+}
+
+impl Sender {
+    /// Sends a request and waits for the head of its answer, at most this long. An answer with an error is read whole.
+    ///
+    /// # Errors
+    ///
+    /// As the SDK's.
+    pub(super) async fn send(
+        &self,
+        request: Outgoing<'_>,
+        clock: &ServiceClock,
+        within: Option<Duration>,
+    ) -> Result<HttpResponse, DirectError> {
+        let request = self.route.request(request, self.identity.as_ref(), clock.correction(SKEW));
+        let request = request.map_err(SdkError::construction_failure)?;
+        let sent = self.route.send(request);
+        let answer = match within {
+            None => sent.await,
+            Some(limit) => match tokio::time::timeout(limit, sent).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(SdkError::timeout_error(format!("no response came within {limit:?}"))),
+            },
+        };
+        let answer = answer.map_err(SdkError::dispatch_failure)?;
+        clock.note_of(&answer);
+        if answer.status().is_success() { Ok(answer) } else { Err(answer::error(answer).await) }
+    }
+
+    /// As [`send`](Self::send), for an answer without content.
+    pub(super) async fn write(
+        &self,
+        request: Outgoing<'_>,
+        clock: &ServiceClock,
+        within: Option<Duration>,
+    ) -> Result<Answered, DirectError> {
+        let mut answer = self.send(request, clock, within).await?;
+        let answered = Answered::of(&mut answer);
+        answer::drain(answer.into_body()).await;
+        Ok(answered)
+    }
+}
+
+/// Returns true if the service may have rejected the time of our signature: the SDK sends the request again with the
+/// service's time.
+pub(super) fn may_be_clock(error: &DirectError, clock: &ServiceClock) -> bool {
+    let rejected = error.raw_response().is_some_and(|answer| answer.status().as_u16() == 403);
+    rejected && clock.correction(SKEW).is_some()
+}
