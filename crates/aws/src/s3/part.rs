@@ -64,7 +64,7 @@ impl Part<'_> {
             match self.direct(sender, headers, body, Payload::Unsigned, Some(time)).await {
                 Err(error) if may_be_clock(&error, &self.store.clock) => {}
                 Err(error) => return Err(service_error(Api::S3, PUT_PART, &error)),
-                Ok(answered) => return written(&answered, PUT_PART),
+                Ok(answered) => return written_part(&answered),
             }
         }
         let put = self.by_sdk().content_md5(digest).set_checksum_crc64_nvme(sum).body(ByteStream::from(bytes));
@@ -83,7 +83,7 @@ impl Part<'_> {
             let (payload, length) =
                 if self.checksum { (Payload::Trailer, streamed::framed_len(len)) } else { (Payload::Unsigned, len) };
             let sent = self.direct(sender, headers, (body.into_inner(), length), payload, None);
-            return written(&watched(sent, sending).await?, PUT_PART);
+            return written_part(&watched(sent, sending).await?);
         }
         let once = Builder::new().retry_config(RetryConfig::disabled()).timeout_config(timeouts_of_streams());
         let algorithm = self.checksum.then_some(ChecksumAlgorithm::Crc64Nvme);
@@ -107,12 +107,11 @@ impl Part<'_> {
         within: Option<Duration>,
     ) -> Result<Answered, DirectError> {
         let (number, length) = (self.number.to_string(), length.to_string());
-        headers.push(("content-length", &length));
+        headers.extend([("content-length", length.as_str()), ("content-type", "application/octet-stream")]);
         let outgoing = Outgoing {
             method: "PUT",
-            operation: "UploadPart",
             key: self.upload.key,
-            query: vec![("partNumber", &number), ("uploadId", self.upload.upload_id)],
+            query: vec![("x-id", "UploadPart"), ("partNumber", &number), ("uploadId", self.upload.upload_id)],
             headers,
             unsigned: Vec::new(),
             body,
@@ -120,6 +119,11 @@ impl Part<'_> {
         };
         sender.write(outgoing, &self.store.clock, within).await
     }
+}
+
+/// Reads the headers of a response. A part has no version.
+fn written_part(answered: &Answered) -> Result<Written, ServiceError> {
+    Ok(Written { version_id: None, ..written(answered, PUT_PART)? })
 }
 
 fn written_by_sdk(output: &UploadPartOutput) -> Result<Written, ServiceError> {

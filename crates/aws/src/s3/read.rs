@@ -158,7 +158,7 @@ async fn direct_get(
 ) -> Result<Received, DirectError> {
     let condition = request.if_match.and_then(ETag::condition);
     let (part, span);
-    let mut query = Vec::new();
+    let mut query = vec![("x-id", "GetObject")];
     let mut headers = Vec::new();
     match request.span {
         Span::Whole => headers.push(("x-amz-checksum-mode", "ENABLED")),
@@ -175,7 +175,6 @@ async fn direct_get(
     query.extend(request.version_id.map(|id| ("versionId", id)));
     let outgoing = Outgoing {
         method: "GET",
-        operation: "GetObject",
         key: request.key,
         query,
         headers,
@@ -316,7 +315,6 @@ async fn direct_head(
 ) -> Result<Answered, DirectError> {
     let outgoing = Outgoing {
         method: "HEAD",
-        operation: "HeadObject",
         key: request.key,
         query: request.version_id.map(|id| ("versionId", id)).into_iter().collect(),
         headers: request.checksum.then_some(("x-amz-checksum-mode", "ENABLED")).into_iter().collect(),

@@ -149,9 +149,8 @@ async fn direct_put(sender: &Sender, store: &S3Store, request: &PutRequest<'_>) 
     }
     let outgoing = Outgoing {
         method: "PUT",
-        operation: "PutObject",
         key: request.key,
-        query: Vec::new(),
+        query: vec![("x-id", "PutObject")],
         headers,
         unsigned: Vec::new(),
         body: SdkBody::from(request.body.clone()),

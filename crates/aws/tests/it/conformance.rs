@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use migration_aws::{Access, S3Store};
+use migration_aws::http::Requests;
+use migration_aws::{Access, Reach, S3Store};
 use migration_core::config::WriteSettings;
 use migration_core::error::Service;
 use migration_core::events::Senders;
-use migration_core::ports::DeadLetterQueue;
+use migration_core::ports::{DeadLetterQueue, HeadRequest, ObjectStore};
 use migration_sqs_dynamodb::{DynamoLedger, QueueAdmin, QueueSpec, SqsQueue, TableAdmin, TableSpec};
 use migration_testkit::conformance::{
     BucketUnderTest, Deviation, Failure, MAX_RECEIVES, OwnedBucket, Report, StoreUnderTest, TestQueue, bucket_suite,
@@ -83,10 +84,20 @@ fn assert_passed(report: &Report) {
     assert!(report.passed(), "{report}");
 }
 
-/// Returns a store on a new bucket.
+/// Returns a store on a new bucket, which sends its requests itself.
 async fn store(endpoint: String) -> Result<StoreUnderTest<S3Store>, Failure> {
+    let under_test = store_by(Requests::Auto, endpoint).await?;
+    // The SDK sends the first request to a bucket.
+    let StoreUnderTest { store, bucket } = &under_test;
+    store.head(HeadRequest::new(bucket, "first")).await?;
+    Ok(under_test)
+}
+
+/// Returns a store on a new bucket.
+async fn store_by(requests: Requests, endpoint: String) -> Result<StoreUnderTest<S3Store>, Failure> {
     let bucket = new_bucket(endpoint.clone()).await?;
-    let store = S3Store::with_access(&access(endpoint), true, &WriteSettings::default(), Service::Destination).await;
+    let (reach, settings) = (Reach { requests, ..Reach::default() }, WriteSettings::default());
+    let store = S3Store::through(&access(endpoint), &reach, true, &settings, Service::Destination).await;
     Ok(StoreUnderTest { store, bucket })
 }
 
@@ -99,6 +110,20 @@ async fn owned(endpoint: String) -> Result<OwnedBucket<S3Store, Owner>, Failure>
 async fn the_s3_store_keeps_the_rules() {
     let server = MiniStack::start().await.unwrap();
     assert_passed(&store_suite(async || store(server.endpoint()).await, STORE_DEVIATIONS).await);
+}
+
+#[tokio::test]
+async fn the_s3_store_keeps_the_rules_through_the_sdk() {
+    let server = MiniStack::start().await.unwrap();
+    let store = async || store_by(Requests::Sdk, server.endpoint()).await;
+    assert_passed(&store_suite(store, STORE_DEVIATIONS).await);
+}
+
+#[tokio::test]
+async fn the_s3_store_keeps_the_rules_of_a_stricter_server_through_the_sdk() {
+    let server = LocalStack::start().await.unwrap();
+    let store = async || store_by(Requests::Sdk, server.endpoint()).await;
+    assert_passed(&store_suite(store, STRICT_STORE_DEVIATIONS).await);
 }
 
 #[tokio::test]

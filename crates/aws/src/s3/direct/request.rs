@@ -22,10 +22,8 @@ const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7
 /// A request to be sent.
 pub(in crate::s3) struct Outgoing<'a> {
     pub method: &'static str,
-    /// Name of the operation, as the SDK sends it.
-    pub operation: &'static str,
     pub key: &'a str,
-    /// Further parameters of the query string.
+    /// Parameters of the query string.
     pub query: Vec<(&'static str, &'a str)>,
     /// Headers to sign.
     pub headers: Vec<(&'a str, &'a str)>,
@@ -94,9 +92,10 @@ impl Route {
 
     fn url(&self, outgoing: &Outgoing<'_>) -> Result<String, std::fmt::Error> {
         let mut url = String::with_capacity(self.bucket_url.len() + 2 * outgoing.key.len() + 64);
-        write!(url, "{}/{}?x-id={}", self.bucket_url, encode_key(outgoing.key), outgoing.operation)?;
-        for (name, value) in &outgoing.query {
-            write!(url, "&{name}={}", encode_value(value))?;
+        write!(url, "{}/{}", self.bucket_url, encode_key(outgoing.key))?;
+        for (position, (name, value)) in outgoing.query.iter().enumerate() {
+            let separator = if position == 0 { '?' } else { '&' };
+            write!(url, "{separator}{name}={}", encode_value(value))?;
         }
         Ok(url)
     }

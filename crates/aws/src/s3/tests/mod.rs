@@ -18,6 +18,7 @@ mod copies;
 mod proxies;
 mod streams;
 mod versions;
+mod ways;
 
 /// A received request.
 #[derive(Debug)]
@@ -50,6 +51,11 @@ impl Request {
 
 /// Returns a store that only knows an address.
 async fn store_at(listener: &TcpListener, settings: &WriteSettings) -> S3Store {
+    store_by(REQUESTS, listener, settings, &["b"]).await
+}
+
+/// Returns a store that sends requests so, and that has been answered once about each of these buckets.
+async fn store_by(requests: Requests, listener: &TcpListener, settings: &WriteSettings, known: &[&str]) -> S3Store {
     let keys = StaticKeys {
         access_key_id: "AKIA".into(),
         secret_access_key: "s3cr3t".into(),
@@ -57,13 +63,14 @@ async fn store_at(listener: &TcpListener, settings: &WriteSettings) -> S3Store {
     };
     let endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
     let access = Access { region: "us-east-1".into(), endpoint, credentials: CredentialSource::Static(keys) };
-    let reach = Reach { requests: REQUESTS, ..Reach::default() };
+    let reach = Reach { requests, ..Reach::default() };
     let store = S3Store::through(&access, &reach, true, settings, Service::Destination).await;
-    if REQUESTS == Requests::Auto {
-        // The SDK sends the first request to a bucket.
-        let answered = async { exchange(listener.accept().await.unwrap().0, NOT_FOUND).await };
-        assert_eq!(tokio::join!(store.head(HeadRequest::new("b", "k")), answered).0.unwrap(), None);
-        assert!(store.direct.sender("b").await.is_some());
+    if requests == Requests::Auto {
+        for bucket in known {
+            let answered = async { exchange(listener.accept().await.unwrap().0, NOT_FOUND).await };
+            assert_eq!(tokio::join!(store.head(HeadRequest::new(bucket, "k")), answered).0.unwrap(), None);
+            assert!(store.direct.sender(bucket).await.is_some());
+        }
     }
     store
 }
@@ -76,8 +83,16 @@ async fn serve(answer: &'static str) -> (S3Store, mpsc::UnboundedReceiver<Reques
 }
 
 async fn serve_with(answer: &'static str, settings: &WriteSettings) -> (S3Store, mpsc::UnboundedReceiver<Request>) {
+    serve_by(REQUESTS, answer, settings).await
+}
+
+async fn serve_by(
+    requests: Requests,
+    answer: &'static str,
+    settings: &WriteSettings,
+) -> (S3Store, mpsc::UnboundedReceiver<Request>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let store = store_at(&listener, settings).await;
+    let store = store_by(requests, &listener, settings, &["b"]).await;
     let (heads, requests) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
