@@ -45,6 +45,9 @@ pub const TOTAL_LIMIT: usize = 8 << 20;
 /// Maximum number of bytes of one stream that may wait to be hashed.
 pub const STREAM_LIMIT: usize = 1 << 20;
 
+/// Length of a body in memory from which passing it to the lanes costs less than it saves.
+const STAGED_FROM: usize = 128 << 10;
+
 /// Digests and length of a content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digests {
@@ -158,6 +161,16 @@ impl Hashing {
     #[cfg(not(feature = "lanes"))]
     pub fn stream(&self) -> HashStream {
         HashStream::new(Path::Inline(Md5::default()))
+    }
+
+    /// Computes the digests of a body in memory: in lanes, with what else is in transfer, if it is large enough.
+    pub async fn digest(&self, body: &Bytes) -> Digests {
+        if body.len() < STAGED_FROM {
+            return digest(body);
+        }
+        let mut stream = self.stream();
+        stream.update(body.clone()).await;
+        stream.finish().await
     }
 
     /// Returns the bytes waiting to be hashed, at most [`TOTAL_LIMIT`]. Zero when nothing is in transfer.

@@ -30,6 +30,19 @@ async fn assert_all_right(hashing: &Hashing, streams: &[Vec<Vec<u8>>]) {
     assert_eq!(hashing.queued_bytes(), 0);
 }
 
+#[tokio::test]
+async fn bodies_in_memory_have_the_same_digests_in_lanes_and_alone() {
+    for hashing in [Hashing::new(), Hashing::inline()] {
+        let lens = (0..20).map(|n| super::STAGED_FROM * n / 4 + n);
+        let bodies: Vec<Bytes> = lens.map(|len| content(len, 3).into()).collect();
+        let digests = join_all(bodies.iter().map(|body| hashing.digest(body))).await;
+        for (digests, body) in digests.iter().zip(&bodies) {
+            assert_eq!(*digests, reference(body), "{} bytes", body.len());
+        }
+        assert_eq!(hashing.queued_bytes(), 0);
+    }
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
 }

@@ -13,7 +13,7 @@ use migration_core::reading::{SecondRead, is_contradicted, second_read};
 
 use super::{SourceObject, SourceSnapshot};
 use crate::budget::Reservation;
-use crate::hash::{Digests, digest};
+use crate::hash::Digests;
 use crate::transfer::error::{TransferError, transfer_error};
 use crate::{Interruption, Services};
 
@@ -130,7 +130,7 @@ impl<P: Services> SourceObject<'_, P> {
         if is_another(want.etag, &head) {
             return Err(TransferError::SourceChanged);
         }
-        let digests = digest(&bytes);
+        let digests = self.process.hashing.digest(&bytes).await;
         Ok(Fetched { head, bytes, digests, memory })
     }
 
