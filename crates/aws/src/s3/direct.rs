@@ -141,7 +141,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Sends a request and waits for the head of its answer, at most this long. An answer with an error is read whole.
+    /// Sends a request and waits for the head of its answer, or for the whole of one with an error, at most this long.
     ///
     /// # Errors
     ///
@@ -154,17 +154,16 @@ impl Sender {
     ) -> Result<HttpResponse, DirectError> {
         let request = self.route.request(request, self.identity.as_ref(), clock.correction(SKEW));
         let request = request.map_err(SdkError::construction_failure)?;
-        let sent = self.route.send(request);
-        let answer = match within {
-            None => sent.await,
-            Some(limit) => match tokio::time::timeout(limit, sent).await {
-                Ok(answer) => answer,
-                Err(_) => return Err(SdkError::timeout_error(format!("no response came within {limit:?}"))),
-            },
+        let exchange = async {
+            let answer = self.route.send(request).await.map_err(SdkError::dispatch_failure)?;
+            clock.note_of(&answer);
+            if answer.status().is_success() { Ok(answer) } else { Err(answer::error(answer).await) }
         };
-        let answer = answer.map_err(SdkError::dispatch_failure)?;
-        clock.note_of(&answer);
-        if answer.status().is_success() { Ok(answer) } else { Err(answer::error(answer).await) }
+        let Some(limit) = within else { return exchange.await };
+        match tokio::time::timeout(limit, exchange).await {
+            Ok(answered) => answered,
+            Err(_) => Err(SdkError::timeout_error(format!("no response came within {limit:?}"))),
+        }
     }
 
     /// As [`send`](Self::send), for an answer without content.
