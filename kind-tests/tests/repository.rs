@@ -58,6 +58,10 @@ const OWN: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "bench-tools",
+        &["migration-aws", "migration-engine", "migration-local", "migration-s3-server", "migration-sqs-dynamodb"],
+    ),
+    (
         "kind-tests",
         &[
             "migration-api",

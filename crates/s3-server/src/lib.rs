@@ -22,4 +22,4 @@ mod upload_body;
 mod uploads;
 mod xml;
 
-pub use server::{Credentials, Server, ServerSettings, StartError};
+pub use server::{Credentials, Requests, Server, ServerSettings, StartError};

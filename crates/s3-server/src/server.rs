@@ -5,15 +5,15 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use migration_local::store::LocalStore;
 use s3s::auth::{S3Auth, SecretKey};
@@ -72,10 +72,30 @@ pub enum StartError {
     Domains(DomainError),
 }
 
+/// Numbers of requests. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Requests(Arc<Mutex<BTreeMap<String, u64>>>);
+
+impl Requests {
+    /// Returns how many requests came, by HTTP method.
+    pub fn by_method(&self) -> BTreeMap<String, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn add(&self, method: &Method) {
+        let mut requests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match requests.get_mut(method.as_str()) {
+            Some(number) => *number += 1,
+            None => drop(requests.insert(method.as_str().to_owned(), 1)),
+        }
+    }
+}
+
 /// A running server. It stops when this is dropped, or at the latest with the runtime.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    requests: Requests,
     connections: TaskTracker,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
@@ -94,14 +114,21 @@ impl Server {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
-        connections.spawn(accept(listener, builder.build(), connections.clone(), stop.clone()));
+        let requests = Requests::default();
+        let served = Served { service: builder.build(), numbers: Arc::default(), requests: requests.clone() };
+        connections.spawn(accept(listener, served, connections.clone(), stop.clone()));
         connections.close();
-        Ok(Self { address, connections, _stop_on_drop: stop.clone().drop_guard(), stop })
+        Ok(Self { address, requests, connections, _stop_on_drop: stop.clone().drop_guard(), stop })
     }
 
     /// Returns the address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the numbers of its requests, which go on counting.
+    pub fn requests(&self) -> Requests {
+        self.requests.clone()
     }
 
     /// Returns the URL of the server.
@@ -116,9 +143,17 @@ impl Server {
     }
 }
 
+/// What connections are served with.
+#[derive(Clone)]
+struct Served {
+    service: S3Service,
+    /// The last request id.
+    numbers: Arc<AtomicU64>,
+    requests: Requests,
+}
+
 /// Accepts connections until the server stops.
-async fn accept(listener: TcpListener, service: S3Service, connections: TaskTracker, stop: CancellationToken) {
-    let requests = Arc::new(AtomicU64::new(0));
+async fn accept(listener: TcpListener, served: Served, connections: TaskTracker, stop: CancellationToken) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -126,7 +161,7 @@ async fn accept(listener: TcpListener, service: S3Service, connections: TaskTrac
         };
         match accepted {
             Ok((stream, _)) => {
-                connections.spawn(serve(stream, service.clone(), requests.clone(), stop.clone()));
+                connections.spawn(serve(stream, served.clone(), stop.clone()));
             }
             // Sockets can run out for a moment; others go on.
             Err(error) => {
@@ -138,14 +173,15 @@ async fn accept(listener: TcpListener, service: S3Service, connections: TaskTrac
 }
 
 /// Serves a connection until it is closed or the server stops.
-async fn serve(stream: TcpStream, service: S3Service, requests: Arc<AtomicU64>, stop: CancellationToken) {
+async fn serve(stream: TcpStream, served: Served, stop: CancellationToken) {
     // Answers are sent at once: with Nagle's algorithm, small ones wait for the client's delayed acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("failed to set TCP_NODELAY: {error}");
     }
-    let answer = service_fn(|request| {
-        let number = requests.fetch_add(1, Ordering::Relaxed) + 1;
-        answer(service.clone(), request, number)
+    let answer = service_fn(|request: Request<Incoming>| {
+        let number = served.numbers.fetch_add(1, Ordering::Relaxed) + 1;
+        served.requests.add(request.method());
+        answer(served.service.clone(), request, number)
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);

@@ -56,6 +56,18 @@ fn md5(body: &'static [u8]) -> [u8; 16] {
 }
 
 #[tokio::test]
+async fn requests_are_counted_by_their_method() {
+    let (_, server) = with_bucket().await;
+    let requests = server.requests();
+    assert!(requests.by_method().is_empty());
+    let client = client(&server).await;
+    put(&client, md5(b"a"), b"a").await.unwrap();
+    assert!(put(&client, md5(b"b"), b"a").await.is_err(), "refused, and counted");
+    client.list(LIST).await.unwrap();
+    assert_eq!(requests.by_method(), [("GET".to_owned(), 1), ("PUT".to_owned(), 2)].into());
+}
+
+#[tokio::test]
 async fn only_its_keys_open_a_server() {
     let (_, server) = with_bucket().await;
     for (access_key, secret_key, expected) in [
