@@ -12,7 +12,7 @@ DEMO_FLAGS := --release --workspace --locked
 CARGO_FLAGS := $(DEMO_FLAGS) --features s3migrate/cluster
 export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 
-.PHONY: help demo picture setup programs dist build lint unit mutants generate check-generated images test smoke e2e wire local scan-bench scan-peers copy-peers demo-cluster demo-clean
+.PHONY: help demo picture setup programs dist build lint unit mutants generate check-generated images test smoke e2e wire local scan-bench scan-peers bench copy-peers demo-cluster demo-clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,7 @@ unit: setup ## Run the tests that need no cluster
 	bash kind-tests/services/venv.sh >/dev/null
 	cargo test $(CARGO_FLAGS)
 	cd kind-tests/checker && "$$(bash ../services/venv.sh)/bin/python" -m unittest
+	cd bench/harness && "$$(bash ../../kind-tests/services/venv.sh)/bin/python" -m unittest
 
 mutants: setup ## Run the mutants: each deliberate bug in the engine must fail a test
 	bash scripts/mutants.sh
@@ -72,13 +73,16 @@ scan-bench: setup ## Measure scans of up to 10 million keys; writes bench/SCAN.m
 	cargo test $(CARGO_FLAGS) --bench scan -- $(if $(HUGE),huge) | tee bench/SCAN.md
 
 scan-peers: programs ## Compare the scan of a million keys with peers; writes bench/PEERS.md (KEYS=n, ROUNDS=n)
-	"$$(bash kind-tests/services/venv.sh)/bin/python" bench/peers/peers.py $(if $(KEYS),--keys $(KEYS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	"$$(bash kind-tests/services/venv.sh)/bin/python" bench/harness/peers.py $(if $(KEYS),--keys $(KEYS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		--programs "$$CARGO_TARGET_DIR/release" --write bench/PEERS.md
 
-copy-peers: programs ## Compare copies of small and of large objects with peers; writes bench/COPY.md (ROUNDS=n, PEERS=name: only these)
-	"$$(bash kind-tests/services/venv.sh)/bin/python" bench/peers/copies.py $(if $(ROUNDS),--rounds $(ROUNDS)) \
-		$(if $(PEERS),--peers $(PEERS)) \
-		--programs "$$CARGO_TARGET_DIR/release" --write bench/COPY.md
+bench: programs ## Compare copies with peers; writes bench/results/ (CASES=name, QUICK=1, SIZE=full, RESUME=1, ROUNDS=n, ONLY=rclone)
+	"$$(bash kind-tests/services/venv.sh)/bin/python" bench/harness/bench.py $(if $(CASES),--cases $(CASES)) \
+		--size $(if $(QUICK),quick,$(or $(SIZE),standard)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(RESUME),--resume) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(RESULTS),--results $(RESULTS)) --programs "$$CARGO_TARGET_DIR/release"
+
+copy-peers: ## Compare copies of small and of large objects alone, as make bench does
+	$(MAKE) bench CASES="a-gateway c-gateway"
 
 demo-cluster: programs ## Migrate real files on a cluster on this machine, from scratch
 	bash scripts/install.sh

@@ -13,4 +13,4 @@ if grep -q '^warning' "$output"; then
 	echo "lint: there are warnings" >&2
 	exit 1
 fi
-for script in scripts/*.sh kind-tests/cluster/*.sh kind-tests/services/*.sh bench/peers/*.sh .ci/run; do bash -n "$script"; done
+for script in scripts/*.sh kind-tests/cluster/*.sh kind-tests/services/*.sh bench/harness/*.sh .ci/run; do bash -n "$script"; done

@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 from programs import Ours, Rclone
-from services import client, control, gateway
+from services import client, control, gateway, make_table
 from tree import seed
 
 
@@ -25,13 +25,6 @@ def learn_etag(s3, data):
     quoted = os.getxattr(path, names[0]).startswith(b'"')
     s3.delete_object(Bucket="source", Key="probe")
     return names[0], quoted
-
-
-def make_table(dynamodb):
-    dynamodb.create_table(
-        TableName="ledger", BillingMode="PAY_PER_REQUEST",
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")])
 
 
 def measure(programs, rounds, expected):
@@ -77,7 +70,7 @@ def write(path, arguments, counts, programs, results):
         *(row(way, name, results[way, name]) for way in ("size", "content") for name in names), "",
         f"rclone's seconds to ours: {', '.join(ratios)}.", "",
         *(f"- {program.name} {program.version()}: {program.__doc__.splitlines()[0]}" for program in programs), "",
-        "[COPY.md](COPY.md) compares copies, with s3sync too.", "",
+        "[README.md](README.md) compares copies, with s3sync too.", "",
         "What this does not say: there is no latency, most of the time is the gateways', and there is one shape of keys. "
         "[SCAN.md](SCAN.md) has other shapes, latency, and up to 100 million keys.", "",
     ]
