@@ -62,11 +62,12 @@ class Kills:
         self.every, self.counts, self.lost = every, counts, []
 
     def spare(self, running, has_ended):
-        """Waits until a program has sent bytes for so many seconds; false if it was killed then, since it had not
+        """Waits until a program has sent parts for so many seconds; false if it was killed then, since it had not
         ended. What is in flight is looked at while it stands still."""
-        before, began = self.counts()["bytes received"], None
+        # A link passes on for a while what a program sent before it was killed: bytes alone don't show the new one.
+        before, began = self.counts()["UploadPart"], None
         while not has_ended():
-            if began is None and self.counts()["bytes received"] > before:
+            if began is None and self.counts()["UploadPart"] > before:
                 began = time.monotonic()
             if began is not None and time.monotonic() > began + self.every:
                 running.send(signal.SIGSTOP)
