@@ -20,7 +20,7 @@ import tempfile
 import figures
 import seeds
 from cases import ALL, CASES, SIZES
-from copiers import Kills, copier
+from copiers import Halves, Kills, copier
 from programs import go_version
 from services import (HERE, NOT_REQUESTS, Computed, certificates, client, dynamodb, elasticmq, gateway, link,
                       make_table, memory)
@@ -56,11 +56,6 @@ class Place:
     def objects(self, _bucket):
         return self.copied
 
-    @staticmethod
-    def write_config(path, config):
-        # JSON is YAML.
-        path.write_text(json.dumps(config))
-
 
 @contextlib.contextmanager
 def control(place):
@@ -94,6 +89,8 @@ def services(case, size, place):
 def variants(case, size, names, place):
     """The programs of a case; where it is about cores, each on one, on two and on all."""
     wanted = [name for name in case.programs if name in names]
+    if case.kind == "halves":
+        return [Halves(place, number) for number in (1, 2)] if "jobsender + worker" in names and Halves.can_run() else []
     if case.kind != "cores":
         return [copier(name, place, case) for name in wanted]
     made = []
@@ -140,6 +137,9 @@ def run_case(case, arguments, place):
     bucket, programs, verdict = "source", {}, None
     with services(case, size, place) as (source, destination):
         copiers = variants(case, size, arguments.programs_of, place)
+        if not copiers:
+            print(f"{case.name} is left out: none of its programs can run here", file=sys.stderr)
+            return None
         place.copied = seeds.fill(case, size, source, destination, bucket, "there")
         for number in range(arguments.rounds):
             for step, program in enumerate(copiers[number % len(copiers):] + copiers[:number % len(copiers)]):
@@ -212,13 +212,19 @@ def write_report(results):
     (results / "README.md").write_text(figures.report(known))
 
 
+def word(program):
+    """The name of a program as one word."""
+    return program.replace("jobsender + ", "").replace(", ", "-")
+
+
 def parse():
     names = [case.name for case in CASES]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", nargs="*", default=[], metavar="CASE",
                         help=f"only these, or those that begin so: {', '.join(names)}")
-    parser.add_argument("--only", nargs="*", choices=ALL, default=ALL, dest="programs_of", metavar="PROGRAM",
-                        help=f"only these programs: {', '.join(ALL)}")
+    words = {word(name): name for name in ALL}
+    parser.add_argument("--only", nargs="*", choices=words, default=words, metavar="PROGRAM",
+                        help=f"only these programs: {', '.join(words)}")
     parser.add_argument("--size", choices=SIZES, default="standard")
     parser.add_argument("--rounds", type=int, help="1 in the sizes smoke and quick, otherwise 3")
     parser.add_argument("--resume", action="store_true",
@@ -228,6 +234,7 @@ def parse():
     parser.add_argument("--results", type=pathlib.Path, default=HERE.parent / "results",
                         help="directory of the results")
     arguments = parser.parse_args()
+    arguments.programs_of = [words[only] for only in arguments.only]
     arguments.rounds = arguments.rounds or (1 if arguments.size in ("smoke", "quick") else 3)
     is_chosen = lambda case: not arguments.cases or case.name.startswith(tuple(arguments.cases))
     chosen = list(filter(is_chosen, CASES))
@@ -252,8 +259,9 @@ def main():
                     continue
                 place.directory = directory / case.name
                 place.directory.mkdir()
-                path.write_text(json.dumps(run_case(case, arguments, place), indent=1) + "\n")
-                write_report(arguments.results)
+                if done := run_case(case, arguments, place):
+                    path.write_text(json.dumps(done, indent=1) + "\n")
+                    write_report(arguments.results)
                 shutil.rmtree(place.directory)
     finally:
         shutil.rmtree(directory)

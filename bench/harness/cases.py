@@ -37,7 +37,8 @@ class Case:
     programs: tuple = ALL
     # "object" or "byte": what its figures are for.
     costs: str = "object"
-    # What is special: "copy", "tree" (real files), "unchanged" (all is there), "killed" or "cores".
+    # What is special: "copy", "tree" (real files), "unchanged" (all is there), "killed", "cores" or
+    # "halves" (workers of half a core).
     kind: str = "copy"
     # Round trip to the destination in ms, and bytes a second on the way.
     round_trip: int = 0
@@ -133,6 +134,8 @@ CASES = [
     Case("i-small", A, "computed", kind="cores", programs=(*OURS, *PEERS, "raw-relay"), unchecked=True),
     Case("i-large", sizes([Group(1, 32 * MIB)], [Group(2, LARGE)], [Group(8, LARGE)], [Group(16, LARGE)]), "computed",
          kind="cores", programs=(*OURS, *PEERS, "raw-relay"), costs="byte", unchecked=True),
+    Case("i-halves", sizes([Group(1, 256 * MIB)], [Group(1, GIB)], [Group(1, 8 * GIB)]), "computed", kind="halves",
+         programs=("jobsender + worker",), costs="byte", unchecked=True),
     Case("j-headline", sizes(headline(5, 100 * MIB, 40), headline(27, 10**9, 310), headline(131, 5 * 10**9),
                              headline(1_310, 50 * 10**9)),
          "computed", costs="byte", programs=(*OURS, *PEERS, "raw-relay")),

@@ -1,6 +1,8 @@
 """The programs that copy, each with one command, and what they are told."""
 
+import contextlib
 import itertools
+import json
 import os
 import pathlib
 import shutil
@@ -132,14 +134,21 @@ class Worker(Copier):
         arn = queues.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         redrive = f'{{"deadLetterTargetArn": "{arn}", "maxReceiveCount": "60"}}'
         queues.create_queue(QueueName=self.job, Attributes={"VisibilityTimeout": "900", "RedrivePolicy": redrive})
-        self.place.write_config(self.directory / "job.yaml", job_config(
+        config = job_config(
             self.job, self.keys, (bucket, self.place.source), (target, self.place.destination),
-            self.place.queues_link.endpoint, self.place.ledger_link.endpoint, self.job, self.place.authority))
+            self.place.queues_link.endpoint, self.place.ledger_link.endpoint, self.job, self.place.authority)
+        config["transfer"] |= self.transfer()
+        # JSON is YAML.
+        (self.directory / "job.yaml").write_text(json.dumps(config))
 
-    def start(self, program, *arguments):
-        command = [self.place.programs / program, "--config", self.directory / "job.yaml", "--name", program,
+    def transfer(self):
+        """What the configuration sets of the transfer."""
+        return {}
+
+    def start(self, program, *arguments, name=None, group=None):
+        command = [self.place.programs / program, "--config", self.directory / "job.yaml", "--name", name or program,
                    "--job-name", self.job, *arguments]
-        return Running(command, {}, self.directory / f"{program}.log", self.cores)
+        return Running(command, {}, self.directory / f"{name or program}.log", self.cores, group)
 
     def end(self):
         return Running([self.place.tools, "await-run", "--endpoint", self.place.ledger.endpoint, "--region", REGION,
@@ -193,6 +202,57 @@ class Worker(Copier):
 
     def explain(self):
         return "jobsender send & worker"
+
+
+class Halves(Worker):
+    """`jobsender send` and workers of half a core each, on an object that is split over them."""
+
+    GROUPS = pathlib.Path("/sys/fs/cgroup/cpu")
+    PERIOD = 100_000
+
+    def __init__(self, place, workers):
+        super().__init__(place)
+        self.name, self.workers = f"{self.name}, {workers} half core{'s' * (workers > 1)}", workers
+
+    @classmethod
+    def can_run(cls):
+        """True where the cpu controller of cgroup v1 can be used."""
+        return os.access(cls.GROUPS / "cgroup.procs", os.W_OK)
+
+    def transfer(self):
+        size = max(size for size, _ in self.place.copied)
+        return {"splitThreshold": str(max(16, size // MIB // 8)) + "Mi"}
+
+    def measure(self, bucket, target):
+        self.prepare(bucket, target)
+        began = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            workers = [stack.enter_context(self.half(stack, number)) for number in range(self.workers)]
+            sender, end = stack.enter_context(self.start("jobsender", "send")), stack.enter_context(self.end())
+            while not any(self.is_over(worker, end) for worker in workers):
+                pass
+            seconds = time.monotonic() - began
+            self.check_complete(end)
+            for worker in workers:
+                worker.send(signal.SIGTERM)
+            return self.sum(seconds, [running.took() for running in (*workers, sender)])
+
+    def half(self, stack, number):
+        """Starts a worker with half a core."""
+        group = self.GROUPS / f"bench-{os.getpid()}-{number}"
+        group.mkdir()
+        stack.callback(self.remove, group)
+        (group / "cpu.cfs_period_us").write_text(str(self.PERIOD))
+        (group / "cpu.cfs_quota_us").write_text(str(self.PERIOD // 2))
+        return self.start("worker", name=f"worker-{number}", group=group)
+
+    @staticmethod
+    def remove(group):
+        # A process that has ended leaves its group a moment later.
+        deadline = time.monotonic() + 10
+        while (group / "cgroup.procs").read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        group.rmdir()
 
 
 class Rclone(Copier):

@@ -91,11 +91,12 @@ def scaling(programs):
     lines = []
     for name in programs:
         base, _, cores = name.rpartition(", ")
-        one = f"{base}, 1 core"
-        if cores.endswith(" cores") and one in programs:
-            number = int(cores.split()[0])
+        number, _, what = cores.partition(" ")
+        one = f"{base}, 1 {what.removesuffix('s')}"
+        if what in ("cores", "half cores") and one in programs:
             times = median(programs[one], lambda run: run.seconds) / median(programs[name], lambda run: run.seconds)
-            lines.append(f"{base}: {times:.2f} × as fast on {number} cores as on 1, {times / number:.2f} of linear.")
+            linear = times / int(number)
+            lines.append(f"{base}: {times:.2f} × as fast on {number} {what} as on 1, {linear:.2f} of linear.")
     return lines
 
 

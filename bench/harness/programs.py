@@ -22,12 +22,14 @@ class Measured:
 class Running:
     """A program under way. It is killed where the block that it was started in ends first."""
 
-    def __init__(self, command, environment, output, cores=None):
+    def __init__(self, command, environment, output, cores=None, group=None):
         kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
         self.name, self.output = command[0], pathlib.Path(output)
         self.report, self.pid_file = pathlib.Path(f"{output}.took"), pathlib.Path(f"{output}.took.pid")
         self.pid_file.unlink(missing_ok=True)
         pinned = ["taskset", "-c", ",".join(map(str, cores))] if cores else []
+        if group:
+            pinned = ["sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', group, *pinned]
         with open(output, "wb") as file:
             self.launcher = subprocess.Popen(
                 [*pinned, sys.executable, "-I", "-S", HERE / "launch.py", self.report, *command],

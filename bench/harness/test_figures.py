@@ -43,6 +43,9 @@ class Figures(unittest.TestCase):
     def test_cores_are_compared_with_one(self):
         programs = {"s3migrate, 1 core": [run(4)], "s3migrate, 2 cores": [run(2.5)], "rclone, tuned, 2 cores": [run(1)]}
         self.assertEqual(figures.scaling(programs), ["s3migrate: 1.60 × as fast on 2 cores as on 1, 0.80 of linear."])
+        programs = {"jobsender + worker, 1 half core": [run(4)], "jobsender + worker, 2 half cores": [run(2)]}
+        self.assertEqual(figures.scaling(programs),
+                         ["jobsender + worker: 2.00 × as fast on 2 half cores as on 1, 1.00 of linear."])
 
     def test_rows_have_the_units_of_their_case(self):
         small = figures.row(case({}), "x", [run(2, cpu=0.5, control={"SendMessage": 1})])
