@@ -22,7 +22,7 @@ export SOURCE_DATE_EPOCH
 work=$(mktemp -d)
 clean() {
 	rm -rf "$work"
-	rm -f "$root"/*/*_bin.cdx.json
+	rm -f "$root"/*/*_bin.cdx.json "$root"/*/*/*_bin.cdx.json
 }
 trap clean EXIT
 rm -rf dist
