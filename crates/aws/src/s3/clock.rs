@@ -14,6 +14,8 @@ use migration_core::ports::Clock;
 use super::headers::time;
 use crate::SystemClock;
 
+/// Delay from which a response no longer tells the present time, such as one that came while the machine slept.
+const LATE: Duration = Duration::from_mins(1);
 /// No response has told the time.
 const UNKNOWN: i64 = i64::MIN;
 
@@ -38,9 +40,11 @@ impl ServiceClock {
         self.offset().filter(|offset| u128::from(offset.unsigned_abs()) > tolerated.as_millis())
     }
 
-    /// Notes the time that a response tells.
-    pub(super) fn note_of(&self, answer: &HttpResponse) {
-        self.note(answer.headers(), SystemClock.now());
+    /// Notes the time that a response tells, which came so long after its request. A late one tells the past.
+    pub(super) fn note_of(&self, answer: &HttpResponse, after: Duration) {
+        if after < LATE {
+            self.note(answer.headers(), SystemClock.now());
+        }
     }
 
     fn note(&self, headers: &Headers, now: i64) {
@@ -66,7 +70,7 @@ impl Intercept for ServiceClock {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        self.note_of(context.response());
+        self.note(context.response().headers(), SystemClock.now());
         Ok(())
     }
 }

@@ -13,11 +13,10 @@
 //! | was signed otherwise (directory buckets, multi-region access points), or has headers of its endpoint | by the SDK |
 //! | had no answer | by the SDK, until one has an answer |
 //!
-//! A request is left to the SDK too where its credentials can't be loaded, so that its errors are the same, and where
-//! the service may have rejected our clock, so that its correction applies.
+//! A request is left to the SDK too where the service may have rejected our clock, so that its correction applies.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use aws_sdk_s3::config::interceptors::{
@@ -25,9 +24,10 @@ use aws_sdk_s3::config::interceptors::{
 };
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::{BoxError, SdkError};
-use aws_smithy_runtime_api::client::identity::Identity;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::error::ErrorMetadata;
+use tokio::time::Instant;
 
 pub(super) use self::request::{Outgoing, Payload};
 use self::route::Route;
@@ -47,7 +47,7 @@ pub(super) type DirectError = SdkError<ErrorMetadata, HttpResponse>;
 
 /// Who sends the requests to a bucket.
 #[derive(Clone, Debug)]
-enum Way {
+pub(super) enum Way {
     Direct(Arc<Route>),
     BySdk,
 }
@@ -59,13 +59,13 @@ impl From<Option<Route>> for Way {
 }
 
 /// What is known of a store's buckets.
-type Ways = RwLock<HashMap<String, Way>>;
+pub(super) type Ways = RwLock<HashMap<String, Way>>;
 
 /// The routes of a store's buckets. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Direct {
     /// `None` if all requests are left to the SDK.
-    ways: Option<Arc<Ways>>,
+    pub(super) ways: Option<Arc<Ways>>,
 }
 
 impl Direct {
@@ -75,26 +75,29 @@ impl Direct {
     }
 
     /// Returns what is needed to send a request to a bucket; `None` if the SDK has to send it.
-    pub(super) async fn sender(&self, bucket: &str) -> Option<Sender> {
-        let Way::Direct(route) = self.way(bucket)? else { return None };
-        let identity = route.identity().await.ok()?;
-        Some(Sender { route, identity })
+    pub(super) fn sender(&self, bucket: &str) -> Option<Sender> {
+        match way(self.ways.as_ref()?, bucket)? {
+            Way::Direct(route) => Some(Sender(route)),
+            Way::BySdk => None,
+        }
     }
 
     /// Returns an interceptor for a request of the SDK to this bucket, which learns its route.
     pub(super) fn learn(&self, bucket: &str) -> Learn {
-        Learn { direct: self.clone(), bucket: bucket.to_owned(), sent: Arc::default() }
+        let ways = self.ways.as_ref().map(Arc::downgrade).unwrap_or_default();
+        Learn { ways, bucket: bucket.to_owned(), sent: Arc::default() }
     }
+}
 
-    fn way(&self, bucket: &str) -> Option<Way> {
-        self.ways.as_ref()?.read().unwrap_or_else(PoisonError::into_inner).get(bucket).cloned()
-    }
+fn way(ways: &Ways, bucket: &str) -> Option<Way> {
+    ways.read().unwrap_or_else(PoisonError::into_inner).get(bucket).cloned()
 }
 
 /// Interceptor that learns the route of a bucket from a request with an answer.
 #[derive(Clone, Debug)]
 pub(super) struct Learn {
-    direct: Direct,
+    /// A route holds the SDK's components, and these the interceptors of the request that taught it.
+    ways: Weak<Ways>,
     bucket: String,
     /// That of the request that waits for its answer.
     sent: Arc<Mutex<Option<Way>>>,
@@ -111,7 +114,7 @@ impl Intercept for Learn {
         components: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if self.direct.ways.is_some() && self.direct.way(&self.bucket).is_none() {
+        if self.ways.upgrade().is_some_and(|ways| way(&ways, &self.bucket).is_none()) {
             let way = Route::of(context.request(), components, config).into();
             *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(way);
         }
@@ -127,17 +130,28 @@ impl Intercept for Learn {
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let (Some(way), Some(ways)) = (sent, &self.direct.ways) {
+        if let (Some(way), Some(ways)) = (sent, self.ways.upgrade()) {
             ways.write().unwrap_or_else(PoisonError::into_inner).entry(self.bucket.clone()).or_insert(way);
         }
         Ok(())
     }
 }
 
-/// A route with the credentials for one request.
-pub(super) struct Sender {
-    route: Arc<Route>,
-    identity: Option<Identity>,
+/// Sends requests to one bucket.
+pub(super) struct Sender(Arc<Route>);
+
+/// A request that failed.
+pub(super) struct Failed {
+    pub error: DirectError,
+    /// True if the service may have rejected the time of the signature: the SDK sends the request again with the
+    /// service's time.
+    pub may_be_clock: bool,
+}
+
+impl Failed {
+    fn new(error: DirectError) -> Self {
+        Self { error, may_be_clock: false }
+    }
 }
 
 impl Sender {
@@ -151,19 +165,30 @@ impl Sender {
         request: Outgoing<'_>,
         clock: &ServiceClock,
         within: Option<Duration>,
-    ) -> Result<HttpResponse, DirectError> {
-        let request = self.route.request(request, self.identity.as_ref(), clock.correction(SKEW));
-        let request = request.map_err(SdkError::construction_failure)?;
-        let exchange = async {
-            let answer = self.route.send(request).await.map_err(SdkError::dispatch_failure)?;
-            clock.note_of(&answer);
-            if answer.status().is_success() { Ok(answer) } else { Err(answer::error(answer).await) }
-        };
+    ) -> Result<HttpResponse, Box<Failed>> {
+        let exchange = self.exchange(request, clock);
         let Some(limit) = within else { return exchange.await };
-        match tokio::time::timeout(limit, exchange).await {
-            Ok(answered) => answered,
-            Err(_) => Err(SdkError::timeout_error(format!("no response came within {limit:?}"))),
+        let late = || SdkError::timeout_error(format!("no response came within {limit:?}"));
+        tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| Err(Box::new(Failed::new(late()))))
+    }
+
+    async fn exchange(&self, request: Outgoing<'_>, clock: &ServiceClock) -> Result<HttpResponse, Box<Failed>> {
+        let Self(route) = self;
+        let failed = |error| Box::new(Failed::new(error));
+        let identity = route.identity().await.map_err(|error| failed(not_sent(error)))?;
+        let correction = clock.correction(SKEW).filter(|_| route.corrects_clock);
+        let request = route.request(request, identity.as_ref(), correction);
+        let request = request.map_err(|error| failed(SdkError::construction_failure(error)))?;
+        let begun = Instant::now();
+        let answer = route.send(request).await.map_err(|error| failed(SdkError::dispatch_failure(error)))?;
+        clock.note_of(&answer, begun.elapsed());
+        if answer.status().is_success() {
+            return Ok(answer);
         }
+        let is_off = correction.is_some() || clock.correction(SKEW).is_some();
+        let error = answer::error(answer).await;
+        let may_be_clock = is_off && route.scope.is_some() && answer::may_be_of_clock(&error);
+        Err(Box::new(Failed { error, may_be_clock }))
     }
 
     /// As [`send`](Self::send), for an answer without content.
@@ -172,7 +197,7 @@ impl Sender {
         request: Outgoing<'_>,
         clock: &ServiceClock,
         within: Option<Duration>,
-    ) -> Result<Answered, DirectError> {
+    ) -> Result<Answered, Box<Failed>> {
         let mut answer = self.send(request, clock, within).await?;
         let answered = Answered::of(&mut answer);
         answer::drain(answer.into_body()).await;
@@ -180,9 +205,7 @@ impl Sender {
     }
 }
 
-/// Returns true if the service may have rejected the time of our signature: the SDK sends the request again with the
-/// service's time.
-pub(super) fn may_be_clock(error: &DirectError, clock: &ServiceClock) -> bool {
-    let rejected = error.raw_response().is_some_and(|answer| answer.status().as_u16() == 403);
-    rejected && clock.correction(SKEW).is_some()
+/// Error of a request whose credentials could not be loaded.
+fn not_sent(error: BoxError) -> DirectError {
+    SdkError::dispatch_failure(ConnectorError::other(error, None))
 }

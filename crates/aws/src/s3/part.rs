@@ -17,7 +17,7 @@ use migration_core::etag::Md5Digest;
 use migration_core::ports::{Body, ByteStream as Stream, Checksum, PutPart, UploadRef, Written};
 
 use super::S3Store;
-use super::direct::{DirectError, Outgoing, Payload, Sender, may_be_clock};
+use super::direct::{Failed, Outgoing, Payload, Sender};
 use super::encoding::{encode_checksum, md5};
 use super::headers::Answered;
 use super::streamed::{self, CHECKSUM, ChecksumTrailer, Sending};
@@ -29,7 +29,7 @@ const PUT_PART: &str = "put part";
 
 pub(super) async fn put_part(store: &S3Store, request: PutPart<'_>) -> Result<Written, ServiceError> {
     let PutPart { upload, number, body, checksum } = request;
-    let part = Part { store, upload, number, checksum, sender: store.direct.sender(upload.bucket).await };
+    let part = Part { store, upload, number, checksum, sender: store.direct.sender(upload.bucket) };
     let sent = match body {
         Body::Held { bytes, md5 } => part.held(bytes, &md5).await,
         Body::Streamed { stream, len } => part.streamed(stream, len).await.map_err(unframed),
@@ -62,8 +62,8 @@ impl Part<'_> {
             headers.extend(sum.as_deref().map(|sum| (CHECKSUM, sum)));
             let body = (SdkBody::from(bytes.clone()), bytes.len() as u64);
             match self.direct(sender, headers, body, Payload::Unsigned, Some(time)).await {
-                Err(error) if may_be_clock(&error, &self.store.clock) => {}
-                Err(error) => return Err(service_error(Api::S3, PUT_PART, &error)),
+                Err(failed) if failed.may_be_clock => {}
+                Err(failed) => return Err(service_error(Api::S3, PUT_PART, &failed.error)),
                 Ok(answered) => return written_part(&answered),
             }
         }
@@ -83,6 +83,7 @@ impl Part<'_> {
             let (payload, length) =
                 if self.checksum { (Payload::Trailer, streamed::framed_len(len)) } else { (Payload::Unsigned, len) };
             let sent = self.direct(sender, headers, (body.into_inner(), length), payload, None);
+            let sent = async { sent.await.map_err(|failed| failed.error) };
             return written_part(&watched(sent, sending).await?);
         }
         let once = Builder::new().retry_config(RetryConfig::disabled()).timeout_config(timeouts_of_streams());
@@ -105,7 +106,7 @@ impl Part<'_> {
         (body, length): (SdkBody, u64),
         payload: Payload,
         within: Option<Duration>,
-    ) -> Result<Answered, DirectError> {
+    ) -> Result<Answered, Box<Failed>> {
         let (number, length) = (self.number.to_string(), length.to_string());
         headers.extend([("content-length", length.as_str()), ("content-type", "application/octet-stream")]);
         let outgoing = Outgoing {

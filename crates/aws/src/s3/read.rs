@@ -17,7 +17,7 @@ use migration_core::ports::{
 };
 
 use super::S3Store;
-use super::direct::{DirectError, Outgoing, Payload, Sender, may_be_clock};
+use super::direct::{Failed, Outgoing, Payload, Sender};
 use super::encoding::{ContentRange, fits_header, range, version_id};
 use super::headers::{Answered, Kept};
 use super::packing::{Accept, is_repacked, without_framing};
@@ -125,10 +125,10 @@ struct Received {
 
 /// Sends a GET. A weak ETag can't be a condition ([`ETag::condition`]); the caller checks the source again instead.
 async fn send_get(store: &S3Store, request: GetRequest<'_>, accept: Accept) -> Result<Received, ServiceError> {
-    if let Some(sender) = store.direct.sender(request.bucket).await {
+    if let Some(sender) = store.direct.sender(request.bucket) {
         match direct_get(&sender, store, request, accept).await {
-            Err(error) if may_be_clock(&error, &store.clock) => {}
-            sent => return sent.map_err(|error| service_error(Api::S3, GET, &error)),
+            Err(failed) if failed.may_be_clock => {}
+            sent => return sent.map_err(|failed| service_error(Api::S3, GET, &failed.error)),
         }
     }
     let kept = Kept::default();
@@ -155,7 +155,7 @@ async fn direct_get(
     store: &S3Store,
     request: GetRequest<'_>,
     accept: Accept,
-) -> Result<Received, DirectError> {
+) -> Result<Received, Box<Failed>> {
     let condition = request.if_match.and_then(ETag::condition);
     let (part, span);
     let mut query = vec![("x-id", "GetObject")];
@@ -288,10 +288,10 @@ impl Unanswered {
 }
 
 async fn send_head(store: &S3Store, request: HeadRequest<'_>, accept: Accept) -> Result<Answered, Unanswered> {
-    if let Some(sender) = store.direct.sender(request.bucket).await {
+    if let Some(sender) = store.direct.sender(request.bucket) {
         match direct_head(&sender, store, request, accept).await {
-            Err(error) if may_be_clock(&error, &store.clock) => {}
-            sent => return sent.map_err(|error| Unanswered::of(&error)),
+            Err(failed) if failed.may_be_clock => {}
+            sent => return sent.map_err(|failed| Unanswered::of(&failed.error)),
         }
     }
     let kept = Kept::default();
@@ -312,7 +312,7 @@ async fn direct_head(
     store: &S3Store,
     request: HeadRequest<'_>,
     accept: Accept,
-) -> Result<Answered, DirectError> {
+) -> Result<Answered, Box<Failed>> {
     let outgoing = Outgoing {
         method: "HEAD",
         key: request.key,

@@ -2,6 +2,7 @@
 
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
+use aws_smithy_types::date_time::DateTimeFormatError;
 use migration_core::config::{Encryption, WriteSettings};
 use migration_core::ports::Attributes;
 
@@ -19,12 +20,16 @@ pub(super) struct Settings {
 
 impl Settings {
     /// Returns the headers of an object's storage class, encryption, ACL and lock, as the SDK writes them.
-    pub(super) fn headers(&self, attributes: &Attributes) -> Vec<(&'static str, String)> {
+    ///
+    /// # Errors
+    ///
+    /// The date of a lock can't be written.
+    pub(super) fn headers(&self, attributes: &Attributes) -> Result<Vec<(&'static str, String)>, DateTimeFormatError> {
         let lock = &attributes.lock;
         let until = lock.retention.map(|retention| DateTime::from_millis(retention.until));
-        let until = until.and_then(|until| until.fmt(DateTimeFormat::DateTimeWithOffset).ok());
+        let until = until.map(|until| until.fmt(DateTimeFormat::DateTimeWithOffset)).transpose()?;
         let mode = lock.retention.map(|retention| lock_mode(retention.mode).as_str().to_owned());
-        [
+        let headers = [
             ("x-amz-storage-class", self.storage_class(attributes).map(|class| class.as_str().to_owned())),
             ("x-amz-server-side-encryption", self.encryption.as_ref().map(|kind| kind.as_str().to_owned())),
             ("x-amz-server-side-encryption-aws-kms-key-id", self.kms_key_id.clone()),
@@ -33,10 +38,8 @@ impl Settings {
             ("x-amz-object-lock-mode", mode),
             ("x-amz-object-lock-retain-until-date", until),
             ("x-amz-object-lock-legal-hold", lock.legal_hold.then(|| "ON".to_owned())),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect()
+        ];
+        Ok(headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
     }
 
     /// Returns the storage class to write: the setting, otherwise the object's own.

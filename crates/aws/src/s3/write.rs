@@ -8,17 +8,18 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::date_time::DateTimeFormatError;
 use migration_core::error::{ContentHeader, ErrorClass, Rejected, ServiceError};
 use migration_core::ports::{Attributes, CreateUpload, DeleteRequest, PutRequest, WriteCondition, Written};
 
 use super::S3Store;
-use super::direct::{DirectError, Outgoing, Payload, Sender, may_be_clock};
+use super::direct::{Failed, Outgoing, Payload, Sender};
 use super::encoding::{fits_header, md5, tagging};
 use super::headers::Answered;
 use super::settings::{Settings, with_settings};
 use super::written::{Answer, sent_checksum, written};
 use crate::error::words::OwnSuccess;
-use crate::error::{Api, no_answer, service_error};
+use crate::error::{Api, invalid_request, no_answer, service_error};
 use crate::sdk::upload_time;
 
 const PUT: &str = "put object";
@@ -80,10 +81,13 @@ fn headers(
 
 pub(super) async fn put(store: &S3Store, request: PutRequest<'_>) -> Result<Written, ServiceError> {
     let headers = headers(PUT, request.attributes)?;
-    if let Some(sender) = store.direct.sender(request.bucket).await {
-        match direct_put(&sender, store, &request).await {
-            Err(error) if may_be_clock(&error, &store.clock) => {}
-            Err(error) => return Err(conditional(service_error(Api::S3, PUT, &error), request.condition)),
+    if let Some(sender) = store.direct.sender(request.bucket) {
+        let object = object_headers(request.attributes, request.tags, &store.settings).map_err(|error| {
+            invalid_request(PUT, format!("the date of the object's lock: {error}")).rejecting(Rejected::Lock)
+        })?;
+        match direct_put(&sender, store, &request, &object).await {
+            Err(failed) if failed.may_be_clock => {}
+            Err(failed) => return Err(conditional(service_error(Api::S3, PUT, &failed.error), request.condition)),
             Ok(answered) => return written(&answered, PUT),
         }
     }
@@ -116,7 +120,7 @@ fn object_headers(
     attributes: &Attributes,
     tags: &[(String, String)],
     settings: &Settings,
-) -> Vec<(Cow<'static, str>, String)> {
+) -> Result<Vec<(Cow<'static, str>, String)>, DateTimeFormatError> {
     let own = [
         ("content-type", &attributes.content_type),
         ("content-encoding", &attributes.content_encoding),
@@ -129,12 +133,16 @@ fn object_headers(
     let tags = tagging(tags).map(|tags| ("x-amz-tagging", tags));
     let metadata = attributes.metadata.iter();
     let metadata = metadata.map(|(name, value)| (Cow::Owned(format!("x-amz-meta-{name}")), value.clone()));
-    let fixed = own.chain(tags).chain(settings.headers(attributes));
-    fixed.map(|(name, value)| (Cow::Borrowed(name), value)).chain(metadata).collect()
+    let fixed = own.chain(tags).chain(settings.headers(attributes)?);
+    Ok(fixed.map(|(name, value)| (Cow::Borrowed(name), value)).chain(metadata).collect())
 }
 
-async fn direct_put(sender: &Sender, store: &S3Store, request: &PutRequest<'_>) -> Result<Answered, DirectError> {
-    let object = object_headers(request.attributes, request.tags, &store.settings);
+async fn direct_put(
+    sender: &Sender,
+    store: &S3Store,
+    request: &PutRequest<'_>,
+    object: &[(Cow<'static, str>, String)],
+) -> Result<Answered, Box<Failed>> {
     let (md5, length) = (md5(&request.md5), request.body.len().to_string());
     let mut headers = vec![("content-md5", md5.as_str()), ("content-length", &length)];
     headers.extend(object.iter().map(|(name, value)| (&**name, value.as_str())));

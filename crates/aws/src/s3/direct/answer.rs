@@ -16,25 +16,39 @@ const LONGEST_ERROR: usize = 64 << 10;
 /// Longest wait for the end of a body that nobody needs, before its connection is given up instead.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// Reads an answer with an error.
+/// Codes by which services reject the time of a signature, or a signature because of its time. Sources: "Error
+/// responses" in the S3 API reference; the SDK's list of codes after which it corrects its clock.
+const OF_CLOCK: &[&str] =
+    &["RequestTimeTooSkewed", "RequestExpired", "SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure"];
+
+/// Reads an answer with an error. One that is cut off says nothing: its code may be the beginning of another.
 pub(super) async fn error(mut answer: HttpResponse) -> DirectError {
-    let body = beginning(answer.take_body()).await;
-    let metadata = parse(&body).unwrap_or_default();
+    let (body, is_whole) = beginning(answer.take_body()).await;
+    let metadata = if is_whole { parse(&body).unwrap_or_default() } else { ErrorMetadata::default() };
     *answer.body_mut() = SdkBody::from(body);
     SdkError::service_error(metadata, answer)
 }
 
-/// Reads a body up to a limit, or up to where it breaks or stalls: a proxy's words are of use even then.
-async fn beginning(body: SdkBody) -> Vec<u8> {
+/// Returns true if a service with another time may answer so. An answer to HEAD has no code.
+pub(super) fn may_be_of_clock(error: &DirectError) -> bool {
+    let status = error.raw_response().map(|answer| answer.status().as_u16());
+    let code = error.as_service_error().and_then(ErrorMetadata::code);
+    status == Some(403) && code.is_none_or(|code| OF_CLOCK.contains(&code))
+}
+
+/// Reads a body up to a limit, or up to where it breaks or stalls: a proxy's words are of use even then. Returns whether
+/// it is whole.
+async fn beginning(body: SdkBody) -> (Vec<u8>, bool) {
     let mut body = ByteStream::new(body);
     let mut read = Vec::new();
-    while let Ok(Some(Ok(chunk))) = tokio::time::timeout(STALLED, body.next()).await {
-        read.extend_from_slice(&chunk);
-        if read.len() >= LONGEST_ERROR {
-            break;
+    while read.len() < LONGEST_ERROR {
+        match tokio::time::timeout(STALLED, body.next()).await {
+            Ok(Some(Ok(chunk))) => read.extend_from_slice(&chunk),
+            Ok(None) => return (read, true),
+            Ok(Some(Err(_))) | Err(_) => return (read, false),
         }
     }
-    read
+    (read, false)
 }
 
 /// Reads an error document. Source: "REST error responses", S3 API reference.

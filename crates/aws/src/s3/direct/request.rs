@@ -62,6 +62,10 @@ impl Route {
         identity: Option<&Identity>,
         correction: Option<i64>,
     ) -> Result<HttpRequest, BoxError> {
+        // Without a key it would be another operation, and without an upload too.
+        if outgoing.key.is_empty() || outgoing.query.iter().any(|(_, value)| value.is_empty()) {
+            return Err("the key or a parameter of the request is empty".into());
+        }
         let url = self.url(&outgoing)?;
         let mut request = HttpRequest::new(outgoing.body);
         request.set_method(outgoing.method)?;

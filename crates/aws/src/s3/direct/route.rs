@@ -1,19 +1,23 @@
 //! The route of requests to a bucket, as the SDK took it.
 
+use std::fmt;
+
 use aws_runtime::auth::sigv4;
+use aws_runtime::service_clock_skew::DisableClockSkewCorrection;
 use aws_sdk_s3::config::endpoint::Endpoint;
 use aws_sdk_s3::config::{ConfigBag, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_smithy_runtime_api::client::auth::AuthScheme;
-use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnector, HttpConnectorSettings, SharedHttpConnector};
+use aws_smithy_runtime_api::client::http::{HttpClient, HttpConnector, HttpConnectorSettings, SharedHttpClient};
 use aws_smithy_runtime_api::client::identity::{Identity, ResolveCachedIdentity, SharedIdentityResolver};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::config_bag::Layer;
+use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
 /// URL, signature and connection of requests to a bucket.
-#[derive(Debug)]
-pub(super) struct Route {
+pub(in crate::s3) struct Route {
     /// URL of the bucket, without a slash at its end.
     pub(super) bucket_url: String,
     /// Region and service of signatures; `None` if requests are not signed.
@@ -22,10 +26,22 @@ pub(super) struct Route {
     pub(super) user_agent: Option<String>,
     /// Header by which the caller accepts the costs of requests.
     pub(super) payer: Option<String>,
+    /// False if the SDK is told not to correct the time of signatures.
+    pub(super) corrects_clock: bool,
     resolver: Option<SharedIdentityResolver>,
-    connector: SharedHttpConnector,
+    client: SharedHttpClient,
+    settings: HttpConnectorSettings,
     components: RuntimeComponents,
+    /// By these the SDK limits how long credentials may take.
     config: ConfigBag,
+}
+
+/// Leaves out the SDK's components: they hold the interceptor that taught the route.
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bucket_url, scope, .. } = self;
+        f.debug_struct("Route").field("bucket_url", bucket_url).field("scope", scope).finish_non_exhaustive()
+    }
 }
 
 /// Region and service of a signature.
@@ -72,9 +88,13 @@ impl Route {
             user_agent: header("user-agent"),
             payer: header("x-amz-request-payer"),
             resolver,
-            connector: components.http_client()?.http_connector(&connector_settings(config), components),
+            corrects_clock: !config
+                .load::<DisableClockSkewCorrection>()
+                .is_some_and(DisableClockSkewCorrection::is_disabled),
+            client: components.http_client()?,
+            settings: connector_settings(config),
             components: components.clone(),
-            config: ConfigBag::base(),
+            config: limits(config),
         })
     }
 
@@ -86,8 +106,17 @@ impl Route {
     }
 
     pub(super) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
-        self.connector.call(request).await
+        // Asked for each time: the client keeps connectors that work, and makes one anew that did not.
+        self.client.http_connector(&self.settings, &self.components).call(request).await
     }
+}
+
+/// The settings by which the SDK's cache limits how long credentials may take.
+fn limits(config: &ConfigBag) -> ConfigBag {
+    let mut layer = Layer::new("LimitsOfCredentials");
+    layer.store_or_unset(config.load::<TimeoutConfig>().cloned());
+    layer.store_or_unset(config.load::<RetryConfig>().cloned());
+    ConfigBag::of_layers([layer])
 }
 
 /// The time-outs by which the SDK chooses a pool of connections.

@@ -137,10 +137,10 @@ async fn a_bucket_is_left_to_the_sdk_until_it_has_answered() {
     let hang_up = async { drop(listener.accept().await.unwrap()) };
     let (failed, ()) = tokio::join!(store.head(HeadRequest::new("b", "k")), hang_up);
     assert_eq!(failed.unwrap_err().class, ErrorClass::NoAnswer);
-    assert!(store.direct.sender("b").await.is_none());
+    assert!(store.direct.sender("b").is_none());
     let answered = async { exchange(listener.accept().await.unwrap().0, NOT_FOUND).await };
     assert_eq!(tokio::join!(store.head(HeadRequest::new("b", "k")), answered).0.unwrap(), None);
-    assert!(store.direct.sender("b").await.is_some() && store.direct.sender("other").await.is_none());
+    assert!(store.direct.sender("b").is_some() && store.direct.sender("other").is_none());
 }
 
 /// A service whose clock is 20 minutes ahead, and which rejects requests that are signed with another time.
@@ -159,4 +159,41 @@ async fn a_wrong_clock_is_left_to_the_sdk_and_heeded_from_then_on() {
     assert!(store.get(WHOLE).await.is_err());
     let again = self::sent(&mut received);
     assert!(again[0].header("x-amz-date").unwrap().starts_with("20260101T"), "{}", again[0].head);
+}
+
+#[tokio::test]
+async fn only_words_about_time_are_asked_again_of_a_service_with_another_clock() {
+    let denied = "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
+                  content-length: 40\r\n\r\n<Error><Code>AccessDenied</Code></Error>";
+    let (store, mut received) = serve_by(Requests::Auto, denied, &WriteSettings::default()).await;
+    assert_eq!(store.get(WHOLE).await.err().unwrap().code, "AccessDenied");
+    assert_eq!(sent(&mut received).len(), 1);
+}
+
+#[tokio::test]
+async fn an_error_that_is_cut_off_says_nothing() {
+    let cut = "HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 100\r\n\r\n<Error><Code>NoSuchUplo";
+    let (store, _received) = serve_by(Requests::Auto, cut, &WriteSettings::default()).await;
+    assert_eq!(store.get(WHOLE).await.err().unwrap().class, ErrorClass::NoAnswer);
+}
+
+#[tokio::test]
+async fn a_request_without_key_or_upload_is_not_sent() {
+    let (store, mut received) = serve_by(Requests::Auto, RICH, &WriteSettings::default()).await;
+    let got = store.get(GetRequest { key: "", ..WHOLE }).await;
+    let upload = UploadRef { upload_id: "", ..UPLOAD };
+    let put = store.put_part(PutPart { upload, number: 1, body: held("1"), checksum: false }).await;
+    for error in [got.err().unwrap(), put.unwrap_err()] {
+        assert_eq!((error.class, error.code.as_str()), (ErrorClass::Refused, "InvalidRequest"));
+    }
+    assert!(sent(&mut received).is_empty());
+}
+
+#[tokio::test]
+async fn a_store_that_has_learned_can_be_shown_and_is_freed() {
+    let (store, _received) = serve_by(Requests::Auto, RICH, &WriteSettings::default()).await;
+    assert!(format!("{store:?}").contains("Route"), "it names the route, and ends");
+    let ways = std::sync::Arc::downgrade(store.direct.ways.as_ref().unwrap());
+    drop(store);
+    assert_eq!(ways.strong_count(), 0);
 }
