@@ -160,6 +160,7 @@ fn answered<E: ProvideErrorMetadata>(
     ServiceError {
         class,
         operation: operation.to_owned(),
+        side: None,
         code,
         message,
         rejected: None,

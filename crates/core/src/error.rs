@@ -94,14 +94,21 @@ pub enum ErrorClass {
 
 /// A service error, as classified by the adapter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("failed to {operation}: {code}: {message}{}", self.request_id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default())]
+#[error(
+    "failed to {operation}{}: {code}: {message}{}",
+    self.side.map(|side| format!(" at the {side}")).unwrap_or_default(),
+    self.request_id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default()
+)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceError {
     /// What to do about it.
     pub class: ErrorClass,
-    /// The attempted operation, as verb and noun: `put object`. Of an error that is shown with an object also
-    /// [where](Self::at): `put object at the destination`.
+    /// The attempted operation, as verb and noun: `put object`.
     pub operation: String,
+    /// The service that answered, or did not, where the operation alone does not tell: source and destination have many
+    /// in common.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<Service>,
     /// The service's error code, such as `SlowDown`, or our name for a failure before any answer.
     pub code: String,
     /// The service's message. Never contains credentials.
@@ -120,6 +127,7 @@ impl ServiceError {
         Self {
             class,
             operation: operation.to_owned(),
+            side: None,
             code: code.to_owned(),
             message: message.into(),
             rejected: None,
@@ -127,10 +135,10 @@ impl ServiceError {
         }
     }
 
-    /// The same with the service that answered, or did not. Both sides have many operations in common.
+    /// The same with the service that answered, or did not.
     #[must_use]
-    pub fn at(self, service: Service) -> Self {
-        Self { operation: format!("{} at the {service}", self.operation), ..self }
+    pub fn at(self, side: Service) -> Self {
+        Self { side: Some(side), ..self }
     }
 
     /// The same with what is refused or denied, where that is known.
@@ -177,8 +185,9 @@ mod tests {
     fn errors_say_what_was_tried_and_the_request() {
         let mut error = ServiceError::new(ErrorClass::Throttled, "put object", "SlowDown", "reduce your request rate");
         assert_eq!(error.to_string(), "failed to put object: SlowDown: reduce your request rate");
-        let there = error.clone().at(Service::Destination).to_string();
-        assert_eq!(there, "failed to put object at the destination: SlowDown: reduce your request rate");
+        let there = error.clone().at(Service::Destination).at(Service::Destination);
+        assert_eq!(there.to_string(), "failed to put object at the destination: SlowDown: reduce your request rate");
+        assert_eq!(there.operation, error.operation, "the side is no part of the operation");
         error.request_id = Some("R1".into());
         assert!(error.to_string().ends_with("(request R1)"));
     }
