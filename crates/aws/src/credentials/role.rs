@@ -24,9 +24,9 @@ use crate::error::{Api, Classified, invalid_response, no_answer, service_error};
 const SESSION: Duration = Duration::from_hours(1);
 /// How long before its end a session is replaced.
 const EARLY: Duration = Duration::from_mins(5);
-/// How long STS has to answer while there is a session to go on with. Without this limit, the request that waits for a new
-/// one would time out first.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long STS has to answer while there is a session to go on with. Less than what the SDK gives a provider, 5 s or more
+/// by version, after which it would fail the request that waits. Source: `load_timeout` of `LazyCacheBuilder`.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a session that could not be replaced is used before the next attempt.
 const ATTEMPT_AGAIN: Duration = Duration::from_secs(30);
 
@@ -112,13 +112,6 @@ impl<P: ProvideCredentials> ProvideCredentials for RoleCredentials<P> {
         Self: 'a,
     {
         future::ProvideCredentials::new(self.at(SystemTime::now))
-    }
-
-    /// Returns the last session, unless it has ended: STS has not answered in the time that the SDK gives it.
-    fn fallback_on_interrupt(&self) -> Option<Credentials> {
-        let held = self.held_at(SystemTime::now())?;
-        warn!(role = self.role_arn, "the session of a role could not be replaced yet: STS does not answer");
-        Some(held)
     }
 }
 
