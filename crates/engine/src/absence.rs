@@ -65,6 +65,13 @@ impl<P: Services> Process<P> {
         }
     }
 
+    /// Returns true if the source says that the object is absent, by one GET of one byte that no gate holds: for a request
+    /// whose turn at the destination it is.
+    pub(crate) async fn is_absent_now(&self, bucket: &str, key: &str) -> bool {
+        let answer = self.ports.source.get(byte_of(HeadRequest::new(bucket, key))).await;
+        matches!(answer, Err(error) if error.class == ErrorClass::NoSuchKey)
+    }
+
     /// Returns the destination object's metadata by a HEAD alone. `None` is unproven, which suffices if the following
     /// write has the condition `If-None-Match: *`.
     pub(crate) async fn guess_destination(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, Interruption> {

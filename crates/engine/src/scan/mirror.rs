@@ -9,10 +9,12 @@ use migration_core::pair::BucketPair;
 use migration_core::ports::{HeadRequest, ObjectHead};
 use migration_core::records::{ExtraneousRecord, MirrorCounts, RunRecord, extraneous_partition};
 use migration_ledger::{Pager, Readable};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::ScanError;
 use super::run::Run;
+use crate::deletion::{Absence, Deletion};
 use crate::{Interruption, Process, Services};
 
 /// Objects checked at once.
@@ -71,6 +73,7 @@ async fn settle_one<P: Services>(
         return Ok(Fate::Kept);
     }
     let is_gone = is_gone_at_source(process, pair, &source_key).await?;
+    let absence = Absence { bucket: &pair.source_bucket, key: &source_key, proven: Instant::now() };
     let there = at_destination(process, pair, &extra).await?;
     if is_gone && there.is_none() {
         // Deleted by another writer, or by a jobsender that was killed before it could record that.
@@ -80,7 +83,7 @@ async fn settle_one<P: Services>(
         info!(bucket = pair.destination_bucket, key = extra.key, "an extraneous object is kept");
         return Ok(Fate::Kept);
     }
-    delete(process, pair, &extra).await
+    delete(process, absence, pair, &extra).await
 }
 
 /// Returns true if the source says that it has no such object. A refusal is no absence, and neither is a proxy's 404.
@@ -107,12 +110,17 @@ async fn at_destination<P: Services>(
 
 async fn delete<P: Services>(
     process: &Process<P>,
+    absence: Absence<'_>,
     pair: &BucketPair,
     extra: &ExtraneousRecord,
 ) -> Result<Fate, ScanError> {
     let bucket = &pair.destination_bucket;
-    match process.delete_unchanged(bucket, &extra.key, extra.etag.as_ref()).await {
-        Ok(()) => Ok(Fate::Deleted),
+    match process.delete_unchanged(absence, bucket, &extra.key, extra.etag.as_ref()).await {
+        Ok(Deletion::Deleted) => Ok(Fate::Deleted),
+        Ok(Deletion::Unproven) => {
+            info!(bucket, key = extra.key, "an extraneous object is kept: the source may have it again");
+            Ok(Fate::Kept)
+        }
         Err(Interruption::Service(error)) if !error.is_retryable() => {
             warn!(bucket, key = extra.key, %error, "an extraneous object is kept");
             Ok(Fate::Kept)

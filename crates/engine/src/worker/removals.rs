@@ -1,20 +1,23 @@
 //! Follows removals at the source: deletes the destination's object once the source says that it has none.
 //!
 //! Events come late, twice and out of order, and a copy that was begun before a removal may be written after it. So an
-//! event is only a reason to look: whatever a transfer ended with, the source is looked at afterwards, and a removal that
-//! is delivered for the first time transfers nothing. Whoever writes or deletes last looks last, and the destination ends
-//! as the source is.
+//! event is only a reason to look: whatever a transfer ended with, the source is looked at afterwards. Whoever writes or
+//! deletes last looks last, and the destination ends as the source is.
 //!
-//! | source | destination | what follows | requests |
-//! |---|---|---|---|
-//! | has the object | | nothing; if it was deleted here before, it is transferred again | HEAD |
-//! | denies it, or does not answer | | nothing is deleted | HEAD |
-//! | has none | has none | nothing | HEAD; HEAD and GET of the destination |
-//! | has none | excluded by the filters | nothing | HEAD; HEAD of the destination; the GET that proves it |
-//! | has none | has one | it is deleted if unchanged, and the source is looked at again | the same, DELETE, GET |
+//! A removal that is delivered for the first time looks first, by a GET of one byte, and transfers only what the source
+//! has: the removal of a version or of a delete marker makes an older version the newest, and nothing else reports that.
+//! Whether an event is of that kind is not taken from its name, which services give differently.
 //!
-//! The GET that proves the absence comes after the HEAD of the destination, so that what is deleted is never newer than the
-//! proof.
+//! | source | destination | what follows | requests to the source | to the destination |
+//! |---|---|---|---|---|
+//! | has the object | | it is transferred, unless that was just done | GET; those of a transfer; HEAD | those of a transfer |
+//! | denies it, or does not answer | | nothing is deleted | GET | |
+//! | has none | has none, or one that the filters exclude | nothing | GET | HEAD, and GET if it has none |
+//! | has none | has one | it is deleted if unchanged, and the source is looked at again | GET; GET; GET | HEAD, DELETE |
+//!
+//! Each GET of the source proves whether it has the object. After a transfer, a HEAD comes first, and a GET only if it
+//! does not find the object. The GET right before a deletion comes after the HEAD of the destination, so that what is
+//! deleted is never newer than the proof, and after whatever may wait.
 
 use std::sync::PoisonError;
 
@@ -25,10 +28,12 @@ use migration_core::ports::{HeadRequest, ObjectHead};
 use migration_core::records::{DeletionsRecord, Reservation, day_of, deletions_key};
 use migration_core::retry::next_try;
 use migration_ledger::{ReadError, get};
+use tokio::time::Instant;
 use tracing::info;
 
 use super::Worker;
 use crate::admission::ObjectPermit;
+use crate::deletion::{Absence, Deletion};
 use crate::transfer::{LastProgress, TransferTask, transfer};
 use crate::{Interruption, Services, WriteOutcome, uploads};
 
@@ -41,14 +46,18 @@ enum Look {
     Kept,
     /// Neither side has the object, or the filters exclude it at the destination.
     Over,
-    /// Only the destination has it.
-    Extraneous(Box<ObjectHead>),
+    /// Only the destination has it, as was proven at this moment.
+    Extraneous(Box<ObjectHead>, Instant),
+    /// Only the destination has it, and no more may be deleted today.
+    TooMany,
 }
 
-/// What this worker did to the destination's object before a look.
+/// What this delivery did before a look.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
     Nothing,
+    /// It transferred the object, or found nothing to transfer.
+    Transferred,
     /// It tried to delete the object, which was another one, or was deleted by a request whose answer was lost.
     MayHaveDeleted,
     Deleted,
@@ -61,15 +70,15 @@ impl<P: Services> Worker<P> {
         batch.id.origin() == BatchOrigin::Event && self.process.config.max_deletes_of_events().is_some()
     }
 
-    /// Returns true if an object need not be transferred if the source has it: the event of its last write does that.
-    /// At a later delivery, that event may have found the copy that an earlier delivery has deleted since.
+    /// Returns true if the source is looked at before anything is transferred: most removals leave nothing to transfer. At
+    /// a later delivery, a transfer also clears away what an earlier one has begun.
     pub(super) fn is_first_of_removal(&self, task: TransferTask<'_>) -> bool {
         let is_first = !task.redelivered && task.batch.attempts == 0;
         is_first && task.batch.id.is_of_removal() && self.must_look(task.batch)
     }
 
-    /// Returns the outcome of an object after a removal at the source was followed, if the job follows removals. Keeps
-    /// the permit, if there is one, to transfer the object again.
+    /// Returns the outcome of an object after a removal at the source was followed, if the job follows removals. With a
+    /// permit, nothing was transferred yet, and it is kept for that.
     pub(super) async fn follow_removal(
         &self,
         task: TransferTask<'_>,
@@ -136,31 +145,34 @@ impl<P: Services> Worker<P> {
     ) -> Result<EntryOutcome, Interruption> {
         let (bucket, key) = (&task.batch.pair.destination_bucket, &task.entry.key);
         let Ok(there) = task.batch.pair.map_key(key) else { return Ok(moved.clone()) };
-        let mut before = Before::Nothing;
+        let mut before = if permit.is_some() { Before::Nothing } else { Before::Transferred };
         for _ in 0..LOOKS {
-            let found = match self.look(task, &there, moved, before).await? {
-                Look::Kept if before == Before::Nothing => return Ok(moved.clone()),
-                // It was written again: its event may have found the copy that was deleted since.
+            let (found, proven) = match self.look(task, &there, moved, before, most).await? {
+                Look::Kept if before == Before::Transferred => return Ok(moved.clone()),
+                // If it was deleted here, the event of its last write may have found the copy in place.
                 Look::Kept => {
+                    let task = TransferTask { redelivered: before != Before::Nothing, ..task };
                     *moved = self.transfer_again(task, progress, permit.take()).await;
                     if !matches!(moved, EntryOutcome::Done(_) | EntryOutcome::Gone) {
                         return Ok(moved.clone());
                     }
-                    before = Before::Nothing;
+                    before = Before::Transferred;
                     continue;
                 }
                 Look::Over => return Ok(EntryOutcome::Gone),
-                Look::Extraneous(found) => found,
+                Look::TooMany => {
+                    let text = format!("events have deleted {most} objects today, as many as mirror.maxDeletes allows");
+                    return Ok(EntryOutcome::Failed(Failure::new(FailureClass::TooManyDeletes, text)));
+                }
+                Look::Extraneous(found, proven) => (found, proven),
             };
-            if !self.may_delete(most).await? {
-                let text = format!("events have deleted {most} objects today, as many as mirror.maxDeletes allows");
-                return Ok(EntryOutcome::Failed(Failure::new(FailureClass::TooManyDeletes, text)));
-            }
-            before = match self.process.delete_unchanged(bucket, &there, found.etag.as_ref()).await {
-                Ok(()) => {
+            let absence = Absence { bucket: &task.batch.pair.source_bucket, key, proven };
+            before = match self.process.delete_unchanged(absence, bucket, &there, found.etag.as_ref()).await {
+                Ok(Deletion::Deleted) => {
                     info!(bucket, key = there, "deleted an object that the source has removed");
                     Before::Deleted
                 }
+                Ok(Deletion::Unproven) => Before::MayHaveDeleted,
                 Err(Interruption::Service(error)) if error.class == ErrorClass::PreconditionFailed => {
                     Before::MayHaveDeleted
                 }
@@ -171,34 +183,48 @@ impl<P: Services> Worker<P> {
         Ok(EntryOutcome::Retry(Failure::new(FailureClass::SourceChanging, text)))
     }
 
-    /// Looks at the source, and at the destination only if a HEAD does not find the object at the source. After a
-    /// deletion, what the source says is all that counts.
+    /// Looks at the source, and at the destination only if the source does not show the object. After a deletion, what the
+    /// source says is all that counts.
     async fn look(
         &self,
         task: TransferTask<'_>,
         there: &str,
         moved: &EntryOutcome,
         before: Before,
+        most: u64,
     ) -> Result<Look, Interruption> {
         let (process, pair, key) = (&self.process, &task.batch.pair, task.entry.key.as_str());
         // Of a copied object, a refusal is no absence; otherwise it is the object's failure.
-        let stands = before == Before::Nothing && matches!(moved, EntryOutcome::Done(_));
+        let stands = before == Before::Transferred && matches!(moved, EntryOutcome::Done(_));
         let has = |answer| match answer {
             Err(Interruption::Service(error)) if stands && !error.is_retryable() => Ok(true),
             answer => answer,
         };
         if before != Before::Deleted {
-            let seen = process.is_seen_at_source(HeadRequest::new(&pair.source_bucket, key)).await;
+            let seen = match before {
+                Before::Nothing => process.source_has(&pair.source_bucket, key).await,
+                _ => process.is_seen_at_source(HeadRequest::new(&pair.source_bucket, key)).await,
+            };
             if has(seen)? {
                 return Ok(Look::Kept);
             }
             let found = process.look_at_destination(HeadRequest::new(&pair.destination_bucket, there)).await?;
             if let Some(found) = found.filter(|head| self.filters_keep(head)) {
-                let proven = !has(process.source_has(&pair.source_bucket, key).await)?;
-                return Ok(if proven { Look::Extraneous(Box::new(found)) } else { Look::Kept });
+                // Reserved before the proof, since the ledger may keep it waiting.
+                let reserved = self.may_delete(most).await?;
+                let kept = has(process.source_has(&pair.source_bucket, key).await);
+                let proven = Instant::now();
+                if let (Some(day), Ok(true) | Err(_)) = (reserved, &kept) {
+                    self.give_back_reserved(day);
+                }
+                return Ok(match (kept?, reserved) {
+                    (true, _) => Look::Kept,
+                    (false, Some(_)) => Look::Extraneous(Box::new(found), proven),
+                    (false, None) => Look::TooMany,
+                });
             }
-            if before == Before::Nothing && *moved == EntryOutcome::Gone {
-                // Nothing was copied, and nothing is deleted: nothing needs a proof.
+            if before != Before::MayHaveDeleted && *moved == EntryOutcome::Gone {
+                // Nothing is deleted, and that there was nothing to transfer was proven.
                 return Ok(Look::Over);
             }
         }
@@ -225,16 +251,16 @@ impl<P: Services> Worker<P> {
         let Some(permit) = permit else { return EntryOutcome::Interrupted };
         let entry =
             Entry { size: 0, etag: None, version_id: None, destination: None, unlisted: true, ..task.entry.clone() };
-        let task = TransferTask { entry: &entry, redelivered: true, ..task };
+        let task = TransferTask { entry: &entry, ..task };
         transfer(&self.process, &self.limits, task, progress, permit).await
     }
 
-    /// Takes one of the day's deletions. Returns false if there is none left.
-    async fn may_delete(&self, most: u64) -> Result<bool, Interruption> {
+    /// Takes one of the day's deletions and returns the day, or `None` if there is none left.
+    async fn may_delete(&self, most: u64) -> Result<Option<i64>, Interruption> {
         loop {
             let now = self.process.runtime.clock.now();
-            if self.take_reserved(day_of(now)) {
-                return Ok(true);
+            if let Some(day) = self.take_reserved(day_of(now)) {
+                return Ok(Some(day));
             }
             let key = deletions_key(&self.process.config.job.uid);
             let record: DeletionsRecord = match get(self.process.as_ref(), &key).await {
@@ -242,10 +268,10 @@ impl<P: Services> Worker<P> {
                 Err(ReadError::Request(error)) => return Err(error),
                 Err(ReadError::Record(error)) => {
                     info!(%error, "nothing is deleted: the number of today's deletions is unknown");
-                    return Ok(false);
+                    return Ok(None);
                 }
             };
-            let Some((record, reservation)) = record.reserve(now, most) else { return Ok(false) };
+            let Some((record, reservation)) = record.reserve(now, most) else { return Ok(None) };
             if self.process.write(&[record.write(&self.process.config.job.uid)]).await? == WriteOutcome::Written {
                 let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
                 // Another object may have reserved some meanwhile.
@@ -255,14 +281,22 @@ impl<P: Services> Worker<P> {
         }
     }
 
-    /// Takes one of the deletions that this worker has reserved.
-    fn take_reserved(&self, today: i64) -> bool {
+    /// Takes one of the deletions that this worker has reserved, and returns the day for which it is.
+    fn take_reserved(&self, today: i64) -> Option<i64> {
         let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         let Reservation { day, left } = *reserved;
         let has_some = day >= today && left > 0;
         if has_some {
             reserved.left -= 1;
         }
-        has_some
+        has_some.then_some(day)
+    }
+
+    /// Makes a deletion of a day that was not made available again, unless others were reserved for a later day.
+    fn give_back_reserved(&self, day: i64) {
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        if reserved.day == day {
+            reserved.left += 1;
+        }
     }
 }

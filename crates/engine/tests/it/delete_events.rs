@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use migration_core::config::{EventSettings, ObjectFilter};
-use migration_core::error::ErrorClass;
+use migration_core::error::{ErrorClass, ServiceFault};
 use migration_core::events::EventTypes;
 use migration_core::message::EVENTS_RUN;
 use migration_core::ports::{OutgoingMessage, Queue};
@@ -24,8 +24,12 @@ fn world(max_deletes: u64) -> World {
 }
 
 fn event(name: &str, key: &str, sequencer: usize) -> String {
+    event_of_version(name, key, "", sequencer)
+}
+
+fn event_of_version(name: &str, key: &str, version: &str, sequencer: usize) -> String {
     format!(
-        r#"{{"Records":[{{"eventName":"{name}","s3":{{"bucket":{{"name":"{SOURCE}"}},"object":{{"key":"{key}","sequencer":"{sequencer:04}"}}}}}}]}}"#
+        r#"{{"Records":[{{"eventName":"{name}","s3":{{"bucket":{{"name":"{SOURCE}"}},"object":{{"key":"{key}","versionId":"{version}","sequencer":"{sequencer:04}"}}}}}}]}}"#
     )
 }
 
@@ -194,28 +198,120 @@ async fn a_removal_takes_no_more_requests_than_its_proof_needs() {
     world.source.insert(SOURCE, "a", content(10, 1));
     deliver(&world, created("a", 1), Duration::ZERO).await;
     world.drain(1).await;
-    let read = [(HeadObject, DESTINATION), (HeadObject, SOURCE), (GetObject, SOURCE), (PutObject, DESTINATION)];
+    let compared = [(HeadObject, DESTINATION), (HeadObject, SOURCE)];
+    let copied = [(GetObject, SOURCE), (PutObject, DESTINATION)];
     let looked = [(HeadObject, SOURCE)];
-    assert_eq!(requests(&world, &mut from), [&read[..], &looked].concat(), "a copy");
+    assert_eq!(requests(&world, &mut from), [&compared[..], &copied, &looked].concat(), "a copy");
 
     deliver(&world, removed("a", 0), Duration::ZERO).await;
     world.drain(1).await;
-    assert_eq!(requests(&world, &mut from), looked, "a removal that a later write has made stale");
+    let asked = [(GetObject, SOURCE)];
+    let stale = [&asked[..], &compared, &looked].concat();
+    assert_eq!(requests(&world, &mut from), stale, "a removal that a later write has made stale");
     world.assert_same("after a stale removal");
 
     world.source.delete(SOURCE, "a");
     deliver(&world, removed("a", 2), Duration::ZERO).await;
     world.drain(1).await;
-    let proven = [(HeadObject, SOURCE), (HeadObject, DESTINATION), (GetObject, SOURCE), (DeleteObject, DESTINATION)];
+    let proven = [(GetObject, SOURCE), (HeadObject, DESTINATION), (GetObject, SOURCE), (DeleteObject, DESTINATION)];
     assert_eq!(requests(&world, &mut from), [&proven[..], &[(GetObject, SOURCE)]].concat(), "a removal");
     assert_eq!(world.destination.keys(DESTINATION), Vec::<String>::new());
 
     deliver(&world, removed("a", 3), Duration::ZERO).await;
     world.drain(1).await;
-    let absent = [(HeadObject, SOURCE), (HeadObject, DESTINATION), (GetObject, DESTINATION)];
+    let absent = [(GetObject, SOURCE), (HeadObject, DESTINATION), (GetObject, DESTINATION)];
     assert_eq!(requests(&world, &mut from), absent, "a removal of what the destination lacks");
     let counts = world.counters(EVENTS_RUN).await.counts;
-    assert_eq!((counts.done, counts.gone, counts.failed), (1, 3, 0));
+    assert_eq!((counts.done, counts.gone, counts.failed), (2, 2, 0));
+}
+
+/// Names that services give to the permanent removal of a version or marker.
+const PERMANENT: [&str; 2] = ["ObjectRemoved:Delete", "ObjectRemoved:DeleteMarkerCreated"];
+
+#[tokio::test(start_paused = true)]
+async fn an_object_whose_delete_marker_was_removed_is_copied_again() {
+    for (name, lying) in [(PERMANENT[0], false), (PERMANENT[1], false), (PERMANENT[0], true)] {
+        let world = world(10);
+        world.source.insert(SOURCE, "a", content(10, 1));
+        deliver(&world, created("a", 1), Duration::ZERO).await;
+        world.drain(1).await;
+        let marker = world.source.delete(SOURCE, "a").unwrap();
+        deliver(&world, removed("a", 2), Duration::ZERO).await;
+        world.drain(1).await;
+        assert_eq!(world.destination.keys(DESTINATION), Vec::<String>::new());
+        world.source.delete_version(SOURCE, "a", &marker);
+        if lying {
+            world.source_lies.tell(Lie::Absent, Scope::always().on(&[Operation::HeadObject]));
+        }
+        deliver(&world, event_of_version(name, "a", &marker, 3), Duration::ZERO).await;
+        world.drain(1).await;
+        world.assert_same(&format!("{name}, behind a proxy: {lying}"));
+        assert_eq!(world.source.keys(SOURCE), ["a"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_version_below_a_removed_one_is_copied() {
+    for name in PERMANENT {
+        for copied_before in [true, false] {
+            let world = world(10);
+            world.source.insert(SOURCE, "a", content(10, 1));
+            world.source.insert(SOURCE, "a", content(10, 2));
+            if copied_before {
+                deliver(&world, created("a", 2), Duration::ZERO).await;
+                world.drain(1).await;
+            }
+            let newest = world.source.object(SOURCE, "a").unwrap().version_id.unwrap();
+            world.source.delete_version(SOURCE, "a", &newest);
+            deliver(&world, event_of_version(name, "a", &newest, 3), Duration::ZERO).await;
+            world.drain(1).await;
+            world.assert_same(&format!("{name}, the removed version was copied: {copied_before}"));
+            assert_eq!(world.source.content(SOURCE, "a").unwrap(), content(10, 1));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_that_a_paused_side_kept_waiting_is_proven_again() {
+    type Applies = fn(&Call) -> bool;
+    let expired = Fault::Fail(ErrorClass::Service(ServiceFault::CredentialsExpired));
+    let of_destination: Applies = |call| call.operation == Operation::DeleteObject;
+    let of_ledger: Applies = |call| call.operation == Operation::GetItem && call.subject.contains("deletions");
+    for (applies, fault) in [(of_destination, expired), (of_ledger, expired)] {
+        let world = world(10);
+        world.destination.insert(DESTINATION, "a", content(10, 1));
+        let copy = world.destination.object(DESTINATION, "a").unwrap().version_id;
+        world.plan.when(applies, fault, u32::MAX);
+        deliver(&world, removed("a", 1), Duration::ZERO).await;
+        let (process, worker) = world.start_worker();
+        tokio::time::sleep(Duration::from_hours(2)).await;
+        assert!(world.plan.injected() > 0, "nothing is paused");
+        // What the source said before the pause is over.
+        world.source.insert(SOURCE, "a", content(10, 1));
+        world.plan.clear();
+        let deletions = world.plan.count(Operation::DeleteObject);
+        world.drain(1).await;
+        process.runtime.stop.cancel();
+        worker.await.unwrap();
+        world.assert_same("after the pause");
+        assert_eq!(world.plan.count(Operation::DeleteObject), deletions, "a deletion was sent");
+        assert_eq!(world.destination.object(DESTINATION, "a").unwrap().version_id, copy);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_deletions_that_a_paused_destination_kept_waiting_are_made_when_it_works_again() {
+    let world = world(100);
+    for number in 0..30 {
+        let key = format!("{number:02}");
+        world.destination.insert(DESTINATION, &key, content(10, 1));
+        deliver(&world, removed(&key, number), Duration::ZERO).await;
+    }
+    let deletes = |call: &Call| call.operation == Operation::DeleteObject;
+    world.plan.when(deletes, Fault::Fail(ErrorClass::Service(ServiceFault::CredentialsExpired)), 500);
+    tokio::time::timeout(Duration::from_hours(4), world.drain(2)).await.unwrap();
+    assert_eq!(world.destination.keys(DESTINATION), Vec::<String>::new());
+    assert_eq!(world.counters(EVENTS_RUN).await.counts.gone, 30);
 }
 
 #[tokio::test(start_paused = true)]
@@ -316,7 +412,31 @@ async fn an_object_that_was_copied_in_parts_and_removed_leaves_no_record_of_its_
     }
 }
 
-/// Plays a history of writes and removals whose events come late, twice and in any order, to workers that meet faults.
+/// Changes a key of the source as clients do, and returns the event of that change. `stack` has the ids of the versions
+/// and delete markers of the key.
+fn change(world: &World, chance: &mut Chance, key: &str, stack: &mut Vec<String>, step: usize) -> String {
+    // A third of the changes removes a version or a marker for good, mostly the newest one.
+    if !stack.is_empty() && chance.once_in(3) {
+        let newest = stack.len() - 1;
+        let place = if chance.once_in(4) { usize::try_from(chance.below(stack.len() as u64)).unwrap() } else { newest };
+        let id = stack.remove(place);
+        world.source.delete_version(SOURCE, key, &id);
+        return event_of_version(PERMANENT[usize::from(chance.once_in(4))], key, &id, step);
+    }
+    let (name, id) = if chance.once_in(2) {
+        (PERMANENT[1], world.source.delete(SOURCE, key))
+    } else {
+        // Few contents, so that the same one comes again.
+        world.source.insert(SOURCE, key, content(10, 1 + u8::try_from(chance.below(2)).unwrap()));
+        ("ObjectCreated:Put", world.source.object(SOURCE, key).unwrap().version_id)
+    };
+    let event = event_of_version(name, key, id.as_deref().unwrap_or_default(), step);
+    stack.extend(id);
+    event
+}
+
+/// Plays a history of writes and removals, of objects, versions and delete markers, whose events come late, twice and in
+/// any order, to workers that meet faults.
 async fn play(seed: u64) {
     const FAULTS: [Fault; 5] = [
         Fault::Crash,
@@ -337,16 +457,10 @@ async fn play(seed: u64) {
         world.plan.at_call(chance.below(150) + 1, fault);
     }
     let history = async {
+        let mut stacks = KEYS.map(|_| Vec::new());
         for step in 0..14 {
-            let key = KEYS[usize::try_from(chance.below(3)).unwrap()];
-            let body = if chance.once_in(2) {
-                world.source.delete(SOURCE, key);
-                removed(key, step)
-            } else {
-                // Few contents, so that the same one comes again.
-                world.source.insert(SOURCE, key, content(10, 1 + u8::try_from(chance.below(2)).unwrap()));
-                created(key, step)
-            };
+            let place = usize::try_from(chance.below(3)).unwrap();
+            let body = change(&world, &mut chance, KEYS[place], &mut stacks[place], step);
             for _ in 0..=chance.below(2) {
                 deliver(&world, body.clone(), Duration::from_millis(chance.below(2_000))).await;
             }
