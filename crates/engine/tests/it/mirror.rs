@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::world::{DESTINATION, SOURCE, World, content, tiny_config, tiny_store};
 use migration_core::config::MirrorSettings;
-use migration_core::error::ErrorClass;
+use migration_core::error::{ErrorClass, ServiceFault};
 use migration_core::ports::{HeadRequest, ObjectStore};
 use migration_core::records::MirrorCounts;
 use migration_core::records::RunResult;
@@ -143,6 +143,26 @@ async fn what_the_source_has_by_now_stays() {
     before_deletions(&world, move || ALL.iter().for_each(|key| drop(source.insert(SOURCE, key, content(10, 1)))));
     assert_eq!(run(&world, "job-1").await, (RunResult::Complete, counts(0, 4)));
     assert_eq!(world.destination.keys(DESTINATION), ALL);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_source_has_again_after_a_pause_of_the_destination_stays() {
+    let world = mirrored(9).await;
+    let is_deletion = |call: &Call| call.operation == Operation::DeleteObject;
+    world.plan.when(is_deletion, Fault::Fail(ErrorClass::Service(ServiceFault::CredentialsExpired)), u32::MAX);
+    let pause = async {
+        while world.plan.count(Operation::DeleteObject) == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        world.source.insert(SOURCE, "b", content(9, 2));
+        world.plan.clear();
+    };
+    let (sent, ()) = tokio::join!(world.send("job-1"), pause);
+    sent.unwrap();
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+    assert_eq!(world.run().await.unwrap().mirror.unwrap_or_default(), counts(3, 1));
+    assert_eq!(world.destination.keys(DESTINATION), ["a", "b", "c", "e", "m"]);
 }
 
 #[tokio::test(start_paused = true)]
