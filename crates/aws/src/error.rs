@@ -33,10 +33,10 @@ pub(crate) mod words;
 /// Longest message, in characters; the rest is cut off.
 const MESSAGE_LIMIT: usize = 1_000;
 
-/// An error that is classified already, as cause of another.
+/// An error that is classified already, as cause of another: [`service_error`] returns it as it is.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Classified(pub ServiceError);
+pub struct Classified(pub ServiceError);
 
 /// Classifies an error of the SDK. `operation` is a verb and a noun, such as `put object`.
 ///

@@ -37,7 +37,7 @@ struct Known {
 }
 
 impl Clients {
-    /// Creates none yet. Queues and tables are created, changed and deleted only while the guard allows it.
+    /// Creates none yet. What writes queues and tables, their messages and records is sent only while the guard allows it.
     pub fn guarded(guard: Guard) -> Self {
         Self(Mutex::default(), guard)
     }
@@ -50,7 +50,7 @@ impl Clients {
 
     /// Returns a client that creates, inspects and deletes queues. Sends no request.
     pub async fn queue_admin(&self, access: &Access) -> QueueAdmin {
-        QueueAdmin::with(self.sqs(access).await, self.1.clone())
+        QueueAdmin::with(self.sqs(access).await)
     }
 
     /// Returns a client for a ledger. Sends no request.
@@ -60,19 +60,19 @@ impl Clients {
 
     /// Returns a client that creates, inspects and deletes tables. Sends no request.
     pub async fn table_admin(&self, access: &Access) -> TableAdmin {
-        TableAdmin::with(self.dynamo(access).await, self.1.clone())
+        TableAdmin::with(self.dynamo(access).await)
     }
 
     async fn sqs(&self, access: &Access) -> Shared<aws_sdk_sqs::Client> {
         let mut known = self.0.lock().await;
         let Known { configs, queues, .. } = &mut *known;
-        shared(queues, configs, access, sqs::client).await
+        shared(queues, configs, access, |config| sqs::client(config, access, &self.1)).await
     }
 
     async fn dynamo(&self, access: &Access) -> Shared<aws_sdk_dynamodb::Client> {
         let mut known = self.0.lock().await;
         let Known { configs, tables, .. } = &mut *known;
-        shared(tables, configs, access, dynamo::client).await
+        shared(tables, configs, access, |config| dynamo::client(config, access, &self.1)).await
     }
 }
 
@@ -81,7 +81,7 @@ async fn shared<C>(
     clients: &mut HashMap<AccessDigest, Weak<Held<C>>>,
     configs: &mut HashMap<AccessDigest, Weak<SdkConfig>>,
     access: &Access,
-    make: fn(&SdkConfig, &Access) -> C,
+    make: impl FnOnce(&SdkConfig) -> C,
 ) -> Shared<C> {
     let key = digest(access);
     if let Some(held) = clients.get(&key).and_then(Weak::upgrade) {
@@ -96,7 +96,7 @@ async fn shared<C>(
         remember(configs, identity, Arc::downgrade(&config));
         config
     };
-    let client = Shared::new(config, access, make);
+    let client = Shared::new(config, make);
     remember(clients, key, Arc::downgrade(&client.0));
     client
 }

@@ -15,6 +15,7 @@ use migration_core::config::LedgerConfig;
 use migration_core::error::ServiceError;
 use migration_core::ports::{Item, Ledger, LedgerKey, QueryPage, Write, WriteError};
 
+use crate::guard::Guard;
 use crate::shared::Shared;
 use query::Start;
 
@@ -39,8 +40,8 @@ pub struct DynamoLedger {
     table: String,
 }
 
-pub(crate) fn client(config: &SdkConfig, access: &Access) -> Client {
-    let mut config = Builder::from(config).interceptor(OwnSuccess::Json);
+pub(crate) fn client(config: &SdkConfig, access: &Access, guard: &Guard) -> Client {
+    let mut config = Builder::from(config).interceptor(OwnSuccess::Json).interceptor(guard.clone());
     if let Some(endpoint) = &access.endpoint {
         config = config.endpoint_url(endpoint);
     }

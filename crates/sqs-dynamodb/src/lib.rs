@@ -11,7 +11,8 @@
 //! | `Ledger` | [`DynamoLedger`] | [`DynamoLedger::new`]`(&LedgerConfig)` | [`DynamoLedger::at`]`(&Access, table)` |
 //!
 //! The operator creates and deletes queues with [`QueueAdmin::new`]`(&Access)` and tables with
-//! [`TableAdmin::new`]`(&Access)`, or with those of [`Clients`], which ask a [`Guard`] before each write.
+//! [`TableAdmin::new`]`(&Access)`, or with those of [`Clients`], which ask a [`Guard`] right before each
+//! attempt of a request that may write, as do the queues and ledgers of those.
 //!
 //! Constructors are async but send nothing: they read the environment, and the first request loads credentials. Clients
 //! are costly to make and cheap to clone, so make one per [`migration_aws::Access`] and keep it; [`Clients`] does so

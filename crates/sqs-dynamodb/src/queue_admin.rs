@@ -13,7 +13,6 @@ use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
 use migration_core::events::{PolicyError, QueuePolicy, Senders};
 use serde_json::Value;
 
-use crate::guard::Guard;
 use crate::shared::Shared;
 use crate::sqs;
 
@@ -29,7 +28,6 @@ const DELETE: &str = "delete queue";
 #[derive(Clone, Debug)]
 pub struct QueueAdmin {
     client: Shared<Client>,
-    guard: Guard,
 }
 
 /// Desired state of a queue and its dead letter queue.
@@ -63,11 +61,11 @@ type Attributes = HashMap<QueueAttributeName, String>;
 impl QueueAdmin {
     /// Creates a client for the queues of one account and region. Sends no request.
     pub async fn new(access: &Access) -> Self {
-        Self::with(Shared::alone(access, sqs::client).await, Guard::default())
+        Self::with(Shared::alone(access, sqs::client).await)
     }
 
-    pub(crate) fn with(client: Shared<Client>, guard: Guard) -> Self {
-        Self { client, guard }
+    pub(crate) fn with(client: Shared<Client>) -> Self {
+        Self { client }
     }
 
     /// Creates both queues if they are absent, and corrects attributes and tags that differ.
@@ -104,7 +102,6 @@ impl QueueAdmin {
     pub async fn delete(&self, name: &str, dead_letter_name: &str) -> Result<(), ServiceError> {
         for name in [name, dead_letter_name] {
             let Some(url) = self.find(name).await? else { continue };
-            self.guard.check(DELETE)?;
             let deleted = self.client.delete_queue().queue_url(url).send().await;
             present(deleted.map_err(|error| told(DELETE, &error)))?;
         }
@@ -135,7 +132,6 @@ impl QueueAdmin {
         };
         if let Some(policy) = merged.map_err(refused)? {
             let set = self.client.set_queue_attributes().queue_url(url).attributes(QueueAttributeName::Policy, policy);
-            self.guard.check(SET_ATTRIBUTES)?;
             set.send().await.map_err(|error| told(SET_ATTRIBUTES, &error))?;
         }
         Ok(Some(queue_arn.clone()))
@@ -153,7 +149,6 @@ impl QueueAdmin {
         }
         let create = self.client.create_queue().queue_name(name).set_attributes(Some(wanted.clone()));
         let create = create.set_tags(Some(tags.clone().into_iter().collect()));
-        self.guard.check(CREATE)?;
         match create.send().await.map_err(|error| told(CREATE, &error)) {
             Ok(output) => output.queue_url.ok_or_else(|| invalid_response(CREATE, "the response has no URL")),
             // Another client created it in the meantime, with other attributes.
@@ -171,14 +166,12 @@ impl QueueAdmin {
         let changed = differing(&current, wanted);
         if !changed.is_empty() {
             let set = self.client.set_queue_attributes().queue_url(url).set_attributes(Some(changed));
-            self.guard.check(SET_ATTRIBUTES)?;
             set.send().await.map_err(|error| told(SET_ATTRIBUTES, &error))?;
         }
         let listed = self.client.list_queue_tags().queue_url(url).send().await;
         let listed = listed.map_err(|error| told(LIST_TAGS, &error))?.tags.unwrap_or_default();
         if tags.iter().any(|(name, value)| listed.get(name) != Some(value)) {
             let tag = self.client.tag_queue().queue_url(url).set_tags(Some(tags.clone().into_iter().collect()));
-            self.guard.check(TAG)?;
             tag.send().await.map_err(|error| told(TAG, &error))?;
         }
         Ok(())

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use migration_aws::Access;
 use migration_aws::sdk::{self, SdkConfig};
 
+use crate::guard::Guard;
+
 /// A client, and the configuration that it shares with others. Clones are the same client.
 pub(crate) struct Shared<C>(pub(crate) Arc<Held<C>>);
 
@@ -20,12 +22,12 @@ pub(crate) struct Held<C> {
 
 impl<C> Shared<C> {
     /// Makes a client that nobody else uses.
-    pub(crate) async fn alone(access: &Access, make: fn(&SdkConfig, &Access) -> C) -> Self {
-        Self::new(Arc::new(sdk::load(access).await), access, make)
+    pub(crate) async fn alone(access: &Access, make: fn(&SdkConfig, &Access, &Guard) -> C) -> Self {
+        Self::new(Arc::new(sdk::load(access).await), |config| make(config, access, &Guard::default()))
     }
 
-    pub(crate) fn new(config: Arc<SdkConfig>, access: &Access, make: fn(&SdkConfig, &Access) -> C) -> Self {
-        Self(Arc::new(Held { client: make(&config, access), config }))
+    pub(crate) fn new(config: Arc<SdkConfig>, make: impl FnOnce(&SdkConfig) -> C) -> Self {
+        Self(Arc::new(Held { client: make(&config), config }))
     }
 }
 

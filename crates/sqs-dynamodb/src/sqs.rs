@@ -21,6 +21,7 @@ use migration_core::ports::{
     DeadLetter, DeadLetterQueue, Depth, MeasuredQueue, OutgoingMessage, Queue, ReceivedMessage,
 };
 
+use crate::guard::Guard;
 use crate::shared::Shared;
 
 /// Message attribute that holds the reason of a dead letter.
@@ -64,8 +65,8 @@ pub struct SqsQueue {
     deletes_singly: Arc<AtomicBool>,
 }
 
-pub(crate) fn client(config: &SdkConfig, access: &Access) -> Client {
-    let mut config = Builder::from(config).interceptor(OwnSuccess::Queue);
+pub(crate) fn client(config: &SdkConfig, access: &Access, guard: &Guard) -> Client {
+    let mut config = Builder::from(config).interceptor(OwnSuccess::Queue).interceptor(guard.clone());
     if let Some(endpoint) = &access.endpoint {
         config = config.endpoint_url(endpoint);
     }

@@ -17,7 +17,6 @@ use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
 use tokio::time::{Instant, sleep};
 
 use crate::dynamo::{self, PARTITION, SORT, TTL};
-use crate::guard::Guard;
 use crate::shared::Shared;
 
 const DESCRIBE: &str = "describe table";
@@ -33,7 +32,6 @@ const POLL: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub struct TableAdmin {
     client: Shared<Client>,
-    guard: Guard,
 }
 
 /// Desired state of a ledger's table.
@@ -48,11 +46,11 @@ pub struct TableSpec {
 impl TableAdmin {
     /// Creates a client for the tables of one account and region. Sends no request.
     pub async fn new(access: &Access) -> Self {
-        Self::with(Shared::alone(access, dynamo::client).await, Guard::default())
+        Self::with(Shared::alone(access, dynamo::client).await)
     }
 
-    pub(crate) fn with(client: Shared<Client>, guard: Guard) -> Self {
-        Self { client, guard }
+    pub(crate) fn with(client: Shared<Client>) -> Self {
+        Self { client }
     }
 
     /// Creates the table, billed by request, if it is absent, and waits until it is active: at most for `patience`,
@@ -75,7 +73,6 @@ impl TableAdmin {
 
     /// Deletes a table. An absent table, or one that is being deleted, is no error.
     pub async fn delete(&self, name: &str) -> Result<(), ServiceError> {
-        self.guard.check(DELETE)?;
         match self.client.delete_table().table_name(name).send().await.map_err(|error| told(DELETE, &error)) {
             Ok(_) => Ok(()),
             Err(error) if error.class == ErrorClass::Service(ServiceFault::NotFound) => Ok(()),
@@ -106,7 +103,6 @@ impl TableAdmin {
             create = create.attribute_definitions(definition.build().map_err(unbuilt)?);
         }
         let create = create.set_tags(tags(&spec.tags).map_err(unbuilt)?);
-        self.guard.check(CREATE)?;
         match create.send().await.map_err(|error| told(CREATE, &error)) {
             // Another client created it in the meantime.
             Err(error) if error.class != ErrorClass::Conflict => Err(error),
@@ -149,7 +145,6 @@ impl TableAdmin {
         let specification = specification
             .map_err(|error| ServiceError::new(ErrorClass::Refused, SET_TTL, "InvalidRequest", error.to_string()))?;
         let update = self.client.update_time_to_live().table_name(name).time_to_live_specification(specification);
-        self.guard.check(SET_TTL)?;
         update.send().await.map(|_| ()).map_err(|error| told(SET_TTL, &error))
     }
 
@@ -168,7 +163,6 @@ impl TableAdmin {
         let tags = tags(wanted)
             .map_err(|error| ServiceError::new(ErrorClass::Refused, TAG, "InvalidRequest", error.to_string()))?;
         let tag = self.client.tag_resource().resource_arn(arn).set_tags(tags);
-        self.guard.check(TAG)?;
         tag.send().await.map(|_| ()).map_err(|error| told(TAG, &error))
     }
 }

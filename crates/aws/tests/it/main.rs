@@ -5,6 +5,7 @@
 mod conformance;
 mod credentials;
 mod faults;
+mod guarded;
 mod queues;
 mod quirks;
 mod reach;

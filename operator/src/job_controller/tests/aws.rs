@@ -1,6 +1,6 @@
 //! SQS and DynamoDB as an HTTP server in memory, which counts requests. It answers as far as the operator asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,6 +29,8 @@ pub struct Call {
 struct State {
     queues: BTreeMap<String, Value>,
     tables: BTreeMap<String, (Value, MemoryLedger)>,
+    /// The tables whose records expire.
+    expiring: BTreeSet<String>,
     depths: BTreeMap<String, u64>,
     calls: Vec<Call>,
     armed: Vec<Armed>,
@@ -153,10 +155,16 @@ impl Aws {
                 json!({"Table": table, "TableDescription": table})
             }
             "DescribeTimeToLive" => {
-                json!({"TimeToLiveDescription": {"AttributeName": "ttl", "TimeToLiveStatus": "ENABLED"}})
+                let is_on = self.with(|state| state.expiring.contains(name));
+                let on = json!({"AttributeName": "ttl", "TimeToLiveStatus": "ENABLED"});
+                json!({"TimeToLiveDescription": if is_on { on } else { json!({"TimeToLiveStatus": "DISABLED"}) }})
+            }
+            "UpdateTimeToLive" => {
+                self.with(|state| state.expiring.insert(name.to_owned()));
+                json!({"TimeToLiveSpecification": body["TimeToLiveSpecification"]})
             }
             "DeleteTable" => {
-                self.with(|state| state.tables.remove(name));
+                self.with(|state| (state.tables.remove(name), state.expiring.remove(name)));
                 json!({})
             }
             "GetItem" => {

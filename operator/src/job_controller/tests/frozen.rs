@@ -248,16 +248,29 @@ async fn a_late_request_of_an_earlier_leader_changes_nothing() {
     }
 }
 
+/// The queues and the table that are there before a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum There {
+    Nothing,
+    /// Those that are wanted, with other attributes and tags.
+    Differing,
+    /// Those that are wanted, to which S3 may not send yet.
+    WithoutSenders,
+}
+
 /// What is sent to queue and ledger, and the request before it: an operation, and the end of the name that it is about.
-const SERVICES: [(&str, &str, &str); 8] = [
-    ("GetQueueUrl", "-dlq", "CreateQueue"),
-    ("GetQueueUrl", "-u-1", "CreateQueue"),
-    ("DescribeTable", "-u-1", "CreateTable"),
-    ("GetQueueAttributes", "-dlq", "SetQueueAttributes"),
-    ("ListQueueTags", "-dlq", "TagQueue"),
-    ("ListTagsOfResource", "", "TagResource"),
-    ("GetQueueUrl", "-u-1", "DeleteQueue"),
-    ("DeleteQueue", "-dlq", "DeleteTable"),
+const SERVICES: [(&str, &str, &str, There); 10] = [
+    ("GetQueueUrl", "-dlq", "CreateQueue", There::Nothing),
+    ("GetQueueUrl", "-u-1", "CreateQueue", There::Nothing),
+    ("DescribeTable", "-u-1", "CreateTable", There::Nothing),
+    ("DescribeTimeToLive", "-u-1", "UpdateTimeToLive", There::Nothing),
+    ("GetQueueAttributes", "-dlq", "SetQueueAttributes", There::Differing),
+    // The policy is all that differs.
+    ("ListQueueTags", "-u-1", "SetQueueAttributes", There::WithoutSenders),
+    ("ListQueueTags", "-dlq", "TagQueue", There::Differing),
+    ("ListTagsOfResource", "", "TagResource", There::Differing),
+    ("GetQueueUrl", "-u-1", "DeleteQueue", There::Differing),
+    ("DeleteQueue", "-dlq", "DeleteTable", There::Differing),
 ];
 
 /// How queue and table of a job are reached and wanted, changed.
@@ -273,17 +286,19 @@ fn services(aws: &Aws, change: impl FnOnce(&mut MigrationJob)) -> ServicesSpec {
 }
 
 /// Carries out the write, and closes the fence right before it, or not. Returns what was sent from then on.
-async fn sent_after(row: (&'static str, &'static str, &str), closes: bool) -> Vec<String> {
-    let (before, about_end, write) = row;
+async fn sent_after(row: (&'static str, &'static str, &str, There), closes: bool) -> Vec<String> {
+    let (before, about_end, write, there) = row;
     let server = ApiServer::start();
     let aws = Aws::start(server.clock.clone()).await;
     let fence = Fence::of_lease(Moment::now(), Duration::from_mins(1));
     let context = server.context_behind(&fence);
-    if !write.starts_with("Create") {
+    if there != There::Nothing {
         let other = services(&aws, |job| {
-            job.metadata.namespace = Some("elsewhere".into());
-            job.spec.queue.create =
-                Some(serde_json::from_value(json!({"visibilityTimeoutSeconds": 77, "retentionDays": 2})).unwrap());
+            if there == There::Differing {
+                job.metadata.namespace = Some("elsewhere".into());
+                job.spec.queue.create =
+                    Some(serde_json::from_value(json!({"visibilityTimeoutSeconds": 77, "retentionDays": 2})).unwrap());
+            }
         });
         assert!(Services::ensure(other, None, &context.clients).await.is_ok());
     }
@@ -294,7 +309,7 @@ async fn sent_after(row: (&'static str, &'static str, &str), closes: bool) -> Ve
             fence.close();
         }
     });
-    let wanted = services(&aws, |_| ());
+    let wanted = services(&aws, |job| job.spec.trigger.events.enabled = there == There::WithoutSenders);
     if write.starts_with("Delete") {
         remove(&wanted, &context.clients).await;
     } else {
