@@ -17,6 +17,11 @@ const NEVER: &str = "0 0 1 1 *";
 /// `CronJobs`, and `mostRecentScheduleTime` in `pkg/controller/cronjob`.
 const STARTING_DEADLINE: i64 = 300;
 
+/// How many more ended Jobs the `CronJob` keeps than the specification says. The operator removes those, and Kubernetes
+/// only if it does not come to it: Kubernetes would remove the Job of a live run, and the one that says why the newest
+/// failed, too. Source: `cleanupFinishedJobs` in `pkg/controller/cronjob`.
+const LEEWAY: i32 = 100;
+
 /// Builds the `CronJob`.
 pub fn build(validated: &ValidatedJob) -> CronJob {
     let schedule = validated.schedule.clone();
@@ -31,8 +36,8 @@ pub fn build(validated: &ValidatedJob) -> CronJob {
             starting_deadline_seconds: starting_deadline.or(Some(STARTING_DEADLINE)),
             suspend: Some(suspend),
             concurrency_policy: Some("Forbid".to_owned()),
-            successful_jobs_history_limit: Some(validated.runs_history_limit),
-            failed_jobs_history_limit: Some(validated.runs_history_limit),
+            successful_jobs_history_limit: Some(validated.runs_history_limit.saturating_add(LEEWAY)),
+            failed_jobs_history_limit: Some(validated.runs_history_limit.saturating_add(LEEWAY)),
             job_template: JobTemplateSpec {
                 // The labels by which the operator finds Jobs that it did not create.
                 metadata: Some(ObjectMeta {
@@ -73,10 +78,11 @@ mod tests {
     }
 
     #[test]
-    fn the_schedule_keeps_as_many_jobs_as_the_operator() {
+    fn the_schedule_leaves_it_to_the_operator_which_jobs_stay() {
         let limits = |spec: CronJobSpec| (spec.successful_jobs_history_limit, spec.failed_jobs_history_limit);
-        assert_eq!(limits(spec(|_| ())), (Some(3), Some(3)));
-        assert_eq!(limits(spec(|job| job.spec.runs_history_limit = 7)), (Some(7), Some(7)));
+        assert_eq!(limits(spec(|_| ())), (Some(103), Some(103)));
+        assert_eq!(limits(spec(|job| job.spec.runs_history_limit = 0)), (Some(100), Some(100)));
+        assert_eq!(limits(spec(|job| job.spec.runs_history_limit = u32::MAX)), (Some(i32::MAX), Some(i32::MAX)));
     }
 
     #[test]
