@@ -91,7 +91,8 @@ fn version<'a>(digests: impl Iterator<Item = &'a (Service, String)>) -> Option<S
 ///
 /// What follows from the digest is in the status and in annotations, for more people than may read the Secret. So it is
 /// keyed: by the Secret's UID, 122 random bits that only the Secret shows. Without them no guess of a password can be
-/// checked against it. A Secret that was deleted and created again counts as changed.
+/// checked against it. Who read the Secret once knows them, also after its content changed (docs/SECURITY.md,
+/// "Secrets"). A Secret that was deleted and created again counts as changed.
 fn digest(name: &str, secret: Option<&Secret>) -> String {
     let mut digest = Sha256::new();
     let mut add = |text: &[u8]| {
