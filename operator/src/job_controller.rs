@@ -48,6 +48,7 @@ use cleanup::CleanupError;
 use context::Context;
 use dereference::cadence::Pace;
 use error::ReconcileError;
+use requeue::Fault;
 use runs::RunsInput;
 use status::Steps;
 
@@ -69,6 +70,9 @@ impl JobController {
     /// Reconciles a job. Returns the time until it is to be reconciled again, or none for the next change. If the API
     /// server refuses a request without which the reconciliation cannot go on, its message becomes a condition.
     pub async fn reconcile(&self, watched: &MigrationJob) -> Result<Option<Duration>, ReconcileError> {
+        if let Some(left) = self.left_to_wait(watched).await {
+            return Ok(Some(left));
+        }
         let api = self.context.api::<MigrationJob>(&watched.namespace().unwrap_or_default());
         // The watch may not have delivered the operator's own last write of the status, which says what was started.
         let Some(job) = kubernetes::get(&api, &watched.name_any()).await? else { return Ok(None) };
@@ -77,17 +81,23 @@ impl JobController {
         }
         let cache = self.caches.of(&job.uid().unwrap_or_default());
         let mut cache = cache.lock().await;
-        if let Some(left) = cache.wait.and_then(|wait| wait.left(self.context.now()))
-            && let Ok(false) = dereference::has_changed(&job, &cache.known, &self.context).await
-        {
-            return Ok(Some(left));
-        }
         let (next, result) = Box::pin(reconcile(&job, cache.clone(), &self.context)).await;
         *cache = next;
         if let Some(problem) = result.as_ref().err().and_then(|error| error.problem(cache.conflicts)) {
             status::write_problem(&job, &problem, &self.context).await;
         }
         result.map(Some)
+    }
+
+    /// Returns for how long a job goes on to wait for what its specification names, if nothing changed. What the watch
+    /// has not delivered yet is followed when it does.
+    async fn left_to_wait(&self, watched: &MigrationJob) -> Option<Duration> {
+        let cache = self.caches.find(&watched.uid()?)?;
+        let cache = cache.lock().await;
+        let left = cache.wait?.left(self.context.now())?;
+        let is_same = watched.metadata.deletion_timestamp.is_none()
+            && matches!(dereference::has_changed(watched, &cache.known, &self.context).await, Ok(false));
+        is_same.then_some(left)
     }
 
     /// Cleans up after a job that is deleted. Its finalizer may be removed when this succeeds.
@@ -175,7 +185,9 @@ async fn reconcile(
         let sooner =
             [dereference::poll_ms(&job.spec).map(requeue::milliseconds), runs.next_removal, again, preflight.again];
         let next = sooner.into_iter().flatten().fold(delay, Duration::min);
-        cache.wait = requeue::wait(job, pace, &written, next, context.now());
+        let labels = context.policy.required_label().is_some();
+        cache.fault = Fault::of(job, &written.degraded, labels, cache.fault.take(), context.now());
+        cache.wait = requeue::wait(job, pace, cache.fault.as_ref(), next, context.now());
         let named = cache.wait.and_then(|wait| wait.left(context.now()));
         Ok::<_, ReconcileError>(named.unwrap_or(next))
     };

@@ -10,7 +10,7 @@ use migration_engine::run::dead_letters::LastDrain;
 use crate::job_controller::apply::ApplyCache;
 use crate::job_controller::dereference::Known;
 use crate::job_controller::dereference::cadence::Pace;
-use crate::job_controller::requeue::Wait;
+use crate::job_controller::requeue::{Fault, Wait};
 use crate::job_controller::scale::ScaleCache;
 use crate::job_controller::validate::run_configs::ValidationCache;
 
@@ -25,6 +25,8 @@ pub struct JobCache {
     pub waits: u32,
     /// When everything is read next, while the job waits for what its specification names.
     pub wait: Option<Wait>,
+    /// What a Secret or ConfigMap can mend.
+    pub fault: Option<Fault>,
     /// The validated configurations.
     pub validated: ValidationCache,
     /// The versions of applied objects.
@@ -47,6 +49,11 @@ impl JobCaches {
         // The map is valid even if a thread panicked while it held the lock.
         let mut caches = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         caches.entry(uid.to_owned()).or_default().clone()
+    }
+
+    /// Returns the cache of a job that was reconciled before.
+    pub fn find(&self, uid: &str) -> Option<Arc<tokio::sync::Mutex<JobCache>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
     }
 
     /// Removes the cache of a job that is deleted.

@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use migration_api::status::Phase;
-use migration_api::{ConditionType, MigrationJob, Reason};
+use migration_api::{ConditionType, MigrationJob, MigrationJobSpec, Reason};
+use migration_core::error::{Service, ServiceFault};
 
 use crate::backoff::{self, Bounds};
 use crate::job_controller::allowed;
@@ -12,6 +13,7 @@ use crate::job_controller::apply::replicas;
 use crate::job_controller::dereference::cadence::{LOOK_MS, Pace};
 use crate::job_controller::dereference::cluster::ObservedJob;
 use crate::job_controller::dereference::ledger::LedgerView;
+use crate::job_controller::dereference::secrets;
 use crate::job_controller::runs::followups::FollowupState;
 use crate::job_controller::status::{Steps, Written};
 
@@ -46,7 +48,7 @@ pub fn pace(steps: &Steps<'_>, written: &Written, before: Option<Pace>) -> Pace 
         live: written.status.current_run.is_some(),
         moves: moves(steps, written),
         blocked: written.blocked,
-        waits: written.degraded.is_some() && !written.needs_person() && !written.is_noted(),
+        waits: !written.degraded.is_empty() && !written.needs_person() && !written.is_noted(),
         pending: ((runs.start_pending || !events.is_ready) && !written.needs_person())
             || events.is_pending
             || preflight.is_pending
@@ -106,15 +108,9 @@ fn follows<T>(state: &FollowupState<T>) -> bool {
 }
 
 impl Written {
-    /// Returns since when the job has been degraded, in milliseconds since 1970.
-    pub fn degraded_since(&self) -> Option<i64> {
-        let (holds, condition) = self.status.condition(ConditionType::Degraded)?;
-        holds.then(|| condition.last_transition_time.0.as_millisecond())
-    }
-
     /// Returns true if the job is degraded only by what holds up nothing, and is not looked for again by itself.
     fn is_noted(&self) -> bool {
-        matches!(self.degraded, Some(Reason::Shortcoming(..)))
+        matches!(self.degraded.first(), Some(Reason::Shortcoming(..)))
     }
 
     /// Returns true if the job is degraded by something that ends only when a person changes the specification:
@@ -123,12 +119,67 @@ impl Written {
         let ends_by_edit = |reason: &Reason| {
             matches!(reason, Reason::JobsenderFailed | Reason::SpecInvalid | Reason::LedgerRecordsLeftOut)
         };
-        self.degraded.as_ref().is_some_and(ends_by_edit)
+        self.degraded.first().is_some_and(ends_by_edit)
     }
 }
 
-/// A time until which only what the specification names is read: Secrets, ignore list, certificates. Nobody watches
-/// them, and a person may be about to mend them.
+/// A fault that ends when a person mends a Secret or ConfigMap that the specification names. Nobody watches them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    reason: Reason,
+    /// Since when it holds, in milliseconds since 1970.
+    since: i64,
+}
+
+impl Fault {
+    /// Returns the most important such fault of a job. `before`: that of the reconciliation before. `labels`: the
+    /// operator's policy asks for a label.
+    pub fn of(job: &MigrationJob, degraded: &[Reason], labels: bool, before: Option<Self>, now: i64) -> Option<Self> {
+        let reason = degraded.iter().find(|reason| is_mended_by_named(reason, &job.spec, labels))?;
+        if let Some(before) = before.filter(|before| before.reason == *reason) {
+            return Some(before);
+        }
+        // An operator that has just started knows of it from the status.
+        let condition = job.status.as_ref().and_then(|status| status.condition(ConditionType::Degraded));
+        let same = condition.filter(|(holds, condition)| *holds && condition.reason == reason.to_string());
+        let since = same.map_or(now, |(_, condition)| condition.last_transition_time.0.as_millisecond());
+        Some(Self { reason: reason.clone(), since })
+    }
+}
+
+/// Returns true if what the specification names can end a problem.
+///
+/// | problem | ends with |
+/// |---|---|
+/// | a Secret, ConfigMap or certificate is missing or unusable | that object |
+/// | the policy refuses the job | the label of one, if the policy asks for one |
+/// | the preflight failed | a Secret or certificate of the services that it uses |
+/// | a service refuses the credentials or what they may do | the service's Secret |
+/// | a side cannot be reached | the side's certificate |
+fn is_mended_by_named(reason: &Reason, spec: &MigrationJobSpec, labels: bool) -> bool {
+    use ServiceFault::{AccessDenied, CredentialsExpired, CredentialsInvalid, CredentialsMissing, Unreachable};
+    let has_secret = |side: Service| secrets::names(spec).iter().any(|(of, name)| *of == side && name.is_some());
+    let has_certificate = |side: Service| match side {
+        Service::Source => spec.source.ca_bundle.is_some(),
+        Service::Destination => spec.destination.ca_bundle.is_some(),
+        Service::Queue | Service::Ledger => false,
+    };
+    match reason {
+        Reason::SecretMissing | Reason::SecretIncomplete | Reason::ConfigMapMissing | Reason::CaBundleInvalid => true,
+        Reason::NotAllowed => labels && !allowed::references(spec).is_empty(),
+        Reason::PreflightFailed => [Service::Source, Service::Destination, Service::Ledger]
+            .into_iter()
+            .any(|side| has_secret(side) || has_certificate(side)),
+        Reason::Service(side, AccessDenied | CredentialsExpired | CredentialsInvalid | CredentialsMissing) => {
+            has_secret(*side)
+        }
+        Reason::Service(side, Unreachable) => has_certificate(*side),
+        _ => false,
+    }
+}
+
+/// A time until which only what the specification names is read: Secrets, ignore list, certificates. A person may be
+/// about to mend them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
     /// When everything is read again, in milliseconds since 1970.
@@ -137,25 +188,24 @@ pub struct Wait {
     every: i64,
 }
 
-/// Returns how a job waits whose next look at everything is after this time, if it is for what its specification may
-/// name.
-pub fn wait(job: &MigrationJob, pace: Pace, written: &Written, next: Duration, now: i64) -> Option<Wait> {
-    let may_wait = pace == Pace::Waiting && !allowed::references(&job.spec).is_empty();
+/// Returns how a job waits whose next look at everything is after this time, if it is for what its specification
+/// names. A suspended job is not in a hurry.
+pub fn wait(job: &MigrationJob, pace: Pace, fault: Option<&Fault>, next: Duration, now: i64) -> Option<Wait> {
+    let fault = fault.filter(|_| pace == Pace::Waiting && !job.spec.suspend)?;
     let until = now.saturating_add(i64::try_from(next.as_millis()).unwrap_or(i64::MAX));
-    Wait::new(until, written.degraded_since().filter(|_| may_wait), now)
+    Some(Wait::new(until, fault.since, now))
 }
 
-/// The bounds of [`Wait::every`], in milliseconds.
-const EVERY: RangeInclusive<i64> = 5_000..=60_000;
-/// The part of the time that a job has been degraded that a mended Secret may go unnoticed.
+/// The bounds of [`Wait::every`], in milliseconds. At the upper one everything is read as often.
+const EVERY: RangeInclusive<i64> = 5_000..=300_000;
+/// The part of the time that a fault has held that its end may go unnoticed.
 const UNNOTICED: i64 = 20;
 
 impl Wait {
-    /// Returns the wait of a job that has been degraded since a time, or none if it has not. Both times, and `now`, are
-    /// in milliseconds since 1970.
-    pub fn new(until: i64, degraded_since: Option<i64>, now: i64) -> Option<Self> {
-        let every = ((now - degraded_since?) / UNNOTICED).clamp(*EVERY.start(), *EVERY.end());
-        Some(Self { until, every })
+    /// Returns the wait for the end of a fault that has held since a time. All times are in milliseconds since 1970.
+    fn new(until: i64, since: i64, now: i64) -> Self {
+        let every = ((now - since) / UNNOTICED).clamp(*EVERY.start(), *EVERY.end());
+        Self { until, every }
     }
 
     /// Returns the time until the next look at what the specification names, or none if everything is to be read now.
@@ -183,6 +233,10 @@ pub fn milliseconds(number: i64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job_controller::status::with_problem;
+    use crate::job_controller::validate::tests::resource;
+    use crate::problem::Problem;
+    use migration_api::status::MigrationJobStatus;
 
     const NOTHING: PaceInput =
         PaceInput { suspended: false, live: false, moves: false, blocked: false, waits: false, pending: false };
@@ -207,15 +261,57 @@ mod tests {
 
     #[test]
     fn what_the_specification_names_is_read_often_at_first_and_seldom_after_a_while() {
-        let every =
-            |since: i64| Wait::new(1_000_000, Some(1_000 - since), 1_000).unwrap().left(1_000).unwrap().as_secs();
-        assert_eq!([0, 60_000, 200_000, 600_000, 86_400_000].map(every), [5, 5, 10, 30, 60]);
-        let wait = Wait::new(9_000, Some(0), 1_000).unwrap();
+        let every = |since: i64| Wait::new(1_000_000, 1_000 - since, 1_000).left(1_000).unwrap().as_secs();
+        assert_eq!([0, 60_000, 200_000, 600_000, 86_400_000].map(every), [5, 5, 10, 30, 300]);
+        let wait = Wait::new(9_000, 0, 1_000);
         assert_eq!(
             [1_000, 6_000, 9_000, 9_500].map(|now| wait.left(now).map(|left| left.as_millis())),
             [Some(5_000), Some(3_000), None, None]
         );
-        assert_eq!(Wait::new(9_000, None, 1_000), None, "nothing is wrong");
+    }
+
+    #[test]
+    fn only_what_a_secret_or_config_map_can_mend_has_them_read() {
+        use ServiceFault::{AccessDenied, CredentialsInvalid, NotFound, Unreachable};
+        let mut job = resource();
+        job.spec.queue.credentials = None;
+        assert_eq!(job.spec.source.ca_bundle, None);
+        for (reason, expected) in [
+            (Reason::SecretMissing, true),
+            (Reason::CaBundleInvalid, true),
+            (Reason::PreflightFailed, true),
+            (Reason::Service(Service::Source, AccessDenied), true),
+            (Reason::Service(Service::Source, CredentialsInvalid), true),
+            (Reason::Service(Service::Source, Unreachable), false),
+            (Reason::Service(Service::Source, NotFound), false),
+            (Reason::Service(Service::Queue, AccessDenied), false),
+            (Reason::NotAllowed, false),
+            (Reason::NameTaken, false),
+            (Reason::ApplyFailed, false),
+        ] {
+            assert_eq!(is_mended_by_named(&reason, &job.spec, false), expected, "{reason}");
+        }
+        assert!(is_mended_by_named(&Reason::NotAllowed, &job.spec, true));
+    }
+
+    #[test]
+    fn a_fault_is_as_old_as_its_own_reason() {
+        let fault = |reason: &Reason, since| Some(Fault { reason: reason.clone(), since });
+        let mut job = resource();
+        let of = |job: &MigrationJob, reasons: &[Reason], before: Option<Fault>| {
+            Fault::of(job, reasons, false, before, 9_000_000)
+        };
+        let (missing, incomplete) = (Reason::SecretMissing, Reason::SecretIncomplete);
+        let both = [Reason::NameTaken, missing.clone()];
+        assert_eq!(of(&job, &both, None), fault(&missing, 9_000_000), "it is new");
+        assert_eq!(of(&job, &both, fault(&missing, 7)), fault(&missing, 7));
+        assert_eq!(of(&job, &both, fault(&incomplete, 7)), fault(&missing, 9_000_000), "that was another one");
+        assert_eq!(of(&job, &both[..1], fault(&missing, 7)), None);
+        job.status =
+            Some(with_problem(&MigrationJobStatus::default(), &Problem::new(missing.clone(), "k"), None, 5_000));
+        assert_eq!(of(&job, &both, None), fault(&missing, 5_000), "the status knows it");
+        job.status = Some(with_problem(&MigrationJobStatus::default(), &Problem::new(incomplete, "k"), None, 5_000));
+        assert_eq!(of(&job, &both, None), fault(&missing, 9_000_000), "the job was degraded by something else");
     }
 
     #[test]

@@ -33,7 +33,9 @@ use crate::job_controller::scale::{Scaled, ScalingCondition};
 use crate::job_controller::validate::run_configs::Validated;
 use crate::names;
 use crate::problem::Problem;
-use compute::{blocked, compute, with_problem};
+use compute::{blocked, compute};
+
+pub use compute::with_problem;
 
 /// The outputs of the earlier steps.
 #[derive(Clone, Copy)]
@@ -58,8 +60,8 @@ pub struct Steps<'a> {
 pub struct Written {
     /// The status.
     pub status: MigrationJobStatus,
-    /// Why the condition Degraded holds, if it does.
-    pub degraded: Option<Reason>,
+    /// Why the condition Degraded holds, the most important reason first; empty if it does not.
+    pub degraded: Vec<Reason>,
     /// Nothing new starts because of a problem.
     pub blocked: bool,
 }
@@ -77,7 +79,7 @@ pub async fn update(job: &MigrationJob, steps: &Steps<'_>, context: &Context) ->
     let (blocking, nonblocking) = (steps.blocking(), steps.nonblocking());
     let input = steps.input(job, &blocking, &nonblocking, context.now());
     let status = compute(&job.status.clone().unwrap_or_default(), &input);
-    let degraded = conditions::degrading(&input, &status).into_iter().next().map(|problem| problem.reason);
+    let degraded = conditions::degrading(&input, &status).into_iter().map(|problem| problem.reason).collect();
     write(job, &status, context).await?;
     Ok(Written { status, degraded, blocked: !blocking.is_empty() })
 }
