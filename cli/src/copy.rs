@@ -137,7 +137,7 @@ pub struct TransferArgs {
     /// Storage class at the destination. By default the object's own.
     #[arg(long, value_name = "CLASS")]
     pub storage_class: Option<String>,
-    /// Objects copied at the same time.
+    /// Most objects copied at the same time. By default up to 256: as many as both sides answer without queueing.
     #[arg(long, value_name = "N")]
     pub files_at_once: Option<u32>,
     /// Parts of one object copied at the same time.

@@ -153,7 +153,7 @@ pub const SETTINGS: &[Setting] = {
             "MaxParallelFile",
             Both,
             "spec.transfer.filesPerWorker",
-            "at most 256; small objects count too, so the default, 16, suits them better",
+            "a bound of at most 256; the default, Auto, suits small objects better",
         ),
         nothing(
             "JobTimeout",

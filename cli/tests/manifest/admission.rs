@@ -198,9 +198,11 @@ fn fields_that_do_not_exist_are_refused_by_their_path() {
 fn types_are_those_of_the_schema() {
     for (more, expected) in [
         ("suspend: maybe,", "spec.suspend in body must be of type boolean: \"string\""),
+        ("transfer: {maxAttempts: '4'},", "spec.transfer.maxAttempts in body must be of type integer: \"string\""),
+        ("transfer: {filesPerWorker: '4'},", "not a number of objects: write Auto, or a number from 1 to 256"),
         (
-            "transfer: {filesPerWorker: '4'},",
-            "spec.transfer.filesPerWorker in body must be of type integer: \"string\"",
+            "transfer: {filesPerWorker: true},",
+            "spec.transfer.filesPerWorker in body must be of type integer,string: \"boolean\"",
         ),
         ("filters: {ignore: '*.tmp'},", "spec.filters.ignore in body must be of type array: \"string\""),
         ("worker: {resources: {limits: {cpu: 0.5}}},", "must be of type"),

@@ -241,7 +241,7 @@ fn transfer_settings(transfer: &Transfer) -> TransferSettings {
         part_size,
         multipart_threshold,
         split_threshold,
-        files_per_worker,
+        files_per_worker: files_per_worker.unwrap_or_default(),
         parts_per_file,
         memory_limit,
         max_attempts,

@@ -140,6 +140,9 @@ mod tests {
         let transfer = &schema["properties"]["spec"]["properties"]["transfer"];
         assert_eq!(transfer["default"]["partSize"], "Auto");
         assert_eq!(transfer["properties"]["memoryLimit"]["default"], "256Mi");
+        // Absent stays absent, so that a later release may choose for those who did not.
+        assert!(transfer["properties"]["filesPerWorker"]["default"].is_null());
+        assert!(transfer["default"]["filesPerWorker"].is_null());
         assert_eq!(
             (&transfer["default"]["splitThreshold"], &transfer["default"]["mode"]),
             (&"8Gi".into(), &"Auto".into())

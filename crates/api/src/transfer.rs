@@ -2,11 +2,12 @@
 
 use kube_core::Duration;
 use kube_derive::KubeSchema;
+use migration_core::concurrency::FilesPerWorker;
 use migration_core::config::Preserve as CorePreserve;
 pub use migration_core::config::{OnLoss, TransferMode};
 use migration_core::part::{MAX_PART, MIN_PART, PartSize};
 use migration_core::size::ByteSize;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::sizes;
@@ -46,10 +47,14 @@ pub struct Transfer {
     #[x_kube(validation = sizes::at_most(ByteSize::mib(50 << 20), "splitThreshold is over 50Ti, which no object exceeds: write 50Ti to split nothing"))]
     pub split_threshold: ByteSize,
 
-    /// Objects that one worker copies at once.
-    #[serde(default = "files_per_worker")]
-    #[schemars(range(min = 1, max = 256))]
-    pub files_per_worker: u32,
+    /// Most objects that one worker copies at once, from 1 to 256. Each worker finds by itself how many both sides answer
+    /// without queueing, beginning with 16. `Auto` or absent: up to 256, of which up to 16 in parts; a number bounds both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "files_per_worker")]
+    #[x_kube(validation = Rule::new("self == 'Auto' || (string(self) != self && self >= 1 && self <= 256)").message(
+        "not a number of objects: write Auto, or a number from 1 to 256",
+    ))]
+    pub files_per_worker: Option<FilesPerWorker>,
 
     /// Parts of one object that are copied at once.
     #[serde(default = "parts_per_file")]
@@ -92,7 +97,7 @@ impl Default for Transfer {
             part_size: part_size(),
             multipart_threshold: multipart_threshold(),
             split_threshold: split_threshold(),
-            files_per_worker: files_per_worker(),
+            files_per_worker: None,
             parts_per_file: parts_per_file(),
             memory_limit: memory_limit(),
             max_attempts: max_attempts(),
@@ -284,6 +289,10 @@ pub struct Trigger {
     pub events: EventTrigger,
 }
 
+fn files_per_worker(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"x-kubernetes-int-or-string": true, "maxLength": 24})
+}
+
 // serde takes defaults of fields from functions, and the derive of the rules supports no default of a whole struct.
 
 const fn part_size() -> PartSize {
@@ -296,10 +305,6 @@ const fn multipart_threshold() -> ByteSize {
 
 const fn split_threshold() -> ByteSize {
     ByteSize::mib(8 << 10)
-}
-
-const fn files_per_worker() -> u32 {
-    16
 }
 
 const fn parts_per_file() -> u32 {

@@ -361,7 +361,7 @@ ledger: {region: us-east-1, table: t}
             ("two pairs write under \"\" of bucket b", |c| c.buckets.push(c.buckets[0].clone())),
             ("version 9", |c| c.version = 9),
             ("buckets is empty", |c| c.buckets.clear()),
-            ("filesPerWorker", |c| c.transfer.files_per_worker = 0),
+            ("filesPerWorker", |c| c.transfer.files_per_worker = 0.into()),
             ("memoryLimit is 1Mi and must be at least 16Mi", |c| c.transfer.memory_limit = ByteSize::mib(1)),
             ("partSize is 4Mi", |c| c.transfer.part_size = PartSize::Fixed(ByteSize::mib(4))),
             ("partSize is 6Gi", |c| c.transfer.part_size = PartSize::Fixed(ByteSize::mib(6 << 10))),

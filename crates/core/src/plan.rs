@@ -77,7 +77,7 @@ mod tests {
             part_size: PartSize::Auto,
             multipart_threshold: ByteSize(multipart),
             split_threshold: ByteSize(split),
-            files_per_worker: 1,
+            files_per_worker: 1.into(),
             parts_per_file: 1,
             memory_limit: ByteSize::mib(16),
             max_attempts: 1,

@@ -12,10 +12,12 @@
 //! | 404 | no such range (it is empty), archived | is there, and the HEAD is asked again |
 //! | 404 | anything else | nobody knows |
 
+use migration_core::concurrency::RequestKind;
 use migration_core::error::{ErrorClass, Rejected, ServiceError};
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::operation::RequestInfo;
 use migration_core::ports::{GetRequest, HeadRequest, ObjectHead, ObjectStore, Operation, Span};
+use tokio::time::Instant;
 
 use crate::gate::Store;
 use crate::{Interruption, Process, Services};
@@ -25,7 +27,7 @@ impl<P: Services> Process<P> {
     /// one more GET.
     pub(crate) async fn look_at_source(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, Interruption> {
         let access = RequestInfo::object(Operation::HeadObject, request.bucket, request.key);
-        Box::pin(self.source(access, || proven(&self.ports.source, request))).await
+        Box::pin(self.source(access, || proven(self, RequestKind::SourceHead, &self.ports.source, request))).await
     }
 
     /// Returns the destination object's metadata, or `None` if the service says that it is absent. An absent object
@@ -35,7 +37,10 @@ impl<P: Services> Process<P> {
         request: HeadRequest<'_>,
     ) -> Result<Option<ObjectHead>, Interruption> {
         let access = RequestInfo::object(Operation::HeadObject, request.bucket, request.key);
-        Box::pin(self.destination(access, || proven(&self.ports.destination, request))).await
+        Box::pin(
+            self.destination(access, || proven(self, RequestKind::DestinationHead, &self.ports.destination, request)),
+        )
+        .await
     }
 
     /// Returns true if a HEAD finds the source object. False is unproven: [`Process::source_has`] tells.
@@ -76,16 +81,33 @@ impl<P: Services> Process<P> {
     /// write has the condition `If-None-Match: *`.
     pub(crate) async fn guess_destination(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, Interruption> {
         let access = RequestInfo::object(Operation::HeadObject, request.bucket, request.key);
-        self.gates
-            .destination
-            .pass_if(access, &Store(&self.ports.destination), Option::is_some, || self.ports.destination.head(request))
-            .await
+        let store = &self.ports.destination;
+        let guess = || head(self, RequestKind::DestinationHead, store, request);
+        self.gates.destination.pass_if(access, &Store(store), Option::is_some, guess).await
     }
 }
 
+/// Sends a HEAD, and records its latency.
+async fn head<P: Services, S: ObjectStore>(
+    process: &Process<P>,
+    kind: RequestKind,
+    store: &S,
+    request: HeadRequest<'_>,
+) -> Result<Option<ObjectHead>, ServiceError> {
+    let began = Instant::now();
+    let answer = store.head(request).await;
+    process.object_limit.answered(kind, began, &answer);
+    answer
+}
+
 /// Sends a HEAD, and confirms by a GET that an object is absent.
-async fn proven<S: ObjectStore>(store: &S, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, ServiceError> {
-    let found = match store.head(request).await {
+async fn proven<P: Services, S: ObjectStore>(
+    process: &Process<P>,
+    kind: RequestKind,
+    store: &S,
+    request: HeadRequest<'_>,
+) -> Result<Option<ObjectHead>, ServiceError> {
+    let found = match head(process, kind, store, request).await {
         Err(error) if error.class == ErrorClass::NoSuchKey => return Ok(None),
         found => found?,
     };

@@ -60,6 +60,11 @@ impl Budget {
         self.most.load(Ordering::Relaxed)
     }
 
+    /// Returns true if more than half of the bytes are in use.
+    pub fn is_short(&self) -> bool {
+        self.free.available_permits() < self.total as usize / 2
+    }
+
     /// Returns the bytes in use, rounded up to KiB. Zero when nothing is in transfer.
     pub fn used(&self) -> u64 {
         (u64::from(self.total).saturating_sub(self.free.available_permits() as u64)) << 10
@@ -75,11 +80,13 @@ mod tests {
         let budget = Budget::new(10 << 10);
         let one = budget.reserve(6 << 10).await.unwrap();
         assert_eq!(budget.used(), 6 << 10);
+        assert!(budget.is_short());
         let mut second = Box::pin(budget.reserve(5 << 10));
         assert!(futures::poll!(&mut second).is_pending());
         drop(one);
         let second = second.await.unwrap();
         assert_eq!(budget.used(), 5 << 10);
+        assert!(!budget.is_short(), "half is free");
         drop(second);
         assert_eq!(budget.used(), 0);
         assert_eq!(budget.most_used(), 6 << 10);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ const REMEMBERED: usize = 256;
 pub struct AdaptiveLimiter {
     buckets: Mutex<HashMap<String, Bucket>>,
     room: Notify,
+    throttled: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +68,11 @@ impl AdaptiveLimiter {
             }
             room.await;
         }
+    }
+
+    /// Returns the number of throttled answers so far, of all buckets.
+    pub fn throttled(&self) -> u64 {
+        self.throttled.load(Ordering::Relaxed)
     }
 
     /// Returns true if a request to this bucket has succeeded since `then`.
@@ -131,6 +138,7 @@ impl Permit<'_> {
 
     /// Records that the request was throttled, at this time in milliseconds since 1970.
     pub fn throttled(&self, now: i64) {
+        self.limiter.throttled.fetch_add(1, Ordering::Relaxed);
         if let Some(entry) = self.limiter.buckets().get_mut(self.bucket) {
             let at = Instant::now();
             entry.throttled = entry.throttled.saturating_add(1);

@@ -86,6 +86,11 @@ impl Gate {
         self.state().pauses.iter().any(|pause| pause.scope == Scope::Service)
     }
 
+    /// Returns the number of throttled answers so far.
+    pub fn throttled(&self) -> u64 {
+        self.limiter.throttled()
+    }
+
     /// From now on, fails requests for which a permission is missing instead of holding them. For callers that have
     /// other objects to try when [`Gate::right_missing`] is set.
     pub fn let_go(&self) {

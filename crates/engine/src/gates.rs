@@ -42,6 +42,11 @@ impl<P: Services> Process<P> {
         [source, destination, queue, ledger].into_iter().any(Gate::is_waiting)
     }
 
+    /// Returns the number of throttled answers of both sides so far.
+    pub(crate) fn throttled(&self) -> u64 {
+        self.gates.source.throttled() + self.gates.destination.throttled()
+    }
+
     /// From now on, fails objects for which a permission is missing instead of holding them. For callers that have
     /// other objects to try.
     pub(crate) fn let_go_of_denied(&self) {

@@ -30,6 +30,7 @@ mod gates;
 pub mod hash;
 pub mod heartbeat;
 pub mod notifications;
+mod object_limit;
 pub mod observer;
 pub mod preflight;
 mod repeat;
@@ -59,6 +60,7 @@ use crate::buckets::Buckets;
 use crate::gate::{Nobody, Store};
 use crate::gates::Gates;
 use crate::hash::Hashing;
+use crate::object_limit::ObjectLimit;
 use crate::stop::sleep_or_stop;
 
 pub use migration_ledger::WriteOutcome;
@@ -86,6 +88,8 @@ pub struct Process<P: Services> {
     buckets: Buckets,
     names: AtomicU64,
     gates: Gates,
+    /// Objects that a worker moves at the same time.
+    object_limit: ObjectLimit,
 }
 
 /// Why work was not done.
@@ -149,6 +153,7 @@ impl<P: Services> Process<P> {
     pub fn new(ports: Ports<P>, config: ValidConfig, runtime: Runtime) -> Self {
         Self {
             gates: Gates::new(&runtime),
+            object_limit: ObjectLimit::new(config.transfer.files_per_worker),
             reports: None,
             hashing: Hashing::new(),
             ranges_in_flight: RANGES_IN_FLIGHT,

@@ -55,7 +55,7 @@ use self::destination::DestinationObject;
 use self::error::TransferError;
 use self::source::SourceObject;
 use self::upload_records::UploadRecords;
-use crate::admission::{ObjectPermit, ObjectPermits};
+use crate::admission::{ObjectClass, ObjectPermit, ObjectPermits};
 use crate::budget::Budget;
 use crate::{Process, Services};
 
@@ -66,11 +66,18 @@ pub struct TransferLimits {
     pub budget: Budget,
     /// Permits that limit the number of concurrent objects.
     pub permits: Arc<ObjectPermits>,
+    /// Size of the largest objects that are moved whole, in bytes.
+    whole_up_to: u64,
     /// Destination buckets whose service was seen to keep the tags of uploads without reporting them in HEAD.
     quiet_of_tags: Mutex<HashSet<String>>,
 }
 
 impl TransferLimits {
+    /// Returns the class of an object of so many bytes.
+    pub(crate) fn class_of(&self, bytes: u64) -> ObjectClass {
+        if bytes > self.whole_up_to { ObjectClass::InParts } else { ObjectClass::Whole }
+    }
+
     fn quiet_of_tags(&self) -> MutexGuard<'_, HashSet<String>> {
         self.quiet_of_tags.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -207,6 +214,7 @@ pub fn limits(config: &migration_core::config::JobConfig) -> Arc<TransferLimits>
     Arc::new(TransferLimits {
         budget: Budget::new(config.transfer.memory_limit.bytes()),
         permits: Arc::new(ObjectPermits::new(config.transfer.files_per_worker)),
+        whole_up_to: config.transfer.multipart_threshold.bytes(),
         quiet_of_tags: Mutex::default(),
     })
 }

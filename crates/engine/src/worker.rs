@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::admission::PendingObject;
+use crate::admission::{ObjectClass, PendingObject};
 use crate::gate::PROBE_EVERY;
 use crate::send_buffer::SendBuffer;
 use crate::transfer::{self, TransferLimits};
@@ -117,7 +117,7 @@ impl<P: Services> Worker<P> {
             for message in messages {
                 this.process.runtime.activity.took_message();
                 // Counted from its receipt on, so that other workers get the messages that this one cannot work on yet.
-                let held = this.limits.permits.expect();
+                let held = this.limits.permits.expect(ObjectClass::Whole);
                 let this = this.clone();
                 tasks.spawn(async move {
                     this.handle(message, held).await;

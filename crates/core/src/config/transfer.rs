@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
+use crate::concurrency::FilesPerWorker;
 use crate::object::EncryptionKind;
 use crate::part::{MAX_PART, PartSize};
 use crate::size::ByteSize;
@@ -19,7 +20,8 @@ pub struct TransferSettings {
     #[serde(default = "split_threshold")]
     pub split_threshold: ByteSize,
     /// Number of objects that one worker moves at the same time.
-    pub files_per_worker: u32,
+    #[serde(default)]
+    pub files_per_worker: FilesPerWorker,
     /// Number of parts of one object that one worker moves at the same time.
     pub parts_per_file: u32,
     /// Maximum bytes of objects and parts that one worker holds in memory.
@@ -180,8 +182,8 @@ impl TransferSettings {
     pub fn validate(&self, minimum_part: u64) -> Result<(), ConfigError> {
         let bounds =
             |field, value: String, bounds: &str| Err(ConfigError::Bounds { field, value, bounds: bounds.to_owned() });
-        if self.files_per_worker == 0 {
-            return bounds("transfer.filesPerWorker", "0".into(), "at least 1");
+        if self.files_per_worker.most() == 0 {
+            return bounds("transfer.filesPerWorker", "0".into(), "Auto, or at least 1");
         }
         if self.parts_per_file == 0 {
             return bounds("transfer.partsPerFile", "0".into(), "at least 1");

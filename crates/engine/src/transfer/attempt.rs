@@ -183,7 +183,8 @@ impl<P: Services> Transfer<'_, P> {
     ) -> Result<Delivery, TransferError> {
         let way = self.method(snapshot);
         if way != TransferMethod::Distributed && permit.is_none() {
-            *permit = self.limits.permits.expect().acquire().await;
+            let class = self.limits.class_of(snapshot.size);
+            *permit = self.limits.permits.expect(class).acquire().await;
         }
         let Moved { mut delivery, etag, guarded } = match way {
             TransferMethod::SinglePut => self.single_put(snapshot, condition).await?,

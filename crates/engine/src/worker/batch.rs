@@ -13,13 +13,14 @@ use migration_core::records::{self, BatchEnd, RecordError};
 use migration_core::retry::{PUT_BACK, remainder_delay};
 use migration_ledger::{ReadError, get};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::accept::Work;
 use super::lease::{Lost, keep};
 use super::{Disposal, Worker};
-use crate::admission::PendingObject;
+use crate::admission::{ObjectClass, PendingObject};
 use crate::transfer::{LastProgress, RangeEnd, TransferTask, carry, transfer};
 use crate::uploads::{self, Clear};
 use crate::{Interruption, Services};
@@ -192,7 +193,9 @@ impl<P: Services> Worker<P> {
         place: usize,
     ) {
         let (this, batch, progress, lost) = (self.clone(), batch.clone(), job.progress.clone(), job.lost.token.clone());
-        let (redelivered, pending) = (job.message.receives > 1, self.limits.permits.expect());
+        let redelivered = job.message.receives > 1;
+        let Some(bytes) = batch.objects.get(place).map(|entry| entry.size) else { return };
+        let pending = self.limits.permits.expect(self.limits.class_of(bytes));
         tasks.spawn(async move {
             let Some(entry) = batch.objects.get(place) else { return (place, EntryOutcome::Interrupted) };
             let task = TransferTask { batch: &batch, entry, redelivered, lost: &lost };
@@ -209,8 +212,21 @@ impl<P: Services> Worker<P> {
         if self.is_first_of_removal(task) {
             return self.follow_removal(task, progress, EntryOutcome::Gone, Some(permit)).await;
         }
+        let (began, throttled) = (Instant::now(), self.process.throttled());
         let outcome = transfer(&self.process, &self.limits, task, progress, permit).await;
+        if self.limits.class_of(task.entry.size) == ObjectClass::Whole {
+            self.adapt(began, throttled);
+        }
         self.follow_removal(task, progress, outcome, None).await
+    }
+
+    /// Adapts the number of permits after an object. `throttled` is the number of throttled answers when it began.
+    fn adapt(&self, began: Instant, throttled: u64) {
+        let permits = &self.limits.permits;
+        let may_grow = !self.limits.budget.is_short() && self.process.throttled() == throttled;
+        // The object's own permit is free again.
+        let limit = self.process.object_limit.finished(began, permits.in_use() + 1, may_grow);
+        permits.resize(limit);
     }
 
     /// Attributes the denials among the outcomes: if a permission is missing, the objects are retried and have not
@@ -236,7 +252,9 @@ impl<P: Services> Worker<P> {
         held: PendingObject,
     ) -> Result<Disposal, Interruption> {
         let _at = self.process.runtime.activity.at_run(&range.run);
-        let Some(_room) = held.acquire().await else { return Ok(Disposal::GiveBack) };
+        let pending = self.limits.permits.expect(ObjectClass::InParts);
+        drop(held);
+        let Some(_room) = pending.acquire().await else { return Ok(Disposal::GiveBack) };
         let last_try = job.message.receives >= self.process.config.transfer.max_attempts;
         let end = carry(&self.process, &self.limits, range, &job.progress, job.lost.token(), last_try).await;
         Ok(match end {

@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::Worker;
-use crate::admission::ObjectPermit;
+use crate::admission::{ObjectClass, ObjectPermit};
 use crate::deletion::{Absence, Deletion};
 use crate::transfer::{LastProgress, TransferTask, transfer};
 use crate::{Interruption, Services, WriteOutcome, uploads};
@@ -246,7 +246,7 @@ impl<P: Services> Worker<P> {
     ) -> EntryOutcome {
         let permit = match permit {
             Some(permit) => Some(permit),
-            None => self.limits.permits.expect().acquire().await,
+            None => self.limits.permits.expect(ObjectClass::Whole).acquire().await,
         };
         let Some(permit) = permit else { return EntryOutcome::Interrupted };
         let entry =

@@ -16,7 +16,7 @@ fn tree(denied: u32, open: u32) -> World {
     let latency = Duration::from_millis(20);
     let settings = StoreSettings { latency, minimum_part: 1, ..StoreSettings::default() };
     let mut world = World::with(&settings, MemoryLedger::new(), tiny_config());
-    world.config.transfer.files_per_worker = 16;
+    world.config.transfer.files_per_worker = 16.into();
     for (prefix, count) in [("denied", denied), ("open", open)] {
         for number in 0..count {
             world.source.insert(SOURCE, &format!("{prefix}/{number:06}"), content(1, 1));

@@ -50,7 +50,7 @@ async fn it_is_carried_by_several_workers_and_completed_once() {
 #[tokio::test(start_paused = true)]
 async fn one_worker_alone_with_room_for_one_object_gets_it_done() {
     let mut world = huge();
-    world.config.transfer.files_per_worker = 1;
+    world.config.transfer.files_per_worker = 1.into();
     world.send("job-1").await.unwrap();
     let end = world.work_until_over("job-1").await;
     assert_eq!(end.result, RunResult::Complete);
@@ -67,7 +67,7 @@ async fn workers_killed_on_the_way_cost_the_parts_in_flight() {
         assert_eq!(end.result, RunResult::Complete, "killed at part {nth}");
         assert_arrived(&world);
         let sent = world.plan.count(Operation::PutPart);
-        let at_once = world.config.transfer.parts_per_file * world.config.transfer.files_per_worker;
+        let at_once = world.config.transfer.parts_per_file * world.config.transfer.files_per_worker.most();
         assert!(sent <= PARTS + at_once as usize, "{sent} parts were sent when killed at part {nth}");
     }
 }

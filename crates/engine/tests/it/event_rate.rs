@@ -162,7 +162,7 @@ async fn events_come_ten_at_a_time_and_batches_one_by_one() {
 #[tokio::test(start_paused = true)]
 async fn of_batches_among_events_one_is_kept_and_the_others_go_to_other_workers() {
     let mut world = World::new();
-    world.config.transfer.files_per_worker = 16;
+    world.config.transfer.files_per_worker = 16.into();
     let keys = objects(&world, 40);
     let entry = |key: &String| Entry {
         key: key.clone(),

@@ -23,6 +23,7 @@ mod moves;
 #[cfg(mutants)]
 mod mutants;
 mod notifications;
+mod object_limit;
 mod places;
 mod predecessor;
 mod preflight;

@@ -304,7 +304,7 @@ async fn a_service_that_throttles_gets_fewer_requests_at_once_and_everything_arr
         ..StoreSettings::default()
     };
     let mut world = World::with_destination(settings, BucketSettings::default());
-    world.config.transfer.files_per_worker = 16;
+    world.config.transfer.files_per_worker = 16.into();
     for i in 0..200_u8 {
         world.source.insert(SOURCE, &format!("small/{i:03}"), content(100, i));
     }

@@ -164,7 +164,7 @@ async fn with_one_request_at_a_time_on_both_sides_everything_arrives() {
         ..StoreSettings::default()
     };
     let mut world = World::with(&settings, MemoryLedger::new(), tiny_config());
-    world.config.transfer.files_per_worker = 8;
+    world.config.transfer.files_per_worker = 8.into();
     for number in 0..40 {
         world.source.insert(SOURCE, &format!("small/{number}"), content(20, 1));
         world.source.insert(SOURCE, &format!("large/{number}"), content(200 + number, 1));

@@ -1,10 +1,12 @@
 //! Requests that make the object visible: PUT, copy, and the completion of an upload.
 
+use migration_core::concurrency::RequestKind;
 use migration_core::etag::ETag;
 use migration_core::fidelity::Carried;
 use migration_core::ports::{
     CompleteUpload, CompletedPart, CopyRequest, CopySource, ObjectStore, Operation, PutRequest, WriteCondition, Written,
 };
+use tokio::time::Instant;
 
 use super::{DestinationObject, Landed};
 use crate::transfer::error::TransferError;
@@ -20,9 +22,14 @@ impl<P: Services> DestinationObject<'_, P> {
         condition: &WriteCondition,
     ) -> Result<Landed, TransferError> {
         let meant = ETag::of_content(&fetched.digests.md5);
-        let store = &self.process.ports.destination;
+        let (store, kind) = (&self.process.ports.destination, RequestKind::of_put(fetched.bytes.len() as u64));
         self.write(Operation::PutObject, condition, Some(&meant), |condition| async move {
-            store.put(self.put_request(fetched, carried, &condition)).await
+            let began = Instant::now();
+            let answer = store.put(self.put_request(fetched, carried, &condition)).await;
+            if let Some(kind) = kind {
+                self.process.object_limit.answered(kind, began, &answer);
+            }
+            answer
         })
         .await
     }

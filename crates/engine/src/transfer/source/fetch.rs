@@ -2,14 +2,16 @@
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use migration_core::concurrency::RequestKind;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::{ETag, ETagComparison, Md5Digest};
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::SourceIdentity;
 use migration_core::operation::RequestInfo;
 use migration_core::part::{Part, PartLayout};
-use migration_core::ports::{ByteStream, GetRequest, ObjectHead, ObjectStore, Operation, Span};
+use migration_core::ports::{ByteStream, GetRequest, GetResponse, ObjectHead, ObjectStore, Operation, Span};
 use migration_core::reading::{SecondRead, is_contradicted, second_read};
+use tokio::time::Instant;
 
 use super::{SourceObject, SourceSnapshot};
 use crate::budget::Reservation;
@@ -60,9 +62,8 @@ impl<P: Services> SourceObject<'_, P> {
     pub(in crate::transfer) async fn open_body(&self, want: Want<'_>) -> Result<Opened, TransferError> {
         let memory = self.budget.reserve(PASSING).await?;
         let request = self.request(want);
-        let store = &self.process.ports.source;
         let access = RequestInfo::object(Operation::GetObject, self.bucket, self.key);
-        let opened = self.process.source(access, || store.get(request)).await;
+        let opened = self.process.source(access, || self.get(request)).await;
         let response = opened.map_err(|error| unread(error, want))?;
         if is_another(want.etag, &response.head) {
             return Err(TransferError::SourceChanged);
@@ -187,8 +188,16 @@ impl<P: Services> SourceObject<'_, P> {
         }
     }
 
+    /// Requests the object, and records the time until the headers of the answer.
+    async fn get(&self, request: GetRequest<'_>) -> Result<GetResponse, ServiceError> {
+        let began = Instant::now();
+        let answer = self.process.ports.source.get(request).await;
+        self.process.object_limit.answered(RequestKind::SourceGet, began, &answer);
+        answer
+    }
+
     async fn read(&self, request: GetRequest<'_>, expected: u64) -> Result<(ObjectHead, Bytes), ServiceError> {
-        let response = self.process.ports.source.get(request).await?;
+        let response = self.get(request).await?;
         // Without an ETag, the object may have another size, which the caller sees in the HEAD.
         let resized = response.head.size != expected && request.span == Span::Whole;
         if resized || is_another(request.if_match, &response.head) {

@@ -408,7 +408,7 @@ fn config() -> JobConfig {
             part_size: PartSize::Fixed(ByteSize::mib(5)),
             multipart_threshold: ByteSize::mib(5),
             split_threshold: ByteSize::mib(1 << 20),
-            files_per_worker: 4,
+            files_per_worker: 4.into(),
             parts_per_file: 2,
             memory_limit: ByteSize::mib(16),
             max_attempts: 5,
