@@ -1,6 +1,7 @@
 //! The jobsender: takes a run, lists and compares both sides, sends the differences in batches, and closes the scan.
 
 mod dry_run;
+mod findings;
 mod lanes;
 mod last_scan;
 mod listing;

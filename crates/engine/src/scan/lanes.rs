@@ -7,9 +7,11 @@ use std::sync::atomic::AtomicU64;
 
 use migration_core::pair::MAX_KEY_BYTES;
 use migration_core::range_split::{CutSearch, CutStep};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::debug;
 
+use super::findings::ASKED_AT_ONCE;
 use super::last_scan::last_scanned;
 use super::listing::first_after;
 use super::manifest::{Manifest, scan_rows};
@@ -45,8 +47,15 @@ pub(super) async fn scan_all<P: Services>(
         }
         None => None,
     };
-    let scanner = Scanner { process: process.clone(), purpose, last, run: run.clone(), extras, manifest };
-    let scanner = Arc::new(scanner);
+    let scanner = Arc::new(Scanner {
+        process: process.clone(),
+        purpose,
+        last,
+        run: run.clone(),
+        extras,
+        manifest,
+        asking: Semaphore::new(ASKED_AT_ONCE),
+    });
     let mut waiting: VecDeque<Arc<OpenRange>> = run.open().await.into();
     let mut under_work: BTreeMap<u32, Arc<OpenRange>> = BTreeMap::new();
     // Dropping this ends all lanes.

@@ -1,24 +1,24 @@
-//! Scans one range: merges both listings in order, and gathers differences into batches that are sent as they fill.
+//! Scans one range: merges both listings in order, and compares each object with its copy.
+
+mod act;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use migration_core::batch::{BatchLimits, Batcher};
-use migration_core::compare::{CompareContext, Difference, Evidence, Verdict};
+use migration_core::compare::CompareContext;
 use migration_core::error::Service;
 use migration_core::finding::Finding;
-use migration_core::message::{Batch, BatchId, DestinationState, Entry, MESSAGE_VERSION};
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::ListedObject;
 use migration_core::outcome::{Failure, FailureClass};
 use migration_core::pair::{BucketPair, MapKeyError};
 use migration_core::ports::{ObjectStore, Write};
-use migration_core::records::{
-    self, ExtraneousRecord, FailureRecord, RunRecord, RunResult, ScanCounts, extraneous_write,
-};
-use migration_core::retry::Tried;
+use migration_core::records::{self, RunRecord, RunResult, ScanCounts};
 use serde::de::IgnoredAny;
+use tokio::sync::Semaphore;
 
+use super::findings::{Findings, Found};
 use super::listing::Listing;
 use super::manifest::Manifest;
 use super::range::OpenRange;
@@ -29,9 +29,6 @@ use super::versions::Versions;
 use super::{Purpose, ScanError};
 use crate::send_buffer::SendBuffer;
 use crate::{Process, Services};
-
-/// Records of extraneous objects written at once.
-const EXTRANEOUS_AT_ONCE: usize = 50;
 
 /// State shared by the scans of all ranges.
 pub(super) struct Scanner<P: Services> {
@@ -44,6 +41,8 @@ pub(super) struct Scanner<P: Services> {
     pub(super) extras: AtomicU64,
     /// The work list, if the run has one.
     pub(super) manifest: Option<Arc<Manifest>>,
+    /// Places for verdicts that take requests, besides those of work lists.
+    pub(super) asking: Semaphore,
 }
 
 impl<P: Services> Scanner<P> {
@@ -85,9 +84,10 @@ impl<P: Services> Scanner<P> {
 /// A scan of a range.
 pub(super) struct Scan<'a, P: Services> {
     process: &'a Process<P>,
-    scanner: &'a Scanner<P>,
+    scanner: &'a Arc<Scanner<P>>,
     judge: Judge<'a, P>,
-    range: &'a OpenRange,
+    range: &'a Arc<OpenRange>,
+    findings: Findings,
     batcher: Batcher,
     send_buffer: SendBuffer,
     versions: Option<Versions>,
@@ -111,7 +111,7 @@ enum Place {
 
 /// Scans a range to its end and returns the counts.
 pub(super) async fn scan_range<P: Services>(
-    scanner: &Scanner<P>,
+    scanner: &Arc<Scanner<P>>,
     range: &Arc<OpenRange>,
 ) -> Result<ScanCounts, ScanError> {
     let process = &scanner.process;
@@ -125,23 +125,25 @@ pub(super) async fn scan_range<P: Services>(
                 let there = scan.there(&mut destination, &mapped).await?;
                 scan.compare(object, there).await?;
             }
-            Place::Ignored => scan.ignore(&object, &mut destination).await?,
+            Place::Ignored => scan.ignore(object, &mut destination).await?,
             Place::Nowhere(error) => {
                 let failure = Failure::new(FailureClass::KeyNotMappable, error.to_string());
-                scan.leave_out(&object, failure).await?;
+                scan.find(Found::Unmovable(object, failure)).await?;
             }
         }
         match key {
-            Some(key) => scan.checkpoint(key).await?,
+            Some(key) => scan.find(Found::Checkpoint(key)).await?,
             None => scan.tell_counts(),
         }
+        scan.act_on_ready().await?;
     }
     scan.rest(&mut destination).await?;
+    scan.act_on_all().await?;
     scan.end().await
 }
 
 impl<'a, P: Services> Scan<'a, P> {
-    pub(super) fn new(scanner: &'a Scanner<P>, range: &'a OpenRange) -> Self {
+    pub(super) fn new(scanner: &'a Arc<Scanner<P>>, range: &'a Arc<OpenRange>) -> Self {
         let config = &scanner.process.config;
         let versions = || Versions::new(&config.job.uid, &range.pair, range.begin.as_deref());
         Self {
@@ -151,6 +153,7 @@ impl<'a, P: Services> Scan<'a, P> {
             extraneous: Vec::new(),
             judge: scanner.judge(range),
             range,
+            findings: Findings::default(),
             batcher: Batcher::new(BatchLimits::new(config.transfer.multipart_threshold.bytes())),
             send_buffer: SendBuffer::default(),
             versions: config.versioning.compare_version_id.then(versions),
@@ -212,7 +215,7 @@ impl<'a, P: Services> Scan<'a, P> {
     async fn there(&mut self, destination: &mut Listing, key: &str) -> Result<Option<ListedObject>, ScanError> {
         if self.wants_extras {
             while let Some(extra) = destination.before(Some(key)).await? {
-                self.extra(&extra).await?;
+                self.extra(extra).await?;
             }
         }
         destination.find(key).await
@@ -228,85 +231,34 @@ impl<'a, P: Services> Scan<'a, P> {
             if self.range.is_behind(&extra.key) {
                 return Ok(());
             }
-            self.extra(&extra).await?;
+            self.extra(extra).await?;
         }
         Ok(())
     }
 
-    /// Counts an extraneous object, unless the filters would hide its source.
-    async fn extra(&mut self, there: &ListedObject) -> Result<(), ScanError> {
+    /// Finds an extraneous object, unless the filters would hide its source.
+    async fn extra(&mut self, there: ListedObject) -> Result<(), ScanError> {
         let Some(source_key) = self.range.pair.source_key(&there.key) else { return Ok(()) };
-        if self.hides(there, &source_key) {
-            return Ok(());
-        }
-        self.counts.extra += 1;
-        self.tell(&Finding::Extraneous { destination: there });
-        self.doom(there).await
-    }
-
-    /// Records an extraneous object that the run may delete, up to the maximum of deletions.
-    async fn doom(&mut self, there: &ListedObject) -> Result<(), ScanError> {
-        let before = self.scanner.extras.fetch_add(1, Ordering::Relaxed);
-        let config = &self.process.config;
-        if config.mirror.is_none_or(|mirror| before >= mirror.max_deletes) {
-            return Ok(());
-        }
-        let extra = ExtraneousRecord::of(self.range.pair_number, there);
-        self.extraneous.push(extraneous_write(
-            &config.job.uid,
-            &self.range.run,
-            &extra,
-            self.process.runtime.clock.now(),
-        ));
-        if self.extraneous.len() == EXTRANEOUS_AT_ONCE { self.write_extraneous().await } else { Ok(()) }
-    }
-
-    async fn write_extraneous(&mut self) -> Result<(), ScanError> {
-        for request in records::requests(std::mem::take(&mut self.extraneous)) {
-            self.process.write(&request).await?;
-        }
-        Ok(())
+        if self.hides(&there, &source_key) { Ok(()) } else { self.find(Found::Extra(there)).await }
     }
 
     /// Skips an object hidden by the filters, and the destination's object with its key.
-    async fn ignore(&mut self, object: &ListedObject, destination: &mut Listing) -> Result<(), ScanError> {
-        self.hide(object);
-        if self.wants_extras
-            && let Ok(mapped) = self.range.pair.map_key(&object.key)
-        {
+    async fn ignore(&mut self, object: ListedObject, destination: &mut Listing) -> Result<(), ScanError> {
+        let mapped = self.wants_extras.then(|| self.range.pair.map_key(&object.key).ok()).flatten();
+        self.find(Found::Hidden(object)).await?;
+        if let Some(mapped) = mapped {
             self.there(destination, &mapped).await?;
         }
         Ok(())
     }
 
-    /// Counts an object hidden by the filters.
-    pub(super) fn hide(&mut self, object: &ListedObject) {
-        self.counts.ignored += 1;
-        self.tell(&Finding::Ignored { source: object });
-    }
-
-    /// Counts an object that was listed some time ago and has been deleted since.
-    pub(super) fn pass_over(&mut self, object: &ListedObject) {
-        self.counts.gone += 1;
-        self.tell(&Finding::Gone { source: object });
-    }
-
-    /// Records an object that cannot be transferred.
-    pub(super) async fn leave_out(&mut self, object: &ListedObject, failure: Failure) -> Result<(), ScanError> {
-        self.counts.failed += 1;
-        self.counts.failed_bytes += object.size;
-        self.tell(&Finding::Unmovable { source: object, class: failure.class });
-        let now = self.process.runtime.clock.now();
-        let failure = FailureRecord::new(self.range.pair_number, &object.key, object.size, failure, now);
-        let write = records::failure_write(&self.process.config.job.uid, &self.range.run, &failure);
-        self.process.write(&[write]).await?;
-        Ok(())
-    }
-
     async fn compare(&mut self, source: ListedObject, there: Option<ListedObject>) -> Result<(), ScanError> {
         let memory = self.memory(&source.key).await?;
-        let verdict = self.judge.verdict(&source, there.as_ref(), &memory).await?;
-        self.act(source, there, verdict).await
+        if let Some(verdict) = self.judge.at_once(&source, there.as_ref(), &memory) {
+            return self.find(Found::Compared { source, there, verdict }).await;
+        }
+        self.findings.ask(self.scanner, self.range, (source, there), memory);
+        self.make_room().await
     }
 
     /// Returns the results of earlier runs for an object. Must be called in the order of keys.
@@ -323,70 +275,5 @@ impl<'a, P: Services> Scan<'a, P> {
             memory.version_id = record.and_then(|record| record.at_place(&self.place).map(ToOwned::to_owned));
         }
         Ok(memory)
-    }
-
-    /// Acts on the verdict about an object.
-    pub(super) async fn act(
-        &mut self,
-        source: ListedObject,
-        there: Option<ListedObject>,
-        verdict: Verdict,
-    ) -> Result<(), ScanError> {
-        match verdict {
-            Verdict::InPlace(evidence) => {
-                self.counts.in_place += 1;
-                self.counts.in_place_bytes += source.size;
-                self.counts.in_place_by_time += u64::from(evidence == Evidence::SizeAndTime);
-                self.counts.in_place_by_size += u64::from(evidence == Evidence::Size);
-                self.tell(&Finding::InPlace { source: &source, evidence });
-                Ok(())
-            }
-            Verdict::Transfer(difference) => self.transfer(source, there, difference).await,
-            // Inconclusive: an unneeded copy does no harm.
-            Verdict::AskForChecksums => self.transfer(source, there, Difference::MaybeNewer).await,
-        }
-    }
-
-    async fn transfer(
-        &mut self,
-        source: ListedObject,
-        there: Option<ListedObject>,
-        difference: Difference,
-    ) -> Result<(), ScanError> {
-        self.tell(&Finding::Transfer { source: &source, destination: there.as_ref(), difference });
-        let destination = there.map(|there| DestinationState { etag: there.etag });
-        let ListedObject { key, size, etag, version_id, .. } = source;
-        let entry = Entry { key, size, etag, version_id, destination, unlisted: false, tried: Tried::default() };
-        for full in self.batcher.push(entry) {
-            self.send(full).await?;
-        }
-        Ok(())
-    }
-
-    async fn send(&mut self, objects: Vec<Entry>) -> Result<(), ScanError> {
-        let batch = Batch {
-            version: MESSAGE_VERSION,
-            job: self.process.config.job.uid.clone(),
-            run: self.range.run.clone(),
-            id: BatchId::new(self.range.number, self.range.epoch, self.counts.batches),
-            scanned: self.process.runtime.clock.now(),
-            pair: self.range.pair.clone(),
-            attempts: 0,
-            objects,
-        };
-        self.counts.batches += 1;
-        self.scanner.run.pace.sent();
-        self.counts.objects += batch.objects.len() as u64;
-        self.counts.bytes += batch.bytes();
-        Ok(self.send_buffer.push(self.process, batch.body()).await?)
-    }
-
-    /// Sends the open batch and the records not yet written.
-    async fn flush(&mut self) -> Result<(), ScanError> {
-        if let Some(rest) = self.batcher.flush() {
-            self.send(rest).await?;
-        }
-        self.write_extraneous().await?;
-        Ok(self.send_buffer.flush(self.process).await?)
     }
 }

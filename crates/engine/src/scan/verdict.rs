@@ -55,6 +55,34 @@ impl<P: Services> Judge<'_, P> {
         CompareContext { failed_last: memory.failed_last, ..self.context }
     }
 
+    /// Returns the verdict about an object if it takes no request.
+    pub(super) fn at_once(
+        &self,
+        source: &ListedObject,
+        there: Option<&ListedObject>,
+        memory: &Memory,
+    ) -> Option<Verdict> {
+        if let Some(method) = self.verify {
+            return match (judge(source, there, method, self.context.opaque_etags), there) {
+                (Judgement::Differs(difference), _) => Some(Verdict::Transfer(difference)),
+                (Judgement::Same(evidence), _) => Some(Verdict::InPlace(evidence)),
+                (Judgement::AskForChecksums | Judgement::Read, Some(_)) => None,
+                (Judgement::AskForChecksums | Judgement::Read, None) => Some(Verdict::Transfer(Difference::Missing)),
+            };
+        }
+        let verdict = self.compared(source, there, memory);
+        (verdict != Verdict::AskForChecksums || there.is_none()).then_some(verdict)
+    }
+
+    fn compared(&self, source: &ListedObject, there: Option<&ListedObject>, memory: &Memory) -> Verdict {
+        let context = self.context(memory);
+        if self.process.config.versioning.compare_version_id {
+            compare_version(source, there, memory.version_id.as_deref(), context)
+        } else {
+            compare(source, there, context)
+        }
+    }
+
     /// Returns the verdict about an object, after the requests that it needs.
     pub(super) async fn verdict(
         &self,
@@ -62,33 +90,17 @@ impl<P: Services> Judge<'_, P> {
         there: Option<&ListedObject>,
         memory: &Memory,
     ) -> Result<Verdict, ScanError> {
-        if let Some(method) = self.verify {
-            return self.verified(source, there, method).await;
+        if let Some(verdict) = self.at_once(source, there, memory) {
+            return Ok(verdict);
         }
-        let context = self.context(memory);
-        let verdict = if self.process.config.versioning.compare_version_id {
-            compare_version(source, there, memory.version_id.as_deref(), context)
-        } else {
-            compare(source, there, context)
+        let Some(there) = there else { return Ok(Verdict::Transfer(Difference::Missing)) };
+        let Some(method) = self.verify else {
+            let checksums = self.checksums(source, there).await?;
+            return Ok(compare_checksums(source, there, checksums, self.context(memory)));
         };
-        let (Verdict::AskForChecksums, Some(there)) = (verdict, there) else { return Ok(verdict) };
-        let checksums = self.checksums(source, there).await?;
-        Ok(compare_checksums(source, there, checksums, context))
-    }
-
-    /// Returns the verdict of a verification.
-    async fn verified(
-        &self,
-        source: &ListedObject,
-        there: Option<&ListedObject>,
-        method: VerifyMethod,
-    ) -> Result<Verdict, ScanError> {
-        match (judge(source, there, method, self.context.opaque_etags), there) {
-            (Judgement::Differs(difference), _) => Ok(Verdict::Transfer(difference)),
-            (Judgement::AskForChecksums, Some(there)) => Ok(judge_checksums(self.checksums(source, there).await?)),
-            (Judgement::Read, Some(there)) => self.read_both(source, there).await,
-            (Judgement::Same(evidence), _) => Ok(Verdict::InPlace(evidence)),
-            (_, None) => Ok(Verdict::Transfer(Difference::Missing)),
+        match judge(source, Some(there), method, self.context.opaque_etags) {
+            Judgement::Read => self.read_both(source, there).await,
+            _ => Ok(judge_checksums(self.checksums(source, there).await?)),
         }
     }
 

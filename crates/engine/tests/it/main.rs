@@ -40,5 +40,6 @@ mod services;
 mod sweep;
 mod tries;
 mod unreadable;
+mod verdicts;
 mod versions;
 mod world;
