@@ -59,9 +59,10 @@ impl Ability {
     /// The conditions of completion.
     pub const COMPLETIONS: &[Self] = Self::CONDITIONS.split_at(2).1;
 
-    /// Returns the conditions that a small object can probe. An empty one creates no upload.
-    pub const fn found_out_by(is_empty: bool) -> &'static [Self] {
-        if is_empty { Self::PUTS } else { &Self::CONDITIONS }
+    /// Returns the conditions that a small object can probe. An empty one creates no upload, nor does one whose source
+    /// gives no ETag to record the upload with.
+    pub const fn found_out_by(is_empty: bool, has_etag: bool) -> &'static [Self] {
+        if is_empty || !has_etag { Self::PUTS } else { &Self::CONDITIONS }
     }
 
     /// Returns the capability that a write needs for its condition to be honored, or `None` for an unconditional write.

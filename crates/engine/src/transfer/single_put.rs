@@ -40,7 +40,8 @@ impl<P: Services> Transfer<'_, P> {
         }
         source.look_after_weak_read(snapshot.etag.as_ref(), snapshot.size).await?;
         let mut carried = source.preserved_attributes(&fetched.head).await?;
-        let probing = process.probing(destination.bucket, Ability::found_out_by(snapshot.size == 0)).await?;
+        let conditions = Ability::found_out_by(snapshot.size == 0, fetched.head.etag.is_some());
+        let probing = process.probing(destination.bucket, conditions).await?;
         if probing.is_some() && fetched.is_named {
             fetched = source.compute(fetched, snapshot).await?;
         }

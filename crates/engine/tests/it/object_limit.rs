@@ -5,7 +5,7 @@ use std::time::Duration;
 use migration_core::concurrency::FilesPerWorker;
 use migration_core::part::PartSize;
 use migration_core::size::ByteSize;
-use migration_testkit::{MemoryStore, StoreSettings};
+use migration_testkit::{ETagStyle, Lie, MemoryStore, Scope, StoreSettings};
 use tokio::time::Instant;
 
 use crate::world::{DESTINATION, SOURCE, World, content};
@@ -61,4 +61,15 @@ async fn it_does_not_grow_when_half_of_the_memory_is_used() {
     world.config.transfer.memory_limit = ByteSize::mib(2);
     let (_, at_once) = move_all(&world, 500, 40 << 10).await;
     assert_eq!(at_once, 32);
+}
+
+/// They create no upload by which the conditions of completions could be probed, so none may wait for that.
+#[tokio::test(start_paused = true)]
+async fn objects_whose_source_gives_no_etags_do_not_wait_for_each_other() {
+    let mut world = far_world();
+    world.config.transfer.files_per_worker = 16.into();
+    world.config.destination.service.endpoint = Some("http://destination".into());
+    world.source_lies.tell(Lie::ETags(ETagStyle::Missing), Scope::always());
+    let (time, at_once) = move_all(&world, 200, 10).await;
+    assert!(at_once == 16 && time < Duration::from_secs(10), "{at_once} at once took {time:?}");
 }
