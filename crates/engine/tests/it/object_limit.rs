@@ -28,9 +28,15 @@ async fn move_all(world: &World, objects: usize, bytes: usize) -> (Duration, usi
     }
     world.send("job-1").await.unwrap();
     let began = Instant::now();
-    world.drain(1).await;
+    let (process, worker) = world.start_worker();
+    while world.destination.keys(DESTINATION).len() < objects {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let time = began.elapsed();
+    process.runtime.stop.cancel();
+    worker.await.unwrap();
     world.assert_same("after the run");
-    (began.elapsed(), world.destination.most_in_flight(DESTINATION))
+    (time, world.destination.most_in_flight(DESTINATION))
 }
 
 #[tokio::test(start_paused = true)]
