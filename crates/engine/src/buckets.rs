@@ -37,27 +37,8 @@ pub(crate) struct Buckets {
     suspected: std::sync::Mutex<HashSet<(String, Ability)>>,
     /// Source buckets whose ETags are known not to be digests.
     without_digests: std::sync::Mutex<HashSet<String>>,
-    /// When each destination bucket last answered with the MD5 of the bytes sent: of a part, and of a whole object.
+    /// When each destination bucket last answered with the MD5 of the bytes sent.
     digests: std::sync::Mutex<HashMap<String, Instant>>,
-    object_digests: std::sync::Mutex<HashMap<String, Instant>>,
-    /// When each source bucket last gave the bytes whose MD5 its ETag named.
-    named: std::sync::Mutex<HashMap<String, Instant>>,
-}
-
-/// Records that a bucket has just given a proof.
-fn note(seen: &std::sync::Mutex<HashMap<String, Instant>>, bucket: &str) {
-    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-    match seen.get_mut(bucket) {
-        Some(at) => *at = Instant::now(),
-        None => drop(seen.insert(bucket.to_owned(), Instant::now())),
-    }
-}
-
-/// Returns true if a bucket has given a proof that still stands.
-fn stands(seen: &std::sync::Mutex<HashMap<String, Instant>>, bucket: &str) -> bool {
-    // A panic elsewhere leaves the map consistent.
-    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-    seen.get(bucket).is_some_and(|at| at.elapsed() < DIGESTS_STAND)
 }
 
 impl<P: Services> Process<P> {
@@ -116,35 +97,23 @@ impl<P: Services> Process<P> {
         self.suspected().contains(&(bucket.to_owned(), ability))
     }
 
-    /// Notes that a destination bucket answered with the MD5 of a part.
+    /// Notes that a destination bucket answered with the MD5 of the bytes sent.
     pub(crate) fn saw_digest(&self, bucket: &str) {
-        note(&self.buckets.digests, bucket);
+        let mut digests = self.digests();
+        match digests.get_mut(bucket) {
+            Some(seen) => *seen = Instant::now(),
+            None => drop(digests.insert(bucket.to_owned(), Instant::now())),
+        }
     }
 
     /// Returns true if a destination bucket did so recently: an ETag that looks like another digest is then one.
     pub(crate) fn has_digests(&self, bucket: &str) -> bool {
-        stands(&self.buckets.digests, bucket)
+        self.digests().get(bucket).is_some_and(|seen| seen.elapsed() < DIGESTS_STAND)
     }
 
-    /// Notes that a destination bucket answered with the MD5 of a whole object.
-    pub(crate) fn saw_object_digest(&self, bucket: &str) {
-        note(&self.buckets.object_digests, bucket);
-    }
-
-    /// Notes that a source bucket gave the bytes whose MD5 its ETag named.
-    pub(crate) fn saw_named(&self, bucket: &str) {
-        note(&self.buckets.named, bucket);
-    }
-
-    /// Forgets that a source bucket did so.
-    pub(crate) fn doubts_names(&self, bucket: &str) {
-        self.buckets.named.lock().unwrap_or_else(PoisonError::into_inner).remove(bucket);
-    }
-
-    /// Returns true if the ETags of both buckets were recently seen to be MD5s, so that the destination's answer proves
-    /// that the bytes which it received are those that the source's ETag names.
-    pub(crate) fn proves_names(&self, source: &str, destination: &str) -> bool {
-        stands(&self.buckets.named, source) && stands(&self.buckets.object_digests, destination)
+    fn digests(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
+        // A panic elsewhere leaves the map consistent.
+        self.buckets.digests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn suspected(&self) -> std::sync::MutexGuard<'_, HashSet<(String, Ability)>> {

@@ -1,6 +1,6 @@
 //! Errors of the transfer of one object.
 
-use migration_core::error::{ErrorClass, Rejected, ServiceError};
+use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
 use migration_core::outcome::{EntryOutcome, Failure, FailureClass, of_error};
 use migration_ledger::ReadError;
@@ -61,11 +61,6 @@ impl From<ReserveError> for TransferError {
 }
 
 impl TransferError {
-    /// Returns true if the service rejected the MD5 of the bytes sent.
-    pub(super) fn rejects_digest(&self) -> bool {
-        matches!(self, Self::Service(error) if error.rejects(&Rejected::Digest))
-    }
-
     /// Converts the error into the outcome of the object.
     pub(super) fn outcome(self) -> EntryOutcome {
         let retry = |class, message: &str| {

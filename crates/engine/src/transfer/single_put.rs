@@ -13,9 +13,8 @@ use super::attempt::Moved;
 use super::destination::Landed;
 use super::error::TransferError;
 use super::probe::Sent;
-use super::source::{Fetched, Md5From, SourceSnapshot};
+use super::source::{Fetched, SourceSnapshot};
 use crate::Services;
-use crate::hash::Digests;
 
 impl<P: Services> Transfer<'_, P> {
     /// Copies the object.
@@ -25,9 +24,7 @@ impl<P: Services> Transfer<'_, P> {
         condition: &WriteCondition,
     ) -> Result<Moved, TransferError> {
         let Self { process, source, destination, .. } = self;
-        let proves = process.proves_names(source.bucket, destination.bucket);
-        let from = if proves { Md5From::ETag } else { Md5From::Bytes };
-        let mut fetched = source.hold_whole(snapshot, from).await?;
+        let fetched = source.hold_whole(snapshot).await?;
         if fetched.head.size != snapshot.size {
             return Err(TransferError::SourceChanged);
         }
@@ -42,15 +39,7 @@ impl<P: Services> Transfer<'_, P> {
         let mut carried = source.preserved_attributes(&fetched.head).await?;
         let conditions = Ability::found_out_by(snapshot.size == 0, fetched.head.etag.is_some());
         let probing = process.probing(destination.bucket, conditions).await?;
-        if probing.is_some() && fetched.is_named {
-            fetched = source.compute(fetched, snapshot).await?;
-        }
-        let mut put = self.put_verified(&fetched, &mut carried, condition).await;
-        if fetched.is_named && put.as_ref().err().is_some_and(TransferError::rejects_digest) {
-            // Not the bytes that the ETag names, or they were damaged on the way to the destination.
-            fetched = source.compute(fetched, snapshot).await?;
-            put = self.put_verified(&fetched, &mut carried, condition).await;
-        }
+        let put = self.put_verified(&fetched, &mut carried, condition).await;
         let landed = match (put, &probing) {
             (Ok(landed), None) => landed,
             (Ok(landed), Some(_)) => {
@@ -92,11 +81,10 @@ impl<P: Services> Transfer<'_, P> {
                 Err(error) => self.leave_behind(carried, error)?,
             }
         };
-        let digests = self.proved(fetched, &landed).await;
         // Content-MD5 was sent: even if the response proves nothing, the service has rejected other bytes.
-        let proof = integrity::written(&landed.written, &digests.md5, Checksum(digests.crc64));
-        let is_another = digests != fetched.digests;
-        if is_another || (proof == Proof::Other && !destination.stands_as_sent(fetched, &landed.written).await?) {
+        if integrity::written(&landed.written, &fetched.digests.md5, Checksum(fetched.digests.crc64)) == Proof::Other
+            && !destination.stands_as_sent(fetched, &landed.written).await?
+        {
             let etag = fetched.head.etag.clone().unwrap_or_else(|| ETag::new(""));
             let size = fetched.head.size;
             let content = source.content(etag, fetched.head.version_id.clone());
@@ -104,33 +92,9 @@ impl<P: Services> Transfer<'_, P> {
             return Err(TransferError::Damaged(format!(
                 "the destination has ETag {} and the source's bytes have MD5 {}",
                 landed.written.etag.as_str(),
-                ETag::of_content(&digests.md5).as_str()
+                ETag::of_content(&fetched.digests.md5).as_str()
             )));
         }
         Ok(landed)
-    }
-
-    /// Returns the digests of the bytes sent. An MD5 taken from the source's ETag is computed after all unless the
-    /// destination answered with the same, which proves that it received the bytes named.
-    async fn proved(&self, fetched: &Fetched, landed: &Landed) -> Digests {
-        let Self { process, source, destination, .. } = self;
-        let answered = landed.written.etag_is_md5 && landed.written.etag == ETag::of_content(&fetched.digests.md5);
-        if answered {
-            process.saw_object_digest(destination.bucket);
-        }
-        match (fetched.is_named, answered) {
-            (false, _) => fetched.digests,
-            (true, true) => {
-                process.saw_named(source.bucket);
-                fetched.digests
-            }
-            (true, false) => {
-                let digests = process.hashing.digest(&fetched.bytes).await;
-                if digests != fetched.digests {
-                    process.doubts_names(source.bucket);
-                }
-                digests
-            }
-        }
     }
 }

@@ -100,18 +100,3 @@ fn a_mixture_shows_though_the_source_denies_the_object_to_a_head() {
     ];
     played(setup, &[&first[..], &second].concat());
 }
-
-#[test]
-fn a_mixture_shows_where_md5s_are_taken_from_etags() {
-    let small = |key| Step::Put { key, size: Some(64), in_parts: false };
-    let objects = ["a", "b/", "z"].map(small);
-    for setup in [Setup::default(), Setup { source_versioned: true, no_checksums: true, ..Setup::default() }] {
-        let first = [&objects[..], &[Step::StartWorker, Step::Scan, Step::Settle]].concat();
-        let reads = Scope::always().on(&[Operation::GetObject]);
-        let mixed = lie(Liar::Source, Lie::Mixed, reads.first(4));
-        let damaged = lie(Liar::Destination, Lie::Damaged(Told::Sent), Scope::always().on(OBJECT_WRITES).every(4));
-        // The first object of the second run may prove by its answer what the others then rely on.
-        let second = [&[mixed, damaged][..], &objects, &[Step::Scan, Step::Settle]].concat();
-        played(setup, &[first, second].concat());
-    }
-}

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use migration_core::concurrency::RequestKind;
 use migration_core::error::{ErrorClass, ServiceError};
-use migration_core::etag::{ETag, ETagComparison, Md5Digest};
+use migration_core::etag::{ETag, ETagComparison};
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::SourceIdentity;
 use migration_core::operation::RequestInfo;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{SourceObject, SourceSnapshot};
 use crate::budget::Reservation;
-use crate::hash::{Digests, crc64};
+use crate::hash::Digests;
 use crate::transfer::error::{TransferError, transfer_error};
 use crate::{Interruption, Services};
 
@@ -35,18 +35,7 @@ pub(in crate::transfer) struct Fetched {
     pub head: ObjectHead,
     pub bytes: Bytes,
     pub digests: Digests,
-    /// True if the MD5 is the one that the object's ETag names, and was not computed.
-    pub is_named: bool,
     pub memory: Reservation,
-}
-
-/// Where the MD5 of a content comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::transfer) enum Md5From {
-    /// It is computed.
-    Bytes,
-    /// Its ETag, if that has the form of an MD5 and is one by the service's rules; otherwise it is computed.
-    ETag,
 }
 
 /// The content and the bytes of it to read.
@@ -96,36 +85,26 @@ impl<P: Services> SourceObject<'_, P> {
     ) -> Result<Fetched, TransferError> {
         let span = Span::Range { offset: part.offset, len: part.len };
         let want = self.want(Some(&source.etag), source.version_id.as_deref(), span);
-        let fetched = self.hold(want, part.len, Md5From::Bytes).await?;
+        let fetched = self.hold(want, part.len).await?;
         if fetched.head.size == layout.size { Ok(fetched) } else { Err(TransferError::SourceChanged) }
     }
 
     /// Reads a whole object into memory. If the bytes contradict their ETag, they are read again: the same bytes mean
     /// that this service's ETags are not MD5s, and other bytes that the response was a mixture of contents.
-    pub(in crate::transfer) async fn hold_whole(
-        &self,
-        snapshot: &SourceSnapshot,
-        from: Md5From,
-    ) -> Result<Fetched, TransferError> {
+    pub(in crate::transfer) async fn hold_whole(&self, snapshot: &SourceSnapshot) -> Result<Fetched, TransferError> {
         let want = self.want(snapshot.etag.as_ref(), snapshot.version_id.as_deref(), Span::Whole);
-        let first = self.hold(want, snapshot.size, from).await?;
-        if first.is_named {
-            return Ok(first);
-        }
+        let first = self.hold(want, snapshot.size).await?;
         let contradicted = first.head.size == snapshot.size && is_contradicted(&first.head, &first.digests.md5);
-        if !contradicted {
-            if named(&first.head).is_some_and(|md5| md5 == first.digests.md5) {
-                self.process.saw_named(self.bucket);
-            }
-            return Ok(first);
-        }
-        if is_active(Mutant::AnswersETagIgnored) || !self.process.source_has_digests(self.bucket).await? {
+        if !contradicted
+            || is_active(Mutant::AnswersETagIgnored)
+            || !self.process.source_has_digests(self.bucket).await?
+        {
             return Ok(first);
         }
         // Frees its memory first, because the second read may need the whole budget.
         let (etag, md5) = (first.head.etag.clone(), first.digests.md5);
         drop(first);
-        let again = self.hold(want, snapshot.size, Md5From::Bytes).await?;
+        let again = self.hold(want, snapshot.size).await?;
         match second_read((etag.as_ref(), &md5), &again.head, &again.digests.md5) {
             SecondRead::Right => {}
             SecondRead::NoDigest => self.process.learn_no_digests(self.bucket).await?,
@@ -136,23 +115,6 @@ impl<P: Services> SourceObject<'_, P> {
         Ok(again)
     }
 
-    /// Computes the MD5 of an object that was taken from its ETag. If it is another one, reads the object again.
-    pub(in crate::transfer) async fn compute(
-        &self,
-        fetched: Fetched,
-        snapshot: &SourceSnapshot,
-    ) -> Result<Fetched, TransferError> {
-        let digests = self.process.hashing.digest(&fetched.bytes).await;
-        if digests == fetched.digests {
-            return Ok(Fetched { is_named: false, ..fetched });
-        }
-        self.process.doubts_names(self.bucket);
-        let (etag, size) = (fetched.head.etag.clone(), fetched.head.size);
-        drop(fetched);
-        let again = self.hold_whole(snapshot, Md5From::Bytes).await?;
-        if again.head.etag == etag && again.head.size == size { Ok(again) } else { Err(TransferError::SourceChanged) }
-    }
-
     /// Converts an error while reading the object's body.
     pub(in crate::transfer) fn broke(&self, error: ServiceError) -> TransferError {
         let access = RequestInfo::object(Operation::GetObject, self.bucket, self.key);
@@ -160,7 +122,7 @@ impl<P: Services> SourceObject<'_, P> {
     }
 
     /// Reserves `expected` bytes of memory and reads that many bytes. A shorter or longer body is a transient error.
-    async fn hold(&self, want: Want<'_>, expected: u64, from: Md5From) -> Result<Fetched, TransferError> {
+    async fn hold(&self, want: Want<'_>, expected: u64) -> Result<Fetched, TransferError> {
         let memory = self.budget.reserve(expected).await?;
         let access = RequestInfo::object(Operation::GetObject, self.bucket, self.key).carrying(expected);
         let request = self.request(want);
@@ -169,12 +131,8 @@ impl<P: Services> SourceObject<'_, P> {
         if is_another(want.etag, &head) {
             return Err(TransferError::SourceChanged);
         }
-        let named = named(&head).filter(|_| from == Md5From::ETag && head.size == expected);
-        let digests = match named {
-            Some(md5) => Digests { md5, crc64: crc64::of(&bytes), len: bytes.len() as u64 },
-            None => self.process.hashing.digest(&bytes).await,
-        };
-        Ok(Fetched { head, bytes, digests, is_named: named.is_some(), memory })
+        let digests = self.process.hashing.digest(&bytes).await;
+        Ok(Fetched { head, bytes, digests, memory })
     }
 
     fn request<'b>(&'b self, want: Want<'b>) -> GetRequest<'b> {
@@ -218,11 +176,6 @@ impl<P: Services> SourceObject<'_, P> {
         }
         Ok((response.head, bytes.freeze()))
     }
-}
-
-/// Returns the MD5 that the ETag of a response names, if it is one by the service's rules.
-fn named(head: &ObjectHead) -> Option<Md5Digest> {
-    head.etag.as_ref().filter(|etag| head.etag_is_md5 && !etag.is_weak()).and_then(ETag::md5)
 }
 
 /// Returns true if the response's own ETag is not the requested one, as from a cache or a service without `If-Match`.
