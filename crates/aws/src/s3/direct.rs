@@ -121,8 +121,7 @@ impl Intercept for Learn {
         Ok(())
     }
 
-    /// Keeps the route now that the connection is known to work: one that can't be made yet, since a file of certificates
-    /// is not mounted, is made anew by the SDK.
+    /// Keeps the route now that it has led to an answer.
     fn read_after_transmit(
         &self,
         _context: &BeforeDeserializationInterceptorContextRef<'_>,

@@ -32,8 +32,8 @@ pub(super) fn encode_value(value: &str) -> impl std::fmt::Display {
 
 /// Returns the value of the header `x-amz-tagging`; `None` without tags.
 pub(super) fn tagging(tags: &[(String, String)]) -> Option<String> {
-    let encode = |text| utf8_percent_encode(text, UNRESERVED);
-    let pairs: Vec<String> = tags.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
+    let pair = |(key, value): &(String, String)| format!("{}={}", encode_value(key), encode_value(value));
+    let pairs: Vec<String> = tags.iter().map(pair).collect();
     (!pairs.is_empty()).then(|| pairs.join("&"))
 }
 
@@ -42,8 +42,8 @@ pub(super) fn tagging(tags: &[(String, String)]) -> Option<String> {
 /// Source: `CopyObject` in the S3 API reference.
 pub(super) fn copy_source(source: &CopySource<'_>) -> String {
     let between = if source.bucket.starts_with("arn:") { "/object/" } else { "/" };
-    let key = utf8_percent_encode(source.key, PATH);
-    let version = source.version_id.map(|id| format!("?versionId={}", utf8_percent_encode(id, UNRESERVED)));
+    let key = encode_key(source.key);
+    let version = source.version_id.map(|id| format!("?versionId={}", encode_value(id)));
     format!("{}{between}{key}{}", source.bucket, version.unwrap_or_default())
 }
 

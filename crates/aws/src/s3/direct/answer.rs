@@ -71,18 +71,8 @@ pub(super) async fn drain(body: SdkBody) {
     if body.content_length() == Some(0) {
         return;
     }
-    let mut body = ByteStream::new(body);
-    let rest = async {
-        let mut read = 0;
-        while let Some(Ok(chunk)) = body.next().await {
-            read += chunk.len();
-            if read > LONGEST_ERROR {
-                break;
-            }
-        }
-    };
     // A body that does not end costs a new connection.
-    let _ = tokio::time::timeout(DRAIN, rest).await;
+    let _ = tokio::time::timeout(DRAIN, beginning(body)).await;
 }
 
 #[cfg(test)]
