@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 /// Where a server listens.
 #[derive(Debug, Args)]
 pub struct Listen {
-    /// Port of this machine to listen on.
+    /// Port of this machine to listen on; 0 takes a free one. It is told on standard output.
     #[arg(long)]
     pub port: u16,
     /// File of the certificate in PEM. Without one, the server speaks no TLS.
@@ -47,10 +47,14 @@ fn acceptor(certificate: &Path, key: &Path) -> anyhow::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Starts to listen on a port of this machine.
-pub async fn listen(port: u16) -> anyhow::Result<TcpListener> {
+/// Starts to listen on a port of this machine, and tells it on standard output after `what`. Port 0 takes a free one: nobody
+/// else can have it between a look for a free port and its use.
+pub async fn listen(what: &str, port: u16) -> anyhow::Result<TcpListener> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))
+    let listener = TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))?;
+    let address = listener.local_addr().context("failed to read the address of a listener")?;
+    println!("{what} {}", address.port());
+    Ok(listener)
 }
 
 /// Accepts the next connection. Sockets can run out for a moment.

@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Context as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+
+use crate::accept::listen;
 
 /// Counts by name. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -27,8 +26,7 @@ impl Counts {
 
 /// Answers every HTTP request to a port of this machine with the counts as JSON, in the background.
 pub async fn tell(port: u16, json: impl Fn() -> String + Send + 'static) -> anyhow::Result<()> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let listener = TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))?;
+    let listener = listen("counts", port).await?;
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let json = json();

@@ -52,7 +52,7 @@ pub struct Settings {
 
 /// Passes connections on until the process is ended.
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
-    let listener = listen(settings.port).await?;
+    let listener = listen("port", settings.port).await?;
     let counts = Counts::default();
     if let Some(port) = settings.counts {
         let counts = counts.clone();

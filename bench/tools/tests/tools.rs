@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Child, Command};
-use std::thread;
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A tool under way, killed on drop.
@@ -19,30 +19,25 @@ impl Drop for Tool {
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
 fn bench_tools(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench-tools"));
     command.args(arguments);
     command
 }
 
-/// Starts a tool, and waits until it listens.
-fn start(port: u16, arguments: &[&str]) -> Tool {
-    let tool = Tool(bench_tools(arguments).args(["--port", &port.to_string()]).spawn().unwrap());
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        assert!(Instant::now() < deadline, "{arguments:?} does not listen");
-        thread::yield_now();
-    }
-    tool
+/// Starts a tool; returns the ports that it has taken, in the order of `names`.
+fn start<const PORTS: usize>(arguments: &[&str], names: [&str; PORTS]) -> (Tool, [u16; PORTS]) {
+    let mut tool = Tool(bench_tools(arguments).stdout(Stdio::piped()).spawn().unwrap());
+    let told = BufReader::new(tool.0.stdout.take().unwrap());
+    let told: BTreeMap<String, u16> = (told.lines().take(PORTS))
+        .map(|line| line.unwrap().split_once(' ').map(|(name, port)| (name.to_owned(), port.parse().unwrap())).unwrap())
+        .collect();
+    (tool, names.map(|name| told[name]))
 }
 
 fn computed() -> (Tool, u16, u16) {
-    let (port, counts) = (free_port(), free_port());
-    (start(port, &["computed", "--counts", &counts.to_string()]), port, counts)
+    let (tool, [port, counts]) = start(&["computed", "--port", "0", "--counts", "0"], ["port", "counts"]);
+    (tool, port, counts)
 }
 
 /// Sends a request; returns the head of the answer, and its body.
@@ -91,8 +86,7 @@ fn uploads_are_compared_with_the_computed_bytes() {
 #[test]
 fn the_relay_copies_over_a_link_that_takes_its_time() {
     let ((_source, from, _), (_destination, to, _)) = (computed(), computed());
-    let slow = free_port();
-    let _link = start(slow, &["link", "--to", &to.to_string(), "--round-trip", "100"]);
+    let (_link, [slow]) = start(&["link", "--port", "0", "--to", &to.to_string(), "--round-trip", "100"], ["port"]);
     assert!(is_ok(&ask(from, "PUT /-/b", b"10240 k\n1048576 l")));
     assert!(is_ok(&ask(to, "PUT /b", b"")));
     let work = std::env::temp_dir().join(format!("bench-tools-{}", std::process::id()));

@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::case::{Case, JOB, RUN_LIMIT};
 use crate::kubernetes::condition;
@@ -98,26 +100,61 @@ async fn configurations(case: &mut Case) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A run that can't reach its destination is replaced by a run with the corrected spec on request.
+/// A run that can't reach its destination any more is replaced by a run with the corrected spec on request.
 pub async fn mended_under_way(case: &mut Case) -> anyhow::Result<()> {
     let objects = objects();
     case.prepare(&objects).await?;
+    services::proxies().delay(&case.destination, "PutObject", 700).await?;
+    let (forward, endpoint) = forward_to_destination().await?;
     let mut job = case.job();
-    let right = job["spec"]["destination"]["endpoint"].clone();
-    // Nothing listens on this port.
-    job["spec"]["destination"]["endpoint"] = json!("http://host.cluster.local:9");
+    let right = std::mem::replace(&mut job["spec"]["destination"]["endpoint"], json!(endpoint));
+    job["spec"]["transfer"] = json!({"filesPerWorker": 2});
     case.apply(&job).await?;
+    let name = &case.destination.clone();
+    until("objects to be moved", RUN_LIMIT, Duration::from_millis(100), async || {
+        Ok((keys(Service::Destination, name).await? >= 5).then_some(()))
+    })
+    .await?;
+    // Nothing listens on the port from here on, and its connections break.
+    drop(forward);
     case.watch("a run to be live", SAYS_SO, async |job: Option<&Value>| {
         Ok(job.is_some_and(|job| job.pointer("/status/currentRun").is_some()).then_some(()))
     })
     .await?;
+    let moved = keys(Service::Destination, name).await?;
+    ensure!(moved < OBJECTS, "the destination was cut off too late: {moved} objects were moved");
+    services::proxies().delay(&case.destination, "PutObject", 0).await?;
     case.patch_spec(&json!({"destination": {"endpoint": right}, "trigger": {"manual": "mended"}})).await?;
     let job = case.run_ended("Complete", None, RUN_LIMIT).await?;
-    totals(&job, OBJECTS as u64, bytes_of(&objects))?;
     let started = job.pointer("/status/runsStarted").and_then(Value::as_u64);
     ensure!(started == Some(2), "{started:?} runs were started");
+    let progress = &job["status"]["progress"]["objects"];
+    let [total, done] = ["total", "done"].map(|count| progress[count].as_u64());
+    // Objects whose requests were under way at the cut may have arrived.
+    ensure!(total == done && (1..=(OBJECTS - moved) as u64).contains(&done.unwrap_or_default()), "{progress:#}");
+    case.note(format!("cut off after {moved} objects; the next run moved {}", done.unwrap_or_default()));
     case.note(case.check("")?);
     Ok(())
+}
+
+/// Returns a way to the destination through a port of its own, until it is dropped, and its URL for pods.
+async fn forward_to_destination() -> anyhow::Result<(JoinSet<()>, String)> {
+    let host = services::host_address()?;
+    let to = Service::Destination.endpoint_of_pods();
+    let to: u16 = to.rsplit(':').next().context("an endpoint has no port")?.parse()?;
+    let listener = TcpListener::bind((host, 0)).await.context("failed to listen on the machine's address")?;
+    let endpoint = format!("http://{}:{}", services::HOST, listener.local_addr()?.port());
+    let mut forward = JoinSet::new();
+    forward.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((mut from, _)) = listener.accept().await {
+            connections.spawn(async move {
+                let mut to = TcpStream::connect((host, to)).await?;
+                tokio::io::copy_bidirectional(&mut from, &mut to).await
+            });
+        }
+    });
+    Ok((forward, endpoint))
 }
 
 /// Two jobs with the same queue report it. The older one works; the younger one works once it is alone.

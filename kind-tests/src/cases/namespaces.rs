@@ -77,7 +77,8 @@ async fn with_a_restart(case: &mut Case) -> anyhow::Result<()> {
     let names = [JOB, outside.table(), &outside.queues()[0], &outside.queues()[1], "unfinished uploads"];
     case.note(format!("operators killed in between: {}", told(case, "ResourcesLeft", &names).await?));
     upload::abort_all(&services::s3(Service::Destination), &case.destination).await?;
-    outside.remove().await
+    outside.remove().await?;
+    Ok(())
 }
 
 /// The job follows events: the entries of its bucket stay, beside those of others.

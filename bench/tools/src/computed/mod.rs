@@ -67,7 +67,7 @@ pub async fn serve(settings: Settings) -> anyhow::Result<()> {
     let service = Service { buckets: Arc::default(), counts: Counts::default(), unchecked: settings.unchecked };
     let told = service.counts.clone();
     counts::tell(settings.counts, move || told.json()).await?;
-    let listener = listen(settings.listen.port).await?;
+    let listener = listen("port", settings.listen.port).await?;
     loop {
         let stream = next(&listener).await;
         let (service, tls) = (service.clone(), tls.clone());
