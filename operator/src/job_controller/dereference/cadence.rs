@@ -21,7 +21,7 @@ pub enum Pace {
 
 /// The interval of looks at everything while something moves, in milliseconds. Between them only the queue is measured.
 pub const LOOK_MS: i64 = 15_000;
-/// The most ledger reads of a job in a minute, unless something changed.
+/// The most ledger reads of a job in a minute, beside those that a change causes.
 const MOST_READS: usize = 12;
 /// The most ledger reads of a job in a minute while its run is about to end.
 const MOST_CLOSING_READS: usize = 2 * MOST_READS;
@@ -99,30 +99,28 @@ pub enum LedgerLook {
 /// The facts that decide a look at the ledger.
 #[derive(Clone, Copy, Debug)]
 pub struct LedgerInput {
-    /// The records were read before.
-    pub known: bool,
-    /// The specification or the Jobs changed since then, or something is wanted that depends on them.
+    /// The records were never read, the specification or the Jobs changed since then, or something is wanted that
+    /// depends on them.
     pub wanted: bool,
     /// Everything else is read.
     pub whole: bool,
     /// The run has sent all its batches, and its queue became empty this many milliseconds ago.
     pub drained: Option<i64>,
-    /// Reads in the last minute.
+    /// Reads in the last minute that were not wanted.
     pub reads: usize,
 }
 
 /// Decides what is read from the ledger.
 ///
-/// | known | wanted | run | everything is read | look |
-/// |---|---|---|---|---|
-/// | no | | | | full |
-/// | yes | yes | | | full |
-/// | yes | no | its queue became empty within a minute | no | its counters, up to 24 reads a minute |
-/// | yes | no | any | yes | full, up to 12 reads a minute |
-/// | yes | no | any | no | none |
+/// | wanted | run | everything is read | look |
+/// |---|---|---|---|
+/// | yes | | | full |
+/// | no | its queue became empty within a minute | no | its counters, up to 24 reads a minute |
+/// | no | any | yes | full, up to 12 reads a minute |
+/// | no | any | no | none |
 pub fn ledger_look(input: &LedgerInput) -> LedgerLook {
-    let LedgerInput { known, wanted, whole, drained, reads } = *input;
-    if !known || wanted {
+    let LedgerInput { wanted, whole, drained, reads } = *input;
+    if wanted {
         return LedgerLook::Full;
     }
     if whole && reads + LOOK_READS <= MOST_READS {
@@ -132,7 +130,7 @@ pub fn ledger_look(input: &LedgerInput) -> LedgerLook {
     if closing && reads < MOST_CLOSING_READS { LedgerLook::Tally } else { LedgerLook::Keep }
 }
 
-/// The ledger reads of a job in the last minute.
+/// The ledger reads of a job in the last minute, without those that a change caused.
 #[derive(Clone, Debug, Default)]
 pub struct ReadLog(VecDeque<i64>);
 
@@ -188,18 +186,17 @@ mod tests {
     #[test]
     fn the_ledger_is_read_as_the_table_says() {
         use LedgerLook::{Full, Keep, Tally};
-        for (known, wanted, whole, drained, reads, expected) in [
-            (false, false, false, None, 99, Full),
-            (true, true, false, None, 99, Full),
-            (true, false, true, None, 9, Full),
-            (true, false, true, None, 10, Keep),
-            (true, false, false, None, 0, Keep),
-            (true, false, false, Some(59_999), 23, Tally),
-            (true, false, true, Some(0), 10, Tally),
-            (true, false, false, Some(59_999), 24, Keep),
-            (true, false, false, Some(60_000), 0, Keep),
+        for (wanted, whole, drained, reads, expected) in [
+            (true, false, None, 99, Full),
+            (false, true, None, 9, Full),
+            (false, true, None, 10, Keep),
+            (false, false, None, 0, Keep),
+            (false, false, Some(59_999), 23, Tally),
+            (false, true, Some(0), 10, Tally),
+            (false, false, Some(59_999), 24, Keep),
+            (false, false, Some(60_000), 0, Keep),
         ] {
-            let input = LedgerInput { known, wanted, whole, drained, reads };
+            let input = LedgerInput { wanted, whole, drained, reads };
             assert_eq!(ledger_look(&input), expected, "{input:?}");
         }
     }

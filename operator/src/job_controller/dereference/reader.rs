@@ -128,13 +128,17 @@ impl<'a> Reader<'a> {
     /// Returns the records of the job, and whether they were read now.
     pub async fn ledger(&mut self, services: Option<&Services>, cluster: &Cluster) -> (Option<Arc<LedgerView>>, bool) {
         let Some(services) = services else { return (None, false) };
-        let look = self.ledger_look(cluster);
+        let wanted = self.wants_records(cluster);
+        let look = self.ledger_look(wanted);
         if look == LedgerLook::Keep {
             return (self.known.records.view.clone(), false);
         }
         let counted = Counted::new(&services.ledger);
         let read = self.read_records(&counted, look).await;
-        self.known.reads.add(counted.reads(), self.now);
+        // What a change causes must not delay the looks that show rates and paused sides.
+        if !wanted {
+            self.known.reads.add(counted.reads(), self.now);
+        }
         match read {
             Ok(records) => {
                 self.known.records = records;
@@ -152,19 +156,23 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn ledger_look(&mut self, cluster: &Cluster) -> LedgerLook {
+    /// Returns true if a change or something unfinished makes the records be read.
+    fn wants_records(&self, cluster: &Cluster) -> bool {
         let before = self.known.whole.as_ref();
         let edited = before.is_none_or(|whole| {
             (whole.inputs.generation, &whole.inputs.look) != (self.inputs.generation, &self.inputs.look)
         });
         let have_changed = before.is_none_or(|whole| states(&whole.cluster) != states(cluster));
         let awaits = matches!(self.pace, None | Some(Pace::Waiting | Pace::Slow | Pace::Settled)) && self.scope.cluster;
+        self.known.records.view.is_none() || edited || have_changed || awaits
+    }
+
+    fn ledger_look(&mut self, wanted: bool) -> LedgerLook {
         let view = self.known.records.view.as_deref();
         let is_sent = view.and_then(LedgerView::live).is_some_and(|run| run.record.scan.closed);
         let empty_since = self.known.depth.and_then(|depth| depth.empty_since);
         cadence::ledger_look(&LedgerInput {
-            known: view.is_some(),
-            wanted: edited || have_changed || awaits,
+            wanted,
             whole: self.scope.cluster,
             drained: empty_since.filter(|_| is_sent).map(|since| self.now - since),
             reads: self.known.reads.in_last_minute(self.now),

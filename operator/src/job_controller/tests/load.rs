@@ -14,7 +14,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{self, store::Writer};
 use kube::runtime::watcher::Event;
 use migration_core::ports::Item;
-use migration_core::records::{self, Counters, EndCounts, RunEnd, RunRecord, RunResult};
+use migration_core::records::{self, Counters, EndCounts, Heartbeat, RunEnd, RunRecord, RunResult};
 use migration_testkit::samples::bucket_pair;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -249,6 +249,36 @@ async fn fifty_active_jobs_read_their_ledgers_twelve_times_a_minute_at_most() {
     assert!((6..=12).contains(&most), "{most}");
     let job = world.server.get("/migrationjobs/job-7").unwrap();
     assert!(job["status"]["progress"]["objects"]["done"].as_u64().unwrap() > 690, "{}", job["status"]["progress"]);
+}
+
+#[tokio::test]
+async fn a_rate_is_shown_within_seconds_after_a_start_with_many_changes() {
+    let mut world = World::start(1, |_| ()).await;
+    world.record(|record| record.scan.counts.batches = 9);
+    world.aws.set_depth(&names::queue_and_table("job-0", "u-0"), 9);
+    for change in 0..6 {
+        let mut job = world.server.get("/migrationjobs/job-0").unwrap();
+        job["metadata"]["annotations"] = json!({names::LOOK_ANNOTATION: change.to_string()});
+        world.server.put(&job);
+        world.watches.catch_up(&world.server);
+        world.reconcile("job-0").await;
+        world.pass(2_000, |_| ()).await;
+    }
+    let beat = Heartbeat {
+        name: "w".to_owned(),
+        at: world.now,
+        messages: 1,
+        rate: 5_000_000,
+        ranges: vec![],
+        blocked: vec![],
+        paused: None,
+        runs: vec![],
+    };
+    let table = world.aws.table(&names::queue_and_table("job-0", "u-0"));
+    table.insert(Item::of(records::heartbeat_key("u-0", "w"), &beat));
+    world.pass(20_000, |_| ()).await;
+    let job = world.server.get("/migrationjobs/job-0").unwrap();
+    assert_eq!(job["status"]["progress"]["rateBytesPerSecond"], 5_000_000, "{:#}", job["status"]);
 }
 
 #[tokio::test]
