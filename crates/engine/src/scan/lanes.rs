@@ -18,6 +18,7 @@ use super::manifest::{Manifest, scan_rows};
 use super::merge::{self, Scanner};
 use super::range::{OpenRange, WORTH_CUTTING};
 use super::run::Run;
+use super::verdict::READ_AT_ONCE;
 use super::{Purpose, ScanError};
 use crate::{Process, Services};
 
@@ -55,6 +56,7 @@ pub(super) async fn scan_all<P: Services>(
         extras,
         manifest,
         asking: Semaphore::new(ASKED_AT_ONCE),
+        reading: Semaphore::new(READ_AT_ONCE),
     });
     let mut waiting: VecDeque<Arc<OpenRange>> = run.open().await.into();
     let mut under_work: BTreeMap<u32, Arc<OpenRange>> = BTreeMap::new();

@@ -43,6 +43,8 @@ pub(super) struct Scanner<P: Services> {
     pub(super) manifest: Option<Arc<Manifest>>,
     /// Places for verdicts that take requests, besides those of work lists.
     pub(super) asking: Semaphore,
+    /// Places for verdicts that read an object and its copy.
+    pub(super) reading: Semaphore,
 }
 
 impl<P: Services> Scanner<P> {
@@ -77,7 +79,8 @@ impl<P: Services> Scanner<P> {
         let (process, verify) = (&*self.process, self.purpose.verify);
         let context = self.context();
         let opaque_etags = context.opaque_etags || process.is_without_digests(&range.pair.source_bucket);
-        Judge { process, pair: &range.pair, context: CompareContext { opaque_etags, ..context }, verify }
+        let context = CompareContext { opaque_etags, ..context };
+        Judge { process, pair: &range.pair, context, verify, reading: &self.reading }
     }
 }
 

@@ -13,6 +13,7 @@ use migration_core::ports::{
     ByteStream, Checksum, GetRequest, GetResponse, HeadRequest, ObjectHead, ObjectStore, Operation, Span,
 };
 use migration_core::verification::{Judgement, VerifyMethod, judge, judge_checksums};
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::ScanError;
@@ -20,6 +21,10 @@ use crate::{Interruption, Process, Services};
 
 /// Tries to read both bodies to their end.
 const READS: u32 = 5;
+
+/// Objects of all ranges that are read at once, each with its copy: connections hold up to half a MiB of a body, so this
+/// is 16 MiB at most.
+pub(super) const READ_AT_ONCE: usize = 16;
 
 /// Result of comparing two bodies, as far as they were read.
 enum Compared {
@@ -47,6 +52,8 @@ pub(super) struct Judge<'a, P: Services> {
     pub(super) context: CompareContext,
     /// The method, if only content is compared.
     pub(super) verify: Option<VerifyMethod>,
+    /// Places for verdicts that read an object and its copy.
+    pub(super) reading: &'a Semaphore,
 }
 
 impl<P: Services> Judge<'_, P> {
@@ -122,6 +129,8 @@ impl<P: Services> Judge<'_, P> {
     /// Compares an object and its copy, of equal size, byte by byte while both are read. Resumes a body that breaks
     /// off. If one of them cannot be read, only the equal size is known.
     async fn read_both(&self, source: &ListedObject, there: &ListedObject) -> Result<Verdict, ScanError> {
+        // Never closed.
+        let _place = self.reading.acquire().await;
         let mut equal = 0;
         for attempt in 0..READS {
             if equal == source.size {

@@ -58,7 +58,10 @@ async fn verify(world: &World, method: VerifyMethod) -> (Vec<String>, ScanCounts
 
 #[tokio::test(start_paused = true)]
 async fn many_take_requests_at_once() {
-    for method in [None, Some(VerifyMethod::Checksum), Some(VerifyMethod::Read)] {
+    // Bodies take memory.
+    for (method, expected) in
+        [(None, 60..=66), (Some(VerifyMethod::Checksum), 60..=66), (Some(VerifyMethod::Read), 14..=18)]
+    {
         let mut world = far_world(Duration::from_millis(100), 600);
         world.config.compare = CompareMode::Checksum;
         let began = Instant::now();
@@ -73,7 +76,7 @@ async fn many_take_requests_at_once() {
         assert_eq!((counts.in_place, counts.objects), (600, 0), "{method:?}");
         let at_once = world.source.most_in_flight(SOURCE);
         // And a listing.
-        assert!((60..=66).contains(&at_once), "{at_once} requests at once for {method:?}");
+        assert!(expected.contains(&at_once), "{at_once} requests at once for {method:?}");
     }
 }
 
