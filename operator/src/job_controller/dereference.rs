@@ -86,6 +86,9 @@ pub struct Known {
     depth: Option<KnownDepth>,
     /// When the value by which a person has the queue looked at changed, in milliseconds since 1970.
     looked_at: Option<i64>,
+    /// When records of the ledger were read, in milliseconds since 1970: any of them, and all of them.
+    read_at: Option<i64>,
+    all_read_at: Option<i64>,
     reads: ReadLog,
 }
 

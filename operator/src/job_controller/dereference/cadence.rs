@@ -56,6 +56,9 @@ pub struct ScopeInput {
     pub changed: bool,
     /// Milliseconds since everything was read.
     pub since_whole: i64,
+    /// Milliseconds since records of the ledger were read. Often everything is read since something changed in the
+    /// cluster, and they are not.
+    pub since_records: i64,
     /// Milliseconds since the queue was measured.
     pub since_depth: i64,
     /// The interval at which the queue is measured while the job is idle, in milliseconds; none if only the job itself
@@ -70,12 +73,12 @@ pub struct ScopeInput {
 /// | none | | everything |
 /// | any | yes | everything |
 /// | waiting, slow, or active with a problem | no | everything |
-/// | active | no | everything if 15 s have passed, else the queue's depth |
+/// | active | no | everything if 15 s have passed since then, or since the ledger was read, else the queue's depth |
 /// | settled | no | what the specification names; the queue's depth if others may send to it and its interval has passed |
 pub fn scope(input: &ScopeInput) -> Scope {
-    let ScopeInput { pace, changed, since_whole, since_depth, poll } = *input;
+    let ScopeInput { pace, changed, since_whole, since_records, since_depth, poll } = *input;
     match pace {
-        Some(Pace::Active { blocked: false }) if !changed && since_whole < LOOK_MS => {
+        Some(Pace::Active { blocked: false }) if !changed && since_whole.max(since_records) < LOOK_MS => {
             Scope { named: false, cluster: false, depth: true }
         }
         Some(Pace::Settled) if !changed => {
@@ -104,6 +107,8 @@ pub struct LedgerInput {
     pub wanted: bool,
     /// Everything else is read.
     pub whole: bool,
+    /// Milliseconds since all records were read.
+    pub since_all: i64,
     /// The run has sent all its batches, and its queue became empty this many milliseconds ago.
     pub drained: Option<i64>,
     /// Reads in the last minute that were not wanted.
@@ -116,14 +121,14 @@ pub struct LedgerInput {
 /// |---|---|---|---|
 /// | yes | | | full |
 /// | no | its queue became empty within a minute | no | its counters, up to 24 reads a minute |
-/// | no | any | yes | full, up to 12 reads a minute |
+/// | no | any | yes | full if 15 s have passed since then, up to 12 reads a minute |
 /// | no | any | no | none |
 pub fn ledger_look(input: &LedgerInput) -> LedgerLook {
-    let LedgerInput { wanted, whole, drained, reads } = *input;
+    let LedgerInput { wanted, whole, since_all, drained, reads } = *input;
     if wanted {
         return LedgerLook::Full;
     }
-    if whole && reads + LOOK_READS <= MOST_READS {
+    if whole && since_all >= LOOK_MS && reads + LOOK_READS <= MOST_READS {
         return LedgerLook::Full;
     }
     let closing = drained.is_some_and(|since| since < CLOSING_MS);
@@ -164,21 +169,29 @@ mod tests {
     #[test]
     fn what_is_read_is_as_the_table_says() {
         let active = Some(Pace::Active { blocked: false });
-        let input = ScopeInput { pace: None, changed: false, since_whole: 5_000, since_depth: 5_000, poll: None };
-        for (pace, changed, since_whole, poll, expected) in [
-            (None, false, 0, None, Scope::WHOLE),
-            (Some(Pace::Waiting), false, 0, None, Scope::WHOLE),
-            (Some(Pace::Slow), false, 0, None, Scope::WHOLE),
-            (Some(Pace::Active { blocked: true }), false, 0, None, Scope::WHOLE),
-            (active, false, 5_000, None, DEPTH),
-            (active, true, 5_000, None, Scope::WHOLE),
-            (active, false, LOOK_MS, None, Scope::WHOLE),
-            (Some(Pace::Settled), false, i64::MAX, None, NAMED),
-            (Some(Pace::Settled), true, 0, None, Scope::WHOLE),
-            (Some(Pace::Settled), false, i64::MAX, Some(5_000), Scope { depth: true, ..NAMED }),
-            (Some(Pace::Settled), false, i64::MAX, Some(5_001), NAMED),
+        let input = ScopeInput {
+            pace: None,
+            changed: false,
+            since_whole: 5_000,
+            since_records: 0,
+            since_depth: 5_000,
+            poll: None,
+        };
+        for (pace, changed, since_whole, since_records, poll, expected) in [
+            (None, false, 0, 0, None, Scope::WHOLE),
+            (Some(Pace::Waiting), false, 0, 0, None, Scope::WHOLE),
+            (Some(Pace::Slow), false, 0, 0, None, Scope::WHOLE),
+            (Some(Pace::Active { blocked: true }), false, 0, 0, None, Scope::WHOLE),
+            (active, false, 5_000, LOOK_MS - 1, None, DEPTH),
+            (active, true, 5_000, 0, None, Scope::WHOLE),
+            (active, false, LOOK_MS, 0, None, Scope::WHOLE),
+            (active, false, 0, LOOK_MS, None, Scope::WHOLE),
+            (Some(Pace::Settled), false, i64::MAX, i64::MAX, None, NAMED),
+            (Some(Pace::Settled), true, 0, 0, None, Scope::WHOLE),
+            (Some(Pace::Settled), false, i64::MAX, 0, Some(5_000), Scope { depth: true, ..NAMED }),
+            (Some(Pace::Settled), false, i64::MAX, 0, Some(5_001), NAMED),
         ] {
-            let input = ScopeInput { pace, changed, since_whole, poll, ..input };
+            let input = ScopeInput { pace, changed, since_whole, since_records, poll, ..input };
             assert_eq!(scope(&input), expected, "{input:?}");
         }
     }
@@ -186,17 +199,18 @@ mod tests {
     #[test]
     fn the_ledger_is_read_as_the_table_says() {
         use LedgerLook::{Full, Keep, Tally};
-        for (wanted, whole, drained, reads, expected) in [
-            (true, false, None, 99, Full),
-            (false, true, None, 9, Full),
-            (false, true, None, 10, Keep),
-            (false, false, None, 0, Keep),
-            (false, false, Some(59_999), 23, Tally),
-            (false, true, Some(0), 10, Tally),
-            (false, false, Some(59_999), 24, Keep),
-            (false, false, Some(60_000), 0, Keep),
+        for (wanted, whole, since_all, drained, reads, expected) in [
+            (true, false, 0, None, 99, Full),
+            (false, true, LOOK_MS, None, 9, Full),
+            (false, true, LOOK_MS - 1, None, 0, Keep),
+            (false, true, LOOK_MS, None, 10, Keep),
+            (false, false, i64::MAX, None, 0, Keep),
+            (false, false, 0, Some(59_999), 23, Tally),
+            (false, true, 0, Some(0), 10, Tally),
+            (false, false, 0, Some(59_999), 24, Keep),
+            (false, false, 0, Some(60_000), 0, Keep),
         ] {
-            let input = LedgerInput { wanted, whole, drained, reads };
+            let input = LedgerInput { wanted, whole, since_all, drained, reads };
             assert_eq!(ledger_look(&input), expected, "{input:?}");
         }
     }

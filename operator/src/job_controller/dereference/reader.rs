@@ -48,6 +48,7 @@ impl<'a> Reader<'a> {
             pace: pace.filter(|_| known.whole.is_some()),
             changed: known.whole.as_ref().is_some_and(|whole| !inputs.are(&whole.inputs)),
             since_whole: known.whole.as_ref().map_or(0, |whole| now - whole.at),
+            since_records: known.read_at.map_or(0, |at| now - at),
             since_depth: known.depth.map_or(i64::MAX, |depth| now - depth.at),
             poll: poll_ms(&job.spec),
         });
@@ -141,6 +142,10 @@ impl<'a> Reader<'a> {
         }
         match read {
             Ok(records) => {
+                self.known.read_at = Some(self.now);
+                if look == LedgerLook::Full {
+                    self.known.all_read_at = Some(self.now);
+                }
                 self.known.records = records;
                 (self.known.records.view.clone(), true)
             }
@@ -174,6 +179,7 @@ impl<'a> Reader<'a> {
         cadence::ledger_look(&LedgerInput {
             wanted,
             whole: self.scope.cluster,
+            since_all: self.known.all_read_at.map_or(i64::MAX, |at| self.now - at),
             drained: empty_since.filter(|_| is_sent).map(|since| self.now - since),
             reads: self.known.reads.in_last_minute(self.now),
         })

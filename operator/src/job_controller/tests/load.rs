@@ -257,11 +257,14 @@ async fn a_rate_is_shown_within_seconds_after_a_start_with_many_changes() {
     world.record(|record| record.scan.counts.batches = 9);
     world.aws.set_depth(&names::queue_and_table("job-0", "u-0"), 9);
     for change in 0..6 {
-        let mut job = world.server.get("/migrationjobs/job-0").unwrap();
-        job["metadata"]["annotations"] = json!({names::LOOK_ANNOTATION: change.to_string()});
-        world.server.put(&job);
-        world.watches.catch_up(&world.server);
-        world.reconcile("job-0").await;
+        // A person has it looked at, and the workers' pods start.
+        for (path, changed) in [("/migrationjobs/job-0", "annotations"), ("/deployments/job-0-worker", "labels")] {
+            let mut object = world.server.get(path).unwrap();
+            object["metadata"][changed][names::LOOK_ANNOTATION] = json!(change.to_string());
+            world.server.put(&object);
+            world.watches.catch_up(&world.server);
+            world.reconcile("job-0").await;
+        }
         world.pass(2_000, |_| ()).await;
     }
     let beat = Heartbeat {
