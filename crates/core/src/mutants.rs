@@ -60,10 +60,12 @@ pub enum Mutant {
     DenialsOfFewPauseASide,
     /// Attempts that made progress, or that were throttled with the whole bucket, count like others.
     EveryTryCounts,
+    /// The revisions of each new upload record begin with 1.
+    RevisionsRepeat,
 }
 
 /// Every mutant.
-pub const ALL: [Mutant; 28] = [
+pub const ALL: [Mutant; 29] = [
     Mutant::PartMatchedByNumber,
     Mutant::NoIfMatchAtSource,
     Mutant::UnconditionalWrite,
@@ -92,6 +94,7 @@ pub const ALL: [Mutant; 28] = [
     Mutant::LargeDoneBySize,
     Mutant::DenialsOfFewPauseASide,
     Mutant::EveryTryCounts,
+    Mutant::RevisionsRepeat,
 ];
 
 #[cfg(mutants)]

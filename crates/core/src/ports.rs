@@ -27,6 +27,6 @@ pub trait Clock: Send + Sync + 'static {
     /// Returns the Unix time in milliseconds.
     fn now(&self) -> i64;
 
-    /// Returns a random number from 0 (inclusive) to 1 (exclusive), for jitter.
+    /// Returns a random number from 0 (inclusive) to 1 (exclusive), for jitter and for numbers that must not repeat.
     fn random(&self) -> f64;
 }

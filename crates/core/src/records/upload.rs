@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::RETENTION_MS;
+use crate::mutants::{Mutant, is_active};
 use crate::object::SourceIdentity;
 use crate::outcome::{FailureClass, Fingerprint, NotPreserved};
 use crate::part::PartLayout;
@@ -20,7 +21,7 @@ pub const ANNOUNCED_MS: i64 = 60_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UploadRecord {
-    /// Number of writes of this record; each write requires the revision it has read.
+    /// Increases with each write, which requires the revision it has read; see [`UploadRecord::revision_after`].
     pub revision: u64,
     /// Destination bucket.
     pub destination_bucket: String,
@@ -73,16 +74,28 @@ pub enum Damage {
 }
 
 impl UploadRecord {
-    /// Returns true if nothing was recorded of the object before this upload, and its completion was not requested. An
-    /// intent writes revision 1, and the creation revision 2.
-    pub const fn is_first(&self) -> bool {
-        self.revision <= 2 && self.expected.is_none()
+    /// Returns the revision of the record that follows `before`. Without one it is a random number, made from a
+    /// `random` one from 0 (inclusive) to 1 (exclusive): the record of an ended upload is deleted, and a worker that
+    /// was suspended meanwhile must not take the record of the object's next upload for the one it has read.
+    pub fn revision_after(before: Option<&Self>, random: f64) -> u64 {
+        match before {
+            Some(before) => before.revision + 1,
+            None if is_active(Mutant::RevisionsRepeat) => 1,
+            None => first_revision(random),
+        }
     }
 
     /// Returns true if an upload was announced and may be open, though its ID is not recorded.
     pub fn is_announcement(&self) -> bool {
         self.upload_id.is_none() && self.damaged != Some(Damage::Put)
     }
+}
+
+/// Maps a random number from 0 (inclusive) to 1 (exclusive) to a revision from 1 to 2^52, so that it and those after it
+/// are exact in every JSON reader.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 2^52")]
+fn first_revision(random: f64) -> u64 {
+    (random * 2_f64.powi(52)) as u64 + 1
 }
 
 /// Parts of an upload that were verified when sent, for the worker that continues the upload. Written at most every
@@ -245,6 +258,15 @@ mod tests {
         let text = r#"{"revision":1,"destinationBucket":"b","destinationKey":"k","source":{"bucket":"a","key":"k",
             "etag":"e"},"size":25,"partSize":10,"by":"w","intended":0,"uploadId":"id"}"#;
         let record: UploadRecord = serde_json::from_str(text).unwrap();
-        assert_eq!((record.expected, record.damaged), (None, None));
+        assert_eq!((&record.expected, record.damaged), (&None, None));
+        assert_eq!(UploadRecord::revision_after(Some(&record), 0.5), 2);
+    }
+
+    #[test]
+    fn the_first_revision_of_a_record_is_random_and_exact_in_json() {
+        let first = |random| UploadRecord::revision_after(None, random);
+        assert_eq!((first(0.0), first(0.5)), (1, (1 << 51) + 1));
+        assert_ne!(first(0.5), first(0.5 + f64::EPSILON));
+        assert!(first(1.0 - f64::EPSILON / 2.0) <= 1 << 52);
     }
 }

@@ -84,7 +84,7 @@ impl<P: Services> Check<'_, P> {
             self.abort(key, id).await?;
         }
         let announced = self.announcement(key, before.as_ref());
-        self.record(&ledger_key, &announced, announced.revision - 1).await?;
+        self.record(&ledger_key, &announced, before.as_ref().map_or(0, |record| record.revision)).await?;
         let unsettled = before.filter(UploadRecord::is_announcement);
         let Created { result, denied_tags, may_have_lost } = self.create(key).await;
         let id = match result {
@@ -168,7 +168,8 @@ impl<P: Services> Check<'_, P> {
     }
 
     fn announcement(&self, key: &str, before: Option<&UploadRecord>) -> UploadRecord {
-        let now = self.process.runtime.clock.now();
+        let clock = &self.process.runtime.clock;
+        let now = clock.now();
         let unsettled = before.filter(|record| record.is_announcement());
         // It copies nothing.
         let source = SourceIdentity {
@@ -178,7 +179,7 @@ impl<P: Services> Check<'_, P> {
             version_id: None,
         };
         UploadRecord {
-            revision: before.map_or(0, |record| record.revision) + 1,
+            revision: UploadRecord::revision_after(before, clock.random()),
             destination_bucket: self.range.bucket.clone(),
             destination_key: key.to_owned(),
             source,

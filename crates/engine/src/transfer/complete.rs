@@ -86,7 +86,7 @@ impl<P: Services> Upload<'_, P> {
             records.record_damage(&self.source, self.layout).await?;
             return Err(TransferError::Damaged(wrong));
         }
-        if !self.record.is_first() || stood_before(condition, &written.etag) {
+        if !self.is_first || stood_before(condition, &written.etag) {
             // The object looks the same if this completion was acknowledged but not performed, or if an earlier one
             // took effect late.
             destination.abort(&self.id).await?;

@@ -45,7 +45,6 @@ impl<'t, P: Services> Upload<'t, P> {
         let mut carried = transfer.source.preserved_attributes(&first.head).await?;
         let known = destination.support(Ability::Checksums).await?;
         let mut record = UploadRecord {
-            revision: revision + 1,
             checksum: known != Support::No,
             losses: carried.losses,
             ..records.announcement(source, layout, stands)
@@ -59,22 +58,24 @@ impl<'t, P: Services> Upload<'t, P> {
             Err(error) => {
                 // Ends the announcement, so that other workers do not wait for it. If this write fails, they wait until
                 // it expires.
-                let over = UploadRecord { revision: revision + 2, wait_until: 0, ..announced };
-                let _ = records.write(&over, revision + 1).await;
+                let written = announced.revision;
+                let over = UploadRecord { revision: written + 1, wait_until: 0, ..announced };
+                let _ = records.write(&over, written).await;
                 return Err(error);
             }
         };
         transfer.written.with(&carried);
         let before = unfinished.or((created.tries > 1).then_some(&announced));
         record.upload_id = Some(created.id.clone());
-        record.revision = revision + 2;
+        record.revision = 1 + if is_active(Mutant::NoIntent) { revision } else { announced.revision };
         if !records.bind(&created.id, &record, before).await? {
             return Ok(None);
         }
         let verified = Verified::of(transfer, &record, 1..=layout.count());
         let (source, id, there) = (source.clone(), created.id, BTreeSet::new());
-        let contested = record.contested;
-        let upload = Self { transfer, source, id, layout, record, contested, there, verified, server_side: false };
+        let (contested, is_first) = (record.contested, stands.is_none());
+        let upload =
+            Self { transfer, source, id, layout, record, contested, is_first, there, verified, server_side: false };
         Ok(Some((upload, Some(first))))
     }
 }

@@ -118,6 +118,7 @@ impl<P: Services> Transfer<'_, P> {
             layout: *layout,
             record: UploadRecord { checksum: range.checksum, ..record.clone() },
             contested: false,
+            is_first: false,
             there,
             verified,
             server_side: false,

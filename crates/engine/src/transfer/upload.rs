@@ -35,6 +35,8 @@ pub(super) struct Upload<'t, P: Services> {
     pub record: UploadRecord,
     /// True if unrecorded uploads may be open beside this one.
     pub contested: bool,
+    /// True if nothing was recorded of the object before this upload.
+    pub is_first: bool,
     /// Numbers of parts that are at the destination and verified.
     pub there: BTreeSet<u32>,
     /// Verified parts known to this worker.
@@ -116,6 +118,7 @@ impl<'t, P: Services> Upload<'t, P> {
             record: record.clone(),
             // The worker that created it was killed, or is still running: either may have left another upload.
             contested: true,
+            is_first: false,
             there,
             verified,
             server_side: false,
@@ -137,7 +140,8 @@ impl<'t, P: Services> Upload<'t, P> {
         let record = UploadRecord { revision: 0, upload_id: Some(open.upload_id.clone()), ..announced };
         let verified = Verified::of(transfer, &record, 1..=layout.count());
         let (source, id) = (source.clone(), open.upload_id);
-        Ok(Some(Self { transfer, source, id, layout, record, contested: false, there, verified, server_side: false }))
+        let [contested, is_first, server_side] = [false; 3];
+        Ok(Some(Self { transfer, source, id, layout, record, contested, is_first, there, verified, server_side }))
     }
 
     /// Returns the numbers whose parts are missing at the destination.

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::{ListedPart, SourceIdentity};
 use migration_core::outcome::NotPreserved;
 use migration_core::part::PartLayout;
@@ -59,17 +58,18 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         Ok(self.process.replace(Item::of(self.upload_key(), record), condition, Vec::new()).await?)
     }
 
-    /// Returns the record that announces an upload, to replace the current record `stands`.
+    /// Returns the record that announces an upload, to replace the current record `stands`, with its revision.
     pub(super) fn announcement(
         &self,
         source: &SourceIdentity,
         layout: PartLayout,
         stands: Option<&UploadRecord>,
     ) -> UploadRecord {
-        let now = self.process.runtime.clock.now();
+        let clock = &self.process.runtime.clock;
+        let now = clock.now();
         let unfinished = stands.filter(|record| record.is_announcement());
         UploadRecord {
-            revision: 1,
+            revision: UploadRecord::revision_after(stands, clock.random()),
             destination_bucket: self.bucket.to_owned(),
             destination_key: self.key.to_owned(),
             source: source.clone(),
@@ -105,8 +105,7 @@ impl<'a, P: Services> UploadRecords<'a, P> {
             if let Some(before) = before {
                 uploads::abort_unrecorded(self.process, before, id).await?;
             }
-            let announced = record.revision - if is_active(Mutant::NoIntent) { 2 } else { 1 };
-            self.write(record, announced).await
+            self.write(record, record.revision - 1).await
         };
         match recorded.await {
             Ok(WriteOutcome::Written) => Ok(true),
@@ -170,14 +169,16 @@ impl<'a, P: Services> UploadRecords<'a, P> {
             let stands = self.read().await?;
             let before = stands.as_ref().map_or(0, |record| record.revision);
             let record = match stands {
-                Some(stands) => UploadRecord { damaged: Some(stands.damaged.unwrap_or(Damage::Upload)), ..stands },
+                Some(stands) => {
+                    let damaged = Some(stands.damaged.unwrap_or(Damage::Upload));
+                    UploadRecord { revision: before + 1, damaged, ..stands }
+                }
                 None => UploadRecord {
                     wait_until: 0,
                     damaged: Some(Damage::Put),
                     ..self.announcement(source, layout, None)
                 },
             };
-            let record = UploadRecord { revision: before + 1, ..record };
             if self.write(&record, before).await? == WriteOutcome::Written {
                 return Ok(());
             }

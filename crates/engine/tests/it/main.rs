@@ -13,6 +13,7 @@ mod distributed;
 mod dry_run;
 mod event_rate;
 mod foreign;
+mod frozen;
 mod histories;
 mod lies;
 mod manifest;

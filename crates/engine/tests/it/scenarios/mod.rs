@@ -33,7 +33,7 @@ type Outcome = Pin<Box<dyn Future<Output = Result<(), Violation>>>>;
 type Scenario = fn() -> Outcome;
 
 /// All scenarios.
-pub const ALL: [(&str, Scenario); 21] = [
+pub const ALL: [(&str, Scenario); 22] = [
     ("a part of another size is sent anew", || Box::pin(part_of_another_size())),
     ("a worker that wakes up late writes nothing over a newer content", || Box::pin(late_worker())),
     ("a huge object waits for its last range", || Box::pin(last_range())),
@@ -57,6 +57,9 @@ pub const ALL: [(&str, Scenario); 21] = [
     ("a condition that one request keeps is not taken for kept by others", || Box::pin(answers::other_condition())),
     ("an answer of another content is no part of an object", || Box::pin(answers::other_content())),
     ("a version that is read by its name replaces no newer one", || Box::pin(answers::older_version())),
+    ("a worker that slept through the end of its upload leaves the next one alone", || {
+        Box::pin(crate::frozen::large_object())
+    }),
 ];
 
 /// Runs a scenario in its own runtime.
