@@ -97,6 +97,26 @@ pub fn left_to_others(receives: u32) -> Option<Duration> {
     Some(LEFT_FIRST.saturating_mul(factor).min(LEFT_MOST))
 }
 
+/// Upper bound of the visibility timeout of a message that waits for a place.
+const WAIT_MOST: Duration = Duration::from_mins(5);
+
+/// What to do with a message for which its worker has no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitForPlace {
+    /// Make it visible again after this time.
+    GiveBack(Duration),
+    /// Replace it by a new message with this delay: waiting must not use up its deliveries.
+    SendAnew(Duration),
+}
+
+/// Decides how a message waits that no worker has had a place for: 10 s, 20 s … 5 min. Another worker, or this one, may
+/// have a place then.
+pub fn wait_for_place(receives: u32) -> WaitForPlace {
+    let factor = 1_u32.checked_shl(receives.saturating_sub(1)).unwrap_or(u32::MAX);
+    let after = LEFT_FIRST.saturating_mul(factor).min(WAIT_MOST);
+    if receives + 1 < WORN_AFTER_RECEIVES { WaitForPlace::GiveBack(after) } else { WaitForPlace::SendAnew(after) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +148,23 @@ mod tests {
         assert_eq!([20, 60].map(seconds), [None, None]);
         let all: u64 = (1..WORN_AFTER_RECEIVES).filter_map(seconds).sum();
         assert!(all > 2 * 3600, "{all}");
+    }
+
+    #[test]
+    fn waiting_for_a_place_never_wears_a_message_out() {
+        let seconds = |seconds| Duration::from_secs(seconds);
+        for (receives, expected) in [
+            (0, WaitForPlace::GiveBack(seconds(10))),
+            (1, WaitForPlace::GiveBack(seconds(10))),
+            (2, WaitForPlace::GiveBack(seconds(20))),
+            (6, WaitForPlace::GiveBack(seconds(300))),
+            (18, WaitForPlace::GiveBack(seconds(300))),
+            (19, WaitForPlace::SendAnew(seconds(300))),
+            (40, WaitForPlace::SendAnew(seconds(300))),
+        ] {
+            assert_eq!(wait_for_place(receives), expected, "{receives}");
+        }
+        assert_eq!(receipt(WORN_AFTER_RECEIVES - 1, 0, 8), Receipt::Work, "it comes here before it is renewed");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Tracks the activity of a process and writes it to the ledger.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,11 +9,13 @@ use migration_core::error::{Blocked, Service};
 use migration_core::ports::{Condition, Item, Ledger, Write};
 use migration_core::records::{self, HEARTBEAT_EVERY_MS, Heartbeat};
 use migration_core::reopen::QUIET_MS;
+use migration_ledger::view;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::{Process, Services};
+use crate::{Interruption, Process, Services};
 
 /// Time that a heartbeat stays in the ledger, in milliseconds.
 const KEEP_MS: i64 = 24 * 3600 * 1000;
@@ -128,6 +130,30 @@ impl Activity {
     }
 }
 
+/// The ranges of distributed objects in work, by the heartbeats of all workers.
+#[derive(Debug, Default)]
+pub(crate) struct RangesAtWork(tokio::sync::Mutex<Option<(Instant, Arc<HashSet<String>>)>>);
+
+impl RangesAtWork {
+    /// Returns the ranges as they were at most `age` ago. One task reads them, the others wait for the result.
+    pub(crate) async fn read<P: Services>(
+        &self,
+        process: &Process<P>,
+        age: Duration,
+    ) -> Result<Arc<HashSet<String>>, Interruption> {
+        let mut known = self.0.lock().await;
+        if let Some((_, ranges)) = known.as_ref().filter(|(at, _)| at.elapsed() < age) {
+            return Ok(ranges.clone());
+        }
+        let at = Instant::now();
+        // Unreadable heartbeats are ignored. At worst, the ranges of those workers are sent twice.
+        let beats = view::heartbeats(process, &process.config.job.uid, process.runtime.clock.now()).await?;
+        let ranges: Arc<HashSet<String>> = Arc::new(beats.records.into_iter().flat_map(|beat| beat.ranges).collect());
+        *known = Some((at, ranges.clone()));
+        Ok(ranges)
+    }
+}
+
 /// Does work while writing heartbeats, and returns its result after the last one.
 pub async fn during<P: Services, T>(process: &Arc<Process<P>>, work: impl Future<Output = T>) -> T {
     let end = CancellationToken::new();
@@ -147,7 +173,7 @@ pub async fn during<P: Services, T>(process: &Arc<Process<P>>, work: impl Future
 pub async fn beat<P: Services>(process: &Process<P>, end: CancellationToken) {
     let every = Duration::from_millis(u64::try_from(HEARTBEAT_EVERY_MS).unwrap_or_default());
     let activity = &process.runtime.activity;
-    let (mut bytes, mut at, mut idle, mut rate) = (0, tokio::time::Instant::now(), false, 0);
+    let (mut bytes, mut at, mut idle, mut rate) = (0, Instant::now(), false, 0);
     let mut paused = None;
     loop {
         tokio::select! {
@@ -166,7 +192,7 @@ pub async fn beat<P: Services>(process: &Process<P>, end: CancellationToken) {
         if at.elapsed() >= SHORTEST_WINDOW {
             let total = activity.bytes.load(Ordering::Relaxed);
             rate = (total - bytes) * 1_000 / u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
-            (bytes, at) = (total, tokio::time::Instant::now());
+            (bytes, at) = (total, Instant::now());
         }
         let now = process.runtime.clock.now();
         if !blocked.is_empty() {

@@ -60,6 +60,7 @@ use crate::buckets::Buckets;
 use crate::gate::{Nobody, Store};
 use crate::gates::Gates;
 use crate::hash::Hashing;
+use crate::heartbeat::RangesAtWork;
 use crate::object_limit::ObjectLimit;
 use crate::stop::sleep_or_stop;
 
@@ -88,6 +89,8 @@ pub struct Process<P: Services> {
     buckets: Buckets,
     names: AtomicU64,
     gates: Gates,
+    /// The ranges of distributed objects that workers are at.
+    ranges_at_work: RangesAtWork,
     /// Objects that a worker moves at the same time.
     object_limit: ObjectLimit,
 }
@@ -154,6 +157,7 @@ impl<P: Services> Process<P> {
         Self {
             gates: Gates::new(&runtime),
             object_limit: ObjectLimit::new(config.transfer.files_per_worker),
+            ranges_at_work: RangesAtWork::default(),
             reports: None,
             hashing: Hashing::new(),
             ranges_in_flight: RANGES_IN_FLIGHT,

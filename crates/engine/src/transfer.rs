@@ -44,6 +44,7 @@ use migration_core::message::{Batch, Entry};
 use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass};
 use migration_core::pair::{BucketPair, MapKeyError};
 use migration_core::retry::next_try;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
@@ -59,6 +60,10 @@ use crate::admission::{ObjectClass, ObjectPermit, ObjectPermits};
 use crate::budget::Budget;
 use crate::{Process, Services};
 
+/// Distributed objects that one worker coordinates at once. Each has an open upload and reads its records every 2 s, but
+/// up to 64 ranges that keep workers busy, of which one carries 16 at once.
+const COORDINATORS: usize = 16;
+
 /// Resources shared by the transfers of one process.
 #[derive(Debug)]
 pub struct TransferLimits {
@@ -66,6 +71,8 @@ pub struct TransferLimits {
     pub budget: Budget,
     /// Permits that limit the number of concurrent objects.
     pub permits: Arc<ObjectPermits>,
+    /// Places for messages whose objects are distributed.
+    coordinators: Arc<Semaphore>,
     /// Size of the largest objects that are moved whole, in bytes.
     whole_up_to: u64,
     /// Destination buckets whose service was seen to keep the tags of uploads without reporting them in HEAD.
@@ -76,6 +83,11 @@ impl TransferLimits {
     /// Returns the class of an object of so many bytes.
     pub(crate) fn class_of(&self, bytes: u64) -> ObjectClass {
         if bytes > self.whole_up_to { ObjectClass::InParts } else { ObjectClass::Whole }
+    }
+
+    /// Takes a place for a message whose objects are distributed. Returns `None` if all are taken.
+    pub(crate) fn coordinate(&self) -> Option<OwnedSemaphorePermit> {
+        self.coordinators.clone().try_acquire_owned().ok()
     }
 
     fn quiet_of_tags(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -214,6 +226,7 @@ pub fn limits(config: &migration_core::config::JobConfig) -> Arc<TransferLimits>
     Arc::new(TransferLimits {
         budget: Budget::new(config.transfer.memory_limit.bytes()),
         permits: Arc::new(ObjectPermits::new(config.transfer.files_per_worker)),
+        coordinators: Arc::new(Semaphore::new(COORDINATORS)),
         whole_up_to: config.transfer.multipart_threshold.bytes(),
         quiet_of_tags: Mutex::default(),
     })

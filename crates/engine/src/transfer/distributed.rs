@@ -12,7 +12,6 @@ use migration_core::outcome::Failure;
 use migration_core::part_ranges::{Dispatch, is_due};
 use migration_core::ports::WriteCondition;
 use migration_core::records::{self, PartRangeOutcome, PartRangeRecord};
-use migration_ledger::view;
 use tracing::info;
 
 use super::attempt::Moved;
@@ -24,8 +23,8 @@ use crate::Services;
 use crate::admission::ObjectPermit;
 use crate::send_buffer::SendBuffer;
 
-/// Interval between the coordinator's checks, each of which sends one small ledger query for the records and one for
-/// the heartbeats.
+/// Interval between the coordinator's checks, each of which sends one small ledger query for the records. One for the
+/// heartbeats serves all coordinators of the process.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 impl<P: Services> Transfer<'_, P> {
@@ -123,7 +122,7 @@ impl<P: Services> Upload<'_, P> {
     ) -> Result<(), TransferError> {
         let process = self.transfer.process;
         let now = process.runtime.clock.now();
-        let at_work = self.ranges_at_work(now).await?;
+        let at_work = process.ranges_at_work.read(process, LOOK_EVERY).await?;
         let mut send_buffer = SendBuffer::default();
         for &(first, last) in missing {
             let dispatch = dispatched.entry(first).or_default();
@@ -137,12 +136,5 @@ impl<P: Services> Upload<'_, P> {
             }
         }
         Ok(send_buffer.flush(process).await?)
-    }
-
-    async fn ranges_at_work(&self, now: i64) -> Result<Vec<String>, TransferError> {
-        // Unreadable heartbeats are ignored. At worst, the ranges of those workers are sent twice.
-        let process = self.transfer.process;
-        let beats = view::heartbeats(process, &process.config.job.uid, now).await?;
-        Ok(beats.records.into_iter().flat_map(|beat| beat.ranges).collect())
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use migration_core::lease::{Receipt, left_to_others, receipt};
+use migration_core::lease::{Receipt, WaitForPlace, left_to_others, receipt, wait_for_place};
 use migration_core::message::{Batch, PartRange};
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass};
 use migration_core::pair::BucketPair;
+use migration_core::plan::{TransferMethod, is_server_side, method};
 use migration_core::ports::{Queue, ReceivedMessage};
 use migration_core::records::{self, BatchEnd, RecordError};
 use migration_core::retry::{PUT_BACK, remainder_delay};
@@ -15,11 +16,11 @@ use migration_ledger::{ReadError, get};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::accept::Work;
 use super::lease::{Lost, keep};
-use super::{Disposal, Worker};
+use super::{Disposal, LEFT_AFTER, Worker};
 use crate::admission::{ObjectClass, PendingObject};
 use crate::transfer::{LastProgress, RangeEnd, TransferTask, carry, transfer};
 use crate::uploads::{self, Clear};
@@ -125,6 +126,11 @@ impl<P: Services> Worker<P> {
         pairs: &[BucketPair],
         held: &mut Option<PendingObject>,
     ) -> Result<Disposal, ReadError<Interruption>> {
+        let huge = batch.objects.iter().any(|entry| self.is_distributed(entry.size));
+        let place = if huge { self.limits.coordinate() } else { None };
+        if huge && place.is_none() {
+            return Ok(self.wait_for_place(job.message).await?);
+        }
         // Compared with the parts of a large object one check costs nothing, and it saves a late duplicate from
         // beginning an upload.
         let threshold = self.process.config.transfer.multipart_threshold.bytes();
@@ -154,6 +160,24 @@ impl<P: Services> Worker<P> {
             return Ok(Disposal::SendAnew(Duration::from_secs(PUT_BACK.into())));
         }
         self.end(job.message, batch, pairs, outcomes).await
+    }
+
+    /// Returns true if an object of so many bytes is moved by many workers.
+    fn is_distributed(&self, bytes: u64) -> bool {
+        let config = &self.process.config;
+        let server_side = is_server_side(&config.transfer, &config.source, &config.destination);
+        method(bytes, &config.transfer, server_side) == TransferMethod::Distributed
+    }
+
+    /// Puts off a message whose objects this worker has no place to coordinate. Keeps it for a moment, so that a queue
+    /// full of such messages is not received as fast as it answers, and the ranges among them are found.
+    async fn wait_for_place(&self, message: &ReceivedMessage) -> Result<Disposal, Interruption> {
+        debug!(message = message.id, receives = message.receives, "putting off a distributed object");
+        self.process.pause(LEFT_AFTER).await?;
+        Ok(match wait_for_place(message.receives) {
+            WaitForPlace::GiveBack(after) => Disposal::Later(after),
+            WaitForPlace::SendAnew(after) => Disposal::SendAnew(after),
+        })
     }
 
     /// Transfers the objects of a batch, each in its own task, and returns their outcomes in order. While a permission

@@ -1,11 +1,14 @@
 //! Distributed transfers: one object carried by many workers is completed once, whatever dies meanwhile.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::world::{DESTINATION, SOURCE, World, content};
 use migration_core::records::RunResult;
 use migration_core::size::ByteSize;
-use migration_testkit::{Fault, Operation};
+use migration_testkit::{Call, Fault, Operation};
+use tokio::time::Instant;
 
 const SIZE: usize = (41 << 20) + 5;
 /// Parts of 5 MiB.
@@ -131,4 +134,35 @@ async fn an_object_gone_from_the_source_is_gone_and_leaves_no_upload() {
     assert_eq!(world.destination.keys(DESTINATION), ["small"]);
     assert_eq!(world.destination.open_uploads(DESTINATION), []);
     assert_eq!(world.progress().await.done, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_worker_coordinates_only_so_many_and_reads_the_heartbeats_once_for_all() {
+    const OBJECTS: usize = 60;
+    let world = World::tiny();
+    for (number, seed) in (0..OBJECTS).zip(0..) {
+        world.source.insert(SOURCE, &format!("huge/{number:02}"), content(450 + number, seed));
+    }
+    let (destination, most) = (world.destination.clone(), Arc::new(AtomicUsize::new(0)));
+    let seen = most.clone();
+    let counts = move |call: &Call| {
+        if call.operation == Operation::PutPart {
+            seen.fetch_max(destination.open_uploads(DESTINATION).len(), Ordering::Relaxed);
+        }
+        false
+    };
+    world.plan.when(counts, Fault::Crash, 1);
+    let takes_time = Fault::Delay(Duration::from_millis(500));
+    world.plan.when(|call| call.operation == Operation::PutPart, takes_time, u32::MAX);
+    world.send("job-1").await.unwrap();
+    let began = Instant::now();
+    let end = world.work_until_over("job-1").await;
+    assert_eq!(end.result, RunResult::Complete);
+    world.assert_same("huge ones");
+    assert_eq!(most.load(Ordering::Relaxed), 16, "uploads open at once");
+    let is_look = |call: &&Call| call.operation == Operation::QueryItems && call.subject.contains("heartbeat/");
+    let (looks, seconds) = (world.plan.log().iter().filter(is_look).count() as u64, began.elapsed().as_secs());
+    assert!(looks > 10 && looks <= seconds / 2 + 1, "{looks} in {seconds} s");
+    let progress = world.progress().await;
+    assert_eq!((progress.done, progress.failed), (OBJECTS as u64, 0));
 }
