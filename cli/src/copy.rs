@@ -207,9 +207,10 @@ pub async fn copy(args: &CopyArgs, state: &StateArgs) -> Result<Exit, CopyError>
     let root = state.root().map_err(RunError::from)?;
     let stop = Stop::on_signals().map_err(RunError::Signals)?;
     let display = display::display(args.run.display);
-    run::show_limits(&args.run, display.as_ref());
+    let jobs = run::local_jobs(&documents, &args.sides, &root)?;
+    run::show_limits(&jobs, &args.run, display.as_ref());
     let mut exit = Exit::Done;
-    for job in run::local_jobs(&documents, &args.sides, &root)? {
+    for job in jobs {
         let directory = root.job(&job.config.job);
         if args.dry_run {
             let state = directory.open().map_err(RunError::from)?;

@@ -25,7 +25,7 @@ use crate::exit::Exit;
 use crate::manifest::{self, Documents, LocalJob, LocalSettings, ManifestError};
 use crate::migration::{self, Migration, MigrationError, RunSummary, RunTerms, Stop};
 use crate::state_dir::{JobDirectory, StateArgs, StateError, StateRoot};
-use crate::stores::{self, DestinationStore, LimitArgs, Limits, SourceStore, WithWorkList};
+use crate::stores::{self, DestinationStore, LimitArgs, SourceStore, WithWorkList};
 use watch::{Watch, WatchError, Watched};
 
 /// Arguments of `s3migrate run`.
@@ -156,7 +156,7 @@ pub async fn run(args: &RunArgs, state: &StateArgs) -> Result<Exit, RunError> {
     for message in jobs.iter().flat_map(|job| not_used(job, args.watch)) {
         display.show(&Event::Notice { message });
     }
-    show_limits(&args.run, display.as_ref());
+    show_limits(&jobs, &args.run, display.as_ref());
     let stop = Stop::on_signals().map_err(RunError::Signals)?;
     if args.watch {
         return watch_jobs(jobs, &root, &args.run, &display, &stop).await;
@@ -180,10 +180,13 @@ fn not_used(job: &LocalJob, watch: bool) -> Vec<String> {
     fields.into_iter().chain(schedule).collect()
 }
 
-/// Shows the limits of a command, if there are some.
-pub fn show_limits(options: &RunOptions, display: &dyn Display) {
-    if let Some(message) = options.limits.describe() {
-        display.show(&Event::Notice { message });
+/// Shows the limits of jobs, if there are some.
+pub fn show_limits(jobs: &[LocalJob], options: &RunOptions, display: &dyn Display) {
+    for job in jobs {
+        if let Some(limits) = options.limits.describe(job.config.rate_limits()) {
+            let message = if jobs.len() > 1 { format!("{}: {limits}", job.config.job.name) } else { limits };
+            display.show(&Event::Notice { message });
+        }
     }
 }
 
@@ -264,7 +267,7 @@ pub async fn run_to_end(
 /// Connects a job to its services, under the limits of the options. Sends no request yet.
 pub async fn connect(job: &LocalJob, state: State, options: &RunOptions) -> Migration<SourceStore, DestinationStore> {
     let config = job.config.clone();
-    let limits = Limits::new(&options.limits);
+    let limits = options.limits.limits(config.rate_limits());
     let store = async |settings: &WriteSettings, side: Service| {
         let (s3, credentials) = match side {
             Service::Source => (&config.source, &job.source),

@@ -1,18 +1,13 @@
 //! What stands before the services: limits of requests and bytes, and the work list of a retry.
 
-mod bandwidth;
-mod limited;
 mod limits;
-mod pace;
-mod paced;
-mod timetable;
 mod work_list;
 
 use migration_aws::S3Store;
+use migration_engine::limits::Limited;
 use migration_local::ledger::LocalLedger;
 
-pub use limited::Limited;
-pub use limits::{LimitArgs, Limits};
+pub use limits::LimitArgs;
 pub use work_list::{Selection, WithWorkList, WorkList, WorkListError, is_retry, location};
 
 /// The store to read from.

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use migration_core::preflight::Report;
 use migration_engine::Interruption;
 use migration_engine::heartbeat;
+use migration_engine::limits::Keeper;
 use migration_engine::scan::Purpose;
 use migration_engine::uploads::{self, AbortReport, LeftUpload};
 use migration_program::plan::PlanArgs;
@@ -63,8 +64,8 @@ async fn program() -> ExitCode {
     let cli = Cli::parse();
     cli.common.start_logging();
     let told = setup::listen_for_signals();
-    let process = match setup::connect(&cli.common).await {
-        Ok(process) => process,
+    let (process, keeper) = match setup::connect(&cli.common).await {
+        Ok(connected) => connected,
         Err(error) => {
             error!(%error, "failed to start the jobsender");
             termination::write("ConfigInvalid", &error.to_string());
@@ -73,7 +74,7 @@ async fn program() -> ExitCode {
     };
     setup::stop_when_told(&process, &told);
     let (end, report) = tokio::select! {
-        ended = carry_out(cli, process) => ended,
+        ended = Keeper::during(keeper, carry_out(cli, process)) => ended,
         () = overdue(&told) => {
             (End::failed("Interrupted", "it did not stop in time after the signal"), Report::default())
         }

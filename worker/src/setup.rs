@@ -7,6 +7,8 @@ use clap::Args;
 use migration_aws::{S3Store, SystemClock};
 use migration_core::config::{ConfigError, JobConfig, WriteSettings};
 use migration_core::error::Service;
+use migration_core::ports::Clock;
+use migration_engine::limits::{Fleet, Keeper, Limited, Limits, UTC};
 use migration_engine::{Ports, Process, Runtime};
 use migration_program::LogFormat;
 use migration_sqs_dynamodb::{DynamoLedger, SqsQueue};
@@ -62,21 +64,30 @@ pub enum SetupError {
 }
 
 /// A process that uses the AWS adapters.
-pub type AwsProcess = Process<(S3Store, S3Store, SqsQueue, DynamoLedger)>;
+pub type AwsProcess = Process<(Limited<S3Store>, Limited<S3Store>, SqsQueue, DynamoLedger)>;
 
-/// Reads the configuration and connects the process to its services. Sends no request yet.
-pub async fn connect(common: &Common) -> Result<AwsProcess, SetupError> {
+/// Keeps the share of this process of the job's limits; `None` if there are none.
+pub type ShareKeeper = Option<Keeper<DynamoLedger>>;
+
+/// Reads the configuration and connects the process to its services. Sends no request yet. Nothing passes the job's
+/// limits while the keeper does not run.
+pub async fn connect(common: &Common) -> Result<(AwsProcess, ShareKeeper), SetupError> {
     let config = read(&common.config)?.validate()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let limits = Limits::new(config.rate_limits(), Fleet::Shared, &clock, UTC);
+    let (source, destination) = (Service::Source, Service::Destination);
+    let ledger = DynamoLedger::new(&config.ledger).await;
+    let keeper = Keeper::new(&limits, ledger.clone(), &config.job.uid, &common.name);
     let ports = Ports::new(
-        S3Store::new(&config.source, &WriteSettings::default(), Service::Source).await,
-        S3Store::new(&config.destination, &config.write, Service::Destination).await,
+        limits.limit(S3Store::new(&config.source, &WriteSettings::default(), source).await, source),
+        limits.limit(S3Store::new(&config.destination, &config.write, destination).await, destination),
         SqsQueue::new(&config.queue).await,
-        DynamoLedger::new(&config.ledger).await,
+        ledger,
     );
     let readable = WriteSettings { storage_class: None, acl: None, ..config.write.clone() };
-    let reports = S3Store::new(&config.destination, &readable, Service::Destination).await;
-    let runtime = Runtime::new(&common.name, Arc::new(SystemClock));
-    Ok(Process::new(ports, config, runtime).with_reports(reports))
+    let reports = limits.limit(S3Store::new(&config.destination, &readable, destination).await, destination);
+    let runtime = Runtime::new(&common.name, clock);
+    Ok((Process::new(ports, config, runtime).with_reports(reports), keeper))
 }
 
 fn read(path: &Path) -> Result<JobConfig, SetupError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use migration_engine::heartbeat;
+use migration_engine::limits::Keeper;
 use migration_engine::worker::Worker;
 use tracing::{error, info};
 
@@ -34,12 +35,13 @@ async fn program() -> ExitCode {
     cli.common.start_logging();
     let told = setup::listen_for_signals();
     match setup::connect(&cli.common).await {
-        Ok(mut process) => {
+        Ok((mut process, keeper)) => {
             process.runtime.grace = Duration::from_secs(cli.grace_seconds);
             setup::stop_when_told(&process, &told);
             let process = Arc::new(process);
             info!(job = process.config.job.name, name = process.runtime.name, "worker started");
-            heartbeat::during(&process, Worker::new(process.clone()).run()).await;
+            let work = Worker::new(process.clone());
+            Keeper::during(keeper, Box::pin(heartbeat::during(&process, work.run()))).await;
             info!("worker stopped");
             ExitCode::SUCCESS
         }

@@ -25,12 +25,31 @@ async fn a_run_keeps_its_limits_and_is_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_sets_limits_too() {
+    let world = World::start(Duration::ZERO).await;
+    world.put("large", (0..12_u32 << 20).map(|n| (n / 7).to_le_bytes()[0]).collect()).await;
+    let with = |limits: &str| world.manifest(FROM, TO).replace("spec:\n", &format!("spec:\n  transfer: {limits}\n"));
+    world.write_manifest("wrong.yaml", &with("{requestLimit: 1.5M}"));
+    let end = world.run(&["run", "wrong.yaml"]).await;
+    assert!(end.code == Some(2) && end.err.contains("not a request limit: write requests per second"), "{end:?}");
+    world.write_manifest("job.yaml", &with("{bandwidthLimit: 4M, requestLimit: 40}"));
+    let begun = Instant::now();
+    let end = world.run(&["run", "job.yaml", "--request-limit", "off"]).await;
+    let elapsed = begun.elapsed();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert!(end.err.contains("limited to 4.0 MiB/s\n"), "{}", end.err);
+    world.assert_whole();
+    // 12 MiB at 4 MiB/s.
+    assert!(elapsed > Duration::from_millis(2_800), "{elapsed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_limit_is_a_usage_error() {
     let world = World::start(Duration::ZERO).await;
     for (arguments, expected) in [
         (&["run", "job.yaml", "--bandwidth-limit", "10M:1M"][..], "write one number"),
         (&["copy", "s3://a", "s3://b", "--bandwidth-limit", "8:00,1M"], "write HH:MM from 00:00 to 23:59"),
-        (&["retry", "job.yaml", "--request-limit", "x"], "invalid digit"),
+        (&["retry", "job.yaml", "--request-limit", "x"], "write a whole number of requests per second"),
     ] {
         let end = world.run(arguments).await;
         assert_eq!(end.code, Some(2), "{arguments:?}: {end:?}");

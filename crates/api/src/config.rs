@@ -225,7 +225,7 @@ fn object_filter(filters: &Filters) -> ObjectFilter {
 
 /// Destructures without `..`, so that a field that is not converted does not compile.
 fn transfer_settings(transfer: &Transfer) -> TransferSettings {
-    let &Transfer {
+    let Transfer {
         part_size,
         multipart_threshold,
         split_threshold,
@@ -235,18 +235,23 @@ fn transfer_settings(transfer: &Transfer) -> TransferSettings {
         max_attempts,
         mode,
         checksum,
-        preserve: ApiPreserve { metadata, tags, object_lock, on_loss },
+        preserve,
+        bandwidth_limit,
+        request_limit,
     } = transfer;
+    let ApiPreserve { metadata, tags, object_lock, on_loss } = *preserve;
     TransferSettings {
-        part_size,
-        multipart_threshold,
-        split_threshold,
+        part_size: *part_size,
+        multipart_threshold: *multipart_threshold,
+        split_threshold: *split_threshold,
         files_per_worker: files_per_worker.unwrap_or_default(),
-        parts_per_file,
-        memory_limit,
-        max_attempts,
-        mode,
-        compare_checksums: checksum == ChecksumMode::Compare,
+        parts_per_file: *parts_per_file,
+        memory_limit: *memory_limit,
+        max_attempts: *max_attempts,
+        mode: *mode,
+        compare_checksums: *checksum == ChecksumMode::Compare,
         preserve: Preserve { metadata, tags, object_lock, on_loss },
+        bandwidth_limit: bandwidth_limit.clone(),
+        request_limit: request_limit.as_ref().map(|limit| limit.0.clone()),
     }
 }

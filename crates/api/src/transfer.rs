@@ -7,6 +7,7 @@ use migration_core::config::Preserve as CorePreserve;
 pub use migration_core::config::{OnLoss, TransferMode};
 use migration_core::part::{MAX_PART, MIN_PART, PartSize};
 use migration_core::size::ByteSize;
+use migration_core::timetable::{Unit, pattern};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +90,59 @@ pub struct Transfer {
     /// Attributes to copy with the bytes. Objects whose copies lack some are counted in status.progress.notPreserved.
     #[serde(default)]
     pub preserve: Preserve,
+
+    /// Bytes per second that all workers of the job together copy, such as `10M`: k, M, G and T are powers of 1024, and
+    /// a number alone is in KiB; at least 1k. Or a timetable of limits, each from its time on, such as
+    /// `08:00,512k 20:00,off` or `Mon-08:00,10M Sat-00:00,off`; times are in UTC. Each byte counts once; server-side
+    /// copies don't count. `off` or absent = no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 500))]
+    #[x_kube(validation = Rule::new(format!("self.matches('{}')", pattern(Unit::Bytes))).message(
+        "not a bandwidth limit: write bytes per second such as 10M (with k, M, G or T, powers of 1024; at least 1k), off, \
+         or a timetable in UTC such as '08:00,512k 20:00,off' or 'Mon-08:00,10M Sat-00:00,off'",
+    ))]
+    pub bandwidth_limit: Option<String>,
+
+    /// Requests per second that all processes of the job together send to each side, such as `50`; or a timetable, as
+    /// for bandwidthLimit: `08:00,50 20:00,off`. Listings and preflights count. At most 1000000. `off` or absent = no
+    /// limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "request_limit")]
+    #[x_kube(validation = Rule::new(format!(
+        "string(self) == self ? self.matches('{}') : self >= 0 && self <= 1000000", pattern(Unit::Requests),
+    )).message(
+        "not a request limit: write requests per second up to 1000000 such as 50, off, or a timetable in UTC such as \
+         '08:00,50 20:00,off' or 'Mon-08:00,50 Sat-00:00,off'",
+    ))]
+    pub request_limit: Option<LimitText>,
+}
+
+/// A limit that is written as a number or as a text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "NumberOrText", into = "String")]
+pub struct LimitText(pub String);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    /// API servers accept `5.0` as an integer.
+    Number(f64),
+    Text(String),
+}
+
+impl From<NumberOrText> for LimitText {
+    fn from(written: NumberOrText) -> Self {
+        match written {
+            NumberOrText::Number(number) => Self(number.to_string()),
+            NumberOrText::Text(text) => Self(text),
+        }
+    }
+}
+
+impl From<LimitText> for String {
+    fn from(limit: LimitText) -> Self {
+        limit.0
+    }
 }
 
 impl Default for Transfer {
@@ -104,6 +158,8 @@ impl Default for Transfer {
             mode: TransferMode::default(),
             checksum: ChecksumMode::default(),
             preserve: Preserve::default(),
+            bandwidth_limit: None,
+            request_limit: None,
         }
     }
 }
@@ -287,6 +343,10 @@ pub struct Trigger {
     /// Copy objects when S3 reports that they were written. Empty = only runs copy.
     #[serde(default)]
     pub events: EventTrigger,
+}
+
+fn request_limit(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"x-kubernetes-int-or-string": true, "maxLength": 500})
 }
 
 fn files_per_worker(_: &mut SchemaGenerator) -> Schema {

@@ -10,9 +10,11 @@ use crate::ignore::{IgnoreError, IgnoreList};
 use crate::manifest::ManifestLocation;
 use crate::pair::BucketPair;
 use crate::part::MIN_PART;
+use crate::timetable::TimetableError;
 
 pub use events::EventSettings;
 pub use filter::{ObjectFilter, STANDARD};
+pub use rate_limits::RateLimits;
 pub use report::{ReportScope, ReportSettings};
 pub use side::{
     ACCESS_KEY_FILE, AssumeRole, CaBundle, Credentials, MountedFrom, S3Side, SECRET_KEY_FILE, SESSION_TOKEN_FILE,
@@ -22,6 +24,7 @@ pub use transfer::{Encryption, OnLoss, Preserve, TransferMode, TransferSettings,
 
 mod events;
 mod filter;
+mod rate_limits;
 mod report;
 mod side;
 mod transfer;
@@ -152,6 +155,14 @@ pub enum ConfigError {
         /// The accepted values.
         bounds: String,
     },
+    /// A limit is no timetable.
+    #[error("failed to read job config: {field} {source}")]
+    RateLimit {
+        /// Name of the setting in the resource.
+        field: &'static str,
+        /// What is wrong, and what to write.
+        source: TimetableError,
+    },
     /// A proxy URL is invalid.
     #[error(
         "failed to read job config: {side}.proxy is not a URL of the form http://proxy.example.com:3128, without user, password or path"
@@ -190,11 +201,12 @@ pub enum ConfigError {
     },
 }
 
-/// A job configuration that was validated, with its compiled ignore list. Programs accept no other.
+/// A job configuration that was validated, with its compiled ignore list and timetables. Programs accept no other.
 #[derive(Clone, Debug)]
 pub struct ValidConfig {
     config: JobConfig,
     ignore: IgnoreList,
+    rate_limits: RateLimits,
 }
 
 impl ValidConfig {
@@ -203,12 +215,17 @@ impl ValidConfig {
         &self.ignore
     }
 
+    /// Returns the limits of bytes and requests per second.
+    pub fn rate_limits(&self) -> &RateLimits {
+        &self.rate_limits
+    }
+
     /// Returns the same configuration without deletions, and without a limit on how far the jobsender gets ahead of the
     /// workers.
     #[must_use]
     pub fn for_dry_run(self) -> Self {
         let config = JobConfig { mirror: None, backlog_seconds: None, ..self.config };
-        Self { config, ignore: self.ignore }
+        Self { config, ..self }
     }
 }
 
@@ -229,7 +246,8 @@ impl JobConfig {
     /// As [`validate`](Self::validate), for a destination that accepts parts of `minimum_part` bytes and more.
     pub fn validate_for(self, minimum_part: u64) -> Result<ValidConfig, ConfigError> {
         let ignore = self.check(minimum_part)?;
-        Ok(ValidConfig { config: self, ignore })
+        let rate_limits = self.transfer.rate_limits()?;
+        Ok(ValidConfig { config: self, ignore, rate_limits })
     }
 
     fn check(&self, minimum_part: u64) -> Result<IgnoreList, ConfigError> {

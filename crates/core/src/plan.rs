@@ -84,6 +84,8 @@ mod tests {
             mode: TransferMode::Auto,
             compare_checksums: true,
             preserve: Preserve::default(),
+            bandwidth_limit: None,
+            request_limit: None,
         }
     }
 

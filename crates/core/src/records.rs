@@ -22,6 +22,8 @@
 //! | `job/UID` | `deletions` | [`DeletionsRecord`] | the worker that reserves deletions of a day for events, conditionally |
 //! | `job/UID` | `bucket/HASH` | [`BucketRecord`] | the worker that probes a destination bucket's service, conditionally |
 //! | `job/UID` | `source/HASH` | [`SourceBucketRecord`] | the worker that finds that a source bucket's ETags are not digests |
+//! | `limits/UID` | `pool` | [`PoolRecord`] | the process whose share of the limits changes, conditionally |
+//! | `limits/UID` | `share/PROCESS` | [`ShareRecord`] | that process, conditionally; deleted by another one after its death |
 //!
 //! Object keys have up to 1,024 bytes, the maximum of a sort key, so they are never prefixed with a bucket name. A key
 //! that is not a valid sort key is replaced: see [`object_sort_key`].
@@ -49,6 +51,7 @@ pub use run::{
     CurrentRun, RANGE_PREFIX, RUN_PREFIX, RangeRecord, Reopening, RunEnd, RunEndCause, RunRecord, RunResult,
     ScanCounts, ScanProgress, StaleRange, current_key, range_key, run_key, run_partition,
 };
+pub use share::{PoolRecord, Portions, ShareRecord, WHOLE, pool_key, share_key, share_partition, share_process};
 pub use sides::{RunSide, RunSides};
 pub use upload::{
     ANNOUNCED_MS, Damage, PartRangeOutcome, PartRangeRecord, UPLOAD_SHARDS, UploadRecord, VERIFIED_EVERY_MS,
@@ -67,6 +70,7 @@ mod notifications;
 mod report;
 mod requests;
 mod run;
+mod share;
 mod sides;
 mod upload;
 mod verification;

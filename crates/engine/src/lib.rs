@@ -16,6 +16,7 @@
 //! | [`concurrency`] | bounds the requests in flight to a bucket that throttles |
 //! | [`admission`] | bounds the objects that a worker holds |
 //! | [`budget`] | bounds the bytes held in memory |
+//! | [`limits`] | bounds the bytes and requests per second of a process, or of a job |
 //! | [`heartbeat`] | tells the ledger what this process is doing |
 //! | [`observer`] | tells the program which objects are in transfer |
 
@@ -29,6 +30,7 @@ pub mod gate;
 mod gates;
 pub mod hash;
 pub mod heartbeat;
+pub mod limits;
 pub mod notifications;
 mod object_limit;
 pub mod observer;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::{ConfigError, RateLimits};
 use crate::concurrency::FilesPerWorker;
 use crate::object::EncryptionKind;
 use crate::part::{MAX_PART, PartSize};
@@ -37,6 +37,12 @@ pub struct TransferSettings {
     /// The attributes to preserve.
     #[serde(default)]
     pub preserve: Preserve,
+    /// Timetable of the bytes per second that all processes of the job together read at the source, in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth_limit: Option<String>,
+    /// Timetable of the requests per second that all processes of the job together send to each side, in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_limit: Option<String>,
 }
 
 /// Default of `splitThreshold`: at this size one range takes a worker some minutes.
@@ -178,6 +184,11 @@ impl Versioning {
 }
 
 impl TransferSettings {
+    /// Reads the timetables of the limits.
+    pub fn rate_limits(&self) -> Result<RateLimits, ConfigError> {
+        RateLimits::parse(self.bandwidth_limit.as_deref(), self.request_limit.as_deref())
+    }
+
     /// Checks the bounds: at least one object and part at a time, and enough memory for the largest body held whole.
     pub fn validate(&self, minimum_part: u64) -> Result<(), ConfigError> {
         let bounds =

@@ -16,6 +16,7 @@ mod foreign;
 mod frozen;
 mod histories;
 mod lies;
+mod limits;
 mod manifest;
 mod merge;
 mod mirror;

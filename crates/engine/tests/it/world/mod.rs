@@ -415,6 +415,8 @@ fn config() -> JobConfig {
             mode: TransferMode::Stream,
             compare_checksums: true,
             preserve: Preserve::default(),
+            bandwidth_limit: None,
+            request_limit: None,
         },
         queue: QueueConfig { service: service.clone(), url: "q".into(), dead_letter_url: "d".into() },
         ledger: LedgerConfig { service, table: "t".into() },

@@ -1,22 +1,38 @@
-//! The timetable of a bandwidth limit, in the syntax of rclone's `--bwlimit`.
+//! The timetable of a limit of bytes or requests per second, in the syntax of rclone's `--bwlimit`.
 //! Source: "--bwlimit" in rclone's documentation.
 
-use std::num::NonZeroU64;
-use std::str::FromStr;
+mod pattern;
 
-use jiff::civil::{DateTime, Weekday};
+use std::num::NonZeroU64;
+
+pub use pattern::pattern;
 
 /// Lowest limit, in bytes per second. Below it a connection of many has no bytes for so long that services close it.
 const LOWEST: u64 = 1 << 10;
+/// Highest limit, in requests per second.
+const MOST_REQUESTS: u64 = 1_000_000;
 const MINUTES_PER_DAY: u16 = 24 * 60;
+/// Day of the week of 1970-01-01, counted from Sunday.
+const FIRST_DAY: i64 = 4;
+const MS_PER_MINUTE: i64 = 60 * 1_000;
 
-/// Bytes per second; `None` means no limit.
+/// Bytes or requests per second; `None` means no limit.
 pub type Rate = Option<NonZeroU64>;
+
+/// What a timetable limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes: a number is in KiB, or has a suffix.
+    Bytes,
+    /// Requests: whole numbers.
+    Requests,
+}
 
 /// The limits of a week, each from its time until the next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timetable {
     text: String,
+    unit: Unit,
     /// By their minutes; at least one.
     slots: Vec<Slot>,
 }
@@ -51,6 +67,9 @@ pub enum TimetableError {
          each), as in 512k or 0.5M, or off"
     )]
     Rate(String),
+    /// A limit of requests is no number.
+    #[error("{0:?} is no limit; write a whole number of requests per second up to 1000000, as in 50, or off")]
+    Requests(String),
     /// A limit has two directions.
     #[error(
         "{0:?} has a limit for each direction, but each byte is read once and written once; write one number, the \
@@ -62,33 +81,32 @@ pub enum TimetableError {
     Low(String),
 }
 
-impl FromStr for Timetable {
-    type Err = TimetableError;
-
-    fn from_str(text: &str) -> Result<Self, TimetableError> {
+impl Timetable {
+    /// Reads a timetable whose limits are of this unit.
+    pub fn parse(text: &str, unit: Unit) -> Result<Self, TimetableError> {
         let entries: Vec<&str> =
             text.split(|c: char| c.is_whitespace() || c == ';').filter(|entry| !entry.is_empty()).collect();
         let mut slots = Vec::new();
         match &entries[..] {
             [] => return Err(TimetableError::Empty),
-            [only] if !only.contains(',') => slots.push(Slot { minute: 0, rate: rate(only)? }),
+            [only] if !only.contains(',') => slots.push(Slot { minute: 0, rate: rate(only, unit)? }),
             entries => {
                 for entry in entries {
-                    slots.extend(entry_slots(entry)?);
+                    slots.extend(entry_slots(entry, unit)?);
                 }
             }
         }
         // Stable: of two entries for one time, the later one counts.
         slots.sort_by_key(|slot| slot.minute);
-        Ok(Self { text: entries.join(" "), slots })
+        Ok(Self { text: entries.join(" "), unit, slots })
     }
-}
 
-impl Timetable {
-    /// Returns the limit at a local time. Before the first entry of a week, the last one of the week before counts.
-    pub fn limit_at(&self, time: DateTime) -> Rate {
-        let of_day = u16::from(time.hour().unsigned_abs()) * 60 + u16::from(time.minute().unsigned_abs());
-        let now = day_number(time.weekday()) * MINUTES_PER_DAY + of_day;
+    /// Returns the limit at a local time: milliseconds since 1970-01-01T00:00 by the clock on the wall, without its
+    /// offset from UTC. Before the first entry of a week, the last one of the week before counts.
+    pub fn limit_at(&self, local: i64) -> Rate {
+        let day = i64::from(MINUTES_PER_DAY);
+        let minute = (local.div_euclid(MS_PER_MINUTE) + FIRST_DAY * day).rem_euclid(7 * day);
+        let now = u16::try_from(minute).unwrap_or_default();
         let after = self.slots.partition_point(|slot| slot.minute <= now);
         let slot = after.checked_sub(1).map_or(self.slots.last(), |last| self.slots.get(last));
         slot.and_then(|slot| slot.rate)
@@ -104,6 +122,11 @@ impl Timetable {
         &self.text
     }
 
+    /// Returns what it limits.
+    pub const fn unit(&self) -> Unit {
+        self.unit
+    }
+
     /// Returns true if the limit is always the same.
     pub fn is_constant(&self) -> bool {
         self.slots.windows(2).all(|pair| pair.first().map(|slot| slot.rate) == pair.last().map(|slot| slot.rate))
@@ -111,13 +134,13 @@ impl Timetable {
 }
 
 /// Reads an entry: one slot, or one per day of the week if it names no day.
-fn entry_slots(entry: &str) -> Result<Vec<Slot>, TimetableError> {
+fn entry_slots(entry: &str, unit: Unit) -> Result<Vec<Slot>, TimetableError> {
     let not_one = || TimetableError::Entry(entry.to_owned());
     let (when, limit) = entry.split_once(',').ok_or_else(not_one)?;
     if limit.contains(',') {
         return Err(not_one());
     }
-    let rate = rate(limit)?;
+    let rate = rate(limit, unit)?;
     let (days, time) = match when.split_once('-') {
         Some((day, time)) => (vec![weekday(day)?], time),
         None => ((0..7).collect(), when),
@@ -134,10 +157,6 @@ fn weekday(text: &str) -> Result<u16, TimetableError> {
     place.ok_or_else(|| TimetableError::Day(text.to_owned()))
 }
 
-fn day_number(day: Weekday) -> u16 {
-    u16::from(day.to_sunday_zero_offset().unsigned_abs())
-}
-
 fn minute_of_day(text: &str) -> Result<u16, TimetableError> {
     let number = |digits: &str| {
         let is_number = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -150,17 +169,29 @@ fn minute_of_day(text: &str) -> Result<u16, TimetableError> {
     }
 }
 
-/// Reads a limit. A number without a suffix is in KiB per second; 0 means no limit, as `off` does.
-fn rate(text: &str) -> Result<Rate, TimetableError> {
-    if text.eq_ignore_ascii_case("off") {
-        return Ok(None);
+/// Reads a limit; 0 means none, as `off` does.
+fn rate(text: &str, unit: Unit) -> Result<Rate, TimetableError> {
+    match unit {
+        _ if text.eq_ignore_ascii_case("off") => Ok(None),
+        Unit::Bytes => bytes(text),
+        Unit::Requests => requests(text),
     }
+}
+
+fn requests(text: &str) -> Result<Rate, TimetableError> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = is_number.then(|| text.parse::<u64>().ok()).flatten().filter(|number| *number <= MOST_REQUESTS);
+    number.map(NonZeroU64::new).ok_or_else(|| TimetableError::Requests(text.to_owned()))
+}
+
+/// Reads a limit of bytes. A number without a suffix is in KiB per second.
+fn bytes(text: &str) -> Result<Rate, TimetableError> {
     if text.contains(':') {
         return Err(TimetableError::Directions(text.to_owned()));
     }
     let end = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len();
     let (number, suffix) = text.split_at(end);
-    let bytes = unit(suffix).and_then(|unit| scaled(number, unit));
+    let bytes = factor(suffix).and_then(|factor| scaled(number, factor));
     match bytes.ok_or_else(|| TimetableError::Rate(text.to_owned()))? {
         1..LOWEST => Err(TimetableError::Low(text.to_owned())),
         bytes => Ok(NonZeroU64::new(bytes)),
@@ -168,7 +199,7 @@ fn rate(text: &str) -> Result<Rate, TimetableError> {
 }
 
 /// Returns the bytes that a suffix stands for, all powers of 1024: `k`, `Ki` and `KiB` are the same.
-fn unit(suffix: &str) -> Option<u64> {
+fn factor(suffix: &str) -> Option<u64> {
     let power = match suffix.to_ascii_lowercase().as_str() {
         "b" => 0,
         "" | "k" | "ki" | "kib" => 1,
@@ -199,9 +230,19 @@ mod tests {
     const KIB: u64 = 1 << 10;
     const MIB: u64 = 1 << 20;
 
+    /// 2026-11-29, a Sunday, in milliseconds since 1970.
+    const SUNDAY: i64 = 20_786 * 24 * 3_600 * 1_000;
+
+    fn table(text: &str) -> Result<Timetable, TimetableError> {
+        Timetable::parse(text, Unit::Bytes)
+    }
+
+    /// Returns the limit at a time of 2026-11-29, a Sunday, or of the week after it, as in `2026-12-02T08:00`.
     fn limit(text: &str, time: &str) -> u64 {
-        let table: Timetable = text.parse().unwrap();
-        table.limit_at(time.parse().unwrap()).map_or(0, NonZeroU64::get)
+        let number = |range: std::ops::Range<usize>| time[range].parse::<i64>().unwrap();
+        let day = if number(5..7) == 11 { number(8..10) - 29 } else { number(8..10) + 1 };
+        let local = SUNDAY + ((day * 24 + number(11..13)) * 60 + number(14..16)) * MS_PER_MINUTE + 59_999;
+        table(text).unwrap().limit_at(local).map_or(0, NonZeroU64::get)
     }
 
     #[test]
@@ -220,7 +261,7 @@ mod tests {
             ("off", 0),
         ] {
             assert_eq!(limit(text, "2026-11-29T04:00:00"), expected, "{text}");
-            let table = text.parse::<Timetable>().unwrap();
+            let table = table(text).unwrap();
             assert!(table.is_constant() && table.is_off() == (expected == 0));
         }
     }
@@ -241,18 +282,18 @@ mod tests {
         ] {
             // A Sunday, which begins the week, and a Wednesday.
             for date in ["2026-11-29", "2026-12-02"] {
-                let at = format!("{date}T{time}:30");
+                let at = format!("{date}T{time}");
                 assert_eq!(limit(spaces, &at), expected, "{at}");
                 assert_eq!(limit(&spaces.replace(' ', ";"), &at), expected, "{at}");
             }
         }
-        let table = spaces.parse::<Timetable>().unwrap();
+        let table = table(spaces).unwrap();
         assert!(!table.is_constant() && !table.is_off());
     }
 
     #[test]
     fn entries_with_a_day_hold_until_the_next_one() {
-        let table = "Mon-00:00,512 Fri-23:59,10M Sat-10:00,1M Sun-20:00,off";
+        let week = "Mon-00:00,512 Fri-23:59,10M Sat-10:00,1M Sun-20:00,off";
         for (time, expected) in [
             ("2026-11-30T00:00", 512 * KIB),
             ("2026-12-04T23:58", 512 * KIB),
@@ -263,8 +304,8 @@ mod tests {
             ("2026-12-06T20:00", 0),
             ("2026-12-06T23:59", 0),
         ] {
-            assert_eq!(limit(table, time), expected, "{time}");
-            assert_eq!(limit(&table.replace("Fri", "friday"), time), expected, "{time}");
+            assert_eq!(limit(week, time), expected, "{time}");
+            assert_eq!(limit(&week.replace("Fri", "friday"), time), expected, "{time}");
         }
     }
 
@@ -273,7 +314,7 @@ mod tests {
         let short = "Mon-00:00,512 12:00,1M Sun-20:00,off";
         let long = "Mon-00:00,512 Mon-12:00,1M Tue-12:00,1M Wed-12:00,1M Thu-12:00,1M Fri-12:00,1M Sat-12:00,1M \
                     Sun-12:00,1M Sun-20:00,off";
-        let slots = |text: &str| text.parse::<Timetable>().unwrap().slots;
+        let slots = |text: &str| table(text).unwrap().slots;
         assert_eq!(slots(short), slots(long));
         assert_eq!(limit("10:00,1k 10:00,2k", "2026-12-02T10:00"), 2 * KIB, "the later one of a time");
         assert_eq!(limit("23:00,2k Mon-08:00,1k", "2026-12-02T01:00"), 2 * KIB, "in any order");
@@ -308,8 +349,31 @@ mod tests {
             ("Mon-bad,666", "\"bad\" is no time"),
             ("Mon-10:20,bad", "\"bad\" is no limit"),
         ] {
-            let error = text.parse::<Timetable>().unwrap_err().to_string();
+            let error = table(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn requests_are_whole_numbers() {
+        for (text, expected) in [("50", 50), ("0", 0), ("Off", 0), ("1000000", 1_000_000), ("08:00,5 09:00,off", 0)] {
+            let table = Timetable::parse(text, Unit::Requests).unwrap();
+            assert_eq!(table.limit_at(SUNDAY).map_or(0, NonZeroU64::get), expected, "{text}");
+            assert_eq!((table.text(), table.unit()), (text, Unit::Requests));
+        }
+        for text in ["1.5", "1k", "-1", "+1", "1000001", "99999999999999999999", "08:00,1k", "5:5"] {
+            let error = Timetable::parse(text, Unit::Requests).unwrap_err();
+            let expected = if text == "08:00,1k" { "1k" } else { text };
+            assert_eq!(error, TimetableError::Requests(expected.to_owned()));
+        }
+        let empty = Timetable::parse(" ", Unit::Requests).unwrap_err();
+        assert_eq!(empty, TimetableError::Empty);
+    }
+
+    #[test]
+    fn times_before_1970_have_a_day_too() {
+        // 1969-12-31 was a Wednesday.
+        assert_eq!(table("Wed-00:00,1k Thu-00:00,2k").unwrap().limit_at(-1).map_or(0, NonZeroU64::get), KIB);
+        assert_eq!(table("Wed-00:00,1k Thu-00:00,2k").unwrap().limit_at(0).map_or(0, NonZeroU64::get), 2 * KIB);
     }
 }

@@ -42,19 +42,25 @@ mod tests {
     use std::time::Duration;
 
     use futures::future::join_all;
-    use jiff::tz::TimeZone;
     use migration_core::error::ErrorClass;
+    use migration_core::timetable::{Timetable, Unit};
     use migration_testkit::TestClock;
     use tokio::time::Instant;
+
+    use crate::limits::pacer::Pacer;
+    use crate::limits::{Fleet, Times, UTC};
 
     /// Pause of a body after which the adapters and services take it for dead.
     const STALLED: Duration = Duration::from_secs(20);
 
     /// A limit that begins on Wednesday, 2026-12-02, at this time.
     fn bandwidth(timetable: &str, time: &str) -> Arc<Bandwidth> {
-        let begin: jiff::Timestamp = format!("2026-12-02T{time}Z").parse().unwrap();
-        let clock = Arc::new(TestClock::following_tokio(begin.as_millisecond()));
-        Arc::new(Bandwidth::new(timetable.parse().unwrap(), TimeZone::UTC, clock))
+        let number = |place: usize| time[place..place + 2].parse::<i64>().unwrap();
+        let begin = 1_796_169_600 + (number(0) * 60 + number(3)) * 60 + number(6);
+        let clock = Arc::new(TestClock::following_tokio(begin * 1_000));
+        let times = Times { started: Instant::now(), clock, local: UTC };
+        let timetable = Timetable::parse(timetable, Unit::Bytes).unwrap();
+        Arc::new(Bandwidth::new(Arc::new(Pacer::new(timetable, times, Fleet::Alone, Arc::default()))))
     }
 
     fn body(chunks: Vec<usize>) -> ByteStream {

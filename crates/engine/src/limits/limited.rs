@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use migration_core::error::ServiceError;
+use migration_core::events::NotificationConfig;
 use migration_core::ports::{
-    Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest, GetResponse,
-    HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart, PutRequest, PutTags,
-    Tags, UploadRef, Written,
+    BucketAdmin, Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest,
+    GetResponse, HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart,
+    PutRequest, PutTags, Tags, UploadRef, Written,
 };
 
 use super::bandwidth::Bandwidth;
-use super::pace::Bucket;
 use super::paced::paced;
+use super::pacer::Pacer;
 
 /// A store whose requests wait for their turn, and whose bodies pass at a limited rate. Without limits it is the store
 /// itself. Clones share the limits.
@@ -21,19 +22,19 @@ use super::paced::paced;
 #[derive(Clone)]
 pub struct Limited<S> {
     store: S,
-    requests: Option<Bucket>,
+    requests: Option<Arc<Pacer>>,
     bandwidth: Option<Arc<Bandwidth>>,
 }
 
 impl<S> Limited<S> {
-    pub(super) fn new(store: S, requests: Option<Bucket>, bandwidth: Option<Arc<Bandwidth>>) -> Self {
+    pub(super) fn new(store: S, requests: Option<Arc<Pacer>>, bandwidth: Option<Arc<Bandwidth>>) -> Self {
         Self { store, requests, bandwidth }
     }
 
     /// Waits for the turn of a request.
     async fn turn(&self) {
         if let Some(requests) = &self.requests {
-            requests.consume(1).await;
+            requests.pass(|_| 1).await;
         }
     }
 }
@@ -41,6 +42,10 @@ impl<S> Limited<S> {
 impl<S: ObjectStore> ObjectStore for Limited<S> {
     fn capabilities(&self) -> Capabilities {
         self.store.capabilities()
+    }
+
+    fn clock_offset(&self) -> Option<i64> {
+        self.store.clock_offset()
     }
 
     fn abort_command(&self, upload: UploadRef<'_>) -> String {
@@ -58,6 +63,10 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
     }
 
     async fn get(&self, request: GetRequest<'_>) -> Result<GetResponse, ServiceError> {
+        if let Some(bandwidth) = &self.bandwidth {
+            // No connection waits for a share.
+            bandwidth.pacer().ready().await;
+        }
         self.turn().await;
         let response = self.store.get(request).await?;
         Ok(match &self.bandwidth {
@@ -132,6 +141,23 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
     }
 }
 
+impl<S: BucketAdmin> BucketAdmin for Limited<S> {
+    async fn notifications(&self, bucket: &str) -> Result<NotificationConfig, ServiceError> {
+        self.turn().await;
+        self.store.notifications(bucket).await
+    }
+
+    async fn put_notifications(&self, bucket: &str, config: &NotificationConfig) -> Result<(), ServiceError> {
+        self.turn().await;
+        self.store.put_notifications(bucket, config).await
+    }
+
+    async fn keeps_versions(&self, bucket: &str) -> Result<bool, ServiceError> {
+        self.turn().await;
+        self.store.keeps_versions(bucket).await
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -139,21 +165,22 @@ mod tests {
     use bytes::Bytes;
     use futures::future::join_all;
     use futures::{FutureExt, StreamExt};
-    use jiff::tz::TimeZone;
     use md5::{Digest, Md5};
-    use migration_core::ports::{Attributes, Span, WriteCondition};
-    use migration_local::store::{BucketSettings, LocalStore, StoreSettings};
-    use migration_testkit::TestClock;
+    use migration_core::config::RateLimits;
+    use migration_core::error::Service;
+    use migration_core::ports::{Attributes, Clock, Span, WriteCondition};
+    use migration_core::timetable::{Timetable, Unit};
+    use migration_testkit::{MemoryStore, TestClock};
     use tokio::time::Instant;
 
-    use super::super::pace::bucket;
     use super::*;
+    use crate::limits::{Fleet, Limits, UTC};
 
     /// A store with an object of 64 KiB, under 10 requests per second and 8 KiB/s.
-    async fn limited() -> Limited<LocalStore> {
-        let clock = Arc::new(TestClock::following_tokio(0));
-        let store = LocalStore::in_memory(clock.clone(), StoreSettings::default());
-        store.create_bucket("b", BucketSettings::default());
+    async fn limited() -> Limited<MemoryStore> {
+        let clock: Arc<dyn Clock> = Arc::new(TestClock::following_tokio(0));
+        let store = MemoryStore::new(TestClock::at(0), "a");
+        store.create_bucket("b");
         let body = Bytes::from(vec![7; 64 << 10]);
         let (attributes, condition) = (Attributes::default(), WriteCondition::Any);
         let md5 = Md5::digest(&body).into();
@@ -167,8 +194,11 @@ mod tests {
             condition: &condition,
         };
         store.put(put).await.unwrap();
-        let bandwidth = Bandwidth::new("8k".parse().unwrap(), TimeZone::UTC, clock);
-        Limited::new(store, Some(bucket(10.0)), Some(Arc::new(bandwidth)))
+        let rates = RateLimits {
+            bandwidth: Timetable::parse("8k", Unit::Bytes).ok(),
+            requests: Timetable::parse("10", Unit::Requests).ok(),
+        };
+        Limits::new(&rates, Fleet::Alone, &clock, UTC).limit(store, Service::Source)
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,267 @@
+//! What waits for a limit.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use migration_core::pace::{Moment, Pace, Taken, Validity};
+use migration_core::records::WHOLE;
+use migration_core::shares::{self, IDLE};
+use migration_core::timetable::{Rate, Timetable};
+use tokio::sync::Notify;
+
+use super::{Fleet, Times};
+
+/// Longest time after which a waiting caller looks at the timetable again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Shortest time over which the use is measured.
+const SHORTEST_WINDOW: Duration = Duration::from_secs(3);
+
+/// A limit by a timetable, of which this process has a share. Callers pass in the order in which they came.
+pub(super) struct Pacer {
+    timetable: Timetable,
+    times: Times,
+    state: Mutex<State>,
+    turn: tokio::sync::Mutex<()>,
+    changed: Notify,
+    wanted: Arc<Notify>,
+    /// What passed so far.
+    passed: AtomicU64,
+}
+
+struct State {
+    pace: Pace,
+    /// The limit that was last seen to hold.
+    limit: Rate,
+    parts: u32,
+    validity: Validity,
+    /// When something last wanted to pass.
+    last: Option<Duration>,
+    window: Window,
+}
+
+/// The time over which the use is measured.
+struct Window {
+    began: Duration,
+    passed: u64,
+    /// Lowest share in it.
+    parts: u32,
+    need: u32,
+}
+
+impl Pacer {
+    pub(super) fn new(timetable: Timetable, times: Times, fleet: Fleet, wanted: Arc<Notify>) -> Self {
+        let parts = if fleet == Fleet::Alone { WHOLE } else { 0 };
+        let window = Window { began: Duration::ZERO, passed: 0, parts, need: WHOLE };
+        let mut state = State {
+            pace: Pace::paused(),
+            limit: timetable.limit_at((times.local)(times.clock.now())),
+            parts,
+            validity: Validity::Unlimited,
+            last: None,
+            window,
+        };
+        state.apply(times.now());
+        Self {
+            timetable,
+            times,
+            state: Mutex::new(state),
+            turn: tokio::sync::Mutex::default(),
+            changed: Notify::new(),
+            wanted,
+            passed: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits until an amount may pass, and returns it. `amount` tells it for the rate of this process per second, which
+    /// is infinite without a limit.
+    pub(super) async fn pass(&self, amount: impl Fn(f64) -> u64) -> u64 {
+        let _turn = self.turn.lock().await;
+        loop {
+            // Created before the check, so that a change in between is not missed.
+            let changed = self.changed.notified();
+            let wait = match self.try_pass(&amount) {
+                Ok(amount) => return amount,
+                Err(wait) => wait,
+            };
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Waits until this process may let anything pass.
+    pub(super) async fn ready(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.is_ready() {
+                return;
+            }
+            self.wanted.notify_one();
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        let (mut state, now) = self.state();
+        state.last = Some(now.monotonic);
+        state.pace.rate(now) > 0.0
+    }
+
+    /// Lets an amount pass, or returns how long to wait before the next try.
+    fn try_pass(&self, amount: impl Fn(f64) -> u64) -> Result<u64, Duration> {
+        let (mut state, now) = self.state();
+        state.last = Some(now.monotonic);
+        let amount = amount(state.pace.rate(now));
+        #[allow(clippy::cast_precision_loss, reason = "a piece has less than 8 PiB")]
+        let taken = state.pace.take(now, amount as f64);
+        drop(state);
+        match taken {
+            Taken::Now => {
+                self.passed.fetch_add(amount, Ordering::Relaxed);
+                Ok(amount)
+            }
+            Taken::After(wait) => Err(wait.min(LOOK_AGAIN)),
+            Taken::Paused => {
+                self.wanted.notify_one();
+                Err(LOOK_AGAIN)
+            }
+        }
+    }
+
+    pub(super) fn times(&self) -> &Times {
+        &self.times
+    }
+
+    /// Sets the share of this process, in parts of the limit.
+    pub(super) fn set(&self, parts: u32, validity: Validity) {
+        let (mut state, now) = self.state();
+        (state.parts, state.validity) = (parts, validity);
+        state.window.parts = state.window.parts.min(parts);
+        state.apply(now);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Returns the parts of the limit that this process could use; none if nothing wanted to pass lately.
+    pub(super) fn need(&self) -> u32 {
+        let (mut state, now) = self.state();
+        if state.last.is_none_or(|last| now.monotonic.saturating_sub(last) >= IDLE) {
+            return 0;
+        }
+        let elapsed = now.monotonic.saturating_sub(state.window.began);
+        if elapsed >= SHORTEST_WINDOW {
+            let passed = self.passed.load(Ordering::Relaxed);
+            #[allow(clippy::cast_precision_loss, reason = "an estimate")]
+            let rate = (passed - state.window.passed) as f64 / elapsed.as_secs_f64();
+            #[allow(clippy::cast_precision_loss, reason = "an estimate")]
+            let parts = state.limit.map_or(f64::INFINITY, |limit| rate / limit.get() as f64 * f64::from(WHOLE));
+            let need = shares::need(parts, state.window.parts);
+            state.window = Window { began: now.monotonic, passed, parts: state.parts, need };
+        }
+        state.window.need
+    }
+
+    /// Describes the limit now, with the timetable if it changes.
+    pub(super) fn describe(&self, rate: impl Fn(u64) -> String) -> String {
+        let limit = self.state().0.limit;
+        let now = limit.map_or_else(|| "no limit".to_owned(), |limit| rate(limit.get()));
+        if self.timetable.is_constant() { now } else { format!("{now} now ({})", self.timetable.text()) }
+    }
+
+    /// Returns the state, with the limit of this moment.
+    fn state(&self) -> (MutexGuard<'_, State>, Moment) {
+        // A panic can't leave half of an assignment.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.times.now();
+        let limit = self.timetable.limit_at((self.times.local)(now.wall));
+        if state.limit != limit {
+            state.limit = limit;
+            state.apply(now);
+        }
+        (state, now)
+    }
+}
+
+impl State {
+    fn apply(&mut self, now: Moment) {
+        match self.limit {
+            #[allow(clippy::cast_precision_loss, reason = "a rate is exact up to 8 PiB per second")]
+            Some(limit) => {
+                let rate = limit.get() as f64 * f64::from(self.parts) / f64::from(WHOLE);
+                self.pace.set(now, rate, self.validity);
+            }
+            None => self.pace.set(now, f64::INFINITY, Validity::Unlimited),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+    use migration_core::timetable::Unit;
+    use migration_testkit::TestClock;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::limits::UTC;
+
+    fn pacer(text: &str, fleet: Fleet) -> Pacer {
+        let times = Times { started: Instant::now(), clock: Arc::new(TestClock::following_tokio(0)), local: UTC };
+        Pacer::new(Timetable::parse(text, Unit::Requests).unwrap(), times, fleet, Arc::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_pass_at_their_rate_and_in_turn() {
+        let pacer = pacer("5", Fleet::Alone);
+        let begin = Instant::now();
+        let waits = (0..20).map(|_| async {
+            pacer.pass(|_| 1).await;
+            begin.elapsed()
+        });
+        let passed = join_all(waits).await;
+        assert!(passed.is_sorted(), "{passed:?}");
+        for second in 0..4_usize {
+            let window = Duration::from_secs(second as u64)..Duration::from_secs(second as u64 + 1);
+            assert!(passed.iter().filter(|at| window.contains(*at)).count() <= 6, "{passed:?}");
+        }
+        let last = passed.last().copied().unwrap_or_default();
+        assert!((Duration::from_millis(3_800)..Duration::from_millis(3_900)).contains(&last), "{last:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_passes_without_a_share_but_where_nothing_is_limited() {
+        let limited = pacer("5", Fleet::Shared);
+        let minute = Duration::from_mins(1);
+        assert!(tokio::time::timeout(minute, limited.pass(|_| 1)).await.is_err());
+        assert!(tokio::time::timeout(minute, limited.ready()).await.is_err());
+        let (free, begin) = (pacer("off", Fleet::Shared), Instant::now());
+        free.ready().await;
+        free.pass(|_| 1).await;
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        // A share that comes wakes who waits for it.
+        tokio::join!(limited.pass(|_| 1), async { limited.set(WHOLE, Validity::Unlimited) });
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_need_follows_the_use() {
+        let pacer = pacer("100", Fleet::Alone);
+        assert_eq!(pacer.need(), 0, "nothing was wanted yet");
+        for _ in 0..1_000 {
+            pacer.pass(|_| 1).await;
+        }
+        assert_eq!(pacer.need(), WHOLE);
+        for _ in 0..10 {
+            pacer.pass(|_| 1).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        assert_eq!(pacer.need(), WHOLE / 32, "two of a hundred requests a second, and a quarter more");
+        tokio::time::sleep(IDLE).await;
+        assert_eq!(pacer.need(), 0);
+    }
+}
