@@ -16,6 +16,7 @@ use migration_core::error::Blocked;
 use migration_core::ports::{Clock, ObjectStore};
 use migration_core::records::{RunRecord, RunResult};
 use migration_core::verification::VerifyMethod;
+use migration_engine::limits::Limits;
 use migration_engine::report::ReportError;
 use migration_engine::run::RunError;
 use migration_engine::scan::ScanError;
@@ -55,6 +56,8 @@ pub struct Migration<S, D> {
     pub clock: Arc<dyn Clock>,
     /// What follows the transfer, and its limits.
     pub terms: RunTerms,
+    /// The limits that its stores wait for.
+    pub limits: Limits,
 }
 
 /// What follows a run, and when it is given up.
@@ -161,7 +164,9 @@ where
 
     fn process_in(&self, runtime: Runtime) -> LocalProcess<S, D> {
         let ports = Ports::new(self.source.clone(), self.destination.clone(), self.queue.clone(), self.ledger());
-        Process::new(ports, self.config.clone(), runtime).with_reports(self.reports.clone())
+        Process::new(ports, self.config.clone(), runtime)
+            .with_reports(self.reports.clone())
+            .with_limits(self.limits.clone())
     }
 
     fn ledger(&self) -> LocalLedger {

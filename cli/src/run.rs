@@ -292,6 +292,7 @@ pub async fn connect(job: &LocalJob, state: State, options: &RunOptions) -> Migr
         clock: Arc::new(SystemClock),
         terms,
         config,
+        limits: limits.clone(),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::plan;
 use crate::preflight;
 use crate::report::{self, ReportArgs};
 use crate::send::{report_send, send};
-use crate::setup::{self, AwsProcess, Common};
+use crate::setup::{self, AwsProcess, Common, Pace};
 use crate::termination;
 use crate::verify;
 
@@ -53,6 +53,16 @@ enum Command {
     AbortUploads,
 }
 
+impl Command {
+    /// What others wait for, and judge by the time that it takes, is not limited.
+    fn pace(&self) -> Pace {
+        match self {
+            Self::Send | Self::Plan(_) | Self::Verify(_) | Self::Report(_) => Pace::Limited,
+            Self::Preflight | Self::Notify(_) | Self::AbortUploads => Pace::Unlimited,
+        }
+    }
+}
+
 /// Runs the program to its end. Exit codes: 1 = failed, a retry may succeed; 2 = the configuration or the work list
 /// can't be used; 3 = verified, and the copy is incomplete; 143 = interrupted by a signal, which is no failure.
 pub fn main() -> ExitCode {
@@ -64,7 +74,7 @@ async fn program() -> ExitCode {
     let cli = Cli::parse();
     cli.common.start_logging();
     let told = setup::listen_for_signals();
-    let (process, keeper) = match setup::connect(&cli.common).await {
+    let (process, keeper) = match setup::connect(&cli.common, cli.command.pace()).await {
         Ok(connected) => connected,
         Err(error) => {
             error!(%error, "failed to start the jobsender");
@@ -73,12 +83,16 @@ async fn program() -> ExitCode {
         }
     };
     setup::stop_when_told(&process, &told);
+    let keeping = keeper.map(Keeper::start);
     let (end, report) = tokio::select! {
-        ended = Keeper::during(keeper, carry_out(cli, process)) => ended,
+        ended = carry_out(cli, process) => ended,
         () = overdue(&told) => {
             (End::failed("Interrupted", "it did not stop in time after the signal"), Report::default())
         }
     };
+    if let Some(keeping) = keeping {
+        keeping.end().await;
+    }
     let end = end.after_signal(told.is_cancelled());
     termination::write_report(end.reason, &end.message, &report);
     if end.code == 0 {
@@ -150,6 +164,20 @@ mod tests {
     use super::*;
     use migration_core::ports::LedgerKey;
     use migration_core::records::RecordError;
+
+    #[test]
+    fn what_others_wait_for_is_not_limited() {
+        for (command, expected) in [
+            (&["send"][..], Pace::Limited),
+            (&["plan"], Pace::Limited),
+            (&["preflight"], Pace::Unlimited),
+            (&["notify", "--remove"], Pace::Unlimited),
+            (&["abort-uploads"], Pace::Unlimited),
+        ] {
+            let cli = Cli::try_parse_from([&["jobsender", "--config", "c"], command].concat()).unwrap();
+            assert_eq!(cli.command.pace(), expected, "{command:?}");
+        }
+    }
 
     #[test]
     fn what_is_left_is_named() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use migration_aws::{S3Store, SystemClock};
-use migration_core::config::{ConfigError, JobConfig, WriteSettings};
+use migration_core::config::{ConfigError, JobConfig, RateLimits, WriteSettings};
 use migration_core::error::Service;
 use migration_core::ports::Clock;
 use migration_engine::limits::{Fleet, Keeper, Limited, Limits, UTC};
@@ -69,12 +69,22 @@ pub type AwsProcess = Process<(Limited<S3Store>, Limited<S3Store>, SqsQueue, Dyn
 /// Keeps the share of this process of the job's limits; `None` if there are none.
 pub type ShareKeeper = Option<Keeper<DynamoLedger>>;
 
-/// Reads the configuration and connects the process to its services. Sends no request yet. Nothing passes the job's
-/// limits while the keeper does not run.
-pub async fn connect(common: &Common) -> Result<(AwsProcess, ShareKeeper), SetupError> {
+/// Whether a process waits for the limits of its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Nothing passes while the keeper does not run.
+    Limited,
+    /// For a few requests that have to end soon.
+    Unlimited,
+}
+
+/// Reads the configuration and connects the process to its services. Sends no request yet.
+pub async fn connect(common: &Common, pace: Pace) -> Result<(AwsProcess, ShareKeeper), SetupError> {
     let config = read(&common.config)?.validate()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let limits = Limits::new(config.rate_limits(), Fleet::Shared, &clock, UTC);
+    let none = RateLimits::default();
+    let rates = if pace == Pace::Limited { config.rate_limits() } else { &none };
+    let limits = Limits::new(rates, Fleet::Shared, &clock, UTC);
     let (source, destination) = (Service::Source, Service::Destination);
     let ledger = DynamoLedger::new(&config.ledger).await;
     let keeper = Keeper::new(&limits, ledger.clone(), &config.job.uid, &common.name);
@@ -87,7 +97,7 @@ pub async fn connect(common: &Common) -> Result<(AwsProcess, ShareKeeper), Setup
     let readable = WriteSettings { storage_class: None, acl: None, ..config.write.clone() };
     let reports = limits.limit(S3Store::new(&config.destination, &readable, destination).await, destination);
     let runtime = Runtime::new(&common.name, clock);
-    Ok((Process::new(ports, config, runtime).with_reports(reports), keeper))
+    Ok((Process::new(ports, config, runtime).with_reports(reports).with_limits(limits), keeper))
 }
 
 fn read(path: &Path) -> Result<JobConfig, SetupError> {

@@ -10,7 +10,7 @@ use migration_engine::limits::Keeper;
 use migration_engine::worker::Worker;
 use tracing::{error, info};
 
-use crate::setup::{self, Common};
+use crate::setup::{self, Common, Pace};
 
 /// Copies the objects named in a job's queue, until SIGTERM or SIGINT.
 #[derive(Debug, Parser)]
@@ -34,7 +34,7 @@ async fn program() -> ExitCode {
     let cli = Cli::parse();
     cli.common.start_logging();
     let told = setup::listen_for_signals();
-    match setup::connect(&cli.common).await {
+    match setup::connect(&cli.common, Pace::Limited).await {
         Ok((mut process, keeper)) => {
             process.runtime.grace = Duration::from_secs(cli.grace_seconds);
             setup::stop_when_told(&process, &told);

@@ -104,8 +104,8 @@ pub struct Transfer {
     pub bandwidth_limit: Option<String>,
 
     /// Requests per second that all processes of the job together send to each side, such as `50`; or a timetable, as
-    /// for bandwidthLimit: `08:00,50 20:00,off`. Listings and preflights count. At most 1000000. `off` or absent = no
-    /// limit.
+    /// for bandwidthLimit: `08:00,50 20:00,off`. Listings count; preflights and the cleanup after a deletion don't. At most
+    /// 1000000. `off` or absent = no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "request_limit")]
     #[x_kube(validation = Rule::new(format!(

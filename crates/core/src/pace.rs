@@ -7,8 +7,8 @@ use std::time::Duration;
 
 /// Time of the rate that may be taken later, so that the granularity of timers does not cost throughput.
 const KEPT: f64 = 0.02;
-/// Longest wait for what was taken at a higher rate before, in seconds. Services close connections without bytes after
-/// about 20 s.
+/// Longest wait of a body for what was taken at a higher rate before, in seconds. Services close connections without bytes
+/// after about 20 s.
 const LONGEST_WAIT: f64 = 5.0;
 /// Share of the rate that one piece of a body takes at most, in seconds.
 const PIECE: f64 = 0.02;
@@ -62,14 +62,26 @@ pub struct Pace {
     validity: Validity,
     /// What may be taken; below zero, what has to be waited for.
     balance: f64,
+    /// Longest wait for what was taken before a rate was set, in seconds.
+    longest_wait: f64,
     settled: Moment,
 }
 
 impl Pace {
-    /// Creates a pace at which nothing passes until a rate is set.
-    pub const fn paused() -> Self {
+    /// Creates a pace of bytes at which nothing passes until a rate is set. At a lower rate, bodies don't wait longer than
+    /// 5 s for what was taken before.
+    pub const fn of_bytes() -> Self {
+        Self::paused(LONGEST_WAIT)
+    }
+
+    /// Creates a pace of requests at which nothing passes until a rate is set. Each that was taken is waited for.
+    pub const fn of_requests() -> Self {
+        Self::paused(f64::INFINITY)
+    }
+
+    const fn paused(longest_wait: f64) -> Self {
         let start = Moment { monotonic: Duration::ZERO, wall: 0 };
-        Self { rate: 0.0, validity: Validity::Unlimited, balance: 0.0, settled: start }
+        Self { rate: 0.0, validity: Validity::Unlimited, balance: 0.0, longest_wait, settled: start }
     }
 
     /// Sets the rate per second from now on: zero to let nothing pass, infinite for no limit.
@@ -77,7 +89,7 @@ impl Pace {
         self.settle(now);
         (self.rate, self.validity) = (rate, validity);
         if rate > 0.0 && rate.is_finite() {
-            self.balance = self.balance.clamp(-rate * LONGEST_WAIT, rate * KEPT);
+            self.balance = self.balance.clamp(-(rate * self.longest_wait).max(1.0), rate * KEPT);
         }
     }
 
@@ -89,11 +101,17 @@ impl Pace {
         if self.rate <= 0.0 || self.is_over(now) {
             Taken::Paused
         } else if self.balance >= -NEARLY {
-            self.balance -= if self.rate.is_finite() { amount } else { 0.0 };
+            self.owe(now, amount);
             Taken::Now
         } else {
             Taken::After(Duration::try_from_secs_f64(-self.balance / self.rate).unwrap_or(Duration::MAX))
         }
+    }
+
+    /// Takes an amount that passes in any case; what comes next waits for it.
+    pub fn owe(&mut self, now: Moment, amount: f64) {
+        self.settle(now);
+        self.balance -= if self.rate.is_finite() { amount } else { 0.0 };
     }
 
     /// Returns the rate per second now.
@@ -145,7 +163,7 @@ mod tests {
     }
 
     fn paced(rate: f64, validity: Validity) -> Pace {
-        let mut pace = Pace::paused();
+        let mut pace = Pace::of_bytes();
         pace.set(at(0), rate, validity);
         pace
     }
@@ -164,7 +182,7 @@ mod tests {
 
     #[test]
     fn nothing_passes_without_a_rate_or_after_the_end_of_a_lease() {
-        assert_eq!(Pace::paused().take(at(5), 1.0), Taken::Paused);
+        assert_eq!(Pace::of_bytes().take(at(5), 1.0), Taken::Paused);
         let mut pace = paced(10.0, Validity::Leased(at(1_000)));
         assert_eq!(pace.take(at(10_999), 0.1), Taken::Now);
         assert_eq!((pace.take(at(11_000), 0.1), pace.rate(at(11_000))), (Taken::Paused, 0.0));
@@ -189,6 +207,34 @@ mod tests {
     }
 
     #[test]
+    fn renewals_forgive_no_request() {
+        // One request per second for 20 processes, each of which renews its share every 6 s, with two changes.
+        let mut paces = vec![Pace::of_requests(); 20];
+        let mut passed = 0_u32;
+        for now in (0..600_000).step_by(100) {
+            for pace in &mut paces {
+                if now % 6_000 == 0 {
+                    pace.set(at(now), 0.04, Validity::Leased(at(now)));
+                    pace.set(at(now), 0.05, Validity::Leased(at(now)));
+                }
+                passed += u32::from(pace.take(at(now), 1.0) == Taken::Now);
+            }
+        }
+        assert!((600..=630 + 20).contains(&passed), "{passed} requests");
+    }
+
+    #[test]
+    fn what_passes_in_any_case_is_waited_for_by_what_comes_next() {
+        let mut pace = Pace::of_requests();
+        pace.owe(at(0), 3.0);
+        pace.set(at(0), 2.0, Validity::Unlimited);
+        assert_eq!(pace.take(at(500), 1.0), Taken::After(Duration::from_secs(1)));
+        pace.set(at(500), f64::INFINITY, Validity::Unlimited);
+        pace.owe(at(500), 9.0);
+        assert_eq!(pace.take(at(500), 1.0), Taken::Now);
+    }
+
+    #[test]
     fn pieces_let_many_bodies_take_turns() {
         for (rate, bodies, len, expected) in [
             (1_000.0, 1, 1_000, 20),
@@ -209,7 +255,7 @@ mod tests {
         fn no_window_has_more_than_its_rates(
             steps in prop::collection::vec((1_u32..400, 0_u32..4, 1_u32..60), 1..200),
         ) {
-            let mut pace = Pace::paused();
+            let mut pace = Pace::of_bytes();
             let (mut now, mut rate, mut passed, mut rates) = (0_u32, 0.0_f64, Vec::new(), Vec::new());
             for (wait, change, amount) in steps {
                 rates.push((now, now + wait, rate));

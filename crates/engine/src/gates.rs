@@ -36,10 +36,10 @@ impl<P: Services> Process<P> {
         [&self.gates.source, &self.gates.destination, &self.gates.ledger].into_iter().any(Gate::is_blocked)
     }
 
-    /// Returns true if anything is paused: work that makes no progress meanwhile is not stuck.
+    /// Returns true if anything is paused or waits long for a limit: work that makes no progress meanwhile is not stuck.
     pub(crate) fn is_waiting(&self) -> bool {
         let Gates { source, destination, queue, ledger } = &self.gates;
-        [source, destination, queue, ledger].into_iter().any(Gate::is_waiting)
+        [source, destination, queue, ledger].into_iter().any(Gate::is_waiting) || self.limits.is_waiting()
     }
 
     /// Returns the number of throttled answers of both sides so far.

@@ -63,6 +63,7 @@ use crate::gate::{Nobody, Store};
 use crate::gates::Gates;
 use crate::hash::Hashing;
 use crate::heartbeat::RangesAtWork;
+use crate::limits::Limits;
 use crate::object_limit::ObjectLimit;
 use crate::stop::sleep_or_stop;
 
@@ -91,6 +92,8 @@ pub struct Process<P: Services> {
     buckets: Buckets,
     names: AtomicU64,
     gates: Gates,
+    /// The limits of its stores.
+    limits: Limits,
     /// The ranges of distributed objects that workers are at.
     ranges_at_work: RangesAtWork,
     /// Objects that a worker moves at the same time.
@@ -158,6 +161,7 @@ impl<P: Services> Process<P> {
     pub fn new(ports: Ports<P>, config: ValidConfig, runtime: Runtime) -> Self {
         Self {
             gates: Gates::new(&runtime),
+            limits: Limits::default(),
             object_limit: ObjectLimit::new(config.transfer.files_per_worker),
             ranges_at_work: RangesAtWork::default(),
             reports: None,
@@ -175,6 +179,12 @@ impl<P: Services> Process<P> {
     #[must_use]
     pub fn with_hashing(self, hashing: Hashing) -> Self {
         Self { hashing, ..self }
+    }
+
+    /// Tells the process which limits its stores wait for, so that this does not count as a lack of progress.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Sends reports through a store of their own, which writes in a storage class that can be read without restoring.

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 use bandwidth::Bandwidth;
 use pacer::Pacer;
 
-pub use keeper::Keeper;
+pub use keeper::{Keeper, Keeping};
 pub use limited::Limited;
 
 /// Returns the local time of a Unix time, both in milliseconds. Local time is that of a clock on the wall, as if its
@@ -103,6 +103,12 @@ impl Limits {
     /// Returns true if nothing is limited.
     pub fn is_none(&self) -> bool {
         self.pacers().next().is_none()
+    }
+
+    /// Returns true if something waits for a limit for long, or did so a few minutes ago: work that made no progress
+    /// meanwhile is not stuck.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.pacers().any(|pacer| pacer.is_waiting())
     }
 
     /// Describes the limits that hold now, each with its timetable if it changes. Empty if there are none.

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::fair::fair;
 use super::{DEAD, RENEW_EVERY};
 use crate::pace::{LEASE, Moment, Validity};
 use crate::ports::{Item, Write};
-use crate::records::{PoolRecord, Portions, ShareRecord, pool_key, share_process};
+use crate::records::{PoolRecord, Portions, RecordError, ShareRecord, pool_key, share_process};
 
 /// Most records of dead processes returned to the pool at once; a transaction has at most 100 writes.
 const MOST_DEAD: usize = 50;
@@ -24,31 +26,49 @@ const AFTER_UNKNOWN: Duration = Duration::from_secs(1);
 pub struct Look {
     pool: Option<PoolRecord>,
     shares: BTreeMap<String, ShareRecord>,
+    /// Revision of a pool that can't be read.
+    spoiled: Option<u64>,
     /// Records that can't be read hold parts that nobody knows.
-    is_whole: bool,
+    unreadable: Vec<RecordError>,
 }
 
 impl Look {
     /// Reads the items of a job's shares.
     pub fn of(job: &str, items: &[Item]) -> Self {
-        let mut look = Self { is_whole: true, ..Self::default() };
+        let mut look = Self::default();
         for item in items {
-            let known = if item.key == pool_key(job) {
-                look.pool = item.read().ok();
-                look.pool.is_some()
-            } else {
-                let process = share_process(&item.key.sort);
-                let record = process.and_then(|process| Some((process.to_owned(), item.read().ok()?)));
-                record.map(|(process, record)| look.shares.insert(process, record)).is_some()
-            };
-            look.is_whole &= known;
+            if let Err(error) = look.add(job, item) {
+                look.unreadable.push(error);
+            }
         }
         look
     }
 
+    fn add(&mut self, job: &str, item: &Item) -> Result<(), RecordError> {
+        if item.key == pool_key(job) {
+            self.spoiled = item.attributes.get("revision").and_then(Value::as_u64);
+            self.pool = Some(item.read()?);
+            self.spoiled = None;
+            return Ok(());
+        }
+        let unknown = || RecordError { key: item.key.clone(), member: None, reason: "unknown kind of record".into() };
+        let process = share_process(&item.key.sort).ok_or_else(unknown)?;
+        self.shares.insert(process.to_owned(), item.read()?);
+        Ok(())
+    }
+
+    /// Lists the records that can't be read.
+    pub fn unreadable(&self) -> &[RecordError] {
+        &self.unreadable
+    }
+
+    fn is_whole(&self) -> bool {
+        self.unreadable.is_empty()
+    }
+
     /// Returns true if the pool can be written: it was read, or is not there.
     fn shows_pool(&self) -> bool {
-        self.pool.is_some() || self.is_whole
+        self.pool.is_some() || self.is_whole()
     }
 
     fn held(&self) -> Portions {
@@ -100,6 +120,8 @@ pub struct Holder {
     seen: BTreeMap<String, (u64, Duration)>,
     /// Revision of the pool at the last look and the one before.
     pool: [Option<u64>; 2],
+    /// Revision of the pool while nothing else can't be read, and since when it was seen.
+    spoiled: Option<(u64, Duration)>,
     /// Plans in a row that were not written, as far as is known.
     failures: u32,
 }
@@ -116,6 +138,7 @@ impl Holder {
             validity: Validity::Leased(Moment::default()),
             seen: BTreeMap::new(),
             pool: [None; 2],
+            spoiled: None,
             failures: 0,
         }
     }
@@ -141,6 +164,11 @@ impl Holder {
             }
         }
         self.pool = [self.pool[1], look.pool.as_ref().map(|pool| pool.revision)];
+        let spoiled = look.spoiled.filter(|_| look.unreadable.len() == 1);
+        self.spoiled = spoiled.map(|revision| match self.spoiled {
+            Some(before) if before.0 == revision => before,
+            _ => (revision, now),
+        });
         match look.shares.get(&own) {
             Some(record) => {
                 self.own = Own::Held(*record);
@@ -162,10 +190,14 @@ impl Holder {
             Own::Absent => ShareRecord { revision: 0, share: Portions::default(), need },
             Own::Held(record) => record,
         };
+        let mended = look.and_then(|look| self.mended(now.monotonic, look));
+        let look = mended.as_ref().or(look);
         // A lease that is about to end is renewed by a write that only this process competes for.
         let is_late = matches!(self.validity, Validity::Leased(from) if now.since(from) > LEASE / 4 * 3);
         let plan = match look {
-            Some(look) if look.shows_pool() && !(is_late && own.revision > 0 && self.failures > 0) => {
+            Some(look)
+                if look.shows_pool() && !(is_late && own.revision > 0 && self.failures > 0 && !need.is_none()) =>
+            {
                 self.shift(now, look, own, need)
             }
             _ => {
@@ -215,6 +247,14 @@ impl Holder {
         format!("{}.{}", self.name, self.generation)
     }
 
+    /// Returns the look with an empty pool in the place of one that has been unreadable for so long that no transaction on
+    /// it can be half visible: everything that no process holds is free.
+    fn mended(&self, now: Duration, look: &Look) -> Option<Look> {
+        let (revision, _) = self.spoiled.filter(|(_, since)| now.saturating_sub(*since) >= DEAD)?;
+        let pool = Some(PoolRecord { revision, free: Portions::default() });
+        Some(Look { pool, spoiled: None, unreadable: Vec::new(), shares: look.shares.clone() })
+    }
+
     fn lose(&mut self) {
         self.own = Own::Absent;
         self.usable = Portions::default();
@@ -256,9 +296,9 @@ impl Holder {
     fn free(&self, look: &Look) -> Portions {
         let rest = Portions::WHOLE.minus(look.held());
         match look.pool {
-            None if look.is_whole => rest,
+            None if look.is_whole() => rest,
             None => Portions::default(),
-            Some(_) if look.is_whole && self.pool[0] == self.pool[1] => rest,
+            Some(_) if look.is_whole() && self.pool[0] == self.pool[1] => rest,
             Some(pool) => pool.free,
         }
     }

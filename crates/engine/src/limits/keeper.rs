@@ -6,8 +6,9 @@ use migration_core::ports::{Clock, Ledger};
 use migration_core::records::{Portions, share_partition};
 use migration_core::shares::{Holder, Look, Outcome, Plan};
 use migration_ledger::{Pager, WriteOutcome, write};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
 
 use super::{Limits, Times};
@@ -16,6 +17,25 @@ use super::{Limits, Times};
 const REQUEST: Duration = Duration::from_millis(1_500);
 /// Times that a process which ends tries to return its share.
 const LAST_TRIES: u32 = 3;
+/// Time that a process which ends waits for that.
+const LAST_TIME: Duration = Duration::from_secs(3);
+
+/// A share that a task keeps until this value is dropped.
+pub struct Keeping {
+    end: DropGuard,
+    task: JoinHandle<()>,
+}
+
+impl Keeping {
+    /// Returns the share, within 3 s.
+    pub async fn end(self) {
+        drop(self.end);
+        // The task has no result, and a panic in it has already been printed.
+        if timeout(LAST_TIME, self.task).await.is_err() {
+            debug!("the ledger did not take the share of the limits back in time; others get it in half a minute");
+        }
+    }
+}
 
 /// Keeps the share of a process while it works.
 ///
@@ -40,14 +60,19 @@ impl<L: Ledger> Keeper<L> {
 
     /// Does work while keeping the share, and returns its result after the share was returned.
     pub async fn during<T>(keeper: Option<Self>, work: impl Future<Output = T>) -> T {
-        let Some(keeper) = keeper else { return work.await };
-        let end = CancellationToken::new();
-        let keeping = tokio::spawn(keeper.keep(end.clone()));
+        let keeping = keeper.map(Self::start);
         let done = work.await;
-        end.cancel();
-        // The task has no result, and a panic in it has already been printed.
-        let _ = keeping.await;
+        if let Some(keeping) = keeping {
+            keeping.end().await;
+        }
         done
+    }
+
+    /// Keeps the share in a task.
+    pub fn start(self) -> Keeping {
+        let end = CancellationToken::new();
+        let task = tokio::spawn(self.keep(end.clone()));
+        Keeping { end: end.drop_guard(), task }
     }
 
     /// Keeps the share until `end` is cancelled, and returns it then.
@@ -99,7 +124,13 @@ impl<L: Ledger> Keeper<L> {
     async fn look(&self) -> Option<Look> {
         let mut pager = Pager::all(share_partition(&self.job), "");
         match timeout(REQUEST, pager.rest(&self.ledger)).await {
-            Ok(Ok(items)) => Some(Look::of(&self.job, &items)),
+            Ok(Ok(items)) => {
+                let look = Look::of(&self.job, &items);
+                for error in look.unreadable() {
+                    warn!(%error, "less than the limit may be used while a share or the pool can't be read");
+                }
+                Some(look)
+            }
             Ok(Err(error)) => {
                 warn!(%error, "failed to read the shares of the limits");
                 None

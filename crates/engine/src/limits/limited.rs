@@ -18,6 +18,7 @@ use super::pacer::Pacer;
 /// itself. Clones share the limits.
 ///
 /// Each call counts as one request, also where the adapter repeats a request after an error or reads several pages.
+/// Completions and aborts of uploads never wait, so that what is open gets closed; the requests after them wait instead.
 /// Bytes are counted once on their way, when they are read; what a service copies itself passes no limit.
 #[derive(Clone)]
 pub struct Limited<S> {
@@ -35,6 +36,13 @@ impl<S> Limited<S> {
     async fn turn(&self) {
         if let Some(requests) = &self.requests {
             requests.pass(|_| 1).await;
+        }
+    }
+
+    /// Counts a request that does not wait.
+    fn count(&self) {
+        if let Some(requests) = &self.requests {
+            requests.pass_at_once(1);
         }
     }
 }
@@ -126,12 +134,12 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
     }
 
     async fn complete_upload(&self, request: CompleteUpload<'_>) -> Result<Written, ServiceError> {
-        self.turn().await;
+        self.count();
         self.store.complete_upload(request).await
     }
 
     async fn abort_upload(&self, upload: UploadRef<'_>) -> Result<(), ServiceError> {
-        self.turn().await;
+        self.count();
         self.store.abort_upload(upload).await
     }
 
@@ -232,6 +240,18 @@ mod tests {
         assert!(pieces.concat() == vec![7; 64 << 10]);
         let elapsed = begin.elapsed();
         assert!((Duration::from_millis(7_700)..Duration::from_millis(8_200)).contains(&elapsed), "{elapsed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_closes_an_upload_does_not_wait() {
+        let store = limited().await;
+        store.head(HeadRequest::new("b", "k")).await.unwrap();
+        assert!(store.head(HeadRequest::new("b", "k")).now_or_never().is_none());
+        let upload = UploadRef { bucket: "b", key: "k", upload_id: "u" };
+        assert!(store.abort_upload(upload).now_or_never().is_some());
+        let begin = Instant::now();
+        store.head(HeadRequest::new("b", "k")).await.unwrap();
+        assert!(begin.elapsed() >= Duration::from_millis(190), "{:?}", begin.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use migration_core::lease::STALL;
 use migration_core::pace::{Moment, Pace, Taken, Validity};
 use migration_core::records::WHOLE;
 use migration_core::shares::{self, IDLE};
-use migration_core::timetable::{Rate, Timetable};
+use migration_core::timetable::{Rate, Timetable, Unit};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::{Fleet, Times};
 
@@ -16,6 +18,12 @@ use super::{Fleet, Times};
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Shortest time over which the use is measured.
 const SHORTEST_WINDOW: Duration = Duration::from_secs(3);
+
+/// Wait after which what waits could use more than the share of this process. Shorter ones are those of several that come
+/// at once.
+const LACKING: Duration = Duration::from_secs(1);
+/// Wait after which the work of this process is not expected to progress as it does without limits.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// A limit by a timetable, of which this process has a share. Callers pass in the order in which they came.
 pub(super) struct Pacer {
@@ -37,6 +45,8 @@ struct State {
     validity: Validity,
     /// When something last wanted to pass.
     last: Option<Duration>,
+    /// When something had last waited for [`SLOW`].
+    slow: Option<Duration>,
     window: Window,
 }
 
@@ -46,19 +56,23 @@ struct Window {
     passed: u64,
     /// Lowest share in it.
     parts: u32,
+    /// Whether something waited for [`LACKING`] in it.
+    lacked: bool,
     need: u32,
 }
 
 impl Pacer {
     pub(super) fn new(timetable: Timetable, times: Times, fleet: Fleet, wanted: Arc<Notify>) -> Self {
         let parts = if fleet == Fleet::Alone { WHOLE } else { 0 };
-        let window = Window { began: Duration::ZERO, passed: 0, parts, need: WHOLE };
+        let window = Window { began: Duration::ZERO, passed: 0, parts, lacked: false, need: WHOLE };
+        let pace = if timetable.unit() == Unit::Bytes { Pace::of_bytes() } else { Pace::of_requests() };
         let mut state = State {
-            pace: Pace::paused(),
+            pace,
             limit: timetable.limit_at((times.local)(times.clock.now())),
             parts,
             validity: Validity::Unlimited,
             last: None,
+            slow: None,
             window,
         };
         state.apply(times.now());
@@ -76,11 +90,12 @@ impl Pacer {
     /// Waits until an amount may pass, and returns it. `amount` tells it for the rate of this process per second, which
     /// is infinite without a limit.
     pub(super) async fn pass(&self, amount: impl Fn(f64) -> u64) -> u64 {
+        let came = Instant::now();
         let _turn = self.turn.lock().await;
         loop {
             // Created before the check, so that a change in between is not missed.
             let changed = self.changed.notified();
-            let wait = match self.try_pass(&amount) {
+            let wait = match self.try_pass(came, &amount) {
                 Ok(amount) => return amount,
                 Err(wait) => wait,
             };
@@ -93,9 +108,10 @@ impl Pacer {
 
     /// Waits until this process may let anything pass.
     pub(super) async fn ready(&self) {
+        let came = Instant::now();
         loop {
             let changed = self.changed.notified();
-            if self.is_ready() {
+            if self.is_ready(came) {
                 return;
             }
             self.wanted.notify_one();
@@ -106,19 +122,40 @@ impl Pacer {
         }
     }
 
-    fn is_ready(&self) -> bool {
+    fn is_ready(&self, came: Instant) -> bool {
         let (mut state, now) = self.state();
-        state.last = Some(now.monotonic);
+        state.wanted(now, came);
         state.pace.rate(now) > 0.0
     }
 
-    /// Lets an amount pass, or returns how long to wait before the next try.
-    fn try_pass(&self, amount: impl Fn(f64) -> u64) -> Result<u64, Duration> {
+    /// Lets an amount pass without waiting. Callers of [`Pacer::pass`] wait for it instead.
+    pub(super) fn pass_at_once(&self, amount: u32) {
         let (mut state, now) = self.state();
         state.last = Some(now.monotonic);
+        state.pace.owe(now, f64::from(amount));
+        drop(state);
+        self.passed.fetch_add(amount.into(), Ordering::Relaxed);
+    }
+
+    /// Returns true if something waits for long, or did so within the time after which work without progress counts as
+    /// stuck: it had no chance to progress meanwhile.
+    pub(super) fn is_waiting(&self) -> bool {
+        let (state, now) = self.state();
+        state.slow.is_some_and(|slow| now.monotonic.saturating_sub(slow) < STALL)
+    }
+
+    /// Lets an amount pass, or returns how long to wait before the next try.
+    fn try_pass(&self, came: Instant, amount: impl Fn(f64) -> u64) -> Result<u64, Duration> {
+        let (mut state, now) = self.state();
+        state.wanted(now, came);
         let amount = amount(state.pace.rate(now));
         #[allow(clippy::cast_precision_loss, reason = "a piece has less than 8 PiB")]
         let taken = state.pace.take(now, amount as f64);
+        state.window.lacked |= match taken {
+            Taken::Now => false,
+            Taken::After(wait) => wait >= LACKING,
+            Taken::Paused => true,
+        };
         drop(state);
         match taken {
             Taken::Now => {
@@ -160,8 +197,8 @@ impl Pacer {
             let rate = (passed - state.window.passed) as f64 / elapsed.as_secs_f64();
             #[allow(clippy::cast_precision_loss, reason = "an estimate")]
             let parts = state.limit.map_or(f64::INFINITY, |limit| rate / limit.get() as f64 * f64::from(WHOLE));
-            let need = shares::need(parts, state.window.parts);
-            state.window = Window { began: now.monotonic, passed, parts: state.parts, need };
+            let need = if state.window.lacked { WHOLE } else { shares::need(parts, state.window.parts) };
+            state.window = Window { began: now.monotonic, passed, parts: state.parts, lacked: false, need };
         }
         state.window.need
     }
@@ -188,6 +225,16 @@ impl Pacer {
 }
 
 impl State {
+    /// Notes that something which came at a time wants to pass.
+    fn wanted(&mut self, now: Moment, came: Instant) {
+        self.last = Some(now.monotonic);
+        let waited = came.elapsed();
+        self.window.lacked |= waited >= LACKING;
+        if waited >= SLOW {
+            self.slow = Some(now.monotonic);
+        }
+    }
+
     fn apply(&mut self, now: Moment) {
         match self.limit {
             #[allow(clippy::cast_precision_loss, reason = "a rate is exact up to 8 PiB per second")]
@@ -203,9 +250,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use futures::future::join_all;
-    use migration_core::timetable::Unit;
     use migration_testkit::TestClock;
-    use tokio::time::Instant;
 
     use super::*;
     use crate::limits::UTC;
@@ -263,5 +308,37 @@ mod tests {
         assert_eq!(pacer.need(), WHOLE / 32, "two of a hundred requests a second, and a quarter more");
         tokio::time::sleep(IDLE).await;
         assert_eq!(pacer.need(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_needs_more_and_is_slow() {
+        let pacer = pacer("100", Fleet::Shared);
+        // One in 20 s: nothing passes in most windows.
+        pacer.set(WHOLE / 2_000, Validity::Unlimited);
+        pacer.pass(|_| 1).await;
+        let seconds = Duration::from_secs;
+        let needs = async {
+            for second in [4, 8, 12, 16] {
+                tokio::time::sleep(seconds(4)).await;
+                assert_eq!((pacer.need(), pacer.is_waiting()), (WHOLE, second > 10), "{second}");
+            }
+        };
+        tokio::join!(pacer.pass(|_| 1), needs);
+        assert!(pacer.is_waiting(), "what waited had no time yet");
+        pacer.set(WHOLE, Validity::Unlimited);
+        for _ in 0..STALL.as_secs() {
+            tokio::time::sleep(seconds(1)).await;
+            pacer.pass(|_| 1).await;
+        }
+        assert!(!pacer.is_waiting());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_passes_at_once_is_waited_for_by_others() {
+        let (pacer, begin) = (pacer("5", Fleet::Alone), Instant::now());
+        (0..10).for_each(|_| pacer.pass_at_once(1));
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        pacer.pass(|_| 1).await;
+        assert!(begin.elapsed() >= Duration::from_millis(1_990), "{:?}", begin.elapsed());
     }
 }

@@ -71,6 +71,7 @@ impl Fleeted {
             Faulty::new(ledger.clone(), &FaultPlan::new()),
         );
         let process = Process::new(ports, config, Runtime::new(name, clock)).with_hashing(Hashing::inline());
+        let process = process.with_limits(limits);
         (Arc::new(process), keeper, ledger)
     }
 
@@ -195,4 +196,21 @@ async fn shares_cost_two_requests_in_six_seconds_and_none_without_work_or_limit(
     assert_eq!((free.done(), free.shares.count(Operation::QueryItems)), (100, 0));
     pod.stop.cancel();
     pod.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_limit_is_not_stuck() {
+    let fleet = Fleeted::new(None, Some("40"), 20);
+    fleet.send().await;
+    let (process, keeper, _) = fleet.process("a");
+    let stop = process.runtime.stop.clone();
+    let work = tokio::spawn(async move { heartbeat::during(&process, Worker::new(process.clone()).run()).await });
+    // It has no share for longer than work without progress may take.
+    assert_eq!(fleet.sample(20, Duration::from_mins(12)).await.last().map(|sample| sample[2]), Some(0));
+    let messages = fleet.world.queue.messages();
+    assert!(!messages.is_empty() && messages.iter().all(|message| message.receives == 1), "{messages:?}");
+    Keeper::during(keeper, fleet.sample(20, Duration::from_mins(1))).await;
+    stop.cancel();
+    work.await.unwrap();
+    fleet.world.assert_same("after the wait");
 }

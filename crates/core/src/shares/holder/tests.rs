@@ -105,7 +105,7 @@ fn parts_in_no_record_are_found_again_once_the_pool_stood_still() {
     assert_eq!(round(&mut b, &mut table, at(3), bytes(WHOLE)), bytes(WHOLE));
     assert_eq!(table.sum(), Portions::WHOLE);
     // Not while a record can't be read: nobody knows what it holds.
-    table.spoil("share/x.0");
+    table.spoil("share/x.0", 1);
     table.remove("share/b.0");
     let mut c = Holder::new(JOB, "c");
     for now in 4..9 {
@@ -114,16 +114,39 @@ fn parts_in_no_record_are_found_again_once_the_pool_stood_still() {
 }
 
 #[test]
-fn a_pool_that_can_not_be_read_is_left_alone() {
+fn a_pool_that_can_not_be_read_is_left_alone_at_first() {
     let (mut table, mut a, mut b) = (Table::default(), Holder::new(JOB, "a"), Holder::new(JOB, "b"));
     round(&mut a, &mut table, at(0), bytes(WHOLE));
-    table.spoil("pool");
+    table.spoil("pool", 3);
     for now in 1..5 {
         assert_eq!(round(&mut a, &mut table, at(now), bytes(WHOLE)), bytes(WHOLE), "{now}");
         assert_eq!(a.usable().1, Validity::Leased(at(now)));
         assert_eq!(round(&mut b, &mut table, at(now), bytes(WHOLE)), bytes(0), "{now}");
         assert!(b.has_record());
     }
+    // Nor while it changes, or what can be told apart of it does not.
+    table.spoil("pool", 4);
+    for now in 5..16 {
+        assert_eq!(round(&mut b, &mut table, at(now), bytes(WHOLE)), bytes(0), "{now}");
+        round(&mut a, &mut table, at(now), bytes(WHOLE));
+    }
+    assert_eq!(table.look().unreadable().iter().map(|error| error.key.sort.as_str()).collect::<Vec<_>>(), ["pool"]);
+    // Then it is replaced, and the next one to renew gives some of its share.
+    round(&mut b, &mut table, at(16), bytes(WHOLE));
+    assert_eq!(round(&mut a, &mut table, at(17), bytes(WHOLE)), bytes(WHOLE / 2));
+    assert_eq!(round(&mut b, &mut table, at(18), bytes(WHOLE)), bytes(WHOLE / 2));
+    assert_eq!((table.look().unreadable(), table.sum()), (&[][..], Portions::WHOLE));
+}
+
+#[test]
+fn who_leaves_late_leaves_all_the_same() {
+    let (mut table, mut a) = (Table::default(), Holder::new(JOB, "a"));
+    round(&mut a, &mut table, at(0), bytes(WHOLE));
+    a.look(at(6).monotonic, &table.look());
+    let lost = a.plan(at(6), Some(&table.look()), bytes(WHOLE)).unwrap();
+    a.ended(&lost, at(6), Outcome::Lost);
+    round(&mut a, &mut table, at(9), Portions::default());
+    assert_eq!((a.has_record(), table.shares()), (false, 0));
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl World {
         let wall = i64::try_from(self.chance(7_200_000)).unwrap_or_default() - 3_600_000;
         self.processes.push(Process {
             holder: Holder::new(JOB, name),
-            pace: Pace::paused(),
+            pace: Pace::of_bytes(),
             speed,
             wall,
             request: None,

@@ -67,9 +67,9 @@ impl Table {
         self.items.remove(&LedgerKey::new(share_partition(JOB), sort));
     }
 
-    /// Adds a record that can't be read.
-    pub(super) fn spoil(&mut self, sort: &str) {
-        let item = Item::of(LedgerKey::new(share_partition(JOB), sort), &serde_json::json!({"revision": "x"}));
+    /// Adds a record that can't be read, or makes one unreadable.
+    pub(super) fn spoil(&mut self, sort: &str, revision: u64) {
+        let item = Item::of(LedgerKey::new(share_partition(JOB), sort), &serde_json::json!({"revision": revision}));
         self.items.insert(item.key.clone(), item);
     }
 
