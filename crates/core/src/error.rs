@@ -152,6 +152,12 @@ impl ServiceError {
         self.rejected.as_deref() == Some(what)
     }
 
+    /// Makes a rejection of this permanent.
+    #[must_use]
+    pub fn without_retry_of(self, what: &Rejected) -> Self {
+        if self.rejects(what) { Self { class: ErrorClass::Refused, ..self } } else { self }
+    }
+
     /// Returns true if the same request may succeed when sent again.
     pub fn is_retryable(&self) -> bool {
         matches!(

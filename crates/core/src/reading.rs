@@ -27,6 +27,11 @@ pub fn is_contradicted(head: &ObjectHead, md5: &Md5Digest) -> bool {
     head.etag_is_md5 && head.etag.as_ref().and_then(ETag::md5).is_some_and(|digest| digest != *md5)
 }
 
+/// Returns the MD5 that an object's ETag names: it has the form of one, and is one by the service's rules.
+pub fn named_md5(head: &ObjectHead) -> Option<Md5Digest> {
+    head.etag.as_ref().filter(|etag| head.etag_is_md5 && !etag.is_weak()).and_then(ETag::md5)
+}
+
 /// Evaluates a second read. Each read consists of the returned ETag and the MD5 of the bytes.
 ///
 /// | ETag of the second read | its bytes | result |

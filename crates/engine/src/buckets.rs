@@ -39,6 +39,29 @@ pub(crate) struct Buckets {
     without_digests: std::sync::Mutex<HashSet<String>>,
     /// When each destination bucket last answered with the MD5 of the bytes sent.
     digests: std::sync::Mutex<HashMap<String, Instant>>,
+    /// When each source bucket last gave bytes that have the MD5 that their ETag names.
+    named: std::sync::Mutex<HashMap<String, Instant>>,
+    /// Destination buckets that were sent a wrong Content-MD5.
+    asked_for_md5: std::sync::Mutex<HashSet<String>>,
+}
+
+/// Records that a bucket has just shown something.
+fn note(seen: &std::sync::Mutex<HashMap<String, Instant>>, bucket: &str) {
+    let mut seen = entries(seen);
+    match seen.get_mut(bucket) {
+        Some(at) => *at = Instant::now(),
+        None => drop(seen.insert(bucket.to_owned(), Instant::now())),
+    }
+}
+
+/// Returns true if a bucket has shown it recently.
+fn is_recent(seen: &std::sync::Mutex<HashMap<String, Instant>>, bucket: &str) -> bool {
+    entries(seen).get(bucket).is_some_and(|at| at.elapsed() < DIGESTS_STAND)
+}
+
+/// Locks a collection. A panic elsewhere leaves it consistent.
+fn entries<T>(of: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<P: Services> Process<P> {
@@ -99,26 +122,38 @@ impl<P: Services> Process<P> {
 
     /// Notes that a destination bucket answered with the MD5 of the bytes sent.
     pub(crate) fn saw_digest(&self, bucket: &str) {
-        let mut digests = self.digests();
-        match digests.get_mut(bucket) {
-            Some(seen) => *seen = Instant::now(),
-            None => drop(digests.insert(bucket.to_owned(), Instant::now())),
-        }
+        note(&self.buckets.digests, bucket);
     }
 
     /// Returns true if a destination bucket did so recently: an ETag that looks like another digest is then one.
     pub(crate) fn has_digests(&self, bucket: &str) -> bool {
-        self.digests().get(bucket).is_some_and(|seen| seen.elapsed() < DIGESTS_STAND)
+        is_recent(&self.buckets.digests, bucket)
     }
 
-    fn digests(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
-        // A panic elsewhere leaves the map consistent.
-        self.buckets.digests.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes that a source bucket gave bytes that have the MD5 that their ETag names.
+    pub(crate) fn saw_named_md5(&self, bucket: &str) {
+        note(&self.buckets.named, bucket);
+    }
+
+    /// Notes that a source bucket gave bytes that don't have it.
+    pub(crate) fn saw_other_md5(&self, bucket: &str) {
+        entries(&self.buckets.named).remove(bucket);
+    }
+
+    /// Returns true if the ETags of a source bucket were recently the MD5s that they name.
+    pub(crate) fn names_md5s(&self, bucket: &str) -> bool {
+        is_recent(&self.buckets.named, bucket) && !self.is_without_digests(bucket)
+    }
+
+    /// Returns true if a destination bucket is to be sent a wrong Content-MD5: nothing is known of it, and this process
+    /// has not done so.
+    pub(crate) async fn may_ask_for_md5(&self, bucket: &str) -> Result<bool, Interruption> {
+        Ok(self.support(bucket, Ability::ChecksMd5).await? == Support::Unknown
+            && entries(&self.buckets.asked_for_md5).insert(bucket.to_owned()))
     }
 
     fn suspected(&self) -> std::sync::MutexGuard<'_, HashSet<(String, Ability)>> {
-        // A panic elsewhere leaves the set consistent.
-        self.buckets.suspected.lock().unwrap_or_else(PoisonError::into_inner)
+        entries(&self.buckets.suspected)
     }
 
     /// Claims the right to probe which of these conditions are honoured. Returns `None` if that is known, or cannot be
@@ -245,8 +280,7 @@ impl<P: Services> Process<P> {
     }
 
     fn without_digests(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        // A panic elsewhere leaves the set consistent.
-        self.buckets.without_digests.lock().unwrap_or_else(PoisonError::into_inner)
+        entries(&self.buckets.without_digests)
     }
 
     /// Records that the ETags of a source bucket are not digests of contents.

@@ -13,6 +13,7 @@ const OF_AMAZON: &[Ability] = &[
     Ability::CompleteIfMatch,
     Ability::Checksums,
     Ability::StreamedParts,
+    Ability::ChecksMd5,
 ];
 
 /// What is known of the service at an endpoint, and of what is written there with these settings.

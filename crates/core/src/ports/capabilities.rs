@@ -35,17 +35,21 @@ pub enum Ability {
     StreamedParts,
     /// Content-MD5 proves parts: the service rejects other bytes, and its ETags look like digests but are not.
     ContentMd5,
+    /// Rejects a PUT whose Content-MD5 is not that of its body, whatever its ETags are. Source: "Content-MD5" in
+    /// `PutObject` of the S3 API reference.
+    ChecksMd5,
 }
 
 impl Ability {
     /// All.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::PutIfNoneMatch,
         Self::PutIfMatch,
         Self::CompleteIfNoneMatch,
         Self::CompleteIfMatch,
         Self::Checksums,
         Self::StreamedParts,
+        Self::ChecksMd5,
         Self::ContentMd5,
     ];
 

@@ -62,6 +62,7 @@ impl From<Written> for Known {
 /// | checksums | an upload with CRC-64/NVME, or a part with a checksum, is rejected, and the same bytes succeed without | ETags prove parts; if they cannot, parts are held and sent with Content-MD5 |
 /// | streamed parts | a streamed part is rejected or corrupted, and the same bytes succeed when held | parts are held and sent with Content-MD5 |
 /// | Content-MD5 as proof | a held part gets the ETag of another digest; it is rejected with a wrong Content-MD5, and gets the same ETag when sent again; only a positive result is recorded | such a part counts as corrupted |
+/// | checked Content-MD5 | an object just written is written again with a wrong one, under the condition that it is still there: rejected, or accepted | the MD5 of each object is computed |
 ///
 /// Members of earlier versions that stood for all conditions together are ignored, and the conditions probed again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +87,8 @@ pub struct BucketRecord {
     pub streamed_parts: Known,
     /// See [`Ability::ContentMd5`].
     pub content_md5: Known,
+    /// See [`Ability::ChecksMd5`].
+    pub checks_md5: Known,
     /// Number of requests sent to probe conditions.
     pub probes: u32,
     /// Until when one worker has the exclusive right to probe, as Unix time in milliseconds.
@@ -126,6 +129,7 @@ impl BucketRecord {
             Ability::Checksums => self.checksums,
             Ability::StreamedParts => self.streamed_parts,
             Ability::ContentMd5 => self.content_md5,
+            Ability::ChecksMd5 => self.checks_md5,
         }
     }
 
@@ -138,6 +142,7 @@ impl BucketRecord {
             Ability::Checksums => &mut self.checksums,
             Ability::StreamedParts => &mut self.streamed_parts,
             Ability::ContentMd5 => &mut self.content_md5,
+            Ability::ChecksMd5 => &mut self.checks_md5,
         }
     }
 
@@ -215,7 +220,7 @@ pub fn source_bucket_key(job: &str, bucket: &str) -> LedgerKey {
 mod tests {
     use super::*;
 
-    const OTHERS: [Ability; 3] = [Ability::Checksums, Ability::StreamedParts, Ability::ContentMd5];
+    const OTHERS: [Ability; 4] = [Ability::Checksums, Ability::StreamedParts, Ability::ContentMd5, Ability::ChecksMd5];
 
     #[test]
     fn what_is_learned_of_one_ability_says_nothing_of_the_others() {

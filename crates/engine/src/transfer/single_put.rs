@@ -1,20 +1,33 @@
 //! Copies an object by one GET and one PUT. The body is held in memory between them, so that a damaged body never
 //! becomes visible at the destination.
 
-use migration_core::etag::ETag;
+use migration_core::error::{ErrorClass, Rejected};
+use migration_core::etag::{ETag, Md5Digest};
 use migration_core::fidelity::Carried;
 use migration_core::integrity::{self, Proof};
 use migration_core::outcome::{Delivery, Fingerprint};
 use migration_core::part::PartLayout;
-use migration_core::ports::{Ability, Checksum, WriteCondition};
+use migration_core::ports::{Ability, Checksum, ObjectStore as _, Support, WriteCondition, Written};
+use migration_core::reading::named_md5;
+use tracing::debug;
 
 use super::Transfer;
 use super::attempt::Moved;
 use super::destination::Landed;
 use super::error::TransferError;
 use super::probe::Sent;
-use super::source::{Fetched, SourceSnapshot};
-use crate::Services;
+use super::source::{Fetched, Md5From, SourceSnapshot};
+use crate::{Interruption, Services};
+
+/// Most bytes from which on the MD5 of an object is taken from its ETag: it costs little to compute for less. A 64th of
+/// the longest object that is moved whole, if that is less.
+const NAMED_FROM: u64 = 128 << 10;
+
+/// An object in memory, with the attributes to write.
+struct Whole {
+    fetched: Fetched,
+    carried: Carried,
+}
 
 impl<P: Services> Transfer<'_, P> {
     /// Copies the object.
@@ -24,28 +37,27 @@ impl<P: Services> Transfer<'_, P> {
         condition: &WriteCondition,
     ) -> Result<Moved, TransferError> {
         let Self { process, source, destination, .. } = self;
-        let fetched = source.hold_whole(snapshot).await?;
-        if fetched.head.size != snapshot.size {
-            return Err(TransferError::SourceChanged);
-        }
-        if let Some(said) = fetched.head.checksum
-            && said != Checksum(fetched.digests.crc64)
-        {
-            return Err(TransferError::Damaged(
-                "the source's checksum is not that of the bytes that arrived".to_owned(),
-            ));
-        }
+        let fetched = source.hold_whole(snapshot, self.md5_from(snapshot.size).await?).await?;
+        let mut whole = self.with_attributes(fetched, snapshot).await?;
         source.look_after_weak_read(snapshot.etag.as_ref(), snapshot.size).await?;
-        let mut carried = source.preserved_attributes(&fetched.head).await?;
-        let conditions = Ability::found_out_by(snapshot.size == 0, fetched.head.etag.is_some());
-        let probing = process.probing(destination.bucket, conditions).await?;
-        let put = self.put_verified(&fetched, &mut carried, condition).await;
+        let conditions = Ability::found_out_by(snapshot.size == 0, whole.fetched.head.etag.is_some());
+        let mut probing = process.probing(destination.bucket, conditions).await?;
+        let mut put = self.put_verified(&mut whole, condition).await;
+        if whole.fetched.is_named && put.as_ref().is_err_and(rejects_md5) {
+            if let Some(right) = probing.take() {
+                // The next object tests the conditions: reading again can wait for memory that those hold who wait for
+                // the test.
+                process.probed(destination.bucket, &[], 0).await?;
+                drop(right);
+            }
+            let computed = Box::pin(source.computed(whole.fetched, snapshot)).await?;
+            whole = self.with_attributes(computed, snapshot).await?;
+            put = Box::pin(self.put_verified(&mut whole, condition)).await;
+        }
+        let Whole { fetched, carried } = &whole;
         let landed = match (put, &probing) {
             (Ok(landed), None) => landed,
-            (Ok(landed), Some(_)) => {
-                let sent = Sent { fetched: &fetched, carried: &carried };
-                Box::pin(self.find_out(sent, condition, landed)).await?
-            }
+            (Ok(landed), Some(_)) => Box::pin(self.find_out(Sent { fetched, carried }, condition, landed)).await?,
             (Err(error), None) => return Err(error),
             (Err(error), Some(_)) => {
                 // The next object repeats the test. If this write fails, its worker waits until the right to test
@@ -55,46 +67,167 @@ impl<P: Services> Transfer<'_, P> {
             }
         };
         drop(probing);
-        let losses = carried.losses;
-        let Landed { written, guarded } = landed;
+        let landed = Box::pin(self.learn_md5s(&whole, landed)).await?;
         process.runtime.moved(destination.name(), snapshot.size);
-        let version_id = fetched.head.version_id.or_else(|| snapshot.version_id.clone());
-        drop(fetched.memory);
-        let source = Fingerprint { etag: fetched.head.etag, checksum: Some(Checksum(fetched.digests.crc64)) };
-        let destination = Fingerprint { etag: None, checksum: written.checksum };
-        let delivery =
-            Delivery { bytes: snapshot.size, version_id, losses, source, destination, ..Delivery::default() };
-        Ok(Moved { delivery, etag: written.etag, guarded })
+        Ok(moved(whole, snapshot, landed))
+    }
+
+    /// Returns a fetched object with the attributes to write, if it is the one of the snapshot.
+    async fn with_attributes(&self, fetched: Fetched, snapshot: &SourceSnapshot) -> Result<Whole, TransferError> {
+        let is_other =
+            |fetched: &Fetched| fetched.head.checksum.is_some_and(|said| said != Checksum(fetched.digests.crc64));
+        let fetched = if fetched.is_named && is_other(&fetched) {
+            Box::pin(self.source.computed(fetched, snapshot)).await?
+        } else {
+            fetched
+        };
+        if fetched.head.size != snapshot.size {
+            return Err(TransferError::SourceChanged);
+        }
+        if is_other(&fetched) {
+            return Err(TransferError::Damaged(
+                "the source's checksum is not that of the bytes that arrived".to_owned(),
+            ));
+        }
+        let carried = self.source.preserved_attributes(&fetched.head).await?;
+        Ok(Whole { fetched, carried })
     }
 
     /// Writes the object, without attributes that the destination rejects, and verifies it.
-    async fn put_verified(
-        &self,
-        fetched: &Fetched,
-        carried: &mut Carried,
-        condition: &WriteCondition,
-    ) -> Result<Landed, TransferError> {
-        let Self { source, destination, records, .. } = self;
+    async fn put_verified(&self, whole: &mut Whole, condition: &WriteCondition) -> Result<Landed, TransferError> {
+        let Self { destination, .. } = self;
+        let Whole { fetched, carried } = whole;
         let landed = loop {
             match destination.put(fetched, carried, condition).await {
                 Ok(landed) => break landed,
+                Err(error) if fetched.is_named && rejects_md5(&error) => return Err(error),
                 Err(error) => self.leave_behind(carried, error)?,
             }
         };
+        self.prove_named(fetched, &landed).await?;
         // Content-MD5 was sent: even if the response proves nothing, the service has rejected other bytes.
-        if integrity::written(&landed.written, &fetched.digests.md5, Checksum(fetched.digests.crc64)) == Proof::Other
-            && !destination.stands_as_sent(fetched, &landed.written).await?
-        {
-            let etag = fetched.head.etag.clone().unwrap_or_else(|| ETag::new(""));
-            let size = fetched.head.size;
-            let content = source.content(etag, fetched.head.version_id.clone());
-            records.record_damage(&content, PartLayout { size, part_size: size.max(1) }).await?;
-            return Err(TransferError::Damaged(format!(
-                "the destination has ETag {} and the source's bytes have MD5 {}",
-                landed.written.etag.as_str(),
-                ETag::of_content(&fetched.digests.md5).as_str()
-            )));
-        }
+        self.verify(fetched, &landed.written).await?;
         Ok(landed)
     }
+
+    /// Fails if the answer to a PUT shows other bytes than those that were sent.
+    async fn verify(&self, fetched: &Fetched, written: &Written) -> Result<(), TransferError> {
+        let digests = &fetched.digests;
+        if integrity::written(written, &digests.md5, Checksum(digests.crc64)) == Proof::Other
+            && !self.destination.stands_as_sent(fetched, written).await?
+        {
+            return Err(self.damaged(fetched, &written.etag, &digests.md5).await?);
+        }
+        Ok(())
+    }
+
+    /// Computes a named MD5 if neither the answer proves it nor the adapter knows that the service rejects other bytes
+    /// and gives no MD5s: whether it rejects them may have changed since it was found out, and what is known of a name
+    /// may not hold for what is behind it.
+    async fn prove_named(&self, fetched: &Fetched, landed: &Landed) -> Result<(), TransferError> {
+        let Self { process, source, destination, .. } = self;
+        let named = fetched.digests.md5;
+        let Written { etag, etag_is_md5, .. } = &landed.written;
+        let is_proven = etag.md5() == Some(named) || (!etag_is_md5 && process.is_sure_of(Ability::ChecksMd5));
+        if !fetched.is_named || is_proven {
+            return Ok(());
+        }
+        let computed = process.hashing.digest(&fetched.bytes).await.md5;
+        if computed == named {
+            return Ok(());
+        }
+        process.saw_other_md5(source.bucket);
+        destination.learn(Ability::ChecksMd5, Support::No).await?;
+        Err(self.damaged(fetched, &landed.written.etag, &computed).await?)
+    }
+
+    /// Records that the object at the destination is not what its source's ETag says. Returns the error.
+    async fn damaged(&self, fetched: &Fetched, there: &ETag, md5: &Md5Digest) -> Result<TransferError, TransferError> {
+        let etag = fetched.head.etag.clone().unwrap_or_else(|| ETag::new(""));
+        let size = fetched.head.size;
+        let content = self.source.content(etag, fetched.head.version_id.clone());
+        self.records.record_damage(&content, PartLayout { size, part_size: size.max(1) }).await?;
+        Ok(TransferError::Damaged(format!(
+            "the destination has ETag {} and the source's bytes have MD5 {}",
+            there.as_str(),
+            ETag::of_content(md5).as_str()
+        )))
+    }
+
+    /// Returns where the MD5 of an object of this size comes from: its ETag, if those of the source were MD5s lately, and
+    /// the destination rejects a PUT with another MD5 than that of the body. The destination then proves both.
+    async fn md5_from(&self, size: u64) -> Result<Md5From, TransferError> {
+        let Self { process, source, destination, .. } = self;
+        let is_worth_it = self.is_long(size) && process.names_md5s(source.bucket);
+        // An answer without an MD5 proves nothing where the check was only seen.
+        let can_prove =
+            process.is_sure_of(Ability::ChecksMd5) || !process.ports.destination.capabilities().has_opaque_etags;
+        if is_worth_it && can_prove && destination.support(Ability::ChecksMd5).await? == Support::Yes {
+            return Ok(Md5From::ETag);
+        }
+        Ok(Md5From::Bytes)
+    }
+
+    fn is_long(&self, size: u64) -> bool {
+        size >= NAMED_FROM.min(self.process.config.transfer.multipart_threshold.bytes() / 64)
+    }
+
+    /// Notes that the source's ETag named the right MD5, or finds out, once a bucket, whether the destination would
+    /// reject a wrong one: the object that was just written is written again with a wrong Content-MD5, under the
+    /// condition that it is still there. If the service accepts that, the content is replaced by the same content.
+    async fn learn_md5s(&self, whole: &Whole, landed: Landed) -> Result<Landed, TransferError> {
+        let Self { process, source, destination, .. } = self;
+        let Whole { fetched, carried } = whole;
+        let bucket = destination.bucket;
+        if fetched.is_named {
+            process.saw_named_md5(source.bucket);
+            return Ok(landed);
+        }
+        let is_example = self.is_long(fetched.head.size) && named_md5(&fetched.head) == Some(fetched.digests.md5);
+        let is_safe = is_example
+            && !landed.written.etag.is_weak()
+            && destination.support(Ability::PutIfMatch).await? == Support::Yes;
+        if !is_safe || !process.may_ask_for_md5(bucket).await? {
+            return Ok(landed);
+        }
+        let condition = WriteCondition::Matches(landed.written.etag.clone());
+        match destination.put_with_wrong_md5(fetched, carried, &condition).await {
+            Ok(written) => {
+                destination.learn(Ability::ChecksMd5, Support::No).await?;
+                self.verify(fetched, &written).await?;
+                Ok(Landed { written, ..landed })
+            }
+            Err(Interruption::Service(error)) if error.rejects(&Rejected::Digest) => {
+                destination.learn(Ability::ChecksMd5, Support::Yes).await?;
+                Ok(landed)
+            }
+            Err(Interruption::Service(error))
+                if matches!(error.class, ErrorClass::Refused | ErrorClass::PreconditionFailed) =>
+            {
+                debug!(bucket, %error, "failed to find out if a wrong Content-MD5 is rejected");
+                Ok(landed)
+            }
+            // It may have been done: both sides are looked at again.
+            Err(error) => {
+                debug!(bucket, %error, "failed to find out if a wrong Content-MD5 is rejected");
+                Ok(Landed { guarded: false, ..landed })
+            }
+        }
+    }
+}
+
+/// Returns the result of a transfer, and frees its memory.
+fn moved(whole: Whole, snapshot: &SourceSnapshot, Landed { written, guarded }: Landed) -> Moved {
+    let Whole { fetched: Fetched { head, digests, memory, .. }, carried: Carried { losses, .. } } = whole;
+    drop(memory);
+    let version_id = head.version_id.or_else(|| snapshot.version_id.clone());
+    let source = Fingerprint { etag: head.etag, checksum: Some(Checksum(digests.crc64)) };
+    let destination = Fingerprint { etag: None, checksum: written.checksum };
+    let delivery = Delivery { bytes: snapshot.size, version_id, losses, source, destination, ..Delivery::default() };
+    Moved { delivery, etag: written.etag, guarded }
+}
+
+/// Returns true if the destination rejected the bytes for not having the MD5 that came with them.
+fn rejects_md5(error: &TransferError) -> bool {
+    matches!(error, TransferError::Service(error) if error.rejects(&Rejected::Digest))
 }

@@ -9,7 +9,7 @@ use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::SourceIdentity;
 use migration_core::ports::{CopySource, HeadRequest, ObjectHead, Span};
 
-pub(super) use fetch::{Fetched, Opened, Want};
+pub(super) use fetch::{Fetched, Md5From, Opened, Want};
 
 use super::error::TransferError;
 use super::progress::LastProgress;

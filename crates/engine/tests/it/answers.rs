@@ -1,9 +1,11 @@
 //! Misleading answers of services and of proxies in front of them, each as its own scenario.
 
-use crate::world::{DESTINATION, JOB, SOURCE, World, content};
-use migration_core::ports::Ledger;
-use migration_core::records::{RunResult, SourceBucketRecord, source_bucket_key};
-use migration_testkit::{ETagStyle, Fault, Lie, Operation, Refusal, Scope};
+use std::time::Duration;
+
+use crate::world::{DESTINATION, JOB, SOURCE, World, content, tiny_store};
+use migration_core::ports::{Ability, Ledger, Support};
+use migration_core::records::{BucketRecord, RunResult, SourceBucketRecord, bucket_key, source_bucket_key};
+use migration_testkit::{Checksums, ETagStyle, Fault, Lie, MemoryStore, Operation, Refusal, Scope, StoreSettings};
 
 /// Every scenario that catches mutants passes without one.
 #[test]
@@ -126,4 +128,103 @@ async fn what_a_destination_does_not_find_makes_no_object_gone() {
     let end = world.work_until_over("job-1").await;
     assert_eq!((end.result, gone(&world).await), (RunResult::Complete, 0));
     world.assert_same("after writes that found nothing");
+}
+
+/// A world whose worker copies one object after the other, in the order of their keys, from a source without checksums.
+fn one_by_one(objects: u8) -> World {
+    let mut world = World::tiny();
+    world.config.transfer.files_per_worker = 1.into();
+    let settings = StoreSettings { checksums: Checksums::Ignored, ..tiny_store() };
+    world.source = MemoryStore::with_settings(world.clock.clone(), "reader", settings);
+    world.source.create_bucket(SOURCE);
+    for number in 0..objects {
+        world.source.insert(SOURCE, &format!("{number}"), content(20, number));
+    }
+    world
+}
+
+/// A run of a few objects takes less, unless a side is paused.
+const PAUSED: Duration = Duration::from_secs(6);
+
+/// Returns what is known of the destination's look at Content-MD5.
+async fn checks_md5(world: &World) -> Support {
+    let item = world.ledger.get(&bucket_key(JOB, DESTINATION)).await.unwrap().unwrap();
+    item.read::<BucketRecord>().unwrap().support(Ability::ChecksMd5, 0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_are_not_those_of_the_md5_that_their_etag_names_are_refused_and_read_again() {
+    let world = one_by_one(3);
+    // The MD5 of the first is computed.
+    world.plan.at(Operation::GetObject, 2, Fault::Corrupt);
+    let began = tokio::time::Instant::now();
+    complete(&world, "job-1").await;
+    assert!(began.elapsed() < PAUSED, "a side was paused for {:?}", began.elapsed());
+    assert_eq!((world.plan.count(Operation::GetObject), world.plan.count(Operation::PutObject)), (4, 4));
+    assert_eq!(world.destination.write_log(DESTINATION).len(), 3, "one was refused");
+    assert!(world.ledger.get(&source_bucket_key(JOB, SOURCE)).await.unwrap().is_none(), "its ETags are digests");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_whose_etags_are_no_md5s_any_more_is_found_out_by_one_refusal() {
+    let world = one_by_one(8);
+    world.source_lies.tell(Lie::ETags(ETagStyle::FalseDigest), Scope::always().keys(|key| key >= "3"));
+    let began = tokio::time::Instant::now();
+    complete(&world, "job-1").await;
+    assert!(began.elapsed() < PAUSED, "a side was paused for {:?}", began.elapsed());
+    assert_eq!(world.plan.count(Operation::PutObject), 9);
+    assert_eq!(world.destination.write_log(DESTINATION).len(), 8, "one was refused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_a_destination_checks_content_md5_is_found_out_by_one_put() {
+    for (lie, expected) in [(None, Support::Yes), (Some(Lie::Md5Ignored), Support::No)] {
+        let mut world = one_by_one(4);
+        world.config.destination.service.endpoint = Some("http://destination".into());
+        if let Some(lie) = lie {
+            world.destination_lies.tell(lie, Scope::always());
+        }
+        complete(&world, "job-1").await;
+        assert_eq!(checks_md5(&world).await, expected, "{lie:?}");
+        // Two test the conditions of PUT.
+        assert_eq!(world.plan.count(Operation::PutObject), 4 + 2 + 1, "{lie:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_stopped_to_check_content_md5_is_found_out_by_its_answer() {
+    let mut world = one_by_one(4);
+    world.config.destination.service.endpoint = Some("http://destination".into());
+    world.destination_lies.tell(Lie::Md5Ignored, Scope::always().keys(|key| key >= "2"));
+    world.plan.at(Operation::GetObject, 3, Fault::Corrupt);
+    complete(&world, "job-1").await;
+    assert_eq!(checks_md5(&world).await, Support::No);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_is_only_said_to_check_content_md5_is_found_out_by_its_answer() {
+    let world = one_by_one(4);
+    world.destination_lies.tell(Lie::Md5Ignored, Scope::always());
+    world.plan.at(Operation::GetObject, 3, Fault::Corrupt);
+    complete(&world, "job-1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_a_test_of_content_md5_damaged_is_moved_again() {
+    let mut world = one_by_one(1);
+    world.config.destination.service.endpoint = Some("http://destination".into());
+    // The fourth PUT, after the object's own and two that test its conditions.
+    let damaged = Lie::Damaged(migration_testkit::Told::Stored);
+    world.destination_lies.tell(damaged, Scope::always().on(&[Operation::PutObject]).every(4));
+    complete(&world, "job-1").await;
+    assert_eq!(checks_md5(&world).await, Support::No);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_asks_a_destination_without_conditions_whether_it_checks_content_md5() {
+    let mut world = one_by_one(3);
+    world.config.destination.service.endpoint = Some("http://destination".into());
+    world.destination_lies.tell(Lie::ConditionIgnored(migration_testkit::Header::IfMatch), Scope::always());
+    complete(&world, "job-1").await;
+    assert_eq!(checks_md5(&world).await, Support::Unknown, "a wrong PUT could replace what another writer wrote");
 }

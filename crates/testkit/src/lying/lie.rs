@@ -29,6 +29,8 @@ pub enum Lie {
     DoneLater(Duration),
     /// A bit of the body is stored wrongly, and Content-MD5 is not checked: put, put part.
     Damaged(Told),
+    /// The Content-MD5 of a put is not checked.
+    Md5Ignored,
     /// A GET ignores `If-Match` and returns the current content.
     IfMatchIgnored(Named),
     /// A GET of a range or part returns the whole object.
@@ -224,6 +226,7 @@ impl Lie {
                 matches!(operation, PutObject | PutPart | CompleteUpload | DeleteObject | AbortUpload)
             }
             Self::Damaged(_) => matches!(operation, PutObject | PutPart),
+            Self::Md5Ignored => operation == PutObject,
             Self::IfMatchIgnored(_) => operation == GetObject && asked.if_match,
             Self::RangeIgnored | Self::RangeShifted => operation == GetObject && asked.span,
             Self::BodyShort(_) | Self::BodyLong(_) | Self::Mixed => operation == GetObject,

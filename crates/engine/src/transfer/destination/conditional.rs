@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use migration_core::error::{ErrorClass, ServiceError};
+use migration_core::error::{ErrorClass, Rejected, ServiceError};
 use migration_core::etag::ETag;
 use migration_core::mutants::{Mutant, is_active};
 use migration_core::ports::{Ability, ObjectHead, Operation, Support, WriteCondition, Written};
@@ -94,7 +94,8 @@ impl<P: Services> DestinationObject<'_, P> {
     {
         match self.write_with(operation, condition.clone(), meant, request).await {
             Err(TransferError::Service(error))
-                if matches!(error.class, ErrorClass::Refused | ErrorClass::SignatureMismatch) =>
+                if matches!(error.class, ErrorClass::Refused | ErrorClass::SignatureMismatch)
+                    && !error.rejects(&Rejected::Digest) =>
             {
                 let written = self.write_with(operation, WriteCondition::Any, meant, request).await?;
                 self.learn(ability, Support::No).await?;

@@ -1,6 +1,7 @@
 //! Requests that make the object visible: PUT, copy, and the completion of an upload.
 
 use migration_core::concurrency::RequestKind;
+use migration_core::error::Rejected;
 use migration_core::etag::ETag;
 use migration_core::fidelity::Carried;
 use migration_core::ports::{
@@ -29,7 +30,8 @@ impl<P: Services> DestinationObject<'_, P> {
             if let Some(kind) = kind {
                 self.process.object_limit.answered(kind, began, &answer);
             }
-            answer
+            // A named MD5 can be wrong, and is as wrong the next time.
+            answer.map_err(|error| if fetched.is_named { error.without_retry_of(&Rejected::Digest) } else { error })
         })
         .await
     }
@@ -44,6 +46,19 @@ impl<P: Services> DestinationObject<'_, P> {
         let put = self.process.ports.destination.put(self.put_request(fetched, carried, condition));
         let access = self.access(Operation::PutObject).carrying(fetched.bytes.len() as u64);
         self.process.destination_once(access, put).await
+    }
+
+    /// Like [`put_once`](Self::put_once), but with a wrong Content-MD5.
+    pub(in crate::transfer) async fn put_with_wrong_md5(
+        &self,
+        fetched: &Fetched,
+        carried: &Carried,
+        condition: &WriteCondition,
+    ) -> Result<Written, Interruption> {
+        let md5 = fetched.digests.md5.map(|byte| !byte);
+        let request = PutRequest { md5, ..self.put_request(fetched, carried, condition) };
+        let access = self.access(Operation::PutObject).carrying(fetched.bytes.len() as u64);
+        self.process.destination_once(access, self.process.ports.destination.put(request)).await
     }
 
     fn put_request<'b>(

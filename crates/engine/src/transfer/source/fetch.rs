@@ -10,12 +10,12 @@ use migration_core::object::SourceIdentity;
 use migration_core::operation::RequestInfo;
 use migration_core::part::{Part, PartLayout};
 use migration_core::ports::{ByteStream, GetRequest, GetResponse, ObjectHead, ObjectStore, Operation, Span};
-use migration_core::reading::{SecondRead, is_contradicted, second_read};
+use migration_core::reading::{SecondRead, is_contradicted, named_md5, second_read};
 use tokio::time::Instant;
 
 use super::{SourceObject, SourceSnapshot};
 use crate::budget::Reservation;
-use crate::hash::Digests;
+use crate::hash::{Digests, crc64};
 use crate::transfer::error::{TransferError, transfer_error};
 use crate::{Interruption, Services};
 
@@ -35,7 +35,18 @@ pub(in crate::transfer) struct Fetched {
     pub head: ObjectHead,
     pub bytes: Bytes,
     pub digests: Digests,
+    /// The MD5 is the one that the ETag names, and was not computed.
+    pub is_named: bool,
     pub memory: Reservation,
+}
+
+/// Where the MD5 of a content comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::transfer) enum Md5From {
+    /// It is computed.
+    Bytes,
+    /// Its ETag, if that names one; otherwise it is computed. Only for a destination that rejects other bytes.
+    ETag,
 }
 
 /// The content and the bytes of it to read.
@@ -85,16 +96,43 @@ impl<P: Services> SourceObject<'_, P> {
     ) -> Result<Fetched, TransferError> {
         let span = Span::Range { offset: part.offset, len: part.len };
         let want = self.want(Some(&source.etag), source.version_id.as_deref(), span);
-        let fetched = self.hold(want, part.len).await?;
+        let fetched = self.hold(want, part.len, Md5From::Bytes).await?;
         if fetched.head.size == layout.size { Ok(fetched) } else { Err(TransferError::SourceChanged) }
     }
 
     /// Reads a whole object into memory. If the bytes contradict their ETag, they are read again: the same bytes mean
     /// that this service's ETags are not MD5s, and other bytes that the response was a mixture of contents.
-    pub(in crate::transfer) async fn hold_whole(&self, snapshot: &SourceSnapshot) -> Result<Fetched, TransferError> {
+    pub(in crate::transfer) async fn hold_whole(
+        &self,
+        snapshot: &SourceSnapshot,
+        from: Md5From,
+    ) -> Result<Fetched, TransferError> {
         let want = self.want(snapshot.etag.as_ref(), snapshot.version_id.as_deref(), Span::Whole);
-        let first = self.hold(want, snapshot.size).await?;
-        let contradicted = first.head.size == snapshot.size && is_contradicted(&first.head, &first.digests.md5);
+        let first = self.hold(want, snapshot.size, from).await?;
+        if first.is_named { Ok(first) } else { self.checked(first, snapshot).await }
+    }
+
+    /// Computes the MD5 of an object that was taken from its ETag. If it is another one, the object is read again as in
+    /// [`hold_whole`](Self::hold_whole).
+    pub(in crate::transfer) async fn computed(
+        &self,
+        fetched: Fetched,
+        snapshot: &SourceSnapshot,
+    ) -> Result<Fetched, TransferError> {
+        let digests = self.process.hashing.digest(&fetched.bytes).await;
+        self.checked(Fetched { digests, is_named: false, ..fetched }, snapshot).await
+    }
+
+    async fn checked(&self, first: Fetched, snapshot: &SourceSnapshot) -> Result<Fetched, TransferError> {
+        let want = self.want(snapshot.etag.as_ref(), snapshot.version_id.as_deref(), Span::Whole);
+        let is_whole = first.head.size == snapshot.size;
+        if is_whole && named_md5(&first.head) == Some(first.digests.md5) {
+            self.process.saw_named_md5(self.bucket);
+        }
+        let contradicted = is_whole && is_contradicted(&first.head, &first.digests.md5);
+        if contradicted {
+            self.process.saw_other_md5(self.bucket);
+        }
         if !contradicted
             || is_active(Mutant::AnswersETagIgnored)
             || !self.process.source_has_digests(self.bucket).await?
@@ -104,7 +142,7 @@ impl<P: Services> SourceObject<'_, P> {
         // Frees its memory first, because the second read may need the whole budget.
         let (etag, md5) = (first.head.etag.clone(), first.digests.md5);
         drop(first);
-        let again = self.hold(want, snapshot.size).await?;
+        let again = self.hold(want, snapshot.size, Md5From::Bytes).await?;
         match second_read((etag.as_ref(), &md5), &again.head, &again.digests.md5) {
             SecondRead::Right => {}
             SecondRead::NoDigest => self.process.learn_no_digests(self.bucket).await?,
@@ -122,7 +160,7 @@ impl<P: Services> SourceObject<'_, P> {
     }
 
     /// Reserves `expected` bytes of memory and reads that many bytes. A shorter or longer body is a transient error.
-    async fn hold(&self, want: Want<'_>, expected: u64) -> Result<Fetched, TransferError> {
+    async fn hold(&self, want: Want<'_>, expected: u64, from: Md5From) -> Result<Fetched, TransferError> {
         let memory = self.budget.reserve(expected).await?;
         let access = RequestInfo::object(Operation::GetObject, self.bucket, self.key).carrying(expected);
         let request = self.request(want);
@@ -131,8 +169,12 @@ impl<P: Services> SourceObject<'_, P> {
         if is_another(want.etag, &head) {
             return Err(TransferError::SourceChanged);
         }
-        let digests = self.process.hashing.digest(&bytes).await;
-        Ok(Fetched { head, bytes, digests, memory })
+        let named = named_md5(&head).filter(|_| from == Md5From::ETag && head.size == expected);
+        let digests = match named {
+            Some(md5) => Digests { md5, crc64: crc64::of(&bytes), len: bytes.len() as u64 },
+            None => self.process.hashing.digest(&bytes).await,
+        };
+        Ok(Fetched { head, bytes, digests, is_named: named.is_some(), memory })
     }
 
     fn request<'b>(&'b self, want: Want<'b>) -> GetRequest<'b> {

@@ -85,6 +85,8 @@ impl Excuses {
             // bytes of the older content is that content.
             (Liar::Source, Lie::Mixed) => Self { foreign: true, acknowledged: true, ..none },
             (_, Lie::Dropped(_)) => Self { carried: true, ..none },
+            // It was seen to be checked before.
+            (Liar::Destination, Lie::Md5Ignored) => Self { damaged: true, ..none },
             (_, Lie::Damaged(Told::Sent)) => {
                 Self { damaged: true, compared: true, acknowledged: true, order: true, ..none }
             }
@@ -186,7 +188,7 @@ fn of_source(chance: &mut Chance) -> (Lie, Option<&'static [Operation]>) {
 
 /// Returns a lie of the destination, and the operations concerned if not all.
 fn of_destination(chance: &mut Chance) -> (Lie, Option<&'static [Operation]>) {
-    match chance.below(24) {
+    match chance.below(25) {
         0..2 => (Lie::Absent, None),
         2 => (Lie::Absent, Some(&[Operation::HeadObject])),
         3 => (Lie::Page, None),
@@ -206,6 +208,7 @@ fn of_destination(chance: &mut Chance) -> (Lie, Option<&'static [Operation]>) {
         20 => (Lie::Dropped(chance.pick(&[Carried::Tags, Carried::Metadata, Carried::StorageClass])), None),
         21 => (Lie::WrongChecksum, None),
         22 => (Lie::Stale, None),
+        23 => (Lie::Md5Ignored, None),
         _ => (modified(chance), None),
     }
 }
@@ -266,7 +269,7 @@ fn habit(chance: &mut Chance) -> Habit {
     let harmless = |liar, lie, scope| Habit { liar, lie, scope, fails: false };
     let harmful = |liar, lie, scope| Habit { liar, lie, scope, fails: true };
     let liar = chance.pick(&[Liar::Source, Liar::Destination]);
-    match chance.below(14) {
+    match chance.below(15) {
         0 => harmless(liar, Lie::ETags(ETagStyle::UpperCase), any),
         1 => harmless(liar, Lie::ETags(ETagStyle::NoDigest), any),
         2 => harmless(liar, Lie::ETags(ETagStyle::FalseDigest), any),
@@ -286,6 +289,7 @@ fn habit(chance: &mut Chance) -> Habit {
         10 => harmful(Liar::Destination, Lie::Refuse(chance.pick(&REFUSALS[..4])), key.on(OBJECT_WRITES)),
         11 => harmless(Liar::Destination, Lie::Dropped(Carried::Tags), any.on(CREATIONS)),
         12 => harmful(Liar::Source, Lie::Mixed, any),
+        13 => harmless(Liar::Destination, Lie::Md5Ignored, any),
         _ => harmless(Liar::Destination, Lie::Damaged(Told::Stored), any.on(PARTS).every(3)),
     }
 }

@@ -362,7 +362,7 @@ impl World {
 }
 
 /// What a service has that the adapter knows, and what it lacks.
-const ABILITIES: (&[Ability], &[Ability]) = Ability::ALL.split_at(6);
+const ABILITIES: (&[Ability], &[Ability]) = Ability::ALL.split_at(7);
 
 /// What the adapter of the destination knows of it: everything, or nothing where the job names an endpoint.
 pub fn known(config: &JobConfig) -> Capabilities {
