@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::etag::{ETag, Md5Digest};
@@ -15,10 +16,32 @@ const DIGEST_LEN: usize = 16;
 /// Placeholder for a part that was not verified.
 const UNVERIFIED: Md5Digest = [0; DIGEST_LEN];
 
-/// The verified parts of one upload, each with a digest of its ETag at the destination. A part that was later
-/// overwritten with other bytes has another ETag.
+/// How the ETags of parts relate to the MD5s of their bytes. Both kinds in one upload contradict each other: a part
+/// whose ETag was assumed not to be an MD5 may be damaged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ETagKinds {
+    /// True if the ETags of some parts are the MD5s of their bytes.
+    pub digests: bool,
+    /// True if the ETags of some parts look like the MD5s of other bytes, although Content-MD5 verified the parts.
+    pub others: bool,
+}
+
+impl ETagKinds {
+    /// Returns the kinds that either of two sets of parts has.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self { digests: self.digests || other.digests, others: self.others || other.others }
+    }
+}
+
+/// The verified parts of one upload, each with a digest of its ETag at the destination, and the kinds of these ETags. A
+/// part that was later overwritten with other bytes has another ETag.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VerifiedParts(BTreeMap<u32, Md5Digest>);
+pub struct VerifiedParts {
+    digests: BTreeMap<u32, Md5Digest>,
+    kinds: ETagKinds,
+}
 
 /// Returns the MD5 that an ETag consists of, or 16 bytes of its SHA-256 if it is not an MD5.
 fn digest_of(etag: &ETag) -> Md5Digest {
@@ -32,29 +55,40 @@ fn digest_of(etag: &ETag) -> Md5Digest {
 impl VerifiedParts {
     /// Adds a verified part with its ETag at the destination.
     pub fn insert(&mut self, number: u32, etag: &ETag) {
-        self.0.insert(number, digest_of(etag));
+        self.digests.insert(number, digest_of(etag));
     }
 
     /// Returns true if the part was verified and still has this ETag.
     pub fn proves(&self, number: u32, etag: &ETag) -> bool {
-        self.0.get(&number).is_some_and(|digest| *digest != UNVERIFIED && *digest == digest_of(etag))
+        self.digests.get(&number).is_some_and(|digest| *digest != UNVERIFIED && *digest == digest_of(etag))
     }
 
-    /// Adds the parts verified by another worker. Existing entries are kept.
+    /// Adds the parts verified by another worker, and the kinds of their ETags. Existing entries are kept.
     pub fn merge(&mut self, other: Self) {
-        for (number, digest) in other.0 {
-            self.0.entry(number).or_insert(digest);
+        for (number, digest) in other.digests {
+            self.digests.entry(number).or_insert(digest);
         }
+        self.add_kinds(other.kinds);
+    }
+
+    /// Adds kinds of ETags that parts have.
+    pub fn add_kinds(&mut self, kinds: ETagKinds) {
+        self.kinds = self.kinds.and(kinds);
+    }
+
+    /// Returns the kinds of the parts' ETags.
+    pub const fn kinds(&self) -> ETagKinds {
+        self.kinds
     }
 
     /// Returns the number of verified parts.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.digests.len()
     }
 
     /// Returns true if no part was verified.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.digests.is_empty()
     }
 
     /// Encodes the parts in a range of numbers: base64 of 16 bytes each, in order, up to the last verified part; zeros
@@ -63,7 +97,7 @@ impl VerifiedParts {
     pub fn encode(&self, numbers: RangeInclusive<u32>) -> String {
         let first = *numbers.start();
         let mut bytes = Vec::new();
-        for (number, digest) in self.0.range(numbers) {
+        for (number, digest) in self.digests.range(numbers) {
             let place = usize::try_from(number - first).unwrap_or(usize::MAX).saturating_mul(DIGEST_LEN);
             bytes.resize(place, 0);
             bytes.extend_from_slice(digest);
@@ -71,12 +105,13 @@ impl VerifiedParts {
         STANDARD.encode(bytes)
     }
 
-    /// Decodes the output of [`Self::encode`] for parts from `first` on. Invalid text yields no parts, so that they are
+    /// Decodes the output of [`Self::encode`] for parts from `first` on, without kinds of ETags. Invalid text yields no parts, so that they are
     /// sent again.
     pub fn decode(first: u32, text: &str) -> Self {
         let bytes = STANDARD.decode(text).unwrap_or_default();
         let digests = bytes.chunks_exact(DIGEST_LEN).filter_map(|chunk| Md5Digest::try_from(chunk).ok());
-        Self((first..).zip(digests).filter(|(_, digest)| *digest != UNVERIFIED).collect())
+        let digests = (first..).zip(digests).filter(|(_, digest)| *digest != UNVERIFIED).collect();
+        Self { digests, kinds: ETagKinds::default() }
     }
 }
 
@@ -103,6 +138,18 @@ mod tests {
             assert_eq!(parts.proves(number, etag), expected, "{number} {etag:?}");
         }
         assert!(parts.proves(1, &ETag::new(&plain.as_str().to_uppercase())), "hex in any case");
+    }
+
+    #[test]
+    fn the_kinds_of_etags_of_all_workers_are_merged() {
+        let digests = ETagKinds { digests: true, others: false };
+        let others = ETagKinds { digests: false, others: true };
+        let (mut own, mut foreign) = (VerifiedParts::default(), VerifiedParts::default());
+        own.add_kinds(digests);
+        foreign.add_kinds(others);
+        assert_eq!((own.kinds(), foreign.kinds()), (digests, others));
+        own.merge(foreign);
+        assert_eq!(own.kinds(), ETagKinds { digests: true, others: true });
     }
 
     #[test]

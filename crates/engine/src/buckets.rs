@@ -97,6 +97,12 @@ impl<P: Services> Process<P> {
         Ok(self.bucket(bucket).await?.support(ability, self.runtime.clock.now()))
     }
 
+    /// Like [`support`](Self::support), with what other workers have recorded until now.
+    pub(crate) async fn support_now(&self, bucket: &str, ability: Ability) -> Result<Support, Interruption> {
+        self.buckets.known.lock().await.remove(bucket);
+        self.support(bucket, ability).await
+    }
+
     /// Records a detected ability of a destination bucket, here and in the ledger.
     pub(crate) async fn learn(&self, bucket: &str, ability: Ability, support: Support) -> Result<(), Interruption> {
         let now = self.runtime.clock.now();

@@ -61,7 +61,7 @@ impl From<Written> for Known {
 /// | conditions of completion | an upload of the same content, in one part, is completed over that object: as above | as above |
 /// | checksums | an upload with CRC-64/NVME, or a part with a checksum, is rejected, and the same bytes succeed without | ETags prove parts; if they cannot, parts are held and sent with Content-MD5 |
 /// | streamed parts | a streamed part is rejected or corrupted, and the same bytes succeed when held | parts are held and sent with Content-MD5 |
-/// | Content-MD5 as proof | a held part gets the ETag of another digest; it is rejected with a wrong Content-MD5, and gets the same ETag when sent again; only a positive result is recorded | such a part counts as corrupted |
+/// | Content-MD5 as proof | a held part gets the ETag of another digest; it is rejected with a wrong Content-MD5, and gets the same ETag when sent again three times; only a positive result is recorded | such a part counts as corrupted |
 /// | checked Content-MD5 | an object just written is written again with a wrong one, under the condition that it is still there: rejected, or accepted | the MD5 of each object is computed |
 ///
 /// Members of earlier versions that stood for all conditions together are ignored, and the conditions probed again.

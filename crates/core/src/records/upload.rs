@@ -9,7 +9,7 @@ use crate::object::SourceIdentity;
 use crate::outcome::{FailureClass, Fingerprint, NotPreserved};
 use crate::part::PartLayout;
 use crate::ports::{Condition, Item, LedgerKey, Write};
-use crate::verified::VerifiedParts;
+use crate::verified::{ETagKinds, VerifiedParts};
 
 /// Number of shards of a job's upload records, each a partition.
 pub const UPLOAD_SHARDS: u8 = 16;
@@ -109,6 +109,9 @@ pub struct VerifiedPartsRecord {
     pub first: u32,
     /// 16 bytes per part, in base64: see [`VerifiedParts::encode`].
     pub digests: String,
+    /// Kinds of the ETags of these parts; none in a record of an earlier version.
+    #[serde(default)]
+    pub kinds: ETagKinds,
     /// Name of the worker.
     pub by: String,
     /// When it was written, as Unix time in milliseconds.
@@ -128,11 +131,12 @@ pub fn verified_write(key: LedgerKey, record: &VerifiedPartsRecord) -> Write {
 impl VerifiedPartsRecord {
     /// Returns the parts, or none if the record belongs to another upload.
     pub fn parts(&self, upload_id: &str) -> VerifiedParts {
-        if self.upload_id == upload_id {
-            VerifiedParts::decode(self.first, &self.digests)
-        } else {
-            VerifiedParts::default()
+        if self.upload_id != upload_id {
+            return VerifiedParts::default();
         }
+        let mut parts = VerifiedParts::decode(self.first, &self.digests);
+        parts.add_kinds(self.kinds);
+        parts
     }
 }
 
@@ -243,10 +247,12 @@ mod tests {
     fn verified_parts_of_another_upload_prove_nothing() {
         let mut parts = VerifiedParts::default();
         parts.insert(5, &ETag::new("e"));
+        parts.add_kinds(ETagKinds { digests: false, others: true });
         let record = VerifiedPartsRecord {
             upload_id: "id".into(),
             first: 5,
             digests: parts.encode(5..=9),
+            kinds: parts.kinds(),
             by: "w".into(),
             at: 0,
         };
@@ -260,6 +266,9 @@ mod tests {
         let record: UploadRecord = serde_json::from_str(text).unwrap();
         assert_eq!((&record.expected, record.damaged), (&None, None));
         assert_eq!(UploadRecord::revision_after(Some(&record), 0.5), 2);
+        let text = r#"{"uploadId":"id","first":5,"digests":"","by":"w","at":0}"#;
+        let record: VerifiedPartsRecord = serde_json::from_str(text).unwrap();
+        assert_eq!(record.parts("id").kinds(), ETagKinds::default());
     }
 
     #[test]

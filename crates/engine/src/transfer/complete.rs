@@ -138,13 +138,19 @@ impl<P: Services> Upload<'_, P> {
         complete_parts(&self.layout, listed, evidence)
     }
 
-    /// Aborts the upload if some parts have ETags that are MD5s and others have ETags that only look like MD5s: one of
-    /// the latter may be damaged. Whether the service's ETags are MD5s is then determined again.
+    /// Aborts the upload if parts that any worker sent have ETags that only look like MD5s, and others of the upload or
+    /// of the bucket have ETags that are MD5s: one of the former may be damaged. Whether the service's ETags are MD5s is
+    /// then determined again.
     async fn require_one_kind_of_etags(&self) -> Result<(), TransferError> {
-        if !self.verified.is_contradictory() {
+        let (kinds, destination) = (self.verified.kinds(), &self.transfer.destination);
+        if !kinds.others {
             return Ok(());
         }
-        let destination = &self.transfer.destination;
+        // Another worker may have seen ETags that are MD5s since this one read the bucket's record.
+        let known = self.transfer.process.support_now(destination.bucket, Ability::ContentMd5).await?;
+        if !kinds.digests && known == Support::Yes {
+            return Ok(());
+        }
         destination.learn(Ability::ContentMd5, Support::Unknown).await?;
         destination.abort(&self.id).await?;
         Err(TransferError::Damaged("some parts have ETags that are MD5s, and others do not".to_owned()))

@@ -20,6 +20,10 @@ use crate::{Interruption, Services};
 /// Maximum number of retries of a part. There are no others below it, since a streamed body cannot be sent twice.
 const RETRIES: u32 = 4;
 
+/// How often a part is sent again to show that its ETag is not the MD5 of damaged bytes. A service that damages every
+/// n-th part, always in the same way, must hit all of them.
+const PROOFS: u32 = 3;
+
 /// A part held in memory.
 #[derive(Clone, Copy)]
 struct HeldPart<'a> {
@@ -134,6 +138,10 @@ impl<P: Services> Upload<'_, P> {
         if !self.record.checksum && self.transfer.process.is_suspected(destination.bucket, Ability::Checksums) {
             destination.learn(Ability::Checksums, Support::No).await?;
         }
+        // A part that got its MD5 refutes what a damaged one seemed to prove.
+        if self.verified.has_digests() && destination.support(Ability::ContentMd5).await? == Support::Yes {
+            destination.learn(Ability::ContentMd5, Support::Unknown).await?;
+        }
         Ok(())
     }
 
@@ -194,8 +202,8 @@ impl<P: Services> Upload<'_, P> {
     }
 
     /// Decides whether a part whose ETag is not the MD5 of its bytes is damaged, or whether the service's ETags are not
-    /// MD5s. In the latter case, a wrong Content-MD5 is rejected and the right one yields the same ETag again. This is
-    /// tested with the first such part of each bucket.
+    /// MD5s. In the latter case, a wrong Content-MD5 is rejected and the right one yields the same ETag again, each of
+    /// [`PROOFS`] times. This is tested with the first such part of each bucket.
     async fn proven_by_md5(
         &self,
         sent: HeldPart<'_>,
@@ -208,7 +216,7 @@ impl<P: Services> Upload<'_, P> {
             self.verified.saw_other();
             written
         };
-        if self.verified.has_digests() || self.transfer.process.has_digests(destination.bucket) {
+        if self.has_digests() {
             return Err(damaged());
         }
         if destination.support(Ability::ContentMd5).await? == Support::Yes {
@@ -220,15 +228,24 @@ impl<P: Services> Upload<'_, P> {
             Err(other) => return Err(part_error(other)),
             Ok(_) => return Err(damaged()),
         }
-        let again = self.put_held(sent, digests.md5).await.map_err(part_error)?;
-        match self.proof_of(&again, digests) {
-            Proof::Same => Ok(again),
-            _ if again.etag != written.etag => Err(damaged()),
-            Proof::Other | Proof::None => {
-                destination.learn(Ability::ContentMd5, Support::Yes).await?;
-                Ok(taken(again))
+        for _ in 0..PROOFS {
+            let again = self.put_held(sent, digests.md5).await.map_err(part_error)?;
+            self.transfer.progress.touch();
+            if self.proof_of(&again, digests) == Proof::Same {
+                return Ok(again);
+            }
+            // Other parts were sent meanwhile, and may have got their MD5s.
+            if again.etag != written.etag || self.has_digests() {
+                return Err(damaged());
             }
         }
+        destination.learn(Ability::ContentMd5, Support::Yes).await?;
+        Ok(taken(written.clone()))
+    }
+
+    /// Returns true if another part of the upload, or recently of the bucket, got its MD5 as ETag.
+    fn has_digests(&self) -> bool {
+        self.verified.has_digests() || self.transfer.process.has_digests(self.transfer.destination.bucket)
     }
 
     /// Returns what the response to a part proves about its bytes.

@@ -84,7 +84,7 @@ impl<P: Services> Upload<'_, P> {
 
     /// Returns the write that records the verified parts, or `None` if the ledger contains all of them.
     pub(super) fn verified_write(&self) -> Option<Write> {
-        let (first, digests) = self.verified.take_unrecorded()?;
-        Some(self.transfer.records.verified_write(&self.id, first, digests))
+        let unrecorded = self.verified.take_unrecorded()?;
+        Some(self.transfer.records.verified_write(&self.id, unrecorded))
     }
 }

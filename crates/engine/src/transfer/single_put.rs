@@ -57,7 +57,12 @@ impl<P: Services> Transfer<'_, P> {
         let Whole { fetched, carried } = &whole;
         let landed = match (put, &probing) {
             (Ok(landed), None) => landed,
-            (Ok(landed), Some(_)) => Box::pin(self.find_out(Sent { fetched, carried }, condition, landed)).await?,
+            (Ok(landed), Some(_)) => {
+                let landed = Box::pin(self.find_out(Sent { fetched, carried }, condition, landed)).await?;
+                // A service that ignores conditions has stored the object again.
+                self.verify(fetched, &landed.written).await?;
+                landed
+            }
             (Err(error), None) => return Err(error),
             (Err(error), Some(_)) => {
                 // The next object repeats the test. If this write fails, its worker waits until the right to test
@@ -95,10 +100,9 @@ impl<P: Services> Transfer<'_, P> {
 
     /// Writes the object, without attributes that the destination rejects, and verifies it.
     async fn put_verified(&self, whole: &mut Whole, condition: &WriteCondition) -> Result<Landed, TransferError> {
-        let Self { destination, .. } = self;
         let Whole { fetched, carried } = whole;
         let landed = loop {
-            match destination.put(fetched, carried, condition).await {
+            match self.destination.put(fetched, carried, condition).await {
                 Ok(landed) => break landed,
                 Err(error) if fetched.is_named && rejects_md5(&error) => return Err(error),
                 Err(error) => self.leave_behind(carried, error)?,
@@ -110,7 +114,7 @@ impl<P: Services> Transfer<'_, P> {
         Ok(landed)
     }
 
-    /// Fails if the answer to a PUT shows other bytes than those that were sent.
+    /// Fails if the answer to a PUT shows other bytes than those that were sent. Damage is recorded before.
     async fn verify(&self, fetched: &Fetched, written: &Written) -> Result<(), TransferError> {
         let digests = &fetched.digests;
         if integrity::written(written, &digests.md5, Checksum(digests.crc64)) == Proof::Other

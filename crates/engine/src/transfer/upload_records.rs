@@ -12,7 +12,7 @@ use migration_core::records::{
     self, Damage, PartRangeOutcome, PartRangeRecord, RETENTION_MS, UploadRecord, VerifiedPartsRecord,
 };
 use migration_core::resume::{Evidence, proven_parts};
-use migration_core::verified::VerifiedParts;
+use migration_core::verified::{ETagKinds, VerifiedParts};
 use migration_ledger::{Pager, Readable};
 use tracing::warn;
 
@@ -185,12 +185,14 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         }
     }
 
-    /// Returns the write that records parts of an upload as verified. Part `first` is the first of them.
-    pub(super) fn verified_write(&self, upload_id: &str, first: u32, digests: String) -> Write {
+    /// Returns the write that records parts of an upload as verified: the number of the first, the digests of all, and
+    /// the kinds of their ETags.
+    pub(super) fn verified_write(&self, upload_id: &str, (first, digests, kinds): (u32, String, ETagKinds)) -> Write {
         let record = VerifiedPartsRecord {
             upload_id: upload_id.to_owned(),
             first,
             digests,
+            kinds,
             by: self.process.runtime.name.clone(),
             at: self.process.runtime.clock.now(),
         };

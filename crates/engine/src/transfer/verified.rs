@@ -8,7 +8,7 @@ use std::time::Duration;
 use migration_core::etag::ETag;
 use migration_core::ports::ObjectStore;
 use migration_core::records::UploadRecord;
-use migration_core::verified::VerifiedParts;
+use migration_core::verified::{ETagKinds, VerifiedParts};
 use tokio::time::Instant;
 
 use super::Transfer;
@@ -33,10 +33,6 @@ struct VerifiedState {
     unrecorded: bool,
     /// Earliest time of the next record.
     next: Instant,
-    /// True if the ETags of some parts were the MD5s of their bytes.
-    digests: bool,
-    /// True if the ETags of some parts were not, although Content-MD5 verified the parts.
-    others: bool,
 }
 
 impl Verified {
@@ -53,8 +49,7 @@ impl Verified {
 
     fn new(numbers: RangeInclusive<u32>, enforced: bool, every: Duration) -> Self {
         let next = Instant::now() + every;
-        let state =
-            VerifiedState { parts: VerifiedParts::default(), unrecorded: false, next, digests: false, others: false };
+        let state = VerifiedState { parts: VerifiedParts::default(), unrecorded: false, next };
         Self { numbers, enforced, every, state: Mutex::new(state) }
     }
 
@@ -74,23 +69,23 @@ impl Verified {
 
     /// Records that the ETag of a part is the MD5 of its bytes.
     pub(super) fn saw_digest(&self) {
-        self.state().digests = true;
+        self.state().parts.add_kinds(ETagKinds { digests: true, others: false });
     }
 
-    /// Returns true if such an ETag was seen. An ETag that looks like another MD5 then is one.
+    /// Returns true if this worker, or one whose parts were merged, saw such an ETag. An ETag that looks like another
+    /// MD5 then is one.
     pub(super) fn has_digests(&self) -> bool {
-        self.state().digests
+        self.kinds().digests
     }
 
     /// Records that the ETag of a part looks like the MD5 of other bytes, although Content-MD5 verified the part.
     pub(super) fn saw_other(&self) {
-        self.state().others = true;
+        self.state().parts.add_kinds(ETagKinds { digests: false, others: true });
     }
 
-    /// Returns true if both kinds of ETags were seen: a part whose ETag was assumed not to be an MD5 may be damaged.
-    pub(super) fn is_contradictory(&self) -> bool {
-        let state = self.state();
-        state.digests && state.others
+    /// Returns the kinds of ETags that this worker, and those whose parts were merged, saw.
+    pub(super) fn kinds(&self) -> ETagKinds {
+        self.state().parts.kinds()
     }
 
     /// Records a verified part.
@@ -100,16 +95,16 @@ impl Verified {
         state.unrecorded = !self.enforced;
     }
 
-    /// Takes what has to be recorded: the number of the first part that this worker sends, and the digests of all of
-    /// them. Returns `None` if everything is recorded.
-    pub(super) fn take_unrecorded(&self) -> Option<(u32, String)> {
+    /// Takes what has to be recorded: the number of the first part that this worker sends, the digests of all of them,
+    /// and the kinds of their ETags. Returns `None` if everything is recorded.
+    pub(super) fn take_unrecorded(&self) -> Option<(u32, String, ETagKinds)> {
         let mut state = self.state();
         if !state.unrecorded {
             return None;
         }
         state.unrecorded = false;
         state.next = Instant::now() + self.every;
-        Some((*self.numbers.start(), state.parts.encode(self.numbers.clone())))
+        Some((*self.numbers.start(), state.parts.encode(self.numbers.clone()), state.parts.kinds()))
     }
 
     /// Marks the verified parts as unrecorded, after the write failed.

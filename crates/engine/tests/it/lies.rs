@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::histories::lies::{COMPLETIONS, OBJECT_WRITES, PARTS};
-use crate::histories::{History, Liar, Setup, Step};
+use crate::histories::{Habit, History, Liar, Setup, Step};
 use migration_core::ports::Operation;
 use migration_testkit::{ConditionalWrites, Lie, Modified, Refusal, Scope, StreamedBodies, Told};
 
@@ -83,6 +83,24 @@ fn damaged_parts_are_not_taken_for_parts_whose_etags_are_no_digests() {
         [("a", 420), ("b/", 150), ("e//f", 300)].map(|(key, size)| Step::Put { key, size: Some(size), in_parts: true });
     let rest = [LARGE, damaged, Step::StartWorker, Step::Scan, Step::Settle];
     played(setup, &[&objects[..], &rest].concat());
+}
+
+#[test]
+fn damage_that_repeats_while_other_parts_are_sent_is_not_taken_for_etags_that_are_no_digests() {
+    let (liar, lie) = (Liar::Destination, Lie::Damaged(Told::Stored));
+    let setup = Setup {
+        destination_versioned: true,
+        conditional_writes: ConditionalWrites::Ignored,
+        streamed_bodies: StreamedBodies::Refused,
+        integrity: true,
+        no_checksums: true,
+        habit: Some(Habit { liar, lie, scope: Scope::always().on(PARTS).every(3), fails: false }),
+        ..Setup::default()
+    };
+    let put = |key, size| Step::Put { key, size: Some(size), in_parts: false };
+    let (worker, wait) = (Step::StartWorker, Step::Wait(Duration::from_secs(8)));
+    played(setup, &[put("b/", 420), put("a", 40), put("d", 200), worker, Step::Scan, worker, wait]);
+    played(setup, &[put("b/", 420), put("a", 420), Step::Scan, worker, worker, worker, wait]);
 }
 
 #[test]

@@ -6,7 +6,9 @@ use migration_core::error::ErrorClass;
 use migration_core::outcome::NotPreserved;
 use migration_core::ports::{Attributes, Operation};
 use migration_core::records::RunResult;
-use migration_testkit::{BucketSettings, Call, Carried, Checksums, ETagStyle, Fault, Lie, Scope, StoreSettings};
+use migration_testkit::{
+    BucketSettings, Call, Carried, Checksums, ETagStyle, Fault, Lie, Scope, StoreSettings, StreamedBodies, Told,
+};
 
 const SMALL: u8 = 5;
 const LARGE: u8 = 2;
@@ -153,6 +155,30 @@ async fn a_small_object_whose_etag_only_looks_like_a_digest_is_read_back() {
     world.send("job-1").await.unwrap();
     assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
     world.assert_same("false digests");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_stored_damaged_twice_is_no_proof_that_etags_are_no_digests() {
+    let (checksums, streamed_bodies) = (Checksums::Ignored, StreamedBodies::Refused);
+    let settings = StoreSettings { checksums, streamed_bodies, ..StoreSettings::default() };
+    let mut world = World::with_destination(settings, BucketSettings::default());
+    world.config.transfer.parts_per_file = 1;
+    world.source.insert(SOURCE, "large", content(11 << 20, 1));
+    // The first request is streamed and refused, five have a wrong digest: the second and the eighth send the same part.
+    let (lies, mut parts) = (world.destination_lies.clone(), 0);
+    let damages = move |call: &Call| {
+        parts += u32::from(call.operation == Operation::PutPart);
+        if call.operation == Operation::PutPart && [2, 8].contains(&parts) {
+            lies.tell(Lie::Damaged(Told::Stored), Scope::always().on(&[Operation::PutPart]).first(1));
+        }
+        false
+    };
+    world.plan.when(damages, Fault::Crash, 1);
+    world.send("job-1").await.unwrap();
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+    world.assert_same("large");
+    assert_eq!(world.destination_lies.told(), 2);
+    assert_eq!(world.plan.count(Operation::CreateUpload), 1, "the upload was given up");
 }
 
 #[tokio::test(start_paused = true)]

@@ -158,6 +158,20 @@ async fn a_part_that_finds_something_out_and_is_stored_damaged_never_becomes_vis
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_object_that_is_stored_damaged_after_a_probe_is_written_again() {
+    let settings = StoreSettings { conditional_writes: ConditionalWrites::Ignored, ..StoreSettings::default() };
+    let world = World::with_destination(settings, BucketSettings::default());
+    world.source.insert(SOURCE, "small", content(300, 1));
+    // The PUTs: the object, two probes that are performed, and the one that restores the object after a completion.
+    let fourth = Scope::always().on(&[Operation::PutObject]).every(4);
+    let damaged = world.destination_lies.tell(Lie::Damaged(Told::Stored), fourth);
+    world.send("job-1").await.unwrap();
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+    assert_eq!((world.destination_lies.times(damaged), world.plan.count(Operation::PutObject)), (1, 5));
+    world.assert_same("small");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_whose_adapter_knows_what_it_has_is_not_asked() {
     let mut world = tree(StoreSettings::default(), BucketSettings::default());
     world.config.destination.service.endpoint = None;
