@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use migration_core::error::{ErrorClass, Service};
-use migration_core::ports::Clock;
+use migration_core::ports::{Clock, HeadRequest, ObjectStore};
 use migration_core::records::{PoolRecord, Portions, pool_key, share_partition};
 use migration_engine::hash::Hashing;
 use migration_engine::limits::{Fleet, Keeper, Limited, Limits, UTC};
@@ -213,4 +213,22 @@ async fn who_waits_for_the_limit_is_not_stuck() {
     stop.cancel();
     work.await.unwrap();
     fleet.world.assert_same("after the wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_is_returned_in_time_when_the_work_is_given_up() {
+    let fleet = Fleeted::new(None, Some("40"), 1);
+    for is_reachable in [true, false] {
+        let (process, keeper, ledger) = fleet.process("a");
+        let keeping = keeper.unwrap().start();
+        process.ports.source.head(HeadRequest::new(SOURCE, "000000")).await.unwrap();
+        assert_eq!(fleet.shares_of().await.0, 2);
+        if !is_reachable {
+            ledger.denials().deny_all(ErrorClass::NoAnswer, "NoAnswer");
+        }
+        let begun = Instant::now();
+        keeping.end().await;
+        assert!(begun.elapsed() <= Duration::from_secs(3), "{:?}", begun.elapsed());
+        assert_eq!(fleet.shares_of().await.0, if is_reachable { 1 } else { 2 });
+    }
 }
