@@ -105,8 +105,8 @@ impl VerifiedParts {
         STANDARD.encode(bytes)
     }
 
-    /// Decodes the output of [`Self::encode`] for parts from `first` on, without kinds of ETags. Invalid text yields no parts, so that they are
-    /// sent again.
+    /// Decodes the output of [`Self::encode`] for parts from `first` on, without kinds of ETags. Invalid text yields no
+    /// parts, so that they are sent again.
     pub fn decode(first: u32, text: &str) -> Self {
         let bytes = STANDARD.decode(text).unwrap_or_default();
         let digests = bytes.chunks_exact(DIGEST_LEN).filter_map(|chunk| Md5Digest::try_from(chunk).ok());

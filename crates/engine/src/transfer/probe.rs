@@ -18,7 +18,6 @@
 
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
-use migration_core::fidelity::Carried;
 use migration_core::integrity::{self, Proof};
 use migration_core::part::PartLayout;
 use migration_core::ports::{Ability, Body, Checksum, CompletedPart, Operation, Support, WriteCondition, Written};
@@ -28,18 +27,11 @@ use tracing::debug;
 use super::Transfer;
 use super::destination::Landed;
 use super::error::{TransferError, transfer_error};
-use super::source::Fetched;
+use super::single_put::Whole;
 use crate::{Interruption, Services, WriteOutcome};
 
 /// An ETag that no object has.
 const NOTHING: &str = "00000000000000000000000000000000";
-
-/// A small object that was just written.
-#[derive(Clone, Copy)]
-pub(super) struct Sent<'a> {
-    pub(super) fetched: &'a Fetched,
-    pub(super) carried: &'a Carried,
-}
 
 /// Results so far.
 #[derive(Default)]
@@ -93,7 +85,7 @@ impl<P: Services> Transfer<'_, P> {
     /// Tests the conditions that are not known yet, with a small object that was just written under `condition`.
     pub(super) async fn find_out(
         &self,
-        sent: Sent<'_>,
+        sent: &Whole,
         condition: &WriteCondition,
         landed: Landed,
     ) -> Result<Landed, TransferError> {
@@ -106,7 +98,7 @@ impl<P: Services> Transfer<'_, P> {
             (Ability::PutIfMatch, WriteCondition::Matches(ETag::new(NOTHING))),
         ] {
             if known.may_ask(ability, now) {
-                let outcome = destination.put_once(sent.fetched, sent.carried, &condition).await;
+                let outcome = destination.put_once(&sent.fetched, &sent.carried, &condition).await;
                 probe.take(ability, outcome);
             }
         }
@@ -122,7 +114,7 @@ impl<P: Services> Transfer<'_, P> {
 
     /// Replaces the object by completing an upload of the same content, and then restores it by a PUT. The upload is
     /// announced and recorded like any other, so that another worker can find it after a crash.
-    async fn complete_again(&self, sent: Sent<'_>, probe: &mut Probe) -> Result<(), TransferError> {
+    async fn complete_again(&self, sent: &Whole, probe: &mut Probe) -> Result<(), TransferError> {
         let Some(etag) = sent.fetched.head.etag.clone() else { return Ok(()) };
         let Self { source, destination, records, .. } = self;
         let content = source.content(etag, sent.fetched.head.version_id.clone());
@@ -133,7 +125,7 @@ impl<P: Services> Transfer<'_, P> {
         }
         records.set_open(true);
         let mut tries = 0;
-        let created = destination.create_upload(false, sent.carried, &mut tries).await;
+        let created = destination.create_upload(false, &sent.carried, &mut tries).await;
         probe.requests += tries;
         let Ok(id) = created else {
             // A response may have been lost, and the upload created.
@@ -160,7 +152,7 @@ impl<P: Services> Transfer<'_, P> {
     }
 
     /// Returns true if a completion was performed.
-    async fn complete_upload_again(&self, sent: Sent<'_>, id: &str, probe: &mut Probe) -> bool {
+    async fn complete_upload_again(&self, sent: &Whole, id: &str, probe: &mut Probe) -> bool {
         let destination = &self.destination;
         let body = Body::Held { bytes: sent.fetched.bytes.clone(), md5: sent.fetched.digests.md5 };
         probe.requests += 1;
@@ -184,14 +176,14 @@ impl<P: Services> Transfer<'_, P> {
     }
 
     /// Restores the object by a PUT, after a completion replaced it.
-    async fn restore(&self, sent: Sent<'_>, probe: &mut Probe) -> Result<(), TransferError> {
+    async fn restore(&self, sent: &Whole, probe: &mut Probe) -> Result<(), TransferError> {
         let completed = probe.written.as_ref().map(|written| written.etag.clone());
         let condition = match completed {
             Some(etag) if probe.support(Ability::PutIfMatch) == Support::Yes => WriteCondition::Matches(etag),
             _ => WriteCondition::Any,
         };
         probe.requests += 1;
-        let written = self.destination.put_once(sent.fetched, sent.carried, &condition).await;
+        let written = self.destination.put_once(&sent.fetched, &sent.carried, &condition).await;
         probe.written =
             Some(written.map_err(|error| transfer_error(error, || TransferError::DestinationChanged(None)))?);
         Ok(())

@@ -15,7 +15,6 @@ use super::Transfer;
 use super::attempt::Moved;
 use super::destination::Landed;
 use super::error::TransferError;
-use super::probe::Sent;
 use super::source::{Fetched, Md5From, SourceSnapshot};
 use crate::{Interruption, Services};
 
@@ -24,9 +23,9 @@ use crate::{Interruption, Services};
 const NAMED_FROM: u64 = 128 << 10;
 
 /// An object in memory, with the attributes to write.
-struct Whole {
-    fetched: Fetched,
-    carried: Carried,
+pub(super) struct Whole {
+    pub(super) fetched: Fetched,
+    pub(super) carried: Carried,
 }
 
 impl<P: Services> Transfer<'_, P> {
@@ -54,13 +53,12 @@ impl<P: Services> Transfer<'_, P> {
             whole = self.with_attributes(computed, snapshot).await?;
             put = Box::pin(self.put_verified(&mut whole, condition)).await;
         }
-        let Whole { fetched, carried } = &whole;
         let landed = match (put, &probing) {
             (Ok(landed), None) => landed,
             (Ok(landed), Some(_)) => {
-                let landed = Box::pin(self.find_out(Sent { fetched, carried }, condition, landed)).await?;
+                let landed = Box::pin(self.find_out(&whole, condition, landed)).await?;
                 // A service that ignores conditions has stored the object again.
-                self.verify(fetched, &landed.written).await?;
+                self.verify(&whole.fetched, &landed.written).await?;
                 landed
             }
             (Err(error), None) => return Err(error),
@@ -79,17 +77,12 @@ impl<P: Services> Transfer<'_, P> {
 
     /// Returns a fetched object with the attributes to write, if it is the one of the snapshot.
     async fn with_attributes(&self, fetched: Fetched, snapshot: &SourceSnapshot) -> Result<Whole, TransferError> {
-        let is_other =
-            |fetched: &Fetched| fetched.head.checksum.is_some_and(|said| said != Checksum(fetched.digests.crc64));
-        let fetched = if fetched.is_named && is_other(&fetched) {
-            Box::pin(self.source.computed(fetched, snapshot)).await?
-        } else {
-            fetched
-        };
         if fetched.head.size != snapshot.size {
             return Err(TransferError::SourceChanged);
         }
-        if is_other(&fetched) {
+        if let Some(said) = fetched.head.checksum
+            && said != Checksum(fetched.digests.crc64)
+        {
             return Err(TransferError::Damaged(
                 "the source's checksum is not that of the bytes that arrived".to_owned(),
             ));

@@ -43,9 +43,7 @@ impl<P: Services> DestinationObject<'_, P> {
         carried: &Carried,
         condition: &WriteCondition,
     ) -> Result<Written, Interruption> {
-        let put = self.process.ports.destination.put(self.put_request(fetched, carried, condition));
-        let access = self.access(Operation::PutObject).carrying(fetched.bytes.len() as u64);
-        self.process.destination_once(access, put).await
+        self.send_once(self.put_request(fetched, carried, condition)).await
     }
 
     /// Like [`put_once`](Self::put_once), but with a wrong Content-MD5.
@@ -56,8 +54,11 @@ impl<P: Services> DestinationObject<'_, P> {
         condition: &WriteCondition,
     ) -> Result<Written, Interruption> {
         let md5 = fetched.digests.md5.map(|byte| !byte);
-        let request = PutRequest { md5, ..self.put_request(fetched, carried, condition) };
-        let access = self.access(Operation::PutObject).carrying(fetched.bytes.len() as u64);
+        self.send_once(PutRequest { md5, ..self.put_request(fetched, carried, condition) }).await
+    }
+
+    async fn send_once(&self, request: PutRequest<'_>) -> Result<Written, Interruption> {
+        let access = self.access(Operation::PutObject).carrying(request.body.len() as u64);
         self.process.destination_once(access, self.process.ports.destination.put(request)).await
     }
 

@@ -9,7 +9,7 @@ use migration_core::mutants::{Mutant, is_active};
 use migration_core::object::SourceIdentity;
 use migration_core::operation::RequestInfo;
 use migration_core::part::{Part, PartLayout};
-use migration_core::ports::{ByteStream, GetRequest, GetResponse, ObjectHead, ObjectStore, Operation, Span};
+use migration_core::ports::{ByteStream, Checksum, GetRequest, GetResponse, ObjectHead, ObjectStore, Operation, Span};
 use migration_core::reading::{SecondRead, is_contradicted, named_md5, second_read};
 use tokio::time::Instant;
 
@@ -45,7 +45,8 @@ pub(in crate::transfer) struct Fetched {
 pub(in crate::transfer) enum Md5From {
     /// It is computed.
     Bytes,
-    /// Its ETag, if that names one; otherwise it is computed. Only for a destination that rejects other bytes.
+    /// Its ETag, if that names one and the source's checksum is that of the bytes; otherwise it is computed. Only for a
+    /// destination that rejects other bytes.
     ETag,
 }
 
@@ -169,12 +170,16 @@ impl<P: Services> SourceObject<'_, P> {
         if is_another(want.etag, &head) {
             return Err(TransferError::SourceChanged);
         }
-        let named = named_md5(&head).filter(|_| from == Md5From::ETag && head.size == expected);
+        let named = named_md5(&head)
+            .filter(|_| from == Md5From::ETag && head.size == expected)
+            .map(|md5| Digests { md5, crc64: crc64::of(&bytes), len: bytes.len() as u64 })
+            .filter(|digests| head.checksum.is_none_or(|said| said == Checksum(digests.crc64)));
+        let is_named = named.is_some();
         let digests = match named {
-            Some(md5) => Digests { md5, crc64: crc64::of(&bytes), len: bytes.len() as u64 },
+            Some(digests) => digests,
             None => self.process.hashing.digest(&bytes).await,
         };
-        Ok(Fetched { head, bytes, digests, is_named: named.is_some(), memory })
+        Ok(Fetched { head, bytes, digests, is_named, memory })
     }
 
     fn request<'b>(&'b self, want: Want<'b>) -> GetRequest<'b> {
