@@ -11,6 +11,7 @@ use migration_core::part::PartLayout;
 use migration_core::ports::{Ability, HeadRequest, ObjectHead, Operation, Support, UploadRef};
 
 pub(super) use conditional::{Landed, condition_of};
+pub(super) use readback::ReadBack;
 
 use super::TransferLimits;
 use super::error::TransferError;

@@ -1,7 +1,7 @@
 //! Copies an object by one GET and one PUT. The body is held in memory between them, so that a damaged body never
 //! becomes visible at the destination.
 
-use migration_core::error::{ErrorClass, Rejected};
+use migration_core::error::Rejected;
 use migration_core::etag::{ETag, Md5Digest};
 use migration_core::fidelity::Carried;
 use migration_core::integrity::{self, Proof};
@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::Transfer;
 use super::attempt::Moved;
-use super::destination::Landed;
+use super::destination::{Landed, ReadBack};
 use super::error::TransferError;
 use super::source::{Fetched, Md5From, SourceSnapshot};
 use crate::{Interruption, Services};
@@ -41,7 +41,7 @@ impl<P: Services> Transfer<'_, P> {
         source.look_after_weak_read(snapshot.etag.as_ref(), snapshot.size).await?;
         let conditions = Ability::found_out_by(snapshot.size == 0, whole.fetched.head.etag.is_some());
         let mut probing = process.probing(destination.bucket, conditions).await?;
-        let mut put = self.put_verified(&mut whole, condition).await;
+        let mut put = self.first_put(&mut whole, condition).await;
         if whole.fetched.is_named && put.as_ref().is_err_and(rejects_md5) {
             if let Some(right) = probing.take() {
                 // The next object tests the conditions: reading again can wait for memory that those hold who wait for
@@ -57,8 +57,7 @@ impl<P: Services> Transfer<'_, P> {
             (Ok(landed), None) => landed,
             (Ok(landed), Some(_)) => {
                 let landed = Box::pin(self.find_out(&whole, condition, landed)).await?;
-                // A service that ignores conditions has stored the object again.
-                self.verify(&whole.fetched, &landed.written).await?;
+                Box::pin(self.verify_tested(&whole.fetched, &landed.written)).await?;
                 landed
             }
             (Err(error), None) => return Err(error),
@@ -70,7 +69,9 @@ impl<P: Services> Transfer<'_, P> {
             }
         };
         drop(probing);
-        let landed = Box::pin(self.learn_md5s(&whole, landed)).await?;
+        if whole.fetched.is_named {
+            process.saw_named_md5(source.bucket);
+        }
         process.runtime.moved(destination.name(), snapshot.size);
         Ok(moved(whole, snapshot, landed))
     }
@@ -89,6 +90,14 @@ impl<P: Services> Transfer<'_, P> {
         }
         let carried = self.source.preserved_attributes(&fetched.head).await?;
         Ok(Whole { fetched, carried })
+    }
+
+    /// Writes the object, by the test of Content-MD5 if the destination ignores it.
+    async fn first_put(&self, whole: &mut Whole, condition: &WriteCondition) -> Result<Landed, TransferError> {
+        match Box::pin(self.ask_for_md5(whole, condition)).await? {
+            Some(landed) => Ok(landed),
+            None => self.put_verified(whole, condition).await,
+        }
     }
 
     /// Writes the object, without attributes that the destination rejects, and verifies it.
@@ -111,11 +120,22 @@ impl<P: Services> Transfer<'_, P> {
     async fn verify(&self, fetched: &Fetched, written: &Written) -> Result<(), TransferError> {
         let digests = &fetched.digests;
         if integrity::written(written, &digests.md5, Checksum(digests.crc64)) == Proof::Other
-            && !self.destination.stands_as_sent(fetched, written).await?
+            && self.destination.read_back(fetched, written).await? != ReadBack::Same
         {
             return Err(self.damaged(fetched, &written.etag, &digests.md5).await?);
         }
         Ok(())
+    }
+
+    /// Fails if the object is not there as it was sent, after tests wrote to it. Their answers prove nothing: a service
+    /// that ignores conditions has stored it again, and one that rejects a request may have removed what was there
+    /// before (`LocalStack` does so for a wrong Content-MD5, and shows the object as before).
+    async fn verify_tested(&self, fetched: &Fetched, written: &Written) -> Result<(), TransferError> {
+        match self.destination.read_back(fetched, written).await? {
+            ReadBack::Same => Ok(()),
+            ReadBack::Other => Err(self.damaged(fetched, &written.etag, &fetched.digests.md5).await?),
+            ReadBack::Unreadable => self.verify(fetched, written).await,
+        }
     }
 
     /// Computes a named MD5 if neither the answer proves it nor the adapter knows that the service rejects other bytes
@@ -169,47 +189,31 @@ impl<P: Services> Transfer<'_, P> {
         size >= NAMED_FROM.min(self.process.config.transfer.multipart_threshold.bytes() / 64)
     }
 
-    /// Notes that the source's ETag named the right MD5, or finds out, once a bucket, whether the destination would
-    /// reject a wrong one: the object that was just written is written again with a wrong Content-MD5, under the
-    /// condition that it is still there. If the service accepts that, the content is replaced by the same content.
-    async fn learn_md5s(&self, whole: &Whole, landed: Landed) -> Result<Landed, TransferError> {
-        let Self { process, source, destination, .. } = self;
-        let Whole { fetched, carried } = whole;
+    /// Finds out, once a bucket, whether the destination would reject a wrong Content-MD5: an object is first sent with
+    /// one, under the condition of its write. If the service accepts that, the object is written. It is written anew
+    /// otherwise, whatever the rejected request did to an object that was there before.
+    async fn ask_for_md5(&self, whole: &Whole, condition: &WriteCondition) -> Result<Option<Landed>, TransferError> {
+        let (destination, Whole { fetched, carried }) = (&self.destination, whole);
         let bucket = destination.bucket;
-        if fetched.is_named {
-            process.saw_named_md5(source.bucket);
-            return Ok(landed);
+        let is_example = !fetched.is_named
+            && self.is_long(fetched.head.size)
+            && named_md5(&fetched.head) == Some(fetched.digests.md5);
+        // Without a condition it could replace what another client has written meanwhile.
+        if !is_example || !destination.is_kept(condition).await? || !self.process.may_ask_for_md5(bucket).await? {
+            return Ok(None);
         }
-        let is_example = self.is_long(fetched.head.size) && named_md5(&fetched.head) == Some(fetched.digests.md5);
-        let is_safe = is_example
-            && !landed.written.etag.is_weak()
-            && destination.support(Ability::PutIfMatch).await? == Support::Yes;
-        if !is_safe || !process.may_ask_for_md5(bucket).await? {
-            return Ok(landed);
-        }
-        let condition = WriteCondition::Matches(landed.written.etag.clone());
-        match destination.put_with_wrong_md5(fetched, carried, &condition).await {
+        match destination.put_with_wrong_md5(fetched, carried, condition).await {
             Ok(written) => {
                 destination.learn(Ability::ChecksMd5, Support::No).await?;
-                self.verify(fetched, &written).await?;
-                Ok(Landed { written, ..landed })
+                self.verify_tested(fetched, &written).await?;
+                return Ok(Some(Landed { written, guarded: true }));
             }
             Err(Interruption::Service(error)) if error.rejects(&Rejected::Digest) => {
                 destination.learn(Ability::ChecksMd5, Support::Yes).await?;
-                Ok(landed)
             }
-            Err(Interruption::Service(error))
-                if matches!(error.class, ErrorClass::Refused | ErrorClass::PreconditionFailed) =>
-            {
-                debug!(bucket, %error, "failed to find out if a wrong Content-MD5 is rejected");
-                Ok(landed)
-            }
-            // It may have been done: both sides are looked at again.
-            Err(error) => {
-                debug!(bucket, %error, "failed to find out if a wrong Content-MD5 is rejected");
-                Ok(Landed { guarded: false, ..landed })
-            }
+            Err(error) => debug!(bucket, %error, "failed to find out if a wrong Content-MD5 is rejected"),
         }
+        Ok(None)
     }
 }
 

@@ -52,6 +52,15 @@ impl MemoryStore {
         self.place(bucket, key, Stored::whole(content.into(), attributes, tags, &self.settings, self.clock.now()))
     }
 
+    /// Replaces the bytes of an object, and nothing that a HEAD or a listing shows of it.
+    pub(super) fn spoil(&self, bucket: &str, key: &str) {
+        let Some(mut object) = self.service.object(bucket, key, None) else { return };
+        let bytes: Bytes = object.content.in_memory().iter().flatten().map(|byte| !byte).collect();
+        object.content = bytes.into();
+        self.place(bucket, key, object);
+        lock(&self.log).get_mut(bucket).and_then(Vec::pop);
+    }
+
     /// Puts an object uploaded in these parts.
     pub fn insert_parts(&self, bucket: &str, key: &str, parts: &[Bytes], attributes: &Attributes, tags: &Tags) -> ETag {
         let received: Vec<Received> = parts.iter().map(|part| part.clone().into()).collect();

@@ -30,6 +30,7 @@ pub struct MemoryStore {
     capabilities: Capabilities,
     /// How far the clock that the service tells is ahead, in milliseconds.
     clock_offset: Option<i64>,
+    spoils_by_rejected: bool,
     /// Objects that became visible, by bucket.
     log: Arc<Mutex<BTreeMap<String, Vec<WriteLogEntry>>>>,
 }
@@ -49,7 +50,16 @@ impl MemoryStore {
             lock(&written).entry(bucket.to_owned()).or_default().push(WriteLogEntry::of(key, object));
         });
         let (denials, capabilities) = (Denials::default(), Capabilities::default());
-        Self { service, settings: Arc::new(settings), clock, denials, capabilities, clock_offset: None, log }
+        Self {
+            service,
+            settings: Arc::new(settings),
+            clock,
+            denials,
+            capabilities,
+            clock_offset: None,
+            spoils_by_rejected: false,
+            log,
+        }
     }
 
     /// The same service as an adapter sees it that knows this of it.
@@ -62,6 +72,13 @@ impl MemoryStore {
     #[must_use]
     pub fn ahead_by(self, milliseconds: i64) -> Self {
         Self { clock_offset: Some(milliseconds), ..self }
+    }
+
+    /// The same service, which loses the bytes of an object if a PUT to its key is rejected for its Content-MD5, and
+    /// shows it in listings and HEADs as before. `LocalStack` does so.
+    #[must_use]
+    pub fn spoiling_by_rejected_puts(self) -> Self {
+        Self { spoils_by_rejected: true, ..self }
     }
 
     /// Returns the same service for another principal, with its own switches.

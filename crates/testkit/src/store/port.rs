@@ -1,6 +1,6 @@
 //! Implementation of [`ObjectStore`] and [`BucketAdmin`]: the service's own, behind the switches.
 
-use migration_core::error::ServiceError;
+use migration_core::error::{Rejected, ServiceError};
 use migration_core::events::NotificationConfig;
 use migration_core::ports::{
     BucketAdmin, Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest,
@@ -56,7 +56,12 @@ impl ObjectStore for MemoryStore {
 
     async fn put(&self, request: PutRequest<'_>) -> Result<Written, ServiceError> {
         self.denials.check(Operation::PutObject)?;
-        self.service.put(request).await
+        let (bucket, key) = (request.bucket, request.key);
+        let answer = self.service.put(request).await;
+        if self.spoils_by_rejected && answer.as_ref().is_err_and(|error| error.rejects(&Rejected::Digest)) {
+            self.spoil(bucket, key);
+        }
+        answer
     }
 
     async fn copy(&self, request: CopyRequest<'_>) -> Result<Written, ServiceError> {

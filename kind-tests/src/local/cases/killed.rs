@@ -31,6 +31,10 @@ const PARTS_AT_ONCE: u64 = 4;
 const PART: u64 = 5 << 20;
 /// Time from the answer of a service until what it proves is in the state file, on a busy machine.
 const RECORDED: Duration = Duration::from_millis(1_500);
+/// Status of a write whose Content-MD5 is wrong, and how many there may be: one tests if the service rejects it, and
+/// another one if a kill came before the answer was recorded.
+const REJECTED: u16 = 400;
+const MOST_REJECTED: u32 = 3;
 const LIMIT: Duration = Duration::from_mins(10);
 const INTERVAL: Duration = Duration::from_millis(2);
 const FROM: &str = "killed-from";
@@ -169,11 +173,13 @@ fn sent_twice(case: &mut Case, killed: &[Killed], total: u64) -> anyhow::Result<
     let process = |event: &Event| killed.iter().position(|killed| killed.requests.contains(&event.number));
     let mut cost = vec![0; killed.len() + 1];
     let mut there: BTreeMap<Piece, usize> = BTreeMap::new();
-    let mut sent = 0;
+    let (mut sent, mut rejected) = (0, 0);
     for event in writes(&events) {
         let number = process(event).unwrap_or(killed.len());
         sent += content(event);
-        if !is_done(event) {
+        if event.status == Some(REJECTED) {
+            rejected += 1;
+        } else if !is_done(event) {
             cost[number] += content(event);
         } else if let Some(before) = there.insert(piece(event), number) {
             cost[before] += content(event);
@@ -191,6 +197,7 @@ fn sent_twice(case: &mut Case, killed: &[Killed], total: u64) -> anyhow::Result<
         human(sent), human(total), human(all), human(in_flight), human(unrecorded), RECORDED.as_millis(), human(most)
     ));
     ensure!(cost[killed.len()] == 0, "the run that was not killed sent {} twice", cost[killed.len()]);
+    ensure!(rejected <= MOST_REJECTED, "{rejected} writes were rejected");
     ensure!(sent >= total, "the proxies saw {sent} of {total} bytes");
     for (number, (killed, cost)) in killed.iter().zip(&cost).enumerate() {
         let allowed = most.min(killed.in_flight + killed.unrecorded);

@@ -1,4 +1,4 @@
-//! Reads a written object back if the service's response suggests that its bytes differ.
+//! Reads a written object back, if nothing else proves that the destination has the bytes sent.
 
 use futures::StreamExt;
 use migration_core::error::{ErrorClass, ServiceError};
@@ -10,38 +10,46 @@ use crate::Services;
 use crate::transfer::error::TransferError;
 use crate::transfer::source::Fetched;
 
+/// Result of reading a written object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::transfer) enum ReadBack {
+    /// It has the bytes that were sent.
+    Same,
+    /// It has other bytes, was replaced, or does not exist.
+    Other,
+    /// It must not be read, or is archived.
+    Unreadable,
+}
+
 impl<P: Services> DestinationObject<'_, P> {
-    /// Returns true if the destination has the bytes that were sent, although its ETag looks like the MD5 of other
-    /// bytes. Some services encrypt or number contents without saying so in any header. Content-MD5 was sent with the
-    /// bytes, but this function does not rely on the service to check it. The response is compared with the bytes in
-    /// memory as it arrives, and is not held.
-    pub(in crate::transfer) async fn stands_as_sent(
+    /// Reads a written object, and compares it with the bytes that were sent, as they arrive. Content-MD5 was sent with
+    /// the bytes, but this function does not rely on the service to check it.
+    ///
+    /// Some services encrypt or number contents without saying so in any header, so that an ETag can look like the MD5
+    /// of other bytes.
+    pub(in crate::transfer) async fn read_back(
         &self,
         fetched: &Fetched,
         written: &Written,
-    ) -> Result<bool, TransferError> {
+    ) -> Result<ReadBack, TransferError> {
         let (bucket, key) = (self.bucket, self.key);
         let if_match = Some(&written.etag).filter(|etag| !etag.is_weak());
         let version_id = written.version_id.as_deref();
         let request = GetRequest { bucket, key, span: Span::Whole, if_match, version_id };
         let read = || async {
             match self.is_equal(request, &fetched.bytes).await {
-                // The object cannot be read, or was replaced: nothing proves the write.
-                Err(error) if matches!(error.class, ErrorClass::Refused | ErrorClass::AccessDenied) => Ok(false),
-                Err(error) if matches!(error.class, ErrorClass::PreconditionFailed | ErrorClass::NoSuchKey) => {
-                    Ok(false)
-                }
-                other => other,
+                Ok(true) => Ok(ReadBack::Same),
+                Ok(false) => Ok(ReadBack::Other),
+                Err(error) => match error.class {
+                    ErrorClass::PreconditionFailed | ErrorClass::NoSuchKey => Ok(ReadBack::Other),
+                    ErrorClass::Refused | ErrorClass::AccessDenied | ErrorClass::Archived => Ok(ReadBack::Unreadable),
+                    _ => Err(error),
+                },
             }
         };
-        let same = self.process.destination(self.access(Operation::GetObject), read).await?;
-        info!(
-            key,
-            same,
-            etag = written.etag.as_str(),
-            "read object back, because its ETag is not the MD5 of the bytes sent"
-        );
-        Ok(same)
+        let result = self.process.destination(self.access(Operation::GetObject), read).await?;
+        info!(key, ?result, etag = written.etag.as_str(), "read a written object back");
+        Ok(result)
     }
 
     async fn is_equal(&self, request: GetRequest<'_>, expected: &[u8]) -> Result<bool, ServiceError> {
