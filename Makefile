@@ -12,7 +12,7 @@ DEMO_FLAGS := --release --workspace --locked
 CARGO_FLAGS := $(DEMO_FLAGS) --features s3migrate/cluster
 export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 
-.PHONY: help demo picture setup programs dist build lint unit mutants generate check-generated images test smoke e2e wire local scan-bench scan-peers bench copy-peers demo-cluster demo-clean
+.PHONY: help demo picture setup programs dist build lint unit instructions mutants generate check-generated images test smoke e2e wire local scan-bench scan-peers bench copy-peers demo-cluster demo-clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,10 @@ unit: setup ## Run the tests that need no cluster
 	cd kind-tests/checker && "$$(bash ../services/venv.sh)/bin/python" -m unittest
 	cd bench/harness && "$$(bash ../../kind-tests/services/venv.sh)/bin/python" -m unittest
 
+instructions: setup ## Compare counts of instructions with bench/INSTRUCTIONS.md (ACCEPT=1: write it)
+	@bash scripts/setup.sh valgrind
+	cargo test $(CARGO_FLAGS) --bench instructions -- $(if $(ACCEPT),accept,check) "$(CURDIR)/bench/INSTRUCTIONS.md"
+
 mutants: setup ## Run the mutants: each deliberate bug in the engine must fail a test
 	bash scripts/mutants.sh
 
@@ -58,7 +62,7 @@ images: programs ## Build the images and load them into the cluster
 smoke: programs ## Run a whole job on a cluster, in a few minutes
 	bash scripts/cluster-tests.sh smoke
 
-test: lint unit mutants check-generated ## Run all tests that need no cluster
+test: lint unit instructions mutants check-generated ## Run all tests that need no cluster
 
 e2e: programs ## Run the long tests on a cluster; writes kind-tests/RESULTS.md (CASES=name: only these)
 	bash scripts/cluster-tests.sh e2e $(CASES)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing requires on Debian and Ubuntu; elsewhere names what is missing. Does nothing if
-# everything is installed.
+# everything is installed. Arguments are further commands, each of the package of its name.
 set -euo pipefail
 
 missing=()
@@ -11,6 +11,7 @@ need curl curl
 need git git
 need python3 python3
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+for command in "$@"; do need "$command" "$command"; done
 
 if [ ${#missing[@]} -gt 0 ]; then
 	if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
