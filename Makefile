@@ -12,7 +12,7 @@ DEMO_FLAGS := --release --workspace --locked
 CARGO_FLAGS := $(DEMO_FLAGS) --features s3migrate/cluster
 export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 
-.PHONY: help demo picture setup programs dist build lint unit instructions mutants generate check-generated images test smoke e2e wire local scan-bench scan-peers bench copy-peers demo-cluster demo-clean
+.PHONY: help demo picture setup programs dist build lint unit instructions mutants generate check-generated images test smoke e2e wire local scan-bench scan-peers bench bench-clients copy-peers demo-cluster demo-clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -84,6 +84,13 @@ bench: programs ## Compare copies with peers; writes bench/results/ (CASES=name,
 	"$$(bash kind-tests/services/venv.sh)/bin/python" bench/harness/bench.py $(if $(CASES),--cases $(CASES)) \
 		--size $(if $(QUICK),quick,$(or $(SIZE),standard)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(RESUME),--resume) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(RESULTS),--results $(RESULTS)) --programs "$$CARGO_TARGET_DIR/release"
+
+bench-clients: programs ## Compare ways to send S3's requests; writes bench/CLIENTS.md (ROUNDS=n)
+	@bash scripts/setup.sh cmake clang
+	cargo build --release --manifest-path bench/clients/Cargo.toml --target-dir "$$CARGO_TARGET_DIR/clients"
+	"$$(bash kind-tests/services/venv.sh)/bin/python" bench/harness/clients.py $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		--program "$$CARGO_TARGET_DIR/clients/release/bench-clients" --programs "$$CARGO_TARGET_DIR/release" \
+		--write bench/CLIENTS.md
 
 copy-peers: ## Compare copies of small and of large objects alone, as make bench does
 	$(MAKE) bench CASES="a-gateway c-gateway"

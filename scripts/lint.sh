@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 command -v clippy-driver >/dev/null || { echo "lint: clippy is missing: run rustup component add clippy" >&2; exit 1; }
 cargo fmt --all --check
+cargo fmt --manifest-path bench/clients/Cargo.toml --check
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo build --release --workspace --locked --features s3migrate/cluster --all-targets 2>&1 | tee "$output"
