@@ -25,8 +25,9 @@ pub fn in_words(events: &[Event]) -> String {
     if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
 }
 
-/// Most additional requests for detecting which write conditions a bucket's service honours.
-pub const MOST_PROBES: usize = 8;
+/// Most additional requests for detecting which write conditions a bucket's service honours: 8, and one that reads the
+/// object back.
+pub const MOST_PROBES: usize = 9;
 
 /// Returns true if this object was used to detect which write conditions are honoured: it is written again under
 /// conditions that fail, and completed from an upload of one part. If conditions are ignored, it is also read.
