@@ -208,7 +208,7 @@ pub async fn copy(args: &CopyArgs, state: &StateArgs) -> Result<Exit, CopyError>
     let stop = Stop::on_signals().map_err(RunError::Signals)?;
     let display = display::display(args.run.display);
     let jobs = run::local_jobs(&documents, &args.sides, &root)?;
-    run::show_limits(&jobs, &args.run, display.as_ref());
+    run::show_terms(&jobs, &args.run, display.as_ref());
     let mut exit = Exit::Done;
     for job in jobs {
         let directory = root.job(&job.config.job);

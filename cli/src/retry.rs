@@ -118,7 +118,7 @@ pub async fn retry(args: &RetryArgs, state: &StateArgs) -> Result<Exit, RetryErr
     let root = state.root()?;
     let display = display::display(args.run.display);
     let jobs = run::local_jobs(&documents, &args.sides, &root)?;
-    run::show_limits(&jobs, &args.run, display.as_ref());
+    run::show_terms(&jobs, &args.run, display.as_ref());
     let stop = Stop::on_signals().map_err(RunError::Signals)?;
     let mut exit = Exit::Done;
     for job in jobs {

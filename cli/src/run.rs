@@ -25,7 +25,7 @@ use crate::exit::Exit;
 use crate::manifest::{self, Documents, LocalJob, LocalSettings, ManifestError};
 use crate::migration::{self, Migration, MigrationError, RunSummary, RunTerms, Stop};
 use crate::state_dir::{JobDirectory, StateArgs, StateError, StateRoot};
-use crate::stores::{self, DestinationStore, LimitArgs, SourceStore, WithWorkList};
+use crate::stores::{self, DestinationStore, LimitArgs, NetworkArgs, SourceStore, WithWorkList};
 use watch::{Watch, WatchError, Watched};
 
 /// Arguments of `s3migrate run`.
@@ -66,6 +66,8 @@ pub struct RunOptions {
     pub patience: SignedDuration,
     #[command(flatten)]
     pub limits: LimitArgs,
+    #[command(flatten)]
+    pub network: NetworkArgs,
 }
 
 /// Why a job could not be run.
@@ -156,7 +158,7 @@ pub async fn run(args: &RunArgs, state: &StateArgs) -> Result<Exit, RunError> {
     for message in jobs.iter().flat_map(|job| not_used(job, args.watch)) {
         display.show(&Event::Notice { message });
     }
-    show_limits(&jobs, &args.run, display.as_ref());
+    show_terms(&jobs, &args.run, display.as_ref());
     let stop = Stop::on_signals().map_err(RunError::Signals)?;
     if args.watch {
         return watch_jobs(jobs, &root, &args.run, &display, &stop).await;
@@ -180,11 +182,13 @@ fn not_used(job: &LocalJob, watch: bool) -> Vec<String> {
     fields.into_iter().chain(schedule).collect()
 }
 
-/// Shows the limits of jobs, if there are some.
-pub fn show_limits(jobs: &[LocalJob], options: &RunOptions, display: &dyn Display) {
+/// Shows the limits of jobs, and what this machine refuses them, if there is something.
+pub fn show_terms(jobs: &[LocalJob], options: &RunOptions, display: &dyn Display) {
     for job in jobs {
-        if let Some(limits) = options.limits.describe(job.config.rate_limits()) {
-            let message = if jobs.len() > 1 { format!("{}: {limits}", job.config.job.name) } else { limits };
+        let limits = options.limits.describe(job.config.rate_limits());
+        let refusal = options.network.refusal(job.config.transfer.tcp_congestion_control);
+        for text in limits.into_iter().chain(refusal) {
+            let message = if jobs.len() > 1 { format!("{}: {text}", job.config.job.name) } else { text };
             display.show(&Event::Notice { message });
         }
     }
@@ -268,12 +272,14 @@ pub async fn run_to_end(
 pub async fn connect(job: &LocalJob, state: State, options: &RunOptions) -> Migration<SourceStore, DestinationStore> {
     let config = job.config.clone();
     let limits = options.limits.limits(config.rate_limits());
+    let congestion = options.network.algorithm(config.transfer.tcp_congestion_control);
     let store = async |settings: &WriteSettings, side: Service| {
         let (s3, credentials) = match side {
             Service::Source => (&config.source, &job.source),
             _ => (&config.destination, &job.destination),
         };
-        limits.limit(S3Store::with_credentials(s3, credentials.clone(), settings, side).await, side)
+        let store = S3Store::with_credentials(s3, credentials.clone(), settings, side, congestion).await;
+        limits.limit(store, side)
     };
     let readable = WriteSettings { storage_class: None, acl: None, ..config.write.clone() };
     let spec = &job.job.spec;

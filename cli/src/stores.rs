@@ -1,6 +1,7 @@
-//! What stands before the services: limits of requests and bytes, and the work list of a retry.
+//! What stands before the services: limits of requests and bytes, how connections are made, and the work list of a retry.
 
 mod limits;
+mod network;
 mod work_list;
 
 use migration_aws::S3Store;
@@ -8,6 +9,7 @@ use migration_engine::limits::Limited;
 use migration_local::ledger::LocalLedger;
 
 pub use limits::LimitArgs;
+pub use network::NetworkArgs;
 pub use work_list::{Selection, WithWorkList, WorkList, WorkListError, is_retry, location};
 
 /// The store to read from.

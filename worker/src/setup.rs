@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use migration_aws::{S3Store, SystemClock};
+use migration_aws::{S3Store, SystemClock, congestion};
 use migration_core::config::{ConfigError, JobConfig, RateLimits, WriteSettings};
 use migration_core::error::Service;
 use migration_core::ports::Clock;
@@ -86,17 +86,25 @@ pub async fn connect(common: &Common, pace: Pace) -> Result<(AwsProcess, ShareKe
     let rates = if pace == Pace::Limited { config.rate_limits() } else { &none };
     let limits = Limits::new(rates, Fleet::Shared, &clock, UTC);
     let (source, destination) = (Service::Source, Service::Destination);
+    let choice = congestion::chosen(config.transfer.tcp_congestion_control);
+    let store =
+        async |side, settings, which| limits.limit(S3Store::new(side, settings, which, choice.algorithm).await, which);
     let ledger = DynamoLedger::new(&config.ledger).await;
     let keeper = Keeper::new(&limits, ledger.clone(), &config.job.uid, &common.name);
+    let plain = WriteSettings::default();
     let ports = Ports::new(
-        limits.limit(S3Store::new(&config.source, &WriteSettings::default(), source).await, source),
-        limits.limit(S3Store::new(&config.destination, &config.write, destination).await, destination),
+        store(&config.source, &plain, source).await,
+        store(&config.destination, &config.write, destination).await,
         SqsQueue::new(&config.queue).await,
         ledger,
     );
     let readable = WriteSettings { storage_class: None, acl: None, ..config.write.clone() };
-    let reports = limits.limit(S3Store::new(&config.destination, &readable, destination).await, destination);
+    let reports = store(&config.destination, &readable, destination).await;
     let runtime = Runtime::new(&common.name, clock);
+    if let Some(refused) = choice.refused {
+        warn!("{refused}; the node's default is used");
+        runtime.activity.refused(refused);
+    }
     Ok((Process::new(ports, config, runtime).with_reports(reports).with_limits(limits), keeper))
 }
 

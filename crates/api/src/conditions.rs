@@ -146,6 +146,8 @@ pub enum Reason {
     JobFailedCreate,
     /// A jobsender failed for good.
     JobsenderFailed,
+    /// A node does not let workers use the algorithm of `spec.transfer.tcpCongestionControl`; its default is used.
+    CongestionControlRefused,
     /// KEDA or the HorizontalPodAutoscaler sets the number of workers.
     AutoscalerActive,
     /// The cluster has no scaling to zero, so that one worker stays where `spec.scaling.minReplicas` is 0.
@@ -231,6 +233,7 @@ impl fmt::Display for Reason {
             Self::NameNotFreeYet => "NameNotFreeYet",
             Self::JobFailedCreate => "JobFailedCreate",
             Self::JobsenderFailed => "JobsenderFailed",
+            Self::CongestionControlRefused => "CongestionControlRefused",
             Self::AutoscalerActive => "AutoscalerActive",
             Self::MinReplicasRaised => "MinReplicasRaised",
             Self::DriverChanging => "DriverChanging",

@@ -238,6 +238,7 @@ fn transfer_settings(transfer: &Transfer) -> TransferSettings {
         preserve,
         bandwidth_limit,
         request_limit,
+        tcp_congestion_control,
     } = transfer;
     let ApiPreserve { metadata, tags, object_lock, on_loss } = *preserve;
     TransferSettings {
@@ -253,5 +254,6 @@ fn transfer_settings(transfer: &Transfer) -> TransferSettings {
         preserve: Preserve { metadata, tags, object_lock, on_loss },
         bandwidth_limit: bandwidth_limit.clone(),
         request_limit: request_limit.as_ref().map(|limit| limit.0.clone()),
+        tcp_congestion_control: *tcp_congestion_control,
     }
 }

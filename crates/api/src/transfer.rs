@@ -5,6 +5,7 @@ use kube_derive::KubeSchema;
 use migration_core::concurrency::FilesPerWorker;
 use migration_core::config::Preserve as CorePreserve;
 pub use migration_core::config::{OnLoss, TransferMode};
+pub use migration_core::congestion::CongestionControl;
 use migration_core::part::{MAX_PART, MIN_PART, PartSize};
 use migration_core::size::ByteSize;
 use migration_core::timetable::{Unit, pattern};
@@ -115,6 +116,13 @@ pub struct Transfer {
          '08:00,50 20:00,off' or 'Mon-08:00,50 Sat-00:00,off'",
     ))]
     pub request_limit: Option<LimitText>,
+
+    /// TCP congestion control of the workers' connections to both S3 services, which sets how fast uploads go over long or
+    /// lossy links. `Auto`, the default: BBR where the nodes allow it, otherwise their default. `NodeDefault`: the nodes'
+    /// default. `BBR`, `Cubic`, `Reno`: that one; where a node refuses it, its default is used, and the condition Degraded
+    /// names the node's setting.
+    #[serde(default, skip_serializing_if = "CongestionControl::is_default")]
+    pub tcp_congestion_control: CongestionControl,
 }
 
 /// A limit that is written as a number or as a text.
@@ -160,6 +168,7 @@ impl Default for Transfer {
             preserve: Preserve::default(),
             bandwidth_limit: None,
             request_limit: None,
+            tcp_congestion_control: CongestionControl::default(),
         }
     }
 }

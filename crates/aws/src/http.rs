@@ -1,9 +1,14 @@
-//! HTTP clients: trusted certificates and proxies.
+//! HTTP clients: trusted certificates, proxies, and how connections are made.
 //!
 //! | | S3 of a side and its credential service | queue, ledger |
 //! |---|---|---|
 //! | proxy | the side's proxy, otherwise the environment's | the environment's |
 //! | certificates | those of the image and those of the side | those of the image |
+//! | TCP congestion control | the job's choice | the node's default |
+//!
+//! The SDK's own connector gives nobody its sockets, so connections are made here, by the libraries that it stands on:
+//! hyper's client with its pool, rustls, and hyper's tunnels through proxies. All speak HTTP/1.1, where each request in
+//! flight has a connection and thus a congestion window of its own.
 //!
 //! `HTTPS_PROXY` and `HTTP_PROXY` apply to requests to `https://` and `http://`, `ALL_PROXY` to those without one of
 //! their own. `NO_PROXY` lists what is reached directly: hosts with their subdomains, addresses, networks, `*`. All are
@@ -13,25 +18,27 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_s3::config::{RuntimeComponents, SharedHttpClient};
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
-use aws_smithy_http_client::{Connector, ConnectorBuilder};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use migration_core::config::S3Side;
-use rustls::RootCertStore;
+use migration_core::congestion::Algorithm;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 
+use self::connector::PooledConnector;
+use self::dial::Dial;
 use self::proxy::{Proxies, environment};
 
+mod connector;
+mod dial;
 mod proxy;
 
 /// Network path to the S3 service of a side.
@@ -45,6 +52,8 @@ pub struct Reach {
     pub requester_pays: bool,
     /// Who sends the requests that carry bytes.
     pub requests: Requests,
+    /// TCP congestion control of the connections; `None` leaves the node's default.
+    pub congestion: Option<Algorithm>,
 }
 
 /// Who sends the requests that carry bytes.
@@ -74,18 +83,18 @@ impl Requests {
     }
 }
 
-impl From<&S3Side> for Reach {
-    fn from(side: &S3Side) -> Self {
+impl Reach {
+    /// Returns the path to the S3 service of a side, with this congestion control.
+    pub(crate) fn of_side(side: &S3Side, congestion: Option<Algorithm>) -> Self {
         Self {
             ca_bundle: side.ca_bundle.as_ref().map(|bundle| bundle.path.clone()),
             proxy: side.proxy.clone(),
             requester_pays: side.requester_pays,
             requests: Requests::of_environment(),
+            congestion,
         }
     }
-}
 
-impl Reach {
     /// Returns the client for this path. Equal paths share a client and its connections.
     pub(crate) fn http_client(&self) -> SharedHttpClient {
         static MADE: OnceLock<Mutex<HashMap<Reach, SharedHttpClient>>> = OnceLock::new();
@@ -104,6 +113,8 @@ enum ReachError {
     Certificates { path: PathBuf, reason: String },
     #[error("failed to use the proxy of {variable}: {reason}; write a URL such as http://proxy.example.com:3128")]
     Proxy { variable: &'static str, reason: String },
+    #[error("failed to set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
 }
 
 /// Connect and read time-outs.
@@ -113,6 +124,7 @@ type Timeouts = (Option<Duration>, Option<Duration>);
 struct Client {
     ca_bundle: Option<PathBuf>,
     proxies: Proxies,
+    congestion: Option<Algorithm>,
     made: Mutex<HashMap<Timeouts, SharedHttpConnector>>,
 }
 
@@ -129,52 +141,28 @@ impl Client {
             Some(url) => Proxies::of_side(url),
             None => environment(),
         };
-        Self { ca_bundle: way.ca_bundle.clone(), proxies, made: Mutex::default() }
+        Self { ca_bundle: way.ca_bundle.clone(), proxies, congestion: way.congestion, made: Mutex::default() }
     }
 
-    fn connectors(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> Result<ByScheme, ReachError> {
-        let context = tls_context(self.ca_bundle.as_deref())?;
-        let build = |proxy: Option<&ProxyConfig>| {
-            let mut builder: ConnectorBuilder = Connector::builder();
-            builder.set_connector_settings(Some(settings.clone()));
-            builder.set_sleep_impl(components.sleep_impl());
-            builder.set_proxy_config(Some(proxy.cloned().unwrap_or_else(ProxyConfig::disabled)));
-            let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-            builder.tls_provider(provider).tls_context(context.clone()).build()
-        };
-        Ok(ByScheme { http: build(self.proxies.http()?), https: build(self.proxies.https()?) })
+    fn connector(&self, (connect, read): Timeouts) -> Result<PooledConnector, ReachError> {
+        let proxies = Arc::new(self.proxies.matcher()?);
+        let tls = Arc::new(tls(self.ca_bundle.as_deref())?);
+        Ok(PooledConnector::new(Dial::new(tls, proxies.clone(), self.congestion, connect), proxies, read))
     }
 }
 
 impl HttpClient for Client {
     /// Returns a connector. A failure to build one is not cached, since a file may be mounted late.
-    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         let key = (settings.connect_timeout(), settings.read_timeout());
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(connector) = made.get(&key) {
             return connector.clone();
         }
-        match self.connectors(settings, components) {
-            Ok(connectors) => made.entry(key).or_insert(SharedHttpConnector::new(connectors)).clone(),
+        match self.connector(key) {
+            Ok(connector) => made.entry(key).or_insert(SharedHttpConnector::new(connector)).clone(),
             Err(error) => SharedHttpConnector::new(Unreachable(error.to_string())),
         }
-    }
-}
-
-/// One connector for `http://` and one for `https://`, which may use different proxies.
-#[derive(Debug)]
-struct ByScheme {
-    http: Connector,
-    https: Connector,
-}
-
-impl HttpConnector for ByScheme {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        if request.uri().starts_with("http://") { self.http.call(request) } else { self.https.call(request) }
     }
 }
 
@@ -188,29 +176,41 @@ impl HttpConnector for Unreachable {
     }
 }
 
-/// Returns the certificates of the image plus those of the file.
-fn tls_context(ca_bundle: Option<&Path>) -> Result<TlsContext, ReachError> {
-    let mut trusted = TrustStore::default();
+/// The certificates that the image trusts. Reading them takes a while, so it is done once.
+static OF_IMAGE: LazyLock<Vec<CertificateDer<'static>>> = LazyLock::new(|| {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "failed to read certificates of the image");
+    }
+    found.certs
+});
+
+/// Returns how TLS is spoken, trusting the certificates of the image and those of the file.
+fn tls(ca_bundle: Option<&Path>) -> Result<ClientConfig, ReachError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(OF_IMAGE.iter().cloned());
     if let Some(path) = ca_bundle {
         let pem = std::fs::read(path).map_err(|source| ReachError::Read { path: path.to_owned(), source })?;
-        check(&pem).map_err(|reason| ReachError::Certificates { path: path.to_owned(), reason })?;
-        trusted.add_pem_certificate(pem);
+        add(&mut roots, &pem).map_err(|reason| ReachError::Certificates { path: path.to_owned(), reason })?;
     }
-    let broken = |error: &dyn std::error::Error| ReachError::Certificates {
-        path: ca_bundle.unwrap_or(Path::new("")).to_owned(),
-        reason: error.to_string(),
-    };
-    TlsContext::builder().with_trust_store(trusted).build().map_err(|error| broken(&error))
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
-/// Checks that certificates can be parsed: the client assumes it.
-fn check(pem: &[u8]) -> Result<(), String> {
-    let mut roots = RootCertStore::empty();
+/// Adds certificates in PEM.
+fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), String> {
+    let mut found = false;
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| error.to_string())?;
         roots.add(certificate).map_err(|error| error.to_string())?;
+        found = true;
     }
-    if roots.is_empty() { Err("no certificate found".to_owned()) } else { Ok(()) }
+    if found { Ok(()) } else { Err("no certificate found".to_owned()) }
 }
 
 #[cfg(test)]
@@ -225,10 +225,10 @@ mod tests {
             ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", ""),
             ("-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n", ""),
         ] {
-            let reason = check(pem.as_bytes()).unwrap_err();
+            let reason = add(&mut RootCertStore::empty(), pem.as_bytes()).unwrap_err();
             assert!(reason.contains(expected) && !reason.is_empty(), "{pem}: {reason}");
         }
-        let missing = tls_context(Some(Path::new("/nowhere/ca.crt"))).err().map(|error| error.to_string());
+        let missing = tls(Some(Path::new("/nowhere/ca.crt"))).err().map(|error| error.to_string());
         assert!(missing.as_deref().is_some_and(|text| text.contains("/nowhere/ca.crt")), "{missing:?}");
     }
 

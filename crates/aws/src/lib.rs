@@ -8,7 +8,7 @@
 //!
 //! | port | adapter | from the job's config | with explicit access |
 //! |---|---|---|---|
-//! | `ObjectStore` | [`S3Store`] | [`S3Store::new`]`(&S3Side, &WriteSettings, Service)`, or [`S3Store::with_credentials`] | [`S3Store::with_access`]`(&Access, path_style, &WriteSettings, Service)` |
+//! | `ObjectStore` | [`S3Store`] | [`S3Store::new`]`(&S3Side, &WriteSettings, Service, Option<Algorithm>)`, or [`S3Store::with_credentials`] | [`S3Store::with_access`]`(&Access, path_style, &WriteSettings, Service)` |
 //! | `Clock` | [`SystemClock`] | [`SystemClock`] | |
 //!
 //! An [`Access`] is made from a `ServiceAccess` of the config, or holds [`StaticKeys`]
@@ -20,6 +20,7 @@
 
 pub mod access;
 pub mod clock;
+pub mod congestion;
 pub mod credentials;
 pub mod error;
 pub mod http;

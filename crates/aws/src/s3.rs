@@ -6,6 +6,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::config::retry::RetryPartition;
 use migration_core::config::{S3Side, WriteSettings};
+use migration_core::congestion::Algorithm;
 use migration_core::error::{Service, ServiceError};
 use migration_core::events::NotificationConfig;
 use migration_core::ports::{
@@ -61,9 +62,11 @@ pub struct S3Store {
 impl S3Store {
     /// Creates the store of a job's side. Sends no request.
     ///
-    /// `settings` apply to every object written. Each request is sent once; retries are up to the caller.
-    pub async fn new(side: &S3Side, settings: &WriteSettings, which: Service) -> Self {
-        Self::through(&Access::from(&side.service), &side.into(), side.path_style, settings, which).await
+    /// `settings` apply to every object written. Each request is sent once; retries are up to the caller. `congestion`
+    /// is the TCP congestion control of its connections; `None` leaves the node's default.
+    pub async fn new(side: &S3Side, settings: &WriteSettings, which: Service, congestion: Option<Algorithm>) -> Self {
+        let reach = Reach::of_side(side, congestion);
+        Self::through(&Access::from(&side.service), &reach, side.path_style, settings, which).await
     }
 
     /// As [`new`](Self::new), with other credentials than those that the side names.
@@ -72,9 +75,11 @@ impl S3Store {
         credentials: CredentialSource,
         settings: &WriteSettings,
         which: Service,
+        congestion: Option<Algorithm>,
     ) -> Self {
         let access = Access { credentials, ..Access::from(&side.service) };
-        Self::through(&access, &side.into(), side.path_style, settings, which).await
+        let reach = Reach::of_side(side, congestion);
+        Self::through(&access, &reach, side.path_style, settings, which).await
     }
 
     /// Creates a store with the given access, reached as the environment says.

@@ -16,6 +16,7 @@ pub mod batch;
 pub mod compare;
 pub mod concurrency;
 pub mod config;
+pub mod congestion;
 pub mod error;
 pub mod estimate;
 pub mod etag;

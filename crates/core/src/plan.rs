@@ -68,6 +68,7 @@ pub fn method(size: u64, settings: &TransferSettings, server_side: bool) -> Tran
 mod tests {
     use super::*;
     use crate::config::{Credentials, Preserve, ServiceAccess};
+    use crate::congestion::CongestionControl;
     use crate::part::PartSize;
     use crate::size::ByteSize;
     use proptest::prelude::*;
@@ -86,6 +87,7 @@ mod tests {
             preserve: Preserve::default(),
             bandwidth_limit: None,
             request_limit: None,
+            tcp_congestion_control: CongestionControl::default(),
         }
     }
 

@@ -32,6 +32,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::congestion::RefusedAlgorithm;
 use crate::error::Blocked;
 use crate::ports::{Item, LedgerKey};
 
@@ -165,6 +166,9 @@ pub struct Heartbeat {
     /// Runs with batches or ranges in progress.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<String>,
+    /// The TCP congestion control that the job asks for and that the node of the process refuses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_algorithm: Option<RefusedAlgorithm>,
 }
 
 impl Heartbeat {
@@ -235,6 +239,7 @@ mod tests {
             blocked: vec![],
             paused: None,
             runs: vec![],
+            refused_algorithm: None,
         };
         let error = spoiled(&beat, "rate", "fast".into()).read::<Heartbeat>().unwrap_err();
         assert_eq!(

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use migration_core::congestion::RefusedAlgorithm;
 use migration_core::error::{Blocked, Service};
 use migration_core::ports::{Condition, Item, Ledger, Write};
 use migration_core::records::{self, HEARTBEAT_EVERY_MS, Heartbeat};
@@ -33,6 +34,7 @@ pub struct Activity {
     ranges: Mutex<BTreeSet<String>>,
     /// Runs, and how many of their messages this process holds.
     runs: Mutex<BTreeMap<String, u32>>,
+    refused: OnceLock<RefusedAlgorithm>,
     changed: Notify,
 }
 
@@ -120,6 +122,12 @@ impl Activity {
         self.changed.notify_one();
     }
 
+    /// Records that this process's node refuses the TCP congestion control that the job asks for. Only the first call
+    /// counts, since a process asks once.
+    pub fn refused(&self, refused: RefusedAlgorithm) {
+        self.refused.get_or_init(|| refused);
+    }
+
     fn ranges(&self) -> Vec<String> {
         self.ranges.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
@@ -199,7 +207,8 @@ pub async fn beat<P: Services>(process: &Process<P>, end: CancellationToken) {
             paused = Some(now);
         }
         let (name, ranges, runs) = (process.runtime.name.clone(), activity.ranges(), activity.runs());
-        let beat = Heartbeat { name, at: now, messages, rate, ranges, blocked, paused, runs };
+        let refused_algorithm = activity.refused.get().copied();
+        let beat = Heartbeat { name, at: now, messages, rate, ranges, blocked, paused, runs, refused_algorithm };
         let item = Item::of(records::heartbeat_key(&process.config.job.uid, &process.runtime.name), &beat);
         let keep = if paused.is_some() { KEEP_PAUSE_MS } else { KEEP_MS };
         let write = Write::Put { item: item.expiring(now + keep), condition: Condition::Always };

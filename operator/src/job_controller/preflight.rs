@@ -258,6 +258,7 @@ mod tests {
                 blocked: vec![blocked],
                 paused: None,
                 runs: vec![],
+                refused_algorithm: None,
             };
             let run = is_live.then(|| RunView { record: run(false, None), tally: None });
             LedgerView { run, heartbeats: vec![beat], ..LedgerView::default() }

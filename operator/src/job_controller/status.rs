@@ -4,6 +4,7 @@ mod compute;
 mod conditions;
 mod display;
 mod events;
+mod nodes;
 mod preflight;
 
 use kube::api::{Patch, PatchParams};
@@ -77,7 +78,8 @@ pub enum StatusError {
 /// Computes the status from what the earlier steps returned, and writes it if it changed.
 pub async fn update(job: &MigrationJob, steps: &Steps<'_>, context: &Context) -> Result<Written, StatusError> {
     let (blocking, nonblocking) = (steps.blocking(), steps.nonblocking());
-    let input = steps.input(job, &blocking, &nonblocking, context.now());
+    let notes = steps.notes(job);
+    let input = steps.input(job, (&blocking, &nonblocking, &notes), context.now());
     let status = compute(&job.status.clone().unwrap_or_default(), &input);
     let degraded = conditions::degrading(&input, &status).into_iter().map(|problem| problem.reason).collect();
     write(job, &status, context).await?;
@@ -153,11 +155,17 @@ impl Steps<'_> {
         problems
     }
 
+    /// Returns what holds up nothing.
+    fn notes(&self, job: &MigrationJob) -> Vec<Problem> {
+        let refused = |view| nodes::refused_algorithm(view, job.spec.transfer.tcp_congestion_control);
+        let refused = self.runs.ledger.as_deref().and_then(refused);
+        self.preflight.notes.iter().cloned().chain(refused).collect()
+    }
+
     fn input<'a>(
         &'a self,
         job: &'a MigrationJob,
-        blocking: &'a [Problem],
-        nonblocking: &'a [Problem],
+        (blocking, nonblocking, notes): (&'a [Problem], &'a [Problem], &'a [Problem]),
         now: i64,
     ) -> StatusInput<'a> {
         let Self { observed, validated, applied: _, preflight, events, runs, scaled } = self;
@@ -169,7 +177,7 @@ impl Steps<'_> {
             buckets: &job.spec.buckets,
             blocking,
             nonblocking,
-            notes: &preflight.notes,
+            notes,
             queue_and_table: observed.services.as_ref().map(|services| &services.queue_and_table),
             depth: observed.depth,
             ledger: runs.ledger.as_deref(),

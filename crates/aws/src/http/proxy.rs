@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::env;
 
-use aws_smithy_http_client::proxy::ProxyConfig;
+use http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
 
 use super::ReachError;
 
@@ -11,21 +12,23 @@ use super::ReachError;
 /// Source: "Configure the instance metadata service" in the EC2 user guide; "EKS Pod Identity" in the EKS user guide.
 const CREDENTIALS: &str = "169.254.0.0/16,fd00:ec2::/32";
 
-/// The variable that names a proxy, and the proxy or the reason why it is invalid.
-type Proxy = Option<(&'static str, Result<ProxyConfig, String>)>;
+/// The variable that names a proxy, and the proxy's URL or the reason why it is invalid.
+type Proxy = Option<(&'static str, Result<String, String>)>;
 
 /// Proxies of a client, by scheme.
 #[derive(Clone, Default)]
 pub(super) struct Proxies {
     http: Proxy,
     https: Proxy,
+    /// What is reached directly, separated by commas.
+    direct: String,
 }
 
 impl Proxies {
     /// Uses one proxy for all requests of a side.
     pub(super) fn of_side(url: &str) -> Self {
-        let proxy = |make: Make| Some(("spec", proxy(url, make, CREDENTIALS)));
-        Self { http: proxy(Make::Http), https: proxy(Make::Https) }
+        let proxy = Some(("spec", proxy(url)));
+        Self { http: proxy.clone(), https: proxy, direct: CREDENTIALS.to_owned() }
     }
 
     /// Reads the proxies from variables; in each row the first one set wins.
@@ -46,21 +49,18 @@ impl Proxies {
             return Self::default();
         }
         let direct = direct.map_or_else(|| CREDENTIALS.to_owned(), |hosts| format!("{hosts},{CREDENTIALS}"));
-        let proxy = |names, make| first(names).map(|(name, url)| (name, proxy(&url, make, &direct)));
+        let proxy = |names| first(names).map(|(name, url)| (name, proxy(&url)));
         Self {
-            http: proxy(&["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"], Make::Http),
-            https: proxy(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"], Make::Https),
+            http: proxy(&["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]),
+            https: proxy(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]),
+            direct,
         }
     }
 
-    /// Returns the proxy for `http://`.
-    pub(super) fn http(&self) -> Result<Option<&ProxyConfig>, ReachError> {
-        usable(&self.http)
-    }
-
-    /// Returns the proxy for `https://`.
-    pub(super) fn https(&self) -> Result<Option<&ProxyConfig>, ReachError> {
-        usable(&self.https)
+    /// Returns what finds the proxy of a URL.
+    pub(super) fn matcher(&self) -> Result<Matcher, ReachError> {
+        let (http, https) = (usable(self.http.as_ref())?, usable(self.https.as_ref())?);
+        Ok(Matcher::builder().http(http).https(https).no(self.direct.clone()).build())
     }
 }
 
@@ -73,26 +73,22 @@ pub(super) fn environment() -> Proxies {
     Proxies::of(|name| variables.get(name).cloned())
 }
 
-#[derive(Clone, Copy)]
-enum Make {
-    Http,
-    Https,
+/// Returns the URL of a proxy given as such, or as host and port. Errors never repeat the text, which may hold a
+/// password.
+fn proxy(text: &str) -> Result<String, String> {
+    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err("its scheme is neither http nor https".to_owned());
+    }
+    if uri.host().is_none_or(str::is_empty) { Err("it has no host".to_owned()) } else { Ok(url) }
 }
 
-/// Parses a proxy given as a URL, or as host and port. Errors never repeat the text, which may hold a password.
-fn proxy(url: &str, make: Make, direct: &str) -> Result<ProxyConfig, String> {
-    let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    let config = match make {
-        Make::Http => ProxyConfig::http(url.as_str()),
-        Make::Https => ProxyConfig::https(url.as_str()),
-    };
-    config.map(|config| config.no_proxy(direct)).map_err(|error| error.to_string())
-}
-
-fn usable(proxy: &Proxy) -> Result<Option<&ProxyConfig>, ReachError> {
+/// Returns the URL of a proxy; an empty one if there is none.
+fn usable(proxy: Option<&(&'static str, Result<String, String>)>) -> Result<String, ReachError> {
     match proxy {
-        None => Ok(None),
-        Some((_, Ok(config))) => Ok(Some(config)),
+        None => Ok(String::new()),
+        Some((_, Ok(url))) => Ok(url.clone()),
         Some((variable, Err(reason))) => Err(ReachError::Proxy { variable, reason: reason.clone() }),
     }
 }
@@ -101,15 +97,19 @@ fn usable(proxy: &Proxy) -> Result<Option<&ProxyConfig>, ReachError> {
 mod tests {
     use super::*;
 
-    /// Returns the proxies of `http://` and `https://` as the library prints them.
+    fn of(set: &[(&str, &str)]) -> Proxies {
+        Proxies::of(|name| set.iter().find(|(set, _)| *set == name).map(|(_, url)| (*url).to_owned()))
+    }
+
+    /// Returns the proxies of `http://` and `https://`, or why none can be used.
     fn used(set: &[(&str, &str)]) -> (String, String) {
-        let proxies = Proxies::of(|name| set.iter().find(|(set, _)| *set == name).map(|(_, url)| (*url).to_owned()));
-        let shown = |proxy: Result<Option<&ProxyConfig>, ReachError>| match proxy {
-            Ok(Some(config)) => format!("{config:?}"),
-            Ok(None) => "direct".to_owned(),
+        let proxies = of(set);
+        let shown = |proxy: &Proxy| match usable(proxy.as_ref()) {
+            Ok(url) if url.is_empty() => "direct".to_owned(),
+            Ok(url) => url,
             Err(error) => error.to_string(),
         };
-        (shown(proxies.http()), shown(proxies.https()))
+        (shown(&proxies.http), shown(&proxies.https))
     }
 
     #[test]
@@ -134,7 +134,18 @@ mod tests {
     #[test]
     fn credentials_of_pods_are_never_asked_through_a_proxy() {
         let set = [("HTTP_PROXY", "http://h"), ("NO_PROXY", "x.y, 10.0.0.0/8")];
-        assert!(used(&set).0.contains("x.y, 10.0.0.0/8,169.254.0.0/16,fd00:ec2::/32"), "{}", used(&set).0);
-        assert!(used(&set[..1]).0.contains("169.254.0.0/16,fd00:ec2::/32"));
+        for (set, url, expected) in [
+            (&set[..], "http://s3.test/b", Some("http://h/")),
+            (&set, "https://s3.test/b", None),
+            (&set, "http://a.x.y/", None),
+            (&set, "http://10.1.2.3/", None),
+            (&set, "http://169.254.170.23/v1/credentials", None),
+            (&set, "http://[fd00:ec2::23]/v1/credentials", None),
+            (&set[..1], "http://a.x.y/", Some("http://h/")),
+            (&set[..1], "http://169.254.169.254/latest/meta-data", None),
+        ] {
+            let found = of(set).matcher().unwrap().intercept(&url.parse().unwrap());
+            assert_eq!(found.map(|proxy| proxy.uri().to_string()).as_deref(), expected, "{url}");
+        }
     }
 }

@@ -31,11 +31,11 @@ async fn credentials_given_apart_replace_those_of_the_side() {
     let service = ServiceAccess { region: "us-east-1".into(), endpoint, credentials: Credentials::Anonymous };
     let side = S3Side::new(service, true);
     let head = async |store: S3Store| store.head(HeadRequest::new("bkt", "k")).await.unwrap();
-    head(S3Store::new(&side, &WriteSettings::default(), Service::Source).await).await;
+    head(S3Store::new(&side, &WriteSettings::default(), Service::Source, None).await).await;
     assert_eq!(signer(&asked), None);
     let keys = StaticKeys { access_key_id: "APART".into(), secret_access_key: "s".into(), session_token: None };
     let keys = CredentialSource::Static(keys);
-    head(S3Store::with_credentials(&side, keys, &WriteSettings::default(), Service::Source).await).await;
+    head(S3Store::with_credentials(&side, keys, &WriteSettings::default(), Service::Source, None).await).await;
     assert_eq!(signer(&asked).as_deref(), Some("APART"));
 }
 

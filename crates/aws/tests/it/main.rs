@@ -6,6 +6,7 @@ mod conformance;
 mod credentials;
 mod faults;
 mod guarded;
+mod pool;
 mod queues;
 mod quirks;
 mod reach;

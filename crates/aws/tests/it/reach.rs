@@ -232,7 +232,7 @@ async fn the_configuration_of_a_side_says_how_it_is_reached() {
         proxy: Some(format!("http://{proxy}")),
         ..S3Side::new(access, true)
     };
-    let store = S3Store::new(&side, &WriteSettings::default(), Service::Source).await;
+    let store = S3Store::new(&side, &WriteSettings::default(), Service::Source, None).await;
     assert!(head(&store).await.unwrap().is_some());
     assert_eq!(connects.take(), [("s3.test:443".to_owned(), None)]);
     assert_eq!(service.asked.take()[0].header("x-amz-request-payer"), Some("requester"));

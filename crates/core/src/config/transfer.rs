@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, RateLimits};
 use crate::concurrency::FilesPerWorker;
+use crate::congestion::CongestionControl;
 use crate::object::EncryptionKind;
 use crate::part::{MAX_PART, PartSize};
 use crate::size::ByteSize;
@@ -43,6 +44,9 @@ pub struct TransferSettings {
     /// Timetable of the requests per second that all processes of the job together send to each side, in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_limit: Option<String>,
+    /// TCP congestion control of the connections to both sides.
+    #[serde(default, skip_serializing_if = "CongestionControl::is_default")]
+    pub tcp_congestion_control: CongestionControl,
 }
 
 /// Default of `splitThreshold`: at this size one range takes a worker some minutes.

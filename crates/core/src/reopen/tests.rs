@@ -34,7 +34,7 @@ fn counters(batches: u64, remainders: u64) -> Counters {
 
 fn beat(at: i64) -> Heartbeat {
     let (name, ranges, blocked, runs) = ("w".into(), vec![], vec![], vec![]);
-    Heartbeat { name, at, messages: 0, rate: 0, ranges, blocked, paused: None, runs }
+    Heartbeat { name, at, messages: 0, rate: 0, ranges, blocked, paused: None, runs, refused_algorithm: None }
 }
 
 fn paused(at: i64) -> Heartbeat {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::world::{DESTINATION, JOB, SOURCE, World, content};
+use migration_core::congestion::{Algorithm, Refusal, RefusedAlgorithm};
 use migration_core::error::{ErrorClass, ServiceFault};
 use migration_core::outcome::FailureClass;
 use migration_core::ports::{Attributes, Tags};
@@ -89,6 +90,8 @@ async fn wrong_destination_keys_pause_the_job_and_use_nothing_up() {
     let wrong = ErrorClass::Service(ServiceFault::CredentialsInvalid);
     world.destination.denials().deny_all(wrong, "InvalidAccessKeyId");
     let (process, worker) = world.start_worker();
+    let refused = RefusedAlgorithm { algorithm: Algorithm::Bbr, refusal: Refusal::NotLoaded };
+    process.runtime.activity.refused(refused);
     tokio::time::sleep(Duration::from_hours(3)).await;
     assert!(world.queue.messages().iter().all(|message| message.receives <= 1), "{:?}", world.queue.stats());
     let beats =
@@ -96,6 +99,7 @@ async fn wrong_destination_keys_pause_the_job_and_use_nothing_up() {
     let blocked = &beats[0].blocked[0];
     assert_eq!((blocked.resource.as_str(), blocked.fault), (DESTINATION, ServiceFault::CredentialsInvalid));
     assert!(blocked.message.contains("InvalidAccessKeyId"));
+    assert_eq!(beats[0].refused_algorithm, Some(refused));
     world.destination.denials().heal();
     assert!(!process.runtime.stop.is_cancelled());
     let end = tokio::select! {

@@ -67,6 +67,7 @@ fn beat(rate: u64) -> Heartbeat {
         blocked: vec![],
         paused: None,
         runs: vec![],
+        refused_algorithm: None,
     }
 }
 

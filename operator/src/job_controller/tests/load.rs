@@ -1,5 +1,6 @@
 //! What jobs cost: requests to queue, ledger and API server over hours, with counting services and a clock of the test.
 
+mod nodes;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Event as CoreEvent};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{self, store::Writer};
 use kube::runtime::watcher::Event;
+use migration_core::congestion::RefusedAlgorithm;
 use migration_core::ports::Item;
 use migration_core::records::{self, Counters, EndCounts, Heartbeat, RunEnd, RunRecord, RunResult};
 use migration_testkit::samples::bucket_pair;
@@ -29,6 +31,8 @@ use crate::names;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
+/// Bytes per second of a worker.
+const RATE: u64 = 5_000_000;
 
 /// What the watches of the operator have shown.
 struct Watches {
@@ -141,6 +145,23 @@ impl World {
     /// Lets the jobs come to rest. Here no watch wakes them after their children were made.
     async fn settle(&mut self) {
         self.pass(30 * MINUTE, |_| ()).await;
+    }
+
+    /// Writes the heartbeat of a worker of the first job, on whose node this is refused.
+    fn beat(&self, refused_algorithm: Option<RefusedAlgorithm>) {
+        let beat = Heartbeat {
+            name: "w".to_owned(),
+            at: self.now,
+            messages: 1,
+            rate: RATE,
+            ranges: vec![],
+            blocked: vec![],
+            paused: None,
+            runs: vec![],
+            refused_algorithm,
+        };
+        let table = self.aws.table(&names::queue_and_table("job-0", "u-0"));
+        table.insert(Item::of(records::heartbeat_key("u-0", "w"), &beat));
     }
 
     /// Lets time pass, and reconciles each job when it is due. `tick` is called before each round.
@@ -267,21 +288,10 @@ async fn a_rate_is_shown_within_seconds_after_a_start_with_many_changes() {
         }
         world.pass(2_000, |_| ()).await;
     }
-    let beat = Heartbeat {
-        name: "w".to_owned(),
-        at: world.now,
-        messages: 1,
-        rate: 5_000_000,
-        ranges: vec![],
-        blocked: vec![],
-        paused: None,
-        runs: vec![],
-    };
-    let table = world.aws.table(&names::queue_and_table("job-0", "u-0"));
-    table.insert(Item::of(records::heartbeat_key("u-0", "w"), &beat));
+    world.beat(None);
     world.pass(20_000, |_| ()).await;
     let job = world.server.get("/migrationjobs/job-0").unwrap();
-    assert_eq!(job["status"]["progress"]["rateBytesPerSecond"], 5_000_000, "{:#}", job["status"]);
+    assert_eq!(job["status"]["progress"]["rateBytesPerSecond"], RATE, "{:#}", job["status"]);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use migration_core::config::{
     CONFIG_VERSION, Credentials, Encryption, JobConfig, JobIdentity, LedgerConfig, Preserve, QueueConfig, S3Side,
     ServiceAccess, TransferMode, TransferSettings, ValidConfig, Versioning, WriteSettings,
 };
+use migration_core::congestion::CongestionControl;
 use migration_core::error::ErrorClass;
 use migration_core::outcome::NotPreserved;
 use migration_core::pair::{BucketPair, PrefixMode};
@@ -417,6 +418,7 @@ fn config() -> JobConfig {
             preserve: Preserve::default(),
             bandwidth_limit: None,
             request_limit: None,
+            tcp_congestion_control: CongestionControl::default(),
         },
         queue: QueueConfig { service: service.clone(), url: "q".into(), dead_letter_url: "d".into() },
         ledger: LedgerConfig { service, table: "t".into() },
