@@ -139,8 +139,8 @@ CASES = [
     Case("j-headline", sizes(headline(5, 100 * MIB, 40), headline(27, 10**9, 310), headline(131, 5 * 10**9),
                              headline(1_310, 50 * 10**9)),
          "computed", costs="byte", programs=(*OURS, *PEERS, "raw-relay")),
-    # A worker records every 30 s which parts are proved: killed more often than that, it would never get on. The full
-    # size is as slow as the predecessor's link was.
+    # A worker that lives so long has recorded most of its verified parts: they are recorded 1, 3, 7, 15 and 31 s after
+    # its start, and later every 30 s. The full size is as slow as the predecessor's link was.
     Case("j-killed", sizes([Group(1, 6 * GIB)], [Group(1, 6 * GIB)], [Group(1, 16 * GIB)], [Group(1, 80 * GIB)]),
          "computed", costs="byte", kind="killed", programs=OURS, kill_every=sizes(35, 35, 40, 900),
          rate=sizes(150_000_000, 150_000_000, 150_000_000, 25_000_000)),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -115,6 +116,41 @@ impl VerifiedParts {
     }
 }
 
+/// Interval before the first record of verified parts.
+const FIRST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Decides when a worker records the parts that it has verified: 1 s after it began to send them, then after another 2,
+/// 4, 8 … s, up to the longest interval. Times are since it began.
+///
+/// A worker killed after `t` seconds loses what it verified in the last `(t + 1) / 2` of them at most, so that an object
+/// progresses however often its workers are killed. A start costs no more than log₂ of the longest interval in seconds
+/// more records than one in each longest interval.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordPace {
+    longest: Duration,
+    interval: Duration,
+    next: Duration,
+}
+
+impl RecordPace {
+    /// Returns the pace of a worker that begins to send parts. With a longest interval of zero, a record is always due.
+    pub fn new(longest: Duration) -> Self {
+        let interval = FIRST_INTERVAL.min(longest);
+        Self { longest, interval, next: interval }
+    }
+
+    /// Returns the time from which the next record is due.
+    pub const fn next(&self) -> Duration {
+        self.next
+    }
+
+    /// Notes a record at a time.
+    pub fn recorded(&mut self, at: Duration) {
+        self.interval = self.interval.saturating_mul(2).min(self.longest);
+        self.next = at.saturating_add(self.interval);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,7 +203,42 @@ mod tests {
         }
     }
 
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Returns the times of the records of a worker that works for so many seconds, with a verified part every `part`.
+    fn records(longest: u32, part: f64, seconds: u32) -> Vec<f64> {
+        let (mut pace, mut records, mut at) = (RecordPace::new(longest * SECOND), Vec::new(), Duration::ZERO);
+        while at <= seconds * SECOND {
+            if at >= pace.next() {
+                pace.recorded(at);
+                records.push(at.as_secs_f64());
+            }
+            at += Duration::from_secs_f64(part);
+        }
+        records
+    }
+
+    #[test]
+    fn records_become_rare_after_a_start() {
+        assert_eq!(records(30, 0.5, 130), [1.0, 3.0, 7.0, 15.0, 31.0, 61.0, 91.0, 121.0]);
+        assert_eq!(records(30, 10.0, 130), [10.0, 20.0, 30.0, 40.0, 60.0, 90.0, 120.0], "as parts are verified");
+        assert_eq!(records(0, 2.0, 6), [0.0, 2.0, 4.0, 6.0], "each part");
+    }
+
     proptest! {
+        #[test]
+        fn a_kill_costs_half_of_the_time_at_most_and_a_start_a_few_records(
+            seconds in 0_u32..400, part in 0.01_f64..20.0, longest in 1_u32..60,
+        ) {
+            let records = records(longest, part, seconds);
+            let (time, last) = (f64::from(seconds), records.last().copied().unwrap_or_default());
+            // Nothing is verified before the first part, and a record waits for a part.
+            let bound = f64::midpoint(time, 1.0).min(longest.into()) + part;
+            prop_assert!(time - last <= bound + 1e-6, "{time} {last} {bound}");
+            let bound = time / f64::from(longest) + f64::from(longest).log2().ceil() + 1.0;
+            prop_assert!(f64::from(u32::try_from(records.len()).unwrap()) <= bound, "{records:?} {bound}");
+        }
+
         #[test]
         fn what_was_recorded_is_read_back(numbers in prop::collection::btree_set(1_u32..300, 0..40), first in 1_u32..300) {
             let mut parts = VerifiedParts::default();

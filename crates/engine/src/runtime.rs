@@ -28,7 +28,8 @@ pub struct Runtime {
     pub observer: Option<Arc<dyn TransferObserver>>,
     /// Time that a stopping process waits for objects and parts in flight, before it returns their messages unfinished.
     pub grace: Duration,
-    /// Least time between two records of the verified parts of one upload: what a killed process may have to send again.
+    /// Longest interval between two records of the verified parts of one upload, which are more frequent after it was
+    /// begun or continued: what a killed process may have to send again.
     pub verified_every: Duration,
 }
 

@@ -98,8 +98,10 @@ fn first_revision(random: f64) -> u64 {
     (random * 2_f64.powi(52)) as u64 + 1
 }
 
-/// Parts of an upload that were verified when sent, for the worker that continues the upload. Written at most every
-/// [`VERIFIED_EVERY_MS`] by the worker that sends them. The last write wins, since every part in it was verified.
+/// Parts of an upload that were verified when sent, for the worker that continues the upload. Written by the worker that
+/// sends them, at the times of [`RecordPace`]. The last write wins, since every part in it was verified.
+///
+/// [`RecordPace`]: crate::verified::RecordPace
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VerifiedPartsRecord {
@@ -118,8 +120,8 @@ pub struct VerifiedPartsRecord {
     pub at: i64,
 }
 
-/// Minimum interval between writes of [`VerifiedPartsRecord`] to a ledger that is paid per write, in milliseconds. Parts sent by a killed worker since the
-/// last write are sent again.
+/// Longest interval between writes of [`VerifiedPartsRecord`] to a ledger that is paid per write, in milliseconds. Parts
+/// sent by a killed worker since the last write are sent again.
 pub const VERIFIED_EVERY_MS: u64 = 30_000;
 
 /// Returns the write of the record.

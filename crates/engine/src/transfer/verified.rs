@@ -8,7 +8,7 @@ use std::time::Duration;
 use migration_core::etag::ETag;
 use migration_core::ports::ObjectStore;
 use migration_core::records::UploadRecord;
-use migration_core::verified::{ETagKinds, VerifiedParts};
+use migration_core::verified::{ETagKinds, RecordPace, VerifiedParts};
 use tokio::time::Instant;
 
 use super::Transfer;
@@ -21,8 +21,8 @@ pub(super) struct Verified {
     numbers: RangeInclusive<u32>,
     /// True if the service rejects parts that do not match their checksums. Nothing has to be recorded then.
     enforced: bool,
-    /// Least time between two records.
-    every: Duration,
+    /// When this worker began to send the parts.
+    began: Instant,
     state: Mutex<VerifiedState>,
 }
 
@@ -31,8 +31,7 @@ struct VerifiedState {
     parts: VerifiedParts,
     /// True if there are verified parts that are not recorded.
     unrecorded: bool,
-    /// Earliest time of the next record.
-    next: Instant,
+    pace: RecordPace,
 }
 
 impl Verified {
@@ -47,10 +46,10 @@ impl Verified {
         Self::new(numbers, enforced, transfer.process.runtime.verified_every)
     }
 
-    fn new(numbers: RangeInclusive<u32>, enforced: bool, every: Duration) -> Self {
-        let next = Instant::now() + every;
-        let state = VerifiedState { parts: VerifiedParts::default(), unrecorded: false, next };
-        Self { numbers, enforced, every, state: Mutex::new(state) }
+    fn new(numbers: RangeInclusive<u32>, enforced: bool, longest: Duration) -> Self {
+        let pace = RecordPace::new(longest);
+        let state = VerifiedState { parts: VerifiedParts::default(), unrecorded: false, pace };
+        Self { numbers, enforced, began: Instant::now(), state: Mutex::new(state) }
     }
 
     /// Returns true if a listed checksum proves a part.
@@ -103,7 +102,7 @@ impl Verified {
             return None;
         }
         state.unrecorded = false;
-        state.next = Instant::now() + self.every;
+        state.pace.recorded(self.began.elapsed());
         Some((*self.numbers.start(), state.parts.encode(self.numbers.clone()), state.parts.kinds()))
     }
 
@@ -116,7 +115,7 @@ impl Verified {
     pub(super) async fn due(&self) {
         let next = {
             let state = self.state();
-            state.unrecorded.then_some(state.next)
+            state.unrecorded.then_some(self.began + state.pace.next())
         };
         match next {
             Some(next) => tokio::time::sleep_until(next).await,
