@@ -214,7 +214,7 @@ pub async fn copy(args: &CopyArgs, state: &StateArgs) -> Result<Exit, CopyError>
         let directory = root.job(&job.config.job);
         if args.dry_run {
             let state = directory.open().map_err(RunError::from)?;
-            let migration = run::connect(&job, state, &args.run).await;
+            let migration = run::connect(&job, state, &args.run, &stop).await;
             run::check_sides(&migration).await?;
             let output = if args.run.display.json { Output::Json } else { Output::Text };
             let plan_args = PlanArgs { list: None, prices: None, output };

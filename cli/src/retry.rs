@@ -164,7 +164,7 @@ async fn retry_job(
     directory.write_resource(&job.job)?;
     notice(format!("{name}: retrying {} objects that failed in run {}", failures.objects, selection.run));
     job.config = with_list(&job.config)?;
-    let mut migration = run::connect(&job, state, &args.run).await;
+    let mut migration = run::connect(&job, state, &args.run, stop).await;
     migration.source = migration.source.with_list(failures);
     Ok(run::run_to_end(&migration, display, stop).await?)
 }

@@ -12,9 +12,11 @@ use jiff::SignedDuration;
 use migration_api::verify::VerifyMode;
 use migration_aws::{S3Store, SystemClock};
 use migration_core::config::WriteSettings;
-use migration_core::error::{Service, ServiceError};
+use migration_core::error::{ErrorClass, Service, ServiceError};
 use migration_core::ports::{ListRequest, ObjectStore};
 use migration_core::records::RunResult;
+use migration_engine::GRACE;
+use migration_engine::limits::Stopping;
 use migration_ledger::{ReadError, view};
 use migration_local::ledger::LocalLedger;
 use migration_local::state::State;
@@ -252,7 +254,7 @@ pub async fn run_job(
         return Err(RunError::RetryIsLive(run.run));
     }
     directory.write_resource(&job.job)?;
-    let migration = connect(&job, state, options).await;
+    let migration = connect(&job, state, options, stop).await;
     check_sides(&migration).await?;
     run_to_end(&migration, display, stop).await
 }
@@ -268,18 +270,24 @@ pub async fn run_to_end(
     Ok(exit_of(&result?))
 }
 
-/// Connects a job to its services, under the limits of the options. Sends no request yet.
-pub async fn connect(job: &LocalJob, state: State, options: &RunOptions) -> Migration<SourceStore, DestinationStore> {
+/// Connects a job to its services, under the limits of the options until the stop. Sends no request yet.
+pub async fn connect(
+    job: &LocalJob,
+    state: State,
+    options: &RunOptions,
+    stop: &Stop,
+) -> Migration<SourceStore, DestinationStore> {
     let config = job.config.clone();
     let limits = options.limits.limits(config.rate_limits());
     let congestion = options.network.algorithm(config.transfer.tcp_congestion_control);
+    let stopping = Stopping::new(stop.token(), GRACE);
     let store = async |settings: &WriteSettings, side: Service| {
         let (s3, credentials) = match side {
             Service::Source => (&config.source, &job.source),
             _ => (&config.destination, &job.destination),
         };
         let store = S3Store::with_credentials(s3, credentials.clone(), settings, side, congestion).await;
-        limits.limit(store, side)
+        limits.limit(store, side, &stopping)
     };
     let readable = WriteSettings { storage_class: None, acl: None, ..config.write.clone() };
     let spec = &job.job.spec;
@@ -326,6 +334,7 @@ fn first_key<'a>(bucket: &'a str, prefix: &'a str) -> ListRequest<'a> {
 fn check_side(side: Service, bucket: &str, error: Option<ServiceError>) -> Result<(), RunError> {
     match error {
         None => Ok(()),
+        Some(error) if error.class == ErrorClass::Stopped => Err(MigrationError::Stopped.into()),
         Some(source) => Err(RunError::Unreachable { side, bucket: bucket.to_owned(), source: Box::new(source) }),
     }
 }

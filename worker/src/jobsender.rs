@@ -74,7 +74,8 @@ async fn program() -> ExitCode {
     let cli = Cli::parse();
     cli.common.start_logging();
     let told = setup::listen_for_signals();
-    let (process, keeper) = match setup::connect(&cli.common, cli.command.pace()).await {
+    // What it reads when it has to stop would be read again: nothing waits for a limit then.
+    let (process, keeper) = match setup::connect(&cli.common, cli.command.pace(), Duration::ZERO).await {
         Ok(connected) => connected,
         Err(error) => {
             error!(%error, "failed to start the jobsender");

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use migration_aws::{S3Store, SystemClock, congestion};
 use migration_core::config::{ConfigError, JobConfig, RateLimits, WriteSettings};
 use migration_core::error::Service;
 use migration_core::ports::Clock;
-use migration_engine::limits::{Fleet, Keeper, Limited, Limits, UTC};
+use migration_engine::limits::{Fleet, Keeper, Limited, Limits, Stopping, UTC};
 use migration_engine::{Ports, Process, Runtime};
 use migration_program::LogFormat;
 use migration_sqs_dynamodb::{DynamoLedger, SqsQueue};
@@ -78,17 +79,21 @@ pub enum Pace {
     Unlimited,
 }
 
-/// Reads the configuration and connects the process to its services. Sends no request yet.
-pub async fn connect(common: &Common, pace: Pace) -> Result<(AwsProcess, ShareKeeper), SetupError> {
+/// Reads the configuration and connects the process to its services. Sends no request yet. `grace` is the time that work
+/// in flight has to end when the process has to stop.
+pub async fn connect(common: &Common, pace: Pace, grace: Duration) -> Result<(AwsProcess, ShareKeeper), SetupError> {
     let config = read(&common.config)?.validate()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let none = RateLimits::default();
     let rates = if pace == Pace::Limited { config.rate_limits() } else { &none };
     let limits = Limits::new(rates, Fleet::Shared, &clock, UTC);
+    let runtime = Runtime { grace, ..Runtime::new(&common.name, clock) };
+    let stopping = Stopping::new(runtime.stop.clone(), grace);
     let (source, destination) = (Service::Source, Service::Destination);
     let choice = congestion::chosen(config.transfer.tcp_congestion_control);
-    let store =
-        async |side, settings, which| limits.limit(S3Store::new(side, settings, which, choice.algorithm).await, which);
+    let store = async |side, settings, which| {
+        limits.limit(S3Store::new(side, settings, which, choice.algorithm).await, which, &stopping)
+    };
     let ledger = DynamoLedger::new(&config.ledger).await;
     let keeper = Keeper::new(&limits, ledger.clone(), &config.job.uid, &common.name);
     let plain = WriteSettings::default();
@@ -100,7 +105,6 @@ pub async fn connect(common: &Common, pace: Pace) -> Result<(AwsProcess, ShareKe
     );
     let readable = WriteSettings { storage_class: None, acl: None, ..config.write.clone() };
     let reports = store(&config.destination, &readable, destination).await;
-    let runtime = Runtime::new(&common.name, clock);
     if let Some(refused) = choice.refused {
         warn!("{refused}; the node's default is used");
         runtime.activity.refused(refused);

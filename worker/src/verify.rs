@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 /// Runs the subcommand: verifies the last run, or repairs it.
 pub(crate) async fn verify(process: AwsProcess, common: &Common, args: &Arguments) -> End {
     let end = if args.repair {
-        repair(process, common, &args.verify).await
+        Box::pin(repair(process, common, &args.verify)).await
     } else {
         verification::verify(process, args.verify.method.into(), args.verify.list.as_deref())
             .await

@@ -34,9 +34,8 @@ async fn program() -> ExitCode {
     let cli = Cli::parse();
     cli.common.start_logging();
     let told = setup::listen_for_signals();
-    match setup::connect(&cli.common, Pace::Limited).await {
-        Ok((mut process, keeper)) => {
-            process.runtime.grace = Duration::from_secs(cli.grace_seconds);
+    match setup::connect(&cli.common, Pace::Limited, Duration::from_secs(cli.grace_seconds)).await {
+        Ok((process, keeper)) => {
             setup::stop_when_told(&process, &told);
             let process = Arc::new(process);
             info!(job = process.config.job.name, name = process.runtime.name, "worker started");

@@ -46,7 +46,7 @@ struct FileArgs {
 /// Prints the plan of each job.
 pub async fn plan(args: &PlanFilesArgs, state: &StateArgs) -> Result<Exit, LocalError> {
     let stop = Stop::on_signals().map_err(RunError::Signals)?;
-    for migration in migrations(&args.files, state).await? {
+    for migration in migrations(&args.files, state, &stop).await? {
         let plan = Box::pin(plan::plan(migration.process("planner", &stop), &args.plan)).await?;
         plan.print(args.plan.output)?;
     }
@@ -57,7 +57,7 @@ pub async fn plan(args: &PlanFilesArgs, state: &StateArgs) -> Result<Exit, Local
 pub async fn verify(args: &VerifyFilesArgs, state: &StateArgs) -> Result<Exit, LocalError> {
     let stop = Stop::on_signals().map_err(RunError::Signals)?;
     let mut exit = Exit::Done;
-    for migration in migrations(&args.files, state).await? {
+    for migration in migrations(&args.files, state, &stop).await? {
         let process = migration.process("verifier", &stop);
         let found =
             Box::pin(verification::verify(process, args.verify.method.into(), args.verify.list.as_deref())).await?;
@@ -70,6 +70,7 @@ pub async fn verify(args: &VerifyFilesArgs, state: &StateArgs) -> Result<Exit, L
 async fn migrations(
     args: &FileArgs,
     state: &StateArgs,
+    stop: &Stop,
 ) -> Result<Vec<Migration<SourceStore, DestinationStore>>, LocalError> {
     let documents = manifest::load(&args.files, &mut io::stdin().lock()).map_err(RunError::from)?;
     let root = state.root()?;
@@ -78,7 +79,7 @@ async fn migrations(
         let directory = root.job(&job.config.job);
         let state = directory.open()?;
         directory.write_resource(&job.job)?;
-        let migration = run::connect(&job, state, &RunOptions::default()).await;
+        let migration = run::connect(&job, state, &RunOptions::default(), stop).await;
         run::check_sides(&migration).await?;
         migrations.push(migration);
     }

@@ -268,10 +268,12 @@ impl Failure {
 /// |---|---|
 /// | transient, no answer, throttled, conflict, no such upload, precondition, a side's fault | retry |
 /// | no such key | gone |
+/// | ended by the stop of the process | interrupted |
 /// | denied or not matching its signature (this object only), archived, refused | failed |
 pub fn of_error(error: &ServiceError) -> EntryOutcome {
     match error.class {
         ErrorClass::NoSuchKey => EntryOutcome::Gone,
+        ErrorClass::Stopped => EntryOutcome::Interrupted,
         ErrorClass::AccessDenied | ErrorClass::SignatureMismatch | ErrorClass::Archived | ErrorClass::Refused => {
             EntryOutcome::Failed(Failure::of(error))
         }
@@ -317,5 +319,6 @@ mod tests {
             assert!(matches!(outcome(class), EntryOutcome::Failed(_)), "{class:?}");
         }
         assert_eq!(outcome(ErrorClass::NoSuchKey), EntryOutcome::Gone);
+        assert_eq!(outcome(ErrorClass::Stopped), EntryOutcome::Interrupted);
     }
 }

@@ -54,6 +54,13 @@ pub enum Taken {
     Paused,
 }
 
+/// Returns true if the rest of a body passes within a time, at a rate per second that it shares with other bodies.
+/// `bodies` counts it and the others.
+#[allow(clippy::cast_precision_loss, reason = "an estimate")]
+pub fn passes_within(rest: u64, bodies: u64, rate: f64, time: Duration) -> bool {
+    rate.is_infinite() || rest as f64 * bodies as f64 <= rate * time.as_secs_f64()
+}
+
 /// A token bucket whose rate may change or end at any time.
 #[derive(Clone, Debug)]
 pub struct Pace {

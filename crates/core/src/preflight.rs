@@ -146,7 +146,11 @@ pub fn shortcoming(error: &ServiceError, purpose: Purpose) -> Option<Shortcoming
     match (error.class, purpose) {
         (ErrorClass::Service(fault), _) => Some(fault.into()),
         (
-            ErrorClass::NoSuchKey | ErrorClass::NoSuchUpload | ErrorClass::PreconditionFailed | ErrorClass::Archived,
+            ErrorClass::NoSuchKey
+            | ErrorClass::NoSuchUpload
+            | ErrorClass::PreconditionFailed
+            | ErrorClass::Archived
+            | ErrorClass::Stopped,
             _,
         ) => None,
         (_, Clear) => Some(UploadLeft),

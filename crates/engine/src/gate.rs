@@ -189,6 +189,9 @@ impl Gate {
             }
             Err(error) => error,
         };
+        if error.class == ErrorClass::Stopped {
+            return Err(Interruption::Stopped);
+        }
         debug!(side = %self.side, ?access, %error, "request failed");
         if error.class == ErrorClass::Throttled {
             place.throttled(self.clock.now());

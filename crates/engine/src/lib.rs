@@ -68,7 +68,7 @@ use crate::object_limit::ObjectLimit;
 use crate::stop::sleep_or_stop;
 
 pub use migration_ledger::WriteOutcome;
-pub use runtime::Runtime;
+pub use runtime::{GRACE, Runtime};
 pub use services::{Ports, Services};
 
 /// Key ranges that a scan processes at once: enough to keep a processor busy at the latency of a service in the same

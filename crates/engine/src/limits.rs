@@ -7,6 +7,7 @@
 //! | `bandwidth` | divides the bytes among the bodies in flight |
 //! | `pacer` | what waits for a limit: its timetable, the share of this process, the turn of each caller |
 //! | `keeper` | gets the share from the ledger and renews it |
+//! | `stopping` | ends the waits when the process has to stop |
 //!
 //! A limit of one process is its own. One of a job is divided by [`migration_core::shares`].
 
@@ -15,6 +16,7 @@ mod keeper;
 mod limited;
 mod paced;
 mod pacer;
+mod stopping;
 
 use std::sync::Arc;
 
@@ -31,6 +33,7 @@ use pacer::Pacer;
 
 pub use keeper::{Keeper, Keeping};
 pub use limited::Limited;
+pub use stopping::Stopping;
 
 /// Returns the local time of a Unix time, both in milliseconds. Local time is that of a clock on the wall, as if its
 /// zone were UTC.
@@ -94,10 +97,10 @@ impl Limits {
         }
     }
 
-    /// Puts a store of one side under the limits.
-    pub fn limit<S: ObjectStore>(&self, store: S, side: Service) -> Limited<S> {
+    /// Puts a store of one side under the limits, until the process has to stop.
+    pub fn limit<S: ObjectStore>(&self, store: S, side: Service, stopping: &Stopping) -> Limited<S> {
         let requests = if side == Service::Source { &self.source } else { &self.destination };
-        Limited::new(store, requests.clone(), self.bandwidth.clone())
+        Limited::new(store, requests.clone(), self.bandwidth.clone(), stopping.clone())
     }
 
     /// Returns true if nothing is limited.

@@ -11,7 +11,7 @@ use crate::heartbeat::Activity;
 use crate::observer::{ObjectName, TransferObserver};
 
 /// The grace of a process that is given none: Kubernetes allows 120 s in all.
-const GRACE: Duration = Duration::from_secs(100);
+pub const GRACE: Duration = Duration::from_secs(100);
 
 /// Name, clock, stop signal and activity of a process. Clones share all of them.
 #[derive(Clone)]

@@ -88,7 +88,9 @@ impl Testimony {
             Some(ErrorClass::Service(fault)) => Self::Wrong(fault),
             Some(ErrorClass::SignatureMismatch) => Self::Wrong(ServiceFault::CredentialsInvalid),
             Some(ErrorClass::AccessDenied) if worked_before => Self::DeniedToo,
-            Some(ErrorClass::Transient | ErrorClass::NoAnswer | ErrorClass::Throttled) => Self::None,
+            Some(ErrorClass::Transient | ErrorClass::NoAnswer | ErrorClass::Throttled | ErrorClass::Stopped) => {
+                Self::None
+            }
             Some(_) | None => Self::Good,
         }
     }

@@ -1,11 +1,14 @@
 //! The bandwidth limit of a process, shared by all bodies that it reads.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use migration_core::pace::piece;
+use migration_core::error::ServiceError;
+use migration_core::pace::{passes_within, piece};
 
 use super::pacer::Pacer;
+use super::stopping::{Stopping, stopped};
 
 /// Bytes per second that all bodies together may pass.
 ///
@@ -27,11 +30,27 @@ impl Drop for InFlight {
 }
 
 impl InFlight {
-    /// Waits until a piece of a body may pass, and returns its size: 1 to `len` bytes. `len` must not be 0.
-    pub(super) async fn pass(&self, len: usize) -> usize {
+    /// Waits until a piece of a body may pass, and returns its size: 1 to `len` bytes. `len` must not be 0. Fails when
+    /// the process has to stop, if the `rest` of the body, this piece included, would not pass in the time left.
+    pub(super) async fn pass(&self, len: usize, rest: u64, stopping: &Stopping) -> Result<usize, ServiceError> {
         let bodies = &self.0.bodies;
         let size = |rate| u64::try_from(piece(rate, bodies.load(Ordering::Relaxed), len)).unwrap_or(u64::MAX);
-        usize::try_from(self.0.pacer.pass(size).await).unwrap_or(len)
+        let mut passing = pin!(self.0.pacer.pass(size));
+        loop {
+            self.check(rest, stopping)?;
+            tokio::select! {
+                biased;
+                size = &mut passing => return Ok(usize::try_from(size).unwrap_or(len)),
+                () = stopping.changed() => {}
+            }
+        }
+    }
+
+    /// Fails if the process has to stop, and so many bytes would not pass in the time left.
+    pub(super) fn check(&self, rest: u64, stopping: &Stopping) -> Result<(), ServiceError> {
+        let Some(time) = stopping.time_left() else { return Ok(()) };
+        let bodies = self.0.bodies.load(Ordering::Relaxed);
+        if passes_within(rest, bodies, self.0.pacer.rate(), time) { Ok(()) } else { Err(stopped()) }
     }
 }
 

@@ -13,6 +13,7 @@ use migration_core::ports::{
 use super::bandwidth::Bandwidth;
 use super::paced::paced;
 use super::pacer::Pacer;
+use super::stopping::Stopping;
 
 /// A store whose requests wait for their turn, and whose bodies pass at a limited rate. Without limits it is the store
 /// itself. Clones share the limits.
@@ -20,23 +21,31 @@ use super::pacer::Pacer;
 /// Each call counts as one request, also where the adapter repeats a request after an error or reads several pages.
 /// Completions and aborts of uploads never wait, so that what is open gets closed; the requests after them wait instead.
 /// Bytes are counted once on their way, when they are read; what a service copies itself passes no limit.
+///
+/// When the process has to stop, what waits fails with [`ErrorClass::Stopped`](migration_core::error::ErrorClass::Stopped),
+/// but for bodies whose rest passes in the time that work in flight has.
 #[derive(Clone)]
 pub struct Limited<S> {
     store: S,
     requests: Option<Arc<Pacer>>,
     bandwidth: Option<Arc<Bandwidth>>,
+    stopping: Stopping,
 }
 
 impl<S> Limited<S> {
-    pub(super) fn new(store: S, requests: Option<Arc<Pacer>>, bandwidth: Option<Arc<Bandwidth>>) -> Self {
-        Self { store, requests, bandwidth }
+    pub(super) fn new(
+        store: S,
+        requests: Option<Arc<Pacer>>,
+        bandwidth: Option<Arc<Bandwidth>>,
+        stopping: Stopping,
+    ) -> Self {
+        Self { store, requests, bandwidth, stopping }
     }
 
     /// Waits for the turn of a request.
-    async fn turn(&self) {
-        if let Some(requests) = &self.requests {
-            requests.pass(|_| 1).await;
-        }
+    async fn turn(&self) -> Result<(), ServiceError> {
+        let Some(requests) = &self.requests else { return Ok(()) };
+        self.stopping.or_stop(requests.pass(|_| 1)).await.map(|_| ())
     }
 
     /// Counts a request that does not wait.
@@ -61,75 +70,73 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
     }
 
     async fn list(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
-        self.turn().await;
+        self.turn().await?;
         self.store.list(request).await
     }
 
     async fn list_versions(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
-        self.turn().await;
+        self.turn().await?;
         self.store.list_versions(request).await
     }
 
     async fn get(&self, request: GetRequest<'_>) -> Result<GetResponse, ServiceError> {
         if let Some(bandwidth) = &self.bandwidth {
             // No connection waits for a share.
-            bandwidth.pacer().ready().await;
+            self.stopping.or_stop(bandwidth.pacer().ready()).await?;
         }
-        self.turn().await;
+        self.turn().await?;
         let response = self.store.get(request).await?;
-        Ok(match &self.bandwidth {
-            Some(bandwidth) => GetResponse { body: paced(response.body, bandwidth), ..response },
-            None => response,
-        })
+        let Some(bandwidth) = &self.bandwidth else { return Ok(response) };
+        Ok(GetResponse { body: paced(response.body, response.len, bandwidth, &self.stopping)?, ..response })
     }
 
     async fn head(&self, request: HeadRequest<'_>) -> Result<Option<ObjectHead>, ServiceError> {
-        self.turn().await;
+        self.turn().await?;
         self.store.head(request).await
     }
 
     async fn tags(&self, bucket: &str, key: &str, version_id: Option<&str>) -> Result<Tags, ServiceError> {
-        self.turn().await;
+        self.turn().await?;
         self.store.tags(bucket, key, version_id).await
     }
 
     async fn put_tags(&self, request: PutTags<'_>) -> Result<(), ServiceError> {
-        self.turn().await;
+        self.turn().await?;
         self.store.put_tags(request).await
     }
 
     async fn put(&self, request: PutRequest<'_>) -> Result<Written, ServiceError> {
-        self.turn().await;
+        self.turn().await?;
         self.store.put(request).await
     }
 
     async fn copy(&self, request: CopyRequest<'_>) -> Result<Written, ServiceError> {
-        self.turn().await;
+        self.turn().await?;
         self.store.copy(request).await
     }
 
     async fn delete(&self, request: DeleteRequest<'_>) -> Result<(), ServiceError> {
-        self.turn().await;
+        self.turn().await?;
         self.store.delete(request).await
     }
 
     async fn create_upload(&self, request: CreateUpload<'_>) -> Result<String, ServiceError> {
-        self.turn().await;
+        self.turn().await?;
         self.store.create_upload(request).await
     }
 
     async fn put_part(&self, request: PutPart<'_>) -> Result<Written, ServiceError> {
-        self.turn().await;
+        self.turn().await?;
         self.store.put_part(request).await
     }
 
     async fn copy_part(&self, request: CopyPart<'_>) -> Result<Written, ServiceError> {
-        self.turn().await;
+        self.turn().await?;
         self.store.copy_part(request).await
     }
 
     async fn list_parts(&self, upload: UploadRef<'_>, after: Option<u32>) -> Result<PartsPage, ServiceError> {
-        self.turn().await;
+        self.turn().await?;
         self.store.list_parts(upload, after).await
     }
 
@@ -144,24 +151,24 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
     }
 
     async fn list_uploads(&self, bucket: &str, key: &str) -> Result<Vec<OpenUpload>, ServiceError> {
-        self.turn().await;
+        self.turn().await?;
         self.store.list_uploads(bucket, key).await
     }
 }
 
 impl<S: BucketAdmin> BucketAdmin for Limited<S> {
     async fn notifications(&self, bucket: &str) -> Result<NotificationConfig, ServiceError> {
-        self.turn().await;
+        self.turn().await?;
         self.store.notifications(bucket).await
     }
 
     async fn put_notifications(&self, bucket: &str, config: &NotificationConfig) -> Result<(), ServiceError> {
-        self.turn().await;
+        self.turn().await?;
         self.store.put_notifications(bucket, config).await
     }
 
     async fn keeps_versions(&self, bucket: &str) -> Result<bool, ServiceError> {
-        self.turn().await;
+        self.turn().await?;
         self.store.keeps_versions(bucket).await
     }
 }
@@ -175,17 +182,22 @@ mod tests {
     use futures::{FutureExt, StreamExt};
     use md5::{Digest, Md5};
     use migration_core::config::RateLimits;
-    use migration_core::error::Service;
+    use migration_core::error::{ErrorClass, Service};
     use migration_core::ports::{Attributes, Clock, Span, WriteCondition};
     use migration_core::timetable::{Timetable, Unit};
     use migration_testkit::{MemoryStore, TestClock};
     use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::limits::{Fleet, Limits, UTC};
 
-    /// A store with an object of 64 KiB, under 10 requests per second and 8 KiB/s.
     async fn limited() -> Limited<MemoryStore> {
+        limited_until(CancellationToken::new()).await
+    }
+
+    /// A store with an object of 64 KiB, under 10 requests per second and 8 KiB/s.
+    async fn limited_until(stop: CancellationToken) -> Limited<MemoryStore> {
         let clock: Arc<dyn Clock> = Arc::new(TestClock::following_tokio(0));
         let store = MemoryStore::new(TestClock::at(0), "a");
         store.create_bucket("b");
@@ -206,7 +218,8 @@ mod tests {
             bandwidth: Timetable::parse("8k", Unit::Bytes).ok(),
             requests: Timetable::parse("10", Unit::Requests).ok(),
         };
-        Limits::new(&rates, Fleet::Alone, &clock, UTC).limit(store, Service::Source)
+        let stopping = Stopping::new(stop, Duration::ZERO);
+        Limits::new(&rates, Fleet::Alone, &clock, UTC).limit(store, Service::Source, &stopping)
     }
 
     #[tokio::test(start_paused = true)]
@@ -255,9 +268,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_what_waits_and_nothing_else() {
+        let stop = CancellationToken::new();
+        let (store, begin) = (limited_until(stop.clone()).await, Instant::now());
+        let waits = join_all((0..10).map(|_| store.head(HeadRequest::new("b", "k"))));
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            stop.cancel();
+        };
+        let (heads, ()) = tokio::join!(waits, later);
+        let ended = heads.iter().filter(|head| head.as_ref().is_err_and(|error| error.class == ErrorClass::Stopped));
+        assert_eq!((heads.iter().filter(|head| head.is_ok()).count(), ended.count()), (3, 7));
+        assert_eq!(begin.elapsed(), Duration::from_millis(250));
+        let upload = UploadRef { bucket: "b", key: "k", upload_id: "u" };
+        assert!(store.abort_upload(upload).now_or_never().is_some());
+        assert!(store.head(HeadRequest::new("b", "k")).now_or_never().is_some_and(|head| head.is_err()));
+        // What need not wait goes on.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(store.head(HeadRequest::new("b", "k")).await.unwrap().is_some());
+        let request = GetRequest { bucket: "b", key: "k", span: Span::Whole, if_match: None, version_id: None };
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(store.get(request).await.err().map(|error| error.class), Some(ErrorClass::Stopped));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn without_limits_nothing_waits() {
-        let Limited { store, .. } = limited().await;
-        let free = Limited::new(store, None, None);
+        let Limited { store, stopping, .. } = limited().await;
+        let free = Limited::new(store, None, None, stopping);
         for _ in 0..1_000 {
             assert!(free.head(HeadRequest::new("b", "k")).now_or_never().unwrap().unwrap().is_some());
         }

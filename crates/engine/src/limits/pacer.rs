@@ -88,7 +88,7 @@ impl Pacer {
     }
 
     /// Waits until an amount may pass, and returns it. `amount` tells it for the rate of this process per second, which
-    /// is infinite without a limit.
+    /// is infinite without a limit. Nothing passes if the wait is given up.
     pub(super) async fn pass(&self, amount: impl Fn(f64) -> u64) -> u64 {
         let came = Instant::now();
         let _turn = self.turn.lock().await;
@@ -120,6 +120,12 @@ impl Pacer {
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
         }
+    }
+
+    /// Returns the rate of this process per second now, which is infinite without a limit.
+    pub(super) fn rate(&self) -> f64 {
+        let (state, now) = self.state();
+        state.pace.rate(now)
     }
 
     fn is_ready(&self, came: Instant) -> bool {

@@ -48,7 +48,7 @@ pub enum ReportError {
         /// Key of the file.
         key: String,
         /// The service's error.
-        source: ServiceError,
+        source: Interruption,
     },
     /// A fragment could not be read.
     #[error("failed to read fragment {bucket}/{key} of report: {source}")]

@@ -52,7 +52,7 @@ impl<P: Services> Worker<P> {
         let now = self.process.runtime.clock.now();
         let versions = self.versions(batch, &outcomes, now);
         let done = done_uploads(batch, &outcomes);
-        let piece = report::write_fragment(&self.process, batch, &outcomes, now).await;
+        let piece = report::write_fragment(&self.process, batch, &outcomes, now).await?;
         let most = self.process.config.transfer.max_attempts;
         let (mut end, failures) = sum_up(batch, pairs, outcomes, &self.process.runtime.name, most, now);
         end.piece = piece;

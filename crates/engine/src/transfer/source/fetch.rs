@@ -156,6 +156,9 @@ impl<P: Services> SourceObject<'_, P> {
 
     /// Converts an error while reading the object's body.
     pub(in crate::transfer) fn broke(&self, error: ServiceError) -> TransferError {
+        if error.class == ErrorClass::Stopped {
+            return TransferError::Stopped;
+        }
         let access = RequestInfo::object(Operation::GetObject, self.bucket, self.key);
         TransferError::Service(self.process.source_failed(error, access))
     }
