@@ -43,11 +43,59 @@ pub fn renewal(held: Duration, without_progress: Duration, paused: bool) -> Rene
 /// The most messages of one receipt. Source: `ReceiveMessage` in the SQS API reference.
 const MOST_AT_ONCE: u32 = 10;
 
-/// Returns how many messages to ask for, with room for so many objects. Events are one object each, so all that there is
-/// room for can begin at once. A batch may fill a worker, so its messages come one by one: others would only wait with
-/// their leases running.
-pub fn at_once(room: u32, only_events_lately: bool) -> u32 {
-    if only_events_lately { room.clamp(1, MOST_AT_ONCE) } else { 1 }
+/// Messages whose sizes are remembered: the sizes of fewer say little about the next one.
+const REMEMBERED: usize = 10;
+
+/// How many objects each of the messages had that were received last.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageSizes {
+    objects: [u32; REMEMBERED],
+    next: usize,
+}
+
+/// Those of messages that are not known yet.
+impl Default for MessageSizes {
+    fn default() -> Self {
+        Self { objects: [u32::MAX; REMEMBERED], next: 0 }
+    }
+}
+
+impl MessageSizes {
+    /// Notes a message of so many objects; [`u32::MAX`] for one with work that fills a worker.
+    pub fn received(&mut self, objects: u32) {
+        if let Some(place) = self.objects.get_mut(self.next) {
+            *place = objects.max(1);
+        }
+        self.next = (self.next + 1) % REMEMBERED;
+    }
+
+    /// Returns how many messages to ask for with room for so many objects: as many as can begin at once if they are as
+    /// large as the largest of the last ones, and one if that is not known. More would only wait with their leases
+    /// running, while other workers have nothing to do.
+    pub fn at_once(&self, room: u32) -> u32 {
+        let most = self.objects.iter().copied().max().unwrap_or(u32::MAX);
+        (room / most).clamp(1, MOST_AT_ONCE)
+    }
+
+    /// Returns true if the last messages were so small that several come at once where there is room for `room` objects.
+    pub fn are_small(&self, room: u32) -> bool {
+        self.at_once(room) > 1
+    }
+}
+
+/// Decides which of the messages received at once begin, by their numbers of objects: the smaller ones first, each as
+/// long as there is room for one object more. So one of them may have more objects than there is room for, as when it
+/// is received alone.
+pub fn begin_at_once(room: u32, objects: &[u32]) -> Vec<bool> {
+    let mut by_size: Vec<usize> = (0..objects.len()).collect();
+    by_size.sort_by_key(|place| objects.get(*place));
+    let (mut begin, mut held) = (vec![false; objects.len()], 0_u32);
+    for place in by_size {
+        let (Some(begins), Some(number)) = (begin.get_mut(place), objects.get(place)) else { continue };
+        *begins = held == 0 || held < room;
+        held = held.saturating_add(if *begins { (*number).max(1) } else { 0 });
+    }
+    begin
 }
 
 /// Number of deliveries after which a message is replaced; well below the 60 after which the queue moves it to the dead
@@ -122,9 +170,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_events_come_many_at_a_time() {
-        for (room, only_events, expected) in [(16, true, 10), (3, true, 3), (0, true, 1), (16, false, 1)] {
-            assert_eq!(at_once(room, only_events), expected, "{room} {only_events}");
+    fn as_many_messages_are_asked_for_as_can_begin() {
+        let mut sizes = MessageSizes::default();
+        (0..9).for_each(|_| sizes.received(1));
+        assert_eq!(sizes.at_once(100), 1, "too few are known");
+        for (objects, room, expected) in
+            [(1, 16, 10), (1, 3, 3), (0, 3, 3), (1, 0, 1), (50, 256, 5), (50, 40, 1), (250, 256, 1), (u32::MAX, 256, 1)]
+        {
+            // The largest of the last ten counts.
+            sizes.received(objects);
+            (0..9).for_each(|_| sizes.received(1));
+            assert_eq!(sizes.at_once(room), expected, "{objects} {room}");
+        }
+        sizes.received(1);
+        assert_eq!(sizes.at_once(256), 10, "the large one is forgotten");
+    }
+
+    #[test]
+    fn messages_begin_while_there_is_room_for_an_object() {
+        for (room, objects, expected) in [
+            (16, &[1, 1, 1][..], &[true, true, true][..]),
+            (16, &[250, 1, 250, 1], &[true, true, false, true]),
+            (100, &[50, 50, 50], &[true, true, false]),
+            (2, &[1, 1, 1], &[true, true, false]),
+            (0, &[7], &[true]),
+            (16, &[u32::MAX, u32::MAX], &[true, false]),
+            (16, &[], &[]),
+        ] {
+            assert_eq!(begin_at_once(room, objects), expected, "{room} {objects:?}");
         }
     }
 

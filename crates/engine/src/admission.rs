@@ -44,6 +44,8 @@ pub enum ObjectClass {
 pub struct PendingObject {
     permits: Arc<ObjectPermits>,
     class: ObjectClass,
+    /// Objects that it stands for: more than one for a message just received.
+    number: u32,
 }
 
 /// Permission to transfer one object. Dropped when the object is finished, or when only other workers work on it.
@@ -76,7 +78,13 @@ impl ObjectPermits {
         if class == ObjectClass::InParts {
             self.pending_in_parts.fetch_add(1, Ordering::Relaxed);
         }
-        PendingObject { permits: self.clone(), class }
+        PendingObject { permits: self.clone(), class, number: 1 }
+    }
+
+    /// Counts the objects of a message until each of them is counted.
+    pub fn expect_message(self: &Arc<Self>, number: u32) -> PendingObject {
+        self.pending.fetch_add(number, Ordering::Relaxed);
+        PendingObject { permits: self.clone(), class: ObjectClass::Whole, number }
     }
 
     /// Returns how many more objects have a permit for themselves. None while as many objects in parts are pending as
@@ -86,6 +94,11 @@ impl ObjectPermits {
             return 0;
         }
         self.size().limit.saturating_sub(self.pending.load(Ordering::Relaxed))
+    }
+
+    /// Returns the number of permits.
+    pub fn limit(&self) -> u32 {
+        self.size().limit
     }
 
     /// Returns the number of permits in use.
@@ -153,7 +166,7 @@ impl Drop for PendingObject {
         if self.class == ObjectClass::InParts {
             self.permits.pending_in_parts.fetch_sub(1, Ordering::Relaxed);
         }
-        self.permits.pending.fetch_sub(1, Ordering::Relaxed);
+        self.permits.pending.fetch_sub(self.number, Ordering::Relaxed);
         self.permits.changed.notify_one();
     }
 }

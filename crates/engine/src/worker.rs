@@ -9,11 +9,10 @@ mod lease;
 mod removals;
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use migration_core::lease::{LEASE, at_once, left_to_others};
+use migration_core::lease::{LEASE, MessageSizes, begin_at_once, left_to_others};
 use migration_core::message::{Message, MessageError};
 use migration_core::pair::BucketPair;
 use migration_core::ports::{Queue, ReceivedMessage};
@@ -36,9 +35,6 @@ use event_ends::EventEnds;
 /// Time that one request waits for a message. SQS allows 20 s, but a stopping worker waits for its request, and the
 /// deletion of a job waits for its workers. Idle workers are scaled down, so a longer wait would save few requests.
 const WAIT: Duration = Duration::from_secs(5);
-/// Events in a row after which several messages are received at once. Among batches, each would cost the deliveries of
-/// those that are given back.
-const EVENTS_IN_ROW: usize = 10;
 /// Time that a worker keeps a message for other workers before it makes it visible again. The message counts as held
 /// meanwhile, so that a queue full of such messages is not received as fast as it answers.
 const LEFT_AFTER: Duration = Duration::from_secs(1);
@@ -60,10 +56,10 @@ pub struct Worker<P: Services> {
     runs: Mutex<HashMap<String, Arc<[BucketPair]>>>,
     /// Ends of work without a run, which are recorded together.
     event_ends: EventEnds,
-    /// Messages of events, which are deleted together.
+    /// Messages of few objects, which are deleted together.
     deletes: Deletes,
-    /// Events that were received since the last other message.
-    events_in_row: AtomicUsize,
+    /// Of the messages received last.
+    sizes: std::sync::Mutex<MessageSizes>,
     /// Deletions for events that this worker has reserved and not made.
     reserved: std::sync::Mutex<Reservation>,
     /// Cancelled when a stopping process does not wait any longer.
@@ -95,7 +91,7 @@ impl<P: Services> Worker<P> {
             runs: Mutex::default(),
             event_ends: EventEnds::default(),
             deletes: Deletes::default(),
-            events_in_row: AtomicUsize::new(0),
+            sizes: std::sync::Mutex::default(),
             reserved: std::sync::Mutex::default(),
             abandon: CancellationToken::new(),
         }
@@ -114,10 +110,10 @@ impl<P: Services> Worker<P> {
         while let Some(messages) = this.next(last).await {
             last = Instant::now();
             while tasks.try_join_next().is_some() {}
-            for message in messages {
+            for (message, objects) in messages {
                 this.process.runtime.activity.took_message();
                 // Counted from its receipt on, so that other workers get the messages that this one cannot work on yet.
-                let held = this.limits.permits.expect(ObjectClass::Whole);
+                let held = this.limits.permits.expect_message(objects);
                 let this = this.clone();
                 tasks.spawn(async move {
                     this.handle(message, held).await;
@@ -133,10 +129,10 @@ impl<P: Services> Worker<P> {
         }
     }
 
-    /// Returns the next messages, or `None` when the process has to stop. Waits while enough objects are held, and while
+    /// Returns the next messages, with their numbers of objects, or `None` when the process has to stop. Waits while enough objects are held, and while
     /// a side is paused: a message received then would only use up a delivery. While a permission is missing, receives
     /// messages one by one, to probe it with other objects.
-    async fn next(&self, last: Instant) -> Option<Vec<ReceivedMessage>> {
+    async fn next(&self, last: Instant) -> Option<Vec<(ReceivedMessage, u32)>> {
         let process = &self.process;
         loop {
             if process.runtime.stop.is_cancelled() {
@@ -155,17 +151,17 @@ impl<P: Services> Worker<P> {
                 }
                 continue;
             }
-            let only_events = missing.is_none() && self.has_many_events();
+            let at_once = if missing.is_some() { 1 } else { self.sizes().at_once(room) };
             // Never cancelled halfway: the queue may already have delivered a message, which would then stay invisible
             // until its lease runs out.
-            match process.queue(|| process.ports.queue.receive(at_once(room, only_events), WAIT, LEASE)).await {
+            match process.queue(|| process.ports.queue.receive(at_once, WAIT, LEASE)).await {
                 Ok(messages) if process.runtime.stop.is_cancelled() => {
                     for message in messages {
                         self.give_back(&message, Duration::ZERO).await;
                     }
                 }
                 Ok(messages) if messages.is_empty() => {}
-                Ok(messages) => return Some(self.begin(messages).await),
+                Ok(messages) => return Some(self.begin(messages, room).await),
                 Err(Interruption::Stopped) => return None,
                 Err(Interruption::Service(error)) => {
                     warn!(%error, "failed to receive messages");
@@ -175,23 +171,47 @@ impl<P: Services> Worker<P> {
         }
     }
 
-    /// Returns true if the last messages were events.
-    fn has_many_events(&self) -> bool {
-        self.events_in_row.load(Ordering::Relaxed) >= EVENTS_IN_ROW
-    }
-
-    /// Returns the messages to begin: the events, and one other. More of these might only wait, so they are given back.
-    async fn begin(&self, messages: Vec<ReceivedMessage>) -> Vec<ReceivedMessage> {
-        let is_event = |message: &ReceivedMessage| matches!(Message::parse(&message.body), Ok(Message::Events(_)));
-        let (mut begun, mut others): (Vec<_>, Vec<_>) = messages.into_iter().partition(is_event);
-        let before = self.events_in_row.load(Ordering::Relaxed);
-        let in_row = if others.is_empty() { before.saturating_add(begun.len()) } else { 0 };
-        self.events_in_row.store(in_row, Ordering::Relaxed);
-        begun.extend((!others.is_empty()).then(|| others.remove(0)));
-        for message in others {
-            self.give_back(&message, Duration::ZERO).await;
+    /// Returns the messages to begin with room for so many objects, and the number of objects of each. The others would
+    /// only wait: they are left to other workers.
+    async fn begin(&self, messages: Vec<ReceivedMessage>, room: u32) -> Vec<(ReceivedMessage, u32)> {
+        let objects: Vec<u32> = messages.iter().map(|message| self.objects_of(message)).collect();
+        for number in &objects {
+            self.sizes().received(*number);
+        }
+        let mut begun = Vec::new();
+        for ((message, number), begins) in messages.into_iter().zip(&objects).zip(begin_at_once(room, &objects)) {
+            if begins {
+                begun.push((message, if *number == u32::MAX { 1 } else { *number }));
+            } else {
+                self.give_back(&message, Duration::ZERO).await;
+            }
         }
         begun
+    }
+
+    /// Returns the number of objects of a message, or [`u32::MAX`] for one of an object in parts: more of them would keep
+    /// others from helping.
+    fn objects_of(&self, message: &ReceivedMessage) -> u32 {
+        let in_parts = |bytes| self.limits.class_of(bytes) == ObjectClass::InParts;
+        let number = match Message::parse(&message.body) {
+            Ok(Message::PartRange(_)) => return u32::MAX,
+            Ok(Message::Batch(batch)) if batch.objects.iter().any(|entry| in_parts(entry.size)) => return u32::MAX,
+            Ok(Message::Job(job)) if in_parts(job.size) => return u32::MAX,
+            Ok(Message::Batch(batch)) => batch.objects.len(),
+            Ok(Message::Events(events)) => events.len(),
+            Ok(Message::Job(_) | Message::TestEvent) | Err(_) => 1,
+        };
+        u32::try_from(number).unwrap_or(u32::MAX)
+    }
+
+    /// Returns true if messages come several at once.
+    fn are_messages_small(&self) -> bool {
+        self.sizes().are_small(self.limits.permits.limit())
+    }
+
+    fn sizes(&self) -> MutexGuard<'_, MessageSizes> {
+        // A poisoned lock is used as it is: no statement changes the sizes halfway.
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a message visible again after a delay. Bypasses the gate, so that a stopping process still returns
@@ -223,7 +243,7 @@ impl<P: Services> Worker<P> {
         };
         let process = &self.process;
         let result = match disposal {
-            Ok(Disposal::Delete) if self.has_many_events() => self.deletes.delete(process, &message.receipt).await,
+            Ok(Disposal::Delete) if self.are_messages_small() => self.deletes.delete(process, &message.receipt).await,
             Ok(Disposal::Delete) => process.queue(|| process.ports.queue.delete(&message.receipt)).await,
             Ok(Disposal::GiveBack) | Err(Interruption::Stopped) => {
                 return self.give_back(&message, Duration::ZERO).await;

@@ -29,6 +29,7 @@ mod object_limit;
 mod places;
 mod predecessor;
 mod preflight;
+mod queue_costs;
 mod quirks;
 mod regressions;
 mod reopen;
