@@ -6,6 +6,9 @@ use std::os::fd::AsFd;
 use migration_core::congestion::{Algorithm, Choice, CongestionControl, Refusal, choose};
 use socket2::{Domain, SockRef, Socket, Type};
 
+/// The algorithms that a node lets every socket use. Source: tcp(7).
+const ALLOWED: &str = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
+
 /// Decides about the connections of this process, by what its node lets a socket use.
 pub fn chosen(asked: CongestionControl) -> Choice {
     choose(asked, |algorithm| ask(algorithm.name()))
@@ -24,12 +27,18 @@ pub(crate) fn set(socket: &impl AsFd, algorithm: Algorithm) -> io::Result<()> {
 fn ask(name: &str) -> Result<(), Refusal> {
     let socket =
         Socket::new(Domain::IPV4, Type::STREAM, None).or_else(|_| Socket::new(Domain::IPV6, Type::STREAM, None));
-    socket.and_then(|socket| socket.set_tcp_congestion(name.as_bytes())).map_err(|error| refusal(error.kind()))
+    socket.and_then(|socket| socket.set_tcp_congestion(name.as_bytes())).map_err(|error| {
+        refusal(error.kind(), || {
+            std::fs::read_to_string(ALLOWED).is_ok_and(|allowed| allowed.split_whitespace().any(|one| one == name))
+        })
+    })
 }
 
 /// Source: `tcp_set_congestion_control` in `net/ipv4/tcp_cong.c` of Linux: `ENOENT`, `EPERM`.
-fn refusal(error: io::ErrorKind) -> Refusal {
+/// A filter of system calls answers with `EPERM` too, although the node's setting allows the algorithm.
+fn refusal(error: io::ErrorKind, is_allowed: impl Fn() -> bool) -> Refusal {
     match error {
+        io::ErrorKind::PermissionDenied if is_allowed() => Refusal::NotSupported,
         io::ErrorKind::PermissionDenied => Refusal::NotAllowed,
         io::ErrorKind::NotFound => Refusal::NotLoaded,
         _ => Refusal::NotSupported,
@@ -51,8 +60,13 @@ mod tests {
 
     #[test]
     fn errors_of_the_kernel_are_told_apart() {
-        let of = |code| refusal(io::Error::from_raw_os_error(code).kind());
+        let of = |code| refusal(io::Error::from_raw_os_error(code).kind(), || false);
         // EPERM, ENOENT, ENOPROTOOPT.
         assert_eq!([of(1), of(2), of(92)], [Refusal::NotAllowed, Refusal::NotLoaded, Refusal::NotSupported]);
+        assert_eq!(
+            refusal(io::ErrorKind::PermissionDenied, || true),
+            Refusal::NotSupported,
+            "a filter of system calls"
+        );
     }
 }

@@ -71,10 +71,14 @@ fn check(path: &str) -> anyhow::Result<ExitCode> {
         println!("instructions: {} counts, none more than {} % above {path}", counted.len(), page::TOLERANCE);
         return Ok(ExitCode::SUCCESS);
     }
+    let (theirs, ours) = (page::versions(&text), versions()?);
+    if theirs != ours {
+        println!("instructions: not compared, since {path} was counted with {theirs}; here are {ours}");
+        return Ok(ExitCode::SUCCESS);
+    }
     eprintln!(
         "instructions: failed; make the code cheaper, or run make instructions ACCEPT=1 and commit the new counts"
     );
-    eprintln!("instructions: {path} was counted with {}; here are {}", page::versions(&text), versions()?);
     Ok(ExitCode::FAILURE)
 }
 

@@ -124,7 +124,8 @@ impl<P: Services> Transfer<'_, P> {
         }
         let is_whole = self.method(snapshot) == TransferMethod::SinglePut;
         let earlier = task.redelivered || task.batch.attempts > 0;
-        let record = if is_whole && !earlier { None } else { self.records.read().await? };
+        let is_new = is_whole && !earlier && !self.records.has_open();
+        let record = if is_new { None } else { self.records.read().await? };
         let expected = record.as_ref().and_then(|record| record.expected.as_ref());
         let with_checksum = match expected.and_then(|expected| expected.checksum) {
             Some(_) => match self.destination.look_with_checksum().await {

@@ -90,6 +90,7 @@ impl<P: Services> Transfer<'_, P> {
         landed: Landed,
     ) -> Result<Landed, TransferError> {
         let (bucket, destination) = (self.destination.bucket, &self.destination);
+        self.suspect(&sent.fetched).await?;
         let known = self.process.bucket(bucket).await?;
         let now = self.process.runtime.clock.now();
         let mut probe = Probe::default();
@@ -119,8 +120,9 @@ impl<P: Services> Transfer<'_, P> {
         let Self { source, destination, records, .. } = self;
         let content = source.content(etag, sent.fetched.head.version_id.clone());
         let size = sent.fetched.bytes.len() as u64;
-        let announced = records.announcement(&content, PartLayout { size, part_size: size }, None);
-        if records.write(&announced, 0).await? == WriteOutcome::Lost {
+        let Some(suspected) = records.read().await? else { return Ok(()) };
+        let announced = records.announcement(&content, PartLayout { size, part_size: size }, Some(&suspected));
+        if records.write(&announced, suspected.revision).await? == WriteOutcome::Lost {
             return Ok(());
         }
         records.set_open(true);
@@ -130,7 +132,7 @@ impl<P: Services> Transfer<'_, P> {
         let Ok(id) = created else {
             // A response may have been lost, and the upload created.
             self.abort_announced(&announced).await?;
-            return records.forget(announced.revision).await;
+            return self.keep_suspecting(&announced).await;
         };
         let revision = announced.revision + 1;
         let record = UploadRecord { upload_id: Some(id.clone()), revision, ..announced.clone() };
@@ -146,9 +148,16 @@ impl<P: Services> Transfer<'_, P> {
             Err(Interruption::Stopped) => false,
         };
         if is_gone {
-            records.forget(record.revision).await?;
+            self.keep_suspecting(&record).await?;
         }
         if completed { self.restore(sent, probe).await } else { Ok(()) }
+    }
+
+    /// Ends the record of the upload, until the object is verified.
+    async fn keep_suspecting(&self, record: &UploadRecord) -> Result<(), TransferError> {
+        self.records.keep_damage(record).await?;
+        self.records.set_open(true);
+        Ok(())
     }
 
     /// Returns true if a completion was performed.

@@ -92,12 +92,31 @@ impl<P: Services> Transfer<'_, P> {
         Ok(Whole { fetched, carried })
     }
 
-    /// Writes the object, by the test of Content-MD5 if the destination ignores it.
+    /// Writes the object, once a bucket after a test of Content-MD5, or by it.
     async fn first_put(&self, whole: &mut Whole, condition: &WriteCondition) -> Result<Landed, TransferError> {
-        match Box::pin(self.ask_for_md5(whole, condition)).await? {
-            Some(landed) => Ok(landed),
-            None => self.put_verified(whole, condition).await,
+        if !self.may_ask_for_md5(whole, condition).await? {
+            return self.put_verified(whole, condition).await;
         }
+        self.suspect(&whole.fetched).await?;
+        let put = async {
+            match self.ask_for_md5(whole, condition).await? {
+                Asked::Rejected => self.put_verified(whole, condition).await,
+                Asked::Accepted(landed) => {
+                    self.verify_tested(&whole.fetched, &landed.written).await?;
+                    Ok(landed)
+                }
+                Asked::Unclear => {
+                    let landed = self.put_verified(whole, condition).await?;
+                    self.verify_tested(&whole.fetched, &landed.written).await?;
+                    Ok(landed)
+                }
+            }
+        };
+        // An object that another worker wrote meanwhile may have been spoilt by the test, whatever its ETag.
+        Box::pin(put).await.map_err(|error| match error {
+            TransferError::DestinationChanged(_) => TransferError::DestinationChanged(None),
+            error => error,
+        })
     }
 
     /// Writes the object, without attributes that the destination rejects, and verifies it.
@@ -134,6 +153,7 @@ impl<P: Services> Transfer<'_, P> {
         match self.destination.read_back(fetched, written).await? {
             ReadBack::Same => Ok(()),
             ReadBack::Other => Err(self.damaged(fetched, &written.etag, &fetched.digests.md5).await?),
+            ReadBack::Replaced => Err(TransferError::DestinationChanged(None)),
             ReadBack::Unreadable => self.verify(fetched, written).await,
         }
     }
@@ -160,15 +180,27 @@ impl<P: Services> Transfer<'_, P> {
 
     /// Records that the object at the destination is not what its source's ETag says. Returns the error.
     async fn damaged(&self, fetched: &Fetched, there: &ETag, md5: &Md5Digest) -> Result<TransferError, TransferError> {
-        let etag = fetched.head.etag.clone().unwrap_or_else(|| ETag::new(""));
-        let size = fetched.head.size;
-        let content = self.source.content(etag, fetched.head.version_id.clone());
-        self.records.record_damage(&content, PartLayout { size, part_size: size.max(1) }).await?;
+        self.record_damage(fetched).await?;
         Ok(TransferError::Damaged(format!(
             "the destination has ETag {} and the source's bytes have MD5 {}",
             there.as_str(),
             ETag::of_content(md5).as_str()
         )))
+    }
+
+    /// Records that the object may be damaged, before a test of the service, until this transfer or the next one of the
+    /// object has verified what it wrote: a worker can die in between, and nothing else would show the damage.
+    pub(super) async fn suspect(&self, fetched: &Fetched) -> Result<(), TransferError> {
+        self.record_damage(fetched).await?;
+        self.records.set_open(true);
+        Ok(())
+    }
+
+    async fn record_damage(&self, fetched: &Fetched) -> Result<(), TransferError> {
+        let etag = fetched.head.etag.clone().unwrap_or_else(|| ETag::new(""));
+        let size = fetched.head.size;
+        let content = self.source.content(etag, fetched.head.version_id.clone());
+        self.records.record_damage(&content, PartLayout { size, part_size: size.max(1) }).await
     }
 
     /// Returns where the MD5 of an object of this size comes from: its ETag, if those of the source were MD5s lately, and
@@ -189,32 +221,48 @@ impl<P: Services> Transfer<'_, P> {
         size >= NAMED_FROM.min(self.process.config.transfer.multipart_threshold.bytes() / 64)
     }
 
-    /// Finds out, once a bucket, whether the destination would reject a wrong Content-MD5: an object is first sent with
-    /// one, under the condition of its write. If the service accepts that, the object is written. It is written anew
-    /// otherwise, whatever the rejected request did to an object that was there before.
-    async fn ask_for_md5(&self, whole: &Whole, condition: &WriteCondition) -> Result<Option<Landed>, TransferError> {
-        let (destination, Whole { fetched, carried }) = (&self.destination, whole);
-        let bucket = destination.bucket;
-        let is_example = !fetched.is_named
+    /// Returns true once a bucket, if this object can show whether the destination rejects a wrong Content-MD5: its own is
+    /// known, and no object is there whose bytes could be lost, nor may be written meanwhile.
+    async fn may_ask_for_md5(&self, whole: &Whole, condition: &WriteCondition) -> Result<bool, TransferError> {
+        let (destination, fetched) = (&self.destination, &whole.fetched);
+        let is_example = *condition == WriteCondition::Absent
+            && !fetched.is_named
             && self.is_long(fetched.head.size)
             && named_md5(&fetched.head) == Some(fetched.digests.md5);
-        // Without a condition it could replace what another client has written meanwhile.
-        if !is_example || !destination.is_kept(condition).await? || !self.process.may_ask_for_md5(bucket).await? {
-            return Ok(None);
-        }
+        Ok(is_example
+            && destination.support(Ability::PutIfNoneMatch).await? == Support::Yes
+            && self.process.may_ask_for_md5(destination.bucket).await?)
+    }
+
+    /// Sends the object with a wrong Content-MD5, and records whether the destination rejects it. If not, the object is
+    /// written.
+    async fn ask_for_md5(&self, whole: &Whole, condition: &WriteCondition) -> Result<Asked, TransferError> {
+        let (destination, Whole { fetched, carried }) = (&self.destination, whole);
         match destination.put_with_wrong_md5(fetched, carried, condition).await {
             Ok(written) => {
                 destination.learn(Ability::ChecksMd5, Support::No).await?;
-                self.verify_tested(fetched, &written).await?;
-                return Ok(Some(Landed { written, guarded: true }));
+                Ok(Asked::Accepted(Landed { written, guarded: true }))
             }
             Err(Interruption::Service(error)) if error.rejects(&Rejected::Digest) => {
                 destination.learn(Ability::ChecksMd5, Support::Yes).await?;
+                Ok(Asked::Rejected)
             }
-            Err(error) => debug!(bucket, %error, "failed to find out if a wrong Content-MD5 is rejected"),
+            Err(error) => {
+                debug!(bucket = destination.bucket, %error, "failed to find out if a wrong Content-MD5 is rejected");
+                Ok(Asked::Unclear)
+            }
         }
-        Ok(None)
     }
+}
+
+/// Answer to a wrong Content-MD5.
+enum Asked {
+    /// The service rejects it.
+    Rejected,
+    /// The service ignores it, and the object is written.
+    Accepted(Landed),
+    /// The object may have been written, or may still be.
+    Unclear,
 }
 
 /// Returns the result of a transfer, and frees its memory.

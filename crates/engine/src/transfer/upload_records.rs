@@ -27,7 +27,7 @@ pub(super) struct UploadRecords<'a, P: Services> {
     /// Bucket of the destination object; its key follows.
     bucket: &'a str,
     key: &'a str,
-    /// True if this transfer opened an upload that is not completed.
+    /// True if this transfer opened an upload that is not completed, or recorded that the object may be damaged.
     has_open: AtomicBool,
 }
 
@@ -36,12 +36,12 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         Self { process, bucket, key, has_open: AtomicBool::default() }
     }
 
-    /// Sets whether an upload opened by this transfer may be open.
+    /// Sets whether an upload opened by this transfer may be open, or the object damaged by it.
     pub(super) fn set_open(&self, is_open: bool) {
         self.has_open.store(is_open, Ordering::Relaxed);
     }
 
-    /// Returns true if an upload opened by this transfer may be open.
+    /// Returns true if an upload opened by this transfer may be open, or the object damaged by it.
     pub(super) fn has_open(&self) -> bool {
         self.has_open.load(Ordering::Relaxed)
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::world::{DESTINATION, JOB, SOURCE, World, content, tiny_store};
 use migration_core::ports::{Ability, Ledger, Support};
-use migration_core::records::{BucketRecord, RunResult, SourceBucketRecord, bucket_key, source_bucket_key};
+use migration_core::records::{BucketRecord, RunResult, SourceBucketRecord, bucket_key, source_bucket_key, upload_key};
 use migration_testkit::{Checksums, ETagStyle, Fault, Lie, MemoryStore, Operation, Refusal, Scope, StoreSettings};
 
 /// Every scenario that catches mutants passes without one.
@@ -230,16 +230,33 @@ fn spoiling(world: &World) -> MemoryStore {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_test_of_content_md5_leaves_no_object_whose_bytes_it_lost() {
+async fn tests_leave_no_object_whose_bytes_they_lost() {
     let mut world = one_by_one(4);
     world.config.destination.service.endpoint = Some("http://destination".into());
     world.destination = spoiling(&world);
-    for (job, objects_before) in [("job-1", 0), ("job-2", 4)] {
-        for number in 0..objects_before {
-            world.source.insert(SOURCE, &format!("{number}"), content(20, 100 + number));
+    complete(&world, "job-1").await;
+    assert_eq!(checks_md5(&world).await, Support::Yes);
+    let record = world.ledger.get(&upload_key(JOB, DESTINATION, "0")).await.unwrap();
+    assert!(record.is_none(), "{record:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_dies_during_its_tests_leaves_no_object_whose_bytes_they_lost() {
+    for writes in 2..=5 {
+        let mut world = one_by_one(2);
+        world.config.destination.service.endpoint = Some("http://destination".into());
+        world.destination = spoiling(&world);
+        world.send("job-1").await.unwrap();
+        let (_, worker) = world.start_worker();
+        while world.plan.count(Operation::PutObject) < writes {
+            tokio::task::yield_now().await;
         }
-        complete(&world, job).await;
-        assert_eq!(checks_md5(&world).await, Support::Yes);
+        worker.abort();
+        let _ = worker.await;
+        world.plan.crash();
+        world.plan.restart();
+        assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+        world.assert_same(&format!("killed after {writes} PUTs"));
     }
 }
 

@@ -74,8 +74,8 @@ impl MemoryStore {
         Self { clock_offset: Some(milliseconds), ..self }
     }
 
-    /// The same service, which loses the bytes of an object if a PUT to its key is rejected for its Content-MD5, and
-    /// shows it in listings and HEADs as before. `LocalStack` does so.
+    /// The same service, which loses the bytes of an object if a PUT to its key is rejected for its Content-MD5 or its
+    /// condition, and shows the object in listings and HEADs as before. `LocalStack` does so for Content-MD5.
     #[must_use]
     pub fn spoiling_by_rejected_puts(self) -> Self {
         Self { spoils_by_rejected: true, ..self }

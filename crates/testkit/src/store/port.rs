@@ -1,6 +1,6 @@
 //! Implementation of [`ObjectStore`] and [`BucketAdmin`]: the service's own, behind the switches.
 
-use migration_core::error::{Rejected, ServiceError};
+use migration_core::error::{ErrorClass, Rejected, ServiceError};
 use migration_core::events::NotificationConfig;
 use migration_core::ports::{
     BucketAdmin, Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest,
@@ -58,7 +58,9 @@ impl ObjectStore for MemoryStore {
         self.denials.check(Operation::PutObject)?;
         let (bucket, key) = (request.bucket, request.key);
         let answer = self.service.put(request).await;
-        if self.spoils_by_rejected && answer.as_ref().is_err_and(|error| error.rejects(&Rejected::Digest)) {
+        let is_rejected =
+            |error: &ServiceError| error.rejects(&Rejected::Digest) || error.class == ErrorClass::PreconditionFailed;
+        if self.spoils_by_rejected && answer.as_ref().is_err_and(is_rejected) {
             self.spoil(bucket, key);
         }
         answer

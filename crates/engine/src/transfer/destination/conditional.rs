@@ -21,15 +21,6 @@ pub(in crate::transfer) struct Landed {
 }
 
 impl<P: Services> DestinationObject<'_, P> {
-    /// Returns true if the service is known to honor the condition of a PUT.
-    pub(in crate::transfer) async fn is_kept(&self, condition: &WriteCondition) -> Result<bool, TransferError> {
-        let ability = Ability::of_write(Operation::PutObject, condition).filter(|_| !asks_weakly(condition));
-        match ability {
-            Some(ability) => Ok(self.support(ability).await? == Support::Yes),
-            None => Ok(false),
-        }
-    }
-
     /// Sends a write that makes the object visible. `meant` is the ETag that the object is to have afterwards.
     ///
     /// | the service honors this condition of this operation | condition sent | `guarded` |

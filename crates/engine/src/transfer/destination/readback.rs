@@ -15,8 +15,10 @@ use crate::transfer::source::Fetched;
 pub(in crate::transfer) enum ReadBack {
     /// It has the bytes that were sent.
     Same,
-    /// It has other bytes, was replaced, or does not exist.
+    /// It has other bytes.
     Other,
+    /// It was replaced, or does not exist.
+    Replaced,
     /// It must not be read, or is archived.
     Unreadable,
 }
@@ -41,7 +43,7 @@ impl<P: Services> DestinationObject<'_, P> {
                 Ok(true) => Ok(ReadBack::Same),
                 Ok(false) => Ok(ReadBack::Other),
                 Err(error) => match error.class {
-                    ErrorClass::PreconditionFailed | ErrorClass::NoSuchKey => Ok(ReadBack::Other),
+                    ErrorClass::PreconditionFailed | ErrorClass::NoSuchKey => Ok(ReadBack::Replaced),
                     ErrorClass::Refused | ErrorClass::AccessDenied | ErrorClass::Archived => Ok(ReadBack::Unreadable),
                     _ => Err(error),
                 },
