@@ -247,14 +247,7 @@ async fn a_worker_that_dies_during_its_tests_leaves_no_object_whose_bytes_they_l
         world.config.destination.service.endpoint = Some("http://destination".into());
         world.destination = spoiling(&world);
         world.send("job-1").await.unwrap();
-        let (_, worker) = world.start_worker();
-        while world.plan.count(Operation::PutObject) < writes {
-            tokio::task::yield_now().await;
-        }
-        worker.abort();
-        let _ = worker.await;
-        world.plan.crash();
-        world.plan.restart();
+        world.crash_worker_at(Operation::PutObject, writes).await;
         assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
         world.assert_same(&format!("killed after {writes} PUTs"));
     }
