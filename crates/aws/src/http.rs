@@ -50,13 +50,13 @@ pub struct Reach {
     pub proxy: Option<String>,
     /// Adds the header by which the caller accepts the costs of each request.
     pub requester_pays: bool,
-    /// Who sends the requests that carry bytes.
+    /// Who sends the requests that are sent for every object and every page of a listing.
     pub requests: Requests,
     /// TCP congestion control of the connections; `None` leaves the node's default.
     pub congestion: Option<Algorithm>,
 }
 
-/// Who sends the requests that carry bytes.
+/// Who sends the requests that are sent for every object and every page of a listing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Requests {
     /// The store itself where it knows how, otherwise the SDK.

@@ -21,6 +21,7 @@ use self::headers::StripHeaders;
 use self::packing::Packing;
 use self::payer::RequesterPays;
 use self::settings::Settings;
+use self::whole::WholeDocuments;
 use crate::access::{Access, CredentialSource};
 use crate::http::{Reach, Requests};
 use crate::sdk;
@@ -31,9 +32,11 @@ mod clock;
 mod copy;
 mod direct;
 mod encoding;
+mod fetch;
 mod headers;
 mod list;
 mod packing;
+mod page;
 mod part;
 mod payer;
 mod progress;
@@ -43,6 +46,7 @@ mod streamed;
 mod tags;
 mod upload;
 mod versions;
+mod whole;
 mod write;
 mod written;
 
@@ -100,6 +104,7 @@ impl S3Store {
             .force_path_style(path_style)
             .interceptor(clock.clone())
             .interceptor(StripHeaders)
+            .interceptor(WholeDocuments)
             .retry_config(sdk::one_attempt())
             .retry_classifier(sdk::OnlyWrongClocks)
             .retry_partition(RetryPartition::new(format!("s3-{which}")));
@@ -148,11 +153,11 @@ impl ObjectStore for S3Store {
     }
 
     async fn list(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
-        list::objects(&self.client, request).await
+        list::objects(self, request).await
     }
 
     async fn list_versions(&self, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
-        versions::newest(&self.client, request).await
+        versions::newest(self, request).await
     }
 
     async fn get(&self, request: GetRequest<'_>) -> Result<GetResponse, ServiceError> {

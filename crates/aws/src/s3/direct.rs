@@ -1,5 +1,5 @@
-//! The requests that carry bytes, without the SDK's orchestration of each of them: `GetObject`, `HeadObject`,
-//! `PutObject` and `UploadPart`.
+//! The requests that are sent for every object and every page of a listing, without the SDK's orchestration of each of
+//! them: `GetObject`, `HeadObject`, `PutObject`, `UploadPart`, `ListObjectsV2` and `ListObjectVersions`.
 //!
 //! The SDK builds runtime components, merges layers of configuration, evaluates endpoint rules and runs interceptors for
 //! every request, which costs more than all else that is done for a small object (smithy-rs issue 4127). What it decides
@@ -29,6 +29,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::error::ErrorMetadata;
 use tokio::time::Instant;
 
+pub(super) use self::answer::Received;
 pub(super) use self::request::{Outgoing, Payload};
 use self::route::Route;
 use super::clock::ServiceClock;
@@ -166,9 +167,24 @@ impl Sender {
         within: Option<Duration>,
     ) -> Result<HttpResponse, Box<Failed>> {
         let exchange = self.exchange(request, clock);
-        let Some(limit) = within else { return exchange.await };
-        let late = || SdkError::timeout_error(format!("no response came within {limit:?}"));
-        tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| Err(Box::new(Failed::new(late()))))
+        match within {
+            Some(limit) => in_time(limit, exchange).await,
+            None => exchange.await,
+        }
+    }
+
+    /// As [`send`](Self::send), for an answer that is read to its end within this time.
+    pub(super) async fn read(
+        &self,
+        request: Outgoing<'_>,
+        clock: &ServiceClock,
+        within: Duration,
+    ) -> Result<Received, Box<Failed>> {
+        let read = async {
+            let answer = self.exchange(request, clock).await?;
+            answer::whole(answer).await.map_err(|error| Box::new(Failed::new(error)))
+        };
+        in_time(within, read).await
     }
 
     async fn exchange(&self, request: Outgoing<'_>, clock: &ServiceClock) -> Result<HttpResponse, Box<Failed>> {
@@ -202,6 +218,12 @@ impl Sender {
         answer::drain(answer.into_body()).await;
         Ok(answered)
     }
+}
+
+/// Waits for an answer at most this long.
+async fn in_time<T>(limit: Duration, exchange: impl Future<Output = Result<T, Box<Failed>>>) -> Result<T, Box<Failed>> {
+    let late = || SdkError::timeout_error(format!("no response came within {limit:?}"));
+    tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| Err(Box::new(Failed::new(late()))))
 }
 
 /// Error of a request whose credentials could not be loaded.

@@ -16,6 +16,9 @@ const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
 ///
 /// Amazon writes a space as `+` and a plus sign as `%2B`; other services write a space as `%20`. Both are accepted.
 pub(super) fn decode_key(text: &str) -> Option<String> {
+    if !text.bytes().any(|byte| matches!(byte, b'+' | b'%')) {
+        return Some(text.to_owned());
+    }
     let text = text.replace('+', " ");
     percent_decode_str(&text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }

@@ -1,14 +1,16 @@
 //! Listings of objects and of open uploads.
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::types::{EncodingType, MultipartUpload, Object, ObjectStorageClass};
+use aws_sdk_s3::types::{EncodingType, MultipartUpload};
 use migration_core::config::STANDARD;
-use migration_core::error::{ErrorClass, ServiceError, ServiceFault};
-use migration_core::etag::ETag;
+use migration_core::error::ServiceError;
 use migration_core::object::ListedObject;
 use migration_core::ports::{ListPage, ListRequest, OpenUpload};
 
-use super::encoding::decode_key;
+use super::S3Store;
+use super::encoding::{decode_key, version_id};
+use super::fetch::{Kept, of_bucket, read, receive, some};
+use super::page::{Entry, Listed, Page};
 use crate::error::{Api, invalid_response, no_answer, service_error};
 
 const LIST: &str = "list objects";
@@ -26,8 +28,24 @@ impl Keys {
         Self { encoded: encoding == Some(&EncodingType::Url), operation }
     }
 
+    pub(super) fn of_page(page: &Page<'_>, operation: &'static str) -> Self {
+        Self { encoded: page.is_encoded, operation }
+    }
+
+    /// Reads an entry.
+    pub(super) fn entry(self, entry: Entry<'_>) -> Result<ListedObject, ServiceError> {
+        let key = self.read(entry.key.as_deref())?;
+        let missing = |what: &str| invalid_response(self.operation, format!("the entry of key {key:?} has no {what}"));
+        let size = entry.size.and_then(|size| u64::try_from(size).ok()).ok_or_else(|| missing("size"))?;
+        let modified = entry.modified.ok_or_else(|| missing("time of modification"))?;
+        let version_id = version_id(entry.version_id.as_deref());
+        let storage_class = entry.storage_class.as_deref().and_then(other_than_standard);
+        let etag = entry.etag;
+        Ok(ListedObject { key, size, etag, modified, version_id, storage_class })
+    }
+
     pub(super) fn read(self, text: Option<&str>) -> Result<String, ServiceError> {
-        let text = text.ok_or_else(|| invalid_response(self.operation, "an entry has no key"))?;
+        let text = text.and_then(some).ok_or_else(|| invalid_response(self.operation, "an entry has no key"))?;
         if !self.encoded {
             return Ok(text.to_owned());
         }
@@ -35,53 +53,48 @@ impl Keys {
     }
 }
 
-/// Maps the error of a request without a key: "not found" then means the bucket.
-pub(super) fn of_bucket(error: ServiceError) -> ServiceError {
-    match error.class {
-        ErrorClass::NoSuchKey => ServiceError { class: ErrorClass::Service(ServiceFault::NotFound), ..error },
-        _ => error,
-    }
+pub(super) async fn objects(store: &S3Store, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
+    let max_keys = request.max_keys.map(|keys| keys.to_string());
+    // A continuation token already implies the start.
+    let start_after = request.start_after.filter(|_| request.continuation.is_none());
+    let mut query = vec![("list-type", "2"), ("encoding-type", "url")];
+    query.extend(some(request.prefix).map(|prefix| ("prefix", prefix)));
+    query.extend(start_after.and_then(some).map(|key| ("start-after", key)));
+    query.extend(request.continuation.map(|token| ("continuation-token", token)));
+    query.extend(max_keys.as_deref().map(|keys| ("max-keys", keys)));
+    let by_sdk = async |kept: Kept, learn| {
+        let list = store
+            .client
+            .list_objects_v2()
+            .bucket(request.bucket)
+            .set_prefix(some(request.prefix).map(ToOwned::to_owned))
+            .encoding_type(EncodingType::Url)
+            .set_start_after(start_after.and_then(some).map(ToOwned::to_owned))
+            .set_continuation_token(request.continuation.map(ToOwned::to_owned))
+            .set_max_keys(request.max_keys.map(i32::from));
+        let sent = list.customize().interceptor(kept).interceptor(learn).send().await;
+        sent.map(drop).map_err(|error| service_error(Api::S3, LIST, &error))
+    };
+    let received = receive(store, LIST, request.bucket, query, by_sdk).await?;
+    listing(read(&received, Listed::Objects, LIST)?)
 }
 
-pub(super) async fn objects(client: &Client, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
-    let page = client
-        .list_objects_v2()
-        .bucket(request.bucket)
-        .prefix(request.prefix)
-        .encoding_type(EncodingType::Url)
-        // A continuation token already implies the start.
-        .set_start_after(request.start_after.filter(|_| request.continuation.is_none()).map(ToOwned::to_owned))
-        .set_continuation_token(request.continuation.map(ToOwned::to_owned))
-        .set_max_keys(request.max_keys.map(i32::from))
-        .send()
-        .await
-        .map_err(|error| of_bucket(service_error(Api::S3, LIST, &error)))?;
-    let is_truncated = page.is_truncated().ok_or_else(|| no_answer(LIST, "IsTruncated"))?;
-    let continuation = page.next_continuation_token().map(ToOwned::to_owned);
-    // A listing cut short would make objects look absent.
-    let continuation = match (is_truncated, continuation) {
+fn listing(page: Page<'_>) -> Result<ListPage, ServiceError> {
+    let keys = Keys::of_page(&page, LIST);
+    let is_truncated = page.is_truncated.ok_or_else(|| no_answer(LIST, "IsTruncated"))?;
+    // A listing cut short would make objects look absent, and one without a token begins again.
+    let continuation = match (is_truncated, page.next_token.filter(|token| !token.is_empty())) {
         (true, None) => return Err(invalid_response(LIST, "the page is not the last and has no continuation")),
         (true, token) => token,
         (false, _) => None,
     };
-    let keys = Keys::of(page.encoding_type(), LIST);
-    let objects = page.contents().iter().map(|object| listed(keys, object)).collect::<Result<_, _>>()?;
+    let objects = page.entries.into_iter().map(|entry| keys.entry(entry)).collect::<Result<_, _>>()?;
     Ok(ListPage { objects, continuation })
-}
-
-fn listed(keys: Keys, object: &Object) -> Result<ListedObject, ServiceError> {
-    let key = keys.read(object.key())?;
-    let missing = |what: &str| invalid_response(LIST, format!("the entry of key {key:?} has no {what}"));
-    let size = object.size().and_then(|size| u64::try_from(size).ok()).ok_or_else(|| missing("size"))?;
-    let modified = object.last_modified().and_then(|time| time.to_millis().ok());
-    let modified = modified.ok_or_else(|| missing("time of modification"))?;
-    let storage_class = object.storage_class().map(ObjectStorageClass::as_str).and_then(other_than_standard);
-    Ok(ListedObject { etag: object.e_tag().map(ETag::new), size, modified, key, version_id: None, storage_class })
 }
 
 /// Returns a storage class other than `STANDARD`, as records store it: nearly all objects have the standard class,
 /// which thus takes no memory.
-pub(super) fn other_than_standard(class: &str) -> Option<String> {
+fn other_than_standard(class: &str) -> Option<String> {
     (class != STANDARD && !class.is_empty()).then(|| class.to_owned())
 }
 
@@ -127,3 +140,6 @@ fn open(upload: &MultipartUpload) -> Result<OpenUpload, ServiceError> {
         initiator: upload.initiator().and_then(|who| who.id()).map(ToOwned::to_owned),
     })
 }
+
+#[cfg(test)]
+mod tests;

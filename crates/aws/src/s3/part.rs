@@ -111,7 +111,7 @@ impl Part<'_> {
         headers.extend([("content-length", length.as_str()), ("content-type", "application/octet-stream")]);
         let outgoing = Outgoing {
             method: "PUT",
-            key: self.upload.key,
+            key: Some(self.upload.key),
             query: vec![("x-id", "UploadPart"), ("partNumber", &number), ("uploadId", self.upload.upload_id)],
             headers,
             unsigned: Vec::new(),

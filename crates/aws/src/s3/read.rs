@@ -175,7 +175,7 @@ async fn direct_get(
     query.extend(request.version_id.map(|id| ("versionId", id)));
     let outgoing = Outgoing {
         method: "GET",
-        key: request.key,
+        key: Some(request.key),
         query,
         headers,
         unsigned: vec![accept.header()],
@@ -315,7 +315,7 @@ async fn direct_head(
 ) -> Result<Answered, Box<Failed>> {
     let outgoing = Outgoing {
         method: "HEAD",
-        key: request.key,
+        key: Some(request.key),
         query: request.version_id.map(|id| ("versionId", id)).into_iter().collect(),
         headers: request.checksum.then_some(("x-amz-checksum-mode", "ENABLED")).into_iter().collect(),
         unsigned: vec![accept.header()],

@@ -1,15 +1,13 @@
 //! Listings of versions.
 
-use aws_sdk_s3::Client;
-use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
-use aws_sdk_s3::types::{EncodingType, ObjectVersion};
+use aws_sdk_s3::types::EncodingType;
 use migration_core::error::{ErrorClass, ServiceError};
-use migration_core::etag::ETag;
-use migration_core::object::ListedObject;
 use migration_core::ports::{ListPage, ListRequest};
 
-use super::encoding::version_id;
-use super::list::{Keys, of_bucket, other_than_standard};
+use super::S3Store;
+use super::fetch::{Kept, read, receive, some};
+use super::list::Keys;
+use super::page::{Listed, Page};
 use crate::error::{Api, invalid_response, no_answer, service_error};
 
 const LIST: &str = "list object versions";
@@ -36,7 +34,7 @@ impl<'a> Marker<'a> {
 }
 
 /// Lists a page of the newest versions, delete markers included. Older versions are left out, so a page may be empty.
-pub(super) async fn newest(client: &Client, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
+pub(super) async fn newest(store: &S3Store, request: ListRequest<'_>) -> Result<ListPage, ServiceError> {
     // An unknown continuation must not restart the listing.
     let foreign = || ServiceError::new(ErrorClass::Refused, LIST, "InvalidArgument", "the continuation is unknown");
     let marker = match (request.continuation, request.start_after) {
@@ -44,21 +42,33 @@ pub(super) async fn newest(client: &Client, request: ListRequest<'_>) -> Result<
         (None, Some(key)) => Some(Marker { key, version_id: None }),
         (None, None) => None,
     };
-    let page = client
-        .list_object_versions()
-        .bucket(request.bucket)
-        .prefix(request.prefix)
-        .encoding_type(EncodingType::Url)
-        .set_key_marker(marker.as_ref().map(|marker| marker.key.to_owned()))
-        .set_version_id_marker(marker.and_then(|marker| marker.version_id.map(ToOwned::to_owned)))
-        .set_max_keys(request.max_keys.map(i32::from))
-        .send()
-        .await
-        .map_err(|error| of_bucket(service_error(Api::S3, LIST, &error)))?;
-    let keys = Keys::of(page.encoding_type(), LIST);
-    let newest = page.versions().iter().filter(|version| version.is_latest() == Some(true));
-    let objects = newest.map(|version| listed(keys, version)).collect::<Result<_, _>>()?;
+    let key_marker = marker.as_ref().and_then(|marker| some(marker.key));
+    let id_marker = marker.as_ref().and_then(|marker| marker.version_id);
+    let max_keys = request.max_keys.map(|keys| keys.to_string());
+    let mut query = vec![("versions", ""), ("encoding-type", "url")];
+    query.extend(some(request.prefix).map(|prefix| ("prefix", prefix)));
+    query.extend(key_marker.map(|key| ("key-marker", key)));
+    query.extend(id_marker.map(|id| ("version-id-marker", id)));
+    query.extend(max_keys.as_deref().map(|keys| ("max-keys", keys)));
+    let by_sdk = async |kept: Kept, learn| {
+        let list = store
+            .client
+            .list_object_versions()
+            .bucket(request.bucket)
+            .set_prefix(some(request.prefix).map(ToOwned::to_owned))
+            .encoding_type(EncodingType::Url)
+            .set_key_marker(key_marker.map(ToOwned::to_owned))
+            .set_version_id_marker(id_marker.map(ToOwned::to_owned))
+            .set_max_keys(request.max_keys.map(i32::from));
+        let sent = list.customize().interceptor(kept).interceptor(learn).send().await;
+        sent.map(drop).map_err(|error| service_error(Api::S3, LIST, &error))
+    };
+    let received = receive(store, LIST, request.bucket, query, by_sdk).await?;
+    let page = read(&received, Listed::Versions, LIST)?;
+    let keys = Keys::of_page(&page, LIST);
     let continuation = continuation(keys, &page)?;
+    let newest = page.entries.into_iter().filter(|version| version.is_latest == Some(true));
+    let objects = newest.map(|version| keys.entry(version)).collect::<Result<_, _>>()?;
     if continuation.is_some() && continuation.as_deref() == request.continuation {
         return Err(invalid_response(LIST, "the page ends where the one before ended"));
     }
@@ -66,26 +76,15 @@ pub(super) async fn newest(client: &Client, request: ListRequest<'_>) -> Result<
 }
 
 /// Returns where the next page starts. A listing cut short would make objects look absent.
-fn continuation(keys: Keys, page: &ListObjectVersionsOutput) -> Result<Option<String>, ServiceError> {
-    if !page.is_truncated().ok_or_else(|| no_answer(LIST, "IsTruncated"))? {
+fn continuation(keys: Keys, page: &Page<'_>) -> Result<Option<String>, ServiceError> {
+    if !page.is_truncated.ok_or_else(|| no_answer(LIST, "IsTruncated"))? {
         return Ok(None);
     }
-    if page.next_key_marker().is_none() {
+    if page.next_key.is_none() {
         return Err(invalid_response(LIST, "the page is not the last and has no next key"));
     }
-    let key = keys.read(page.next_key_marker())?;
-    Ok(Some(Marker { key: &key, version_id: page.next_version_id_marker() }.encode()))
-}
-
-fn listed(keys: Keys, version: &ObjectVersion) -> Result<ListedObject, ServiceError> {
-    let key = keys.read(version.key())?;
-    let missing = |what: &str| invalid_response(LIST, format!("the entry of key {key:?} has no {what}"));
-    let size = version.size().and_then(|size| u64::try_from(size).ok()).ok_or_else(|| missing("size"))?;
-    let modified = version.last_modified().and_then(|time| time.to_millis().ok());
-    let modified = modified.ok_or_else(|| missing("time of modification"))?;
-    let etag = version.e_tag().map(ETag::new);
-    let storage_class = version.storage_class().and_then(|class| other_than_standard(class.as_str()));
-    Ok(ListedObject { etag, size, modified, version_id: version_id(version.version_id()), key, storage_class })
+    let key = keys.read(page.next_key.as_deref())?;
+    Ok(Some(Marker { key: &key, version_id: page.next_version.as_deref() }.encode()))
 }
 
 #[cfg(test)]

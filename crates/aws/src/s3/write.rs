@@ -157,7 +157,7 @@ async fn direct_put(
     }
     let outgoing = Outgoing {
         method: "PUT",
-        key: request.key,
+        key: Some(request.key),
         query: vec![("x-id", "PutObject")],
         headers,
         unsigned: Vec::new(),

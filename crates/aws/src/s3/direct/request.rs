@@ -19,11 +19,15 @@ use crate::s3::encoding::{encode_key, encode_value};
 /// SHA-256 of nothing.
 const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
+/// Parameters without a value, which name an operation.
+const FLAGS: &[&str] = &["versions"];
+
 /// A request to be sent.
 pub(in crate::s3) struct Outgoing<'a> {
     pub method: &'static str,
-    pub key: &'a str,
-    /// Parameters of the query string.
+    /// `None` for a request to the bucket itself.
+    pub key: Option<&'a str>,
+    /// Parameters of the query string. Only those of [`FLAGS`] have no value.
     pub query: Vec<(&'static str, &'a str)>,
     /// Headers to sign.
     pub headers: Vec<(&'a str, &'a str)>,
@@ -63,7 +67,8 @@ impl Route {
         correction: Option<i64>,
     ) -> Result<HttpRequest, BoxError> {
         // Without a key it would be another operation, and without an upload too.
-        if outgoing.key.is_empty() || outgoing.query.iter().any(|(_, value)| value.is_empty()) {
+        let is_empty = |(name, value): &(&str, &str)| value.is_empty() && !FLAGS.contains(name);
+        if outgoing.key.is_some_and(str::is_empty) || outgoing.query.iter().any(is_empty) {
             return Err("the key or a parameter of the request is empty".into());
         }
         let url = self.url(&outgoing)?;
@@ -95,11 +100,15 @@ impl Route {
     }
 
     fn url(&self, outgoing: &Outgoing<'_>) -> Result<String, std::fmt::Error> {
-        let mut url = String::with_capacity(self.bucket_url.len() + 2 * outgoing.key.len() + 64);
-        write!(url, "{}/{}", self.bucket_url, encode_key(outgoing.key))?;
+        let key = outgoing.key.unwrap_or_default();
+        let mut url = String::with_capacity(self.bucket_url.len() + 2 * key.len() + 64);
+        write!(url, "{}/{}", self.bucket_url, encode_key(key))?;
         for (position, (name, value)) in outgoing.query.iter().enumerate() {
             let separator = if position == 0 { '?' } else { '&' };
-            write!(url, "{separator}{name}={}", encode_value(value))?;
+            write!(url, "{separator}{name}")?;
+            if !value.is_empty() {
+                write!(url, "={}", encode_value(value))?;
+            }
         }
         Ok(url)
     }

@@ -99,6 +99,14 @@ async fn send_each(store: &S3Store) -> Vec<String> {
     for (body, checksum) in [(held(), false), (held(), true), (streamed(), false), (streamed(), true)] {
         told.push(format!("{:?}", store.put_part(PutPart { upload, number: 7, body, checksum }).await));
     }
+    let first = ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None, max_keys: None };
+    let below = ListRequest { prefix: "a b/ü", start_after: Some("a b/ü+&="), max_keys: Some(7), ..first };
+    for list in [first, below, ListRequest { continuation: Some("t/+="), ..below }] {
+        told.push(format!("{:?}", store.list(list).await));
+    }
+    for list in [first, below, ListRequest { continuation: Some("v+1\na b/ü"), ..below }] {
+        told.push(format!("{:?}", store.list_versions(list).await));
+    }
     told
 }
 
@@ -117,6 +125,20 @@ async fn a_request_is_the_same_whoever_sends_it() {
         assert_eq!(of_direct, of_sdk);
     }
     assert_eq!(direct.1, by_sdk.1);
+}
+
+#[tokio::test]
+async fn a_bucket_is_known_from_its_listing_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let store = store_by(Requests::Auto, &listener, &WriteSettings::default(), &[]).await;
+    let page = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+    let first = ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None, max_keys: None };
+    for by_sdk in [true, false] {
+        let answered = async { exchange(listener.accept().await.unwrap().0, page).await };
+        let (listed, request) = tokio::join!(store.list(first), answered);
+        assert!(listed.unwrap().objects.is_empty());
+        assert_eq!(request.header("amz-sdk-invocation-id").is_some(), by_sdk);
+    }
 }
 
 #[tokio::test]
@@ -181,9 +203,11 @@ async fn an_error_that_is_cut_off_says_nothing() {
 async fn a_request_without_key_or_upload_is_not_sent() {
     let (store, mut received) = serve_by(Requests::Auto, RICH, &WriteSettings::default()).await;
     let got = store.get(GetRequest { key: "", ..WHOLE }).await;
+    let first = ListRequest { bucket: "b", prefix: "", start_after: None, continuation: Some(""), max_keys: None };
+    let listed = store.list(first).await;
     let upload = UploadRef { upload_id: "", ..UPLOAD };
     let put = store.put_part(PutPart { upload, number: 1, body: held("1"), checksum: false }).await;
-    for error in [got.err().unwrap(), put.unwrap_err()] {
+    for error in [got.err().unwrap(), put.unwrap_err(), listed.unwrap_err()] {
         assert_eq!((error.class, error.code.as_str()), (ErrorClass::Refused, "InvalidRequest"));
     }
     assert!(sent(&mut received).is_empty());

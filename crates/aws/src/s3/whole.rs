@@ -1,0 +1,32 @@
+//! Documents that are cut off, which the SDK takes for shorter ones: parts, uploads and tags would look absent.
+
+use aws_sdk_s3::config::interceptors::AfterDeserializationInterceptorContextRef;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
+
+use super::page::check;
+
+/// Interceptor that rejects successful responses with an XML document that is not whole.
+#[derive(Debug)]
+pub(super) struct WholeDocuments;
+
+impl Intercept for WholeDocuments {
+    fn name(&self) -> &'static str {
+        "WholeDocuments"
+    }
+
+    /// The body of an object is a stream, and not looked at.
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let answer = context.response();
+        let body = answer.body().bytes().unwrap_or_default();
+        if answer.status().is_success() && body.trim_ascii_start().starts_with(b"<") {
+            check(body)?;
+        }
+        Ok(())
+    }
+}
