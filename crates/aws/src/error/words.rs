@@ -2,7 +2,7 @@
 //!
 //! | response | the service's own if it has |
 //! |---|---|
-//! | an error of S3 | a document `<Error>` with a `<Code>`. Source: "Error responses" in the S3 API reference |
+//! | an error of S3 | a whole document `<Error>` with a `<Code>`. Source: "Error responses" in the S3 API reference |
 //! | an error of STS | a document `<ErrorResponse>` with a `<Code>`. Source: "AWS query protocol", Smithy 2.0 |
 //! | an error of SQS or DynamoDB | its type in `x-amzn-errortype`, `x-amzn-query-error` or the member `__type`. Source: "AWS JSON 1.0 protocol", Smithy 2.0 |
 //! | a success of SQS or DynamoDB | a request id, or the content type of the protocol. Of SQS also plain JSON, as `ElasticMQ` answers: a false success there has a message delivered again at worst, since what must be known (ids of what was sent) is in the body |
@@ -13,6 +13,8 @@
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use quick_xml::Reader;
+use quick_xml::events::Event;
 
 use super::table::Api;
 
@@ -23,7 +25,8 @@ const BEGINNING: usize = 1_024;
 pub(super) fn is_own_error(service: Api, answer: &HttpResponse, code: Option<&str>) -> bool {
     let body = answer.body().bytes().unwrap_or_default();
     let named = match service {
-        Api::S3 => root_element(body).as_deref() == Some("Error"),
+        // The code of one that is cut off may be the beginning of another.
+        Api::S3 => root_element(body).as_deref() == Some("Error") && is_whole(body),
         Api::Sts => root_element(body).as_deref() == Some("ErrorResponse"),
         Api::Sqs | Api::DynamoDb => {
             let header = |name| answer.headers().contains_key(name);
@@ -54,6 +57,24 @@ fn root_element(body: &[u8]) -> Option<String> {
     }
     let name = rest.strip_prefix('<')?.split(|c: char| c.is_whitespace() || c == '>' || c == '/').next()?;
     Some(name.to_owned())
+}
+
+/// Returns true for an XML document that goes on to the end of its root. A bare `&` in a text does no harm.
+pub(crate) fn is_whole(body: &[u8]) -> bool {
+    let mut reader = Reader::from_reader(body.trim_ascii_start());
+    reader.config_mut().allow_dangling_amp = true;
+    let (mut depth, mut has_root) = (0_usize, false);
+    loop {
+        match reader.read_event() {
+            Ok(Event::Start(_)) => depth += 1,
+            Ok(Event::End(_)) => depth = depth.saturating_sub(1),
+            Ok(Event::Empty(_)) => {}
+            Ok(Event::Eof) => return has_root && depth == 0,
+            Ok(_) => continue,
+            Err(_) => return false,
+        }
+        has_root = true;
+    }
 }
 
 fn contains(body: &[u8], text: &[u8]) -> bool {
@@ -126,7 +147,10 @@ mod tests {
         for (body, expected) in [
             ("<Error><Code>NoSuchKey</Code></Error>", true),
             ("<?xml version=\"1.0\"?>\n<Error xmlns=\"x\"><Code>NoSuchKey</Code></Error>", true),
-            ("\u{feff}  <?xml?><!-- a --><Error>", true),
+            ("\u{feff}  <?xml?><!-- a --><Error/>\n", true),
+            ("<Error><Code>NoSuchKey</Code><Message>a & b", false),
+            ("<Error><Code>NoSuchKey</Code><Message>a & b &c</Message></Error>", true),
+            ("<Error><Code>NoSuchKey", false),
             ("", false),
             ("404 page not found", false),
             ("<html><body><Error><Code>NoSuchKey</Code></Error></body></html>", false),

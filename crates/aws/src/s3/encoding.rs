@@ -2,9 +2,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use memchr::memchr2;
 use migration_core::etag::Md5Digest;
 use migration_core::ports::{Checksum, CopySource};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Encodes all but the unreserved characters, for query strings. Source: RFC 3986, section 2.3.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -16,11 +17,29 @@ const PATH: &AsciiSet = &UNRESERVED.remove(b'/');
 ///
 /// Amazon writes a space as `+` and a plus sign as `%2B`; other services write a space as `%20`. Both are accepted.
 pub(super) fn decode_key(text: &str) -> Option<String> {
-    if !text.bytes().any(|byte| matches!(byte, b'+' | b'%')) {
-        return Some(text.to_owned());
+    let mut key = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some(at) = memchr2(b'+', b'%', rest) {
+        let (plain, encoded) = rest.split_at_checked(at)?;
+        key.extend_from_slice(plain);
+        let (byte, after) = match encoded {
+            [b'+', after @ ..] => (b' ', after),
+            [b'%', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                (hex_byte(*high, *low)?, after)
+            }
+            [other, after @ ..] => (*other, after),
+            [] => break,
+        };
+        key.push(byte);
+        rest = after;
     }
-    let text = text.replace('+', " ");
-    percent_decode_str(&text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+    key.extend_from_slice(rest);
+    String::from_utf8(key).ok()
+}
+
+fn hex_byte(high: u8, low: u8) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    Some(digit(high)? << 4 | digit(low)?)
 }
 
 /// Encodes a key for the path of a URL.
@@ -103,7 +122,19 @@ pub(super) fn fits_header(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::percent_decode_str;
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn keys_are_decoded_as_the_library_does(text in "[a-f0-9+%\u{80}é]{0,20}") {
+            let spaced = text.replace('+', " ");
+            let expected = percent_decode_str(&spaced).decode_utf8().ok();
+            prop_assert_eq!(decode_key(&text), expected.map(std::borrow::Cow::into_owned));
+        }
+    }
 
     #[test]
     fn keys_of_listings_are_decoded_as_both_kinds_write_them() {

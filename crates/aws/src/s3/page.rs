@@ -20,6 +20,8 @@ use quick_xml::Reader;
 use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::{BytesRef, BytesStart, Event};
 
+mod plain;
+
 /// What a page lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Listed {
@@ -86,14 +88,34 @@ pub(super) struct Entry<'a> {
     pub is_latest: Option<bool>,
 }
 
+impl<'a> Entry<'a> {
+    /// Elements that are read.
+    const MEMBERS: [&'static str; 7] = ["Key", "Size", "LastModified", "ETag", "StorageClass", "VersionId", "IsLatest"];
+
+    /// Sets a member; others are ignored. Returns `None` if the text is no value of it.
+    fn set(&mut self, name: &str, text: Cow<'a, str>) -> Option<()> {
+        match name {
+            "Key" => self.key = Some(text),
+            "Size" => self.size = Some(text.parse().ok()?),
+            "LastModified" => self.modified = Some(time(&text)?),
+            "ETag" => self.etag = Some(ETag::new(&text)),
+            "StorageClass" => self.storage_class = Some(text),
+            "VersionId" => self.version_id = Some(text),
+            "IsLatest" => self.is_latest = Some(truth(&text)?),
+            _ => {}
+        }
+        Some(())
+    }
+}
+
 /// Reads a page.
 pub(super) fn read(body: &[u8], listed: Listed) -> Result<Page<'_>, PageError> {
     let mut document = Document::new(body);
     if !matches!(document.root(), Ok(Some(root)) if root.local_name().as_ref() == listed.root()) {
         return Err(PageError::Foreign);
     }
-    // Source: "Characters" in XML 1.0, section 2.2.
-    if body.iter().any(|byte| *byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r')) {
+    document.text = std::str::from_utf8(body).map_err(quick_xml::Error::from)?;
+    if has_control_characters(body) {
         return Err(PageError::ControlCharacter);
     }
     let mut page = Page::default();
@@ -104,23 +126,24 @@ pub(super) fn read(body: &[u8], listed: Listed) -> Result<Page<'_>, PageError> {
     Ok(page)
 }
 
-/// Checks that an XML document is whole: the SDK's reader takes one that is cut off for a shorter one.
-pub(super) fn check(body: &[u8]) -> Result<(), PageError> {
-    let mut document = Document::new(body);
-    let Some(root) = document.root()? else { return Err(PageError::Foreign) };
-    document.skip(&root)?;
-    document.end()
+/// Returns true if there is a character that XML does not have. Source: "Characters" in XML 1.0, section 2.2.
+fn has_control_characters(body: &[u8]) -> bool {
+    // Looks at many bytes together.
+    let is_control = |byte: u8| byte < b' ' && byte != b'\t' && byte != b'\n' && byte != b'\r';
+    body.chunks(256).any(|chunk| chunk.iter().fold(false, |found, byte| found | is_control(*byte)))
 }
 
 struct Document<'a> {
     reader: Reader<&'a [u8]>,
+    /// The whole document; empty if it is not known to be UTF-8.
+    text: &'a str,
 }
 
 impl<'a> Document<'a> {
     fn new(body: &'a [u8]) -> Self {
         let mut reader = Reader::from_reader(body);
         reader.config_mut().expand_empty_elements = true;
-        Self { reader }
+        Self { reader, text: "" }
     }
 
     /// Reads to the start of the root; `None` if something else comes before it.
@@ -162,7 +185,9 @@ impl<'a> Document<'a> {
     fn member(&mut self, element: &BytesStart<'a>, listed: Listed, page: &mut Page<'a>) -> Result<(), PageError> {
         match element.local_name().as_ref() {
             name if name == listed.entry() => page.entries.push(self.entry()?),
-            "IsTruncated" => page.is_truncated = Some(self.value(element, truth)?),
+            "IsTruncated" => {
+                page.is_truncated = Some(truth(&self.text(element)?).ok_or_else(|| unreadable(element))?);
+            }
             "EncodingType" => page.is_encoded = self.text(element)? == "url",
             "NextContinuationToken" => page.next_token = Some(self.text(element)?.into_owned()),
             "NextKeyMarker" => page.next_key = Some(self.text(element)?.into_owned()),
@@ -173,24 +198,34 @@ impl<'a> Document<'a> {
     }
 
     fn entry(&mut self) -> Result<Entry<'a>, PageError> {
+        if let Some(entry) = self.plain_entry() {
+            self.next()?;
+            return Ok(entry);
+        }
         let mut entry = Entry::default();
         while let Some(element) = self.next()? {
-            match element.local_name().as_ref() {
-                "Key" => entry.key = Some(self.text(&element)?),
-                "Size" => entry.size = Some(self.value(&element, |text| text.parse().ok())?),
-                "LastModified" => entry.modified = Some(self.value(&element, time)?),
-                "ETag" => entry.etag = Some(ETag::new(&self.text(&element)?)),
-                "StorageClass" => entry.storage_class = Some(self.text(&element)?),
-                "VersionId" => entry.version_id = Some(self.text(&element)?),
-                "IsLatest" => entry.is_latest = Some(self.value(&element, truth)?),
-                _ => self.skip(&element)?,
+            let name = element.local_name();
+            if !Entry::MEMBERS.contains(&name.as_ref()) {
+                self.skip(&element)?;
+                continue;
             }
+            let text = self.text(&element)?;
+            entry.set(name.as_ref(), text).ok_or_else(|| unreadable(&element))?;
         }
         Ok(entry)
     }
 
-    fn value<T>(&mut self, element: &BytesStart<'a>, read: impl Fn(&str) -> Option<T>) -> Result<T, PageError> {
-        read(&self.text(element)?).ok_or_else(|| unreadable(element))
+    /// Reads to the end tag of an entry, if it is a plain one.
+    fn plain_entry(&mut self) -> Option<Entry<'a>> {
+        let at = self.text.len().checked_sub(self.reader.get_ref().len())?;
+        let (before, inside) = self.text.split_at_checked(at)?;
+        // `<Contents/>`: what follows is not inside.
+        if before.ends_with("/>") {
+            return None;
+        }
+        let (entry, rest) = plain::entry(inside)?;
+        *self.reader.get_mut() = rest.as_bytes();
+        Some(entry)
     }
 
     /// Reads the text of an element, to its end.

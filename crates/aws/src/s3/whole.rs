@@ -4,7 +4,11 @@ use aws_sdk_s3::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 
-use super::page::check;
+use crate::error::words::is_whole;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the response is an XML document that is cut off or malformed")]
+struct NotWhole;
 
 /// Interceptor that rejects successful responses with an XML document that is not whole.
 #[derive(Debug)]
@@ -24,8 +28,8 @@ impl Intercept for WholeDocuments {
     ) -> Result<(), BoxError> {
         let answer = context.response();
         let body = answer.body().bytes().unwrap_or_default();
-        if answer.status().is_success() && body.trim_ascii_start().starts_with(b"<") {
-            check(body)?;
+        if answer.status().is_success() && body.trim_ascii_start().starts_with(b"<") && !is_whole(body) {
+            return Err(NotWhole.into());
         }
         Ok(())
     }

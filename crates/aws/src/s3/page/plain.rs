@@ -1,0 +1,61 @@
+//! Entries as nearly all services write them: elements without attributes that hold text alone. These are read at a
+//! third of the instructions; an entry that is written otherwise, or has a value that can't be read, is left to the
+//! reader of XML.
+
+use std::borrow::Cow;
+
+use memchr::memchr;
+use quick_xml::escape::unescape;
+
+use super::Entry;
+
+/// Reads the elements of an entry, up to its end tag. Returns the entry and what is left of the document.
+pub(super) fn entry(document: &str) -> Option<(Entry<'_>, &str)> {
+    let mut entry = Entry::default();
+    let mut rest = document.trim_ascii_start();
+    while !rest.starts_with("</") {
+        let (name, text, after) = element(rest)?;
+        entry.set(name, text)?;
+        rest = after.trim_ascii_start();
+    }
+    Some((entry, rest))
+}
+
+/// Returns the name of an element, its text, and what is left of the document.
+fn element(document: &str) -> Option<(&str, Cow<'_, str>, &str)> {
+    let tag = document.strip_prefix('<')?;
+    let (name, tag) = tag.split_at_checked(tag.bytes().position(|byte| !byte.is_ascii_alphanumeric())?)?;
+    let content = tag.strip_prefix('>')?;
+    let (text, end) = content.split_at_checked(memchr(b'<', content.as_bytes())?)?;
+    let rest = end.strip_prefix("</")?.strip_prefix(name)?.strip_prefix('>')?;
+    Some((name, unescape(text).ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_elements_of_text_are_read() {
+        let quoted = "\n <Key>a&amp;b</Key><Strange/></Contents>";
+        assert_eq!(entry(quoted), None);
+        let (found, rest) = entry("\n <Key>a&amp;b</Key><Strange></Strange>\n</Contents><Contents>").unwrap();
+        assert_eq!((found.key.as_deref(), rest), (Some("a&b"), "</Contents><Contents>"));
+        for other in [
+            "<Key>a</Key>",
+            "<Key>a</Kez></Contents>",
+            "<Key>a<!-- b --></Key></Contents>",
+            "<Key><![CDATA[a]]></Key></Contents>",
+            "<Key a=\"b\">a</Key></Contents>",
+            "<Key>a&b</Key></Contents>",
+            "<s:Key>a</s:Key></Contents>",
+            "<Size>x</Size></Contents>",
+            "<Owner><Key>a</Key></Owner></Contents>",
+            "text</Contents>",
+            "<Key>a",
+            "",
+        ] {
+            assert_eq!(entry(other), None, "{other}");
+        }
+    }
+}
