@@ -167,7 +167,7 @@ async fn a_bucket_is_left_to_the_sdk_until_it_has_answered() {
 
 /// A service whose clock is 20 minutes ahead, and which rejects requests that are signed with another time.
 const AHEAD: &str = "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
-                     content-length: 108\r\n\r\n<Error><Code>RequestTimeTooSkewed</Code><Message>The difference \
+                     content-length: 115\r\n\r\n<Error><Code>RequestTimeTooSkewed</Code><Message>The difference \
                      between the request time and ours</Message></Error>";
 
 #[tokio::test]
