@@ -25,8 +25,11 @@ const BEGINNING: usize = 1_024;
 pub(super) fn is_own_error(service: Api, answer: &HttpResponse, code: Option<&str>) -> bool {
     let body = answer.body().bytes().unwrap_or_default();
     let named = match service {
-        // The code of one that is cut off may be the beginning of another.
-        Api::S3 => root_element(body).as_deref() == Some("Error") && is_whole(body),
+        // The code of one that is cut off may be the beginning of another. Some services repeat a key unescaped.
+        Api::S3 => {
+            let is_ended = body.trim_ascii_end().ends_with(b"</Error>") || is_whole(body);
+            root_element(body).as_deref() == Some("Error") && is_ended
+        }
         Api::Sts => root_element(body).as_deref() == Some("ErrorResponse"),
         Api::Sqs | Api::DynamoDb => {
             let header = |name| answer.headers().contains_key(name);
@@ -150,6 +153,7 @@ mod tests {
             ("\u{feff}  <?xml?><!-- a --><Error/>\n", true),
             ("<Error><Code>NoSuchKey</Code><Message>a & b", false),
             ("<Error><Code>NoSuchKey</Code><Message>a & b &c</Message></Error>", true),
+            ("<Error><Code>NoSuchKey</Code><Key>a<b</Key></Error>\n", true),
             ("<Error><Code>NoSuchKey", false),
             ("", false),
             ("404 page not found", false),

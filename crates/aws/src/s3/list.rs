@@ -57,8 +57,7 @@ pub(super) async fn objects(store: &S3Store, request: ListRequest<'_>) -> Result
     let max_keys = request.max_keys.map(|keys| keys.to_string());
     // A continuation token already implies the start.
     let start_after = request.start_after.filter(|_| request.continuation.is_none());
-    let mut query = vec![("list-type", "2"), ("encoding-type", "url")];
-    query.extend(some(request.prefix).map(|prefix| ("prefix", prefix)));
+    let mut query = vec![("list-type", "2"), ("encoding-type", "url"), ("prefix", request.prefix)];
     query.extend(start_after.and_then(some).map(|key| ("start-after", key)));
     query.extend(request.continuation.map(|token| ("continuation-token", token)));
     query.extend(max_keys.as_deref().map(|keys| ("max-keys", keys)));
@@ -67,7 +66,7 @@ pub(super) async fn objects(store: &S3Store, request: ListRequest<'_>) -> Result
             .client
             .list_objects_v2()
             .bucket(request.bucket)
-            .set_prefix(some(request.prefix).map(ToOwned::to_owned))
+            .prefix(request.prefix)
             .encoding_type(EncodingType::Url)
             .set_start_after(start_after.and_then(some).map(ToOwned::to_owned))
             .set_continuation_token(request.continuation.map(ToOwned::to_owned))
@@ -122,7 +121,8 @@ pub(super) async fn uploads(client: &Client, bucket: &str, key: &str) -> Result<
         if page.is_truncated() != Some(true) {
             return Ok(found);
         }
-        let next = keys.read(page.next_key_marker())?;
+        let Some(next) = page.next_key_marker().and_then(some) else { return Ok(found) };
+        let next = keys.read(Some(next))?;
         // Uploads are sorted by key, and `key` sorts before every longer key that starts with it.
         if next != key {
             return Ok(found);

@@ -93,8 +93,10 @@ impl<'a> Entry<'a> {
     const MEMBERS: [&'static str; 7] = ["Key", "Size", "LastModified", "ETag", "StorageClass", "VersionId", "IsLatest"];
 
     /// Sets a member; others are ignored. Returns `None` if the text is no value of it.
-    fn set(&mut self, name: &str, text: Cow<'a, str>) -> Option<()> {
+    fn set(&mut self, listed: Listed, name: &str, text: Cow<'a, str>) -> Option<()> {
         match name {
+            // Objects of a listing without versions have none.
+            "VersionId" | "IsLatest" if listed == Listed::Objects => {}
             "Key" => self.key = Some(text),
             "Size" => self.size = Some(text.parse().ok()?),
             "LastModified" => self.modified = Some(time(&text)?),
@@ -184,7 +186,7 @@ impl<'a> Document<'a> {
 
     fn member(&mut self, element: &BytesStart<'a>, listed: Listed, page: &mut Page<'a>) -> Result<(), PageError> {
         match element.local_name().as_ref() {
-            name if name == listed.entry() => page.entries.push(self.entry()?),
+            name if name == listed.entry() => page.entries.push(self.entry(listed)?),
             "IsTruncated" => {
                 page.is_truncated = Some(truth(&self.text(element)?).ok_or_else(|| unreadable(element))?);
             }
@@ -197,8 +199,8 @@ impl<'a> Document<'a> {
         Ok(())
     }
 
-    fn entry(&mut self) -> Result<Entry<'a>, PageError> {
-        if let Some(entry) = self.plain_entry() {
+    fn entry(&mut self, listed: Listed) -> Result<Entry<'a>, PageError> {
+        if let Some(entry) = self.plain_entry(listed) {
             self.next()?;
             return Ok(entry);
         }
@@ -210,20 +212,20 @@ impl<'a> Document<'a> {
                 continue;
             }
             let text = self.text(&element)?;
-            entry.set(name.as_ref(), text).ok_or_else(|| unreadable(&element))?;
+            entry.set(listed, name.as_ref(), text).ok_or_else(|| unreadable(&element))?;
         }
         Ok(entry)
     }
 
     /// Reads to the end tag of an entry, if it is a plain one.
-    fn plain_entry(&mut self) -> Option<Entry<'a>> {
+    fn plain_entry(&mut self, listed: Listed) -> Option<Entry<'a>> {
         let at = self.text.len().checked_sub(self.reader.get_ref().len())?;
         let (before, inside) = self.text.split_at_checked(at)?;
         // `<Contents/>`: what follows is not inside.
         if before.ends_with("/>") {
             return None;
         }
-        let (entry, rest) = plain::entry(inside)?;
+        let (entry, rest) = plain::entry(listed, inside)?;
         *self.reader.get_mut() = rest.as_bytes();
         Some(entry)
     }

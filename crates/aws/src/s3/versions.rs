@@ -45,8 +45,7 @@ pub(super) async fn newest(store: &S3Store, request: ListRequest<'_>) -> Result<
     let key_marker = marker.as_ref().and_then(|marker| some(marker.key));
     let id_marker = marker.as_ref().and_then(|marker| marker.version_id);
     let max_keys = request.max_keys.map(|keys| keys.to_string());
-    let mut query = vec![("versions", ""), ("encoding-type", "url")];
-    query.extend(some(request.prefix).map(|prefix| ("prefix", prefix)));
+    let mut query = vec![("versions", ""), ("encoding-type", "url"), ("prefix", request.prefix)];
     query.extend(key_marker.map(|key| ("key-marker", key)));
     query.extend(id_marker.map(|id| ("version-id-marker", id)));
     query.extend(max_keys.as_deref().map(|keys| ("max-keys", keys)));
@@ -55,7 +54,7 @@ pub(super) async fn newest(store: &S3Store, request: ListRequest<'_>) -> Result<
             .client
             .list_object_versions()
             .bucket(request.bucket)
-            .set_prefix(some(request.prefix).map(ToOwned::to_owned))
+            .prefix(request.prefix)
             .encoding_type(EncodingType::Url)
             .set_key_marker(key_marker.map(ToOwned::to_owned))
             .set_version_id_marker(id_marker.map(ToOwned::to_owned))

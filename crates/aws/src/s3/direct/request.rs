@@ -21,6 +21,8 @@ const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7
 
 /// Parameters without a value, which name an operation.
 const FLAGS: &[&str] = &["versions"];
+/// Parameters whose value may be empty. Policies tell an empty prefix from none (`s3:prefix`).
+const MAY_BE_EMPTY: &[&str] = &["prefix"];
 
 /// A request to be sent.
 pub(in crate::s3) struct Outgoing<'a> {
@@ -67,7 +69,8 @@ impl Route {
         correction: Option<i64>,
     ) -> Result<HttpRequest, BoxError> {
         // Without a key it would be another operation, and without an upload too.
-        let is_empty = |(name, value): &(&str, &str)| value.is_empty() && !FLAGS.contains(name);
+        let is_empty =
+            |(name, value): &(&str, &str)| value.is_empty() && !FLAGS.contains(name) && !MAY_BE_EMPTY.contains(name);
         if outgoing.key.is_some_and(str::is_empty) || outgoing.query.iter().any(is_empty) {
             return Err("the key or a parameter of the request is empty".into());
         }
@@ -106,7 +109,7 @@ impl Route {
         for (position, (name, value)) in outgoing.query.iter().enumerate() {
             let separator = if position == 0 { '?' } else { '&' };
             write!(url, "{separator}{name}")?;
-            if !value.is_empty() {
+            if !FLAGS.contains(name) {
                 write!(url, "={}", encode_value(value))?;
             }
         }

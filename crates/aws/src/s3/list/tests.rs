@@ -192,6 +192,8 @@ fn entries() -> impl Strategy<Value = Vec<Member>> {
         ("Owner", Err("<ID>i</ID><DisplayName>d<Key>no</Key></DisplayName>")),
         ("ChecksumAlgorithm", Ok("CRC64NVME".to_owned())),
         ("ChecksumType", Ok("FULL_OBJECT".to_owned())),
+        ("VersionId", Ok("v".to_owned())),
+        ("IsLatest", Ok(String::new())),
         ("RestoreStatus", Err("<IsRestoreInProgress>false</IsRestoreInProgress>")),
         ("Strange", Err("<Contents><Key>no</Key></Contents><![CDATA[</Strange>]]><Size/>")),
     ]);

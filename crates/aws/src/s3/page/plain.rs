@@ -5,17 +5,17 @@
 use std::borrow::Cow;
 
 use memchr::memchr;
-use quick_xml::escape::unescape;
+use quick_xml::escape::{resolve_xml_entity, unescape_with};
 
-use super::Entry;
+use super::{Entry, Listed};
 
 /// Reads the elements of an entry, up to its end tag. Returns the entry and what is left of the document.
-pub(super) fn entry(document: &str) -> Option<(Entry<'_>, &str)> {
+pub(super) fn entry(listed: Listed, document: &str) -> Option<(Entry<'_>, &str)> {
     let mut entry = Entry::default();
     let mut rest = document.trim_ascii_start();
     while !rest.starts_with("</") {
         let (name, text, after) = element(rest)?;
-        entry.set(name, text)?;
+        entry.set(listed, name, text)?;
         rest = after.trim_ascii_start();
     }
     Some((entry, rest))
@@ -28,7 +28,7 @@ fn element(document: &str) -> Option<(&str, Cow<'_, str>, &str)> {
     let content = tag.strip_prefix('>')?;
     let (text, end) = content.split_at_checked(memchr(b'<', content.as_bytes())?)?;
     let rest = end.strip_prefix("</")?.strip_prefix(name)?.strip_prefix('>')?;
-    Some((name, unescape(text).ok()?, rest))
+    Some((name, unescape_with(text, resolve_xml_entity).ok()?, rest))
 }
 
 #[cfg(test)]
@@ -38,8 +38,9 @@ mod tests {
     #[test]
     fn only_elements_of_text_are_read() {
         let quoted = "\n <Key>a&amp;b</Key><Strange/></Contents>";
-        assert_eq!(entry(quoted), None);
-        let (found, rest) = entry("\n <Key>a&amp;b</Key><Strange></Strange>\n</Contents><Contents>").unwrap();
+        assert_eq!(entry(Listed::Objects, quoted), None);
+        let (found, rest) =
+            entry(Listed::Objects, "\n <Key>a&amp;b</Key><Strange></Strange>\n</Contents><Contents>").unwrap();
         assert_eq!((found.key.as_deref(), rest), (Some("a&b"), "</Contents><Contents>"));
         for other in [
             "<Key>a</Key>",
@@ -55,7 +56,7 @@ mod tests {
             "<Key>a",
             "",
         ] {
-            assert_eq!(entry(other), None, "{other}");
+            assert_eq!(entry(Listed::Objects, other), None, "{other}");
         }
     }
 }

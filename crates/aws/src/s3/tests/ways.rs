@@ -137,6 +137,8 @@ async fn a_bucket_is_known_from_its_listing_too() {
         let answered = async { exchange(listener.accept().await.unwrap().0, page).await };
         let (listed, request) = tokio::join!(store.list(first), answered);
         assert!(listed.unwrap().objects.is_empty());
+        // Policies tell an empty prefix from none.
+        assert!(request.line().contains("prefix="), "{}", request.line());
         assert_eq!(request.header("amz-sdk-invocation-id").is_some(), by_sdk);
     }
 }
