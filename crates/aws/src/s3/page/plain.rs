@@ -1,10 +1,10 @@
-//! Entries as nearly all services write them: elements without attributes that hold text alone. These are read at a
-//! third of the instructions; an entry that is written otherwise, or has a value that can't be read, is left to the
+//! Entries as nearly all services write them: elements without attributes that hold text alone. These are read at
+//! two fifths of the instructions; an entry that is written otherwise, or has a value that can't be read, is left to the
 //! reader of XML.
 
 use std::borrow::Cow;
 
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 use quick_xml::escape::{resolve_xml_entity, unescape_with};
 
 use super::{Entry, Listed};
@@ -26,9 +26,17 @@ fn element(document: &str) -> Option<(&str, Cow<'_, str>, &str)> {
     let tag = document.strip_prefix('<')?;
     let (name, tag) = tag.split_at_checked(tag.bytes().position(|byte| !byte.is_ascii_alphanumeric())?)?;
     let content = tag.strip_prefix('>')?;
+    let first = memchr2(b'<', b'&', content.as_bytes())?;
+    let (text, end) = content.split_at_checked(first)?;
+    let (text, end) = if end.starts_with('<') { (Cow::Borrowed(text), end) } else { with_references(content)? };
+    let (end, rest) = end.split_at_checked("</>".len() + name.len())?;
+    let is_end = end.as_bytes().starts_with(b"</") && end.ends_with('>') && end.get(2..end.len() - 1)? == name;
+    is_end.then_some((name, text, rest))
+}
+
+fn with_references(content: &str) -> Option<(Cow<'_, str>, &str)> {
     let (text, end) = content.split_at_checked(memchr(b'<', content.as_bytes())?)?;
-    let rest = end.strip_prefix("</")?.strip_prefix(name)?.strip_prefix('>')?;
-    Some((name, unescape_with(text, resolve_xml_entity).ok()?, rest))
+    Some((unescape_with(text, resolve_xml_entity).ok()?, end))
 }
 
 #[cfg(test)]
