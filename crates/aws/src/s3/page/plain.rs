@@ -1,5 +1,5 @@
-//! Entries as nearly all services write them: elements without attributes that hold text alone. These are read at
-//! two fifths of the instructions; an entry that is written otherwise, or has a value that can't be read, is left to the
+//! Entries as nearly all services write them: elements without attributes that hold text alone. These are read at two
+//! fifths of the instructions; an entry that is written otherwise, or has a value that can't be read, is left to the
 //! reader of XML.
 
 use std::borrow::Cow;

@@ -131,7 +131,8 @@ async fn a_request_is_the_same_whoever_sends_it() {
 async fn a_bucket_is_known_from_its_listing_too() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let store = store_by(Requests::Auto, &listener, &WriteSettings::default(), &[]).await;
-    let page = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+    let page = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n\
+                <ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
     let first = ListRequest { bucket: "b", prefix: "", start_after: None, continuation: None, max_keys: None };
     for by_sdk in [true, false] {
         let answered = async { exchange(listener.accept().await.unwrap().0, page).await };
