@@ -129,9 +129,9 @@ impl<P: Services> Worker<P> {
         }
     }
 
-    /// Returns the next messages, with their numbers of objects, or `None` when the process has to stop. Waits while enough objects are held, and while
-    /// a side is paused: a message received then would only use up a delivery. While a permission is missing, receives
-    /// messages one by one, to probe it with other objects.
+    /// Returns the next messages, with their numbers of objects, or `None` when the process has to stop. Waits while
+    /// enough objects are held, and while a side is paused: a message received then would only use up a delivery. While
+    /// a permission is missing, receives messages one by one, to probe it with other objects.
     async fn next(&self, last: Instant) -> Option<Vec<(ReceivedMessage, u32)>> {
         let process = &self.process;
         loop {

@@ -1,5 +1,5 @@
-//! Deletes messages of few objects, several in one request: events come one object at a time, and a request for each would
-//! be most of what the queue is asked.
+//! Deletes messages of few objects, several in one request: events come one object at a time, and a request for each
+//! would be most of what the queue is asked.
 //!
 //! Whoever is done with a message puts it into the list. One of them sends the list's request, the others wait for it.
 

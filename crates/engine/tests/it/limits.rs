@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use migration_core::error::{ErrorClass, Service};
 use migration_core::ports::{Clock, HeadRequest, ObjectStore};
-use migration_core::records::{PoolRecord, Portions, RunResult, pool_key, share_partition};
+use migration_core::records::{PoolRecord, Portions, pool_key, share_partition};
 use migration_engine::hash::Hashing;
 use migration_engine::limits::{Fleet, Keeper, Limited, Limits, Stopping, UTC};
 use migration_engine::scan::{SenderName, send};
@@ -18,34 +18,34 @@ use tokio_util::sync::CancellationToken;
 
 use crate::world::{DESTINATION, JOB, SOURCE, World, content, known, valid};
 
-type Store = Limited<Faulty<MemoryStore>>;
-type LimitedProcess = Process<(Store, Store, MemoryQueue, Faulty<MemoryLedger>)>;
+pub(crate) type Store = Limited<Faulty<MemoryStore>>;
+pub(crate) type LimitedProcess = Process<(Store, Store, MemoryQueue, Faulty<MemoryLedger>)>;
 
 /// Bytes of each object.
-const SIZE: usize = 4 << 10;
+pub(crate) const SIZE: usize = 4 << 10;
 /// Interval between samples.
 const SAMPLE: Duration = Duration::from_millis(100);
 /// Samples of a window of 10 s.
 const WINDOW: usize = 100;
 
 /// A job whose processes share its limits.
-struct Fleeted {
-    world: World,
-    source: FaultPlan,
-    destination: FaultPlan,
+pub(crate) struct Fleeted {
+    pub(crate) world: World,
+    pub(crate) source: FaultPlan,
+    pub(crate) destination: FaultPlan,
     shares: FaultPlan,
 }
 
 /// A worker that a test ends in various ways.
-struct Pod {
+pub(crate) struct Pod {
     /// Its handle of the ledger, by which it can be cut off.
     ledger: MemoryLedger,
-    stop: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) task: tokio::task::JoinHandle<()>,
 }
 
 impl Fleeted {
-    fn new(bandwidth: Option<&str>, requests: Option<&str>, objects: usize) -> Self {
+    pub(crate) fn new(bandwidth: Option<&str>, requests: Option<&str>, objects: usize) -> Self {
         let mut world = World::new();
         let transfer = &mut world.config.transfer;
         (transfer.bandwidth_limit, transfer.request_limit) =
@@ -57,7 +57,10 @@ impl Fleeted {
         Self { world, source, destination, shares }
     }
 
-    fn process(&self, name: &str) -> (Arc<LimitedProcess>, Option<Keeper<Faulty<MemoryLedger>>>, MemoryLedger) {
+    pub(crate) fn process(
+        &self,
+        name: &str,
+    ) -> (Arc<LimitedProcess>, Option<Keeper<Faulty<MemoryLedger>>>, MemoryLedger) {
         let (config, clock) = (valid(self.world.config.clone()), self.world.clock.clone());
         let clock: Arc<dyn Clock> = Arc::new(clock);
         let limits = Limits::new(config.rate_limits(), Fleet::Shared, &clock, UTC);
@@ -77,20 +80,20 @@ impl Fleeted {
         (Arc::new(process), keeper, ledger)
     }
 
-    fn start(&self, name: &str) -> Pod {
+    pub(crate) fn start(&self, name: &str) -> Pod {
         let (process, keeper, ledger) = self.process(name);
         let stop = process.runtime.stop.clone();
         let work = async move { heartbeat::during(&process, Worker::new(process.clone()).run()).await };
         Pod { ledger, stop, task: tokio::spawn(Keeper::during(keeper, work)) }
     }
 
-    async fn send(&self) {
+    pub(crate) async fn send(&self) {
         let (process, keeper, _) = self.process("jobsender");
         let name = SenderName { started_by: "job-1".into(), new_run: "run-1".into() };
         Keeper::during(keeper, send(process, &name)).await.unwrap();
     }
 
-    fn done(&self) -> usize {
+    pub(crate) fn done(&self) -> usize {
         self.world.destination.keys(DESTINATION).len()
     }
 
@@ -233,80 +236,4 @@ async fn a_share_is_returned_in_time_when_the_work_is_given_up() {
         assert!(begun.elapsed() <= Duration::from_secs(3), "{:?}", begun.elapsed());
         assert_eq!(fleet.shares_of().await.0, if is_reachable { 1 } else { 2 });
     }
-}
-
-/// Stops a worker after a while, and returns how long it takes to end.
-async fn stopped_after(pod: Pod, seconds: u64) -> Duration {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
-    pod.stop.cancel();
-    let begun = Instant::now();
-    pod.task.await.unwrap();
-    begun.elapsed()
-}
-
-/// Moves what is left without limits, and checks that nothing of it was given up or counted as an attempt.
-async fn finish(fleet: &mut Fleeted) {
-    let transfer = &mut fleet.world.config.transfer;
-    (transfer.bandwidth_limit, transfer.request_limit) = (None, None);
-    let stats = fleet.world.queue.stats();
-    assert_eq!((stats.in_flight, stats.delayed), (0, 0), "messages were given back at once");
-    assert!(fleet.world.queue.messages().iter().all(|message| !message.body.contains("attempts")));
-    let end = fleet.world.work_until_over("jobsender").await;
-    assert_eq!(end.result, RunResult::Complete);
-    fleet.world.assert_same("after the stop");
-    assert_eq!(fleet.world.destination.open_uploads(DESTINATION), []);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_worker_that_waits_for_requests_ends_at_its_stop() {
-    for (objects, bytes) in [(0, 100 << 20), (30, 1)] {
-        let mut fleet = Fleeted::new(None, Some("1"), objects);
-        fleet.world.source.insert(SOURCE, "other", content(bytes, 1));
-        fleet.send().await;
-        let sent = fleet.destination.log().len();
-        let time = stopped_after(fleet.start("a"), 15).await;
-        assert!(time <= Duration::from_secs(1), "{time:?}");
-        assert!(fleet.done() <= objects && fleet.destination.log().len() > sent, "it was at work");
-        finish(&mut fleet).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_worker_that_waits_for_bytes_ends_at_its_stop_and_what_ends_in_time_goes_on() {
-    // Parts of 5 MiB, of which none passes in 100 s.
-    let mut fleet = Fleeted::new(Some("20k"), None, 0);
-    fleet.world.source.insert(SOURCE, "large", content(40 << 20, 1));
-    fleet.send().await;
-    let pod = fleet.start("a");
-    let time = stopped_after(pod, 20).await;
-    assert!(time <= Duration::from_secs(1), "{time:?}");
-    finish(&mut fleet).await;
-    // Objects of 4 KiB, 16 of them in some seconds.
-    let mut fleet = Fleeted::new(Some("20k"), None, 500);
-    fleet.send().await;
-    let (pod, lists) = (fleet.start("a"), fleet.source.count(Operation::ListObjects));
-    let time = stopped_after(pod, 20).await;
-    assert!(time <= Duration::from_secs(10), "{time:?}");
-    let (done, reads) = (fleet.done(), fleet.source.log().len() - lists);
-    assert!(done > 16 && done < 500 && reads == done, "{reads} reads for {done} objects");
-    finish(&mut fleet).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_jobsender_that_waits_ends_at_its_stop_and_the_next_one_goes_on() {
-    let mut fleet = Fleeted::new(None, Some("1"), 6_000);
-    let (process, keeper, _) = fleet.process("jobsender");
-    let stop = process.runtime.stop.clone();
-    let name = SenderName { started_by: "jobsender".into(), new_run: "run-1".into() };
-    let sending = tokio::spawn(async move { Keeper::during(keeper, send(process, &name)).await });
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    stop.cancel();
-    let begun = Instant::now();
-    let sent = sending.await.unwrap();
-    assert!(sent.is_err() && begun.elapsed() <= Duration::from_secs(1), "{sent:?} after {:?}", begun.elapsed());
-    let run = fleet.world.run().await.unwrap();
-    assert!(run.end.is_none() && !run.scan.closed);
-    fleet.world.config.transfer.request_limit = None;
-    fleet.world.send("jobsender").await.unwrap();
-    finish(&mut fleet).await;
 }

@@ -73,8 +73,8 @@ async fn messages_of_one_object_come_several_at_once_where_there_is_room() {
 
 #[tokio::test(start_paused = true)]
 async fn no_message_is_held_whose_objects_cannot_begin() {
-    // Batches of 250 objects that take a second each: of one the last objects are at work or its end is recorded, and those
-    // of the next ones begin.
+    // Batches of 250 objects that take a second each: of one the last objects are at work or its end is recorded, and
+    // those of the next ones begin.
     for (at_once, expected) in [(16, 2), (250, 3), (256, 3)] {
         let mut world = World::new();
         world.config.transfer.files_per_worker = at_once.into();

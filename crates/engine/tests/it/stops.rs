@@ -1,0 +1,88 @@
+//! What a stop does to work that waits for a limit, and what it lets go on.
+
+use std::time::Duration;
+
+use migration_core::records::RunResult;
+use migration_engine::limits::Keeper;
+use migration_engine::scan::{SenderName, send};
+use migration_testkit::Operation;
+use tokio::time::Instant;
+
+use crate::limits::{Fleeted, Pod};
+use crate::world::{DESTINATION, SOURCE, content};
+
+/// Stops a worker after a while, and returns how long it takes to end.
+async fn stopped_after(pod: Pod, seconds: u64) -> Duration {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    pod.stop.cancel();
+    let begun = Instant::now();
+    pod.task.await.unwrap();
+    begun.elapsed()
+}
+
+/// Moves what is left without limits, and checks that nothing of it was given up or counted as an attempt.
+async fn finish(fleet: &mut Fleeted) {
+    let transfer = &mut fleet.world.config.transfer;
+    (transfer.bandwidth_limit, transfer.request_limit) = (None, None);
+    let stats = fleet.world.queue.stats();
+    assert_eq!((stats.in_flight, stats.delayed), (0, 0), "messages were given back at once");
+    assert!(fleet.world.queue.messages().iter().all(|message| !message.body.contains("attempts")));
+    let end = fleet.world.work_until_over("jobsender").await;
+    assert_eq!(end.result, RunResult::Complete);
+    fleet.world.assert_same("after the stop");
+    assert_eq!(fleet.world.destination.open_uploads(DESTINATION), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_waits_for_requests_ends_at_its_stop() {
+    for (objects, bytes) in [(0, 100 << 20), (30, 1)] {
+        let mut fleet = Fleeted::new(None, Some("1"), objects);
+        fleet.world.source.insert(SOURCE, "other", content(bytes, 1));
+        fleet.send().await;
+        let sent = fleet.destination.log().len();
+        let time = stopped_after(fleet.start("a"), 15).await;
+        assert!(time <= Duration::from_secs(1), "{time:?}");
+        assert!(fleet.done() <= objects && fleet.destination.log().len() > sent, "it was at work");
+        finish(&mut fleet).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_waits_for_bytes_ends_at_its_stop_and_what_ends_in_time_goes_on() {
+    // Parts of 5 MiB, of which none passes in 100 s.
+    let mut fleet = Fleeted::new(Some("20k"), None, 0);
+    fleet.world.source.insert(SOURCE, "large", content(40 << 20, 1));
+    fleet.send().await;
+    let pod = fleet.start("a");
+    let time = stopped_after(pod, 20).await;
+    assert!(time <= Duration::from_secs(1), "{time:?}");
+    finish(&mut fleet).await;
+    // Objects of 4 KiB, 16 of them in some seconds.
+    let mut fleet = Fleeted::new(Some("20k"), None, 500);
+    fleet.send().await;
+    let (pod, lists) = (fleet.start("a"), fleet.source.count(Operation::ListObjects));
+    let time = stopped_after(pod, 20).await;
+    assert!(time <= Duration::from_secs(10), "{time:?}");
+    let (done, reads) = (fleet.done(), fleet.source.log().len() - lists);
+    assert!(done > 16 && done < 500 && reads == done, "{reads} reads for {done} objects");
+    finish(&mut fleet).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_jobsender_that_waits_ends_at_its_stop_and_the_next_one_goes_on() {
+    let mut fleet = Fleeted::new(None, Some("1"), 6_000);
+    let (process, keeper, _) = fleet.process("jobsender");
+    let stop = process.runtime.stop.clone();
+    let name = SenderName { started_by: "jobsender".into(), new_run: "run-1".into() };
+    let sending = tokio::spawn(async move { Keeper::during(keeper, send(process, &name)).await });
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    stop.cancel();
+    let begun = Instant::now();
+    let sent = sending.await.unwrap();
+    assert!(sent.is_err() && begun.elapsed() <= Duration::from_secs(1), "{sent:?} after {:?}", begun.elapsed());
+    let run = fleet.world.run().await.unwrap();
+    assert!(run.end.is_none() && !run.scan.closed);
+    fleet.world.config.transfer.request_limit = None;
+    fleet.world.send("jobsender").await.unwrap();
+    finish(&mut fleet).await;
+}
