@@ -87,7 +87,8 @@ pub enum ErrorClass {
     Archived,
     /// Rejected for this object, however often it is retried: too large, digest mismatch, not supported.
     Refused,
-    /// Not answered by the service: the process has to stop, and the request or its body still waited for a limit.
+    /// Not answered by the service, and no fault of it: the process has to stop, and the request or its body still
+    /// waited for a limit; or the body to send broke where it was read.
     Stopped,
     /// The whole side is affected.
     #[serde(rename = "Side")]

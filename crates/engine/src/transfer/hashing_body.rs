@@ -56,6 +56,14 @@ pub(super) fn hashing_body(
 }
 
 impl HashingBody {
+    /// Returns what an error of the one who reads the body says of it. If the source broke, a missing or transient answer
+    /// is only a consequence, which its gate must not count as an outage: it becomes [`ErrorClass::Stopped`].
+    pub(super) fn reader_error(&self, error: ServiceError) -> ServiceError {
+        let is_broken = matches!(*lock(&self.0), BodyState::Broken(_));
+        let is_consequence = is_broken && matches!(error.class, ErrorClass::Transient | ErrorClass::NoAnswer);
+        if is_consequence { ServiceError { class: ErrorClass::Stopped, ..error } } else { error }
+    }
+
     /// Returns the result, after the last read.
     pub(super) async fn finish(self) -> Passed {
         let state = std::mem::replace(&mut *lock(&self.0), BodyState::Passing);
@@ -144,6 +152,25 @@ mod tests {
         {
             let (_, what) = passed(chunks, len).await;
             assert!(matches!(what, Passed::Broken(error) if error.message.contains(expected)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_at_the_source_is_no_fault_of_its_reader() {
+        use ErrorClass::{NoAnswer, Stopped, Throttled, Transient};
+        for (len, class, expected) in [
+            (3, Transient, Stopped),
+            (3, NoAnswer, Stopped),
+            (3, Throttled, Throttled),
+            (2, Transient, Transient),
+            (2, NoAnswer, NoAnswer),
+        ] {
+            let chunks = stream::iter([Ok(Bytes::from("ab"))]).boxed();
+            let (body, tap) = hashing_body(chunks, len, Hashing::inline().stream(), LastProgress::default());
+            let error = ServiceError::new(class, "upload part", "BodyBroken", "");
+            assert_eq!(tap.reader_error(error.clone()).class, class, "nothing has broken yet");
+            body.collect::<Vec<_>>().await;
+            assert_eq!(tap.reader_error(error).class, expected, "{len} bytes, {class:?}");
         }
     }
 

@@ -155,7 +155,7 @@ impl<P: Services> Upload<'_, P> {
         let Opened { body, memory, .. } = opened;
         let (stream, tap) = hashing_body(body, part.len, process.hashing.stream(), progress.clone());
         let body = Body::Streamed { stream, len: part.len };
-        let result = destination.put_part_once(&self.id, part.number, body, self.record.checksum).await;
+        let result = destination.stream_part_once(&self.id, part.number, (body, &tap), self.record.checksum).await;
         let passed = tap.finish().await;
         if is_active(Mutant::BudgetLeak) && result.is_err() {
             std::mem::forget(memory);

@@ -7,6 +7,7 @@ use migration_core::error::{ErrorClass, Service};
 use migration_core::ports::{Clock, HeadRequest, ObjectStore};
 use migration_core::records::{PoolRecord, Portions, pool_key, share_partition};
 use migration_engine::hash::Hashing;
+use migration_engine::heartbeat::Activity;
 use migration_engine::limits::{Fleet, Keeper, Limited, Limits, Stopping, UTC};
 use migration_engine::scan::{SenderName, send};
 use migration_engine::worker::Worker;
@@ -41,6 +42,7 @@ pub(crate) struct Pod {
     /// Its handle of the ledger, by which it can be cut off.
     ledger: MemoryLedger,
     pub(crate) stop: CancellationToken,
+    pub(crate) activity: Arc<Activity>,
     pub(crate) task: tokio::task::JoinHandle<()>,
 }
 
@@ -82,9 +84,9 @@ impl Fleeted {
 
     pub(crate) fn start(&self, name: &str) -> Pod {
         let (process, keeper, ledger) = self.process(name);
-        let stop = process.runtime.stop.clone();
+        let (stop, activity) = (process.runtime.stop.clone(), process.runtime.activity.clone());
         let work = async move { heartbeat::during(&process, Worker::new(process.clone()).run()).await };
-        Pod { ledger, stop, task: tokio::spawn(Keeper::during(keeper, work)) }
+        Pod { ledger, stop, activity, task: tokio::spawn(Keeper::during(keeper, work)) }
     }
 
     pub(crate) async fn send(&self) {

@@ -5,11 +5,12 @@ use std::time::Duration;
 use migration_core::records::RunResult;
 use migration_engine::limits::Keeper;
 use migration_engine::scan::{SenderName, send};
+use migration_ledger::view;
 use migration_testkit::Operation;
 use tokio::time::Instant;
 
 use crate::limits::{Fleeted, Pod};
-use crate::world::{DESTINATION, SOURCE, content};
+use crate::world::{DESTINATION, JOB, SOURCE, content};
 
 /// Stops a worker after a while, and returns how long it takes to end.
 async fn stopped_after(pod: Pod, seconds: u64) -> Duration {
@@ -84,5 +85,25 @@ async fn a_jobsender_that_waits_ends_at_its_stop_and_the_next_one_goes_on() {
     assert!(run.end.is_none() && !run.scan.closed);
     fleet.world.config.transfer.request_limit = None;
     fleet.world.send("jobsender").await.unwrap();
+    finish(&mut fleet).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_is_no_outage_of_the_destination() {
+    let mut fleet = Fleeted::new(Some("20k"), None, 0);
+    for number in 0..6 {
+        fleet.world.source.insert(SOURCE, &format!("large-{number}"), content(10 << 20, number));
+    }
+    fleet.send().await;
+    let pod = fleet.start("a");
+    let activity = pod.activity.clone();
+    // Eight parts are in transfer, and no request to the destination has succeeded for longer than an outage takes.
+    let time = stopped_after(pod, 40).await;
+    assert!(time <= Duration::from_secs(1), "{time:?}");
+    assert_eq!(fleet.destination.count(Operation::PutPart), 8, "those that the stop broke");
+    assert_eq!(activity.paused(), []);
+    let beats = view::all_heartbeats(&fleet.world.ledger, JOB).await.unwrap().records;
+    let is_paused = |blocked: usize, paused: Option<i64>| blocked > 0 || paused.is_some();
+    assert!(!beats.is_empty() && !beats.iter().any(|beat| is_paused(beat.blocked.len(), beat.paused)), "{beats:?}");
     finish(&mut fleet).await;
 }

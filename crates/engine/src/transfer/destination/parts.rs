@@ -11,6 +11,7 @@ use migration_core::ports::{
 
 use super::DestinationObject;
 use crate::transfer::error::{TransferError, transfer_error, write_error};
+use crate::transfer::hashing_body::HashingBody;
 use crate::uploads::abort;
 use crate::{Interruption, Services};
 
@@ -33,7 +34,7 @@ impl<P: Services> DestinationObject<'_, P> {
         Ok(self.process.destination(self.access(Operation::CreateUpload), create).await?)
     }
 
-    /// Sends a part once, since a streamed body cannot be sent twice.
+    /// Sends a part by one request without retries, for a test of the service.
     pub(in crate::transfer) async fn put_part_once(
         &self,
         upload_id: &str,
@@ -44,6 +45,24 @@ impl<P: Services> DestinationObject<'_, P> {
         let access = self.access(Operation::PutPart).carrying(body.len());
         let request = PutPart { upload: self.upload(upload_id), number, body, checksum };
         self.process.destination_once(access, self.process.ports.destination.put_part(request)).await
+    }
+
+    /// Sends a part once, since a streamed body cannot be sent twice. Its error tells nothing of the destination if the
+    /// body broke at the source.
+    pub(in crate::transfer) async fn stream_part_once(
+        &self,
+        upload_id: &str,
+        number: u32,
+        (body, source): (Body, &HashingBody),
+        checksum: bool,
+    ) -> Result<Written, Interruption> {
+        let access = self.access(Operation::PutPart).carrying(body.len());
+        let request = PutPart { upload: self.upload(upload_id), number, body, checksum };
+        let put = async {
+            let answer = self.process.ports.destination.put_part(request).await;
+            answer.map_err(|error| source.reader_error(error))
+        };
+        self.process.destination_once(access, put).await
     }
 
     /// Sends a part held in memory, with this Content-MD5.
