@@ -5,7 +5,7 @@ use std::sync::Arc;
 use migration_core::error::ServiceError;
 use migration_core::events::NotificationConfig;
 use migration_core::ports::{
-    BucketAdmin, Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest,
+    Body, BucketAdmin, Capabilities, CompleteUpload, CopyPart, CopyRequest, CreateUpload, DeleteRequest, GetRequest,
     GetResponse, HeadRequest, ListPage, ListRequest, ObjectHead, ObjectStore, OpenUpload, PartsPage, PutPart,
     PutRequest, PutTags, Tags, UploadRef, Written,
 };
@@ -19,11 +19,12 @@ use super::stopping::Stopping;
 /// itself. Clones share the limits.
 ///
 /// Each call counts as one request, also where the adapter repeats a request after an error or reads several pages.
-/// Completions and aborts of uploads never wait, so that what is open gets closed; the requests after them wait instead.
-/// Bytes are counted once on their way, when they are read; what a service copies itself passes no limit.
+/// Completions and aborts of uploads never wait, so that what is open gets closed; the requests after them wait
+/// instead. Bytes are counted once on their way, when they are read; what a service copies itself passes no limit.
 ///
-/// When the process has to stop, what waits fails with [`ErrorClass::Stopped`](migration_core::error::ErrorClass::Stopped),
-/// but for bodies whose rest passes in the time that work in flight has.
+/// When the process has to stop, what waits fails with
+/// [`ErrorClass::Stopped`](migration_core::error::ErrorClass::Stopped), but for bodies whose rest passes in the time
+/// that work in flight has, and for requests that send what is in memory, which then don't wait any longer.
 #[derive(Clone)]
 pub struct Limited<S> {
     store: S,
@@ -46,6 +47,14 @@ impl<S> Limited<S> {
     async fn turn(&self) -> Result<(), ServiceError> {
         let Some(requests) = &self.requests else { return Ok(()) };
         self.stopping.or_stop(requests.pass(|_| 1)).await.map(|_| ())
+    }
+
+    /// Waits for the turn of a request that sends what is in memory, until the process has to stop: what was read for it
+    /// would be lost.
+    async fn turn_until_stop(&self) {
+        if self.turn().await.is_err() {
+            self.count();
+        }
     }
 
     /// Counts a request that does not wait.
@@ -96,17 +105,18 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
     }
 
     async fn tags(&self, bucket: &str, key: &str, version_id: Option<&str>) -> Result<Tags, ServiceError> {
-        self.turn().await?;
+        // They go with a body that was read.
+        self.turn_until_stop().await;
         self.store.tags(bucket, key, version_id).await
     }
 
     async fn put_tags(&self, request: PutTags<'_>) -> Result<(), ServiceError> {
-        self.turn().await?;
+        self.turn_until_stop().await;
         self.store.put_tags(request).await
     }
 
     async fn put(&self, request: PutRequest<'_>) -> Result<Written, ServiceError> {
-        self.turn().await?;
+        self.turn_until_stop().await;
         self.store.put(request).await
     }
 
@@ -126,7 +136,10 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
     }
 
     async fn put_part(&self, request: PutPart<'_>) -> Result<Written, ServiceError> {
-        self.turn().await?;
+        match request.body {
+            Body::Held { .. } => self.turn_until_stop().await,
+            Body::Streamed { .. } => self.turn().await?,
+        }
         self.store.put_part(request).await
     }
 
@@ -192,6 +205,14 @@ mod tests {
     use super::*;
     use crate::limits::{Fleet, Limits, UTC};
 
+    /// Puts an object of these bytes.
+    async fn put<S: ObjectStore>(store: &S, body: Vec<u8>) -> Result<Written, ServiceError> {
+        let (attributes, condition, body) = (Attributes::default(), WriteCondition::Any, Bytes::from(body));
+        let md5 = Md5::digest(&body).into();
+        let (bucket, key, tags) = ("b", "k", &vec![]);
+        store.put(PutRequest { bucket, key, body, md5, attributes: &attributes, tags, condition: &condition }).await
+    }
+
     async fn limited() -> Limited<MemoryStore> {
         limited_until(CancellationToken::new()).await
     }
@@ -201,19 +222,7 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(TestClock::following_tokio(0));
         let store = MemoryStore::new(TestClock::at(0), "a");
         store.create_bucket("b");
-        let body = Bytes::from(vec![7; 64 << 10]);
-        let (attributes, condition) = (Attributes::default(), WriteCondition::Any);
-        let md5 = Md5::digest(&body).into();
-        let put = PutRequest {
-            bucket: "b",
-            key: "k",
-            body,
-            md5,
-            attributes: &attributes,
-            tags: &vec![],
-            condition: &condition,
-        };
-        store.put(put).await.unwrap();
+        put(&store, vec![7; 64 << 10]).await.unwrap();
         let rates = RateLimits {
             bandwidth: Timetable::parse("8k", Unit::Bytes).ok(),
             requests: Timetable::parse("10", Unit::Requests).ok(),
@@ -289,6 +298,31 @@ mod tests {
         let request = GetRequest { bucket: "b", key: "k", span: Span::Whole, if_match: None, version_id: None };
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(store.get(request).await.err().map(|error| error.class), Some(ErrorClass::Stopped));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_in_memory_is_sent_at_the_stop_and_counts() {
+        let stop = CancellationToken::new();
+        let (store, begin) = (limited_until(stop.clone()).await, Instant::now());
+        let upload = UploadRef { bucket: "b", key: "k", upload_id: "u" };
+        let part = |body| store.put_part(PutPart { upload, number: 1, body, checksum: false });
+        let held = || Body::Held { bytes: Bytes::from_static(b"a"), md5: Md5::digest(b"a").into() };
+        store.head(HeadRequest::new("b", "k")).await.unwrap();
+        let puts = join_all((0..10).map(|_| put(&store, vec![8])));
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            stop.cancel();
+        };
+        let (puts, ()) = tokio::join!(puts, later);
+        assert!(puts.iter().all(Result::is_ok) && begin.elapsed() == Duration::from_millis(250));
+        assert_ne!(part(held()).await.unwrap_err().class, ErrorClass::Stopped, "it was sent");
+        let streamed = Body::Streamed { stream: futures::stream::empty().boxed(), len: 1 };
+        assert_eq!(part(streamed).await.unwrap_err().class, ErrorClass::Stopped);
+        // Twelve requests took 1.2 s of the limit.
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        assert!(store.head(HeadRequest::new("b", "k")).await.is_err());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(store.head(HeadRequest::new("b", "k")).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use migration_core::config::{ReportScope, ReportSettings};
 use migration_core::records::RunResult;
 use migration_engine::limits::Keeper;
 use migration_engine::scan::{SenderName, send};
@@ -105,5 +106,47 @@ async fn a_stop_is_no_outage_of_the_destination() {
     let beats = view::all_heartbeats(&fleet.world.ledger, JOB).await.unwrap().records;
     let is_paused = |blocked: usize, paused: Option<i64>| blocked > 0 || paused.is_some();
     assert!(!beats.is_empty() && !beats.iter().any(|beat| is_paused(beat.blocked.len(), beat.paused)), "{beats:?}");
+    finish(&mut fleet).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_whose_objects_are_copied_ends_after_a_stop() {
+    const REPORTS: &str = "reports";
+    let mut fleet = Fleeted::new(None, Some("1"), 3);
+    fleet.world.destination.create_bucket(REPORTS);
+    fleet.world.config.report =
+        Some(ReportSettings { bucket: REPORTS.into(), prefix: "r/".into(), scope: ReportScope::AllTasks });
+    fleet.send().await;
+    let pod = fleet.start("a");
+    while fleet.done() < 3 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(fleet.world.destination.keys(REPORTS).len(), 0, "the results wait for their turn");
+    // Its request for messages waits for 5 s.
+    let time = stopped_after(pod, 0).await;
+    assert!(time <= Duration::from_secs(6), "{time:?}");
+    assert_eq!(fleet.world.destination.keys(REPORTS).len(), 1);
+    assert_eq!(fleet.world.queue.messages().len(), 0, "the batch was not given back");
+    assert_eq!(fleet.world.progress().await.done, 3);
+    finish(&mut fleet).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_read_after_a_stop_that_is_not_written() {
+    const AT_ONCE: usize = 16;
+    // One object begins each second, and all sixteen take 64 s, so that the last ones end within one second.
+    let mut fleet = Fleeted::new(Some("1k"), Some("1"), 40);
+    fleet.world.config.transfer.files_per_worker = u32::try_from(AT_ONCE).unwrap().into();
+    fleet.send().await;
+    let lists = fleet.source.count(Operation::ListObjects);
+    let pod = fleet.start("a");
+    while fleet.source.count(Operation::GetObject) < AT_ONCE {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(fleet.done(), 0, "all are in transfer");
+    let time = stopped_after(pod, 0).await;
+    assert!(time > Duration::from_secs(30) && time < Duration::from_secs(70), "{time:?}");
+    let reads = fleet.source.log().len() - lists;
+    assert_eq!((reads, fleet.done()), (AT_ONCE, AT_ONCE));
     finish(&mut fleet).await;
 }
