@@ -81,7 +81,7 @@ impl ObjectPermits {
         PendingObject { permits: self.clone(), class, number: 1 }
     }
 
-    /// Counts the objects of a message until each of them is counted.
+    /// Counts the objects of a message, which are moved whole, until each of them is counted.
     pub fn expect_message(self: &Arc<Self>, number: u32) -> PendingObject {
         self.pending.fetch_add(number, Ordering::Relaxed);
         PendingObject { permits: self.clone(), class: ObjectClass::Whole, number }

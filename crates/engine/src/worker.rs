@@ -110,10 +110,8 @@ impl<P: Services> Worker<P> {
         while let Some(messages) = this.next(last).await {
             last = Instant::now();
             while tasks.try_join_next().is_some() {}
-            for (message, objects) in messages {
+            for (message, held) in messages {
                 this.process.runtime.activity.took_message();
-                // Counted from its receipt on, so that other workers get the messages that this one cannot work on yet.
-                let held = this.limits.permits.expect_message(objects);
                 let this = this.clone();
                 tasks.spawn(async move {
                     this.handle(message, held).await;
@@ -129,10 +127,10 @@ impl<P: Services> Worker<P> {
         }
     }
 
-    /// Returns the next messages, with their numbers of objects, or `None` when the process has to stop. Waits while
+    /// Returns the next messages, with their objects as counted, or `None` when the process has to stop. Waits while
     /// enough objects are held, and while a side is paused: a message received then would only use up a delivery. While
     /// a permission is missing, receives messages one by one, to probe it with other objects.
-    async fn next(&self, last: Instant) -> Option<Vec<(ReceivedMessage, u32)>> {
+    async fn next(&self, last: Instant) -> Option<Vec<(ReceivedMessage, PendingObject)>> {
         let process = &self.process;
         loop {
             if process.runtime.stop.is_cancelled() {
@@ -171,9 +169,9 @@ impl<P: Services> Worker<P> {
         }
     }
 
-    /// Returns the messages to begin with room for so many objects, and the number of objects of each. The others would
-    /// only wait: they are left to other workers.
-    async fn begin(&self, messages: Vec<ReceivedMessage>, room: u32) -> Vec<(ReceivedMessage, u32)> {
+    /// Returns the messages to begin with room for so many objects. They are counted from now on, so that other workers
+    /// get the messages that this one cannot work on yet. The others would only wait: they are left to other workers.
+    async fn begin(&self, messages: Vec<ReceivedMessage>, room: u32) -> Vec<(ReceivedMessage, PendingObject)> {
         let objects: Vec<u32> = messages.iter().map(|message| self.objects_of(message)).collect();
         for number in &objects {
             self.sizes().received(*number);
@@ -181,7 +179,7 @@ impl<P: Services> Worker<P> {
         let mut begun = Vec::new();
         for ((message, number), begins) in messages.into_iter().zip(&objects).zip(begin_at_once(room, &objects)) {
             if begins {
-                begun.push((message, if *number == u32::MAX { 1 } else { *number }));
+                begun.push((message, self.expect(*number)));
             } else {
                 self.give_back(&message, Duration::ZERO).await;
             }
@@ -189,13 +187,22 @@ impl<P: Services> Worker<P> {
         begun
     }
 
-    /// Returns the number of objects of a message, or [`u32::MAX`] for one of an object in parts: more of them would keep
-    /// others from helping.
+    /// Counts the objects of a message until each of them is counted.
+    fn expect(&self, objects: u32) -> PendingObject {
+        let permits = &self.limits.permits;
+        if objects == u32::MAX { permits.expect(ObjectClass::InParts) } else { permits.expect_message(objects) }
+    }
+
+    /// Returns the number of objects of a message, or [`u32::MAX`] for one with an object in parts: more of them would
+    /// keep others from helping.
     fn objects_of(&self, message: &ReceivedMessage) -> u32 {
         let in_parts = |bytes| self.limits.class_of(bytes) == ObjectClass::InParts;
         let number = match Message::parse(&message.body) {
             Ok(Message::PartRange(_)) => return u32::MAX,
             Ok(Message::Batch(batch)) if batch.objects.iter().any(|entry| in_parts(entry.size)) => return u32::MAX,
+            Ok(Message::Events(events)) if events.iter().any(|event| event.size.is_some_and(in_parts)) => {
+                return u32::MAX;
+            }
             Ok(Message::Job(job)) if in_parts(job.size) => return u32::MAX,
             Ok(Message::Batch(batch)) => batch.objects.len(),
             Ok(Message::Events(events)) => events.len(),

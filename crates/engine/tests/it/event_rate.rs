@@ -3,17 +3,24 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use migration_core::concurrency::FilesPerWorker;
 use migration_core::error::ErrorClass;
 use migration_core::message::{Batch, BatchId, EVENTS_RUN, Entry, MESSAGE_VERSION};
 use migration_core::ports::{OutgoingMessage, Queue};
 use migration_core::retry::Tried;
+use migration_core::size::ByteSize;
 use migration_testkit::{Call, Fault, Operation};
 
 use crate::world::{DESTINATION, JOB, SOURCE, World, content, pair};
 
 fn event(key: &str, sequencer: usize) -> String {
+    event_of(key, 10, sequencer)
+}
+
+/// An event of an object of so many bytes.
+fn event_of(key: &str, size: usize, sequencer: usize) -> String {
     format!(
-        r#"{{"Records":[{{"eventName":"ObjectCreated:Put","s3":{{"bucket":{{"name":"{SOURCE}"}},"object":{{"key":"{key}","size":10,"sequencer":"{sequencer:04}"}}}}}}]}}"#
+        r#"{{"Records":[{{"eventName":"ObjectCreated:Put","s3":{{"bucket":{{"name":"{SOURCE}"}},"object":{{"key":"{key}","size":{size},"sequencer":"{sequencer:04}"}}}}}}]}}"#
     )
 }
 
@@ -191,4 +198,40 @@ async fn of_batches_among_events_one_is_kept_and_the_others_go_to_other_workers(
     assert_eq!(world.destination.keys(DESTINATION).len(), 40);
     let counted = world.counters(EVENTS_RUN).await;
     assert_eq!((counted.batches, counted.counts.done), (16, 40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_large_objects_are_not_hoarded() {
+    const IN_PARTS: usize = 16;
+    let mut world = World::tiny();
+    world.config.transfer.files_per_worker = FilesPerWorker::Auto;
+    world.config.transfer.memory_limit = ByteSize::mib(64);
+    let keys = objects(&world, 12);
+    let large: Vec<_> = (0..40).map(|n| format!("large{n:02}")).collect();
+    for key in &large {
+        world.source.insert(SOURCE, key, content(96, 1));
+    }
+    let (consumer, _) = world.consumer();
+    let limits = consumer.limits();
+    let worker = tokio::spawn(consumer.run());
+    // Enough small ones to make the worker ask for ten.
+    deliver(&world, keys.iter().map(|key| event(key, 1))).await;
+    while world.queue.stats().visible + world.queue.stats().in_flight > 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // There is room for more small objects than are moved in parts at once. Large ones are looked up first.
+    limits.permits.resize(100);
+    let looks = |call: &Call| call.operation == Operation::GetItem && call.subject.contains("batch/");
+    world.plan.when(looks, Fault::Delay(Duration::from_secs(20)), u32::MAX);
+    world.plan.when(|call| call.operation == Operation::PutPart, Fault::Delay(Duration::from_mins(10)), u32::MAX);
+    deliver(&world, large.iter().map(|key| event_of(key, 96, 1))).await;
+    let mut most = 0;
+    for _ in 0..600 {
+        most = world.queue.stats().in_flight.max(most);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(world.plan.log().iter().any(looks) && world.plan.count(Operation::PutPart) >= IN_PARTS);
+    assert_eq!(most, IN_PARTS, "messages that one worker held");
+    worker.abort();
+    assert!(worker.await.unwrap_err().is_cancelled());
 }
