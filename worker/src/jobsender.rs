@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::exit::{End, FAILED, UNUSABLE};
+use crate::metrics::{self, Sources};
 use crate::notify::{self, NotifyArgs};
 use crate::plan;
 use crate::preflight;
@@ -84,6 +85,7 @@ async fn program() -> ExitCode {
         }
     };
     setup::stop_when_told(&process, &told);
+    metrics::serve(cli.common.metrics_port, &process.config.job, Sources::of(&process, None)).await;
     let keeping = keeper.map(Keeper::start);
     let (end, report) = tokio::select! {
         ended = carry_out(cli, process) => ended,

@@ -3,6 +3,7 @@
 
 mod exit;
 pub mod jobsender;
+mod metrics;
 mod notify;
 mod plan;
 mod preflight;

@@ -10,6 +10,7 @@ use migration_core::config::{ConfigError, JobConfig, RateLimits, WriteSettings};
 use migration_core::error::Service;
 use migration_core::ports::Clock;
 use migration_engine::limits::{Fleet, Keeper, Limited, Limits, Stopping, UTC};
+use migration_engine::telemetry::Metered;
 use migration_engine::{Ports, Process, Runtime};
 use migration_program::LogFormat;
 use migration_sqs_dynamodb::{DynamoLedger, SqsQueue};
@@ -31,6 +32,9 @@ pub struct Common {
     /// Log format.
     #[arg(long, env = "LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+    /// Port that serves /metrics, at all addresses. 0 serves nothing.
+    #[arg(long, env = "METRICS_PORT", default_value_t = 0)]
+    pub metrics_port: u16,
 }
 
 impl Common {
@@ -65,10 +69,11 @@ pub enum SetupError {
 }
 
 /// A process that uses the AWS adapters.
-pub type AwsProcess = Process<(Limited<S3Store>, Limited<S3Store>, SqsQueue, DynamoLedger)>;
+pub type AwsProcess =
+    Process<(Limited<Metered<S3Store>>, Limited<Metered<S3Store>>, Metered<SqsQueue>, Metered<DynamoLedger>)>;
 
 /// Keeps the share of this process of the job's limits; `None` if there are none.
-pub type ShareKeeper = Option<Keeper<DynamoLedger>>;
+pub type ShareKeeper = Option<Keeper<Metered<DynamoLedger>>>;
 
 /// Whether a process waits for the limits of its job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,16 +96,18 @@ pub async fn connect(common: &Common, pace: Pace, grace: Duration) -> Result<(Aw
     let stopping = Stopping::new(runtime.stop.clone(), grace);
     let (source, destination) = (Service::Source, Service::Destination);
     let choice = congestion::chosen(config.transfer.tcp_congestion_control);
+    let telemetry = &runtime.telemetry;
     let store = async |side, settings, which| {
-        limits.limit(S3Store::new(side, settings, which, choice.algorithm).await, which, &stopping)
+        let store = S3Store::new(side, settings, which, choice.algorithm).await;
+        limits.limit(Metered::new(store, which, telemetry), which, &stopping)
     };
-    let ledger = DynamoLedger::new(&config.ledger).await;
+    let ledger = Metered::new(DynamoLedger::new(&config.ledger).await, Service::Ledger, telemetry);
     let keeper = Keeper::new(&limits, ledger.clone(), &config.job.uid, &common.name);
     let plain = WriteSettings::default();
     let ports = Ports::new(
         store(&config.source, &plain, source).await,
         store(&config.destination, &config.write, destination).await,
-        SqsQueue::new(&config.queue).await,
+        Metered::new(SqsQueue::new(&config.queue).await, Service::Queue, telemetry),
         ledger,
     );
     let readable = WriteSettings { storage_class: None, acl: None, ..config.write.clone() };

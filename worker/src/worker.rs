@@ -10,6 +10,7 @@ use migration_engine::limits::Keeper;
 use migration_engine::worker::Worker;
 use tracing::{error, info};
 
+use crate::metrics::{self, Sources};
 use crate::setup::{self, Common, Pace};
 
 /// Copies the objects named in a job's queue, until SIGTERM or SIGINT.
@@ -40,6 +41,8 @@ async fn program() -> ExitCode {
             let process = Arc::new(process);
             info!(job = process.config.job.name, name = process.runtime.name, "worker started");
             let work = Worker::new(process.clone());
+            let sources = Sources::of(&process, Some(work.limits()));
+            metrics::serve(cli.common.metrics_port, &process.config.job, sources).await;
             Keeper::during(keeper, Box::pin(heartbeat::during(&process, work.run()))).await;
             info!("worker stopped");
             ExitCode::SUCCESS

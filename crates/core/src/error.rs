@@ -27,14 +27,24 @@ pub enum Service {
     Ledger,
 }
 
-impl fmt::Display for Service {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Service {
+    /// All services, in their order.
+    pub const ALL: [Self; 4] = [Self::Source, Self::Destination, Self::Queue, Self::Ledger];
+
+    /// Returns the name used in messages and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Source => "source",
             Self::Destination => "destination",
             Self::Queue => "queue",
             Self::Ledger => "ledger",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -121,6 +121,9 @@ pub enum Action {
 }
 
 impl Action {
+    /// All actions, in their order.
+    pub const ALL: [Self; 6] = [Self::Transfer, Self::Update, Self::Skip, Self::Ignore, Self::Fail, Self::Delete];
+
     /// Returns the name used in lists.
     pub const fn as_str(self) -> &'static str {
         match self {

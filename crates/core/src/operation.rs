@@ -66,6 +66,39 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// All operations, in their order.
+    pub const ALL: [Self; 29] = [
+        Self::ListObjects,
+        Self::ListVersions,
+        Self::GetObject,
+        Self::HeadObject,
+        Self::GetTags,
+        Self::PutTags,
+        Self::PutObject,
+        Self::CopyObject,
+        Self::DeleteObject,
+        Self::CreateUpload,
+        Self::PutPart,
+        Self::CopyPart,
+        Self::ListParts,
+        Self::CompleteUpload,
+        Self::AbortUpload,
+        Self::ListUploads,
+        Self::GetNotifications,
+        Self::PutNotifications,
+        Self::GetVersioning,
+        Self::SendMessages,
+        Self::ReceiveMessages,
+        Self::SetVisibility,
+        Self::DeleteMessage,
+        Self::SendDeadLetter,
+        Self::ReceiveDeadLetters,
+        Self::MeasureQueue,
+        Self::GetItem,
+        Self::QueryItems,
+        Self::WriteItems,
+    ];
+
     /// Returns the name used in errors: verb and noun.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -172,5 +205,19 @@ impl<'a> RequestInfo<'a> {
     #[must_use]
     pub fn carrying(self, bytes: u64) -> Self {
         Self { bytes, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_operations_are_listed_in_their_order() {
+        for (place, operation) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(operation as usize, place, "{operation}");
+        }
+        // The last one: another one after it has to be listed too.
+        assert_eq!(Operation::ALL.len(), Operation::WriteItems as usize + 1);
     }
 }

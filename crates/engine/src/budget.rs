@@ -48,11 +48,16 @@ impl Budget {
     pub async fn reserve(&self, bytes: u64) -> Result<Reservation, ReserveError> {
         let wanted = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         if wanted > self.total {
-            return Err(ReserveError::TooMany { wanted: bytes, limit: u64::from(self.total) << 10 });
+            return Err(ReserveError::TooMany { wanted: bytes, limit: self.limit() });
         }
         let permit = self.free.clone().acquire_many_owned(wanted).await.map_err(|_| ReserveError::Closed)?;
         self.most.fetch_max(self.used(), Ordering::Relaxed);
         Ok(Reservation(permit))
+    }
+
+    /// Returns the bytes of the whole budget.
+    pub fn limit(&self) -> u64 {
+        u64::from(self.total) << 10
     }
 
     /// Returns the maximum of bytes in use at once, rounded up to KiB.

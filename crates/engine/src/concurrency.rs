@@ -75,6 +75,12 @@ impl AdaptiveLimiter {
         self.throttled.load(Ordering::Relaxed)
     }
 
+    /// Returns the buckets whose requests in flight are bounded, with the bounds.
+    pub fn limits(&self) -> Vec<(String, f64)> {
+        let buckets = self.buckets();
+        buckets.iter().filter_map(|(name, bucket)| Some((name.clone(), bucket.window.limit()?))).collect()
+    }
+
     /// Returns true if a request to this bucket has succeeded since `then`.
     pub fn succeeded_since(&self, bucket: &str, then: Instant) -> bool {
         self.buckets().get(bucket).and_then(|entry| entry.last_success).is_some_and(|at| at > then)
@@ -175,7 +181,9 @@ mod tests {
         let (a, b) = (put("a", "k"), put("b", "k"));
         let first = limiter.acquire(&a, &clock, false).await;
         let second = limiter.acquire(&a, &clock, false).await;
+        assert_eq!(limiter.limits(), []);
         second.throttled(clock.now());
+        assert_eq!(limiter.limits(), [("a".to_owned(), 1.0)]);
         let mut third = Box::pin(limiter.acquire(&a, &clock, false));
         assert!(futures::poll!(&mut third).is_pending());
         let _other = limiter.acquire(&b, &clock, false).await;

@@ -22,10 +22,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::Interruption;
 use crate::concurrency::AdaptiveLimiter;
 use crate::heartbeat::Activity;
 use crate::stop::sleep_or_stop;
+use crate::telemetry::Telemetry;
+use crate::{Interruption, Runtime};
 use judge::Question;
 use state::{GateState, Pause, Scope};
 
@@ -45,6 +46,7 @@ pub struct Gate {
     stop: CancellationToken,
     clock: Arc<dyn Clock>,
     activity: Arc<Activity>,
+    telemetry: Arc<Telemetry>,
     state: Mutex<GateState>,
     probe: tokio::sync::Mutex<()>,
     limiter: AdaptiveLimiter,
@@ -55,12 +57,13 @@ pub struct Gate {
 
 impl Gate {
     /// Creates a gate without pauses.
-    pub fn new(side: Service, stop: CancellationToken, clock: Arc<dyn Clock>, activity: Arc<Activity>) -> Self {
+    pub(crate) fn new(side: Service, runtime: &Runtime) -> Self {
         Self {
             side,
-            stop,
-            clock,
-            activity,
+            stop: runtime.stop.clone(),
+            clock: runtime.clock.clone(),
+            activity: runtime.activity.clone(),
+            telemetry: runtime.telemetry.clone(),
             state: Mutex::new(GateState::new()),
             probe: tokio::sync::Mutex::default(),
             limiter: AdaptiveLimiter::default(),
@@ -82,6 +85,11 @@ impl Gate {
     /// Returns the number of throttled answers so far.
     pub fn throttled(&self) -> u64 {
         self.limiter.throttled()
+    }
+
+    /// Returns the buckets whose requests in flight are bounded, with the bounds.
+    pub(crate) fn request_limits(&self) -> Vec<(String, f64)> {
+        self.limiter.limits()
     }
 
     /// From now on, fails requests for which a permission is missing instead of holding them. For callers that have
@@ -134,17 +142,20 @@ impl Gate {
                 Err(Interruption::Service(error)) => error,
                 other => return other,
             };
-            match error.class {
+            let backs_off = match error.class {
                 ErrorClass::Service(ServiceFault::AccessDenied) if self.lets_go_of(&access) => return Err(error.into()),
-                ErrorClass::Service(_) => continue,
+                ErrorClass::Service(_) => false,
                 _ if !error.is_retryable() => return Err(error.into()),
-                _ if self.is_held(&access) => continue,
-                _ if retries < self.quick_retries() => {}
-                ErrorClass::Throttled if !self.others_succeed(&access, began) => {}
+                _ if self.is_held(&access) => false,
+                _ if retries < self.quick_retries() => true,
+                ErrorClass::Throttled if !self.others_succeed(&access, began) => true,
                 _ => return Err(error.into()),
+            };
+            self.telemetry.repeats(self.side, error.class);
+            if backs_off {
+                self.back_off(retries).await?;
+                retries += 1;
             }
-            self.back_off(retries).await?;
-            retries += 1;
         }
     }
 

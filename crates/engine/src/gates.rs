@@ -20,7 +20,7 @@ pub(crate) struct Gates {
 
 impl Gates {
     pub(crate) fn new(runtime: &Runtime) -> Self {
-        let gate = |side| Gate::new(side, runtime.stop.clone(), runtime.clock.clone(), runtime.activity.clone());
+        let gate = |side| Gate::new(side, runtime);
         Self {
             source: gate(Service::Source),
             destination: gate(Service::Destination),
@@ -38,7 +38,7 @@ impl<P: Services> Process<P> {
 
     /// Returns true if anything is paused or waits long for a limit: work that makes no progress meanwhile is not stuck.
     pub(crate) fn is_waiting(&self) -> bool {
-        let Gates { source, destination, queue, ledger } = &self.gates;
+        let Gates { source, destination, queue, ledger } = &*self.gates;
         [source, destination, queue, ledger].into_iter().any(Gate::is_waiting) || self.limits.is_waiting()
     }
 

@@ -93,6 +93,11 @@ impl Activity {
         self.messages.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Returns the number of messages that are held.
+    pub fn messages(&self) -> u32 {
+        self.messages.load(Ordering::Relaxed)
+    }
+
     /// Records that a range of a distributed transfer is in work; its coordinator sees that in the heartbeats.
     pub fn at_range(&self, name: String) -> AtRange<'_> {
         self.ranges.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
@@ -190,7 +195,7 @@ pub async fn beat<P: Services>(process: &Process<P>, end: CancellationToken) {
             () = activity.changed.notified() => {}
             () = tokio::time::sleep(every) => {}
         }
-        let (messages, blocked) = (activity.messages.load(Ordering::Relaxed), activity.paused());
+        let (messages, blocked) = (activity.messages(), activity.paused());
         let quiet = messages == 0 && blocked.is_empty();
         if quiet && idle {
             continue;

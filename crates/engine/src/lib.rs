@@ -19,6 +19,7 @@
 //! | [`limits`] | bounds the bytes and requests per second of a process, or of a job |
 //! | [`heartbeat`] | tells the ledger what this process is doing |
 //! | [`observer`] | tells the program which objects are in transfer |
+//! | [`telemetry`], [`gauges`] | count what a process does, and tell what it holds, for metrics |
 
 mod absence;
 pub mod admission;
@@ -28,6 +29,7 @@ pub mod concurrency;
 mod deletion;
 pub mod gate;
 mod gates;
+pub mod gauges;
 pub mod hash;
 pub mod heartbeat;
 pub mod limits;
@@ -43,10 +45,12 @@ pub mod scan;
 mod send_buffer;
 mod services;
 mod stop;
+pub mod telemetry;
 pub mod transfer;
 pub mod uploads;
 pub mod worker;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -91,7 +95,7 @@ pub struct Process<P: Services> {
     ranges_in_flight: usize,
     buckets: Buckets,
     names: AtomicU64,
-    gates: Gates,
+    gates: Arc<Gates>,
     /// The limits of its stores.
     limits: Limits,
     /// The ranges of distributed objects that workers are at.
@@ -160,7 +164,7 @@ impl<P: Services> Process<P> {
     /// Creates a process with the default hashing stage and number of ranges.
     pub fn new(ports: Ports<P>, config: ValidConfig, runtime: Runtime) -> Self {
         Self {
-            gates: Gates::new(&runtime),
+            gates: Arc::new(Gates::new(&runtime)),
             limits: Limits::default(),
             object_limit: ObjectLimit::new(config.transfer.files_per_worker),
             ranges_at_work: RangesAtWork::default(),

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::heartbeat::Activity;
 use crate::observer::{ObjectName, TransferObserver};
+use crate::telemetry::Telemetry;
 
 /// The grace of a process that is given none: Kubernetes allows 120 s in all.
 pub const GRACE: Duration = Duration::from_secs(100);
@@ -24,6 +25,8 @@ pub struct Runtime {
     pub stop: CancellationToken,
     /// Current activity of this process, for its heartbeats.
     pub activity: Arc<Activity>,
+    /// What this process did, for metrics.
+    pub telemetry: Arc<Telemetry>,
     /// Watches the objects in transfer.
     pub observer: Option<Arc<dyn TransferObserver>>,
     /// Time that a stopping process waits for objects and parts in flight, before it returns their messages unfinished.
@@ -43,6 +46,7 @@ impl Runtime {
             clock,
             stop,
             activity,
+            telemetry: Arc::default(),
             observer: None,
             grace: GRACE,
             verified_every: Duration::from_millis(VERIFIED_EVERY_MS),

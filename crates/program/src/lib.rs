@@ -1,7 +1,9 @@
-//! What the programs of the project have in common: logging, signals, schedules, plans and verifications.
+//! What the programs of the project have in common: logging, signals, schedules, plans, verifications and metrics.
 
 pub mod findings;
+pub mod http;
 mod log;
+pub mod metrics;
 pub mod plan;
 mod run_id;
 mod runtime;

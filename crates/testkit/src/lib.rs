@@ -8,6 +8,7 @@
 //! - [`Lying`] wraps any S3 port. Its [`Lies`] answer selected requests contrary to S3's documentation.
 //! - [`ApiObjects`] is a Kubernetes API server without a network, as far as the operator relies on it.
 //! - [`MiniStack`] starts a real server of all three services for a test, [`LocalStack`] a stricter one of S3 and SQS.
+//! - [`metrics`] compares what a program exports with `docs/METRICS.md`.
 //! - [`conformance`] has one suite per port. Fakes and adapters pass the same suites, which is why tests against a fake
 //!   are valid for the service.
 
@@ -19,6 +20,7 @@ mod faulty;
 mod ledger;
 mod localstack;
 mod lying;
+pub mod metrics;
 mod ministack;
 mod queue;
 mod rejected;

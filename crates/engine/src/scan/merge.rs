@@ -209,6 +209,7 @@ impl<'a, P: Services> Scan<'a, P> {
     }
 
     fn tell(&self, finding: &Finding<'_>) {
+        self.process.runtime.telemetry.found.add(finding.action(), 1);
         if let Some(observer) = &self.scanner.purpose.observer {
             observer.found(&self.range.pair, finding);
         }

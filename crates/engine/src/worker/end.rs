@@ -17,6 +17,7 @@ use migration_ledger::{ReadError, get};
 use tracing::{info, warn};
 
 use super::{Disposal, Worker};
+use crate::telemetry::ObjectTally;
 use crate::{Interruption, Services, WriteOutcome, report, uploads};
 
 impl<P: Services> Worker<P> {
@@ -54,6 +55,7 @@ impl<P: Services> Worker<P> {
         let done = done_uploads(batch, &outcomes);
         let piece = report::write_fragment(&self.process, batch, &outcomes, now).await?;
         let most = self.process.config.transfer.max_attempts;
+        let tally = ObjectTally::of(&outcomes);
         let (mut end, failures) = sum_up(batch, pairs, outcomes, &self.process.runtime.name, most, now);
         end.piece = piece;
         // Failures of a stale batch must not replace valid ones.
@@ -65,7 +67,10 @@ impl<P: Services> Worker<P> {
             self.process.write(&request).await?;
         }
         let end = match self.write_end(batch, &end).await? {
-            WriteOutcome::Written => Some(end),
+            WriteOutcome::Written => {
+                self.process.runtime.telemetry.ended(&tally, now);
+                Some(end)
+            }
             WriteOutcome::Lost => self.other_end(message, batch, end).await?,
         };
         if end.is_some() {

@@ -43,6 +43,7 @@ mod scenarios;
 mod services;
 mod stops;
 mod sweep;
+mod telemetry;
 mod tries;
 mod unreadable;
 mod verdicts;

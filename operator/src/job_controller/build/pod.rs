@@ -6,9 +6,9 @@ mod volumes;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, EnvVar, EnvVarSource, KeyToPath, LocalObjectReference,
-    ObjectFieldSelector, PodSpec, PodTemplateSpec, ResourceRequirements, SecretVolumeSource, SecurityContext,
-    TopologySpreadConstraint, Volume, VolumeMount,
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, KeyToPath,
+    LocalObjectReference, ObjectFieldSelector, PodSpec, PodTemplateSpec, ResourceRequirements, SecretVolumeSource,
+    SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -33,6 +33,10 @@ const TO_END_SECONDS: u32 = 20;
 const GRACE: &str = "GRACE_SECONDS";
 /// The variable with the format of logs.
 const LOG_FORMAT: &str = "LOG_FORMAT";
+/// The variable with the port of metrics.
+const METRICS_PORT: &str = "METRICS_PORT";
+/// That port, and the name by which Prometheus finds it.
+const METRICS: (&str, u16) = ("metrics", 8080);
 
 /// The variable by which the SDK names the session of a service account's role; 2 … 64 characters of
 /// `[A-Za-z0-9_+=,.@-]`. Source: `AssumeRoleWithWebIdentity` in the STS API reference, `RoleSessionName`.
@@ -178,6 +182,7 @@ fn container(job: &ValidatedJob, program: Program) -> Container {
         command: Some(vec![command.to_owned()]),
         args: Some(config.into_iter().chain(arguments.iter().map(|argument| (*argument).to_owned())).collect()),
         env: Some(environment(job, program)),
+        ports: Some(vec![metrics_port(settings)]),
         resources: Some(settings.resources.clone().unwrap_or_else(|| resources(job, program))),
         volume_mounts: Some(mounts(job).into_iter().chain(volumes::mounts(settings)).collect()),
         // A program that could not write a termination message has logged its error.
@@ -208,6 +213,7 @@ fn environment(job: &ValidatedJob, program: Program) -> Vec<EnvVar> {
     // The service identifies who began an upload by role and session. With one session name for all pods of the job, uploads
     // of a pod that is gone are recognized as the job's.
     set(SESSION_NAME, session_name(&job.owner.uid));
+    set(METRICS_PORT, METRICS.1.to_string());
     if let Some(format) = job.pod_defaults.log_format {
         set(LOG_FORMAT, format.as_str().to_owned());
     }
@@ -215,6 +221,19 @@ fn environment(job: &ValidatedJob, program: Program) -> Vec<EnvVar> {
         set(GRACE, grace(program, settings).saturating_sub(TO_END_SECONDS).to_string());
     }
     environment
+}
+
+/// Returns the port of metrics, which the user may move.
+fn metrics_port(settings: &PodSettings) -> ContainerPort {
+    let moved = settings.env.iter().find(|variable| variable.name == METRICS_PORT);
+    let moved = moved.and_then(|variable| variable.value.as_ref()?.parse::<u16>().ok()).filter(|port| *port > 0);
+    ContainerPort {
+        name: Some(METRICS.0.to_owned()),
+        container_port: moved.unwrap_or(METRICS.1).into(),
+        // The default of the API server.
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }
 }
 
 fn from_field(name: &str, path: String) -> EnvVar {

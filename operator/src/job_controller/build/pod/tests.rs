@@ -37,7 +37,7 @@ fn programs_get_their_command_and_their_names() {
         (&worker["command"], &worker["args"]),
         (&json!(["/usr/local/bin/worker"]), &json!(["--config", "/etc/s3-migration/job.yaml"]))
     );
-    assert_eq!(worker["env"].as_array().unwrap().len(), 2);
+    assert_eq!(worker["env"].as_array().unwrap().len(), 3);
     assert_eq!(worker["image"], "worker:1");
     let send = container(Program::Send);
     assert_eq!(send["args"], json!(["--config", "/etc/s3-migration/job.yaml", "send"]));
@@ -62,6 +62,28 @@ fn all_pods_of_a_job_have_one_session_name_unless_the_user_gives_another() {
         job.spec.worker = serde_yaml::from_str("env: [{name: AWS_ROLE_SESSION_NAME, value: mine}]").unwrap();
     });
     assert_eq!(named(Program::Worker, &job), ["mine"]);
+}
+
+#[test]
+fn metrics_have_a_port_with_a_name_that_the_user_may_move() {
+    let ports = |program, env: &str| {
+        let job = validated(|job| {
+            job.spec.worker = serde_yaml::from_str(&format!("env: [{env}]")).unwrap();
+            job.spec.jobsender = job.spec.worker.clone();
+        });
+        let container = spec(program, &job)["containers"][0].clone();
+        let set = container["env"].as_array().unwrap().iter().filter(|one| one["name"] == METRICS_PORT);
+        let set: Vec<_> = set.map(|one| one["value"].as_str().unwrap().to_owned()).collect();
+        (container["ports"].clone(), set)
+    };
+    let port = |port: u16| json!([{"name": "metrics", "containerPort": port, "protocol": "TCP"}]);
+    for program in [Program::Worker, Program::Send, Program::Preflight] {
+        assert_eq!(ports(program, ""), (port(8080), vec!["8080".to_owned()]));
+        let moved = "{name: METRICS_PORT, value: '9100'}";
+        assert_eq!(ports(program, moved), (port(9100), vec!["9100".to_owned()]));
+        let off = "{name: METRICS_PORT, value: '0'}";
+        assert_eq!(ports(program, off), (port(8080), vec!["0".to_owned()]), "nothing is served");
+    }
 }
 
 #[test]
