@@ -1,21 +1,14 @@
 //! Serves `/healthz`, while the process runs, `/readyz`, once it may list `MigrationJobs`, and `/metrics`.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::StatusCode;
+use migration_program::http;
 use tokio::net::TcpListener;
-use tracing::debug;
 
-use crate::metrics::{MEDIA_TYPE, Metrics};
+use crate::metrics::Metrics;
 
 /// A flag that is set once the operator is ready.
 #[derive(Clone, Debug, Default)]
@@ -35,37 +28,14 @@ impl Readiness {
 /// Serves health and metrics until the process ends.
 pub async fn serve(address: SocketAddr, ready: Readiness, metrics: Metrics) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
-    loop {
-        let (stream, _) = listener.accept().await?;
-        let (ready, metrics) = (ready.clone(), metrics.clone());
-        tokio::spawn(async move {
-            let answer = service_fn(|request: Request<Incoming>| {
-                let response = match request.uri().path() {
-                    "/metrics" => of_metrics(&metrics),
-                    path => of_health(path, ready.get()),
-                };
-                std::future::ready(Ok::<_, Infallible>(response))
-            });
-            if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await {
-                debug!(%error, "failed to answer health request");
-            }
-        });
-    }
-}
-
-fn of_health(path: &str, ready: bool) -> Response<Full<Bytes>> {
-    let (status, text) = answer(path, ready);
-    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
-    *response.status_mut() = status;
-    response
-}
-
-fn of_metrics(metrics: &Metrics) -> Response<Full<Bytes>> {
-    // Writing into a string does not fail.
-    let text = metrics.text().unwrap_or_default();
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-    response
+    match http::serve(listener, move |request| match request.uri().path() {
+        "/metrics" => metrics.answer(request.headers()),
+        path => {
+            let (status, text) = answer(path, ready.get());
+            http::text(status, text, "text/plain")
+        }
+    })
+    .await {}
 }
 
 fn answer(path: &str, ready: bool) -> (StatusCode, &'static str) {

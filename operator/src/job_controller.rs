@@ -27,6 +27,7 @@ mod events;
 pub mod finalizers;
 mod keda;
 pub mod kubernetes;
+mod measure;
 mod optimistic;
 mod ownership;
 mod preflight;
@@ -75,7 +76,10 @@ impl JobController {
         }
         let api = self.context.api::<MigrationJob>(&watched.namespace().unwrap_or_default());
         // The watch may not have delivered the operator's own last write of the status, which says what was started.
-        let Some(job) = kubernetes::get(&api, &watched.name_any()).await? else { return Ok(None) };
+        let Some(job) = kubernetes::get(&api, &watched.name_any()).await? else {
+            self.context.metrics.remove(&watched.namespace().unwrap_or_default(), &watched.name_any());
+            return Ok(None);
+        };
         if job.uid() != watched.uid() || job.metadata.deletion_timestamp.is_some() {
             return Ok(None);
         }
@@ -108,7 +112,7 @@ impl JobController {
         match &result {
             Ok(()) => {
                 self.caches.remove(&job.uid().unwrap_or_default());
-                self.context.metrics.set(&job.namespace().unwrap_or_default(), &job.name_any(), None);
+                self.context.metrics.remove(&job.namespace().unwrap_or_default(), &job.name_any());
             }
             Err(error) => {
                 if let Some(problem) = error.problem() {
@@ -176,6 +180,7 @@ async fn reconcile(
             scaled: &scaled,
         };
         let written = status::update(job, &steps, context).await?;
+        measure::measure(job, &steps, &written, context);
         let pace = requeue::pace(&steps, &written, before);
         cache.waits = if pace == Pace::Waiting { cache.waits.saturating_add(1) } else { 0 };
         cache.pace = Some(pace);

@@ -142,6 +142,19 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All phases, in their order.
+    pub const ALL: [Self; 9] = [
+        Self::Pending,
+        Self::Scanning,
+        Self::Transferring,
+        Self::Verifying,
+        Self::Complete,
+        Self::PartiallyFailed,
+        Self::Failed,
+        Self::Watching,
+        Self::Suspended,
+    ];
+
     /// Returns the name used in the status.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,0 +1,34 @@
+//! Tells the metrics what a reconciliation found.
+
+use kube::ResourceExt;
+use migration_api::MigrationJob;
+
+use super::context::Context;
+use super::status::{Steps, Written};
+use crate::metrics::{JobReading, ScheduleReading};
+
+/// Sets the metrics of a job.
+pub(super) fn measure(job: &MigrationJob, steps: &Steps<'_>, written: &Written, context: &Context) {
+    let live = steps.runs.ledger.as_ref().and_then(|view| view.live());
+    let reading = JobReading {
+        status: &written.status,
+        degraded: &written.degraded,
+        queue: steps.observed.depth,
+        live_since: live.map(|run| run.record.started),
+        last_end: live.and_then(|run| run.tally.as_ref()?.last_end),
+        schedule: schedule(steps, written),
+        now: context.now(),
+    };
+    context.metrics.read(&job.namespace().unwrap_or_default(), &job.name_any(), &reading);
+}
+
+fn schedule(steps: &Steps<'_>, written: &Written) -> Option<ScheduleReading> {
+    let cron_job = steps.observed.cluster.cron_job.ours()?;
+    let last = cron_job.status.as_ref().and_then(|status| status.last_schedule_time.as_ref());
+    Some(ScheduleReading {
+        next: written.status.next_schedule_time.as_ref()?.0.as_millisecond(),
+        last: last.map(|time| time.0.as_millisecond()),
+        // The operator sets it.
+        deadline: cron_job.spec.starting_deadline_seconds?.saturating_mul(1_000),
+    })
+}

@@ -1,0 +1,154 @@
+//! The numbers of one job.
+
+use migration_api::Reason;
+use migration_api::status::{MigrationJobStatus, Progress, QueueDepth};
+
+use super::schedule::{ScheduleReading, ScheduleWatch};
+
+/// What a reconciliation found. All times are in milliseconds since 1970.
+#[derive(Clone, Debug)]
+pub struct JobReading<'a> {
+    /// The status.
+    pub status: &'a MigrationJobStatus,
+    /// Why the job is degraded.
+    pub degraded: &'a [Reason],
+    /// Messages in the queue; `None` if it did not answer.
+    pub queue: Option<QueueDepth>,
+    /// When the live run began to list; `None` if no run is live.
+    pub live_since: Option<i64>,
+    /// When the last batch of that run ended.
+    pub last_end: Option<i64>,
+    /// The schedule; `None` if there is none, or it is suspended.
+    pub schedule: Option<ScheduleReading>,
+    /// The time.
+    pub now: i64,
+}
+
+/// The numbers of one job. All times are in milliseconds since 1970.
+#[derive(Clone, Debug, Default)]
+pub(super) struct JobNumbers {
+    /// Messages in the queue, and the workers that they need.
+    pub(super) scaling: Option<(u64, u32)>,
+    /// What was read last; `None` before the first time.
+    pub(super) last: Option<LastReading>,
+    /// Since when there is undone work.
+    pub(super) undone_since: Option<i64>,
+    /// When the live run last got on.
+    pub(super) last_progress: Option<i64>,
+    pub(super) schedule: ScheduleWatch,
+}
+
+/// What was read last.
+#[derive(Clone, Debug)]
+pub(super) struct LastReading {
+    pub(super) status: MigrationJobStatus,
+    pub(super) degraded: Vec<Reason>,
+    pub(super) queue: Option<QueueDepth>,
+    pub(super) live_since: Option<i64>,
+    pub(super) next_schedule: Option<i64>,
+}
+
+impl JobNumbers {
+    pub(super) fn read(&mut self, reading: &JobReading<'_>) {
+        self.last_progress = self.progressed(reading);
+        self.undone_since = undone_since(self.undone_since, reading);
+        self.schedule.look(reading.schedule, reading.now);
+        self.last = Some(LastReading {
+            status: reading.status.clone(),
+            degraded: reading.degraded.to_vec(),
+            queue: reading.queue,
+            live_since: reading.live_since,
+            next_schedule: reading.schedule.map(|schedule| schedule.next),
+        });
+    }
+
+    /// Returns when the live run last got on: when a batch ended, when its numbers changed, or now if bytes are being
+    /// moved. A run that this operator sees for the first time began or got on at the time of its last end, or now if it
+    /// has none.
+    fn progressed(&self, reading: &JobReading<'_>) -> Option<i64> {
+        let live = reading.live_since?;
+        let now = reading.now;
+        let before = self.last.as_ref().filter(|last| last.live_since == Some(live));
+        let Some((before, known)) = before.zip(self.last_progress) else {
+            return Some(reading.last_end.unwrap_or(now));
+        };
+        let changed = numbers(before.status.progress.as_ref()) != numbers(reading.status.progress.as_ref());
+        let moves = reading.status.progress.as_ref().and_then(|progress| progress.rate_bytes_per_second);
+        let got_on = if changed || moves.is_some_and(|rate| rate > 0) { now } else { known };
+        Some(got_on.max(reading.last_end.unwrap_or(got_on)))
+    }
+}
+
+/// Returns the numbers that grow as a run gets on.
+fn numbers(progress: Option<&Progress>) -> [u64; 8] {
+    progress.map_or([0; 8], |Progress { objects: o, bytes: b, .. }| {
+        [o.total, o.done, o.skipped, o.failed, b.total, b.done, b.skipped, b.failed]
+    })
+}
+
+/// Returns since when there has been undone work without a break: messages in the queue, or a live run.
+fn undone_since(before: Option<i64>, reading: &JobReading<'_>) -> Option<i64> {
+    let waits = match reading.queue {
+        Some(queue) => queue.visible + queue.in_flight > 0,
+        None => before.is_some(),
+    };
+    let seen = waits.then(|| before.unwrap_or(reading.now));
+    [seen, reading.live_since].into_iter().flatten().min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use migration_api::status::Counts;
+
+    fn status(done: u64, rate: u64) -> MigrationJobStatus {
+        let objects = Counts { total: 9, done, ..Counts::default() };
+        let progress = Progress { objects, rate_bytes_per_second: Some(rate), ..Progress::default() };
+        MigrationJobStatus { progress: Some(progress), ..MigrationJobStatus::default() }
+    }
+
+    fn reading(status: &MigrationJobStatus, live_since: Option<i64>, now: i64) -> JobReading<'_> {
+        JobReading { status, degraded: &[], queue: None, live_since, last_end: None, schedule: None, now }
+    }
+
+    #[test]
+    fn a_run_gets_on_while_its_numbers_change_or_bytes_move() {
+        let mut job = JobNumbers::default();
+        for (done, rate, live, now, expected) in [
+            (0, 0, None, 100, None),
+            (0, 0, Some(150), 200, Some(200)),
+            (0, 0, Some(150), 300, Some(200)),
+            (1, 0, Some(150), 400, Some(400)),
+            (1, 5, Some(150), 500, Some(500)),
+            (1, 0, Some(150), 600, Some(500)),
+            (1, 0, Some(650), 700, Some(700)),
+            (1, 0, None, 800, None),
+        ] {
+            job.read(&reading(&status(done, rate), live, now));
+            assert_eq!(job.last_progress, expected, "at {now}");
+        }
+        // Another operator takes over: the ledger knows when it last got on.
+        let mut job = JobNumbers::default();
+        let status = status(1, 0);
+        job.read(&JobReading { last_end: Some(180), ..reading(&status, Some(150), 900) });
+        assert_eq!(job.last_progress, Some(180));
+    }
+
+    #[test]
+    fn work_is_undone_until_queue_and_run_have_none() {
+        let (mut job, status) = (JobNumbers::default(), MigrationJobStatus::default());
+        let queue = |visible| Some(QueueDepth { visible, ..QueueDepth::default() });
+        for (queue, live, now, expected) in [
+            (queue(0), None, 100, None),
+            (queue(1), None, 200, Some(200)),
+            (None, None, 300, Some(200)),
+            (queue(3), Some(250), 400, Some(200)),
+            (queue(0), Some(250), 500, Some(250)),
+            (queue(0), None, 600, None),
+            (None, None, 700, None),
+        ] {
+            job.read(&JobReading { queue, ..reading(&status, live, now) });
+            assert_eq!(job.undone_since, expected, "at {now}");
+        }
+    }
+}
