@@ -17,7 +17,9 @@ use crate::paths;
 use crate::yaml::documents;
 
 const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-const SERVICE_MONITORS: &str = "monitoring.coreos.com/v1/ServiceMonitor";
+/// Values that create what the Prometheus operator reads, and its kind.
+const MONITORING: &[(&str, &str)] =
+    &[("serviceMonitor", "ServiceMonitor"), ("podMonitor", "PodMonitor"), ("prometheusRule", "PrometheusRule")];
 /// Place of the pod in a Deployment.
 const POD: &str = "/spec/template/spec";
 
@@ -127,14 +129,41 @@ fn definitions(namespace: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks that a `ServiceMonitor` is rendered where there is such a kind, and is an error where there is none.
+/// Checks that what the Prometheus operator reads is rendered where there are such kinds, and is an error where there are
+/// none.
 fn monitors(namespace: &str) -> anyhow::Result<()> {
-    let values = json!({"serviceMonitor": {"enabled": true, "labels": {"release": "prometheus"}}});
-    let refused = render(namespace, &values, &[]).err().context("a ServiceMonitor without its kind was rendered")?;
-    ensure!(format!("{refused:#}").contains("Prometheus operator"), "{refused:#}");
-    let documents = render(namespace, &values, &["--api-versions", SERVICE_MONITORS])?;
-    let monitor = documents.iter().find(|d| d["kind"] == "ServiceMonitor").context("there is no ServiceMonitor")?;
-    ensure!(monitor["metadata"]["labels"]["release"] == "prometheus", "{monitor:#}");
+    for (value, kind) in MONITORING {
+        let values = json!({*value: {"enabled": true, "labels": {"release": "prometheus"}}});
+        let refused = render(namespace, &values, &[]).err().with_context(|| format!("{kind} without its kind"))?;
+        ensure!(format!("{refused:#}").contains("Prometheus operator"), "{refused:#}");
+        let kinds = format!("monitoring.coreos.com/v1/{kind}");
+        let documents = render(namespace, &values, &["--api-versions", &kinds])?;
+        let found = documents.iter().find(|d| d["kind"] == **kind).with_context(|| format!("there is no {kind}"))?;
+        ensure!(found["metadata"]["labels"]["release"] == "prometheus", "{found:#}");
+    }
+    alerts(namespace)
+}
+
+/// Checks that alerts can be left out by name, and link to the runbook.
+fn alerts(namespace: &str) -> anyhow::Result<()> {
+    let kinds = ["--api-versions", "monitoring.coreos.com/v1/PrometheusRule"];
+    let rules = |values: Value| -> anyhow::Result<Vec<Value>> {
+        let documents = render(namespace, &json!({"prometheusRule": values}), &kinds)?;
+        let rule = documents.iter().find(|d| d["kind"] == "PrometheusRule").context("there is no PrometheusRule")?;
+        let rules = rule.pointer("/spec/groups/0/rules").and_then(Value::as_array);
+        rules.cloned().context("there are no rules")
+    };
+    let all = rules(json!({"enabled": true}))?;
+    ensure!(all.iter().all(|rule| rule["annotations"]["runbook_url"].is_null()), "{all:#?}");
+    let values = json!({"enabled": true, "disabled": ["S3MigrationThrottled"], "runbookUrl": "https://a.example/r"});
+    let fewer = rules(values)?;
+    ensure!(fewer.len() + 1 == all.len(), "{} of {} alerts are left", fewer.len(), all.len());
+    for rule in &fewer {
+        let name = rule["alert"].as_str().unwrap_or_default().to_lowercase();
+        ensure!(rule["annotations"]["runbook_url"] == format!("https://a.example/r#{name}"), "{rule:#}");
+    }
+    let unknown = rules(json!({"enabled": true, "disabled": ["Nothing"]})).err().context("an unknown alert")?;
+    ensure!(format!("{unknown:#}").contains("prometheusRule.disabled"), "{unknown:#}");
     Ok(())
 }
 
