@@ -174,3 +174,21 @@ fn promtool_accepts_the_alerts_and_each_fires() {
     promtool(&["check", "rules", ALERTS]);
     promtool(&["test", "rules", UNIT_TESTS]);
 }
+
+#[test]
+#[ignore = "needs promtool: make metrics-check"]
+fn promtool_can_read_the_expressions_of_the_dashboard() {
+    let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).unwrap();
+    let mut all = Vec::new();
+    expressions(&dashboard, &mut all);
+    all.retain(|expression| !expression.starts_with("label_values("));
+    let rules: Vec<_> = all
+        .iter()
+        .enumerate()
+        .map(|(n, one)| serde_json::json!({"record": format!("panel:{n}"), "expr": one}))
+        .collect();
+    let file = format!("{}/dashboard-rules.yaml", env!("CARGO_TARGET_TMPDIR"));
+    let groups = serde_json::json!({"groups": [{"name": "dashboard", "rules": rules}]});
+    std::fs::write(&file, groups.to_string()).unwrap();
+    promtool(&["check", "rules", &file]);
+}

@@ -6,6 +6,7 @@ use migration_core::error::{Blocked, Service};
 
 use crate::gates::Gates;
 use crate::heartbeat::Activity;
+use crate::limits::{Limits, Shares};
 use crate::{Process, Services};
 
 /// Tells the state of a process. Clones tell the same.
@@ -13,12 +14,13 @@ use crate::{Process, Services};
 pub struct Gauges {
     gates: Arc<Gates>,
     activity: Arc<Activity>,
+    limits: Limits,
 }
 
 impl<P: Services> Process<P> {
     /// Returns what tells the state of this process.
     pub fn gauges(&self) -> Gauges {
-        Gauges { gates: self.gates.clone(), activity: self.runtime.activity.clone() }
+        Gauges { gates: self.gates.clone(), activity: self.runtime.activity.clone(), limits: self.limits.clone() }
     }
 }
 
@@ -31,6 +33,8 @@ pub struct ProcessState {
     pub messages: u32,
     /// The buckets that throttle, with the number of requests that may be in flight to each.
     pub request_limits: Vec<(Service, String, f64)>,
+    /// What it may take of the limits of its job.
+    pub shares: Shares,
 }
 
 impl Gauges {
@@ -44,6 +48,7 @@ impl Gauges {
             paused: self.activity.paused(),
             messages: self.activity.messages(),
             request_limits: limits.collect(),
+            shares: self.limits.shares(),
         }
     }
 }

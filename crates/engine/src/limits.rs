@@ -42,6 +42,17 @@ pub type LocalTime = fn(i64) -> i64;
 /// Times of day in UTC.
 pub const UTC: LocalTime = |unix| unix;
 
+/// What a process may take of the limits of its job in a second now. `None` where nothing is limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Shares {
+    /// Bytes.
+    pub bandwidth: Option<f64>,
+    /// Requests to the source.
+    pub source: Option<f64>,
+    /// Requests to the destination.
+    pub destination: Option<f64>,
+}
+
 /// Who a limit is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fleet {
@@ -112,6 +123,16 @@ impl Limits {
     /// meanwhile is not stuck.
     pub(crate) fn is_waiting(&self) -> bool {
         self.pacers().any(|pacer| pacer.is_waiting())
+    }
+
+    /// Returns what this process may take now.
+    pub fn shares(&self) -> Shares {
+        let share = |pacer: &Arc<Pacer>| pacer.share();
+        Shares {
+            bandwidth: self.bandwidth.as_ref().and_then(|bandwidth| share(bandwidth.pacer())),
+            source: self.source.as_ref().and_then(share),
+            destination: self.destination.as_ref().and_then(share),
+        }
     }
 
     /// Describes the limits that hold now, each with its timetable if it changes. Empty if there are none.

@@ -5,6 +5,7 @@ use std::fmt;
 use migration_core::error::{Blocked, Service, ServiceFault};
 use migration_core::operation::Operation;
 use migration_engine::gauges::ProcessState;
+use migration_engine::limits::Shares;
 use migration_engine::telemetry::{OperationCounters, RequestStatus, Telemetry};
 use migration_engine::transfer::TransferLimits;
 use migration_program::metrics::{Metric, NO_LABELS};
@@ -50,6 +51,14 @@ const PAUSED: Metric =
 const REQUEST_LIMIT: Metric = Metric::new(
     "concurrency_limit_requests",
     "Requests that may be in flight to a bucket that throttles; absent for buckets that don't",
+);
+const BANDWIDTH_SHARE: Metric = Metric::new(
+    "bandwidth_share_bytes_per_second",
+    "What this process may read now of spec.transfer.bandwidthLimit; absent while nothing is limited",
+);
+const REQUEST_SHARE: Metric = Metric::new(
+    "request_share_requests_per_second",
+    "What this process may send now of spec.transfer.requestLimit to a side; absent while nothing is limited",
 );
 const MESSAGES: Metric = Metric::new("held_messages", "Messages of the queue that this process works on");
 const MEMORY: Metric = Metric::bytes("memory_used", "Bytes of objects and parts held in memory");
@@ -137,6 +146,11 @@ fn state(state: &ProcessState, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let limits = state.request_limits.iter();
     let limits = limits.map(|(side, bucket, limit)| ([("side", side.as_str()), ("bucket", bucket)], *limit));
     REQUEST_LIMIT.gauges(to, limits)?;
+    let Shares { bandwidth, source, destination } = state.shares;
+    BANDWIDTH_SHARE.gauges(to, bandwidth.map(|share| (NO_LABELS, share)))?;
+    let sides = [(Service::Source, source), (Service::Destination, destination)].into_iter();
+    let shares = sides.filter_map(|(side, share)| Some(([("side", side.as_str())], share?)));
+    REQUEST_SHARE.gauges(to, shares)?;
     MESSAGES.gauges(to, [(NO_LABELS, state.messages)])
 }
 

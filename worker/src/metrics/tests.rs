@@ -5,6 +5,7 @@ use migration_core::error::{Blocked, ErrorClass, Service, ServiceError, ServiceF
 use migration_core::finding::Action;
 use migration_core::operation::Operation;
 use migration_core::outcome::FailureClass;
+use migration_engine::limits::Shares;
 use migration_engine::telemetry::{ObjectResult, RequestStatus, RetryReason};
 use migration_program::metrics::{Format, text_of};
 use migration_testkit::metrics::{documented, promtool_check, rows};
@@ -51,6 +52,7 @@ fn busy() -> Registry {
         paused: vec![blocked],
         messages: 2,
         request_limits: vec![(Service::Destination, "b".into(), 12.5)],
+        shares: Shares { bandwidth: Some(1_000.0), source: Some(2.5), destination: None },
     };
     let transfers = migration_engine::transfer::limits(&serde_yaml::from_str::<JobConfig>(CONFIG).unwrap());
     let sources =
@@ -79,6 +81,7 @@ fn samples_say_which_job_they_are_of() {
         format!(r#"s3migration_side_paused{{{labels},side="destination",fault="credentials_expired"}} 1"#),
         format!(r#"s3migration_concurrency_limit_requests{{{labels},side="destination",bucket="b"}} 12.5"#),
         format!(r#"s3migration_object_duration_seconds_bucket{{{labels},le="0.05"}} 1"#),
+        format!(r#"s3migration_request_share_requests_per_second{{{labels},side="source"}} 2.5"#),
         format!("s3migration_last_end_timestamp_seconds{{{labels}}} 1796169600.5"),
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -209,6 +209,12 @@ impl Pacer {
         state.window.need
     }
 
+    /// Returns what this process may let pass in a second now. `None` if nothing is limited.
+    pub(super) fn share(&self) -> Option<f64> {
+        let (state, now) = self.state();
+        state.limit.map(|_| state.pace.rate(now))
+    }
+
     /// Describes the limit now, with the timetable if it changes.
     pub(super) fn describe(&self, rate: impl Fn(u64) -> String) -> String {
         let limit = self.state().0.limit;
@@ -287,15 +293,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_passes_without_a_share_but_where_nothing_is_limited() {
         let limited = pacer("5", Fleet::Shared);
+        assert_eq!(limited.share(), Some(0.0));
         let minute = Duration::from_mins(1);
         assert!(tokio::time::timeout(minute, limited.pass(|_| 1)).await.is_err());
         assert!(tokio::time::timeout(minute, limited.ready()).await.is_err());
         let (free, begin) = (pacer("off", Fleet::Shared), Instant::now());
         free.ready().await;
+        assert_eq!(free.share(), None);
         free.pass(|_| 1).await;
         assert_eq!(begin.elapsed(), Duration::ZERO);
         // A share that comes wakes who waits for it.
         tokio::join!(limited.pass(|_| 1), async { limited.set(WHOLE, Validity::Unlimited) });
+        assert_eq!(limited.share(), Some(5.0));
         assert_eq!(begin.elapsed(), Duration::ZERO);
     }
 
