@@ -1,5 +1,5 @@
-//! What watches the programs: the chart's alerts and dashboard use metrics that exist, and each alert has a section of the
-//! runbook and fires. The tests that need promtool are run by `make metrics-check`.
+//! What watches the programs: the chart's alerts and dashboard use metrics that exist, and each alert has a section of
+//! the runbook and fires. The tests that need promtool are run by `make metrics-check`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on fails")]
 

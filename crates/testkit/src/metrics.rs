@@ -18,7 +18,8 @@ struct Found<'a> {
     has_samples: bool,
 }
 
-/// Returns the rows of a table of the metrics in an `OpenMetrics` text, in its order: name, type, unit, labels, meaning.
+/// Returns the rows of a table of the metrics in an `OpenMetrics` text, in its order: name, type, unit, labels,
+/// meaning.
 ///
 /// # Errors
 /// If a metric has no sample, so that its labels are unknown, or lacks a description.
@@ -93,7 +94,8 @@ mod tests {
     #[test]
     fn a_table_is_made_of_samples_and_descriptions() {
         let text = "# HELP a_seconds Time\n# TYPE a_seconds histogram\n# UNIT a_seconds seconds\n\
-                    a_seconds_sum{job_name=\"x\",side=\"s\"} 1.0\na_seconds_bucket{job_name=\"x\",side=\"s\",le=\"+Inf\"} 1\n\
+                    a_seconds_sum{job_name=\"x\",side=\"s\"} 1.0\n\
+                    a_seconds_bucket{job_name=\"x\",side=\"s\",le=\"+Inf\"} 1\n\
                     # HELP b Things\n# TYPE b counter\nb_total 3\n# EOF\n";
         let expected =
             ["| `a_seconds` | histogram | seconds | `side` | Time |", "| `b_total` | counter | - | - | Things |"];

@@ -129,8 +129,8 @@ fn definitions(namespace: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks that what the Prometheus operator reads is rendered where there are such kinds, and is an error where there are
-/// none.
+/// Checks that what the Prometheus operator reads is rendered where there are such kinds, and is an error where there
+/// are none.
 fn monitors(namespace: &str) -> anyhow::Result<()> {
     for (value, kind) in MONITORING {
         let values = json!({*value: {"enabled": true, "labels": {"release": "prometheus"}}});

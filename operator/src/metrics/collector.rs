@@ -59,8 +59,8 @@ const UNDONE_SINCE: Metric = Metric::seconds(
 const EVENT_OBJECTS: Metric = Metric::new("event_objects", "Objects of messages that belong to no run, by result");
 const MISSED: Metric = Metric::new(
     "missed_schedules",
-    "Times of the schedule at which no run was started before its deadline, as this operator saw it; several between two \
-     looks count once",
+    "Times of the schedule at which no run was started before its deadline, as this operator saw it; several between \
+     two looks count once",
 );
 const NEXT_SCHEDULE: Metric = Metric::seconds(
     "next_schedule_timestamp",

@@ -63,8 +63,8 @@ impl JobNumbers {
     }
 
     /// Returns when the live run last got on: when a batch ended, when its numbers changed, or now if bytes are being
-    /// moved. A run that this operator sees for the first time began or got on at the time of its last end, or now if it
-    /// has none.
+    /// moved. A run that this operator sees for the first time got on at the time of its last end, or now if it has
+    /// none.
     fn progressed(&self, reading: &JobReading<'_>) -> Option<i64> {
         let live = reading.live_since?;
         let now = reading.now;

@@ -1,7 +1,7 @@
 //! Finds times of a schedule at which nothing was started.
 
-/// Time in milliseconds that Kubernetes may take to start a Job, and the operator to look at it, after the last moment at
-/// which it may start.
+/// Time in milliseconds that Kubernetes may take to start a Job, and the operator to look at it, after the last moment
+/// at which it may start.
 const LEEWAY_MS: i64 = 60_000;
 
 /// A schedule, and what Kubernetes did by it. All times are in milliseconds since 1970.

@@ -36,7 +36,8 @@ const LISTED: Metric =
 const FOUND: Metric = Metric::new("scanned_objects", "Findings of scans, by what a run does about them");
 const REQUESTS: Metric = Metric::new(
     "requests",
-    "Requests that ended, by side, operation and what became of them; repetitions by the SDK within a request count once",
+    "Requests that ended, by side, operation and what became of them; repetitions by the SDK within a request count \
+     once",
 );
 const REQUEST_DURATION: Metric = Metric::seconds(
     "request_duration",

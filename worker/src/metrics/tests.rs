@@ -21,7 +21,8 @@ job: {namespace: media, name: photos, uid: u}
 buckets: [{sourceBucket: a, destinationBucket: b}]
 source: {region: a}
 destination: {region: b}
-transfer: {partSize: Auto, multipartThreshold: 16Mi, filesPerWorker: 4, partsPerFile: 4, memoryLimit: 64Mi, maxAttempts: 5}
+transfer:
+  {partSize: Auto, multipartThreshold: 16Mi, filesPerWorker: 4, partsPerFile: 4, memoryLimit: 64Mi, maxAttempts: 5}
 queue: {region: a, url: 'http://q/1', deadLetterUrl: 'http://q/2'}
 ledger: {region: a, table: t}
 ";

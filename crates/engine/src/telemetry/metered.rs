@@ -11,8 +11,8 @@ use migration_core::operation::Operation;
 
 use super::{RequestTimer, Telemetry};
 
-/// An adapter of a service whose requests, bytes and listed keys are counted. One call counts as one request, also where
-/// the adapter repeats it or reads several pages. Clones count together.
+/// An adapter of a service whose requests, bytes and listed keys are counted. One call counts as one request, also
+/// where the adapter repeats it or reads several pages. Clones count together.
 #[derive(Clone, Debug)]
 pub struct Metered<S> {
     inner: S,

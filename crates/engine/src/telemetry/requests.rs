@@ -120,7 +120,8 @@ label!(RequestStatus);
 pub struct OperationCounters {
     /// Requests that ended, by what became of them.
     pub ended: Counters<RequestStatus>,
-    /// Time from a request to its answer: of a GET to its headers, of a receive from the queue with the wait for messages.
+    /// Time from a request to its answer: of a GET to its headers, of a receive from the queue with the wait for
+    /// messages.
     pub duration: Histogram,
     in_flight: AtomicU64,
 }
