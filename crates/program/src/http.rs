@@ -1,8 +1,8 @@
 //! Answers a few small HTTP requests: health and metrics.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -12,17 +12,20 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 /// An answer.
 pub type Answer = Response<Full<Bytes>>;
 
-/// Connections that are open at the same time. Others wait.
+/// Connections that are open at the same time. A further one ends the oldest: a probe of the kubelet waits for nobody.
 const CONNECTIONS: usize = 32;
-/// Time in which a client has to send the headers of a request; for the next request of a connection too.
-const HEADERS_WITHIN: Duration = Duration::from_mins(2);
+/// Time in which a client has to send the headers of its request.
+const HEADERS_WITHIN: Duration = Duration::from_secs(5);
+/// Time in which it has to have taken the answer, from its connection on. Prometheus allows itself 10 s.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
 /// Wait after a connection could not be accepted, for example since there are no more file descriptors.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
@@ -42,15 +45,13 @@ pub async fn listen(port: u16) -> std::io::Result<TcpListener> {
     }
 }
 
-/// Answers requests until it is dropped; connections that are open then end with the runtime.
+/// Answers one request of each connection until it is dropped; connections that are open then end with the runtime.
 pub async fn serve<F>(listener: TcpListener, answer: F) -> Infallible
 where
     F: Fn(&Request<Incoming>) -> Answer + Clone + Send + Sync + 'static,
 {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        // The semaphore is never closed.
-        let place = places.clone().acquire_owned().await.ok();
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -59,16 +60,28 @@ where
                 continue;
             }
         };
-        let answer = answer.clone();
-        tokio::spawn(async move {
-            let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request))));
-            let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
-            if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
-                debug!(%error, "failed to answer an HTTP request");
-            }
-            drop(place);
-        });
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
+        open.push_back(tokio::spawn(converse(stream, answer.clone())).abort_handle());
+    }
+}
+
+/// Answers the request of a connection.
+async fn converse<F>(stream: TcpStream, answer: F)
+where
+    F: Fn(&Request<Incoming>) -> Answer + Send,
+{
+    let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request))));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).keep_alive(false);
+    match timeout(ANSWERED_WITHIN, http.serve_connection(TokioIo::new(stream), service)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "failed to answer an HTTP request"),
+        Err(_) => debug!("a client did not take the answer to its HTTP request in time"),
     }
 }
 
@@ -76,23 +89,60 @@ where
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
 
-    #[tokio::test]
-    async fn each_path_has_its_answer() {
+    /// Serves two paths. Returns the port.
+    async fn served() -> u16 {
         let listener = listen(0).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(serve(listener, |request| match request.uri().path() {
             "/a" => text(StatusCode::OK, "one", "text/plain"),
             _ => text(StatusCode::NOT_FOUND, "none", "text/plain"),
         }));
+        port
+    }
+
+    async fn connect(port: u16) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", port)).await.unwrap()
+    }
+
+    /// Returns the whole answer. It ends with the connection, though nothing asks for that.
+    async fn get(port: u16, path: &str) -> String {
+        let mut stream = connect(port).await;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(HEADERS_WITHIN / 2, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn each_path_has_its_answer() {
+        let port = served().await;
         for (path, status, body) in [("/a", "200", "one"), ("/b", "404", "none")] {
-            let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
+            let answer = get(port, path).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.ends_with(body), "{answer}");
         }
+    }
+
+    #[tokio::test]
+    async fn connections_that_send_nothing_keep_nobody_from_an_answer() {
+        let port = served().await;
+        let mut idle = Vec::new();
+        for _ in 0..2 * CONNECTIONS {
+            idle.push(connect(port).await);
+        }
+        assert!(get(port, "/a").await.ends_with("one"));
+        // The oldest had to go, and the newest may still ask.
+        assert_eq!(idle[0].read(&mut [0]).await.unwrap_or(0), 0);
+        let newest = idle.last_mut().unwrap();
+        newest.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        newest.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("one"), "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_request_ends() {
+        let mut idle = connect(served().await).await;
+        assert_eq!(idle.read(&mut [0]).await.unwrap_or(0), 0);
     }
 }
