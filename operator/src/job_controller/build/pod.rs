@@ -182,7 +182,7 @@ fn container(job: &ValidatedJob, program: Program) -> Container {
         command: Some(vec![command.to_owned()]),
         args: Some(config.into_iter().chain(arguments.iter().map(|argument| (*argument).to_owned())).collect()),
         env: Some(environment(job, program)),
-        ports: Some(vec![metrics_port(settings)]),
+        ports: metrics_port(settings).map(|port| vec![port]),
         resources: Some(settings.resources.clone().unwrap_or_else(|| resources(job, program))),
         volume_mounts: Some(mounts(job).into_iter().chain(volumes::mounts(settings)).collect()),
         // A program that could not write a termination message has logged its error.
@@ -223,17 +223,18 @@ fn environment(job: &ValidatedJob, program: Program) -> Vec<EnvVar> {
     environment
 }
 
-/// Returns the port of metrics, which the user may move.
-fn metrics_port(settings: &PodSettings) -> ContainerPort {
+/// Returns the port of metrics, which the user may move; none if the user has none served.
+fn metrics_port(settings: &PodSettings) -> Option<ContainerPort> {
     let moved = settings.env.iter().find(|variable| variable.name == METRICS_PORT);
-    let moved = moved.and_then(|variable| variable.value.as_ref()?.parse::<u16>().ok()).filter(|port| *port > 0);
-    ContainerPort {
+    let moved = moved.and_then(|variable| variable.value.as_ref()?.parse::<u16>().ok());
+    let port = moved.unwrap_or(METRICS.1);
+    (port > 0).then(|| ContainerPort {
         name: Some(METRICS.0.to_owned()),
-        container_port: moved.unwrap_or(METRICS.1).into(),
+        container_port: port.into(),
         // The default of the API server.
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
-    }
+    })
 }
 
 fn from_field(name: &str, path: String) -> EnvVar {
