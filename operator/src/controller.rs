@@ -225,7 +225,8 @@ async fn reconcile_once(watched: &WatchedJob, controller: &JobController) -> Res
             Box::pin(controller.cleanup(job)).await?;
             finalizers::remove(&api, watched, names::FINALIZER).await?;
         }
-        (true, false) => {}
+        // Somebody else removed the finalizer, or it was the operator.
+        (true, false) => controller.context.metrics.remove(&job.namespace().unwrap_or_default(), &job.name_any()),
     }
     Ok(Action::await_change())
 }
@@ -242,6 +243,8 @@ async fn reconcile_invalid(
     context: &Context,
 ) -> Result<Action, ControllerError> {
     let about = watched.object_ref(&());
+    // It is not looked at any longer.
+    context.metrics.remove(&watched.namespace().unwrap_or_default(), &watched.name_any());
     warn!(job = watched.name_any(), error = invalid.error, "a MigrationJob does not match the schema");
     let text = format!("this MigrationJob does not match the schema: {}", invalid.error);
     let reason = EventReason::Condition(Reason::SpecInvalid);

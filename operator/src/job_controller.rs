@@ -44,6 +44,7 @@ use kube::ResourceExt;
 use migration_api::MigrationJob;
 
 use crate::backoff::Failures;
+use crate::problem::Problem;
 use cache::{JobCache, JobCaches};
 use cleanup::CleanupError;
 use context::Context;
@@ -87,8 +88,8 @@ impl JobController {
         let mut cache = cache.lock().await;
         let (next, result) = Box::pin(reconcile(&job, cache.clone(), &self.context)).await;
         *cache = next;
-        if let Some(problem) = result.as_ref().err().and_then(|error| error.problem(cache.conflicts)) {
-            status::write_problem(&job, &problem, &self.context).await;
+        if let Err(error) = &result {
+            self.report(&job, error.problem(cache.conflicts)).await;
         }
         result.map(Some)
     }
@@ -114,13 +115,18 @@ impl JobController {
                 self.caches.remove(&job.uid().unwrap_or_default());
                 self.context.metrics.remove(&job.namespace().unwrap_or_default(), &job.name_any());
             }
-            Err(error) => {
-                if let Some(problem) = error.problem() {
-                    status::write_problem(job, &problem, &self.context).await;
-                }
-            }
+            Err(error) => self.report(job, error.problem()).await,
         }
         result
+    }
+
+    /// Tells status and metrics of a failure, and of the problem if it is one to report.
+    async fn report(&self, job: &MigrationJob, problem: Option<Problem>) {
+        let written = match problem {
+            Some(problem) => Some((status::write_problem(job, &problem, &self.context).await, problem.reason)),
+            None => None,
+        };
+        measure::failed(job, written.as_ref(), &self.context);
     }
 }
 

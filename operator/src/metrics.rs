@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::header::HeaderMap;
+use migration_api::Reason;
+use migration_api::status::MigrationJobStatus;
 use migration_program::http::Answer;
 use migration_program::metrics;
 use prometheus_client::registry::Registry;
@@ -59,6 +61,12 @@ impl Metrics {
     /// Sets what was read of a job.
     pub fn read(&self, namespace: &str, job: &str, reading: &JobReading<'_>) {
         self.change(namespace, job, |all| all.read(reading));
+    }
+
+    /// Sets that a job could not be reconciled at a time in milliseconds since 1970, with the status and the reason if
+    /// that is a problem to report. A job that was not reconciled before has none of these numbers yet.
+    pub fn failed(&self, namespace: &str, job: &str, problem: Option<(&MigrationJobStatus, &Reason)>, now: i64) {
+        self.change(namespace, job, |all| all.failed(problem, now));
     }
 
     /// Forgets a job.

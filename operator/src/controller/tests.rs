@@ -198,7 +198,11 @@ async fn a_resource_that_does_not_match_the_schema_goes_without_a_cleanup_and_ke
     server.put(&job);
     let watched: WatchedJob = serde_json::from_value(server.get("/migrationjobs/photos").unwrap()).unwrap();
     assert!(watched.0.is_err());
-    reconcile(Arc::new(watched), Arc::new(JobController::new(server.context()))).await.unwrap();
+    let metrics = Metrics::default();
+    metrics.set("media", "photos", Some((7, 2)));
+    let controller = JobController::new(server.context().with_metrics(metrics.clone()));
+    reconcile(Arc::new(watched), Arc::new(controller)).await.unwrap();
+    assert!(!metrics.text().unwrap().contains("photos"));
     let reasons: Vec<_> = server.events().into_iter().map(|(reason, _)| reason).collect();
     assert_eq!(reasons, ["SpecInvalid", "ResourcesLeft"]);
     assert_eq!(server.take_writes(), ["PATCH migrationjobs/photos"]);

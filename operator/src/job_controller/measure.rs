@@ -1,7 +1,8 @@
-//! Tells the metrics what a reconciliation found.
+//! Tells the metrics what a reconciliation found, or that it failed.
 
 use kube::ResourceExt;
-use migration_api::MigrationJob;
+use migration_api::status::MigrationJobStatus;
+use migration_api::{MigrationJob, Reason};
 
 use super::context::Context;
 use super::status::{Steps, Written};
@@ -20,6 +21,12 @@ pub(super) fn measure(job: &MigrationJob, steps: &Steps<'_>, written: &Written, 
         now: context.now(),
     };
     context.metrics.read(&job.namespace().unwrap_or_default(), &job.name_any(), &reading);
+}
+
+/// Tells the metrics that a reconciliation failed; `written`: the status that says why, with the reason.
+pub(super) fn failed(job: &MigrationJob, written: Option<&(MigrationJobStatus, Reason)>, context: &Context) {
+    let problem = written.map(|(status, reason)| (status, reason));
+    context.metrics.failed(&job.namespace().unwrap_or_default(), &job.name_any(), problem, context.now());
 }
 
 fn schedule(steps: &Steps<'_>, written: &Written) -> Option<ScheduleReading> {

@@ -86,13 +86,14 @@ pub async fn update(job: &MigrationJob, steps: &Steps<'_>, context: &Context) ->
     Ok(Written { status, degraded, blocked: !blocking.is_empty() })
 }
 
-/// Writes the condition Degraded and leaves the rest of the status as it is. A failure is only logged.
-pub async fn write_problem(job: &MigrationJob, problem: &Problem, context: &Context) {
+/// Writes the condition Degraded and leaves the rest of the status as it is. A failure is only logged. Returns the status.
+pub async fn write_problem(job: &MigrationJob, problem: &Problem, context: &Context) -> MigrationJobStatus {
     let old = job.status.clone().unwrap_or_default();
     let new = with_problem(&old, problem, job.metadata.generation, context.now());
     if let Err(error) = write(job, &new, context).await {
         warn!(job = job.name_any(), problem = problem.message, %error, "failed to report problem");
     }
+    new
 }
 
 /// Writes the status if it changed, and publishes events about the change. If the operator ends in between, the events are

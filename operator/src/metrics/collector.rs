@@ -40,7 +40,8 @@ const RUN_OBJECTS: Metric = Metric::new(
 const RUN_BYTES: Metric = Metric::bytes("run", "Bytes of these objects");
 const RUN_RATE: Metric = Metric::new(
     "run_rate_bytes_per_second",
-    "Bytes per second that the workers of the live run write; absent without a live run",
+    "Bytes per second that the workers of the live run write; absent without a live run, and once the job could not be \
+     reconciled for a minute",
 );
 const RUN_ETA: Metric = Metric::seconds("run_eta", "Time until the rest is copied at this rate; absent if unknown");
 const RUN_START: Metric = Metric::seconds(
@@ -49,12 +50,13 @@ const RUN_START: Metric = Metric::seconds(
 );
 const LAST_PROGRESS: Metric = Metric::seconds(
     "run_last_progress_timestamp",
-    "When the live run last found or ended an object or wrote bytes, in seconds since 1970; absent without one",
+    "When the live run last found or ended an object or wrote bytes, in seconds since 1970; absent without one, and once \
+     the job could not be reconciled for a minute",
 );
 const UNDONE_SINCE: Metric = Metric::seconds(
     "undone_since_timestamp",
     "Since when there has been a live run or a message in the queue without a break, in seconds since 1970: the oldest \
-     undone work is no older. Absent if there is none",
+     undone work is no older. Absent if there is none, and once the job could not be reconciled for a minute",
 );
 const EVENT_OBJECTS: Metric = Metric::new("event_objects", "Objects of messages that belong to no run, by result");
 const MISSED: Metric = Metric::new(
@@ -167,7 +169,8 @@ fn runs(jobs: &[Job<'_>], to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         to,
         progress().flat_map(|(job, found)| results(&found.bytes).map(|(result, n)| (job.with("result", result), n))),
     )?;
-    let live = || progress().filter(|(job, _)| job.last().is_some_and(|last| last.live_since.is_some()));
+    let is_live = |job: &Job<'_>| !job.numbers.is_old && job.last().is_some_and(|last| last.live_since.is_some());
+    let live = || progress().filter(move |(job, _)| is_live(job));
     RUN_RATE.gauges(to, live().filter_map(|(job, found)| Some((job.labels(), found.rate_bytes_per_second?))))?;
     RUN_ETA.gauges(to, live().filter_map(|(job, found)| Some((job.labels(), found.eta_seconds?))))?;
     let events = jobs.iter().filter_map(|job| Some((job, job.last()?.status.events.as_ref()?.objects)));
@@ -185,8 +188,8 @@ fn times(jobs: &[Job<'_>], to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         jobs.iter().filter_map(move |job| Some((job.labels(), seconds(time(job.numbers)?))))
     };
     RUN_START.gauges(to, each(|numbers| numbers.last.as_ref()?.live_since))?;
-    LAST_PROGRESS.gauges(to, each(|numbers| numbers.last_progress))?;
-    UNDONE_SINCE.gauges(to, each(|numbers| numbers.undone_since))?;
+    LAST_PROGRESS.gauges(to, each(|numbers| numbers.last_progress.filter(|_| !numbers.is_old)))?;
+    UNDONE_SINCE.gauges(to, each(|numbers| numbers.undone_since.filter(|_| !numbers.is_old)))?;
     NEXT_SCHEDULE.gauges(to, each(|numbers| numbers.last.as_ref()?.next_schedule))?;
     let read = jobs.iter().filter(|job| job.last().is_some());
     MISSED.counters(to, read.map(|job| (job.labels(), job.numbers.schedule.missed)))

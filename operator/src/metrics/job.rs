@@ -5,6 +5,9 @@ use migration_api::status::{MigrationJobStatus, Progress, QueueDepth};
 
 use super::schedule::{ScheduleReading, ScheduleWatch};
 
+/// How long after the last reading what follows from the time still counts, in milliseconds. A conflict is over by then.
+const UNREAD_MS: i64 = 60_000;
+
 /// What a reconciliation found. All times are in milliseconds since 1970.
 #[derive(Clone, Debug)]
 pub struct JobReading<'a> {
@@ -36,10 +39,14 @@ pub(super) struct JobNumbers {
     /// When the live run last got on.
     pub(super) last_progress: Option<i64>,
     pub(super) schedule: ScheduleWatch,
+    /// When all this was read.
+    read_at: i64,
+    /// It has not been read for so long that nobody knows whether its run gets on.
+    pub(super) is_old: bool,
 }
 
 /// What was read last.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct LastReading {
     pub(super) status: MigrationJobStatus,
     pub(super) degraded: Vec<Reason>,
@@ -60,6 +67,16 @@ impl JobNumbers {
             live_since: reading.live_since,
             next_schedule: reading.schedule.map(|schedule| schedule.next),
         });
+        (self.read_at, self.is_old) = (reading.now, false);
+    }
+
+    /// Takes a failure to read it. A problem that is reported changes the status; what was read before stays.
+    pub(super) fn failed(&mut self, problem: Option<(&MigrationJobStatus, &Reason)>, now: i64) {
+        self.is_old = now - self.read_at > UNREAD_MS;
+        let Some((status, reason)) = problem else { return };
+        let last = self.last.get_or_insert_default();
+        last.status = status.clone();
+        last.degraded = vec![reason.clone()];
     }
 
     /// Returns when the live run last got on: when a batch ended, when its numbers changed, or now if bytes are being
@@ -99,7 +116,7 @@ fn undone_since(before: Option<i64>, reading: &JobReading<'_>) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use migration_api::status::Counts;
+    use migration_api::status::{Counts, Phase};
 
     fn status(done: u64, rate: u64) -> MigrationJobStatus {
         let objects = Counts { total: 9, done, ..Counts::default() };
@@ -132,6 +149,29 @@ mod tests {
         let status = status(1, 0);
         job.read(&JobReading { last_end: Some(180), ..reading(&status, Some(150), 900) });
         assert_eq!(job.last_progress, Some(180));
+    }
+
+    #[test]
+    fn a_job_that_cannot_be_read_has_its_problem_and_soon_no_times() {
+        let (mut job, before) = (JobNumbers::default(), status(1, 5));
+        job.read(&reading(&before, Some(50), 100));
+        let after = MigrationJobStatus { phase: Some(Phase::Transferring), ..before };
+        let reason = Reason::ApplyFailed;
+        let problem = Some((&after, &reason));
+        for (problem, now, is_old) in [(None, 200, false), (problem, 300, false), (problem, 100 + UNREAD_MS + 1, true)]
+        {
+            job.failed(problem, now);
+            assert_eq!(job.is_old, is_old, "at {now}");
+            let last = job.last.as_ref().unwrap();
+            assert_eq!(last.degraded.contains(&reason), problem.is_some());
+            assert_eq!((last.status.phase.is_some(), job.last_progress), (problem.is_some(), Some(100)));
+        }
+        job.read(&reading(&after, Some(50), 200_000));
+        assert!(!job.is_old && job.last.unwrap().degraded.is_empty());
+        // One that never could be read has a status.
+        let mut job = JobNumbers::default();
+        job.failed(problem, 100_000);
+        assert_eq!((job.last.unwrap().status, job.last_progress), (after.clone(), None));
     }
 
     #[test]

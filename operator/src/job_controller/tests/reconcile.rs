@@ -45,6 +45,14 @@ async fn a_kind_that_may_not_be_listed_is_named_in_the_condition() {
         server.fail(Method::GET, "/pods", Fault::Refused(code, message), 1);
         controller.reconcile(&job(&server)).await.unwrap_err();
         assert_eq!(degraded(&server), ("ApplyFailed".to_owned(), format!("failed to list Pods: {message}")));
+        let labels = r#"job_namespace="media",job_name="photos""#;
+        let metrics = controller.context.metrics.text().unwrap();
+        for metric in [
+            format!(r#"s3migration_job_condition{{{labels},condition="Degraded",status="true"}} 1"#),
+            format!(r#"s3migration_job_degraded{{{labels},reason="ApplyFailed"}} 1"#),
+        ] {
+            assert!(metrics.lines().any(|line| line == metric), "{metric} is not in\n{metrics}");
+        }
         assert_eq!(server.take_writes(), ["PATCH migrationjobs/photos/status"]);
         controller.reconcile(&job(&server)).await.unwrap();
         assert_eq!(degraded(&server).0, "SecretMissing", "it goes on by itself");
