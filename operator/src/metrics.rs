@@ -19,7 +19,7 @@ use prometheus_client::registry::Registry;
 use collector::Collector;
 use job::JobNumbers;
 
-pub use job::JobReading;
+pub use job::{JobReading, LiveRun, RunReading};
 pub use schedule::ScheduleReading;
 
 /// The metrics of all jobs.

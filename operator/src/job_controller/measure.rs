@@ -3,24 +3,35 @@
 use kube::ResourceExt;
 use migration_api::status::MigrationJobStatus;
 use migration_api::{MigrationJob, Reason};
+use migration_engine::run::look::RunView;
 
 use super::context::Context;
+use super::dereference::ledger::LedgerView;
 use super::status::{Steps, Written};
-use crate::metrics::{JobReading, ScheduleReading};
+use crate::metrics::{JobReading, LiveRun, RunReading, ScheduleReading};
 
 /// Sets the metrics of a job.
 pub(super) fn measure(job: &MigrationJob, steps: &Steps<'_>, written: &Written, context: &Context) {
-    let live = steps.runs.ledger.as_ref().and_then(|view| view.live());
     let reading = JobReading {
         status: &written.status,
         degraded: &written.degraded,
         queue: steps.observed.depth,
-        live_since: live.map(|run| run.record.started),
-        last_end: live.and_then(|run| run.tally.as_ref()?.last_end),
+        run: run(steps.runs.ledger.as_deref()),
         schedule: schedule(steps, written),
         now: context.now(),
     };
     context.metrics.read(&job.namespace().unwrap_or_default(), &job.name_any(), &reading);
+}
+
+fn run(ledger: Option<&LedgerView>) -> RunReading {
+    let Some(ledger) = ledger else { return RunReading::Unknown };
+    let Some(RunView { record, tally }) = ledger.live() else { return RunReading::None };
+    let mirror = record.mirror.unwrap_or_default();
+    RunReading::Live(LiveRun {
+        since: record.started,
+        last_end: tally.as_ref().and_then(|tally| tally.last_end),
+        extraneous: [record.scan.counts.extra, mirror.deleted, mirror.kept],
+    })
 }
 
 /// Tells the metrics that a reconciliation failed; `written`: the status that says why, with the reason.

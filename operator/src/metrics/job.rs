@@ -8,6 +8,28 @@ use super::schedule::{ScheduleReading, ScheduleWatch};
 /// How long after the last reading what follows from the time still counts, in milliseconds. A conflict is over by then.
 const UNREAD_MS: i64 = 60_000;
 
+/// What the ledger says of a live run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunReading {
+    /// The ledger did not answer.
+    Unknown,
+    /// No run is live.
+    None,
+    /// A run is live.
+    Live(LiveRun),
+}
+
+/// A live run. All times are in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveRun {
+    /// When it began to list.
+    pub since: i64,
+    /// When its last batch ended; `None` if none did.
+    pub last_end: Option<i64>,
+    /// Extraneous objects: found by the scan, deleted, and kept.
+    pub extraneous: [u64; 3],
+}
+
 /// What a reconciliation found. All times are in milliseconds since 1970.
 #[derive(Clone, Debug)]
 pub struct JobReading<'a> {
@@ -17,10 +39,8 @@ pub struct JobReading<'a> {
     pub degraded: &'a [Reason],
     /// Messages in the queue; `None` if it did not answer.
     pub queue: Option<QueueDepth>,
-    /// When the live run began to list; `None` if no run is live.
-    pub live_since: Option<i64>,
-    /// When the last batch of that run ended.
-    pub last_end: Option<i64>,
+    /// The live run.
+    pub run: RunReading,
     /// The schedule; `None` if there is none, or it is suspended.
     pub schedule: Option<ScheduleReading>,
     /// The time.
@@ -51,20 +71,34 @@ pub(super) struct LastReading {
     pub(super) status: MigrationJobStatus,
     pub(super) degraded: Vec<Reason>,
     pub(super) queue: Option<QueueDepth>,
+    /// When the live run began to list, as the ledger said last.
     pub(super) live_since: Option<i64>,
+    extraneous: [u64; 3],
     pub(super) next_schedule: Option<i64>,
 }
 
 impl JobNumbers {
     pub(super) fn read(&mut self, reading: &JobReading<'_>) {
-        self.last_progress = self.progressed(reading);
-        self.undone_since = undone_since(self.undone_since, reading);
+        let before = self.last.as_ref().map(|last| (last.live_since, last.extraneous)).unwrap_or_default();
+        let (live_since, extraneous) = match reading.run {
+            RunReading::Unknown => before,
+            RunReading::None => (None, [0; 3]),
+            RunReading::Live(run) => (Some(run.since), run.extraneous),
+        };
+        self.last_progress = match reading.run {
+            // The workers may get on, or not: what was known stays, so that a run without progress is not forgotten.
+            RunReading::Unknown => self.last_progress,
+            RunReading::None => None,
+            RunReading::Live(run) => Some(self.progressed(reading, &run)),
+        };
+        self.undone_since = undone_since(self.undone_since, live_since, reading);
         self.schedule.look(reading.schedule, reading.now);
         self.last = Some(LastReading {
             status: reading.status.clone(),
             degraded: reading.degraded.to_vec(),
             queue: reading.queue,
-            live_since: reading.live_since,
+            live_since,
+            extraneous,
             next_schedule: reading.schedule.map(|schedule| schedule.next),
         });
         (self.read_at, self.is_old) = (reading.now, false);
@@ -82,17 +116,16 @@ impl JobNumbers {
     /// Returns when the live run last got on: when a batch ended, when its numbers changed, or now if bytes are being
     /// moved. A run that this operator sees for the first time got on at the time of its last end, or now if it has
     /// none.
-    fn progressed(&self, reading: &JobReading<'_>) -> Option<i64> {
-        let live = reading.live_since?;
+    fn progressed(&self, reading: &JobReading<'_>, live: &LiveRun) -> i64 {
+        let LiveRun { since, last_end, extraneous } = *live;
         let now = reading.now;
-        let before = self.last.as_ref().filter(|last| last.live_since == Some(live));
-        let Some((before, known)) = before.zip(self.last_progress) else {
-            return Some(reading.last_end.unwrap_or(now));
-        };
-        let changed = numbers(before.status.progress.as_ref()) != numbers(reading.status.progress.as_ref());
+        let before = self.last.as_ref().filter(|last| last.live_since == Some(since));
+        let Some((before, known)) = before.zip(self.last_progress) else { return last_end.unwrap_or(now) };
+        let changed = numbers(before.status.progress.as_ref()) != numbers(reading.status.progress.as_ref())
+            || before.extraneous != extraneous;
         let moves = reading.status.progress.as_ref().and_then(|progress| progress.rate_bytes_per_second);
         let got_on = if changed || moves.is_some_and(|rate| rate > 0) { now } else { known };
-        Some(got_on.max(reading.last_end.unwrap_or(got_on)))
+        got_on.max(last_end.unwrap_or(got_on))
     }
 }
 
@@ -104,13 +137,13 @@ fn numbers(progress: Option<&Progress>) -> [u64; 8] {
 }
 
 /// Returns since when there has been undone work without a break: messages in the queue, or a live run.
-fn undone_since(before: Option<i64>, reading: &JobReading<'_>) -> Option<i64> {
+fn undone_since(before: Option<i64>, live_since: Option<i64>, reading: &JobReading<'_>) -> Option<i64> {
     let waits = match reading.queue {
         Some(queue) => queue.visible + queue.in_flight > 0,
         None => before.is_some(),
     };
     let seen = waits.then(|| before.unwrap_or(reading.now));
-    [seen, reading.live_since].into_iter().flatten().min()
+    [seen, live_since].into_iter().flatten().min()
 }
 
 #[cfg(test)]
@@ -125,7 +158,12 @@ mod tests {
     }
 
     fn reading(status: &MigrationJobStatus, live_since: Option<i64>, now: i64) -> JobReading<'_> {
-        JobReading { status, degraded: &[], queue: None, live_since, last_end: None, schedule: None, now }
+        let run = live_since.map_or(RunReading::None, |since| live(since, None, 0));
+        JobReading { status, degraded: &[], queue: None, run, schedule: None, now }
+    }
+
+    fn live(since: i64, last_end: Option<i64>, deleted: u64) -> RunReading {
+        RunReading::Live(LiveRun { since, last_end, extraneous: [9, deleted, 0] })
     }
 
     #[test]
@@ -147,8 +185,30 @@ mod tests {
         // Another operator takes over: the ledger knows when it last got on.
         let mut job = JobNumbers::default();
         let status = status(1, 0);
-        job.read(&JobReading { last_end: Some(180), ..reading(&status, Some(150), 900) });
+        job.read(&JobReading { run: live(150, Some(180), 0), ..reading(&status, None, 900) });
         assert_eq!(job.last_progress, Some(180));
+    }
+
+    #[test]
+    fn a_run_that_deletes_gets_on_and_one_whose_ledger_is_silent_is_not_forgotten() {
+        let (mut job, status) = (JobNumbers::default(), status(9, 0));
+        for (run, now, expected) in [
+            (live(50, None, 0), 100, Some(100)),
+            (live(50, None, 0), 200, Some(100)),
+            (live(50, None, 5), 300, Some(300)),
+            (live(50, None, 5), 400, Some(300)),
+            (RunReading::Unknown, 500, Some(300)),
+            (live(50, None, 5), 600, Some(300)),
+            (RunReading::Unknown, 700, Some(300)),
+            (live(50, None, 6), 800, Some(800)),
+            (RunReading::None, 900, None),
+            (RunReading::Unknown, 950, None),
+        ] {
+            job.read(&JobReading { run, ..reading(&status, None, now) });
+            let live_since = job.last.as_ref().unwrap().live_since;
+            assert_eq!((job.last_progress, live_since), (expected, expected.map(|_| 50)), "at {now}");
+            assert_eq!(job.undone_since, expected.map(|_| 50), "at {now}");
+        }
     }
 
     #[test]

@@ -40,8 +40,7 @@ fn busy() -> Metrics {
         status: &status,
         degraded: &[refused, Reason::Pod("ImagePullBackOff".into()), Reason::Pod("OOMKilled".into())],
         queue: Some(QueueDepth { visible: 4, in_flight: 3, dead_letters: 1 }),
-        live_since: Some(1_796_169_600_000),
-        last_end: None,
+        run: RunReading::Live(LiveRun { since: 1_796_169_600_000, last_end: None, extraneous: [0; 3] }),
         schedule: Some(ScheduleReading { next: 1_796_256_000_000, last: None, deadline: 300_000 }),
         now: 1_796_169_660_500,
     };
