@@ -214,12 +214,14 @@ fn sharing(job: &MigrationJob, context: &Context) -> Option<Sharing> {
 }
 
 /// Returns the interval at which the queue of an idle job is measured, in milliseconds. None if only the job itself
-/// sends to it: then nothing comes while nothing runs, and a person who sends something says so by an annotation.
-pub fn poll_ms(spec: &MigrationJobSpec) -> Option<i64> {
+/// sends to it and no dead letters are known: then nothing comes while nothing runs, and a person who sends something
+/// says so by an annotation. Dead letters are redriven and deleted by people who say nothing. `queue`: its last depth.
+pub fn poll_ms(spec: &MigrationJobSpec, queue: Option<QueueDepth>) -> Option<i64> {
     if spec.trigger.events.enabled && !spec.suspend {
         return Some(EVENTS_POLL_MS);
     }
-    spec.queue.url.is_some().then_some(POLL_MS)
+    let has_dead_letters = queue.is_some_and(|queue| queue.dead_letters > 0);
+    (spec.queue.url.is_some() || has_dead_letters).then_some(POLL_MS)
 }
 
 /// The interval while S3 may send events, in milliseconds, so that the first one waits no longer.
@@ -229,5 +231,6 @@ const EVENTS_POLL_MS: i64 = 20_000;
 /// stopped coming. Source: `GetQueueAttributes` in the SQS API reference.
 const LATE_MS: i64 = 2 * 60_000;
 
-/// The interval at which the queue that a job names is measured while the job is idle, in milliseconds.
+/// The interval at which the queue that a job names, or that has dead letters, is measured while the job is idle, in
+/// milliseconds.
 const POLL_MS: i64 = 10 * 60_000;

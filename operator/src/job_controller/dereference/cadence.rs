@@ -62,7 +62,7 @@ pub struct ScopeInput {
     /// Milliseconds since the queue was measured.
     pub since_depth: i64,
     /// The interval at which the queue is measured while the job is idle, in milliseconds; none if only the job itself
-    /// sends to it.
+    /// changes it.
     pub poll: Option<i64>,
 }
 
@@ -74,7 +74,9 @@ pub struct ScopeInput {
 /// | any | yes | everything |
 /// | waiting, slow, or active with a problem | no | everything |
 /// | active | no | everything if 15 s have passed since then, or since the ledger was read, else the queue's depth |
-/// | settled | no | what the specification names; the queue's depth if others may send to it and its interval has passed |
+/// | settled | no | what the specification names; the queue's depth if it is polled and its interval has passed |
+///
+/// A queue is polled if others may send to it, or dead letters are known.
 pub fn scope(input: &ScopeInput) -> Scope {
     let ScopeInput { pace, changed, since_whole, since_records, since_depth, poll } = *input;
     match pace {

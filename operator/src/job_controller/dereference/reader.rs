@@ -50,7 +50,7 @@ impl<'a> Reader<'a> {
             since_whole: known.whole.as_ref().map_or(0, |whole| now - whole.at),
             since_records: known.read_at.map_or(0, |at| now - at),
             since_depth: known.depth.map_or(i64::MAX, |depth| now - depth.at),
-            poll: poll_ms(&job.spec),
+            poll: poll_ms(&job.spec, known.depth.map(|known| known.depth)),
         });
         Self { job, context, pace, scope, known, inputs, problems: Vec::new(), now }
     }
