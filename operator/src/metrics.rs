@@ -33,12 +33,14 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 struct Shared {
     leads: AtomicBool,
-    /// By namespace and name.
-    jobs: Mutex<BTreeMap<(String, String), JobNumbers>>,
+    jobs: Mutex<Jobs>,
 }
 
+/// The numbers of jobs, by namespace and name. A copy shares all of it.
+type Jobs = BTreeMap<(Arc<str>, Arc<str>), Arc<JobNumbers>>;
+
 impl Shared {
-    fn jobs(&self) -> MutexGuard<'_, BTreeMap<(String, String), JobNumbers>> {
+    fn jobs(&self) -> MutexGuard<'_, Jobs> {
         // A panic elsewhere leaves numbers that were read.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,11 +73,11 @@ impl Metrics {
 
     /// Forgets a job.
     pub fn remove(&self, namespace: &str, job: &str) {
-        self.shared.jobs().remove(&(namespace.to_owned(), job.to_owned()));
+        self.shared.jobs().remove(&(namespace.into(), job.into()));
     }
 
     fn change(&self, namespace: &str, job: &str, change: impl FnOnce(&mut JobNumbers)) {
-        change(self.shared.jobs().entry((namespace.to_owned(), job.to_owned())).or_default());
+        change(Arc::make_mut(self.shared.jobs().entry((namespace.into(), job.into())).or_default()));
     }
 
     /// Sets whether this operator acts. One that does not act knows nothing of jobs.

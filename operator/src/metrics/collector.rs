@@ -102,7 +102,8 @@ impl collector::Collector for Collector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let to = &mut encoder;
         LEADER.gauges(to, [(NO_LABELS, u32::from(self.0.leads.load(Ordering::Relaxed)))])?;
-        let all = self.0.jobs();
+        // Reconciliations don't wait while it is written.
+        let all = self.0.jobs().clone();
         let jobs: Vec<_> = all.iter().map(|((namespace, name), numbers)| Job { namespace, name, numbers }).collect();
         scaling(&jobs, to)?;
         state(&jobs, to)?;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use migration_core::error::{Blocked, Service, ServiceFault};
 use migration_core::operation::Operation;
+use migration_core::outcome::FailureClass;
 use migration_engine::gauges::ProcessState;
 use migration_engine::limits::Shares;
 use migration_engine::telemetry::{OperationCounters, RequestStatus, Telemetry};
@@ -24,7 +25,10 @@ const COMPLETED: Metric = Metric::bytes(
     "Bytes of objects whose end is recorded and that are at the destination, copied now or found there",
 );
 const OBJECTS: Metric = Metric::new("objects", "Objects whose end is recorded, by result");
-const FAILURES: Metric = Metric::new("object_failures", "Objects that failed for good, by the class in their records");
+const FAILURES: Metric = Metric::new(
+    "object_failures",
+    "Objects that this worker recorded as failed for good, by the class in their records",
+);
 const RETRIES: Metric = Metric::new("object_retries", "Objects that are tried again, by the reason");
 const OBJECT_DURATION: Metric = Metric::seconds("object_duration", "Time of the last attempt of each copied object");
 const LAST_END: Metric = Metric::seconds(
@@ -93,7 +97,8 @@ fn objects(telemetry: &Telemetry, to: &mut DescriptorEncoder<'_>) -> fmt::Result
     UPLOADED.counters(to, telemetry.uploaded.read().filter(is_s3).map(by_side))?;
     COMPLETED.counters(to, [(NO_LABELS, telemetry.completed.get(()))])?;
     OBJECTS.counters(to, telemetry.objects.read().map(|(result, number)| ([("result", result.as_str())], number)))?;
-    FAILURES.counters(to, telemetry.failures.read().map(|(class, number)| ([("class", class.as_str())], number)))?;
+    let failures = telemetry.failures.read().filter(|(class, number)| *number > 0 || is_workers(*class));
+    FAILURES.counters(to, failures.map(|(class, number)| ([("class", class.as_str())], number)))?;
     RETRIES.counters(to, telemetry.retries.read().map(|(reason, number)| ([("reason", reason.as_str())], number)))?;
     OBJECT_DURATION.histograms(to, [(NO_LABELS, telemetry.object_duration.read())])?;
     #[allow(clippy::cast_precision_loss, reason = "exact for some hundred thousand years")]
@@ -112,7 +117,7 @@ fn requests(telemetry: &Telemetry, to: &mut DescriptorEncoder<'_>) -> fmt::Resul
         .filter(|(_, _, counters)| is_used(counters))
         .collect();
     let each_status = used.iter().flat_map(|(side, operation, counters)| {
-        let ended = counters.ended.read().filter(|(status, number)| *number > 0 || *status == RequestStatus::Ok);
+        let ended = counters.ended.read().filter(|(status, number)| *number > 0 || is_always(*status));
         ended.map(move |(status, number)| {
             ([("side", *side), ("operation", operation), ("status", status.as_str())], number)
         })
@@ -134,6 +139,33 @@ fn requests(telemetry: &Telemetry, to: &mut DescriptorEncoder<'_>) -> fmt::Resul
 
 fn is_used(counters: &OperationCounters) -> bool {
     counters.in_flight() > 0 || counters.ended.read().any(|(_, number)| number > 0)
+}
+
+/// Returns true if alerts and panels are about a status: the first such request has to be an increase.
+const fn is_always(status: RequestStatus) -> bool {
+    use RequestStatus as Status;
+    match status {
+        Status::Ok
+        | Status::Throttled
+        | Status::Transient
+        | Status::NoAnswer
+        | Status::AccessDenied
+        | Status::CredentialsRefused
+        | Status::SignatureMismatch
+        | Status::Refused
+        | Status::ServiceFault => true,
+        Status::NotFound
+        | Status::NoSuchUpload
+        | Status::PreconditionFailed
+        | Status::Conflict
+        | Status::Archived
+        | Status::Cancelled => false,
+    }
+}
+
+/// Returns false for classes of objects that only scans and the operator record.
+const fn is_workers(class: FailureClass) -> bool {
+    !matches!(class, FailureClass::NotFound | FailureClass::OldVersion | FailureClass::DeadLetter)
 }
 
 /// Returns the name of an operation as a label: `put_part`.

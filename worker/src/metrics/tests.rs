@@ -79,6 +79,8 @@ fn samples_say_which_job_they_are_of() {
         format!("s3migration_completed_bytes_total{{{labels}}} 0"),
         format!(r#"s3migration_objects_total{{{labels},result="copied"}} 2"#),
         format!(r#"s3migration_requests_total{{{labels},side="source",operation="get_object",status="throttled"}} 1"#),
+        format!(r#"s3migration_requests_total{{{labels},side="source",operation="get_object",status="transient"}} 0"#),
+        format!(r#"s3migration_object_failures_total{{{labels},class="Refused"}} 0"#),
         format!(r#"s3migration_side_paused{{{labels},side="destination",fault="credentials_expired"}} 1"#),
         format!(r#"s3migration_concurrency_limit_requests{{{labels},side="destination",bucket="b"}} 12.5"#),
         format!(r#"s3migration_object_duration_seconds_bucket{{{labels},le="0.05"}} 1"#),
@@ -89,6 +91,8 @@ fn samples_say_which_job_they_are_of() {
     }
     let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
     assert!(samples.iter().all(|line| line.contains(labels)), "{text}");
+    // The operator records those.
+    assert!(!text.contains(r#"class="DeadLetter""#), "{text}");
     assert!(samples.len() < 150, "{} samples of two operations", samples.len());
 }
 
