@@ -204,7 +204,7 @@ mod tests {
             (RunReading::None, 900, None),
             (RunReading::Unknown, 950, None),
         ] {
-            job.read(&JobReading { run, ..reading(&status, None, now) });
+            job.read(&JobReading { run, queue: Some(QueueDepth::default()), ..reading(&status, None, now) });
             let live_since = job.last.as_ref().unwrap().live_since;
             assert_eq!((job.last_progress, live_since), (expected, expected.map(|_| 50)), "at {now}");
             assert_eq!(job.undone_since, expected.map(|_| 50), "at {now}");
