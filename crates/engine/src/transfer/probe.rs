@@ -120,7 +120,9 @@ impl<P: Services> Transfer<'_, P> {
         let Self { source, destination, records, .. } = self;
         let content = source.content(etag, sent.fetched.head.version_id.clone());
         let size = sent.fetched.bytes.len() as u64;
-        let Some(suspected) = records.read().await? else { return Ok(()) };
+        // An upload that an earlier attempt left is aborted at the end of this one.
+        let is_ended = |record: &UploadRecord| record.upload_id.is_none() && !record.is_announcement();
+        let Some(suspected) = records.read().await?.filter(is_ended) else { return Ok(()) };
         let announced = records.announcement(&content, PartLayout { size, part_size: size }, Some(&suspected));
         if records.write(&announced, suspected.revision).await? == WriteOutcome::Lost {
             return Ok(());
