@@ -116,7 +116,7 @@ def job_config(job, keys, source, destination, queues, ledger, queue, authority=
         "buckets": [{"sourceBucket": source[0], "destinationBucket": destination[0]}],
         "source": side(source[1]),
         "destination": side(destination[1]),
-        "transfer": {"partSize": "Auto", "multipartThreshold": "16Mi", "filesPerWorker": 8, "partsPerFile": 4,
+        "transfer": {"partSize": "Auto", "multipartThreshold": "16Mi", "partsPerFile": 4,
                      "memoryLimit": "256Mi", "maxAttempts": 5},
         "queue": service(queues) | {"url": url, "deadLetterUrl": f"{url}-dead"},
         "ledger": service(ledger) | {"table": "ledger"},
