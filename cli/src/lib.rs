@@ -2,6 +2,8 @@
 
 // The documentation of arguments is printed in terminals, where backticks would be read as part of a value.
 #![allow(clippy::doc_markdown)]
+// The futures of a worker are nested types of more than 128 levels.
+#![recursion_limit = "256"]
 
 pub mod args;
 #[cfg(feature = "cluster")]
