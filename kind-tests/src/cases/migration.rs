@@ -48,9 +48,11 @@ async fn first_run(case: &mut Case, kept: &[&Object]) -> anyhow::Result<Value> {
     let destination = case.events(Service::Destination, Some(since)).await?;
     case.note(format!("source: {}", in_words(&source)));
     case.note(format!("destination: {}", in_words(&destination)));
-    let (small, probes) = one_get_one_put(kept, &source, &destination, MOST_WORKERS)?;
+    let counted = one_get_one_put(kept, &source, &destination, MOST_WORKERS, MOST_WORKERS)?;
     case.note(format!(
-        "{small} small objects, each 1 GET and 1 PUT; {probes} of them, first writes of workers, 1 HEAD and 1 PUT more"
+        "{} small objects, each 1 GET and 1 PUT; {} of them, first writes of workers, some more; {} PUTs tested \
+         Content-MD5",
+        counted.objects, counted.probes, counted.tests
     ));
     let peaks: Vec<String> =
         memory.stop().iter().map(|(program, peak)| format!("{program} {}", human(*peak))).collect();

@@ -39,17 +39,38 @@ fn is_probe(operations: &[&str]) -> bool {
     writes.iter().filter(|operation| asks(operation)).count() > 1 && writes.len() <= 1 + MOST_PROBES && looks.len() <= 1
 }
 
+/// Small objects of a run, and what their requests beside 1 GET and 1 PUT were for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Small objects of the run.
+    pub objects: usize,
+    /// Objects with which a worker detected the write conditions that are honoured.
+    pub probes: usize,
+    /// PUTs with a wrong Content-MD5, rejected: each worker tests once if they are.
+    pub tests: usize,
+}
+
+/// Returns true if the request tested whether a wrong Content-MD5 is rejected, and it was: docs/contracts.md,
+/// `checksMd5`.
+fn is_test(event: &Event) -> bool {
+    event.request.operation == "PutObject" && event.status == Some(400)
+}
+
 /// Checks that every small object cost 1 GET at the source, one more for its tags if it has any, and 1 PUT at the
-/// destination. The first writes of at most `writers` workers are exempt. Returns the number of objects, and how many
-/// of them were such first writes.
+/// destination. Exempt are the write conditions that at most `probing` workers detect with one object each, and one
+/// test of Content-MD5 by each of `workers`, with whichever object of theirs comes first.
 pub fn one_get_one_put(
     objects: &[&Object],
     source: &[Event],
     destination: &[Event],
-    writers: usize,
-) -> anyhow::Result<(usize, usize)> {
+    probing: usize,
+    workers: usize,
+) -> anyhow::Result<Counted> {
     let small: Vec<&&Object> = objects.iter().filter(|o| o.size <= SMALL_OBJECT).collect();
-    let (at_source, at_destination) = (by_key(source), by_key(destination));
+    let (tested, destination): (Vec<Event>, Vec<Event>) = destination.iter().cloned().partition(is_test);
+    let tests = tested.len();
+    ensure!(tests <= workers, "{tests} requests of {workers} workers tested if a wrong Content-MD5 is rejected");
+    let (at_source, at_destination) = (by_key(source), by_key(&destination));
     let (mut wrong, mut probes) = (Vec::new(), 0);
     for object in &small {
         let get = if object.tags.is_empty() { vec!["GetObject"] } else { vec!["GetObject", "GetObjectTagging"] };
@@ -58,7 +79,7 @@ pub fn one_get_one_put(
             wrong.push(format!("{:?} at the source: {found:?}", object.key));
         }
         let found = at_destination.get(object.key.as_str()).cloned().unwrap_or_default();
-        if is_probe(&found) && probes < writers {
+        if is_probe(&found) && probes < probing {
             probes += 1;
         } else if found != ["PutObject"] {
             wrong.push(format!("{:?} at the destination: {found:?}", object.key));
@@ -68,7 +89,7 @@ pub fn one_get_one_put(
         let shown = wrong.iter().take(10).cloned().collect::<Vec<_>>().join("; ");
         bail!("{} small objects cost other requests than 1 GET and 1 PUT, such as {shown}", wrong.len());
     }
-    Ok((small.len(), probes))
+    Ok(Counted { objects: small.len(), probes, tests })
 }
 
 fn by_key(events: &[Event]) -> BTreeMap<&str, Vec<&str>> {
@@ -103,15 +124,18 @@ mod tests {
         Event { status: Some(200), ..Event::new(0, "source", peer, request, 0) }
     }
 
+    /// Counts the requests of the object `k`: what `probing` and `workers` exempt is in [`one_get_one_put`].
+    fn count(gets: &[Event], puts: &[Event], probing: usize, workers: usize) -> anyhow::Result<Counted> {
+        one_get_one_put(&[&Object::of_bytes("k", "x")], gets, puts, probing, workers)
+    }
+
     #[test]
     fn more_than_one_get_is_found() {
-        let object = Object::of_bytes("k", "x");
-        let put = [event("PutObject", "k")];
-        let get = [event("GetObject", "k")];
-        assert_eq!(one_get_one_put(&[&object], &get, &put, 0).unwrap(), (1, 0));
-        let twice = [event("GetObject", "k"), event("GetObject", "k")];
-        assert!(one_get_one_put(&[&object], &twice, &put, 1).is_err());
-        assert!(one_get_one_put(&[&object], &get, &[], 1).is_err());
+        let (get, put) = ([event("GetObject", "k")], [event("PutObject", "k")]);
+        let counted = Counted { objects: 1, probes: 0, tests: 0 };
+        assert_eq!(count(&get, &put, 0, 0).unwrap(), counted);
+        assert!(count(&[event("GetObject", "k"), event("GetObject", "k")], &put, 1, 1).is_err());
+        assert!(count(&get, &[], 1, 1).is_err());
         let probe = [
             "PutObject",
             "PutObject",
@@ -123,8 +147,19 @@ mod tests {
             "AbortMultipartUpload",
         ];
         let probe = probe.map(|operation| event(operation, "k"));
-        assert_eq!(one_get_one_put(&[&object], &get, &probe, 1).unwrap(), (1, 1));
-        assert!(one_get_one_put(&[&object], &get, &probe, 0).is_err());
+        assert_eq!(count(&get, &probe, 1, 0).unwrap(), Counted { probes: 1, ..counted });
+        assert!(count(&get, &probe, 0, 1).is_err());
+    }
+
+    #[test]
+    fn each_worker_may_test_content_md5_once() {
+        let (get, put) = ([event("GetObject", "k")], event("PutObject", "k"));
+        let rejected = Event { status: Some(400), ..put.clone() };
+        let puts = [rejected.clone(), put.clone()];
+        assert_eq!(count(&get, &puts, 0, 1).unwrap(), Counted { objects: 1, probes: 0, tests: 1 });
+        assert!(count(&get, &puts, 0, 0).is_err());
+        assert!(count(&get, &[rejected.clone(), rejected, put.clone()], 0, 1).is_err());
+        assert!(count(&get, &[put.clone(), put], 0, 1).is_err());
     }
 
     #[test]
