@@ -209,7 +209,7 @@ mod tests {
 
     fn verified(numbers: impl IntoIterator<Item = u32>) -> VerifiedParts {
         let mut verified = VerifiedParts::default();
-        numbers.into_iter().for_each(|number| verified.insert(number, &etag(number)));
+        numbers.into_iter().for_each(|number| verified.insert(number, &etag(number), None));
         verified
     }
 

@@ -11,9 +11,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::etag::{ETag, Md5Digest};
+use crate::object::Checksum;
 
-/// Bytes stored per part.
+/// Bytes of a digest stored per part.
 const DIGEST_LEN: usize = 16;
+/// Bytes of a checksum stored per part.
+const CHECKSUM_LEN: usize = 8;
 /// Placeholder for a part that was not verified.
 const UNVERIFIED: Md5Digest = [0; DIGEST_LEN];
 
@@ -36,12 +39,32 @@ impl ETagKinds {
     }
 }
 
-/// The verified parts of one upload, each with a digest of its ETag at the destination, and the kinds of these ETags. A
-/// part that was later overwritten with other bytes has another ETag.
+/// A verified part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct VerifiedPart {
+    /// A digest of its ETag at the destination.
+    digest: Md5Digest,
+    /// CRC-64/NVME of the bytes that were read at the source and sent, if a worker read them. A checksum of 0 counts as
+    /// unknown.
+    read: Option<Checksum>,
+}
+
+/// The verified parts of one upload, each with a digest of its ETag at the destination and the checksum of the bytes
+/// that were read, and the kinds of these ETags. A part that was later overwritten with other bytes has another ETag.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifiedParts {
-    digests: BTreeMap<u32, Md5Digest>,
+    parts: BTreeMap<u32, VerifiedPart>,
     kinds: ETagKinds,
+}
+
+/// [`VerifiedParts`] of a range of numbers as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EncodedParts {
+    /// Base64 of 16 bytes for each part, in order, up to the last verified one; zeros stand for a part that was not
+    /// verified.
+    pub digests: String,
+    /// Base64 of 8 bytes for each part, likewise; zeros stand for an unknown checksum.
+    pub checksums: String,
 }
 
 /// Returns the MD5 that an ETag consists of, or 16 bytes of its SHA-256 if it is not an MD5.
@@ -54,20 +77,31 @@ fn digest_of(etag: &ETag) -> Md5Digest {
 }
 
 impl VerifiedParts {
-    /// Adds a verified part with its ETag at the destination.
-    pub fn insert(&mut self, number: u32, etag: &ETag) {
-        self.digests.insert(number, digest_of(etag));
+    /// Adds a verified part with its ETag at the destination, and the checksum of the bytes that were read at the
+    /// source, if a worker read them.
+    pub fn insert(&mut self, number: u32, etag: &ETag, read: Option<Checksum>) {
+        let read = read.filter(|checksum| checksum.0 != 0);
+        self.parts.insert(number, VerifiedPart { digest: digest_of(etag), read });
     }
 
     /// Returns true if the part was verified and still has this ETag.
     pub fn proves(&self, number: u32, etag: &ETag) -> bool {
-        self.digests.get(&number).is_some_and(|digest| *digest != UNVERIFIED && *digest == digest_of(etag))
+        self.proved(number, etag).is_some()
+    }
+
+    /// Returns the checksum of the bytes that were read for a part, if it was verified and still has this ETag.
+    pub fn checksum_read(&self, number: u32, etag: &ETag) -> Option<Checksum> {
+        self.proved(number, etag)?.read
+    }
+
+    fn proved(&self, number: u32, etag: &ETag) -> Option<VerifiedPart> {
+        self.parts.get(&number).copied().filter(|part| part.digest != UNVERIFIED && part.digest == digest_of(etag))
     }
 
     /// Adds the parts verified by another worker, and the kinds of their ETags. Existing entries are kept.
     pub fn merge(&mut self, other: Self) {
-        for (number, digest) in other.digests {
-            self.digests.entry(number).or_insert(digest);
+        for (number, part) in other.parts {
+            self.parts.entry(number).or_insert(part);
         }
         self.add_kinds(other.kinds);
     }
@@ -84,35 +118,50 @@ impl VerifiedParts {
 
     /// Returns the number of verified parts.
     pub fn len(&self) -> usize {
-        self.digests.len()
+        self.parts.len()
     }
 
     /// Returns true if no part was verified.
     pub fn is_empty(&self) -> bool {
-        self.digests.is_empty()
+        self.parts.is_empty()
     }
 
-    /// Encodes the parts in a range of numbers: base64 of 16 bytes each, in order, up to the last verified part; zeros
-    /// stand for a part that was not verified. 10,000 parts, the maximum of an upload, take 213,336 characters, within
+    /// Encodes the parts in a range of numbers. 10,000 parts, the maximum of an upload, take 320,004 characters, within
     /// the 400 KB of a DynamoDB item.
-    pub fn encode(&self, numbers: RangeInclusive<u32>) -> String {
+    pub fn encode(&self, numbers: RangeInclusive<u32>) -> EncodedParts {
         let first = *numbers.start();
-        let mut bytes = Vec::new();
-        for (number, digest) in self.digests.range(numbers) {
-            let place = usize::try_from(number - first).unwrap_or(usize::MAX).saturating_mul(DIGEST_LEN);
-            bytes.resize(place, 0);
-            bytes.extend_from_slice(digest);
+        let (mut digests, mut checksums) = (Vec::new(), Vec::new());
+        for (number, part) in self.parts.range(numbers) {
+            let place = usize::try_from(number - first).unwrap_or(usize::MAX);
+            digests.resize(place.saturating_mul(DIGEST_LEN), 0);
+            digests.extend_from_slice(&part.digest);
+            if let Some(Checksum(read)) = part.read {
+                checksums.resize(place.saturating_mul(CHECKSUM_LEN), 0);
+                checksums.extend_from_slice(&read.to_be_bytes());
+            }
         }
-        STANDARD.encode(bytes)
+        EncodedParts { digests: STANDARD.encode(digests), checksums: STANDARD.encode(checksums) }
     }
 
-    /// Decodes the output of [`Self::encode`] for parts from `first` on, without kinds of ETags. Invalid text yields no
-    /// parts, so that they are sent again.
-    pub fn decode(first: u32, text: &str) -> Self {
-        let bytes = STANDARD.decode(text).unwrap_or_default();
-        let digests = bytes.chunks_exact(DIGEST_LEN).filter_map(|chunk| Md5Digest::try_from(chunk).ok());
-        let digests = (first..).zip(digests).filter(|(_, digest)| *digest != UNVERIFIED).collect();
-        Self { digests, kinds: ETagKinds::default() }
+    /// Decodes the output of [`Self::encode`] for parts from `first` on, without kinds of ETags. Invalid digests yield
+    /// no parts, so that they are sent again; invalid checksums yield parts whose checksums are unknown.
+    pub fn decode(first: u32, encoded: &EncodedParts) -> Self {
+        let digests = STANDARD.decode(&encoded.digests).unwrap_or_default();
+        let checksums = STANDARD.decode(&encoded.checksums).unwrap_or_default();
+        let mut read = checksums
+            .chunks_exact(CHECKSUM_LEN)
+            .filter_map(|chunk| Some(u64::from_be_bytes(chunk.try_into().ok()?)))
+            .map(|checksum| Some(Checksum(checksum)).filter(|_| checksum != 0));
+        let mut parts = BTreeMap::new();
+        for (number, chunk) in (first..).zip(digests.chunks_exact(DIGEST_LEN)) {
+            let read = read.next().flatten();
+            if let Ok(digest) = Md5Digest::try_from(chunk)
+                && digest != UNVERIFIED
+            {
+                parts.insert(number, VerifiedPart { digest, read });
+            }
+        }
+        Self { parts, kinds: ETagKinds::default() }
     }
 }
 
@@ -161,8 +210,8 @@ mod tests {
     fn a_part_is_proved_by_the_etag_that_it_was_verified_with() {
         let (plain, opaque) = (ETag::of_content(&[7; 16]), ETag::new("no digest"));
         let mut parts = VerifiedParts::default();
-        parts.insert(1, &plain);
-        parts.insert(3, &opaque);
+        parts.insert(1, &plain, None);
+        parts.insert(3, &opaque, Some(Checksum(3)));
         for (number, etag, expected) in [
             (1, &plain, true),
             (1, &opaque, false),
@@ -174,6 +223,8 @@ mod tests {
             assert_eq!(parts.proves(number, etag), expected, "{number} {etag:?}");
         }
         assert!(parts.proves(1, &ETag::new(&plain.as_str().to_uppercase())), "hex in any case");
+        assert_eq!(parts.checksum_read(3, &opaque), Some(Checksum(3)));
+        assert_eq!((parts.checksum_read(1, &plain), parts.checksum_read(3, &plain)), (None, None));
     }
 
     #[test]
@@ -192,14 +243,28 @@ mod tests {
     fn all_parts_of_the_largest_upload_fit_into_an_item() {
         let mut parts = VerifiedParts::default();
         let last = u32::try_from(MAX_PARTS).unwrap();
-        (1..=last).for_each(|number| parts.insert(number, &ETag::of_content(&[1; 16])));
-        assert_eq!(parts.encode(1..=last).len(), 213_336);
+        (1..=last).for_each(|number| parts.insert(number, &ETag::of_content(&[1; 16]), Some(Checksum(1))));
+        let EncodedParts { digests, checksums } = parts.encode(1..=last);
+        assert_eq!((digests.len(), checksums.len()), (213_336, 106_668));
     }
 
     #[test]
     fn what_is_no_list_of_parts_proves_nothing() {
         for text in ["", "!", "AAAA", "AAAAAAAAAAAAAAAAAAAAAA=="] {
-            assert!(VerifiedParts::decode(1, text).is_empty(), "{text}");
+            let encoded = EncodedParts { digests: text.to_owned(), checksums: String::new() };
+            assert!(VerifiedParts::decode(1, &encoded).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn parts_are_proved_without_their_checksums() {
+        let (mut parts, etag) = (VerifiedParts::default(), ETag::new("e"));
+        parts.insert(2, &etag, Some(Checksum(7)));
+        let encoded = parts.encode(1..=2);
+        for checksums in ["", "!", "AAAAAAAAAAA="] {
+            let read = VerifiedParts::decode(1, &EncodedParts { checksums: checksums.to_owned(), ..encoded.clone() });
+            assert!(read.proves(2, &etag), "{checksums}");
+            assert_eq!(read.checksum_read(2, &etag), None, "{checksums}");
         }
     }
 
@@ -243,12 +308,16 @@ mod tests {
         fn what_was_recorded_is_read_back(numbers in prop::collection::btree_set(1_u32..300, 0..40), first in 1_u32..300) {
             let mut parts = VerifiedParts::default();
             for number in &numbers {
-                parts.insert(*number, &ETag::new(&format!("etag {number}")));
+                let read = (number % 3 != 0).then_some(Checksum(u64::from(*number)));
+                parts.insert(*number, &ETag::new(&format!("etag {number}")), read);
             }
             let read = VerifiedParts::decode(first, &parts.encode(first..=299));
             for number in 1..300 {
                 let expected = number >= first && numbers.contains(&number);
-                prop_assert_eq!(read.proves(number, &ETag::new(&format!("etag {number}"))), expected);
+                let etag = ETag::new(&format!("etag {number}"));
+                prop_assert_eq!(read.proves(number, &etag), expected);
+                let checksum = (expected && number % 3 != 0).then_some(Checksum(u64::from(number)));
+                prop_assert_eq!(read.checksum_read(number, &etag), checksum);
             }
         }
     }

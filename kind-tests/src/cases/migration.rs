@@ -70,9 +70,9 @@ fn plausible(case: &mut Case, fastest: u64, bytes: u64, seconds: f64) -> anyhow:
     )]
     let mean = (bytes as f64 / seconds) as u64;
     case.note(format!("{}/s, the status showed up to {}/s", human(mean), human(fastest)));
-    // In a short run the workers report a rate at most once.
+    // In a short run the workers report a rate at most once, and on a busy machine that is over by then.
     ensure!(
-        seconds < 20.0 || (mean / 4..mean * 10).contains(&fastest),
+        seconds < 60.0 || (mean / 4..mean * 10).contains(&fastest),
         "the status showed at most {}/s while {}/s were moved",
         human(fastest),
         human(mean)

@@ -9,7 +9,7 @@ use crate::object::SourceIdentity;
 use crate::outcome::{FailureClass, Fingerprint, NotPreserved};
 use crate::part::PartLayout;
 use crate::ports::{Condition, Item, LedgerKey, Write};
-use crate::verified::{ETagKinds, VerifiedParts};
+use crate::verified::{ETagKinds, EncodedParts, VerifiedParts};
 
 /// Number of shards of a job's upload records, each a partition.
 pub const UPLOAD_SHARDS: u8 = 16;
@@ -109,8 +109,11 @@ pub struct VerifiedPartsRecord {
     pub upload_id: String,
     /// Number of the part that the first digest belongs to, from 1.
     pub first: u32,
-    /// 16 bytes per part, in base64: see [`VerifiedParts::encode`].
+    /// Digests of the parts' ETags: see [`EncodedParts::digests`].
     pub digests: String,
+    /// Checksums of what was read: see [`EncodedParts::checksums`]; empty in a record of an earlier version.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub checksums: String,
     /// Kinds of the ETags of these parts; none in a record of an earlier version.
     #[serde(default)]
     pub kinds: ETagKinds,
@@ -136,7 +139,8 @@ impl VerifiedPartsRecord {
         if self.upload_id != upload_id {
             return VerifiedParts::default();
         }
-        let mut parts = VerifiedParts::decode(self.first, &self.digests);
+        let encoded = EncodedParts { digests: self.digests.clone(), checksums: self.checksums.clone() };
+        let mut parts = VerifiedParts::decode(self.first, &encoded);
         parts.add_kinds(self.kinds);
         parts
     }
@@ -228,6 +232,7 @@ pub fn part_range_prefix(upload_id: &str) -> String {
 mod tests {
     use super::*;
     use crate::etag::ETag;
+    use crate::object::Checksum;
 
     #[test]
     fn an_upload_key_fits_whatever_the_object_is_called() {
@@ -248,12 +253,14 @@ mod tests {
     #[test]
     fn verified_parts_of_another_upload_prove_nothing() {
         let mut parts = VerifiedParts::default();
-        parts.insert(5, &ETag::new("e"));
+        parts.insert(5, &ETag::new("e"), Some(Checksum(5)));
         parts.add_kinds(ETagKinds { digests: false, others: true });
+        let EncodedParts { digests, checksums } = parts.encode(5..=9);
         let record = VerifiedPartsRecord {
             upload_id: "id".into(),
             first: 5,
-            digests: parts.encode(5..=9),
+            digests,
+            checksums,
             kinds: parts.kinds(),
             by: "w".into(),
             at: 0,

@@ -66,7 +66,7 @@ impl<P: Services> Upload<'_, P> {
         self.require_one_kind_of_etags().await?;
         let expected = self.expected_of(&parts).await?;
         source.look_after_weak_read(Some(&self.source.etag), self.layout.size).await?;
-        self.compare_with_source(expected.checksum).await?;
+        self.compare_with_source(self.read_checksum(&parts)).await?;
         if self.contested {
             uploads::abort_unrecorded(process, &self.record, &self.id).await?;
         }
@@ -161,7 +161,7 @@ impl<P: Services> Upload<'_, P> {
     async fn expected_of(&self, parts: &[CompletedPart]) -> Result<Fingerprint, TransferError> {
         let are_digests = self.transfer.destination.support(Ability::ContentMd5).await? != Support::Yes;
         let etag = if are_digests { composite(parts.iter().map(|part| &part.etag)) } else { None };
-        Ok(Fingerprint { etag, checksum: expected_checksum(&self.layout, parts) })
+        Ok(Fingerprint { etag, checksum: whole_checksum(&self.layout, parts, |part| part.checksum) })
     }
 
     /// Records the ETag and checksum that the completed object must have.
@@ -194,8 +194,16 @@ impl<P: Services> Upload<'_, P> {
         Ok(record.revision)
     }
 
-    /// Compares the checksum of the parts at the destination with the source's checksum of the whole object, before the
-    /// object becomes visible.
+    /// Returns the checksum of the bytes that were read for all parts, if it is known. For a part whose sender is not
+    /// known to have read it, the destination's own checksum is taken.
+    fn read_checksum(&self, parts: &[CompletedPart]) -> Option<Checksum> {
+        let verified = self.verified.parts();
+        whole_checksum(&self.layout, parts, |part| verified.checksum_read(part.number, &part.etag).or(part.checksum))
+    }
+
+    /// Compares the checksum of what was read with the source's checksum of the whole object, before the object becomes
+    /// visible. Each part was read by a request of its own, and a source that is replaced meanwhile, and takes no
+    /// conditions, may have answered with bytes of different contents.
     async fn compare_with_source(&self, expected: Option<Checksum>) -> Result<(), TransferError> {
         let Transfer { process, source, destination, .. } = self.transfer;
         let (true, Some(ours)) = (process.config.transfer.compare_checksums, expected) else { return Ok(()) };
@@ -208,7 +216,9 @@ impl<P: Services> Upload<'_, P> {
             Some(_) if is_other && self.source.version_id.is_none() && !unlooked => Err(TransferError::SourceChanged),
             Some(theirs) if !is_other && theirs != ours => {
                 destination.abort(&self.id).await?;
-                Err(TransferError::Damaged("the checksum of the parts is not the one that the source keeps".to_owned()))
+                Err(TransferError::Damaged(
+                    "the checksum of the parts that were read is not the one that the source keeps".to_owned(),
+                ))
             }
             _ => Ok(()),
         }
@@ -268,11 +278,15 @@ fn difference(written: &Written, expected: &Fingerprint) -> Option<String> {
 }
 
 /// Returns the checksum of the whole object if all parts have one.
-fn expected_checksum(layout: &PartLayout, parts: &[CompletedPart]) -> Option<Checksum> {
+fn whole_checksum(
+    layout: &PartLayout,
+    parts: &[CompletedPart],
+    checksum: impl Fn(&CompletedPart) -> Option<Checksum>,
+) -> Option<Checksum> {
     let mut whole = crc64::of(b"");
     for part in parts {
         let len = layout.part(part.number)?.len;
-        whole = crc64::combine(whole, part.checksum?.0, len);
+        whole = crc64::combine(whole, checksum(part)?.0, len);
     }
     Some(Checksum(whole))
 }

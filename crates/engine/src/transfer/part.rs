@@ -33,6 +33,15 @@ struct HeldPart<'a> {
     checksum: bool,
 }
 
+/// A part that is at the destination and verified.
+#[derive(Clone, Debug)]
+pub(super) struct SentPart {
+    /// The destination's response.
+    pub(super) part: CompletedPart,
+    /// Checksum of the bytes that were read at the source; `None` if the service copied the part.
+    pub(super) read: Option<Checksum>,
+}
+
 /// How the bytes of a part are sent to the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Means {
@@ -59,11 +68,7 @@ impl<P: Services> Upload<'_, P> {
     /// Sends a part until it is verified or cannot succeed. A rejection may be due to the way the part was sent, but
     /// also to a wrong secret or a faulty proxy. The part is then sent from memory, and if that succeeds, so are all
     /// later parts.
-    pub(super) async fn send_part(
-        &self,
-        part: Part,
-        mut opened: Option<Opened>,
-    ) -> Result<CompletedPart, TransferError> {
+    pub(super) async fn send_part(&self, part: Part, mut opened: Option<Opened>) -> Result<SentPart, TransferError> {
         let (process, bucket) = (self.transfer.process, self.transfer.destination.bucket);
         let mut other: Option<Means> = None;
         let (mut retries, mut damaged) = (0, 0);
@@ -82,10 +87,11 @@ impl<P: Services> Upload<'_, P> {
                 }
             };
             let failed = match result {
-                Ok(Written { etag, checksum, .. }) => {
+                Ok((Written { etag, checksum, .. }, read)) => {
                     self.learn_means(known, other, means).await?;
                     process.runtime.moved(self.transfer.destination.name(), part.len);
-                    return Ok(CompletedPart { number: part.number, etag, checksum });
+                    let part = CompletedPart { number: part.number, etag, checksum };
+                    return Ok(SentPart { part, read: Some(read) });
                 }
                 Err(error) => error,
             };
@@ -145,8 +151,8 @@ impl<P: Services> Upload<'_, P> {
         Ok(())
     }
 
-    /// Streams a part once.
-    async fn stream_part(&self, part: Part, opened: Option<Opened>) -> Result<Written, TransferError> {
+    /// Streams a part once. Returns the response, and the checksum of what was read.
+    async fn stream_part(&self, part: Part, opened: Option<Opened>) -> Result<(Written, Checksum), TransferError> {
         let Transfer { process, source, destination, progress, .. } = self.transfer;
         let opened = match opened {
             Some(opened) => opened,
@@ -169,7 +175,7 @@ impl<P: Services> Upload<'_, P> {
         let written = result.map_err(part_error)?;
         match passed {
             Passed::Whole(digests) => match self.proof_of(&written, &digests) {
-                Proof::Same => Ok(written),
+                Proof::Same => Ok((written, Checksum(digests.crc64))),
                 Proof::None => Err(TransferError::Damaged(format!(
                     "part {} can't be verified: its ETag is no MD5, and the destination gives no checksum",
                     part.number
@@ -180,20 +186,21 @@ impl<P: Services> Upload<'_, P> {
         }
     }
 
-    /// Reads a part into memory and sends it with Content-MD5.
-    async fn hold_part(&self, part: Part, checksum: bool) -> Result<Written, TransferError> {
+    /// Reads a part into memory and sends it with Content-MD5. Returns the response, and the checksum of what was read.
+    async fn hold_part(&self, part: Part, checksum: bool) -> Result<(Written, Checksum), TransferError> {
         let fetched = self.transfer.source.hold_part(&self.source, &self.layout, part).await?;
         let sent = HeldPart { part, bytes: &fetched.bytes, checksum };
         let written = self.put_held(sent, fetched.digests.md5).await.map_err(part_error)?;
         self.transfer.progress.touch();
-        match self.proof_of(&written, &fetched.digests) {
+        let written = match self.proof_of(&written, &fetched.digests) {
             // The service has verified the bytes against Content-MD5.
-            Proof::Same | Proof::None => Ok(written),
+            Proof::Same | Proof::None => written,
             Proof::Other if written.checksum.is_some_and(|said| said.0 != fetched.digests.crc64) => {
-                Err(other_bytes(part, &written, &fetched.digests))
+                return Err(other_bytes(part, &written, &fetched.digests));
             }
-            Proof::Other => self.proven_by_md5(sent, &written, &fetched.digests).await,
-        }
+            Proof::Other => self.proven_by_md5(sent, &written, &fetched.digests).await?,
+        };
+        Ok((written, Checksum(fetched.digests.crc64)))
     }
 
     async fn put_held(&self, sent: HeldPart<'_>, md5: Md5Digest) -> Result<Written, Interruption> {
@@ -258,12 +265,13 @@ impl<P: Services> Upload<'_, P> {
     }
 
     /// Has the service copy a part.
-    pub(super) async fn copy_part(&self, part: Part) -> Result<CompletedPart, TransferError> {
+    pub(super) async fn copy_part(&self, part: Part) -> Result<SentPart, TransferError> {
         let Transfer { process, source, destination, progress, .. } = self.transfer;
         let written = destination.copy_part(&self.id, part, source.copy_source(&self.source)).await?;
         progress.touch();
         process.runtime.moved(destination.name(), part.len);
-        Ok(CompletedPart { number: part.number, etag: written.etag, checksum: written.checksum })
+        let part = CompletedPart { number: part.number, etag: written.etag, checksum: written.checksum };
+        Ok(SentPart { part, read: None })
     }
 }
 

@@ -6,6 +6,7 @@ use migration_core::ports::{CompletedPart, Write};
 use tracing::warn;
 
 use super::error::TransferError;
+use super::part::SentPart;
 use super::source::Opened;
 use super::upload::Upload;
 use crate::Services;
@@ -34,7 +35,7 @@ impl<P: Services> Upload<'_, P> {
     /// ones, so that they are not sent again by the next attempt.
     async fn work_on_parts<F>(&self, mut next: impl FnMut() -> Option<F>) -> Result<Vec<CompletedPart>, TransferError>
     where
-        F: Future<Output = Result<CompletedPart, TransferError>>,
+        F: Future<Output = Result<SentPart, TransferError>>,
     {
         let process = self.transfer.process;
         let at_once = process.config.transfer.parts_per_file as usize;
@@ -55,9 +56,9 @@ impl<P: Services> Upload<'_, P> {
             tokio::select! {
                 biased;
                 Some(done) = in_flight.next() => match done {
-                    Ok(part) => {
-                        self.verified.insert(part.number, &part.etag);
-                        sent.push(part);
+                    Ok(done) => {
+                        self.verified.insert(&done);
+                        sent.push(done.part);
                         self.transfer.has_in_place(self.there.len() + sent.len());
                     }
                     Err(error) => { failed.get_or_insert(error); }

@@ -12,7 +12,7 @@ use migration_core::records::{
     self, Damage, PartRangeOutcome, PartRangeRecord, RETENTION_MS, UploadRecord, VerifiedPartsRecord,
 };
 use migration_core::resume::{Evidence, proven_parts};
-use migration_core::verified::{ETagKinds, VerifiedParts};
+use migration_core::verified::{ETagKinds, EncodedParts, VerifiedParts};
 use migration_ledger::{Pager, Readable};
 use tracing::warn;
 
@@ -185,13 +185,19 @@ impl<'a, P: Services> UploadRecords<'a, P> {
         }
     }
 
-    /// Returns the write that records parts of an upload as verified: the number of the first, the digests of all, and
-    /// the kinds of their ETags.
-    pub(super) fn verified_write(&self, upload_id: &str, (first, digests, kinds): (u32, String, ETagKinds)) -> Write {
+    /// Returns the write that records parts of an upload as verified: the number of the first, all of them, and the
+    /// kinds of their ETags.
+    pub(super) fn verified_write(
+        &self,
+        upload_id: &str,
+        (first, encoded, kinds): (u32, EncodedParts, ETagKinds),
+    ) -> Write {
+        let EncodedParts { digests, checksums } = encoded;
         let record = VerifiedPartsRecord {
             upload_id: upload_id.to_owned(),
             first,
             digests,
+            checksums,
             kinds,
             by: self.process.runtime.name.clone(),
             at: self.process.runtime.clock.now(),

@@ -5,13 +5,13 @@ use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use migration_core::etag::ETag;
 use migration_core::ports::ObjectStore;
 use migration_core::records::UploadRecord;
-use migration_core::verified::{ETagKinds, RecordPace, VerifiedParts};
+use migration_core::verified::{ETagKinds, EncodedParts, RecordPace, VerifiedParts};
 use tokio::time::Instant;
 
 use super::Transfer;
+use super::part::SentPart;
 use crate::Services;
 
 /// Verified parts of an upload known to this worker.
@@ -88,15 +88,15 @@ impl Verified {
     }
 
     /// Records a verified part.
-    pub(super) fn insert(&self, number: u32, etag: &ETag) {
+    pub(super) fn insert(&self, sent: &SentPart) {
         let mut state = self.state();
-        state.parts.insert(number, etag);
+        state.parts.insert(sent.part.number, &sent.part.etag, sent.read);
         state.unrecorded = !self.enforced;
     }
 
-    /// Takes what has to be recorded: the number of the first part that this worker sends, the digests of all of them,
-    /// and the kinds of their ETags. Returns `None` if everything is recorded.
-    pub(super) fn take_unrecorded(&self) -> Option<(u32, String, ETagKinds)> {
+    /// Takes what has to be recorded: the number of the first part that this worker sends, all of them, and the kinds
+    /// of their ETags. Returns `None` if everything is recorded.
+    pub(super) fn take_unrecorded(&self) -> Option<(u32, EncodedParts, ETagKinds)> {
         let mut state = self.state();
         if !state.unrecorded {
             return None;

@@ -118,3 +118,19 @@ fn a_mixture_shows_though_the_source_denies_the_object_to_a_head() {
     ];
     played(setup, &[&first[..], &second].concat());
 }
+
+#[test]
+fn a_mixture_shows_though_the_destination_keeps_no_checksums() {
+    for liar in [Lie::Mixed, Lie::RangeShifted] {
+        for streamed_bodies in [StreamedBodies::Taken, StreamedBodies::Refused] {
+            let setup = Setup { opaque_etags: true, no_checksums: true, streamed_bodies, ..Setup::default() };
+            let put = |size| Step::Put { key: "b/", size, in_parts: true };
+            let told = lie(Liar::Source, liar, Scope::always().lasting(Duration::from_mins(12)));
+            // Workers that continue the upload know what the one before read.
+            let (kill, wait) = (Step::KillWorker { nth: 0 }, Step::Wait(Duration::from_secs(90)));
+            let first = [put(Some(200)), Step::StartWorker, Step::Scan, Step::Settle];
+            let second = [told, put(None), Step::StartWorker, Step::Scan, kill, Step::StartWorker, wait];
+            played(setup, &[&first[..], &second].concat());
+        }
+    }
+}
