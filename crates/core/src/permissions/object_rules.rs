@@ -138,7 +138,7 @@ pub(super) const DESTINATION: &[Rule] = &[
         Kind::DestinationObjects,
         When::Always,
         &[Port(GetObject)],
-        "in buckets with versions, a copy whose ETag is not that of the bytes sent is read back by its version",
+        "in buckets with versions, copies that show abilities of the service or have another ETag are read back by version",
     ),
     destination(
         "s3:PutObject",

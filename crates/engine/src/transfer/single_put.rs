@@ -99,18 +99,13 @@ impl<P: Services> Transfer<'_, P> {
         }
         self.suspect(&whole.fetched).await?;
         let put = async {
-            match self.ask_for_md5(whole, condition).await? {
-                Asked::Rejected => self.put_verified(whole, condition).await,
-                Asked::Accepted(landed) => {
-                    self.verify_tested(&whole.fetched, &landed.written).await?;
-                    Ok(landed)
-                }
-                Asked::Unclear => {
-                    let landed = self.put_verified(whole, condition).await?;
-                    self.verify_tested(&whole.fetched, &landed.written).await?;
-                    Ok(landed)
-                }
-            }
+            let landed = match self.ask_for_md5(whole, condition).await? {
+                Asked::Rejected => return self.put_verified(whole, condition).await,
+                Asked::Accepted(landed) => landed,
+                Asked::Unclear => self.put_verified(whole, condition).await?,
+            };
+            self.verify_tested(&whole.fetched, &landed.written).await?;
+            Ok(landed)
         };
         // An object that another worker wrote meanwhile may have been spoilt by the test, whatever its ETag.
         Box::pin(put).await.map_err(|error| match error {

@@ -3,6 +3,8 @@
 mod requests;
 mod values;
 
+use self::requests::{Counted, Plain};
+
 /// A kind of work.
 pub struct Case {
     /// What is done.
@@ -36,8 +38,12 @@ pub const CASES: &[Case] = &[
     case("compute the ETag of 1,000 parts", "part", (values::KEYS, 10), |rounds, _| values::etag_of_parts(rounds)),
     case("compute MD5 and CRC-64 of one body, without lanes", "MiB", (1, 8), |rounds, _| values::digest(rounds)),
     case("compute a CRC-64", "MiB", (1, 32), |rounds, _| values::crc64(rounds)),
-    case("list a page of 1,000 keys", "key", (1_000, 4), requests::list),
-    case("sign and send a HEAD", "request", (1, 100), requests::head),
-    case("sign and send a GET, and read 10 KiB", "request", (1, 100), requests::get),
-    case("sign and send a PUT of 10 KiB", "request", (1, 100), requests::put),
+    case("list a page of 1,000 keys", "key", (1_000, 4), requests::list::<Plain>),
+    case("sign and send a HEAD", "request", (1, 100), requests::head::<Plain>),
+    case("sign and send a GET, and read 10 KiB", "request", (1, 100), requests::get::<Plain>),
+    case("sign and send a PUT of 10 KiB", "request", (1, 100), requests::put::<Plain>),
+    case("the same list, with metrics", "key", (1_000, 4), requests::list::<Counted>),
+    case("the same HEAD, with metrics", "request", (1, 100), requests::head::<Counted>),
+    case("the same GET, with metrics", "request", (1, 100), requests::get::<Counted>),
+    case("the same PUT, with metrics", "request", (1, 100), requests::put::<Counted>),
 ];
