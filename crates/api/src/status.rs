@@ -10,10 +10,12 @@ use crate::preflight::PreflightStatus;
 use crate::trigger::EventTriggerStatus;
 
 mod failures;
+mod limits;
 mod progress;
 mod runs;
 
 pub use failures::{ObjectFailure, RecordKind, UnreadableRecords};
+pub use limits::{LimitStatus, LimitsStatus};
 pub use progress::{Counts, Display, EventCounts, EventWork, NotPreserved, Progress};
 pub use runs::{Extraneous, LastRun, ReportStatus, RunSummary, VerificationStatus};
 
@@ -51,6 +53,11 @@ pub struct MigrationJobStatus {
     /// Messages in the queue. All numbers are approximate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueDepth>,
+
+    /// The limits of spec.transfer that hold now, and how workers share them. Absent while nothing is limited, and while
+    /// the job moves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsStatus>,
 
     /// Objects copied outside of runs: because of S3 events, or of job messages of the predecessor in the queue. Absent
     /// until there are any.

@@ -52,7 +52,10 @@ pub use run::{
     CurrentRun, RANGE_PREFIX, RUN_PREFIX, RangeRecord, Reopening, RunEnd, RunEndCause, RunRecord, RunResult,
     ScanCounts, ScanProgress, StaleRange, current_key, range_key, run_key, run_partition,
 };
-pub use share::{PoolRecord, Portions, ShareRecord, WHOLE, pool_key, share_key, share_partition, share_process};
+pub use share::{
+    PoolRecord, Portions, SHARE_PREFIX, ShareRecord, WHOLE, pool_key, share_key, share_partition, share_process,
+    share_written,
+};
 pub use sides::{RunSide, RunSides};
 pub use upload::{
     ANNOUNCED_MS, Damage, PartRangeOutcome, PartRangeRecord, UPLOAD_SHARDS, UploadRecord, VERIFIED_EVERY_MS,

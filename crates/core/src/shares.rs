@@ -7,9 +7,11 @@
 //! that one first saw it, is returned to the pool. No clock is compared with another one, so clocks need not agree; they
 //! only have to run at the same speed within a tenth.
 
+mod division;
 mod fair;
 mod holder;
 
+pub use division::{Division, Shared};
 pub use fair::{fair, need};
 pub use holder::{Holder, Look, Outcome, Plan};
 

@@ -5,7 +5,7 @@
 //! | [`read`] | reads one record; trait [`LedgerRead`] that sends the requests |
 //! | [`pager`] | reads a partition page by page: [`Pager`] |
 //! | [`readable`] | reads many records and counts those that cannot be read: [`Readable`] |
-//! | [`view`] | reads the state of a job: runs, ranges, totals, failures, heartbeats, uploads |
+//! | [`view`] | reads the state of a job: runs, ranges, totals, failures, heartbeats, shares, uploads |
 //! | [`write`] | conditional writes: [`WriteOutcome`] |
 //!
 //! The records and their keys are defined in [`migration_core::records`].

@@ -5,9 +5,9 @@ use std::ops::Range;
 use migration_core::ports::Item;
 use migration_core::progress::Tally;
 use migration_core::records::{
-    self, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, FailureRecord, HEARTBEAT_PREFIX, Heartbeat,
-    NotificationsRecord, RANGE_PREFIX, RUN_PREFIX, RangeRecord, ReportRecord, RunRecord, UPLOAD_SHARDS, UploadRecord,
-    VerificationRecord,
+    self, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, FailureRecord, HEARTBEAT_LOST_MS, HEARTBEAT_PREFIX,
+    Heartbeat, NotificationsRecord, RANGE_PREFIX, RUN_PREFIX, RangeRecord, ReportRecord, RunRecord, SHARE_PREFIX,
+    ShareRecord, UPLOAD_SHARDS, UploadRecord, VerificationRecord,
 };
 
 use crate::pager::Pager;
@@ -121,6 +121,24 @@ pub async fn all_heartbeats<R: LedgerRead>(ledger: &R, job: &str) -> Result<Read
     Ok(Readable::of(&items))
 }
 
+/// Reads the shares of a job's limits that were renewed lately at `now`, in milliseconds since 1970: those of processes
+/// that died are left out after as long as their heartbeats are. Sends one query with a page per 1 MB.
+pub async fn shares<R: LedgerRead>(ledger: &R, job: &str, now: i64) -> Result<Readable<ShareRecord>, R::Error> {
+    let is_renewed = |item: &Item| records::share_written(item).is_some_and(|at| at + HEARTBEAT_LOST_MS > now);
+    let mut found = Readable::default();
+    let mut pager = Pager::all(records::share_partition(job), SHARE_PREFIX);
+    while let Some(items) = pager.next_page(ledger).await? {
+        for item in &items {
+            match item.read() {
+                Ok(share) if is_renewed(item) => found.records.push(share),
+                Ok(_) => {}
+                Err(error) => found.unreadable.add(error),
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Reads the first failures of a run, at most `limit`, in order of pair and key, without those of batches that do not
 /// count. Unreadable records are counted if they were read on the way to these.
 pub async fn failures<R: LedgerRead>(
@@ -172,7 +190,7 @@ mod tests {
     use migration_core::message::{Batch, BatchId};
     use migration_core::outcome::FailureClass;
     use migration_core::ports::{Ledger, LedgerKey};
-    use migration_core::records::{EndCounts, Reopening, StaleRange};
+    use migration_core::records::{EndCounts, PoolRecord, Portions, Reopening, StaleRange};
     use migration_testkit::MemoryLedger;
     use migration_testkit::samples::{bucket_pair, run_record};
     use serde_json::json;
@@ -247,6 +265,23 @@ mod tests {
         ledger.insert(Item::of(LedgerKey::new(records::upload_partition(JOB, 3), "x"), &json!({"revision": 1})));
         let found = uploads(&ledger, JOB).await.unwrap();
         assert_eq!((found.records.len(), found.unreadable.count), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn shares_that_were_not_renewed_are_left_out_and_those_that_can_not_be_read_counted() {
+        let ledger = MemoryLedger::with_page(2);
+        let half = Portions { bytes: 500_000, requests: 0 };
+        for (process, at) in [("dead", 60_000), ("w1", 91_000), ("w2", 99_000), ("ahead", 102_000)] {
+            let record = ShareRecord { revision: 1, share: half, need: half };
+            ledger.write(&[record.write(JOB, process, at)]).await.unwrap();
+        }
+        ledger.write(&[PoolRecord { revision: 1, free: half }.write(JOB, 99_000)]).await.unwrap();
+        ledger.insert(Item::of(records::share_key(JOB, "newer"), &json!({"revision": 1, "share": "all"})));
+        let found = shares(&ledger, JOB, 100_000).await.unwrap();
+        assert_eq!((found.records.len(), found.unreadable.count), (3, 1));
+        assert_eq!(found.unreadable.first.unwrap().key.sort, "share/newer");
+        assert_eq!(shares(&ledger, JOB, 129_500).await.unwrap().records.len(), 1);
+        assert_eq!(shares(&ledger, "other", 100_000).await.unwrap(), Readable::default());
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ pub mod followups;
 mod ignore_patterns;
 pub mod labels;
 pub mod ledger;
+pub mod limits;
 mod named;
 mod reader;
 pub mod secrets;

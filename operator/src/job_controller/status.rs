@@ -4,6 +4,7 @@ mod compute;
 mod conditions;
 mod display;
 mod events;
+mod limits;
 mod nodes;
 mod preflight;
 
@@ -15,6 +16,7 @@ use migration_api::preflight::PreflightStatus;
 use migration_api::status::{MigrationJobStatus, QueueDepth, Workers};
 use migration_api::trigger::EventTriggerStatus;
 use migration_api::{MigrationJob, Reason};
+use migration_core::config::RateLimits;
 use serde_json::json;
 use tracing::warn;
 
@@ -23,6 +25,7 @@ use crate::job_controller::context::Context;
 use crate::job_controller::dereference::Observed;
 use crate::job_controller::dereference::cluster::{self, ObservedJob};
 use crate::job_controller::dereference::ledger::LedgerView;
+use crate::job_controller::dereference::limits::rate_limits;
 use crate::job_controller::dereference::sharing::Sharing;
 use crate::job_controller::events::EventsOutcome;
 use crate::job_controller::kubernetes::RequestError;
@@ -179,6 +182,7 @@ impl Steps<'_> {
             blocking,
             nonblocking,
             notes,
+            rate_limits: rate_limits(job),
             queue_and_table: observed.services.as_ref().map(|services| &services.queue_and_table),
             depth: observed.depth,
             ledger: runs.ledger.as_deref(),
@@ -216,6 +220,8 @@ pub struct StatusInput<'a> {
     pub nonblocking: &'a [Problem],
     /// What is wrong besides, and holds up nothing.
     pub notes: &'a [Problem],
+    /// The limits of bytes and requests.
+    pub rate_limits: RateLimits,
     /// Queue and table; none if they are not known.
     pub queue_and_table: Option<&'a QueueAndTable>,
     /// The depth of the queue; none if the queue did not answer.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use migration_api::Reason;
-use migration_api::status::{Counts, Phase};
+use migration_api::status::{Counts, LimitsStatus, Phase};
 use migration_program::metrics::{Metric, NO_LABELS};
 use prometheus_client::collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -58,6 +58,20 @@ const UNDONE_SINCE: Metric = Metric::seconds(
     "Since when there has been a live run or a message in the queue without a break, in seconds since 1970: the oldest \
      undone work is no older. Absent if there is none, and once the job could not be reconciled for a minute",
 );
+const BANDWIDTH_LIMIT: Metric = Metric::new(
+    "bandwidth_limit_bytes_per_second",
+    "spec.transfer.bandwidthLimit as it holds now for all processes together; absent while nothing is limited or moved",
+);
+const REQUEST_LIMIT: Metric = Metric::new(
+    "request_limit_requests_per_second",
+    "spec.transfer.requestLimit as it holds now for each side and all processes together; absent while nothing is \
+     limited or moved",
+);
+const LIMIT_HOLDERS: Metric = Metric::new(
+    "limit_holders",
+    "Processes that hold a share of a limit, as the ledger said within about a minute; absent while nothing is limited \
+     or moved",
+);
 const EVENT_OBJECTS: Metric = Metric::new("event_objects", "Objects of messages that belong to no run, by result");
 const MISSED: Metric = Metric::new(
     "missed_schedules",
@@ -108,6 +122,7 @@ impl collector::Collector for Collector {
         scaling(&jobs, to)?;
         state(&jobs, to)?;
         runs(&jobs, to)?;
+        limits(&jobs, to)?;
         times(&jobs, to)
     }
 }
@@ -180,6 +195,20 @@ fn runs(jobs: &[Job<'_>], to: &mut DescriptorEncoder<'_>) -> fmt::Result {
             .map(|(result, n)| (job.with("result", result), n))
     });
     EVENT_OBJECTS.gauges(to, results)
+}
+
+fn limits(jobs: &[Job<'_>], to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let read = jobs.iter().filter(|job| !job.numbers.is_old);
+    let all: Vec<_> = read.filter_map(|job| Some((job, job.last()?.status.limits?))).collect();
+    let bandwidth = all.iter().filter_map(|(job, limits)| Some((job.labels(), limits.bandwidth?.per_second)));
+    BANDWIDTH_LIMIT.gauges(to, bandwidth)?;
+    let requests = all.iter().filter_map(|(job, limits)| Some((job.labels(), limits.requests?.per_second)));
+    REQUEST_LIMIT.gauges(to, requests)?;
+    let holders = all.iter().flat_map(|(job, LimitsStatus { bandwidth, requests })| {
+        let each = [("bandwidth", bandwidth), ("requests", requests)];
+        each.map(|(limit, status)| status.and_then(|status| Some((job.with("limit", limit), status.holders?))))
+    });
+    LIMIT_HOLDERS.gauges(to, holders.flatten())
 }
 
 fn times(jobs: &[Job<'_>], to: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -30,6 +30,10 @@ fn busy() -> Metrics {
             "bytes": {"total": 1_000, "done": 400, "skipped": 100, "failed": 200},
             "rateBytesPerSecond": 50, "etaSeconds": 8,
         },
+        "limits": {
+            "bandwidth": {"perSecond": 1_048_576, "heldPerSecond": 1_000_000, "holders": 3, "waiting": 1},
+            "requests": {"perSecond": 50},
+        },
         "events": {"objects": {"done": 1, "failed": 0, "skipped": 2}, "bytes": 5},
     }))
     .unwrap();
@@ -71,6 +75,9 @@ fn each_job_has_its_numbers_and_the_state_of_its_conditions() {
         format!(r#"s3migration_job_degraded{{{labels},reason="Pod"}} 1"#),
         format!(r#"s3migration_job_phase{{{labels},phase="Transferring"}} 1"#),
         format!(r#"s3migration_run_bytes{{{labels},result="done"}} 400"#),
+        format!("s3migration_bandwidth_limit_bytes_per_second{{{labels}}} 1048576"),
+        format!("s3migration_request_limit_requests_per_second{{{labels}}} 50"),
+        format!(r#"s3migration_limit_holders{{{labels},limit="bandwidth"}} 3"#),
         format!("s3migration_run_last_progress_timestamp_seconds{{{labels}}} 1796169660.5"),
         format!("s3migration_undone_since_timestamp_seconds{{{labels}}} 1796169600.0"),
         format!("s3migration_missed_schedules_total{{{labels}}} 0"),

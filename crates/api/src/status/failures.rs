@@ -36,4 +36,6 @@ pub enum RecordKind {
     Failure,
     /// The activity of a worker or jobsender: its rate and the sides it has paused.
     Heartbeat,
+    /// What a process holds of the limits of spec.transfer. Nobody else gets these parts until the record expires.
+    Share,
 }

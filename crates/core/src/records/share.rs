@@ -10,7 +10,7 @@ pub const WHOLE: u32 = 1_000_000;
 const KEEP_MS: i64 = 7 * 24 * 3_600 * 1_000;
 const POOL: &str = "pool";
 /// Prefix of the sort keys of [`ShareRecord`]s.
-const SHARE_PREFIX: &str = "share/";
+pub const SHARE_PREFIX: &str = "share/";
 
 /// Parts of the two limits, each of [`WHOLE`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +92,12 @@ pub fn pool_key(job: &str) -> LedgerKey {
 /// Key of a process's [`ShareRecord`].
 pub fn share_key(job: &str, process: &str) -> LedgerKey {
     LedgerKey::new(share_partition(job), format!("{SHARE_PREFIX}{process}"))
+}
+
+/// Returns when the [`ShareRecord`] of an item was written, by the clock of its process, in milliseconds since 1970, exact
+/// to a second. Returns `None` if it does not say.
+pub fn share_written(item: &Item) -> Option<i64> {
+    Some(item.expires_at?.saturating_mul(1_000).saturating_sub(KEEP_MS))
 }
 
 /// Returns the process whose [`ShareRecord`] has this sort key.

@@ -9,6 +9,7 @@ use migration_api::Reason;
 use migration_core::error::{Service, ServiceError};
 use migration_core::message::EVENTS_RUN;
 use migration_core::records::{Counters, FailureRecord, Heartbeat, ReportRecord, VerificationRecord};
+use migration_core::shares::Division;
 use migration_engine::run::look::{self, RunView};
 use migration_ledger::{LedgerRead, ReadError, Readable, Unreadable, view};
 
@@ -20,6 +21,10 @@ pub use failures::KnownFailures;
 
 /// The interval at which the results of messages that belong to no run are read while a run is live, in milliseconds.
 const EVENTS_MS: i64 = 60_000;
+
+/// The interval at which the shares of the limits are read while some are held, and while none is, in milliseconds.
+const SHARES_MS: i64 = 60_000;
+const NO_SHARES_MS: i64 = 30_000;
 
 /// The number of failures that the status shows.
 pub const FAILURES: u32 = 10;
@@ -43,6 +48,10 @@ pub struct LedgerView {
     pub report: Option<ReportRecord>,
     /// The results of messages that belong to no run: zeros if there was no such message.
     pub events: Counters,
+    /// How the limits are divided among processes; none without limits.
+    pub division: Option<Division>,
+    /// The shares that cannot be read.
+    pub unreadable_shares: Unreadable,
 }
 
 impl LedgerView {
@@ -61,6 +70,8 @@ pub struct KnownRecords {
     pub failures: KnownFailures,
     /// When the results of messages that belong to no run were read, in milliseconds since 1970.
     pub events_at: i64,
+    /// When the shares of the limits were read, in milliseconds since 1970.
+    pub shares_at: i64,
 }
 
 /// What a look reads.
@@ -72,10 +83,23 @@ pub struct LookSettings<'a> {
     pub known_run: Option<&'a str>,
     /// Which Jobs follow a run.
     pub followups: FollowupSettings,
+    /// What is read of the limits.
+    pub shares: SharesLook,
     /// There is room for requests that can wait: failures of a live run.
     pub has_room: bool,
     /// Milliseconds since 1970.
     pub now: i64,
+}
+
+/// What is read of the shares of the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharesLook {
+    /// Nothing: nothing is limited.
+    Unlimited,
+    /// Nothing, if they were read before: there is no room for a request that can wait.
+    Keep,
+    /// All, if that is due.
+    Read,
 }
 
 /// Reads the records of a job.
@@ -84,6 +108,7 @@ pub struct LookSettings<'a> {
 /// |---|---|
 /// | the run, its counters, the heartbeats | three while a run is live, else one more |
 /// | results of messages that belong to no run | one, at most once a minute while a run is live |
+/// | shares of the limits | with limits: one, at most once a minute, or twice while none is held |
 /// | the first failures | of a live run as [`KnownFailures`] says; of one that has ended once, one for each pair |
 /// | verification, report | one each, after a run has ended |
 pub async fn read<R: LedgerRead<Error = ServiceError>>(
@@ -91,7 +116,7 @@ pub async fn read<R: LedgerRead<Error = ServiceError>>(
     known: &KnownRecords,
     settings: LookSettings<'_>,
 ) -> Result<KnownRecords, ReadError> {
-    let LookSettings { uid, known_run, followups, has_room, now } = settings;
+    let LookSettings { uid, known_run, followups, shares: _, has_room, now } = settings;
     let before = known.view.as_deref();
     let beats = view::all_heartbeats(ledger, uid).await.map_err(ReadError::Request)?;
     let (heartbeats, old_heartbeats) = beats.records.into_iter().partition(|beat| beat.is_fresh(now));
@@ -105,6 +130,8 @@ pub async fn read<R: LedgerRead<Error = ServiceError>>(
         _ => (view::counters(ledger, uid, EVENTS_RUN).await?, now),
     };
     let failures = known.failures.read(ledger, uid, run.as_ref(), has_room, now).await.map_err(ReadError::Request)?;
+    let (division, unreadable_shares, shares_at) =
+        shares(ledger, known, &settings).await.map_err(ReadError::Request)?;
     let last = run.as_ref().map(|run| &run.record);
     let verification = match followups.verified(last) {
         Some(run) => view::verification(ledger, uid, &run.run).await?,
@@ -123,8 +150,32 @@ pub async fn read<R: LedgerRead<Error = ServiceError>>(
         verification,
         report,
         events,
+        division,
+        unreadable_shares,
     };
-    Ok(KnownRecords { view: Some(Arc::new(view)), failures, events_at })
+    Ok(KnownRecords { view: Some(Arc::new(view)), failures, events_at, shares_at })
+}
+
+/// Returns how the limits are divided, the shares that cannot be read, and when both were read.
+async fn shares<R: LedgerRead<Error = ServiceError>>(
+    ledger: &R,
+    known: &KnownRecords,
+    settings: &LookSettings<'_>,
+) -> Result<(Option<Division>, Unreadable, i64), ServiceError> {
+    let LookSettings { uid, shares: look, now, .. } = *settings;
+    if look == SharesLook::Unlimited {
+        return Ok((None, Unreadable::default(), 0));
+    }
+    let before = known.view.as_deref().and_then(|view| Some((view.division?, &view.unreadable_shares)));
+    if let Some((division, unreadable)) = before {
+        // Workers that have just started get their shares within seconds.
+        let interval = if division.is_idle() { NO_SHARES_MS } else { SHARES_MS };
+        if look == SharesLook::Keep || now - known.shares_at < interval {
+            return Ok((Some(division), unreadable.clone(), known.shares_at));
+        }
+    }
+    let shares = view::shares(ledger, uid, now).await?;
+    Ok((Some(Division::of(&shares.records)), shares.unreadable, now))
 }
 
 /// Reads the counters of the live run, and nothing else. Returns the same records if no run is live.

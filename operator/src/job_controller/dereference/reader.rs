@@ -11,7 +11,8 @@ use migration_ledger::ReadError;
 use super::cadence::{self, LedgerInput, LedgerLook, Pace, Scope, ScopeInput};
 use super::cluster::{self, Cluster, ObservedJob, refusals};
 use super::followups::followup_settings;
-use super::ledger::{self, Counted, KnownRecords, LedgerView, LookSettings};
+use super::ledger::{self, Counted, KnownRecords, LedgerView, LookSettings, SharesLook};
+use super::limits::is_limited;
 use super::named::Named;
 use super::services::{Services, ServicesSpec};
 use super::{Inputs, Known, KnownDepth, poll_ms};
@@ -195,11 +196,18 @@ impl<'a> Reader<'a> {
             return ledger::read_tally(counted, &self.known.records, &uid).await;
         }
         let known_run = self.job.status.as_ref().and_then(|status| status.last_run.as_ref()).map(|run| run.id.as_str());
+        let is_limited = is_limited(self.job);
+        let shares = match self.known.reads.has_room(cadence::LOOK_READS + 1, self.now) {
+            _ if !is_limited => SharesLook::Unlimited,
+            true => SharesLook::Read,
+            false => SharesLook::Keep,
+        };
         let settings = LookSettings {
             uid: &uid,
             known_run,
             followups: followup_settings(self.job),
-            has_room: self.known.reads.has_room(cadence::LOOK_READS + ROOM, self.now),
+            shares,
+            has_room: self.known.reads.has_room(cadence::LOOK_READS + ROOM + usize::from(is_limited), self.now),
             now: self.now,
         };
         ledger::read(counted, &self.known.records, settings).await

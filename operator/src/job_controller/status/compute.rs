@@ -17,7 +17,7 @@ use migration_engine::run::look::RunView;
 use migration_ledger::Unreadable;
 use migration_program::schedule::Schedule;
 
-use super::{StatusInput, conditions, display};
+use super::{StatusInput, conditions, display, limits};
 use crate::job_controller::dereference::cluster::ObservedJob;
 use crate::job_controller::dereference::ledger::LedgerView;
 use crate::job_controller::runs::followups::{FollowupState, Report, Verification};
@@ -67,6 +67,7 @@ pub fn compute(old: &MigrationJobStatus, input: &StatusInput<'_>) -> MigrationJo
         let before = || old.report.clone().filter(|_| ledger.live().is_some());
         new.report = report(ledger, input.report).or_else(before);
     }
+    new.limits = limits::limits(input, &new);
     new.display = Some(display::of(&new, input.buckets));
     new.conditions = conditions::compute(&old.conditions, input, activity, &new);
     new
@@ -197,6 +198,7 @@ fn report(ledger: &LedgerView, state: &Report) -> Option<ReportStatus> {
 fn run(new: &mut MigrationJobStatus, ledger: &LedgerView, now: i64) {
     new.events = event_work(&ledger.events);
     set_unreadable(new, RecordKind::Heartbeat, &ledger.unreadable_heartbeats);
+    set_unreadable(new, RecordKind::Share, &ledger.unreadable_shares);
     let Some(RunView { record, tally }) = &ledger.run else { return };
     new.current_run = record.end.is_none().then(|| record.run.clone());
     // Without a tally the run has ended, and the status has its final numbers.

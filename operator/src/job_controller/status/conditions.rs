@@ -150,6 +150,9 @@ fn left_out(records: &UnreadableRecords) -> Problem {
         RecordKind::Heartbeat => {
             "heartbeats that cannot be read, so that rates and paused sides of their pods are unknown"
         }
+        RecordKind::Share => {
+            "shares of spec.transfer's limits that cannot be read, so that less than the limits is used until they expire"
+        }
     };
     let advice = "use images of the operator's own version, or remove the records that no such image wrote";
     Problem::new(Reason::LedgerRecordsLeftOut, format!("{what}: {number}; the first: {message}; {advice}"))

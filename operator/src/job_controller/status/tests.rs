@@ -18,7 +18,7 @@ use migration_core::records::{
 use migration_core::verification::Verification;
 use migration_engine::run::look::RunView;
 
-fn input<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [ObservedJob]) -> StatusInput<'a> {
+pub(super) fn input<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [ObservedJob]) -> StatusInput<'a> {
     StatusInput {
         generation: Some(3),
         suspended: false,
@@ -26,6 +26,7 @@ fn input<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [ObservedJob]) -> StatusI
         blocking: &[],
         nonblocking: &[],
         notes: &[],
+        rate_limits: migration_core::config::RateLimits::default(),
         queue_and_table: None,
         depth: Some(QueueDepth { visible: 1, in_flight: 2, dead_letters: 0 }),
         ledger,

@@ -1,6 +1,7 @@
 //! What jobs cost: requests to queue, ledger and API server over hours, with counting services and a clock of the test.
 
 mod dead_letters;
+mod limits;
 mod nodes;
 mod secrets;
 
