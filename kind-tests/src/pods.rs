@@ -23,6 +23,12 @@ pub fn processes(pod: &Pod) -> Vec<u32> {
     all_processes().filter(of_pod).collect()
 }
 
+/// Returns true if a container of a pod runs.
+pub fn runs(pod: &Pod) -> bool {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    statuses.filter_map(|status| status.state.as_ref()).any(|state| state.running.is_some())
+}
+
 /// Kills all processes of a pod with SIGKILL; returns their number.
 pub fn kill(pod: &Pod) -> anyhow::Result<usize> {
     let processes = processes(pod);

@@ -79,7 +79,12 @@ impl Service {
 
     /// Returns the URL that pods use, through the proxy.
     pub fn endpoint_of_pods(self) -> String {
-        format!("http://{HOST}:{}", ADMIN_PORT + self.offset())
+        format!("http://{HOST}:{}", self.port_of_pods())
+    }
+
+    /// Returns the port of the proxy.
+    pub fn port_of_pods(self) -> u16 {
+        ADMIN_PORT + self.offset()
     }
 
     fn process(self) -> String {
@@ -115,7 +120,7 @@ pub async fn run_proxies() -> anyhow::Result<()> {
     let host = host_address()?;
     let mut tasks = tokio::task::JoinSet::new();
     for side in SERVICES {
-        let address = SocketAddr::from((host, ADMIN_PORT + side.offset()));
+        let address = SocketAddr::from((host, side.port_of_pods()));
         let listener = TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))?;
         tasks.spawn(Proxy::new(side.name(), side.direct(), log.clone()).serve(listener));
     }

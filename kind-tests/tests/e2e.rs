@@ -2,9 +2,9 @@
 
 use kind_tests::case::run;
 use kind_tests::cases::{
-    admission, chart, checking, cluster_commands, crash_recovery, credentials, deletion, editing, events, history,
-    kills, leader, lists, migration, namespaces, neighbours, pod_settings, policy, preflight, prerequisites, races,
-    refusals, scaling, upgrade,
+    admission, chart, checking, cluster_commands, congestion, crash_recovery, credentials, deletion, editing, events,
+    history, kills, leader, limits, lists, migration, namespaces, neighbours, pod_settings, policy, preflight,
+    prerequisites, races, refusals, scaling, upgrade,
 };
 use kind_tests::tree::FULL;
 
@@ -192,6 +192,18 @@ async fn z_one_queue_two_jobs() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn z_steered_by_the_program() -> anyhow::Result<()> {
     run("steered by the program", cluster_commands::steered).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn z_limit_held() -> anyhow::Result<()> {
+    run("limit held", limits::hold_whatever_happens).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn z_congestion_control() -> anyhow::Result<()> {
+    run("congestion control refused and allowed", congestion::refused_and_allowed).await
 }
 
 #[tokio::test]

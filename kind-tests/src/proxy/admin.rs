@@ -1,4 +1,4 @@
-//! Control API of the proxies' process, which reports requests and sets delays: JSON over HTTP on the loopback address.
+//! Control API of the proxies' process, which reports requests, and sets delays and cuts: JSON over HTTP on the loopback address.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tokio::net::TcpListener;
 
-use super::log::{Delay, Event, Log};
+use super::log::{Cut, Delay, Event, Flow, Log};
 use super::{Body, full};
 
 /// Serves requests until the listener fails.
@@ -45,8 +45,20 @@ async fn answer(request: Request<Incoming>, log: &Log) -> anyhow::Result<Respons
             log.set_delay(serde_json::from_slice::<Delay>(&body)?);
             "null".to_owned()
         }
+        (&Method::POST, "/cuts") => {
+            let body = request.into_body().collect().await?.to_bytes();
+            log.set_cuts(serde_json::from_slice(&body)?);
+            "null".to_owned()
+        }
+        (&Method::GET, "/flow") => serde_json::to_string(&log.flow().unwrap_or_default())?,
+        (&Method::POST, "/flow") => {
+            let body = request.into_body().collect().await?.to_bytes();
+            log.set_flow(serde_json::from_slice(&body)?);
+            "null".to_owned()
+        }
         _ => {
-            let mut response = Response::new(full("use GET /next, GET /events or POST /delay"));
+            let mut response =
+                Response::new(full("use GET /next, GET /events, POST /delay, POST /cuts, GET or POST /flow"));
             *response.status_mut() = StatusCode::NOT_FOUND;
             return Ok(response);
         }
@@ -81,6 +93,22 @@ impl Admin {
     pub async fn delay(&self, bucket: &str, operation: &str, millis: u64) -> anyhow::Result<()> {
         let delay = Delay { bucket: bucket.to_owned(), operation: operation.to_owned(), millis };
         self.call(Method::POST, "/delay", serde_json::to_string(&delay)?).await
+    }
+
+    /// Sets the clients that are cut off from a service; none ends all cuts.
+    pub async fn cut(&self, cuts: &[Cut]) -> anyhow::Result<()> {
+        self.call(Method::POST, "/cuts", serde_json::to_string(cuts)?).await
+    }
+
+    /// Begins to record when the bodies of an operation on a bucket are sent.
+    pub async fn record_flow(&self, bucket: &str, operation: &str) -> anyhow::Result<()> {
+        let flow = Flow { bucket: bucket.to_owned(), operation: operation.to_owned(), ..Flow::default() };
+        self.call(Method::POST, "/flow", serde_json::to_string(&flow)?).await
+    }
+
+    /// Returns when these bodies were sent.
+    pub async fn flow(&self) -> anyhow::Result<Flow> {
+        self.call(Method::GET, "/flow", String::new()).await
     }
 
     async fn call<T: serde::de::DeserializeOwned>(

@@ -106,6 +106,45 @@ pub struct Delay {
     pub millis: u64,
 }
 
+/// A client without a service: its requests are not answered, and their connections are closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// Client address.
+    pub peer: IpAddr,
+    /// Beginning of the service's name in `x-amz-target`.
+    pub target: String,
+}
+
+/// Bytes of bodies that were sent over time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Bucket of the requests.
+    pub bucket: String,
+    /// Operation of the requests.
+    pub operation: String,
+    /// Bytes by the time at which they were sent: the number of [`SLOT_MS`] since 1970. Times without bytes are left out.
+    #[serde(default)]
+    pub slots: BTreeMap<u64, u64>,
+}
+
+/// Resolution of a [`Flow`], in milliseconds.
+pub const SLOT_MS: u64 = 100;
+
+impl Flow {
+    fn add(&mut self, bytes: u64) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let slot = u64::try_from(now.as_millis()).unwrap_or(u64::MAX) / SLOT_MS;
+        *self.slots.entry(slot).or_default() += bytes;
+    }
+
+    /// Returns the most bytes that were sent in any window of a length; 0 if there were none.
+    pub fn most_in(&self, window: Duration) -> u64 {
+        let slots = u64::try_from(window.as_millis()).unwrap_or(u64::MAX) / SLOT_MS;
+        let sum = |first: &u64| self.slots.range(*first..first.saturating_add(slots)).map(|(_, bytes)| bytes).sum();
+        self.slots.keys().map(sum).max().unwrap_or_default()
+    }
+}
+
 /// Requests and delays of all proxies of one process.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
@@ -116,6 +155,8 @@ pub struct Log {
 struct State {
     events: Vec<Event>,
     delays: Vec<Delay>,
+    cuts: Vec<Cut>,
+    flow: Option<Flow>,
     hook: Option<Hook>,
     connections: Connections,
 }
@@ -182,6 +223,39 @@ impl Log {
     /// Changes the entry of a request.
     pub fn update(&self, number: usize, change: impl FnOnce(&mut Event)) {
         self.with(|state| state.events.get_mut(number).map(change));
+    }
+
+    /// Records bytes of a response's body as they are sent.
+    pub fn sent(&self, number: usize, bytes: u64) {
+        self.with(|state| {
+            let Some(event) = state.events.get_mut(number) else { return };
+            event.sent += bytes;
+            let Request { bucket, operation, .. } = &event.request;
+            let flow = state.flow.as_mut().filter(|flow| (&flow.bucket, &flow.operation) == (bucket, operation));
+            if let Some(flow) = flow {
+                flow.add(bytes);
+            }
+        });
+    }
+
+    /// Begins to record when the bodies of an operation on a bucket are sent, in place of another one.
+    pub fn set_flow(&self, flow: Flow) {
+        self.with(|state| state.flow = Some(flow));
+    }
+
+    /// Returns when bodies were sent.
+    pub fn flow(&self) -> Option<Flow> {
+        self.with(|state| state.flow.clone())
+    }
+
+    /// Sets the clients that are cut off; none ends all cuts.
+    pub fn set_cuts(&self, cuts: Vec<Cut>) {
+        self.with(|state| state.cuts = cuts);
+    }
+
+    /// Returns true if a client is cut off from the service that a request is for.
+    pub fn is_cut(&self, peer: IpAddr, target: &str) -> bool {
+        self.with(|state| state.cuts.iter().any(|cut| cut.peer == peer && target.starts_with(&cut.target)))
     }
 
     /// Returns the requests starting at a number, optionally of one bucket.
@@ -255,6 +329,44 @@ mod tests {
         log.set_hook(None);
         log.reached(Moment::Answered, number).await;
         assert_eq!(*seen.lock().unwrap(), [(Moment::Arrived, number), (Moment::Answered, number)]);
+    }
+
+    #[test]
+    fn a_client_is_cut_off_from_one_service() {
+        let log = Log::default();
+        log.set_cuts(vec![Cut { peer: PEER, target: "DynamoDB".into() }]);
+        assert!(log.is_cut(PEER, "DynamoDB_20120810.Query"));
+        assert!(!log.is_cut(PEER, "AmazonSQS.ReceiveMessage"));
+        assert!(!log.is_cut(IpAddr::V4(std::net::Ipv4Addr::BROADCAST), "DynamoDB_20120810.Query"));
+        log.set_cuts(Vec::new());
+        assert!(!log.is_cut(PEER, "DynamoDB_20120810.Query"));
+    }
+
+    #[test]
+    fn bytes_are_recorded_by_time_for_one_operation_on_a_bucket() {
+        let log = Log::default();
+        let numbers = ["a", "b", "a"].map(|bucket| log.arrived("source", PEER, request(bucket), 0));
+        log.sent(numbers[0], 7);
+        log.set_flow(Flow { bucket: "a".into(), operation: "PutObject".into(), ..Flow::default() });
+        for number in numbers {
+            log.sent(number, 5);
+        }
+        assert_eq!(log.flow().unwrap().slots.values().sum::<u64>(), 10);
+        assert_eq!(log.since(0, Some("a")).iter().map(|event| event.sent).collect::<Vec<_>>(), [12, 5]);
+    }
+
+    #[test]
+    fn the_most_in_a_window_may_begin_anywhere() {
+        for (slots, expected) in [
+            (&[][..], 0),
+            (&[(5, 4)], 4),
+            (&[(5, 4), (9, 3), (10, 2)], 7),
+            (&[(5, 4), (9, 3), (10, 6)], 9),
+            (&[(5, 4), (100, 3)], 4),
+        ] {
+            let flow = Flow { slots: slots.iter().copied().collect(), ..Flow::default() };
+            assert_eq!(flow.most_in(Duration::from_millis(5 * SLOT_MS)), expected, "{slots:?}");
+        }
     }
 
     #[test]

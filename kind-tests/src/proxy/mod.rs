@@ -10,7 +10,7 @@ pub mod quirks;
 
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -75,6 +75,9 @@ impl Proxy {
     }
 
     async fn pass(&self, request: Request<Incoming>, peer: IpAddr) -> anyhow::Result<Response<Body>> {
+        let target = request.headers().get(classify::TARGET).and_then(|target| target.to_str().ok());
+        // An error closes the connection without an answer.
+        ensure!(!target.is_some_and(|target| self.log.is_cut(peer, target)), "{peer} is cut off from {}", self.side);
         let (what, request) = classified(request).await?;
         let delay = self.log.delay(&what);
         let drawn = self.quirks.draw(&self.side, &what, request.headers());
@@ -109,7 +112,7 @@ impl Proxy {
         drop_hop_headers(&mut parts.headers);
         let body = body.map_frame(move |frame| {
             let bytes = frame.data_ref().map_or(0, Bytes::len);
-            log.update(number, |e| e.sent += bytes as u64);
+            log.sent(number, bytes as u64);
             frame
         });
         let body = drawn.answer(&mut parts, body.boxed()).await?;

@@ -58,16 +58,10 @@ impl Victim {
     /// Returns the pods in which the program runs.
     async fn running(self, case: &Case) -> anyhow::Result<Vec<Pod>> {
         let mut pods = case.cluster.pods(self.namespace(case), &self.label()).await?;
-        pods.retain(|pod| pod.metadata.deletion_timestamp.is_none() && runs(pod));
+        pods.retain(|pod| pod.metadata.deletion_timestamp.is_none() && pods::runs(pod));
         pods.sort_by_key(kube::ResourceExt::name_any);
         Ok(pods)
     }
-}
-
-/// Returns true if a container of a pod runs.
-pub fn runs(pod: &Pod) -> bool {
-    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-    statuses.filter_map(|status| status.state.as_ref()).any(|state| state.running.is_some())
 }
 
 impl Acts {

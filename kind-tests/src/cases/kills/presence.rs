@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::task::JoinHandle;
 
-use super::acts::runs;
 use super::schedule::Victim;
 use crate::case::Case;
+use crate::pods::runs;
 
 const EVERY: Duration = Duration::from_secs(1);
 const PROGRAMS: [Victim; 3] = [Victim::Worker, Victim::Jobsender, Victim::Operator];
