@@ -21,7 +21,6 @@ const NAMES: [(&str, &str); 2] = [("BBR", "bbr"), ("Cubic", "cubic")];
 const ALLOWED: &str = "net.ipv4.tcp_allowed_congestion_control";
 /// What every kernel lets programs use.
 const RENO: &str = "reno";
-const SAYS_SO: Duration = Duration::from_mins(1);
 
 /// A job asks for what its node refuses: the condition names the node's setting, and the run completes nevertheless. Then
 /// it asks for what the node allows: the condition is cleared, and uploads use it.
@@ -33,14 +32,14 @@ pub async fn refused_and_allowed(case: &mut Case) -> anyhow::Result<()> {
     job["spec"]["scaling"] = json!({"driver": "Fixed", "replicas": 1, "maxReplicas": 1});
     case.apply(&job).await?;
     let words = ["pod job-worker-", name, ALLOWED];
-    let message = case.degraded_saying("CongestionControlRefused", &words, &[], SAYS_SO).await?;
+    let message = case.degraded_saying("CongestionControlRefused", &words, &[], RUN_LIMIT).await?;
     case.note(format!("{asked}: {message}"));
     let first = case.run_ended("Complete", None, RUN_LIMIT).await?;
     let run = first.pointer("/status/lastRun/id").and_then(Value::as_str).context("there is no run")?;
     upload::put_all(&services::s3(Service::Source), &case.source, &objects(50)).await?;
     let edit = json!({"transfer": {"tcpCongestionControl": "Reno"}, "trigger": {"manual": "again"}});
     case.patch_spec(&edit).await?;
-    case.watch("the condition to be cleared", SAYS_SO, async |job: Option<&Value>| {
+    case.watch("the condition to be cleared", RUN_LIMIT, async |job: Option<&Value>| {
         let degraded = job.and_then(|job| condition(job, "Degraded"));
         Ok(degraded.filter(|(status, _, _)| *status == "False").map(drop))
     })
@@ -69,10 +68,11 @@ fn objects(first: usize) -> Vec<Object> {
 async fn uploads_use(case: &Case, name: &str) -> anyhow::Result<()> {
     let port = Service::Destination.port_of_pods();
     let mut last = String::new();
-    let waited = until("a worker's connections", SAYS_SO, Duration::from_millis(500), async || {
+    let waited = until("a worker's connections", RUN_LIMIT, Duration::from_millis(500), async || {
         let workers = case.cluster.pods(&case.namespace, "app.kubernetes.io/component=worker").await?;
-        let found: Vec<String> =
-            workers.iter().filter_map(|pod| sockets(pod, port).transpose()).collect::<Result<_, _>>()?;
+        // A pod of before the edit may still end.
+        let workers = workers.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        let found: Vec<String> = workers.filter_map(|pod| sockets(pod, port).transpose()).collect::<Result<_, _>>()?;
         last = found.concat();
         let lines: Vec<&str> = last.lines().filter(|line| line.contains("cwnd:")).collect();
         ensure!(lines.iter().all(|line| line.split_whitespace().next() == Some(name)), "not all are {name}:\n{last}");

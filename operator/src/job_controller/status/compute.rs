@@ -67,7 +67,7 @@ pub fn compute(old: &MigrationJobStatus, input: &StatusInput<'_>) -> MigrationJo
         let before = || old.report.clone().filter(|_| ledger.live().is_some());
         new.report = report(ledger, input.report).or_else(before);
     }
-    new.limits = limits::limits(input, &new);
+    new.limits = limits::limits(input, old.limits.as_ref(), &new);
     new.display = Some(display::of(&new, input.buckets));
     new.conditions = conditions::compute(&old.conditions, input, activity, &new);
     new

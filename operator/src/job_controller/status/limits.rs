@@ -1,5 +1,6 @@
 //! Shows the limits in force, and how they are divided.
 
+use migration_api::Reason;
 use migration_api::status::{LimitStatus, LimitsStatus, MigrationJobStatus, Phase};
 use migration_core::shares::{Division, Shared};
 use migration_core::timetable::Timetable;
@@ -7,12 +8,20 @@ use migration_core::timetable::Timetable;
 use super::StatusInput;
 
 /// Returns the limits of now, while the job moves something. `new` has the phase and the queue. Workers read the
-/// timetables in UTC, and so does this.
-pub fn limits(input: &StatusInput<'_>, new: &MigrationJobStatus) -> Option<LimitsStatus> {
+/// timetables in UTC, and so does this. As long as an edit of the resource is refused, they keep the configuration of
+/// before, and the status the limits of `before`.
+pub fn limits(
+    input: &StatusInput<'_>,
+    before: Option<&LimitsStatus>,
+    new: &MigrationJobStatus,
+) -> Option<LimitsStatus> {
     let has_messages = new.queue.is_some_and(|queue| queue.visible + queue.in_flight > 0);
     let runs = matches!(new.phase, Some(Phase::Scanning | Phase::Transferring | Phase::Verifying));
     if input.suspended || !(has_messages || runs) {
         return None;
+    }
+    if input.blocking.iter().any(|problem| matches!(problem.reason, Reason::SpecInvalid | Reason::NotAllowed)) {
+        return before.copied();
     }
     let division = input.ledger.and_then(|view| view.division);
     let limit = |table: &Option<Timetable>, of: fn(&Division) -> Shared| {
@@ -38,12 +47,13 @@ mod tests {
     use super::super::tests::input;
     use super::*;
     use crate::job_controller::dereference::ledger::LedgerView;
+    use crate::problem::Problem;
 
     const HOUR: i64 = 3_600_000;
 
     fn of(phase: Phase, messages: u64, input: &StatusInput<'_>) -> Option<LimitsStatus> {
         let queue = Some(QueueDepth { in_flight: messages, ..QueueDepth::default() });
-        limits(input, &MigrationJobStatus { phase: Some(phase), queue, ..MigrationJobStatus::default() })
+        limits(input, None, &MigrationJobStatus { phase: Some(phase), queue, ..MigrationJobStatus::default() })
     }
 
     #[test]
@@ -65,6 +75,21 @@ mod tests {
         assert_eq!(day.requests, Some(nobody));
         let night = of(Phase::Transferring, 0, &at(21)).unwrap();
         assert_eq!((night.bandwidth, night.requests), (Some(held(2 << 20, 1_572_864)), None));
+    }
+
+    #[test]
+    fn a_refused_edit_leaves_the_limits_that_workers_have() {
+        let rate_limits = RateLimits::parse(Some("10M"), None).unwrap();
+        let now = LimitStatus { per_second: 1 << 20, held_per_second: None, holders: None, waiting: None };
+        let before = LimitsStatus { bandwidth: Some(now), requests: None };
+        let moving = MigrationJobStatus { phase: Some(Phase::Transferring), ..MigrationJobStatus::default() };
+        for (reason, kept) in [(Reason::SpecInvalid, true), (Reason::NotAllowed, true), (Reason::SecretMissing, false)]
+        {
+            let problem = [Problem::new(reason.clone(), "no")];
+            let input = StatusInput { rate_limits: rate_limits.clone(), blocking: &problem, ..input(None, &[]) };
+            let shown = limits(&input, Some(&before), &moving).and_then(|limits| limits.bandwidth).unwrap();
+            assert_eq!(shown.per_second == 1 << 20, kept, "{reason:?}");
+        }
     }
 
     #[test]
