@@ -21,6 +21,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::dial::{BoxError, ConnectTimedOut, Dial};
 
+/// Most bytes read from a connection at once. Memory is taken before the bytes are there, so that what is not filled is
+/// held until the rest is written: with hyper's 408 KiB, most of a process's memory.
+const LONGEST_READ: usize = 128 << 10;
+
 /// Sends requests over a pool of connections. It has as many as requests were ever in flight at once, and each is
 /// closed after 90 s without a request, or when the service closes it.
 pub(super) struct PooledConnector {
@@ -37,8 +41,11 @@ struct ReadTimedOut(Duration);
 
 impl PooledConnector {
     pub(super) fn new(dial: Dial, proxies: Arc<Matcher>, within: Option<Duration>) -> Self {
-        // Without a timer, idle connections are not closed.
-        let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(dial);
+        let client = Client::builder(TokioExecutor::new())
+            // Without a timer, idle connections are not closed.
+            .pool_timer(TokioTimer::new())
+            .http1_max_buf_size(LONGEST_READ)
+            .build(dial);
         Self { client, proxies, within }
     }
 
