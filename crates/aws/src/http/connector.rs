@@ -21,8 +21,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::dial::{BoxError, ConnectTimedOut, Dial};
 
-/// Most bytes read from a connection at once. Memory is taken before the bytes are there, so that what is not filled is
-/// held until the rest is written: with hyper's 408 KiB, most of a process's memory.
+/// Most bytes read from a connection at once, and of what is written at once but for its body; the head of an answer has
+/// to fit. Memory is taken before the bytes are there, so that what is not filled is held until the rest is written: with
+/// hyper's 408 KiB, most of a process's memory.
 const LONGEST_READ: usize = 128 << 10;
 
 /// Sends requests over a pool of connections. It has as many as requests were ever in flight at once, and each is

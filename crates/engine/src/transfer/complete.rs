@@ -10,6 +10,7 @@ use migration_core::part::PartLayout;
 use migration_core::ports::{Ability, Checksum, CompletedPart, Support, WriteCondition, Written};
 use migration_core::records::UploadRecord;
 use migration_core::resume::{Evidence, Incomplete, complete_parts, composite};
+use migration_core::verified::VerifiedParts;
 use tracing::warn;
 
 use super::Transfer;
@@ -66,7 +67,7 @@ impl<P: Services> Upload<'_, P> {
         self.require_one_kind_of_etags().await?;
         let expected = self.expected_of(&parts).await?;
         source.look_after_weak_read(Some(&self.source.etag), self.layout.size).await?;
-        self.compare_with_source(self.read_checksum(&parts)).await?;
+        self.compare_with_source(self.read_checksum(&parts).await?).await?;
         if self.contested {
             uploads::abort_unrecorded(process, &self.record, &self.id).await?;
         }
@@ -195,10 +196,17 @@ impl<P: Services> Upload<'_, P> {
     }
 
     /// Returns the checksum of the bytes that were read for all parts, if it is known. For a part whose sender is not
-    /// known to have read it, the destination's own checksum is taken.
-    fn read_checksum(&self, parts: &[CompletedPart]) -> Option<Checksum> {
+    /// known to have read it, the destination's own checksum is taken. Aborts the upload if the destination lists a part
+    /// with the checksum of other bytes than those that were read.
+    async fn read_checksum(&self, parts: &[CompletedPart]) -> Result<Option<Checksum>, TransferError> {
         let verified = self.verified.parts();
-        whole_checksum(&self.layout, parts, |part| verified.checksum_read(part.number, &part.etag).or(part.checksum))
+        if let Some(part) = parts.iter().find(|part| is_other(part, &verified)) {
+            self.transfer.destination.abort(&self.id).await?;
+            let wrong = format!("the destination lists part {} with the checksum of other bytes", part.number);
+            return Err(TransferError::Damaged(wrong));
+        }
+        let read = |part: &CompletedPart| verified.checksum_read(part.number, &part.etag).or(part.checksum);
+        Ok(whole_checksum(&self.layout, parts, read))
     }
 
     /// Compares the checksum of what was read with the source's checksum of the whole object, before the object becomes
@@ -277,6 +285,12 @@ fn difference(written: &Written, expected: &Fingerprint) -> Option<String> {
     }
 }
 
+/// Returns true if a part is listed with another checksum than that of the bytes that were read for it. Its ETag, which
+/// may be no digest, does not show that.
+fn is_other(part: &CompletedPart, verified: &VerifiedParts) -> bool {
+    verified.checksum_read(part.number, &part.etag).zip(part.checksum).is_some_and(|(read, listed)| read != listed)
+}
+
 /// Returns the checksum of the whole object if all parts have one.
 fn whole_checksum(
     layout: &PartLayout,
@@ -289,4 +303,28 @@ fn whole_checksum(
         whole = crc64::combine(whole, checksum(part)?.0, len);
     }
     Some(Checksum(whole))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listed_checksum_of_other_bytes_is_seen_though_the_etag_is_that_of_the_part() {
+        let mut verified = VerifiedParts::default();
+        verified.insert(1, &ETag::new("opaque"), Some(Checksum(7)));
+        verified.insert(2, &ETag::new("opaque"), None);
+        for (number, etag, checksum, other) in [
+            (1, "opaque", Some(7), false),
+            (1, "opaque", Some(8), true),
+            // The destination keeps no checksums; the part is another one; nobody knows what was read.
+            (1, "opaque", None, false),
+            (1, "another", Some(8), false),
+            (2, "opaque", Some(8), false),
+            (3, "opaque", Some(8), false),
+        ] {
+            let part = CompletedPart { number, etag: ETag::new(etag), checksum: checksum.map(Checksum) };
+            assert_eq!(is_other(&part, &verified), other, "{part:?}");
+        }
+    }
 }

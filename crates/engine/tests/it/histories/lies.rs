@@ -12,8 +12,8 @@
 //! - A deletion or an abort is answered but not done: checking would cost a request each.
 //! - The source's object permanently seems older than it is, or the destination's newer: if their ETags are not
 //!   comparable, the newer one of the same size is taken for a copy.
-//! - Damage where neither checksums nor ETags that are digests show it. A mixture of the source's contents is always
-//!   shown: sources keep checksums.
+//! - Damage where neither checksums nor ETags that are digests show it. A mixture of the source's contents is shown,
+//!   since sources keep checksums.
 //! - A put is answered but not done, or done later: checking would cost a request for each small object. A completion
 //!   is checked.
 
