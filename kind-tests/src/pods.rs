@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use tokio::task::JoinHandle;
 
+use crate::kubernetes::Cluster;
 use crate::process::signal;
 
 /// Returns the processes in a pod's cgroup; empty if the pod runs on another machine.
@@ -27,6 +28,14 @@ pub fn processes(pod: &Pod) -> Vec<u32> {
 pub fn runs(pod: &Pod) -> bool {
     let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     statuses.filter_map(|status| status.state.as_ref()).any(|state| state.running.is_some())
+}
+
+/// Returns the pods of a program of the chart or of a job that run and are not being deleted, by name.
+pub async fn running(cluster: &Cluster, namespace: &str, program: &str) -> anyhow::Result<Vec<Pod>> {
+    let mut pods = cluster.pods(namespace, &format!("app.kubernetes.io/component={program}")).await?;
+    pods.retain(|pod| pod.metadata.deletion_timestamp.is_none() && runs(pod));
+    pods.sort_by_key(kube::ResourceExt::name_any);
+    Ok(pods)
 }
 
 /// Kills all processes of a pod with SIGKILL; returns their number.

@@ -69,10 +69,10 @@ async fn uploads_use(case: &Case, name: &str) -> anyhow::Result<()> {
     let port = Service::Destination.port_of_pods();
     let mut last = String::new();
     let waited = until("a worker's connections", RUN_LIMIT, Duration::from_millis(500), async || {
-        let workers = case.cluster.pods(&case.namespace, "app.kubernetes.io/component=worker").await?;
         // A pod of before the edit may still end.
-        let workers = workers.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        let found: Vec<String> = workers.filter_map(|pod| sockets(pod, port).transpose()).collect::<Result<_, _>>()?;
+        let workers = pods::running(&case.cluster, &case.namespace, "worker").await?;
+        let found: Vec<String> =
+            workers.iter().filter_map(|pod| sockets(pod, port).transpose()).collect::<Result<_, _>>()?;
         last = found.concat();
         let lines: Vec<&str> = last.lines().filter(|line| line.contains("cwnd:")).collect();
         ensure!(lines.iter().all(|line| line.split_whitespace().next() == Some(name)), "not all are {name}:\n{last}");

@@ -37,7 +37,6 @@ const CUT: Duration = Duration::from_secs(25);
 /// under way on a busy machine.
 const STOPPED_AFTER: Duration = Duration::from_secs(16);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-const WORKER_PODS: &str = "app.kubernetes.io/component=worker";
 
 /// A worker is killed, one loses the ledger for a while, and one joins: the limit holds in every window, and the status
 /// shows it.
@@ -179,9 +178,7 @@ async fn gets(case: &Case, since: usize) -> anyhow::Result<Vec<Event>> {
 
 /// Returns the workers that run.
 async fn workers(case: &Case) -> anyhow::Result<Vec<Pod>> {
-    let mut pods = case.cluster.pods(&case.namespace, WORKER_PODS).await?;
-    pods.retain(|pod| pod.metadata.deletion_timestamp.is_none() && pods::runs(pod));
-    Ok(pods)
+    pods::running(&case.cluster, &case.namespace, "worker").await
 }
 
 fn address(pod: &Pod) -> Option<IpAddr> {

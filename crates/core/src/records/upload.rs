@@ -9,7 +9,7 @@ use crate::object::SourceIdentity;
 use crate::outcome::{FailureClass, Fingerprint, NotPreserved};
 use crate::part::PartLayout;
 use crate::ports::{Condition, Item, LedgerKey, Write};
-use crate::verified::{ETagKinds, EncodedParts, VerifiedParts};
+use crate::verified::{ETagKinds, VerifiedParts};
 
 /// Number of shards of a job's upload records, each a partition.
 pub const UPLOAD_SHARDS: u8 = 16;
@@ -109,9 +109,9 @@ pub struct VerifiedPartsRecord {
     pub upload_id: String,
     /// Number of the part that the first digest belongs to, from 1.
     pub first: u32,
-    /// Digests of the parts' ETags: see [`EncodedParts::digests`].
+    /// Digests of the parts' ETags: see [`EncodedParts::digests`](crate::verified::EncodedParts::digests).
     pub digests: String,
-    /// Checksums of what was read: see [`EncodedParts::checksums`]; empty in a record of an earlier version.
+    /// Checksums of what was read: see [`EncodedParts::checksums`](crate::verified::EncodedParts::checksums); empty in a record of an earlier version.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub checksums: String,
     /// Kinds of the ETags of these parts; none in a record of an earlier version.
@@ -139,8 +139,7 @@ impl VerifiedPartsRecord {
         if self.upload_id != upload_id {
             return VerifiedParts::default();
         }
-        let encoded = EncodedParts { digests: self.digests.clone(), checksums: self.checksums.clone() };
-        let mut parts = VerifiedParts::decode(self.first, &encoded);
+        let mut parts = VerifiedParts::decode(self.first, &self.digests, &self.checksums);
         parts.add_kinds(self.kinds);
         parts
     }
@@ -233,6 +232,7 @@ mod tests {
     use super::*;
     use crate::etag::ETag;
     use crate::object::Checksum;
+    use crate::verified::EncodedParts;
 
     #[test]
     fn an_upload_key_fits_whatever_the_object_is_called() {

@@ -57,10 +57,7 @@ impl Victim {
 
     /// Returns the pods in which the program runs.
     async fn running(self, case: &Case) -> anyhow::Result<Vec<Pod>> {
-        let mut pods = case.cluster.pods(self.namespace(case), &self.label()).await?;
-        pods.retain(|pod| pod.metadata.deletion_timestamp.is_none() && pods::runs(pod));
-        pods.sort_by_key(kube::ResourceExt::name_any);
-        Ok(pods)
+        pods::running(&case.cluster, self.namespace(case), self.program()).await
     }
 }
 
