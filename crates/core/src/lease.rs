@@ -98,6 +98,18 @@ pub fn begin_at_once(room: u32, objects: &[u32]) -> Vec<bool> {
     begin
 }
 
+/// Longest time for which a receipt is taken to last: one that lasts longer waited for messages.
+const RECEIPT_MOST: Duration = Duration::from_millis(100);
+
+/// Returns how many objects are likely to end while a receipt is under way. A worker that asks for messages so many
+/// objects before it has nothing to begin does not stand idle meanwhile, and holds nothing for longer than a receipt
+/// lasts. `ended` objects ended in the time `over` between the last two receipts, the last of which took `receipt`.
+pub fn ending_meanwhile(ended: u64, over: Duration, receipt: Duration) -> u32 {
+    let receipt = receipt.min(RECEIPT_MOST).min(over);
+    let expected = u128::from(ended) * receipt.as_micros() / over.as_micros().max(1);
+    u32::try_from(expected).unwrap_or(u32::MAX)
+}
+
 /// Number of deliveries after which a message is replaced; well below the 60 after which the queue moves it to the dead
 /// letters.
 pub const WORN_AFTER_RECEIVES: u32 = 20;
@@ -198,6 +210,24 @@ mod tests {
             (16, &[], &[]),
         ] {
             assert_eq!(begin_at_once(room, objects), expected, "{room} {objects:?}");
+        }
+    }
+
+    #[test]
+    fn messages_are_asked_for_as_early_as_a_receipt_takes() {
+        let ms = Duration::from_millis;
+        for (ended, over, receipt, expected) in [
+            (250, ms(50), ms(10), 50),
+            (250, ms(1_000), ms(10), 2),
+            (16, ms(1_000), ms(10), 0),
+            // It waited for messages: what ended meanwhile tells little.
+            (250, ms(5_000), ms(5_000), 5),
+            (250, ms(5), ms(10), 250),
+            (250, Duration::ZERO, ms(10), 0),
+            (0, ms(50), ms(10), 0),
+            (u64::MAX, ms(1), ms(1), u32::MAX),
+        ] {
+            assert_eq!(ending_meanwhile(ended, over, receipt), expected, "{ended} {over:?} {receipt:?}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Bounds the objects that one worker holds.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use migration_core::concurrency::FilesPerWorker;
@@ -18,6 +18,8 @@ pub struct ObjectPermits {
     pending: AtomicU32,
     /// Those of them that are moved in parts.
     pending_in_parts: AtomicU32,
+    /// Objects that had a permit and ended.
+    ended: AtomicU64,
     /// Notified when `pending` falls, and when there are more permits.
     changed: Notify,
 }
@@ -68,6 +70,7 @@ impl ObjectPermits {
             most_in_parts,
             pending: AtomicU32::new(0),
             pending_in_parts: AtomicU32::new(0),
+            ended: AtomicU64::new(0),
             changed: Notify::new(),
         }
     }
@@ -87,13 +90,19 @@ impl ObjectPermits {
         PendingObject { permits: self.clone(), class: ObjectClass::Whole, number }
     }
 
-    /// Returns how many more objects have a permit for themselves. None while as many objects in parts are pending as
-    /// may be moved: the next ones may be such too, and could only wait.
-    pub fn room(&self) -> u32 {
+    /// Returns how many more objects have a permit for themselves, once `ending` of those pending have ended. None while
+    /// as many objects in parts are pending as may be moved: the next ones may be such too, and could only wait.
+    pub fn room(&self, ending: u32) -> u32 {
         if self.pending_in_parts.load(Ordering::Relaxed) >= self.most_in_parts {
             return 0;
         }
-        self.size().limit.saturating_sub(self.pending.load(Ordering::Relaxed))
+        let pending = self.pending.load(Ordering::Relaxed).saturating_sub(ending);
+        self.size().limit.saturating_sub(pending)
+    }
+
+    /// Returns the number of objects that had a permit and ended, since the worker began.
+    pub fn ended(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// Returns the number of permits.
@@ -151,6 +160,7 @@ impl PendingObject {
 
 impl Drop for ObjectPermit {
     fn drop(&mut self) {
+        self.pending.permits.ended.fetch_add(1, Ordering::Relaxed);
         let mut size = self.pending.permits.size();
         if size.excess > 0
             && let Some(permit) = self.permit.take()
@@ -184,14 +194,16 @@ mod tests {
     #[tokio::test]
     async fn there_is_room_for_so_many_and_the_others_wait() {
         let permits = permits(1.into());
-        assert_eq!(permits.room(), 1);
+        assert_eq!(permits.room(0), 1);
         let first = permits.expect(ObjectClass::Whole).acquire().await.unwrap();
-        assert_eq!((permits.room(), permits.in_use()), (0, 1));
+        assert_eq!((permits.room(0), permits.in_use()), (0, 1));
         let mut second = Box::pin(permits.expect(ObjectClass::Whole).acquire());
         assert!(futures::poll!(&mut second).is_pending());
+        assert_eq!((permits.room(1), permits.ended()), (0, 0), "one waits");
+        assert_eq!(permits.room(2), 1);
         drop(first);
         assert!(second.await.is_some());
-        assert_eq!((permits.room(), permits.in_use()), (1, 0));
+        assert_eq!((permits.room(0), permits.in_use(), permits.ended()), (1, 0, 2));
     }
 
     #[tokio::test]
@@ -205,7 +217,7 @@ mod tests {
         assert!(futures::poll!(&mut waits).is_pending());
         permits.resize(20);
         held.push(waits.await.unwrap());
-        assert_eq!((permits.room(), permits.in_use()), (3, 17));
+        assert_eq!((permits.room(0), permits.in_use()), (3, 17));
         permits.resize(16);
         let mut waits = Box::pin(permits.expect(ObjectClass::Whole).acquire());
         held.pop();
@@ -213,7 +225,7 @@ mod tests {
         held.pop();
         held.push(waits.await.unwrap());
         held.clear();
-        assert_eq!((permits.room(), permits.in_use()), (16, 0));
+        assert_eq!((permits.room(0), permits.in_use()), (16, 0));
     }
 
     #[tokio::test]
@@ -222,10 +234,10 @@ mod tests {
         permits.resize(100);
         let mut held = Vec::new();
         for _ in 0..16 {
-            assert!(permits.room() > 0);
+            assert!(permits.room(0) > 0);
             held.push(permits.expect(ObjectClass::InParts).acquire().await.unwrap());
         }
-        assert_eq!(permits.room(), 0);
+        assert_eq!(permits.room(0), 0);
         let mut waits = Box::pin(permits.expect(ObjectClass::InParts).acquire());
         assert!(futures::poll!(&mut waits).is_pending());
         let small = permits.expect(ObjectClass::Whole).acquire().now_or_never();
@@ -233,7 +245,7 @@ mod tests {
         held.pop();
         held.push(waits.await.unwrap());
         held.clear();
-        assert_eq!((permits.room(), permits.in_use()), (100, 0));
+        assert_eq!((permits.room(0), permits.in_use()), (100, 0));
     }
 
     proptest! {
@@ -257,7 +269,7 @@ mod tests {
                 prop_assert_eq!(permits.in_use() as usize, held.len());
             }
             held.clear();
-            prop_assert_eq!((permits.room(), permits.in_use()), (limit, 0));
+            prop_assert_eq!((permits.room(0), permits.in_use()), (limit, 0));
         }
     }
 }

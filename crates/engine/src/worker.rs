@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use migration_core::lease::{LEASE, MessageSizes, begin_at_once, left_to_others};
+use migration_core::lease::{LEASE, MessageSizes, begin_at_once, ending_meanwhile, left_to_others};
 use migration_core::message::{Message, MessageError};
 use migration_core::pair::BucketPair;
 use migration_core::ports::{Queue, ReceivedMessage};
@@ -66,6 +66,26 @@ pub struct Worker<P: Services> {
     abandon: CancellationToken,
 }
 
+/// The last receipt of messages.
+#[derive(Clone, Copy, Debug)]
+struct LastReceipt {
+    /// When it ended.
+    at: Instant,
+    /// The objects that had ended then: see [`ObjectPermits::ended`](crate::admission::ObjectPermits::ended).
+    ended: u64,
+    /// Objects likely to end during the next one.
+    ending: u32,
+}
+
+impl LastReceipt {
+    /// Notes a receipt that began at a time and has ended now.
+    fn note(&mut self, began: Instant, ended: u64) {
+        let now = Instant::now();
+        let ending = ending_meanwhile(ended - self.ended, now - self.at, now - began);
+        *self = Self { at: now, ended, ending };
+    }
+}
+
 /// What to do with a message after its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disposal {
@@ -106,9 +126,8 @@ impl<P: Services> Worker<P> {
     pub async fn run(self) {
         let this = Arc::new(self);
         let mut tasks = JoinSet::new();
-        let mut last = Instant::now();
-        while let Some(messages) = this.next(last).await {
-            last = Instant::now();
+        let mut last = LastReceipt { at: Instant::now(), ended: 0, ending: 0 };
+        while let Some(messages) = this.next(&mut last).await {
             while tasks.try_join_next().is_some() {}
             for (message, held) in messages {
                 this.process.runtime.activity.took_message();
@@ -130,15 +149,15 @@ impl<P: Services> Worker<P> {
     /// Returns the next messages, with their objects as counted, or `None` when the process has to stop. Waits while
     /// enough objects are held, and while a side is paused: a message received then would only use up a delivery. While
     /// a permission is missing, receives messages one by one, to probe it with other objects.
-    async fn next(&self, last: Instant) -> Option<Vec<(ReceivedMessage, PendingObject)>> {
+    async fn next(&self, last: &mut LastReceipt) -> Option<Vec<(ReceivedMessage, PendingObject)>> {
         let process = &self.process;
         loop {
             if process.runtime.stop.is_cancelled() {
                 return None;
             }
             let missing = process.right_missing();
-            let too_early = missing.is_some_and(|missing| last.elapsed() < between_scouts(missing));
-            let room = self.limits.permits.room().min(u32::try_from(self.event_ends.room()).unwrap_or(u32::MAX));
+            let too_early = missing.is_some_and(|missing| last.at.elapsed() < between_scouts(missing));
+            let room = self.room(last.ending);
             if room == 0 || process.is_paused() || too_early {
                 let look = if too_early { SOONEST_SCOUT } else { Duration::from_secs(1) };
                 tokio::select! {
@@ -152,6 +171,7 @@ impl<P: Services> Worker<P> {
             let at_once = if missing.is_some() { 1 } else { self.sizes().at_once(room) };
             // Never cancelled halfway: the queue may already have delivered a message, which would then stay invisible
             // until its lease runs out.
+            let began = Instant::now();
             match process.queue(|| process.ports.queue.receive(at_once, WAIT, LEASE)).await {
                 Ok(messages) if process.runtime.stop.is_cancelled() => {
                     for message in messages {
@@ -159,7 +179,10 @@ impl<P: Services> Worker<P> {
                     }
                 }
                 Ok(messages) if messages.is_empty() => {}
-                Ok(messages) => return Some(self.begin(messages, room).await),
+                Ok(messages) => {
+                    last.note(began, self.limits.permits.ended());
+                    return Some(self.begin(messages, room).await);
+                }
                 Err(Interruption::Stopped) => return None,
                 Err(Interruption::Service(error)) => {
                     warn!(%error, "failed to receive messages");
@@ -167,6 +190,11 @@ impl<P: Services> Worker<P> {
                 }
             }
         }
+    }
+
+    /// Returns how many more objects can begin, once `ending` of those held have ended.
+    fn room(&self, ending: u32) -> u32 {
+        self.limits.permits.room(ending).min(u32::try_from(self.event_ends.room()).unwrap_or(u32::MAX))
     }
 
     /// Returns the messages to begin with room for so many objects. They are counted from now on, so that other workers

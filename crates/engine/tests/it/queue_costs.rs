@@ -100,3 +100,33 @@ async fn no_message_is_held_whose_objects_cannot_begin() {
         assert_eq!(world.plan.count(Operation::SetVisibility), 0, "none was given back");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_does_not_stand_idle_while_it_asks_for_the_next_message() {
+    let mut world = World::new();
+    world.config.transfer.files_per_worker = 16.into();
+    for n in 0..3_000 {
+        world.source.insert(SOURCE, &format!("{n:06}"), content(10, 1));
+    }
+    world.send("job-1").await.unwrap();
+    // An object takes 20 ms, and a receipt 60 ms: longer than the last 16 objects.
+    world.plan.latency(Duration::from_millis(10), world.clock.clone());
+    let receipts = |call: &Call| call.operation == Operation::ReceiveMessages;
+    world.plan.when(receipts, Fault::Delay(Duration::from_millis(50)), u32::MAX);
+    let reads = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = reads.clone();
+    let look = move |call: &Call| {
+        if call.operation == Operation::GetObject {
+            seen.lock().unwrap().push(tokio::time::Instant::now());
+        }
+        false
+    };
+    world.plan.when(look, Fault::Crash, 1);
+    assert_eq!(world.work_until_over("job-1").await.result, RunResult::Complete);
+    let reads = reads.lock().unwrap();
+    let took = *reads.last().unwrap() - *reads.first().unwrap();
+    let least = Duration::from_millis(20) * 3_000 / 16;
+    println!("{took:?}, of which all objects take {least:?}");
+    assert!(took < least + Duration::from_millis(500), "{took:?} instead of {least:?}");
+    assert_eq!(world.plan.count(Operation::SetVisibility), 0, "none was given back");
+}
