@@ -4,6 +4,7 @@
 //! continued at once, without waiting for leases to expire.
 
 mod coordinate;
+mod cost;
 mod followups;
 mod progress;
 mod stop;
@@ -12,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use migration_core::config::ValidConfig;
-use migration_core::error::Blocked;
+use migration_core::cost::{Money, PriceTable};
+use migration_core::error::{Blocked, Service};
 use migration_core::ports::{Clock, ObjectStore};
 use migration_core::records::{RunRecord, RunResult};
 use migration_core::verification::VerifyMethod;
@@ -20,6 +22,7 @@ use migration_engine::limits::Limits;
 use migration_engine::report::ReportError;
 use migration_engine::run::RunError;
 use migration_engine::scan::ScanError;
+use migration_engine::telemetry::Metered;
 use migration_engine::{Ports, Process, Runtime};
 use migration_local::ledger::LocalLedger;
 use migration_local::queue::{LocalQueue, QueueSettings};
@@ -58,6 +61,17 @@ pub struct Migration<S, D> {
     pub terms: RunTerms,
     /// The limits that its stores wait for.
     pub limits: Limits,
+    /// Prices by which the cost of the run is shown, and what it may cost. `None` if the job has neither.
+    pub budget: Option<Budget>,
+}
+
+/// Prices, and what a run may cost by them.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// The prices.
+    pub prices: PriceTable,
+    /// What a run may cost. `None` = unlimited.
+    pub limit: Option<Money>,
 }
 
 /// What follows a run, and when it is given up.
@@ -74,7 +88,7 @@ pub struct RunTerms {
 }
 
 /// A process of a migration.
-pub type LocalProcess<S, D> = Process<(S, D, LocalQueue, LocalLedger)>;
+pub type LocalProcess<S, D> = Process<(Metered<S>, Metered<D>, LocalQueue, LocalLedger)>;
 
 /// How a run went.
 #[derive(Clone, Debug)]
@@ -118,6 +132,19 @@ pub enum MigrationError {
     /// A signal ended the process.
     #[error("stopped by a signal; run the same command to continue")]
     Stopped,
+    /// The run has cost what it may.
+    #[error(
+        "paused: the run has cost {spent} {currency}, and spec.limits.cost is {limit}; raise it and run the same command to \
+         continue"
+    )]
+    OverBudget {
+        /// What it has cost.
+        spent: Money,
+        /// What it may cost.
+        limit: Money,
+        /// The currency of both.
+        currency: String,
+    },
     /// A task of the process panicked, which it has printed.
     #[error("failed to run {0}: it ended unexpectedly; run the same command to continue")]
     Panicked(&'static str),
@@ -163,10 +190,12 @@ where
     }
 
     fn process_in(&self, runtime: Runtime) -> LocalProcess<S, D> {
-        let ports = Ports::new(self.source.clone(), self.destination.clone(), self.queue.clone(), self.ledger());
-        Process::new(ports, self.config.clone(), runtime)
-            .with_reports(self.reports.clone())
-            .with_limits(self.limits.clone())
+        let telemetry = runtime.telemetry.clone();
+        let destination = |store: &D| Metered::new(store.clone(), Service::Destination, &telemetry);
+        let source = Metered::new(self.source.clone(), Service::Source, &telemetry);
+        let reports = destination(&self.reports);
+        let ports = Ports::new(source, destination(&self.destination), self.queue.clone(), self.ledger());
+        Process::new(ports, self.config.clone(), runtime).with_reports(reports).with_limits(self.limits.clone())
     }
 
     fn ledger(&self) -> LocalLedger {

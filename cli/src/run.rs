@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::SignedDuration;
+use migration_api::MigrationJobSpec;
 use migration_api::verify::VerifyMode;
 use migration_aws::{S3Store, SystemClock};
 use migration_core::config::WriteSettings;
+use migration_core::cost::PriceTable;
 use migration_core::error::{ErrorClass, Service, ServiceError};
 use migration_core::ports::{ListRequest, ObjectStore};
 use migration_core::records::RunResult;
@@ -25,7 +27,7 @@ use crate::display::{self, Display, DisplayArgs, printable};
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::manifest::{self, Documents, LocalJob, LocalSettings, ManifestError};
-use crate::migration::{self, Migration, MigrationError, RunSummary, RunTerms, Stop};
+use crate::migration::{self, Budget, Migration, MigrationError, RunSummary, RunTerms, Stop};
 use crate::state_dir::{JobDirectory, StateArgs, StateError, StateRoot};
 use crate::stores::{self, DestinationStore, LimitArgs, NetworkArgs, SourceStore, WithWorkList};
 use watch::{Watch, WatchError, Watched};
@@ -307,7 +309,15 @@ pub async fn connect(
         terms,
         config,
         limits: limits.clone(),
+        budget: budget(spec),
     }
+}
+
+/// Returns the prices and the budget of a job, or none if it has neither: who pays nothing wants to know nothing of it.
+fn budget(spec: &MigrationJobSpec) -> Option<Budget> {
+    let limit = spec.limits.cost;
+    let prices = spec.prices.as_ref().map(|prices| PriceTable::of(&prices.into()));
+    (prices.is_some() || limit.is_some()).then(|| Budget { prices: prices.unwrap_or_default(), limit })
 }
 
 /// Lists one key of each side of each pair, so that wrong names and keys are told at once. A run itself would wait for a

@@ -187,7 +187,7 @@ async fn reconcile(
         };
         let written = status::update(job, &steps, context).await?;
         measure::measure(job, &steps, &written, context);
-        let pace = requeue::pace(&steps, &written, before);
+        let pace = requeue::pace(&steps, &written, before, context.now());
         cache.waits = if pace == Pace::Waiting { cache.waits.saturating_add(1) } else { 0 };
         cache.pace = Some(pace);
         let delay = requeue::delay(pace, cache.waits, context.random());

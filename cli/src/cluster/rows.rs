@@ -2,7 +2,7 @@
 
 use kube::ResourceExt as _;
 use migration_api::status::{MigrationJobStatus, Phase};
-use migration_api::{ConditionType, MigrationJob};
+use migration_api::{ConditionType, MigrationJob, Reason};
 use serde::Serialize;
 
 use super::jobs::Found;
@@ -18,6 +18,7 @@ pub struct StatusRow {
     failed: u64,
     rate: String,
     eta: String,
+    cost: String,
     workers: String,
     dead_letters: u64,
     last_run: String,
@@ -44,6 +45,7 @@ impl StatusRow {
             failed: status.progress.as_ref().map_or(0, |progress| progress.objects.failed),
             rate: display.rate.unwrap_or_default(),
             eta: display.eta.unwrap_or_default(),
+            cost: display.cost.unwrap_or_default(),
             workers: display.workers.unwrap_or_default(),
             dead_letters: status.queue.map_or(0, |queue| queue.dead_letters),
             last_run: status.last_run.as_ref().map(|run| run.ended_at.0.to_string()).unwrap_or_default(),
@@ -66,14 +68,19 @@ pub fn message(status: &MigrationJobStatus) -> String {
     status.condition(ConditionType::Progressing).map(|(_, condition)| condition.message.clone()).unwrap_or_default()
 }
 
+fn is_over_budget(status: &MigrationJobStatus) -> bool {
+    let condition = status.condition(ConditionType::Suspended);
+    condition.is_some_and(|(holds, condition)| holds && condition.reason == Reason::OverBudget.to_string())
+}
+
 /// Returns true if nothing of a job is going on or about to start: its last run has ended and its trigger is answered,
-/// or it is suspended, or its resource can't be read.
+/// or it is suspended or over its budget, or its resource can't be read.
 pub fn is_at_rest(found: &Found) -> bool {
     let Ok(job) = &found.0 else { return true };
     let status = job.status.clone().unwrap_or_default();
     match phase(&status) {
-        // The status follows the specification.
-        Phase::Suspended => job.spec.suspend,
+        // The status follows the specification. A run over its budget waits for a person.
+        Phase::Suspended => job.spec.suspend || is_over_budget(&status),
         Phase::Pending | Phase::Scanning | Phase::Transferring | Phase::Verifying => false,
         Phase::Complete | Phase::PartiallyFailed | Phase::Failed | Phase::Watching => {
             job.spec.trigger.manual.is_none() || job.spec.trigger.manual == status.last_manual_run

@@ -33,6 +33,7 @@ pub fn not_used(spec: &MigrationJobSpec) -> Vec<&'static str> {
         mirror: _,
         transfer: _,
         limits: _,
+        prices: _,
         suspend: _,
     } = spec;
     let set = [

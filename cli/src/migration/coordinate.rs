@@ -112,6 +112,7 @@ where
         stops.iter().for_each(CancellationToken::cancel);
         self.queue.stop_waiting();
         tasks.end().await;
+        self.show_cost(display.as_ref()).await;
         result
     }
 
@@ -204,6 +205,7 @@ where
             state.next_quiet = Instant::now() + QUIET_EVERY;
             reopen::ask_if_quiet(&ledger, job, migration_core::reopen::QUIET_MS, None, now).await?;
         }
+        self.check_budget(&view)?;
         let seen = state.tracker.look(now);
         let view = if view.is_live() {
             display.show(&Event::Progress(progress_of(&view, state.before.as_ref(), &seen)));

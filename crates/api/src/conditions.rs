@@ -104,6 +104,8 @@ pub enum Reason {
     ReportFailed,
     /// `spec.suspend` is true.
     SuspendedByUser,
+    /// The run has reached `spec.limits.cost`.
+    OverBudget,
     /// `spec.suspend` is false.
     NotSuspended,
     /// The last run did not end before `spec.limits.runDeadline`.
@@ -212,6 +214,7 @@ impl fmt::Display for Reason {
             Self::ReportIncomplete => "ReportIncomplete",
             Self::ReportFailed => "ReportFailed",
             Self::SuspendedByUser => "SuspendedByUser",
+            Self::OverBudget => "OverBudget",
             Self::NotSuspended => "NotSuspended",
             Self::RunDeadlineExceeded => "RunDeadlineExceeded",
             Self::RunReopened => "RunReopened",

@@ -28,6 +28,7 @@ pub mod names;
 pub mod pod_security;
 pub mod pods;
 pub mod preflight;
+pub mod prices;
 pub mod scaling;
 pub mod services;
 mod sizes;

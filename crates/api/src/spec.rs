@@ -8,6 +8,7 @@ use crate::buckets::BucketMapping;
 use crate::filters::{CompareMode, Filters};
 use crate::manifest::{Manifest, Report};
 use crate::pods::PodSettings;
+use crate::prices::{self, Prices};
 use crate::scaling::Scaling;
 use crate::services::{Destination, Ledger, Queue, Source};
 use crate::status::MigrationJobStatus;
@@ -86,6 +87,13 @@ use crate::verify::{Mirror, Verify};
         type_ = "string",
         json_path = ".status.nextScheduleTime",
         description = "Time at which the next scheduled run is due",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Cost",
+        type_ = "string",
+        json_path = ".status.display.cost",
+        description = "Cost of the current run so far, or of the last one",
         priority = 1
     ),
     printcolumn(
@@ -168,6 +176,12 @@ pub struct MigrationJobSpec {
     /// Limits of a run.
     #[serde(default)]
     pub limits: Limits,
+
+    /// Prices by which the cost of runs is computed, for status.cost and limits.cost. Absent = the public prices of
+    /// Amazon in us-east-1, in USD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = prices::currency())]
+    pub prices: Option<Prices>,
 
     /// The SQS queue that carries the work.
     pub queue: Queue,

@@ -9,11 +9,13 @@ use crate::conditions::ConditionType;
 use crate::preflight::PreflightStatus;
 use crate::trigger::EventTriggerStatus;
 
+mod cost;
 mod failures;
 mod limits;
 mod progress;
 mod runs;
 
+pub use cost::{CostStatus, RunCost};
 pub use failures::{ObjectFailure, RecordKind, UnreadableRecords};
 pub use limits::{LimitStatus, LimitsStatus};
 pub use progress::{Counts, Display, EventCounts, EventWork, NotPreserved, Progress};
@@ -41,6 +43,10 @@ pub struct MigrationJobStatus {
     /// Progress of the current run, or the final state of the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+
+    /// What the current run has cost so far, or the last one in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<CostStatus>,
 
     /// Progress as text, for the columns of `kubectl get`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,7 +150,7 @@ pub enum Phase {
     Failed,
     /// No run is in progress, and objects are copied when S3 reports them: spec.trigger.events.
     Watching,
-    /// spec.suspend is true.
+    /// spec.suspend is true, or the run has reached spec.limits.cost.
     Suspended,
 }
 

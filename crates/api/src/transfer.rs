@@ -6,14 +6,15 @@ use migration_core::concurrency::FilesPerWorker;
 use migration_core::config::Preserve as CorePreserve;
 pub use migration_core::config::{OnLoss, TransferMode};
 pub use migration_core::congestion::CongestionControl;
+use migration_core::cost::Money;
 use migration_core::part::{MAX_PART, MIN_PART, PartSize};
 use migration_core::size::ByteSize;
 use migration_core::timetable::{Unit, pattern};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::sizes;
 use crate::trigger::EventTrigger;
+use crate::{prices, sizes};
 
 /// Settings of the transfer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -286,6 +287,14 @@ pub struct Limits {
         "limits.runDeadline is not a duration of at least a minute: write hours, minutes and seconds, as in 720h or 36h30m",
     ))]
     pub run_deadline: Option<Duration>,
+
+    /// Most that a run may cost by spec.prices, in their currency, such as `500` or `'12.50'`. A run that reaches it is
+    /// paused as with `suspend: true`, with the condition Suspended and the reason OverBudget, and goes on where it was
+    /// when this is raised. What is under way when it is reached is still paid. Absent = unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "prices::amount")]
+    #[x_kube(validation = prices::cost())]
+    pub cost: Option<Money>,
 }
 
 impl Limits {
@@ -302,7 +311,7 @@ const fn two_hours() -> u32 {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { backlog_seconds: two_hours(), run_deadline: None }
+        Self { backlog_seconds: two_hours(), run_deadline: None, cost: None }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod compare;
 pub mod concurrency;
 pub mod config;
 pub mod congestion;
+pub mod cost;
 pub mod error;
 pub mod estimate;
 pub mod etag;

@@ -139,6 +139,38 @@ impl Operation {
         matches!(self, Self::CompleteUpload | Self::AbortUpload)
     }
 
+    /// Returns the class by which the request is priced.
+    ///
+    /// Source: "Requests & data retrievals" in the price list of Amazon S3, and those of SQS and `DynamoDB`.
+    pub const fn price_class(self) -> PriceClass {
+        match self {
+            Self::ListObjects
+            | Self::ListVersions
+            | Self::PutTags
+            | Self::PutObject
+            | Self::CopyObject
+            | Self::CreateUpload
+            | Self::PutPart
+            | Self::CopyPart
+            | Self::ListParts
+            | Self::CompleteUpload
+            | Self::ListUploads
+            | Self::PutNotifications => PriceClass::Write,
+            Self::GetObject | Self::HeadObject | Self::GetTags | Self::GetNotifications | Self::GetVersioning => {
+                PriceClass::Read
+            }
+            Self::DeleteObject | Self::AbortUpload => PriceClass::Free,
+            Self::SendMessages
+            | Self::ReceiveMessages
+            | Self::SetVisibility
+            | Self::DeleteMessage
+            | Self::SendDeadLetter
+            | Self::ReceiveDeadLetters
+            | Self::MeasureQueue => PriceClass::Queue,
+            Self::GetItem | Self::QueryItems | Self::WriteItems => PriceClass::Units,
+        }
+    }
+
     /// Returns true for a request that changes something at the service.
     pub const fn writes(self) -> bool {
         !matches!(
@@ -157,6 +189,21 @@ impl Operation {
                 | Self::QueryItems
         )
     }
+}
+
+/// A class of requests with one price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PriceClass {
+    /// PUT, COPY, POST and LIST requests to S3.
+    Write,
+    /// GET, HEAD and all other requests to S3.
+    Read,
+    /// DELETE requests to S3, which cost nothing.
+    Free,
+    /// Requests to the queue.
+    Queue,
+    /// Requests to the ledger, which prices units of data instead.
+    Units,
 }
 
 impl fmt::Display for Operation {

@@ -3,7 +3,8 @@
 use crate::pair::BucketPair;
 use crate::range::{GapError, check_parts};
 use crate::records::{
-    Counters, RangeRecord, RunEnd, RunEndCause, RunRecord, RunResult, RunSides, ScanProgress, StaleRange,
+    Counters, RangeRecord, RunEnd, RunEndCause, RunRecord, RunResult, RunSides, ScanProgress, Spending, SpendingRecord,
+    StaleRange,
 };
 
 /// Validity of a jobsender's lease on a run after each renewal, in milliseconds.
@@ -120,9 +121,19 @@ pub struct Tally {
     pub stale: Counters,
     /// When a batch of the run last ended, counted or not, as Unix time in milliseconds. `None` if none has ended.
     pub last_end: Option<i64>,
+    /// What all processes of the run sent, whether it counts or not.
+    pub spent: Spending,
+    /// When the latest of that was recorded, as Unix time in milliseconds. `None` if nothing was.
+    pub spent_at: Option<i64>,
 }
 
 impl Tally {
+    /// Adds what a process sent.
+    pub fn add_spending(&mut self, record: &SpendingRecord) {
+        self.spent.add(&record.spent);
+        self.spent_at = self.spent_at.max(Some(record.at));
+    }
+
     /// Returns the totals without the stale batches.
     pub fn counted(&self) -> Counters {
         let mut counted = self.ended;

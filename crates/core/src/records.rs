@@ -10,6 +10,7 @@
 //! | `run/UID/RUN` | `batch/ID` | [`BatchEnd`] | the process that ends the batch, in one transaction with the counters, if absent |
 //! | `run/UID/events/SHARD` | `batch/ID` | [`BatchEnd`] of work without a run, one of 16 shards | the same, many in one transaction |
 //! | `run/UID/RUN` | `counter/NAME`, `counter/NAME/EPOCH` | [`Counters`] | that worker only, by addition |
+//! | `run/UID/RUN` | `cost/NAME/TOKEN` | [`SpendingRecord`] | that process only, as a whole |
 //! | `failure/UID/RUN/PAIR` | source key | [`FailureRecord`] | the process that meets the failure; idempotent |
 //! | `extra/UID/RUN/PAIR` | destination key | [`ExtraneousRecord`] | the run's jobsender, if the job mirrors |
 //! | `upload/UID/SHARD` | hash of destination bucket and key | [`UploadRecord`] | the worker that moves the object, conditionally |
@@ -57,6 +58,8 @@ pub use share::{
     share_written,
 };
 pub use sides::{RunSide, RunSides};
+pub use spending::{COUNTED_PREFIX, SPENDING_PREFIX, Spending, SpendingRecord, spending_key};
+pub use units::{read_units, write_units};
 pub use upload::{
     ANNOUNCED_MS, Damage, PartRangeOutcome, PartRangeRecord, UPLOAD_SHARDS, UploadRecord, VERIFIED_EVERY_MS,
     VerifiedPartsRecord, part_range_key, part_range_name, part_range_partition, part_range_prefix, upload_key,
@@ -76,6 +79,8 @@ mod requests;
 mod run;
 mod share;
 mod sides;
+mod spending;
+mod units;
 mod upload;
 mod verification;
 mod version;

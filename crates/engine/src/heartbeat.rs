@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::spending::{Due, Spender};
 use crate::{Interruption, Process, Services};
 
 /// Time that a heartbeat stays in the ledger, in milliseconds.
@@ -34,6 +35,10 @@ pub struct Activity {
     ranges: Mutex<BTreeSet<String>>,
     /// Runs, and how many of their messages this process holds.
     runs: Mutex<BTreeMap<String, u32>>,
+    /// Runs that were worked for since the last look at what was sent.
+    seen: Mutex<BTreeSet<String>>,
+    /// The run that a jobsender scans.
+    scanned: OnceLock<String>,
     refused: OnceLock<RefusedAlgorithm>,
     changed: Notify,
 }
@@ -74,7 +79,23 @@ impl Activity {
     /// Records that a message of a run is held, so that it is not taken for lost.
     pub fn at_run(&self, run: &str) -> AtRun<'_> {
         *self.runs.lock().unwrap_or_else(PoisonError::into_inner).entry(run.to_owned()).or_default() += 1;
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(run.to_owned());
         AtRun { activity: self, run: run.to_owned() }
+    }
+
+    /// Records that this process scans for a run. Only the first call counts, since a jobsender has one run.
+    pub fn scans(&self, run: &str) {
+        self.scanned.get_or_init(|| run.to_owned());
+    }
+
+    /// Returns the runs that were worked for since the last call.
+    pub(crate) fn take_runs(&self) -> BTreeSet<String> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is held now may be done before the next call.
+        let held: BTreeSet<_> = self.runs().into_iter().chain(self.scanned.get().cloned()).collect();
+        let mut worked_for = std::mem::replace(&mut *seen, held);
+        worked_for.extend(seen.iter().cloned());
+        worked_for
     }
 
     fn runs(&self) -> Vec<String> {
@@ -182,21 +203,23 @@ pub async fn during<P: Services, T>(process: &Arc<Process<P>>, work: impl Future
 }
 
 /// Writes heartbeats until `end` is cancelled: immediately when a side is paused or resumed, every 5 s while there is
-/// work or a paused side, once when the process becomes idle, and then not at all.
+/// work or a paused side, once when the process becomes idle, and then not at all. Records as often what was sent for a
+/// run, and once more at the end.
 pub async fn beat<P: Services>(process: &Process<P>, end: CancellationToken) {
     let every = Duration::from_millis(u64::try_from(HEARTBEAT_EVERY_MS).unwrap_or_default());
     let activity = &process.runtime.activity;
     let (mut bytes, mut at, mut idle, mut rate) = (0, Instant::now(), false, 0);
-    let mut paused = None;
+    let (mut paused, mut spender) = (None, Spender::default());
     loop {
         tokio::select! {
             biased;
-            () = end.cancelled() => return,
+            () = end.cancelled() => return spender.look(process, Due::Now).await,
             () = activity.changed.notified() => {}
             () = tokio::time::sleep(every) => {}
         }
         let (messages, blocked) = (activity.messages(), activity.paused());
         let quiet = messages == 0 && blocked.is_empty();
+        spender.look(process, if quiet { Due::Now } else { Due::InTime }).await;
         if quiet && idle {
             continue;
         }

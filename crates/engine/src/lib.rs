@@ -44,6 +44,7 @@ mod runtime;
 pub mod scan;
 mod send_buffer;
 mod services;
+mod spending;
 mod stop;
 pub mod telemetry;
 pub mod transfer;

@@ -153,6 +153,7 @@ pub async fn send_for<P: Services>(
         Taken::Busy(run) => return Ok(ScanOutcome::RunIsLive { run }),
         Taken::OtherSides(run) => return Ok(ScanOutcome::OtherSides { run }),
     };
+    process.runtime.activity.scans(&run.id().await);
     let renewals = CancellationToken::new();
     let keeper = tokio::spawn({
         let (process, run, renewals) = (process.clone(), run.clone(), renewals.clone());

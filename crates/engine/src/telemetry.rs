@@ -1,5 +1,6 @@
 //! Counts what a process does, for metrics. Each number is an atomic at a place that an enum gives: counting waits for
-//! nothing and looks nothing up. Programs export the numbers; nothing decides by them.
+//! nothing and looks nothing up. Programs export the numbers, and record what a run sends, by which its coordinator knows
+//! its cost; nothing in the process itself decides by them.
 //!
 //! | what | counted in |
 //! |---|---|
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use migration_core::error::{ErrorClass, Service};
 use migration_core::finding::Action;
 use migration_core::outcome::FailureClass;
+use migration_core::records::Spending;
 
 pub use counters::{Counters, Label};
 pub use histogram::{Histogram, HistogramReading, SECONDS};
@@ -39,6 +41,10 @@ pub struct Telemetry {
     pub uploaded: Counters<Service>,
     /// Keys in pages of listings.
     pub listed: Counters<Service>,
+    /// Write units of requests to the ledger.
+    pub written_units: Counters<()>,
+    /// Read units of answers of the ledger.
+    pub read_units: Counters<()>,
     /// Objects of recorded ends, by their result.
     pub objects: Counters<ObjectResult>,
     /// Bytes of the objects of recorded ends that are at the destination.
@@ -64,6 +70,21 @@ impl Telemetry {
     pub fn ended(&self, tally: &ObjectTally, now: i64) {
         tally.add_to(self);
         self.last_end.fetch_max(now, Ordering::Relaxed);
+    }
+
+    /// Returns what was sent, by price class: requests that have ended, whatever became of them, and bytes read.
+    pub fn spent(&self) -> Spending {
+        let mut spent = Spending {
+            source_bytes: self.downloaded.get(Service::Source),
+            destination_bytes: self.downloaded.get(Service::Destination),
+            ledger_writes: self.written_units.get(()),
+            ledger_reads: self.read_units.get(()),
+            ..Spending::default()
+        };
+        for (side, operation, counters) in self.requests.read() {
+            spent.add_requests(side, operation, counters.ended.read().map(|(_, number)| number).sum());
+        }
+        spent
     }
 
     /// Returns when the last end of a batch was recorded, in milliseconds since 1970. `None` if there was none yet.

@@ -5,9 +5,9 @@ use std::ops::Range;
 use migration_core::ports::Item;
 use migration_core::progress::Tally;
 use migration_core::records::{
-    self, BatchEnd, COUNTER_PREFIX, Counters, CurrentRun, FailureRecord, HEARTBEAT_LOST_MS, HEARTBEAT_PREFIX,
-    Heartbeat, NotificationsRecord, RANGE_PREFIX, RUN_PREFIX, RangeRecord, ReportRecord, RunRecord, SHARE_PREFIX,
-    ShareRecord, UPLOAD_SHARDS, UploadRecord, VerificationRecord,
+    self, BatchEnd, COUNTED_PREFIX, COUNTER_PREFIX, Counters, CurrentRun, FailureRecord, HEARTBEAT_LOST_MS,
+    HEARTBEAT_PREFIX, Heartbeat, NotificationsRecord, RANGE_PREFIX, RUN_PREFIX, RangeRecord, ReportRecord, RunRecord,
+    SHARE_PREFIX, SPENDING_PREFIX, ShareRecord, UPLOAD_SHARDS, UploadRecord, VerificationRecord,
 };
 
 use crate::pager::Pager;
@@ -37,17 +37,22 @@ pub async fn runs<R: LedgerRead>(ledger: &R, job: &str) -> Result<Readable<RunRe
     Ok(Readable::of(&items))
 }
 
-/// Adds up the ends of a run's batches. Sends one query with a page per 1 MB of worker counters, and one more per stale
-/// range; those exist only after a jobsender was killed. Does not read what is older than the last reopening of the run
-/// again. Counters that cannot be read are an error, because a total without them would be wrong.
+/// Adds up the ends of a run's batches, and what its processes sent. Sends one query with a page per 1 MB of worker
+/// counters, and one more per stale range; those exist only after a jobsender was killed. Does not count batches again
+/// that ended before the last reopening of the run. Counters that cannot be read are an error, because a total without
+/// them would be wrong.
 pub async fn tally<R: LedgerRead>(ledger: &R, job: &str, run: &RunRecord) -> Result<Tally, ReadError<R::Error>> {
     let partition = records::run_partition(job, &run.run);
     let mut tally = Tally { ended: run.kept, ..Tally::default() };
     // The counters are read before the stale batches. A stale batch that ends between the two reads is then subtracted
     // without having been added, which may delay the end of the run until the next check but never ends it too early.
-    let mut counters = Pager::all(&partition, COUNTER_PREFIX);
+    let mut counters = Pager::all(&partition, COUNTED_PREFIX);
     while let Some(items) = counters.next_page(ledger).await.map_err(ReadError::Request)? {
         for item in &items {
+            if item.key.sort.starts_with(SPENDING_PREFIX) {
+                tally.add_spending(&item.read()?);
+                continue;
+            }
             tally.last_end = tally.last_end.max(records::last_end(item));
             if records::counter_epoch(&item.key.sort) >= run.counted_from() {
                 tally.ended.add(&item.read::<Counters>()?);
@@ -190,7 +195,7 @@ mod tests {
     use migration_core::message::{Batch, BatchId};
     use migration_core::outcome::FailureClass;
     use migration_core::ports::{Ledger, LedgerKey};
-    use migration_core::records::{EndCounts, PoolRecord, Portions, Reopening, StaleRange};
+    use migration_core::records::{EndCounts, PoolRecord, Portions, Reopening, Spending, SpendingRecord, StaleRange};
     use migration_testkit::MemoryLedger;
     use migration_testkit::samples::{bucket_pair, run_record};
     use serde_json::json;
@@ -311,6 +316,28 @@ mod tests {
         ledger.insert(Item::of(key, &json!({"done": "many"})));
         let error = tally(&ledger, JOB, &run).await.unwrap_err().to_string();
         assert!(error.contains("run/u/r counter/w3: done: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_processes_sent_is_added_up_whatever_was_repeated_or_reopened() {
+        let ledger = MemoryLedger::with_page(1);
+        let mut run = second_take();
+        run.reopened.push(Reopening { at: 1, epoch: 9, ranges: vec![0] });
+        let spent = |reads| Spending { source_reads: reads, ..Spending::default() };
+        // A record is written again and again; a restarted container of the same pod counts from 0.
+        for (name, token, at, reads) in
+            [("w1", "1", 10, 2), ("w1", "1", 20, 5), ("w1", "1", 20, 5), ("w1", "2", 30, 1), ("w2", "1", 15, 4)]
+        {
+            let record = SpendingRecord { name: name.into(), at, spent: spent(reads) };
+            ledger.write(&[record.write(JOB, &run.run, token)]).await.unwrap();
+        }
+        let found = tally(&ledger, JOB, &run).await.unwrap();
+        assert_eq!((found.spent, found.spent_at), (spent(10), Some(30)));
+        assert_eq!((found.ended, found.last_end), (Counters::default(), None), "no batch has ended");
+        assert_eq!(counters(&ledger, JOB, &run.run).await.unwrap(), Counters::default());
+        ledger.insert(Item::of(records::spending_key(JOB, &run.run, "w3", "1"), &json!({"name": "w3", "at": "x"})));
+        let error = tally(&ledger, JOB, &run).await.unwrap_err().to_string();
+        assert!(error.contains("run/u/r cost/w3/1: at: "), "{error}");
     }
 
     #[tokio::test]

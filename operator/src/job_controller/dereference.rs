@@ -1,5 +1,6 @@
 //! The first step: reads what the resource refers to, in the cluster and in the queue and the ledger.
 
+pub mod budget;
 mod ca_bundles;
 pub mod cadence;
 pub mod cluster;
@@ -57,6 +58,8 @@ pub struct Observed {
     pub sharing: Option<Sharing>,
     /// Somebody said a short time ago that there are messages. The queue's numbers may be late.
     pub awaits_messages: bool,
+    /// Why the live run has to pause: it has reached its budget. None if it may go on.
+    pub over_budget: Option<Problem>,
     /// Prerequisites that are missing.
     pub problems: Vec<Problem>,
     /// The operator's policy refuses the job: nothing is called, created or started for it.
@@ -198,6 +201,7 @@ pub async fn dereference(
         refusals,
         services,
         depth,
+        over_budget: budget::over_budget(job, ledger.as_deref()),
         ledger,
         sharing,
         awaits_messages,

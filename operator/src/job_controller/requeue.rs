@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use migration_api::status::Phase;
+use migration_api::status::{LastRun, Phase};
 use migration_api::{ConditionType, MigrationJob, MigrationJobSpec, Reason};
 use migration_core::error::{Service, ServiceFault};
 
@@ -21,6 +21,9 @@ use crate::job_controller::status::{Steps, Written};
 const ACTIVE: Duration = Duration::from_secs(5);
 /// The delay while nothing moves. What is watched causes a reconciliation at once.
 const IDLE: Duration = Duration::from_mins(10);
+/// How long after its end a run is looked at, in milliseconds: less than its numbers are read again, so that the last look
+/// reads them.
+const SETTLES_MS: i64 = 20_000;
 /// The delays while something is wanted that cannot be done, for reasons of which nothing tells when they are gone.
 const WAITING: Bounds = Bounds { first: Duration::from_secs(5), most: Duration::from_mins(5) };
 
@@ -33,9 +36,9 @@ const WAITING: Bounds = Bounds { first: Duration::from_secs(5), most: Duration::
 /// | no | no | no | settled |
 /// | yes | | no | slow in the middle of a run, else settled |
 ///
-/// The last look at something that moved reads the ledger, so that the status has all that was done. `before` is what the
-/// reconciliation before said.
-pub fn pace(steps: &Steps<'_>, written: &Written, before: Option<Pace>) -> Pace {
+/// The last look at something that moved reads the ledger, so that the status has all that was done, and so do the looks of
+/// the seconds after a run, in which processes record what they sent last. `before` is what the reconciliation before said.
+pub fn pace(steps: &Steps<'_>, written: &Written, before: Option<Pace>, now: i64) -> Pace {
     let Steps { observed, applied, preflight, events, runs, scaled, .. } = steps;
     let is_scaled = applied.deployment.as_ref().is_some_and(|live| replicas::wanted(live) != scaled.workers.desired);
     let is_complete = observed.services.is_some() && observed.depth.is_some() && observed.ledger.is_some();
@@ -54,12 +57,18 @@ pub fn pace(steps: &Steps<'_>, written: &Written, before: Option<Pace>) -> Pace 
             || preflight.is_pending
             || observed.awaits_messages
             || has_ended
+            || settles(written.status.last_run.as_ref(), now)
             || applied.is_changed
             || is_scaled
             || !is_known,
     });
     let was_active = matches!(before, Some(Pace::Active { .. }));
     if pace == Pace::Settled && was_active && !observed.fresh.ledger { Pace::Waiting } else { pace }
+}
+
+/// Returns true if a run ended so shortly ago that processes may not have recorded what they sent last.
+fn settles(last: Option<&LastRun>, now: i64) -> bool {
+    last.is_some_and(|run| now - run.ended_at.0.as_millisecond() < SETTLES_MS)
 }
 
 /// The facts that decide the pace.
@@ -117,7 +126,10 @@ impl Written {
     /// frequent checks do not help.
     fn needs_person(&self) -> bool {
         let ends_by_edit = |reason: &Reason| {
-            matches!(reason, Reason::JobsenderFailed | Reason::SpecInvalid | Reason::LedgerRecordsLeftOut)
+            matches!(
+                reason,
+                Reason::JobsenderFailed | Reason::SpecInvalid | Reason::LedgerRecordsLeftOut | Reason::OverBudget
+            )
         };
         self.degraded.first().is_some_and(ends_by_edit)
     }

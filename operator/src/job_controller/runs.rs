@@ -144,7 +144,7 @@ async fn change_jobs_and_pods(
     jobs: &Api<Job>,
     context: &Context,
 ) -> Result<Vec<Problem>, RunsError> {
-    let (cluster, suspend) = (&observed.cluster, job.spec.suspend);
+    let (cluster, suspend) = (&observed.cluster, job.spec.suspend || observed.over_budget.is_some());
     if observed.is_refused && !suspend {
         // Resumed Jobs would start pods that the operator's policy refuses.
         return Ok(Vec::new());
@@ -185,7 +185,8 @@ struct Started {
 impl<'a> Starter<'a> {
     /// Returns the configurations if something may start.
     fn configs(&self, is_blocked: bool) -> Option<&'a RunConfigs> {
-        self.configs.filter(|_| !is_blocked && !self.job.spec.suspend)
+        let stops = self.job.spec.suspend || self.observed.over_budget.is_some();
+        self.configs.filter(|_| !is_blocked && !stops)
     }
 
     /// Starts the report of the last run if it is due. It does not wait for a run that is about to start, since that would

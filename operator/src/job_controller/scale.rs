@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
-use migration_api::MigrationJob;
 use migration_api::scaling::ScalingDriver;
 use migration_api::status::Workers;
+use migration_api::{MigrationJob, Reason};
 use migration_core::records::Heartbeat;
 use tracing::info;
 
@@ -162,7 +162,7 @@ impl Scaler<'_> {
         let taken = or_problem(self.take(&found, &decision, &mut cache).await)?;
         let state = taken.unwrap_or_else(State::Refused);
         let scaling = &self.job.spec.scaling;
-        let condition = condition::of(scaling.driver, &state, self.job.spec.suspend, facts.input.suspended);
+        let condition = condition::of(scaling.driver, &state, self.stop_reason(facts.input.suspended));
         cache.failing_since = condition::failing_since(condition.as_ref(), &state, &facts, cache.failing_since);
         problems.extend(condition::problem(condition.as_ref(), &state, cache.failing_since, facts.now));
         cache.fewer_since = decision.fewer_since;
@@ -194,6 +194,7 @@ impl Scaler<'_> {
                 backlog: observed.depth.map(|depth| depth.visible + depth.in_flight),
                 blocked: self.heartbeats().iter().any(|beat| !beat.blocked.is_empty()),
                 suspended: job.spec.suspend
+                    || observed.over_budget.is_some()
                     || matches!(observed.sharing, Some(Sharing::Younger(_)))
                     || self.could_delete_for_good(),
                 replicas: replicas::wanted(deployment),
@@ -213,6 +214,13 @@ impl Scaler<'_> {
     /// Returns true if workers would follow removals, and it is not known that both sides keep versions.
     fn could_delete_for_good(&self) -> bool {
         self.job.spec.mirror.delete_events && !self.events.is_ready
+    }
+
+    /// Returns why there are to be no workers, if that is so.
+    fn stop_reason(&self, stops: bool) -> Option<Reason> {
+        let over_budget = self.observed.over_budget.as_ref().map(|problem| problem.reason.clone());
+        let reason = if self.job.spec.suspend { Some(Reason::SuspendedByUser) } else { over_budget };
+        stops.then(|| reason.unwrap_or(Reason::QueueShared))
     }
 
     fn heartbeats(&self) -> &[Heartbeat] {

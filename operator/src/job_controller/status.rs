@@ -2,6 +2,7 @@
 
 mod compute;
 mod conditions;
+mod cost;
 mod display;
 mod events;
 mod limits;
@@ -17,16 +18,17 @@ use migration_api::status::{MigrationJobStatus, QueueDepth, Workers};
 use migration_api::trigger::EventTriggerStatus;
 use migration_api::{MigrationJob, Reason};
 use migration_core::config::RateLimits;
+use migration_core::cost::{Money, PriceTable};
 use serde_json::json;
 use tracing::warn;
 
 use crate::job_controller::apply::Applied;
 use crate::job_controller::context::Context;
-use crate::job_controller::dereference::Observed;
 use crate::job_controller::dereference::cluster::{self, ObservedJob};
 use crate::job_controller::dereference::ledger::LedgerView;
 use crate::job_controller::dereference::limits::rate_limits;
 use crate::job_controller::dereference::sharing::Sharing;
+use crate::job_controller::dereference::{Observed, budget};
 use crate::job_controller::events::EventsOutcome;
 use crate::job_controller::kubernetes::RequestError;
 use crate::job_controller::optimistic;
@@ -141,7 +143,8 @@ impl Steps<'_> {
         let Self { observed, runs, .. } = self;
         let view = runs.ledger.as_deref();
         let heartbeats = view.map(|view| view.heartbeats.as_slice()).unwrap_or_default();
-        let mut problems: Vec<_> = blocked(heartbeats).iter().map(Problem::blocked).collect();
+        let mut problems: Vec<_> = self.over_budget().cloned().into_iter().collect();
+        problems.extend(blocked(heartbeats).iter().map(Problem::blocked));
         problems.extend(cluster::pod_problem(&observed.cluster));
         problems.extend(observed.refusals.iter().cloned());
         problems.extend(self.events.notices.iter().cloned());
@@ -157,6 +160,12 @@ impl Steps<'_> {
             Problem::new(Reason::JobsenderFailed, text)
         }));
         problems
+    }
+
+    /// Returns why the live run is paused, unless it has ended meanwhile.
+    fn over_budget(&self) -> Option<&Problem> {
+        let may_be_live = self.runs.ledger.as_ref().is_none_or(|view| view.live().is_some());
+        self.observed.over_budget.as_ref().filter(|_| may_be_live)
     }
 
     /// Returns what holds up nothing.
@@ -178,6 +187,9 @@ impl Steps<'_> {
         StatusInput {
             generation: job.metadata.generation,
             suspended: job.spec.suspend,
+            over_budget: self.over_budget(),
+            prices: budget::prices(job),
+            cost_limit: job.spec.limits.cost,
             buckets: &job.spec.buckets,
             blocking,
             nonblocking,
@@ -212,6 +224,12 @@ pub struct StatusInput<'a> {
     pub generation: Option<i64>,
     /// `spec.suspend`.
     pub suspended: bool,
+    /// Why the live run is paused: it has reached its budget.
+    pub over_budget: Option<&'a Problem>,
+    /// Prices of the services.
+    pub prices: PriceTable,
+    /// `spec.limits.cost`.
+    pub cost_limit: Option<Money>,
     /// `spec.buckets`.
     pub buckets: &'a [BucketMapping],
     /// Problems because of which nothing new starts, the most important one first.
@@ -259,6 +277,11 @@ pub struct StatusInput<'a> {
 }
 
 impl<'a> StatusInput<'a> {
+    /// Returns true if jobsender and workers are stopped by `spec.suspend` or the budget.
+    pub const fn stops(&self) -> bool {
+        self.suspended || self.over_budget.is_some()
+    }
+
     /// Returns the problems that hold up a run, the most important one first.
     pub fn problems(&self) -> impl Iterator<Item = &'a Problem> + use<'a> {
         self.blocking.iter().chain(self.nonblocking)

@@ -5,6 +5,7 @@ pub mod api_server;
 mod apply;
 mod autoscalers;
 mod aws;
+mod budget;
 mod events;
 mod frozen;
 mod load;
@@ -37,6 +38,7 @@ pub fn observed(cluster: Cluster) -> Observed {
         depth: None,
         ledger: Some(Arc::new(LedgerView::default())),
         sharing: None,
+        over_budget: None,
         problems: Vec::new(),
         is_refused: false,
         awaits_messages: false,

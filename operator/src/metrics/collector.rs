@@ -44,6 +44,13 @@ const RUN_RATE: Metric = Metric::new(
      reconciled for a minute",
 );
 const RUN_ETA: Metric = Metric::seconds("run_eta", "Time until the rest is copied at this rate; absent if unknown");
+const RUN_COST: Metric = Metric::new(
+    "run_cost",
+    "What the live run has cost so far by spec.prices, or the last one in all, in its currency; absent until a process has \
+     recorded what it sent",
+);
+const COST_LIMIT: Metric =
+    Metric::new("run_cost_limit", "spec.limits.cost of that run, in its currency; absent without one");
 const RUN_START: Metric = Metric::seconds(
     "run_start_timestamp",
     "When the live run began to list, in seconds since 1970; absent without one",
@@ -122,6 +129,7 @@ impl collector::Collector for Collector {
         scaling(&jobs, to)?;
         state(&jobs, to)?;
         runs(&jobs, to)?;
+        costs(&jobs, to)?;
         limits(&jobs, to)?;
         times(&jobs, to)
     }
@@ -195,6 +203,14 @@ fn runs(jobs: &[Job<'_>], to: &mut DescriptorEncoder<'_>) -> fmt::Result {
             .map(|(result, n)| (job.with("result", result), n))
     });
     EVENT_OBJECTS.gauges(to, results)
+}
+
+fn costs(jobs: &[Job<'_>], to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let known = || jobs.iter().filter_map(|job| Some((job, job.last()?.status.cost.as_ref()?)));
+    let recorded = known().filter(|(_, cost)| cost.as_of.is_some());
+    RUN_COST.gauges(to, recorded.map(|(job, cost)| (job.with("currency", &cost.currency), cost.total.as_f64())))?;
+    let limits = known().filter_map(|(job, cost)| Some((job.with("currency", &cost.currency), cost.limit?.as_f64())));
+    COST_LIMIT.gauges(to, limits)
 }
 
 fn limits(jobs: &[Job<'_>], to: &mut DescriptorEncoder<'_>) -> fmt::Result {

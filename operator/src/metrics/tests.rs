@@ -34,6 +34,10 @@ fn busy() -> Metrics {
             "bandwidth": {"perSecond": 1_048_576, "heldPerSecond": 1_000_000, "holders": 3, "waiting": 1},
             "requests": {"perSecond": 50},
         },
+        "cost": {
+            "run": "r", "currency": "EUR", "total": "12.50", "requests": "0.50", "transfer": "12.00",
+            "coordination": "0.00", "limit": "500.00", "asOf": "2026-12-02T00:00:00Z",
+        },
         "events": {"objects": {"done": 1, "failed": 0, "skipped": 2}, "bytes": 5},
     }))
     .unwrap();
@@ -77,6 +81,8 @@ fn each_job_has_its_numbers_and_the_state_of_its_conditions() {
         format!(r#"s3migration_run_bytes{{{labels},result="done"}} 400"#),
         format!("s3migration_bandwidth_limit_bytes_per_second{{{labels}}} 1048576"),
         format!("s3migration_request_limit_requests_per_second{{{labels}}} 50"),
+        format!(r#"s3migration_run_cost{{{labels},currency="EUR"}} 12.5"#),
+        format!(r#"s3migration_run_cost_limit{{{labels},currency="EUR"}} 500.0"#),
         format!(r#"s3migration_limit_holders{{{labels},limit="bandwidth"}} 3"#),
         format!("s3migration_run_last_progress_timestamp_seconds{{{labels}}} 1796169660.5"),
         format!("s3migration_undone_since_timestamp_seconds{{{labels}}} 1796169600.0"),

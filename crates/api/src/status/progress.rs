@@ -102,6 +102,9 @@ pub struct Display {
     /// Workers ready, of those wanted: `2/3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<String>,
+    /// Cost of the current run so far, or of the last one: `12.34 USD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<String>,
     /// Source bucket and prefix of the first pair, with the number of the others: `photos/2026/ (+2)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,

@@ -5,6 +5,7 @@ use migration_core::records::RunResult;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cost::RunCost;
 use super::progress::NotPreserved;
 use crate::verify::VerifyMethod;
 
@@ -26,6 +27,9 @@ pub struct RunSummary {
     pub bytes: u64,
     /// Objects that failed.
     pub failed: u64,
+    /// What it has cost by the prices of that time. Absent if nothing recorded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<RunCost>,
 }
 
 /// A run that ended.

@@ -21,6 +21,8 @@ pub struct Prices {
     pub queue_per_million: f64,
     /// Price of one million ledger write units.
     pub ledger_writes_per_million: f64,
+    /// Price of one million ledger read units. A plan does not estimate them: they are few.
+    pub ledger_reads_per_million: f64,
 }
 
 /// Prices of one side's service.
@@ -49,6 +51,7 @@ impl Default for Prices {
             destination: SidePrices::default(),
             queue_per_million: 0.40,
             ledger_writes_per_million: 0.625,
+            ledger_reads_per_million: 0.125,
         }
     }
 }

@@ -41,6 +41,7 @@ mod scan;
 mod scans;
 mod scenarios;
 mod services;
+mod spending;
 mod stops;
 mod sweep;
 mod telemetry;

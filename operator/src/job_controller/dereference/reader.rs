@@ -21,6 +21,8 @@ use crate::job_controller::kubernetes::RequestError;
 use crate::job_controller::ownership::Owner;
 use crate::problem::Problem;
 
+/// How long after its end a run is read again, in milliseconds.
+const SETTLES_MS: i64 = 30_000;
 /// The pairs whose failures may be read beside a look.
 const ROOM: usize = 2;
 
@@ -195,7 +197,7 @@ impl<'a> Reader<'a> {
         if look == LedgerLook::Tally {
             return ledger::read_tally(counted, &self.known.records, &uid).await;
         }
-        let known_run = self.job.status.as_ref().and_then(|status| status.last_run.as_ref()).map(|run| run.id.as_str());
+        let known_run = known_run(self.job, self.now);
         let is_limited = is_limited(self.job);
         let shares = match self.known.reads.has_room(cadence::LOOK_READS + 1, self.now) {
             _ if !is_limited => SharesLook::Unlimited,
@@ -212,6 +214,13 @@ impl<'a> Reader<'a> {
         };
         ledger::read(counted, &self.known.records, settings).await
     }
+}
+
+/// Returns the run whose final numbers the status has. Not yet one that has just ended: processes record what they sent
+/// last, by which its cost is computed, up to some seconds later.
+fn known_run(job: &MigrationJob, now: i64) -> Option<&str> {
+    let last = job.status.as_ref()?.last_run.as_ref()?;
+    (now - last.ended_at.0.as_millisecond() >= SETTLES_MS).then_some(last.id.as_str())
 }
 
 /// Returns what of the Jobs decides over runs: a run starts as soon as the Jobs before it have ended.

@@ -50,7 +50,7 @@ pub async fn advance(
     let (ledger, last_drain) = recorder.drain_dead_letters(ledger, last_drain).await;
     let ledger = recorder.end_run(ledger).await?;
     let edited = configs.and_then(|configs| configs.edited.as_deref());
-    let may_start = !is_blocked && !job.spec.suspend;
+    let may_start = !is_blocked && !job.spec.suspend && observed.over_budget.is_none();
     let (ledger, problem) = recorder.supersede_run(ledger, edited.filter(|_| may_start), jobs).await?;
     let ledger =
         if configs.is_some() && may_start && problem.is_none() { recorder.reopen_run(ledger).await? } else { ledger };

@@ -43,42 +43,45 @@ pub struct ScalingCondition {
     pub message: String,
 }
 
-/// Returns what the condition says; none if the operator sets the number. `stops`: the job is suspended, by `spec.suspend` or
-/// since another one has its queue.
-pub fn of(driver: ScalingDriver, state: &State, suspended: bool, stops: bool) -> Option<ScalingCondition> {
+/// Returns what the condition says; none if the operator sets the number. `stops`: why the job is to have no workers, if that
+/// is so: `spec.suspend`, its budget, or another job that has its queue.
+pub fn of(driver: ScalingDriver, state: &State, stops: Option<Reason>) -> Option<ScalingCondition> {
     let condition = |holds, reason, message: String| Some(ScalingCondition { holds, reason, message });
     let by = if driver == ScalingDriver::Keda { "KEDA" } else { "the HorizontalPodAutoscaler" };
-    match state {
-        State::Changing(left) => condition(
+    match (state, stops) {
+        (State::Changing(left), _) => condition(
             false,
             Reason::DriverChanging,
             format!("the number of workers stays until these are removed: {left}"),
         ),
-        State::Own if !stops || matches!(driver, ScalingDriver::Operator | ScalingDriver::Fixed) => None,
-        State::Refused(problem) => condition(false, problem.reason.clone(), problem.message.clone()),
-        _ if stops => {
-            let reason = if suspended { Reason::SuspendedByUser } else { Reason::QueueShared };
-            condition(false, reason, "there are no workers while the job is suspended, waits for another one, or must not delete since buckets keep no versions".to_owned())
-        }
-        State::KedaMissing => condition(
+        (State::Own | State::Unknown, None) => None,
+        (State::Own, Some(_)) if matches!(driver, ScalingDriver::Operator | ScalingDriver::Fixed) => None,
+        (State::Refused(problem), _) => condition(false, problem.reason.clone(), problem.message.clone()),
+        (_, Some(reason)) => condition(
+            false,
+            reason,
+            "there are no workers while the job is suspended, has reached its budget, waits for another one, or must not \
+             delete since buckets keep no versions"
+                .to_owned(),
+        ),
+        (State::KedaMissing, None) => condition(
             false,
             Reason::KedaMissing,
             "KEDA is not installed in this cluster (there is no keda.sh/v1alpha1): install it, or choose another \
              spec.scaling.driver; the number of workers stays until then"
                 .to_owned(),
         ),
-        State::Active { fault: Some(fault), .. } => condition(false, Reason::AutoscalerInactive, fault.clone()),
-        State::Active { fault: None, is_raised: true } => condition(
+        (State::Active { fault: Some(fault), .. }, None) => condition(false, Reason::AutoscalerInactive, fault.clone()),
+        (State::Active { fault: None, is_raised: true }, None) => condition(
             true,
             Reason::MinReplicasRaised,
             "this cluster has no scaling to zero (HPAScaleToZero), so that one worker stays; choose the driver Keda or Operator \
              to have none without work"
                 .to_owned(),
         ),
-        State::Active { fault: None, is_raised: false } => {
+        (State::Active { fault: None, is_raised: false }, None) => {
             condition(true, Reason::AutoscalerActive, format!("{by} sets the number of workers"))
         }
-        State::Own | State::Unknown => None,
     }
 }
 
@@ -120,8 +123,9 @@ mod tests {
 
     #[test]
     fn the_condition_says_what_becomes_of_the_number() {
-        let said = |driver, state: &State, stops| {
-            of(driver, state, stops, stops).map(|condition| (condition.holds, condition.reason.to_string()))
+        let said = |driver, state: &State, stops: bool| {
+            of(driver, state, stops.then_some(Reason::SuspendedByUser))
+                .map(|condition| (condition.holds, condition.reason.to_string()))
         };
         let refused = State::Refused(Problem::new(Reason::ApplyFailed, "already managed by the hpa"));
         for (driver, state, stops, expected) in [
@@ -145,7 +149,7 @@ mod tests {
     #[test]
     fn a_fault_degrades_the_job_when_it_lasts() {
         let state = active(Some("no metrics"), false);
-        let condition = of(ScalingDriver::Keda, &state, false, false);
+        let condition = of(ScalingDriver::Keda, &state, None);
         let degraded = |state: &State, since| problem(condition.as_ref(), state, since, 100_000).is_some();
         assert!(!degraded(&state, Some(70_001)) && degraded(&state, Some(70_000)) && !degraded(&state, None));
         assert!(degraded(&State::KedaMissing, Some(100_000)));

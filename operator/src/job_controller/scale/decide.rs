@@ -16,7 +16,7 @@ pub struct ScaleInput {
     pub backlog: Option<u64>,
     /// A worker or the jobsender has paused a side.
     pub blocked: bool,
-    /// The job is suspended, or waits for an older one with the same queue.
+    /// The job is suspended, has reached its budget, or waits for an older one with the same queue.
     pub suspended: bool,
     /// Workers wanted now.
     pub replicas: u32,

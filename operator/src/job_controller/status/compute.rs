@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use migration_api::config::QueueAndTable;
 use migration_api::status::{
-    Counts, EventCounts, EventWork, Extraneous, LastRun, MigrationJobStatus, NotPreserved, ObjectFailure, Phase,
-    Progress, RecordKind, ReportStatus, Resources, RunResult, RunSummary, UnreadableRecords, VerificationStatus,
+    CostStatus, Counts, EventCounts, EventWork, Extraneous, LastRun, MigrationJobStatus, NotPreserved, ObjectFailure,
+    Phase, Progress, RecordKind, ReportStatus, Resources, RunResult, RunSummary, UnreadableRecords, VerificationStatus,
 };
 use migration_api::trigger::EventTriggerStatus;
 use migration_core::error::Blocked;
@@ -17,7 +17,7 @@ use migration_engine::run::look::RunView;
 use migration_ledger::Unreadable;
 use migration_program::schedule::Schedule;
 
-use super::{StatusInput, conditions, display, limits};
+use super::{StatusInput, conditions, cost, display, limits};
 use crate::job_controller::dereference::cluster::ObservedJob;
 use crate::job_controller::dereference::ledger::LedgerView;
 use crate::job_controller::runs::followups::{FollowupState, Report, Verification};
@@ -61,7 +61,7 @@ pub fn compute(old: &MigrationJobStatus, input: &StatusInput<'_>) -> MigrationJo
         ..old.clone()
     };
     if let Some(ledger) = input.ledger {
-        run(&mut new, ledger, input.now);
+        run(&mut new, ledger, input);
         new.verification = verification(ledger, input.verification);
         // While a run is live, the report of the run before it stays. It names its run.
         let before = || old.report.clone().filter(|_| ledger.live().is_some());
@@ -121,7 +121,7 @@ fn activity_before(old: &MigrationJobStatus) -> Activity {
 fn phase(activity: Activity, input: &StatusInput<'_>) -> Phase {
     let verification = input.verification;
     match activity {
-        _ if input.suspended => Phase::Suspended,
+        _ if input.stops() => Phase::Suspended,
         Activity::Ended(_) if matches!(verification, FollowupState::Due | FollowupState::Running) => Phase::Verifying,
         Activity::Ended(RunResult::Complete) if is_not_whole(verification) => Phase::PartiallyFailed,
         Activity::Never | Activity::Ended(RunResult::Complete) if input.watching => Phase::Watching,
@@ -150,10 +150,11 @@ fn next_schedule_time(input: &StatusInput<'_>) -> Option<Time> {
 }
 
 /// Adds the last run to those that ended before it.
-fn add_to_history(runs: &mut Vec<RunSummary>, last: &LastRun) {
+fn add_to_history(runs: &mut Vec<RunSummary>, last: &LastRun, cost: Option<&CostStatus>) {
     let LastRun { id, started_at, ended_at, result, objects, bytes, failed, .. } = last.clone();
     runs.retain(|run| run.id != id);
-    runs.insert(0, RunSummary { id, started_at, ended_at, result, objects, bytes, failed });
+    let cost = cost::in_history(&id, cost);
+    runs.insert(0, RunSummary { id, started_at, ended_at, result, objects, bytes, failed, cost });
     runs.truncate(HISTORY);
 }
 
@@ -195,7 +196,7 @@ fn report(ledger: &LedgerView, state: &Report) -> Option<ReportStatus> {
 }
 
 /// Sets the parts of the status that describe a run.
-fn run(new: &mut MigrationJobStatus, ledger: &LedgerView, now: i64) {
+fn run(new: &mut MigrationJobStatus, ledger: &LedgerView, input: &StatusInput<'_>) {
     new.events = event_work(&ledger.events);
     set_unreadable(new, RecordKind::Heartbeat, &ledger.unreadable_heartbeats);
     set_unreadable(new, RecordKind::Share, &ledger.unreadable_shares);
@@ -212,12 +213,13 @@ fn run(new: &mut MigrationJobStatus, ledger: &LedgerView, now: i64) {
     let rate = record.end.is_none().then(|| ledger.heartbeats.iter().map(|beat| beat.rate).sum::<u64>());
     let losses = not_preserved(&tally.counted().counts.losses);
     new.progress = Some(progress_of(&numbers, losses, rate));
+    new.cost = Some(cost::of(&record.run, tally, &input.prices, input.cost_limit));
     new.failures = ledger.failures.records.iter().map(|failure| failure_of(record, failure)).collect();
     set_unreadable(new, RecordKind::Failure, &ledger.failures.unreadable);
     if record.end.is_some() {
-        new.last_run = last_run(record, &numbers, losses, now);
+        new.last_run = last_run(record, &numbers, losses, input.now);
         if let Some(last) = &new.last_run {
-            add_to_history(&mut new.runs, last);
+            add_to_history(&mut new.runs, last, new.cost.as_ref());
         }
     }
 }

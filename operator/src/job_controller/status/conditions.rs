@@ -161,7 +161,7 @@ fn left_out(records: &UnreadableRecords) -> Problem {
 /// Returns the condition Progressing, with edits that do not apply to the run in progress.
 fn progressing(input: &StatusInput<'_>, activity: Activity) -> Draft {
     let draft = under_way(input, activity);
-    let Some(edited) = input.edited.filter(|_| !input.suspended) else { return draft };
+    let Some(edited) = input.edited.filter(|_| !input.stops()) else { return draft };
     Draft { message: format!("{}; {}", draft.message, supersede::advice(edited)), ..draft }
 }
 
@@ -169,6 +169,9 @@ fn under_way(input: &StatusInput<'_>, activity: Activity) -> Draft {
     let draft = |holds, reason: Reason, message: &str| Draft::new(ConditionType::Progressing, holds, reason, message);
     if input.suspended {
         return draft(false, Reason::SuspendedByUser, "spec.suspend is true");
+    }
+    if let Some(problem) = input.over_budget {
+        return draft(false, problem.reason.clone(), &problem.message);
     }
     let held = input.problems().next();
     match (activity, held) {
@@ -259,6 +262,9 @@ const fn is_failure(activity: Activity) -> bool {
 /// Source of what Reconciling and Stalled mean: `pkg/kstatus` in kubernetes-sigs/cli-utils.
 fn stalled(input: &StatusInput<'_>, activity: Activity) -> Draft {
     if let Some(problem) = input.blocking.iter().find(|problem| problem.reason.needs_a_person()) {
+        return Draft::new(ConditionType::Stalled, true, problem.reason.clone(), problem.message.as_str());
+    }
+    if let Some(problem) = input.over_budget {
         return Draft::new(ConditionType::Stalled, true, problem.reason.clone(), problem.message.as_str());
     }
     let is_followed = input.schedule.is_some() || input.watching;
@@ -374,6 +380,8 @@ fn suspended(input: &StatusInput<'_>) -> Draft {
             Reason::SuspendedByUser,
             "spec.suspend is true; set it to false to continue",
         )
+    } else if let Some(problem) = input.over_budget {
+        Draft::new(ConditionType::Suspended, true, problem.reason.clone(), problem.message.as_str())
     } else {
         Draft::new(ConditionType::Suspended, false, Reason::NotSuspended, "spec.suspend is false")
     }

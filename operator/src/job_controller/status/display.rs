@@ -1,7 +1,7 @@
 //! The parts of the status for people.
 
 use migration_api::buckets::BucketMapping;
-use migration_api::status::{Display, MigrationJobStatus};
+use migration_api::status::{CostStatus, Display, MigrationJobStatus};
 use migration_core::size::human;
 
 /// Returns what the columns of `kubectl get` show.
@@ -15,9 +15,14 @@ pub fn of(status: &MigrationJobStatus, buckets: &[BucketMapping]) -> Display {
             .map(|rate| format!("{}/s", human(rate))),
         eta: progress.filter(|_| live).and_then(|p| p.eta_seconds).map(duration),
         workers: status.workers.map(|workers| format!("{}/{}", workers.ready, workers.desired)),
+        cost: status.cost.as_ref().filter(|cost| cost.as_of.is_some()).map(cost),
         source: first_of(buckets, |pair| place(&pair.source_bucket, &pair.source_prefix)),
         destination: first_of(buckets, |pair| place(&pair.destination_bucket, &pair.destination_prefix)),
     }
+}
+
+fn cost(cost: &CostStatus) -> String {
+    format!("{} {}", cost.total.short(), cost.currency)
 }
 
 /// Returns the place of the first pair, and the number of the others.

@@ -17,7 +17,7 @@ pub fn limits(
 ) -> Option<LimitsStatus> {
     let has_messages = new.queue.is_some_and(|queue| queue.visible + queue.in_flight > 0);
     let runs = matches!(new.phase, Some(Phase::Scanning | Phase::Transferring | Phase::Verifying));
-    if input.suspended || !(has_messages || runs) {
+    if input.stops() || !(has_messages || runs) {
         return None;
     }
     if input.blocking.iter().any(|problem| matches!(problem.reason, Reason::SpecInvalid | Reason::NotAllowed)) {

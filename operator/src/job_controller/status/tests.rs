@@ -1,3 +1,4 @@
+mod budget;
 mod failures;
 mod followups;
 mod history;
@@ -22,6 +23,9 @@ pub(super) fn input<'a>(ledger: Option<&'a LedgerView>, jobs: &'a [ObservedJob])
     StatusInput {
         generation: Some(3),
         suspended: false,
+        over_budget: None,
+        prices: migration_core::cost::PriceTable::default(),
+        cost_limit: None,
         buckets: &[],
         blocking: &[],
         nonblocking: &[],

@@ -1,5 +1,6 @@
 //! What jobs cost: requests to queue, ledger and API server over hours, with counting services and a clock of the test.
 
+mod budget;
 mod dead_letters;
 mod limits;
 mod nodes;

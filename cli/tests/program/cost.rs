@@ -1,0 +1,40 @@
+//! The cost of a run, and its budget.
+
+use std::time::Duration;
+
+use crate::support::{FROM, TO, World};
+
+/// Each object that is written costs 1; nothing else costs anything.
+const PRICES: &str = "{currency: CHF, source: {writesPerThousand: 0, readsPerThousand: 0, outPerGigabyte: 0}, \
+                      destination: {writesPerThousand: 1000, readsPerThousand: 0, outPerGigabyte: 0}}";
+
+fn manifest(world: &World, limit: &str) -> String {
+    let spec = format!("spec:\n  prices: {PRICES}\n  limits: {limit}\n  transfer: {{filesPerWorker: 2}}\n");
+    world.manifest(FROM, TO).replace("spec:\n", &spec)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_pauses_at_its_budget_and_goes_on_when_it_is_raised() {
+    // Two requests an object, one after the other, two objects at a time: about 13 s.
+    let world = World::start(Duration::from_millis(650)).await;
+    for number in 0..20 {
+        world.put(&format!("small/{number:02}"), vec![number; 1_000]).await;
+    }
+    world.write_manifest("job.yaml", &manifest(&world, "{cost: '4.50'}"));
+    let paused = world.run(&["run", "job.yaml"]).await;
+    assert_eq!(paused.code, Some(1), "{paused:?}");
+    assert!(paused.err.contains("CHF, and spec.limits.cost is 4.50; raise it"), "{}", paused.err);
+    let copied = world.destination.keys(TO).len();
+    assert!((3..20).contains(&copied), "{copied} objects were copied");
+    // Without a higher limit nothing more is spent on objects.
+    let again = world.run(&["run", "job.yaml"]).await;
+    assert!(again.code == Some(1) && world.destination.keys(TO).len() <= copied + 2, "{again:?}");
+    world.write_manifest("job.yaml", &manifest(&world, "{cost: 1000}"));
+    let ended = world.run(&["run", "job.yaml"]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    world.assert_whole();
+    // All objects, and the pages of listings.
+    let cost = ended.err.split("cost of the run: ").nth(1).and_then(|rest| rest.split(' ').next());
+    let cost: f64 = cost.unwrap().parse().unwrap();
+    assert!((20.0..40.0).contains(&cost), "{}", ended.err);
+}

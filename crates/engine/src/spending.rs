@@ -1,0 +1,177 @@
+//! Records what this process sends for a run, so that the run's cost is known while it goes on.
+//!
+//! Whatever was sent between two looks belongs to the run that was worked for in between: the newest one, where there
+//! were several. What is sent while no run is worked for, such as the requests of an idle worker or those for events,
+//! belongs to none and is not recorded.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use migration_core::message::EVENTS_RUN;
+use migration_core::ports::Ledger;
+use migration_core::records::{HEARTBEAT_EVERY_MS, Spending, SpendingRecord};
+use tokio::time::{Instant, timeout};
+use tracing::warn;
+
+use crate::{Process, Services};
+
+/// Shortest time between two records while there is work: that of heartbeats, so that this costs what they cost.
+const RECORD_EVERY: Duration = Duration::from_millis(HEARTBEAT_EVERY_MS.unsigned_abs());
+/// Time that a record may take. Heartbeats wait meanwhile.
+const REQUEST: Duration = Duration::from_millis(1_500);
+
+/// When a record is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Once [`RECORD_EVERY`] has passed since the last one.
+    InTime,
+    /// Now, if anything was sent: the process holds no message, and may do so for long.
+    Now,
+}
+
+/// What this process sent, by run. Used by one task.
+#[derive(Debug, Default)]
+pub(crate) struct Spender {
+    /// The counters at the last look.
+    before: Spending,
+    account: Option<Account>,
+}
+
+/// What was sent for one run.
+#[derive(Debug)]
+struct Account {
+    run: String,
+    /// Tells this record from those of others by the same name.
+    token: String,
+    spent: Spending,
+    /// What of it is in the ledger.
+    recorded: Spending,
+    recorded_at: Option<Instant>,
+}
+
+impl Account {
+    fn is_due(&self, due: Due) -> bool {
+        let is_time = self.recorded_at.is_none_or(|at| at.elapsed() >= RECORD_EVERY);
+        self.spent != self.recorded && (due == Due::Now || is_time)
+    }
+}
+
+impl Spender {
+    /// Adds what was sent since the last look, and records it if that is due. A failure is only logged, since the next
+    /// record has it all.
+    pub(crate) async fn look<P: Services>(&mut self, process: &Process<P>, due: Due) {
+        let seen = process.runtime.activity.take_runs();
+        if let Some(other) = self.add(process.runtime.telemetry.spent(), &seen, || token(process)) {
+            record(process, other).await;
+        }
+        if let Some(account) = self.account.as_mut().filter(|account| account.is_due(due)) {
+            // Also if it fails: what costs too much is not tried more often.
+            account.recorded_at = Some(Instant::now());
+            let (run, token, spent) = (account.run.clone(), account.token.clone(), account.spent);
+            if record(process, (run, token, spent)).await {
+                account.recorded = spent;
+            }
+        }
+    }
+
+    /// Adds what was sent since the last look to the account of the run that it belongs to. Returns run, token and sum of
+    /// the account before that one, if not all of it is recorded.
+    fn add(
+        &mut self,
+        now: Spending,
+        seen: &BTreeSet<String>,
+        token: impl FnOnce() -> String,
+    ) -> Option<(String, String, Spending)> {
+        let sent = now.since(&self.before);
+        self.before = now;
+        let run = newest(seen).filter(|_| sent != Spending::default())?;
+        if let Some(account) = self.account.as_mut().filter(|account| account.run == run) {
+            account.spent.add(&sent);
+            return None;
+        }
+        let recorded = Spending::default();
+        let account = Account { run: run.to_owned(), token: token(), spent: sent, recorded, recorded_at: None };
+        let before = self.account.replace(account)?;
+        (before.spent != before.recorded).then_some((before.run, before.token, before.spent))
+    }
+}
+
+/// Returns the newest run, by its ID.
+fn newest(seen: &BTreeSet<String>) -> Option<&str> {
+    seen.iter().rev().map(String::as_str).find(|run| *run != EVENTS_RUN)
+}
+
+/// Returns a text that no other process of this name has: the time, and a random number in case the clock was set back.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a random number is from 0 to below 1")]
+fn token<P: Services>(process: &Process<P>) -> String {
+    let clock = &process.runtime.clock;
+    format!("{:x}-{:08x}", clock.now(), (clock.random() * f64::from(u32::MAX)) as u32)
+}
+
+/// Writes a record, not through the ledger's gate: the next one is more current than a late one. Returns true if it is
+/// known to be written.
+async fn record<P: Services>(process: &Process<P>, (run, token, spent): (String, String, Spending)) -> bool {
+    let record = SpendingRecord { name: process.runtime.name.clone(), at: process.runtime.clock.now(), spent };
+    let writes = [record.write(&process.config.job.uid, &run, &token)];
+    match timeout(REQUEST, process.ports.ledger.write(&writes)).await {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => warn!(%error, run, "failed to record what the process sent for a run"),
+        Err(_) => warn!(run, "failed to record what the process sent for a run: no answer from the ledger"),
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(reads: u64) -> Spending {
+        Spending { source_reads: reads, ..Spending::default() }
+    }
+
+    fn runs(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_sent_belongs_to_the_newest_run_that_was_worked_for() {
+        let mut spender = Spender::default();
+        let mut tokens = 0..;
+        for (total, seen, expected, left) in [
+            (5, &[][..], None, None),
+            (7, &["r1"], Some(("r1", 2)), None),
+            (7, &["r2"], Some(("r1", 2)), None),
+            (8, &["events"], Some(("r1", 2)), None),
+            (10, &["events", "r1"], Some(("r1", 4)), None),
+            (13, &["r1", "r2"], Some(("r2", 3)), Some(("r1", 4))),
+            (14, &[], Some(("r2", 3)), None),
+            (16, &["r1"], Some(("r1", 2)), Some(("r2", 3))),
+        ] {
+            let token = || tokens.next().unwrap_or_default().to_string();
+            let before = spender.add(sent(total), &runs(seen), token);
+            let account = spender.account.as_ref().map(|account| (account.run.as_str(), account.spent.source_reads));
+            let before = before.as_ref().map(|(run, _, spent)| (run.as_str(), spent.source_reads));
+            assert_eq!((account, before), (expected, left), "{total} {seen:?}");
+        }
+        assert_eq!(spender.account.unwrap().token, "2", "an account that is opened again has another record");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn records_are_as_rare_as_heartbeats_unless_the_process_is_idle() {
+        let mut account = Account {
+            run: "r".into(),
+            token: "t".into(),
+            spent: sent(1),
+            recorded: Spending::default(),
+            recorded_at: None,
+        };
+        assert!(account.is_due(Due::InTime), "the first one");
+        account.recorded_at = Some(Instant::now());
+        tokio::time::advance(Duration::from_millis(4_999)).await;
+        assert_eq!((account.is_due(Due::InTime), account.is_due(Due::Now)), (false, true));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(account.is_due(Due::InTime));
+        account.recorded = account.spent;
+        assert!(!account.is_due(Due::Now), "nothing new");
+    }
+}
