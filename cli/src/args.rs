@@ -18,6 +18,7 @@ use crate::local::{self, LocalArgs};
 use crate::retry::{self, RetryArgs};
 use crate::run::{self, RunArgs, print_error};
 use crate::state_dir::StateArgs;
+use crate::ui::{self, UiArgs, UiError};
 
 /// Migrates S3 buckets from one machine: copies, resumes, verifies, reports.
 #[derive(Debug, Parser)]
@@ -44,6 +45,8 @@ enum Command {
     Demo(DemoArgs),
     #[command(flatten)]
     Local(LocalArgs),
+    /// Show the jobs on this machine on a web page.
+    Ui(UiArgs),
     /// Look at and steer the MigrationJobs of a cluster.
     #[cfg(feature = "cluster")]
     Cluster(ClusterArgs),
@@ -110,6 +113,7 @@ async fn execute(cli: Cli) -> Exit {
         Command::Retry(args) => ended(Box::pin(retry::retry(&args, &state)).await, retry::RetryError::exit),
         Command::Demo(args) => ended(Box::pin(demo::demo(&args)).await, |_| Exit::Failed),
         Command::Print(command) => print(command),
+        Command::Ui(args) => ended(Box::pin(ui::ui(&args, &state)).await, |_: &UiError| Exit::Failed),
         Command::Local(args) => ended(Box::pin(local::local(&args, &state)).await, local::LocalError::exit),
         #[cfg(feature = "cluster")]
         Command::Cluster(args) => in_cluster(&args).await,

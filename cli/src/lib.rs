@@ -26,3 +26,4 @@ mod state_dir;
 mod stores;
 mod table;
 mod tracker;
+mod ui;

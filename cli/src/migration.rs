@@ -36,6 +36,9 @@ pub use stop::Stop;
 /// Name of the job's queue in the state file.
 const QUEUE: &str = "job";
 
+/// Name of the worker in the ledger.
+pub const WORKER: &str = "worker";
+
 /// Returns the job's queue in a state.
 pub fn queue(state: &State) -> LocalQueue {
     LocalQueue::new(state, QUEUE, QueueSettings::default())

@@ -30,6 +30,7 @@ use crate::manifest::{self, Documents, LocalJob, LocalSettings, ManifestError};
 use crate::migration::{self, Budget, Migration, MigrationError, RunSummary, RunTerms, Stop};
 use crate::state_dir::{JobDirectory, StateArgs, StateError, StateRoot};
 use crate::stores::{self, DestinationStore, LimitArgs, NetworkArgs, SourceStore, WithWorkList};
+use crate::ui::{PageArgs, UiError};
 use watch::{Watch, WatchError, Watched};
 
 /// Arguments of `s3migrate run`.
@@ -43,6 +44,8 @@ pub struct RunArgs {
     /// what comes due meanwhile is skipped.
     #[arg(long)]
     pub watch: bool,
+    #[command(flatten)]
+    pub page: PageArgs,
     #[command(flatten)]
     pub sides: SideArgs,
     #[command(flatten)]
@@ -99,6 +102,9 @@ pub enum RunError {
     /// Signals can't be handled.
     #[error("failed to listen for signals: {0}")]
     Signals(io::Error),
+    /// The page can't be served.
+    #[error(transparent)]
+    Ui(Box<UiError>),
     /// A job can't be run by its schedule.
     #[error(transparent)]
     Watch(#[from] WatchError),
@@ -131,6 +137,12 @@ impl From<MigrationError> for RunError {
     }
 }
 
+impl From<UiError> for RunError {
+    fn from(error: UiError) -> Self {
+        Self::Ui(Box::new(error))
+    }
+}
+
 impl From<StateError> for RunError {
     fn from(error: StateError) -> Self {
         Self::State(Box::new(error))
@@ -143,9 +155,12 @@ impl RunError {
         match self {
             Self::Manifest(_) | Self::Watch(_) | Self::RetryIsLive(_) => Exit::Usage,
             Self::Migration(error) if matches!(**error, MigrationError::Stopped) => Exit::Interrupted,
-            Self::State(_) | Self::Unreachable { .. } | Self::Migration(_) | Self::Signals(_) | Self::Read(_) => {
-                Exit::Failed
-            }
+            Self::State(_)
+            | Self::Unreachable { .. }
+            | Self::Migration(_)
+            | Self::Signals(_)
+            | Self::Ui(_)
+            | Self::Read(_) => Exit::Failed,
         }
     }
 }
@@ -164,13 +179,30 @@ pub async fn run(args: &RunArgs, state: &StateArgs) -> Result<Exit, RunError> {
     }
     show_terms(&jobs, &args.run, display.as_ref());
     let stop = Stop::on_signals().map_err(RunError::Signals)?;
-    if args.watch {
-        return watch_jobs(jobs, &root, &args.run, &display, &stop).await;
+    let page = args.page.start(&root).await?;
+    let ended = if args.watch {
+        watch_jobs(jobs, &root, &args.run, &display, &stop).await
+    } else {
+        run_jobs(jobs, &root, &args.run, &display, &stop).await
+    };
+    if let Some(page) = page {
+        page.end().await;
     }
+    ended
+}
+
+/// Runs jobs one after the other, each once.
+async fn run_jobs(
+    jobs: Vec<LocalJob>,
+    root: &StateRoot,
+    options: &RunOptions,
+    display: &Arc<dyn Display>,
+    stop: &Stop,
+) -> Result<Exit, RunError> {
     let mut exit = Exit::Done;
     for job in jobs {
         let directory = root.job(&job.config.job);
-        exit = exit.and(run_job(job, &directory, &args.run, &display, &stop).await?);
+        exit = exit.and(run_job(job, &directory, options, display, stop).await?);
     }
     Ok(exit)
 }

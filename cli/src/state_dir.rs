@@ -9,8 +9,8 @@ use migration_api::MigrationJob;
 use migration_aws::SystemClock;
 use migration_core::config::JobIdentity;
 use migration_local::state::{OpenError, State};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::stores::Selection;
 
@@ -18,6 +18,18 @@ use crate::stores::Selection;
 const RESOURCE: &str = "job.json";
 /// File with what the last retry copies.
 const SELECTION: &str = "retry.json";
+
+/// File with the last plan.
+const PLAN: &str = "plan.json";
+
+/// A plan that was made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeptPlan {
+    /// When, as Unix time in milliseconds.
+    pub at: i64,
+    /// The plan, as `s3migrate plan --output json` prints it.
+    pub plan: serde_json::Value,
+}
 
 /// Option for the root of all state.
 #[derive(Args, Clone, Debug, Default)]
@@ -163,6 +175,16 @@ impl JobDirectory {
     /// Writes which objects a retry copies.
     pub fn write_selection(&self, selection: &Selection) -> Result<(), StateError> {
         self.write(SELECTION, selection)
+    }
+
+    /// Reads the last plan. Returns `None` if there was none.
+    pub fn plan(&self) -> Result<Option<KeptPlan>, StateError> {
+        self.read(PLAN)
+    }
+
+    /// Writes a plan in place of the last one.
+    pub fn write_plan(&self, plan: &KeptPlan) -> Result<(), StateError> {
+        self.write(PLAN, plan)
     }
 
     fn read<T: DeserializeOwned>(&self, file: &str) -> Result<Option<T>, StateError> {

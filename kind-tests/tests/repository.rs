@@ -20,6 +20,7 @@ const OWN: &[(&str, &[&str])] = &[
     ("migration-local", &["migration-core"]),
     ("migration-s3-server", &["migration-core", "migration-local"]),
     ("migration-testkit", &["migration-core", "migration-local"]),
+    ("migration-web", &["migration-core", "migration-ledger"]),
     (
         "s3migrate",
         &[
@@ -32,6 +33,7 @@ const OWN: &[(&str, &[&str])] = &[
             "migration-program",
             "migration-s3-server",
             "migration-sqs-dynamodb",
+            "migration-web",
         ],
     ),
     (
@@ -44,6 +46,7 @@ const OWN: &[(&str, &[&str])] = &[
             "migration-ledger",
             "migration-program",
             "migration-sqs-dynamodb",
+            "migration-web",
         ],
     ),
     (

@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
+use migration_aws::SystemClock;
+use migration_core::ports::Clock as _;
 use migration_program::plan::{self, PlanArgs};
 use migration_program::verification::{self, VerifyArgs};
 
@@ -12,7 +14,7 @@ use crate::exit::Exit;
 use crate::manifest;
 use crate::migration::{Migration, Stop};
 use crate::run::{self, RunError, RunOptions, SideArgs};
-use crate::state_dir::StateArgs;
+use crate::state_dir::{KeptPlan, StateArgs};
 use crate::stores::{DestinationStore, SourceStore};
 
 /// Arguments of `s3migrate plan`.
@@ -46,9 +48,13 @@ struct FileArgs {
 /// Prints the plan of each job.
 pub async fn plan(args: &PlanFilesArgs, state: &StateArgs) -> Result<Exit, LocalError> {
     let stop = Stop::on_signals().map_err(RunError::Signals)?;
+    let root = state.root()?;
     for migration in migrations(&args.files, state, &stop).await? {
         let plan = Box::pin(plan::plan(migration.process("planner", &stop), &args.plan)).await?;
         plan.print(args.plan.output)?;
+        // For the page, which shows what a run would do.
+        let kept = KeptPlan { at: SystemClock.now(), plan: serde_json::to_value(&plan).map_err(io::Error::from)? };
+        root.job(&migration.config.job).write_plan(&kept)?;
     }
     Ok(Exit::Done)
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::progress::{final_progress, progress_of};
-use super::{Migration, MigrationError, RunSummary, Stop};
+use super::{Migration, MigrationError, RunSummary, Stop, WORKER};
 use crate::display::Display;
 use crate::event::Event;
 use crate::tracker::Tracker;
@@ -33,8 +33,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const QUIET_EVERY: Duration = Duration::from_mins(10);
 /// Name of the sender in the ledger.
 const SENDER: &str = "sender";
-/// Name of the worker in the ledger.
-const WORKER: &str = "worker";
 
 /// The tasks of a run.
 struct Tasks {

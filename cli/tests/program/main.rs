@@ -6,6 +6,7 @@ mod cost;
 mod events;
 mod interruptions;
 mod limits;
+mod page;
 mod refusals;
 mod retry;
 mod support;

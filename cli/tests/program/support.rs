@@ -59,12 +59,17 @@ impl World {
 
     /// Puts an object into the source.
     pub async fn put(&self, key: &str, body: Vec<u8>) {
+        self.put_with(key, body, &Attributes::default()).await;
+    }
+
+    /// Puts an object with these attributes into the source.
+    pub async fn put_with(&self, key: &str, body: Vec<u8>, attributes: &Attributes) {
         let put = PutRequest {
             bucket: FROM,
             key,
             md5: Md5::digest(&body).into(),
             body: body.into(),
-            attributes: &Attributes::default(),
+            attributes,
             tags: &Vec::new(),
             condition: &WriteCondition::Any,
         };
@@ -101,7 +106,8 @@ impl World {
         std::fs::write(self.path(name), text).unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// Returns the path of a file in the program's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 

@@ -5,6 +5,7 @@
 //! | [`read`] | reads one record; trait [`LedgerRead`] that sends the requests |
 //! | [`pager`] | reads a partition page by page: [`Pager`] |
 //! | [`readable`] | reads many records and counts those that cannot be read: [`Readable`] |
+//! | [`failures`] | reads the failures of a run in pages, with a filter |
 //! | [`view`] | reads the state of a job: runs, ranges, totals, failures, heartbeats, shares, uploads |
 //! | [`write`] | conditional writes: [`WriteOutcome`] |
 //!
@@ -15,6 +16,7 @@
 //! shown ([`Readable`]). `docs/contracts.md`, "Records that can't be read", lists the behavior for each kind of record
 //! and the reason.
 
+pub mod failures;
 pub mod pager;
 pub mod read;
 pub mod readable;

@@ -1,0 +1,265 @@
+//! Reads the state of all jobs on this machine, as `s3migrate status` does.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use migration_api::MigrationJob;
+use migration_core::pair::BucketPair;
+use migration_core::ports::MeasuredQueue;
+use migration_core::progress::{eta_seconds, progress};
+use migration_core::records::{Heartbeat, RunRecord};
+use migration_engine::run::look::{self, RunView};
+use migration_ledger::{ReadError, view};
+use migration_local::ledger::LocalLedger;
+use migration_local::queue::LocalQueue;
+use migration_local::state::State;
+use migration_web::view::{
+    JobName, JobView, MOST_PAIRS, MOST_RUNS, Numbers, PairLine, Phase, PlanLine, QueueLine, RunLine, VerificationLine,
+    WorkersLine,
+};
+
+use super::ledgers::Ledgers;
+use crate::migration::{self, WORKER};
+use crate::state_dir::{JobDirectory, StateError, StateRoot};
+
+/// The jobs below a root.
+pub struct Jobs {
+    root: StateRoot,
+    /// The open jobs, by name of their directory.
+    open: BTreeMap<String, OpenJob>,
+    ledgers: Arc<Ledgers>,
+}
+
+/// A job whose state is open beside the process that may run it.
+struct OpenJob {
+    ledger: LocalLedger,
+    queue: LocalQueue,
+    state: State,
+    /// The runs that have ended, and what they were read for: the last run and whether it had ended.
+    runs: (Option<(String, bool)>, Vec<RunLine>),
+}
+
+/// What a look at a live run adds to its record.
+#[derive(Default)]
+struct Now {
+    is_running: bool,
+    beats: Vec<Heartbeat>,
+}
+
+impl Jobs {
+    /// Creates a reader that gives the ledgers that it opens to `ledgers`.
+    pub fn new(root: StateRoot, ledgers: Arc<Ledgers>) -> Self {
+        Self { root, open: BTreeMap::new(), ledgers }
+    }
+
+    /// Reads all jobs. One that can't be read says so.
+    pub async fn look(&mut self, now: i64) -> Vec<JobView> {
+        // A root that can't be read now was, or will be.
+        let directories = self.root.jobs().unwrap_or_default();
+        self.open.retain(|name, _| directories.iter().any(|directory| directory.name == *name));
+        let (mut views, mut ledgers) = (Vec::new(), BTreeMap::new());
+        for directory in &directories {
+            let Ok(Some(resource)) = directory.resource() else { continue };
+            let mut shown = empty(&resource);
+            let uid = resource.metadata.uid.clone().unwrap_or_default();
+            match self.open(directory) {
+                Ok(job) => {
+                    if let Err(error) = job.read(&uid, now, &mut shown).await {
+                        shown.message = Some(error.to_string());
+                    }
+                    ledgers.insert(shown.name.clone(), (job.ledger.clone(), uid));
+                }
+                Err(error) => shown.message = Some(error.to_string()),
+            }
+            shown.plan = directory.plan().ok().flatten().map(|kept| PlanLine { at: kept.at, plan: kept.plan });
+            views.push(shown);
+        }
+        self.ledgers.set(ledgers);
+        views
+    }
+
+    fn open(&mut self, directory: &JobDirectory) -> Result<&mut OpenJob, StateError> {
+        match self.open.entry(directory.name.clone()) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let state = directory.attach()?;
+                let (ledger, queue) = (LocalLedger::new(&state), migration::queue(&state));
+                Ok(entry.insert(OpenJob { ledger, queue, state, runs: (None, Vec::new()) }))
+            }
+        }
+    }
+}
+
+impl OpenJob {
+    /// Reads the job's state into a view.
+    async fn read(&mut self, uid: &str, now: i64, shown: &mut JobView) -> Result<(), ReadError> {
+        let Some(last) = look::last(&self.ledger, uid, None).await? else { return Ok(()) };
+        shown.queue = Some(queue_line(&self.queue).await?);
+        // The heartbeats of a killed process outlive it; its lock does not.
+        let is_running = last.is_live() && self.state.is_in_use().unwrap_or(false);
+        let beats = view::heartbeats(&self.ledger, uid, now).await.map_err(ReadError::Request)?;
+        describe(&last, &Now { is_running, beats: beats.records }, shown);
+        let verified = view::verification(&self.ledger, uid, &last.record.run).await?;
+        shown.verification = verified.map(|record| VerificationLine {
+            run: last.record.run.clone(),
+            at: record.at,
+            method: record.method,
+            whole: record.found.is_whole(),
+            found: record.found,
+        });
+        self.read_runs(uid, &last.record).await?;
+        shown.runs.clone_from(&self.runs.1);
+        Ok(())
+    }
+
+    /// Reads the runs that have ended, if there may be others than before.
+    async fn read_runs(&mut self, uid: &str, last: &RunRecord) -> Result<(), ReadError> {
+        let known = Some((last.run.clone(), last.end.is_some()));
+        if self.runs.0 == known {
+            return Ok(());
+        }
+        let all = view::runs(&self.ledger, uid).await.map_err(ReadError::Request)?.records;
+        let mut lines = Vec::new();
+        for run in all.iter().rev().filter(|run| run.end.is_some()).take(MOST_RUNS) {
+            let numbers = progress(run, &view::tally(&self.ledger, uid, run).await?);
+            lines.extend(run.end.as_ref().map(|end| RunLine {
+                run: run.run.clone(),
+                started: run.started,
+                ended: end.at,
+                result: end.result,
+                done: numbers.done,
+                done_bytes: numbers.done_bytes,
+                skipped: Some(numbers.skipped),
+                failed: numbers.failed,
+                message: end.message.clone(),
+            }));
+        }
+        self.runs = (known, lines);
+        Ok(())
+    }
+}
+
+async fn queue_line(queue: &LocalQueue) -> Result<QueueLine, ReadError> {
+    let depth = queue.depth().await.map_err(ReadError::Request)?;
+    let dead = queue.dead_letter_queue().depth().await.map_err(ReadError::Request)?;
+    let (visible, in_flight) = (depth.visible + depth.delayed, depth.in_flight);
+    Ok(QueueLine { visible, in_flight, dead_letters: dead.total() })
+}
+
+/// Returns the view of a job of which nothing is known but its resource.
+fn empty(resource: &MigrationJob) -> JobView {
+    let pairs = resource.spec.buckets.iter();
+    let lines = pairs.clone().take(MOST_PAIRS).map(|pair| PairLine {
+        from: format!("{}/{}", pair.source_bucket, pair.source_prefix),
+        to: format!("{}/{}", pair.destination_bucket, pair.destination_prefix),
+    });
+    JobView {
+        name: JobName {
+            namespace: resource.metadata.namespace.clone().unwrap_or_default(),
+            name: resource.metadata.name.clone().unwrap_or_default(),
+        },
+        phase: Phase::Pending,
+        message: None,
+        pairs: lines.collect(),
+        more_pairs: pairs.len().saturating_sub(MOST_PAIRS),
+        run: None,
+        numbers: None,
+        rate: 0,
+        eta_seconds: None,
+        queue: None,
+        workers: None,
+        runs: Vec::new(),
+        verification: None,
+        plan: None,
+    }
+}
+
+/// Adds what is known of the last run.
+fn describe(last: &RunView, now: &Now, shown: &mut JobView) {
+    let (record, numbers) = (&last.record, last.progress().unwrap_or_default());
+    let beats = if now.is_running { &now.beats[..] } else { &[] };
+    shown.run = Some(record.run.clone());
+    shown.numbers = Some(Numbers::from(numbers));
+    shown.rate = beats.iter().map(|beat| beat.rate).sum();
+    shown.eta_seconds = eta_seconds(&numbers, shown.rate).filter(|_| now.is_running);
+    let ready = u32::try_from(beats.iter().filter(|beat| beat.name == WORKER).count()).unwrap_or(u32::MAX);
+    shown.workers = Some(WorkersLine { desired: u32::from(now.is_running), ready });
+    shown.pairs = record.pairs.iter().take(MOST_PAIRS).map(pair_line).collect();
+    shown.more_pairs = record.pairs.len().saturating_sub(MOST_PAIRS);
+    shown.phase = match &record.end {
+        Some(end) => Phase::from(end.result),
+        None if !now.is_running => Phase::Interrupted,
+        None if record.scan.closed => Phase::Transferring,
+        None => Phase::Scanning,
+    };
+    let waiting = beats.iter().flat_map(|beat| &beat.blocked).next();
+    shown.message = match &record.end {
+        Some(end) => end.message.clone(),
+        None if !now.is_running => Some("its process has ended: the same command continues the run".to_owned()),
+        None => waiting.map(|blocked| format!("waiting for the {}: {}", blocked.side, blocked.message)),
+    };
+}
+
+fn pair_line(pair: &BucketPair) -> PairLine {
+    PairLine {
+        from: format!("{}/{}", pair.source_bucket, pair.source_prefix),
+        to: format!("{}/{}", pair.destination_bucket, pair.destination_prefix),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use migration_core::progress::Tally;
+    use migration_core::records::{Counters, EndCounts, RunEnd, RunResult, ScanCounts};
+    use migration_testkit::samples::run_record;
+
+    fn shown(is_running: bool, result: Option<RunResult>) -> JobView {
+        let mut record = run_record(true);
+        record.end = result.map(|result| RunEnd { at: 9, result, message: Some("why".into()), cause: None });
+        record.scan.counts = ScanCounts { objects: 10, bytes: 1_000, ..ScanCounts::default() };
+        let counts = EndCounts { done: 4, done_bytes: 400, failed: 1, failed_bytes: 100, ..EndCounts::default() };
+        let tally = Tally { ended: Counters { counts, ..Counters::default() }, ..Tally::default() };
+        let beat = |name: &str, rate| Heartbeat {
+            name: name.into(),
+            at: 0,
+            messages: 1,
+            rate,
+            ranges: vec![],
+            blocked: vec![],
+            paused: None,
+            runs: vec![],
+            refused_algorithm: None,
+        };
+        let now = Now { is_running, beats: vec![beat("sender", 0), beat(WORKER, 50)] };
+        let mut view = empty(&serde_json::from_value(serde_json::json!({
+            "apiVersion": "s3migration.dev/v1alpha1", "kind": "MigrationJob", "metadata": {"name": "j"},
+            "spec": {
+                "buckets": [{"sourceBucket": "a", "destinationBucket": "b", "destinationPrefix": "x/"}],
+                "source": {"region": "r"}, "destination": {"region": "r"}, "queue": {"region": "r"}, "ledger": {"region": "r"},
+            },
+        })).unwrap());
+        assert_eq!((view.pairs[0].from.as_str(), view.pairs[0].to.as_str()), ("a/", "b/x/"));
+        describe(&RunView { record, tally: Some(tally) }, &now, &mut view);
+        view
+    }
+
+    #[test]
+    fn a_live_run_has_the_numbers_of_its_ledger_and_heartbeats() {
+        let view = shown(true, None);
+        let numbers = view.numbers.unwrap();
+        assert_eq!((numbers.objects, numbers.done, numbers.failed, view.rate), (10, 4, 1, 50));
+        assert_eq!((view.phase, view.eta_seconds), (Phase::Transferring, Some(10)));
+        assert_eq!(view.workers, Some(WorkersLine { desired: 1, ready: 1 }));
+    }
+
+    #[test]
+    fn a_run_whose_process_ended_moves_nothing() {
+        let view = shown(false, None);
+        assert_eq!((view.phase, view.rate, view.eta_seconds), (Phase::Interrupted, 0, None));
+        assert_eq!(view.workers, Some(WorkersLine::default()));
+        let ended = shown(false, Some(RunResult::PartiallyFailed));
+        assert_eq!((ended.phase, ended.message.as_deref()), (Phase::PartiallyFailed, Some("why")));
+    }
+}

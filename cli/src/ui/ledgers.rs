@@ -1,0 +1,44 @@
+//! The ledgers of the jobs that are shown, for their failures.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use migration_core::error::ServiceError;
+use migration_ledger::failures::failure_page;
+use migration_ledger::{ReadError, view};
+use migration_local::ledger::LocalLedger;
+use migration_web::source::{FailureQuery, RunFailures, Source, SourceError};
+use migration_web::view::JobName;
+
+/// The ledger of each job, and the UID that its records have.
+#[derive(Debug, Default)]
+pub struct Ledgers(Mutex<BTreeMap<JobName, (LocalLedger, String)>>);
+
+impl Ledgers {
+    /// Replaces all ledgers by these.
+    pub fn set(&self, ledgers: BTreeMap<JobName, (LocalLedger, String)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ledgers;
+    }
+
+    fn of(&self, job: &JobName) -> Option<(LocalLedger, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(job).cloned()
+    }
+}
+
+fn failed(error: &ReadError) -> SourceError {
+    SourceError::Ledger(error.to_string())
+}
+
+impl Source for Ledgers {
+    async fn failures(&self, job: &JobName, query: &FailureQuery) -> Result<RunFailures, SourceError> {
+        let (ledger, uid) = self.of(job).ok_or(SourceError::NoRun)?;
+        let run = match &query.run {
+            Some(run) => view::run(&ledger, &uid, run).await,
+            None => view::last_run(&ledger, &uid).await,
+        };
+        let run = run.map_err(|error| failed(&error))?.ok_or(SourceError::NoRun)?;
+        let page = failure_page(&ledger, &uid, &run, &query.filter, query.from.clone(), query.bounds).await;
+        let page = page.map_err(|error: ServiceError| failed(&ReadError::Request(error)))?;
+        Ok(RunFailures { run: run.run, pairs: run.pairs, page })
+    }
+}

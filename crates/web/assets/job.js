@@ -1,0 +1,147 @@
+// One job.
+
+import { follow, get, pathOf } from "./api.js";
+import { charts } from "./charts.js";
+import { bytes, count, duration, el, figures, phase, printable, raw, say, table, time } from "./dom.js";
+import { failures } from "./failures.js";
+import { part } from "./list.js";
+
+/** Points after which the series is fetched again: the server thins it out. */
+const MOST_POINTS = 1_500;
+const FIGURES = ["Objects", "Bytes", "Skipped", "Failed", "Rate", "Time left", "Workers", "Queue", "Dead letters"];
+const RUNS = [
+  { title: "Run" }, { title: "Result" }, { title: "Started" }, { title: "Took", number: true },
+  { title: "Copied", number: true }, { title: "Bytes", number: true }, { title: "Skipped", number: true },
+  { title: "Failed", number: true }, { title: "Why", text: true },
+];
+
+/** Shows a job until the signal. */
+export async function showJob(main, name, signal, live) {
+  const first = await get(pathOf(name), signal);
+  const parts = [head(), progress(), over(signal), failures(name, signal), verified(), history(), planned()];
+  main.replaceChildren(...parts.flatMap((each) => each.elements));
+  const [, , chart] = parts;
+  chart.set(first);
+  let shown = null;
+  const update = (job) => {
+    const text = JSON.stringify(job);
+    if (text === shown) return;
+    shown = text;
+    parts.forEach((each) => each.update?.(job));
+  };
+  update(first.job);
+  await follow(pathOf(name, "/events"), signal, ({ job, point }) => {
+    update(job);
+    if (chart.add(point) > MOST_POINTS) get(pathOf(name), signal).then(chart.set, () => {});
+  }, (state) => {
+    live(state);
+    if (state === "ended") parts.forEach((each) => each.end?.());
+  });
+}
+
+function head() {
+  const title = el("h1");
+  const badge = el("span");
+  const pairs = el("p", { class: "muted" });
+  const message = el("p", { class: "note", role: "status", hidden: true });
+  return {
+    elements: [el("p", {}, el("a", { href: "#/" }, "All jobs")), el("div", { class: "title" }, title, badge), pairs, message],
+    update(job) {
+      say(title, job.namespace === "default" ? job.name : `${job.namespace}/${job.name}`);
+      if (badge.textContent !== job.phase) badge.replaceChildren(phase(job.phase));
+      const more = job.morePairs > 0 ? ` and ${count(job.morePairs)} more` : "";
+      say(pairs, printable(job.pairs.map(({ from, to }) => `${from} → ${to}`).join(", ")) + more);
+      message.hidden = !job.message;
+      say(message, job.message ? printable(job.message) : "");
+    },
+  };
+}
+
+function progress() {
+  const bar = el("progress", { max: 1, "aria-label": "Progress" });
+  const run = el("p", { class: "muted" });
+  const numbers = figures(FIGURES);
+  return {
+    elements: [el("h2", {}, "Progress"), run, bar, numbers.element],
+    update(job) {
+      const { objects = 0, done = 0, bytes: size = 0, doneBytes = 0, skipped = 0, failed = 0 } = job.numbers ?? {};
+      say(run, job.run ? `Run ${job.run}` : "No run has started yet.");
+      bar.value = part(job.numbers);
+      numbers.set("Objects", `${count(done)} of ${count(objects)}`);
+      numbers.set("Bytes", `${bytes(doneBytes)} of ${bytes(size)}`);
+      numbers.set("Skipped", count(skipped));
+      numbers.set("Failed", count(failed), failed > 0);
+      numbers.set("Rate", job.rate > 0 ? `${bytes(job.rate)}/s` : "–");
+      numbers.set("Time left", job.etaSeconds === null ? "–" : duration(job.etaSeconds));
+      numbers.set("Workers", job.workers ? `${count(job.workers.ready)} of ${count(job.workers.desired)}` : "–");
+      numbers.set("Queue", job.queue ? `${count(job.queue.visible)} + ${count(job.queue.inFlight)} in flight` : "–");
+      numbers.set("Dead letters", count(job.queue?.deadLetters), (job.queue?.deadLetters ?? 0) > 0);
+    },
+  };
+}
+
+function over(signal) {
+  const since = el("p", { class: "muted" });
+  const drawn = charts(signal);
+  return {
+    elements: [el("h2", {}, "Over time"), since, drawn.element],
+    set(page) {
+      say(since, page.since === null ? "" : `In memory since ${time(page.since)}; what was before is not known.`);
+      drawn.set(page.series);
+    },
+    add: drawn.add,
+  };
+}
+
+function verified() {
+  const text = el("p");
+  const names = ["Proven", "By size only", "Missing", "Different", "Changed since", "No valid key", "Extraneous"];
+  const numbers = figures(names);
+  const section = el("section", { hidden: true }, el("h2", {}, "Verification"), text, numbers.element);
+  return {
+    elements: [section],
+    update({ verification: found }) {
+      section.hidden = !found;
+      if (!found) return;
+      const whole = found.whole ? "The copy is whole." : "The sides differ.";
+      say(text, `${whole} Run ${found.run}, method ${found.method}, ${time(found.at)}.`);
+      const values = [found.proven, found.bySize, found.missing, found.different, found.newer, found.unmappable, found.extra];
+      names.forEach((name, place) => numbers.set(name, count(values[place]), name === "Missing" && values[place] > 0));
+    },
+  };
+}
+
+function history() {
+  const runs = table("Runs that ended", RUNS);
+  const none = el("p", { class: "muted" }, "No run has ended yet.");
+  return {
+    elements: [el("h2", {}, "History"), none, runs.element],
+    update(job) {
+      none.hidden = job.runs.length > 0;
+      runs.element.hidden = !none.hidden;
+      runs.fill(job.runs.map((run) => [
+        raw(run.run), phase(run.result), time(run.started), duration((run.ended - run.started) / 1000), count(run.done),
+        bytes(run.doneBytes), count(run.skipped), count(run.failed), run.message ? printable(run.message) : "",
+      ]));
+    },
+  };
+}
+
+const ACTIONS = { transfer: "Not at the destination", update: "Other content at the destination", skip: "In place",
+  ignore: "Hidden by filters", fail: "No valid key", delete: "Not at the source" };
+
+function planned() {
+  const text = el("p");
+  const sums = table("What a run would do", [{ title: "Objects that are" }, { title: "Number", number: true }, { title: "Bytes", number: true }]);
+  const section = el("section", { hidden: true }, el("h2", {}, "Plan"), text, sums.element);
+  return {
+    elements: [section],
+    update({ plan: made }) {
+      section.hidden = !made;
+      if (!made) return;
+      const { plan } = made;
+      say(text, `By the plan of ${time(made.at)}. Estimated cost: ${plan.currency} ${plan.totalCost.toFixed(2)}, in ${count(plan.batches)} batches.`);
+      sums.fill(Object.entries(ACTIONS).map(([name, title]) => [title, count(plan[name].objects), bytes(plan[name].bytes)]));
+    },
+  };
+}

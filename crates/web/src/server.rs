@@ -1,0 +1,186 @@
+//! Answers requests for the page and its data.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, Stream, StreamExt};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::header::{AUTHORIZATION, HOST, HeaderName};
+use hyper::http::request::Parts;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use crate::answer::{self, Answer};
+use crate::assets::asset;
+use crate::board::Board;
+use crate::events::events;
+use crate::export::export;
+use crate::guard::{Guard, Refusal, bearer};
+use crate::route::{FailureForm, Route, RouteError};
+use crate::source::{FailureQuery, Source, SourceError};
+use crate::view::JobName;
+
+/// Most connections that are open at the same time. Further ones are closed at once.
+const CONNECTIONS: usize = 256;
+/// Most streams of events that are open at the same time.
+const STREAMS: u32 = 64;
+/// Most readings of a ledger at the same time, exports included.
+const READINGS: usize = 4;
+/// Time for which a request waits for one of these.
+const READING_WITHIN: Duration = Duration::from_secs(10);
+/// Time in which a client has to send the headers of its next request.
+const HEADERS_WITHIN: Duration = Duration::from_secs(15);
+/// Wait after a connection could not be accepted, for example since there are no more file descriptors.
+const AFTER_ERROR: Duration = Duration::from_secs(1);
+
+/// The page of a board.
+pub struct Site<G, S> {
+    guard: G,
+    source: Arc<S>,
+    board: Board,
+    streams: Arc<Semaphore>,
+    readings: Arc<Semaphore>,
+}
+
+impl<G: Guard, S: Source> Site<G, S> {
+    /// Creates the page of a board, whose failures are read from `source`.
+    pub fn new(guard: G, source: Arc<S>, board: Board) -> Self {
+        let streams = Arc::new(Semaphore::new(usize::try_from(STREAMS).unwrap_or(1)));
+        Self { guard, source, board, streams, readings: Arc::new(Semaphore::new(READINGS)) }
+    }
+
+    /// Serves the page until it is dropped; connections that are open then end with the runtime.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) -> Infallible {
+        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    warn!(%error, "failed to accept a connection");
+                    tokio::time::sleep(AFTER_ERROR).await;
+                    continue;
+                }
+            };
+            if let Ok(permit) = connections.clone().try_acquire_owned() {
+                tokio::spawn(self.clone().converse(stream, permit));
+            }
+        }
+    }
+
+    /// Waits until no stream of events is open, which they are for some seconds after the board was closed.
+    pub async fn drained(&self) {
+        let _ = self.streams.acquire_many(STREAMS).await;
+    }
+
+    async fn converse(self: Arc<Self>, stream: TcpStream, _permit: OwnedSemaphorePermit) {
+        let service = service_fn(|request: Request<Incoming>| {
+            let (site, (head, _)) = (self.clone(), request.into_parts());
+            async move { Ok::<_, Infallible>(site.answer(&head).await) }
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
+        if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+            debug!(%error, "failed to answer an HTTP request");
+        }
+    }
+
+    /// Answers a request. Nothing is read for it before it is admitted.
+    async fn answer(&self, request: &Parts) -> Answer {
+        let header = |name: HeaderName| request.headers.get(name).and_then(|value| value.to_str().ok());
+        if !header(HOST).is_some_and(|host| self.guard.is_host(host)) {
+            return answer::error(StatusCode::MISDIRECTED_REQUEST, "this host is not served here");
+        }
+        if request.method != Method::GET && request.method != Method::HEAD {
+            return answer::error(StatusCode::METHOD_NOT_ALLOWED, "this page only reads");
+        }
+        let token = header(AUTHORIZATION).and_then(bearer);
+        let route = match Route::parse(request.uri.path(), request.uri.query().unwrap_or_default()) {
+            Ok(route) => route,
+            // Who has no token does not learn what there is.
+            Err(_) if token.is_none() => return answer::refused(&Refusal::Unauthenticated),
+            Err(error @ RouteError::Path) => return answer::error(StatusCode::NOT_FOUND, &error.to_string()),
+            Err(error @ RouteError::Parameter(_)) => return answer::error(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        if let Some(wanted) = route.wanted() {
+            let Some(token) = token else { return answer::refused(&Refusal::Unauthenticated) };
+            if let Err(refusal) = self.guard.admit(token, wanted).await {
+                return answer::refused(&refusal);
+            }
+        }
+        self.admitted(route, token.is_some()).await
+    }
+
+    async fn admitted(&self, route: Route, has_token: bool) -> Answer {
+        match route {
+            Route::File(path) => match asset(&path) {
+                Some(page) if path == "/" && !has_token => answer::file(self.guard.page_without_token(), page),
+                Some(file) => answer::file(StatusCode::OK, file),
+                None => answer::error(StatusCode::NOT_FOUND, &RouteError::Path.to_string()),
+            },
+            Route::Jobs { namespace, follow: false } => answer::json(self.board.list(namespace.as_deref())),
+            Route::Jobs { namespace, follow: true } => {
+                let board = self.board.clone();
+                self.follow(move || Some(board.list(namespace.as_deref())))
+            }
+            Route::Job { job, follow: false } => self.board.page(&job).map_or_else(no_job, answer::json),
+            Route::Job { job, follow: true } => {
+                let board = self.board.clone();
+                self.follow(move || board.now(&job))
+            }
+            Route::Failures { job, .. } if self.board.job(&job).is_none() => no_job(),
+            Route::Failures { job, query, form } => self.failures(job, query, form).await,
+        }
+    }
+
+    fn follow(&self, look: impl Fn() -> Option<String> + Send + 'static) -> Answer {
+        match self.streams.clone().try_acquire_owned() {
+            Ok(permit) => answer::events(events(self.board.subscribe(), permit, look)),
+            Err(_) => answer::error(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open: close some"),
+        }
+    }
+
+    async fn failures(&self, job: JobName, query: FailureQuery, form: FailureForm) -> Answer {
+        let waited = timeout(READING_WITHIN, self.readings.clone().acquire_owned()).await;
+        let Ok(Ok(permit)) = waited else {
+            return answer::error(StatusCode::SERVICE_UNAVAILABLE, "too many failures are being read: try again");
+        };
+        let read = match form {
+            FailureForm::Rows => self.source.failures(&job, &query).await.map(|found| answer::json(found.rows())),
+            FailureForm::Counts => self.source.failures(&job, &query).await.map(|found| answer::json(found.counts())),
+            FailureForm::Csv => {
+                let file = export(self.source.clone(), job, query).await;
+                file.map(|file| answer::csv(holding(file, permit)))
+            }
+        };
+        read.unwrap_or_else(|error| match error {
+            SourceError::NoRun => answer::error(StatusCode::NOT_FOUND, &error.to_string()),
+            SourceError::Ledger(_) => answer::error(StatusCode::BAD_GATEWAY, &error.to_string()),
+        })
+    }
+}
+
+fn no_job() -> Answer {
+    answer::error(StatusCode::NOT_FOUND, "there is no such job, or it is not read yet")
+}
+
+/// Returns a stream that holds a permit as long as it is open.
+fn holding(
+    stream: impl Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static,
+    permit: OwnedSemaphorePermit,
+) -> impl Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static {
+    stream::unfold((Box::pin(stream), permit), |(mut stream, permit)| async move {
+        let frame = stream.next().await?;
+        Some((frame, (stream, permit)))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+use migration_core::outcome::FailureClass;
+use migration_core::records::FailureRecord;
+use migration_ledger::failures::FailurePage;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::board::tests::view;
+use crate::guard::{LoopbackGuard, Wanted};
+use crate::source::RunFailures;
+
+/// A run of this many pages with one failure each.
+struct Pages(usize);
+
+impl Source for Pages {
+    async fn failures(&self, job: &JobName, query: &FailureQuery) -> Result<RunFailures, SourceError> {
+        if query.run.as_deref() == Some("none") {
+            return Err(SourceError::NoRun);
+        }
+        let number: usize = query.from.to_string().parse().unwrap();
+        let failure = FailureRecord {
+            pair: 0,
+            key: format!("{}-{number}", job.name),
+            size: 1,
+            class: FailureClass::Refused,
+            message: "no".into(),
+            batch: None,
+            attempts: 1,
+            request_ids: vec![],
+            at: 0,
+        };
+        let next = (number + 1 < self.0).then(|| (number + 1).to_string().parse().unwrap());
+        let page = FailurePage { failures: vec![failure], next, read: 1, ..FailurePage::default() };
+        Ok(RunFailures { run: "r".into(), pairs: vec![], page })
+    }
+}
+
+/// Admits the token `list` to lists, and `job` to the job `a/b`.
+struct Table;
+
+impl Guard for Table {
+    async fn admit(&self, token: &str, wanted: Wanted<'_>) -> Result<(), Refusal> {
+        match (token, wanted) {
+            ("list", Wanted::Jobs { .. }) => Ok(()),
+            ("job", Wanted::Job(job)) if (job.namespace.as_str(), job.name.as_str()) == ("a", "b") => Ok(()),
+            ("list" | "job", _) => Err(Refusal::Forbidden("not yours".into())),
+            ("unknown", _) => Err(Refusal::Unavailable("nobody can tell".into())),
+            _ => Err(Refusal::Unauthenticated),
+        }
+    }
+
+    fn is_host(&self, host: &str) -> bool {
+        host == "here"
+    }
+
+    fn page_without_token(&self) -> StatusCode {
+        StatusCode::UNAUTHORIZED
+    }
+}
+
+async fn served<G: Guard>(guard: impl FnOnce(u16) -> G) -> (u16, Board, Arc<Site<G, Pages>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let board = Board::new(0);
+    board.set(vec![view("a", "b", 1), view("a", "other", 2)], 1);
+    let site = Arc::new(Site::new(guard(port), Arc::new(Pages(3)), board.clone()));
+    tokio::spawn(site.clone().serve(listener));
+    (port, board, site)
+}
+
+/// Sends a request, and returns status and the whole answer.
+async fn ask(port: u16, line: &str, host: &str, token: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let token = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+    let request = format!("{line} HTTP/1.1\r\nHost: {host}\r\n{token}Connection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(Duration::from_secs(20), stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    (answer[9..12].parse().unwrap(), answer)
+}
+
+const JOB: &str = "/api/v1/namespaces/a/jobs/b";
+
+#[tokio::test]
+async fn every_request_for_data_needs_a_token_that_may_read_it() {
+    let (port, ..) = served(|_| Table).await;
+    let of_job = ["", "/events", "/failures", "/failures/counts", "/failures.csv"].map(|end| format!("{JOB}{end}"));
+    let others = ["/api/v1/jobs", "/api/v1/jobs/events", "/api/v1/nothing", "/"].map(ToOwned::to_owned);
+    for path in of_job.into_iter().chain(others) {
+        assert_eq!(ask(port, &format!("GET {path}"), "here", "").await.0, 401, "{path} without a token");
+    }
+    for (path, token, status) in [
+        ("/api/v1/jobs", "list", 200),
+        ("/api/v1/jobs", "job", 403),
+        ("/api/v1/jobs", "other", 401),
+        ("/api/v1/jobs", "unknown", 503),
+        (JOB, "job", 200),
+        (JOB, "list", 403),
+        ("/api/v1/namespaces/a/jobs/other", "job", 403),
+        ("/api/v1/namespaces/a/jobs/none", "job", 403),
+        ("/api/v1/nothing", "job", 404),
+        ("/nothing", "job", 404),
+        ("/", "job", 200),
+        ("/app.css", "", 200),
+    ] {
+        let (found, answer) = ask(port, &format!("GET {path}"), "here", token).await;
+        assert_eq!(found, status, "{path} for {token}: {answer}");
+        assert!(answer.contains("content-security-policy: default-src 'none'"), "{answer}");
+        assert!(found == 200 || !answer.contains("\"done\""), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn other_hosts_and_other_methods_are_refused() {
+    let (port, ..) = served(|port| LoopbackGuard::new("t", port)).await;
+    let here = format!("localhost:{port}");
+    assert_eq!(ask(port, "GET /api/v1/jobs", &here, "t").await.0, 200);
+    assert_eq!(ask(port, "GET /", &here, "").await.0, 200);
+    for path in ["/", "/app.css", "/api/v1/jobs"] {
+        assert_eq!(ask(port, &format!("GET {path}"), &format!("evil.example:{port}"), "t").await.0, 421, "{path}");
+    }
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        assert_eq!(ask(port, &format!("{method} /api/v1/jobs"), &here, "t").await.0, 405, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn an_export_has_all_pages_and_rows_have_one() {
+    let (port, ..) = served(|_| Table).await;
+    let (_, rows) = ask(port, &format!("GET {JOB}/failures"), "here", "job").await;
+    assert!(rows.contains("\"key\":\"b-0\"") && rows.contains("\"next\":\"1\"") && !rows.contains("b-1"), "{rows}");
+    let (_, counts) = ask(port, &format!("GET {JOB}/failures/counts?after=2"), "here", "job").await;
+    assert!(counts.contains("\"Refused\":{\"objects\":1") && counts.contains("\"next\":null"), "{counts}");
+    let (_, file) = ask(port, &format!("GET {JOB}/failures.csv"), "here", "job").await;
+    assert!(file.contains("attachment") && file.contains("bucket,key,keyEncoded"), "{file}");
+    assert!(["b-0", "b-1", "b-2"].iter().all(|key| file.contains(key)), "{file}");
+    assert_eq!(ask(port, &format!("GET {JOB}/failures?run=none"), "here", "job").await.0, 404);
+}
+
+#[tokio::test]
+async fn streams_are_bounded_and_end_with_the_board() {
+    let (port, board, site) = served(|_| Table).await;
+    let mut open = Vec::new();
+    for _ in 0..STREAMS {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let request = format!(
+            "GET {JOB}/events HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer job\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // The headers are sent once the stream is open.
+        assert_eq!(stream.read_u8().await.unwrap(), b'H');
+        open.push(stream);
+    }
+    assert_eq!(ask(port, &format!("GET {JOB}/events"), "here", "job").await.0, 503);
+    board.set(vec![view("a", "b", 7)], 2);
+    board.close();
+    timeout(Duration::from_secs(20), site.drained()).await.unwrap();
+    let mut last = String::new();
+    timeout(Duration::from_secs(20), open[0].read_to_string(&mut last)).await.unwrap().unwrap();
+    assert!(last.contains("\"done\":7"), "{last}");
+}
