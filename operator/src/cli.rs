@@ -19,6 +19,7 @@ use crate::fence::{Fence, fenced};
 use crate::health::{self, Readiness};
 use crate::leader::{Election, LeaderError, Times};
 use crate::metrics::Metrics;
+use crate::page;
 use crate::pod_defaults::PodDefaults;
 use crate::policy::{Policy, PolicyError};
 
@@ -85,6 +86,10 @@ struct Run {
     /// Address that serves /healthz, /readyz and /metrics.
     #[arg(long, env = "HEALTH_ADDRESS", default_value = "0.0.0.0:8080")]
     health_address: SocketAddr,
+    /// Address that serves the web page of jobs, such as 0.0.0.0:8443. Every request needs a bearer token, whose user may
+    /// read the job. Absent = no page. Plain HTTP: encrypt it before it leaves the pod's network.
+    #[arg(long, env = "UI_ADDRESS")]
+    ui_address: Option<SocketAddr>,
     /// Name of the Lease by which several operators elect the one that acts. Absent = this one acts, without asking.
     #[arg(long, env = "LEASE")]
     lease: Option<String>,
@@ -144,6 +149,12 @@ async fn run(args: Run) -> Result<(), CliError> {
     let (ready, metrics, stop) = (Readiness::default(), Metrics::default(), CancellationToken::new());
     program::stop_on_signals(&stop).map_err(|e| CliError::Io("listen for signals", e))?;
     let election = args.election(&client);
+    let page = args.ui_address.map(|address| page::Settings {
+        address,
+        namespace: args.namespace.clone(),
+        policy: policy.clone(),
+    });
+    let shown = Box::pin(page::serve(client.clone(), page));
     let Run { namespace, worker_image: image, image_pull_secrets, fixed_ids, log_format, health_address, .. } = args;
     info!(version = env!("CARGO_PKG_VERSION"), namespace, image, strict = policy.strict, "started");
     // A standby is ready, too: else a rolling update would wait for it for ever.
@@ -154,6 +165,7 @@ async fn run(args: Run) -> Result<(), CliError> {
     tokio::select! {
         ended = operated => ended.inspect_err(|error| error!(%error, "ended")),
         ended = health::serve(health_address, ready, metrics) => ended.map_err(|e| CliError::Io("answer health requests", e)),
+        ended = shown => ended.map_err(|e| CliError::Io("serve the page", e)),
     }
 }
 

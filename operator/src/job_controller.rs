@@ -31,6 +31,7 @@ mod measure;
 mod optimistic;
 mod ownership;
 mod preflight;
+pub mod readable_ledger;
 mod requeue;
 mod runs;
 mod scale;

@@ -16,6 +16,7 @@ mod job_controller;
 mod leader;
 mod metrics;
 mod names;
+mod page;
 mod pod_defaults;
 mod policy;
 mod problem;

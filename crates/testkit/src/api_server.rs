@@ -8,6 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use hyper::Method;
 use serde_json::{Value, json};
 
+mod reviews;
+
+pub use reviews::Reviews;
+
 /// The namespace of all objects.
 pub const NAMESPACE: &str = "media";
 
@@ -69,6 +73,8 @@ pub struct ApiObjects {
     created: String,
     deleted: String,
     has_keda: bool,
+    /// Who may read what.
+    pub reviews: Reviews,
 }
 
 impl Default for ApiObjects {
@@ -89,6 +95,7 @@ impl ApiObjects {
             created: created.to_owned(),
             deleted: deleted.to_owned(),
             has_keda: false,
+            reviews: Reviews::default(),
         }
     }
 
@@ -191,6 +198,9 @@ impl ApiObjects {
     }
 
     fn carry_out(&mut self, sent: &ApiRequest) -> (u16, Value) {
+        if let Some(answer) = self.reviews.answer(sent) {
+            return answer;
+        }
         if sent.path == "/apis/keda.sh/v1alpha1" {
             return self.discover_keda();
         }

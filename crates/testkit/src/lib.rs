@@ -29,7 +29,7 @@ mod server;
 mod store;
 mod synthetic;
 
-pub use api_server::{ApiFault, ApiObjects, ApiRequest, NAMESPACE};
+pub use api_server::{ApiFault, ApiObjects, ApiRequest, NAMESPACE, Reviews};
 pub use clock::TestClock;
 pub use denial::Denials;
 pub use faulty::{Call, Fault, FaultPlan, Faulty, ProcessId};

@@ -22,15 +22,14 @@ use serde::de::DeserializeOwned;
 use tracing::info;
 
 use crate::event::JobEvent;
-use crate::job_controller::allowed;
 use crate::job_controller::apply::{self, ApplyError};
 use crate::job_controller::autoscalers;
 use crate::job_controller::context::Context;
-use crate::job_controller::dereference::labels;
 use crate::job_controller::dereference::secrets;
 use crate::job_controller::dereference::services::{self, ServicesSpec};
 use crate::job_controller::kubernetes::{self, RequestError};
 use crate::job_controller::ownership::{Owner, is_controlled_by, is_job_of};
+use crate::job_controller::readable_ledger::refused_services;
 use crate::names;
 use crate::problem::Problem;
 
@@ -91,7 +90,7 @@ pub async fn cleanup(job: &MigrationJob, kept: Option<ServicesSpec>, context: &C
     };
     cleanup.delete_children().await?;
     let secrets = secrets::read(&context.api(&cleanup.namespace), &job.spec).await?;
-    let refused = cleanup.refused_services().await?;
+    let refused = refused_services(job, context).await?;
     let spec = ServicesSpec::of(job, &secrets).or(kept).filter(|_| refused.is_none());
     match spec {
         Some(spec) => {
@@ -204,15 +203,6 @@ impl Cleanup<'_> {
             self.warn(EventReason::ResourcesLeft, text).await;
         }
         Ok(())
-    }
-
-    /// Returns what the operator's policy refuses of queue and ledger.
-    async fn refused_services(&self) -> Result<Option<Problem>, RequestError> {
-        let of_services = ["spec.queue.credentials", "spec.ledger.credentials"];
-        let references = allowed::references(&self.job.spec);
-        let references = references.into_iter().filter(|found| of_services.contains(&found.field.as_str()));
-        let unlabelled = labels::unlabelled(self.context, &self.namespace, references).await?;
-        Ok(allowed::of_services(&self.job.spec, &self.context.policy).into_iter().chain(unlabelled).next())
     }
 
     async fn warn_of_lost_keys(&self, refused: Option<Problem>) {

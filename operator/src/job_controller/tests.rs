@@ -4,7 +4,7 @@ mod access;
 pub mod api_server;
 mod apply;
 mod autoscalers;
-mod aws;
+pub mod aws;
 mod budget;
 mod events;
 mod frozen;

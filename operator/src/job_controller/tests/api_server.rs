@@ -11,7 +11,7 @@ use kube::client::Body;
 use kube::runtime::events::{Recorder, Reporter};
 use migration_core::ports::Clock;
 pub use migration_testkit::ApiFault as Fault;
-use migration_testkit::{ApiObjects, ApiRequest};
+use migration_testkit::{ApiObjects, ApiRequest, Reviews};
 use serde_json::{Value, json};
 use tower_test::mock;
 
@@ -141,6 +141,11 @@ impl ApiServer {
     fn context_with(&self, clock: TestClock) -> Context {
         let recorder = Recorder::new(self.client.clone(), Reporter { controller: "test".into(), instance: None });
         Context::new(self.client.clone(), recorder, PodDefaults::new("worker:1"), Arc::new(clock))
+    }
+
+    /// Changes who may read what.
+    pub fn reviews(&self, change: impl FnOnce(&mut Reviews)) {
+        change(&mut lock(&self.state).reviews);
     }
 
     /// Installs KEDA's resources.

@@ -1,0 +1,74 @@
+//! Who the bearers of tokens are, and what they may do: reviews of both, as an API server answers them.
+
+use serde_json::{Value, json};
+
+use super::ApiRequest;
+
+/// Users by token, and what they may do.
+#[derive(Debug, Default)]
+pub struct Reviews {
+    users: Vec<(String, String)>,
+    allowed: Vec<Allowed>,
+}
+
+/// What a user may do with `MigrationJobs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Allowed {
+    user: String,
+    verb: String,
+    /// `None` for all.
+    namespace: Option<String>,
+}
+
+impl Reviews {
+    /// Gives a user a token.
+    pub fn add_user(&mut self, token: &str, user: &str) {
+        self.users.push((token.to_owned(), user.to_owned()));
+    }
+
+    /// Lets a user do something in a namespace, or in all.
+    pub fn allow(&mut self, user: &str, verb: &str, namespace: Option<&str>) {
+        let namespace = namespace.map(ToOwned::to_owned);
+        self.allowed.push(Allowed { user: user.to_owned(), verb: verb.to_owned(), namespace });
+    }
+
+    /// Takes everything away from a user.
+    pub fn forbid(&mut self, user: &str) {
+        self.allowed.retain(|allowed| allowed.user != user);
+    }
+
+    /// Returns the answer to a review; `None` if a request is none.
+    pub(super) fn answer(&self, sent: &ApiRequest) -> Option<(u16, Value)> {
+        let spec = &sent.body["spec"];
+        let status = match sent.path.as_str() {
+            "/apis/authentication.k8s.io/v1/tokenreviews" => self.user(spec["token"].as_str()?),
+            "/apis/authorization.k8s.io/v1/subjectaccessreviews" => self.access(spec),
+            _ => return None,
+        };
+        let mut review = sent.body.clone();
+        review["status"] = status;
+        Some((201, review))
+    }
+
+    fn user(&self, token: &str) -> Value {
+        match self.users.iter().find(|(known, _)| known == token) {
+            Some((_, user)) => json!({
+                "authenticated": true, "audiences": ["https://kubernetes.default.svc"],
+                "user": {"username": user, "groups": ["system:authenticated"], "extra": {"scopes": ["a"]}},
+            }),
+            None => json!({"authenticated": false, "error": "token is expired", "user": {}}),
+        }
+    }
+
+    fn access(&self, spec: &Value) -> Value {
+        let asked = &spec["resourceAttributes"];
+        let is_ours = asked["group"] == "s3migration.dev" && asked["resource"] == "migrationjobs";
+        let fits = |allowed: &Allowed| {
+            // A permission in all namespaces is one in each, and none in one is one in all.
+            spec["user"] == *allowed.user
+                && asked["verb"] == *allowed.verb
+                && allowed.namespace.as_ref().is_none_or(|namespace| asked["namespace"] == **namespace)
+        };
+        json!({"allowed": is_ours && self.allowed.iter().any(fits), "reason": ""})
+    }
+}
