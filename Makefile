@@ -12,7 +12,7 @@ DEMO_FLAGS := --release --workspace --locked
 CARGO_FLAGS := $(DEMO_FLAGS) --features s3migrate/cluster
 export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 
-.PHONY: help demo picture setup programs dist build lint unit metrics-check instructions mutants generate check-generated images test smoke e2e wire local scan-bench scan-peers bench bench-clients copy-peers demo-cluster demo-clean
+.PHONY: help demo picture setup programs dist build lint unit metrics-check instructions mutants ui-check generate check-generated images test smoke e2e wire local scan-bench scan-peers bench bench-clients copy-peers demo-cluster demo-clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,11 @@ instructions: setup ## Compare counts of instructions with bench/INSTRUCTIONS.md
 metrics-check: setup ## Have promtool check the metrics of all programs, and the chart's alerts; each has to fire once
 	@command -v promtool >/dev/null || { echo "metrics-check: promtool is missing: install it (Debian: prometheus)" >&2; exit 1; }
 	cargo test $(CARGO_FLAGS) --lib --bin operator --test monitoring -- --ignored promtool
+
+ui-check: setup ## Check the web page in Chromium during a run, and take its pictures, docs/ui/ (needs chromium, Node.js)
+	@for need in chromium node npm; do command -v $$need >/dev/null || { echo "ui-check: $$need is missing: install it" >&2; exit 1; }; done
+	npm ci --silent --no-fund --no-audit --prefix kind-tests/ui
+	cargo test $(CARGO_FLAGS) --test program -- --ignored --nocapture the_page_in_a_browser
 
 mutants: setup ## Run the mutants: each deliberate bug in the engine must fail a test
 	bash scripts/mutants.sh
