@@ -74,6 +74,7 @@ smoke: programs ## Run a whole job on a cluster, in a few minutes
 test: lint unit instructions mutants check-generated ## Run all tests that need no cluster
 
 e2e: programs ## Run the long tests on a cluster; writes kind-tests/RESULTS.md (CASES=name: only these)
+	@bash scripts/setup.sh prometheus
 	bash scripts/cluster-tests.sh e2e $(CASES)
 
 wire: programs ## Run the programs on real services over a faulty network; writes kind-tests/WIRE.md (CASES=name: only these)

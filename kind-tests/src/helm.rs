@@ -48,9 +48,20 @@ pub fn helm(arguments: &[&str], values: &Value) -> anyhow::Result<String> {
 
 /// Renders this checkout's chart; returns the documents.
 pub fn render(namespace: &str, values: &Value, more: &[&str]) -> anyhow::Result<Vec<Value>> {
+    template("r", namespace, values, more)
+}
+
+/// Renders this checkout's chart as the release of the tests, for a cluster that has these kinds too, as
+/// `group/version/Kind`; returns the documents.
+pub fn render_release(values: &Value, kinds: &[String]) -> anyhow::Result<Vec<Value>> {
+    let more: Vec<&str> = kinds.iter().flat_map(|kind| ["--api-versions", kind]).collect();
+    template(RELEASE, OPERATOR_NAMESPACE, values, &more)
+}
+
+fn template(release: &str, namespace: &str, values: &Value, more: &[&str]) -> anyhow::Result<Vec<Value>> {
     let chart = chart();
     let chart = chart.to_str().context("the path of the chart is not UTF-8")?;
-    let arguments = [&["template", "r", chart, "--namespace", namespace, "-f", "-"], more].concat();
+    let arguments = [&["template", release, chart, "--namespace", namespace, "-f", "-"], more].concat();
     documents(&helm(&arguments, values)?)
 }
 

@@ -18,6 +18,7 @@ pub mod paths;
 pub mod pods;
 pub mod process;
 pub mod programs;
+pub mod prometheus;
 pub mod proxy;
 pub mod report;
 pub mod seeded;

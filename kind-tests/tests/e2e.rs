@@ -2,9 +2,9 @@
 
 use kind_tests::case::run;
 use kind_tests::cases::{
-    admission, chart, checking, cluster_commands, congestion, crash_recovery, credentials, deletion, editing, events,
-    history, kills, leader, limits, lists, migration, namespaces, neighbours, pod_settings, policy, preflight,
-    prerequisites, races, refusals, scaling, upgrade,
+    admission, alerts, chart, checking, cluster_commands, congestion, crash_recovery, credentials, deletion, editing,
+    events, history, kills, leader, limits, lists, migration, namespaces, neighbours, panels, pod_settings, policy,
+    preflight, prerequisites, races, refusals, scaling, upgrade,
 };
 use kind_tests::tree::FULL;
 
@@ -288,4 +288,16 @@ async fn zh_namespace_deleted() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn zh_strict_policy() -> anyhow::Result<()> {
     run("strict policy", policy::strict).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn zp_panels_have_data() -> anyhow::Result<()> {
+    run("panels have data", panels::have_data).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn zp_alerts_fire() -> anyhow::Result<()> {
+    run("alerts fire", alerts::fire).await
 }

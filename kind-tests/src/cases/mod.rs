@@ -1,6 +1,7 @@
 //! Cases of the short and the long tests.
 
 pub mod admission;
+pub mod alerts;
 pub mod chart;
 pub mod checking;
 pub mod cluster_commands;
@@ -18,6 +19,7 @@ pub mod lists;
 pub mod migration;
 pub mod namespaces;
 pub mod neighbours;
+pub mod panels;
 pub mod pod_settings;
 pub mod policy;
 pub mod preflight;

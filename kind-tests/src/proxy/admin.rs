@@ -1,4 +1,5 @@
-//! Control API of the proxies' process, which reports requests, and sets delays and cuts: JSON over HTTP on the loopback address.
+//! Control API of the proxies' process, which reports requests, and sets delays, cuts and
+//! refusals: JSON over HTTP on the loopback address.
 
 use std::net::SocketAddr;
 
@@ -13,6 +14,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use tokio::net::TcpListener;
 
 use super::log::{Cut, Delay, Event, Flow, Log};
+use super::refusals::Refusal;
 use super::{Body, full};
 
 /// Serves requests until the listener fails.
@@ -50,6 +52,11 @@ async fn answer(request: Request<Incoming>, log: &Log) -> anyhow::Result<Respons
             log.set_cuts(serde_json::from_slice(&body)?);
             "null".to_owned()
         }
+        (&Method::POST, "/refusals") => {
+            let body = request.into_body().collect().await?.to_bytes();
+            log.refusals.set(serde_json::from_slice(&body)?);
+            "null".to_owned()
+        }
         (&Method::GET, "/flow") => serde_json::to_string(&log.flow().unwrap_or_default())?,
         (&Method::POST, "/flow") => {
             let body = request.into_body().collect().await?.to_bytes();
@@ -58,7 +65,7 @@ async fn answer(request: Request<Incoming>, log: &Log) -> anyhow::Result<Respons
         }
         _ => {
             let mut response =
-                Response::new(full("use GET /next, GET /events, POST /delay, POST /cuts, GET or POST /flow"));
+                Response::new(full("use GET /next, GET /events, GET or POST /flow, POST /delay, /cuts or /refusals"));
             *response.status_mut() = StatusCode::NOT_FOUND;
             return Ok(response);
         }
@@ -98,6 +105,11 @@ impl Admin {
     /// Sets the clients that are cut off from a service; none ends all cuts.
     pub async fn cut(&self, cuts: &[Cut]) -> anyhow::Result<()> {
         self.call(Method::POST, "/cuts", serde_json::to_string(cuts)?).await
+    }
+
+    /// Sets what is refused in place of the services; none ends all refusals.
+    pub async fn refuse(&self, refusals: &[Refusal]) -> anyhow::Result<()> {
+        self.call(Method::POST, "/refusals", serde_json::to_string(refusals)?).await
     }
 
     /// Begins to record when the bodies of an operation on a bucket are sent.

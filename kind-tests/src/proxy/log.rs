@@ -1,4 +1,4 @@
-//! Log of the proxies' requests, with delays and hooks.
+//! Log of the proxies' requests, with delays, refusals and hooks.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use super::classify::Request;
+use super::refusals::Refusals;
 
 /// A request that arrived at a proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,6 +149,8 @@ impl Flow {
 /// Requests and delays of all proxies of one process.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
+    /// What is refused.
+    pub refusals: Refusals,
     state: Arc<Mutex<State>>,
 }
 

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod classify;
 pub mod log;
 pub mod quirks;
+pub mod refusals;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -81,13 +82,14 @@ impl Proxy {
         let (what, request) = classified(request).await?;
         let delay = self.log.delay(&what);
         let drawn = self.quirks.draw(&self.side, &what, request.headers());
+        let refused = self.log.refusals.draw(&what);
         let number = self.log.arrived(&self.side, peer, what, announced(request.headers()));
         if let Some(delay) = delay {
             tokio::time::sleep(delay).await;
         }
         self.log.reached(Moment::Arrived, number).await;
         let request = self.rewrite(request, number, &drawn).await?;
-        if let Some(canned) = drawn.instead() {
+        if let Some(canned) = refused.or_else(|| drawn.instead()) {
             return self.canned(canned, request.into_body(), number).await;
         }
         let response = match self.client.request(request).await {

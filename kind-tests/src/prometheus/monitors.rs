@@ -1,0 +1,188 @@
+//! What the Prometheus operator makes of the chart's monitors: the scrape configurations, with the relabelling.
+//!
+//! Source: `generatePodMonitorConfig`, `generateServiceMonitorConfig` and `generateK8SSDConfig` in `pkg/prometheus/promcfg.go`
+//! of prometheus-operator. A monitor with a field that is not translated here is an error, and not tested by halves.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The specification of a `PodMonitor` or `ServiceMonitor`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Spec {
+    #[serde(default)]
+    namespace_selector: NamespaceSelector,
+    selector: Selector,
+    #[serde(alias = "podMetricsEndpoints")]
+    endpoints: Vec<Endpoint>,
+}
+
+/// The namespaces of what is scraped: by default the monitor's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct NamespaceSelector {
+    any: bool,
+    match_names: Vec<String>,
+}
+
+/// The labels of what is scraped.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Selector {
+    match_labels: BTreeMap<String, String>,
+}
+
+/// A port that is scraped.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Endpoint {
+    port: String,
+    path: String,
+    interval: String,
+}
+
+/// Kinds of monitors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Pods,
+    Services,
+}
+
+/// Returns the scrape configurations of a `PodMonitor` or `ServiceMonitor`, for the cluster of a kubeconfig.
+///
+/// # Errors
+/// If the document is another one, or has fields that are not translated.
+pub fn scrape_configs(monitor: &Value, kubeconfig: &str) -> anyhow::Result<Vec<Value>> {
+    let kind = match monitor["kind"].as_str() {
+        Some("PodMonitor") => Kind::Pods,
+        Some("ServiceMonitor") => Kind::Services,
+        other => anyhow::bail!("failed to translate a monitor: its kind is {other:?}"),
+    };
+    let text = |name: &str| monitor["metadata"][name].as_str().with_context(|| format!("the monitor has no {name}"));
+    let (namespace, name) = (text("namespace")?, text("name")?);
+    let spec = Spec::deserialize(&monitor["spec"]).with_context(|| format!("failed to translate monitor {name}"))?;
+    let (role, prefix) = match kind {
+        Kind::Pods => ("pod", "podMonitor"),
+        Kind::Services => ("endpoints", "serviceMonitor"),
+    };
+    let NamespaceSelector { any, match_names } = &spec.namespace_selector;
+    let names = if match_names.is_empty() { vec![namespace.to_owned()] } else { match_names.clone() };
+    let mut discovery = json!({"role": role, "kubeconfig_file": kubeconfig});
+    if !any {
+        discovery["namespaces"] = json!({"names": names});
+    }
+    let configs = spec.endpoints.iter().enumerate().map(|(number, endpoint)| {
+        json!({
+            "job_name": format!("{prefix}/{namespace}/{name}/{number}"),
+            "kubernetes_sd_configs": [discovery],
+            "scrape_interval": endpoint.interval,
+            "metrics_path": endpoint.path,
+            "relabel_configs": relabelling(kind, &spec.selector, endpoint, &format!("{namespace}/{name}")),
+        })
+    });
+    Ok(configs.collect())
+}
+
+fn relabelling(kind: Kind, selector: &Selector, endpoint: &Endpoint, monitor: &str) -> Vec<Value> {
+    let (object, port) = match kind {
+        Kind::Pods => ("pod", "pod_container_port_name"),
+        Kind::Services => ("service", "endpoint_port_name"),
+    };
+    let meta = |name: &str| format!("__meta_kubernetes_{name}");
+    let copy = |from: &str, to: &str| json!({"source_labels": [meta(from)], "target_label": to});
+    let set = |label: &str, value: &str| json!({"target_label": label, "replacement": value});
+    let mut rules = vec![json!({"source_labels": ["job"], "target_label": "__tmp_prometheus_job_name"})];
+    // Pods that have ended are no targets. The operator puts this first for pods and later for services: the same.
+    rules.push(json!({"action": "drop", "source_labels": [meta("pod_phase")], "regex": "(Failed|Succeeded)"}));
+    rules.extend(selector.match_labels.iter().map(|(label, value)| {
+        let label = sanitized(label);
+        let names = [meta(&format!("{object}_label_{label}")), meta(&format!("{object}_labelpresent_{label}"))];
+        json!({"action": "keep", "source_labels": names, "regex": format!("({value});true")})
+    }));
+    rules.push(json!({"action": "keep", "source_labels": [meta(port)], "regex": endpoint.port}));
+    rules.push(copy("namespace", "namespace"));
+    if kind == Kind::Services {
+        rules.push(copy("service_name", "service"));
+    }
+    rules.push(copy("pod_container_name", "container"));
+    rules.push(copy("pod_name", "pod"));
+    rules.push(match kind {
+        Kind::Pods => set("job", monitor),
+        Kind::Services => {
+            json!({"source_labels": [meta("service_name")], "target_label": "job", "replacement": "${1}"})
+        }
+    });
+    rules.push(set("endpoint", &endpoint.port));
+    rules
+}
+
+/// Returns a label of Kubernetes as Prometheus writes it in the names of its own.
+fn sanitized(label: &str) -> String {
+    label.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn monitor(kind: &str, endpoints: &str) -> Value {
+        json!({
+            "kind": kind,
+            "metadata": {"name": "m", "namespace": "n"},
+            "spec": {
+                "selector": {"matchLabels": {"app.kubernetes.io/name": "x"}},
+                endpoints: [{"port": "metrics", "path": "/metrics", "interval": "1s"}],
+            },
+        })
+    }
+
+    fn has(rules: &Value, rule: &Value) -> bool {
+        rules.as_array().unwrap().contains(rule)
+    }
+
+    #[test]
+    fn a_pod_monitor_keeps_ports_of_pods_with_the_labels() {
+        let mut monitor = monitor("PodMonitor", "podMetricsEndpoints");
+        monitor["spec"]["namespaceSelector"] = json!({"any": true});
+        let configs = scrape_configs(&monitor, "/k").unwrap();
+        assert_eq!(configs.len(), 1);
+        let config = &configs[0];
+        assert_eq!(config["job_name"], "podMonitor/n/m/0");
+        assert_eq!(config["kubernetes_sd_configs"], json!([{"role": "pod", "kubeconfig_file": "/k"}]));
+        assert_eq!((&config["scrape_interval"], &config["metrics_path"]), (&json!("1s"), &json!("/metrics")));
+        let rules = &config["relabel_configs"];
+        let labels = [
+            "__meta_kubernetes_pod_label_app_kubernetes_io_name",
+            "__meta_kubernetes_pod_labelpresent_app_kubernetes_io_name",
+        ];
+        assert!(has(rules, &json!({"action": "keep", "source_labels": labels, "regex": "(x);true"})), "{rules:#}");
+        let port = ["__meta_kubernetes_pod_container_port_name"];
+        assert!(has(rules, &json!({"action": "keep", "source_labels": port, "regex": "metrics"})), "{rules:#}");
+        assert!(has(rules, &json!({"target_label": "job", "replacement": "n/m"})), "{rules:#}");
+    }
+
+    #[test]
+    fn a_service_monitor_looks_in_its_own_namespace_or_in_those_that_it_names() {
+        let mut monitor = monitor("ServiceMonitor", "endpoints");
+        for (selector, expected) in
+            [(json!({}), json!(["n"])), (json!({"any": false, "matchNames": ["a", "b"]}), json!(["a", "b"]))]
+        {
+            monitor["spec"]["namespaceSelector"] = selector;
+            let config = &scrape_configs(&monitor, "/k").unwrap()[0];
+            assert_eq!(config["kubernetes_sd_configs"][0]["namespaces"]["names"], expected);
+            assert_eq!(config["kubernetes_sd_configs"][0]["role"], "endpoints");
+        }
+    }
+
+    #[test]
+    fn what_is_not_translated_is_an_error() {
+        let mut monitor = monitor("PodMonitor", "podMetricsEndpoints");
+        monitor["spec"]["podMetricsEndpoints"][0]["honorLabels"] = json!(true);
+        let error = format!("{:#}", scrape_configs(&monitor, "/k").unwrap_err());
+        assert!(error.contains("honorLabels"), "{error}");
+        assert!(scrape_configs(&json!({"kind": "Probe"}), "/k").is_err());
+    }
+}
