@@ -1,6 +1,9 @@
 //! The programs `worker` and `jobsender`: they read the job's configuration, connect the engine to AWS, and handle
 //! signals.
 
+// The futures of requests are nested in those of parts, objects, batches and their spans.
+#![recursion_limit = "256"]
+
 mod exit;
 pub mod jobsender;
 mod metrics;
@@ -11,5 +14,6 @@ mod report;
 mod send;
 pub mod setup;
 pub mod termination;
+mod traces;
 mod verify;
 pub mod worker;

@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use tracing::{info, warn};
 
 use crate::setup::AwsProcess;
+use crate::traces::SpanCounts;
 use collector::Collector;
 
 /// What the metrics are read from.
@@ -25,13 +26,21 @@ pub(crate) struct Sources {
     pub(crate) state: Arc<dyn Fn() -> ProcessState + Send + Sync>,
     /// Memory and objects at once, in a worker.
     pub(crate) transfers: Option<Arc<TransferLimits>>,
+    /// Spans of traces; all 0 while they are off.
+    pub(crate) spans: Arc<SpanCounts>,
 }
 
 impl Sources {
     /// Returns those of a process, and of its worker if it is one.
     pub(crate) fn of(process: &AwsProcess, transfers: Option<Arc<TransferLimits>>) -> Self {
         let gauges = process.gauges();
-        Self { telemetry: process.runtime.telemetry.clone(), state: Arc::new(move || gauges.read()), transfers }
+        let telemetry = process.runtime.telemetry.clone();
+        Self { telemetry, state: Arc::new(move || gauges.read()), transfers, spans: Arc::default() }
+    }
+
+    /// Adds the numbers of spans.
+    pub(crate) fn with_spans(self, spans: Arc<SpanCounts>) -> Self {
+        Self { spans, ..self }
     }
 }
 

@@ -12,7 +12,7 @@ use migration_core::ports::Clock;
 use migration_engine::limits::{Fleet, Keeper, Limited, Limits, Stopping, UTC};
 use migration_engine::telemetry::Metered;
 use migration_engine::{Ports, Process, Runtime};
-use migration_program::LogFormat;
+use migration_program::{ExtraLayer, LogFormat};
 use migration_sqs_dynamodb::{DynamoLedger, SqsQueue};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -40,7 +40,12 @@ pub struct Common {
 impl Common {
     /// Starts logging to standard error: `info` and above, unless `RUST_LOG` is set.
     pub fn start_logging(&self) {
-        migration_program::start_logging(self.log_format, "info");
+        self.start_logging_with(None);
+    }
+
+    /// Like [`Common::start_logging`], with another reader of spans beside the log.
+    pub fn start_logging_with(&self, extra: Option<ExtraLayer>) {
+        migration_program::start_logging_with(self.log_format, "info", extra);
     }
 }
 

@@ -12,6 +12,7 @@ use tracing::{error, info};
 
 use crate::metrics::{self, Sources};
 use crate::setup::{self, Common, Pace};
+use crate::traces::Traces;
 
 /// Copies the objects named in a job's queue, until SIGTERM or SIGINT.
 #[derive(Debug, Parser)]
@@ -33,7 +34,9 @@ pub fn main() -> ExitCode {
 
 async fn program() -> ExitCode {
     let cli = Cli::parse();
-    cli.common.start_logging();
+    let (traces, layer) = Traces::start("s3-migration-worker", &cli.common.name);
+    cli.common.start_logging_with(layer);
+    traces.tell();
     let told = setup::listen_for_signals();
     match setup::connect(&cli.common, Pace::Limited, Duration::from_secs(cli.grace_seconds)).await {
         Ok((process, keeper)) => {
@@ -41,9 +44,10 @@ async fn program() -> ExitCode {
             let process = Arc::new(process);
             info!(job = process.config.job.name, name = process.runtime.name, "worker started");
             let work = Worker::new(process.clone());
-            let sources = Sources::of(&process, Some(work.limits()));
+            let sources = Sources::of(&process, Some(work.limits())).with_spans(traces.counts());
             metrics::serve(cli.common.metrics_port, &process.config.job, sources).await;
             Keeper::during(keeper, Box::pin(heartbeat::during(&process, work.run()))).await;
+            traces.end().await;
             info!("worker stopped");
             ExitCode::SUCCESS
         }

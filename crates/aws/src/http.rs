@@ -106,13 +106,32 @@ impl Reach {
 
 /// Invalid certificates or proxies.
 #[derive(Debug, thiserror::Error)]
-enum ReachError {
+pub enum ReachError {
+    /// The file of certificates can't be read.
     #[error("failed to read the certificates in {path}: {source}; mount the ConfigMap or Secret that caBundle names")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        /// Path of the file.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// The file has no certificates, or invalid ones.
     #[error("failed to read the certificates in {path}: {reason}; caBundle takes certificates in PEM")]
-    Certificates { path: PathBuf, reason: String },
+    Certificates {
+        /// Path of the file.
+        path: PathBuf,
+        /// Cause.
+        reason: String,
+    },
+    /// The URL of a proxy is invalid.
     #[error("failed to use the proxy of {variable}: {reason}; write a URL such as http://proxy.example.com:3128")]
-    Proxy { variable: &'static str, reason: String },
+    Proxy {
+        /// Name of the variable or field with the URL.
+        variable: &'static str,
+        /// Cause.
+        reason: String,
+    },
+    /// TLS refuses its settings.
     #[error("failed to set up TLS: {0}")]
     Tls(#[from] rustls::Error),
 }
@@ -184,6 +203,11 @@ static OF_IMAGE: LazyLock<Vec<CertificateDer<'static>>> = LazyLock::new(|| {
     }
     found.certs
 });
+
+/// Returns how TLS is spoken with what is no S3 service, trusting the certificates of the image.
+pub fn tls_of_image() -> Result<ClientConfig, ReachError> {
+    tls(None)
+}
 
 /// Returns how TLS is spoken, trusting the certificates of the image and those of the file.
 fn tls(ca_bundle: Option<&Path>) -> Result<ClientConfig, ReachError> {

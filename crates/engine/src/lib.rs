@@ -20,6 +20,7 @@
 //! | [`heartbeat`] | tells the ledger what this process is doing |
 //! | [`observer`] | tells the program which objects are in transfer |
 //! | [`telemetry`], [`gauges`] | count what a process does, and tell what it holds, for metrics |
+//! | [`traces`] | spans of objects, parts and requests, for traces |
 
 mod absence;
 pub mod admission;
@@ -47,6 +48,7 @@ mod services;
 mod spending;
 mod stop;
 pub mod telemetry;
+pub mod traces;
 pub mod transfer;
 pub mod uploads;
 pub mod worker;

@@ -47,7 +47,7 @@ use migration_core::retry::next_try;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{Instrument, debug, info};
 
 pub use progress::LastProgress;
 pub use range::{RangeEnd, carry};
@@ -58,7 +58,7 @@ use self::source::SourceObject;
 use self::upload_records::UploadRecords;
 use crate::admission::{ObjectClass, ObjectPermit, ObjectPermits};
 use crate::budget::Budget;
-use crate::{Process, Services};
+use crate::{Process, Services, traces};
 
 /// Distributed objects that one worker coordinates at once. Each has an open upload and reads its records every 2 s, but
 /// up to 64 ranges that keep workers busy, of which one carries 16 at once.
@@ -142,13 +142,14 @@ pub async fn transfer<P: Services>(
     if let Some(observer) = observer {
         observer.began(name, task.entry.size);
     }
-    let begun = Instant::now();
+    let (begun, span) = (Instant::now(), traces::object(&process.config.job, pair, key, task.entry.size));
     let mut outcome = tokio::select! {
         biased;
         () = task.lost.cancelled() => EntryOutcome::Interrupted,
-        outcome = transfer.to_end(task, permit) => outcome,
+        outcome = transfer.to_end(task, permit).instrument(span.clone()) => outcome,
     };
     progress.touch();
+    traces::object_ended(&span, &outcome);
     if let EntryOutcome::Done(delivery) = &mut outcome {
         delivery.millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     }

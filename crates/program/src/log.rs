@@ -3,7 +3,10 @@
 use std::io;
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use migration_engine::traces;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt};
 
 /// Format of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -24,13 +27,28 @@ impl LogFormat {
     }
 }
 
+/// Another reader of spans and records, beside the log.
+pub type ExtraLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Starts logging to standard error. `RUST_LOG` sets what is logged; if it is not set or can't be parsed, `filter` does,
 /// in the same syntax. May be called once in a process.
 pub fn start_logging(format: LogFormat, filter: &str) {
+    start_logging_with(format, filter, None);
+}
+
+/// Like [`start_logging`], with another reader beside the log.
+pub fn start_logging_with(format: LogFormat, filter: &str, extra: Option<ExtraLayer>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
+    // Spans for traces are no context of records.
+    let filter = match format!("{}=off", traces::TARGET).parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
+    let log = fmt::layer().with_ansi(false).with_writer(io::stderr);
+    let log: ExtraLayer = match format {
+        LogFormat::Text => log.with_filter(filter).boxed(),
+        LogFormat::Json => log.json().with_filter(filter).boxed(),
+    };
+    let layers: Vec<ExtraLayer> = [Some(log), extra].into_iter().flatten().collect();
+    tracing_subscriber::registry().with(layers).init();
 }

@@ -72,6 +72,12 @@ const MEMORY_LIMIT: Metric = Metric::bytes("memory_limit", "The bound of these b
 const AT_ONCE: Metric = Metric::new("objects_in_flight", "Objects being moved");
 const AT_ONCE_LIMIT: Metric = Metric::new("concurrency_limit_objects", "Objects that may be moved at once now");
 
+const SPANS: Metric = Metric::new(
+    "trace_spans",
+    "Spans of traces by what became of them: exported, failed (the collector did not take them), or dropped (too many \
+     waited); 0 while traces are off",
+);
+
 /// Writes all metrics of a program.
 pub(super) struct Collector(pub(super) Sources);
 
@@ -85,6 +91,7 @@ impl collector::Collector for Collector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         objects(&self.0.telemetry, &mut encoder)?;
         requests(&self.0.telemetry, &mut encoder)?;
+        SPANS.counters(&mut encoder, self.0.spans.read().map(|(result, number)| ([("result", result)], number)))?;
         state(&(self.0.state)(), &mut encoder)?;
         self.0.transfers.as_deref().map_or(Ok(()), |transfers| held(transfers, &mut encoder))
     }

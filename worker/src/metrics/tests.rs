@@ -56,8 +56,12 @@ fn busy() -> Registry {
         shares: Shares { bandwidth: Some(1_000.0), source: Some(2.5), destination: None },
     };
     let transfers = migration_engine::transfer::limits(&serde_yaml::from_str::<JobConfig>(CONFIG).unwrap());
-    let sources =
-        Sources { telemetry: Arc::new(telemetry), state: Arc::new(move || state.clone()), transfers: Some(transfers) };
+    let sources = Sources {
+        telemetry: Arc::new(telemetry),
+        state: Arc::new(move || state.clone()),
+        transfers: Some(transfers),
+        spans: Arc::default(),
+    };
     let job = JobIdentity { namespace: "media".into(), name: "photos".into(), uid: "u".into() };
     registry(&job, sources)
 }

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use migration_core::error::{ErrorClass, Service, ServiceError, ServiceFault};
 use migration_core::operation::Operation;
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::add;
 use super::counters::{Counters, label};
 use super::histogram::Histogram;
+use crate::traces;
 
 /// What became of a request, as its adapter classifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +93,12 @@ impl RequestStatus {
         }
     }
 
+    /// Returns false for success, for answers that the engine asks for, such as absence, and for requests that nobody
+    /// waits for.
+    const fn is_failure(self) -> bool {
+        !matches!(self, Self::Ok | Self::NotFound | Self::PreconditionFailed | Self::Cancelled)
+    }
+
     /// Returns the name used in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -151,7 +159,7 @@ impl RequestCounters {
         if let Some(counters) = counters {
             add(&counters.in_flight, 1);
         }
-        RequestTimer { counters, began: Instant::now() }
+        RequestTimer { counters, began: Instant::now(), span: traces::request(side, operation) }
     }
 
     /// Returns the counters of every operation of every service.
@@ -166,6 +174,8 @@ impl RequestCounters {
 pub struct RequestTimer<'a> {
     counters: Option<&'a OperationCounters>,
     began: Instant,
+    /// Ends with the timer.
+    span: Span,
 }
 
 impl RequestTimer<'_> {
@@ -178,6 +188,7 @@ impl RequestTimer<'_> {
 
     /// Counts what became of the request.
     pub fn ended(mut self, status: RequestStatus) {
+        traces::request_ended(&self.span, status.as_str(), status.is_failure());
         if let Some(counters) = self.counters.take() {
             counters.duration.observe(self.began.elapsed());
             counters.ended.add(status, 1);
@@ -189,6 +200,7 @@ impl RequestTimer<'_> {
 impl Drop for RequestTimer<'_> {
     fn drop(&mut self) {
         if let Some(counters) = self.counters {
+            traces::request_ended(&self.span, RequestStatus::Cancelled.as_str(), false);
             counters.ended.add(RequestStatus::Cancelled, 1);
             counters.in_flight.fetch_sub(1, Ordering::Relaxed);
         }

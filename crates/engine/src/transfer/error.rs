@@ -1,5 +1,7 @@
 //! Errors of the transfer of one object.
 
+use std::borrow::Cow;
+
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::etag::ETag;
 use migration_core::outcome::{EntryOutcome, Failure, FailureClass, of_error};
@@ -61,6 +63,20 @@ impl From<ReserveError> for TransferError {
 }
 
 impl TransferError {
+    /// Returns what failed, for traces.
+    pub(super) fn reason(&self) -> Cow<'_, str> {
+        match self {
+            Self::Stopped => "the process stops, or the message has another owner".into(),
+            Self::Service(error) => error.to_string().into(),
+            Self::SourceChanged => "the object changed at the source".into(),
+            Self::DestinationChanged(_) => "the object changed at the destination".into(),
+            Self::UploadGone => "the multipart upload no longer exists".into(),
+            Self::Gone => "the object no longer exists at the source".into(),
+            Self::Damaged(what) => what.into(),
+            Self::Failed(failure) | Self::Retry(failure) => failure.message.as_str().into(),
+        }
+    }
+
     /// Converts the error into the outcome of the object.
     pub(super) fn outcome(self) -> EntryOutcome {
         let retry = |class, message: &str| {

@@ -9,7 +9,7 @@ use super::error::TransferError;
 use super::part::SentPart;
 use super::source::Opened;
 use super::upload::Upload;
-use crate::Services;
+use crate::{Services, traces};
 
 impl<P: Services> Upload<'_, P> {
     /// Sends and verifies these parts, or has the service copy them. Returns the destination's response to each.
@@ -20,12 +20,13 @@ impl<P: Services> Upload<'_, P> {
     ) -> Result<Vec<CompletedPart>, TransferError> {
         let mut missing = numbers.filter_map(|number| self.layout.part(number));
         if self.server_side {
-            return self.work_on_parts(|| missing.next().map(|part| self.copy_part(part))).await;
+            let next = || missing.next().map(|part| traces::part(part, self.copy_part(part), TransferError::reason));
+            return self.work_on_parts(next).await;
         }
         let next = || {
             let part = missing.next()?;
             let opened = if part.number == 1 { first.take() } else { None };
-            Some(self.send_part(part, opened))
+            Some(traces::part(part, self.send_part(part, opened), TransferError::reason))
         };
         self.work_on_parts(next).await
     }

@@ -4,14 +4,14 @@ use migration_core::message::PartRange;
 use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass};
 use migration_core::records::{self, PartRangeOutcome, UploadRecord};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{Instrument, debug, info};
 
 use super::error::TransferError;
 use super::progress::LastProgress;
 use super::upload::Upload;
 use super::verified::Verified;
 use super::{Transfer, TransferLimits};
-use crate::{Process, Services};
+use crate::{Process, Services, traces};
 
 /// Result of a range's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,12 +36,14 @@ pub async fn carry<P: Services>(
 ) -> RangeEnd {
     let transfer = Transfer::new(process, limits, &range.pair, (&range.source.key, &range.destination_key), progress);
     let _named = process.runtime.activity.at_range(records::part_range_name(&range.upload_id, range.first));
+    let span = traces::range(&process.config.job, range);
     let ended = tokio::select! {
         biased;
         () = lost.cancelled() => return RangeEnd::Interrupted,
-        ended = transfer.carry(range, last_try) => ended,
+        ended = transfer.carry(range, last_try).instrument(span.clone()) => ended,
     };
     progress.touch();
+    traces::failed_if(&span, ended.as_ref().err().map(TransferError::reason));
     match ended {
         Ok(end) => end,
         Err(error) => match error.outcome() {
