@@ -1,7 +1,7 @@
 //! The programs `worker` and `jobsender`: they read the job's configuration, connect the engine to AWS, and handle
 //! signals.
 
-// The futures of requests are nested in those of parts, objects, batches and their spans.
+// The futures of a worker are nested types of more than 128 levels.
 #![recursion_limit = "256"]
 
 mod exit;
