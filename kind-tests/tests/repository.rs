@@ -84,6 +84,7 @@ const OWN: &[(&str, &[&str])] = &[
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("aws-sdk-sqs", &["migration-sqs-dynamodb", "kind-tests"]),
     ("aws-sdk-dynamodb", &["migration-sqs-dynamodb", "kind-tests"]),
+    ("aws-sdk-sns", &["migration-sqs-dynamodb"]),
     ("aws-sdk-s3", &["migration-aws", "kind-tests"]),
     ("aws-", &["migration-aws", "migration-sqs-dynamodb", "kind-tests"]),
     ("kube", &["migration-api", "s3-migration-operator", "s3migrate", "kind-tests"]),
@@ -179,7 +180,7 @@ fn tests_give_dependencies_no_other_features_than_programs() -> anyhow::Result<(
 }
 
 /// Libraries that the first build is without, since `s3migrate` needs them for its cluster commands only.
-const NOT_FOR_THE_DEMO: &[&str] = &["aws-sdk-sqs", "aws-sdk-dynamodb", "kube-client", "kube-runtime"];
+const NOT_FOR_THE_DEMO: &[&str] = &["aws-sdk-sqs", "aws-sdk-dynamodb", "aws-sdk-sns", "kube-client", "kube-runtime"];
 
 #[test]
 fn the_demo_compiles_no_clients_of_a_cluster() -> anyhow::Result<()> {

@@ -211,12 +211,29 @@ pub fn tls_of_image() -> Result<ClientConfig, ReachError> {
 
 /// Returns how TLS is spoken, trusting the certificates of the image and those of the file.
 fn tls(ca_bundle: Option<&Path>) -> Result<ClientConfig, ReachError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(OF_IMAGE.iter().cloned());
+    let mut roots = of_image();
     if let Some(path) = ca_bundle {
         let pem = std::fs::read(path).map_err(|source| ReachError::Read { path: path.to_owned(), source })?;
         add(&mut roots, &pem).map_err(|reason| ReachError::Certificates { path: path.to_owned(), reason })?;
     }
+    Ok(trusting_only(roots)?)
+}
+
+/// Returns how TLS is spoken over HTTP/1.1, trusting the certificates of the image and those in PEM. Fails with the
+/// reason if these are none.
+pub fn trusting(pem: Option<&[u8]>) -> Result<ClientConfig, String> {
+    let mut roots = of_image();
+    pem.map_or(Ok(()), |pem| add(&mut roots, pem))?;
+    trusting_only(roots).map_err(|error| error.to_string())
+}
+
+fn of_image() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(OF_IMAGE.iter().cloned());
+    roots
+}
+
+fn trusting_only(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

@@ -16,6 +16,7 @@ use crate::dynamo::{self, DynamoLedger};
 use crate::guard::Guard;
 use crate::queue_admin::QueueAdmin;
 use crate::shared::{Held, Shared};
+use crate::sns::{self, SnsTopic};
 use crate::sqs::{self, SqsQueue};
 use crate::table_admin::TableAdmin;
 
@@ -34,6 +35,7 @@ struct Known {
     configs: HashMap<AccessDigest, Weak<SdkConfig>>,
     queues: HashMap<AccessDigest, Weak<Held<aws_sdk_sqs::Client>>>,
     tables: HashMap<AccessDigest, Weak<Held<aws_sdk_dynamodb::Client>>>,
+    topics: HashMap<AccessDigest, Weak<Held<aws_sdk_sns::Client>>>,
 }
 
 impl Clients {
@@ -61,6 +63,14 @@ impl Clients {
     /// Returns a client that creates, inspects and deletes tables. Sends no request.
     pub async fn table_admin(&self, access: &Access) -> TableAdmin {
         TableAdmin::with(self.dynamo(access).await)
+    }
+
+    /// Returns a client that publishes to a topic. Sends no request.
+    pub async fn topic(&self, access: &Access, arn: String) -> SnsTopic {
+        let mut known = self.0.lock().await;
+        let Known { configs, topics, .. } = &mut *known;
+        let client = shared(topics, configs, access, |config| sns::client(config, access, &self.1)).await;
+        SnsTopic::with(client, arn)
     }
 
     async fn sqs(&self, access: &Access) -> Shared<aws_sdk_sqs::Client> {

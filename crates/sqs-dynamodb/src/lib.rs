@@ -14,6 +14,8 @@
 //! [`TableAdmin::new`]`(&Access)`, or with those of [`Clients`], which ask a [`Guard`] right before each
 //! attempt of a request that may write, as do the queues and ledgers of those.
 //!
+//! Notifications go to a topic of Amazon SNS by [`SnsTopic`], which [`Clients`] makes too.
+//!
 //! Constructors are async but send nothing: they read the environment, and the first request loads credentials. Clients
 //! are costly to make and cheap to clone, so make one per [`migration_aws::Access`] and keep it; [`Clients`] does so
 //! for many jobs. They share the connection pool of [`migration_aws::http`].
@@ -22,6 +24,7 @@ pub mod clients;
 pub mod dynamo;
 pub mod guard;
 pub mod queue_admin;
+pub mod sns;
 pub mod sqs;
 pub mod table_admin;
 
@@ -31,5 +34,6 @@ pub use clients::Clients;
 pub use dynamo::DynamoLedger;
 pub use guard::Guard;
 pub use queue_admin::{QueueAdmin, QueueSpec, QueueUrls};
+pub use sns::{Publication, SnsTopic};
 pub use sqs::SqsQueue;
 pub use table_admin::{TableAdmin, TableSpec};

@@ -58,7 +58,7 @@ const OF_RECORDS: &[&str] =
 pub(crate) fn rejected(service: Api, error: &ServiceError) -> Option<Rejected> {
     match service {
         Api::S3 => by_s3(error),
-        Api::Sqs | Api::Sts => None,
+        Api::Sqs | Api::Sts | Api::Sns => None,
         Api::DynamoDb => {
             let is_record = error.class == ErrorClass::Refused && OF_RECORDS.contains(&error.code.as_str());
             is_record.then_some(Rejected::Record)

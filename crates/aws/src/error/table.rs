@@ -19,6 +19,8 @@ pub enum Api {
     DynamoDb,
     /// AWS Security Token Service, which gives the credentials of roles.
     Sts,
+    /// Amazon SNS.
+    Sns,
 }
 
 /// Classifies an error response by its code, or by its status if the code is absent or unknown.
@@ -97,6 +99,7 @@ pub fn classify(service: Api, code: Option<&str>, status: u16, message: &str) ->
             Api::S3 => s3(code, message),
             Api::Sqs => sqs(code),
             Api::DynamoDb => dynamodb(code),
+            Api::Sns => None,
             Api::Sts => (code == "RegionDisabledException").then_some(Service(WrongRegion)),
         })
     });

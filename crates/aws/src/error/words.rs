@@ -3,7 +3,7 @@
 //! | response | the service's own if it has |
 //! |---|---|
 //! | an error of S3 | a whole document `<Error>` with a `<Code>`. Source: "Error responses" in the S3 API reference |
-//! | an error of STS | a document `<ErrorResponse>` with a `<Code>`. Source: "AWS query protocol", Smithy 2.0 |
+//! | an error of STS or SNS | a document `<ErrorResponse>` with a `<Code>`. Source: "AWS query protocol", Smithy 2.0 |
 //! | an error of SQS or DynamoDB | its type in `x-amzn-errortype`, `x-amzn-query-error` or the member `__type`. Source: "AWS JSON 1.0 protocol", Smithy 2.0 |
 //! | a success of SQS or DynamoDB | a request id, or the content type of the protocol. Of SQS also plain JSON, as `ElasticMQ` answers: a false success there has a message delivered again at worst, since what must be known (ids of what was sent) is in the body |
 //! | a success of S3 without a body | status 204, or a header of S3 |
@@ -30,7 +30,7 @@ pub(super) fn is_own_error(service: Api, answer: &HttpResponse, code: Option<&st
             let is_ended = body.trim_ascii_end().ends_with(b"</Error>") || is_whole(body);
             root_element(body).as_deref() == Some("Error") && is_ended
         }
-        Api::Sts => root_element(body).as_deref() == Some("ErrorResponse"),
+        Api::Sts | Api::Sns => root_element(body).as_deref() == Some("ErrorResponse"),
         Api::Sqs | Api::DynamoDb => {
             let header = |name| answer.headers().contains_key(name);
             header("x-amzn-errortype") || header("x-amzn-query-error") || contains(body, b"\"__type\"")
