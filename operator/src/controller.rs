@@ -111,6 +111,7 @@ pub async fn run(client: Client, settings: Settings, fence: Fence, metrics: Metr
     let (refusals, refused_writer) = reflector::store::<CoreEvent>();
     let refused = watcher(scoped::<CoreEvent>(&client, namespace), refused).reflect(refused_writer);
     let known = jobs.clone();
+    let delivered = context.courier.woken();
     let controller = Controller::for_stream(changes(resources().reflect(writer), wake::of_resource), jobs.clone())
         .with_config(controller::Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
         .owns_stream(config_map_changes)
@@ -122,6 +123,8 @@ pub async fn run(client: Client, settings: Settings, fence: Fence, metrics: Metr
         .watches_stream(changes(resources(), wake::of_sharer), move |job| sharers(&job, &known))
         // Only an event says that a CronJob cannot create a Job.
         .watches_stream(changes(refused, wake::of_child), |event| cron_job_of(&event))
+        // An attempt to deliver a notification ended.
+        .reconcile_on(delivered.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)))
         .graceful_shutdown_on(stop.cancelled_owned());
     context.set_watched(Watched { jobs, config_maps, cron_jobs, deployments, runs, refused: refusals });
     controller

@@ -98,6 +98,9 @@ impl JobController {
     /// Returns for how long a job goes on to wait for what its specification names, if nothing changed. What the watch
     /// has not delivered yet is followed when it does.
     async fn left_to_wait(&self, watched: &MigrationJob) -> Option<Duration> {
+        if self.context.courier.is_waiting(&watched.uid()?, self.context.now()) {
+            return None;
+        }
         let cache = self.caches.find(&watched.uid()?)?;
         let cache = cache.lock().await;
         let left = cache.wait?.left(self.context.now())?;
@@ -114,6 +117,7 @@ impl JobController {
         match &result {
             Ok(()) => {
                 self.caches.remove(&job.uid().unwrap_or_default());
+                self.context.courier.remove(&job.uid().unwrap_or_default());
                 self.context.metrics.remove(&job.namespace().unwrap_or_default(), &job.name_any());
             }
             Err(error) => self.report(job, error.problem()).await,
@@ -195,7 +199,7 @@ async fn reconcile(
         // What has not come after so many looks is looked at less often. The shortest interval is 1 s, and KEDA has 60 s.
         let again = scaled.again.filter(|_| cache.waits <= 90);
         let poll = dereference::poll_ms(&job.spec, observed.depth).map(requeue::milliseconds);
-        let sooner = [poll, runs.next_removal, again, preflight.again];
+        let sooner = [poll, runs.next_removal, again, preflight.again, written.notify_again];
         let next = sooner.into_iter().flatten().fold(delay, Duration::min);
         let labels = context.policy.required_label().is_some();
         cache.fault = Fault::of(job, &written.degraded, labels, cache.fault.take(), context.now());

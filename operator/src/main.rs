@@ -17,6 +17,7 @@ mod leader;
 mod metrics;
 mod names;
 mod page;
+mod notify;
 mod pod_defaults;
 mod policy;
 mod problem;

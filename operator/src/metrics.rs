@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::header::HeaderMap;
 use migration_api::Reason;
-use migration_api::status::MigrationJobStatus;
+use migration_api::status::{MigrationJobStatus, Receiver};
 use migration_program::http::Answer;
 use migration_program::metrics;
 use prometheus_client::registry::Registry;
 
+use crate::notify::decide::DeliveryResult;
 use collector::Collector;
 use job::JobNumbers;
 
@@ -69,6 +70,13 @@ impl Metrics {
     /// that is a problem to report. A job that was not reconciled before has none of these numbers yet.
     pub fn failed(&self, namespace: &str, job: &str, problem: Option<(&MigrationJobStatus, &Reason)>, now: i64) {
         self.change(namespace, job, |all| all.failed(problem, now));
+    }
+
+    /// Counts what became of deliveries of notifications.
+    pub fn notified(&self, namespace: &str, job: &str, results: &[(Receiver, DeliveryResult)]) {
+        if !results.is_empty() {
+            self.change(namespace, job, |all| all.notified(results));
+        }
     }
 
     /// Forgets a job.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 /// The label of Secrets and `ConfigMaps` that jobs may use, if labels are required and the policy names none.
@@ -25,13 +26,17 @@ pub struct Policy {
     role_arns: Option<Vec<String>>,
     /// CSI drivers of volumes.
     csi_drivers: Option<Vec<String>>,
+    /// Hosts of webhooks.
+    webhook_hosts: Option<Vec<String>>,
+    /// Networks in CIDR notation that webhooks may be in, besides the public internet. Empty in both modes.
+    webhook_networks: Vec<String>,
     /// The label, as `name=value`, that Secrets and `ConfigMaps` need to be used by a job.
     required_label: Option<String>,
     /// What the operator may do with its own identity.
     own_identity: OwnIdentity,
 }
 
-/// Queues and tables that are not the operator's own and that it may use with its own identity, all others need
+/// Queues, tables and topics that are not the operator's own and that it may use with its own identity, all others need
 /// credentials of their own. Empty in both modes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -40,6 +45,8 @@ struct OwnIdentity {
     queues: Vec<String>,
     /// Names of tables.
     tables: Vec<String>,
+    /// ARNs of topics for notifications.
+    topics: Vec<String>,
 }
 
 /// A kind of thing that a policy lists.
@@ -55,10 +62,14 @@ pub enum Listed {
     RoleArns,
     /// CSI drivers.
     CsiDrivers,
+    /// Hosts of webhooks.
+    WebhookHosts,
     /// Foreign queues for the operator's own identity.
     OwnIdentityQueues,
     /// Foreign tables for the operator's own identity.
     OwnIdentityTables,
+    /// Topics for the operator's own identity.
+    OwnIdentityTopics,
 }
 
 impl Listed {
@@ -70,8 +81,10 @@ impl Listed {
             Self::Endpoints => "policy.endpoints",
             Self::RoleArns => "policy.roleArns",
             Self::CsiDrivers => "policy.csiDrivers",
+            Self::WebhookHosts => "policy.webhookHosts",
             Self::OwnIdentityQueues => "policy.ownIdentity.queues",
             Self::OwnIdentityTables => "policy.ownIdentity.tables",
+            Self::OwnIdentityTopics => "policy.ownIdentity.topics",
         }
     }
 }
@@ -98,6 +111,9 @@ pub enum PolicyError {
     /// The label is no label.
     #[error("failed to use policy: requiredLabel {0} is not a label: write it as name=value")]
     Label(String),
+    /// A network is none.
+    #[error("failed to use policy: webhookNetworks {0} is not a network: write it as 10.0.0.0/8")]
+    Network(String),
 }
 
 impl Policy {
@@ -113,7 +129,10 @@ impl Policy {
             Some(label) if label.split_once('=').is_none_or(|(name, _)| name.is_empty()) => {
                 Err(PolicyError::Label(label.clone()))
             }
-            _ => Ok(self),
+            _ => match self.webhook_networks.iter().find(|text| text.parse::<IpNet>().is_err()) {
+                Some(text) => Err(PolicyError::Network(text.clone())),
+                None => Ok(self),
+            },
         }
     }
 
@@ -135,10 +154,17 @@ impl Policy {
             Listed::Endpoints => &self.endpoints,
             Listed::RoleArns => &self.role_arns,
             Listed::CsiDrivers => &self.csi_drivers,
+            Listed::WebhookHosts => &self.webhook_hosts,
             Listed::OwnIdentityQueues => return Some(&self.own_identity.queues),
             Listed::OwnIdentityTables => return Some(&self.own_identity.tables),
+            Listed::OwnIdentityTopics => return Some(&self.own_identity.topics),
         };
         list.as_deref().or_else(|| self.strict.then_some(&[]))
+    }
+
+    /// Returns the networks that webhooks may be in, besides the public internet.
+    pub fn webhook_networks(&self) -> Vec<IpNet> {
+        self.webhook_networks.iter().filter_map(|text| text.parse().ok()).collect()
     }
 
     /// Returns name and value of the label that Secrets and `ConfigMaps` need, if they need one.
@@ -197,12 +223,18 @@ mod tests {
     #[test]
     fn a_list_that_is_absent_allows_everything_or_in_strict_mode_nothing() {
         let (open, strict) = (Policy::default(), policy("strict: true"));
-        for listed in [Listed::Images, Listed::ServiceAccounts, Listed::Endpoints, Listed::RoleArns, Listed::CsiDrivers]
-        {
+        for listed in [
+            Listed::Images,
+            Listed::ServiceAccounts,
+            Listed::Endpoints,
+            Listed::RoleArns,
+            Listed::CsiDrivers,
+            Listed::WebhookHosts,
+        ] {
             assert!(open.allows(listed, "x") && !open.restricts(listed), "{listed:?}");
             assert!(!strict.allows(listed, "x") && strict.restricts(listed), "{listed:?}");
         }
-        for listed in [Listed::OwnIdentityQueues, Listed::OwnIdentityTables] {
+        for listed in [Listed::OwnIdentityQueues, Listed::OwnIdentityTables, Listed::OwnIdentityTopics] {
             assert!(!open.allows(listed, "x") && !strict.allows(listed, "x"), "{listed:?}");
         }
         assert_eq!((open.required_label(), strict.required_label()), (None, Some(("s3migration.dev/allowed", "true"))));
@@ -214,6 +246,7 @@ mod tests {
         for (yaml, part) in [
             ("image: [x]", "unknown field `image`"),
             ("requiredLabel: team", "requiredLabel team is not a label"),
+            ("webhookNetworks: [10.0.0.0/8, 10.1]", "webhookNetworks 10.1 is not a network"),
             ("ownIdentity: {queue: [x]}", "unknown field `queue`"),
         ] {
             let found = serde_yaml::from_str::<Policy>(yaml)

@@ -37,7 +37,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* Without the lists that are null and the label that is empty: these are left out of the operator's file. */}}
 {{- define "s3-migration.policy" -}}
 {{- $policy := dict "strict" (default false .Values.policy.strict) "ownIdentity" (default dict .Values.policy.ownIdentity) }}
-{{- range $name := list "images" "serviceAccounts" "endpoints" "roleArns" "csiDrivers" }}
+{{- range $name := list "images" "serviceAccounts" "endpoints" "roleArns" "csiDrivers" "webhookHosts" }}
 {{- with get $.Values.policy $name }}
 {{- $_ := set $policy $name . }}
 {{- else }}
@@ -45,6 +45,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $_ := set $policy $name list }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- with .Values.policy.webhookNetworks }}
+{{- $_ := set $policy "webhookNetworks" . }}
 {{- end }}
 {{- with .Values.policy.requiredLabel }}
 {{- $_ := set $policy "requiredLabel" . }}

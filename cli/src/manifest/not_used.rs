@@ -34,6 +34,7 @@ pub fn not_used(spec: &MigrationJobSpec) -> Vec<&'static str> {
         transfer: _,
         limits: _,
         prices: _,
+        notify,
         suspend: _,
     } = spec;
     let set = [
@@ -42,6 +43,7 @@ pub fn not_used(spec: &MigrationJobSpec) -> Vec<&'static str> {
         ("scaling", *scaling != Scaling::default()),
         ("worker", *worker != PodSettings::default()),
         ("jobsender", *jobsender != PodSettings::default()),
+        ("notify", notify.is_some()),
         ("runsHistoryLimit", *runs_history_limit != 3),
         ("ttlSecondsAfterFinished", ttl_seconds_after_finished.is_some()),
         ("deletionPolicy", *deletion_policy != DeletionPolicy::default()),

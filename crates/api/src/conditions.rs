@@ -33,6 +33,8 @@ pub enum ConditionType {
     ScalingActive,
     /// The requests that the preflight tried on the buckets work, as far as runs depend on them.
     Preflight,
+    /// The receivers of spec.notify have every notification whose delivery was tried. Only with spec.notify.
+    Notified,
 }
 
 impl ConditionType {
@@ -51,6 +53,7 @@ impl ConditionType {
             Self::Stalled => "Stalled",
             Self::ScalingActive => "ScalingActive",
             Self::Preflight => "Preflight",
+            Self::Notified => "Notified",
         }
     }
 }
@@ -166,6 +169,12 @@ pub enum Reason {
     PreflightPassed,
     /// The preflight could not be completed.
     PreflightFailed,
+    /// No notification waits for another attempt.
+    NotificationsDelivered,
+    /// A notification could not be delivered yet, and is tried again.
+    NotificationsRetried,
+    /// A notification could not be delivered for a day, or too many waited.
+    NotificationGivenUp,
     /// Some of what the job needs for some objects does not work: `SourceTagsDenied`, `DestinationUploadLeft`.
     Shortcoming(Service, Shortcoming),
     /// A pod of the job cannot be created or started; holds Kubernetes' own reason, which follows the word `Pod`.
@@ -245,6 +254,9 @@ impl fmt::Display for Reason {
             Self::PreflightRunning => "PreflightRunning",
             Self::PreflightPassed => "PreflightPassed",
             Self::PreflightFailed => "PreflightFailed",
+            Self::NotificationsDelivered => "NotificationsDelivered",
+            Self::NotificationsRetried => "NotificationsRetried",
+            Self::NotificationGivenUp => "NotificationGivenUp",
             Self::Pod(reason) => return write!(f, "Pod{reason}"),
             Self::Shortcoming(side, problem) => return write!(f, "{}{problem:?}", side_name(*side)),
             Self::Service(side, fault) => return write!(f, "{}{}", side_name(*side), fault_name(*side, *fault)),

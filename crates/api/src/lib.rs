@@ -25,6 +25,7 @@ pub mod filters;
 mod kubernetes;
 pub mod manifest;
 pub mod names;
+pub mod notify;
 pub mod pod_security;
 pub mod pods;
 pub mod preflight;

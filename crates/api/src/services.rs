@@ -16,6 +16,7 @@ pub use ledger::{Ledger, LedgerCreate};
 pub use queue::{Queue, QueueCreate};
 pub use writes::{CannedAcl, Encryption, EncryptionType, StorageClass};
 
+pub(crate) use rules::endpoint as endpoint_rule;
 use rules::{endpoint, proxy, region, role_is_of_the_partition};
 
 /// The S3 service to read from.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::buckets::BucketMapping;
 use crate::filters::{CompareMode, Filters};
 use crate::manifest::{Manifest, Report};
+use crate::notify::Notify;
 use crate::pods::PodSettings;
 use crate::prices::{self, Prices};
 use crate::scaling::Scaling;
@@ -200,6 +201,11 @@ pub struct MigrationJobSpec {
     /// Settings of the pods that list both sides and send the work.
     #[serde(default)]
     pub jobsender: PodSettings,
+
+    /// Notifications about the end of runs and about problems. Absent = none; the status and Kubernetes' events tell of
+    /// both in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
 
     /// Suspend the job: no run starts, and jobsender and workers stop without losing work. `false` resumes it.
     #[serde(default)]

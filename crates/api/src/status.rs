@@ -12,12 +12,14 @@ use crate::trigger::EventTriggerStatus;
 mod cost;
 mod failures;
 mod limits;
+mod notifications;
 mod progress;
 mod runs;
 
 pub use cost::{CostStatus, RunCost};
 pub use failures::{ObjectFailure, RecordKind, UnreadableRecords};
 pub use limits::{LimitStatus, LimitsStatus};
+pub use notifications::{Delivery, GivenUp, NotificationsStatus, PendingEvent, Receiver};
 pub use progress::{Counts, Display, EventCounts, EventWork, NotPreserved, Progress};
 pub use runs::{Extraneous, LastRun, ReportStatus, RunSummary, VerificationStatus};
 
@@ -35,7 +37,8 @@ pub struct MigrationJobStatus {
 
     /// Conditions, each with a reason and a message: Ready, Progressing, Degraded, Complete, Failed and Suspended;
     /// Reconciling and Stalled for tools that follow kstatus; after a preflight also Preflight, with `verify.mode: Full`
-    /// also Verified, with spec.report also Reported, with the drivers Keda and Hpa of spec.scaling also ScalingActive.
+    /// also Verified, with spec.report also Reported, with the drivers Keda and Hpa of spec.scaling also
+    /// ScalingActive, with spec.notify also Notified.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -117,6 +120,10 @@ pub struct MigrationJobStatus {
     /// Number of runs started by the operator: the first one and manual ones. Scheduled runs don't count.
     #[serde(default)]
     pub runs_started: u32,
+
+    /// Notifications. Absent without spec.notify.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notifications: Option<NotificationsStatus>,
 
     /// Queue and table in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource};
 use kube::ResourceExt;
+use migration_api::notify::{Notify, Webhook};
 use migration_api::pods::PodSettings;
 use migration_api::scaling::{AuthenticationKind, Keda};
 use migration_api::services::CaBundle;
@@ -34,6 +35,7 @@ pub fn refusals(job: &MigrationJob, policy: &Policy) -> Vec<Problem> {
     found.extend(check.pods("spec.worker", &namespace, worker));
     found.extend(check.pods("spec.jobsender", &namespace, jobsender));
     found.extend(scaling.keda.as_ref().and_then(|keda| check.keda(keda)));
+    found.extend(check.notify(&job.spec));
     found
 }
 
@@ -139,6 +141,26 @@ impl Check<'_> {
         self.listed("spec.scaling.keda.authenticationRef", &name, Listed::RoleArns)
     }
 
+    /// Checks the receivers of notifications. What is in Secrets is checked when they are read.
+    fn notify(&self, spec: &MigrationJobSpec) -> Vec<Problem> {
+        let Some(Notify { webhook, sns, .. }) = &spec.notify else { return Vec::new() };
+        let host = webhook.as_ref().and_then(|hook| hook.url.as_deref()).and_then(Webhook::host);
+        let host = host.and_then(|host| self.listed("spec.notify.webhook.url", &host, Listed::WebhookHosts));
+        let Some(topic) = sns else { return host.into_iter().collect() };
+        let endpoint = self.endpoint("spec.notify.sns.endpoint", topic.endpoint.as_deref());
+        let has_keys = topic.credentials.is_some() || spec.queue.credentials.is_some();
+        let is_ours = has_keys || self.policy.allows(Listed::OwnIdentityTopics, &topic.topic_arn);
+        let identity = (!is_ours).then(|| {
+            not_allowed(&format!(
+                "spec.notify.sns.topicArn {}: the operator does not use its own identity on it; name a Secret in \
+                 spec.notify.sns.credentials, or have it added to {}",
+                topic.topic_arn,
+                Listed::OwnIdentityTopics.name()
+            ))
+        });
+        host.into_iter().chain(endpoint).chain(identity).collect()
+    }
+
     fn endpoint(&self, field: &str, endpoint: Option<&str>) -> Option<Problem> {
         let endpoint = endpoint.filter(|endpoint| !(is_amazon(Some(endpoint)) && endpoint.starts_with("https://")))?;
         self.listed(field, endpoint.trim_end_matches('/'), Listed::Endpoints)
@@ -230,6 +252,9 @@ pub fn references(spec: &MigrationJobSpec) -> Vec<Reference> {
     for (service, credentials) in [("queue", &queue.credentials), ("ledger", &ledger.credentials)] {
         let secret = credentials.as_ref().map(|credentials| &credentials.secret_ref);
         found.extend(secret.map(|secret| reference(true, &secret.name, format!("spec.{service}.credentials"))));
+    }
+    for (is_secret, name, field) in spec.notify.iter().flat_map(Notify::objects) {
+        found.push(reference(is_secret, name, format!("spec.notify.{field}")));
     }
     let list = filters.ignore_from.as_ref().map(|from| &from.config_map_key_ref.name);
     found.extend(list.map(|name| reference(false, name, "spec.filters.ignoreFrom".to_owned())));

@@ -16,6 +16,7 @@ use crate::fence::Fence;
 use crate::job_controller::keda;
 use crate::job_controller::watched::{Watched, WatchedJob};
 use crate::metrics::Metrics;
+use crate::notify::{Courier, Means};
 use crate::pod_defaults::PodDefaults;
 use crate::policy::Policy;
 
@@ -26,9 +27,11 @@ pub struct Context {
     /// What applies to pods unless the resource says otherwise.
     pub pods: PodDefaults,
     /// The clients of queues and ledgers, which jobs share.
-    pub clients: Clients,
+    pub clients: Arc<Clients>,
     /// Whether KEDA is installed.
     pub keda: keda::Discovery,
+    /// Delivers notifications, beside reconciliations.
+    pub courier: Courier,
     /// The metrics of jobs.
     pub metrics: Metrics,
     /// What authors of resources may do.
@@ -49,8 +52,9 @@ impl Context {
         Self {
             client,
             pods,
-            clients: Clients::default(),
+            clients: Arc::default(),
             keda: keda::Discovery::default(),
+            courier: Courier::default(),
             metrics: Metrics::default(),
             policy: Policy::default(),
             fence: Fence::open(),
@@ -74,8 +78,14 @@ impl Context {
     /// Lets only the leader write.
     pub fn with_fence(self, fence: Fence) -> Self {
         let asked = fence.clone();
-        let clients = Clients::guarded(Guard::new(move || asked.check().is_ok()));
+        let clients = Arc::new(Clients::guarded(Guard::new(move || asked.check().is_ok())));
         Self { clients, fence, ..self }
+    }
+
+    /// Returns what deliveries of notifications need.
+    pub fn means(&self) -> Means {
+        let (client, clients) = (self.client.clone(), self.clients.clone());
+        Means { client, clients, policy: self.policy.clone(), fence: self.fence.clone() }
     }
 
     /// Sets the stores of what is watched. Only the first call counts.

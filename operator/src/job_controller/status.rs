@@ -7,7 +7,10 @@ mod display;
 mod events;
 mod limits;
 mod nodes;
+mod notifications;
 mod preflight;
+
+use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
 use kube::{Resource, ResourceExt};
@@ -70,6 +73,8 @@ pub struct Written {
     pub degraded: Vec<Reason>,
     /// Nothing new starts because of a problem.
     pub blocked: bool,
+    /// When the next notification is to be announced or delivered; none if none is.
+    pub notify_again: Option<Duration>,
 }
 
 /// Why the step failed.
@@ -87,27 +92,51 @@ pub async fn update(job: &MigrationJob, steps: &Steps<'_>, context: &Context) ->
     let input = steps.input(job, (&blocking, &nonblocking, &notes), context.now());
     let status = compute(&job.status.clone().unwrap_or_default(), &input);
     let degraded = conditions::degrading(&input, &status).into_iter().map(|problem| problem.reason).collect();
-    write(job, &status, context).await?;
-    Ok(Written { status, degraded, blocked: !blocking.is_empty() })
+    let status = write(job, status, context).await?;
+    let notify_again = notifications::send(job, &status, context);
+    Ok(Written { status, degraded, blocked: !blocking.is_empty(), notify_again })
 }
 
 /// Writes the condition Degraded and leaves the rest of the status as it is. A failure is only logged. Returns the status.
 pub async fn write_problem(job: &MigrationJob, problem: &Problem, context: &Context) -> MigrationJobStatus {
     let old = job.status.clone().unwrap_or_default();
     let new = with_problem(&old, problem, job.metadata.generation, context.now());
-    if let Err(error) = write(job, &new, context).await {
-        warn!(job = job.name_any(), problem = problem.message, %error, "failed to report problem");
+    match write(job, new.clone(), context).await {
+        Ok(written) => {
+            notifications::send(job, &written, context);
+            written
+        }
+        Err(error) => {
+            warn!(job = job.name_any(), problem = problem.message, %error, "failed to report problem");
+            new
+        }
     }
-    new
 }
 
-/// Writes the status if it changed, and publishes events about the change. If the operator ends in between, the events are
-/// lost, rather than published twice.
-async fn write(job: &MigrationJob, new: &MigrationJobStatus, context: &Context) -> Result<(), StatusError> {
+/// Adds notifications to a status, writes it if it changed, and publishes events about the change. If the operator ends in
+/// between, the events are lost, rather than published twice. Returns the status.
+async fn write(
+    job: &MigrationJob,
+    new: MigrationJobStatus,
+    context: &Context,
+) -> Result<MigrationJobStatus, StatusError> {
+    let uid = job.uid().unwrap_or_default();
+    let outcomes = context.courier.outcomes(&uid);
+    let (new, decided) = notifications::add(job, new, &outcomes, context);
     let old = job.status.clone().unwrap_or_default();
-    if old == *new {
-        return Ok(());
+    if old != new {
+        store(job, &new, context).await?;
+        let about = job.object_ref(&());
+        for event in events::of_change(&old, &new).into_iter().chain(notifications::events(&decided.given_up)) {
+            context.publish(&about, event).await;
+        }
     }
+    context.courier.settle(&uid, &outcomes);
+    context.metrics.notified(&job.namespace().unwrap_or_default(), &job.name_any(), &decided.results);
+    Ok(new)
+}
+
+async fn store(job: &MigrationJob, new: &MigrationJobStatus, context: &Context) -> Result<(), StatusError> {
     let params = PatchParams::apply(names::MANAGER).force();
     let api = context.api::<MigrationJob>(&job.namespace().unwrap_or_default());
     let send = |now: MigrationJob| {
@@ -122,10 +151,6 @@ async fn write(job: &MigrationJob, new: &MigrationJobStatus, context: &Context) 
     };
     let is_same = |one: &MigrationJob, other: &MigrationJob| one.status == other.status;
     optimistic::write(&api, job, "write status of", is_same, send).await?;
-    let about = job.object_ref(&());
-    for event in events::of_change(&old, new) {
-        context.publish(&about, event).await;
-    }
     Ok(())
 }
 

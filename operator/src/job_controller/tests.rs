@@ -9,6 +9,7 @@ mod budget;
 mod events;
 mod frozen;
 mod load;
+mod notify;
 mod preflight;
 mod reconcile;
 mod runs;

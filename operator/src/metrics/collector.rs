@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use migration_api::Reason;
-use migration_api::status::{Counts, LimitsStatus, Phase};
+use migration_api::status::{Counts, LimitsStatus, Phase, Receiver};
 use migration_program::metrics::{Metric, NO_LABELS};
 use prometheus_client::collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::Shared;
 use super::job::{JobNumbers, LastReading};
+use crate::notify::decide::DeliveryResult;
 
 const LEADER: Metric = Metric::new("leader", "1 if this operator acts, 0 if it is a standby");
 const BACKLOG: Metric = Metric::new(
@@ -89,6 +90,14 @@ const NEXT_SCHEDULE: Metric = Metric::seconds(
     "next_schedule_timestamp",
     "When the next scheduled run is due, in seconds since 1970; absent without a schedule",
 );
+const PENDING: Metric = Metric::new(
+    "notifications_pending",
+    "Events that a receiver of spec.notify does not have yet; absent without spec.notify",
+);
+const NOTIFICATIONS: Metric = Metric::new(
+    "notifications",
+    "Attempts to deliver an event, by receiver and result: delivered, failed, or given_up after the last attempt",
+);
 
 /// Writes all metrics of the operator.
 #[derive(Debug)]
@@ -131,7 +140,8 @@ impl collector::Collector for Collector {
         runs(&jobs, to)?;
         costs(&jobs, to)?;
         limits(&jobs, to)?;
-        times(&jobs, to)
+        times(&jobs, to)?;
+        notifications(&jobs, to)
     }
 }
 
@@ -239,4 +249,22 @@ fn times(jobs: &[Job<'_>], to: &mut DescriptorEncoder<'_>) -> fmt::Result {
     NEXT_SCHEDULE.gauges(to, each(|numbers| numbers.last.as_ref()?.next_schedule))?;
     let read = jobs.iter().filter(|job| job.last().is_some());
     MISSED.counters(to, read.map(|job| (job.labels(), job.numbers.schedule.missed)))
+}
+
+fn notifications(jobs: &[Job<'_>], to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let notifying = || jobs.iter().filter_map(|job| Some((job, job.last()?.status.notifications.as_ref()?)));
+    PENDING.gauges(
+        to,
+        notifying().map(|(job, state)| (job.labels(), u64::try_from(state.pending.len()).unwrap_or(u64::MAX))),
+    )?;
+    let each = Receiver::ALL.iter().flat_map(|to| DeliveryResult::ALL.map(|result| (*to, result)));
+    let each: Vec<_> = each.collect();
+    let counted = notifying().flat_map(|(job, _)| {
+        each.iter().map(move |(to, result)| {
+            let [namespace, name, receiver] = job.with("receiver", to.as_str());
+            let number = job.numbers.notified.get(&(*to, *result)).copied().unwrap_or_default();
+            ([namespace, name, receiver, ("result", result.as_str())], number)
+        })
+    });
+    NOTIFICATIONS.counters(to, counted)
 }

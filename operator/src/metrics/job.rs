@@ -1,9 +1,12 @@
 //! The numbers of one job.
 
+use std::collections::BTreeMap;
+
 use migration_api::Reason;
-use migration_api::status::{MigrationJobStatus, Progress, QueueDepth};
+use migration_api::status::{MigrationJobStatus, Progress, QueueDepth, Receiver};
 
 use super::schedule::{ScheduleReading, ScheduleWatch};
+use crate::notify::decide::DeliveryResult;
 
 /// How long after the last reading what follows from the time still counts, in milliseconds. A conflict is over by then.
 const UNREAD_MS: i64 = 60_000;
@@ -59,6 +62,8 @@ pub(super) struct JobNumbers {
     /// When the live run last got on.
     pub(super) last_progress: Option<i64>,
     pub(super) schedule: ScheduleWatch,
+    /// What became of deliveries of notifications.
+    pub(super) notified: BTreeMap<(Receiver, DeliveryResult), u64>,
     /// When all this was read.
     read_at: i64,
     /// It has not been read for so long that nobody knows whether its run gets on.
@@ -102,6 +107,13 @@ impl JobNumbers {
             next_schedule: reading.schedule.map(|schedule| schedule.next),
         });
         (self.read_at, self.is_old) = (reading.now, false);
+    }
+
+    /// Counts what became of deliveries.
+    pub(super) fn notified(&mut self, results: &[(Receiver, DeliveryResult)]) {
+        for result in results {
+            *self.notified.entry(*result).or_default() += 1;
+        }
     }
 
     /// Takes a failure to read it. A problem that is reported changes the status; what was read before stays.

@@ -1,11 +1,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use migration_api::Reason;
-use migration_api::status::{MigrationJobStatus, QueueDepth};
+use migration_api::status::{MigrationJobStatus, QueueDepth, Receiver};
 use migration_core::error::{Service, ServiceFault};
 use migration_testkit::metrics::{documented, promtool_check, rows};
 use serde_json::json;
 
 use super::*;
+use crate::notify::decide::DeliveryResult;
 
 /// The document that lists all metrics.
 const DOCUMENT: &str = include_str!("../../../docs/METRICS.md");
@@ -38,6 +39,9 @@ fn busy() -> Metrics {
             "run": "r", "currency": "EUR", "total": "12.50", "requests": "0.50", "transfer": "12.00",
             "coordination": "0.00", "limit": "500.00", "asOf": "2026-12-02T00:00:00Z",
         },
+        "notifications": {"pending": [{
+            "id": "e", "event": "Complete", "time": "2026-12-02T00:00:00Z", "message": "m", "deliveries": [],
+        }]},
         "events": {"objects": {"done": 1, "failed": 0, "skipped": 2}, "bytes": 5},
     }))
     .unwrap();
@@ -53,6 +57,7 @@ fn busy() -> Metrics {
         now: 1_796_169_660_500,
     };
     metrics.read("media", "photos", &reading);
+    metrics.notified("media", "photos", &[(Receiver::Webhook, DeliveryResult::Failed); 2]);
     metrics
 }
 
@@ -87,6 +92,9 @@ fn each_job_has_its_numbers_and_the_state_of_its_conditions() {
         format!("s3migration_run_last_progress_timestamp_seconds{{{labels}}} 1796169660.5"),
         format!("s3migration_undone_since_timestamp_seconds{{{labels}}} 1796169600.0"),
         format!("s3migration_missed_schedules_total{{{labels}}} 0"),
+        format!("s3migration_notifications_pending{{{labels}}} 1"),
+        format!(r#"s3migration_notifications_total{{{labels},receiver="webhook",result="failed"}} 2"#),
+        format!(r#"s3migration_notifications_total{{{labels},receiver="sns",result="given_up"}} 0"#),
         "# EOF".to_owned(),
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -31,7 +31,7 @@ pub(super) fn proxy() -> kube_core::Rule {
     )
 }
 
-pub(super) fn endpoint() -> kube_core::Rule {
+pub(crate) fn endpoint() -> kube_core::Rule {
     kube_core::Rule::new(r"self.matches('^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$')").message(
         "not an endpoint: write http:// or https://, host and, if needed, port and path, without bucket, \
          user and password, such as https://minio.example.com:9000",

@@ -95,6 +95,16 @@ pub fn with_problem(old: &[Condition], problem: &Problem, generation: Option<i64
     others.chain(drafts.map(|draft| condition(draft, old, generation, now))).collect()
 }
 
+/// Returns the condition Notified, of which holds, reason and message are given.
+pub fn notified(
+    old: &[Condition],
+    (holds, reason, message): (bool, Reason, String),
+    generation: Option<i64>,
+    now: i64,
+) -> Condition {
+    condition(Draft::new(ConditionType::Notified, holds, reason, message), old, generation, now)
+}
+
 fn condition(draft: Draft, old: &[Condition], generation: Option<i64>, now: i64) -> Condition {
     let Draft { kind, holds, reason, message } = draft;
     let status = if holds { "True" } else { "False" };

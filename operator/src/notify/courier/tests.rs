@@ -1,0 +1,77 @@
+use futures::StreamExt;
+use migration_api::status::PendingEvent;
+use serde_json::json;
+
+use super::*;
+use crate::job_controller::tests::api_server::ApiServer;
+
+fn parcel(server: &ApiServer, namespace: &str, uid: &str, to: Receiver) -> Parcel {
+    let event: PendingEvent = serde_json::from_value(json!({
+        "id": "e", "event": "Complete", "time": "2026-01-01T00:00:00Z", "message": "m", "deliveries": [],
+    }))
+    .unwrap();
+    Parcel {
+        means: server.context().means(),
+        about: About { namespace: namespace.into(), name: uid.into(), uid: uid.into() },
+        notify: serde_json::from_value(json!({})).unwrap(),
+        queue_credentials: None,
+        event,
+        to,
+        at: 0,
+    }
+}
+
+fn begin(courier: &Courier, server: &ApiServer, namespace: &str, uid: &str) -> Option<Slot> {
+    match courier.begin(&parcel(server, namespace, uid, Receiver::Webhook)) {
+        Begun::Now(slot) => Some(slot),
+        Begun::Before | Begun::Full => None,
+    }
+}
+
+#[tokio::test]
+async fn attempts_are_bounded_and_one_namespace_leaves_room_for_others() {
+    let (courier, server) = (Courier::default(), ApiServer::start());
+    let mut slots = Vec::new();
+    for number in 0..MOST_OF_NAMESPACE {
+        slots.push(begin(&courier, &server, "a", &format!("a-{number}")).unwrap());
+    }
+    assert!(matches!(courier.begin(&parcel(&server, "a", "a-9", Receiver::Webhook)), Begun::Full));
+    for number in MOST_OF_NAMESPACE..MOST {
+        slots.push(begin(&courier, &server, &format!("n-{number}"), &format!("n-{number}")).unwrap());
+    }
+    assert!(matches!(courier.begin(&parcel(&server, "z", "z-1", Receiver::Webhook)), Begun::Full));
+    slots.remove(0);
+    assert!(begin(&courier, &server, "a", "a-9").is_some(), "the room of one that ended is free");
+    drop(slots);
+    assert!(courier.state().namespaces.is_empty());
+}
+
+#[tokio::test]
+async fn a_receiver_gets_one_event_of_a_job_at_a_time() {
+    let (courier, server) = (Courier::default(), ApiServer::start());
+    let slot = begin(&courier, &server, "a", "u").unwrap();
+    assert!(matches!(courier.begin(&parcel(&server, "a", "u", Receiver::Webhook)), Begun::Before));
+    assert!(matches!(courier.begin(&parcel(&server, "a", "u", Receiver::Sns)), Begun::Now(_)));
+    slot.end(Outcome { id: "e".into(), to: Receiver::Webhook, error: None });
+    let outcomes = courier.outcomes("u");
+    assert_eq!(outcomes.len(), 1);
+    assert!(courier.is_waiting("u", 0));
+    assert!(begin(&courier, &server, "a", "u").is_none(), "the status does not have the outcome yet");
+    courier.settle("u", &outcomes);
+    courier.set_due("u", Some(7));
+    assert_eq!([6, 7].map(|now| courier.is_waiting("u", now)), [false, true]);
+    assert!(begin(&courier, &server, "a", "u").is_some());
+    courier.set_due("u", None);
+    assert!(courier.state().jobs.is_empty(), "nothing of it is kept");
+}
+
+#[tokio::test]
+async fn a_job_is_woken_when_an_attempt_ended_however_it_did() {
+    let (courier, server) = (Courier::default(), ApiServer::start());
+    let mut woken = Box::pin(courier.woken());
+    // No receiver is named: the attempt fails at once.
+    assert!(courier.send(parcel(&server, "a", "u", Receiver::Webhook)));
+    assert_eq!(woken.next().await, Some(("a".to_owned(), "u".to_owned())));
+    assert!(courier.outcomes("u")[0].error.as_ref().is_some_and(|error| error.contains("receiver")));
+    assert_eq!(Box::pin(courier.woken()).next().await, None, "only the first call gets them");
+}
