@@ -12,7 +12,7 @@ use clap::Args;
 
 use crate::event::Event;
 
-pub use words::{printable, words};
+pub use words::words;
 
 /// Shows the events of a run. Called from many tasks at once; must return quickly.
 pub trait Display: Send + Sync {

@@ -16,6 +16,7 @@ use migration_core::config::WriteSettings;
 use migration_core::cost::PriceTable;
 use migration_core::error::{ErrorClass, Service, ServiceError};
 use migration_core::ports::{ListRequest, ObjectStore};
+use migration_core::printable::printable;
 use migration_core::records::RunResult;
 use migration_engine::GRACE;
 use migration_engine::limits::Stopping;
@@ -23,7 +24,7 @@ use migration_ledger::{ReadError, view};
 use migration_local::ledger::LocalLedger;
 use migration_local::state::State;
 
-use crate::display::{self, Display, DisplayArgs, printable};
+use crate::display::{self, Display, DisplayArgs};
 use crate::event::Event;
 use crate::exit::Exit;
 use crate::manifest::{self, Documents, LocalJob, LocalSettings, ManifestError};

@@ -1,12 +1,11 @@
 //! Prints rows as a table, CSV or JSON.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
+use migration_core::printable::{printable, printable_json};
 use serde::Serialize;
-
-use crate::display::printable;
 
 /// Forms of an output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -20,9 +19,13 @@ pub enum Output {
     Json,
 }
 
-/// Prints rows to standard output.
+/// Prints rows to standard output. CSV has keys as they are, for programs; on a terminal they are escaped.
 pub fn print<T: Serialize>(rows: &[T], output: Output) -> io::Result<()> {
-    write(&mut io::stdout().lock(), rows, output)
+    let out = &mut io::stdout().lock();
+    if output == Output::Csv && out.is_terminal() {
+        return Ok(shown(&csv_of(rows)?, out)?);
+    }
+    write(out, rows, output)
 }
 
 /// Writes rows in a form.
@@ -30,8 +33,7 @@ pub fn write<T: Serialize>(out: &mut dyn Write, rows: &[T], output: Output) -> i
     match output {
         Output::Json => {
             for row in rows {
-                serde_json::to_writer(&mut *out, row)?;
-                writeln!(out)?;
+                writeln!(out, "{}", printable_json(&serde_json::to_string(row)?))?;
             }
         }
         Output::Csv => out.write_all(&csv_of(rows)?)?,
@@ -50,6 +52,15 @@ pub fn write<T: Serialize>(out: &mut dyn Write, rows: &[T], output: Output) -> i
         }
     }
     out.flush()
+}
+
+/// Writes CSV with escaped fields.
+fn shown(text: &[u8], out: &mut dyn Write) -> Result<(), csv::Error> {
+    let mut writer = csv::Writer::from_writer(out);
+    for row in csv::ReaderBuilder::new().has_headers(false).from_reader(text).records() {
+        writer.write_record(row?.iter().map(|field| printable(field).into_owned()))?;
+    }
+    Ok(writer.flush()?)
 }
 
 fn csv_of<T: Serialize>(rows: &[T]) -> io::Result<Vec<u8>> {

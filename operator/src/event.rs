@@ -2,6 +2,7 @@
 
 use kube::runtime::events::{Event, EventType};
 use migration_api::EventReason;
+use migration_core::printable::printable;
 
 /// The longest note of an event, in bytes. Source: `Event.note` in the events.k8s.io API.
 const LONGEST: usize = 1_000;
@@ -30,9 +31,11 @@ impl JobEvent {
         Self { warning: true, ..Self::normal(reason, action, text) }
     }
 
-    /// Converts it for the recorder, with a note that is not too long.
+    /// Converts it for the recorder, with a note that is not too long and that a terminal can show: it may have keys, and
+    /// words of services.
     pub fn event(self) -> Event {
-        let Self { warning, reason, action, mut text } = self;
+        let Self { warning, reason, action, text } = self;
+        let mut text = printable(&text).into_owned();
         while text.len() > LONGEST {
             text.pop();
         }

@@ -4,9 +4,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{BinaryBytes, HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use migration_core::printable::printable;
 
 use super::lines::MORE_FAILURES;
-use super::{Display, printable, words};
+use super::{Display, words};
 use crate::event::{Event, InTransfer, Progress};
 
 /// Interval between two frames of a spinner.
@@ -156,7 +157,7 @@ fn shortened(key: &str) -> String {
     let shown = printable(key);
     let length = shown.chars().count();
     if length <= KEY_WIDTH {
-        return shown;
+        return shown.into_owned();
     }
     let end: String = shown.chars().skip(length - KEY_WIDTH + 1).collect();
     format!("…{end}")

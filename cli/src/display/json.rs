@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use migration_core::printable::printable_json;
+
 use super::Display;
 use crate::event::Event;
 
@@ -10,8 +12,8 @@ pub(super) struct Json;
 
 impl Display for Json {
     fn show(&self, event: &Event) {
-        let Ok(mut line) = serde_json::to_string(event) else { return };
-        line.push('\n');
+        let Ok(line) = serde_json::to_string(event) else { return };
+        let line = format!("{}\n", printable_json(&line));
         // Who reads may have gone: the run goes on.
         let _ = std::io::stdout().lock().write_all(line.as_bytes());
     }

@@ -3,30 +3,11 @@
 use std::fmt::Write as _;
 
 use indicatif::{BinaryBytes, HumanCount};
+use migration_core::printable::printable;
 use migration_core::records::RunResult;
 use migration_program::verification;
 
 use crate::event::{Event, Progress};
-
-/// Returns a text whose control characters are escaped: a key may hold any character, and some would change the
-/// terminal.
-pub fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || is_invisible(c) {
-            let _ = write!(shown, "{}", c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// Returns true for characters that reorder or hide what stands around them.
-/// Source: Unicode, "Bidirectional Algorithm", table 4, and the zero-width characters.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
 
 /// Describes an event in one line. Returns `None` for the numbers of a live run.
 pub fn words(event: &Event) -> Option<String> {
@@ -89,19 +70,6 @@ fn ended(result: RunResult, message: Option<&str>, progress: &Progress) -> Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_never_reach_a_terminal_raw() {
-        for (key, expected) in [
-            ("plain/ä/日本", "plain/ä/日本"),
-            ("a\u{1b}[2Jb", "a\\u{1b}[2Jb"),
-            ("line\nbreak\r", "line\\nbreak\\r"),
-            ("\u{202e}gnp.exe", "\\u{202e}gnp.exe"),
-            ("\u{7f}\u{9b}", "\\u{7f}\\u{9b}"),
-        ] {
-            assert_eq!(printable(key), expected);
-        }
-    }
 
     #[test]
     fn the_end_of_a_run_reads_well() {

@@ -43,6 +43,7 @@ pub mod permissions;
 pub mod plan;
 pub mod ports;
 pub mod preflight;
+pub mod printable;
 pub mod progress;
 pub mod range;
 pub mod range_split;

@@ -17,6 +17,7 @@ use crate::etag::ETag;
 use crate::message::{Batch, EVENTS_RUN, Entry};
 use crate::outcome::{Delivery, EntryOutcome, FailureClass, Fingerprint};
 use crate::pair::BucketPair;
+use crate::printable::printable;
 use crate::records::FailureRecord;
 
 pub use crate::manifest::REPORT_SCHEMA;
@@ -175,6 +176,8 @@ impl ReportLine {
         };
         let key = utf8_percent_encode(&self.key, ENCODED).to_string();
         let version = self.version_id.clone().unwrap_or_default();
+        // People look at it in terminals; the object's line has the message as it is.
+        let message = printable(&message).into_owned();
         Some([self.bucket.clone(), key, version, status.to_owned(), code, http.to_owned(), message])
     }
 }

@@ -10,6 +10,7 @@ use migration_api::status::{
 use migration_api::trigger::EventTriggerStatus;
 use migration_core::error::Blocked;
 use migration_core::outcome::NotPreserved as NotPreservedCounts;
+use migration_core::printable::printable;
 use migration_core::progress::{self, RunProgress};
 use migration_core::records::{Counters, FailureRecord, Heartbeat, RunRecord};
 use migration_core::verification;
@@ -285,7 +286,7 @@ fn failure_of(run: &RunRecord, failure: &FailureRecord) -> ObjectFailure {
         bucket: pair.map(|pair| pair.source_bucket.clone()).unwrap_or_default(),
         key: failure.key.clone(),
         class: failure.class.as_str().to_owned(),
-        message: failure.message.clone(),
+        message: printable(&failure.message).into_owned(),
     }
 }
 
@@ -308,7 +309,7 @@ fn last_run(
         skipped: numbers.skipped,
         not_preserved,
         extraneous: record.mirror.map(|mirror| Extraneous { found: record.scan.counts.extra, deleted: mirror.deleted }),
-        message: end.message.clone(),
+        message: end.message.as_deref().map(|message| printable(message).into_owned()),
     })
 }
 

@@ -6,6 +6,7 @@ use migration_api::status::{
     MigrationJobStatus, NotPreserved, RecordKind, ReportStatus, RunResult, UnreadableRecords, VerificationStatus,
 };
 use migration_api::{ConditionType, Reason};
+use migration_core::printable::printable;
 use migration_core::records::RunEndCause;
 
 use super::StatusInput;
@@ -114,7 +115,7 @@ fn condition(draft: Draft, old: &[Condition], generation: Option<i64>, now: i64)
         type_: kind.to_string(),
         status: status.to_owned(),
         reason: reason.to_string(),
-        message: message.chars().take(LONGEST).collect(),
+        message: printable(&message).chars().take(LONGEST).collect(),
         observed_generation: generation,
         last_transition_time: before.map_or_else(now, |condition| condition.last_transition_time.clone()),
     }

@@ -2,6 +2,7 @@
 
 use migration_api::buckets::BucketMapping;
 use migration_api::status::{CostStatus, Display, MigrationJobStatus};
+use migration_core::printable::printable;
 use migration_core::size::human;
 
 /// Returns what the columns of `kubectl get` show.
@@ -33,7 +34,7 @@ fn first_of(buckets: &[BucketMapping], place: impl Fn(&BucketMapping) -> String)
 }
 
 fn place(bucket: &str, prefix: &str) -> String {
-    if prefix.is_empty() { bucket.to_owned() } else { format!("{bucket}/{prefix}") }
+    if prefix.is_empty() { bucket.to_owned() } else { format!("{bucket}/{}", printable(prefix)) }
 }
 
 /// Returns the mean rate of the last run in bytes per second, or none if it moved nothing.
@@ -45,7 +46,7 @@ fn mean(status: &MigrationJobStatus) -> Option<u64> {
 }
 
 /// Formats a duration as `45s`, `4m10s`, `3h05m`, `2d04h`.
-fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
