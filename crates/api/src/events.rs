@@ -16,6 +16,8 @@ pub enum EventReason {
     Phase(Phase),
     /// A run started.
     RunStarted,
+    /// `spec.suspend` is false again.
+    Resumed,
     /// The condition Degraded no longer holds.
     Recovered,
     /// The first workers were requested.
@@ -39,6 +41,7 @@ impl fmt::Display for EventReason {
             Self::Degraded(reason) => reason,
             Self::Phase(phase) => phase.as_str(),
             Self::RunStarted => "RunStarted",
+            Self::Resumed => "Resumed",
             Self::Recovered => "Recovered",
             Self::ScaledUp => "ScaledUp",
             Self::ScaledToZero => "ScaledToZero",
