@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use migration_program::LogFormat;
+use migration_program::{LogFormat, LogLevel, LogSettings};
 
 #[cfg(feature = "cluster")]
 use crate::cluster::{self, ClusterArgs};
@@ -101,7 +101,8 @@ async fn program() -> ExitCode {
 
 fn start_logging(verbose: bool) {
     // The log would disturb the bars, which show what matters of it.
-    migration_program::start_logging(LogFormat::Text, if verbose { "info" } else { "off" });
+    let filter = if verbose { LogLevel::Info.filter() } else { "off" };
+    migration_program::start_logging(&LogSettings::new(LogFormat::Text, filter));
 }
 
 async fn execute(cli: Cli) -> Exit {

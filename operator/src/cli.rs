@@ -9,7 +9,7 @@ use hyper::Uri;
 use kube::Client;
 use migration_aws::SystemClock;
 use migration_core::ports::Clock as _;
-use migration_program::{self as program, LogFormat};
+use migration_program::{self as program, LogFormat, LogLevel, LogSettings};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -80,9 +80,12 @@ struct Run {
     /// own identity on its own queues and tables only.
     #[arg(long, env = "POLICY_FILE")]
     policy: Option<PathBuf>,
-    /// Format of the log, and of those of workers and jobsenders. `RUST_LOG` sets what is logged.
+    /// Format of the log, and of those of workers and jobsenders whose `MigrationJob` does not say otherwise.
     #[arg(long, env = "LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
+    /// The least important records of the same logs. `RUST_LOG` sets it for each module.
+    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
+    log_level: LogLevel,
     /// Address that serves /healthz, /readyz and /metrics.
     #[arg(long, env = "HEALTH_ADDRESS", default_value = "0.0.0.0:8080")]
     health_address: SocketAddr,
@@ -143,7 +146,7 @@ pub async fn main(cli: Cli) -> Result<(), CliError> {
 }
 
 async fn run(args: Run) -> Result<(), CliError> {
-    program::start_logging(args.log_format, "info,kube_runtime=warn");
+    program::start_logging(&LogSettings::new(args.log_format, args.log_level.filter()));
     let policy = args.policy.as_deref().map(Policy::read).transpose()?.unwrap_or_default();
     let client = Client::try_default().await?;
     let (ready, metrics, stop) = (Readiness::default(), Metrics::default(), CancellationToken::new());
@@ -155,11 +158,12 @@ async fn run(args: Run) -> Result<(), CliError> {
         policy: policy.clone(),
     });
     let shown = Box::pin(page::serve(client.clone(), page));
-    let Run { namespace, worker_image: image, image_pull_secrets, fixed_ids, log_format, health_address, .. } = args;
+    let (log_format, log_level) = (Some(args.log_format), Some(args.log_level));
+    let Run { namespace, worker_image: image, image_pull_secrets, fixed_ids, health_address, .. } = args;
     info!(version = env!("CARGO_PKG_VERSION"), namespace, image, strict = policy.strict, "started");
     // A standby is ready, too: else a rolling update would wait for it for ever.
     tokio::spawn(controller::announce(client.clone(), namespace.clone(), ready.clone()));
-    let pods = PodDefaults { image, image_pull_secrets, log_format: Some(log_format), fixed_ids };
+    let pods = PodDefaults { image, image_pull_secrets, log_format, log_level, fixed_ids };
     let settings = controller::Settings { namespace, pods, policy };
     let operated = operate(client, election, settings, metrics.clone(), stop);
     tokio::select! {

@@ -21,9 +21,10 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use migration_api::{EventReason, MigrationJob, Reason};
 use migration_aws::SystemClock;
+use migration_engine::log_context::{LogContext, within, within_sync};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use crate::backoff::{self, Bounds};
 use crate::event::JobEvent;
@@ -204,11 +205,17 @@ fn cron_job_of(event: &CoreEvent) -> Option<ObjectRef<WatchedJob>> {
 }
 
 async fn reconcile(watched: Arc<WatchedJob>, controller: Arc<JobController>) -> Result<Action, ControllerError> {
-    let done = reconcile_once(&watched, &controller).await;
+    let context = log_context_of(&watched);
+    let done = within(context, reconcile_once(&watched, &controller)).await;
     if done.is_ok() {
         controller.failures.reset(&watched.uid().unwrap_or_default());
     }
     done
+}
+
+/// Returns what the log says of lines about a resource.
+fn log_context_of(watched: &WatchedJob) -> LogContext {
+    LogContext::job(&watched.namespace().unwrap_or_default(), &watched.name_any())
 }
 
 async fn reconcile_once(watched: &WatchedJob, controller: &JobController) -> Result<Action, ControllerError> {
@@ -248,7 +255,7 @@ async fn reconcile_invalid(
     let about = watched.object_ref(&());
     // It is not looked at any longer.
     context.metrics.remove(&watched.namespace().unwrap_or_default(), &watched.name_any());
-    warn!(job = watched.name_any(), error = invalid.error, "a MigrationJob does not match the schema");
+    warn!(error = invalid.error, "a MigrationJob does not match the schema");
     let text = format!("this MigrationJob does not match the schema: {}", invalid.error);
     let reason = EventReason::Condition(Reason::SpecInvalid);
     context.publish(&about, JobEvent::warning(reason, "Reconcile", text)).await;
@@ -267,24 +274,28 @@ async fn reconcile_invalid(
 
 #[allow(clippy::needless_pass_by_value, reason = "the controller hands its arguments over")]
 fn error_policy(watched: Arc<WatchedJob>, error: &ControllerError, controller: Arc<JobController>) -> Action {
-    let (job, uid) = (watched.name_any(), watched.uid().unwrap_or_default());
+    within_sync(log_context_of(&watched), || retry_after(&watched.uid().unwrap_or_default(), error, &controller))
+}
+
+/// Logs why a reconciliation failed, and returns when it is retried.
+fn retry_after(uid: &str, error: &ControllerError, controller: &JobController) -> Action {
     if is_gone(error) {
-        controller.failures.reset(&uid);
+        controller.failures.reset(uid);
         return Action::await_change();
     }
     let retry = |bounds| {
-        let failures = controller.failures.add(&uid);
+        let failures = controller.failures.add(uid);
         Action::requeue(backoff::delay(bounds, failures, controller.context.random()))
     };
     if let ControllerError::Cleanup(CleanupError::Pending(what)) = error {
-        info!(job, what, "clean-up is not complete yet");
+        info!(what, "clean-up is not complete yet");
         return retry(CLEANUP);
     }
     if error.is_conflict() {
-        info!(job, reason = chain(error), "something changed meanwhile: it is read again");
+        info!(reason = chain(error), "something changed meanwhile: it is read again");
         return retry(RETRIES);
     }
-    error!(job, error = chain(error), "reconciliation failed and is retried");
+    warn!(error = chain(error), "reconciliation failed and is retried");
     retry(RETRIES)
 }
 

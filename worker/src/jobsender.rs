@@ -73,10 +73,9 @@ pub fn main() -> ExitCode {
 
 async fn program() -> ExitCode {
     let cli = Cli::parse();
-    cli.common.start_logging();
-    let told = setup::listen_for_signals();
+    let (told, config) = cli.common.begin(|| None);
     // What it reads when it has to stop would be read again: nothing waits for a limit then.
-    let (process, keeper) = match setup::connect(&cli.common, cli.command.pace(), Duration::ZERO).await {
+    let (process, keeper) = match setup::connect(&cli.common, config, cli.command.pace(), Duration::ZERO).await {
         Ok(connected) => connected,
         Err(error) => {
             error!(%error, "failed to start the jobsender");
@@ -99,9 +98,9 @@ async fn program() -> ExitCode {
     let end = end.after_signal(told.is_cancelled());
     termination::write_report(end.reason, &end.message, &report);
     if end.code == 0 {
-        info!(reason = end.reason, message = end.message, "ended");
+        info!(reason = end.reason, detail = end.message, "ended");
     } else {
-        error!(reason = end.reason, message = end.message, "failed");
+        error!(reason = end.reason, detail = end.message, "failed");
     }
     ExitCode::from(end.code)
 }

@@ -12,7 +12,7 @@ use migration_core::ports::Clock;
 use migration_engine::limits::{Fleet, Keeper, Limited, Limits, Stopping, UTC};
 use migration_engine::telemetry::Metered;
 use migration_engine::{Ports, Process, Runtime};
-use migration_program::{ExtraLayer, LogFormat};
+use migration_program::{ExtraLayer, LogFormat, LogLevel, LogSettings, TransferLines};
 use migration_sqs_dynamodb::{DynamoLedger, SqsQueue};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -32,20 +32,39 @@ pub struct Common {
     /// Log format.
     #[arg(long, env = "LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+    /// The least important records of the log. `RUST_LOG` sets it for each module.
+    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+    /// Lines with the bytes of each transfer for CloudWatch's metric filters, in a form of the predecessor's.
+    #[arg(long, env = "TRANSFER_LINES")]
+    pub transfer_lines: Option<TransferLines>,
     /// Port that serves /metrics, at all addresses. 0 serves nothing.
     #[arg(long, env = "METRICS_PORT", default_value_t = 0)]
     pub metrics_port: u16,
 }
 
 impl Common {
-    /// Starts logging to standard error: `info` and above, unless `RUST_LOG` is set.
-    pub fn start_logging(&self) {
-        self.start_logging_with(None);
-    }
-
-    /// Like [`Common::start_logging`], with another reader of spans beside the log.
-    pub fn start_logging_with(&self, extra: Option<ExtraLayer>) {
-        migration_program::start_logging_with(self.log_format, "info", extra);
+    /// Listens for signals, reads the configuration, and starts logging to standard error, with the name of its job in each
+    /// record, and to what `other` starts beside it. Returns a token that is cancelled at the first SIGTERM or SIGINT; if that can't be set up, the program goes on
+    /// without.
+    ///
+    /// Called before anything else: as PID 1 of a container, a process is not terminated by signals without a handler, and
+    /// one that arrives before it has one is lost. The pod would work on until the end of its grace period.
+    pub fn begin(
+        &self,
+        other: impl FnOnce() -> Option<ExtraLayer>,
+    ) -> (CancellationToken, Result<JobConfig, SetupError>) {
+        let told = CancellationToken::new();
+        let listening = migration_program::stop_on_signals(&told);
+        let config = read(&self.config);
+        let job = config.as_ref().ok().map(|config| format!("{}/{}", config.job.namespace, config.job.name));
+        let (format, filter) = (self.log_format, self.log_level.filter());
+        let settings = LogSettings { format, filter, job, transfer_lines: self.transfer_lines };
+        migration_program::start_logging_with(&settings, other());
+        if let Err(error) = listening {
+            warn!(%error, "failed to listen for signals; only SIGKILL can stop the process");
+        }
+        (told, config)
     }
 }
 
@@ -89,10 +108,15 @@ pub enum Pace {
     Unlimited,
 }
 
-/// Reads the configuration and connects the process to its services. Sends no request yet. `grace` is the time that work
+/// Checks the configuration and connects the process to its services. Sends no request yet. `grace` is the time that work
 /// in flight has to end when the process has to stop.
-pub async fn connect(common: &Common, pace: Pace, grace: Duration) -> Result<(AwsProcess, ShareKeeper), SetupError> {
-    let config = read(&common.config)?.validate()?;
+pub async fn connect(
+    common: &Common,
+    config: Result<JobConfig, SetupError>,
+    pace: Pace,
+    grace: Duration,
+) -> Result<(AwsProcess, ShareKeeper), SetupError> {
+    let config = config?.validate()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let none = RateLimits::default();
     let rates = if pace == Pace::Limited { config.rate_limits() } else { &none };
@@ -127,18 +151,6 @@ pub async fn connect(common: &Common, pace: Pace, grace: Duration) -> Result<(Aw
 fn read(path: &Path) -> Result<JobConfig, SetupError> {
     let text = std::fs::read_to_string(path).map_err(|source| SetupError::Read { path: path.into(), source })?;
     serde_yaml::from_str(&text).map_err(|source| SetupError::Parse { path: path.into(), source })
-}
-
-/// Returns a token that is cancelled at the first SIGTERM or SIGINT. If that can't be set up, the program goes on without.
-///
-/// Called before anything else: as PID 1 of a container, a process is not terminated by signals without a handler, and
-/// one that arrives before it has one is lost. The pod would work on until the end of its grace period.
-pub fn listen_for_signals() -> CancellationToken {
-    let told = CancellationToken::new();
-    if let Err(error) = migration_program::stop_on_signals(&told) {
-        warn!(%error, "failed to listen for signals; only SIGKILL can stop the process");
-    }
-    told
 }
 
 /// Stops a process when the program is told to.

@@ -34,15 +34,18 @@ pub fn main() -> ExitCode {
 
 async fn program() -> ExitCode {
     let cli = Cli::parse();
-    let (traces, layer) = Traces::start("s3-migration-worker", &cli.common.name);
-    cli.common.start_logging_with(layer);
+    let mut traces = Traces::default();
+    let (told, config) = cli.common.begin(|| {
+        let (started, layer) = Traces::start("s3-migration-worker", &cli.common.name);
+        traces = started;
+        layer
+    });
     traces.tell();
-    let told = setup::listen_for_signals();
-    match setup::connect(&cli.common, Pace::Limited, Duration::from_secs(cli.grace_seconds)).await {
+    match setup::connect(&cli.common, config, Pace::Limited, Duration::from_secs(cli.grace_seconds)).await {
         Ok((process, keeper)) => {
             setup::stop_when_told(&process, &told);
             let process = Arc::new(process);
-            info!(job = process.config.job.name, name = process.runtime.name, "worker started");
+            info!(name = process.runtime.name, "worker started");
             let work = Worker::new(process.clone());
             let sources = Sources::of(&process, Some(work.limits())).with_spans(traces.counts());
             metrics::serve(cli.common.metrics_port, &process.config.job, sources).await;

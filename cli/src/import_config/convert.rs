@@ -57,7 +57,7 @@ struct Common<'a> {
     storage_class: Option<Field>,
     versioning: Vec<Field>,
     transfer: Vec<Field>,
-    log_filter: Option<(&'static str, String)>,
+    log_level: Option<Field>,
 }
 
 /// Converts what was found. Each setting is converted, or named in a comment.
@@ -112,7 +112,7 @@ fn common<'a>(found: &Found, choices: &'a Choices, values: &mut Values<'_>) -> R
         storage_class: values.word("StorageClass", "storageClass", (is_storage_class, known))?,
         versioning,
         transfer: transfer(values)?,
-        log_filter: values.log_filter()?,
+        log_level: values.log_level()?,
     })
 }
 
@@ -246,7 +246,7 @@ fn spec(pairs: &[Pair], common: &Common<'_>) -> Vec<Field> {
         let why = format!("The operator creates a {what} of the job's own here, with its own identity");
         spec.push(Field::map(name, vec![Field::text("region", home)]).saying(why));
     }
-    spec.extend(logs(common));
+    spec.extend(common.log_level.clone().map(|level| Field::map("logs", vec![level])));
     spec
 }
 
@@ -316,16 +316,6 @@ fn trigger(common: &Common<'_>) -> Option<Field> {
          another one is skipped",
     );
     common.is_serverless.then(|| Field::map("trigger", vec![hourly]))
-}
-
-fn logs(common: &Common<'_>) -> Vec<Field> {
-    let Some((filter, why)) = &common.log_filter else { return Vec::new() };
-    let pods = |name: &'static str| {
-        let variable = vec![Field::text("name", "RUST_LOG"), Field::text("value", *filter)];
-        let env = vec![Item::new(Node::Map(variable), Vec::new())];
-        Field::map(name, vec![Field::new("env", Node::List(env))])
-    };
-    vec![pods("worker").saying(why), pods("jobsender")]
 }
 
 fn secret_name(choices: &Choices) -> String {

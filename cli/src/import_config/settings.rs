@@ -189,8 +189,8 @@ pub const SETTINGS: &[Setting] = {
         field(
             "LoggingLevel",
             Cluster,
-            "spec.worker.env, spec.jobsender.env",
-            "RUST_LOG; logs go to standard error. INFO is the default",
+            "spec.logs.level",
+            "spec.logs.transferLines adds the lines that the CloudWatch filters look for",
         ),
         nothing(
             "LocalProfileMode",

@@ -113,16 +113,16 @@ impl<'a> Values<'a> {
         Ok(Some(Field::text(field, word).saying(given.comment)))
     }
 
-    /// Returns the filter of logs, and the comment about it.
-    pub fn log_filter(&mut self) -> Result<Option<(&'static str, String)>, ImportError> {
+    /// Returns the level of logs, with a comment.
+    pub fn log_level(&mut self) -> Result<Option<Field>, ImportError> {
         let Some(given) = self.take("LoggingLevel") else { return Ok(None) };
-        let filter = match given.value.trim() {
-            "WARNING" => "warn",
-            "INFO" => "info",
-            "DEBUG" => "debug",
+        let level = match given.value.trim() {
+            "WARNING" => "Warn",
+            "INFO" => "Info",
+            "DEBUG" => "Debug",
             _ => return Err(self.wrong(&given, "WARNING, INFO or DEBUG")),
         };
-        Ok(Some((filter, given.comment)))
+        Ok(Some(Field::text("level", level).saying(given.comment)))
     }
 
     /// Returns the region that a setting names, by itself or in an ARN, and the comment about it.

@@ -1,6 +1,7 @@
 //! Settings of a resource that have no meaning without a cluster.
 
 use migration_api::MigrationJobSpec;
+use migration_api::logs::Logs;
 use migration_api::pods::PodSettings;
 use migration_api::scaling::Scaling;
 use migration_api::spec::DeletionPolicy;
@@ -17,6 +18,7 @@ pub fn not_used(spec: &MigrationJobSpec) -> Vec<&'static str> {
         scaling,
         worker,
         jobsender,
+        logs,
         deletion_policy,
         runs_history_limit,
         ttl_seconds_after_finished,
@@ -44,6 +46,7 @@ pub fn not_used(spec: &MigrationJobSpec) -> Vec<&'static str> {
         ("worker", *worker != PodSettings::default()),
         ("jobsender", *jobsender != PodSettings::default()),
         ("notify", notify.is_some()),
+        ("logs", *logs != Logs::default()),
         ("runsHistoryLimit", *runs_history_limit != 3),
         ("ttlSecondsAfterFinished", ttl_seconds_after_finished.is_some()),
         ("deletionPolicy", *deletion_policy != DeletionPolicy::default()),

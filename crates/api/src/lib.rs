@@ -23,6 +23,7 @@ pub mod crd;
 pub mod events;
 pub mod filters;
 mod kubernetes;
+pub mod logs;
 pub mod manifest;
 pub mod names;
 pub mod notify;

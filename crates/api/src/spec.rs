@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::buckets::BucketMapping;
 use crate::filters::{CompareMode, Filters};
+use crate::logs::Logs;
 use crate::manifest::{Manifest, Report};
 use crate::notify::Notify;
 use crate::pods::PodSettings;
@@ -206,6 +207,9 @@ pub struct MigrationJobSpec {
     /// both in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
+    /// Logs of these pods. Empty = as the operator's.
+    #[serde(default)]
+    pub logs: Logs,
 
     /// Suspend the job: no run starts, and jobsender and workers stop without losing work. `false` resumes it.
     #[serde(default)]

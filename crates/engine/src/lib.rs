@@ -19,6 +19,7 @@
 //! | [`limits`] | bounds the bytes and requests per second of a process, or of a job |
 //! | [`heartbeat`] | tells the ledger what this process is doing |
 //! | [`observer`] | tells the program which objects are in transfer |
+//! | [`log_context`] | tells the log what a task works on |
 //! | [`telemetry`], [`gauges`] | count what a process does, and tell what it holds, for metrics |
 //! | [`traces`] | spans of objects, parts and requests, for traces |
 
@@ -34,6 +35,7 @@ pub mod gauges;
 pub mod hash;
 pub mod heartbeat;
 pub mod limits;
+pub mod log_context;
 pub mod notifications;
 mod object_limit;
 pub mod observer;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::heartbeat::Activity;
 use crate::observer::{ObjectName, TransferObserver};
 use crate::telemetry::Telemetry;
+use crate::telemetry::transfer_lines::{Way, tell};
 
 /// The grace of a process that is given none: Kubernetes allows 120 s in all.
 pub const GRACE: Duration = Duration::from_secs(100);
@@ -63,6 +64,7 @@ impl Runtime {
     /// Records that bytes of an object were written at the destination.
     pub(crate) fn moved(&self, object: ObjectName<'_>, bytes: u64) {
         self.activity.moved(bytes);
+        tell(Way::Complete, bytes, object.bucket, object.key);
         if let Some(observer) = &self.observer {
             observer.moved(object, bytes);
         }

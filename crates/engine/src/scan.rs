@@ -25,6 +25,7 @@ use migration_core::records::{RecordError, ScanCounts};
 use migration_ledger::ReadError;
 use tokio_util::sync::CancellationToken;
 
+use crate::log_context::{LogContext, inherit, within};
 use crate::{Interruption, Process, Services};
 use run::Taken;
 
@@ -153,12 +154,24 @@ pub async fn send_for<P: Services>(
         Taken::Busy(run) => return Ok(ScanOutcome::RunIsLive { run }),
         Taken::OtherSides(run) => return Ok(ScanOutcome::OtherSides { run }),
     };
-    process.runtime.activity.scans(&run.id().await);
+    let id = run.id().await;
+    process.runtime.activity.scans(&id);
+    let context = LogContext::Run(id.into());
+    // Boxed, since the compiler computes the layout of a future from everything inside it, to a limited depth.
+    within(context, Box::pin(scan_to_end(process, purpose, run))).await
+}
+
+/// Scans a run that was taken, and closes it.
+async fn scan_to_end<P: Services>(
+    process: Arc<Process<P>>,
+    purpose: &Purpose,
+    run: Arc<run::Run>,
+) -> Result<ScanOutcome, ScanError> {
     let renewals = CancellationToken::new();
-    let keeper = tokio::spawn({
+    let keeper = tokio::spawn(inherit({
         let (process, run, renewals) = (process.clone(), run.clone(), renewals.clone());
         async move { run.keep(&process, renewals).await }
-    });
+    }));
     let scanned = tokio::select! {
         biased;
         () = run.lost() => Err(ScanError::TakenOver(run.id().await)),

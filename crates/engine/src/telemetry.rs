@@ -8,12 +8,15 @@
 //! | requests sent again | `Gate::pass` |
 //! | ended objects and attempts | `worker/end.rs` |
 //! | findings of scans | `scan/merge.rs` |
+//!
+//! [`transfer_lines`] tells of single transfers, for the log.
 
 mod counters;
 mod histogram;
 mod metered;
 mod objects;
 mod requests;
+pub mod transfer_lines;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 

@@ -47,7 +47,7 @@ use migration_core::retry::next_try;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, info};
+use tracing::{Instrument, debug};
 
 pub use progress::LastProgress;
 pub use range::{RangeEnd, carry};
@@ -153,10 +153,7 @@ pub async fn transfer<P: Services>(
     if let EntryOutcome::Done(delivery) = &mut outcome {
         delivery.millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     }
-    match &outcome {
-        EntryOutcome::Failed(failure) => info!(key, reason = failure.message, "object failed"),
-        outcome => debug!(key, ?outcome, "object"),
-    }
+    debug!(?outcome, "object");
     if let Some(observer) = observer {
         observer.ended(name, &outcome);
     }

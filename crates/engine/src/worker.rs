@@ -21,10 +21,11 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::admission::{ObjectClass, PendingObject};
 use crate::gate::PROBE_EVERY;
+use crate::log_context::{LogContext, within};
 use crate::send_buffer::SendBuffer;
 use crate::transfer::{self, TransferLimits};
 use crate::{Interruption, Process, Services};
@@ -132,10 +133,11 @@ impl<P: Services> Worker<P> {
             for (message, held) in messages {
                 this.process.runtime.activity.took_message();
                 let this = this.clone();
-                tasks.spawn(async move {
+                let context = LogContext::Message { message: message.id.as_str().into(), deliveries: message.receives };
+                tasks.spawn(within(context, async move {
                     this.handle(message, held).await;
                     this.process.runtime.activity.left_message();
-                });
+                }));
             }
         }
         info!(messages = tasks.len(), "stopping: work in flight is finished, nothing new is begun");
@@ -253,7 +255,7 @@ impl<P: Services> Worker<P> {
     /// messages.
     async fn give_back(&self, message: &ReceivedMessage, after: Duration) {
         if let Err(error) = self.process.ports.queue.set_visibility(&message.receipt, after).await {
-            warn!(%error, message = message.id, "failed to return a message; its lease has to run out");
+            warn!(%error, id = message.id, "failed to return a message; its lease has to run out");
         }
     }
 
@@ -261,7 +263,7 @@ impl<P: Services> Worker<P> {
         let disposal = match self.accept(&message).await {
             Ok(Ok(Accepted::Work(work))) => self.work_off(&message, work, held).await,
             Ok(Ok(Accepted::Over { run })) => {
-                info!(message = message.id, run, "deleting a message of a finished run with other sides");
+                debug!(id = message.id, run, "deleting a message of a finished run with other sides");
                 Ok(Disposal::Delete)
             }
             Ok(Ok(Accepted::Others { why })) => match left_to_others(message.receives) {
@@ -291,7 +293,7 @@ impl<P: Services> Worker<P> {
         };
         if let Err(error) = result {
             // Its lease runs out and it is delivered again; finished work is then found at the destination.
-            warn!(%error, message = message.id, "the message stays in the queue");
+            warn!(%error, id = message.id, "the message stays in the queue");
         }
     }
 
@@ -314,14 +316,13 @@ impl<P: Services> Worker<P> {
 
     /// Leaves a message to other workers: makes it visible after a delay.
     async fn leave(&self, message: &ReceivedMessage, why: &str, after: Duration) -> Result<Disposal, Interruption> {
-        warn!(why, message = message.id, receives = message.receives, "leaving a message to other workers");
+        warn!(why, id = message.id, receives = message.receives, "leaving a message to other workers");
         self.process.pause(LEFT_AFTER).await?;
         Ok(Disposal::Later(after))
     }
 
     /// Sends a message that cannot be processed to the dead letters, with the reason.
     async fn refuse(&self, message: &ReceivedMessage, reason: &MessageError) -> Result<Disposal, Interruption> {
-        warn!(%reason, message = message.id, "sending a message to the dead letters");
         self.bury(message, &reason.to_string()).await
     }
 
@@ -329,6 +330,7 @@ impl<P: Services> Worker<P> {
     async fn bury(&self, message: &ReceivedMessage, reason: &str) -> Result<Disposal, Interruption> {
         let process = &self.process;
         process.queue(|| process.ports.queue.send_dead_letter(&message.body, reason)).await?;
+        error!(reason, id = message.id, "sent a message to the dead letters");
         Ok(Disposal::Delete)
     }
 }

@@ -11,7 +11,7 @@ pub mod schedule;
 mod signals;
 pub mod verification;
 
-pub use log::{ExtraLayer, LogFormat, start_logging, start_logging_with};
+pub use log::{ExtraLayer, LogFormat, LogLevel, LogSettings, TransferLines, log_to, start_logging, start_logging_with};
 pub use run_id::{new_run_id, report_time};
 pub use runtime::run;
 pub use signals::stop_on_signals;

@@ -194,6 +194,7 @@ const REFUSED: &[(&str, &str)] = &[
     (r#"{"crds": {"keeep": true}}"#, "keeep"),
     (r#"{"policy": {"image": []}}"#, "image"),
     (r#"{"logFormat": "xml"}"#, "logFormat"),
+    (r#"{"logLevel": "trace"}"#, "logLevel"),
 ];
 
 /// Checks that wrong values are refused, with a message that names them.

@@ -101,7 +101,7 @@ pub async fn cleanup(job: &MigrationJob, kept: Option<ServicesSpec>, context: &C
         None => cleanup.warn_of_lost_keys(refused).await,
     }
     cleanup.delete_last_jobs().await?;
-    info!(job = cleanup.owner.name, namespace = cleanup.namespace, "cleaned up");
+    info!("cleaned up");
     Ok(())
 }
 

@@ -135,7 +135,7 @@ impl Context {
     /// those about objects without one.
     pub async fn publish_last(&self, about: &ObjectReference, event: JobEvent) {
         let (name, namespace) = (about.name.as_deref().unwrap_or_default(), about.namespace.clone());
-        warn!(job = name, namespace, reason = %event.reason, text = event.text, "something is left of a job");
+        warn!(reason = %event.reason, text = event.text, "something is left of a job");
         let Err(refused) = self.recorder.publish(&event.clone().event(), about).await else { return };
         let text = format!("MigrationJob {name}: {}", event.text);
         let place = ObjectReference {
@@ -145,7 +145,7 @@ impl Context {
             ..ObjectReference::default()
         };
         if let Err(error) = self.recorder.publish(&JobEvent { text, ..event }.event(), &place).await {
-            warn!(%refused, %error, job = name, "failed to publish event");
+            warn!(%refused, %error, "failed to publish event");
         }
     }
 }

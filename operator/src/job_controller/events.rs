@@ -181,7 +181,7 @@ async fn create(
     match or_problem(busy(job, &buckets, context).await.map_err(ApplyError::from))? {
         Ok(None) => {}
         Ok(Some(other)) => {
-            info!(job = job.name_any(), other, "waiting for another job to configure a bucket");
+            info!(other, "waiting for another job to configure a bucket");
             return Ok(None);
         }
         Err(problem) => return Ok(Some(problem)),
@@ -190,7 +190,7 @@ async fn create(
     let jobs = context.api::<Job>(&job.namespace().unwrap_or_default());
     Ok(match or_problem(apply::create_job(&jobs, &wanted, &Owner::of(job)).await)? {
         Ok(JobCreation::Created) => {
-            info!(job = job.name_any(), name = wanted.name_any(), "created the Job that configures source buckets");
+            info!(name = wanted.name_any(), "created the Job that configures source buckets");
             None
         }
         Ok(JobCreation::NameTaken(conflict)) => Some(conflict.problem()),

@@ -134,11 +134,11 @@ async fn create(
     let jobs = context.api::<Job>(&job.namespace().unwrap_or_default());
     Ok(match or_problem(apply::create_job(&jobs, &wanted, &Owner::of(job)).await)? {
         Ok(JobCreation::Created) => {
-            info!(job = job.name_any(), name = wanted.name_any(), "created the Job of a preflight");
+            info!(name = wanted.name_any(), "created the Job of a preflight");
             None
         }
         Ok(JobCreation::NameTaken(conflict)) => {
-            info!(job = job.name_any(), number = status.number, %conflict, "skipped the number of a preflight");
+            info!(number = status.number, %conflict, "skipped the number of a preflight");
             Some(Refusal::NameTaken)
         }
         Err(problem) => Some(Refusal::Problem(problem)),

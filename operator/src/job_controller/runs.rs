@@ -219,7 +219,7 @@ impl<'a> Starter<'a> {
         let (run, wanted) = (&last.record.run, build(&configs.last, &last.record.run));
         Ok(match or_problem(apply::create_job(self.jobs, &wanted, &Owner::of(self.job)).await)? {
             Ok(JobCreation::Created) => {
-                info!(job = self.job.name_any(), run, name = wanted.name_any(), "created the Job that follows a run");
+                info!(run, name = wanted.name_any(), "created the Job that follows a run");
                 None
             }
             Ok(JobCreation::NameTaken(conflict)) => Some(conflict.problem()),
@@ -237,7 +237,7 @@ impl<'a> Starter<'a> {
         let Some(held) = held else { return Ok(None) };
         let deleted = apply::delete(self.jobs, &held.object(), DeleteParams::background()).await;
         if deleted.is_ok() {
-            info!(job = self.job.name_any(), name = held.name, "deleted a Job whose next pod is held back");
+            info!(name = held.name, "deleted a Job whose next pod is held back");
         }
         Ok(or_problem(deleted)?.err())
     }
@@ -257,12 +257,12 @@ impl<'a> Starter<'a> {
         let wanted = build::job::build(config, start.number, start.manual.as_deref());
         Ok(match or_problem(apply::create_job(self.jobs, &wanted, &Owner::of(self.job)).await)? {
             Ok(JobCreation::Created) => {
-                info!(job = self.job.name_any(), number = start.number, "started run");
+                info!(number = start.number, "started run");
                 Started { number: start.number, manual: start.manual, ..pending }
             }
             // The number is used up: the next reconciliation takes the next one.
             Ok(JobCreation::NameTaken(conflict)) => {
-                info!(job = self.job.name_any(), number = start.number, %conflict, "skipped the number of a run");
+                info!(number = start.number, %conflict, "skipped the number of a run");
                 Started { number: start.number, is_skipped: true, ..pending }
             }
             Err(problem) => Started { problem: Some(problem), ..pending },

@@ -252,9 +252,9 @@ impl Scaler<'_> {
 
     /// Writes the number of workers if it is the operator's to write and changes. Returns the number that is wanted now.
     async fn write_number(&self, facts: &Facts, decision: &Decision) -> Result<u32, ApplyError> {
-        let (before, job) = (facts.input.replicas, &self.owner.name);
+        let before = facts.input.replicas;
         let Some(replicas) = decision.replicas.filter(|replicas| *replicas != before) else { return Ok(before) };
-        info!(job, from = before, to = replicas, backlog = facts.input.backlog, "scaling workers");
+        info!(from = before, to = replicas, backlog = facts.input.backlog, "scaling workers");
         replicas::write(&self.context.api(&self.namespace), self.deployment, replicas).await?;
         Ok(replicas)
     }

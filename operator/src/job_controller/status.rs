@@ -107,7 +107,7 @@ pub async fn write_problem(job: &MigrationJob, problem: &Problem, context: &Cont
             written
         }
         Err(error) => {
-            warn!(job = job.name_any(), problem = problem.message, %error, "failed to report problem");
+            warn!(problem = problem.message, %error, "failed to report problem");
             new
         }
     }

@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 use migration_api::affinity::{AffinityError, WrittenAffinity};
 use migration_api::config::{Mounts, QueueAndTable, job_config};
+use migration_api::logs::Logs;
 use migration_api::pods::PodSettings;
 use migration_api::verify::VerifyMethod;
 use migration_api::{MigrationJob, MigrationJobSpec};
@@ -56,6 +57,8 @@ pub struct ValidatedJob {
     pub worker: ValidatedPods,
     /// Settings of the jobsender's pods.
     pub jobsender: ValidatedPods,
+    /// The pods' logs.
+    pub logs: Logs,
     /// What applies to pods where the settings do not say otherwise.
     pub pod_defaults: PodDefaults,
     /// Bytes that a worker may hold at once.
@@ -208,6 +211,7 @@ pub fn validate(
         sides,
         worker: ValidatedPods::of("spec.worker", &spec.worker)?,
         jobsender: ValidatedPods::of("spec.jobsender", &spec.jobsender)?,
+        logs: spec.logs,
         pod_defaults: defaults.clone(),
         memory_limit: spec.transfer.memory_limit,
         schedule: schedule(spec),

@@ -8,7 +8,7 @@ use std::{io, thread};
 use bytes::Bytes;
 use migration_core::etag::Md5Digest;
 use tokio::sync::Semaphore;
-use tracing::error;
+use tracing::warn;
 
 use super::HashLimits;
 use super::lanes::{Job, Lanes};
@@ -213,7 +213,7 @@ impl Drop for Worker {
     /// Releases all waiting tasks, however the thread ends.
     fn drop(&mut self) {
         if thread::panicking() {
-            error!("failed to hash in lanes; from now on each part is hashed separately");
+            warn!("failed to hash in lanes; from now on each part is hashed separately");
         }
         let mut state = self.shared.lock();
         self.shared.room.close();

@@ -14,6 +14,7 @@ use super::merge::Scanner;
 use super::range::OpenRange;
 use super::verdict::Memory;
 use crate::Services;
+use crate::log_context::inherit;
 
 /// Verdicts that requests are under way for, of all ranges together: as many as rows of a work list are looked up at
 /// once.
@@ -74,12 +75,12 @@ impl Findings {
         memory: Memory,
     ) {
         let (scanner, range) = (scanner.clone(), range.clone());
-        let verdict = tokio::spawn(async move {
+        let verdict = tokio::spawn(inherit(async move {
             // Never closed.
             let _place = scanner.asking.acquire().await;
             let verdict = scanner.judge(&range).verdict(&source, there.as_ref(), &memory).await?;
             Ok(Found::Compared { source, there, verdict })
-        });
+        }));
         self.asked += 1;
         self.waiting.push_back(Waiting::Asked(AbortOnDropHandle::new(verdict)));
     }

@@ -20,6 +20,7 @@ use super::range::{OpenRange, WORTH_CUTTING};
 use super::run::Run;
 use super::verdict::READ_AT_ONCE;
 use super::{Purpose, ScanError};
+use crate::log_context::inherit;
 use crate::{Process, Services};
 
 /// Result of a lane.
@@ -66,9 +67,9 @@ pub(super) async fn scan_all<P: Services>(
         while lanes.len() < process.ranges_in_flight {
             if let Some(range) = waiting.pop_front() {
                 under_work.insert(range.number, range.clone());
-                lanes.spawn(close_one(scanner.clone(), range));
+                lanes.spawn(inherit(close_one(scanner.clone(), range)));
             } else if let Some((range, search)) = most_left(&under_work, process.ranges_in_flight - lanes.len()) {
-                lanes.spawn(cut_one(scanner.clone(), range, search));
+                lanes.spawn(inherit(cut_one(scanner.clone(), range, search)));
             } else {
                 break;
             }

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::ScanError;
 use super::range::OpenRange;
+use crate::log_context::inherit;
 use crate::{Interruption, Process, Services};
 
 /// A listing of a range. Holds at most two pages in memory: the current one, and one waiting or arriving.
@@ -45,7 +46,7 @@ impl Listing {
         let (send, pages) = mpsc::channel(1);
         let reader = Reader::new(process.clone(), side, range.clone());
         let bucket = reader.bucket.clone();
-        let reader = tokio::spawn(reader.read(send));
+        let reader = tokio::spawn(inherit(reader.read(send)));
         Self { bucket, pages, page: VecDeque::new(), ended: false, reader }
     }
 

@@ -10,7 +10,7 @@ use migration_core::ports::{HeadRequest, ObjectHead};
 use migration_core::records::{ExtraneousRecord, MirrorCounts, RunRecord, extraneous_partition};
 use migration_ledger::{Pager, Readable};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::ScanError;
 use super::run::Run;
@@ -80,7 +80,7 @@ async fn settle_one<P: Services>(
         return Ok(Fate::Deleted);
     }
     if !may_delete(&extra, is_gone, there.as_ref(), run.started) {
-        info!(bucket = pair.destination_bucket, key = extra.key, "an extraneous object is kept");
+        debug!(bucket = pair.destination_bucket, key = extra.key, "an extraneous object is kept");
         return Ok(Fate::Kept);
     }
     delete(process, absence, pair, &extra).await
@@ -118,7 +118,7 @@ async fn delete<P: Services>(
     match process.delete_unchanged(absence, bucket, &extra.key, extra.etag.as_ref()).await {
         Ok(Deletion::Deleted) => Ok(Fate::Deleted),
         Ok(Deletion::Unproven) => {
-            info!(bucket, key = extra.key, "an extraneous object is kept: the source may have it again");
+            debug!(bucket, key = extra.key, "an extraneous object is kept: the source may have it again");
             Ok(Fate::Kept)
         }
         Err(Interruption::Service(error)) if !error.is_retryable() => {

@@ -5,7 +5,7 @@ use migration_core::fidelity::Carried;
 use migration_core::message::Entry;
 use migration_core::outcome::{Cause, Delivery, EntryOutcome, Failure};
 use migration_core::records::UploadRecord;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::error::TransferError;
 use super::{Transfer, TransferTask};
@@ -79,7 +79,7 @@ impl<P: Services> Transfer<'_, P> {
             // Another worker is creating the upload, and its message is still being processed.
             return Ok(None);
         }
-        info!(key = self.source.key, "aborting multipart upload that will not be completed");
+        debug!(key = self.source.key, "aborting multipart upload that will not be completed");
         match &record.upload_id {
             Some(id) => self.destination.abort(id).await?,
             None if record.is_announcement() => self.abort_announced(&record).await?,

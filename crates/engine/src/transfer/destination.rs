@@ -17,6 +17,7 @@ use super::TransferLimits;
 use super::error::TransferError;
 use super::progress::LastProgress;
 use crate::observer::ObjectName;
+use crate::telemetry::transfer_lines::{Way, tell};
 use crate::{Interruption, Process, Services};
 
 /// The destination object of a transfer.
@@ -94,6 +95,11 @@ impl<'a, P: Services> DestinationObject<'a, P> {
     /// Returns the reference to an upload of the object.
     pub(super) fn upload<'b>(&'b self, upload_id: &'b str) -> UploadRef<'b> {
         UploadRef { bucket: self.bucket, key: self.key, upload_id }
+    }
+
+    /// Tells the log of bytes that the destination has accepted.
+    fn uploaded<T, E>(&self, bytes: u64, answer: Result<T, E>) -> Result<T, E> {
+        answer.inspect(|_| tell(Way::Uploading, bytes, self.bucket, self.key))
     }
 
     fn access(&self, operation: Operation) -> RequestInfo<'a> {

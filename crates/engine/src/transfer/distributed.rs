@@ -12,7 +12,7 @@ use migration_core::outcome::Failure;
 use migration_core::part_ranges::{Dispatch, is_due};
 use migration_core::ports::WriteCondition;
 use migration_core::records::{self, PartRangeOutcome, PartRangeRecord};
-use tracing::info;
+use tracing::debug;
 
 use super::attempt::Moved;
 use super::error::TransferError;
@@ -42,7 +42,7 @@ impl<P: Services> Transfer<'_, P> {
         drop(permit.take());
         upload.coordinate(task).await?;
         let completed = upload.complete(condition).await?;
-        info!(key = self.source.key, bytes = snapshot.size, parts = upload.layout.count(), "completed from ranges");
+        debug!(key = self.source.key, bytes = snapshot.size, parts = upload.layout.count(), "completed from ranges");
         Ok(completed.moved(upload))
     }
 }

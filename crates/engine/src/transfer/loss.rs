@@ -4,7 +4,7 @@
 use migration_core::config::OnLoss;
 use migration_core::fidelity::{Carried, reduce};
 use migration_core::outcome::{Failure, FailureClass, NotPreserved};
-use tracing::info;
+use tracing::debug;
 
 use super::Transfer;
 use super::error::TransferError;
@@ -38,7 +38,7 @@ impl<P: Services> Transfer<'_, P> {
         }
         let mut lost = carried.losses;
         lost.subtract(&before);
-        info!(key = self.source.key, %error, what = lost.kinds(), "left behind");
+        debug!(key = self.source.key, %error, what = lost.kinds(), "left behind");
         accept_loss(self.process.config.transfer.preserve.on_loss, &lost, || error.to_string())
     }
 }

@@ -1,7 +1,7 @@
 //! Copies an object in parts, and resumes from the parts at the destination.
 
 use migration_core::ports::WriteCondition;
-use tracing::info;
+use tracing::debug;
 
 use super::Transfer;
 use super::attempt::Moved;
@@ -22,7 +22,7 @@ impl<P: Services> Transfer<'_, P> {
         upload.send_parts(upload.missing(1..=upload.layout.count()), first).await?;
         let completed = upload.complete(condition).await?;
         let (parts, there) = (upload.layout.count(), upload.there.len());
-        info!(key = self.source.key, bytes = snapshot.size, parts, there, "completed");
+        debug!(key = self.source.key, bytes = snapshot.size, parts, there, "completed");
         Ok(completed.moved(upload))
     }
 }

@@ -4,7 +4,7 @@ use migration_core::message::PartRange;
 use migration_core::outcome::{Cause, EntryOutcome, Failure, FailureClass};
 use migration_core::records::{self, PartRangeOutcome, UploadRecord};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, info};
+use tracing::{Instrument, debug};
 
 use super::error::TransferError;
 use super::progress::LastProgress;
@@ -126,7 +126,7 @@ impl<P: Services> Transfer<'_, P> {
             server_side: false,
         };
         upload.send_parts(upload.missing(*first..=*last), None).await?;
-        info!(key = self.source.key, first, last, there = upload.there.len(), "sent range of parts");
+        debug!(key = self.source.key, first, last, there = upload.there.len(), "sent range of parts");
         Ok(upload)
     }
 }

@@ -10,7 +10,7 @@ use migration_core::object::SourceIdentity;
 use migration_core::part::PartLayout;
 use migration_core::records::UploadRecord;
 use migration_core::resume::{self, UploadDecision};
-use tracing::info;
+use tracing::debug;
 
 use super::Transfer;
 use super::error::TransferError;
@@ -109,7 +109,7 @@ impl<'t, P: Services> Upload<'t, P> {
         let bytes = there.iter().filter_map(|number| layout.part(*number)).map(|part| part.len).sum();
         transfer.process.runtime.found(transfer.destination.name(), bytes);
         let key = transfer.source.key;
-        info!(key, parts = there.len(), listed = listed.len(), of = layout.count(), "continuing multipart upload");
+        debug!(key, parts = there.len(), listed = listed.len(), of = layout.count(), "continuing multipart upload");
         Ok(Some(Self {
             transfer,
             source: record.source.clone(),

@@ -16,12 +16,13 @@ use migration_ledger::{ReadError, get};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::accept::Work;
 use super::lease::{Lost, keep};
 use super::{Disposal, LEFT_AFTER, Worker};
 use crate::admission::{ObjectClass, PendingObject};
+use crate::log_context::{LogContext, within};
 use crate::transfer::{LastProgress, RangeEnd, TransferTask, carry, transfer};
 use crate::uploads::{self, Clear};
 use crate::{Interruption, Services};
@@ -66,7 +67,11 @@ impl<P: Services> Worker<P> {
         held: PendingObject,
     ) -> Result<Disposal, Interruption> {
         match work {
-            Work::Range(range) => self.carry_range(job, &range, held).await,
+            Work::Range(range) => {
+                let range: Arc<PartRange> = Arc::from(range);
+                let context = LogContext::Range(range.clone(), job.message.receives);
+                within(context, self.carry_range(job, &range, held)).await
+            }
             Work::Batches { batches, pairs } => {
                 let attempts = batches.iter().map(Batch::most_tries).max().unwrap_or_default();
                 let most = self.process.config.transfer.max_attempts;
@@ -85,7 +90,8 @@ impl<P: Services> Worker<P> {
                 }
                 let mut held = Some(held);
                 for batch in batches.into_iter().map(Arc::new) {
-                    let disposal = match self.work_batch(job, &batch, &pairs, &mut held).await {
+                    let work = self.work_batch(job, &batch, &pairs, &mut held);
+                    let disposal = match within(LogContext::Batch(batch.clone()), work).await {
                         Ok(disposal) => disposal,
                         Err(ReadError::Record(error)) => return self.leave_ended(job.message, &error).await,
                         Err(ReadError::Request(error)) => return Err(error),
@@ -101,7 +107,7 @@ impl<P: Services> Worker<P> {
 
     /// Replaces a worn-out message by new ones for its batches, with one more try counted.
     async fn renew(&self, message: &ReceivedMessage, batches: Vec<Batch>) -> Result<Disposal, Interruption> {
-        info!(message = message.id, receives = message.receives, "replacing a worn-out message");
+        debug!(id = message.id, receives = message.receives, "replacing a worn-out message");
         let renewed = batches.iter().map(|batch| batch.tried_once_more().body());
         self.replace(message, renewed.collect(), Duration::ZERO).await
     }
@@ -172,7 +178,7 @@ impl<P: Services> Worker<P> {
     /// Puts off a message whose objects this worker has no place to coordinate. Keeps it for a moment, so that a queue
     /// full of such messages is not received as fast as it answers, and the ranges among them are found.
     async fn wait_for_place(&self, message: &ReceivedMessage) -> Result<Disposal, Interruption> {
-        debug!(message = message.id, receives = message.receives, "putting off a distributed object");
+        debug!(id = message.id, receives = message.receives, "putting off a distributed object");
         self.process.pause(LEFT_AFTER).await?;
         Ok(match wait_for_place(message.receives) {
             WaitForPlace::GiveBack(after) => Disposal::Later(after),
@@ -220,11 +226,12 @@ impl<P: Services> Worker<P> {
         let redelivered = job.message.receives > 1;
         let Some(bytes) = batch.objects.get(place).map(|entry| entry.size) else { return };
         let pending = self.limits.permits.expect(self.limits.class_of(bytes));
-        tasks.spawn(async move {
+        let context = LogContext::Object(batch.clone(), place);
+        tasks.spawn(within(context, async move {
             let Some(entry) = batch.objects.get(place) else { return (place, EntryOutcome::Interrupted) };
             let task = TransferTask { batch: &batch, entry, redelivered, lost: &lost };
             (place, this.one(task, &progress, pending).await)
-        });
+        }));
     }
 
     /// Transfers one object once it has a permit.
@@ -285,7 +292,7 @@ impl<P: Services> Worker<P> {
             RangeEnd::Over => Disposal::Delete,
             RangeEnd::Interrupted => Disposal::GiveBack,
             RangeEnd::Retry(failure) => {
-                info!(reason = failure.message, first = range.first, "retrying a range");
+                debug!(reason = failure.message, first = range.first, "retrying a range");
                 match failure.cause {
                     Cause::WholeService => Disposal::SendAnew(Duration::from_secs(PUT_BACK.into())),
                     Cause::Progress(parts) => {

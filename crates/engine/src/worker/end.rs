@@ -14,7 +14,7 @@ use migration_core::ports::{Condition, Item, OutgoingMessage, Queue, ReceivedMes
 use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, RunRecord, VersionRecord};
 use migration_core::retry::{Tried, next_try, remainder_delay};
 use migration_ledger::{ReadError, get};
-use tracing::{info, warn};
+use tracing::{debug, error, warn};
 
 use super::{Disposal, Worker};
 use crate::telemetry::ObjectTally;
@@ -61,14 +61,15 @@ impl<P: Services> Worker<P> {
         // Failures of a stale batch must not replace valid ones.
         let is_stale = if failures.is_empty() { Some(false) } else { self.is_stale(batch).await? };
         let Some(is_stale) = is_stale else { return Ok(None) };
-        let failures = failures.iter().filter(|_| !is_stale);
-        let failures = failures.map(|failure| records::failure_write(&batch.job, &batch.run, failure));
-        for request in records::requests(failures.chain(versions)) {
+        let valid = failures.iter().filter(|_| !is_stale);
+        let writes = valid.map(|failure| records::failure_write(&batch.job, &batch.run, failure));
+        for request in records::requests(writes.chain(versions)) {
             self.process.write(&request).await?;
         }
         let end = match self.write_end(batch, &end).await? {
             WriteOutcome::Written => {
                 self.process.runtime.telemetry.ended(&tally, now);
+                failures.iter().filter(|_| !is_stale).for_each(log_failure);
                 Some(end)
             }
             WriteOutcome::Lost => self.other_end(message, batch, end).await?,
@@ -157,7 +158,11 @@ impl<P: Services> Worker<P> {
     pub(super) async fn finish(&self, batch: &Batch, end: &BatchEnd) -> Result<Disposal, Interruption> {
         if !end.remainder.is_empty() && !is_active(Mutant::LostRemainder) {
             let rest = batch.remainder(&end.remainder, &end.tried);
-            info!(batch = batch.id.as_str(), objects = rest.objects.len(), "retrying the remaining objects of a batch");
+            debug!(
+                batch = batch.id.as_str(),
+                objects = rest.objects.len(),
+                "retrying the remaining objects of a batch"
+            );
             let bound = Duration::from_secs(remainder_delay(rest.most_tries()).into());
             let delay = bound.mul_f64(0.5 + self.process.runtime.clock.random() / 2.0);
             let messages = [OutgoingMessage { body: rest.body(), delay }];
@@ -180,6 +185,13 @@ fn done_uploads<'a>(batch: &'a Batch, outcomes: &[EntryOutcome]) -> Vec<(&'a str
         _ => None,
     });
     done.collect()
+}
+
+/// Logs a failure that is recorded, once: a batch has one end, however often it is delivered.
+fn log_failure(failure: &FailureRecord) {
+    let FailureRecord { key, class, message, attempts, request_ids, .. } = failure;
+    let (class, requests) = (class.as_str(), request_ids.join(","));
+    error!(object = key, class, reason = message, attempts, requests, "object failed");
 }
 
 /// Returns the record of a batch's end and those of its failures.

@@ -29,7 +29,7 @@ use migration_core::records::{DeletionsRecord, Reservation, day_of, deletions_ke
 use migration_core::retry::next_try;
 use migration_ledger::{ReadError, get};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{debug, warn};
 
 use super::Worker;
 use crate::admission::{ObjectClass, ObjectPermit};
@@ -169,7 +169,7 @@ impl<P: Services> Worker<P> {
             let absence = Absence { bucket: &task.batch.pair.source_bucket, key, proven };
             before = match self.process.delete_unchanged(absence, bucket, &there, found.etag.as_ref()).await {
                 Ok(Deletion::Deleted) => {
-                    info!(bucket, key = there, "deleted an object that the source has removed");
+                    debug!(bucket, key = there, "deleted an object that the source has removed");
                     Before::Deleted
                 }
                 Ok(Deletion::Unproven) => Before::MayHaveDeleted,
@@ -267,7 +267,7 @@ impl<P: Services> Worker<P> {
                 Ok(record) => record.unwrap_or_default(),
                 Err(ReadError::Request(error)) => return Err(error),
                 Err(ReadError::Record(error)) => {
-                    info!(%error, "nothing is deleted: the number of today's deletions is unknown");
+                    warn!(%error, "nothing is deleted: the number of today's deletions is unknown");
                     return Ok(None);
                 }
             };

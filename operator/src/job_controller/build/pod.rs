@@ -13,15 +13,18 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use migration_api::config::CA_FILE;
+use migration_api::logs::{LogFormat as ApiFormat, LogLevel as ApiLevel, Logs, TransferLines};
 use migration_api::pods::PodSettings;
 use migration_api::verify::VerifyMethod;
 use migration_core::config::{MountedFrom, session_name};
 use migration_core::error::Service;
 use migration_core::size::ByteSize;
+use migration_program::{LogFormat, LogLevel};
 
 use super::config_map;
 use crate::job_controller::validate::{CA_DIRECTORY, CREDENTIALS_DIRECTORY, ValidatedJob, ValidatedPods};
 use crate::names::{self, Component};
+use crate::pod_defaults::PodDefaults;
 
 /// The directory where the configuration is mounted.
 const CONFIG_DIRECTORY: &str = "/etc/s3-migration";
@@ -31,8 +34,10 @@ const GRACE_SECONDS: u32 = 120;
 const TO_END_SECONDS: u32 = 20;
 /// The variable with the seconds that a worker has for the parts in flight.
 const GRACE: &str = "GRACE_SECONDS";
-/// The variable with the format of logs.
+/// The variables with the format and the level of logs, and with the form of lines about transfers.
 const LOG_FORMAT: &str = "LOG_FORMAT";
+const LOG_LEVEL: &str = "LOG_LEVEL";
+const TRANSFER_LINES: &str = "TRANSFER_LINES";
 /// The variable with the port of metrics.
 const METRICS_PORT: &str = "METRICS_PORT";
 /// That port, and the name by which Prometheus finds it.
@@ -214,13 +219,24 @@ fn environment(job: &ValidatedJob, program: Program) -> Vec<EnvVar> {
     // of a pod that is gone are recognized as the job's.
     set(SESSION_NAME, session_name(&job.owner.uid));
     set(METRICS_PORT, METRICS.1.to_string());
-    if let Some(format) = job.pod_defaults.log_format {
-        set(LOG_FORMAT, format.as_str().to_owned());
+    for (variable, value) in log_variables(job) {
+        set(variable, value.to_owned());
     }
     if program == Program::Worker && settings.termination_grace_period_seconds.is_some() {
         set(GRACE, grace(program, settings).saturating_sub(TO_END_SECONDS).to_string());
     }
     environment
+}
+
+/// Returns the variables that set the log, of those that are set: by the job, else by the operator.
+fn log_variables(job: &ValidatedJob) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let Logs { format, level, transfer_lines } = job.logs;
+    let PodDefaults { log_format, log_level, .. } = &job.pod_defaults;
+    let format = format.map(ApiFormat::as_variable).or_else(|| log_format.map(LogFormat::as_str));
+    let level = level.map(ApiLevel::as_variable).or_else(|| log_level.map(LogLevel::as_str));
+    let lines = transfer_lines.map(TransferLines::as_variable);
+    let all = [(LOG_FORMAT, format), (LOG_LEVEL, level), (TRANSFER_LINES, lines)];
+    all.into_iter().filter_map(|(variable, value)| Some((variable, value?)))
 }
 
 /// Returns the port of metrics, which the user may move; none if the user has none served.

@@ -124,7 +124,7 @@ pub async fn remove(
     });
     for old in found.due {
         apply::delete(api, &old.object(), DeleteParams::background()).await?;
-        info!(job = name, ended = old.name, "removed the Job of an earlier run");
+        info!(ended = old.name, "removed the Job of an earlier run");
     }
     Ok(found.next.map(|left| Duration::from_millis(u64::try_from(left).unwrap_or_default())))
 }

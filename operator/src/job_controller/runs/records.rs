@@ -84,11 +84,11 @@ impl Recorder<'_> {
                 if ended == 0 {
                     return (view, drained);
                 }
-                warn!(job = self.job.name_any(), batches = ended, "recorded dead letters as failures");
+                warn!(batches = ended, "recorded dead letters as failures");
                 (self.reread(view).await, drained)
             }
             Err(error) => {
-                warn!(job = self.job.name_any(), %error, "dead letters are drained again by the next reconciliation");
+                warn!(%error, "dead letters are drained again by the next reconciliation");
                 (view, last_drain)
             }
         }
@@ -133,11 +133,7 @@ impl Recorder<'_> {
         let Some(live) = view.live().filter(|_| is_quiet) else { return Ok(view) };
         let written = reopen::ask(&self.services.ledger, &self.uid(), &live.record, self.now).await?;
         if written == WriteOutcome::Written {
-            warn!(
-                job = self.job.name_any(),
-                run = live.record.run,
-                "no batch ended for 7 days: batches without an end are listed and sent again"
-            );
+            warn!(run = live.record.run, "no batch ended for 7 days: batches without an end are listed and sent again");
         }
         Ok(self.reread(view).await)
     }
@@ -155,7 +151,7 @@ impl Recorder<'_> {
         let (run, result) = (&live.record.run, end.result);
         let written = end::write_end(&self.services.ledger, &self.uid(), &live.record, end, self.now).await?;
         if written == WriteOutcome::Written {
-            info!(job = self.job.name_any(), run, ?result, "run ended");
+            info!(run, ?result, "run ended");
         }
         Ok(self.reread(view).await)
     }
@@ -174,7 +170,7 @@ impl Recorder<'_> {
         match ledger::read(&self.services.ledger, &known, settings).await {
             Ok(records) => records.view.unwrap_or(before),
             Err(error) => {
-                warn!(job = self.job.name_any(), %error, "failed to read the ledger again");
+                warn!(%error, "failed to read the ledger again");
                 before
             }
         }

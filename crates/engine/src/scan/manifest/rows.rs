@@ -14,6 +14,7 @@ use super::csv::{CsvError, CsvRows, Digester};
 use super::object::Object;
 use super::parquet::{self as columnar, Blocks};
 use super::{Manifest, ManifestError};
+use crate::log_context::inherit;
 use crate::{Process, Services};
 
 /// Rows read ahead.
@@ -37,7 +38,7 @@ impl Rows {
     ) -> Self {
         let (send, rows) = mpsc::channel(AHEAD);
         let reader = Reader { process, manifest, pairs, pair, behind, send };
-        Self { rows, reader: Some(AbortOnDropHandle::new(tokio::spawn(reader.read()))) }
+        Self { rows, reader: Some(AbortOnDropHandle::new(tokio::spawn(inherit(reader.read())))) }
     }
 
     /// Returns the next row and the position after it, or `None` at the end.

@@ -17,6 +17,7 @@ use super::super::range::OpenRange;
 use super::lookup::{Looked, look};
 use super::rows::Rows;
 use super::{Manifest, ManifestError};
+use crate::log_context::inherit;
 use crate::{Process, Services};
 
 /// Rows of a pair looked up at once: about 1,300 rows a second at 50 ms per request.
@@ -40,7 +41,7 @@ pub(in super::super) async fn scan_rows<P: Services>(
     loop {
         while looks.len() < AT_ONCE {
             let Some((position, row)) = rows.next().await? else { break };
-            let look = tokio::spawn(look(scanner.clone(), range.clone(), row));
+            let look = tokio::spawn(inherit(look(scanner.clone(), range.clone(), row)));
             looks.push_back((position, AbortOnDropHandle::new(look)));
         }
         let Some((position, look)) = looks.pop_front() else { break };

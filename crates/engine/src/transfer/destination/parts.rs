@@ -42,9 +42,11 @@ impl<P: Services> DestinationObject<'_, P> {
         body: Body,
         checksum: bool,
     ) -> Result<Written, Interruption> {
-        let access = self.access(Operation::PutPart).carrying(body.len());
+        let bytes = body.len();
+        let access = self.access(Operation::PutPart).carrying(bytes);
         let request = PutPart { upload: self.upload(upload_id), number, body, checksum };
-        self.process.destination_once(access, self.process.ports.destination.put_part(request)).await
+        let put = self.process.ports.destination.put_part(request);
+        self.uploaded(bytes, self.process.destination_once(access, put).await)
     }
 
     /// Sends a part once, since a streamed body cannot be sent twice. Its error tells nothing of the destination if the
@@ -56,13 +58,14 @@ impl<P: Services> DestinationObject<'_, P> {
         (body, source): (Body, &HashingBody),
         checksum: bool,
     ) -> Result<Written, Interruption> {
-        let access = self.access(Operation::PutPart).carrying(body.len());
+        let bytes = body.len();
+        let access = self.access(Operation::PutPart).carrying(bytes);
         let request = PutPart { upload: self.upload(upload_id), number, body, checksum };
         let put = async {
             let answer = self.process.ports.destination.put_part(request).await;
             answer.map_err(|error| source.reader_error(error))
         };
-        self.process.destination_once(access, put).await
+        self.uploaded(bytes, self.process.destination_once(access, put).await)
     }
 
     /// Sends a part held in memory, with this Content-MD5.
@@ -78,7 +81,7 @@ impl<P: Services> DestinationObject<'_, P> {
             self.process.ports.destination.put_part(PutPart { upload: self.upload(upload_id), number, body, checksum })
         };
         let access = self.access(Operation::PutPart).carrying(bytes.len() as u64);
-        self.process.destination(access, request).await
+        self.uploaded(bytes.len() as u64, self.process.destination(access, request).await)
     }
 
     /// Has the service copy a part.

@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use migration_core::error::{ErrorClass, ServiceError};
 use migration_core::ports::{GetRequest, ObjectStore, Operation, Span, Written};
-use tracing::info;
+use tracing::debug;
 
 use super::DestinationObject;
 use crate::Services;
@@ -50,7 +50,7 @@ impl<P: Services> DestinationObject<'_, P> {
             }
         };
         let result = self.process.destination(self.access(Operation::GetObject), read).await?;
-        info!(key, ?result, etag = written.etag.as_str(), "read a written object back");
+        debug!(key, ?result, etag = written.etag.as_str(), "read a written object back");
         Ok(result)
     }
 

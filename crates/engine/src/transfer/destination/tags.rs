@@ -2,7 +2,7 @@
 
 use migration_core::error::ErrorClass;
 use migration_core::ports::{ObjectHead, ObjectStore, Operation, PutTags, Tags};
-use tracing::info;
+use tracing::debug;
 
 use super::DestinationObject;
 use crate::Services;
@@ -49,7 +49,7 @@ impl<P: Services> DestinationObject<'_, P> {
             match store.put_tags(PutTags { bucket, key, version_id, tags }).await {
                 Ok(()) => Ok(true),
                 Err(error) if matches!(error.class, ErrorClass::AccessDenied | ErrorClass::Refused) => {
-                    info!(key, %error, "failed to write tags of object");
+                    debug!(key, %error, "failed to write tags of object");
                     Ok(false)
                 }
                 Err(error) => Err(error),

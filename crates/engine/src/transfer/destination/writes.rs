@@ -30,6 +30,7 @@ impl<P: Services> DestinationObject<'_, P> {
             if let Some(kind) = kind {
                 self.process.object_limit.answered(kind, began, &answer);
             }
+            let answer = self.uploaded(fetched.bytes.len() as u64, answer);
             // A named MD5 can be wrong, and is as wrong the next time.
             answer.map_err(|error| if fetched.is_named { error.without_retry_of(&Rejected::Digest) } else { error })
         })
@@ -58,8 +59,9 @@ impl<P: Services> DestinationObject<'_, P> {
     }
 
     async fn send_once(&self, request: PutRequest<'_>) -> Result<Written, Interruption> {
-        let access = self.access(Operation::PutObject).carrying(request.body.len() as u64);
-        self.process.destination_once(access, self.process.ports.destination.put(request)).await
+        let bytes = request.body.len() as u64;
+        let access = self.access(Operation::PutObject).carrying(bytes);
+        self.uploaded(bytes, self.process.destination_once(access, self.process.ports.destination.put(request)).await)
     }
 
     fn put_request<'b>(

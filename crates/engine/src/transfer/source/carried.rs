@@ -5,7 +5,7 @@ use migration_core::fidelity::{Carried, preserved_attributes};
 use migration_core::operation::RequestInfo;
 use migration_core::outcome::NotPreserved;
 use migration_core::ports::{ObjectHead, ObjectStore, Operation, Tags};
-use tracing::info;
+use tracing::debug;
 
 use super::SourceObject;
 use crate::Services;
@@ -45,7 +45,7 @@ impl<P: Services> SourceObject<'_, P> {
                     let rights = self.process.ports.source.capabilities().tag_reading_rights;
                     let lost = NotPreserved { lost_tags: 1, ..NotPreserved::default() };
                     accept_loss(on_loss, &lost, || format!("{error}; allow {rights} at the source"))?;
-                    info!(key = self.key, %error, "failed to read tags; copying object without them");
+                    debug!(key = self.key, %error, "failed to read tags; copying object without them");
                 }
             }
         }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{SourceObject, SourceSnapshot};
 use crate::budget::Reservation;
 use crate::hash::{Digests, crc64};
+use crate::telemetry::transfer_lines::Download;
 use crate::transfer::error::{TransferError, transfer_error};
 use crate::{Interruption, Services};
 
@@ -201,7 +202,11 @@ impl<P: Services> SourceObject<'_, P> {
         let began = Instant::now();
         let answer = self.process.ports.source.get(request).await;
         self.process.object_limit.answered(RequestKind::SourceGet, began, &answer);
-        answer
+        let response = answer?;
+        let Some(mut download) = Download::begin(self.bucket, self.key) else { return Ok(response) };
+        let count =
+            move |chunk: &Result<Bytes, ServiceError>| download.add(chunk.as_ref().map_or(0, Bytes::len) as u64);
+        Ok(GetResponse { body: response.body.inspect(count).boxed(), ..response })
     }
 
     async fn read(&self, request: GetRequest<'_>, expected: u64) -> Result<(ObjectHead, Bytes), ServiceError> {

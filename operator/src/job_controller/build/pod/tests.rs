@@ -1,7 +1,5 @@
 use super::*;
 use crate::job_controller::validate::tests::validated;
-use crate::pod_defaults::PodDefaults;
-use migration_program::LogFormat;
 use serde_json::{Value, json};
 
 fn spec(program: Program, job: &ValidatedJob) -> Value {
@@ -229,6 +227,7 @@ fn what_the_operator_is_told_applies_unless_the_job_says_otherwise() {
     job.pod_defaults = PodDefaults {
         image_pull_secrets: vec!["shared".to_owned()],
         log_format: Some(LogFormat::Json),
+        log_level: Some(LogLevel::Warn),
         fixed_ids: false,
         ..PodDefaults::new("worker:2")
     };
@@ -250,4 +249,33 @@ fn what_the_operator_is_told_applies_unless_the_job_says_otherwise() {
     let formats: Vec<_> = environment.iter().filter(|variable| variable["name"] == "LOG_FORMAT").collect();
     assert_eq!(formats, [&json!({"name": "LOG_FORMAT", "value": "text"})]);
     assert_eq!(spec["securityContext"]["fsGroup"], 65_532);
+}
+
+/// Returns the values of a variable in a program's container.
+fn values(program: Program, job: &ValidatedJob, variable: &str) -> Vec<String> {
+    let spec = spec(program, job);
+    let environment = spec["containers"][0]["env"].as_array().unwrap();
+    let found = environment.iter().filter(|found| found["name"] == variable);
+    found.map(|found| found["value"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_job_sets_the_logs_of_its_pods() {
+    use clap::ValueEnum;
+    let mut job = validated(|_| ());
+    job.pod_defaults = PodDefaults { log_level: Some(LogLevel::Warn), ..PodDefaults::new("worker:2") };
+    for program in [Program::Worker, Program::Send] {
+        assert_eq!(values(program, &job, "LOG_LEVEL"), ["warn"]);
+        assert_eq!(values(program, &job, "TRANSFER_LINES"), Vec::<String>::new());
+    }
+    for (text, expected) in [("Error", LogLevel::Error), ("Warn", LogLevel::Warn), ("Info", LogLevel::Info)] {
+        job.logs =
+            serde_yaml::from_str(&format!("{{format: Json, level: {text}, transferLines: Serverless}}")).unwrap();
+        let [level] = &values(Program::Worker, &job, "LOG_LEVEL")[..] else { panic!("{text}") };
+        assert_eq!(LogLevel::from_str(level, false), Ok(expected));
+        assert_eq!(values(Program::Send, &job, "LOG_FORMAT"), ["json"]);
+        assert_eq!(values(Program::Worker, &job, "TRANSFER_LINES"), ["serverless"]);
+    }
+    job.worker.settings.env = serde_yaml::from_str("[{name: LOG_LEVEL, value: debug}]").unwrap();
+    assert_eq!(values(Program::Worker, &job, "LOG_LEVEL"), ["debug"], "what the user sets for a program stays");
 }
