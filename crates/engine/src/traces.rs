@@ -81,9 +81,9 @@ pub(crate) fn range(job: &JobIdentity, range: &PartRange) -> Span {
 }
 
 /// Records what became of a part or range, with what its failure is about.
-pub(crate) fn failed_if(span: &Span, failure: Option<Cow<'_, str>>) {
+pub(crate) fn failed_if(span: &Span, failure: Option<&str>) {
     if !span.is_disabled() {
-        ended(span, failure.as_deref());
+        ended(span, failure);
     }
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn part<T, E>(
         otel.status_description = field::Empty,
     );
     let of_part = span.clone();
-    work.instrument(span).inspect(move |result| failed_if(&of_part, result.as_ref().err().map(reason)))
+    work.instrument(span).inspect(move |result| failed_if(&of_part, result.as_ref().err().map(reason).as_deref()))
 }
 
 /// Begins the span of a request, below what causes it.

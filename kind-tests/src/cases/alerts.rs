@@ -84,10 +84,10 @@ impl Watch {
         case: &mut Case,
         alert: &str,
         job: Option<&str>,
-        cause: impl AsyncFnOnce(&mut Case) -> anyhow::Result<()>,
+        act: impl AsyncFnOnce(&mut Case) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         ensure!(self.state(alert, job).await? != Some("firing".to_owned()), "{alert} fires before its cause");
-        cause(case).await.with_context(|| format!("failed to cause {alert}"))?;
+        act(case).await.with_context(|| format!("failed to cause {alert}"))?;
         self.fires(case, alert, job).await
     }
 

@@ -105,7 +105,7 @@ impl<E: SpanExporter> SpanExporter for Counted<E> {
         let failed_before = self.fails.swap(result.is_err(), Ordering::Relaxed);
         match &result {
             Err(error) if !failed_before => {
-                warn!(%error, "failed to export spans; the work goes on, and they are lost")
+                warn!(%error, "failed to export spans; the work goes on, and they are lost");
             }
             Ok(()) if failed_before => info!("spans are exported again"),
             _ => {}

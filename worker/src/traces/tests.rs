@@ -20,8 +20,8 @@ use migration_engine::{Ports, Process, Runtime};
 use migration_testkit::{Fault, FaultPlan, Faulty, MemoryLedger, MemoryQueue, MemoryStore, Operation, TestClock};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
-use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use prost::Message as _;
 use tokio::net::TcpListener;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -113,7 +113,7 @@ async fn copy(layer: Option<ExtraLayer>) -> Duration {
     let (began, worker) = (Instant::now(), process("worker"));
     let work = tokio::spawn(Worker::new(worker.clone()).run());
     while worker.runtime.telemetry.objects.get(ObjectResult::Copied) < 2 {
-        assert!(began.elapsed() < Duration::from_secs(60), "the objects are not copied");
+        assert!(began.elapsed() < Duration::from_mins(1), "the objects are not copied");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let took = began.elapsed();
@@ -140,7 +140,7 @@ fn texts(attributes: &[KeyValue]) -> BTreeMap<&str, &str> {
 }
 
 fn status(span: &Span) -> StatusCode {
-    span.status.as_ref().map(|status| status.code()).unwrap_or_default()
+    span.status.as_ref().map(Status::code).unwrap_or_default()
 }
 
 /// Returns the spans below one.

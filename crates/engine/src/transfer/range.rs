@@ -43,7 +43,7 @@ pub async fn carry<P: Services>(
         ended = transfer.carry(range, last_try).instrument(span.clone()) => ended,
     };
     progress.touch();
-    traces::failed_if(&span, ended.as_ref().err().map(TransferError::reason));
+    traces::failed_if(&span, ended.as_ref().err().map(TransferError::reason).as_deref());
     match ended {
         Ok(end) => end,
         Err(error) => match error.outcome() {
