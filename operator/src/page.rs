@@ -76,7 +76,13 @@ fn reader(client: Client, policy: Policy) -> Context {
     let closed = Fence::open();
     closed.close();
     // It starts no pods.
-    let pods = PodDefaults { image: String::new(), image_pull_secrets: Vec::new(), log_format: None, fixed_ids: true };
+    let pods = PodDefaults {
+        image: String::new(),
+        image_pull_secrets: Vec::new(),
+        log_format: None,
+        log_level: None,
+        fixed_ids: true,
+    };
     let context = Context::new(client, recorder, pods, Arc::new(SystemClock));
     context.with_policy(policy).with_fence(closed)
 }

@@ -218,7 +218,7 @@ fn run_ended(state: &mut NotificationsStatus, facts: &Facts<'_>) -> Option<Pendi
     };
     let verified = verified.map(|condition| format!("; verification: {}", condition.message)).unwrap_or_default();
     let message = format!("{}{verified}", end_of(run));
-    Some(PendingEvent { run: Some(summary(run)), ..announced(facts, event, &run.id, None, &message) })
+    Some(PendingEvent { run: Some(summary(run, new)), ..announced(facts, event, &run.id, None, &message) })
 }
 
 fn end_of(run: &LastRun) -> String {
@@ -233,9 +233,10 @@ fn end_of(run: &LastRun) -> String {
     }
 }
 
-fn summary(run: &LastRun) -> RunSummary {
+fn summary(run: &LastRun, status: &MigrationJobStatus) -> RunSummary {
     let LastRun { id, started_at, ended_at, result, objects, bytes, failed, .. } = run.clone();
-    RunSummary { id, started_at, ended_at, result, objects, bytes, failed }
+    let cost = status.runs.iter().find(|run| run.id == id).and_then(|run| run.cost.clone());
+    RunSummary { id, started_at, ended_at, result, objects, bytes, failed, cost }
 }
 
 /// Returns the failure of a jobsender: the condition Failed begins to hold, and every run that ended was announced.

@@ -58,10 +58,10 @@ pub fn cloud_event(about: &About, event: &PendingEvent) -> Vec<u8> {
 }
 
 fn run(run: &RunSummary) -> Value {
-    let RunSummary { id, started_at, ended_at, result, objects, bytes, failed } = run;
+    let RunSummary { id, started_at, ended_at, result, objects, bytes, failed, cost } = run;
     json!({
         "id": id, "startedAt": time(started_at.0), "endedAt": time(ended_at.0), "result": result,
-        "objects": objects, "bytes": bytes, "failed": failed,
+        "objects": objects, "bytes": bytes, "failed": failed, "cost": cost,
     })
 }
 
@@ -99,6 +99,7 @@ pub fn text(about: &About, event: &PendingEvent) -> String {
     if let Some(run) = &event.run {
         lines.push(format!("Run: {}, from {} to {}", run.id, time(run.started_at.0), time(run.ended_at.0)));
         lines.push(format!("Copied: {} objects, {}; failed: {}", run.objects, human(run.bytes), run.failed));
+        lines.extend(run.cost.as_ref().map(|cost| format!("Cost: {} {}", cost.total, cost.currency)));
     }
     lines.push(format!("Event: {}", event.id));
     lines.push(format!("Details: kubectl describe migrationjob {name} -n {namespace}"));
@@ -110,7 +111,7 @@ pub fn text(about: &About, event: &PendingEvent) -> String {
 mod tests {
     use super::*;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-    use migration_api::status::RunResult;
+    use migration_api::status::{RunCost, RunResult};
 
     fn about() -> About {
         About { namespace: "media".into(), name: "photos".into(), uid: "u-1".into() }
@@ -132,6 +133,7 @@ mod tests {
                 objects: 9,
                 bytes: 2 << 30,
                 failed: 1,
+                cost: Some(RunCost { total: "12.50".parse().unwrap(), currency: "USD".into() }),
             }),
             deliveries: Vec::new(),
         }
@@ -150,6 +152,7 @@ mod tests {
                 "run": {
                     "id": "r1", "startedAt": "1970-01-01T00:00:00Z", "endedAt": "1970-01-01T00:02:00Z",
                     "result": "PartiallyFailed", "objects": 9, "bytes": 2_147_483_648_u64, "failed": 1,
+                    "cost": {"total": "12.50", "currency": "USD"},
                 },
             },
         });
