@@ -79,7 +79,8 @@ impl Prometheus {
         let directory = paths::results()?.join(format!("{name}-prometheus"));
         std::fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
         let documents = rendered()?;
-        let config = write_config(&directory, &documents)?;
+        let kubeconfig = std::env::var("KUBECONFIG").context("failed to find the cluster: KUBECONFIG is not set")?;
+        let config = write_config(&directory, &documents, &kubeconfig)?;
         let address = free_address()?;
         let mut command = Command::new("prometheus");
         command
@@ -177,16 +178,15 @@ fn of_kind<'a>(documents: &'a [Value], kind: &str) -> anyhow::Result<&'a Value> 
 }
 
 /// Writes configuration and alerts; returns the path of the configuration.
-fn write_config(directory: &Path, documents: &[Value]) -> anyhow::Result<PathBuf> {
+fn write_config(directory: &Path, documents: &[Value], kubeconfig: &str) -> anyhow::Result<PathBuf> {
     let write = |name: &str, value: &Value| {
         let path = directory.join(name);
         // JSON is YAML.
         std::fs::write(&path, value.to_string()).with_context(|| format!("failed to write {}", path.display()))?;
         anyhow::Ok(path)
     };
-    let kubeconfig = std::env::var("KUBECONFIG").context("failed to find the cluster: KUBECONFIG is not set")?;
-    let mut jobs = monitors::scrape_configs(of_kind(documents, "PodMonitor")?, &kubeconfig)?;
-    jobs.extend(monitors::scrape_configs(of_kind(documents, "ServiceMonitor")?, &kubeconfig)?);
+    let mut jobs = monitors::scrape_configs(of_kind(documents, "PodMonitor")?, kubeconfig)?;
+    jobs.extend(monitors::scrape_configs(of_kind(documents, "ServiceMonitor")?, kubeconfig)?);
     let groups = rules::faster(&of_kind(documents, "PrometheusRule")?["spec"]["groups"], FASTER)?;
     let rules = write("rules.yaml", &json!({"groups": groups}))?;
     let config = json!({
@@ -246,5 +246,36 @@ mod tests {
         assert_eq!(samples(&scalar).unwrap(), [Sample { labels: BTreeMap::new(), value: 7.0 }]);
         assert!(samples(&json!({"resultType": "matrix", "result": []})).is_err());
         assert!(samples(&json!({"resultType": "vector", "result": [series("x")]})).is_err());
+    }
+
+    #[test]
+    #[ignore = "needs promtool: make metrics-check"]
+    fn promtool_accepts_the_configuration() {
+        let directory = std::env::temp_dir().join(format!("kind-tests-prometheus-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let kubeconfig = directory.join("kubeconfig");
+        std::fs::write(&kubeconfig, "{}").unwrap();
+        let monitor = |kind: &str, endpoints: &str| {
+            json!({
+                "kind": kind,
+                "metadata": {"name": "s3-migration", "namespace": "s3-migration-system"},
+                "spec": {
+                    "selector": {"matchLabels": {"app.kubernetes.io/name": "s3-migration"}},
+                    endpoints: [{"port": "metrics", "path": "/metrics", "interval": INTERVAL}],
+                },
+            })
+        };
+        let alerts = paths::repository().join("charts/s3-migration/files/alerts.yaml");
+        let alerts: Value = serde_yaml::from_str(&std::fs::read_to_string(alerts).unwrap()).unwrap();
+        let documents = [
+            monitor("PodMonitor", "podMetricsEndpoints"),
+            monitor("ServiceMonitor", "endpoints"),
+            json!({"kind": "PrometheusRule", "spec": alerts}),
+        ];
+        let config = write_config(&directory, &documents, kubeconfig.to_str().unwrap()).unwrap();
+        let output = Command::new("promtool").args(["check", "config"]).arg(config).output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert!(output.status.success() && said.contains("9 rules found"), "{said}");
     }
 }

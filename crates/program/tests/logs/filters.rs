@@ -74,8 +74,8 @@ fn split(event: &str) -> Vec<String> {
 #[test]
 fn fields_are_those_of_the_predecessors_own_lines() {
     let lambda = "[INFO]\t2026-01-31T08:00:00.123Z\t5f0c\t--->Uploading 7 b/k";
-    let uploading = Pattern::new(&SERVERLESS.replace("WAY", "Uploading"));
-    let fields = uploading.fields(lambda).unwrap();
+    let pattern = Pattern::new(&SERVERLESS.replace("WAY", "Uploading"));
+    let fields = pattern.fields(lambda).unwrap();
     assert_eq!((fields["info"].as_str(), fields["sn"].as_str(), fields["bytes"].as_str()), ("INFO", "5f0c", "7"));
     let ec2 = "2026-01-31 08:00:00,123 INFO - --->Complete 7 b/k";
     assert_eq!(Pattern::new(&CLUSTER.replace("WAY", "Complete")).sum(&[ec2.to_owned()]), 7);

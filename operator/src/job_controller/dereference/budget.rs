@@ -81,7 +81,7 @@ mod tests {
         let (live, ended) = (record(true, None), record(true, Some(RunResult::Complete)));
         for (limit, known, ledger, pauses) in [
             (None, None, Some(view(live.clone(), 9_000_000)), false),
-            (Some("0.40"), None, Some(view(live.clone(), 999_999)), false),
+            (Some("0.40"), None, Some(view(live.clone(), 999_990)), false),
             (Some("0.40"), None, Some(view(live.clone(), 1_000_000)), true),
             (Some("0.400001"), Some(("0.50", "USD")), Some(view(live.clone(), 1_000_000)), false),
             (Some("0.40"), None, Some(view(ended, 1_000_000)), false),

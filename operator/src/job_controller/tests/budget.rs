@@ -22,10 +22,10 @@ use crate::job_controller::scale::{ScaleCache, scale};
 const SENDER: &str = "/jobs/photos-run-1";
 const WORKERS: &str = "/deployments/photos-worker";
 
-/// A live run that has sent so many GET requests; a million of them cost 0.40 USD.
-fn live(source_reads: u64) -> Arc<LedgerView> {
+/// A live run that has sent so many GET requests; a million of them cost 0.40 USD. `closed`: its scan is.
+fn live(closed: bool, source_reads: u64) -> Arc<LedgerView> {
     let tally = Tally { spent: Spending { source_reads, ..Spending::default() }, ..Tally::default() };
-    let run = Some(RunView { record: lifecycle::run(false, None), tally: Some(tally) });
+    let run = Some(RunView { record: lifecycle::run(closed, None), tally: Some(tally) });
     Arc::new(LedgerView { run, ..LedgerView::default() })
 }
 
@@ -95,7 +95,7 @@ async fn a_run_pauses_at_its_limit_and_goes_on_when_that_is_raised() {
         (None, 3, false),
     ] {
         job.spec.limits.cost = limit.map(|limit| limit.parse().unwrap());
-        let ledger = live(millions * 1_000_000);
+        let ledger = live(true, millions * 1_000_000);
         let reason = reconcile(&server, &job, &ledger).await;
         assert_eq!(reason, pauses.then_some(Reason::OverBudget), "{limit:?} {millions}");
         let workers = server.get(WORKERS).unwrap()["spec"]["replicas"].as_u64().unwrap();
@@ -117,9 +117,9 @@ async fn nothing_starts_while_a_run_is_paused() {
     job.spec.limits.cost = Some("0.40".parse().unwrap());
     // The jobsender was deleted: its scan is continued by another one, but not now.
     let gone = ObservedJob { killed: true, ..lifecycle::job("photos-run-1", lifecycle::failed()) };
-    assert_eq!(observe(&server, &job, &live(1_000_000), gone.clone()).await, Some(Reason::OverBudget));
+    assert_eq!(observe(&server, &job, &live(false, 1_000_000), gone.clone()).await, Some(Reason::OverBudget));
     assert!(!server.take_writes().iter().any(|line| line.starts_with("POST")));
     job.spec.limits.cost = Some("0.41".parse().unwrap());
-    assert_eq!(observe(&server, &job, &live(1_000_000), gone).await, None);
+    assert_eq!(observe(&server, &job, &live(false, 1_000_000), gone).await, None);
     assert!(server.take_writes().contains(&"POST jobs".to_owned()));
 }
