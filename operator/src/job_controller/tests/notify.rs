@@ -6,11 +6,13 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use hyper::Method;
 use migration_api::ConditionType;
 use migration_api::status::{NotificationsStatus, PendingEvent};
+use migration_core::ports::Clock as _;
 use serde_json::json;
 
-use super::api_server::{ApiServer, NOW};
+use super::api_server::{ApiServer, Fault, NOW};
 use super::*;
 use crate::job_controller::JobController;
 use crate::policy::Policy;
@@ -70,7 +72,7 @@ impl World {
     /// Lets the job be degraded for long enough: its notification is recorded, and an attempt begins.
     async fn announce(&self, name: &str) {
         self.reconcile(name).await;
-        self.server.clock.set(NOW + SETTLED);
+        self.server.clock.set(self.server.clock.now() + SETTLED);
         self.reconcile(name).await;
     }
 
@@ -264,20 +266,21 @@ async fn a_url_from_a_secret_is_used_and_not_shown() {
 }
 
 #[tokio::test]
-async fn the_words_of_a_hostile_author_steer_nothing() {
+async fn hostile_words_steer_nothing_also_where_a_reconciliation_fails() {
     let web = Web::start(|_| 200).await;
     let mut world = World::start(LOOPBACK);
-    world.server.put(&stored(|job| {
-        let credentials = job.spec.source.credentials.as_mut().unwrap();
-        credentials.secret_ref.as_mut().unwrap().name = "<b>\u{1b}[31m\r\n\u{202e}\"}".to_owned();
-        job.spec.notify = Some(serde_json::from_value(webhook(&web.url("/"))).unwrap());
-    }));
-    world.announce("photos").await;
-    world.attempted("photos").await;
+    world.server.fail(Method::GET, "/pods", Fault::Refused(403, "<b>\u{1b}[31m\r\n\u{202e}\"}"), 9);
+    world.put("photos", webhook(&web.url("/")));
+    for now in [NOW, NOW + SETTLED] {
+        world.server.clock.set(now);
+        assert!(world.controller.reconcile(&world.job("photos")).await.is_err());
+    }
+    let woken = tokio::time::timeout(Duration::from_mins(1), world.woken.next()).await;
+    assert!(woken.unwrap().is_some());
     let got = web.got();
     let event: Value = serde_json::from_slice(&got[0].body).unwrap();
     let message = event["data"]["message"].as_str().unwrap();
-    assert!(message.starts_with("Secret <b> [31m   \"} of spec.source.credentials"), "{message:?}");
+    assert_eq!(message, "failed to list Pods: <b> [31m   \"}");
     assert!(!got[0].body.iter().any(u8::is_ascii_control));
 }
 
