@@ -26,6 +26,8 @@ const OBJECTS: usize = 6_000;
 const WRITE_MS: u64 = 300;
 /// Delay of each listing of a source that does not answer, in milliseconds: longer than the case takes.
 const SILENT_MS: u64 = 3_600_000;
+/// A key of 24 bytes, as a user would make one.
+const SIGNING_KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// How long an alert may take, with [`FASTER`]: two minutes of a condition that has to hold for an hour, and what
 /// programs, operator and Prometheus take to see it.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -69,6 +71,8 @@ async fn causes(case: &mut Case, watch: &mut Watch) -> anyhow::Result<()> {
     watch.fires(case, "S3MigrationDegraded", Some(JOB)).await?;
     watch.fires(case, "S3MigrationNoProgress", Some(STUCK)).await?;
     watch.fires(case, "S3MigrationMissedSchedule", Some(STUCK)).await?;
+    watch.fires(case, "S3MigrationNotificationsUndelivered", Some(JOB)).await?;
+    watch.caused(case, "S3MigrationOverBudget", Some(JOB), budget_used_up).await?;
     let no_operator =
         watch.caused(case, "S3MigrationNoOperator", None, async |case| scale_operator(&case.cluster, 0).await);
     let fired = no_operator.await;
@@ -142,9 +146,17 @@ async fn stuck(case: &mut Case) -> anyhow::Result<()> {
     services::proxies().delay(&bucket, "ListObjectsV2", SILENT_MS).await
 }
 
-/// A run ends with an object whose key can't be mapped.
+/// Returns `spec.notify` with a receiver that does not exist.
+pub async fn missing_receiver(case: &Case) -> anyhow::Result<Value> {
+    case.put_secret("signing-key", &[("key", SIGNING_KEY)]).await?;
+    let key = json!({"secretKeyRef": {"name": "signing-key", "key": "key"}});
+    Ok(json!({"webhook": {"url": "https://receiver.invalid/", "signingKey": key}}))
+}
+
+/// A run ends with an object whose key can't be mapped. The receiver of notifications about it does not exist.
 async fn run_failed(case: &mut Case) -> anyhow::Result<()> {
     let mut job = case.job();
+    job["spec"]["notify"] = missing_receiver(case).await?;
     job["spec"]["buckets"][0]["destinationPrefix"] = json!("copy/");
     job["spec"]["transfer"] = json!({"filesPerWorker": 16});
     job["spec"]["scaling"]["maxReplicas"] = json!(1);
@@ -179,6 +191,11 @@ async fn dead_letter(case: &mut Case) -> anyhow::Result<()> {
     let url = url.context("the status names no dead letters")?;
     services::sqs().send_message().queue_url(url).message_body("nonsense").send().await?;
     Ok(())
+}
+
+/// The run has cost more than it may.
+async fn budget_used_up(case: &mut Case) -> anyhow::Result<()> {
+    case.patch_spec(&json!({"limits": {"cost": "0.000001"}})).await
 }
 
 /// The destination's key is disabled, and stays so.

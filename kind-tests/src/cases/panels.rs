@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
+use super::alerts::missing_receiver;
 use super::events;
 use crate::case::{Case, JOB, RUN_LIMIT};
 use crate::logs::OPERATORS;
@@ -61,6 +62,8 @@ async fn watch(case: &mut Case, prometheus: &Prometheus) -> anyhow::Result<()> {
     let mut job = events::job(case);
     job["spec"]["transfer"] = json!({"bandwidthLimit": "50M", "requestLimit": 500, "filesPerWorker": 8});
     job["spec"]["scaling"]["maxReplicas"] = json!(2);
+    job["spec"]["limits"] = json!({"cost": 1_000});
+    job["spec"]["notify"] = missing_receiver(case).await?;
     case.apply(&job).await?;
     case.watch("a live run", RUN_LIMIT, async |job: Option<&Value>| {
         Ok(job.is_some_and(|job| job.pointer("/status/currentRun").is_some()).then_some(()))
