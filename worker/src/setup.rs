@@ -35,7 +35,7 @@ pub struct Common {
     /// The least important records of the log. `RUST_LOG` sets it for each module.
     #[arg(long, env = "LOG_LEVEL", default_value = "info")]
     pub log_level: LogLevel,
-    /// Lines with the bytes of each transfer for CloudWatch's metric filters, in a form of the predecessor's.
+    /// Lines with the bytes of each transfer for `CloudWatch`'s metric filters, in a form of the predecessor's.
     #[arg(long, env = "TRANSFER_LINES")]
     pub transfer_lines: Option<TransferLines>,
     /// Port that serves /metrics, at all addresses. 0 serves nothing.

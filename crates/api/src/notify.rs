@@ -178,7 +178,7 @@ impl SnsTopic {
 
     /// Returns true if the topic keeps the order of its messages.
     pub fn is_fifo(&self) -> bool {
-        self.topic_arn.ends_with(".fifo")
+        self.topic_arn.rsplit_once('.').is_some_and(|(_, ending)| ending == "fifo")
     }
 }
 

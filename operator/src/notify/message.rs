@@ -34,7 +34,7 @@ const fn is_layout(c: char) -> bool {
     matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Returns the event as a CloudEvent in JSON, structured mode. Source: CloudEvents 1.0.2, "JSON Event Format".
+/// Returns the event as a `CloudEvent` in JSON, structured mode. Source: `CloudEvents` 1.0.2, "JSON Event Format".
 pub fn cloud_event(about: &About, event: &PendingEvent) -> Vec<u8> {
     let About { namespace, name, uid } = about;
     let body = json!({
@@ -170,7 +170,7 @@ mod tests {
         assert!(text(&about(), &hostile).contains("failed to copy <b> [31m  .  Subject: x"));
         assert_eq!(hostile.message.chars().count(), MESSAGE);
         let body = cloud_event(&about(), &hostile);
-        assert!(body.len() < 4_096 && !body.iter().any(|byte| byte.is_ascii_control()));
+        assert!(body.len() < 4_096 && !body.iter().any(u8::is_ascii_control));
     }
 
     #[test]

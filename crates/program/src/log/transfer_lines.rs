@@ -1,4 +1,4 @@
-//! The predecessor's lines about transfers, of which its CloudWatch metric filters sum up the bytes.
+//! The predecessor's lines about transfers, of which its `CloudWatch` metric filters sum up the bytes.
 //!
 //! | form | line | filter of "Amazon S3 resumable upload" 0.98 |
 //! |---|---|---|

@@ -198,7 +198,7 @@ async fn an_operator_that_ended_loses_no_event_and_repeats_it_with_its_identifie
     next.reconcile("photos").await;
     next.attempted("photos").await;
     assert!(next.notifications("photos").pending.is_empty());
-    assert_eq!(web.got().iter().map(|got| got.id().to_owned()).collect::<Vec<_>>(), [id.clone()]);
+    assert_eq!(web.got().iter().map(|got| got.id().to_owned()).collect::<Vec<_>>(), std::slice::from_ref(&id));
     // The write of the outcome is lost with the operator: the next one sends it again.
     let mut job = next.server.get("/migrationjobs/photos").unwrap();
     job["status"]["notifications"]["pending"] = json!([{
