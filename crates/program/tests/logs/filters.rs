@@ -1,4 +1,4 @@
-//! CloudWatch's metric filters of the predecessor, over the log of a run.
+//! `CloudWatch`'s metric filters of the predecessor, over the log of a run.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::world::{Log, World};
 const CLUSTER: &str = "[date, time, info, hs, p=\"--->WAY\", bytes, key]";
 const SERVERLESS: &str = "[info, date, sn, p=\"--->WAY\", bytes, key]";
 
-/// A filter for space-delimited events. Source: "Filter pattern syntax for metric filters", CloudWatch Logs.
+/// A filter for space-delimited events. Source: "Filter pattern syntax for metric filters", `CloudWatch` Logs.
 ///
 /// An event with more or fewer fields does not match, which is the strictest reading.
 struct Pattern(Vec<(String, Option<String>)>);
@@ -53,7 +53,6 @@ fn split(event: &str) -> Vec<String> {
     for c in event.chars() {
         match (until, c) {
             (Some(end), c) if c == end => until = None,
-            (Some(_), c) => field.push(c),
             (None, '"') => (until, open) = (Some('"'), true),
             (None, '[') => (until, open) = (Some(']'), true),
             (None, ' ' | '\t') => {
@@ -62,7 +61,7 @@ fn split(event: &str) -> Vec<String> {
                 }
                 open = false;
             }
-            (None, c) => field.push(c),
+            (_, c) => field.push(c),
         }
     }
     if open || !field.is_empty() {

@@ -99,7 +99,7 @@ async fn a_report_has_hostile_keys_as_rfc_4180_quotes_and_a_terminal_shows_them(
     let record = report::write(&world.process("reporter"), None, "2026-01-01T00:00:00Z".into()).await.unwrap();
     assert_eq!(record.failed, HOSTILE.len() as u64);
     let mut found = Vec::new();
-    for key in world.destination.keys(REPORTS).into_iter().filter(|key| key.ends_with(".csv")) {
+    for key in world.destination.keys(REPORTS).into_iter().filter(|key| key.contains(".csv")) {
         let body = world.destination.content(REPORTS, &key).unwrap().to_vec();
         let text = String::from_utf8(body.clone()).unwrap();
         assert!(!text.lines().any(|line| line.contains(is_hidden)), "{text:?}");
