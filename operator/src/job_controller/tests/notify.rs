@@ -280,7 +280,7 @@ async fn hostile_words_steer_nothing_also_where_a_reconciliation_fails() {
     let got = web.got();
     let event: Value = serde_json::from_slice(&got[0].body).unwrap();
     let message = event["data"]["message"].as_str().unwrap();
-    assert_eq!(message, "failed to list Pods: <b> [31m   \"}");
+    assert_eq!(message, r#"failed to list Pods: <b>\u{1b}[31m\r\n\u{202e}"}"#);
     assert!(!got[0].body.iter().any(u8::is_ascii_control));
 }
 
