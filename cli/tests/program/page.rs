@@ -116,7 +116,7 @@ async fn the_page_of_a_run_has_the_numbers_of_the_status() {
     ] {
         assert_eq!(page.get(path, token).await.0, status, "{path}");
     }
-    let live = page.waits_for(|job| job["numbers"]["done"].as_u64() > Some(0)).await;
+    let live = page.waits_for(|job| job["numbers"]["objects"].as_u64() > Some(0)).await;
     assert!(live["since"].as_i64() > Some(0) && !live["series"]["at"].as_array().unwrap().is_empty(), "{live}");
     assert!(live["job"]["plan"]["plan"]["totalCost"].is_number(), "{live}");
     assert_eq!(ended(run).await.code, Some(3));
