@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use migration_api::GROUP;
 use migration_api::notify::NotifyEvent;
 use migration_api::status::{PendingEvent, RunSummary};
+use migration_core::printable::is_hidden;
 use migration_core::size::human;
 use serde_json::{Value, json};
 
@@ -25,13 +26,8 @@ const MESSAGE: usize = 1_000;
 
 /// Returns a text without what could steer a terminal or a mail program, and not too long.
 pub fn plain(text: &str) -> String {
-    let shown = |c: char| if c.is_control() || is_layout(c) { ' ' } else { c };
+    let shown = |c: char| if is_hidden(c) { ' ' } else { c };
     text.chars().map(shown).take(MESSAGE).collect()
-}
-
-/// Returns true for characters that separate lines or change the direction of the text around them.
-const fn is_layout(c: char) -> bool {
-    matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Returns the event as a `CloudEvent` in JSON, structured mode. Source: `CloudEvents` 1.0.2, "JSON Event Format".
@@ -163,7 +159,7 @@ mod tests {
     fn a_hostile_key_is_shown_and_steers_nothing() {
         let key = format!("<b>\u{1b}[31m\r\n.\r\nSubject: x\0\u{202e}\u{2028}{}", "é".repeat(2_000));
         let hostile = event(&format!("failed to copy {key}"));
-        let steers = |c: char| (c.is_control() && c != '\n') || is_layout(c);
+        let steers = |c: char| is_hidden(c) && c != '\n';
         for text in [text(&about(), &hostile), subject(&about(), &hostile)] {
             assert!(!text.chars().any(steers), "{text:?}");
         }
