@@ -20,6 +20,7 @@ pub mod process;
 pub mod programs;
 pub mod prometheus;
 pub mod proxy;
+pub mod receiver;
 pub mod report;
 pub mod seeded;
 pub mod services;

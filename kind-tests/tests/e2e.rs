@@ -3,7 +3,7 @@
 use kind_tests::case::run;
 use kind_tests::cases::{
     admission, alerts, chart, checking, cluster_commands, congestion, crash_recovery, credentials, deletion, editing,
-    events, history, kills, leader, limits, lists, migration, namespaces, neighbours, panels, pod_settings, policy,
+    events, history, kills, leader, limits, lists, migration, namespaces, neighbours, page, panels, pod_settings, policy,
     preflight, prerequisites, races, refusals, scaling, upgrade,
 };
 use kind_tests::tree::FULL;
@@ -300,4 +300,10 @@ async fn zp_panels_have_data() -> anyhow::Result<()> {
 #[ignore = "needs the cluster of make e2e"]
 async fn zp_alerts_fire() -> anyhow::Result<()> {
     run("alerts fire", alerts::fire).await
+}
+
+#[tokio::test]
+#[ignore = "needs the cluster of make e2e"]
+async fn zp_page_shown() -> anyhow::Result<()> {
+    run("page shown", page::shown).await
 }

@@ -14,6 +14,7 @@ use crate::kubernetes::condition;
 use crate::logs::OPERATORS;
 use crate::prometheus::{FASTER, Prometheus};
 use crate::proxy::refusals::{Answer, Refusal};
+use crate::receiver::SIGNING_KEY;
 use crate::services::{self, Service};
 use crate::tree::{Object, edge_case_keys, upload};
 use crate::wait::until;
@@ -26,8 +27,6 @@ const OBJECTS: usize = 6_000;
 const WRITE_MS: u64 = 300;
 /// Delay of each listing of a source that does not answer, in milliseconds: longer than the case takes.
 const SILENT_MS: u64 = 3_600_000;
-/// A key of 24 bytes, as a user would make one.
-const SIGNING_KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// How long an alert may take, with [`FASTER`]: two minutes of a condition that has to hold for an hour, and what
 /// programs, operator and Prometheus take to see it.
 const LIMIT: Duration = Duration::from_mins(5);

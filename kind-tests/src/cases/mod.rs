@@ -19,6 +19,7 @@ pub mod lists;
 pub mod migration;
 pub mod namespaces;
 pub mod neighbours;
+pub mod page;
 pub mod panels;
 pub mod pod_settings;
 pub mod policy;
