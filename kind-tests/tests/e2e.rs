@@ -3,8 +3,8 @@
 use kind_tests::case::run;
 use kind_tests::cases::{
     admission, alerts, chart, checking, cluster_commands, congestion, crash_recovery, credentials, deletion, editing,
-    events, history, kills, leader, limits, lists, migration, namespaces, neighbours, page, panels, pod_settings, policy,
-    preflight, prerequisites, races, refusals, scaling, upgrade,
+    events, history, kills, leader, limits, lists, migration, namespaces, neighbours, page, panels, pod_settings,
+    policy, preflight, prerequisites, races, refusals, scaling, upgrade,
 };
 use kind_tests::tree::FULL;
 

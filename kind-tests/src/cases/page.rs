@@ -22,7 +22,7 @@ use crate::logs::{OPERATOR_NAMESPACE, OPERATORS};
 use crate::proxy::{Body, full};
 use crate::receiver::{Receiver, SIGNING_KEY};
 use crate::seeded;
-use crate::services::{self, Service};
+use crate::services;
 use crate::tree::{Object, bytes_of};
 use crate::wait::until;
 use crate::{helm, paths};
@@ -110,7 +110,8 @@ async fn used_up(case: &mut Case, pages: &Pages) -> anyhow::Result<()> {
         .watch("a pause of a run over its budget", RUN_LIMIT, async |job: Option<&Value>| {
             let Some(job) = job else { return Ok(None) };
             ensure!(job.pointer("/status/lastRun").is_none(), "the run ended within its budget: {:#}", job["status"]);
-            let is_over = condition(job, "Suspended").is_some_and(|(status, reason, _)| (status, reason) == ("True", "OverBudget"));
+            let is_over = condition(job, "Suspended")
+                .is_some_and(|(status, reason, _)| (status, reason) == ("True", "OverBudget"));
             let workers = job.pointer("/status/workers/ready").and_then(Value::as_u64).unwrap_or_default();
             Ok((is_over && workers == 0).then(|| job.clone()))
         })
@@ -125,14 +126,17 @@ async fn used_up(case: &mut Case, pages: &Pages) -> anyhow::Result<()> {
 
 /// Waits until the receiver has the end of the run, after its failures; verifies each attempt.
 async fn announced(case: &mut Case, receiver: &Receiver, job: &Value) -> anyhow::Result<()> {
-    until("the receiver to have the event", SOON, EVERY, async || {
-        Ok((receiver.got().len() > FAILURES).then_some(()))
-    })
-    .await?;
+    until("the receiver to have the event", SOON, EVERY, async || Ok((receiver.got().len() > FAILURES).then_some(())))
+        .await?;
     let got = receiver.got();
     for delivery in &got {
         delivery.verify(SIGNING_KEY)?;
-        ensure!(delivery.id() == got[0].id(), "attempts at one event have the IDs {} and {}", got[0].id(), delivery.id());
+        ensure!(
+            delivery.id() == got[0].id(),
+            "attempts at one event have the IDs {} and {}",
+            got[0].id(),
+            delivery.id()
+        );
         ensure!(delivery.verify(&SIGNING_KEY.replace('M', "N")).is_err(), "the signature fits another key");
     }
     let event = got[FAILURES].event()?;
@@ -233,9 +237,9 @@ async fn viewer(case: &Case, namespace: &str) -> anyhow::Result<String> {
         case.cluster.apply(namespace, &object).await?;
     }
     let accounts = Api::<ServiceAccount>::namespaced(case.cluster.client(), namespace);
-    let request = TokenRequest { spec: TokenRequestSpec::default(), ..TokenRequest::default() };
+    let request = TokenRequest { spec: Some(TokenRequestSpec::default()), ..TokenRequest::default() };
     let answer = accounts.create_token_request(&name, &PostParams::default(), &request).await?;
-    Ok(answer.status.context("the token request has no answer")?.token)
+    answer.status.and_then(|status| status.token).context("the token request has no answer")
 }
 
 async fn get(host: &str, path: &str, token: Option<&str>) -> anyhow::Result<(StatusCode, String)> {
