@@ -1,7 +1,8 @@
-//! A real Prometheus on this machine. It finds the programs of the cluster by what the Prometheus operator would make of
+//! A real Prometheus on this machine. It chooses the programs of the cluster by what the Prometheus operator would make of
 //! the chart's monitors, and has the chart's alerts.
 
 mod dashboard;
+mod discovery;
 mod monitors;
 mod rules;
 
@@ -18,9 +19,12 @@ use hyper_util::rt::TokioExecutor;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 pub use dashboard::Query;
+use discovery::Search;
 
+use crate::kubernetes::Cluster;
 use crate::programs::Program;
 use crate::wait::until;
 use crate::{helm, paths};
@@ -40,6 +44,7 @@ pub struct Prometheus {
     directory: PathBuf,
     dashboard: Value,
     program: Program,
+    _discovery: JoinSet<()>,
 }
 
 /// A series with its value, as the answer to an expression.
@@ -73,14 +78,14 @@ pub struct Target {
 }
 
 impl Prometheus {
-    /// Starts Prometheus for the cluster of `KUBECONFIG` with the monitors and alerts of this checkout's chart, and the
-    /// values of the installed release.
-    pub async fn start(name: &str) -> anyhow::Result<Self> {
+    /// Starts Prometheus for a cluster with the monitors and alerts of this checkout's chart, and the values of the
+    /// installed release.
+    pub async fn start(cluster: &Cluster, name: &str) -> anyhow::Result<Self> {
         let directory = paths::results()?.join(format!("{name}-prometheus"));
         std::fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
         let documents = rendered()?;
-        let kubeconfig = std::env::var("KUBECONFIG").context("failed to find the cluster: KUBECONFIG is not set")?;
-        let config = write_config(&directory, &documents, &kubeconfig)?;
+        let (config, searches) = write_config(&directory, &documents)?;
+        let _discovery = discovery::follow(&cluster.client(), searches);
         let address = free_address()?;
         let mut command = Command::new("prometheus");
         command
@@ -90,7 +95,7 @@ impl Prometheus {
         let program = Program::start("prometheus", &directory, &mut command)
             .context("failed to run Prometheus: install it (Debian: prometheus)")?;
         let dashboard = dashboard_of(&documents)?;
-        let mut this = Self { address, directory, dashboard, program };
+        let mut this = Self { address, directory, dashboard, program, _discovery };
         until("Prometheus to be ready", SOON, Duration::from_millis(100), async || {
             this.program.check_running()?;
             Ok(this.get("/-/ready").await.ok().map(drop))
@@ -177,16 +182,22 @@ fn of_kind<'a>(documents: &'a [Value], kind: &str) -> anyhow::Result<&'a Value> 
     documents.iter().find(|document| document["kind"] == *kind).with_context(|| format!("there is no {kind}"))
 }
 
-/// Writes configuration and alerts; returns the path of the configuration.
-fn write_config(directory: &Path, documents: &[Value], kubeconfig: &str) -> anyhow::Result<PathBuf> {
+/// Writes configuration, alerts, and empty files of targets; returns the path of the configuration, and how targets are
+/// found.
+fn write_config(directory: &Path, documents: &[Value]) -> anyhow::Result<(PathBuf, Vec<Search>)> {
     let write = |name: &str, value: &Value| {
         let path = directory.join(name);
         // JSON is YAML.
         std::fs::write(&path, value.to_string()).with_context(|| format!("failed to write {}", path.display()))?;
         anyhow::Ok(path)
     };
-    let mut jobs = monitors::scrape_configs(of_kind(documents, "PodMonitor")?, kubeconfig)?;
-    jobs.extend(monitors::scrape_configs(of_kind(documents, "ServiceMonitor")?, kubeconfig)?);
+    let (mut jobs, mut searches) = (Vec::new(), Vec::new());
+    for kind in ["PodMonitor", "ServiceMonitor"] {
+        let (configs, search) = monitors::scrape_configs(of_kind(documents, kind)?, directory)?;
+        discovery::write(&search.file, &json!([]))?;
+        jobs.extend(configs);
+        searches.push(search);
+    }
     let groups = rules::faster(&of_kind(documents, "PrometheusRule")?["spec"]["groups"], FASTER)?;
     let rules = write("rules.yaml", &json!({"groups": groups}))?;
     let config = json!({
@@ -194,7 +205,7 @@ fn write_config(directory: &Path, documents: &[Value], kubeconfig: &str) -> anyh
         "rule_files": [rules],
         "scrape_configs": jobs,
     });
-    write("prometheus.yaml", &config)
+    Ok((write("prometheus.yaml", &config)?, searches))
 }
 
 /// Returns the dashboard that Grafana would load.
@@ -253,8 +264,6 @@ mod tests {
     fn promtool_accepts_the_configuration() {
         let directory = std::env::temp_dir().join(format!("kind-tests-prometheus-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        let kubeconfig = directory.join("kubeconfig");
-        std::fs::write(&kubeconfig, "{}").unwrap();
         let monitor = |kind: &str, endpoints: &str| {
             json!({
                 "kind": kind,
@@ -274,7 +283,7 @@ mod tests {
             monitor("ServiceMonitor", "endpoints"),
             json!({"kind": "PrometheusRule", "spec": alerts}),
         ];
-        let config = write_config(&directory, &documents, kubeconfig.to_str().unwrap()).unwrap();
+        let config = write_config(&directory, &documents).unwrap().0;
         let output = Command::new("promtool").args(["check", "config"]).arg(config).output().unwrap();
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         std::fs::remove_dir_all(&directory).unwrap();

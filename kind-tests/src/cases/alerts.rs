@@ -43,7 +43,7 @@ struct Watch {
 pub async fn fire(case: &mut Case) -> anyhow::Result<()> {
     let long = edge_case_keys::longest("kept/", "k");
     case.prepare(&[Object::of_bytes("a", "a"), Object::of_bytes(long, "too long")]).await?;
-    let prometheus = Prometheus::start(&case.namespace).await?;
+    let prometheus = Prometheus::start(&case.cluster, &case.namespace).await?;
     let mut watch = Watch { prometheus, namespace: case.namespace.clone(), fired: BTreeSet::new() };
     let caused = causes(case, &mut watch).await;
     let proxies = services::proxies();

@@ -80,7 +80,7 @@ async fn with_page(case: &mut Case) -> anyhow::Result<()> {
     std::fs::remove_dir_all(&directory).with_context(|| format!("failed to remove {}", directory.display()))
 }
 
-/// Creates a job whose budget is used up by its first objects.
+/// Creates a job whose budget is used up by its listings and about a third of its objects.
 async fn start(case: &Case, receiver: &Receiver) -> anyhow::Result<()> {
     case.put_secret("signing-key", &[("key", SIGNING_KEY)]).await?;
     let authority = json!({
@@ -91,7 +91,7 @@ async fn start(case: &Case, receiver: &Receiver) -> anyhow::Result<()> {
     let mut job = case.job();
     job["spec"]["transfer"] = json!({"filesPerWorker": 4});
     job["spec"]["scaling"]["maxReplicas"] = json!(1);
-    job["spec"]["limits"] = json!({"cost": "0.0005"});
+    job["spec"]["limits"] = json!({"cost": "0.002"});
     job["spec"]["notify"] = json!({
         "events": ["Complete"],
         "webhook": {

@@ -38,7 +38,7 @@ pub async fn have_data(case: &mut Case) -> anyhow::Result<()> {
         .collect();
     case.prepare(&objects).await?;
     events::users(case).await?;
-    let prometheus = Prometheus::start(&case.namespace).await?;
+    let prometheus = Prometheus::start(&case.cluster, &case.namespace).await?;
     let proxies = services::proxies();
     proxies.delay(&case.source, "ListObjectsV2", PAGE_MS).await?;
     proxies.delay(&case.destination, "PutObject", WRITE_MS).await?;

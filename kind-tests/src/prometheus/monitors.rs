@@ -1,13 +1,17 @@
-//! What the Prometheus operator makes of the chart's monitors: the scrape configurations, with the relabelling.
+//! What the Prometheus operator makes of the chart's monitors: the scrape configurations, with the relabelling. Targets
+//! come from files, see [`discovery`](super::discovery).
 //!
 //! Source: `generatePodMonitorConfig`, `generateServiceMonitorConfig` and `generateK8SSDConfig` in `pkg/prometheus/promcfg.go`
 //! of prometheus-operator. A monitor with a field that is not translated here is an error, and not tested by halves.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use super::discovery::{Role, Search, meta, sanitized};
 
 /// The specification of a `PodMonitor` or `ServiceMonitor`.
 #[derive(Debug, Deserialize)]
@@ -44,54 +48,41 @@ struct Endpoint {
     interval: String,
 }
 
-/// Kinds of monitors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Pods,
-    Services,
-}
-
-/// Returns the scrape configurations of a `PodMonitor` or `ServiceMonitor`, for the cluster of a kubeconfig.
+/// Returns the scrape configurations of a `PodMonitor` or `ServiceMonitor`, and how their targets are found. These are
+/// in a file of the directory.
 ///
 /// # Errors
 /// If the document is another one, or has fields that are not translated.
-pub fn scrape_configs(monitor: &Value, kubeconfig: &str) -> anyhow::Result<Vec<Value>> {
-    let kind = match monitor["kind"].as_str() {
-        Some("PodMonitor") => Kind::Pods,
-        Some("ServiceMonitor") => Kind::Services,
+pub fn scrape_configs(monitor: &Value, directory: &Path) -> anyhow::Result<(Vec<Value>, Search)> {
+    let (role, prefix) = match monitor["kind"].as_str() {
+        Some("PodMonitor") => (Role::Pod, "podMonitor"),
+        Some("ServiceMonitor") => (Role::Endpoints, "serviceMonitor"),
         other => anyhow::bail!("failed to translate a monitor: its kind is {other:?}"),
     };
     let text = |name: &str| monitor["metadata"][name].as_str().with_context(|| format!("the monitor has no {name}"));
     let (namespace, name) = (text("namespace")?, text("name")?);
     let spec = Spec::deserialize(&monitor["spec"]).with_context(|| format!("failed to translate monitor {name}"))?;
-    let (role, prefix) = match kind {
-        Kind::Pods => ("pod", "podMonitor"),
-        Kind::Services => ("endpoints", "serviceMonitor"),
-    };
     let NamespaceSelector { any, match_names } = &spec.namespace_selector;
     let names = if match_names.is_empty() { vec![namespace.to_owned()] } else { match_names.clone() };
-    let mut discovery = json!({"role": role, "kubeconfig_file": kubeconfig});
-    if !any {
-        discovery["namespaces"] = json!({"names": names});
-    }
+    let file = directory.join(format!("{prefix}.json"));
+    let search = Search { role, namespaces: (!any).then_some(names), file };
     let configs = spec.endpoints.iter().enumerate().map(|(number, endpoint)| {
         json!({
             "job_name": format!("{prefix}/{namespace}/{name}/{number}"),
-            "kubernetes_sd_configs": [discovery],
+            "file_sd_configs": [{"files": [search.file]}],
             "scrape_interval": endpoint.interval,
             "metrics_path": endpoint.path,
-            "relabel_configs": relabelling(kind, &spec.selector, endpoint, &format!("{namespace}/{name}")),
+            "relabel_configs": relabelling(role, &spec.selector, endpoint, &format!("{namespace}/{name}")),
         })
     });
-    Ok(configs.collect())
+    Ok((configs.collect(), search))
 }
 
-fn relabelling(kind: Kind, selector: &Selector, endpoint: &Endpoint, monitor: &str) -> Vec<Value> {
-    let (object, port) = match kind {
-        Kind::Pods => ("pod", "pod_container_port_name"),
-        Kind::Services => ("service", "endpoint_port_name"),
+fn relabelling(role: Role, selector: &Selector, endpoint: &Endpoint, monitor: &str) -> Vec<Value> {
+    let (object, port) = match role {
+        Role::Pod => ("pod", "pod_container_port_name"),
+        Role::Endpoints => ("service", "endpoint_port_name"),
     };
-    let meta = |name: &str| format!("__meta_kubernetes_{name}");
     let copy = |from: &str, to: &str| json!({"source_labels": [meta(from)], "target_label": to});
     let set = |label: &str, value: &str| json!({"target_label": label, "replacement": value});
     let mut rules = vec![json!({"source_labels": ["job"], "target_label": "__tmp_prometheus_job_name"})];
@@ -104,24 +95,19 @@ fn relabelling(kind: Kind, selector: &Selector, endpoint: &Endpoint, monitor: &s
     }));
     rules.push(json!({"action": "keep", "source_labels": [meta(port)], "regex": endpoint.port}));
     rules.push(copy("namespace", "namespace"));
-    if kind == Kind::Services {
+    if role == Role::Endpoints {
         rules.push(copy("service_name", "service"));
     }
     rules.push(copy("pod_container_name", "container"));
     rules.push(copy("pod_name", "pod"));
-    rules.push(match kind {
-        Kind::Pods => set("job", monitor),
-        Kind::Services => {
+    rules.push(match role {
+        Role::Pod => set("job", monitor),
+        Role::Endpoints => {
             json!({"source_labels": [meta("service_name")], "target_label": "job", "replacement": "${1}"})
         }
     });
     rules.push(set("endpoint", &endpoint.port));
     rules
-}
-
-/// Returns a label of Kubernetes as Prometheus writes it in the names of its own.
-fn sanitized(label: &str) -> String {
-    label.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 
 #[cfg(test)]
@@ -147,11 +133,12 @@ mod tests {
     fn a_pod_monitor_keeps_ports_of_pods_with_the_labels() {
         let mut monitor = monitor("PodMonitor", "podMetricsEndpoints");
         monitor["spec"]["namespaceSelector"] = json!({"any": true});
-        let configs = scrape_configs(&monitor, "/k").unwrap();
+        let (configs, search) = scrape_configs(&monitor, Path::new("/d")).unwrap();
         assert_eq!(configs.len(), 1);
         let config = &configs[0];
         assert_eq!(config["job_name"], "podMonitor/n/m/0");
-        assert_eq!(config["kubernetes_sd_configs"], json!([{"role": "pod", "kubeconfig_file": "/k"}]));
+        assert_eq!(config["file_sd_configs"], json!([{"files": ["/d/podMonitor.json"]}]));
+        assert_eq!(search, Search { role: Role::Pod, namespaces: None, file: "/d/podMonitor.json".into() });
         assert_eq!((&config["scrape_interval"], &config["metrics_path"]), (&json!("1s"), &json!("/metrics")));
         let rules = &config["relabel_configs"];
         let labels = [
@@ -168,12 +155,12 @@ mod tests {
     fn a_service_monitor_looks_in_its_own_namespace_or_in_those_that_it_names() {
         let mut monitor = monitor("ServiceMonitor", "endpoints");
         for (selector, expected) in
-            [(json!({}), json!(["n"])), (json!({"any": false, "matchNames": ["a", "b"]}), json!(["a", "b"]))]
+            [(json!({}), vec!["n"]), (json!({"any": false, "matchNames": ["a", "b"]}), vec!["a", "b"])]
         {
             monitor["spec"]["namespaceSelector"] = selector;
-            let config = &scrape_configs(&monitor, "/k").unwrap()[0];
-            assert_eq!(config["kubernetes_sd_configs"][0]["namespaces"]["names"], expected);
-            assert_eq!(config["kubernetes_sd_configs"][0]["role"], "endpoints");
+            let (_, search) = scrape_configs(&monitor, Path::new("/d")).unwrap();
+            assert_eq!(search.role, Role::Endpoints);
+            assert_eq!(search.namespaces.unwrap(), expected);
         }
     }
 
@@ -181,8 +168,8 @@ mod tests {
     fn what_is_not_translated_is_an_error() {
         let mut monitor = monitor("PodMonitor", "podMetricsEndpoints");
         monitor["spec"]["podMetricsEndpoints"][0]["honorLabels"] = json!(true);
-        let error = format!("{:#}", scrape_configs(&monitor, "/k").unwrap_err());
+        let error = format!("{:#}", scrape_configs(&monitor, Path::new("/d")).unwrap_err());
         assert!(error.contains("honorLabels"), "{error}");
-        assert!(scrape_configs(&json!({"kind": "Probe"}), "/k").is_err());
+        assert!(scrape_configs(&json!({"kind": "Probe"}), Path::new("/d")).is_err());
     }
 }
