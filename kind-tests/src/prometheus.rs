@@ -85,7 +85,7 @@ impl Prometheus {
         std::fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
         let documents = rendered()?;
         let (config, searches) = write_config(&directory, &documents)?;
-        let _discovery = discovery::follow(&cluster.client(), searches);
+        let discovery = discovery::follow(&cluster.client(), searches);
         let address = free_address()?;
         let mut command = Command::new("prometheus");
         command
@@ -95,7 +95,7 @@ impl Prometheus {
         let program = Program::start("prometheus", &directory, &mut command)
             .context("failed to run Prometheus: install it (Debian: prometheus)")?;
         let dashboard = dashboard_of(&documents)?;
-        let mut this = Self { address, directory, dashboard, program, _discovery };
+        let mut this = Self { address, directory, dashboard, program, _discovery: discovery };
         until("Prometheus to be ready", SOON, Duration::from_millis(100), async || {
             this.program.check_running()?;
             Ok(this.get("/-/ready").await.ok().map(drop))
