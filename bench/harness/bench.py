@@ -20,7 +20,7 @@ import tempfile
 import figures
 import seeds
 from cases import ALL, CASES, SIZES
-from copiers import Halves, Kills, copier
+from copiers import Halves, Kills, Scraped, copier
 from programs import go_version
 from services import (HERE, NOT_REQUESTS, Computed, certificates, client, dynamodb, elasticmq, gateway, link,
                       make_table, memory)
@@ -91,6 +91,8 @@ def variants(case, size, names, place):
     wanted = [name for name in case.programs if name in names]
     if case.kind == "halves":
         return [Halves(place, number) for number in (1, 2)] if "jobsender + worker" in names and Halves.can_run() else []
+    if case.kind == "scraped":
+        return [Scraped(place, is_read) for is_read in (False, True)] if "jobsender + worker" in names else []
     if case.kind != "cores":
         return [copier(name, place, case) for name in wanted]
     made = []

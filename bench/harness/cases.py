@@ -37,8 +37,8 @@ class Case:
     programs: tuple = ALL
     # "object" or "byte": what its figures are for.
     costs: str = "object"
-    # What is special: "copy", "tree" (real files), "unchanged" (all is there), "killed", "cores" or
-    # "halves" (workers of half a core).
+    # What is special: "copy", "tree" (real files), "unchanged" (all is there), "killed", "cores",
+    # "halves" (workers of half a core) or "scraped" (with and without metrics).
     kind: str = "copy"
     # Round trip to the destination in ms, and bytes a second on the way.
     round_trip: int = 0
@@ -144,4 +144,5 @@ CASES = [
     Case("j-killed", sizes([Group(1, 6 * GIB)], [Group(1, 6 * GIB)], [Group(1, 16 * GIB)], [Group(1, 80 * GIB)]),
          "computed", costs="byte", kind="killed", programs=OURS, kill_every=sizes(35, 35, 40, 900),
          rate=sizes(150_000_000, 150_000_000, 150_000_000, 25_000_000)),
+    Case("k-scraped", A, "memory", kind="scraped", programs=("jobsender + worker",)),
 ]

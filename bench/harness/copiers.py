@@ -9,11 +9,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
+import urllib.request
 
 from presign import Signer
 from programs import Running, go_version, job_config, rclone_remotes, run, write_keys
-from services import ACCESS, HERE, REGION, SECRET, client, script
+from services import ACCESS, HERE, REGION, SECRET, client, free_port, script
 
 KEYS = {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": REGION}
 MIB = 2**20
@@ -202,6 +204,44 @@ class Worker(Copier):
 
     def explain(self):
         return "jobsender send & worker"
+
+
+class Scraped(Worker):
+    """`jobsender send` and one `worker`, whose metrics are read every second, or are not served."""
+
+    def __init__(self, place, is_read):
+        super().__init__(place)
+        self.name, self.is_read, self.reads = f"{self.name}, {'read every second' if is_read else 'no metrics'}", is_read, 0
+
+    def start(self, program, *arguments, name=None, group=None):
+        if not self.is_read or program != "worker":
+            return super().start(program, *arguments, name=name, group=group)
+        self.port = free_port()
+        return super().start(program, "--metrics-port", str(self.port), *arguments, name=name, group=group)
+
+    def measure(self, bucket, target):
+        if not self.is_read:
+            return super().measure(bucket, target)
+        over, self.reads = threading.Event(), 0
+        reader = threading.Thread(target=self.read, args=(over,))
+        reader.start()
+        try:
+            took = super().measure(bucket, target)
+        finally:
+            over.set()
+            reader.join()
+        if self.reads < min(3, took[0] - 2):
+            raise SystemExit(f"the worker's metrics were read only {self.reads} times")
+        return took
+
+    def read(self, over):
+        while not over.wait(1):
+            with contextlib.suppress(OSError):
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+                    self.reads += b"s3migration_" in answer.read()
+
+    def explain(self):
+        return super().explain() + (" --metrics-port" if self.is_read else "")
 
 
 class Halves(Worker):

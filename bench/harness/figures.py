@@ -83,7 +83,14 @@ def sentences(case, programs, cores):
     if most:
         lines.append(f"A client that costs nothing would copy at most {most:,.0f} "
                      f"{case['rate']['unit']} on these services, by the processor time that they take for `load`.")
-    return lines + scaling(programs)
+    return lines + scaling(programs) + scraped(programs)
+
+
+def scraped(programs):
+    """What serving metrics costs, for programs that ran with and without."""
+    pairs = [(name, name.replace(", read every second", ", no metrics")) for name in programs]
+    return [beside(name, programs[name], without, programs[without])
+            for name, without in pairs if name != without and without in programs]
 
 
 def scaling(programs):
