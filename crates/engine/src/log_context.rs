@@ -1,8 +1,7 @@
 //! What a task works on, for the lines that are logged meanwhile: the run, the batch or range, the object and the attempt.
 //!
-//! A span of `tracing` is entered and left at every poll, through the registry and each layer, which takes several hundred
-//! instructions; with the polls of a small object that is more than all its metrics cost. Here a poll swaps one pointer of
-//! a task-local variable, and nothing is formatted until a line is logged. The programs' log formats read it; see
+//! A span of `tracing` is entered and left at every poll, through the registry and each layer. Here a poll swaps one pointer
+//! of a task-local variable, and nothing is formatted until a line is logged. The programs' log formats read it; see
 //! `migration_program`.
 
 use std::sync::Arc;
