@@ -110,7 +110,7 @@ pub fn decide(facts: &Facts<'_>) -> Decision {
     for outcome in facts.outcomes {
         take(&mut state, outcome, facts, &mut decision);
     }
-    let announced = [run_ended(&mut state, facts), sender_failed(&state, facts), degraded(&mut state, facts)];
+    let announced = [run_ended(&mut state, facts), sender_failed(facts), degraded(&mut state, facts)];
     for event in announced.into_iter().flatten().filter(|event| spec.events.contains(&event.event)) {
         let deliveries =
             receivers(spec).map(|to| Delivery { to, attempts: 0, next_attempt_at: time(facts.now), last_error: None });
@@ -239,12 +239,13 @@ fn summary(run: &LastRun, status: &MigrationJobStatus) -> RunSummary {
     RunSummary { id, started_at, ended_at, result, objects, bytes, failed, cost }
 }
 
-/// Returns the failure of a jobsender: the condition Failed begins to hold, and every run that ended was announced.
-fn sender_failed(state: &NotificationsStatus, facts: &Facts<'_>) -> Option<PendingEvent> {
+/// Returns the failure of a jobsender: the condition Failed begins to hold, and no run has just ended. A run before may
+/// still be verified.
+fn sender_failed(facts: &Facts<'_>) -> Option<PendingEvent> {
     let failed =
         |status: &'_ MigrationJobStatus| status.condition(ConditionType::Failed).is_some_and(|(holds, _)| holds);
     let id = |status: &MigrationJobStatus| status.last_run.as_ref().map(|run| run.id.clone());
-    let is_other = id(facts.old) == id(facts.new) && id(facts.new) == state.announced_run;
+    let is_other = id(facts.old) == id(facts.new);
     if !is_other || failed(facts.old) || !failed(facts.new) {
         return None;
     }

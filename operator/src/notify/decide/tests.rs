@@ -150,6 +150,19 @@ fn a_jobsender_that_failed_is_announced_as_a_failure() {
 }
 
 #[test]
+fn a_jobsender_that_fails_while_the_run_before_is_verified_is_announced() {
+    let failed = |holds| condition_of(ConditionType::Failed, holds, "RunFailed", NOW);
+    let verified = |reason| condition_of(ConditionType::Verified, false, reason, NOW);
+    let with = |conditions| status(conditions, Some(run("r1", RunResult::Complete)));
+    let mut job = Job::new(webhook());
+    job.next(with(vec![failed(false), verified("Verifying")]), &[]);
+    job.next(with(vec![failed(true), verified("Verifying")]), &[]);
+    assert_eq!(job.pending(), [(NotifyEvent::Failed, vec![0])]);
+    job.next(with(vec![failed(true), verified("CopyWhole")]), &[]);
+    assert_eq!(job.pending(), [(NotifyEvent::Failed, vec![0]), (NotifyEvent::Complete, vec![0])]);
+}
+
+#[test]
 fn only_a_problem_that_lasts_is_announced_and_then_its_end() {
     let mut job = Job::new(webhook());
     for second in [0, 30] {
