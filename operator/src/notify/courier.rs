@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::decide::Outcome;
 use super::deliver::{Parcel, deliver};
+use super::failure::Failure;
 use super::message::About;
 
 /// The most attempts at once.
@@ -116,12 +117,14 @@ impl Courier {
                 debug!(namespace, job, "not sent: this process is not the leader any more");
                 return;
             }
-            let error = deliver(&parcel).await.err().map(|error| error.to_string());
+            let failure = deliver(&parcel).await.err();
+            let retry_after = failure.as_ref().and_then(Failure::retry_after);
+            let error = failure.map(|failure| failure.to_string());
             if let Some(error) = &error {
                 let (event, to) = (parcel.event.event, parcel.to);
                 warn!(namespace, job, %event, %to, error, "failed to deliver notification");
             }
-            slot.end(Outcome { id: parcel.event.id.clone(), to: parcel.to, error });
+            slot.end(Outcome { id: parcel.event.id.clone(), to: parcel.to, error, retry_after });
         });
         true
     }

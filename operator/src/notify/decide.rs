@@ -44,6 +44,8 @@ pub struct Outcome {
     pub to: Receiver,
     /// Why the receiver does not have it; none if it does.
     pub error: Option<String>,
+    /// The time for which the receiver asks, in seconds.
+    pub retry_after: Option<u64>,
 }
 
 /// What became of a delivery, for metrics.
@@ -174,8 +176,8 @@ fn take(state: &mut NotificationsStatus, outcome: &Outcome, facts: &Facts<'_>, d
                 give_up(state, &event, outcome.to, error, facts.now, decision);
             } else if let Some(delivery) = event.deliveries.get_mut(at) {
                 delivery.attempts = delivery.attempts.saturating_add(1);
-                let delay = backoff::delay(RETRIES, delivery.attempts, facts.random).as_millis();
-                let next = facts.now.saturating_add(i64::try_from(delay).unwrap_or(i64::MAX));
+                let end = event.time.0.as_millisecond().saturating_add(GIVE_UP_MS);
+                let next = facts.now.saturating_add(delay(delivery.attempts, outcome, facts.random)).min(end);
                 delivery.next_attempt_at = time(next);
                 delivery.last_error = Some(plain(error));
             }
@@ -184,6 +186,13 @@ fn take(state: &mut NotificationsStatus, outcome: &Outcome, facts: &Facts<'_>, d
     if !event.deliveries.is_empty() {
         state.pending.insert(place, event);
     }
+}
+
+/// Returns the delay before the next attempt, in milliseconds: what the receiver asks for, if that is more than usual.
+fn delay(attempts: u32, outcome: &Outcome, random: f64) -> i64 {
+    let usual = backoff::delay(RETRIES, attempts, random);
+    let asked = outcome.retry_after.map_or(Duration::ZERO, Duration::from_secs).min(RETRIES.most);
+    i64::try_from(usual.max(asked).as_millis()).unwrap_or(i64::MAX)
 }
 
 fn give_up(

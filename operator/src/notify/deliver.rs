@@ -89,7 +89,7 @@ async fn send(parcel: &Parcel, hook: &Webhook) -> Result<(), Failure> {
     ];
     let more = policy.webhook_networks();
     let late = Failure::Time { receiver: target.host.clone(), seconds: TIME.as_secs() };
-    tokio::time::timeout(TIME, webhook::post(&target, tls, &more, headers, body)).await.map_err(|_| late)?
+    tokio::time::timeout(TIME, webhook::post(&target, tls, &more, at, headers, body)).await.map_err(|_| late)?
 }
 
 async fn publish(parcel: &Parcel, topic: &SnsTopic) -> Result<(), Failure> {

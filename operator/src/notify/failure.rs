@@ -108,6 +108,8 @@ pub enum Failure {
         host: String,
         /// The status.
         status: u16,
+        /// The time for which it asks, in seconds.
+        retry_after: Option<u64>,
     },
     /// SNS refused.
     #[error("failed to publish to the topic: {code} ({class:?})")]
@@ -120,4 +122,14 @@ pub enum Failure {
     /// The specification names no such receiver any more.
     #[error("failed to find the receiver in the specification")]
     NoReceiver,
+}
+
+impl Failure {
+    /// Returns the time for which the receiver asks before the next attempt, in seconds.
+    pub const fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
 }

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::{HOST, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
+use jiff::fmt::rfc2822::DateTimeParser;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
@@ -72,11 +73,13 @@ impl Target {
     }
 }
 
-/// Sends a request and checks the answer. `more`: networks that the policy adds. The caller limits the time.
+/// Sends a request and checks the answer. `more`: networks that the policy adds; `at`: the time of the attempt, in seconds
+/// since 1970. The caller limits the time.
 pub async fn post(
     target: &Target,
     tls: ClientConfig,
     more: &[IpNet],
+    at: i64,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
 ) -> Result<(), Failure> {
@@ -90,18 +93,27 @@ pub async fn post(
     // It ends with this function, whatever it still waits for.
     let _driven = AbortOnDropHandle::new(tokio::spawn(connection));
     let answer = sender.send_request(request).await.map_err(|error| target.broken(error))?;
-    judge(answer.status(), &target.host)
+    judge(answer.status(), answer.headers(), at, &target.host)
 }
 
-fn judge(status: StatusCode, host: &str) -> Result<(), Failure> {
+fn judge(status: StatusCode, headers: &HeaderMap, at: i64, host: &str) -> Result<(), Failure> {
     let (host, number) = (host.to_owned(), status.as_u16());
     if status.is_success() {
         Ok(())
     } else if status.is_redirection() {
         Err(Failure::Redirect { host, status: number })
     } else {
-        Err(Failure::Status { host, status: number })
+        let asks = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status);
+        let asked = headers.get(RETRY_AFTER).filter(|_| asks).and_then(|value| value.to_str().ok());
+        Err(Failure::Status { host, status: number, retry_after: asked.and_then(|value| retry_after(value, at)) })
     }
+}
+
+/// Reads seconds or a date, and returns the seconds from then. Source: RFC 9110, section 10.2.3.
+fn retry_after(value: &str, at: i64) -> Option<u64> {
+    let date = || DateTimeParser::new().parse_timestamp(value.trim()).ok();
+    let until_date = || date().and_then(|date| u64::try_from(date.as_second().saturating_sub(at)).ok());
+    value.trim().parse().ok().or_else(until_date)
 }
 
 /// Returns the addresses of a host that a webhook may be sent to.
@@ -148,6 +160,21 @@ mod tests {
         ] {
             let found = Target::parse(url).ok();
             assert_eq!(found.as_ref().map(|found| (found.name(), found.port)), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_time_to_wait_is_seconds_or_a_date() {
+        for (value, expected) in [
+            ("600", Some(600)),
+            (" 7 ", Some(7)),
+            ("Thu, 01 Jan 1970 00:20:00 GMT", Some(200)),
+            ("Thu, 01 Jan 1970 00:10:00 GMT", None),
+            ("-5", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(retry_after(value, 1_000), expected, "{value}");
         }
     }
 

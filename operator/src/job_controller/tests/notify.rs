@@ -333,3 +333,17 @@ async fn a_topic_that_refuses_says_how_and_the_operators_identity_needs_permissi
         assert!(world.last_error("photos").contains(expected), "{}", world.last_error("photos"));
     }
 }
+
+#[tokio::test]
+async fn a_receiver_that_asks_for_time_gets_it_but_not_for_a_redirect() {
+    for (status, expected) in [(429, 600..=600), (307, 0..=5)] {
+        let web = Web::start(move |_| status).await;
+        let mut world = World::start(LOOPBACK);
+        world.put("photos", webhook(&web.url("/")));
+        world.announce("photos").await;
+        world.attempted("photos").await;
+        let next = world.pending("photos").deliveries[0].next_attempt_at.0.as_second();
+        let delay = next - world.server.clock.now() / 1_000;
+        assert!(expected.contains(&delay), "{status}: {delay} s");
+    }
+}

@@ -83,7 +83,7 @@ impl Job {
     /// An outcome of the event that waits longest.
     fn outcome(&self, to: Receiver, error: Option<&str>) -> Outcome {
         let id = self.stored.notifications.as_ref().unwrap().pending[0].id.clone();
-        Outcome { id, to, error: error.map(ToOwned::to_owned) }
+        Outcome { id, to, error: error.map(ToOwned::to_owned), retry_after: None }
     }
 }
 
@@ -237,6 +237,26 @@ fn a_receiver_that_fails_is_tried_again_for_a_day_and_then_given_up() {
 }
 
 #[test]
+fn a_receiver_gets_the_time_it_asks_for_up_to_an_hour() {
+    let ended = || status(vec![], Some(run("r1", RunResult::Complete)));
+    for (asked, before, expected) in [
+        (None, 0, 5),
+        (Some(1), 0, 5),
+        (Some(600), 0, 600),
+        (Some(u64::MAX), 0, 3_600),
+        (Some(3_600), DAY - 60_000, 60),
+    ] {
+        let mut job = Job::new(webhook());
+        job.next(ended(), &[]);
+        job.now += before;
+        let outcome = Outcome { retry_after: asked, ..job.outcome(Receiver::Webhook, Some("no")) };
+        job.next(ended(), &[outcome]);
+        let next = &job.stored.notifications.as_ref().unwrap().pending[0].deliveries[0].next_attempt_at;
+        assert_eq!(*next, time(job.now + expected * 1_000), "{asked:?}");
+    }
+}
+
+#[test]
 fn a_retry_is_a_condition() {
     let ended = || status(vec![], Some(run("r1", RunResult::Complete)));
     let mut job = Job::new(webhook());
@@ -267,7 +287,7 @@ fn outcomes_of_what_does_not_wait_change_nothing() {
     let mut job = Job::new(webhook());
     job.next(ended(), &[]);
     let before = job.stored.clone();
-    let other = Outcome { id: "x".into(), to: Receiver::Webhook, error: None };
+    let other = Outcome { id: "x".into(), to: Receiver::Webhook, error: None, retry_after: None };
     let elsewhere = Outcome { to: Receiver::Sns, ..job.outcome(Receiver::Webhook, None) };
     let decision = job.next(ended(), &[other, elsewhere]);
     assert_eq!((&job.stored, decision.results), (&before, vec![]));

@@ -98,6 +98,8 @@ impl Web {
                         async move {
                             let status = status(read(request, &kept).await);
                             let response = Response::builder().status(status).header("location", "https://127.0.0.11/");
+                            let asks = [307, 429].contains(&status);
+                            let response = if asks { response.header("retry-after", "600") } else { response };
                             Ok::<_, Infallible>(response.body(Full::new(Bytes::from("an answer"))).unwrap())
                         }
                     });
