@@ -1,9 +1,9 @@
 //! Carries out deliveries beside reconciliations, so that none of these waits for a receiver.
 //!
 //! Bounds: [`MOST`] attempts at once, [`MOST_OF_NAMESPACE`] of one namespace, one of a job to a receiver. What finds no
-//! room is not queued here: it stands in the status, and its job comes back for it.
+//! room is not queued here: it stands in the status, and its job is woken when there is some.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::Stream;
@@ -16,12 +16,15 @@ use super::deliver::{Parcel, deliver};
 use super::failure::Failure;
 use super::message::About;
 
-/// The most attempts at once.
+/// The most attempts at once, except that each namespace has room for one.
 const MOST: usize = 32;
 /// The most attempts at once for the jobs of a namespace, so that its receivers hold up those of no other one.
 const MOST_OF_NAMESPACE: usize = 4;
 /// How many jobs may wait to be woken. One more is woken by the time at which it comes back anyway.
 const WAKING: usize = 1_024;
+
+/// How many jobs may wait for room. One more finds it when it comes back anyway.
+const WAITING: usize = 1_024;
 
 /// A job, by namespace and name.
 pub type JobName = (String, String);
@@ -40,6 +43,8 @@ struct State {
     namespaces: HashMap<String, usize>,
     /// What is known of jobs with notifications, by UID.
     jobs: HashMap<String, Mail>,
+    /// Jobs for which there was no room, each once, with their UIDs; the first has waited longest.
+    waiting: VecDeque<(JobName, String)>,
 }
 
 /// What is known of a job.
@@ -139,7 +144,11 @@ impl Courier {
         if mail.sending.contains(&parcel.to) || mail.outcomes.iter().any(is_known) {
             return Begun::Before;
         }
-        if all >= MOST || of_namespace >= MOST_OF_NAMESPACE {
+        if of_namespace >= MOST_OF_NAMESPACE || (all >= MOST && of_namespace > 0) {
+            let job = ((namespace.clone(), name.clone()), uid.clone());
+            if state.waiting.len() < WAITING && !state.waiting.contains(&job) {
+                state.waiting.push_back(job);
+            }
             return Begun::Full;
         }
         mail.sending.push(parcel.to);
@@ -155,6 +164,18 @@ impl Courier {
 }
 
 impl State {
+    /// Returns the job that has waited longest for the room there is now, and lets it be due.
+    fn next(&mut self) -> Option<JobName> {
+        let has_room =
+            |namespace: &String| self.namespaces.get(namespace).is_none_or(|number| *number < MOST_OF_NAMESPACE);
+        let place = self.waiting.iter().position(|((namespace, _), _)| has_room(namespace))?;
+        let (job, uid) = self.waiting.remove(place)?;
+        if let Some(mail) = self.jobs.get_mut(&uid) {
+            mail.due = Some(0);
+        }
+        Some(job)
+    }
+
     /// Forgets a job of which nothing waits and nothing is under way.
     fn forget(&mut self, uid: &str) {
         let Some(mail) = self.jobs.get_mut(uid) else { return };
@@ -208,6 +229,11 @@ impl Drop for Slot {
         }
         if let Some(mail) = state.jobs.get_mut(&self.uid) {
             mail.sending.retain(|to| *to != self.to);
+        }
+        let next = state.next();
+        drop(state);
+        if next.is_some_and(|job| self.courier.wake.try_send(job).is_err()) {
+            debug!("a job that waits for room is not woken: it comes back by itself");
         }
     }
 }

@@ -14,8 +14,10 @@ use crate::notify::{About, Parcel};
 
 /// When a job comes back whose delivery is under way, in milliseconds: it is woken before, when that ends.
 const UNDER_WAY_MS: i64 = 15_000;
-/// When a job comes back for which the courier has no room, in milliseconds.
-const BUSY_MS: i64 = 1_000;
+/// When a job comes back for which the courier has no room, in milliseconds: it is woken before, when there is some.
+const BUSY_MS: i64 = 15_000;
+/// When a job comes back at the earliest whose delivery is not due, in milliseconds.
+const SOON_MS: i64 = 1_000;
 
 /// Adds notifications and the condition Notified to a status. `outcomes`: of attempts since the last write.
 pub fn add(
@@ -62,7 +64,7 @@ pub fn send(job: &MigrationJob, status: &MigrationJobStatus, context: &Context) 
 /// Begins a delivery if it is due. Returns when it is looked at again, in milliseconds since 1970.
 fn try_one(job: &MigrationJob, event: &PendingEvent, delivery: &Delivery, now: i64, context: &Context) -> i64 {
     let due = delivery.next_attempt_at.0.as_millisecond();
-    let Some(notify) = job.spec.notify.as_ref().filter(|_| due <= now) else { return due.max(now + BUSY_MS) };
+    let Some(notify) = job.spec.notify.as_ref().filter(|_| due <= now) else { return due.max(now + SOON_MS) };
     let about = About {
         namespace: job.namespace().unwrap_or_default(),
         name: job.name_any(),

@@ -39,7 +39,9 @@ async fn attempts_are_bounded_and_one_namespace_leaves_room_for_others() {
     for number in MOST_OF_NAMESPACE..MOST {
         slots.push(begin(&courier, &server, &format!("n-{number}"), &format!("n-{number}")).unwrap());
     }
-    assert!(matches!(courier.begin(&parcel(&server, "z", "z-1", Receiver::Webhook)), Begun::Full));
+    slots.push(begin(&courier, &server, "z", "z-1").expect("each namespace has room for one"));
+    assert!(matches!(courier.begin(&parcel(&server, "z", "z-2", Receiver::Webhook)), Begun::Full));
+    slots.remove(0);
     slots.remove(0);
     assert!(begin(&courier, &server, "a", "a-9").is_some(), "the room of one that ended is free");
     drop(slots);
@@ -74,4 +76,27 @@ async fn a_job_is_woken_when_an_attempt_ended_however_it_did() {
     assert_eq!(woken.next().await, Some(("a".to_owned(), "u".to_owned())));
     assert!(courier.outcomes("u")[0].error.as_ref().is_some_and(|error| error.contains("receiver")));
     assert_eq!(Box::pin(courier.woken()).next().await, None, "only the first call gets them");
+}
+
+#[tokio::test]
+async fn a_job_without_room_is_woken_when_there_is_some() {
+    let (courier, server) = (Courier::default(), ApiServer::start());
+    let mut woken = Box::pin(courier.woken());
+    let mut slots: Vec<_> =
+        (0..MOST_OF_NAMESPACE).map(|number| begin(&courier, &server, "a", &format!("a-{number}")).unwrap()).collect();
+    for _ in 0..3 {
+        for uid in ["b-1", "b-2"] {
+            assert!(!courier.send(parcel(&server, "a", uid, Receiver::Webhook)));
+            courier.set_due(uid, Some(15_000));
+        }
+    }
+    for uid in ["b-1", "b-2"] {
+        assert!(!courier.is_waiting(uid, 0), "it is not reconciled while there is no room");
+        drop(slots.pop());
+        let job = tokio::time::timeout(std::time::Duration::from_secs(5), woken.next()).await.unwrap();
+        assert_eq!(job, Some(("a".to_owned(), uid.to_owned())));
+        assert!(courier.is_waiting(uid, 0));
+    }
+    drop(slots);
+    assert_eq!(futures::FutureExt::now_or_never(woken.next()), None, "each is woken once");
 }
