@@ -9,6 +9,7 @@ use migration_api::services::KeyCredentials;
 use migration_api::status::{PendingEvent, Receiver};
 use migration_aws::{Access, CredentialSource, http, is_amazon};
 use migration_sqs_dynamodb::{Clients, Publication};
+use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::message::{self, About};
@@ -18,7 +19,7 @@ use super::webhook::{self, Target};
 use crate::fence::Fence;
 use crate::policy::{Listed, Policy};
 
-/// The time of an attempt, from the resolution of the name to the head of the answer.
+/// The time of an attempt, from the first read of a Secret to the head of the answer.
 const TIME: Duration = Duration::from_secs(10);
 const USER_AGENT: &str = concat!("s3-migration-operator/", env!("CARGO_PKG_VERSION"));
 
@@ -55,27 +56,28 @@ pub struct Parcel {
 
 /// Tries to deliver an event.
 pub async fn deliver(parcel: &Parcel) -> Result<(), Failure> {
+    let end = Instant::now() + TIME;
     match parcel.to {
-        Receiver::Webhook => send(parcel, parcel.notify.webhook.as_ref().ok_or(Failure::NoReceiver)?).await,
-        Receiver::Sns => publish(parcel, parcel.notify.sns.as_ref().ok_or(Failure::NoReceiver)?).await,
+        Receiver::Webhook => send(parcel, parcel.notify.webhook.as_ref().ok_or(Failure::NoReceiver)?, end).await,
+        Receiver::Sns => publish(parcel, parcel.notify.sns.as_ref().ok_or(Failure::NoReceiver)?, end).await,
     }
 }
 
-async fn send(parcel: &Parcel, hook: &Webhook) -> Result<(), Failure> {
+async fn send(parcel: &Parcel, hook: &Webhook, end: Instant) -> Result<(), Failure> {
     let (named, policy) = (parcel.named(), &parcel.means.policy);
     let url = match (&hook.url, &hook.url_from) {
         (Some(url), _) => url.clone(),
-        (None, Some(from)) => within(parcel, named.value(&from.secret_key_ref)).await?,
+        (None, Some(from)) => within(parcel, end, named.value(&from.secret_key_ref)).await?,
         (None, None) => return Err(Failure::NoReceiver),
     };
     let target = Target::parse(&url)?;
     if !policy.allows(Listed::WebhookHosts, &target.host) {
         return Err(Failure::Host { host: target.host });
     }
-    let keys = within(parcel, named.value(&hook.signing_key.secret_key_ref)).await?;
+    let keys = within(parcel, end, named.value(&hook.signing_key.secret_key_ref)).await?;
     let keys = signature::keys(&keys).ok_or(Failure::Key)?;
     let pem = match &hook.ca_bundle {
-        Some(bundle) => within(parcel, named.certificates(bundle)).await?,
+        Some(bundle) => within(parcel, end, named.certificates(bundle)).await?,
         None => None,
     };
     let tls = http::trusting(pem.as_deref()).map_err(Failure::Certificates)?;
@@ -89,11 +91,11 @@ async fn send(parcel: &Parcel, hook: &Webhook) -> Result<(), Failure> {
     ];
     let more = policy.webhook_networks();
     let late = Failure::Time { receiver: target.host.clone(), seconds: TIME.as_secs() };
-    tokio::time::timeout(TIME, webhook::post(&target, tls, &more, at, headers, body)).await.map_err(|_| late)?
+    tokio::time::timeout_at(end, webhook::post(&target, tls, &more, at, headers, body)).await.map_err(|_| late)?
 }
 
-async fn publish(parcel: &Parcel, topic: &SnsTopic) -> Result<(), Failure> {
-    let access = access(parcel, topic).await?;
+async fn publish(parcel: &Parcel, topic: &SnsTopic, end: Instant) -> Result<(), Failure> {
+    let access = access(parcel, topic, end).await?;
     let hides = access.credentials == CredentialSource::Pod && !is_amazon(access.endpoint.as_deref());
     let (about, event) = (&parcel.about, &parcel.event);
     let publication = Publication {
@@ -104,7 +106,7 @@ async fn publish(parcel: &Parcel, topic: &SnsTopic) -> Result<(), Failure> {
     let late = || Failure::Time { receiver: "the topic".to_owned(), seconds: TIME.as_secs() };
     let published =
         async { parcel.means.clients.topic(&access, topic.topic_arn.clone()).await.publish(publication).await };
-    let refused = match tokio::time::timeout(TIME, published).await.map_err(|_| late())? {
+    let refused = match tokio::time::timeout_at(end, published).await.map_err(|_| late())? {
         Ok(()) => return Ok(()),
         Err(error) => error,
     };
@@ -115,7 +117,7 @@ async fn publish(parcel: &Parcel, topic: &SnsTopic) -> Result<(), Failure> {
 
 /// Returns how the topic is reached: with its own credentials, else with those of the queue, else with the operator's
 /// identity if the policy lists the topic.
-async fn access(parcel: &Parcel, topic: &SnsTopic) -> Result<Access, Failure> {
+async fn access(parcel: &Parcel, topic: &SnsTopic, end: Instant) -> Result<Access, Failure> {
     let policy = &parcel.means.policy;
     let endpoint = topic.endpoint.as_deref();
     let is_amazon = is_amazon(endpoint) && endpoint.is_none_or(|endpoint| endpoint.starts_with("https://"));
@@ -125,7 +127,7 @@ async fn access(parcel: &Parcel, topic: &SnsTopic) -> Result<Access, Failure> {
     let credentials = match topic.credentials.as_ref().or(parcel.queue_credentials.as_ref()) {
         Some(keys) => {
             let named = parcel.named();
-            CredentialSource::Static(within(parcel, named.credentials(&keys.secret_ref.name)).await?)
+            CredentialSource::Static(within(parcel, end, named.credentials(&keys.secret_ref.name)).await?)
         }
         None if policy.allows(Listed::OwnIdentityTopics, &topic.topic_arn) => CredentialSource::Pod,
         None => return Err(Failure::Identity),
@@ -133,10 +135,14 @@ async fn access(parcel: &Parcel, topic: &SnsTopic) -> Result<Access, Failure> {
     Ok(Access { region: topic.region().to_owned(), endpoint: topic.endpoint.clone(), credentials })
 }
 
-/// Limits the time of a read.
-async fn within<T>(parcel: &Parcel, read: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+/// Ends a read with its attempt.
+async fn within<T>(
+    parcel: &Parcel,
+    end: Instant,
+    read: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let late = Failure::NotRead { kind: "objects of", name: parcel.about.namespace.clone() };
-    tokio::time::timeout(TIME, read).await.map_err(|_| late)?
+    tokio::time::timeout_at(end, read).await.map_err(|_| late)?
 }
 
 impl Parcel {
