@@ -24,6 +24,18 @@ pub enum Failure {
         /// Its name.
         name: String,
     },
+    /// The API server refused the read.
+    #[error(
+        "failed to read {kind} {name}: the API server refused it with the status {status}; look at the operator's role"
+    )]
+    ReadRefused {
+        /// The kind of the object.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// The status.
+        status: u16,
+    },
     /// A Secret or ConfigMap lacks the label that the policy asks for.
     #[error("failed to use {kind} {name}: it lacks the label {label}, which the operator's policy asks for")]
     Unlabelled {

@@ -62,7 +62,7 @@ impl Named<'_> {
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
-        let found = api.get_opt(name).await.map_err(|_| Failure::NotRead { kind, name: name.to_owned() })?;
+        let found = api.get_opt(name).await.map_err(|error| not_read(&error, kind, name))?;
         let found =
             found.ok_or_else(|| Failure::NoValue { kind, name: name.to_owned(), key: "of this name".to_owned() })?;
         match self.policy.required_label() {
@@ -71,6 +71,14 @@ impl Named<'_> {
             }
             _ => Ok(found),
         }
+    }
+}
+
+fn not_read(error: &kube::Error, kind: &'static str, name: &str) -> Failure {
+    let name = name.to_owned();
+    match error {
+        kube::Error::Api(refusal) => Failure::ReadRefused { kind, name, status: refusal.code },
+        _ => Failure::NotRead { kind, name },
     }
 }
 

@@ -335,6 +335,17 @@ async fn a_topic_that_refuses_says_how_and_the_operators_identity_needs_permissi
 }
 
 #[tokio::test]
+async fn a_secret_that_may_not_be_read_is_told_from_an_api_server_that_is_silent() {
+    let mut world = World::start(LOOPBACK);
+    world.server.fail(Method::GET, "/secrets/hook", Fault::Refused(403, "forbidden"), 9);
+    world.put("photos", webhook("https://127.0.0.11/"));
+    world.announce("photos").await;
+    world.attempted("photos").await;
+    let expected = "failed to read Secret hook: the API server refused it with the status 403";
+    assert!(world.last_error("photos").starts_with(expected), "{}", world.last_error("photos"));
+}
+
+#[tokio::test]
 async fn a_receiver_that_asks_for_time_gets_it_but_not_for_a_redirect() {
     for (status, expected) in [(429, 600..=600), (307, 0..=5)] {
         let web = Web::start(move |_| status).await;
