@@ -358,3 +358,31 @@ async fn a_receiver_that_asks_for_time_gets_it_but_not_for_a_redirect() {
         assert!(expected.contains(&delay), "{status}: {delay} s");
     }
 }
+
+#[tokio::test]
+async fn what_the_policy_does_not_list_is_not_sent_to() {
+    let (topic, web) = (Topic::start().await, Web::start(|_| 200).await);
+    let mut world = World::start("webhookNetworks: [127.0.0.0/8]\nwebhookHosts: [other.example]");
+    let mut secret = foreign("v1", "Secret", "address");
+    secret["data"] = json!({"url": receivers::base64(&web.url("/"))});
+    world.server.put(&secret);
+    let mut from_secret = webhook("");
+    from_secret["webhook"].as_object_mut().unwrap().remove("url");
+    from_secret["webhook"]["urlFrom"] = json!({"secretKeyRef": {"name": "address", "key": "url"}});
+    let arn = "arn:aws:sns:eu-west-1:123456789012:migrations";
+    let own = json!({"sns": {"topicArn": arn, "endpoint": topic.endpoint}});
+    for (name, notify, expected) in [
+        ("host", from_secret, "failed to send to 127.0.0.11: it is not among those that policy.webhookHosts allows"),
+        ("identity", own, "failed to publish to the topic: the operator does not use its own identity on it"),
+    ] {
+        world.server.put(&stored(|job| {
+            (job.metadata.name, job.metadata.uid) = (Some(name.to_owned()), Some(format!("u-{name}")));
+            job.spec.notify = Some(serde_json::from_value(notify).unwrap());
+            job.spec.queue.credentials = None;
+        }));
+        world.announce(name).await;
+        world.attempted(name).await;
+        assert!(world.last_error(name).starts_with(expected), "{}", world.last_error(name));
+    }
+    assert_eq!((topic.got().len(), web.got().len()), (0, 0));
+}
