@@ -112,6 +112,9 @@ pub fn decide(facts: &Facts<'_>) -> Decision {
     for outcome in facts.outcomes {
         take(&mut state, outcome, facts, &mut decision);
     }
+    if facts.old.observed_generation != facts.new.observed_generation {
+        try_now(&mut state, facts.now);
+    }
     let announced = [run_ended(&mut state, facts), sender_failed(facts), degraded(&mut state, facts)];
     for event in announced.into_iter().flatten().filter(|event| spec.events.contains(&event.event)) {
         let deliveries =
@@ -153,6 +156,13 @@ fn keep_receivers(state: &mut NotificationsStatus, spec: &Notify) {
     }
     state.pending.retain(|event| !event.deliveries.is_empty());
     state.given_up = state.given_up.take().filter(|given_up| is_kept(given_up.to));
+}
+
+/// Makes all deliveries due, as the specification has changed: what was wrong with it may be corrected.
+fn try_now(state: &mut NotificationsStatus, now: i64) {
+    for delivery in state.pending.iter_mut().flat_map(|event| &mut event.deliveries) {
+        delivery.next_attempt_at = time(now.min(delivery.next_attempt_at.0.as_millisecond()));
+    }
 }
 
 /// Takes the outcome of an attempt. One of an event that does not wait any more changes nothing.

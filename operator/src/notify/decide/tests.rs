@@ -257,6 +257,25 @@ fn a_receiver_gets_the_time_it_asks_for_up_to_an_hour() {
 }
 
 #[test]
+fn a_changed_specification_is_tried_at_once() {
+    let ended = |generation| MigrationJobStatus {
+        observed_generation: Some(generation),
+        ..status(vec![], Some(run("r1", RunResult::Complete)))
+    };
+    let next = |job: &Job| job.stored.notifications.as_ref().unwrap().pending[0].deliveries[0].next_attempt_at.clone();
+    let mut job = Job::new(webhook());
+    job.next(ended(1), &[]);
+    let outcome = job.outcome(Receiver::Webhook, Some("no"));
+    job.next(ended(1), &[outcome]);
+    job.now += 1_000;
+    job.next(ended(1), &[]);
+    assert_eq!(next(&job), time(NOW + 5_000), "nothing has changed");
+    job.next(ended(2), &[]);
+    assert_eq!(next(&job), time(NOW + 1_000));
+    assert_eq!(job.pending(), [(NotifyEvent::Complete, vec![1])]);
+}
+
+#[test]
 fn a_retry_is_a_condition() {
     let ended = || status(vec![], Some(run("r1", RunResult::Complete)));
     let mut job = Job::new(webhook());
