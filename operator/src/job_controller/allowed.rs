@@ -209,7 +209,8 @@ fn controls(name: &str) -> Option<Listed> {
     let is_proxy = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"].contains(&upper.as_str());
     let is_url = name.starts_with("AWS_ENDPOINT_URL")
         || ["AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_EC2_METADATA_SERVICE_ENDPOINT"].contains(&name);
-    // Workers send names of objects and texts of errors there. Source: "OpenTelemetry Protocol Exporter" of its specification.
+    // Workers send names of objects and texts of errors there. Source: "OpenTelemetry Protocol Exporter" in the
+    // specification of OpenTelemetry.
     let is_collector = name.starts_with("OTEL_EXPORTER_OTLP_") && name.ends_with("ENDPOINT");
     match name {
         "AWS_ROLE_ARN" => Some(Listed::RoleArns),
