@@ -6,15 +6,22 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 /// What is encoded in a key: all that a spreadsheet, a shell or a terminal might take for more than a letter.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'_').remove(b'~');
 
-/// Returns a printable text for a cell of a CSV file, which no spreadsheet takes for a formula: one that could be begins
-/// with an apostrophe. Source: OWASP, "CSV Injection".
+/// Returns a printable text for a cell of a CSV file, no part of which a spreadsheet takes for a formula: one that could
+/// be begins with an apostrophe. Where the list separator is a semicolon, cells end there too, also within quotes.
+/// Source: OWASP, "CSV Injection".
 pub fn cell(text: &str) -> String {
-    let shown = printable(text).into_owned();
-    // Spreadsheets skip spaces, and know the full-width forms of the signs.
-    let first = shown.trim_start().chars().next();
-    let is_formula =
-        |c| matches!(c, '=' | '+' | '-' | '@' | '|' | '%' | '\u{ff1d}' | '\u{ff0b}' | '\u{ff0d}' | '\u{ff20}');
-    if first.is_some_and(is_formula) { format!("'{shown}") } else { shown }
+    let shown = printable(text);
+    let parts: Vec<_> =
+        shown.split(';').map(|part| if is_formula(part) { format!("'{part}") } else { part.into() }).collect();
+    parts.join(";")
+}
+
+/// Returns true if a spreadsheet may take a text for a formula. Spreadsheets skip spaces and quotes, and know the
+/// full-width forms of the signs.
+fn is_formula(text: &str) -> bool {
+    let first = text.trim_start_matches(|c: char| c.is_whitespace() || c == '"').chars().next();
+    let signs = |c| matches!(c, '=' | '+' | '-' | '@' | '|' | '%' | '\u{ff1d}' | '\u{ff0b}' | '\u{ff0d}' | '\u{ff20}');
+    first.is_some_and(signs)
 }
 
 /// Returns a key in percent-encoding, from which it can be had back exactly.
@@ -33,6 +40,15 @@ mod tests {
         }
         for text in ["a=1", "", "photos/-1", "\t=1", "\n+1"] {
             assert_eq!(cell(text), printable(text), "an escape begins with a backslash");
+        }
+        for (text, expected) in [
+            ("a;=1", "a;'=1"),
+            ("a; =1;b", "a;' =1;b"),
+            ("=1;;-2", "'=1;;'-2"),
+            ("a;\"=1\"", "a;'\"=1\""),
+            ("a;b;", "a;b;"),
+        ] {
+            assert_eq!(cell(text), expected, "cells end at a semicolon in some countries");
         }
     }
 
