@@ -17,6 +17,7 @@
 mod answer;
 mod assets;
 pub mod board;
+mod connections;
 mod events;
 pub mod export;
 pub mod guard;

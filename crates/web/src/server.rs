@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, Stream, StreamExt};
-use hyper::body::{Bytes, Frame, Incoming};
-use hyper::header::{AUTHORIZATION, HOST, HeaderName};
+use hyper::body::{Body as _, Bytes, Frame, Incoming};
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -21,6 +22,7 @@ use tracing::{debug, warn};
 use crate::answer::{self, Answer};
 use crate::assets::asset;
 use crate::board::Board;
+use crate::connections::{Connections, Impatient, Kept};
 use crate::events::events;
 use crate::export::export;
 use crate::guard::{Guard, Refusal, bearer};
@@ -28,8 +30,6 @@ use crate::route::{FailureForm, Route, RouteError};
 use crate::source::{FailureQuery, Source, SourceError};
 use crate::view::JobName;
 
-/// Most connections that are open at the same time. Further ones are closed at once.
-const CONNECTIONS: usize = 256;
 /// Most streams of events that are open at the same time.
 const STREAMS: u32 = 64;
 /// Most readings of a ledger at the same time, exports included.
@@ -38,6 +38,8 @@ const READINGS: usize = 4;
 const READING_WITHIN: Duration = Duration::from_secs(10);
 /// Time in which a client has to send the headers of its next request.
 const HEADERS_WITHIN: Duration = Duration::from_secs(15);
+/// Most bytes of a request, and of an answer, that a connection keeps. Twice the longest token.
+const BUFFER: usize = 32 * 1_024;
 /// Wait after a connection could not be accepted, for example since there are no more file descriptors.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
@@ -59,7 +61,7 @@ impl<G: Guard, S: Source> Site<G, S> {
 
     /// Serves the page until it is dropped; connections that are open then end with the runtime.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) -> Infallible {
-        let connections = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut open = Connections::default();
         loop {
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
@@ -69,8 +71,10 @@ impl<G: Guard, S: Source> Site<G, S> {
                     continue;
                 }
             };
-            if let Ok(permit) = connections.clone().try_acquire_owned() {
-                tokio::spawn(self.clone().converse(stream, permit));
+            if open.make_room() {
+                let kept = Kept::default();
+                let task = tokio::spawn(self.clone().converse(stream, kept.clone()));
+                open.push(task.abort_handle(), kept);
             }
         }
     }
@@ -80,20 +84,32 @@ impl<G: Guard, S: Source> Site<G, S> {
         let _ = self.streams.acquire_many(STREAMS).await;
     }
 
-    async fn converse(self: Arc<Self>, stream: TcpStream, _permit: OwnedSemaphorePermit) {
+    async fn converse<T>(self: Arc<Self>, stream: T, kept: Kept)
+    where
+        T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let service = service_fn(|request: Request<Incoming>| {
-            let (site, (head, _)) = (self.clone(), request.into_parts());
-            async move { Ok::<_, Infallible>(site.answer(&head).await) }
+            let (site, kept, (head, _)) = (self.clone(), kept.clone(), request.into_parts());
+            async move {
+                let mut answer = site.answer(&head, &kept).await;
+                let is_stream = answer.body().size_hint().exact().is_none();
+                kept.set(is_stream);
+                if is_stream {
+                    // What has to stay ends with the stream.
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
-        if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+        http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(BUFFER);
+        if let Err(error) = http.serve_connection(TokioIo::new(Impatient::new(stream)), service).await {
             debug!(%error, "failed to answer an HTTP request");
         }
     }
 
     /// Answers a request. Nothing is read for it before it is admitted.
-    async fn answer(&self, request: &Parts) -> Answer {
+    async fn answer(&self, request: &Parts, kept: &Kept) -> Answer {
         let header = |name: HeaderName| request.headers.get(name).and_then(|value| value.to_str().ok());
         if !header(HOST).is_some_and(|host| self.guard.is_host(host)) {
             return answer::error(StatusCode::MISDIRECTED_REQUEST, "this host is not served here");
@@ -114,6 +130,7 @@ impl<G: Guard, S: Source> Site<G, S> {
             if let Err(refusal) = self.guard.admit(token, wanted).await {
                 return answer::refused(&refusal);
             }
+            kept.set(true);
         }
         self.admitted(route, token.is_some()).await
     }

@@ -1,10 +1,12 @@
 use migration_core::outcome::FailureClass;
 use migration_core::records::FailureRecord;
 use migration_ledger::failures::FailurePage;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::net::TcpStream;
 
 use super::*;
 use crate::board::tests::view;
+use crate::connections::{CONNECTIONS, STALLED};
 use crate::guard::{LoopbackGuard, Wanted};
 use crate::source::RunFailures;
 
@@ -157,4 +159,46 @@ async fn streams_are_bounded_and_end_with_the_board() {
     let mut last = String::new();
     timeout(Duration::from_secs(20), open[0].read_to_string(&mut last)).await.unwrap().unwrap();
     assert!(last.contains("\"done\":7"), "{last}");
+}
+
+#[tokio::test]
+async fn who_sends_nothing_keeps_nobody_from_an_answer_and_ends_no_stream() {
+    let (port, board, _site) = served(|_| Table).await;
+    let mut followed = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let request = format!("GET {JOB}/events HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer job\r\n\r\n");
+    followed.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(followed.read_u8().await.unwrap(), b'H');
+    let mut idle = Vec::new();
+    for _ in 0..2 * CONNECTIONS {
+        idle.push(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+    }
+    assert_eq!(ask(port, &format!("GET {JOB}"), "here", "job").await.0, 200);
+    let oldest = timeout(HEADERS_WITHIN / 3, idle[0].read(&mut [0])).await.expect("the oldest had to go");
+    assert_eq!(oldest.unwrap_or(0), 0);
+    board.close();
+    let mut rest = String::new();
+    timeout(Duration::from_secs(20), followed.read_to_string(&mut rest)).await.unwrap().unwrap();
+    assert!(rest.contains("event: end"), "the stream went on to its end: {rest}");
+}
+
+#[tokio::test]
+async fn a_connection_keeps_no_more_than_the_longest_token_needs() {
+    let (port, ..) = served(|_| Table).await;
+    assert_eq!(ask(port, &format!("GET {JOB}"), "here", &"a".repeat(16_384)).await.0, 401);
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    // It may be closed before all was sent.
+    let _ = stream.write_all(format!("GET / HTTP/1.1\r\nHost: {}", "a".repeat(2 * BUFFER)).as_bytes()).await;
+    let mut answer = Vec::new();
+    let ended = timeout(HEADERS_WITHIN / 3, stream.read_to_end(&mut answer)).await;
+    assert!(ended.is_ok(), "an unfinished header of any length is kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_ends_whose_client_takes_no_answers() {
+    let site = Arc::new(Site::new(Table, Arc::new(Pages(1)), Board::new(0)));
+    let (mut client, server) = duplex(1_024);
+    let connection = tokio::spawn(site.converse(server, Kept::default()));
+    let requests = "GET /app.css HTTP/1.1\r\nHost: here\r\n\r\n".repeat(20);
+    client.write_all(requests.as_bytes()).await.unwrap();
+    timeout(2 * STALLED, connection).await.expect("the connection ends").unwrap();
 }
