@@ -2,15 +2,22 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::stream::{self, Stream};
+use futures::stream::{self, Stream, StreamExt};
 use hyper::body::{Bytes, Frame};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::source::{FailureQuery, FailureRow, RunFailures, Source, SourceError};
+use crate::readings::{ReadingError, Readings};
+use crate::source::{FailureQuery, FailureRow, RunFailures, Source};
 use crate::text::{cell, encoded};
 use crate::view::JobName;
+
+/// Most failures of a page. Each export keeps one page in memory, which waits for its client.
+const MOST: usize = 200;
+/// Time for which a page after the first one waits for its turn: the client has begun to save the file.
+const TURN_WITHIN: Duration = Duration::from_mins(5);
 
 /// A line. Texts are safe in a terminal and a spreadsheet; `keyEncoded` is the exact key.
 #[derive(Serialize)]
@@ -68,29 +75,29 @@ pub fn lines(failures: &RunFailures, is_first: bool) -> Result<Vec<u8>, csv::Err
 
 /// Reads the first page, and returns the file as a stream that reads the others when they are wanted. A page that can't
 /// be read then ends the stream with an error, so that the file is not taken for whole.
-pub async fn export<S: Source>(
-    source: Arc<S>,
+pub(crate) async fn export<S: Source>(
+    readings: Arc<Readings<S>>,
     job: JobName,
-    query: FailureQuery,
-) -> Result<impl Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static, SourceError> {
-    let first = source.failures(&job, &query).await?;
+    mut query: FailureQuery,
+    turn_within: Duration,
+) -> Result<impl Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static, ReadingError> {
+    query.bounds.failures = query.bounds.failures.min(MOST);
+    let first = readings.page(&job, &query, turn_within).await?;
     // A run that begins meanwhile must not end up in the file.
-    let query = FailureQuery { run: Some(first.run.clone()), ..query };
-    Ok(stream::try_unfold(Some((first, true)), move |state| {
-        let (source, job, query) = (source.clone(), job.clone(), query.clone());
+    query.run = Some(first.run.clone());
+    let from = first.page.next.clone();
+    let first = lines(&first, true).map(|text| Frame::data(Bytes::from(text))).map_err(io::Error::other);
+    let others = stream::try_unfold(from, move |from| {
+        let (readings, job, query) = (readings.clone(), job.clone(), query.clone());
         async move {
-            let Some((page, is_first)) = state else { return Ok::<_, io::Error>(None) };
-            let text = lines(&page, is_first).map_err(io::Error::other)?;
-            let following = match page.page.next.clone() {
-                Some(from) => {
-                    let query = FailureQuery { from, ..query };
-                    Some((source.failures(&job, &query).await.map_err(io::Error::other)?, false))
-                }
-                None => None,
-            };
-            Ok(Some((Frame::data(Bytes::from(text)), following)))
+            let Some(from) = from else { return Ok::<_, io::Error>(None) };
+            let page = readings.page(&job, &FailureQuery { from, ..query }, TURN_WITHIN).await;
+            let page = page.map_err(io::Error::other)?;
+            let text = lines(&page, false).map_err(io::Error::other)?;
+            Ok(Some((Frame::data(Bytes::from(text)), page.page.next)))
         }
-    }))
+    });
+    Ok(stream::iter([first]).chain(others))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod connections;
 mod events;
 pub mod export;
 pub mod guard;
+mod readings;
 pub mod route;
 pub mod series;
 pub mod server;

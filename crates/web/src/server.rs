@@ -13,10 +13,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tracing::{debug, warn};
 
 use crate::answer::{self, Answer};
@@ -26,16 +26,19 @@ use crate::connections::{Connections, Impatient, Kept};
 use crate::events::events;
 use crate::export::export;
 use crate::guard::{Guard, Refusal, bearer};
+use crate::readings::{ReadingError, Readings, Shares};
 use crate::route::{FailureForm, Route, RouteError};
 use crate::source::{FailureQuery, Source, SourceError};
 use crate::view::JobName;
 
 /// Most streams of events that are open at the same time.
 const STREAMS: u32 = 64;
-/// Most readings of a ledger at the same time, exports included.
-const READINGS: usize = 4;
-/// Time for which a request waits for one of these.
-const READING_WITHIN: Duration = Duration::from_secs(10);
+/// Most exports that are open at the same time: each keeps a page of failures in memory.
+const EXPORTS: usize = 16;
+/// Most streams of events and exports that are open at the same time for a token.
+const STREAMS_OF_TOKEN: usize = 8;
+/// Time for which a request waits for its turn to read failures.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
 /// Time in which a client has to send the headers of its next request.
 const HEADERS_WITHIN: Duration = Duration::from_secs(15);
 /// Most bytes of a request, and of an answer, that a connection keeps. Twice the longest token.
@@ -46,17 +49,26 @@ const AFTER_ERROR: Duration = Duration::from_secs(1);
 /// The page of a board.
 pub struct Site<G, S> {
     guard: G,
-    source: Arc<S>,
     board: Board,
+    readings: Arc<Readings<S>>,
     streams: Arc<Semaphore>,
-    readings: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
+    /// By a digest of the token.
+    of_tokens: Shares<[u8; 32]>,
 }
 
 impl<G: Guard, S: Source> Site<G, S> {
     /// Creates the page of a board, whose failures are read from `source`.
     pub fn new(guard: G, source: Arc<S>, board: Board) -> Self {
         let streams = Arc::new(Semaphore::new(usize::try_from(STREAMS).unwrap_or(1)));
-        Self { guard, source, board, streams, readings: Arc::new(Semaphore::new(READINGS)) }
+        Self {
+            guard,
+            board,
+            readings: Arc::new(Readings::new(source)),
+            streams,
+            exports: Arc::new(Semaphore::new(EXPORTS)),
+            of_tokens: Shares::new(STREAMS_OF_TOKEN),
+        }
     }
 
     /// Serves the page until it is dropped; connections that are open then end with the runtime.
@@ -132,54 +144,67 @@ impl<G: Guard, S: Source> Site<G, S> {
             }
             kept.set(true);
         }
-        self.admitted(route, token.is_some()).await
+        self.admitted(route, token).await
     }
 
-    async fn admitted(&self, route: Route, has_token: bool) -> Answer {
+    async fn admitted(&self, route: Route, token: Option<&str>) -> Answer {
         match route {
             Route::File(path) => match asset(&path) {
-                Some(page) if path == "/" && !has_token => answer::file(self.guard.page_without_token(), page),
+                Some(page) if path == "/" && token.is_none() => answer::file(self.guard.page_without_token(), page),
                 Some(file) => answer::file(StatusCode::OK, file),
                 None => answer::error(StatusCode::NOT_FOUND, &RouteError::Path.to_string()),
             },
             Route::Jobs { namespace, follow: false } => answer::json(self.board.list(namespace.as_deref())),
             Route::Jobs { namespace, follow: true } => {
                 let board = self.board.clone();
-                self.follow(move || Some(board.list(namespace.as_deref())))
+                self.follow(token, move || Some(board.list(namespace.as_deref())))
             }
             Route::Job { job, follow: false } => self.board.page(&job).map_or_else(no_job, answer::json),
             Route::Job { job, follow: true } => {
                 let board = self.board.clone();
-                self.follow(move || board.now(&job))
+                self.follow(token, move || board.now(&job))
             }
             Route::Failures { job, .. } if self.board.job(&job).is_none() => no_job(),
-            Route::Failures { job, query, form } => self.failures(job, query, form).await,
+            Route::Failures { job, query, form } => self.failures(job, query, form, token).await,
         }
     }
 
-    fn follow(&self, look: impl Fn() -> Option<String> + Send + 'static) -> Answer {
-        match self.streams.clone().try_acquire_owned() {
-            Ok(permit) => answer::events(events(self.board.subscribe(), permit, look)),
-            Err(_) => answer::error(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open: close some"),
+    fn follow(&self, token: Option<&str>, look: impl Fn() -> Option<String> + Send + 'static) -> Answer {
+        match (self.streams.clone().try_acquire_owned(), self.place(token)) {
+            (Ok(permit), Ok(place)) => answer::events(holding(events(self.board.subscribe(), permit, look), place)),
+            _ => answer::error(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open: close some"),
         }
     }
 
-    async fn failures(&self, job: JobName, query: FailureQuery, form: FailureForm) -> Answer {
-        let waited = timeout(READING_WITHIN, self.readings.clone().acquire_owned()).await;
-        let Ok(Ok(permit)) = waited else {
-            return answer::error(StatusCode::SERVICE_UNAVAILABLE, "too many failures are being read: try again");
-        };
+    /// Takes a place of those that the bearer of a token may have at the same time.
+    fn place(&self, token: Option<&str>) -> Result<OwnedSemaphorePermit, TryAcquireError> {
+        self.of_tokens.of(Sha256::digest(token.unwrap_or_default()).into()).try_acquire_owned()
+    }
+
+    async fn failures(&self, job: JobName, query: FailureQuery, form: FailureForm, token: Option<&str>) -> Answer {
         let read = match form {
-            FailureForm::Rows => self.source.failures(&job, &query).await.map(|found| answer::json(found.rows())),
-            FailureForm::Counts => self.source.failures(&job, &query).await.map(|found| answer::json(found.counts())),
+            FailureForm::Rows => {
+                self.readings.page(&job, &query, TURN_WITHIN).await.map(|page| answer::json(page.rows()))
+            }
+            FailureForm::Counts => {
+                self.readings.page(&job, &query, TURN_WITHIN).await.map(|page| answer::json(page.counts()))
+            }
             FailureForm::Csv => {
-                let file = export(self.source.clone(), job, query).await;
-                file.map(|file| answer::csv(holding(file, permit)))
+                let (Ok(permit), Ok(place)) = (self.exports.clone().try_acquire_owned(), self.place(token)) else {
+                    return answer::error(StatusCode::SERVICE_UNAVAILABLE, "too many files are being saved: try again");
+                };
+                let file = export(self.readings.clone(), job, query, TURN_WITHIN).await;
+                file.map(|file| answer::csv(holding(file, (permit, place))))
             }
         };
-        read.unwrap_or_else(|error| match error {
-            SourceError::NoRun => answer::error(StatusCode::NOT_FOUND, &error.to_string()),
-            SourceError::Ledger(_) => answer::error(StatusCode::BAD_GATEWAY, &error.to_string()),
+        read.unwrap_or_else(|error| {
+            let status = match error {
+                ReadingError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+                ReadingError::Late => StatusCode::GATEWAY_TIMEOUT,
+                ReadingError::Source(SourceError::NoRun) => StatusCode::NOT_FOUND,
+                ReadingError::Source(SourceError::Ledger(_)) => StatusCode::BAD_GATEWAY,
+            };
+            answer::error(status, &error.to_string())
         })
     }
 }
@@ -188,10 +213,10 @@ fn no_job() -> Answer {
     answer::error(StatusCode::NOT_FOUND, "there is no such job, or it is not read yet")
 }
 
-/// Returns a stream that holds a permit as long as it is open.
-fn holding(
+/// Returns a stream that holds something as long as it is open.
+fn holding<P: Send + 'static>(
     stream: impl Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static,
-    permit: OwnedSemaphorePermit,
+    permit: P,
 ) -> impl Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static {
     stream::unfold((Box::pin(stream), permit), |(mut stream, permit)| async move {
         let frame = stream.next().await?;

@@ -3,6 +3,7 @@ use migration_core::records::FailureRecord;
 use migration_ledger::failures::FailurePage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::*;
 use crate::board::tests::view;
@@ -36,12 +37,12 @@ impl Source for Pages {
     }
 }
 
-/// Admits the token `list` to lists, and `job` to the job `a/b`.
+/// Admits the token `list` to lists, and `job`, with any number, to the job `a/b`.
 struct Table;
 
 impl Guard for Table {
     async fn admit(&self, token: &str, wanted: Wanted<'_>) -> Result<(), Refusal> {
-        match (token, wanted) {
+        match (token.trim_end_matches(|c: char| c.is_ascii_digit()), wanted) {
             ("list", Wanted::Jobs { .. }) => Ok(()),
             ("job", Wanted::Job(job)) if (job.namespace.as_str(), job.name.as_str()) == ("a", "b") => Ok(()),
             ("list" | "job", _) => Err(Refusal::Forbidden("not yours".into())),
@@ -142,17 +143,22 @@ async fn an_export_has_all_pages_and_rows_have_one() {
 async fn streams_are_bounded_and_end_with_the_board() {
     let (port, board, site) = served(|_| Table).await;
     let mut open = Vec::new();
-    for _ in 0..STREAMS {
+    for number in 0..usize::try_from(STREAMS).unwrap() {
+        let token = format!("job{}", number / STREAMS_OF_TOKEN);
+        if number == STREAMS_OF_TOKEN {
+            let (status, answer) = ask(port, &format!("GET {JOB}/events"), "here", "job0").await;
+            assert_eq!(status, 503, "of the same token: {answer}");
+        }
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let request = format!(
-            "GET {JOB}/events HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer job\r\nConnection: close\r\n\r\n"
+            "GET {JOB}/events HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         // The headers are sent once the stream is open.
         assert_eq!(stream.read_u8().await.unwrap(), b'H');
         open.push(stream);
     }
-    assert_eq!(ask(port, &format!("GET {JOB}/events"), "here", "job").await.0, 503);
+    assert_eq!(ask(port, &format!("GET {JOB}/events"), "here", "job999").await.0, 503, "of any token");
     board.set(vec![view("a", "b", 7)], 2);
     board.close();
     timeout(Duration::from_secs(20), site.drained()).await.unwrap();
@@ -201,4 +207,28 @@ async fn a_connection_ends_whose_client_takes_no_answers() {
     let requests = "GET /app.css HTTP/1.1\r\nHost: here\r\n\r\n".repeat(20);
     client.write_all(requests.as_bytes()).await.unwrap();
     timeout(2 * STALLED, connection).await.expect("the connection ends").unwrap();
+}
+
+#[tokio::test]
+async fn exports_that_nobody_takes_keep_nobody_from_reading() {
+    let board = Board::new(0);
+    board.set(vec![view("a", "b", 1)], 1);
+    let site = Arc::new(Site::new(Table, Arc::new(Pages(1_000_000)), board));
+    let connect = async |path: &str, token: &str| {
+        let (mut client, server) = duplex(512);
+        tokio::spawn(site.clone().converse(server, Kept::default()));
+        let request = format!("GET {JOB}{path} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {token}\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        timeout(2 * TURN_WITHIN, client.read_exact(&mut status)).await.unwrap().unwrap();
+        (String::from_utf8_lossy(&status[9..]).into_owned(), client)
+    };
+    let mut open = Vec::new();
+    for number in 0..EXPORTS {
+        let (status, client) = connect("/failures.csv", &format!("job{}", number / STREAMS_OF_TOKEN)).await;
+        assert_eq!(status, "200", "export {number}");
+        open.push(client);
+    }
+    assert_eq!(connect("/failures.csv", "job99").await.0, "503", "each keeps a page in memory");
+    assert_eq!(connect("/failures", "job0").await.0, "200");
 }
