@@ -108,6 +108,7 @@ async fn the_page_of_a_run_has_the_numbers_of_the_status() {
     // Held by its limit until the page was looked at.
     let mut run = world.program(&["run", "job.yaml", "--ui", "--request-limit", "20"]);
     let page = Page::of(&mut run).await;
+    let live = page.waits_for(|job| job["numbers"]["objects"].as_u64() > Some(0)).await;
     for (path, token, status) in [
         ("/api/v1/jobs", "", 401),
         ("/api/v1/jobs", "0000", 401),
@@ -116,7 +117,6 @@ async fn the_page_of_a_run_has_the_numbers_of_the_status() {
     ] {
         assert_eq!(page.get(path, token).await.0, status, "{path}");
     }
-    let live = page.waits_for(|job| job["numbers"]["objects"].as_u64() > Some(0)).await;
     assert!(live["since"].as_i64() > Some(0) && !live["series"]["at"].as_array().unwrap().is_empty(), "{live}");
     assert!(live["job"]["plan"]["plan"]["totalCost"].is_number(), "{live}");
     assert_eq!(ended(run).await.code, Some(3));

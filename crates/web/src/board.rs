@@ -103,6 +103,11 @@ impl Board {
         self.changes.send_modify(|change| change.is_last = true);
     }
 
+    /// Returns true once all jobs have been read.
+    pub fn is_complete(&self) -> bool {
+        self.lock().is_complete
+    }
+
     /// Returns what tells about changes.
     pub fn subscribe(&self) -> watch::Receiver<Change> {
         self.changes.subscribe()

@@ -159,6 +159,10 @@ impl<G: Guard, S: Source> Site<G, S> {
                 let board = self.board.clone();
                 self.follow(token, move || Some(board.list(namespace.as_deref())))
             }
+            // A job that was not read yet is not one that is gone. A list says that it is not complete.
+            Route::Job { .. } | Route::Failures { .. } if !self.board.is_complete() => {
+                answer::error(StatusCode::SERVICE_UNAVAILABLE, "the jobs are being read: try again")
+            }
             Route::Job { job, follow: false } => self.board.page(&job).map_or_else(no_job, answer::json),
             Route::Job { job, follow: true } => {
                 let board = self.board.clone();
@@ -210,7 +214,7 @@ impl<G: Guard, S: Source> Site<G, S> {
 }
 
 fn no_job() -> Answer {
-    answer::error(StatusCode::NOT_FOUND, "there is no such job, or it is not read yet")
+    answer::error(StatusCode::NOT_FOUND, "there is no such job")
 }
 
 /// Returns a stream that holds something as long as it is open.

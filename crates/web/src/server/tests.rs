@@ -113,6 +113,22 @@ async fn every_request_for_data_needs_a_token_that_may_read_it() {
 }
 
 #[tokio::test]
+async fn a_job_is_not_called_gone_before_all_were_read() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let board = Board::new(0);
+    tokio::spawn(Arc::new(Site::new(Table, Arc::new(Pages(1)), board.clone())).serve(listener));
+    for end in ["", "/events", "/failures", "/failures/counts", "/failures.csv"] {
+        assert_eq!(ask(port, &format!("GET {JOB}{end}"), "here", "job").await.0, 503, "{end}");
+        assert_eq!(ask(port, &format!("GET {JOB}{end}"), "here", "list").await.0, 403, "{end}");
+    }
+    let (status, list) = ask(port, "GET /api/v1/jobs", "here", "list").await;
+    assert!(status == 200 && list.contains("\"isComplete\":false"), "{list}");
+    board.set(vec![], 1);
+    assert_eq!(ask(port, &format!("GET {JOB}"), "here", "job").await.0, 404);
+}
+
+#[tokio::test]
 async fn other_hosts_and_other_methods_are_refused() {
     let (port, ..) = served(|port| LoopbackGuard::new("t", port)).await;
     let here = format!("localhost:{port}");
