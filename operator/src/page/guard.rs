@@ -18,8 +18,12 @@ use tracing::warn;
 
 /// Time for which an answer is kept: as long a token or a right that was taken away still counts.
 const KEPT_FOR: Duration = Duration::from_secs(10);
-/// Most answers that are kept.
+/// Most answers that are kept. A further one takes the place of the oldest.
 const MOST_KEPT: usize = 1_024;
+/// Tokens that nobody vouches for may take one review in this time,
+const STRANGERS_EVERY: Duration = Duration::from_millis(50);
+/// or as many at once as this time has.
+const STRANGERS_BURST: Duration = Duration::from_secs(1);
 /// Most reviews at the same time.
 const AT_ONCE: usize = 8;
 /// Time for both reviews, the wait for others included.
@@ -36,13 +40,40 @@ pub struct ReviewGuard {
     /// The namespace that the operator watches; none for all.
     namespace: Option<String>,
     kept: Mutex<HashMap<Key, Answered>>,
+    strangers: Strangers,
     asking: Semaphore,
+}
+
+/// Reviews that tokens of nobody have taken of the API server: anybody can send such tokens. Once they have taken their
+/// share, only bearers of tokens that were good before are asked for.
+struct Strangers {
+    /// When all of what they have taken will be theirs.
+    paid_at: Mutex<Instant>,
+}
+
+impl Strangers {
+    fn new(now: Instant) -> Self {
+        Self { paid_at: Mutex::new(now) }
+    }
+
+    /// Returns true if they may take one more.
+    fn may_ask(&self, now: Instant) -> bool {
+        let paid_at = *self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
+        paid_at.saturating_duration_since(now) + STRANGERS_EVERY <= STRANGERS_BURST
+    }
+
+    /// Notes that one was taken.
+    fn take(&self, now: Instant) {
+        let mut paid_at = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
+        *paid_at = now.max(*paid_at) + STRANGERS_EVERY;
+    }
 }
 
 impl ReviewGuard {
     /// Creates a guard that asks by this client, which may write reviews.
     pub fn new(client: Client, namespace: Option<String>) -> Self {
-        Self { client, namespace, kept: Mutex::default(), asking: Semaphore::new(AT_ONCE) }
+        let strangers = Strangers::new(Instant::now());
+        Self { client, namespace, kept: Mutex::default(), strangers, asking: Semaphore::new(AT_ONCE) }
     }
 
     fn known(&self, key: &Key, now: Instant) -> Option<Result<(), Refusal>> {
@@ -50,20 +81,36 @@ impl ReviewGuard {
         kept.get(key).filter(|(at, _)| now.duration_since(*at) < KEPT_FOR).map(|(_, answer)| answer.clone())
     }
 
+    /// Keeps an answer to the bearer of a good token. The place of the others is what strangers have taken.
     fn keep(&self, key: Key, now: Instant, answer: &Result<(), Refusal>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MOST_KEPT {
-            kept.retain(|_, (at, _)| now.duration_since(*at) < KEPT_FOR);
-        }
-        // Where many ask, further answers are not kept.
-        if kept.len() < MOST_KEPT {
-            kept.insert(key, (now, answer.clone()));
+        match answer {
+            Ok(()) | Err(Refusal::Forbidden(_)) => {
+                if kept.len() >= MOST_KEPT && !kept.contains_key(&key) {
+                    let oldest = kept.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| *key);
+                    oldest.and_then(|oldest| kept.remove(&oldest));
+                }
+                kept.insert(key, (now, answer.clone()));
+            }
+            Err(Refusal::Unauthenticated) => {
+                kept.remove(&key);
+                self.strangers.take(Instant::now());
+            }
+            Err(Refusal::Unavailable(_)) => {}
         }
     }
 
+    /// Returns true if the bearer of a token got this answer before, however long ago.
+    fn was_good(&self, key: &Key) -> bool {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
+    }
+
     /// Sends both reviews.
-    async fn ask(&self, token: &str, asked: ResourceAttributes) -> Result<(), Refusal> {
+    async fn ask(&self, key: &Key, token: &str, asked: ResourceAttributes) -> Result<(), Refusal> {
         let Ok(_permit) = self.asking.acquire().await else { return Err(unavailable()) };
+        if !self.strangers.may_ask(Instant::now()) && !self.was_good(key) {
+            return Err(unavailable());
+        }
         let user = self.user(token).await?;
         let name = user.username.clone().unwrap_or_default();
         let what = describe(&asked);
@@ -147,10 +194,8 @@ impl Guard for ReviewGuard {
         if let Some(answer) = self.known(&key, now) {
             return answer;
         }
-        let answer = timeout(WITHIN, self.ask(token, asked)).await.unwrap_or_else(|_| Err(unavailable()));
-        if !matches!(answer, Err(Refusal::Unavailable(_))) {
-            self.keep(key, now, &answer);
-        }
+        let answer = timeout(WITHIN, self.ask(&key, token, asked)).await.unwrap_or_else(|_| Err(unavailable()));
+        self.keep(key, now, &answer);
         answer
     }
 
@@ -161,5 +206,42 @@ impl Guard for ReviewGuard {
 
     fn page_without_token(&self) -> StatusCode {
         StatusCode::UNAUTHORIZED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_take_their_share_and_no_more() {
+        let begun = Instant::now();
+        let strangers = Strangers::new(begun);
+        let taken = |now: Instant| {
+            let all = std::iter::from_fn(|| strangers.may_ask(now).then(|| strangers.take(now)));
+            all.take(1_000).count()
+        };
+        assert_eq!(taken(begun), 20);
+        assert_eq!(taken(begun + STRANGERS_EVERY - Duration::from_millis(1)), 0);
+        assert_eq!(taken(begun + STRANGERS_EVERY), 1);
+        assert_eq!(taken(begun + Duration::from_mins(5)), 20);
+    }
+
+    #[tokio::test]
+    async fn the_newest_answer_takes_the_place_of_the_oldest() {
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let guard = ReviewGuard::new(Client::try_from(config).unwrap(), None);
+        let begun = Instant::now();
+        let key = |number: usize| -> Key { Sha256::digest(number.to_string()).into() };
+        for number in 0..=MOST_KEPT {
+            let now = begun + Duration::from_millis(number.try_into().unwrap());
+            guard.keep(key(number), now, &Ok(()));
+            guard.keep(key(MOST_KEPT + number + 1), now, &Err(Refusal::Unauthenticated));
+        }
+        let known = |number| guard.known(&key(number), begun + Duration::from_secs(2));
+        assert_eq!((known(0), known(1), known(MOST_KEPT)), (None, Some(Ok(())), Some(Ok(()))));
+        assert_eq!(guard.kept.lock().unwrap().len(), MOST_KEPT, "what strangers asked is not kept");
+        guard.keep(key(5), begun, &Err(Refusal::Unauthenticated));
+        assert!(!guard.was_good(&key(5)), "a token that was taken away");
     }
 }

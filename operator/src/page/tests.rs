@@ -199,3 +199,31 @@ async fn answers_of_kubernetes_are_kept_for_seconds_and_errors_are_not() {
     }
     assert_eq!(world.get("/api/v1/jobs?namespace=x", "viewer-token").await.0, 403);
 }
+
+#[tokio::test]
+async fn forged_tokens_take_few_reviews_and_no_place_of_good_ones() {
+    let world = World::start().await;
+    assert_eq!(world.get(JOB, "viewer-token").await.0, 200);
+    let mut refused = 0;
+    for number in 0..1_100 {
+        match world.get(JOB, &format!("forged-{number}")).await.0 {
+            401 => refused += 1,
+            status => assert_eq!(status, 503),
+        }
+    }
+    let asked = world.asked();
+    let tokens = asked.iter().filter(|path| *path == "tokenreviews").count();
+    assert_eq!(tokens, refused + 1, "each 401 is a review");
+    assert!((20..1_000).contains(&refused), "{refused} reviews for forged tokens");
+    assert_eq!(world.get(JOB, "viewer-token").await.0, 200);
+    assert_eq!(world.asked(), Vec::<String>::new(), "its answer was kept");
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(10)).await;
+    tokio::time::resume();
+    while world.get(JOB, "forged").await.0 == 401 {}
+    assert_eq!(world.get(JOB, "viewer-token").await.0, 200, "a token that was good is asked for");
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    tokio::time::resume();
+    assert_eq!(world.get(JOB, "stranger-token").await.0, 403, "others are, after a moment");
+}
