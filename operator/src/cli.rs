@@ -93,6 +93,9 @@ struct Run {
     /// read the job. Absent = no page. Plain HTTP: encrypt it before it leaves the pod's network.
     #[arg(long, env = "UI_ADDRESS")]
     ui_address: Option<SocketAddr>,
+    /// Audience that these tokens must be for. Empty = the API server's.
+    #[arg(long, env = "UI_AUDIENCE", default_value = "s3-migration")]
+    ui_audience: String,
     /// Name of the Lease by which several operators elect the one that acts. Absent = this one acts, without asking.
     #[arg(long, env = "LEASE")]
     lease: Option<String>,
@@ -155,6 +158,7 @@ async fn run(args: Run) -> Result<(), CliError> {
     let page = args.ui_address.map(|address| page::Settings {
         address,
         namespace: args.namespace.clone(),
+        audience: Some(args.ui_audience.clone()).filter(|audience| !audience.is_empty()),
         policy: policy.clone(),
     });
     let shown = Box::pin(page::serve(client.clone(), page));

@@ -40,13 +40,15 @@ pub struct Settings {
     pub address: SocketAddr,
     /// The namespace that is watched; none for all.
     pub namespace: Option<String>,
+    /// The audience that tokens must be for; none for the API server's.
+    pub audience: Option<String>,
     /// What authors of resources may do. What it refuses is not read for the page either.
     pub policy: Policy,
 }
 
 /// Serves the page until the process ends; waits for ever without settings.
 pub async fn serve(client: Client, settings: Option<Settings>) -> std::io::Result<()> {
-    let Some(Settings { address, namespace, policy }) = settings else { return std::future::pending().await };
+    let Some(Settings { address, namespace, audience, policy }) = settings else { return std::future::pending().await };
     let listener = TcpListener::bind(address).await?;
     info!(%address, "serving the page");
     let board = Board::new(SystemClock.now());
@@ -61,7 +63,7 @@ pub async fn serve(client: Client, settings: Option<Settings>) -> std::io::Resul
         }
         std::future::ready(())
     });
-    let guard = ReviewGuard::new(client.clone(), namespace);
+    let guard = ReviewGuard::new(client.clone(), namespace, audience);
     let site = Arc::new(Site::new(guard, Arc::new(Ledgers::new(reader(client, policy), jobs.clone())), board.clone()));
     tokio::select! {
         never = site.serve(listener) => match never {},

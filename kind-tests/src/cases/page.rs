@@ -36,6 +36,8 @@ const WRITE_MS: u64 = 400;
 const FAILURES: usize = 3;
 /// Port of the page in the operator's pods.
 const PORT: u16 = 8081;
+/// Audience that the chart asks tokens for.
+const AUDIENCE: &str = "s3-migration";
 /// Time limit for what does not wait for a run.
 const SOON: Duration = Duration::from_mins(2);
 const EVERY: Duration = Duration::from_millis(500);
@@ -237,7 +239,8 @@ async fn viewer(case: &Case, namespace: &str) -> anyhow::Result<String> {
         case.cluster.apply(namespace, &object).await?;
     }
     let accounts = Api::<ServiceAccount>::namespaced(case.cluster.client(), namespace);
-    let request = TokenRequest { spec: Some(TokenRequestSpec::default()), ..TokenRequest::default() };
+    let spec = TokenRequestSpec { audiences: Some(vec![AUDIENCE.to_owned()]), ..TokenRequestSpec::default() };
+    let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
     let answer = accounts.create_token_request(&name, &PostParams::default(), &request).await?;
     answer.status.and_then(|status| status.token).context("the token request has no answer")
 }

@@ -39,6 +39,8 @@ pub struct ReviewGuard {
     client: Client,
     /// The namespace that the operator watches; none for all.
     namespace: Option<String>,
+    /// The audience that tokens must be for; none for the API server's.
+    audience: Option<String>,
     kept: Mutex<HashMap<Key, Answered>>,
     strangers: Strangers,
     asking: Semaphore,
@@ -71,9 +73,9 @@ impl Strangers {
 
 impl ReviewGuard {
     /// Creates a guard that asks by this client, which may write reviews.
-    pub fn new(client: Client, namespace: Option<String>) -> Self {
+    pub fn new(client: Client, namespace: Option<String>, audience: Option<String>) -> Self {
         let strangers = Strangers::new(Instant::now());
-        Self { client, namespace, kept: Mutex::default(), strangers, asking: Semaphore::new(AT_ONCE) }
+        Self { client, namespace, audience, kept: Mutex::default(), strangers, asking: Semaphore::new(AT_ONCE) }
     }
 
     fn known(&self, key: &Key, now: Instant) -> Option<Result<(), Refusal>> {
@@ -133,11 +135,17 @@ impl ReviewGuard {
     }
 
     async fn user(&self, token: &str) -> Result<UserInfo, Refusal> {
-        let spec = TokenReviewSpec { token: token.to_owned(), ..TokenReviewSpec::default() };
+        let audiences = self.audience.clone().map(|audience| vec![audience]);
+        let spec = TokenReviewSpec { token: token.to_owned(), audiences };
         let review = TokenReview { spec, ..TokenReview::default() };
         let api = Api::<TokenReview>::all(self.client.clone());
         let answer = api.create(&PostParams::default(), &review).await.map_err(|error| failed(&error))?;
         let status = answer.status.unwrap_or_default();
+        // What vouches for a token may know no audiences: it then names none. Source: the documentation of the type.
+        let is_for_us = |audience| status.audiences.iter().flatten().any(|one| one == audience);
+        if !self.audience.as_ref().is_none_or(is_for_us) {
+            return Err(Refusal::Unauthenticated);
+        }
         let user = status.user.filter(|user| user.username.as_ref().is_some_and(|name| !name.is_empty()));
         user.filter(|_| status.authenticated == Some(true)).ok_or(Refusal::Unauthenticated)
     }
@@ -230,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn the_newest_answer_takes_the_place_of_the_oldest() {
         let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
-        let guard = ReviewGuard::new(Client::try_from(config).unwrap(), None);
+        let guard = ReviewGuard::new(Client::try_from(config).unwrap(), None, None);
         let begun = Instant::now();
         let key = |number: usize| -> Key { Sha256::digest(number.to_string()).into() };
         for number in 0..=MOST_KEPT {

@@ -14,6 +14,7 @@ use crate::job_controller::tests::aws::Aws;
 use crate::job_controller::tests::stored;
 
 const JOB: &str = "/api/v1/namespaces/media/jobs/photos";
+const AUDIENCE: &str = "s3-migration";
 const HOSTILE: &str = "=<script>alert(1)</script>\u{1b}[2J\n";
 
 /// An operator's page, its API server, queue and ledger.
@@ -26,6 +27,11 @@ struct World {
 impl World {
     /// Serves one job, with one failure. `viewer` may read it, `stranger` may read those of another namespace.
     async fn start() -> Self {
+        Self::start_for(Some(AUDIENCE)).await
+    }
+
+    /// The same, of a page that wants tokens for an audience.
+    async fn start_for(audience: Option<&str>) -> Self {
         let server = ApiServer::start();
         let aws = Aws::start(server.clock.clone()).await;
         for secret in ["from", "to", "queue", "ledger"] {
@@ -33,8 +39,11 @@ impl World {
             server.put(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}, "data": data}));
         }
         server.reviews(|reviews| {
-            reviews.add_user("viewer-token", "viewer");
-            reviews.add_user("stranger-token", "stranger");
+            reviews.add_user("viewer-token", "viewer", Some(AUDIENCE));
+            reviews.add_user("viewer-of-server", "viewer", Some("https://kubernetes.default.svc"));
+            reviews.add_user("viewer-of-other", "viewer", Some("other"));
+            reviews.add_user("viewer-of-any", "viewer", None);
+            reviews.add_user("stranger-token", "stranger", Some(AUDIENCE));
             reviews.allow("viewer", "get", Some("media"));
             reviews.allow("viewer", "list", Some("media"));
             reviews.allow("stranger", "get", Some("other"));
@@ -61,7 +70,7 @@ impl World {
         board.set(views.iter().map(|job| view::view(job.0.as_ref().unwrap())).collect(), 1);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let guard = ReviewGuard::new(server.client.clone(), None);
+        let guard = ReviewGuard::new(server.client.clone(), None, audience.map(ToOwned::to_owned));
         let ledgers = Ledgers::new(reader(server.client.clone(), Policy::default()), jobs);
         tokio::spawn(Arc::new(Site::new(guard, Arc::new(ledgers), board)).serve(listener));
         Self { server, aws, port }
@@ -198,6 +207,20 @@ async fn answers_of_kubernetes_are_kept_for_seconds_and_errors_are_not() {
         assert_eq!(status, 503, "{fault:?}: {body}");
     }
     assert_eq!(world.get("/api/v1/jobs?namespace=x", "viewer-token").await.0, 403);
+}
+
+#[tokio::test]
+async fn only_tokens_for_the_audience_of_the_page_are_good() {
+    for (audience, good) in [(Some(AUDIENCE), "viewer-token"), (None, "viewer-of-server")] {
+        let world = World::start_for(audience).await;
+        for token in ["viewer-token", "viewer-of-server", "viewer-of-other"] {
+            let expected = if token == good { 200 } else { 401 };
+            assert_eq!(world.get(JOB, token).await.0, expected, "{token} for {audience:?}");
+        }
+        // Nobody says that this one is for the page.
+        let expected = if audience.is_none() { 200 } else { 401 };
+        assert_eq!(world.get(JOB, "viewer-of-any").await.0, expected, "{audience:?}");
+    }
 }
 
 #[tokio::test]
