@@ -85,7 +85,7 @@ impl<K: Eq + Hash> Shares<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use migration_ledger::failures::{FailurePage, PageBounds};
+    use migration_ledger::failures::{FailureCursor, FailureFilter, FailurePage, PageBounds};
     use tokio::time::{Instant, sleep};
 
     const TURN_WITHIN: Duration = Duration::from_secs(10);
@@ -104,7 +104,8 @@ mod tests {
 
     async fn read(readings: &Readings<Ledger>, namespace: &str) -> Result<RunFailures, ReadingError> {
         let bounds = PageBounds { failures: 1, records: 1, queries: 1 };
-        let query = FailureQuery { run: None, filter: Default::default(), from: Default::default(), bounds };
+        let query =
+            FailureQuery { run: None, filter: FailureFilter::default(), from: FailureCursor::default(), bounds };
         readings.page(&JobName { namespace: namespace.into(), name: "j".into() }, &query, TURN_WITHIN).await
     }
 
