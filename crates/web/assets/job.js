@@ -30,9 +30,12 @@ export async function showJob(main, name, signal, live) {
     parts.forEach((each) => each.update?.(job));
   };
   update(first.job);
+  let { run } = first.job;
   await follow(pathOf(name, "/events"), signal, ({ job, point }) => {
     update(job);
-    if (chart.add(point) > MOST_POINTS) get(pathOf(name), signal).then(chart.set, () => {});
+    const isNext = job.run !== run;
+    run = job.run;
+    if (chart.add(point) > MOST_POINTS || isNext) get(pathOf(name), signal).then(chart.set, () => {});
   }, (state) => {
     live(state);
     if (state === "ended") parts.forEach((each) => each.end?.());

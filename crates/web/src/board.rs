@@ -1,6 +1,6 @@
 //! The jobs that are shown, with their series. Whoever knows the jobs writes them here; requests read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -40,7 +40,39 @@ struct State {
 struct Entry {
     view: Arc<JobView>,
     last: Point,
+    /// Of the run that the view names.
     series: Series,
+}
+
+impl Entry {
+    fn new(view: JobView, now: i64) -> Self {
+        let mut series = Series::default();
+        let last = Point::of(&view, now);
+        series.push(last);
+        Self { view: Arc::new(view), last, series }
+    }
+
+    /// Replaces the view by that of `now`.
+    fn update(&mut self, view: JobView, now: i64) {
+        if self.view.run != view.run {
+            *self = Self::new(view, now);
+            return;
+        }
+        let point = Point::of(&view, now);
+        let is_idle = !view.phase.is_moving() && self.last.is_like(&point);
+        // Days in which nothing moves would thin out the hours in which something did.
+        if !is_idle || !self.series.ends_with(&point) {
+            if !is_idle && !self.view.phase.is_moving() {
+                // So it was until now: no slope over the time without points.
+                self.series.push(self.last.moved_to(now - 1));
+            }
+            self.series.push(point);
+        }
+        if !is_idle {
+            self.last = point;
+        }
+        self.view = Arc::new(view);
+    }
 }
 
 /// A list of jobs.
@@ -77,7 +109,8 @@ impl Board {
         Self { state: Arc::default(), changes: watch::Sender::default(), since: now }
     }
 
-    /// Replaces all jobs by these, as they are at `now`, and adds a point to the series of each.
+    /// Replaces all jobs by these, as they are at `now`, and adds a point to the series of each that moves or changed.
+    /// The series of a job is that of its run: the next one begins anew.
     pub fn set(&self, mut views: Vec<JobView>, now: i64) {
         let mut state = self.lock();
         views.sort_by(|a, b| a.name.cmp(&b.name));
@@ -86,12 +119,12 @@ impl Board {
         let names: BTreeSet<_> = views.iter().map(|view| &view.name).collect();
         state.jobs.retain(|name, _| names.contains(name));
         for view in views {
-            let last = Point::of(&view, now);
-            let entry = state.jobs.entry(view.name.clone());
-            let entry =
-                entry.or_insert_with(|| Entry { view: Arc::new(view.clone()), last, series: Series::default() });
-            entry.series.push(last);
-            (entry.view, entry.last) = (Arc::new(view), last);
+            match state.jobs.entry(view.name.clone()) {
+                btree_map::Entry::Occupied(mut entry) => entry.get_mut().update(view, now),
+                btree_map::Entry::Vacant(entry) => {
+                    entry.insert(Entry::new(view, now));
+                }
+            }
         }
         state.is_complete = true;
         drop(state);
@@ -204,6 +237,37 @@ pub(crate) mod tests {
         assert_eq!((&page["since"], &page["series"]["done"]), (&1_000.into(), &serde_json::json!([1, 4])));
         assert_eq!(read(&board.now(&name).unwrap())["point"]["done"], serde_json::json!([4]));
         assert!(board.job(&JobName { namespace: "a".into(), name: "y".into() }).is_none());
+    }
+
+    fn name() -> JobName {
+        JobName { namespace: "n".into(), name: "j".into() }
+    }
+
+    #[test]
+    fn days_without_a_run_leave_its_series_as_it_was() {
+        let board = Board::new(0);
+        let series = || read(&board.page(&name()).unwrap())["series"].clone();
+        for second in 0..2_000 {
+            board.set(vec![view("n", "j", second)], i64::try_from(second * 1_000).unwrap());
+        }
+        let during = series()["at"].as_array().unwrap().len();
+        let ended = || JobView { phase: Phase::Complete, rate: 0, ..view("n", "j", 2_000) };
+        for second in 2_000..100_000 {
+            board.set(vec![ended()], second * 1_000);
+        }
+        let after = series();
+        assert_eq!(after["at"].as_array().unwrap().len(), during + 1, "the end, and nothing after it");
+        assert_eq!(after["done"].as_array().unwrap().last(), Some(&2_000.into()));
+        assert_eq!(read(&board.now(&name()).unwrap())["point"]["at"], serde_json::json!([2_000_000]));
+    }
+
+    #[test]
+    fn the_next_run_has_a_series_of_its_own() {
+        let board = Board::new(0);
+        board.set(vec![view("n", "j", 9)], 1_000);
+        board.set(vec![JobView { run: Some("next".into()), ..view("n", "j", 1) }], 2_000);
+        let page = read(&board.page(&name()).unwrap());
+        assert_eq!((&page["since"], &page["series"]["done"]), (&2_000.into(), &serde_json::json!([1])));
     }
 
     #[test]

@@ -29,6 +29,16 @@ impl Point {
             workers: job.workers.unwrap_or_default(),
         }
     }
+
+    /// Returns true if the numbers are the same, whatever the times.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.moved_to(other.at) == *other
+    }
+
+    /// Returns these numbers at another time.
+    pub fn moved_to(self, at: i64) -> Self {
+        Self { at, ..self }
+    }
 }
 
 /// The points of a job, in columns.
@@ -68,7 +78,7 @@ impl<'a> FromIterator<&'a Point> for Columns {
     }
 }
 
-/// The points of a job since its first one. When it is full every second point goes, so that it always covers the whole
+/// The points of a run since its first one. When it is full every second point goes, so that it always covers the whole
 /// time, ever more coarsely.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Series {
@@ -94,6 +104,11 @@ impl Series {
             self.step = span / half;
         }
         self.points.push(point);
+    }
+
+    /// Returns true if the last point has the numbers of this one.
+    pub fn ends_with(&self, point: &Point) -> bool {
+        self.points.last().is_some_and(|last| last.is_like(point))
     }
 
     /// Returns all points.

@@ -36,6 +36,13 @@ pub enum Phase {
     Interrupted,
 }
 
+impl Phase {
+    /// Returns true if objects are listed, copied or compared now.
+    pub const fn is_moving(self) -> bool {
+        matches!(self, Self::Scanning | Self::Transferring | Self::Verifying)
+    }
+}
+
 impl From<RunResult> for Phase {
     fn from(result: RunResult) -> Self {
         match result {
