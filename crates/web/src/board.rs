@@ -1,6 +1,6 @@
 //! The jobs that are shown, with their series. Whoever knows the jobs writes them here; requests read.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -9,8 +9,10 @@ use tokio::sync::watch;
 use crate::series::{Columns, Point, Series};
 use crate::view::{JobName, JobRow, JobView};
 
-/// Most jobs on a board. Further ones are counted.
+/// Most jobs in a list. Further ones are counted.
 pub const MOST_JOBS: usize = 1_000;
+/// Most jobs that have a series.
+pub const MOST_SERIES: usize = 1_000;
 
 /// What tells readers that something has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +34,8 @@ pub struct Board {
 #[derive(Debug, Default)]
 struct State {
     jobs: BTreeMap<JobName, Entry>,
-    left_out: usize,
+    /// Number of jobs that have a series.
+    with_series: usize,
     is_complete: bool,
 }
 
@@ -44,25 +47,44 @@ struct Entry {
     series: Series,
 }
 
+impl State {
+    /// Replaces the view of a job by that of `now`.
+    fn put(&mut self, view: JobView, now: i64) {
+        let had_series = self.jobs.get(&view.name).is_some_and(|entry| !entry.series.is_empty());
+        let has_room = || self.with_series < MOST_SERIES;
+        let has_series = had_series || has_room() || (view.phase.is_moving() && self.make_room());
+        let entry = self.jobs.entry(view.name.clone()).or_insert_with(|| Entry::new(&view, now));
+        entry.update(view, now, has_series);
+        self.with_series += usize::from(!had_series && !entry.series.is_empty());
+    }
+
+    /// Drops the series of a job that does not move. Returns false if there is none.
+    fn make_room(&mut self) -> bool {
+        let mut others = self.jobs.values_mut();
+        let Some(other) = others.find(|entry| !entry.series.is_empty() && !entry.view.phase.is_moving()) else {
+            return false;
+        };
+        other.series = Series::default();
+        self.with_series -= 1;
+        true
+    }
+}
+
 impl Entry {
-    fn new(view: JobView, now: i64) -> Self {
-        let mut series = Series::default();
-        let last = Point::of(&view, now);
-        series.push(last);
-        Self { view: Arc::new(view), last, series }
+    fn new(view: &JobView, now: i64) -> Self {
+        Self { view: Arc::new(view.clone()), last: Point::of(view, now), series: Series::default() }
     }
 
     /// Replaces the view by that of `now`.
-    fn update(&mut self, view: JobView, now: i64) {
+    fn update(&mut self, view: JobView, now: i64, has_series: bool) {
         if self.view.run != view.run {
-            *self = Self::new(view, now);
-            return;
+            *self = Self::new(&view, now);
         }
         let point = Point::of(&view, now);
         let is_idle = !view.phase.is_moving() && self.last.is_like(&point);
         // Days in which nothing moves would thin out the hours in which something did.
-        if !is_idle || !self.series.ends_with(&point) {
-            if !is_idle && !self.view.phase.is_moving() {
+        if has_series && (!is_idle || !self.series.ends_with(&point)) {
+            if !is_idle && !self.view.phase.is_moving() && !self.series.is_empty() {
                 // So it was until now: no slope over the time without points.
                 self.series.push(self.last.moved_to(now - 1));
             }
@@ -84,7 +106,7 @@ struct JobList<'a> {
     /// False until all jobs have been read once.
     is_complete: bool,
     jobs: Vec<JobRow<'a>>,
-    /// Jobs that are not on the board.
+    /// Further jobs of what the list is of.
     left_out: usize,
 }
 
@@ -111,20 +133,13 @@ impl Board {
 
     /// Replaces all jobs by these, as they are at `now`, and adds a point to the series of each that moves or changed.
     /// The series of a job is that of its run: the next one begins anew.
-    pub fn set(&self, mut views: Vec<JobView>, now: i64) {
+    pub fn set(&self, views: Vec<JobView>, now: i64) {
         let mut state = self.lock();
-        views.sort_by(|a, b| a.name.cmp(&b.name));
-        state.left_out = views.len().saturating_sub(MOST_JOBS);
-        views.truncate(MOST_JOBS);
         let names: BTreeSet<_> = views.iter().map(|view| &view.name).collect();
         state.jobs.retain(|name, _| names.contains(name));
+        state.with_series = state.jobs.values().filter(|entry| !entry.series.is_empty()).count();
         for view in views {
-            match state.jobs.entry(view.name.clone()) {
-                btree_map::Entry::Occupied(mut entry) => entry.get_mut().update(view, now),
-                btree_map::Entry::Vacant(entry) => {
-                    entry.insert(Entry::new(view, now));
-                }
-            }
+            state.put(view, now);
         }
         state.is_complete = true;
         drop(state);
@@ -155,12 +170,13 @@ impl Board {
     pub fn list(&self, namespace: Option<&str>) -> String {
         let state = self.lock();
         let is_shown = |name: &JobName| namespace.is_none_or(|namespace| name.namespace == namespace);
+        // What is left out is of those that are asked for: nothing of one namespace depends on the others.
         let shown = state.jobs.iter().filter(|(name, _)| is_shown(name));
         json(&JobList {
             since: self.since,
             is_complete: state.is_complete,
-            jobs: shown.map(|(_, entry)| JobRow::from(&*entry.view)).collect(),
-            left_out: state.left_out,
+            left_out: shown.clone().count().saturating_sub(MOST_JOBS),
+            jobs: shown.take(MOST_JOBS).map(|(_, entry)| JobRow::from(&*entry.view)).collect(),
         })
     }
 
@@ -271,10 +287,32 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_board_is_bounded_and_says_what_it_leaves_out() {
+    fn a_list_is_bounded_and_says_what_it_leaves_out_of_what_is_asked_for() {
         let board = Board::new(0);
-        board.set((0..=MOST_JOBS).map(|number| view("n", &format!("j{number:05}"), 0)).collect(), 0);
-        let list = read(&board.list(None));
-        assert_eq!((list["jobs"].as_array().unwrap().len(), &list["leftOut"]), (MOST_JOBS, &1.into()));
+        let many = (0..=MOST_JOBS).map(|number| view("a", &format!("j{number:05}"), 0));
+        board.set(many.chain([view("z", "last", 0)]).collect(), 0);
+        let shown = |namespace| {
+            let list = read(&board.list(namespace));
+            (list["jobs"].as_array().unwrap().len(), list["leftOut"].as_u64().unwrap())
+        };
+        assert_eq!(shown(None), (MOST_JOBS, 2));
+        assert_eq!(shown(Some("a")), (MOST_JOBS, 1));
+        assert_eq!(shown(Some("z")), (1, 0));
+        assert!(board.job(&JobName { namespace: "z".into(), name: "last".into() }).is_some());
+    }
+
+    #[test]
+    fn series_are_bounded_and_go_to_those_that_move() {
+        let board = Board::new(0);
+        let over = |number| JobView { phase: Phase::Complete, ..view("a", &format!("j{number:05}"), 1) };
+        let all = |last: JobView| (0..MOST_SERIES).map(over).chain([last]).collect();
+        let with_series = |board: &Board| board.lock().jobs.values().filter(|job| !job.series.is_empty()).count();
+        let since = || read(&board.page(&name()).unwrap())["since"].as_i64();
+        board.set(all(JobView { phase: Phase::Pending, ..view("n", "j", 0) }), 1_000);
+        assert_eq!((with_series(&board), since()), (MOST_SERIES, None));
+        board.set(all(view("n", "j", 0)), 2_000);
+        assert_eq!((with_series(&board), since()), (MOST_SERIES, Some(2_000)));
+        board.set(all(view("n", "j", 5)), 3_000);
+        assert_eq!((with_series(&board), since()), (MOST_SERIES, Some(2_000)));
     }
 }

@@ -106,6 +106,11 @@ impl Series {
         self.points.push(point);
     }
 
+    /// Returns true if there are no points.
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+
     /// Returns true if the last point has the numbers of this one.
     pub fn ends_with(&self, point: &Point) -> bool {
         self.points.last().is_some_and(|last| last.is_like(point))
