@@ -95,9 +95,8 @@ async fn look(jobs: &Store<WatchedJob>, board: &Board) {
         return;
     }
     loop {
-        let all = jobs.state();
-        let views = all.iter().filter_map(|job| job.0.as_ref().ok()).map(view::view);
-        board.set(views.collect(), SystemClock.now());
+        let views = jobs.state().iter().map(|job| view::watched(job)).collect();
+        board.set(views, SystemClock.now());
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -60,7 +60,14 @@ impl Jobs {
         self.open.retain(|name, _| directories.iter().any(|directory| directory.name == *name));
         let (mut views, mut ledgers) = (Vec::new(), BTreeMap::new());
         for directory in &directories {
-            let Ok(Some(resource)) = directory.resource() else { continue };
+            let resource = match directory.resource() {
+                Ok(Some(resource)) => resource,
+                Ok(None) => continue,
+                Err(error) => {
+                    views.push(JobView::unreadable(name_of(directory), &error.to_string()));
+                    continue;
+                }
+            };
             let mut shown = empty(&resource);
             let uid = resource.metadata.uid.clone().unwrap_or_default();
             match self.open(directory) {
@@ -154,25 +161,18 @@ fn empty(resource: &MigrationJob) -> JobView {
         from: format!("{}/{}", pair.source_bucket, pair.source_prefix),
         to: format!("{}/{}", pair.destination_bucket, pair.destination_prefix),
     });
-    JobView {
-        name: JobName {
-            namespace: resource.metadata.namespace.clone().unwrap_or_default(),
-            name: resource.metadata.name.clone().unwrap_or_default(),
-        },
-        phase: Phase::Pending,
-        message: None,
-        pairs: lines.collect(),
-        more_pairs: pairs.len().saturating_sub(MOST_PAIRS),
-        run: None,
-        numbers: None,
-        rate: 0,
-        eta_seconds: None,
-        queue: None,
-        workers: None,
-        runs: Vec::new(),
-        verification: None,
-        plan: None,
-    }
+    let name = JobName {
+        namespace: resource.metadata.namespace.clone().unwrap_or_default(),
+        name: resource.metadata.name.clone().unwrap_or_default(),
+    };
+    let more_pairs = pairs.len().saturating_sub(MOST_PAIRS);
+    JobView { pairs: lines.collect(), more_pairs, ..JobView::new(name) }
+}
+
+/// Returns the name that a directory has.
+fn name_of(directory: &JobDirectory) -> JobName {
+    let (namespace, name) = directory.name.split_once('/').unwrap_or(("default", &directory.name));
+    JobName { namespace: namespace.to_owned(), name: name.to_owned() }
 }
 
 /// Adds what is known of the last run.
@@ -214,6 +214,8 @@ mod tests {
     use migration_core::progress::Tally;
     use migration_core::records::{Counters, EndCounts, RunEnd, RunResult, ScanCounts};
     use migration_testkit::samples::run_record;
+
+    use crate::state_dir::StateArgs;
 
     fn shown(is_running: bool, result: Option<RunResult>) -> JobView {
         let mut record = run_record(true);
@@ -261,5 +263,19 @@ mod tests {
         assert_eq!(view.workers, Some(WorkersLine::default()));
         let ended = shown(false, Some(RunResult::PartiallyFailed));
         assert_eq!((ended.phase, ended.message.as_deref()), (Phase::PartiallyFailed, Some("why")));
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_file_is_broken_is_shown_and_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let job = directory.path().join("team/photos");
+        std::fs::create_dir_all(&job).unwrap();
+        std::fs::write(job.join("job.json"), "{").unwrap();
+        let root = StateArgs { state_dir: Some(directory.path().to_owned()) }.root().unwrap();
+        let views = Jobs::new(root, Arc::default()).look(0).await;
+        let name = JobName { namespace: "team".into(), name: "photos".into() };
+        assert_eq!((&views[0].name, views[0].phase), (&name, Phase::Failed));
+        let message = views[0].message.as_deref().unwrap();
+        assert!(message.starts_with("can't be read: failed to read") && message.contains("job.json"), "{message}");
     }
 }

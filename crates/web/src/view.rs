@@ -88,6 +88,33 @@ pub struct JobView {
     pub plan: Option<PlanLine>,
 }
 
+impl JobView {
+    /// Returns the view of a job of which nothing is known but its name.
+    pub fn new(name: JobName) -> Self {
+        Self {
+            name,
+            phase: Phase::Pending,
+            message: None,
+            pairs: Vec::new(),
+            more_pairs: 0,
+            run: None,
+            numbers: None,
+            rate: 0,
+            eta_seconds: None,
+            queue: None,
+            workers: None,
+            runs: Vec::new(),
+            verification: None,
+            plan: None,
+        }
+    }
+
+    /// Returns the view of a job that can't be read.
+    pub fn unreadable(name: JobName, why: &str) -> Self {
+        Self { phase: Phase::Failed, message: Some(format!("can't be read: {why}")), ..Self::new(name) }
+    }
+}
+
 /// A pair of buckets, with their prefixes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PairLine {

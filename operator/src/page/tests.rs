@@ -66,8 +66,7 @@ impl World {
         record(&aws, &job);
         writer.apply_watcher_event(&Event::Apply(serde_json::from_value(job).unwrap()));
         let board = Board::new(0);
-        let views = jobs.state();
-        board.set(views.iter().map(|job| view::view(job.0.as_ref().unwrap())).collect(), 1);
+        board.set(jobs.state().iter().map(|job| view::watched(job)).collect(), 1);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let guard = ReviewGuard::new(server.client.clone(), None, audience.map(ToOwned::to_owned));
@@ -249,4 +248,17 @@ async fn forged_tokens_take_few_reviews_and_no_place_of_good_ones() {
     tokio::time::advance(Duration::from_secs(1)).await;
     tokio::time::resume();
     assert_eq!(world.get(JOB, "stranger-token").await.0, 403, "others are, after a moment");
+}
+
+#[test]
+fn a_job_that_does_not_match_the_schema_is_shown_and_says_so() {
+    let invalid = json!({
+        "apiVersion": "s3migration.dev/v1alpha1", "kind": "MigrationJob",
+        "metadata": {"namespace": "media", "name": "photos"}, "spec": {"buckets": 1},
+    });
+    let shown = view::watched(&serde_json::from_value(invalid).unwrap());
+    assert_eq!((shown.name.namespace.as_str(), shown.name.name.as_str()), ("media", "photos"));
+    let message = shown.message.unwrap();
+    assert!(message.starts_with("can't be read: ") && message.contains("invalid type"), "{message}");
+    assert_eq!(shown.phase, migration_web::view::Phase::Failed);
 }

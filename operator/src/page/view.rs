@@ -9,8 +9,22 @@ use migration_web::view::{
     WorkersLine,
 };
 
+use crate::job_controller::watched::WatchedJob;
+
+/// Returns the view of a job that is watched. One that does not match the schema says so.
+pub fn watched(job: &WatchedJob) -> JobView {
+    match &job.0 {
+        Ok(job) => view(job),
+        Err(invalid) => {
+            let of = &invalid.metadata;
+            let (namespace, name) = (of.namespace.clone().unwrap_or_default(), of.name.clone().unwrap_or_default());
+            JobView::unreadable(JobName { namespace, name }, &invalid.error)
+        }
+    }
+}
+
 /// Returns the view of a job.
-pub fn view(job: &MigrationJob) -> JobView {
+fn view(job: &MigrationJob) -> JobView {
     let nothing = MigrationJobStatus::default();
     let status = job.status.as_ref().unwrap_or(&nothing);
     let progress = status.progress.as_ref();
