@@ -5,10 +5,11 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use migration_api::MigrationJob;
+use migration_api::verify::VerifyMode;
 use migration_core::pair::BucketPair;
 use migration_core::ports::MeasuredQueue;
 use migration_core::progress::{eta_seconds, progress};
-use migration_core::records::{Heartbeat, RunRecord};
+use migration_core::records::{Heartbeat, RunEnd, RunRecord, RunResult};
 use migration_engine::run::look::{self, RunView};
 use migration_ledger::{ReadError, view};
 use migration_local::ledger::LocalLedger;
@@ -45,6 +46,8 @@ struct OpenJob {
 struct Now {
     is_running: bool,
     beats: Vec<Heartbeat>,
+    /// True if its process is there and compares the whole copy: it ends the record first.
+    is_verifying: bool,
 }
 
 impl Jobs {
@@ -70,9 +73,10 @@ impl Jobs {
             };
             let mut shown = empty(&resource);
             let uid = resource.metadata.uid.clone().unwrap_or_default();
+            let verifies = resource.spec.verify.mode == VerifyMode::Full;
             match self.open(directory) {
                 Ok(job) => {
-                    if let Err(error) = job.read(&uid, now, &mut shown).await {
+                    if let Err(error) = job.read(&uid, verifies, now, &mut shown).await {
                         shown.message = Some(error.to_string());
                     }
                     ledgers.insert(shown.name.clone(), (job.ledger.clone(), uid));
@@ -99,15 +103,18 @@ impl Jobs {
 }
 
 impl OpenJob {
-    /// Reads the job's state into a view.
-    async fn read(&mut self, uid: &str, now: i64, shown: &mut JobView) -> Result<(), ReadError> {
+    /// Reads the job's state into a view. `verifies` is true if its runs compare the whole copy at their end.
+    async fn read(&mut self, uid: &str, verifies: bool, now: i64, shown: &mut JobView) -> Result<(), ReadError> {
         let Some(last) = look::last(&self.ledger, uid, None).await? else { return Ok(()) };
         shown.queue = Some(queue_line(&self.queue).await?);
         // The heartbeats of a killed process outlive it; its lock does not.
-        let is_running = last.is_live() && self.state.is_in_use().unwrap_or(false);
-        let beats = view::heartbeats(&self.ledger, uid, now).await.map_err(ReadError::Request)?;
-        describe(&last, &Now { is_running, beats: beats.records }, shown);
+        let is_in_use = self.state.is_in_use().unwrap_or(false);
         let verified = view::verification(&self.ledger, uid, &last.record.run).await?;
+        let is_verifying =
+            is_in_use && verifies && verified.is_none() && last.record.end.as_ref().is_some_and(ended_well);
+        let beats = view::heartbeats(&self.ledger, uid, now).await.map_err(ReadError::Request)?;
+        let now = Now { is_running: last.is_live() && is_in_use, beats: beats.records, is_verifying };
+        describe(&last, &now, shown);
         shown.verification = verified.map(|record| VerificationLine {
             run: last.record.run.clone(),
             at: record.at,
@@ -188,6 +195,7 @@ fn describe(last: &RunView, now: &Now, shown: &mut JobView) {
     shown.pairs = record.pairs.iter().take(MOST_PAIRS).map(pair_line).collect();
     shown.more_pairs = record.pairs.len().saturating_sub(MOST_PAIRS);
     shown.phase = match &record.end {
+        Some(_) if now.is_verifying => Phase::Verifying,
         Some(end) => Phase::from(end.result),
         None if !now.is_running => Phase::Interrupted,
         None if record.scan.closed => Phase::Transferring,
@@ -195,10 +203,16 @@ fn describe(last: &RunView, now: &Now, shown: &mut JobView) {
     };
     let waiting = beats.iter().flat_map(|beat| &beat.blocked).next();
     shown.message = match &record.end {
+        Some(_) if now.is_verifying => Some("all objects were copied or failed; the copy is being verified".to_owned()),
         Some(end) => end.message.clone(),
         None if !now.is_running => Some("its process has ended: the same command continues the run".to_owned()),
         None => waiting.map(|blocked| format!("waiting for the {}: {}", blocked.side, blocked.message)),
     };
+}
+
+/// Returns true if a verification follows a run that ended like this.
+fn ended_well(end: &RunEnd) -> bool {
+    end.result != RunResult::Failed
 }
 
 fn pair_line(pair: &BucketPair) -> PairLine {
@@ -212,12 +226,16 @@ fn pair_line(pair: &BucketPair) -> PairLine {
 mod tests {
     use super::*;
     use migration_core::progress::Tally;
-    use migration_core::records::{Counters, EndCounts, RunEnd, RunResult, ScanCounts};
+    use migration_core::records::{Counters, EndCounts, ScanCounts};
     use migration_testkit::samples::run_record;
 
     use crate::state_dir::StateArgs;
 
     fn shown(is_running: bool, result: Option<RunResult>) -> JobView {
+        shown_beside(Now { is_running, ..Now::default() }, result)
+    }
+
+    fn shown_beside(now: Now, result: Option<RunResult>) -> JobView {
         let mut record = run_record(true);
         record.end = result.map(|result| RunEnd { at: 9, result, message: Some("why".into()), cause: None });
         record.scan.counts = ScanCounts { objects: 10, bytes: 1_000, ..ScanCounts::default() };
@@ -234,7 +252,7 @@ mod tests {
             runs: vec![],
             refused_algorithm: None,
         };
-        let now = Now { is_running, beats: vec![beat("sender", 0), beat(WORKER, 50)] };
+        let now = Now { beats: vec![beat("sender", 0), beat(WORKER, 50)], ..now };
         let mut view = empty(&serde_json::from_value(serde_json::json!({
             "apiVersion": "s3migration.dev/v1alpha1", "kind": "MigrationJob", "metadata": {"name": "j"},
             "spec": {
@@ -263,6 +281,15 @@ mod tests {
         assert_eq!(view.workers, Some(WorkersLine::default()));
         let ended = shown(false, Some(RunResult::PartiallyFailed));
         assert_eq!((ended.phase, ended.message.as_deref()), (Phase::PartiallyFailed, Some("why")));
+    }
+
+    #[test]
+    fn a_copy_that_is_being_verified_is_not_called_complete() {
+        let now = || Now { is_verifying: true, ..Now::default() };
+        let view = shown_beside(now(), Some(RunResult::Complete));
+        assert_eq!((view.phase, view.rate), (Phase::Verifying, 0));
+        assert!(view.message.unwrap().contains("being verified"));
+        assert_eq!(shown(false, Some(RunResult::Complete)).phase, Phase::Complete);
     }
 
     #[tokio::test]
