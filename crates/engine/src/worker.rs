@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use migration_core::lease::{LEASE, MessageSizes, begin_at_once, ending_meanwhile, left_to_others};
 use migration_core::message::{Message, MessageError};
-use migration_core::pair::BucketPair;
 use migration_core::ports::{Queue, ReceivedMessage};
 use migration_core::records::Reservation;
 use tokio::sync::Mutex;
@@ -29,7 +28,7 @@ use crate::log_context::{LogContext, within};
 use crate::send_buffer::SendBuffer;
 use crate::transfer::{self, TransferLimits};
 use crate::{Interruption, Process, Services};
-use accept::Accepted;
+use accept::{Accepted, KnownRun};
 use deletes::Deletes;
 use event_ends::EventEnds;
 
@@ -53,8 +52,8 @@ fn between_scouts(missing: Duration) -> Duration {
 pub struct Worker<P: Services> {
     process: Arc<Process<P>>,
     limits: Arc<TransferLimits>,
-    /// Pairs of the runs seen that use this worker's sides. Neither ever changes.
-    runs: Mutex<HashMap<String, Arc<[BucketPair]>>>,
+    /// The runs seen that use this worker's sides.
+    runs: Mutex<HashMap<String, KnownRun>>,
     /// Ends of work without a run, which are recorded together.
     event_ends: EventEnds,
     /// Messages of few objects, which are deleted together.
@@ -263,7 +262,7 @@ impl<P: Services> Worker<P> {
         let disposal = match self.accept(&message).await {
             Ok(Ok(Accepted::Work(work))) => self.work_off(&message, work, held).await,
             Ok(Ok(Accepted::Over { run })) => {
-                debug!(id = message.id, run, "deleting a message of a finished run with other sides");
+                debug!(id = message.id, run, "deleting a message of a run that is over");
                 Ok(Disposal::Delete)
             }
             Ok(Ok(Accepted::Others { why })) => match left_to_others(message.receives) {

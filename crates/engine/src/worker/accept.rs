@@ -1,16 +1,21 @@
 //! Parses messages and checks that they are for this job and worker.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use migration_core::message::{Batch, EVENTS_RUN, Message, MessageError, PartRange, batch_of_job, batches_of_events};
 use migration_core::pair::BucketPair;
 use migration_core::ports::ReceivedMessage;
-use migration_core::records::{self, RunRecord, RunSides};
+use migration_core::records::{self, RunRecord, RunResult, RunSides};
 use migration_ledger::{ReadError, get};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::Worker;
 use crate::{Interruption, Services};
+
+/// Time after which a run's record is read again, since the run may have been ended meanwhile.
+const KNOWN_FOR: Duration = Duration::from_mins(1);
 
 /// Decision about a message.
 #[derive(Debug)]
@@ -23,11 +28,18 @@ pub(super) enum Accepted {
         /// The reason.
         why: String,
     },
-    /// Nobody needs it: its run had other sides and is over. The next run finds any objects left.
+    /// Nobody needs it: its run failed, or had other sides and is over. The next run finds any objects left.
     Over {
         /// The run.
         run: String,
     },
+}
+
+/// Pairs of a run that uses this worker's sides, and when its record was read.
+#[derive(Debug)]
+pub(super) struct KnownRun {
+    pairs: Arc<[BucketPair]>,
+    read_at: Instant,
 }
 
 /// Conditions for the messages of a run.
@@ -99,8 +111,8 @@ impl<P: Services> Worker<P> {
             return Ok(Ok(Terms::Pairs(process.config.buckets.clone().into())));
         }
         let mut runs = self.runs.lock().await;
-        if let Some(pairs) = runs.get(run) {
-            return Ok(Ok(Terms::Pairs(pairs.clone())));
+        if let Some(known) = runs.get(run).filter(|known| known.read_at.elapsed() < KNOWN_FOR) {
+            return Ok(Ok(Terms::Pairs(known.pairs.clone())));
         }
         let key = records::run_key(job, run);
         let record = match get::<RunRecord, _>(process.as_ref(), &key).await {
@@ -109,8 +121,14 @@ impl<P: Services> Worker<P> {
             Err(ReadError::Record(error)) => return Ok(Ok(Terms::Not(Accepted::Others { why: error.to_string() }))),
             Err(ReadError::Request(error)) => return Err(error),
         };
+        let has_failed = record.end.as_ref().is_some_and(|end| end.result == RunResult::Failed);
         let elsewhere = record.sides.as_ref().and_then(|sides| sides.difference(&RunSides::of(&process.config)));
         Ok(Ok(match elsewhere {
+            // Its limits end with it: what is left of a run that was given up would be copied without a budget.
+            _ if has_failed => {
+                runs.remove(run);
+                Terms::Not(Accepted::Over { run: record.run })
+            }
             // Checked each time: the run may end, and the worker may be restarted with other settings.
             Some(_) if record.end.is_some() => Terms::Not(Accepted::Over { run: record.run }),
             Some(what) => {
@@ -119,7 +137,7 @@ impl<P: Services> Worker<P> {
             }
             None => {
                 let pairs: Arc<[BucketPair]> = record.pairs.into();
-                runs.insert(run.to_owned(), pairs.clone());
+                runs.insert(run.to_owned(), KnownRun { pairs: pairs.clone(), read_at: Instant::now() });
                 Terms::Pairs(pairs)
             }
         }))

@@ -83,3 +83,47 @@ async fn a_run_whose_time_is_up_ends() {
     let end = look().await.unwrap();
     assert_eq!((end.result, end.cause), (RunResult::Failed, Some(RunEndCause::Deadline)));
 }
+
+/// Regression: what was left was copied without a budget, which ended with the run.
+#[tokio::test(start_paused = true)]
+async fn what_a_run_left_whose_time_is_up_is_not_copied_and_the_next_run_finds_it() {
+    let world = World::tiny();
+    world.source.insert(SOURCE, "k", content(5, 1));
+    world.send("job-1").await.unwrap();
+    let terms = Terms { deadline_ms: Some(60_000), ..Terms::default() };
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    end_if_over(&world.ledger, JOB, terms, world.clock.now()).await.unwrap().unwrap();
+    world.drain(1).await;
+    let stats = world.queue.stats();
+    assert_eq!((world.plan.count(Operation::GetObject), stats.dead_letters), (0, 0), "{stats:?}");
+    world.send("job-2").await.unwrap();
+    assert_eq!(world.work_until_over("job-2").await.result, RunResult::Complete);
+    world.assert_same("the next run");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_notices_within_a_minute_that_the_run_it_works_for_was_ended() {
+    const OBJECTS: usize = 300;
+    let world = World::tiny();
+    for number in 0..OBJECTS {
+        world.source.insert(SOURCE, &format!("{number:03}"), content(5, 1));
+    }
+    world.send("job-1").await.unwrap();
+    world.plan.when(|call| call.operation == Operation::PutObject, Fault::Delay(Duration::from_mins(1)), 1_000);
+    let (process, worker) = world.start_worker();
+    while world.plan.count(Operation::PutObject) == 0 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let terms = Terms { deadline_ms: Some(1), ..Terms::default() };
+    end_if_over(&world.ledger, JOB, terms, world.clock.now()).await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_hours(6)).await;
+    let (stats, copied) = (world.queue.stats(), world.destination.keys(DESTINATION).len());
+    assert_eq!((stats.visible + stats.in_flight + stats.delayed, stats.dead_letters), (0, 0), "{stats:?}");
+    assert!((1..OBJECTS).contains(&copied), "{copied} objects were copied");
+    process.runtime.stop.cancel();
+    worker.await.unwrap();
+    world.plan.clear();
+    world.send("job-2").await.unwrap();
+    assert_eq!(world.work_until_over("job-2").await.result, RunResult::Complete);
+    world.assert_same("the next run");
+}
