@@ -72,7 +72,7 @@ pub(crate) fn range(job: &JobIdentity, range: &PartRange) -> Span {
         aws.s3.bucket = range.pair.source_bucket,
         aws.s3.key = %range.source.key.escape_debug(),
         destination_bucket = range.pair.destination_bucket,
-        aws.s3.upload_id = range.upload_id,
+        aws.s3.upload_id = %range.upload_id.escape_debug(),
         first_part = range.first,
         last_part = range.last,
         otel.status_code = field::Empty,
@@ -139,4 +139,78 @@ fn ended(span: &Span, failure: Option<&str>) {
     };
     span.record("otel.status_code", ERROR);
     span.record("otel.status_description", field::display(failure.escape_debug()));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::{Debug, Write as _};
+    use std::sync::{Arc, Mutex};
+
+    use migration_core::etag::ETag;
+    use migration_core::message::{Batch, BatchId, MESSAGE_VERSION};
+    use migration_core::object::SourceIdentity;
+    use migration_core::part::PartLayout;
+    use migration_testkit::samples::bucket_pair;
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
+    use super::*;
+
+    /// Keeps the attributes of spans.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<String>>);
+
+    struct Fields<'a>(&'a mut String);
+
+    impl Visit for Fields<'_> {
+        fn record_str(&mut self, field: &Field, value: &str) {
+            writeln!(self.0, "{}={value}", field.name()).unwrap();
+        }
+
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            writeln!(self.0, "{}={value:?}", field.name()).unwrap();
+        }
+    }
+
+    impl Subscriber for Kept {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, span: &Attributes<'_>) -> Id {
+            span.record(&mut Fields(&mut self.0.lock().unwrap()));
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, _: &Event<'_>) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn what_a_message_or_service_says_is_escaped() {
+        let job = JobIdentity { namespace: "n".into(), name: "j".into(), uid: "u".into() };
+        let source =
+            SourceIdentity { bucket: "from".into(), key: "k\u{1b}[31m".into(), etag: ETag::new("e"), version_id: None };
+        let batch = Batch {
+            version: MESSAGE_VERSION,
+            job: "u".into(),
+            run: "r".into(),
+            id: BatchId::new(0, 1, 0),
+            scanned: 1,
+            pair: bucket_pair("from"),
+            attempts: 0,
+            objects: Vec::new(),
+        };
+        let layout = PartLayout { size: 25, part_size: 10 };
+        let range = PartRange::whole(&batch, source, "k", ("id\n\u{1b}[31m", layout, true));
+        let kept = Kept::default();
+        tracing::subscriber::with_default(kept.clone(), || drop(super::range(&job, &range)));
+        let found = kept.0.lock().unwrap().clone();
+        assert!(found.contains("aws.s3.key=k\\u{1b}[31m\n"), "{found:?}");
+        assert!(found.contains("aws.s3.upload_id=id\\n\\u{1b}[31m\n"), "{found:?}");
+    }
 }
