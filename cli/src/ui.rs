@@ -130,7 +130,9 @@ async fn look(mut jobs: Jobs, board: Board, stop: CancellationToken) {
     loop {
         let is_last = stop.is_cancelled();
         let now = SystemClock.now();
-        board.set(jobs.look(now).await, now);
+        if let Some(views) = jobs.look(now).await {
+            board.set(views, now);
+        }
         if is_last {
             return board.close();
         }

@@ -56,10 +56,10 @@ impl Jobs {
         Self { root, open: BTreeMap::new(), ledgers }
     }
 
-    /// Reads all jobs. One that can't be read says so.
-    pub async fn look(&mut self, now: i64) -> Vec<JobView> {
-        // A root that can't be read now was, or will be.
-        let directories = self.root.jobs().unwrap_or_default();
+    /// Reads all jobs. One that can't be read says so. Returns `None` if the root can't be read now: it was, or will be,
+    /// and no job is gone for that.
+    pub async fn look(&mut self, now: i64) -> Option<Vec<JobView>> {
+        let directories = self.root.jobs().ok()?;
         self.open.retain(|name, _| directories.iter().any(|directory| directory.name == *name));
         let (mut views, mut ledgers) = (Vec::new(), BTreeMap::new());
         for directory in &directories {
@@ -87,7 +87,7 @@ impl Jobs {
             views.push(shown);
         }
         self.ledgers.set(ledgers);
-        views
+        Some(views)
     }
 
     fn open(&mut self, directory: &JobDirectory) -> Result<&mut OpenJob, StateError> {
@@ -299,10 +299,19 @@ mod tests {
         std::fs::create_dir_all(&job).unwrap();
         std::fs::write(job.join("job.json"), "{").unwrap();
         let root = StateArgs { state_dir: Some(directory.path().to_owned()) }.root().unwrap();
-        let views = Jobs::new(root, Arc::default()).look(0).await;
+        let views = Jobs::new(root, Arc::default()).look(0).await.unwrap();
         let name = JobName { namespace: "team".into(), name: "photos".into() };
         assert_eq!((&views[0].name, views[0].phase), (&name, Phase::Failed));
         let message = views[0].message.as_deref().unwrap();
         assert!(message.starts_with("can't be read: failed to read") && message.contains("job.json"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_root_that_cannot_be_read_is_not_taken_for_empty() {
+        let directory = tempfile::tempdir().unwrap();
+        // Its entries can't be read, whoever asks: the name is too long.
+        let root = directory.path().join("x".repeat(300));
+        let root = StateArgs { state_dir: Some(root) }.root().unwrap();
+        assert_eq!(Jobs::new(root, Arc::default()).look(0).await, None);
     }
 }

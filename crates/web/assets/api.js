@@ -3,6 +3,8 @@
 const KEY = "token";
 const SHORTEST_WAIT = 500;
 const LONGEST_WAIT = 10_000;
+/** Milliseconds without a byte after which a stream is lost: the server sends something every 15 s. */
+const LONGEST_SILENCE = 40_000;
 
 /** Returns the token; none if there is none. */
 export function token() {
@@ -57,11 +59,18 @@ export async function follow(path, signal, onData, onLive) {
   let wait = SHORTEST_WAIT;
   const pause = () => new Promise((resolve) => { setTimeout(resolve, wait); });
   while (!signal.aborted) {
+    const dead = new AbortController();
+    let timer = 0;
+    const heard = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => dead.abort(), LONGEST_SILENCE);
+    };
     try {
-      const response = await request(path, signal);
+      heard();
+      const response = await request(path, AbortSignal.any([signal, dead.signal]));
       onLive("live");
       let isOver = false;
-      await read(response.body, (event, data) => {
+      await read(response.body, heard, (event, data) => {
         wait = SHORTEST_WAIT;
         isOver = event === "end";
         if (isOver) return;
@@ -80,17 +89,20 @@ export async function follow(path, signal, onData, onLive) {
       onLive("lost");
       await pause();
       wait = Math.min(2 * wait, LONGEST_WAIT);
+    } finally {
+      clearTimeout(timer);
     }
   }
 }
 
-/** Reads server-sent events. EventSource can't send a token. */
-async function read(body, onEvent) {
+/** Reads server-sent events, and calls `onBytes` with each part of them. EventSource can't send a token. */
+async function read(body, onBytes, onEvent) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
+    onBytes();
     const blocks = (rest + value).split("\n\n");
     rest = blocks.pop();
     for (const block of blocks) {
