@@ -203,7 +203,6 @@ where
             state.next_quiet = Instant::now() + QUIET_EVERY;
             reopen::ask_if_quiet(&ledger, job, migration_core::reopen::QUIET_MS, None, now).await?;
         }
-        self.check_budget(&view)?;
         let seen = state.tracker.look(now);
         let view = if view.is_live() {
             display.show(&Event::Progress(progress_of(&view, state.before.as_ref(), &seen)));
@@ -211,6 +210,8 @@ where
         } else {
             view
         };
+        // Last: a run that is over has an end, whatever it has cost.
+        self.check_budget(&view)?;
         let Some(ended) = view.record.end.clone() else { return Ok(None) };
         let progress = final_progress(&view, &seen);
         let run = view.record.run.clone();

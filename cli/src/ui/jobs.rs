@@ -109,13 +109,12 @@ impl OpenJob {
         shown.queue = Some(queue_line(&self.queue).await?);
         // The heartbeats of a killed process outlive it; its lock does not.
         let is_in_use = self.state.is_in_use().unwrap_or(false);
-        let verified = view::verification(&self.ledger, uid, &last.record.run).await?;
-        let is_verifying =
-            is_in_use && verifies && verified.is_none() && last.record.end.as_ref().is_some_and(ended_well);
+        let found = view::verification(&self.ledger, uid, &last.record.run).await?;
+        let is_verifying = is_in_use && verifies && found.is_none() && last.record.end.as_ref().is_some_and(ended_well);
         let beats = view::heartbeats(&self.ledger, uid, now).await.map_err(ReadError::Request)?;
         let now = Now { is_running: last.is_live() && is_in_use, beats: beats.records, is_verifying };
         describe(&last, &now, shown);
-        shown.verification = verified.map(|record| VerificationLine {
+        shown.verification = found.map(|record| VerificationLine {
             run: last.record.run.clone(),
             at: record.at,
             method: record.method,

@@ -50,12 +50,12 @@ struct Entry {
 impl State {
     /// Replaces the view of a job by that of `now`.
     fn put(&mut self, view: JobView, now: i64) {
-        let had_series = self.jobs.get(&view.name).is_some_and(|entry| !entry.series.is_empty());
+        let had_points = self.jobs.get(&view.name).is_some_and(|entry| !entry.series.is_empty());
         let has_room = || self.with_series < MOST_SERIES;
-        let has_series = had_series || has_room() || (view.phase.is_moving() && self.make_room());
+        let has_series = had_points || has_room() || (view.phase.is_moving() && self.make_room());
         let entry = self.jobs.entry(view.name.clone()).or_insert_with(|| Entry::new(&view, now));
         entry.update(view, now, has_series);
-        self.with_series += usize::from(!had_series && !entry.series.is_empty());
+        self.with_series += usize::from(!had_points && !entry.series.is_empty());
     }
 
     /// Drops the series of a job that does not move. Returns false if there is none.

@@ -36,6 +36,7 @@ impl Point {
     }
 
     /// Returns these numbers at another time.
+    #[must_use]
     pub fn moved_to(self, at: i64) -> Self {
         Self { at, ..self }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use migration_core::message::{Batch, EVENTS_RUN, Message, MessageError, PartRange, batch_of_job, batches_of_events};
 use migration_core::pair::BucketPair;
 use migration_core::ports::ReceivedMessage;
-use migration_core::records::{self, RunRecord, RunResult, RunSides};
+use migration_core::records::{self, RunEndCause, RunRecord, RunSides};
 use migration_ledger::{ReadError, get};
 use tokio::time::Instant;
 use tracing::debug;
@@ -28,7 +28,7 @@ pub(super) enum Accepted {
         /// The reason.
         why: String,
     },
-    /// Nobody needs it: its run failed, or had other sides and is over. The next run finds any objects left.
+    /// Nobody needs it: its run was given up at its deadline, or had other sides and is over. The next run finds any objects left.
     Over {
         /// The run.
         run: String,
@@ -121,11 +121,11 @@ impl<P: Services> Worker<P> {
             Err(ReadError::Record(error)) => return Ok(Ok(Terms::Not(Accepted::Others { why: error.to_string() }))),
             Err(ReadError::Request(error)) => return Err(error),
         };
-        let has_failed = record.end.as_ref().is_some_and(|end| end.result == RunResult::Failed);
+        let was_given_up = record.end.as_ref().is_some_and(|end| end.cause == Some(RunEndCause::Deadline));
         let elsewhere = record.sides.as_ref().and_then(|sides| sides.difference(&RunSides::of(&process.config)));
         Ok(Ok(match elsewhere {
             // Its limits end with it: what is left of a run that was given up would be copied without a budget.
-            _ if has_failed => {
+            _ if was_given_up => {
                 runs.remove(run);
                 Terms::Not(Accepted::Over { run: record.run })
             }
