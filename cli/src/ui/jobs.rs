@@ -231,10 +231,10 @@ mod tests {
     use crate::state_dir::StateArgs;
 
     fn shown(is_running: bool, result: Option<RunResult>) -> JobView {
-        shown_beside(Now { is_running, ..Now::default() }, result)
+        shown_beside(&Now { is_running, ..Now::default() }, result)
     }
 
-    fn shown_beside(now: Now, result: Option<RunResult>) -> JobView {
+    fn shown_beside(now: &Now, result: Option<RunResult>) -> JobView {
         let mut record = run_record(true);
         record.end = result.map(|result| RunEnd { at: 9, result, message: Some("why".into()), cause: None });
         record.scan.counts = ScanCounts { objects: 10, bytes: 1_000, ..ScanCounts::default() };
@@ -251,7 +251,8 @@ mod tests {
             runs: vec![],
             refused_algorithm: None,
         };
-        let now = Now { beats: vec![beat("sender", 0), beat(WORKER, 50)], ..now };
+        let beats = vec![beat("sender", 0), beat(WORKER, 50)];
+        let now = Now { is_running: now.is_running, is_verifying: now.is_verifying, beats };
         let mut view = empty(&serde_json::from_value(serde_json::json!({
             "apiVersion": "s3migration.dev/v1alpha1", "kind": "MigrationJob", "metadata": {"name": "j"},
             "spec": {
@@ -284,8 +285,8 @@ mod tests {
 
     #[test]
     fn a_copy_that_is_being_verified_is_not_called_complete() {
-        let now = || Now { is_verifying: true, ..Now::default() };
-        let view = shown_beside(now(), Some(RunResult::Complete));
+        let now = Now { is_verifying: true, ..Now::default() };
+        let view = shown_beside(&now, Some(RunResult::Complete));
         assert_eq!((view.phase, view.rate), (Phase::Verifying, 0));
         assert!(view.message.unwrap().contains("being verified"));
         assert_eq!(shown(false, Some(RunResult::Complete)).phase, Phase::Complete);
