@@ -24,6 +24,7 @@ pub mod receiver;
 pub mod report;
 pub mod seeded;
 pub mod services;
+pub mod tls;
 pub mod tree;
 pub mod wait;
 pub mod wire;

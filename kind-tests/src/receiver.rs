@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::local::network::{Certificates, Listening, tls};
 use crate::proxy::{Body, full};
+use crate::tls::{Certificates, Listening, tls};
 use crate::{paths, services};
 
 /// A key of 24 bytes, as a user would make one.

@@ -13,8 +13,8 @@ use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::network::Listening;
 use crate::proxy::{Body, full};
+use crate::tls::Listening;
 
 /// Time of modification of all objects, as listings have it.
 const MODIFIED: &str = "2023-07-22T04:26:40.000Z";

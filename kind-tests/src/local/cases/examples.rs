@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use crate::local::case::{Case, Place, bucket};
 use crate::local::job;
-use crate::local::network::{Certificates, Internet};
+use crate::local::network::Internet;
 use crate::local::objects;
 use crate::paths;
 use crate::services::REGION;
+use crate::tls::Certificates;
 use crate::tree::upload::{put_all, seed};
 use crate::tree::{Amount, Object, select};
 use crate::wire::services::{KEYS, Kind, Server};

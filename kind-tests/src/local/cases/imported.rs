@@ -10,9 +10,10 @@ use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use serde_json::json;
 
 use crate::local::case::{Case, Ended};
-use crate::local::network::{Certificates, Internet};
+use crate::local::network::Internet;
 use crate::paths;
 use crate::services::{REGION, create_user_at};
+use crate::tls::Certificates;
 use crate::tree::Object;
 use crate::tree::upload::put_all;
 use crate::wire::services::{Kind, Server};

@@ -14,8 +14,9 @@ use serde_json::json;
 
 use crate::local::case::{Case, Place, bucket, keys};
 use crate::local::job::{Side, manifest};
-use crate::local::network::{Certificates, Internet, tls};
+use crate::local::network::Internet;
 use crate::local::objects;
+use crate::tls::{Certificates, tls};
 use crate::tree::upload::seed;
 use crate::wire::services::{DOMAIN, KEYS, Kind, Server};
 
