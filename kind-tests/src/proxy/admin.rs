@@ -13,7 +13,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tokio::net::TcpListener;
 
-use super::log::{Cut, Delay, Event, Flow, Log};
+use super::delays::Delay;
+use super::log::{Cut, Event, Flow, Log};
 use super::refusals::Refusal;
 use super::{Body, full};
 
@@ -44,7 +45,7 @@ async fn answer(request: Request<Incoming>, log: &Log) -> anyhow::Result<Respons
         }
         (&Method::POST, "/delay") => {
             let body = request.into_body().collect().await?.to_bytes();
-            log.set_delay(serde_json::from_slice::<Delay>(&body)?);
+            log.delays.set(serde_json::from_slice(&body)?);
             "null".to_owned()
         }
         (&Method::POST, "/cuts") => {
@@ -96,7 +97,8 @@ impl Admin {
         self.call(Method::GET, &format!("/events?since={since}&bucket={bucket}"), String::new()).await
     }
 
-    /// Sets the delay of an operation on a bucket in milliseconds; 0 removes it.
+    /// Sets the delay of an operation on a bucket in milliseconds; 0 removes it. It counts for requests that wait,
+    /// too.
     pub async fn delay(&self, bucket: &str, operation: &str, millis: u64) -> anyhow::Result<()> {
         let delay = Delay { bucket: bucket.to_owned(), operation: operation.to_owned(), millis };
         self.call(Method::POST, "/delay", serde_json::to_string(&delay)?).await

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use super::classify::Request;
+use super::delays::Delays;
 use super::refusals::Refusals;
 
 /// A request that arrived at a proxy.
@@ -96,17 +97,6 @@ pub struct Connections {
     pub broken: u64,
 }
 
-/// A delay before requests are forwarded, as on a slow network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Delay {
-    /// Bucket of the requests.
-    pub bucket: String,
-    /// Operation of the requests.
-    pub operation: String,
-    /// Delay in milliseconds.
-    pub millis: u64,
-}
-
 /// A client without a service: its requests are not answered, and their connections are closed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
@@ -146,18 +136,19 @@ impl Flow {
     }
 }
 
-/// Requests and delays of all proxies of one process.
+/// Requests, refusals and delays of all proxies of one process.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     /// What is refused.
     pub refusals: Refusals,
+    /// What is delayed.
+    pub delays: Delays,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     events: Vec<Event>,
-    delays: Vec<Delay>,
     cuts: Vec<Cut>,
     flow: Option<Flow>,
     hook: Option<Hook>,
@@ -273,25 +264,6 @@ impl Log {
     pub fn next(&self) -> usize {
         self.with(|state| state.events.len())
     }
-
-    /// Sets the delay of an operation on a bucket; 0 removes it.
-    pub fn set_delay(&self, delay: Delay) {
-        self.with(|state| {
-            state.delays.retain(|d| (&d.bucket, &d.operation) != (&delay.bucket, &delay.operation));
-            if delay.millis > 0 {
-                state.delays.push(delay);
-            }
-        });
-    }
-
-    /// Returns the delay of a request.
-    pub fn delay(&self, request: &Request) -> Option<Duration> {
-        self.with(|state| {
-            let mut delays = state.delays.iter();
-            let found = delays.find(|d| d.bucket == request.bucket && d.operation == request.operation);
-            found.map(|d| Duration::from_millis(d.millis))
-        })
-    }
 }
 
 #[cfg(test)]
@@ -370,16 +342,5 @@ mod tests {
             let flow = Flow { slots: slots.iter().copied().collect(), ..Flow::default() };
             assert_eq!(flow.most_in(Duration::from_millis(5 * SLOT_MS)), expected, "{slots:?}");
         }
-    }
-
-    #[test]
-    fn a_delay_is_set_and_taken_away() {
-        let log = Log::default();
-        let delay = |millis| Delay { bucket: "a".into(), operation: "PutObject".into(), millis };
-        log.set_delay(delay(5));
-        assert_eq!(log.delay(&request("a")), Some(Duration::from_millis(5)));
-        assert_eq!(log.delay(&request("b")), None);
-        log.set_delay(delay(0));
-        assert_eq!(log.delay(&request("a")), None);
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod classify;
+pub mod delays;
 pub mod log;
 pub mod quirks;
 pub mod refusals;
@@ -80,13 +81,11 @@ impl Proxy {
         // An error closes the connection without an answer.
         ensure!(!target.is_some_and(|target| self.log.is_cut(peer, target)), "{peer} is cut off from {}", self.side);
         let (what, request) = classified(request).await?;
-        let delay = self.log.delay(&what);
+        let delayed = self.log.delays.arrived(&what);
         let drawn = self.quirks.draw(&self.side, &what, request.headers());
         let refused = self.log.refusals.draw(&what);
         let number = self.log.arrived(&self.side, peer, what, announced(request.headers()));
-        if let Some(delay) = delay {
-            tokio::time::sleep(delay).await;
-        }
+        delayed.wait().await;
         self.log.reached(Moment::Arrived, number).await;
         let request = self.rewrite(request, number, &drawn).await?;
         if let Some(canned) = refused.or_else(|| drawn.instead()) {

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use crate::local::case::{Case, Ended, bucket, keys};
 use crate::local::job::{Side, manifest};
 use crate::local::permissions::{Grant, without};
-use crate::proxy::log::{Delay, Event};
+use crate::proxy::delays::Delay;
+use crate::proxy::log::Event;
 use crate::seeded;
 use crate::services::create_user_at;
 use crate::tree::Object;
@@ -290,7 +291,7 @@ async fn run_whole(case: &mut Case, services: &Services, job: &Job) -> anyhow::R
 async fn kill(case: &mut Case, job: &Job) -> anyhow::Result<()> {
     let key = format!("{INTO}{}", LARGE.0);
     let delay = |millis| Delay { bucket: job.to.clone(), operation: "UploadPart".into(), millis };
-    case.log.set_delay(delay(500));
+    case.log.delays.set(delay(500));
     let mut first = case.start(&["run", &job.file(), "--plain"])?;
     until("a part to be stored", LIMIT, INTERVAL, async || {
         first.check_running()?;
@@ -301,7 +302,7 @@ async fn kill(case: &mut Case, job: &Job) -> anyhow::Result<()> {
     })
     .await?;
     first.kill()?;
-    case.log.set_delay(delay(0));
+    case.log.delays.set(delay(0));
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::local::case::{Case, Place, bucket};
 use crate::local::job::{Side, manifest};
-use crate::proxy::log::Delay;
+use crate::proxy::delays::Delay;
 use crate::tree::Object;
 use crate::tree::upload::seed;
 use crate::wait::until;
@@ -29,7 +29,7 @@ pub async fn two_processes(case: &mut Case) -> anyhow::Result<()> {
     let (from, to) = (case.counted("source", &source).await?, case.counted("destination", &destination).await?);
     let sides = (Side::new(&from, source.keys(), FROM), Side::new(&to, destination.keys(), TO));
     case.write("job.yaml", &manifest("beside", &sides.0, &sides.1, json!({}))?)?;
-    case.log.set_delay(Delay { bucket: TO.into(), operation: "PutObject".into(), millis: 1_000 });
+    case.log.delays.set(Delay { bucket: TO.into(), operation: "PutObject".into(), millis: 1_000 });
     let first = case.start(&["run", "job.yaml", "--plain"])?;
     let live = until("status to show progress", LIMIT, INTERVAL, async || {
         let row = status(case).await?;
@@ -51,7 +51,7 @@ pub async fn two_processes(case: &mut Case) -> anyhow::Result<()> {
     first.kill()?;
     let left = status(case).await?.context("the job is gone")?;
     ensure!(left["phase"] == "Interrupted", "a killed run is shown as {left}");
-    case.log.set_delay(Delay { bucket: TO.into(), operation: "PutObject".into(), millis: 0 });
+    case.log.delays.set(Delay { bucket: TO.into(), operation: "PutObject".into(), millis: 0 });
     case.s3migrate(&["run", "job.yaml", "--quiet"], LIMIT).await?.expect(0)?;
     let done = status(case).await?.context("the job is gone")?;
     ensure!(done["phase"] == "Complete", "a run that ended is shown as {done}");
