@@ -19,12 +19,12 @@ use hyper_util::rt::TokioExecutor;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
-pub use dashboard::Query;
-use discovery::Search;
+pub use dashboard::{Query, queries};
+use discovery::{Discovery, Search};
 
 use crate::kubernetes::Cluster;
+use crate::logs::{OPERATOR_NAMESPACE, OPERATORS};
 use crate::programs::Program;
 use crate::wait::until;
 use crate::{helm, paths};
@@ -36,6 +36,10 @@ const INTERVAL: &str = "1s";
 /// Kinds of the Prometheus operator.
 const KINDS: [&str; 3] = ["PodMonitor", "ServiceMonitor", "PrometheusRule"];
 const SOON: Duration = Duration::from_secs(30);
+/// How long it may take until a program that runs is read: Prometheus takes up new targets every 5 s, and a scrape may be
+/// missed.
+const FOUND: Duration = Duration::from_mins(2);
+const EVERY: Duration = Duration::from_millis(500);
 
 /// A running Prometheus, stopped on drop.
 #[derive(Debug)]
@@ -44,7 +48,7 @@ pub struct Prometheus {
     directory: PathBuf,
     dashboard: Value,
     program: Program,
-    _discovery: JoinSet<()>,
+    discovery: Discovery,
 }
 
 /// A series with its value, as the answer to an expression.
@@ -79,13 +83,13 @@ pub struct Target {
 
 impl Prometheus {
     /// Starts Prometheus for a cluster with the monitors and alerts of this checkout's chart, and the values of the
-    /// installed release.
+    /// installed release; waits until it reads the operators.
     pub async fn start(cluster: &Cluster, name: &str) -> anyhow::Result<Self> {
         let directory = paths::results()?.join(format!("{name}-prometheus"));
         std::fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
         let documents = rendered()?;
         let (config, searches) = write_config(&directory, &documents)?;
-        let discovery = discovery::follow(&cluster.client(), searches);
+        let discovery = Discovery::follow(&cluster.client(), searches);
         let address = free_address()?;
         let mut command = Command::new("prometheus");
         command
@@ -95,12 +99,13 @@ impl Prometheus {
         let program = Program::start("prometheus", &directory, &mut command)
             .context("failed to run Prometheus: install it (Debian: prometheus)")?;
         let dashboard = dashboard_of(&documents)?;
-        let mut this = Self { address, directory, dashboard, program, _discovery: discovery };
+        let mut this = Self { address, directory, dashboard, program, discovery };
         until("Prometheus to be ready", SOON, Duration::from_millis(100), async || {
             this.program.check_running()?;
             Ok(this.get("/-/ready").await.ok().map(drop))
         })
         .await?;
+        this.until_operators_are_read().await?;
         Ok(this)
     }
 
@@ -113,7 +118,7 @@ impl Prometheus {
 
     /// Returns the expressions of the dashboard for a job.
     pub fn queries(&self, namespace: &str, job: &str) -> anyhow::Result<Vec<Query>> {
-        dashboard::queries(&self.dashboard, namespace, job)
+        queries(&self.dashboard, namespace, job)
     }
 
     /// Evaluates an expression now.
@@ -143,7 +148,33 @@ impl Prometheus {
         serde_json::from_value(data["activeTargets"].take()).context("failed to read the targets")
     }
 
+    /// Waits until Prometheus reads all operators of the release.
+    pub async fn until_operators_are_read(&self) -> anyhow::Result<()> {
+        self.until_read(OPERATOR_NAMESPACE, "operator", usize::try_from(OPERATORS)?).await
+    }
+
+    /// Waits until Prometheus reads so many containers of a name in a namespace.
+    ///
+    /// # Errors
+    /// If that does not happen, with what is read instead and why not.
+    async fn until_read(&self, namespace: &str, container: &str, number: usize) -> anyhow::Result<()> {
+        let (mut why, what) = (String::new(), format!("Prometheus to read each {container}"));
+        let read = until(&what, FOUND, EVERY, async || {
+            let unread = unread(&self.targets().await?, namespace, container, number);
+            why = unread.clone().unwrap_or_default();
+            Ok(unread.is_none().then_some(()))
+        });
+        read.await.with_context(|| why.clone())
+    }
+
+    /// Waits until an expression has a series, as comparisons have whose condition holds.
+    pub async fn until_true(&self, what: &str, expression: &str, limit: Duration) -> anyhow::Result<()> {
+        let holds = async || Ok((!self.query(expression).await?.is_empty()).then_some(()));
+        until(what, limit, EVERY, holds).await.with_context(|| format!("{expression} has no series"))
+    }
+
     async fn data(&self, path: &str) -> anyhow::Result<Value> {
+        self.discovery.check()?;
         let mut answer: Value = serde_json::from_slice(&self.get(path).await?).context("failed to read an answer")?;
         ensure!(answer["status"] == "success", "Prometheus answered {path} with {answer}");
         Ok(answer["data"].take())
@@ -220,6 +251,29 @@ fn free_address() -> anyhow::Result<SocketAddr> {
     listener.local_addr().context("failed to find a free port")
 }
 
+/// Returns why fewer containers of a name are read than there should be, or none if all are.
+fn unread(targets: &[Target], namespace: &str, container: &str, number: usize) -> Option<String> {
+    let has = |target: &Target, name: &str, value: &str| target.labels.get(name).is_some_and(|found| found == value);
+    let is_its = |target: &&Target| has(target, "namespace", namespace) && has(target, "container", container);
+    let found: Vec<&Target> = targets.iter().filter(is_its).collect();
+    let up = found.iter().filter(|target| target.health == "up").count();
+    if up >= number {
+        return None;
+    }
+    let down = found.iter().filter(|target| target.health != "up").map(|target| {
+        let pod = target.labels.get("pod").map_or("a pod", String::as_str);
+        let error = if target.last_error.is_empty() { "no scrape yet" } else { &target.last_error };
+        format!("; {pod} is {}: {error}", target.health)
+    });
+    let down: String = down.collect();
+    Some(format!(
+        "{up} of {number} with the container {container} are read in {namespace}, and {} were found, among {} \
+         targets{down}",
+        found.len(),
+        targets.len(),
+    ))
+}
+
 /// Reads the answer to an expression: a vector, or one number.
 fn samples(data: &Value) -> anyhow::Result<Vec<Sample>> {
     let value = |pair: &Value| -> anyhow::Result<f64> {
@@ -257,6 +311,24 @@ mod tests {
         assert_eq!(samples(&scalar).unwrap(), [Sample { labels: BTreeMap::new(), value: 7.0 }]);
         assert!(samples(&json!({"resultType": "matrix", "result": []})).is_err());
         assert!(samples(&json!({"resultType": "vector", "result": [series("x")]})).is_err());
+    }
+
+    #[test]
+    fn what_is_not_read_is_told_with_the_reason() {
+        let target = |container: &str, health: &str, last_error: &str| Target {
+            labels: [("namespace", "n"), ("container", container), ("pod", "p-1")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            health: health.to_owned(),
+            last_error: last_error.to_owned(),
+        };
+        let up = target("operator", "up", "");
+        assert_eq!(unread(&[up.clone(), up.clone()], "n", "operator", 2), None);
+        let refused = target("operator", "down", "connection refused");
+        let why = unread(&[up.clone(), refused], "n", "operator", 2).unwrap();
+        assert!(why.contains("1 of 2") && why.contains("p-1 is down: connection refused"), "{why}");
+        let why = unread(&[up.clone(), target("worker", "up", "")], "elsewhere", "operator", 1).unwrap();
+        assert!(why.contains("0 of 1") && why.contains("0 were found, among 2 targets"), "{why}");
     }
 
     #[test]

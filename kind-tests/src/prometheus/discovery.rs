@@ -1,19 +1,23 @@
 //! Finds what is scraped as Prometheus' own discovery in Kubernetes does, which Debian's package is built without, and
-//! writes it to files that Prometheus follows. Targets have the labels that the relabelling of the monitors uses.
+//! writes it to files that Prometheus follows. Targets have the labels that the relabelling of the monitors uses. A search
+//! that fails for a while is an error of whatever is asked of Prometheus next, see [`Discovery::check`].
 //!
 //! Source: `kubernetes_sd_config`, roles `pod` and `endpoints`, and `file_sd_config` in Prometheus' documentation.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use kube::Client;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 /// Interval between looks.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long a search may be without a success. Single requests fail while the API server is busy.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,21 +39,71 @@ pub struct Search {
     pub file: PathBuf,
 }
 
-/// Looks for targets until it is dropped.
-pub fn follow(client: &Client, searches: Vec<Search>) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    for search in searches {
-        let client = client.clone();
-        tasks.spawn(async move {
-            loop {
-                if let Err(error) = search.look(&client).await {
-                    eprintln!("failed to find what Prometheus scrapes: {error:#}");
+/// Searches that go on until this is dropped.
+#[derive(Debug)]
+pub struct Discovery {
+    looks: Vec<Arc<Mutex<Looks>>>,
+    _tasks: JoinSet<()>,
+}
+
+/// How the looks of one search ended.
+#[derive(Debug)]
+struct Looks {
+    /// The last success, or the beginning.
+    succeeded: Instant,
+    /// Why the last look failed; `None` after a success.
+    error: Option<String>,
+}
+
+impl Discovery {
+    /// Looks for targets from now on.
+    pub fn follow(client: &Client, searches: Vec<Search>) -> Self {
+        let (mut tasks, mut all) = (JoinSet::new(), Vec::new());
+        for search in searches {
+            let looks = Arc::new(Mutex::new(Looks { succeeded: Instant::now(), error: None }));
+            all.push(looks.clone());
+            let client = client.clone();
+            tasks.spawn(async move {
+                loop {
+                    let ended = search.look(&client).await;
+                    lock(&looks).record(&ended, Instant::now());
+                    tokio::time::sleep(EVERY).await;
                 }
-                tokio::time::sleep(EVERY).await;
-            }
-        });
+            });
+        }
+        Self { looks: all, _tasks: tasks }
     }
-    tasks
+
+    /// Checks that the searches work.
+    ///
+    /// # Errors
+    /// If one has not succeeded for a while, with the reason.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.looks.iter().try_for_each(|looks| lock(looks).check(Instant::now()))
+    }
+}
+
+fn lock(looks: &Mutex<Looks>) -> MutexGuard<'_, Looks> {
+    // What is recorded is whole.
+    looks.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Looks {
+    fn record(&mut self, ended: &anyhow::Result<()>, now: Instant) {
+        match ended {
+            Ok(()) => *self = Self { succeeded: now, error: None },
+            Err(error) => self.error = Some(format!("{error:#}")),
+        }
+    }
+
+    fn check(&self, now: Instant) -> anyhow::Result<()> {
+        let silent = now.saturating_duration_since(self.succeeded);
+        if silent < PATIENCE {
+            return Ok(());
+        }
+        let why = self.error.as_deref().unwrap_or("the API server does not answer");
+        bail!("failed to find what Prometheus scrapes for {:.0} s: {why}", silent.as_secs_f64())
+    }
 }
 
 impl Search {
@@ -73,11 +127,17 @@ impl Search {
         };
         let mut items = Vec::new();
         for path in paths {
-            let mut answer: Value = client.request(hyper::Request::get(&path).body(Vec::new())?).await?;
-            items.extend(answer["items"].as_array_mut().map(std::mem::take).unwrap_or_default());
+            let answer = client.request(hyper::Request::get(&path).body(Vec::new())?).await;
+            items.extend(items_of(answer.with_context(|| format!("failed to list {path}"))?, &path)?);
         }
         Ok(items)
     }
+}
+
+/// Returns the items of a list. One without any has an empty array.
+fn items_of(mut answer: Value, path: &str) -> anyhow::Result<Vec<Value>> {
+    let items = answer["items"].as_array_mut().map(std::mem::take);
+    items.with_context(|| format!("failed to list {path}: the answer is no list: {answer}"))
 }
 
 /// Replaces a file as a whole: Prometheus must not read a part of it.
@@ -187,6 +247,30 @@ mod tests {
             ]},
             "status": {"phase": "Running", "podIP": "10.0.0.1"},
         })
+    }
+
+    #[test]
+    fn a_search_that_fails_for_a_while_is_an_error_with_its_reason() {
+        let began = Instant::now();
+        let mut looks = Looks { succeeded: began, error: None };
+        let after = |seconds| began + Duration::from_secs(seconds);
+        looks.record(&Err(anyhow::anyhow!("connection refused").context("failed to list /api/v1/pods")), after(1));
+        looks.check(after(14)).unwrap();
+        let error = looks.check(after(15)).unwrap_err().to_string();
+        assert!(error.contains("/api/v1/pods: connection refused"), "{error}");
+        looks.record(&Ok(()), after(16));
+        looks.check(after(30)).unwrap();
+        // A request that hangs ends neither way.
+        let error = looks.check(after(31)).unwrap_err().to_string();
+        assert!(error.contains("does not answer"), "{error}");
+    }
+
+    #[test]
+    fn an_answer_that_is_no_list_is_an_error() {
+        assert_eq!(items_of(json!({"items": []}), "/p").unwrap(), Vec::<Value>::new());
+        assert_eq!(items_of(json!({"items": [1]}), "/p").unwrap(), [json!(1)]);
+        let error = items_of(json!({"kind": "Status", "message": "forbidden"}), "/p").unwrap_err().to_string();
+        assert!(error.contains("/p") && error.contains("forbidden"), "{error}");
     }
 
     #[test]
