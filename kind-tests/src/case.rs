@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use kube::api::{DeleteParams, PatchParams};
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, ListParams, PatchParams};
 use rand::Rng as _;
 use serde_json::{Value, json};
 
@@ -39,6 +40,8 @@ pub struct Case {
     pub destination_key: Option<AccessKey>,
     /// Set by a case that removes the operator's roles: what it asks meanwhile is forbidden.
     pub roles_change: bool,
+    /// Buckets besides source and destination.
+    more_buckets: Vec<(Service, String)>,
     notes: Vec<String>,
     since: usize,
 }
@@ -86,6 +89,7 @@ impl Case {
             source_key: None,
             destination_key: None,
             roles_change: false,
+            more_buckets: Vec::new(),
             notes: Vec::new(),
             since: services::proxies().next().await?,
         })
@@ -94,6 +98,11 @@ impl Case {
     /// Adds a note to the results table.
     pub fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
+    }
+
+    /// Has a bucket deleted at the end of the case, whatever becomes of the case, as source and destination are.
+    pub fn owns_bucket(&mut self, side: Service, bucket: String) {
+        self.more_buckets.push((side, bucket));
     }
 
     /// Fills the source bucket; creates the destination bucket, users for both sides and the queue, and their Secrets.
@@ -268,18 +277,33 @@ impl Case {
         checker::compare(&self.namespace, &work)
     }
 
+    /// Removes what the case created: each part of it, whatever becomes of the others. Returns the first error.
     async fn clear(&self) -> anyhow::Result<()> {
-        // A job that remains must not block the namespace: the operator itself may have failed.
-        let jobs = self.cluster.jobs(&self.namespace);
-        if jobs.get_opt(JOB).await?.is_some() && self.delete_job(Duration::from_mins(1)).await.is_err() {
-            let patch = kube::api::Patch::Merge(json!({"metadata": {"finalizers": null}}));
-            jobs.patch(JOB, &PatchParams::default(), &patch).await.context("failed to release the job")?;
+        let jobs = self.remove_jobs().await;
+        let mut cleared = jobs.and(self.remove_namespace().await);
+        let own = [(Service::Source, self.source.clone()), (Service::Destination, self.destination.clone())];
+        for (side, bucket) in own.iter().chain(&self.more_buckets) {
+            cleared = cleared.and(upload::delete_bucket(&services::s3(*side), bucket).await);
         }
+        cleared
+    }
+
+    /// Deletes all jobs. One that remains must not block the namespace: the operator itself may have failed.
+    async fn remove_jobs(&self) -> anyhow::Result<()> {
+        let jobs = self.cluster.jobs(&self.namespace);
+        for job in jobs.list(&ListParams::default()).await.context("failed to list the jobs")? {
+            let name = job.name_any();
+            if self.delete(&name, Duration::from_mins(1)).await.is_err() && jobs.get_opt(&name).await?.is_some() {
+                let patch = kube::api::Patch::Merge(json!({"metadata": {"finalizers": null}}));
+                jobs.patch(&name, &PatchParams::default(), &patch).await.context("failed to release the job")?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove_namespace(&self) -> anyhow::Result<()> {
         if self.cluster.has_namespace(&self.namespace).await? {
             self.cluster.delete_namespace(&self.namespace).await?;
-        }
-        for (side, bucket) in [(Service::Source, &self.source), (Service::Destination, &self.destination)] {
-            upload::delete_bucket(&services::s3(side), bucket).await?;
         }
         Ok(())
     }
