@@ -11,7 +11,7 @@ use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use super::migration::totals;
@@ -52,11 +52,39 @@ pub async fn shown(case: &mut Case) -> anyhow::Result<()> {
         Ok(()) => with_page(case).await,
         Err(error) => Err(error),
     };
-    services::proxies().delay(&case.destination, "PutObject", 0).await?;
     // The other cases need the release as it was, whatever the result.
-    helm::upgrade(&helm::chart(), &before)?;
-    operators_are_ready(&case.cluster).await?;
-    result
+    let undelayed = services::proxies().delay(&case.destination, "PutObject", 0).await;
+    let stranger = forget_stranger(case).await;
+    let release = helm::upgrade(&helm::chart(), &before);
+    result.and(undelayed).and(stranger).and(release).and(operators_are_ready(&case.cluster).await)
+}
+
+/// Deletes the user who may view the operators' namespace, which outlives the case.
+async fn forget_stranger(case: &Case) -> anyhow::Result<()> {
+    for object in viewer_of(&viewer_name(case), OPERATOR_NAMESPACE) {
+        let api = case.cluster.api_of(OPERATOR_NAMESPACE, &object)?;
+        match api.delete(&viewer_name(case), &DeleteParams::default()).await {
+            // The case may have failed before.
+            Err(kube::Error::Api(error)) if error.code == 404 => {}
+            other => drop(other.context("failed to delete a user of the page")?),
+        }
+    }
+    Ok(())
+}
+
+fn viewer_name(case: &Case) -> String {
+    format!("viewer-of-{}", case.namespace)
+}
+
+/// Returns the documents of a user who may view what is in a namespace.
+fn viewer_of(name: &str, namespace: &str) -> [Value; 2] {
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+    });
+    [account, binding]
 }
 
 async fn with_page(case: &mut Case) -> anyhow::Result<()> {
@@ -228,14 +256,8 @@ impl Pages {
 
 /// Creates a user who may view what is in a namespace, and returns a token.
 async fn viewer(case: &Case, namespace: &str) -> anyhow::Result<String> {
-    let name = format!("viewer-of-{}", case.namespace);
-    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
-        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
-    });
-    for object in [account, binding] {
+    let name = viewer_name(case);
+    for object in viewer_of(&name, namespace) {
         case.cluster.apply(namespace, &object).await?;
     }
     let accounts = Api::<ServiceAccount>::namespaced(case.cluster.client(), namespace);
@@ -251,7 +273,8 @@ async fn get(host: &str, path: &str, token: Option<&str>) -> anyhow::Result<(Sta
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
-    let answer = client.request(request.body(full(""))?).await.context("failed to ask the page")?;
+    let answer =
+        client.request(request.body(full(""))?).await.with_context(|| format!("failed to ask the page at {host}"))?;
     let status = answer.status();
     let body = answer.into_body().collect().await?.to_bytes();
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
