@@ -19,6 +19,10 @@ const METRICS: &str = "docs/METRICS.md";
 const COMMON: [&str; 3] = ["job_namespace", "job_name", "le"];
 /// Metrics of the operator itself, which have no job.
 const WITHOUT_JOB: &str = "s3migration_leader";
+/// Labels that Prometheus gives what it reads through the chart's `ServiceMonitor`.
+const OF_OPERATORS: [&str; 2] = ["namespace", "service"];
+/// What the file of the alerts has in place of the release's own operators, and the chart replaces.
+const NAMED: &str = r#"namespace="s3-migration-system", service="s3-migration""#;
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(paths::repository().join(path)).unwrap()
@@ -82,7 +86,8 @@ fn unknown(expression: &str, metrics: &BTreeMap<String, BTreeSet<String>>) -> Ve
             continue;
         };
         known.extend(own.iter().map(String::as_str));
-        let common = if name == WITHOUT_JOB { &[] } else { &COMMON[..] };
+        let common = if name == WITHOUT_JOB { &OF_OPERATORS[..] } else { &COMMON[..] };
+        known.extend(common);
         let is_known = |label: &String| own.contains(label) || common.contains(&label.as_str());
         wrong.extend(labels.into_iter().filter(|label| !is_known(label)).map(|label| format!("{name}{{{label}}}")));
     }
@@ -124,9 +129,23 @@ fn what_does_not_exist_is_found() {
         (r#"s3migration_requests_total{status="ok", verb="get"}"#, Some("s3migration_requests_total{verb}")),
         ("sum by (verb) (s3migration_requests_total)", Some("verb")),
         (r#"s3migration_leader{job_name="a"}"#, Some("s3migration_leader{job_name}")),
+        (r#"max by (service) (s3migration_leader{namespace="a"})"#, None),
+        ("max by (service) (s3migration_job_phase)", Some("service")),
     ] {
         assert_eq!(unknown(expression, &metrics), Vec::from_iter(expected), "{expression}");
     }
+}
+
+#[test]
+fn alerts_about_operators_are_about_those_of_one_release() {
+    let all: Vec<String> = rules().iter().map(|rule| text(rule, "expr").to_owned()).collect();
+    let uses: Vec<&str> = all.iter().flat_map(|one| one.split(WITHOUT_JOB).skip(1)).collect();
+    assert!(!uses.is_empty(), "no alert is about operators");
+    let selected = format!("{{{NAMED}}}");
+    let wrong: Vec<_> = uses.iter().filter(|rest| !rest.starts_with(&selected)).collect();
+    assert!(wrong.is_empty(), "another release's operator would stand for this one's: {wrong:#?}");
+    let template = read("charts/s3-migration/templates/prometheusrule.yaml");
+    assert!(template.contains(&format!("`{NAMED}`")), "the chart does not replace {NAMED}");
 }
 
 #[test]

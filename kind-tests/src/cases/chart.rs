@@ -144,7 +144,7 @@ fn monitors(namespace: &str) -> anyhow::Result<()> {
     alerts(namespace)
 }
 
-/// Checks that alerts can be left out by name, and link to the runbook.
+/// Checks that alerts are about the release's own operators, can be left out by name, and link to the runbook.
 fn alerts(namespace: &str) -> anyhow::Result<()> {
     let kinds = ["--api-versions", "monitoring.coreos.com/v1/PrometheusRule"];
     let rules = |values: Value| -> anyhow::Result<Vec<Value>> {
@@ -155,6 +155,12 @@ fn alerts(namespace: &str) -> anyhow::Result<()> {
     };
     let all = rules(json!({"enabled": true}))?;
     ensure!(all.iter().all(|rule| rule["annotations"]["runbook_url"].is_null()), "{all:#?}");
+    let operators: Vec<&str> = all.iter().filter_map(|rule| rule["expr"].as_str()).filter(is_about_operators).collect();
+    let own = format!("s3migration_leader{{namespace=\"{namespace}\", service=\"r-s3-migration\"}}");
+    ensure!(
+        !operators.is_empty() && operators.iter().all(|one| one.contains(&own) && !one.contains(OPERATOR_NAMESPACE)),
+        "alerts are not about the operators of their release: {operators:#?}"
+    );
     let values = json!({"enabled": true, "disabled": ["S3MigrationThrottled"], "runbookUrl": "https://a.example/r"});
     let fewer = rules(values)?;
     ensure!(fewer.len() + 1 == all.len(), "{} of {} alerts are left", fewer.len(), all.len());
@@ -165,6 +171,10 @@ fn alerts(namespace: &str) -> anyhow::Result<()> {
     let unknown = rules(json!({"enabled": true, "disabled": ["Nothing"]})).err().context("an unknown alert")?;
     ensure!(format!("{unknown:#}").contains("prometheusRule.disabled"), "{unknown:#}");
     Ok(())
+}
+
+fn is_about_operators(expression: &&str) -> bool {
+    expression.contains("s3migration_leader")
 }
 
 /// Returns the values that docs/eks.md shows.
