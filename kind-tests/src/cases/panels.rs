@@ -95,7 +95,7 @@ async fn job(case: &Case) -> anyhow::Result<Value> {
     });
     job["spec"]["scaling"]["maxReplicas"] = json!(2);
     job["spec"]["limits"] = json!({"cost": 1_000});
-    job["spec"]["buckets"][1]["destinationPrefix"] = json!("copy/");
+    job["spec"]["buckets"][1]["destinationPrefix"] = json!("longer-than-other/");
     job["spec"]["worker"] = json!({"env": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": NO_COLLECTOR}]});
     job["spec"]["notify"] = missing_receiver(case).await?;
     Ok(job)
