@@ -19,10 +19,9 @@ use super::{Inputs, Known, KnownDepth, poll_ms};
 use crate::job_controller::context::Context;
 use crate::job_controller::kubernetes::RequestError;
 use crate::job_controller::ownership::Owner;
+use crate::notify::COST_SETTLES_MS;
 use crate::problem::Problem;
 
-/// How long after its end a run is read again, in milliseconds.
-const SETTLES_MS: i64 = 30_000;
 /// The pairs whose failures may be read beside a look.
 const ROOM: usize = 2;
 
@@ -220,7 +219,7 @@ impl<'a> Reader<'a> {
 /// last, by which its cost is computed, up to some seconds later.
 fn known_run(job: &MigrationJob, now: i64) -> Option<&str> {
     let last = job.status.as_ref()?.last_run.as_ref()?;
-    (now - last.ended_at.0.as_millisecond() >= SETTLES_MS).then_some(last.id.as_str())
+    (now - last.ended_at.0.as_millisecond() >= COST_SETTLES_MS).then_some(last.id.as_str())
 }
 
 /// Returns what of the Jobs decides over runs: a run starts as soon as the Jobs before it have ended.
