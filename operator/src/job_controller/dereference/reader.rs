@@ -11,7 +11,7 @@ use migration_ledger::ReadError;
 use super::cadence::{self, LedgerInput, LedgerLook, Pace, Scope, ScopeInput};
 use super::cluster::{self, Cluster, ObservedJob, refusals};
 use super::followups::followup_settings;
-use super::ledger::{self, Counted, KnownRecords, LedgerView, LookSettings, SharesLook};
+use super::ledger::{self, Counted, KnownRecords, LedgerView, LookSettings, SharesLook, ShownRuns};
 use super::limits::is_limited;
 use super::named::Named;
 use super::services::{Services, ServicesSpec};
@@ -206,6 +206,7 @@ impl<'a> Reader<'a> {
         let settings = LookSettings {
             uid: &uid,
             known_run,
+            shown: ShownRuns::of(self.job.status.as_ref()),
             followups: followup_settings(self.job),
             shares,
             has_room: self.known.reads.has_room(cadence::LOOK_READS + ROOM + usize::from(is_limited), self.now),
