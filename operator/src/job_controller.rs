@@ -199,7 +199,7 @@ async fn reconcile(
         // What has not come after so many looks is looked at less often. The shortest interval is 1 s, and KEDA has 60 s.
         let again = scaled.again.filter(|_| cache.waits <= 90);
         let poll = dereference::poll_ms(&job.spec, observed.depth).map(requeue::milliseconds);
-        let sooner = [poll, runs.next_removal, again, preflight.again, written.notify_again];
+        let sooner = [poll, runs.next_removal, again, preflight.again, written.again];
         let next = sooner.into_iter().flatten().fold(delay, Duration::min);
         let labels = context.policy.required_label().is_some();
         cache.fault = Fault::of(job, &written.degraded, labels, cache.fault.take(), context.now());

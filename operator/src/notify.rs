@@ -23,4 +23,4 @@ mod webhook;
 
 pub use courier::Courier;
 pub use deliver::{Means, Parcel};
-pub use message::About;
+pub use message::{About, COST_SETTLES_MS};

@@ -30,6 +30,8 @@ pub struct Policy {
     webhook_hosts: Option<Vec<String>>,
     /// Networks in CIDR notation that webhooks may be in, besides the public internet. Empty in both modes.
     webhook_networks: Vec<String>,
+    /// Networks in CIDR notation that webhooks may not be in, whatever else allows it.
+    webhook_refused_networks: Vec<String>,
     /// The label, as `name=value`, that Secrets and `ConfigMaps` need to be used by a job.
     required_label: Option<String>,
     /// What the operator may do with its own identity.
@@ -112,8 +114,13 @@ pub enum PolicyError {
     #[error("failed to use policy: requiredLabel {0} is not a label: write it as name=value")]
     Label(String),
     /// A network is none.
-    #[error("failed to use policy: webhookNetworks {0} is not a network: write it as 10.0.0.0/8")]
-    Network(String),
+    #[error("failed to use policy: {list} {text} is not a network: write it as 10.0.0.0/8")]
+    Network {
+        /// The list that it is in.
+        list: &'static str,
+        /// The entry.
+        text: String,
+    },
 }
 
 impl Policy {
@@ -129,16 +136,22 @@ impl Policy {
             Some(label) if label.split_once('=').is_none_or(|(name, _)| name.is_empty()) => {
                 Err(PolicyError::Label(label.clone()))
             }
-            _ => match self.webhook_networks.iter().find(|text| text.parse::<IpNet>().is_err()) {
-                Some(text) => Err(PolicyError::Network(text.clone())),
-                None => Ok(self),
-            },
+            _ => {
+                check_networks("webhookNetworks", &self.webhook_networks)?;
+                check_networks("webhookRefusedNetworks", &self.webhook_refused_networks)?;
+                Ok(self)
+            }
         }
     }
 
     /// Returns true if a list allows something.
     pub fn allows(&self, listed: Listed, text: &str) -> bool {
         self.entries(listed).is_none_or(|entries| entries.iter().any(|entry| matches(entry, text)))
+    }
+
+    /// Returns true if a list names something. One that is absent names nothing, in both modes.
+    pub fn lists(&self, listed: Listed, text: &str) -> bool {
+        self.entries(listed).is_some_and(|entries| entries.iter().any(|entry| matches(entry, text)))
     }
 
     /// Returns true if a list restricts anything.
@@ -164,7 +177,12 @@ impl Policy {
 
     /// Returns the networks that webhooks may be in, besides the public internet.
     pub fn webhook_networks(&self) -> Vec<IpNet> {
-        self.webhook_networks.iter().filter_map(|text| text.parse().ok()).collect()
+        networks(&self.webhook_networks)
+    }
+
+    /// Returns the networks that webhooks may not be in.
+    pub fn webhook_refused_networks(&self) -> Vec<IpNet> {
+        networks(&self.webhook_refused_networks)
     }
 
     /// Returns name and value of the label that Secrets and `ConfigMaps` need, if they need one.
@@ -172,6 +190,17 @@ impl Policy {
         let label = self.required_label.as_deref().or_else(|| self.strict.then_some(ALLOWED_LABEL))?;
         label.split_once('=')
     }
+}
+
+fn check_networks(list: &'static str, texts: &[String]) -> Result<(), PolicyError> {
+    match texts.iter().find(|text| text.parse::<IpNet>().is_err()) {
+        Some(text) => Err(PolicyError::Network { list, text: text.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn networks(texts: &[String]) -> Vec<IpNet> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
 /// Returns true if a text is an entry, in which `*` stands for any characters, also none.
@@ -232,6 +261,7 @@ mod tests {
             Listed::WebhookHosts,
         ] {
             assert!(open.allows(listed, "x") && !open.restricts(listed), "{listed:?}");
+            assert!(!open.lists(listed, "x") && !strict.lists(listed, "x"), "{listed:?}");
             assert!(!strict.allows(listed, "x") && strict.restricts(listed), "{listed:?}");
         }
         for listed in [Listed::OwnIdentityQueues, Listed::OwnIdentityTables, Listed::OwnIdentityTopics] {
@@ -242,11 +272,20 @@ mod tests {
     }
 
     #[test]
+    fn networks_are_read_as_they_are_written() {
+        let found = policy("webhookNetworks: [10.0.0.0/8]\nwebhookRefusedNetworks: [10.96.0.0/12, '2001:db8::/32']");
+        let shown = |nets: Vec<IpNet>| nets.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(shown(found.webhook_networks()), ["10.0.0.0/8"]);
+        assert_eq!(shown(found.webhook_refused_networks()), ["10.96.0.0/12", "2001:db8::/32"]);
+    }
+
+    #[test]
     fn a_policy_with_an_error_is_not_used() {
         for (yaml, part) in [
             ("image: [x]", "unknown field `image`"),
             ("requiredLabel: team", "requiredLabel team is not a label"),
             ("webhookNetworks: [10.0.0.0/8, 10.1]", "webhookNetworks 10.1 is not a network"),
+            ("webhookRefusedNetworks: [10.1.0.0/33]", "webhookRefusedNetworks 10.1.0.0/33 is not a network"),
             ("ownIdentity: {queue: [x]}", "unknown field `queue`"),
         ] {
             let found = serde_yaml::from_str::<Policy>(yaml)

@@ -46,8 +46,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 {{- end }}
-{{- with .Values.policy.webhookNetworks }}
-{{- $_ := set $policy "webhookNetworks" . }}
+{{- range $name := list "webhookNetworks" "webhookRefusedNetworks" }}
+{{- with get $.Values.policy $name }}
+{{- $_ := set $policy $name . }}
+{{- end }}
 {{- end }}
 {{- with .Values.policy.requiredLabel }}
 {{- $_ := set $policy "requiredLabel" . }}

@@ -147,7 +147,7 @@ impl Check<'_> {
         let host = webhook.as_ref().and_then(|hook| hook.url.as_deref()).and_then(Webhook::host);
         let host = host.and_then(|host| self.listed("spec.notify.webhook.url", &host, Listed::WebhookHosts));
         let Some(topic) = sns else { return host.into_iter().collect() };
-        let endpoint = self.endpoint("spec.notify.sns.endpoint", topic.endpoint.as_deref());
+        let endpoint = topic.endpoint.as_deref().and_then(|endpoint| self.listed_endpoint(endpoint));
         let has_keys = topic.credentials.is_some() || spec.queue.credentials.is_some();
         let is_ours = has_keys || self.policy.allows(Listed::OwnIdentityTopics, &topic.topic_arn);
         let identity = (!is_ours).then(|| {
@@ -162,19 +162,24 @@ impl Check<'_> {
     }
 
     fn endpoint(&self, field: &str, endpoint: Option<&str>) -> Option<Problem> {
-        let endpoint = endpoint.filter(|endpoint| !(is_amazon(Some(endpoint)) && endpoint.starts_with("https://")))?;
+        let endpoint = endpoint.filter(|endpoint| needs_entry(endpoint))?;
         self.listed(field, endpoint.trim_end_matches('/'), Listed::Endpoints)
     }
 
+    /// Checks the endpoint of a topic. It needs an entry also where no list restricts: whatever it is, the operator sends
+    /// there, as to a webhook.
+    fn listed_endpoint(&self, endpoint: &str) -> Option<Problem> {
+        let (text, listed) = (endpoint.trim_end_matches('/'), Listed::Endpoints);
+        let is_refused = needs_entry(endpoint) && !self.policy.lists(listed, text);
+        is_refused.then(|| self.not_listed("spec.notify.sns.endpoint", text, listed))
+    }
+
     fn listed(&self, field: &str, text: &str, listed: Listed) -> Option<Problem> {
-        if self.policy.allows(listed, text) {
-            return None;
-        }
-        Some(not_allowed(&format!(
-            "{field} {text} is not among those that {} allows{}",
-            listed.name(),
-            self.list(listed)
-        )))
+        (!self.policy.allows(listed, text)).then(|| self.not_listed(field, text, listed))
+    }
+
+    fn not_listed(&self, field: &str, text: &str, listed: Listed) -> Problem {
+        not_allowed(&format!("{field} {text} is not among those that {} allows{}", listed.name(), self.list(listed)))
     }
 
     /// Checks a queue or table that is not created for the job and is called with the operator's own identity.
@@ -196,6 +201,11 @@ impl Check<'_> {
             _ => String::new(),
         }
     }
+}
+
+/// Returns true unless an endpoint is one of AWS, with TLS.
+fn needs_entry(endpoint: &str) -> bool {
+    !(is_amazon(Some(endpoint)) && endpoint.starts_with("https://"))
 }
 
 fn not_allowed(text: &str) -> Problem {

@@ -28,7 +28,7 @@ use tracing::warn;
 use crate::job_controller::apply::Applied;
 use crate::job_controller::context::Context;
 use crate::job_controller::dereference::cluster::{self, ObservedJob};
-use crate::job_controller::dereference::ledger::LedgerView;
+use crate::job_controller::dereference::ledger::{LedgerView, ShownRuns};
 use crate::job_controller::dereference::limits::rate_limits;
 use crate::job_controller::dereference::sharing::Sharing;
 use crate::job_controller::dereference::{Observed, budget};
@@ -36,7 +36,7 @@ use crate::job_controller::events::EventsOutcome;
 use crate::job_controller::kubernetes::RequestError;
 use crate::job_controller::optimistic;
 use crate::job_controller::preflight::PreflightOutcome;
-use crate::job_controller::runs::followups::{Report, Verification};
+use crate::job_controller::runs::followups::{FollowupState, Report, Verification};
 use crate::job_controller::runs::{RunsOutcome, lifecycle};
 use crate::job_controller::scale::{Scaled, ScalingCondition};
 use crate::job_controller::validate::run_configs::Validated;
@@ -73,8 +73,9 @@ pub struct Written {
     pub degraded: Vec<Reason>,
     /// Nothing new starts because of a problem.
     pub blocked: bool,
-    /// When the next notification is to be announced or delivered; none if none is.
-    pub notify_again: Option<Duration>,
+    /// When the job comes back for a notification to announce or to deliver, or for a run that is not shown yet; none if
+    /// there is neither.
+    pub again: Option<Duration>,
 }
 
 /// Why the step failed.
@@ -85,16 +86,25 @@ pub enum StatusError {
     Kubernetes(#[from] RequestError),
 }
 
+/// The time until the next run is shown after one whose end had been missed.
+const NEXT_RUN: Duration = Duration::from_secs(1);
+
 /// Computes the status from what the earlier steps returned, and writes it if it changed.
+///
+/// A run that ended and is not the last one any more is shown as if the next one had not begun: so its end stands in the
+/// history and is announced before the next run is shown.
 pub async fn update(job: &MigrationJob, steps: &Steps<'_>, context: &Context) -> Result<Written, StatusError> {
     let (blocking, nonblocking) = (steps.blocking(), steps.nonblocking());
     let notes = steps.notes(job);
     let input = steps.input(job, (&blocking, &nonblocking, &notes), context.now());
+    let view = steps.runs.ledger.as_deref();
+    let missed = view.and_then(|view| view.at_missed_end(ShownRuns::of(job.status.as_ref())));
+    let input = missed.as_ref().map_or_else(|| input.clone(), |view| input.at_missed_end(view));
     let status = compute(&job.status.clone().unwrap_or_default(), &input);
     let degraded = conditions::degrading(&input, &status).into_iter().map(|problem| problem.reason).collect();
     let status = write(job, status, context).await?;
-    let notify_again = notifications::send(job, &status, context);
-    Ok(Written { status, degraded, blocked: !blocking.is_empty(), notify_again })
+    let again = notifications::send(job, &status, context).into_iter().chain(missed.map(|_| NEXT_RUN)).min();
+    Ok(Written { status, degraded, blocked: !blocking.is_empty(), again })
 }
 
 /// Writes the condition Degraded and leaves the rest of the status as it is. A failure is only logged. Returns the status.
@@ -302,6 +312,12 @@ pub struct StatusInput<'a> {
 }
 
 impl<'a> StatusInput<'a> {
+    /// Returns the facts as they were when the run of these records had ended. Nothing followed it.
+    fn at_missed_end(&self, view: &'a LedgerView) -> Self {
+        let (verification, report) = (&FollowupState::None, &FollowupState::None);
+        Self { ledger: Some(view), verification, report, edited: None, ..self.clone() }
+    }
+
     /// Returns true if jobsender and workers are stopped by `spec.suspend` or the budget.
     pub const fn stops(&self) -> bool {
         self.suspended || self.over_budget.is_some()

@@ -124,12 +124,13 @@ impl Courier {
             }
             let failure = deliver(&parcel).await.err();
             let retry_after = failure.as_ref().and_then(Failure::retry_after);
+            let waits_for_person = failure.as_ref().is_some_and(Failure::waits_for_person);
             let error = failure.map(|failure| failure.to_string());
             if let Some(error) = &error {
                 let (event, to) = (parcel.event.event, parcel.to);
                 warn!(namespace, job, %event, %to, error, "failed to deliver notification");
             }
-            slot.end(Outcome { id: parcel.event.id.clone(), to: parcel.to, error, retry_after });
+            slot.end(Outcome { id: parcel.event.id.clone(), to: parcel.to, error, retry_after, waits_for_person });
         });
         true
     }

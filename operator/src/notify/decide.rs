@@ -3,7 +3,7 @@
 //!
 //! | event | announced when |
 //! |---|---|
-//! | `Complete`, `PartiallyFailed`, `Failed` | a run ended that was not announced, and is not being verified any more |
+//! | `Complete`, `PartiallyFailed`, `Failed` | a run ended that was not announced, and is not being verified any more, or another one ended since |
 //! | `Failed` | the condition Failed began to hold without such a run: the jobsender failed |
 //! | `Degraded` | that condition has held for a minute, and was not announced |
 //! | `Recovered` | it has not held for a minute, and was announced |
@@ -28,6 +28,8 @@ use crate::backoff::{self, Bounds};
 const SETTLED_MS: i64 = 60_000;
 /// The delays between attempts.
 const RETRIES: Bounds = Bounds { first: Duration::from_secs(5), most: Duration::from_hours(1) };
+/// The longest delay while a person has to mend something: a corrected Secret is used this soon.
+const PERSON: Duration = Duration::from_mins(5);
 /// The age at which an event is given up, in milliseconds.
 const GIVE_UP_MS: i64 = 24 * 60 * 60 * 1_000;
 /// The most events that wait.
@@ -46,6 +48,8 @@ pub struct Outcome {
     pub error: Option<String>,
     /// The time for which the receiver asks, in seconds.
     pub retry_after: Option<u64>,
+    /// A person has to mend something of which nothing tells when it is mended.
+    pub waits_for_person: bool,
 }
 
 /// What became of a delivery, for metrics.
@@ -115,8 +119,9 @@ pub fn decide(facts: &Facts<'_>) -> Decision {
     if facts.old.observed_generation != facts.new.observed_generation {
         try_now(&mut state, facts.now);
     }
-    let announced = [run_ended(&mut state, facts), sender_failed(facts), degraded(&mut state, facts)];
-    for event in announced.into_iter().flatten().filter(|event| spec.events.contains(&event.event)) {
+    let ends = [run_replaced(&mut state, facts), run_ended(&mut state, facts)];
+    let announced = ends.into_iter().chain([sender_failed(facts), degraded(&mut state, facts)]);
+    for event in announced.flatten().filter(|event| spec.events.contains(&event.event)) {
         let deliveries =
             receivers(spec).map(|to| Delivery { to, attempts: 0, next_attempt_at: time(facts.now), last_error: None });
         state.pending.push(PendingEvent { deliveries: deliveries.collect(), ..event });
@@ -200,7 +205,8 @@ fn take(state: &mut NotificationsStatus, outcome: &Outcome, facts: &Facts<'_>, d
 
 /// Returns the delay before the next attempt, in milliseconds: what the receiver asks for, if that is more than usual.
 fn delay(attempts: u32, outcome: &Outcome, random: f64) -> i64 {
-    let usual = backoff::delay(RETRIES, attempts, random);
+    let bounds = if outcome.waits_for_person { Bounds { most: PERSON, ..RETRIES } } else { RETRIES };
+    let usual = backoff::delay(bounds, attempts, random);
     let asked = outcome.retry_after.map_or(Duration::ZERO, Duration::from_secs).min(RETRIES.most);
     i64::try_from(usual.max(asked).as_millis()).unwrap_or(i64::MAX)
 }
@@ -219,25 +225,43 @@ fn give_up(
     decision.results.push((to, DeliveryResult::GivenUp));
 }
 
-/// Returns the end of a run, if one is to be announced.
-fn run_ended(state: &mut NotificationsStatus, facts: &Facts<'_>) -> Option<PendingEvent> {
-    let new = facts.new;
-    let run = new.last_run.as_ref().filter(|run| state.announced_run.as_ref() != Some(&run.id))?;
-    let verified = new.condition(ConditionType::Verified).map(|(_, condition)| condition);
-    let is_for = |reason: Reason| verified.is_some_and(|condition| condition.reason == reason.to_string());
-    if is_for(Reason::Verifying) {
+/// Returns the end of the run before, if another one ended while it was still to be verified.
+fn run_replaced(state: &mut NotificationsStatus, facts: &Facts<'_>) -> Option<PendingEvent> {
+    let id = |status: &MigrationJobStatus| status.last_run.as_ref().map(|run| run.id.clone());
+    if id(facts.old) == id(facts.new) {
         return None;
     }
+    announce_end(state, facts, facts.old, None)
+}
+
+/// Returns the end of the last run, if it is to be announced.
+fn run_ended(state: &mut NotificationsStatus, facts: &Facts<'_>) -> Option<PendingEvent> {
+    let verified = facts.new.condition(ConditionType::Verified).map(|(_, condition)| condition);
+    if verified.is_some_and(|condition| condition.reason == Reason::Verifying.to_string()) {
+        return None;
+    }
+    announce_end(state, facts, facts.new, verified)
+}
+
+/// Returns the end of the last run of a status, unless it was announced. `verified`: what its verification found.
+fn announce_end(
+    state: &mut NotificationsStatus,
+    facts: &Facts<'_>,
+    status: &MigrationJobStatus,
+    verified: Option<&Condition>,
+) -> Option<PendingEvent> {
+    let run = status.last_run.as_ref().filter(|run| state.announced_run.as_ref() != Some(&run.id))?;
     state.announced_run = Some(run.id.clone());
+    let differs = verified.is_some_and(|condition| condition.reason == Reason::CopyDiffers.to_string());
     let event = match run.result {
-        RunResult::Complete if is_for(Reason::CopyDiffers) => NotifyEvent::PartiallyFailed,
+        RunResult::Complete if differs => NotifyEvent::PartiallyFailed,
         RunResult::Complete => NotifyEvent::Complete,
         RunResult::PartiallyFailed => NotifyEvent::PartiallyFailed,
         RunResult::Failed => NotifyEvent::Failed,
     };
     let verified = verified.map(|condition| format!("; verification: {}", condition.message)).unwrap_or_default();
     let message = format!("{}{verified}", end_of(run));
-    Some(PendingEvent { run: Some(summary(run, new)), ..announced(facts, event, &run.id, None, &message) })
+    Some(PendingEvent { run: Some(summary(run, status)), ..announced(facts, event, &run.id, None, &message) })
 }
 
 fn end_of(run: &LastRun) -> String {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::message::{self, About};
+use super::network::Networks;
 use super::secrets::Named;
 use super::signature;
 use super::webhook::{self, Target};
@@ -89,9 +90,9 @@ async fn send(parcel: &Parcel, hook: &Webhook, end: Instant) -> Result<(), Failu
         ("webhook-timestamp", at.to_string()),
         ("webhook-signature", signature::signature(&keys, id, at, &body)),
     ];
-    let more = policy.webhook_networks();
+    let networks = Networks { more: policy.webhook_networks(), refused: policy.webhook_refused_networks() };
     let late = Failure::Time { receiver: target.host.clone(), seconds: TIME.as_secs() };
-    tokio::time::timeout_at(end, webhook::post(&target, tls, &more, at, headers, body)).await.map_err(|_| late)?
+    tokio::time::timeout_at(end, webhook::post(&target, tls, &networks, at, headers, body)).await.map_err(|_| late)?
 }
 
 async fn publish(parcel: &Parcel, topic: &SnsTopic, end: Instant) -> Result<(), Failure> {
@@ -115,13 +116,14 @@ async fn publish(parcel: &Parcel, topic: &SnsTopic, end: Instant) -> Result<(), 
     Err(Failure::Topic { code, class: refused.class })
 }
 
-/// Returns how the topic is reached: with its own credentials, else with those of the queue, else with the operator's
-/// identity if the policy lists the topic.
+/// Returns how the topic is reached: at an endpoint of AWS or one that the policy lists, since it is this process that
+/// connects to it; with its own credentials, else with those of the queue, else with the operator's identity if the policy
+/// lists the topic.
 async fn access(parcel: &Parcel, topic: &SnsTopic, end: Instant) -> Result<Access, Failure> {
     let policy = &parcel.means.policy;
     let endpoint = topic.endpoint.as_deref();
     let is_amazon = is_amazon(endpoint) && endpoint.is_none_or(|endpoint| endpoint.starts_with("https://"));
-    if !is_amazon && !endpoint.is_some_and(|one| policy.allows(Listed::Endpoints, one.trim_end_matches('/'))) {
+    if !is_amazon && !endpoint.is_some_and(|one| policy.lists(Listed::Endpoints, one.trim_end_matches('/'))) {
         return Err(Failure::Endpoint);
     }
     let credentials = match topic.credentials.as_ref().or(parcel.queue_credentials.as_ref()) {

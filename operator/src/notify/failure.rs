@@ -1,6 +1,6 @@
 //! Why a delivery failed.
 
-use migration_core::error::ErrorClass;
+use migration_core::error::{ErrorClass, ServiceFault};
 
 /// Why a delivery failed. The texts stand in the status: they name the host of a webhook and nothing else of its URL,
 /// and no address that its name resolves to.
@@ -64,7 +64,7 @@ pub enum Failure {
         host: String,
     },
     /// The policy does not list the endpoint of the topic.
-    #[error("failed to send to the endpoint of the topic: it is not among those that policy.endpoints allows")]
+    #[error("failed to send to the endpoint of the topic: it is not among those that policy.endpoints lists")]
     Endpoint,
     /// The topic has no credentials, and the policy does not list it.
     #[error(
@@ -80,8 +80,8 @@ pub enum Failure {
     },
     /// All addresses of the host are refused.
     #[error(
-        "failed to send to {host}: none of its addresses is on the public internet or in policy.webhookNetworks, which \
-         the person who installed the operator sets"
+        "failed to send to {host}: none of its addresses is on the public internet or in policy.webhookNetworks without being \
+         in policy.webhookRefusedNetworks; the person who installed the operator sets both"
     )]
     Address {
         /// The host.
@@ -94,6 +94,8 @@ pub enum Failure {
         host: String,
         /// What happened.
         reason: String,
+        /// The request was on its way.
+        is_sent: bool,
     },
     /// No answer in time.
     #[error("failed to get an answer from {receiver} within {seconds} s")]
@@ -142,6 +144,74 @@ impl Failure {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
             _ => None,
+        }
+    }
+
+    /// Returns true if a person has to mend something of which nothing tells when it is mended: a Secret, a ConfigMap, the
+    /// cluster's DNS or network. Either nothing was sent, or the receiver refused the key.
+    pub const fn waits_for_person(&self) -> bool {
+        match self {
+            Self::NoValue { .. }
+            | Self::NotRead { .. }
+            | Self::ReadRefused { .. }
+            | Self::Unlabelled { .. }
+            | Self::Url
+            | Self::Key
+            | Self::Certificates(_)
+            | Self::Host { .. }
+            | Self::Endpoint
+            | Self::Identity
+            | Self::Name { .. }
+            | Self::Address { .. } => true,
+            Self::Connection { is_sent, .. } => !*is_sent,
+            Self::Status { status, .. } => matches!(*status, 401 | 403),
+            Self::Topic { class, .. } => refuses_keys(*class),
+            Self::Time { .. } | Self::Redirect { .. } | Self::NoReceiver => false,
+        }
+    }
+}
+
+const fn refuses_keys(class: ErrorClass) -> bool {
+    use ServiceFault::{AccessDenied, CredentialsExpired, CredentialsInvalid, CredentialsMissing};
+    matches!(
+        class,
+        ErrorClass::AccessDenied
+            | ErrorClass::SignatureMismatch
+            | ErrorClass::Service(AccessDenied | CredentialsExpired | CredentialsInvalid | CredentialsMissing)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_waited_for_where_nothing_was_sent_or_the_key_was_refused() {
+        let host = || "h".to_owned();
+        let connection = |is_sent| Failure::Connection { host: host(), reason: String::new(), is_sent };
+        let status = |status| Failure::Status { host: host(), status, retry_after: None };
+        let topic = |class| Failure::Topic { code: String::new(), class };
+        for (failure, expected) in [
+            (Failure::NoValue { kind: "Secret", name: "s".to_owned(), key: "k".to_owned() }, true),
+            (Failure::ReadRefused { kind: "Secret", name: "s".to_owned(), status: 403 }, true),
+            (Failure::Key, true),
+            (Failure::Host { host: host() }, true),
+            (Failure::Address { host: host() }, true),
+            (Failure::Endpoint, true),
+            (connection(false), true),
+            (connection(true), false),
+            (status(401), true),
+            (status(403), true),
+            (status(404), false),
+            (status(503), false),
+            (topic(ErrorClass::AccessDenied), true),
+            (topic(ErrorClass::Service(ServiceFault::CredentialsInvalid)), true),
+            (topic(ErrorClass::Service(ServiceFault::NotFound)), false),
+            (topic(ErrorClass::Throttled), false),
+            (Failure::Time { receiver: host(), seconds: 10 }, false),
+            (Failure::Redirect { host: host(), status: 307 }, false),
+        ] {
+            assert_eq!(failure.waits_for_person(), expected, "{failure:?}");
         }
     }
 }

@@ -19,6 +19,9 @@ pub struct About {
     pub uid: String,
 }
 
+/// How long after its end the cost of a run may still grow, in milliseconds: processes record what they sent last up to
+/// some seconds later.
+pub const COST_SETTLES_MS: i64 = 30_000;
 /// The longest subject of a mail, in characters. Source: `Publish` in the SNS API reference.
 const SUBJECT: usize = 100;
 /// The longest message of an event, in characters.
@@ -47,18 +50,25 @@ pub fn cloud_event(about: &About, event: &PendingEvent) -> Vec<u8> {
             "event": event.event,
             "reason": event.reason,
             "message": event.message,
-            "run": event.run.as_ref().map(run),
+            "run": event.run.as_ref().map(|of| run(of, event.time.0)),
         },
     });
     body.to_string().into_bytes()
 }
 
-fn run(run: &RunSummary) -> Value {
+/// Returns a run as it was at the time of its event. Its cost is `cost` if that is final, else `costSoFar`.
+fn run(run: &RunSummary, at: Timestamp) -> Value {
     let RunSummary { id, started_at, ended_at, result, objects, bytes, failed, cost } = run;
+    let (so_far, whole) = if is_settled(run, at) { (None, cost.as_ref()) } else { (cost.as_ref(), None) };
     json!({
         "id": id, "startedAt": time(started_at.0), "endedAt": time(ended_at.0), "result": result,
-        "objects": objects, "bytes": bytes, "failed": failed, "cost": cost,
+        "objects": objects, "bytes": bytes, "failed": failed, "cost": whole, "costSoFar": so_far,
     })
+}
+
+/// Returns true if the cost of a run was final at a time.
+fn is_settled(run: &RunSummary, at: Timestamp) -> bool {
+    at.as_millisecond() - run.ended_at.0.as_millisecond() >= COST_SETTLES_MS
 }
 
 fn time(at: Timestamp) -> String {
@@ -95,7 +105,8 @@ pub fn text(about: &About, event: &PendingEvent) -> String {
     if let Some(run) = &event.run {
         lines.push(format!("Run: {}, from {} to {}", run.id, time(run.started_at.0), time(run.ended_at.0)));
         lines.push(format!("Copied: {} objects, {}; failed: {}", run.objects, human(run.bytes), run.failed));
-        lines.extend(run.cost.as_ref().map(|cost| format!("Cost: {} {}", cost.total, cost.currency)));
+        let label = if is_settled(run, event.time.0) { "Cost" } else { "Cost so far" };
+        lines.extend(run.cost.as_ref().map(|cost| format!("{label}: {} {}", cost.total, cost.currency)));
     }
     lines.push(format!("Event: {}", event.id));
     lines.push(format!("Details: kubectl describe migrationjob {name} -n {namespace}"));
@@ -148,11 +159,24 @@ mod tests {
                 "run": {
                     "id": "r1", "startedAt": "1970-01-01T00:00:00Z", "endedAt": "1970-01-01T00:02:00Z",
                     "result": "PartiallyFailed", "objects": 9, "bytes": 2_147_483_648_u64, "failed": 1,
-                    "cost": {"total": "12.50", "currency": "USD"},
+                    "cost": null, "costSoFar": {"total": "12.50", "currency": "USD"},
                 },
             },
         });
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_cost_that_may_still_grow_is_called_so() {
+        let ended = event("m").run.unwrap().ended_at.0.as_second();
+        for (after, expected) in [(0, ["Cost so far: 12.50 USD", "costSoFar"]), (30, ["Cost: 12.50 USD", "cost"])] {
+            let event = PendingEvent { time: Time(Timestamp::from_second(ended + after).unwrap()), ..event("m") };
+            let text = text(&about(), &event);
+            assert!(text.lines().any(|line| line == expected[0]), "{text}");
+            let found: Value = serde_json::from_slice(&cloud_event(&about(), &event)).unwrap();
+            let named = ["cost", "costSoFar"].into_iter().filter(|name| !found["data"]["run"][*name].is_null());
+            assert_eq!(named.collect::<Vec<_>>(), [expected[1]]);
+        }
     }
 
     #[test]

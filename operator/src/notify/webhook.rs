@@ -12,7 +12,6 @@ use hyper::body::Bytes;
 use hyper::header::{HOST, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use ipnet::IpNet;
 use jiff::fmt::rfc2822::DateTimeParser;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -21,7 +20,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::failure::Failure;
-use super::network;
+use super::network::Networks;
 
 /// The most addresses of a host that are tried.
 const ADDRESSES: usize = 3;
@@ -58,9 +57,9 @@ impl Target {
         self.host.trim_start_matches('[').trim_end_matches(']')
     }
 
-    fn broken(&self, error: impl std::fmt::Display) -> Failure {
+    fn broken(&self, error: impl std::fmt::Display, is_sent: bool) -> Failure {
         let reason = error.to_string().chars().filter(|c| !c.is_control()).take(REASON).collect();
-        Failure::Connection { host: self.host.clone(), reason }
+        Failure::Connection { host: self.host.clone(), reason, is_sent }
     }
 
     fn request(&self, headers: Vec<(&'static str, String)>, body: Vec<u8>) -> Result<Request<Full<Bytes>>, Failure> {
@@ -73,26 +72,27 @@ impl Target {
     }
 }
 
-/// Sends a request and checks the answer. `more`: networks that the policy adds; `at`: the time of the attempt, in seconds
+/// Sends a request and checks the answer. `networks`: those of the policy; `at`: the time of the attempt, in seconds
 /// since 1970. The caller limits the time.
 pub async fn post(
     target: &Target,
     tls: ClientConfig,
-    more: &[IpNet],
+    networks: &Networks,
     at: i64,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
 ) -> Result<(), Failure> {
     let request = target.request(headers, body)?;
-    let stream = connect(target, &addresses(target, more).await?).await?;
+    let stream = connect(target, &addresses(target, networks).await?).await?;
     let name = ServerName::try_from(target.name().to_owned()).map_err(|_| Failure::Url)?;
-    let secured = TlsConnector::from(Arc::new(tls)).connect(name, stream).await.map_err(|e| target.broken(e))?;
+    let secured = TlsConnector::from(Arc::new(tls)).connect(name, stream).await;
+    let secured = secured.map_err(|error| target.broken(error, false))?;
     let mut http = hyper::client::conn::http1::Builder::new();
     let opened = http.max_buf_size(HEAD).handshake(TokioIo::new(secured)).await;
-    let (mut sender, connection) = opened.map_err(|error| target.broken(error))?;
+    let (mut sender, connection) = opened.map_err(|error| target.broken(error, false))?;
     // It ends with this function, whatever it still waits for.
     let _driven = AbortOnDropHandle::new(tokio::spawn(connection));
-    let answer = sender.send_request(request).await.map_err(|error| target.broken(error))?;
+    let answer = sender.send_request(request).await.map_err(|error| target.broken(error, true))?;
     judge(answer.status(), answer.headers(), at, &target.host)
 }
 
@@ -117,24 +117,24 @@ fn retry_after(value: &str, at: i64) -> Option<u64> {
 }
 
 /// Returns the addresses of a host that a webhook may be sent to.
-async fn addresses(target: &Target, more: &[IpNet]) -> Result<Vec<SocketAddr>, Failure> {
+async fn addresses(target: &Target, networks: &Networks) -> Result<Vec<SocketAddr>, Failure> {
     let host = || target.host.clone();
     let resolved = tokio::net::lookup_host((target.name(), target.port)).await;
     let resolved: Vec<_> = resolved.map_err(|_| Failure::Name { host: host() })?.collect();
     if resolved.is_empty() {
         return Err(Failure::Name { host: host() });
     }
-    let allowed: Vec<_> = resolved.into_iter().filter(|found| network::is_allowed(found.ip(), more)).collect();
+    let allowed: Vec<_> = resolved.into_iter().filter(|found| networks.allow(found.ip())).collect();
     if allowed.is_empty() { Err(Failure::Address { host: host() }) } else { Ok(allowed) }
 }
 
 async fn connect(target: &Target, addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
-    let mut last = target.broken("it has no address");
+    let mut last = target.broken("it has no address", false);
     for address in addresses.iter().take(ADDRESSES) {
         last = match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => target.broken(error.kind()),
-            Err(_) => target.broken("no connection in time"),
+            Ok(Err(error)) => target.broken(error.kind(), false),
+            Err(_) => target.broken("no connection in time", false),
         };
     }
     Err(last)
@@ -183,7 +183,7 @@ mod tests {
         for host in ["127.0.0.1", "[::1]", "[::ffff:169.254.169.254]", "2130706433", "0x7f.1", "localhost", "10.0.0.1"]
         {
             let target = Target::parse(&format!("https://{host}/")).unwrap();
-            let found = addresses(&target, &[]).await;
+            let found = addresses(&target, &Networks::default()).await;
             let is_refused = matches!(found, Err(Failure::Address { .. } | Failure::Name { .. }));
             assert!(is_refused, "{host}: {found:?}");
         }

@@ -2,13 +2,14 @@
 
 mod counted;
 mod failures;
+mod missed;
 
 use std::sync::Arc;
 
 use migration_api::Reason;
 use migration_core::error::{Service, ServiceError};
 use migration_core::message::EVENTS_RUN;
-use migration_core::records::{Counters, FailureRecord, Heartbeat, ReportRecord, VerificationRecord};
+use migration_core::records::{Counters, FailureRecord, Heartbeat, ReportRecord, RunRecord, VerificationRecord};
 use migration_core::shares::Division;
 use migration_engine::run::look::{self, RunView};
 use migration_ledger::{LedgerRead, ReadError, Readable, Unreadable, view};
@@ -18,6 +19,7 @@ use crate::problem::Problem;
 
 pub use counted::Counted;
 pub use failures::KnownFailures;
+pub use missed::{MissedRun, ShownRuns};
 
 /// The interval at which the results of messages that belong to no run are read while a run is live, in milliseconds.
 const EVENTS_MS: i64 = 60_000;
@@ -34,6 +36,8 @@ pub const FAILURES: u32 = 10;
 pub struct LedgerView {
     /// The last run that was taken. It has no tally if it has ended and the status has its final numbers.
     pub run: Option<RunView>,
+    /// Runs before it that ended and that the status did not show when they were read, the oldest first.
+    pub missed: Vec<MissedRun>,
     /// The first failures of that run, if it has a tally.
     pub failures: Readable<FailureRecord>,
     /// The fresh heartbeats.
@@ -81,6 +85,8 @@ pub struct LookSettings<'a> {
     pub uid: &'a str,
     /// The run whose final numbers the status has: its batches and failures are not read.
     pub known_run: Option<&'a str>,
+    /// The runs that the status shows.
+    pub shown: ShownRuns<'a>,
     /// Which Jobs follow a run.
     pub followups: FollowupSettings,
     /// What is read of the limits.
@@ -107,6 +113,7 @@ pub enum SharesLook {
 /// | records | requests |
 /// |---|---|
 /// | the run, its counters, the heartbeats | three while a run is live, else one more |
+/// | runs that ended and are not shown | one when another run has begun, and more for each that is found |
 /// | results of messages that belong to no run | one, at most once a minute while a run is live |
 /// | shares of the limits | with limits: one, at most once a minute, or twice while none is held |
 /// | the first failures | of a live run as [`KnownFailures`] says; of one that has ended once, one for each pair |
@@ -116,7 +123,7 @@ pub async fn read<R: LedgerRead<Error = ServiceError>>(
     known: &KnownRecords,
     settings: LookSettings<'_>,
 ) -> Result<KnownRecords, ReadError> {
-    let LookSettings { uid, known_run, followups, shares: _, has_room, now } = settings;
+    let LookSettings { uid, known_run, shown, followups, shares: _, has_room, now } = settings;
     let before = known.view.as_deref();
     let beats = view::all_heartbeats(ledger, uid).await.map_err(ReadError::Request)?;
     let (heartbeats, old_heartbeats) = beats.records.into_iter().partition(|beat| beat.is_fresh(now));
@@ -124,6 +131,7 @@ pub async fn read<R: LedgerRead<Error = ServiceError>>(
         Some(live) => look::again(ledger, uid, &live.record.run, known_run).await?,
         None => look::last(ledger, uid, known_run).await?,
     };
+    let missed = missed::read(ledger, uid, shown, run.as_ref()).await?;
     let is_live = run.as_ref().is_some_and(RunView::is_live);
     let (events, events_at) = match before {
         Some(before) if is_live && now - known.events_at < EVENTS_MS => (before.events, known.events_at),
@@ -132,17 +140,10 @@ pub async fn read<R: LedgerRead<Error = ServiceError>>(
     let failures = known.failures.read(ledger, uid, run.as_ref(), has_room, now).await.map_err(ReadError::Request)?;
     let (division, unreadable_shares, shares_at) =
         shares(ledger, known, &settings).await.map_err(ReadError::Request)?;
-    let last = run.as_ref().map(|run| &run.record);
-    let verification = match followups.verified(last) {
-        Some(run) => view::verification(ledger, uid, &run.run).await?,
-        None => None,
-    };
-    let report = match followups.reported(last) {
-        Some(run) => view::report(ledger, uid, &run.run).await?,
-        None => None,
-    };
+    let (verification, report) = followed(ledger, uid, followups, run.as_ref().map(|run| &run.record)).await?;
     let view = LedgerView {
         run,
+        missed,
         failures: failures.shown().clone(),
         heartbeats,
         old_heartbeats,
@@ -154,6 +155,24 @@ pub async fn read<R: LedgerRead<Error = ServiceError>>(
         unreadable_shares,
     };
     Ok(KnownRecords { view: Some(Arc::new(view)), failures, events_at, shares_at })
+}
+
+/// Returns the verification and the report of the last run, as far as they are requested and there.
+async fn followed<R: LedgerRead<Error = ServiceError>>(
+    ledger: &R,
+    uid: &str,
+    followups: FollowupSettings,
+    last: Option<&RunRecord>,
+) -> Result<(Option<VerificationRecord>, Option<ReportRecord>), ReadError> {
+    let verification = match followups.verified(last) {
+        Some(run) => view::verification(ledger, uid, &run.run).await?,
+        None => None,
+    };
+    let report = match followups.reported(last) {
+        Some(run) => view::report(ledger, uid, &run.run).await?,
+        None => None,
+    };
+    Ok((verification, report))
 }
 
 /// Returns how the limits are divided, the shares that cannot be read, and when both were read.

@@ -11,7 +11,7 @@ use migration_ledger::ReadError;
 use super::cadence::{self, LedgerInput, LedgerLook, Pace, Scope, ScopeInput};
 use super::cluster::{self, Cluster, ObservedJob, refusals};
 use super::followups::followup_settings;
-use super::ledger::{self, Counted, KnownRecords, LedgerView, LookSettings, SharesLook};
+use super::ledger::{self, Counted, KnownRecords, LedgerView, LookSettings, SharesLook, ShownRuns};
 use super::limits::is_limited;
 use super::named::Named;
 use super::services::{Services, ServicesSpec};
@@ -19,10 +19,9 @@ use super::{Inputs, Known, KnownDepth, poll_ms};
 use crate::job_controller::context::Context;
 use crate::job_controller::kubernetes::RequestError;
 use crate::job_controller::ownership::Owner;
+use crate::notify::COST_SETTLES_MS;
 use crate::problem::Problem;
 
-/// How long after its end a run is read again, in milliseconds.
-const SETTLES_MS: i64 = 30_000;
 /// The pairs whose failures may be read beside a look.
 const ROOM: usize = 2;
 
@@ -207,6 +206,7 @@ impl<'a> Reader<'a> {
         let settings = LookSettings {
             uid: &uid,
             known_run,
+            shown: ShownRuns::of(self.job.status.as_ref()),
             followups: followup_settings(self.job),
             shares,
             has_room: self.known.reads.has_room(cadence::LOOK_READS + ROOM + usize::from(is_limited), self.now),
@@ -220,7 +220,7 @@ impl<'a> Reader<'a> {
 /// last, by which its cost is computed, up to some seconds later.
 fn known_run(job: &MigrationJob, now: i64) -> Option<&str> {
     let last = job.status.as_ref()?.last_run.as_ref()?;
-    (now - last.ended_at.0.as_millisecond() >= SETTLES_MS).then_some(last.id.as_str())
+    (now - last.ended_at.0.as_millisecond() >= COST_SETTLES_MS).then_some(last.id.as_str())
 }
 
 /// Returns what of the Jobs decides over runs: a run starts as soon as the Jobs before it have ended.

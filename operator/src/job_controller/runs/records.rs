@@ -17,7 +17,7 @@ use crate::job_controller::apply::or_problem;
 use crate::job_controller::context::Context;
 use crate::job_controller::dereference::Observed;
 use crate::job_controller::dereference::followups::followup_settings;
-use crate::job_controller::dereference::ledger::{self, KnownRecords, LedgerView, LookSettings, SharesLook};
+use crate::job_controller::dereference::ledger::{self, KnownRecords, LedgerView, LookSettings, SharesLook, ShownRuns};
 use crate::job_controller::dereference::limits::is_limited;
 use crate::job_controller::dereference::services::Services;
 use crate::problem::Problem;
@@ -162,6 +162,7 @@ impl Recorder<'_> {
         let settings = LookSettings {
             uid: &self.uid(),
             known_run: None,
+            shown: ShownRuns::of(self.job.status.as_ref()),
             followups: followup_settings(self.job),
             shares: if is_limited(self.job) { SharesLook::Read } else { SharesLook::Unlimited },
             has_room: true,

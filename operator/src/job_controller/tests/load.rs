@@ -3,6 +3,7 @@
 mod budget;
 mod dead_letters;
 mod limits;
+mod missed;
 mod nodes;
 mod secrets;
 

@@ -1,5 +1,6 @@
 //! Notifications: from a transition of the status to a receiver, which fails, is dead, or is somewhere else.
 
+mod mended;
 mod receivers;
 
 use std::pin::Pin;
@@ -20,6 +21,8 @@ use receivers::{Dead, KEY, Topic, Web};
 
 /// What all tests of the receivers' addresses need.
 const LOOPBACK: &str = "webhookNetworks: [127.0.0.0/8]";
+/// What tests of topics need.
+const LISTED: &str = "endpoints: ['http://sqs', 'http://127.0.0.1:*']";
 /// After this time in milliseconds, a problem is announced.
 const SETTLED: i64 = 61_000;
 
@@ -287,7 +290,7 @@ async fn hostile_words_steer_nothing_also_where_a_reconciliation_fails() {
 #[tokio::test]
 async fn a_topic_gets_a_subject_a_text_and_the_order_of_its_group() {
     let topic = Topic::start().await;
-    let mut world = World::start("{}");
+    let mut world = World::start(LISTED);
     world.put(
         "photos",
         json!({"sns": {
@@ -320,7 +323,7 @@ async fn a_topic_that_refuses_says_how_and_the_operators_identity_needs_permissi
         (json!({"secretRef": {"name": "mail"}}), "failed to publish to the topic: AuthorizationError"),
         (json!({"secretRef": {"name": "none"}}), "failed to find key of this name of Secret none"),
     ] {
-        let mut world = World::start("{}");
+        let mut world = World::start(LISTED);
         world.put(
             "photos",
             json!({"sns": {
@@ -362,7 +365,7 @@ async fn a_receiver_that_asks_for_time_gets_it_but_not_for_a_redirect() {
 #[tokio::test]
 async fn what_the_policy_does_not_list_is_not_sent_to() {
     let (topic, web) = (Topic::start().await, Web::start(|_| 200).await);
-    let mut world = World::start("webhookNetworks: [127.0.0.0/8]\nwebhookHosts: [other.example]");
+    let mut world = World::start("webhookNetworks: [127.0.0.0/8]\nwebhookHosts: [other.example]\nendpoints: ['*']");
     let mut secret = foreign("v1", "Secret", "address");
     secret["data"] = json!({"url": receivers::base64(&web.url("/"))});
     world.server.put(&secret);

@@ -54,7 +54,8 @@ async fn a_receiver_gets_one_event_of_a_job_at_a_time() {
     let slot = begin(&courier, &server, "a", "u").unwrap();
     assert!(matches!(courier.begin(&parcel(&server, "a", "u", Receiver::Webhook)), Begun::Before));
     assert!(matches!(courier.begin(&parcel(&server, "a", "u", Receiver::Sns)), Begun::Now(_)));
-    slot.end(Outcome { id: "e".into(), to: Receiver::Webhook, error: None, retry_after: None });
+    let (id, to) = ("e".into(), Receiver::Webhook);
+    slot.end(Outcome { id, to, error: None, retry_after: None, waits_for_person: false });
     let outcomes = courier.outcomes("u");
     assert_eq!(outcomes.len(), 1);
     assert!(courier.is_waiting("u", 0));

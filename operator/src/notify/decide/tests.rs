@@ -83,7 +83,7 @@ impl Job {
     /// An outcome of the event that waits longest.
     fn outcome(&self, to: Receiver, error: Option<&str>) -> Outcome {
         let id = self.stored.notifications.as_ref().unwrap().pending[0].id.clone();
-        Outcome { id, to, error: error.map(ToOwned::to_owned), retry_after: None }
+        Outcome { id, to, error: error.map(ToOwned::to_owned), retry_after: None, waits_for_person: false }
     }
 }
 
@@ -257,6 +257,35 @@ fn a_receiver_gets_the_time_it_asks_for_up_to_an_hour() {
 }
 
 #[test]
+fn what_a_person_has_to_mend_is_tried_every_five_minutes_at_least() {
+    let ended = || status(vec![], Some(run("r1", RunResult::Complete)));
+    let mut job = Job::new(webhook());
+    job.next(ended(), &[]);
+    let mut delays = Vec::new();
+    while delays.len() < 100 {
+        let outcome = Outcome { waits_for_person: true, ..job.outcome(Receiver::Webhook, Some("no key")) };
+        job.next(ended(), &[outcome]);
+        let next = job.stored.notifications.as_ref().unwrap().pending[0].deliveries[0].next_attempt_at.0;
+        delays.push((next.as_millisecond() - job.now) / 1_000);
+        job.now = next.as_millisecond();
+    }
+    assert_eq!(delays[..8], [5, 10, 20, 40, 80, 160, 300, 300]);
+    assert_eq!(delays.iter().max(), Some(&300));
+}
+
+#[test]
+fn a_run_that_another_one_followed_while_it_was_verified_is_announced_before_that_one() {
+    let verifying = vec![condition_of(ConditionType::Verified, false, "Verifying", NOW)];
+    let mut job = Job::new(webhook());
+    job.next(status(verifying, Some(run("r1", RunResult::Complete))), &[]);
+    assert!(job.pending().is_empty());
+    job.next(status(vec![], Some(run("r2", RunResult::Failed))), &[]);
+    assert_eq!(job.pending(), [(NotifyEvent::Complete, vec![0]), (NotifyEvent::Failed, vec![0])]);
+    let runs = job.stored.notifications.as_ref().unwrap().pending.iter().map(|event| event.run.as_ref().unwrap());
+    assert_eq!(runs.map(|run| run.id.as_str()).collect::<Vec<_>>(), ["r1", "r2"]);
+}
+
+#[test]
 fn a_changed_specification_is_tried_at_once() {
     let ended = |generation| MigrationJobStatus {
         observed_generation: Some(generation),
@@ -306,7 +335,7 @@ fn outcomes_of_what_does_not_wait_change_nothing() {
     let mut job = Job::new(webhook());
     job.next(ended(), &[]);
     let before = job.stored.clone();
-    let other = Outcome { id: "x".into(), to: Receiver::Webhook, error: None, retry_after: None };
+    let other = Outcome { id: "x".into(), ..job.outcome(Receiver::Webhook, None) };
     let elsewhere = Outcome { to: Receiver::Sns, ..job.outcome(Receiver::Webhook, None) };
     let decision = job.next(ended(), &[other, elsewhere]);
     assert_eq!((&job.stored, decision.results), (&before, vec![]));
