@@ -1,13 +1,11 @@
 // One job.
 
-import { follow, get, pathOf } from "./api.js";
+import { follow, pathOf } from "./api.js";
 import { charts } from "./charts.js";
 import { bytes, count, duration, el, figures, phase, printable, raw, say, table, time } from "./dom.js";
 import { failures } from "./failures.js";
 import { part } from "./list.js";
 
-/** Points after which the series is fetched again: the server thins it out. */
-const MOST_POINTS = 1_500;
 const FIGURES = ["Objects", "Bytes", "Skipped", "Failed", "Rate", "Time left", "Workers", "Queue", "Dead letters"];
 const RUNS = [
   { title: "Run" }, { title: "Result" }, { title: "Started" }, { title: "Took", number: true },
@@ -17,29 +15,29 @@ const RUNS = [
 
 /** Shows a job until the signal. */
 export async function showJob(main, name, signal, live) {
-  const first = await get(pathOf(name), signal);
-  const parts = [head(), progress(), over(signal), failures(name, signal), verified(), history(), planned()];
-  main.replaceChildren(...parts.flatMap((each) => each.elements));
-  const [, , chart] = parts;
-  chart.set(first);
+  main.replaceChildren(el("h1", {}, name.name), el("p", { class: "muted", role: "status" }, "Reading the job …"));
   let shown = null;
-  const update = (job) => {
-    const text = JSON.stringify(job);
-    if (text === shown) return;
-    shown = text;
-    parts.forEach((each) => each.update?.(job));
-  };
-  update(first.job);
-  let { run } = first.job;
-  await follow(pathOf(name, "/events"), signal, ({ job, point }) => {
-    update(job);
-    const isNext = job.run !== run;
-    run = job.run;
-    if (chart.add(point) > MOST_POINTS || isNext) get(pathOf(name), signal).then(chart.set, () => {});
-  }, (state) => {
-    live(state);
-    if (state === "ended") parts.forEach((each) => each.end?.());
+  let epoch = null;
+  await follow(pathOf(name, "/events"), signal, (news) => {
+    shown ??= build(main, name, signal);
+    // All of it: at the start of each connection, and of the next run. What was there before may be of another process.
+    if (news.series) shown.chart.set(news);
+    else shown.chart.add(news.point);
+    if (news.job) shown.parts.forEach((part) => part.update?.(news.job));
+    if (news.epoch && epoch !== null && news.epoch !== epoch) shown.parts.forEach((part) => part.again?.());
+    epoch = news.epoch ?? epoch;
+  }, (state, why) => {
+    live(state, why);
+    if (state === "ended") shown?.parts.forEach((part) => part.end?.());
   });
+}
+
+/** Puts the parts of the page in place. */
+function build(main, name, signal) {
+  const chart = over(signal);
+  const parts = [head(), progress(), chart, failures(name, signal), verified(), history(), planned()];
+  main.replaceChildren(...parts.flatMap((part) => part.elements));
+  return { chart, parts };
 }
 
 function head() {

@@ -5,6 +5,7 @@
 //! | [`view`] | what is shown of a job |
 //! | [`series`] | numbers over time, of bounded size |
 //! | [`board`] | the jobs with their series, and what changes of them |
+//! | [`follow`] | what a follower of the board has not been sent yet |
 //! | [`route`] | what a request asks for |
 //! | [`guard`] | who may ask: the trait [`Guard`], and the token of a page on loopback |
 //! | [`source`] | the trait [`Source`], which reads failures from a ledger |
@@ -20,6 +21,7 @@ pub mod board;
 mod connections;
 mod events;
 pub mod export;
+pub mod follow;
 pub mod guard;
 mod readings;
 pub mod route;

@@ -10,8 +10,8 @@ use crate::view::JobName;
 
 /// Bounds of a page of rows.
 const ROWS: PageBounds = PageBounds { failures: 100, records: 10_000, queries: 40 };
-/// Bounds of a page that is counted, or exported: no longer than rows, and all of what is read.
-const COUNTED: PageBounds = PageBounds { failures: 5_000, records: 5_000, queries: 40 };
+/// Bounds of a page that is counted, or exported: one query of the ledger, whatever the number of failures.
+const COUNTED: PageBounds = PageBounds { failures: 1_000, records: 1_000, queries: 40 };
 /// Longest text that is looked for, in bytes.
 const LONGEST_TEXT: usize = 1_024;
 
