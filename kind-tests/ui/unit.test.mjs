@@ -5,6 +5,7 @@ import { afterEach, beforeEach, mock, test } from "node:test";
 
 import { Refused, follow, insist } from "../../crates/web/assets/api.js";
 import { countAll, counter, described } from "../../crates/web/assets/counting.js";
+import { foundRows, foundText } from "../../crates/web/assets/plan.js";
 
 globalThis.sessionStorage = { getItem: () => "token" };
 
@@ -154,4 +155,17 @@ test("failures that come during a count are in the next one, and parts of that a
   const wholes = shown.filter(([, isWhole]) => isWhole);
   assert.ok(wholes.length === 2 && wholes[1][0] === 4000, JSON.stringify(shown));
   assert.ok(shown.findLastIndex(([, isWhole]) => !isWhole) < shown.findIndex(([, isWhole]) => isWhole), JSON.stringify(shown));
+});
+
+test("what a scan has found is a plan as far as it goes, and says so", () => {
+  const scan = {
+    run: "r", isWhole: false, copy: { objects: 1000, bytes: 2048 }, skip: { objects: 500, bytes: 5 }, notComparedByContent: 7,
+    ignore: 2, fail: { objects: 1, bytes: 9 }, gone: 0, delete: null, batches: 10, leastCost: { currency: "EUR", total: "0.9" },
+  };
+  assert.deepEqual(foundRows(scan).slice(0, 3), [
+    ["Listed at the source", "1,503", "–"], ["To copy", "1,000", "2.0 KiB"], ["In place", "500", "5 B"],
+  ]);
+  assert.equal(foundRows({ ...scan, gone: 6, delete: 0 }).length, foundRows(scan).length + 2);
+  assert.match(foundText(scan), /^The scan of run r goes on, and has found at least this: 10 batches\. 7 of .* at least EUR 0\.9/);
+  assert.match(foundText({ ...scan, isWhole: true, leastCost: null, notComparedByContent: 0 }), /^The scan of run r has ended: 10 batches\.$/);
 });

@@ -5,7 +5,9 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use migration_api::MigrationJob;
+use migration_api::config::is_server_side;
 use migration_api::verify::VerifyMode;
+use migration_core::cost::PriceTable;
 use migration_core::pair::BucketPair;
 use migration_core::ports::MeasuredQueue;
 use migration_core::progress::{eta_seconds, progress};
@@ -15,12 +17,13 @@ use migration_ledger::{ReadError, view};
 use migration_local::ledger::LocalLedger;
 use migration_local::queue::LocalQueue;
 use migration_local::state::State;
+use migration_web::found::Terms;
 use migration_web::view::{
     JobName, JobView, MOST_PAIRS, MOST_RUNS, Numbers, PairLine, Phase, PlanLine, QueueLine, RunLine, VerificationLine,
     WorkersLine,
 };
 
-use super::ledgers::Ledgers;
+use super::ledgers::{Ledgers, OfJob};
 use crate::migration::{self, WORKER};
 use crate::state_dir::{JobDirectory, StateError, StateRoot};
 
@@ -97,7 +100,8 @@ impl Jobs {
                     if let Err(error) = job.read(&uid, verifies, now, &mut shown).await {
                         shown.message = Some(error.to_string());
                     }
-                    ledgers.insert(shown.name.clone(), (job.ledger.clone(), uid));
+                    let of_job = OfJob { ledger: job.ledger.clone(), uid, terms: terms(&resource) };
+                    ledgers.insert(shown.name.clone(), of_job);
                 }
                 Err(error) => shown.message = Some(error.to_string()),
             }
@@ -191,6 +195,12 @@ fn empty(resource: &MigrationJob) -> JobView {
     };
     let more_pairs = pairs.len().saturating_sub(MOST_PAIRS);
     JobView { pairs: lines.collect(), more_pairs, ..JobView::new(name) }
+}
+
+/// Returns the terms of a job that sets prices: who pays nothing wants to know nothing of it.
+fn terms(resource: &MigrationJob) -> Option<Terms> {
+    let prices = resource.spec.prices.as_ref()?;
+    Some(Terms { prices: PriceTable::of(&prices.into()), is_server_side: is_server_side(&resource.spec) })
 }
 
 /// Returns the name that a directory has.

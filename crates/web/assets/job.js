@@ -5,6 +5,7 @@ import { charts } from "./charts.js";
 import { bytes, count, duration, el, figures, phase, printable, raw, say, table, time } from "./dom.js";
 import { failures } from "./failures.js";
 import { part } from "./list.js";
+import { planned } from "./plan.js";
 
 const FIGURES = ["Objects", "Bytes", "Skipped", "Failed", "Rate", "Time left", "Workers", "Queue", "Dead letters"];
 const RUNS = [
@@ -35,7 +36,7 @@ export async function showJob(main, name, signal, live) {
 /** Puts the parts of the page in place. */
 function build(main, name, signal) {
   const chart = over(signal);
-  const parts = [head(), progress(), chart, failures(name, signal), verified(), history(), planned()];
+  const parts = [head(), progress(), chart, failures(name, signal), verified(), history(), planned(name, signal)];
   main.replaceChildren(...parts.flatMap((part) => part.elements));
   return { chart, parts };
 }
@@ -124,25 +125,6 @@ function history() {
         raw(run.run), phase(run.result), time(run.started), duration((run.ended - run.started) / 1000), count(run.done),
         bytes(run.doneBytes), count(run.skipped), count(run.failed), run.message ? printable(run.message) : "",
       ]));
-    },
-  };
-}
-
-const ACTIONS = { transfer: "Not at the destination", update: "Other content at the destination", skip: "In place",
-  ignore: "Hidden by filters", fail: "No valid key", delete: "Not at the source" };
-
-function planned() {
-  const text = el("p");
-  const sums = table("What a run would do", [{ title: "Objects that are" }, { title: "Number", number: true }, { title: "Bytes", number: true }]);
-  const section = el("section", { hidden: true }, el("h2", {}, "Plan"), text, sums.element);
-  return {
-    elements: [section],
-    update({ plan: made }) {
-      section.hidden = !made;
-      if (!made) return;
-      const { plan } = made;
-      say(text, `By the plan of ${time(made.at)}. Estimated cost: ${plan.currency} ${plan.totalCost.toFixed(2)}, in ${count(plan.batches)} batches.`);
-      sums.fill(Object.entries(ACTIONS).map(([name, title]) => [title, count(plan[name].objects), bytes(plan[name].bytes)]));
     },
   };
 }

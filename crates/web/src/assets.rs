@@ -24,6 +24,7 @@ pub fn asset(path: &str) -> Option<Asset> {
         "/list.js" => (SCRIPT, include_bytes!("../assets/list.js")),
         "/job.js" => (SCRIPT, include_bytes!("../assets/job.js")),
         "/counting.js" => (SCRIPT, include_bytes!("../assets/counting.js")),
+        "/plan.js" => (SCRIPT, include_bytes!("../assets/plan.js")),
         "/failures.js" => (SCRIPT, include_bytes!("../assets/failures.js")),
         "/charts.js" => (SCRIPT, include_bytes!("../assets/charts.js")),
         "/icon.svg" => ("image/svg+xml", include_bytes!("../assets/icon.svg")),
@@ -65,7 +66,7 @@ mod tests {
     }
 
     /// The files that are ours.
-    const OURS: [&str; 10] = [
+    const OURS: [&str; 11] = [
         "/",
         "/app.css",
         "/main.js",
@@ -75,6 +76,7 @@ mod tests {
         "/job.js",
         "/failures.js",
         "/counting.js",
+        "/plan.js",
         "/charts.js",
     ];
 
