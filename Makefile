@@ -52,6 +52,7 @@ metrics-check: setup ## Have promtool check the metrics of all programs, and the
 
 ui-check: setup ## Check the web page in Chromium during a run, and take its pictures, docs/ui/ (needs chromium, Node.js)
 	@for need in chromium node npm; do command -v $$need >/dev/null || { echo "ui-check: $$need is missing: install it" >&2; exit 1; }; done
+	node --test kind-tests/ui/unit.test.mjs
 	npm ci --silent --no-fund --no-audit --prefix kind-tests/ui
 	cargo test $(CARGO_FLAGS) --test program -- --ignored --nocapture the_page_in_a_browser
 

@@ -180,7 +180,7 @@ pub async fn run(args: &RunArgs, state: &StateArgs) -> Result<Exit, RunError> {
     }
     show_terms(&jobs, &args.run, display.as_ref());
     let stop = Stop::on_signals().map_err(RunError::Signals)?;
-    let page = args.page.start(&root).await?;
+    let page = args.page.start(&root, jobs.iter().map(|job| &job.config.job)).await?;
     let ended = if args.watch {
         watch_jobs(jobs, &root, &args.run, &display, &stop).await
     } else {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use clap::Args;
 use migration_aws::SystemClock;
+use migration_core::config::JobIdentity;
 use migration_core::ports::Clock;
 use migration_web::{Board, LoopbackGuard, Site};
 use tokio::net::TcpListener;
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::Exit;
 use crate::migration::Stop;
 use crate::state_dir::{StateArgs, StateError, StateRoot};
-use jobs::Jobs;
+use jobs::{Jobs, Selection};
 use ledgers::Ledgers;
 
 /// Interval between two looks at the jobs.
@@ -42,10 +43,13 @@ pub struct UiArgs {
 /// Options of a command that can show what it does on a page.
 #[derive(Args, Clone, Debug, Default)]
 pub struct PageArgs {
-    /// Show the jobs on a web page on this machine while this runs. Its address, which holds a token, is printed to
-    /// standard error.
+    /// Show the jobs of these manifests on a web page on this machine while they run. Its address, which holds a token, is
+    /// printed to standard error.
     #[arg(long)]
     ui: bool,
+    /// Show all jobs of the state directory on that page, as s3migrate ui does.
+    #[arg(long, requires = "ui")]
+    ui_all: bool,
     /// Port of that page. By default any free one.
     #[arg(long, value_name = "PORT", default_value_t = 0, requires = "ui")]
     ui_port: u16,
@@ -73,19 +77,28 @@ pub enum UiError {
 /// Runs the command: shows the jobs until a signal.
 pub async fn ui(args: &UiArgs, state: &StateArgs) -> Result<Exit, UiError> {
     let stop = Stop::on_signals().map_err(UiError::Signals)?;
-    let page = Page::start(state.root()?, args.port).await?;
+    let page = Page::start(Selection::All(state.root()?), args.port).await?;
     stop.given().await;
     page.end().await;
     Ok(Exit::Done)
 }
 
 impl PageArgs {
-    /// Starts the page, if it is asked for.
-    pub async fn start(&self, root: &StateRoot) -> Result<Option<Page>, UiError> {
+    /// Starts the page of jobs below a root, if it is asked for.
+    pub async fn start<'a>(
+        &self,
+        root: &StateRoot,
+        jobs: impl Iterator<Item = &'a JobIdentity>,
+    ) -> Result<Option<Page>, UiError> {
         if !self.ui {
             return Ok(None);
         }
-        Page::start(root.clone(), self.ui_port).await.map(Some)
+        let selection = if self.ui_all {
+            Selection::All(root.clone())
+        } else {
+            Selection::Only(jobs.map(|job| root.job(job)).collect())
+        };
+        Page::start(selection, self.ui_port).await.map(Some)
     }
 }
 
@@ -98,8 +111,8 @@ pub struct Page {
 }
 
 impl Page {
-    /// Serves the jobs below a root, and prints the address.
-    async fn start(root: StateRoot, port: u16) -> Result<Self, UiError> {
+    /// Serves the page of jobs, and prints the address.
+    async fn start(selection: Selection, port: u16) -> Result<Self, UiError> {
         let failed = |source| UiError::Listen { port, source };
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();
@@ -108,7 +121,7 @@ impl Page {
         let guard = LoopbackGuard::new(&token, port);
         let site = Arc::new(Site::new(guard, ledgers.clone(), board.clone()));
         let stop = CancellationToken::new();
-        let looking = tokio::spawn(look(Jobs::new(root, ledgers), board, stop.clone()));
+        let looking = tokio::spawn(look(Jobs::new(selection, ledgers), board, stop.clone()));
         let served = site.clone();
         let serving = tokio::spawn(async move { match served.serve(listener).await {} });
         eprintln!("s3migrate: the page is at http://127.0.0.1:{port}/#token={token}");

@@ -11,13 +11,16 @@ const [part, address] = process.argv.slice(2);
 const FAILED = Number(process.env.FAILED);
 /** Most milliseconds that an action on a page of 100,000 failures may take. */
 const USABLE = 3_000;
+/** Most bytes that the page's script may hold then. */
+const MOST_HEAP = 32 * 2 ** 20;
 
 const text = (page, selector) => page.$eval(selector, (element) => element.textContent);
 
-/** Opens the only job. */
-async function openJob(page) {
+/** Opens the only job; `meanwhile` waits for what is seen before it is there. */
+async function openJob(page, meanwhile = async () => {}) {
   const link = await page.waitForSelector("tbody a");
   await link.click();
+  await meanwhile();
   await page.waitForFunction(() => document.querySelectorAll("canvas").length === 4);
 }
 
@@ -48,6 +51,109 @@ async function hostile(page) {
   assert.equal(made, 0, "nothing of a key became an element");
 }
 
+/** Answers what is asked while `action` goes on; `answer` returns none for what the server shall answer. */
+async function instead(page, answer, action) {
+  let isOver = false;
+  const handle = async (request) => {
+    const given = await answer(request);
+    // What is still asked when this ends goes to the server.
+    if (!isOver) await (given ? request.respond(given) : request.continue());
+  };
+  await page.setRequestInterception(true);
+  page.on("request", handle);
+  await action();
+  isOver = true;
+  await page.setRequestInterception(false);
+  page.off("request", handle);
+}
+
+const refusal = (status, error) => ({ status, contentType: "application/json", body: JSON.stringify({ error }) });
+
+/** A server that has not read the jobs yet, and one that is away in the middle of a count: both are waited for. */
+async function checkAway(page, faults) {
+  let [jobs, counts] = [0, 0];
+  const answer = (request) => {
+    if (request.url().endsWith("/events") && request.url().includes("/namespaces/") && jobs < 2) {
+      jobs += 1;
+      return refusal(503, "the jobs are being read");
+    }
+    if (!request.url().includes("/failures/counts")) return null;
+    counts += 1;
+    return counts === 5 ? refusal(503, "the ledger is away") : null;
+  };
+  await instead(page, answer, async () => {
+    await openJob(page, () => seen(page, "The server can't answer now (the jobs are being read)"));
+    await seen(page, "the count waits (the ledger is away)");
+    await seen(page, "At least 4,000 failures in this run");
+  });
+  drop(faults, 3, "503");
+}
+
+/** A server that was started anew: its series is shown, and nothing of the one before. */
+async function checkRestart(page) {
+  const path = await page.evaluate(() => location.hash.replace("#/jobs/", "").split("/"));
+  const address = `api/v1/namespaces/${path[0]}/jobs/${path[1]}`;
+  const before = await page.evaluate(async (where) => {
+    const headers = { Authorization: `Bearer ${sessionStorage.getItem("token")}` };
+    return (await fetch(where, { headers })).json();
+  }, address);
+  const old = { ...before, epoch: "before", since: 1 };
+  const isOld = (wanted) => page.waitForFunction((is1970) => [...document.querySelectorAll("p")].some((one) =>
+    one.textContent.startsWith("In memory since") && /19(69|70)/.test(one.textContent) === is1970), { timeout: LIMIT }, wanted);
+  let streams = 0;
+  let go;
+  const seenOld = new Promise((resolve) => { go = resolve; });
+  const answer = async (request) => {
+    if (!request.url().endsWith(`${address}/events`)) return null;
+    streams += 1;
+    if (streams === 1) return { status: 200, contentType: "text/event-stream", body: `data: ${JSON.stringify(old)}\n\n` };
+    await seenOld;
+    return null;
+  };
+  await instead(page, answer, async () => {
+    await page.evaluate(() => { location.hash = "#/"; });
+    await openJob(page, () => isOld(true));
+    go();
+    await isOld(false);
+  });
+  await seen(page, `${FAILED.toLocaleString("en")} failures in this run.`);
+}
+
+/** Who may not see a job is told so, and the page asks no more. */
+async function checkForbidden(page, faults) {
+  let asked = 0;
+  const answer = (request) => {
+    if (!request.url().includes("/api/v1/namespaces/")) return null;
+    asked += 1;
+    return refusal(403, "viewer may not get this migrationjob");
+  };
+  await instead(page, answer, async () => {
+    await page.evaluate(() => { location.hash = "#/"; });
+    await (await page.waitForSelector("tbody a")).click();
+    await seen(page, "Not allowed");
+    await seen(page, "viewer may not get this migrationjob");
+  });
+  assert.equal(asked, 1, "it was asked for again");
+  drop(faults, 1, "403");
+  await page.evaluate(() => { location.hash = "#/"; });
+}
+
+/** Drops what Chromium logs of answers that are no success, of which there have to be as many. */
+function drop(faults, number, status) {
+  const known = faults.filter((fault) => fault.includes(`status of ${status}`));
+  assert.equal(known.length, number, `${faults}`);
+  known.forEach((fault) => faults.splice(faults.indexOf(fault), 1));
+}
+
+/** Memory of the page's script does not grow with the number of failures. */
+async function smallHeap(page) {
+  const session = await page.createCDPSession();
+  await session.send("HeapProfiler.collectGarbage");
+  const { JSHeapUsedSize: used } = await page.metrics();
+  console.log(`${FAILED} failures: the page's script holds ${(used / 2 ** 20).toFixed(1)} MiB`);
+  assert.ok(used < MOST_HEAP, `${used} bytes`);
+}
+
 async function checkRun() {
   const { browser, page, faults } = await open(address);
   await page.waitForSelector("tbody a");
@@ -74,6 +180,7 @@ async function checkRun() {
   assert.equal(await text(page, ".title .phase"), last.phase);
   await seen(page, "Verification");
   await seen(page, "Estimated cost");
+  await seen(page, "Listed at the source");
   console.log(`end: ${found.Objects}, ${found.Failed} failed, ${last.phase}, as the status`);
   await pictures(page, "end");
   assert.deepEqual(faults, []);
@@ -82,8 +189,9 @@ async function checkRun() {
 
 async function checkMany() {
   const { browser, page, faults } = await open(address);
+  await checkForbidden(page, faults);
   const opened = Date.now();
-  await openJob(page);
+  await checkAway(page, faults);
   const rows = "table[aria-label='Failed objects'] tbody tr";
   const took = async (name, action, wanted, limit = USABLE) => {
     const begun = Date.now();
@@ -109,6 +217,8 @@ async function checkMany() {
   const elements = await page.$$eval("*", (all) => all.length);
   assert.ok(elements < 5_000, `the page has ${elements} elements`);
   await save(page, took);
+  await checkRestart(page);
+  await smallHeap(page);
   await accessible(page, "100,000 failures");
   await pictures(page, "many", "Failures");
   assert.deepEqual(faults, []);

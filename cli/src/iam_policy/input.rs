@@ -1,16 +1,12 @@
 //! What policies are made of: the parts of a job that decide which requests are sent, and to what.
 
-use std::path::PathBuf;
-
-use migration_api::config::{Mounts, QueueAndTable, job_config};
+use migration_api::config::is_server_side;
 use migration_api::manifest::BucketSide;
 use migration_api::services::{AssumeRole, Credentials, Destination, EncryptionType, Queue, Source};
 use migration_api::spec::DeletionPolicy;
 use migration_api::transfer::Transfer;
 use migration_api::{MigrationJob, MigrationJobSpec, names};
-use migration_core::config::JobIdentity;
 use migration_core::pair::BucketPair;
-use migration_core::plan;
 
 use super::error::PolicyError;
 
@@ -207,15 +203,6 @@ fn settings(job: &MigrationJob) -> Settings {
         own_table: spec.ledger.table_name.is_none(),
         retains: spec.deletion_policy == DeletionPolicy::Retain,
     }
-}
-
-/// Returns true if the service may copy by itself, as the programs decide in a cluster.
-fn is_server_side(spec: &MigrationJobSpec) -> bool {
-    let identity = JobIdentity { namespace: String::new(), name: String::new(), uid: String::new() };
-    // Each side has a directory of its own, so that only the pods' own identity is the same on both.
-    let mounts = Mounts { credentials: PathBuf::new(), ca: PathBuf::new() };
-    let config = job_config(spec, identity, &QueueAndTable::default(), &mounts);
-    plan::is_server_side(&config.transfer, &config.source, &config.destination)
 }
 
 /// Returns the list itself and where its files are. Those of an inventory are in `data/` beside the folder of its

@@ -1,11 +1,13 @@
-//! Reads the state of all jobs on this machine, as `s3migrate status` does.
+//! Reads the state of jobs on this machine, as `s3migrate status` does.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use migration_api::MigrationJob;
+use migration_api::config::is_server_side;
 use migration_api::verify::VerifyMode;
+use migration_core::cost::PriceTable;
 use migration_core::pair::BucketPair;
 use migration_core::ports::MeasuredQueue;
 use migration_core::progress::{eta_seconds, progress};
@@ -15,18 +17,37 @@ use migration_ledger::{ReadError, view};
 use migration_local::ledger::LocalLedger;
 use migration_local::queue::LocalQueue;
 use migration_local::state::State;
+use migration_web::found::Terms;
 use migration_web::view::{
     JobName, JobView, MOST_PAIRS, MOST_RUNS, Numbers, PairLine, Phase, PlanLine, QueueLine, RunLine, VerificationLine,
     WorkersLine,
 };
 
-use super::ledgers::Ledgers;
+use super::ledgers::{Ledgers, OfJob};
 use crate::migration::{self, WORKER};
 use crate::state_dir::{JobDirectory, StateError, StateRoot};
 
-/// The jobs below a root.
+/// Which jobs are shown.
+#[derive(Clone, Debug)]
+pub enum Selection {
+    /// All below a root, those that appear later too.
+    All(StateRoot),
+    /// These alone. No other is opened, nor looked for.
+    Only(Vec<JobDirectory>),
+}
+
+impl Selection {
+    fn directories(&self) -> Result<Vec<JobDirectory>, StateError> {
+        match self {
+            Self::All(root) => root.jobs(),
+            Self::Only(directories) => Ok(directories.clone()),
+        }
+    }
+}
+
+/// The jobs that are shown.
 pub struct Jobs {
-    root: StateRoot,
+    selection: Selection,
     /// The open jobs, by name of their directory.
     open: BTreeMap<String, OpenJob>,
     ledgers: Arc<Ledgers>,
@@ -52,14 +73,14 @@ struct Now {
 
 impl Jobs {
     /// Creates a reader that gives the ledgers that it opens to `ledgers`.
-    pub fn new(root: StateRoot, ledgers: Arc<Ledgers>) -> Self {
-        Self { root, open: BTreeMap::new(), ledgers }
+    pub fn new(selection: Selection, ledgers: Arc<Ledgers>) -> Self {
+        Self { selection, open: BTreeMap::new(), ledgers }
     }
 
-    /// Reads all jobs. One that can't be read says so. Returns `None` if the root can't be read now: it was, or will be,
+    /// Reads the jobs. One that can't be read says so. Returns `None` if the root can't be read now: it was, or will be,
     /// and no job is gone for that.
     pub async fn look(&mut self, now: i64) -> Option<Vec<JobView>> {
-        let directories = self.root.jobs().ok()?;
+        let directories = self.selection.directories().ok()?;
         self.open.retain(|name, _| directories.iter().any(|directory| directory.name == *name));
         let (mut views, mut ledgers) = (Vec::new(), BTreeMap::new());
         for directory in &directories {
@@ -79,7 +100,8 @@ impl Jobs {
                     if let Err(error) = job.read(&uid, verifies, now, &mut shown).await {
                         shown.message = Some(error.to_string());
                     }
-                    ledgers.insert(shown.name.clone(), (job.ledger.clone(), uid));
+                    let of_job = OfJob { ledger: job.ledger.clone(), uid, terms: terms(&resource) };
+                    ledgers.insert(shown.name.clone(), of_job);
                 }
                 Err(error) => shown.message = Some(error.to_string()),
             }
@@ -175,6 +197,12 @@ fn empty(resource: &MigrationJob) -> JobView {
     JobView { pairs: lines.collect(), more_pairs, ..JobView::new(name) }
 }
 
+/// Returns the terms of a job that sets prices: who pays nothing wants to know nothing of it.
+fn terms(resource: &MigrationJob) -> Option<Terms> {
+    let prices = resource.spec.prices.as_ref()?;
+    Some(Terms { prices: PriceTable::of(&prices.into()), is_server_side: is_server_side(&resource.spec) })
+}
+
 /// Returns the name that a directory has.
 fn name_of(directory: &JobDirectory) -> JobName {
     let (namespace, name) = directory.name.split_once('/').unwrap_or(("default", &directory.name));
@@ -224,11 +252,23 @@ fn pair_line(pair: &BucketPair) -> PairLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use migration_core::config::JobIdentity;
     use migration_core::progress::Tally;
     use migration_core::records::{Counters, EndCounts, ScanCounts};
     use migration_testkit::samples::run_record;
 
     use crate::state_dir::StateArgs;
+
+    fn resource(name: &str) -> MigrationJob {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "s3migration.dev/v1alpha1", "kind": "MigrationJob", "metadata": {"name": name},
+            "spec": {
+                "buckets": [{"sourceBucket": "a", "destinationBucket": "b", "destinationPrefix": "x/"}],
+                "source": {"region": "r"}, "destination": {"region": "r"}, "queue": {"region": "r"}, "ledger": {"region": "r"},
+            },
+        }))
+        .unwrap()
+    }
 
     fn shown(is_running: bool, result: Option<RunResult>) -> JobView {
         shown_beside(&Now { is_running, ..Now::default() }, result)
@@ -253,13 +293,7 @@ mod tests {
         };
         let beats = vec![beat("sender", 0), beat(WORKER, 50)];
         let now = Now { is_running: now.is_running, is_verifying: now.is_verifying, beats };
-        let mut view = empty(&serde_json::from_value(serde_json::json!({
-            "apiVersion": "s3migration.dev/v1alpha1", "kind": "MigrationJob", "metadata": {"name": "j"},
-            "spec": {
-                "buckets": [{"sourceBucket": "a", "destinationBucket": "b", "destinationPrefix": "x/"}],
-                "source": {"region": "r"}, "destination": {"region": "r"}, "queue": {"region": "r"}, "ledger": {"region": "r"},
-            },
-        })).unwrap());
+        let mut view = empty(&resource("j"));
         assert_eq!((view.pairs[0].from.as_str(), view.pairs[0].to.as_str()), ("a/", "b/x/"));
         describe(&RunView { record, tally: Some(tally) }, &now, &mut view);
         view
@@ -299,7 +333,7 @@ mod tests {
         std::fs::create_dir_all(&job).unwrap();
         std::fs::write(job.join("job.json"), "{").unwrap();
         let root = StateArgs { state_dir: Some(directory.path().to_owned()) }.root().unwrap();
-        let views = Jobs::new(root, Arc::default()).look(0).await.unwrap();
+        let views = Jobs::new(Selection::All(root), Arc::default()).look(0).await.unwrap();
         let name = JobName { namespace: "team".into(), name: "photos".into() };
         assert_eq!((&views[0].name, views[0].phase), (&name, Phase::Failed));
         let message = views[0].message.as_deref().unwrap();
@@ -312,6 +346,30 @@ mod tests {
         // Its entries can't be read, whoever asks: the name is too long.
         let root = directory.path().join("x".repeat(300));
         let root = StateArgs { state_dir: Some(root) }.root().unwrap();
-        assert_eq!(Jobs::new(root, Arc::default()).look(0).await, None);
+        assert_eq!(Jobs::new(Selection::All(root), Arc::default()).look(0).await, None);
+    }
+
+    #[tokio::test]
+    async fn no_job_is_opened_but_those_that_are_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["mine", "other"] {
+            let job = directory.path().join("default").join(name);
+            std::fs::create_dir_all(&job).unwrap();
+            std::fs::write(job.join("job.json"), serde_json::to_vec(&resource(name)).unwrap()).unwrap();
+        }
+        let root = StateArgs { state_dir: Some(directory.path().to_owned()) }.root().unwrap();
+        let directories = root.jobs().unwrap();
+        for directory in &directories {
+            drop(directory.open().unwrap());
+        }
+        let mine = directories.iter().find(|directory| directory.name == "mine").unwrap();
+        // One of a run that has not written its file yet.
+        let next = root.job(&JobIdentity { namespace: "default".into(), name: "next".into(), uid: "u".into() });
+        let mut jobs = Jobs::new(Selection::Only(vec![mine.clone(), next]), Arc::default());
+        let names = |views: &[JobView]| views.iter().map(|view| view.name.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&jobs.look(0).await.unwrap()), ["mine"]);
+        assert_eq!(jobs.open.keys().collect::<Vec<_>>(), ["mine"], "the other's ledger is left alone");
+        let all = Jobs::new(Selection::All(root), Arc::default()).look(0).await.unwrap();
+        assert_eq!(names(&all), ["mine", "other"]);
     }
 }

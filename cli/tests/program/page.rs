@@ -1,6 +1,6 @@
 //! The web page of a run, and the same page in a browser (`make ui-check`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -55,6 +55,14 @@ impl Page {
         (head[9..12].parse().unwrap(), body.to_owned())
     }
 
+    /// Returns the names of the jobs in the list.
+    async fn jobs(&self) -> Vec<String> {
+        let (_, list) = self.get("/api/v1/jobs", &self.token).await;
+        let list: Value = serde_json::from_str(&list).unwrap();
+        let jobs = list["jobs"].as_array().unwrap();
+        jobs.iter().map(|job| job["name"].as_str().unwrap().to_owned()).collect()
+    }
+
     async fn job(&self) -> Option<Value> {
         let (status, body) = self.get("/api/v1/namespaces/default/jobs/job", &self.token).await;
         (status == 200).then(|| serde_json::from_str(&body).unwrap())
@@ -99,12 +107,23 @@ async fn fill(world: &World, objects: usize, size: usize) -> usize {
     23
 }
 
+/// Makes another job of the same state directory, and returns its directory.
+fn another_job(world: &World) -> PathBuf {
+    let jobs = world.path("state").join("default");
+    let other = jobs.join("other");
+    std::fs::create_dir(&other).unwrap();
+    let resource = std::fs::read_to_string(jobs.join("job/job.json")).unwrap();
+    std::fs::write(other.join("job.json"), resource.replace("\"name\":\"job\"", "\"name\":\"other\"")).unwrap();
+    other
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_a_run_has_the_numbers_of_the_status() {
     let world = World::start(Duration::ZERO).await;
     let failed = fill(&world, 60, 100).await;
     let planned = world.run(&["plan", "job.yaml"]).await;
     assert_eq!(planned.code, Some(0), "{planned:?}");
+    let other = another_job(&world);
     // Held by its limit until the page was looked at.
     let mut run = world.program(&["run", "job.yaml", "--ui", "--request-limit", "20"]);
     let page = Page::of(&mut run).await;
@@ -119,6 +138,13 @@ async fn the_page_of_a_run_has_the_numbers_of_the_status() {
     }
     assert!(live["since"].as_i64() > Some(0) && !live["series"]["at"].as_array().unwrap().is_empty(), "{live}");
     assert!(live["job"]["plan"]["plan"]["totalCost"].is_number(), "{live}");
+    let (_, scan) = page.get("/api/v1/namespaces/default/jobs/job/scan", &page.token).await;
+    let scan: Value = serde_json::from_str(&scan).unwrap();
+    let found = ["copy", "fail"].map(|what| scan[what]["objects"].as_u64().unwrap());
+    assert!(found.iter().sum::<u64>() > 0 && scan["leastCost"].is_null(), "{scan}");
+    assert_eq!(scan["run"], live["job"]["run"]);
+    assert_eq!(page.jobs().await, ["job"], "the others are left alone");
+    std::fs::remove_dir_all(other).unwrap();
     assert_eq!(ended(run).await.code, Some(3));
 
     let mut shown = world.program(&["ui"]);

@@ -9,6 +9,7 @@ use migration_core::config::{
 };
 use migration_core::error::Service;
 use migration_core::events::EventTypes;
+use migration_core::plan;
 use migration_core::size::ByteSize;
 
 use crate::MigrationJobSpec;
@@ -127,6 +128,15 @@ pub fn job_config(
         },
         job,
     }
+}
+
+/// Returns true if the service may copy by itself, as the programs decide in a cluster.
+pub fn is_server_side(spec: &MigrationJobSpec) -> bool {
+    let identity = JobIdentity { namespace: String::new(), name: String::new(), uid: String::new() };
+    // Each side has a directory of its own, so that only the pods' own identity is the same on both.
+    let mounts = Mounts { credentials: PathBuf::new(), ca: PathBuf::new() };
+    let config = job_config(spec, identity, &QueueAndTable::default(), &mounts);
+    plan::is_server_side(&config.transfer, &config.source, &config.destination)
 }
 
 /// Returns how the job follows events, or none if it does not. Destructures without `..`, so that a field that is not

@@ -3,6 +3,8 @@
 const KEY = "token";
 const SHORTEST_WAIT = 500;
 const LONGEST_WAIT = 10_000;
+/** Longest wait before a request is repeated that makes the server read a ledger, in milliseconds. */
+const LONGEST_REPEAT = 60_000;
 /** Milliseconds without a byte after which a stream is lost: the server sends something every 15 s. */
 const LONGEST_SILENCE = 40_000;
 
@@ -50,14 +52,49 @@ export async function get(path, signal) {
   return (await request(path, signal)).json();
 }
 
+/** Returns true for what may be otherwise in a moment: no connection, or a server that can't answer now. */
+export function isPassing(error) {
+  return !(error instanceof Refused) || error.status >= 500 || error.status === 429;
+}
+
+/** Waits some milliseconds, or until the signal. */
+export function pause(millis, signal) {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, millis);
+    signal.addEventListener("abort", end);
+  });
+}
+
+/**
+ * Returns what `action` returns; tries again, ever more rarely, while it fails for a reason that passes, and calls
+ * `onWait` with the reason each time. Fails with any other error, such as a Refused that says that this may not be seen.
+ */
+export async function insist(action, signal, onWait) {
+  for (let wait = SHORTEST_WAIT; ; wait = Math.min(2 * wait, LONGEST_REPEAT)) {
+    try {
+      return await action();
+    } catch (error) {
+      if (signal.aborted || !isPassing(error)) throw error;
+      onWait(error.message);
+      await pause(wait, signal);
+    }
+  }
+}
+
 /**
  * Follows the events at a path until the signal: calls `onData` with each, and `onLive` with "live" or "lost" when the
- * connection is there or lost, and with "ended" when nothing will change any more. Tries again when it is lost; fails
+ * connection is there or lost, and with "ended" when nothing will change any more; with "lost" comes what the server
+ * says, if it does. Each connection begins with all that there is. Tries again, ever more rarely, when it is lost; fails
  * with Refused when the server says no.
  */
 export async function follow(path, signal, onData, onLive) {
   let wait = SHORTEST_WAIT;
-  const pause = () => new Promise((resolve) => { setTimeout(resolve, wait); });
   while (!signal.aborted) {
     const dead = new AbortController();
     let timer = 0;
@@ -82,12 +119,12 @@ export async function follow(path, signal, onData, onLive) {
         return;
       }
       // A stream ends after some minutes, so that the server decides again who may read.
-      await pause();
+      await pause(wait, signal);
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof Refused && error.status < 500) throw error;
-      onLive("lost");
-      await pause();
+      if (!isPassing(error)) throw error;
+      onLive("lost", error instanceof Refused ? error.message : "");
+      await pause(wait, signal);
       wait = Math.min(2 * wait, LONGEST_WAIT);
     } finally {
       clearTimeout(timer);

@@ -42,13 +42,11 @@ export function charts(signal) {
       columns = series;
       draw();
     },
-    /** Adds the last point; returns the number of points. */
+    /** Adds the last point. */
     add(point) {
-      if (point.at[0] > (columns.at.at(-1) ?? 0)) {
-        for (const [name, values] of Object.entries(point)) columns[name].push(...values);
-        drawn.forEach((chart) => chart.update());
-      }
-      return columns.at.length;
+      if (point.at[0] <= (columns.at.at(-1) ?? 0)) return;
+      for (const [name, values] of Object.entries(point)) columns[name].push(...values);
+      drawn.forEach((chart) => chart.update());
     },
   };
 }

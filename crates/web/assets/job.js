@@ -1,13 +1,12 @@
 // One job.
 
-import { follow, get, pathOf } from "./api.js";
+import { follow, pathOf } from "./api.js";
 import { charts } from "./charts.js";
 import { bytes, count, duration, el, figures, phase, printable, raw, say, table, time } from "./dom.js";
 import { failures } from "./failures.js";
 import { part } from "./list.js";
+import { planned } from "./plan.js";
 
-/** Points after which the series is fetched again: the server thins it out. */
-const MOST_POINTS = 1_500;
 const FIGURES = ["Objects", "Bytes", "Skipped", "Failed", "Rate", "Time left", "Workers", "Queue", "Dead letters"];
 const RUNS = [
   { title: "Run" }, { title: "Result" }, { title: "Started" }, { title: "Took", number: true },
@@ -17,29 +16,29 @@ const RUNS = [
 
 /** Shows a job until the signal. */
 export async function showJob(main, name, signal, live) {
-  const first = await get(pathOf(name), signal);
-  const parts = [head(), progress(), over(signal), failures(name, signal), verified(), history(), planned()];
-  main.replaceChildren(...parts.flatMap((each) => each.elements));
-  const [, , chart] = parts;
-  chart.set(first);
+  main.replaceChildren(el("h1", {}, name.name), el("p", { class: "muted", role: "status" }, "Reading the job …"));
   let shown = null;
-  const update = (job) => {
-    const text = JSON.stringify(job);
-    if (text === shown) return;
-    shown = text;
-    parts.forEach((each) => each.update?.(job));
-  };
-  update(first.job);
-  let { run } = first.job;
-  await follow(pathOf(name, "/events"), signal, ({ job, point }) => {
-    update(job);
-    const isNext = job.run !== run;
-    run = job.run;
-    if (chart.add(point) > MOST_POINTS || isNext) get(pathOf(name), signal).then(chart.set, () => {});
-  }, (state) => {
-    live(state);
-    if (state === "ended") parts.forEach((each) => each.end?.());
+  let epoch = null;
+  await follow(pathOf(name, "/events"), signal, (news) => {
+    shown ??= build(main, name, signal);
+    // All of it: at the start of each connection, and of the next run. What was there before may be of another process.
+    if (news.series) shown.chart.set(news);
+    else shown.chart.add(news.point);
+    if (news.job) shown.parts.forEach((part) => part.update?.(news.job));
+    if (news.epoch && epoch !== null && news.epoch !== epoch) shown.parts.forEach((part) => part.again?.());
+    epoch = news.epoch ?? epoch;
+  }, (state, why) => {
+    live(state, why);
+    if (state === "ended") shown?.parts.forEach((part) => part.end?.());
   });
+}
+
+/** Puts the parts of the page in place. */
+function build(main, name, signal) {
+  const chart = over(signal);
+  const parts = [head(), progress(), chart, failures(name, signal), verified(), history(), planned(name, signal)];
+  main.replaceChildren(...parts.flatMap((part) => part.elements));
+  return { chart, parts };
 }
 
 function head() {
@@ -126,25 +125,6 @@ function history() {
         raw(run.run), phase(run.result), time(run.started), duration((run.ended - run.started) / 1000), count(run.done),
         bytes(run.doneBytes), count(run.skipped), count(run.failed), run.message ? printable(run.message) : "",
       ]));
-    },
-  };
-}
-
-const ACTIONS = { transfer: "Not at the destination", update: "Other content at the destination", skip: "In place",
-  ignore: "Hidden by filters", fail: "No valid key", delete: "Not at the source" };
-
-function planned() {
-  const text = el("p");
-  const sums = table("What a run would do", [{ title: "Objects that are" }, { title: "Number", number: true }, { title: "Bytes", number: true }]);
-  const section = el("section", { hidden: true }, el("h2", {}, "Plan"), text, sums.element);
-  return {
-    elements: [section],
-    update({ plan: made }) {
-      section.hidden = !made;
-      if (!made) return;
-      const { plan } = made;
-      say(text, `By the plan of ${time(made.at)}. Estimated cost: ${plan.currency} ${plan.totalCost.toFixed(2)}, in ${count(plan.batches)} batches.`);
-      sums.fill(Object.entries(ACTIONS).map(([name, title]) => [title, count(plan[name].objects), bytes(plan[name].bytes)]));
     },
   };
 }

@@ -1,7 +1,7 @@
 // The page: which part of it is shown, by the part of the address after #.
 
 import { Refused, keepToken, token } from "./api.js";
-import { el, say } from "./dom.js";
+import { el, printable, say } from "./dom.js";
 import { showJob } from "./job.js";
 import { showList } from "./list.js";
 
@@ -11,13 +11,13 @@ let shown = new AbortController();
 
 const STATES = {
   live: "Live",
-  lost: "Connection lost: these numbers are from before. Trying again.",
+  lost: "Connection lost: numbers are from before. Trying again.",
   ended: "s3migrate has ended: this is its last state. s3migrate ui shows it again.",
 };
 
-/** Says whether numbers are live. */
-function live(state) {
-  say(connection, STATES[state]);
+/** Says whether numbers are live; why not, if the server says so. */
+function live(state, why) {
+  say(connection, why ? `The server can't answer now (${why}). Trying again.` : STATES[state]);
 }
 
 /** Returns the job that an address names; none for the list. */
@@ -45,16 +45,16 @@ async function show() {
       keepToken(null);
       signIn("The token is not valid, or not any more.");
     } else {
-      refuse(error.message);
+      refuse(error);
     }
   }
 }
 
-/** Shows why there is nothing to see. */
-function refuse(message) {
+/** Shows why there is nothing to see. Nothing is asked for again until somebody does something. */
+function refuse({ status, message }) {
   main.replaceChildren(
-    el("h1", {}, "Not available"),
-    el("p", { class: "note bad", role: "alert" }, message),
+    el("h1", {}, status === 403 ? "Not allowed" : "Not available"),
+    el("p", { class: "note bad", role: "alert" }, printable(message)),
     el("p", {}, el("a", { href: "#/" }, "All jobs")),
     el("p", {}, el("button", { type: "button", onclick: () => { keepToken(null); show(); } }, "Use another token")),
   );

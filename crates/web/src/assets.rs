@@ -23,6 +23,8 @@ pub fn asset(path: &str) -> Option<Asset> {
         "/dom.js" => (SCRIPT, include_bytes!("../assets/dom.js")),
         "/list.js" => (SCRIPT, include_bytes!("../assets/list.js")),
         "/job.js" => (SCRIPT, include_bytes!("../assets/job.js")),
+        "/counting.js" => (SCRIPT, include_bytes!("../assets/counting.js")),
+        "/plan.js" => (SCRIPT, include_bytes!("../assets/plan.js")),
         "/failures.js" => (SCRIPT, include_bytes!("../assets/failures.js")),
         "/charts.js" => (SCRIPT, include_bytes!("../assets/charts.js")),
         "/icon.svg" => ("image/svg+xml", include_bytes!("../assets/icon.svg")),
@@ -64,8 +66,19 @@ mod tests {
     }
 
     /// The files that are ours.
-    const OURS: [&str; 9] =
-        ["/", "/app.css", "/main.js", "/api.js", "/dom.js", "/list.js", "/job.js", "/failures.js", "/charts.js"];
+    const OURS: [&str; 11] = [
+        "/",
+        "/app.css",
+        "/main.js",
+        "/api.js",
+        "/dom.js",
+        "/list.js",
+        "/job.js",
+        "/failures.js",
+        "/counting.js",
+        "/plan.js",
+        "/charts.js",
+    ];
 
     #[test]
     fn the_page_needs_nothing_from_outside_and_puts_no_text_into_markup() {

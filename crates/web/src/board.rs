@@ -1,6 +1,7 @@
 //! The jobs that are shown, with their series. Whoever knows the jobs writes them here; requests read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -23,12 +24,34 @@ pub struct Change {
     pub is_last: bool,
 }
 
+/// What a look at something that is followed finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It is as it was sent.
+    Same,
+    /// What has changed of it, in JSON; at first all of it.
+    News(String),
+    /// It is not there any more.
+    Gone,
+}
+
+/// What was sent of a job last.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// Its view.
+    pub view: Arc<JobView>,
+    /// Its latest point.
+    pub last: Point,
+}
+
 /// The jobs. Clones are the same board.
 #[derive(Clone, Debug)]
 pub struct Board {
     state: Arc<Mutex<State>>,
     changes: watch::Sender<Change>,
     since: i64,
+    /// Tells the numbers of this process from those of others, such as the one before it.
+    epoch: Arc<str>,
 }
 
 #[derive(Debug, Default)]
@@ -48,14 +71,16 @@ struct Entry {
 }
 
 impl State {
-    /// Replaces the view of a job by that of `now`.
-    fn put(&mut self, view: JobView, now: i64) {
+    /// Replaces the view of a job by that of `now`. Returns true if it or its latest point is another one.
+    fn put(&mut self, view: JobView, now: i64) -> bool {
         let had_points = self.jobs.get(&view.name).is_some_and(|entry| !entry.series.is_empty());
         let has_room = || self.with_series < MOST_SERIES;
         let has_series = had_points || has_room() || (view.phase.is_moving() && self.make_room());
+        let before = self.jobs.get(&view.name).map(|entry| (entry.view.clone(), entry.last));
         let entry = self.jobs.entry(view.name.clone()).or_insert_with(|| Entry::new(&view, now));
         entry.update(view, now, has_series);
         self.with_series += usize::from(!had_points && !entry.series.is_empty());
+        before.is_none_or(|(view, last)| view != entry.view || last != entry.last)
     }
 
     /// Drops the series of a job that does not move. Returns false if there is none.
@@ -110,16 +135,21 @@ struct JobList<'a> {
     left_out: usize,
 }
 
-/// A job with its latest point.
+/// What is new of a job.
 #[derive(Serialize)]
-struct JobNow<'a> {
-    job: &'a JobView,
+struct JobNews<'a> {
+    /// The job, if something of it has changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<&'a JobView>,
+    /// The latest point.
     point: Columns,
 }
 
 /// A job with its series.
 #[derive(Serialize)]
 struct JobPage<'a> {
+    /// Another one in each process: a series of another epoch does not continue this one.
+    epoch: &'a str,
     since: Option<i64>,
     job: &'a JobView,
     series: Columns,
@@ -128,22 +158,27 @@ struct JobPage<'a> {
 impl Board {
     /// Creates an empty board at a time, in milliseconds since 1970.
     pub fn new(now: i64) -> Self {
-        Self { state: Arc::default(), changes: watch::Sender::default(), since: now }
+        // Its seeds are random.
+        let epoch = format!("{:016x}", RandomState::new().hash_one(now));
+        Self { state: Arc::default(), changes: watch::Sender::default(), since: now, epoch: epoch.into() }
     }
 
     /// Replaces all jobs by these, as they are at `now`, and adds a point to the series of each that moves or changed.
-    /// The series of a job is that of its run: the next one begins anew.
+    /// The series of a job is that of its run: the next one begins anew. Tells readers if something has changed.
     pub fn set(&self, views: Vec<JobView>, now: i64) {
         let mut state = self.lock();
         let names: BTreeSet<_> = views.iter().map(|view| &view.name).collect();
+        let mut is_changed = !state.is_complete || state.jobs.keys().any(|name| !names.contains(name));
         state.jobs.retain(|name, _| names.contains(name));
         state.with_series = state.jobs.values().filter(|entry| !entry.series.is_empty()).count();
         for view in views {
-            state.put(view, now);
+            is_changed |= state.put(view, now);
         }
         state.is_complete = true;
         drop(state);
-        self.changes.send_modify(|change| change.number += 1);
+        if is_changed {
+            self.changes.send_modify(|change| change.number += 1);
+        }
     }
 
     /// Tells readers that nothing will change any more.
@@ -182,16 +217,26 @@ impl Board {
 
     /// Returns a job with its series, in JSON.
     pub fn page(&self, name: &JobName) -> Option<String> {
-        let state = self.lock();
-        let Entry { view, series, .. } = state.jobs.get(name)?;
-        Some(json(&JobPage { since: series.since(), job: view, series: series.columns() }))
+        self.lock().jobs.get(name).map(|entry| self.page_of(entry))
     }
 
-    /// Returns a job with its latest point, in JSON.
-    pub fn now(&self, name: &JobName) -> Option<String> {
+    fn page_of(&self, Entry { view, series, .. }: &Entry) -> String {
+        json(&JobPage { epoch: &self.epoch, since: series.since(), job: view, series: series.columns() })
+    }
+
+    /// Returns what is new of a job to whom this was sent last: the whole page at first and for another run, then the
+    /// latest point, with the job if that has changed.
+    pub fn news(&self, name: &JobName, sent: &mut Option<Sent>) -> Seen {
         let state = self.lock();
-        let Entry { view, last, .. } = state.jobs.get(name)?;
-        Some(json(&JobNow { job: view, point: [last].into_iter().collect() }))
+        let Some(entry) = state.jobs.get(name) else { return Seen::Gone };
+        let now = Sent { view: entry.view.clone(), last: entry.last };
+        let before = sent.replace(now).filter(|before| before.view.run == entry.view.run);
+        let Some(before) = before else { return Seen::News(self.page_of(entry)) };
+        let job = (before.view != entry.view).then_some(&*entry.view);
+        if job.is_none() && before.last == entry.last {
+            return Seen::Same;
+        }
+        Seen::News(json(&JobNews { job, point: [&entry.last].into_iter().collect() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -251,7 +296,6 @@ pub(crate) mod tests {
         let name = JobName { namespace: "b".into(), name: "x".into() };
         let page = read(&board.page(&name).unwrap());
         assert_eq!((&page["since"], &page["series"]["done"]), (&1_000.into(), &serde_json::json!([1, 4])));
-        assert_eq!(read(&board.now(&name).unwrap())["point"]["done"], serde_json::json!([4]));
         assert!(board.job(&JobName { namespace: "a".into(), name: "y".into() }).is_none());
     }
 
@@ -274,7 +318,28 @@ pub(crate) mod tests {
         let after = series();
         assert_eq!(after["at"].as_array().unwrap().len(), during + 1, "the end, and nothing after it");
         assert_eq!(after["done"].as_array().unwrap().last(), Some(&2_000.into()));
-        assert_eq!(read(&board.now(&name()).unwrap())["point"]["at"], serde_json::json!([2_000_000]));
+        assert_eq!(board.lock().jobs[&name()].last.at, 2_000_000);
+    }
+
+    #[test]
+    fn readers_are_told_of_changes_alone() {
+        let board = Board::new(0);
+        let mut changes = board.subscribe();
+        let mut is_told = |views: Vec<JobView>, now| {
+            board.set(views, now);
+            let is_told = changes.has_changed().unwrap();
+            changes.mark_unchanged();
+            is_told
+        };
+        let ended = |done| JobView { phase: Phase::Complete, ..view("n", "j", done) };
+        assert!(is_told(vec![], 1_000), "there are none");
+        assert!(!is_told(vec![], 2_000));
+        assert!(is_told(vec![ended(1)], 3_000));
+        assert!(!is_told(vec![ended(1)], 4_000));
+        assert!(is_told(vec![ended(2)], 5_000));
+        assert!(is_told(vec![], 6_000), "it is gone");
+        assert!(is_told(vec![view("n", "j", 1)], 7_000));
+        assert!(is_told(vec![view("n", "j", 1)], 8_000), "it moves: time goes on in its series");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use hyper::body::{Bytes, Frame};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::board::Change;
+use crate::board::{Change, Seen};
 
 /// Least interval between two events of a stream.
 const GAP: Duration = Duration::from_millis(500);
@@ -20,46 +20,49 @@ const LONGEST: Duration = Duration::from_mins(5);
 struct State<F> {
     look: F,
     changes: watch::Receiver<Change>,
-    sent: Option<String>,
+    /// When the client has to hear something, whatever has changed.
+    alive_at: Instant,
     until: Instant,
     is_over: bool,
     /// Held as long as the stream is open.
     _permit: OwnedSemaphorePermit,
 }
 
-/// Returns a stream that sends what `look` returns, once at the beginning and then whenever it has changed. Ends after
-/// some minutes; with the event `gone` once `look` returns none; and with the event `end` after the last change.
+/// Returns a stream that sends what `look` finds new, at the beginning and then whenever something has changed. Sends a
+/// comment while there is nothing new. Ends after some minutes; with the event `gone` once `look` finds nothing at all;
+/// and with the event `end` after the last change.
 pub fn events<F>(
     changes: watch::Receiver<Change>,
     permit: OwnedSemaphorePermit,
     look: F,
 ) -> impl Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static
 where
-    F: Fn() -> Option<String> + Send + 'static,
+    F: FnMut() -> Seen + Send + 'static,
 {
-    let until = Instant::now() + LONGEST;
-    let state = State { look, changes, sent: None, until, is_over: false, _permit: permit };
+    let now = Instant::now();
+    let (alive_at, until) = (now + ALIVE_EVERY, now + LONGEST);
+    let state = State { look, changes, alive_at, until, is_over: false, _permit: permit };
     stream::unfold(state, |mut state| async move {
         let text = state.next().await?;
+        state.alive_at = Instant::now() + ALIVE_EVERY;
         Some((Ok(Frame::data(Bytes::from(text))), state))
     })
 }
 
-impl<F: Fn() -> Option<String>> State<F> {
+impl<F: FnMut() -> Seen> State<F> {
     /// Waits for the next event. Returns `None` at the end.
     async fn next(&mut self) -> Option<String> {
         while !self.is_over {
             // Read before the look, so that a change during it leads to another one.
             let change = *self.changes.borrow_and_update();
-            let Some(now) = (self.look)() else {
-                self.is_over = true;
-                return Some("event: gone\ndata: {}\n\n".to_owned());
-            };
-            if self.sent.as_ref() != Some(&now) {
+            match (self.look)() {
                 // JSON has no line breaks outside of texts, and escapes those inside.
-                let text = format!("data: {now}\n\n");
-                self.sent = Some(now);
-                return Some(text);
+                Seen::News(news) => return Some(format!("data: {news}\n\n")),
+                Seen::Gone => {
+                    self.is_over = true;
+                    return Some("event: gone\ndata: {}\n\n".to_owned());
+                }
+                Seen::Same => {}
             }
             if change.is_last {
                 self.is_over = true;
@@ -72,7 +75,8 @@ impl<F: Fn() -> Option<String>> State<F> {
             tokio::select! {
                 // The board outlives its streams, as long as the process does.
                 is_open = changed => self.is_over = !is_open,
-                () = sleep(ALIVE_EVERY) => return Some(": alive\n\n".to_owned()),
+                // At a fixed time: changes of other things come more often, and must not put it off.
+                () = sleep_until(self.alive_at) => return Some(": alive\n\n".to_owned()),
                 () = sleep_until(self.until) => return None,
             }
         }
@@ -102,8 +106,12 @@ mod tests {
 
         fn follow(&self) -> impl Stream<Item = String> + Unpin {
             let permit = self.streams.clone().try_acquire_owned().unwrap();
-            let value = self.value.clone();
-            let look = move || Some(value.load(Ordering::Relaxed)).filter(|value| *value < 9).map(|v| v.to_string());
+            let (value, mut sent) = (self.value.clone(), None);
+            let look = move || match value.load(Ordering::Relaxed) {
+                9.. => Seen::Gone,
+                now if sent.replace(now) == Some(now) => Seen::Same,
+                now => Seen::News(now.to_string()),
+            };
             let events = events(self.changes.subscribe(), permit, look);
             Box::pin(events.map(|frame| String::from_utf8(frame.unwrap().into_data().unwrap().to_vec()).unwrap()))
         }
@@ -129,6 +137,25 @@ mod tests {
         assert_eq!(followed.streams.available_permits(), 0);
         assert_eq!(events.next().await, None);
         assert_eq!(followed.streams.available_permits(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_without_news_shows_that_it_is_alive_whatever_else_changes() {
+        let followed = Followed::new();
+        let mut events = followed.follow();
+        assert_eq!(events.next().await.unwrap(), "data: 0\n\n");
+        let begun = Instant::now();
+        let others = async {
+            loop {
+                sleep(Duration::from_secs(1)).await;
+                followed.set(0, false);
+            }
+        };
+        tokio::select! {
+            () = others => {}
+            heard = events.next() => assert_eq!(heard.unwrap(), ": alive\n\n"),
+        }
+        assert_eq!(begun.elapsed(), ALIVE_EVERY, "clients take a longer silence for the end");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
-//! Reads pages of failures, few at the same time, so that no client and no namespace holds up the others.
+//! Reads ledgers, in pages and few at the same time, so that no client and no namespace holds up the others.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,31 +9,32 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::found::RunScan;
 use crate::source::{FailureQuery, RunFailures, Source, SourceError};
 use crate::view::JobName;
 
-/// Most pages that are read at the same time.
+/// Most pages, or scans, that are read at the same time.
 const READINGS: usize = 4;
 /// Most of them that are of one namespace.
 const OF_NAMESPACE: usize = 2;
 /// Time within which a page has to be read.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
-/// Why a page of failures is not there.
+/// Why something of a ledger is not there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadingError {
     /// Others are being read.
-    #[error("failed to read failures: too many are being read; try again")]
+    #[error("failed to read the ledger: too many are being read; try again")]
     Busy,
     /// It took too long.
-    #[error("failed to read failures: the ledger took over {} s; try again", READ_WITHIN.as_secs())]
+    #[error("failed to read the ledger: it took over {} s; try again", READ_WITHIN.as_secs())]
     Late,
     /// The source says why.
     #[error(transparent)]
     Source(#[from] SourceError),
 }
 
-/// Reads pages of failures from a source. A place is taken while a page is read, and not while a client takes it.
+/// Reads from a source. A place is taken while a page is read, and not while a client takes it.
 pub struct Readings<S> {
     source: Arc<S>,
     all: Semaphore,
@@ -52,12 +54,25 @@ impl<S: Source> Readings<S> {
         query: &FailureQuery,
         turn_within: Duration,
     ) -> Result<RunFailures, ReadingError> {
-        let of_namespace = self.of_namespaces.of(job.namespace.clone());
+        self.in_turn(&job.namespace, turn_within, self.source.failures(job, query)).await
+    }
+
+    /// Reads what the scan of the last run has found, after a wait for its turn that is not longer than this.
+    pub async fn scan(&self, job: &JobName, turn_within: Duration) -> Result<RunScan, ReadingError> {
+        self.in_turn(&job.namespace, turn_within, self.source.scan(job)).await
+    }
+
+    async fn in_turn<T>(
+        &self,
+        namespace: &str,
+        turn_within: Duration,
+        reading: impl Future<Output = Result<T, SourceError>>,
+    ) -> Result<T, ReadingError> {
+        let of_namespace = self.of_namespaces.of(namespace.to_owned());
         // Who waits for its namespace's turn must not have one of all.
         let turn = timeout(turn_within, async { (of_namespace.acquire().await, self.all.acquire().await) });
         let Ok((Ok(_of_namespace), Ok(_of_all))) = turn.await else { return Err(ReadingError::Busy) };
-        let page = timeout(READ_WITHIN, self.source.failures(job, query)).await;
-        Ok(page.map_err(|_| ReadingError::Late)??)
+        Ok(timeout(READ_WITHIN, reading).await.map_err(|_| ReadingError::Late)??)
     }
 }
 
@@ -99,6 +114,10 @@ mod tests {
                 std::future::pending::<()>().await;
             }
             Ok(RunFailures { run: "r".into(), pairs: vec![], page: FailurePage::default() })
+        }
+
+        async fn scan(&self, _: &JobName) -> Result<RunScan, SourceError> {
+            Err(SourceError::NoRun)
         }
     }
 

@@ -10,8 +10,8 @@ use crate::view::JobName;
 
 /// Bounds of a page of rows.
 const ROWS: PageBounds = PageBounds { failures: 100, records: 10_000, queries: 40 };
-/// Bounds of a page that is counted, or exported: no longer than rows, and all of what is read.
-const COUNTED: PageBounds = PageBounds { failures: 5_000, records: 5_000, queries: 40 };
+/// Bounds of a page that is counted, or exported: one query of the ledger, whatever the number of failures.
+const COUNTED: PageBounds = PageBounds { failures: 1_000, records: 1_000, queries: 40 };
 /// Longest text that is looked for, in bytes.
 const LONGEST_TEXT: usize = 1_024;
 
@@ -34,6 +34,8 @@ pub enum Route {
         /// True if its changes are wanted, instead of its series.
         follow: bool,
     },
+    /// What the scan of a job's last run has found.
+    Scan(JobName),
     /// Failures of a job.
     Failures {
         /// Its name.
@@ -81,6 +83,7 @@ impl Route {
                 match rest {
                     [] => Ok(Self::Job { job, follow: false }),
                     ["events"] => Ok(Self::Job { job, follow: true }),
+                    ["scan"] => Ok(Self::Scan(job)),
                     ["failures"] => Self::failures(job, query, FailureForm::Rows),
                     ["failures", "counts"] => Self::failures(job, query, FailureForm::Counts),
                     ["failures.csv"] => Self::failures(job, query, FailureForm::Csv),
@@ -116,7 +119,7 @@ impl Route {
         match self {
             Self::File(_) => None,
             Self::Jobs { namespace, .. } => Some(Wanted::Jobs { namespace: namespace.as_deref() }),
-            Self::Job { job, .. } | Self::Failures { job, .. } => Some(Wanted::Job(job)),
+            Self::Job { job, .. } | Self::Scan(job) | Self::Failures { job, .. } => Some(Wanted::Job(job)),
         }
     }
 }
@@ -156,6 +159,7 @@ mod tests {
             ("/api/v1/jobs/events", "x=1&namespace=a", all(Some("a"), true)),
             ("/api/v1/namespaces/a/jobs/b", "", Route::Job { job: job(), follow: false }),
             ("/api/v1/namespaces/a/jobs/b/events", "", Route::Job { job: job(), follow: true }),
+            ("/api/v1/namespaces/a/jobs/b/scan", "", Route::Scan(job())),
         ] {
             assert_eq!(Route::parse(path, query), Ok(route), "{path}?{query}");
         }
@@ -166,7 +170,7 @@ mod tests {
         let wanted = |path: &str| Route::parse(path, "namespace=a").unwrap();
         assert_eq!(wanted("/x").wanted(), None);
         assert_eq!(wanted("/api/v1/jobs").wanted(), Some(Wanted::Jobs { namespace: Some("a") }));
-        for end in ["", "/events", "/failures", "/failures/counts", "/failures.csv"] {
+        for end in ["", "/events", "/scan", "/failures", "/failures/counts", "/failures.csv"] {
             assert_eq!(wanted(&format!("/api/v1/namespaces/a/jobs/b{end}")).wanted(), Some(Wanted::Job(&job())));
         }
     }
@@ -181,6 +185,16 @@ mod tests {
         assert_eq!((query.run.as_deref(), form), (Some("r1"), FailureForm::Rows));
         let filter = FailureFilter { class: Some(FailureClass::Archived), text: Some("a/b ä".into()) };
         assert_eq!((query.filter, query.from), (filter, "2:k".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_request_reads_few_records_however_many_there_are() {
+        for (end, most) in [("failures", ROWS), ("failures/counts", COUNTED), ("failures.csv", COUNTED)] {
+            let route = Route::parse(&format!("/api/v1/namespaces/a/jobs/b/{end}"), "");
+            let Ok(Route::Failures { query, .. }) = route else { panic!("{route:?}") };
+            assert_eq!(query.bounds, most, "{end}");
+            assert!(query.bounds.failures <= 1_000, "{end}: what an answer and a browser hold");
+        }
     }
 
     #[test]

@@ -21,10 +21,11 @@ use tracing::{debug, warn};
 
 use crate::answer::{self, Answer};
 use crate::assets::asset;
-use crate::board::Board;
+use crate::board::{Board, Seen};
 use crate::connections::{Connections, Impatient, Kept};
 use crate::events::events;
 use crate::export::export;
+use crate::follow;
 use crate::guard::{Guard, Refusal, bearer};
 use crate::readings::{ReadingError, Readings, Shares};
 use crate::route::{FailureForm, Route, RouteError};
@@ -155,25 +156,25 @@ impl<G: Guard, S: Source> Site<G, S> {
                 None => answer::error(StatusCode::NOT_FOUND, &RouteError::Path.to_string()),
             },
             Route::Jobs { namespace, follow: false } => answer::json(self.board.list(namespace.as_deref())),
-            Route::Jobs { namespace, follow: true } => {
-                let board = self.board.clone();
-                self.follow(token, move || Some(board.list(namespace.as_deref())))
-            }
+            Route::Jobs { namespace, follow: true } => self.follow(token, follow::jobs(self.board.clone(), namespace)),
             // A job that was not read yet is not one that is gone. A list says that it is not complete.
-            Route::Job { .. } | Route::Failures { .. } if !self.board.is_complete() => {
+            Route::Job { .. } | Route::Scan(_) | Route::Failures { .. } if !self.board.is_complete() => {
                 answer::error(StatusCode::SERVICE_UNAVAILABLE, "the jobs are being read: try again")
             }
             Route::Job { job, follow: false } => self.board.page(&job).map_or_else(no_job, answer::json),
-            Route::Job { job, follow: true } => {
-                let board = self.board.clone();
-                self.follow(token, move || board.now(&job))
-            }
-            Route::Failures { job, .. } if self.board.job(&job).is_none() => no_job(),
+            // A client does not try again what it is told to be gone.
+            Route::Job { job, follow: true } if self.board.job(&job).is_none() => no_job(),
+            Route::Job { job, follow: true } => self.follow(token, follow::job(self.board.clone(), job)),
+            Route::Scan(job) | Route::Failures { job, .. } if self.board.job(&job).is_none() => no_job(),
+            Route::Scan(job) => match self.readings.scan(&job, TURN_WITHIN).await {
+                Ok(scan) => answer::json(scan.json()),
+                Err(error) => unread(&error),
+            },
             Route::Failures { job, query, form } => self.failures(job, query, form, token).await,
         }
     }
 
-    fn follow(&self, token: Option<&str>, look: impl Fn() -> Option<String> + Send + 'static) -> Answer {
+    fn follow(&self, token: Option<&str>, look: impl FnMut() -> Seen + Send + 'static) -> Answer {
         match (self.streams.clone().try_acquire_owned(), self.place(token)) {
             (Ok(permit), Ok(place)) => answer::events(holding(events(self.board.subscribe(), permit, look), place)),
             _ => answer::error(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open: close some"),
@@ -201,16 +202,19 @@ impl<G: Guard, S: Source> Site<G, S> {
                 file.map(|file| answer::csv(holding(file, (permit, place))))
             }
         };
-        read.unwrap_or_else(|error| {
-            let status = match error {
-                ReadingError::Busy => StatusCode::SERVICE_UNAVAILABLE,
-                ReadingError::Late => StatusCode::GATEWAY_TIMEOUT,
-                ReadingError::Source(SourceError::NoRun) => StatusCode::NOT_FOUND,
-                ReadingError::Source(SourceError::Ledger(_)) => StatusCode::BAD_GATEWAY,
-            };
-            answer::error(status, &error.to_string())
-        })
+        read.unwrap_or_else(|error| unread(&error))
     }
+}
+
+/// Returns the answer to a request for something of a ledger that could not be read.
+fn unread(error: &ReadingError) -> Answer {
+    let status = match error {
+        ReadingError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        ReadingError::Late => StatusCode::GATEWAY_TIMEOUT,
+        ReadingError::Source(SourceError::NoRun) => StatusCode::NOT_FOUND,
+        ReadingError::Source(SourceError::Ledger(_)) => StatusCode::BAD_GATEWAY,
+    };
+    answer::error(status, &error.to_string())
 }
 
 fn no_job() -> Answer {

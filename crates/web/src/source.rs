@@ -1,4 +1,4 @@
-//! Reads failures of a job, from the ledger that the implementation knows.
+//! Reads failures of a job and the findings of its scan, from the ledger that the implementation knows.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -8,6 +8,7 @@ use migration_core::records::FailureRecord;
 use migration_ledger::failures::{FailureCursor, FailureFilter, FailurePage, PageBounds};
 use serde::Serialize;
 
+use crate::found::RunScan;
 use crate::view::JobName;
 
 /// A request for a page of failures.
@@ -34,18 +35,18 @@ pub struct RunFailures {
     pub page: FailurePage,
 }
 
-/// Why failures could not be read. The messages are shown to whoever may read the job.
+/// Why the ledger could not be read. The messages are shown to whoever may read the job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// The job has no run, or not this one.
     #[error("failed to find the run: the job has none, or its records have expired")]
     NoRun,
     /// The ledger can't be read.
-    #[error("failed to read failures: {0}")]
+    #[error("failed to read the ledger: {0}")]
     Ledger(String),
 }
 
-/// Reads failures.
+/// Reads failures, and what scans have found.
 pub trait Source: Send + Sync + 'static {
     /// Reads a page of the failures of a job's run.
     fn failures(
@@ -53,6 +54,9 @@ pub trait Source: Send + Sync + 'static {
         job: &JobName,
         query: &FailureQuery,
     ) -> impl Future<Output = Result<RunFailures, SourceError>> + Send;
+
+    /// Reads what the scan of a job's last run has found so far.
+    fn scan(&self, job: &JobName) -> impl Future<Output = Result<RunScan, SourceError>> + Send;
 }
 
 /// A failure, as the page gets it. Texts are raw: the page shows them as text, and escaped.

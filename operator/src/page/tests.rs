@@ -53,6 +53,7 @@ impl World {
         let job = stored(|job| {
             (job.spec.queue.endpoint, job.spec.ledger.endpoint) =
                 (Some(aws.endpoint.clone()), Some(aws.endpoint.clone()));
+            job.spec.prices = Some(serde_json::from_value(json!({"currency": "EUR"})).unwrap());
             job.spec.ledger.credentials.clone_from(&job.spec.queue.credentials);
             let status = json!({
                 "phase": "Transferring", "currentRun": "r", "runsStarted": 1,
@@ -98,7 +99,8 @@ impl World {
 fn record(aws: &Aws, job: &Value) {
     let (name, uid) = (job["metadata"]["name"].as_str().unwrap(), job["metadata"]["uid"].as_str().unwrap());
     let ledger = aws.table(&names::queue_and_table(name, uid));
-    let run = migration_core::records::RunRecord { pairs: vec![bucket_pair("from")], ..run_record(true) };
+    let mut run = migration_core::records::RunRecord { pairs: vec![bucket_pair("from")], ..run_record(true) };
+    (run.scan.counts.objects, run.scan.counts.bytes, run.scan.counts.in_place) = (7, 200_000_000_000, 5);
     ledger.insert(Item::of(records::current_key(uid), &json!({"run": "r", "revision": 1})));
     ledger.insert(Item::of(records::run_key(uid, "r"), &run));
     let failure = FailureRecord {
@@ -115,13 +117,14 @@ fn record(aws: &Aws, job: &Value) {
     ledger.insert(Item::of(records::failure_key(uid, "r", &failure), &failure));
 }
 
-const ALL: [&str; 6] = [
+const ALL: [&str; 7] = [
     "/api/v1/jobs?namespace=media",
     "/api/v1/jobs",
     JOB,
     "/api/v1/namespaces/media/jobs/photos/failures",
     "/api/v1/namespaces/media/jobs/photos/failures/counts",
     "/api/v1/namespaces/media/jobs/photos/failures.csv",
+    "/api/v1/namespaces/media/jobs/photos/scan",
 ];
 
 #[tokio::test]
@@ -173,6 +176,11 @@ async fn who_may_get_the_job_sees_its_status_and_its_failures() {
     assert_eq!((&rows["failures"][0]["key"], &rows["next"]), (&json!(HOSTILE), &Value::Null));
     let (_, file) = world.get(ALL[5], "viewer-token").await;
     assert!(file.contains("'=<script>") && !file.contains('\u{1b}'), "{file:?}");
+    let (status, scan) = world.get(ALL[6], "viewer-token").await;
+    let scan: Value = serde_json::from_str(&scan).unwrap();
+    assert_eq!((status, &scan["copy"]["objects"], &scan["skip"]["objects"]), (200, &json!(7), &json!(5)));
+    // The bytes out of the source, a request to either side for each object and one page of each listing.
+    assert_eq!(scan["leastCost"], json!({"currency": "EUR", "total": "18.000048"}));
     let writes = world
         .aws
         .take_calls()

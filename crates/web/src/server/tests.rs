@@ -8,6 +8,8 @@ use tokio::time::timeout;
 use super::*;
 use crate::board::tests::view;
 use crate::connections::{CONNECTIONS, STALLED};
+use crate::found::RunScan;
+use crate::found::tests::run_record;
 use crate::guard::{LoopbackGuard, Wanted};
 use crate::source::RunFailures;
 
@@ -34,6 +36,10 @@ impl Source for Pages {
         let next = (number + 1 < self.0).then(|| (number + 1).to_string().parse().unwrap());
         let page = FailurePage { failures: vec![failure], next, read: 1, ..FailurePage::default() };
         Ok(RunFailures { run: "r".into(), pairs: vec![], page })
+    }
+
+    async fn scan(&self, _: &JobName) -> Result<RunScan, SourceError> {
+        Ok(RunScan::of(&run_record(true), None))
     }
 }
 
@@ -86,7 +92,8 @@ const JOB: &str = "/api/v1/namespaces/a/jobs/b";
 #[tokio::test]
 async fn every_request_for_data_needs_a_token_that_may_read_it() {
     let (port, ..) = served(|_| Table).await;
-    let of_job = ["", "/events", "/failures", "/failures/counts", "/failures.csv"].map(|end| format!("{JOB}{end}"));
+    let of_job =
+        ["", "/events", "/failures", "/failures/counts", "/failures.csv", "/scan"].map(|end| format!("{JOB}{end}"));
     let others = ["/api/v1/jobs", "/api/v1/jobs/events", "/api/v1/nothing", "/"].map(ToOwned::to_owned);
     for path in of_job.into_iter().chain(others) {
         assert_eq!(ask(port, &format!("GET {path}"), "here", "").await.0, 401, "{path} without a token");
@@ -97,6 +104,7 @@ async fn every_request_for_data_needs_a_token_that_may_read_it() {
         ("/api/v1/jobs", "other", 401),
         ("/api/v1/jobs", "unknown", 503),
         (JOB, "job", 200),
+        ("/api/v1/namespaces/a/jobs/b/scan", "job", 200),
         (JOB, "list", 403),
         ("/api/v1/namespaces/a/jobs/other", "job", 403),
         ("/api/v1/namespaces/a/jobs/none", "job", 403),
@@ -118,7 +126,7 @@ async fn a_job_is_not_called_gone_before_all_were_read() {
     let port = listener.local_addr().unwrap().port();
     let board = Board::new(0);
     tokio::spawn(Arc::new(Site::new(Table, Arc::new(Pages(1)), board.clone())).serve(listener));
-    for end in ["", "/events", "/failures", "/failures/counts", "/failures.csv"] {
+    for end in ["", "/events", "/failures", "/failures/counts", "/failures.csv", "/scan"] {
         assert_eq!(ask(port, &format!("GET {JOB}{end}"), "here", "job").await.0, 503, "{end}");
         assert_eq!(ask(port, &format!("GET {JOB}{end}"), "here", "list").await.0, 403, "{end}");
     }
