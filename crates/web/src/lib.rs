@@ -17,7 +17,6 @@
 mod answer;
 mod assets;
 pub mod board;
-mod connections;
 mod events;
 pub mod export;
 pub mod guard;
