@@ -1,6 +1,6 @@
 //! What a task works on, for the lines that are logged meanwhile: the run, the batch or range, the object and the attempt.
 //!
-//! A span of `tracing` is entered and left at every poll, through the registry and each layer. Here a poll swaps one pointer
+//! A span of `tracing` is entered and left at every poll, through the registry and each layer. Here a poll swaps a few words
 //! of a task-local variable, and nothing is formatted until a line is logged. The programs' log formats read it; see
 //! `migration_program`.
 

@@ -131,11 +131,13 @@ impl<P: Services> Worker<P> {
             while tasks.try_join_next().is_some() {}
             for (message, held) in messages {
                 this.process.runtime.activity.took_message();
-                let this = this.clone();
-                tasks.spawn(within(LogContext::message(&message), async move {
+                let (this, context) = (this.clone(), LogContext::message(&message));
+                // Boxed, since the compiler computes the layout of a future from everything inside it, to a limited depth.
+                let work = Box::pin(async move {
                     this.handle(message, held).await;
                     this.process.runtime.activity.left_message();
-                }));
+                });
+                tasks.spawn(within(context, work));
             }
         }
         info!(messages = tasks.len(), "stopping: work in flight is finished, nothing new is begun");

@@ -223,11 +223,13 @@ impl<P: Services> Worker<P> {
         let Some(bytes) = batch.objects.get(place).map(|entry| entry.size) else { return };
         let pending = self.limits.permits.expect(self.limits.class_of(bytes));
         let context = LogContext::Object(batch.clone(), place);
-        tasks.spawn(within(context, async move {
+        // Boxed like the work of a message: the futures of requests are nested in those of parts and attempts.
+        let work = Box::pin(async move {
             let Some(entry) = batch.objects.get(place) else { return (place, EntryOutcome::Interrupted) };
             let task = TransferTask { batch: &batch, entry, redelivered, lost: &lost };
             (place, this.one(task, &progress, pending).await)
-        }));
+        });
+        tasks.spawn(within(context, work));
     }
 
     /// Transfers one object once it has a permit.
