@@ -20,7 +20,7 @@ const OWN: &[(&str, &[&str])] = &[
     ("migration-local", &["migration-core"]),
     ("migration-s3-server", &["migration-core", "migration-local"]),
     ("migration-testkit", &["migration-core", "migration-local"]),
-    ("migration-web", &["migration-core", "migration-ledger"]),
+    ("migration-web", &["migration-core", "migration-ledger", "migration-program"]),
     (
         "s3migrate",
         &[

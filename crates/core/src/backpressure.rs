@@ -12,6 +12,54 @@ pub fn allowance(ended: u64, elapsed_ms: i64, backlog_seconds: u32) -> u64 {
     ended.saturating_add(u64::try_from(ahead).unwrap_or(u64::MAX).max(LEAST_BACKLOG))
 }
 
+/// Returns true if a jobsender that has sent so many batches counts as waiting for the workers, where `before` of them were
+/// allowed so far and `now` are. A wait ends only once the sender does not use up what it may: otherwise each step of the
+/// workers would end it for a moment.
+pub fn is_waiting(was_waiting: bool, sent: u64, before: u64, now: u64) -> bool {
+    sent >= now || (was_waiting && sent.saturating_add(LEAST_BACKLOG / 2) >= before)
+}
+
+/// Interval at which the log tells that a jobsender still waits for the workers, in milliseconds.
+const TOLD_EVERY_MS: i64 = 5 * 60 * 1_000;
+
+/// A jobsender's wait for the workers, as far as the log tells of it. Times are Unix times in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    began: i64,
+    told: i64,
+}
+
+/// What the log tells of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It has begun.
+    Began,
+    /// It goes on.
+    Continues {
+        /// For how long it has lasted, in milliseconds.
+        waited_ms: i64,
+    },
+    /// It is over.
+    Ended {
+        /// How long it lasted, in milliseconds.
+        waited_ms: i64,
+    },
+}
+
+/// Returns the wait as it is now, and what the log tells of it: its beginning, its end, and that it goes on at most every
+/// five minutes.
+pub fn tell(wait: Option<Wait>, is_waiting: bool, now: i64) -> (Option<Wait>, Option<Told>) {
+    match wait {
+        None if is_waiting => (Some(Wait { began: now, told: now }), Some(Told::Began)),
+        None => (None, None),
+        Some(Wait { began, .. }) if !is_waiting => (None, Some(Told::Ended { waited_ms: now - began })),
+        Some(Wait { began, told }) if now - told >= TOLD_EVERY_MS => {
+            (Some(Wait { began, told: now }), Some(Told::Continues { waited_ms: now - began }))
+        }
+        same => (same, None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,6 +79,42 @@ mod tests {
         ] {
             assert_eq!(allowance(ended, elapsed_ms, 7_200), expected, "{ended} {elapsed_ms}");
         }
+    }
+
+    #[test]
+    fn a_wait_ends_when_the_sender_does_not_use_up_what_it_may() {
+        const ROOM: u64 = LEAST_BACKLOG / 2;
+        for (was_waiting, sent, before, now, expected) in [
+            (false, 5_000, 5_001, 5_001, false),
+            (false, 5_000, 5_000, 5_000, true),
+            // More is allowed at each look, and has been sent at the next one.
+            (false, 5_000, 5_000, 9_000, false),
+            (true, 5_000, 5_000, 9_000, true),
+            (true, 9_000, 9_000, 13_000, true),
+            (true, 9_000, 9_000 + ROOM, 13_000, true),
+            (true, 9_000, 9_001 + ROOM, 13_000, false),
+        ] {
+            assert_eq!(is_waiting(was_waiting, sent, before, now), expected, "{was_waiting} {sent} {before} {now}");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_told_of_at_both_ends_and_every_five_minutes() {
+        let (mut wait, mut told) = (None, Vec::new());
+        // Looked at every 5 s for 11 minutes, of which the workers keep it waiting for 10 minutes and 55 seconds.
+        for now in (0..=660_000).step_by(5_000) {
+            let (next, what) = tell(wait, (5_000..660_000).contains(&now), now);
+            told.extend(what.map(|what| (now, what)));
+            wait = next;
+        }
+        let expected = [
+            (5_000, Told::Began),
+            (305_000, Told::Continues { waited_ms: 300_000 }),
+            (605_000, Told::Continues { waited_ms: 600_000 }),
+            (660_000, Told::Ended { waited_ms: 655_000 }),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(wait, None);
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! What a task works on, for the lines that are logged meanwhile: the run, the batch or range, the object and the attempt.
 //!
-//! A span of `tracing` is entered and left at every poll, through the registry and each layer. Here a poll swaps one pointer
+//! A span of `tracing` is entered and left at every poll, through the registry and each layer. Here a poll swaps a few words
 //! of a task-local variable, and nothing is formatted until a line is logged. The programs' log formats read it; see
 //! `migration_program`.
 
@@ -8,10 +8,34 @@ use std::sync::Arc;
 
 use migration_core::message::{Batch, PartRange};
 use migration_core::pair::BucketPair;
+use migration_core::ports::ReceivedMessage;
 use tokio::task::futures::TaskLocalFuture;
 
 tokio::task_local! {
-    static CONTEXT: Option<LogContext>;
+    static CONTEXT: Option<Scope>;
+}
+
+/// What a task works on, and the resource for which it does.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    job: Option<Arc<str>>,
+    work: Option<LogContext>,
+}
+
+impl Scope {
+    /// Creates the scope inside the current one, whose resource it keeps.
+    fn new(context: LogContext) -> Self {
+        match context {
+            LogContext::Job(job) => Self { job: Some(job), work: None },
+            work => Self { job: current().and_then(|around| around.job), work: Some(work) },
+        }
+    }
+
+    /// Returns names and values, the most general one first. Texts may hold any characters.
+    pub fn fields(&self) -> Vec<(&'static str, Field)> {
+        let job = self.job.iter().map(|job| ("job", Field::Text(job.as_ref().to_owned())));
+        job.chain(self.work.iter().flat_map(LogContext::fields)).collect()
+    }
 }
 
 /// What a task works on.
@@ -42,8 +66,17 @@ impl LogContext {
         Self::Job(format!("{namespace}/{name}").into())
     }
 
-    /// Returns names and values, the most general one first. Texts may hold any characters.
-    pub fn fields(&self) -> Vec<(&'static str, Field)> {
+    /// Creates the context of a run.
+    pub fn run(id: &str) -> Self {
+        Self::Run(id.into())
+    }
+
+    /// Creates the context of a message of which nothing is known yet.
+    pub fn message(message: &ReceivedMessage) -> Self {
+        Self::Message { message: message.id.as_str().into(), deliveries: message.receives }
+    }
+
+    fn fields(&self) -> Vec<(&'static str, Field)> {
         let text = |text: &str| Field::Text(text.to_owned());
         let object = |pair: &BucketPair, key: &str| Field::Text(format!("{}/{key}", pair.source_bucket));
         match self {
@@ -84,19 +117,19 @@ pub enum Field {
     Number(u32),
 }
 
-/// Returns the context of the current task, if it has one.
-pub fn current() -> Option<LogContext> {
+/// Returns the scope of the current task, if it has one.
+pub fn current() -> Option<Scope> {
     CONTEXT.try_with(Clone::clone).ok().flatten()
 }
 
-/// Runs a future in a context, in place of the one around it.
+/// Runs a future in a context, in place of the one around it; the resource around it stays.
 pub fn within<F: Future>(context: LogContext, future: F) -> impl Future<Output = F::Output> {
-    scope(Some(context), future)
+    scope(Some(Scope::new(context)), future)
 }
 
-/// Calls a function in a context, in place of the one around it.
+/// Calls a function in a context, in place of the one around it; the resource around it stays.
 pub fn within_sync<R>(context: LogContext, function: impl FnOnce() -> R) -> R {
-    CONTEXT.sync_scope(Some(context), function)
+    CONTEXT.sync_scope(Some(Scope::new(context)), function)
 }
 
 /// Gives a future that is to be spawned the context of the current task.
@@ -104,8 +137,8 @@ pub fn inherit<F: Future>(future: F) -> impl Future<Output = F::Output> {
     scope(current(), future)
 }
 
-fn scope<F: Future>(context: Option<LogContext>, future: F) -> TaskLocalFuture<Option<LogContext>, F> {
-    CONTEXT.scope(context, future)
+fn scope<F: Future>(scope: Option<Scope>, future: F) -> TaskLocalFuture<Option<Scope>, F> {
+    CONTEXT.scope(scope, future)
 }
 
 #[cfg(test)]
@@ -113,7 +146,7 @@ mod tests {
     use super::*;
 
     fn fields() -> Vec<String> {
-        let fields = current().map(|context| context.fields()).unwrap_or_default();
+        let fields = current().map(|scope| scope.fields()).unwrap_or_default();
         fields.into_iter().map(|(name, value)| format!("{name}={value:?}")).collect()
     }
 
@@ -125,7 +158,7 @@ mod tests {
             (inner, fields(), inherited.await.unwrap(), not.await.unwrap())
         });
         let (inner, own, inherited, not) = outer.await;
-        assert_eq!(inner, ["run=Text(\"r\")"]);
+        assert_eq!(inner, ["job=Text(\"n/j\")", "run=Text(\"r\")"], "the resource stays");
         assert_eq!((own, inherited), (vec!["job=Text(\"n/j\")".to_owned()], vec!["job=Text(\"n/j\")".to_owned()]));
         assert_eq!((not, fields()), (vec![], vec![]));
     }

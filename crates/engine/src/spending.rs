@@ -13,6 +13,7 @@ use migration_core::records::{HEARTBEAT_EVERY_MS, Spending, SpendingRecord};
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
+use crate::log_context::{LogContext, within_sync};
 use crate::{Process, Services};
 
 /// Shortest time between two records while there is work: that of heartbeats, so that this costs what they cost.
@@ -113,11 +114,12 @@ fn token<P: Services>(process: &Process<P>) -> String {
 async fn record<P: Services>(process: &Process<P>, (run, token, spent): (String, String, Spending)) -> bool {
     let record = SpendingRecord { name: process.runtime.name.clone(), at: process.runtime.clock.now(), spent };
     let writes = [record.write(&process.config.job.uid, &run, &token)];
-    match timeout(REQUEST, process.ports.ledger.write(&writes)).await {
+    let error = match timeout(REQUEST, process.ports.ledger.write(&writes)).await {
         Ok(Ok(())) => return true,
-        Ok(Err(error)) => warn!(%error, run, "failed to record what the process sent for a run"),
-        Err(_) => warn!(run, "failed to record what the process sent for a run: no answer from the ledger"),
-    }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer from the ledger".to_owned(),
+    };
+    within_sync(LogContext::run(&run), || warn!(%error, "failed to record what the process sent for a run"));
     false
 }
 

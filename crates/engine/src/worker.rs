@@ -28,7 +28,7 @@ use crate::log_context::{LogContext, within};
 use crate::send_buffer::SendBuffer;
 use crate::transfer::{self, TransferLimits};
 use crate::{Interruption, Process, Services};
-use accept::{Accepted, KnownRun};
+use accept::{Accepted, Decision, KnownRun, Received};
 use deletes::Deletes;
 use event_ends::EventEnds;
 
@@ -131,12 +131,13 @@ impl<P: Services> Worker<P> {
             while tasks.try_join_next().is_some() {}
             for (message, held) in messages {
                 this.process.runtime.activity.took_message();
-                let this = this.clone();
-                let context = LogContext::Message { message: message.id.as_str().into(), deliveries: message.receives };
-                tasks.spawn(within(context, async move {
+                let (this, context) = (this.clone(), LogContext::message(&message));
+                // Boxed, since the compiler computes the layout of a future from everything inside it, to a limited depth.
+                let work = Box::pin(async move {
                     this.handle(message, held).await;
                     this.process.runtime.activity.left_message();
-                }));
+                });
+                tasks.spawn(within(context, work));
             }
         }
         info!(messages = tasks.len(), "stopping: work in flight is finished, nothing new is begun");
@@ -176,7 +177,7 @@ impl<P: Services> Worker<P> {
             match process.queue(|| process.ports.queue.receive(at_once, WAIT, LEASE)).await {
                 Ok(messages) if process.runtime.stop.is_cancelled() => {
                     for message in messages {
-                        self.give_back(&message, Duration::ZERO).await;
+                        within(LogContext::message(&message), self.give_back(&message, Duration::ZERO)).await;
                     }
                 }
                 Ok(messages) if messages.is_empty() => {}
@@ -210,7 +211,7 @@ impl<P: Services> Worker<P> {
             if begins {
                 begun.push((message, self.expect(*number)));
             } else {
-                self.give_back(&message, Duration::ZERO).await;
+                within(LogContext::message(&message), self.give_back(&message, Duration::ZERO)).await;
             }
         }
         begun
@@ -258,36 +259,53 @@ impl<P: Services> Worker<P> {
         }
     }
 
+    /// Handles a message: the log tells of its batch or range as soon as that is known.
     async fn handle(self: &Arc<Self>, message: ReceivedMessage, held: PendingObject) {
-        let disposal = match self.accept(&message).await {
-            Ok(Ok(Accepted::Work(work))) => self.work_off(&message, work, held).await,
-            Ok(Ok(Accepted::Over { run })) => {
-                debug!(id = message.id, run, "deleting a message of a run that is over");
+        match self.accept(&message).await {
+            Ok(Received { context, decision }) => within(context, self.act(&message, Ok(decision), held)).await,
+            Err(interruption) => self.act(&message, Err(interruption), held).await,
+        }
+    }
+
+    /// Acts on what was decided about a message.
+    async fn act(
+        self: &Arc<Self>,
+        message: &ReceivedMessage,
+        decision: Result<Decision, Interruption>,
+        held: PendingObject,
+    ) {
+        let disposal = match decision {
+            Ok(Ok(Accepted::Work(work))) => self.work_off(message, work, held).await,
+            Ok(Ok(Accepted::Over)) => {
+                debug!(id = message.id, "deleting a message of a run that is over");
                 Ok(Disposal::Delete)
             }
             Ok(Ok(Accepted::Others { why })) => match left_to_others(message.receives) {
-                Some(after) => self.leave(&message, &why, after).await,
+                Some(after) => self.leave(message, &why, after).await,
                 None => Ok(Disposal::SendAnew(Duration::ZERO)),
             },
             Ok(Err(reason @ MessageError::OtherJob { .. })) => match left_to_others(message.receives) {
-                Some(after) => self.leave(&message, &reason.to_string(), after).await,
+                Some(after) => self.leave(message, &reason.to_string(), after).await,
                 // No worker of that job received it: there is none, or none any more.
-                None => self.refuse(&message, &reason).await,
+                None => self.refuse(message, &reason).await,
             },
-            Ok(Err(reason)) => self.refuse(&message, &reason).await,
+            Ok(Err(reason)) => self.refuse(message, &reason).await,
             Err(interruption) => Err(interruption),
         };
+        self.dispose(message, disposal).await;
+    }
+
+    /// Does with a message what was decided after its work.
+    async fn dispose(&self, message: &ReceivedMessage, disposal: Result<Disposal, Interruption>) {
         let process = &self.process;
         let result = match disposal {
             Ok(Disposal::Delete) if self.are_messages_small() => self.deletes.delete(process, &message.receipt).await,
             Ok(Disposal::Delete) => process.queue(|| process.ports.queue.delete(&message.receipt)).await,
             Ok(Disposal::GiveBack) | Err(Interruption::Stopped) => {
-                return self.give_back(&message, Duration::ZERO).await;
+                return self.give_back(message, Duration::ZERO).await;
             }
-            Ok(Disposal::Later(after)) => return self.give_back(&message, after).await,
-            Ok(Disposal::SendAnew(after)) => {
-                self.replace(&message, vec![message.body.clone()], after).await.map(|_| ())
-            }
+            Ok(Disposal::Later(after)) => return self.give_back(message, after).await,
+            Ok(Disposal::SendAnew(after)) => self.replace(message, vec![message.body.clone()], after).await.map(|_| ()),
             Err(interruption) => Err(interruption),
         };
         if let Err(error) = result {

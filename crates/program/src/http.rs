@@ -1,6 +1,5 @@
 //! Answers a few small HTTP requests: health and metrics.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -8,14 +7,14 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::debug;
+
+use crate::connections::{self, Impatient};
 
 /// An answer.
 pub type Answer = Response<Full<Bytes>>;
@@ -26,8 +25,6 @@ const CONNECTIONS: usize = 32;
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
 /// Time in which it has to have taken the answer, from its connection on. Prometheus allows itself 10 s.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
-/// Wait after a connection could not be accepted, for example since there are no more file descriptors.
-const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// Returns an answer in plain text.
 pub fn text(status: StatusCode, text: impl Into<Bytes>, media_type: &'static str) -> Answer {
@@ -50,34 +47,17 @@ pub async fn serve<F>(listener: TcpListener, answer: F) -> Infallible
 where
     F: Fn(&Request<Incoming>) -> Answer + Clone + Send + Sync + 'static,
 {
-    let mut open: VecDeque<AbortHandle> = VecDeque::new();
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                warn!(%error, "failed to accept a connection");
-                tokio::time::sleep(AFTER_ERROR).await;
-                continue;
-            }
-        };
-        open.retain(|connection| !connection.is_finished());
-        if open.len() >= CONNECTIONS
-            && let Some(oldest) = open.pop_front()
-        {
-            oldest.abort();
-        }
-        open.push_back(tokio::spawn(converse(stream, answer.clone())).abort_handle());
-    }
+    connections::accept(listener, CONNECTIONS, |stream, _| converse(stream, answer.clone())).await
 }
 
 /// Answers the request of a connection.
-async fn converse<F>(stream: TcpStream, answer: F)
+async fn converse<F>(stream: Impatient<TcpStream>, answer: F)
 where
     F: Fn(&Request<Incoming>) -> Answer + Send,
 {
     let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request))));
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).keep_alive(false);
+    let mut http = connections::http(HEADERS_WITHIN);
+    http.keep_alive(false);
     match timeout(ANSWERED_WITHIN, http.serve_connection(TokioIo::new(stream), service)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "failed to answer an HTTP request"),

@@ -1,5 +1,7 @@
-//! What the programs of the project have in common: logging, signals, schedules, plans, verifications and metrics.
+//! What the programs of the project have in common: logging, signals, schedules, plans, verifications, metrics, and how
+//! they accept connections.
 
+pub mod connections;
 pub mod findings;
 pub mod http;
 mod log;

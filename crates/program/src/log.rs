@@ -70,7 +70,7 @@ impl LogLevel {
             Self::Error => "error",
             Self::Warn => "warn",
             Self::Info => "info,kube_runtime=warn",
-            Self::Debug => "info,kube_runtime=warn,migration_=debug,s3_migration=debug,s3migrate=debug",
+            Self::Debug => "info,kube_runtime=warn,migration_=debug,s3_migration=debug,s3migrate=debug,operator=debug",
         }
     }
 }

@@ -8,52 +8,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use hyper::Method;
 use serde_json::{Value, json};
 
+mod answer;
+mod change;
+mod request;
 mod reviews;
 
+pub use request::{ApiFault, ApiRequest};
 pub use reviews::Reviews;
+
+use answer::{invalid, status};
+use change::{change, manage, merge};
+use request::parse;
 
 /// The namespace of all objects.
 pub const NAMESPACE: &str = "media";
-
-/// A request as it arrived.
-#[derive(Clone, Debug)]
-pub struct ApiRequest {
-    /// Method.
-    pub method: Method,
-    /// Path.
-    pub path: String,
-    /// Query, decoded.
-    pub query: String,
-    /// Body; null if it has none, or none in JSON.
-    pub body: Value,
-}
-
-impl ApiRequest {
-    /// Reads a request.
-    pub fn new(method: Method, path: &str, query: &str, body: &[u8]) -> Self {
-        let query =
-            [("%2F", "/"), ("%3D", "="), ("%2C", ",")].iter().fold(query.to_owned(), |q, (a, b)| q.replace(a, b));
-        Self { method, path: path.to_owned(), query, body: serde_json::from_slice(body).unwrap_or(Value::Null) }
-    }
-
-    /// Returns a parameter of the query.
-    pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.query.split('&').filter_map(|part| part.split_once('=')).find(|(n, _)| *n == name).map(|(_, value)| value)
-    }
-}
-
-/// What happens to a request in place of the usual answer.
-#[derive(Clone, Copy, Debug)]
-pub enum ApiFault {
-    /// It is answered with this status and message, and not carried out.
-    Refused(u16, &'static str),
-    /// It is answered that this field is invalid, and not carried out.
-    Invalid(&'static str),
-    /// The connection breaks before it is carried out.
-    Lost,
-    /// It is carried out, and the connection breaks before the answer.
-    AnswerLost,
-}
 
 #[derive(Debug)]
 struct Rule {
@@ -341,76 +309,5 @@ impl ApiObjects {
         self.stamp(&mut object, "");
         self.objects.insert(path.to_owned(), object.clone());
         (200, object)
-    }
-}
-
-/// The path of the object or collection, the object's name, and the subresource.
-fn parse(path: &str) -> (String, Option<&str>, Option<&str>) {
-    let parts: Vec<_> = path.split('/').collect();
-    let namespace = parts.iter().position(|part| *part == "namespaces").unwrap_or_default();
-    let (name, subresource) = (parts.get(namespace + 3).copied(), parts.get(namespace + 4).copied());
-    let end = (namespace + 4).min(parts.len());
-    (parts[..end].join("/"), name, subresource)
-}
-
-fn status(code: u16, reason: &str, message: &str) -> (u16, Value) {
-    let body = json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message,
-    });
-    (code, body)
-}
-
-fn invalid(field: &str) -> (u16, Value) {
-    let (code, mut body) = status(422, "Invalid", &format!("{field}: not valid"));
-    body["details"] = json!({"causes": [{"reason": "FieldValueInvalid", "message": "not valid", "field": field}]});
-    (code, body)
-}
-
-/// Records the field manager that a query names.
-fn manage(object: &mut Value, query: &str, operation: &str, subresource: Option<&str>) {
-    let Some(manager) = query.split('&').find_map(|part| part.strip_prefix("fieldManager=")) else { return };
-    let entry = json!({
-        "manager": manager, "operation": operation, "subresource": subresource, "fieldsType": "FieldsV1",
-        "fieldsV1": {"f:spec": {"f:replicas": {}}},
-    });
-    match &mut object["metadata"]["managedFields"] {
-        Value::Array(entries) => entries.push(entry),
-        none => *none = json!([entry]),
-    }
-}
-
-/// A JSON merge patch. Source: RFC 7386.
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(members) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    for (name, value) in members {
-        if let (true, Value::Object(members)) = (value.is_null(), &mut *target) {
-            members.remove(name);
-        } else {
-            merge(&mut target[name], value);
-        }
-    }
-}
-
-/// An operation of a JSON patch on the list of finalizers, which is all that kube's finalizers send.
-fn change(object: &mut Value, operation: &Value) {
-    let path = operation["path"].as_str().unwrap_or_default();
-    let Some(place) = path.strip_prefix("/metadata/finalizers") else { return };
-    let list = &mut object["metadata"]["finalizers"];
-    match (operation["op"].as_str().unwrap_or_default(), place.trim_start_matches('/'), list) {
-        ("add", "", list) => *list = operation["value"].clone(),
-        ("add", "-", Value::Array(list)) => list.push(operation["value"].clone()),
-        ("remove", "", list) => *list = Value::Null,
-        ("remove", place, Value::Array(list)) => {
-            if let Some(place) = place.parse().ok().filter(|place| *place < list.len()) {
-                list.remove(place);
-            }
-        }
-        _ => {}
     }
 }

@@ -19,7 +19,6 @@
 mod answer;
 mod assets;
 pub mod board;
-mod connections;
 mod events;
 pub mod export;
 pub mod follow;

@@ -9,20 +9,19 @@ use futures::stream::{self, Stream, StreamExt};
 use hyper::body::{Body as _, Bytes, Frame, Incoming};
 use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
+use migration_program::connections::{self, Kept};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::answer::{self, Answer};
 use crate::assets::asset;
 use crate::board::{Board, Seen};
-use crate::connections::{Connections, Impatient, Kept};
 use crate::events::events;
 use crate::export::export;
 use crate::follow;
@@ -32,6 +31,8 @@ use crate::route::{FailureForm, Route, RouteError};
 use crate::source::{FailureQuery, Source, SourceError};
 use crate::view::JobName;
 
+/// Most connections that are open at the same time. A further one ends the oldest that nothing is read or followed for.
+const CONNECTIONS: usize = 256;
 /// Most streams of events that are open at the same time.
 const STREAMS: u32 = 64;
 /// Most exports that are open at the same time: each keeps a page of failures in memory.
@@ -42,10 +43,6 @@ const STREAMS_OF_TOKEN: usize = 8;
 const TURN_WITHIN: Duration = Duration::from_secs(10);
 /// Time in which a client has to send the headers of its next request.
 const HEADERS_WITHIN: Duration = Duration::from_secs(15);
-/// Most bytes of a request, and of an answer, that a connection keeps. Twice the longest token.
-const BUFFER: usize = 32 * 1_024;
-/// Wait after a connection could not be accepted, for example since there are no more file descriptors.
-const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// The page of a board.
 pub struct Site<G, S> {
@@ -74,22 +71,7 @@ impl<G: Guard, S: Source> Site<G, S> {
 
     /// Serves the page until it is dropped; connections that are open then end with the runtime.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) -> Infallible {
-        let mut open = Connections::default();
-        loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    warn!(%error, "failed to accept a connection");
-                    tokio::time::sleep(AFTER_ERROR).await;
-                    continue;
-                }
-            };
-            if open.make_room() {
-                let kept = Kept::default();
-                let task = tokio::spawn(self.clone().converse(stream, kept.clone()));
-                open.push(task.abort_handle(), kept);
-            }
-        }
+        connections::accept(listener, CONNECTIONS, |stream, kept| self.clone().converse(stream, kept)).await
     }
 
     /// Waits until no stream of events is open, which they are for some seconds after the board was closed.
@@ -114,9 +96,8 @@ impl<G: Guard, S: Source> Site<G, S> {
                 Ok::<_, Infallible>(answer)
             }
         });
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(BUFFER);
-        if let Err(error) = http.serve_connection(TokioIo::new(Impatient::new(stream)), service).await {
+        let http = connections::http(HEADERS_WITHIN);
+        if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
             debug!(%error, "failed to answer an HTTP request");
         }
     }

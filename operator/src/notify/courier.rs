@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::Stream;
 use migration_api::status::Receiver;
+use migration_engine::log_context::{LogContext, within, within_sync};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
@@ -116,10 +117,10 @@ impl Courier {
             Begun::Before => return true,
             Begun::Full => return false,
         };
-        tokio::spawn(async move {
-            let (namespace, job) = (parcel.about.namespace.as_str(), parcel.about.name.as_str());
+        let context = LogContext::job(&parcel.about.namespace, &parcel.about.name);
+        tokio::spawn(within(context, async move {
             if parcel.means.fence.check().is_err() {
-                debug!(namespace, job, "not sent: this process is not the leader any more");
+                debug!("not sent: this process is not the leader any more");
                 return;
             }
             let failure = deliver(&parcel).await.err();
@@ -128,10 +129,10 @@ impl Courier {
             let error = failure.map(|failure| failure.to_string());
             if let Some(error) = &error {
                 let (event, to) = (parcel.event.event, parcel.to);
-                warn!(namespace, job, %event, %to, error, "failed to deliver notification");
+                warn!(%event, %to, error, "failed to deliver notification");
             }
             slot.end(Outcome { id: parcel.event.id.clone(), to: parcel.to, error, retry_after, waits_for_person });
-        });
+        }));
         true
     }
 
@@ -233,8 +234,11 @@ impl Drop for Slot {
         }
         let next = state.next();
         drop(state);
-        if next.is_some_and(|job| self.courier.wake.try_send(job).is_err()) {
-            debug!("a job that waits for room is not woken: it comes back by itself");
+        let Some(job) = next else { return };
+        // Not the job of this attempt.
+        let context = LogContext::job(&job.0, &job.1);
+        if self.courier.wake.try_send(job).is_err() {
+            within_sync(context, || debug!("a job that waits for room is not woken: it comes back by itself"));
         }
     }
 }

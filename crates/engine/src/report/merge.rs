@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use super::files::Files;
 use super::fragment::{TRIES, put};
+use crate::log_context::{LogContext, within};
 use crate::{Interruption, Process, Services};
 
 /// Fragments read, or deleted, at once.
@@ -89,8 +90,18 @@ pub async fn write<P: Services>(
     if run.end.is_none() {
         return Err(ReportError::RunIsLive(run.run));
     }
+    within(LogContext::run(&run.run), write_of(process, settings, &run, now)).await
+}
+
+async fn write_of<P: Services>(
+    process: &Process<P>,
+    settings: &ReportSettings,
+    run: &RunRecord,
+    now: String,
+) -> Result<ReportRecord, ReportError> {
+    let (job, ledger) = (&process.config.job.uid, &process.ports.ledger);
     let root = settings.root(&process.config.job, &run.run);
-    let merge = Merge { process, settings, run: &run, root: &root };
+    let merge = Merge { process, settings, run, root: &root };
     let record = if let Some(record) = view::report(ledger, job, &run.run).await? {
         record
     } else {

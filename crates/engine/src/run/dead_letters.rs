@@ -23,6 +23,8 @@ use migration_core::records::{self, BatchEnd, EndCounts, FailureRecord, RunRecor
 use migration_ledger::{WriteOutcome, write};
 use tracing::warn;
 
+use crate::log_context::{LogContext, within_sync};
+
 /// Visibility timeout of received dead letters, long enough to receive all of them once.
 const VISIBILITY: Duration = Duration::from_secs(10);
 /// Maximum number of messages per request.
@@ -83,7 +85,8 @@ pub async fn drain<D: DeadLetterQueue, Q: Queue, L: Ledger>(
                 Ok(WriteOutcome::Lost) => {}
                 // One dead letter that cannot be recorded must not block the others.
                 Err(error) if records::is_refused_for_good(&error) => {
-                    warn!(%error, batch = end.batch.id.as_str(), "failed to record dead letter");
+                    let context = LogContext::Batch(end.batch.clone().into());
+                    within_sync(context, || warn!(%error, "failed to record dead letter"));
                 }
                 Err(error) => return Err(DrainError::Ledger(error)),
             }

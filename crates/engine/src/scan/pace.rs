@@ -1,8 +1,10 @@
 //! Bounds how far a jobsender runs ahead of the workers: it waits after a number of batches.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use migration_core::backpressure::{LEAST_BACKLOG, allowance};
+use migration_core::backpressure::{self, LEAST_BACKLOG, Told, Wait, allowance};
 use migration_core::progress::progress;
 use migration_core::records::RunRecord;
 use migration_ledger::view;
@@ -16,13 +18,20 @@ pub(super) struct Pace {
     sent: AtomicU64,
     allowed: AtomicU64,
     more: Notify,
+    /// The wait that the log has told of.
+    wait: Mutex<Option<Wait>>,
 }
 
 impl Pace {
     /// Creates the pace of a run that has sent this many batches before.
     pub(super) fn new(sent: u64, is_bounded: bool) -> Self {
         let allowed = if is_bounded { sent + LEAST_BACKLOG / 2 } else { u64::MAX };
-        Self { sent: AtomicU64::new(sent), allowed: AtomicU64::new(allowed), more: Notify::new() }
+        Self {
+            sent: AtomicU64::new(sent),
+            allowed: AtomicU64::new(allowed),
+            more: Notify::new(),
+            wait: Mutex::default(),
+        }
     }
 
     /// Records that a batch was sent.
@@ -52,8 +61,9 @@ impl Pace {
     pub(super) async fn look<P: Services>(&self, process: &Process<P>, run: &RunRecord) {
         let Some(seconds) = process.config.backlog_seconds else { return };
         let (sent, allowed) = (self.sent.load(Ordering::Relaxed), self.allowed.load(Ordering::Relaxed));
+        let at = process.runtime.clock.now();
         if sent + LEAST_BACKLOG / 2 < allowed {
-            return;
+            return self.tell(sent, allowed, allowed, at);
         }
         let tally = match view::tally(&process.ports.ledger, &process.config.job.uid, run).await {
             Ok(tally) => tally,
@@ -62,12 +72,35 @@ impl Pace {
         // A remainder is sent by its worker, so its batch still counts as open.
         let open = progress(run, &tally).open_batches;
         let ended = run.scan.counts.batches.saturating_sub(open);
-        let now = allowance(ended, process.runtime.clock.now() - run.started, seconds);
+        let now = allowance(ended, at - run.started, seconds);
         if now > allowed {
             self.allowed.store(now, Ordering::Relaxed);
             self.more.notify_waiters();
-        } else if sent >= allowed {
-            info!(sent, ended, "the scan is waiting for the workers");
+        }
+        self.tell(sent, allowed, now.max(allowed), at);
+    }
+
+    /// Tells the log of the wait for the workers, as far as it is due: `before` batches were allowed so far, and `allowed`
+    /// are now.
+    fn tell(&self, sent: u64, before: u64, allowed: u64, now: i64) {
+        let told = {
+            // A poisoned lock is used as it is: the wait is replaced as a whole.
+            let mut wait = self.wait.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_waiting = backpressure::is_waiting(wait.is_some(), sent, before, allowed);
+            let (next, told) = backpressure::tell(*wait, is_waiting, now);
+            *wait = next;
+            told
+        };
+        let time = |millis: i64| Duration::from_millis(u64::try_from(millis).unwrap_or_default());
+        match told {
+            Some(Told::Began) => info!(sent, "the scan is waiting for the workers"),
+            Some(Told::Continues { waited_ms }) => {
+                info!(sent, waited = ?time(waited_ms), "the scan is still waiting for the workers");
+            }
+            Some(Told::Ended { waited_ms }) => {
+                info!(sent, waited = ?time(waited_ms), "the scan is no longer waiting for the workers");
+            }
+            None => {}
         }
     }
 }

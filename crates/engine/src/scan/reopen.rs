@@ -29,7 +29,7 @@ pub(super) async fn reopen<P: Services>(
     }
     let reopened = reopen::reopen(record, ranges, &ends);
     let begun = reopened.reopened.last().map_or(0, |reopening| reopening.ranges.len());
-    warn!(run = reopened.run, begun, of = ranges.len(), "messages were lost: scanning the ranges that lack ends again");
+    warn!(begun, of = ranges.len(), "messages were lost: scanning the ranges that lack ends again");
     info!(kept = reopened.kept.batches, "keeping the ends of the other ranges");
     Ok(reopened)
 }

@@ -19,6 +19,7 @@ use super::manifest::Manifest;
 use super::pace::Pace;
 use super::range::OpenRange;
 use super::{ManifestError, ScanError, SenderName, reopen};
+use crate::log_context::{LogContext, within, within_sync};
 use crate::{Interruption, Process, Services, WriteOutcome};
 
 /// Interval at which the lease is renewed and the counts are written.
@@ -80,12 +81,15 @@ pub(super) async fn take<P: Services>(process: &Process<P>, name: &SenderName) -
             TakeDecision::Busy => return Ok(Taken::Busy(last_id)),
             TakeDecision::OtherSides => return Ok(Taken::OtherSides(last_id)),
             TakeDecision::WaitUntil(at) => {
-                info!(run = last_id, "waiting: the run's jobsender may still be alive");
+                let context = LogContext::run(&last_id);
+                within_sync(context, || info!("waiting: the run's jobsender may still be alive"));
                 wait(process, at - process.runtime.clock.now()).await?;
                 continue;
             }
-            TakeDecision::Start(record) => start(process, record, current).await?,
-            TakeDecision::Resume(record) => resume(process, record).await?,
+            TakeDecision::Start(record) => {
+                within(LogContext::run(&record.run), start(process, record, current)).await?
+            }
+            TakeDecision::Resume(record) => within(LogContext::run(&record.run), resume(process, record)).await?,
         };
         if let Some(run) = taken {
             return Ok(Taken::Run(Box::new(run)));
@@ -117,7 +121,7 @@ async fn start<P: Services>(
     let item = Item::of(records::run_key(job, &record.run), &record);
     Ok(match process.replace(item, Condition::Absent, vec![pointer]).await? {
         WriteOutcome::Written => {
-            info!(run = record.run, "starting a new run");
+            info!("starting a new run");
             let ranges = progress::ranges_of(&record, Vec::new())?;
             Some(Run::new(record, ranges, process.config.backlog_seconds.is_some()))
         }
@@ -144,7 +148,7 @@ async fn resume<P: Services>(process: &Process<P>, mut record: RunRecord) -> Res
     Ok(match process.replace(item, condition, Vec::new()).await? {
         WriteOutcome::Written => {
             let open = ranges.iter().filter(|range| !range.closed).count();
-            info!(run = record.run, epoch = record.epoch, open, "continuing a run that its jobsender left");
+            info!(epoch = record.epoch, open, "continuing a run that its jobsender left");
             Some(Run::new(record, ranges, process.config.backlog_seconds.is_some()))
         }
         WriteOutcome::Lost => None,

@@ -67,13 +67,9 @@ impl<P: Services> Worker<P> {
         held: PendingObject,
     ) -> Result<Disposal, Interruption> {
         match work {
-            Work::Range(range) => {
-                let range: Arc<PartRange> = Arc::from(range);
-                let context = LogContext::Range(range.clone(), job.message.receives);
-                within(context, self.carry_range(job, &range, held)).await
-            }
+            Work::Range(range) => self.carry_range(job, &range, held).await,
             Work::Batches { batches, pairs } => {
-                let attempts = batches.iter().map(Batch::most_tries).max().unwrap_or_default();
+                let attempts = batches.iter().map(|batch| batch.most_tries()).max().unwrap_or_default();
                 let most = self.process.config.transfer.max_attempts;
                 match receipt(job.message.receives, attempts, most) {
                     Receipt::Work => {}
@@ -89,7 +85,7 @@ impl<P: Services> Worker<P> {
                     }
                 }
                 let mut held = Some(held);
-                for batch in batches.into_iter().map(Arc::new) {
+                for batch in batches {
                     let work = self.work_batch(job, &batch, &pairs, &mut held);
                     let disposal = match within(LogContext::Batch(batch.clone()), work).await {
                         Ok(disposal) => disposal,
@@ -106,7 +102,7 @@ impl<P: Services> Worker<P> {
     }
 
     /// Replaces a worn-out message by new ones for its batches, with one more try counted.
-    async fn renew(&self, message: &ReceivedMessage, batches: Vec<Batch>) -> Result<Disposal, Interruption> {
+    async fn renew(&self, message: &ReceivedMessage, batches: Vec<Arc<Batch>>) -> Result<Disposal, Interruption> {
         debug!(id = message.id, receives = message.receives, "replacing a worn-out message");
         let renewed = batches.iter().map(|batch| batch.tried_once_more().body());
         self.replace(message, renewed.collect(), Duration::ZERO).await
@@ -227,11 +223,13 @@ impl<P: Services> Worker<P> {
         let Some(bytes) = batch.objects.get(place).map(|entry| entry.size) else { return };
         let pending = self.limits.permits.expect(self.limits.class_of(bytes));
         let context = LogContext::Object(batch.clone(), place);
-        tasks.spawn(within(context, async move {
+        // Boxed like the work of a message: the futures of requests are nested in those of parts and attempts.
+        let work = Box::pin(async move {
             let Some(entry) = batch.objects.get(place) else { return (place, EntryOutcome::Interrupted) };
             let task = TransferTask { batch: &batch, entry, redelivered, lost: &lost };
             (place, this.one(task, &progress, pending).await)
-        }));
+        });
+        tasks.spawn(within(context, work));
     }
 
     /// Transfers one object once it has a permit.

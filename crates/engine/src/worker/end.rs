@@ -17,6 +17,7 @@ use migration_ledger::{ReadError, get};
 use tracing::{debug, error, warn};
 
 use super::{Disposal, Worker};
+use crate::log_context::{LogContext, within_sync};
 use crate::telemetry::ObjectTally;
 use crate::{Interruption, Services, WriteOutcome, report, uploads};
 
@@ -62,14 +63,14 @@ impl<P: Services> Worker<P> {
         let is_stale = if failures.is_empty() { Some(false) } else { self.is_stale(batch).await? };
         let Some(is_stale) = is_stale else { return Ok(None) };
         let valid = failures.iter().filter(|_| !is_stale);
-        let writes = valid.map(|failure| records::failure_write(&batch.job, &batch.run, failure));
+        let writes = valid.map(|failure| records::failure_write(&batch.job, &batch.run, &failure.record));
         for request in records::requests(writes.chain(versions)) {
             self.process.write(&request).await?;
         }
         let end = match self.write_end(batch, &end).await? {
             WriteOutcome::Written => {
                 self.process.runtime.telemetry.ended(&tally, now);
-                failures.iter().filter(|_| !is_stale).for_each(log_failure);
+                failures.iter().filter(|_| !is_stale).for_each(|failure| failure.log(batch));
                 Some(end)
             }
             WriteOutcome::Lost => self.other_end(message, batch, end).await?,
@@ -118,7 +119,7 @@ impl<P: Services> Worker<P> {
             Ok(run) => Ok(Some(run.is_some_and(|run| run.is_stale(&batch.id)))),
             Err(ReadError::Request(error)) => Err(error),
             Err(ReadError::Record(error)) => {
-                warn!(%error, batch = batch.id.as_str(), "failed to read run of batch; leaving the batch to another worker");
+                warn!(%error, "failed to read run of batch; leaving the batch to another worker");
                 self.runs.lock().await.remove(&batch.run);
                 Ok(None)
             }
@@ -158,11 +159,7 @@ impl<P: Services> Worker<P> {
     pub(super) async fn finish(&self, batch: &Batch, end: &BatchEnd) -> Result<Disposal, Interruption> {
         if !end.remainder.is_empty() && !is_active(Mutant::LostRemainder) {
             let rest = batch.remainder(&end.remainder, &end.tried);
-            debug!(
-                batch = batch.id.as_str(),
-                objects = rest.objects.len(),
-                "retrying the remaining objects of a batch"
-            );
+            debug!(objects = rest.objects.len(), "retrying the remaining objects of a batch");
             let bound = Duration::from_secs(remainder_delay(rest.most_tries()).into());
             let delay = bound.mul_f64(0.5 + self.process.runtime.clock.random() / 2.0);
             let messages = [OutgoingMessage { body: rest.body(), delay }];
@@ -187,14 +184,24 @@ fn done_uploads<'a>(batch: &'a Batch, outcomes: &[EntryOutcome]) -> Vec<(&'a str
     done.collect()
 }
 
-/// Logs a failure that is recorded, once: a batch has one end, however often it is delivered.
-fn log_failure(failure: &FailureRecord) {
-    let FailureRecord { key, class, message, attempts, request_ids, .. } = failure;
-    let (class, requests) = (class.as_str(), request_ids.join(","));
-    error!(object = key, class, reason = message, attempts, requests, "object failed");
+/// The failure of an object.
+struct FailedObject {
+    /// The object's index in the batch.
+    place: usize,
+    record: FailureRecord,
 }
 
-/// Returns the record of a batch's end and those of its failures.
+impl FailedObject {
+    /// Logs a failure that is recorded, once: a batch has one end, however often it is delivered. The reason ends with
+    /// the request that failed.
+    fn log(&self, batch: &Arc<Batch>) {
+        let FailureRecord { class, message, .. } = &self.record;
+        let class = class.as_str();
+        within_sync(LogContext::Object(batch.clone(), self.place), || error!(class, reason = message, "object failed"));
+    }
+}
+
+/// Returns the record of a batch's end, and its failures.
 fn sum_up(
     batch: &Batch,
     pairs: &[BucketPair],
@@ -202,13 +209,13 @@ fn sum_up(
     by: &str,
     most: u32,
     at: i64,
-) -> (BatchEnd, Vec<FailureRecord>) {
+) -> (BatchEnd, Vec<FailedObject>) {
     let pair =
         pairs.iter().position(|pair| *pair == batch.pair).and_then(|i| u32::try_from(i).ok()).unwrap_or_default();
     let mut counts = EndCounts::default();
     let (mut remainder, mut tried) = (Vec::new(), Vec::new());
     let mut failures = Vec::new();
-    for ((entry, outcome), place) in batch.objects.iter().zip(outcomes).zip(0..) {
+    for ((place, (entry, outcome)), number) in batch.objects.iter().zip(outcomes).enumerate().zip(0_u32..) {
         match outcome {
             EntryOutcome::Done(Delivery { bytes, losses, .. }) => {
                 counts.done += 1;
@@ -223,17 +230,18 @@ fn sum_up(
                 let before = batch.tries(entry);
                 let counted = Tried { tries: Some(before + 1), ..entry.tried };
                 tried.push(next_try(cause, entry.tried, before, most, at).unwrap_or(counted));
-                remainder.push(place);
+                remainder.push(number);
             }
             EntryOutcome::Interrupted => {
                 tried.push(Tried { tries: Some(batch.tries(entry)), ..entry.tried });
-                remainder.push(place);
+                remainder.push(number);
             }
             EntryOutcome::Failed(failure) => {
                 counts.failed += 1;
                 counts.failed_bytes += entry.size;
-                let failure = FailureRecord::new(pair, &entry.key, entry.size, failure, at);
-                failures.push(failure.in_batch(&batch.id, batch.tries(entry) + 1));
+                let record = FailureRecord::new(pair, &entry.key, entry.size, failure, at);
+                let record = record.in_batch(&batch.id, batch.tries(entry) + 1);
+                failures.push(FailedObject { place, record });
             }
         }
     }
@@ -285,6 +293,7 @@ mod tests {
         let expected = EndCounts { done: 1, done_bytes: 1, gone: 1, gone_bytes: 2, failed: 1, failed_bytes: 4, losses };
         assert_eq!((end.counts, end.remainder), (expected, vec![3]));
         assert_eq!(end.tried, [Tried { tries: Some(3), since: Some(9), parts: 0 }]);
-        assert_eq!(failures.iter().map(|f| (f.key.as_str(), f.attempts)).collect::<Vec<_>>(), [("c", 3)]);
+        let failed: Vec<_> = failures.iter().map(|f| (f.place, f.record.key.as_str(), f.record.attempts)).collect();
+        assert_eq!(failed, [(2, "c", 3)]);
     }
 }

@@ -2,8 +2,6 @@
 //! with `cargo test --test engine model::`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot continue fails")]
-// The futures of a worker are nested types of more than 128 levels.
-#![recursion_limit = "256"]
 
 mod answers;
 mod backlog;

@@ -103,8 +103,7 @@ where
         let mut line = String::new();
         self.inner.format_event(ctx, Writer::new(&mut line), event)?;
         let line = line.strip_suffix('\n').unwrap_or(&line);
-        let context = log_context::current();
-        let own = context.as_ref().map(log_context::LogContext::fields).unwrap_or_default();
+        let own = log_context::current().map(|scope| scope.fields()).unwrap_or_default();
         let job = self.lines.job.clone().filter(|_| own.iter().all(|(name, _)| *name != "job"));
         let job = job.map(|job| ("job", Field::Text(job)));
         let request = request_of(line).map(|id| ("request", Field::Text(id.to_owned())));

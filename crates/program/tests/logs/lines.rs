@@ -1,10 +1,12 @@
 //! What the lines of a log have, and what never stands in them.
 
+use std::collections::BTreeSet;
+
 use migration_core::error::ErrorClass;
 use migration_core::printable::is_hidden;
 use migration_engine::report;
 use migration_program::{LogFormat, LogLevel};
-use migration_testkit::{Fault, Operation};
+use migration_testkit::{Call, Fault, Operation};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
@@ -47,8 +49,8 @@ async fn json_names_each_object_that_failed_once_and_exactly() {
     let log = Log::start(LogFormat::Json, LogLevel::Info.filter(), None);
     refused().await;
     let failed: Vec<_> = json(&log).into_iter().filter(|line| line["level"] == "ERROR").collect();
-    let mut keys: Vec<_> = failed.iter().map(|line| line["fields"]["object"].as_str().unwrap()).collect();
-    let mut expected = HOSTILE.to_vec();
+    let mut keys: Vec<_> = failed.iter().map(|line| line["object"].as_str().unwrap().to_owned()).collect();
+    let mut expected = HOSTILE.map(|key| format!("{SOURCE}/{key}"));
     keys.sort_unstable();
     expected.sort_unstable();
     assert_eq!(keys, expected);
@@ -72,8 +74,64 @@ async fn each_line_names_what_its_task_works_on() {
         assert!(!of.is_empty(), "{key}: {lines:#?}");
         assert!(of.iter().all(|line| line["run"] == "run-1" && line["batch"].is_string() && line["attempt"] == 1));
     }
-    let scan: Vec<_> = lines.iter().filter(|line| line["fields"]["message"] == "scanning").collect();
-    assert!(!scan.is_empty() && scan.iter().all(|line| line["run"] == "run-1"), "{scan:#?}");
+    for message in ["starting a new run", "scanning"] {
+        let of: Vec<_> = lines.iter().filter(|line| line["fields"]["message"] == message).collect();
+        assert!(!of.is_empty() && of.iter().all(|line| line["run"] == "run-1"), "{message}: {lines:#?}");
+    }
+}
+
+/// Returns the members of a line that its context has.
+fn context(line: &Value) -> Vec<&str> {
+    let names = ["job", "run", "batch", "object", "parts", "attempt", "message"];
+    names.into_iter().filter(|name| !line[name].is_null()).collect()
+}
+
+/// Each way in which a worker leaves an object, a range or a message, at least once.
+#[tokio::test(start_paused = true)]
+async fn lines_of_a_worker_name_the_job_run_batch_and_attempt() {
+    let world = World::new();
+    world.put([("a", 10), ("refused", 5), ("in parts", 130), ("by ranges", 1_000)]);
+    let refused = |call: &Call| call.operation == Operation::GetObject && call.subject.ends_with("/refused");
+    world.plan.when(refused, Fault::Fail(ErrorClass::Refused), u32::MAX);
+    // More often than one attempt sends a request.
+    world.plan.when(|call| call.operation == Operation::PutObject, Fault::Fail(ErrorClass::Transient), 40);
+    world.plan.when(|call| call.operation == Operation::DeleteMessage, Fault::Fail(ErrorClass::Refused), 1);
+    let (mut ranges, by_ranges) =
+        (0, |call: &Call| call.operation == Operation::PutPart && call.subject.contains("by ranges"));
+    let of_range = move |call: &Call| {
+        ranges += u32::from(by_ranges(call));
+        by_ranges(call) && ranges > 4
+    };
+    world.plan.when(of_range, Fault::Fail(ErrorClass::Transient), 40);
+    let log = Log::start(LogFormat::Json, LogLevel::Debug.filter(), None);
+    world.run().await;
+    let lines = json(&log);
+    let is_of = |line: &&Value, module: &str| line["target"].as_str().is_some_and(|target| target.starts_with(module));
+    let of_work = lines.iter().filter(|line| {
+        let is_of_worker = is_of(line, "migration_engine::worker") || is_of(line, "migration_engine::transfer");
+        is_of_worker && !line["fields"]["message"].as_str().unwrap().starts_with("stopping")
+    });
+    let mut told = BTreeSet::new();
+    for line in of_work {
+        let found = context(line);
+        let expected: &[&[&str]] = &[
+            &["job", "run", "batch", "attempt"],
+            &["job", "run", "batch", "object", "attempt"],
+            &["job", "run", "batch", "object", "parts", "attempt"],
+        ];
+        assert!(expected.contains(&&found[..]), "{line}");
+        assert!(line["fields"]["object"].is_null() && line["fields"]["batch"].is_null(), "twice: {line}");
+        told.insert(line["fields"]["message"].as_str().unwrap());
+    }
+    for message in [
+        "object",
+        "object failed",
+        "retrying the remaining objects of a batch",
+        "retrying a range",
+        "the message stays in the queue",
+    ] {
+        assert!(told.contains(message), "{message}: {told:?}");
+    }
 }
 
 /// The levels are KEDA's: what becomes of each object is for those who look for a fault.

@@ -24,7 +24,7 @@ pub const REPORTS: &str = "reports";
 const JOB: &str = "u-1";
 
 type Store = Metered<Faulty<MemoryStore>>;
-pub type TestProcess = Process<(Store, Store, Metered<MemoryQueue>, Metered<MemoryLedger>)>;
+pub type TestProcess = Process<(Store, Store, Metered<Faulty<MemoryQueue>>, Metered<MemoryLedger>)>;
 
 /// Objects over 64 bytes are copied in parts of 32, and those over 400 by ranges of parts.
 const CONFIG: &str = "
@@ -78,7 +78,7 @@ impl World {
         let ports = Ports::new(
             store(self.source.clone(), Service::Source),
             store(self.destination.clone().knowing(known()), Service::Destination),
-            Metered::new(self.queue.clone(), Service::Queue, telemetry),
+            Metered::new(Faulty::new(self.queue.clone(), &self.plan), Service::Queue, telemetry),
             Metered::new(self.ledger.clone(), Service::Ledger, telemetry),
         );
         let config: JobConfig = serde_yaml::from_str(CONFIG).unwrap();

@@ -1,13 +1,13 @@
 use migration_core::outcome::FailureClass;
 use migration_core::records::FailureRecord;
 use migration_ledger::failures::FailurePage;
+use migration_program::connections::{BUFFER, Impatient, STALLED};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::*;
 use crate::board::tests::view;
-use crate::connections::{CONNECTIONS, STALLED};
 use crate::found::RunScan;
 use crate::found::tests::run_record;
 use crate::guard::{LoopbackGuard, Wanted};
@@ -227,7 +227,7 @@ async fn a_connection_keeps_no_more_than_the_longest_token_needs() {
 async fn a_connection_ends_whose_client_takes_no_answers() {
     let site = Arc::new(Site::new(Table, Arc::new(Pages(1)), Board::new(0)));
     let (mut client, server) = duplex(1_024);
-    let connection = tokio::spawn(site.converse(server, Kept::default()));
+    let connection = tokio::spawn(site.converse(Impatient::new(server), Kept::default()));
     let requests = "GET /app.css HTTP/1.1\r\nHost: here\r\n\r\n".repeat(20);
     client.write_all(requests.as_bytes()).await.unwrap();
     timeout(2 * STALLED, connection).await.expect("the connection ends").unwrap();
@@ -240,7 +240,7 @@ async fn exports_that_nobody_takes_keep_nobody_from_reading() {
     let site = Arc::new(Site::new(Table, Arc::new(Pages(1_000_000)), board));
     let connect = async |path: &str, token: &str| {
         let (mut client, server) = duplex(512);
-        tokio::spawn(site.clone().converse(server, Kept::default()));
+        tokio::spawn(site.clone().converse(Impatient::new(server), Kept::default()));
         let request = format!("GET {JOB}{path} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {token}\r\n\r\n");
         client.write_all(request.as_bytes()).await.unwrap();
         let mut status = [0; 12];

@@ -1,6 +1,9 @@
 use futures::StreamExt;
 use migration_api::status::PendingEvent;
+use migration_engine::log_context::{self, Field};
 use serde_json::json;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 use super::*;
 use crate::job_controller::tests::api_server::ApiServer;
@@ -100,4 +103,47 @@ async fn a_job_without_room_is_woken_when_there_is_some() {
     }
     drop(slots);
     assert_eq!(futures::FutureExt::now_or_never(woken.next()), None, "each is woken once");
+}
+
+/// Keeps what the log names beside each line of this module.
+#[derive(Clone, Default)]
+struct Named(Arc<Mutex<Vec<Vec<(&'static str, Field)>>>>);
+
+impl Subscriber for Named {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && metadata.target() == "operator::notify::courier"
+    }
+
+    fn event(&self, _event: &Event<'_>) {
+        self.0.lock().unwrap().push(log_context::current().map(|scope| scope.fields()).unwrap_or_default());
+    }
+
+    fn new_span(&self, _span: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &Id, _values: &Record<'_>) {}
+    fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
+    fn enter(&self, _span: &Id) {}
+    fn exit(&self, _span: &Id) {}
+}
+
+#[tokio::test]
+async fn lines_of_a_delivery_name_the_job() {
+    let named = Named::default();
+    let _guard = tracing::subscriber::set_default(named.clone());
+    let (courier, server) = (Courier::default(), ApiServer::start());
+    let mut woken = Box::pin(courier.woken());
+    // No receiver is named: the attempt fails at once.
+    assert!(courier.send(parcel(&server, "a", "u", Receiver::Webhook)));
+    woken.next().await.unwrap();
+    let job = |name: &str| vec![("job", Field::Text(name.to_owned()))];
+    assert_eq!(*named.0.lock().unwrap(), [job("a/u")]);
+    // Nobody listens: the job that waits for room is named, and not the one whose room it is.
+    drop(woken);
+    let mut slots: Vec<_> =
+        (0..MOST_OF_NAMESPACE).map(|number| begin(&courier, &server, "a", &format!("a-{number}")).unwrap()).collect();
+    assert!(!courier.send(parcel(&server, "a", "b", Receiver::Webhook)));
+    slots.pop();
+    assert_eq!(named.0.lock().unwrap().last(), Some(&job("a/b")));
 }

@@ -1,6 +1,8 @@
-//! What clients may hold before anybody knows them: connections, and answers that they do not take.
+//! Accepts connections of HTTP, and bounds what clients may hold before anybody knows them: connections, and answers that
+//! they do not take.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,14 +10,61 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioTimer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::{Sleep, sleep};
+use tracing::warn;
 
-/// Most connections that are open at the same time. A further one ends the oldest that nothing is read or followed for.
-pub const CONNECTIONS: usize = 256;
 /// Time after which a connection ends whose client takes nothing of an answer.
 pub const STALLED: Duration = Duration::from_secs(30);
+/// Most bytes of a request, and of an answer, that a connection keeps. Twice the longest token.
+pub const BUFFER: usize = 32 * 1_024;
+/// Wait after a connection could not be accepted, for example since there are no more file descriptors.
+const AFTER_ERROR: Duration = Duration::from_secs(1);
+
+/// Gives each connection of a listener to `converse`, until this future is dropped; connections that are open then end
+/// with the runtime. At most `most` are open at the same time: a further one ends the oldest that does not have to stay,
+/// and if all have to, it is closed itself.
+pub async fn accept<C, F>(listener: TcpListener, most: usize, converse: C) -> Infallible
+where
+    C: Fn(Impatient<TcpStream>, Kept) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    accept_from(|context| listener.poll_accept(context).map_ok(|(stream, _)| stream), most, converse).await
+}
+
+async fn accept_from<T, A, C, F>(mut poll_accept: A, most: usize, converse: C) -> Infallible
+where
+    A: FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
+    C: Fn(Impatient<T>, Kept) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut open = Connections::new(most);
+    loop {
+        match std::future::poll_fn(&mut poll_accept).await {
+            Ok(stream) if open.make_room() => {
+                let kept = Kept::default();
+                let task = tokio::spawn(converse(Impatient::new(stream), kept.clone()));
+                open.push(task.abort_handle(), kept);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                warn!(%error, "failed to accept a connection");
+                sleep(AFTER_ERROR).await;
+            }
+        }
+    }
+}
+
+/// Returns what answers the requests of a connection. A client has this time to send the headers of its next request.
+pub fn http(headers_within: Duration) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(headers_within).max_buf_size(BUFFER);
+    http
+}
 
 /// Mark of a connection that has to stay, shared by it and the list of all: it has an admitted request that is being
 /// answered, or the stream of one.
@@ -33,24 +82,32 @@ impl Kept {
     }
 }
 
-/// The open connections, the oldest first.
-#[derive(Debug, Default)]
-pub struct Connections(VecDeque<(AbortHandle, Kept)>);
+/// The open connections.
+#[derive(Debug)]
+struct Connections {
+    /// The oldest first.
+    open: VecDeque<(AbortHandle, Kept)>,
+    most: usize,
+}
 
 impl Connections {
+    fn new(most: usize) -> Self {
+        Self { open: VecDeque::new(), most }
+    }
+
     /// Makes room for one more. Returns false if each has to stay.
-    pub fn make_room(&mut self) -> bool {
-        self.0.retain(|(task, _)| !task.is_finished());
-        if self.0.len() < CONNECTIONS {
+    fn make_room(&mut self) -> bool {
+        self.open.retain(|(task, _)| !task.is_finished());
+        if self.open.len() < self.most {
             return true;
         }
-        let oldest = self.0.iter().position(|(_, kept)| !kept.get());
-        oldest.and_then(|oldest| self.0.remove(oldest)).inspect(|(task, _)| task.abort()).is_some()
+        let oldest = self.open.iter().position(|(_, kept)| !kept.get());
+        oldest.and_then(|oldest| self.open.remove(oldest)).inspect(|(task, _)| task.abort()).is_some()
     }
 
     /// Adds the newest.
-    pub fn push(&mut self, task: AbortHandle, kept: Kept) {
-        self.0.push_back((task, kept));
+    fn push(&mut self, task: AbortHandle, kept: Kept) {
+        self.open.push_back((task, kept));
     }
 }
 
@@ -137,9 +194,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_goes_that_nothing_is_done_for() {
-        let mut open = Connections::default();
+        const MOST: usize = 8;
+        let mut open = Connections::new(MOST);
         let mut tasks = Vec::new();
-        for number in 0..CONNECTIONS {
+        for number in 0..MOST {
             assert!(open.make_room());
             let (task, kept) = (tokio::spawn(std::future::pending::<()>()), Kept::default());
             kept.set(number != 3);
@@ -155,5 +213,33 @@ mod tests {
         tasks[0].abort();
         assert!(tasks.remove(0).await.unwrap_err().is_cancelled());
         assert!(open.make_room(), "one has ended");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_can_not_be_accepted_is_no_end_and_keeps_no_processor_busy() {
+        let begun = Instant::now();
+        let (mut asked, (told, mut conversed)) = (0, tokio::sync::mpsc::unbounded_channel());
+        let next = |_: &mut Context<'_>| {
+            asked += 1;
+            match asked {
+                1 | 3 => Poll::Ready(Err(io::Error::other("too many open files"))),
+                2 | 4 => Poll::Ready(Ok(duplex(1).0)),
+                _ => Poll::Pending,
+            }
+        };
+        let converse = |_, _| {
+            let told = told.clone();
+            async move { told.send(Instant::now()).unwrap_or_default() }
+        };
+        let accepting = accept_from(next, 1, converse);
+        let two = async {
+            for seconds in [1, 2] {
+                assert_eq!((conversed.recv().await.unwrap() - begun).as_secs(), seconds);
+            }
+        };
+        tokio::select! {
+            _ = accepting => {}
+            () = two => {}
+        }
     }
 }
