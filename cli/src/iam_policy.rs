@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 pub use error::PolicyError;
 pub use explain::explain;
-pub use input::{Input, QueueNames, Range, Settings, Side, Table};
+pub use input::{Input, QueueNames, Range, Settings, Side, Table, Topic};
 pub use migration_core::permissions::Part;
 pub use policy::{Policy, Statement, policies};
 pub use queue_policy::queue_policy;

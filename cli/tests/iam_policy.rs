@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use s3migrate::iam_policy::{IamPolicyArgs, Input, Part, PolicyError, Range, Settings, Side, policies, run};
+use s3migrate::iam_policy::{IamPolicyArgs, Input, Part, PolicyError, Range, Settings, Side, Topic, policies, run};
 use serde_json::Value;
 
 #[derive(Parser)]
@@ -125,7 +125,7 @@ fn sides() -> Input {
 #[test]
 fn each_setting_adds_its_own_actions_and_no_others() {
     type Change = fn(&mut Input);
-    let cases: [(Change, Part, &[&str]); 12] = [
+    let cases: [(Change, Part, &[&str]); 13] = [
         (
             |i| i.settings.tags = true,
             Part::Source,
@@ -166,6 +166,11 @@ fn each_setting_adds_its_own_actions_and_no_others() {
                 "ReportObjects s3:GetObject",
                 "ReportObjects s3:DeleteObject",
             ],
+        ),
+        (
+            |i| i.settings.topic = Some(Topic { arn: "arn:aws:sns:r:1:t".into(), has_credentials: false }),
+            Part::Operator,
+            &["Topic sns:Publish"],
         ),
     ];
     for (change, part, expected) in cases {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use migration_core::permissions::Part;
 
-use super::input::{Input, Side};
+use super::input::{Input, Settings, Side};
 use super::policy::{Policy, Statement};
 
 /// Returns a text that names, for each statement and action, the requests that need it and why.
@@ -53,9 +53,25 @@ fn notes(part: Part, input: &Input) -> Vec<&'static str> {
         Part::Queue | Part::Ledger => {
             vec!["credentials named in spec.queue or spec.ledger are the operator's too: they need both policies"]
         }
-        Part::Operator if input.settings.own_queue || input.settings.own_table => {
-            vec!["names of what is created end in the job's UID; where it is unknown, a wildcard stands for it"]
-        }
-        Part::Operator => Vec::new(),
+        Part::Operator => of_operator(&input.settings),
     }
+}
+
+fn of_operator(settings: &Settings) -> Vec<&'static str> {
+    let mut notes = Vec::new();
+    if settings.own_queue || settings.own_table {
+        notes.push("names of what is created end in the job's UID; where it is unknown, a wildcard stands for it");
+    }
+    if let Some(topic) = &settings.topic {
+        notes.push(if topic.has_credentials {
+            "the keys of notify.sns.credentials need the statement Topic only, and the operator's other keys don't need it"
+        } else {
+            "messages are published with the keys of spec.queue, or with the operator's own identity where \
+             policy.ownIdentity.topics lists the topic"
+        });
+        notes.push(
+            "a topic encrypted with a KMS key of one's own needs kms:GenerateDataKey and kms:Decrypt on that key",
+        );
+    }
+    notes
 }

@@ -77,6 +77,15 @@ pub struct Table {
     pub name: String,
 }
 
+/// A topic of SNS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// ARN.
+    pub arn: String,
+    /// It has credentials of its own, rather than those of the queue.
+    pub has_credentials: bool,
+}
+
 /// Settings that decide which requests are sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
@@ -109,6 +118,8 @@ pub struct Settings {
     pub own_table: bool,
     /// What the operator created stays when the job is deleted.
     pub retains: bool,
+    /// The topic of SNS that events are announced to.
+    pub topic: Option<Topic>,
 }
 
 impl Input {
@@ -202,6 +213,11 @@ fn settings(job: &MigrationJob) -> Settings {
         own_queue: spec.queue.url.is_none(),
         own_table: spec.ledger.table_name.is_none(),
         retains: spec.deletion_policy == DeletionPolicy::Retain,
+        topic: spec
+            .notify
+            .as_ref()
+            .and_then(|notify| notify.sns.as_ref())
+            .map(|topic| Topic { arn: topic.topic_arn.clone(), has_credentials: topic.credentials.is_some() }),
     }
 }
 

@@ -110,6 +110,7 @@ fn needs(input: &Input) -> Needs {
         own_queue: settings.own_queue,
         own_table: settings.own_table,
         retains: settings.retains,
+        notifies: settings.topic.is_some(),
     }
 }
 
@@ -153,6 +154,7 @@ fn resources(kind: Kind, input: &Input) -> Vec<String> {
             });
             arn.into_iter().collect()
         }
+        Kind::Topic => input.settings.topic.iter().map(|topic| topic.arn.clone()).collect(),
     }
 }
 

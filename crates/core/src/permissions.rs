@@ -1,6 +1,6 @@
 //! Which request needs which action of a policy, and when it is sent.
 //!
-//! Source: the required permissions in the API references of S3, SQS, `DynamoDB` and KMS.
+//! Source: the required permissions in the API references of S3, SQS, SNS, `DynamoDB` and KMS.
 
 mod needs;
 mod object_rules;
@@ -25,7 +25,7 @@ pub enum Part {
     Queue,
     /// Jobsender and workers at the ledger.
     Ledger,
-    /// The operator, at queue and ledger.
+    /// The operator, at queue, ledger and the topic of notifications.
     Operator,
 }
 
@@ -56,6 +56,8 @@ pub enum Kind {
     DeadLetters,
     /// The ledger's table.
     Table,
+    /// The topic of notifications.
+    Topic,
 }
 
 /// When a request is sent.
@@ -105,6 +107,8 @@ pub enum When {
     OwnTable,
     /// The operator deletes the table that it created.
     OwnTableDeleted,
+    /// `notify.sns`.
+    Notifies,
 }
 
 /// A request.
@@ -112,7 +116,7 @@ pub enum When {
 pub enum Request {
     /// Of a port of the engine.
     Port(Operation),
-    /// Of the operator, which creates, inspects and deletes queues and tables.
+    /// Of the operator, which creates, inspects and deletes queues and tables, and announces events.
     Admin(&'static str),
 }
 
@@ -165,6 +169,7 @@ impl Kind {
             Self::Queue => "Queue",
             Self::DeadLetters => "DeadLetters",
             Self::Table => "Table",
+            Self::Topic => "Topic",
         }
     }
 }

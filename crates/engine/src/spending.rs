@@ -36,6 +36,9 @@ pub(crate) struct Spender {
     /// The counters at the last look.
     before: Spending,
     account: Option<Account>,
+    /// Of runs before that one, until all of it is recorded: the cost of a run must not lack what could not be recorded
+    /// just when the next one began.
+    former: Vec<Account>,
 }
 
 /// What was sent for one run.
@@ -51,49 +54,53 @@ struct Account {
 }
 
 impl Account {
+    fn new(run: &str, token: String) -> Self {
+        let nothing = Spending::default();
+        Self { run: run.to_owned(), token, spent: nothing, recorded: nothing, recorded_at: None }
+    }
+
+    fn is_recorded(&self) -> bool {
+        self.spent == self.recorded
+    }
+
     fn is_due(&self, due: Due) -> bool {
         let is_time = self.recorded_at.is_none_or(|at| at.elapsed() >= RECORD_EVERY);
-        self.spent != self.recorded && (due == Due::Now || is_time)
+        !self.is_recorded() && (due == Due::Now || is_time)
     }
 }
 
 impl Spender {
-    /// Adds what was sent since the last look, and records it if that is due. A failure is only logged, since the next
-    /// record has it all.
+    /// Adds what was sent since the last look, and records what is due. A failure is only logged, since the next record
+    /// of that run has it all.
     pub(crate) async fn look<P: Services>(&mut self, process: &Process<P>, due: Due) {
         let seen = process.runtime.activity.take_runs();
-        if let Some(other) = self.add(process.runtime.telemetry.spent(), &seen, || token(process)) {
-            record(process, other).await;
-        }
-        if let Some(account) = self.account.as_mut().filter(|account| account.is_due(due)) {
+        self.add(process.runtime.telemetry.spent(), &seen, || token(process));
+        for account in self.account.iter_mut().chain(&mut self.former).filter(|account| account.is_due(due)) {
             // Also if it fails: what costs too much is not tried more often.
             account.recorded_at = Some(Instant::now());
-            let (run, token, spent) = (account.run.clone(), account.token.clone(), account.spent);
-            if record(process, (run, token, spent)).await {
-                account.recorded = spent;
+            if record(process, account).await {
+                account.recorded = account.spent;
             }
         }
+        self.former.retain(|account| !account.is_recorded());
     }
 
-    /// Adds what was sent since the last look to the account of the run that it belongs to. Returns run, token and sum of
-    /// the account before that one, if not all of it is recorded.
-    fn add(
-        &mut self,
-        now: Spending,
-        seen: &BTreeSet<String>,
-        token: impl FnOnce() -> String,
-    ) -> Option<(String, String, Spending)> {
+    /// Adds what was sent since the last look to the account of the run that it belongs to.
+    fn add(&mut self, now: Spending, seen: &BTreeSet<String>, token: impl FnOnce() -> String) {
         let sent = now.since(&self.before);
         self.before = now;
-        let run = newest(seen).filter(|_| sent != Spending::default())?;
-        if let Some(account) = self.account.as_mut().filter(|account| account.run == run) {
-            account.spent.add(&sent);
-            return None;
+        let Some(run) = newest(seen).filter(|_| sent != Spending::default()) else { return };
+        if self.account.as_ref().is_none_or(|account| account.run != run) {
+            let known = self.former.iter().position(|account| account.run == run);
+            let known = known.map(|place| self.former.swap_remove(place));
+            let before = self.account.replace(known.unwrap_or_else(|| Account::new(run, token())));
+            // It is due at once: nothing is added to it.
+            let before = before.filter(|account| !account.is_recorded());
+            self.former.extend(before.map(|account| Account { recorded_at: None, ..account }));
         }
-        let recorded = Spending::default();
-        let account = Account { run: run.to_owned(), token: token(), spent: sent, recorded, recorded_at: None };
-        let before = self.account.replace(account)?;
-        (before.spent != before.recorded).then_some((before.run, before.token, before.spent))
+        if let Some(account) = &mut self.account {
+            account.spent.add(&sent);
+        }
     }
 }
 
@@ -111,15 +118,15 @@ fn token<P: Services>(process: &Process<P>) -> String {
 
 /// Writes a record, not through the ledger's gate: the next one is more current than a late one. Returns true if it is
 /// known to be written.
-async fn record<P: Services>(process: &Process<P>, (run, token, spent): (String, String, Spending)) -> bool {
-    let record = SpendingRecord { name: process.runtime.name.clone(), at: process.runtime.clock.now(), spent };
-    let writes = [record.write(&process.config.job.uid, &run, &token)];
+async fn record<P: Services>(process: &Process<P>, Account { run, token, spent, .. }: &Account) -> bool {
+    let (name, at) = (process.runtime.name.clone(), process.runtime.clock.now());
+    let writes = [SpendingRecord { name, at, spent: *spent }.write(&process.config.job.uid, run, token)];
     let error = match timeout(REQUEST, process.ports.ledger.write(&writes)).await {
         Ok(Ok(())) => return true,
         Ok(Err(error)) => error.to_string(),
         Err(_) => "no answer from the ledger".to_owned(),
     };
-    within_sync(LogContext::run(&run), || warn!(%error, "failed to record what the process sent for a run"));
+    within_sync(LogContext::run(run), || warn!(%error, "failed to record what the process sent for a run"));
     false
 }
 
@@ -131,6 +138,10 @@ mod tests {
         Spending { source_reads: reads, ..Spending::default() }
     }
 
+    fn shown(account: &Account) -> (&str, &str, u64) {
+        (&account.run, &account.token, account.spent.source_reads)
+    }
+
     fn runs(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
@@ -139,34 +150,38 @@ mod tests {
     fn what_is_sent_belongs_to_the_newest_run_that_was_worked_for() {
         let mut spender = Spender::default();
         let mut tokens = 0..;
-        for (total, seen, expected, left) in [
-            (5, &[][..], None, None),
-            (7, &["r1"], Some(("r1", 2)), None),
-            (7, &["r2"], Some(("r1", 2)), None),
-            (8, &["events"], Some(("r1", 2)), None),
-            (10, &["events", "r1"], Some(("r1", 4)), None),
-            (13, &["r1", "r2"], Some(("r2", 3)), Some(("r1", 4))),
-            (14, &[], Some(("r2", 3)), None),
-            (16, &["r1"], Some(("r1", 2)), Some(("r2", 3))),
+        // Whether all was recorded before; then the account, and those of former runs that are not recorded.
+        for (recorded, total, seen, expected, left) in [
+            (false, 5, &[][..], None, &[][..]),
+            (false, 7, &["r1"], Some(("r1", "0", 2)), &[]),
+            (false, 7, &["r2"], Some(("r1", "0", 2)), &[]),
+            (false, 8, &["events"], Some(("r1", "0", 2)), &[]),
+            (false, 10, &["events", "r1"], Some(("r1", "0", 4)), &[]),
+            (false, 13, &["r1", "r2"], Some(("r2", "1", 3)), &[("r1", "0", 4)]),
+            (false, 14, &[], Some(("r2", "1", 3)), &[("r1", "0", 4)]),
+            // It is not recorded yet, so that its record can take more.
+            (false, 16, &["r1"], Some(("r1", "0", 6)), &[("r2", "1", 3)]),
+            (false, 17, &["r3"], Some(("r3", "2", 1)), &[("r2", "1", 3), ("r1", "0", 6)]),
+            // An account that is opened again has another record.
+            (true, 19, &["r1"], Some(("r1", "3", 2)), &[]),
         ] {
+            if recorded {
+                spender.former.clear();
+                let account = spender.account.as_mut().unwrap();
+                account.recorded = account.spent;
+            }
             let token = || tokens.next().unwrap_or_default().to_string();
-            let before = spender.add(sent(total), &runs(seen), token);
-            let account = spender.account.as_ref().map(|account| (account.run.as_str(), account.spent.source_reads));
-            let before = before.as_ref().map(|(run, _, spent)| (run.as_str(), spent.source_reads));
-            assert_eq!((account, before), (expected, left), "{total} {seen:?}");
+            spender.add(sent(total), &runs(seen), token);
+            let account = spender.account.as_ref().map(shown);
+            let former: Vec<_> = spender.former.iter().map(shown).collect();
+            assert_eq!((account, former.as_slice()), (expected, left), "{total} {seen:?}");
+            assert!(spender.former.iter().all(|account| account.is_due(Due::InTime)), "{total} {seen:?}");
         }
-        assert_eq!(spender.account.unwrap().token, "2", "an account that is opened again has another record");
     }
 
     #[tokio::test(start_paused = true)]
     async fn records_are_as_rare_as_heartbeats_unless_the_process_is_idle() {
-        let mut account = Account {
-            run: "r".into(),
-            token: "t".into(),
-            spent: sent(1),
-            recorded: Spending::default(),
-            recorded_at: None,
-        };
+        let mut account = Account { spent: sent(1), ..Account::new("r", "t".into()) };
         assert!(account.is_due(Due::InTime), "the first one");
         account.recorded_at = Some(Instant::now());
         tokio::time::advance(Duration::from_millis(4_999)).await;

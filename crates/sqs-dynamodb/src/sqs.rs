@@ -41,6 +41,10 @@ const UNKNOWN_ACTION: [&str; 6] = [
     "NotImplemented",
 ];
 
+/// Codes by which services say that a batch is too long as a whole, which each of its messages need not be. Sources:
+/// `SendMessageBatch` in the SQS API reference, and the status 413 of gateways.
+const BATCH_TOO_LONG: [&str; 3] = ["BatchRequestTooLong", "AWS.SimpleQueueService.BatchRequestTooLong", "Http413"];
+
 const SEND: &str = "send messages";
 const RECEIVE: &str = "receive messages";
 const DELETE: &str = "delete message";
@@ -63,6 +67,8 @@ pub struct SqsQueue {
     dead_letter_url: Option<String>,
     /// Set once the service has said that it does not know `DeleteMessageBatch`. Shared by clones.
     deletes_singly: Arc<AtomicBool>,
+    /// The same of `SendMessageBatch`.
+    sends_singly: Arc<AtomicBool>,
 }
 
 pub(crate) fn client(config: &SdkConfig, access: &Access, guard: &Guard) -> Client {
@@ -90,7 +96,45 @@ impl SqsQueue {
     }
 
     pub(crate) fn with(client: Shared<Client>, url: String, dead_letter_url: Option<String>) -> Self {
-        Self { client, url, dead_letter_url, deletes_singly: Arc::default() }
+        Self { client, url, dead_letter_url, deletes_singly: Arc::default(), sends_singly: Arc::default() }
+    }
+
+    /// Sends messages by one request. Returns the places of those that the queue rejected.
+    async fn send_batch(&self, messages: &[OutgoingMessage]) -> Result<Vec<usize>, ServiceError> {
+        let entries = messages.iter().enumerate().map(|(place, message)| {
+            SendMessageBatchRequestEntry::builder()
+                .id(place.to_string())
+                .message_body(&message.body)
+                .delay_seconds(seconds(message.delay))
+                .build()
+        });
+        let entries = entries.collect::<Result<_, _>>().map_err(|error| unbuilt(SEND, &error))?;
+        let send = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
+        let output = send.send().await.map_err(|error| service_error(Api::Sqs, SEND, &error))?;
+        for failed in output.failed() {
+            tracing::warn!(code = failed.code(), message = failed.message(), "the queue rejected a message");
+        }
+        let taken: BTreeSet<&str> = output.successful().iter().map(SendMessageBatchResultEntry::id).collect();
+        Ok((0..messages.len()).filter(|place| !taken.contains(place.to_string().as_str())).collect())
+    }
+
+    /// Sends messages by a request each, up to the first that fails. Returns the places of those that are left, or the
+    /// error if these are all: what was taken is not sent again.
+    async fn send_singly(&self, messages: &[OutgoingMessage]) -> Result<Vec<usize>, ServiceError> {
+        for (place, message) in messages.iter().enumerate() {
+            let request = self.client.send_message().queue_url(&self.url).message_body(&message.body);
+            let answer = request.delay_seconds(seconds(message.delay)).send().await;
+            let answer = answer.map_err(|error| service_error(Api::Sqs, SEND, &error));
+            match answer.and_then(|output| output.message_id.ok_or_else(|| no_answer(SEND, "message id"))) {
+                Ok(_) => {}
+                Err(error) if place == 0 => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "the queue rejected a message");
+                    return Ok((place..messages.len()).collect());
+                }
+            }
+        }
+        Ok(Vec::new())
     }
 }
 
@@ -153,25 +197,23 @@ fn dead_letter(message: Message) -> Result<DeadLetter, ServiceError> {
 }
 
 impl Queue for SqsQueue {
+    /// Sends messages singly if the service does not have `SendMessageBatch`, which is asked for once, or refuses the
+    /// batch as too long or without a code.
     async fn send(&self, messages: &[OutgoingMessage]) -> Result<Vec<usize>, ServiceError> {
-        if messages.is_empty() {
-            return Ok(Vec::new());
+        if messages.is_empty() || self.sends_singly.load(Ordering::Relaxed) {
+            return self.send_singly(messages).await;
         }
-        let entries = messages.iter().enumerate().map(|(place, message)| {
-            SendMessageBatchRequestEntry::builder()
-                .id(place.to_string())
-                .message_body(&message.body)
-                .delay_seconds(seconds(message.delay))
-                .build()
-        });
-        let entries = entries.collect::<Result<_, _>>().map_err(|error| unbuilt(SEND, &error))?;
-        let send = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
-        let output = send.send().await.map_err(|error| service_error(Api::Sqs, SEND, &error))?;
-        for failed in output.failed() {
-            tracing::warn!(code = failed.code(), message = failed.message(), "the queue rejected a message");
+        match self.send_batch(messages).await {
+            Err(error) if is_unknown_action(&error) => {
+                tracing::info!(%error, "the queue service has no SendMessageBatch: messages are sent one by one");
+                self.sends_singly.store(true, Ordering::Relaxed);
+                self.send_singly(messages).await
+            }
+            Err(error) if BATCH_TOO_LONG.contains(&error.code.as_str()) || is_refused_by_status(&error) => {
+                self.send_singly(messages).await
+            }
+            result => result,
         }
-        let taken: BTreeSet<&str> = output.successful().iter().map(SendMessageBatchResultEntry::id).collect();
-        Ok((0..messages.len()).filter(|place| !taken.contains(place.to_string().as_str())).collect())
     }
 
     async fn receive(

@@ -73,7 +73,7 @@ pub struct ValidatedJob {
     pub notifications: Option<Notifications>,
     /// Identifies what a preflight checks.
     pub checked: String,
-    /// The job is suspended.
+    /// No run starts: the job is suspended, or its live run has reached its budget.
     pub suspend: bool,
 }
 
@@ -174,6 +174,8 @@ pub struct ValidateInput {
     pub ca_version: Option<String>,
     /// Sides to use instead of the resource's: those of a run that began before the resource was edited.
     pub sides: Option<RunSides>,
+    /// The live run has reached its budget.
+    pub is_over_budget: bool,
 }
 
 /// Validates a resource together with what it refers to.
@@ -219,7 +221,7 @@ pub fn validate(
         verify: spec.verify.method,
         notifications,
         checked,
-        suspend: spec.suspend,
+        suspend: spec.suspend || input.is_over_budget,
     })
 }
 

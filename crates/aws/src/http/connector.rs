@@ -10,6 +10,7 @@ use aws_smithy_runtime_api::client::connection::{CaptureSmithyConnection, Connec
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::http::HttpError;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::ErrorKind;
 use http::header::PROXY_AUTHORIZATION;
@@ -34,6 +35,10 @@ pub(super) struct PooledConnector {
     /// Time limit from the start of a request to the head of its answer.
     within: Option<Duration>,
 }
+
+/// Headers with secrets, whose values are not printed with a request: the session token of temporary credentials, and
+/// the token with which a credential service is asked.
+const SECRETS: [&str; 2] = ["authorization", "x-amz-security-token"];
 
 /// No answer came in time.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +75,7 @@ impl fmt::Debug for PooledConnector {
 
 impl HttpConnector for PooledConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let mut request = match request.try_into_http1x() {
+        let mut request = match converted(request) {
             Ok(request) => request,
             Err(error) => return HttpConnectorFuture::ready(Err(ConnectorError::user(error.into()))),
         };
@@ -104,6 +109,17 @@ fn metadata(connection: &CaptureConnection) -> Option<ConnectionMetadata> {
         }
     };
     Some(ConnectionMetadata::builder().proxied(is_proxied).poison_fn(poison).build())
+}
+
+/// Converts a request of the SDK for hyper, which can't tell by itself which headers are secrets.
+fn converted(request: HttpRequest) -> Result<http::Request<SdkBody>, HttpError> {
+    let mut request = request.try_into_http1x()?;
+    for name in SECRETS {
+        if let Some(value) = request.headers_mut().get_mut(name) {
+            value.set_sensitive(true);
+        }
+    }
+    Ok(request)
 }
 
 /// Sorts an error as the SDK's own connector does.
@@ -157,6 +173,18 @@ mod tests {
             }
         });
         address
+    }
+
+    #[test]
+    fn a_request_is_printed_without_its_secrets() {
+        let mut request = HttpRequest::get("https://s3").unwrap();
+        for (name, value) in [("x-amz-security-token", "t0k3n"), ("authorization", "b34r3r"), ("x-amz-date", "now")] {
+            request.headers_mut().insert(name, value);
+        }
+        let request = converted(request).unwrap();
+        let printed = format!("{request:?}");
+        assert!(!printed.contains("t0k3n") && !printed.contains("b34r3r") && printed.contains("now"), "{printed}");
+        assert_eq!(request.headers()["x-amz-security-token"], "t0k3n", "it is sent");
     }
 
     #[tokio::test]

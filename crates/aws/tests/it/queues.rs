@@ -1,9 +1,10 @@
 //! Queue services that lack an action, or refuse a batch for one of its messages.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use migration_core::error::ErrorClass;
-use migration_core::ports::Queue;
+use migration_core::ports::{OutgoingMessage, Queue};
 use migration_sqs_dynamodb::SqsQueue;
 
 use crate::support::access;
@@ -77,6 +78,91 @@ async fn a_refused_batch_is_left_to_single_deletions_and_the_next_one_is_tried()
 async fn a_fault_of_the_whole_queue_is_no_lack_of_an_action() {
     let denied = r#"{"__type":"com.amazonaws.sqs#AccessDeniedException","message":"no"}"#;
     let (queue, _) = queue(move |_| json("400 Bad Request", denied)).await;
-    let error = queue.delete_all(&receipts()).await.unwrap_err();
-    assert!(matches!(error.class, ErrorClass::Service(_)), "{error}");
+    for error in [queue.delete_all(&receipts()).await.unwrap_err(), queue.send(&messages()).await.unwrap_err()] {
+        assert!(matches!(error.class, ErrorClass::Service(_)), "{error}");
+    }
+}
+
+const TAKEN: &str = r#"{"MessageId":"m"}"#;
+
+fn messages() -> Vec<OutgoingMessage> {
+    let message = |body: &str| OutgoingMessage { body: body.to_owned(), delay: Duration::from_secs(7) };
+    ["m-1", "m-2", "m-3"].map(message).to_vec()
+}
+
+/// Returns the action of each request, with body and delay of a single message.
+fn sent(asked: &Asked) -> Vec<String> {
+    let described = |request: &Request| {
+        let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+        match action(request) {
+            "SendMessage" => format!("{} {}", body["MessageBody"].as_str().unwrap(), body["DelaySeconds"]),
+            other => other.to_owned(),
+        }
+    };
+    asked.take().iter().map(described).collect()
+}
+
+#[tokio::test]
+async fn messages_are_sent_singly_where_the_service_has_no_batches_and_that_is_asked_for_once() {
+    let unknown =
+        r#"{"__type":"com.amazonaws.sqs#InvalidAction","message":"the action SendMessageBatch is not valid"}"#;
+    let (queue, asked) = queue(move |request| match action(request) {
+        "SendMessageBatch" => json("400 Bad Request", unknown),
+        _ => json("200 OK", TAKEN),
+    })
+    .await;
+    assert_eq!(queue.send(&messages()).await.unwrap(), [0; 0]);
+    assert_eq!(sent(&asked), ["SendMessageBatch", "m-1 7", "m-2 7", "m-3 7"]);
+    // A clone knows it too.
+    assert_eq!(queue.clone().send(&messages()[1..]).await.unwrap(), [0; 0]);
+    assert_eq!(sent(&asked), ["m-2 7", "m-3 7"]);
+}
+
+#[tokio::test]
+async fn messages_of_a_batch_that_is_too_long_are_sent_singly_and_the_next_batch_is_tried() {
+    let too_long = |code: &str| json("400 Bad Request", &format!(r#"{{"__type":"com.amazonaws.sqs#{code}"}}"#));
+    for refused in [
+        too_long("BatchRequestTooLong"),
+        too_long("AWS.SimpleQueueService.BatchRequestTooLong"),
+        answer("413 Content Too Large", &[("content-type", b"text/html")], b"<html>"),
+        answer("400 Bad Request", &[("content-type", b"text/xml")], b"<ErrorResponse><Error/></ErrorResponse>"),
+    ] {
+        let (queue, asked) = queue(move |request| match action(request) {
+            "SendMessageBatch" => refused.clone(),
+            _ => json("200 OK", TAKEN),
+        })
+        .await;
+        for _ in 0..2 {
+            assert_eq!(queue.send(&messages()).await.unwrap(), [0; 0]);
+            assert_eq!(sent(&asked), ["SendMessageBatch", "m-1 7", "m-2 7", "m-3 7"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_queue_does_not_take_of_single_messages_is_left_and_what_it_took_is_not() {
+    let refused = r#"{"__type":"com.amazonaws.sqs#InvalidMessageContents","message":"no"}"#;
+    for (taken, expected) in [(0, None), (1, Some(&[1, 2][..])), (2, Some(&[2])), (3, Some(&[]))] {
+        let left = AtomicUsize::new(taken);
+        let (queue, asked) = queue(move |request| match action(request) {
+            "SendMessageBatch" => json("501 Not Implemented", "{}"),
+            _ if left.load(Ordering::Relaxed) == 0 => json("400 Bad Request", refused),
+            _ => {
+                left.fetch_sub(1, Ordering::Relaxed);
+                json("200 OK", TAKEN)
+            }
+        })
+        .await;
+        // Nothing was taken: the error says why.
+        assert_eq!(queue.send(&messages()).await.ok().as_deref(), expected, "{taken}");
+        assert_eq!(sent(&asked).len(), 1 + (taken + 1).min(3), "nothing is sent after one that failed");
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_takes_a_part_of_a_batch_leaves_the_rest() {
+    let part = r#"{"Successful":[{"Id":"1","MessageId":"m","MD5OfMessageBody":"x"}],
+        "Failed":[{"Id":"0","Code":"InternalError","SenderFault":false}]}"#;
+    let (queue, _) = queue(move |_| json("200 OK", part)).await;
+    assert_eq!(queue.send(&messages()).await.unwrap(), [0, 2], "also one that the answer does not name");
 }

@@ -44,11 +44,13 @@ pub struct Needs {
     pub own_table: bool,
     /// What the operator created stays when the job is deleted.
     pub retains: bool,
+    /// Events are announced to a topic of SNS.
+    pub notifies: bool,
 }
 
 impl Needs {
-    /// Returns what a configuration says. It does not tell which keys the source's objects are encrypted with, nor who
-    /// creates queue and table.
+    /// Returns what a configuration says. It does not tell which keys the source's objects are encrypted with, who
+    /// creates queue and table, nor whether the operator announces events.
     pub fn of(config: &JobConfig) -> Self {
         let (preserve, versioning) = (config.transfer.preserve, config.versioning);
         let own_key = |encryption: &Encryption| match encryption {
@@ -100,6 +102,7 @@ impl When {
             Self::OwnQueueDeleted => needs.own_queue && !needs.retains,
             Self::OwnTable => needs.own_table,
             Self::OwnTableDeleted => needs.own_table && !needs.retains,
+            Self::Notifies => needs.notifies,
         }
     }
 }

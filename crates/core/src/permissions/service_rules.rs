@@ -1,4 +1,4 @@
-//! The rules for queue and ledger.
+//! The rules for queue, ledger and topic.
 
 use super::{Kind, Part, Request, Rule, When};
 use crate::operation::Operation::{
@@ -33,7 +33,7 @@ const CREATES_TABLE: &str = "the table is created for the job";
 const DELETES: &str = "what was created is deleted with the job, unless its deletionPolicy is Retain";
 const RECORDS: &str = "ends of runs and dead letters are recorded; progress is read";
 
-/// What jobsender, workers and operator need at queue and ledger.
+/// What jobsender, workers and operator need at queue, ledger and topic.
 pub(super) const SERVICES: &[Rule] = &[
     always(
         Part::Queue,
@@ -174,4 +174,11 @@ pub(super) const SERVICES: &[Rule] = &[
         CREATES_TABLE,
     ),
     operator("dynamodb:DeleteTable", Kind::Table, When::OwnTableDeleted, &[Admin("delete table")], DELETES),
+    operator(
+        "sns:Publish",
+        Kind::Topic,
+        When::Notifies,
+        &[Admin("publish message")],
+        "ends of runs and problems are announced to the topic",
+    ),
 ];

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use migration_core::error::{ErrorClass, Service};
+use migration_core::ports::{HeadRequest, Item, ObjectStore};
 use migration_core::progress::Tally;
-use migration_core::records::Spending;
+use migration_core::records::{SPENDING_PREFIX, Spending, SpendingRecord, run_partition};
 use migration_engine::hash::Hashing;
 use migration_engine::scan::{SenderName, send};
 use migration_engine::telemetry::Metered;
@@ -194,4 +195,50 @@ async fn a_killed_worker_loses_the_last_seconds_and_nothing_else() {
     accounted.add(&lost);
     assert_eq!(requests(&accounted), requests(&all));
     assert_eq!(world.destination.keys(DESTINATION).len(), 600);
+}
+
+/// Returns the requests to the source that are recorded for a run.
+fn recorded(world: &World, run: &str) -> u64 {
+    let is_record =
+        |item: &Item| item.key.partition == run_partition(JOB, run) && item.key.sort.starts_with(SPENDING_PREFIX);
+    let records = world.ledger.items().into_iter().filter(is_record);
+    records.map(|item| item.read::<SpendingRecord>().unwrap().spent.source_reads).sum()
+}
+
+/// Waits until a number is reached, for a minute at most.
+async fn reaches(expected: u64, found: impl Fn() -> u64) {
+    for _ in 0..600 {
+        if found() == expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{} instead of {expected}", found());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_be_recorded_when_the_run_changes_is_recorded_for_its_run_later() {
+    let (world, logs) = (world(0), Logs::default());
+    let (process, end) = (logs.process(&world, "worker"), CancellationToken::new());
+    let work = async {
+        let ask = async |run: &str, times: u32| {
+            let _held = process.runtime.activity.at_run(run);
+            for _ in 0..times {
+                process.ports.source.head(HeadRequest::new(SOURCE, "absent")).await.unwrap();
+            }
+        };
+        ask("r1", 3).await;
+        reaches(3, || recorded(&world, "r1")).await;
+        // The ledger takes no more of the first run until the second one has begun.
+        logs.ledger.when(|call| call.subject.contains("/r1 cost/"), Fault::Fail(ErrorClass::Throttled), 3);
+        ask("r1", 2).await;
+        reaches(1, || logs.ledger.injected()).await;
+        ask("r2", 1).await;
+        reaches(1, || recorded(&world, "r2")).await;
+        assert_eq!(recorded(&world, "r1"), 3);
+        reaches(5, || recorded(&world, "r1")).await;
+        end.cancel();
+    };
+    tokio::join!(heartbeat::beat(&process, end.clone()), work);
+    assert_eq!((recorded(&world, "r1"), recorded(&world, "r2"), logs.ledger.injected()), (5, 1, 3));
 }

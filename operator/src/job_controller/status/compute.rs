@@ -142,9 +142,10 @@ fn event_trigger(old: &MigrationJobStatus, input: &StatusInput<'_>) -> Option<Ev
     Some(EventTriggerStatus { scan_started: status.scan_started || started, ..status.clone() })
 }
 
-/// Returns when the next scheduled run is due. Without a time zone that of Kubernetes' controllers counts, usually UTC.
+/// Returns when the next scheduled run is due; none while the schedule is suspended. Without a time zone that of
+/// Kubernetes' controllers counts, usually UTC.
 fn next_schedule_time(input: &StatusInput<'_>) -> Option<Time> {
-    let (schedule, time_zone) = input.schedule.filter(|_| !input.suspended)?;
+    let (schedule, time_zone) = input.schedule.filter(|_| !input.stops())?;
     let schedule = Schedule::new(schedule, time_zone.or(Some("UTC"))).ok()?;
     let now = Timestamp::from_millisecond(input.now).ok()?;
     schedule.next(now).map(|next| Time(next.timestamp()))

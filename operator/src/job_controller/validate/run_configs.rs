@@ -93,6 +93,7 @@ fn input(observed: &Observed) -> Option<(ValidateInput, Option<&RunRecord>)> {
         ignore_patterns: observed.ignore_patterns.clone()?,
         ca_version: observed.ca_bundles.clone()?.version,
         sides: None,
+        is_over_budget: observed.over_budget.is_some(),
     };
     Some((input, observed.ledger.as_ref()?.run.as_ref().map(|run| &run.record)))
 }

@@ -61,9 +61,11 @@ fn a_run_that_is_over_its_budget_says_so_in_every_condition() {
     let live = spent(record(false, None), 2);
     let problem = Problem::new(Reason::OverBudget, "0.80 USD; raise it");
     let problems = [problem.clone()];
-    let paused = StatusInput { over_budget: Some(&problem), nonblocking: &problems, ..input(Some(&live), &[]) };
+    let schedule = Some(("0 3 * * *", None));
+    let paused =
+        StatusInput { over_budget: Some(&problem), nonblocking: &problems, schedule, ..input(Some(&live), &[]) };
     let status = compute(&MigrationJobStatus::default(), &paused);
-    assert_eq!(status.phase, Some(Phase::Suspended));
+    assert_eq!((&status.phase, &status.next_schedule_time), (&Some(Phase::Suspended), &None));
     let conditions = conditions_of(&status);
     for expected in [
         "Progressing=False OverBudget",
@@ -80,8 +82,8 @@ fn a_run_that_is_over_its_budget_says_so_in_every_condition() {
     // A person who suspends the job besides has the last word.
     let both = compute(&status, &StatusInput { suspended: true, ..paused });
     assert!(conditions_of(&both).iter().any(|line| line == "Suspended=True SuspendedByUser"));
-    let on = compute(&status, &input(Some(&live), &[]));
-    assert_eq!(on.phase, Some(Phase::Scanning));
+    let on = compute(&status, &StatusInput { schedule, ..input(Some(&live), &[]) });
+    assert_eq!((&on.phase, on.next_schedule_time.is_some()), (&Some(Phase::Scanning), true));
     let conditions = conditions_of(&on);
     for expected in ["Suspended=False NotSuspended", "Degraded=False AsExpected", "Stalled=False AsExpected"] {
         assert!(conditions.iter().any(|line| line == expected), "{expected} is not in {conditions:?}");

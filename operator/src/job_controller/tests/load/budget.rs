@@ -33,9 +33,26 @@ fn reason(world: &World, kind: &str) -> String {
     format!("{} {}", found["status"].as_str().unwrap(), found["reason"].as_str().unwrap())
 }
 
+/// Raises the limit by an edit.
+async fn raise(world: &mut World, limit: &str, generation: i64) {
+    let mut job = world.server.get("/migrationjobs/job-0").unwrap();
+    (job["spec"]["limits"]["cost"], job["metadata"]["generation"]) = (json!(limit), json!(generation));
+    world.server.put(&job);
+    world.watches.catch_up(&world.server);
+    world.reconcile("job-0").await;
+}
+
 /// A world with a live run of one job, whose budget is reached after ten minutes.
 async fn limited() -> World {
-    let mut world = World::start(1, |job| job.spec.limits.cost = Some("4".parse().unwrap())).await;
+    limited_with(|_| ()).await
+}
+
+async fn limited_with(change: impl Fn(&mut migration_api::MigrationJob)) -> World {
+    let limited = |job: &mut migration_api::MigrationJob| {
+        job.spec.limits.cost = Some("4".parse().unwrap());
+        change(job);
+    };
+    let mut world = World::start(1, limited).await;
     world.record(|record| {
         record.scan.closed = true;
         record.scan.counts.batches = 9;
@@ -69,14 +86,30 @@ async fn a_run_is_paused_at_its_budget_and_goes_on_within_a_look_when_it_is_rais
     assert_eq!(status(&world)["cost"]["total"], "4.40");
     // Not enough, and enough.
     for (generation, limit, goes_on) in [(4, "4.4", false), (5, "4.41", true)] {
-        let mut job = world.server.get("/migrationjobs/job-0").unwrap();
-        (job["spec"]["limits"]["cost"], job["metadata"]["generation"]) = (json!(limit), json!(generation));
-        world.server.put(&job);
-        world.watches.catch_up(&world.server);
-        world.reconcile("job-0").await;
+        raise(&mut world, limit, generation).await;
         assert_eq!((workers(&world) > 0, status(&world)["phase"] == "Transferring"), (goes_on, goes_on), "{limit}");
     }
     assert_eq!(reason(&world, "Degraded"), "False AsExpected");
+}
+
+#[tokio::test]
+async fn the_schedule_sleeps_while_a_run_is_over_its_budget_and_no_time_of_it_is_missed() {
+    // Due once an hour: the time comes while the run is paused.
+    let mut world = limited_with(|job| job.spec.trigger.schedule = Some("0 * * * *".into())).await;
+    let sleeps = |world: &World| {
+        let schedule = world.server.get("/cronjobs/job-0-jobsender").unwrap();
+        (schedule["spec"]["suspend"].as_bool().unwrap(), status(world)["nextScheduleTime"].is_null())
+    };
+    assert_eq!(sleeps(&world), (false, false));
+    world.pass(2 * MINUTE, spend_on).await;
+    assert_eq!(sleeps(&world), (true, true), "{:#}", status(&world));
+    world.pass(90 * MINUTE, |_| ()).await;
+    raise(&mut world, "9", 4).await;
+    assert_eq!(sleeps(&world), (false, false), "{:#}", status(&world));
+    world.pass(5 * MINUTE, |_| ()).await;
+    let metrics = world.controller.context.metrics.text().unwrap();
+    let missed = r#"s3migration_missed_schedules_total{job_namespace="media",job_name="job-0"} 0"#;
+    assert!(metrics.lines().any(|line| line == missed), "{metrics}");
 }
 
 #[tokio::test]
