@@ -105,9 +105,12 @@ async fn a_job_without_room_is_woken_when_there_is_some() {
     assert_eq!(futures::FutureExt::now_or_never(woken.next()), None, "each is woken once");
 }
 
+/// What the log names beside a line.
+type Names = Vec<(&'static str, Field)>;
+
 /// Keeps what the log names beside each line of this module.
 #[derive(Clone, Default)]
-struct Named(Arc<Mutex<Vec<Vec<(&'static str, Field)>>>>);
+struct Named(Arc<Mutex<Vec<Names>>>);
 
 impl Subscriber for Named {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
